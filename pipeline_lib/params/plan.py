@@ -1,0 +1,20 @@
+"""Which members the DAG's matrix stages have."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline_lib.params.section import Section
+
+IndexKind = Literal["flat", "ivf", "hnsw"]
+FeatureName = Literal["trunk"]
+
+
+class PlanParams(Section):
+    """The lists that dvc.yaml's matrices read."""
+
+    section: ClassVar[str] = "plan"
+    folds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
+    scales: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
+    features: list[FeatureName]
+    index: list[IndexKind]

@@ -1,0 +1,92 @@
+"""Reads params.yaml and checks one section of it.
+
+Every key of a section must be written out and every written key must be known, so that the file says all that
+happens. `ruamel.yaml` in its safe form reads YAML 1.2, as DVC does (PyYAML takes `1e-4` for a string).
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+
+class Keys(BaseModel):
+    """A group of settings: frozen, no unknown key, no NaN or infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Section(Keys):
+    """A top-level group of params.yaml, named by `section`."""
+
+    section: ClassVar[str]
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+ValueT = TypeVar("ValueT")
+
+
+def load_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
+    """Return the whole params file; ValueError if it is missing or not a YAML mapping."""
+    try:
+        loaded = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file; run from the project's root") from None
+    except YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{path}: expected a mapping of sections, found {type(loaded).__name__}")
+    return loaded
+
+
+def pick(params: dict[str, Any], key: str) -> Any:
+    """Return the value under a dotted key; ValueError names the first part that is missing."""
+    value: Any = params
+    seen = ""
+    for part in key.split("."):
+        seen = f"{seen}.{part}".lstrip(".")
+        if not isinstance(value, dict) or part not in value:
+            raise ValueError(f"params.yaml: {seen} is missing; write it out (README names every key)")
+        value = value[part]
+    return value
+
+
+def parse_section(kind: type[SectionT], params: dict[str, Any]) -> SectionT:
+    """Return one checked section; ValueError has one line for the first fault: key, value, way out."""
+    try:
+        return kind.model_validate(pick(params, kind.section))
+    except ValidationError as error:
+        raise ValueError(_first_fault(kind, kind.section, error)) from None
+
+
+def parse_value(key: str, kind: type[ValueT], params: dict[str, Any]) -> ValueT:
+    """Return one checked value under a dotted key."""
+    try:
+        return TypeAdapter(kind).validate_python(pick(params, key))
+    except ValidationError as error:
+        raise ValueError(_first_fault(None, key, error)) from None
+
+
+def _first_fault(kind: type[Keys] | None, prefix: str, error: ValidationError) -> str:
+    fault = error.errors()[0]
+    where = [str(part) for part in fault["loc"]]
+    key = ".".join([prefix, *where])
+    if fault["type"] == "missing":
+        return f"params.yaml: {key} is missing; write it out"
+    if fault["type"] == "extra_forbidden":
+        known = _known_keys(kind, where[:-1])
+        near = difflib.get_close_matches(where[-1], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"params.yaml: {key} is not a setting; {hint}"
+    return f"params.yaml: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _known_keys(kind: type[Keys] | None, path: list[str]) -> list[str]:
+    for part in path:
+        field = kind.model_fields.get(part) if kind else None
+        inner = field.annotation if field else None
+        kind = inner if isinstance(inner, type) and issubclass(inner, Keys) else None
+    return list(kind.model_fields) if kind else []

@@ -1,0 +1,39 @@
+"""Where each stage's outs lie, relative to the project's root; dvc.yaml names the same paths."""
+
+from pathlib import Path
+
+WORK = Path("data/work")
+CATALOGUE = WORK / "catalogue"
+FOLDS = WORK / "folds"
+SHARDS = WORK / "shards"
+FEATURES = WORK / "features"
+TRAIN = WORK / "train"
+EMBED = WORK / "embed"
+INDEX = WORK / "index"
+ENSEMBLE = WORK / "ensemble"
+EVALUATION = WORK / "evaluation"
+REPORTS = Path("reports")
+METRICS = REPORTS / "metrics.json"
+INTERVALS = REPORTS / "intervals.json"
+PAGE = REPORTS / "index.html"
+FIGURES = REPORTS / "figures"
+
+
+def features_of(name: str) -> Path:
+    """Feature store of one frozen encoder."""
+    return FEATURES / name
+
+
+def train_of(fold: int) -> Path:
+    """Model, history and plan table of one fold."""
+    return TRAIN / str(fold)
+
+
+def embed_of(fold: int, scale: int) -> Path:
+    """Embeddings and probabilities of one fold's model at one image size."""
+    return EMBED / f"{fold}-{scale}"
+
+
+def index_of(kind: str, fold: int) -> Path:
+    """FAISS index of one kind over one fold's embeddings."""
+    return INDEX / f"{kind}-{fold}"
