@@ -1,0 +1,140 @@
+"""A feature store: ids, one memory-mapped matrix, and a header that says which encoder and preprocessing made it.
+
+The matrix is a plain safetensors file, so other tools read it; it is mapped, never loaded, because a catalogue of
+millions at 512 dimensions is larger than a training process should hold. What does not fit its header is refused.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipeline_lib.provenance import read_json, write_json
+
+HEADER, IDS, MATRIX = "header.json", "ids.parquet", "matrix.safetensors"
+DTYPES: dict[str, tuple[str, Any]] = {"float16": ("F16", np.float16), "float32": ("F32", np.float32)}
+
+
+@dataclass(frozen=True)
+class StoreHeader:
+    """Who made the features and how large they are."""
+
+    encoder: str
+    preprocessing: str
+    dtype: str
+    dim: int
+    count: int
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """An open store; `matrix` is (count, dim), mapped from disk, its row i belongs to `ids[i]`."""
+
+    header: StoreHeader
+    ids: list[str]
+    matrix: NDArray[np.floating[Any]]
+    folder: Path
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.ids)}
+
+    def positions(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """Return the row of each id; ValueError names the first id the store lacks."""
+        try:
+            return np.fromiter((self._row_of[key] for key in ids), dtype=np.int64, count=len(ids))
+        except KeyError as error:
+            raise ValueError(
+                f"{self.folder}: no features for {error.args[0]!r} among {len(self.ids)} ids; "
+                "the store belongs to another catalogue: run `dvc repro`"
+            ) from None
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.float32]:
+        """Return the features of `ids` as float32 (len(ids), dim)."""
+        return np.asarray(self.matrix[self.positions(ids)], dtype=np.float32)
+
+
+class MatrixWriter:
+    """Writes a matrix of known size row block by row block, so that it is never held whole."""
+
+    def __init__(self, folder: Path, count: int, dim: int, dtype: str) -> None:
+        name, kind = DTYPES[dtype]
+        self.dtype = dtype
+        self.folder = folder
+        self.shape = (count, dim)
+        folder.mkdir(parents=True, exist_ok=True)
+        size = count * dim * np.dtype(kind).itemsize
+        header = {"matrix": {"dtype": name, "shape": [count, dim], "data_offsets": [0, size]}}
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        with (folder / MATRIX).open("wb") as stream:
+            stream.write(struct.pack("<Q", len(text)) + text)
+            stream.truncate(8 + len(text) + size)
+        self._matrix = map_matrix(folder / MATRIX, "r+")
+
+    def write(self, start: int, block: NDArray[Any]) -> None:
+        """Put `block` (rows, dim) at row `start`; ValueError for a value that is not finite in the store's dtype."""
+        with np.errstate(over="ignore"):
+            stored = block.astype(self._matrix.dtype)
+        if not np.isfinite(stored).all():
+            raise ValueError(f"{self.folder}: a feature is not finite in {self.dtype}; store it as float32")
+        self._matrix[start : start + len(block)] = stored
+
+    def close(self, ids: Sequence[str], encoder: str, preprocessing: str) -> None:
+        """Write ids and header; the header comes last, so that a store without one is known to be half."""
+        count, dim = self.shape
+        if len(ids) != count:
+            raise ValueError(f"{self.folder}: {len(ids)} ids for {count} rows")
+        if count:
+            self._matrix.flush()
+        pl.DataFrame({"id": list(ids)}, schema={"id": pl.String}).write_parquet(self.folder / IDS)
+        write_json(self.folder / HEADER, asdict(StoreHeader(encoder, preprocessing, self.dtype, dim, count)))
+
+
+def map_matrix(path: Path, mode: Any = "r") -> NDArray[Any]:
+    """Map the single matrix of a safetensors file; ValueError if the file is shorter than its header says."""
+    with path.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        entry = json.loads(stream.read(length))["matrix"]
+    kinds = {name: kind for name, kind in DTYPES.values()}
+    begin, end = entry["data_offsets"]
+    if path.stat().st_size != 8 + length + end:
+        raise ValueError(f"{path}: truncated: {path.stat().st_size} bytes of {8 + length + end}; run `dvc repro`")
+    shape = tuple(entry["shape"])
+    if begin == end:
+        return np.zeros(shape, dtype=kinds[entry["dtype"]])
+    return np.memmap(path, dtype=kinds[entry["dtype"]], mode=mode, offset=8 + length, shape=shape)
+
+
+def write_store(
+    folder: Path, ids: Sequence[str], matrix: NDArray[Any], encoder: str, preprocessing: str, dtype: str = "float16"
+) -> None:
+    """Write a store from a matrix (count, dim) that is in memory."""
+    writer = MatrixWriter(folder, matrix.shape[0], matrix.shape[1], dtype)
+    writer.write(0, matrix)
+    writer.close(ids, encoder, preprocessing)
+
+
+def open_store(folder: Path, encoder: str | None = None, preprocessing: str | None = None) -> FeatureStore:
+    """Open a store; ValueError if it is missing, half, of other sizes than its header, or of another maker."""
+    if not (folder / HEADER).is_file():
+        raise ValueError(f"{folder}: no feature store here (its {HEADER} is missing); run `dvc repro`")
+    header = StoreHeader(**read_json(folder / HEADER))
+    for what, wanted, found in (
+        ("encoder", encoder, header.encoder),
+        ("preprocessing", preprocessing, header.preprocessing),
+    ):
+        if wanted is not None and wanted != found:
+            raise ValueError(f"{folder}: made by {what} {found}, but {wanted} is asked for; run `dvc repro`")
+    ids = pl.read_parquet(folder / IDS)["id"].to_list()
+    matrix = map_matrix(folder / MATRIX)
+    if matrix.shape != (header.count, header.dim) or len(ids) != header.count:
+        raise ValueError(f"{folder}: {len(ids)} ids and a {matrix.shape} matrix, but the header says {header}")
+    return FeatureStore(header, ids, matrix, folder)
