@@ -92,7 +92,7 @@ class MatrixWriter:
         count, dim = self.shape
         if len(ids) != count:
             raise ValueError(f"{self.folder}: {len(ids)} ids for {count} rows")
-        if count:
+        if isinstance(self._matrix, np.memmap):
             self._matrix.flush()
         pl.DataFrame({"id": list(ids)}, schema={"id": pl.String}).write_parquet(self.folder / IDS)
         write_json(self.folder / HEADER, asdict(StoreHeader(encoder, preprocessing, self.dtype, dim, count)))
@@ -103,7 +103,7 @@ def map_matrix(path: Path, mode: Any = "r") -> NDArray[Any]:
     with path.open("rb") as stream:
         (length,) = struct.unpack("<Q", stream.read(8))
         entry = json.loads(stream.read(length))["matrix"]
-    kinds = {name: kind for name, kind in DTYPES.values()}
+    kinds = dict(DTYPES.values())
     begin, end = entry["data_offsets"]
     if path.stat().st_size != 8 + length + end:
         raise ValueError(f"{path}: truncated: {path.stat().st_size} bytes of {8 + length + end}; run `dvc repro`")

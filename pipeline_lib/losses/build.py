@@ -1,0 +1,35 @@
+"""From the `losses` section to the losses that are on. A new loss is a file, a params class, a line here, a test."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from pipeline_lib.losses.cross_entropy import CrossEntropy
+from pipeline_lib.losses.info_nce import InfoNCE
+from pipeline_lib.params.training import LossesParams
+from pipeline_lib.records import Batch, Outputs
+
+Loss = Callable[[Outputs, Batch], Tensor]
+
+# Name in params.yaml -> builder from that loss's own params; a test compares the names with LossesParams.
+LOSSES: dict[str, Callable[[Any], Loss]] = {
+    "info_nce": lambda params: InfoNCE(params.mask_false_negatives),
+    "cross_entropy": lambda params: CrossEntropy(params.label_smoothing),
+}
+# Head that a loss trains; the model has a head only if some loss that is on needs it.
+NEEDS: dict[str, str] = {"info_nce": "retrieval", "cross_entropy": "classification"}
+
+
+def weights_of(params: LossesParams) -> dict[str, float]:
+    """Return the weight of each loss that is on; ValueError when none is."""
+    found = {name: float(getattr(params, name).weight) for name in LOSSES}
+    on = {name: weight for name, weight in found.items() if weight > 0}
+    if not on:
+        raise ValueError(f"params.yaml: every weight under losses is 0 ({', '.join(found)}); give one a weight")
+    return on
+
+
+def build_losses(params: LossesParams, names: list[str]) -> dict[str, Loss]:
+    """Return the named losses, ready to be called with a model's outputs and the batch."""
+    return {name: LOSSES[name](getattr(params, name)) for name in names}

@@ -1,0 +1,107 @@
+"""The one face of every tower: an ordered list of layer groups, a description to rebuild it from, and a forward pass.
+
+A tower is resolved from params into a `TowerSource` (what it is, and where its weights are), built from the source's
+description alone, and then filled. So a trained model is rebuilt from its own file without the weights it began with.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline_lib.records import LayerGroup
+
+Description = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TowerSource:
+    """Description of a tower and the origin of its first weights; `weights` None means random ones."""
+
+    description: Description
+    weights: str | None
+    state: dict[str, Tensor] | None
+
+
+class Tower(nn.Module):
+    """Base of the towers; `dim` is the width of the pooled features."""
+
+    dim: int
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """Return every parameter of the tower in exactly one group, stem first."""
+        raise NotImplementedError(type(self).__name__)
+
+
+class ImageTower(Tower):
+    """Encodes normalised pixels (batch, 3, height, width) as pooled features (batch, dim)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Turn uint8 pixels into the floats the tower was trained on, on the tower's own device."""
+        return ((pixels.to(self.mean.device).float() - self.mean) / self.std).contiguous(
+            memory_format=torch.channels_last
+        )
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Return pooled features (batch, dim) of uint8 pixels (batch, 3, height, width)."""
+        features: Tensor = self(self.normalise(pixels))
+        return features
+
+
+class TextTower(Tower):
+    """Encodes token ids and their mask, both (batch, length), as pooled features (batch, dim)."""
+
+    def encode(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Return pooled features (batch, dim)."""
+        features: Tensor = self(token_ids, mask)
+        return features
+
+
+def check_groups(tower: nn.Module, groups: list[LayerGroup]) -> list[LayerGroup]:
+    """Return `groups` if they hold every parameter of the tower exactly once, else raise ValueError naming one."""
+    listed = [name for group in groups for name in group.parameters]
+    known = {name for name, _ in tower.named_parameters()}
+    stray = sorted(known - set(listed)) or sorted(set(listed) - known)
+    if stray or len(listed) != len(set(listed)):
+        twice = stray or sorted(name for name in set(listed) if listed.count(name) > 1)
+        raise ValueError(f"{type(tower).__name__}: parameter {twice[0]!r} is not in exactly one layer group")
+    return groups
+
+
+def load_strictly(tower: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+    """Fill a tower as float32; ValueError lists what is missing, unknown or of another shape."""
+    own = tower.state_dict()
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [
+        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+        for name in sorted(own.keys() & state.keys())
+        if own[name].shape != state[name].shape
+    ]
+    faults = [
+        f"{len(found)} {what}, e.g. {found[0]}"
+        for what, found in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        if found
+    ]
+    if faults:
+        raise ValueError(f"{origin}: the weights do not fit {type(tower).__name__}: {'; '.join(faults)}")
+    tower.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+
+
+def local_folder(name: str) -> Path | None:
+    """Return a tower's folder if its name is one; ValueError for a local path that is not there."""
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if name.startswith((".", "/", "data/")):
+        raise ValueError(f"{name}: no such folder; `dvc repro` makes the sample's, your own go under data/weights")
+    return None

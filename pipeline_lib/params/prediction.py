@@ -1,0 +1,20 @@
+"""How frozen encoders and trained models are run over the catalogue."""
+
+from typing import ClassVar, Literal
+
+from pipeline_lib.params.section import Section
+
+
+class FeaturesParams(Section):
+    """Stored features of frozen encoders."""
+
+    section: ClassVar[str] = "features"
+    dtype: Literal["float16", "float32"]
+
+
+class EmbedParams(Section):
+    """Views and photos that a product's embedding is averaged over."""
+
+    section: ClassVar[str] = "embed"
+    flip: bool
+    photo: Literal["first", "mean_pool"]

@@ -1,0 +1,58 @@
+"""The records that pass between layers: a batch on its way into a model, the outputs on their way into losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LayerGroup:
+    """Parameters of a tower that freeze together; a tower's groups are ordered stem -> head."""
+
+    name: str
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Products of one training or prediction step; either pixels or stored features, either tokens or theirs.
+
+    Shapes: pixels uint8 (batch, 3, size, size); token_ids int64 and token_mask bool (batch, longest);
+    image_features and text_features float (batch, dim); all others (batch,). A label of -1 is unknown.
+    """
+
+    product: Tensor
+    group: Tensor
+    text: Tensor
+    has_text: Tensor
+    label: Tensor
+    pixels: Tensor | None = None
+    token_ids: Tensor | None = None
+    token_mask: Tensor | None = None
+    image_features: Tensor | None = None
+    text_features: Tensor | None = None
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on a device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved = {name: value.to(device, non_blocking=True) for name, value in values.items() if value is not None}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model says of a batch; a head that the model does not have leaves None.
+
+    Shapes: embeddings (batch, dim), L2-normalised; logit_scale scalar, already exponentiated; class_logits
+    (batch, classes).
+    """
+
+    image_embedding: Tensor | None = None
+    text_embedding: Tensor | None = None
+    logit_scale: Tensor | None = None
+    class_logits: Tensor | None = None
