@@ -1,0 +1,81 @@
+"""Which tar holds which photo of which product, as arrays: about 30 bytes a photo, no Python object.
+
+A photo is known by its row, the number that names it in the tars. The rows of a product follow one another, so a
+product is a pair of numbers. Forked and pickled readers share or copy these arrays as they are.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from pipeline_lib.shards.tars import tar_length
+from pipeline_lib.shards.write import MANIFEST
+
+Integers = npt.NDArray[np.int64]
+COLUMNS = ("product_id", "shard", "offset", "size")
+
+
+class Manifest:
+    """The places of all photos: `product_ids` (products,), `first` (products + 1,), `tar`, `offset`, `size` (photos,).
+
+    Product i has rows first[i] to first[i + 1]; `tar` indexes `tars`, the files' paths. Raises ValueError if the
+    manifest or a tar is missing, or a tar is shorter or longer than the manifest says.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / MANIFEST
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file; `dvc repro shards` makes it")
+        table = pl.read_parquet(path, columns=list(COLUMNS))
+        self.offset: Integers = table["offset"].to_numpy()
+        self.size: Integers = table["size"].to_numpy()
+        runs = table["shard"].rle_id().to_numpy()
+        tar_starts = np.flatnonzero(np.diff(runs, prepend=-1))
+        self.tar: npt.NDArray[np.int32] = runs.astype(np.int32)
+        self.tars = [folder / name for name in table["shard"].gather(tar_starts)]
+        self._check_tars(np.append(tar_starts[1:], len(table)) - 1)
+        starts = np.flatnonzero(np.diff(table["product_id"].rle_id().to_numpy(), prepend=-1))
+        ids = table["product_id"].gather(starts)
+        self.first: Integers = np.append(starts, len(table)).astype(np.int64)
+        self.product_ids = ids.to_numpy().astype(np.dtypes.StringDType())
+        self._by_id: Integers = ids.arg_sort().to_numpy().astype(np.int64)
+        self._sorted_ids = self.product_ids[self._by_id]
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    def photos_of(self, product_id: str) -> range:
+        """Return the rows of a product's photos, in the order of its media; ValueError for an unknown product."""
+        place = bisect_left(self._sorted_ids, product_id)
+        if place == len(self._sorted_ids) or self._sorted_ids[place] != product_id:
+            raise ValueError(f"product {product_id!r} has no photo in {self.tars[0].parent}; run `dvc repro shards`")
+        product = self._by_id[place]
+        return range(int(self.first[product]), int(self.first[product + 1]))
+
+    def spans_of(self, product_ids: Sequence[str]) -> tuple[Integers, Integers]:
+        """Return each product's first row and number of photos, both (len(product_ids),); ValueError as photos_of."""
+        wanted = np.array(list(product_ids), dtype=np.dtypes.StringDType())
+        places = np.minimum(np.searchsorted(self._sorted_ids, wanted), len(self._sorted_ids) - 1)
+        unknown = np.flatnonzero(self._sorted_ids[places] != wanted)
+        if len(unknown):
+            self.photos_of(product_ids[int(unknown[0])])
+        products = self._by_id[places]
+        return self.first[products], self.first[products + 1] - self.first[products]
+
+    def products_of(self, rows: npt.ArrayLike) -> Integers:
+        """Return for each row the position of its product in `product_ids`."""
+        return np.searchsorted(self.first, np.asarray(rows), side="right") - 1
+
+    def _check_tars(self, last_rows: Integers) -> None:
+        for path, row in zip(self.tars, last_rows, strict=True):
+            expected = tar_length(int(self.offset[row]), int(self.size[row]))
+            found = path.stat().st_size if path.is_file() else 0
+            if found != expected:
+                raise ValueError(
+                    f"{path}: {found:,} bytes where the manifest says {expected:,}; the file is missing, cut off or "
+                    "another's. Delete the folder and run `dvc repro shards`"
+                )

@@ -1,0 +1,72 @@
+"""One photo of the raw data -> the bytes a shard stores.
+
+A file that is small, upright, opaque and 8-bit already is stored byte for byte, for a second JPEG generation only
+loses. Everything else becomes a JPEG without chroma subsampling: at 96 px, 4:2:0 keeps 48 px of colour, less than a
+64 px view asks for; 4:4:4 halves the squared error for a fifth more bytes, at the same speed.
+"""
+
+import io
+from dataclasses import dataclass
+
+from PIL import Image
+
+from pipeline_lib.transforms.decode import one_line, orientation, to_rgb
+
+EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+PNG_BIT_DEPTH = 24  # byte of the header
+
+
+@dataclass(frozen=True)
+class StoredPhoto:
+    """An encoded photo with its size in pixels."""
+
+    data: bytes
+    extension: str
+    width: int
+    height: int
+    passed_through: bool
+
+
+def store_photo(data: bytes, size: int, quality: int) -> StoredPhoto:
+    """Return a photo whose shorter side is at most `size` pixels; ValueError if the bytes are no readable image."""
+    try:
+        image = Image.open(io.BytesIO(data))
+        kept = _may_pass(image, data, size)
+        width, height = image.size
+        rgb = to_rgb(image, size)  # a photo that passes is decoded too: nothing unreadable enters a shard
+        if kept:
+            return StoredPhoto(data, EXTENSIONS[str(image.format)], width, height, passed_through=True)
+        return _encode(_shrink(rgb, size), quality)
+    except Exception as error:  # decoders raise whatever a broken file makes them raise
+        raise ValueError(f"not a readable image ({one_line(error)})") from error
+
+
+def black_photo(size: int, quality: int) -> StoredPhoto:
+    """Return what stands for a product without a photo: `size` x `size` black pixels."""
+    return _encode(Image.new("RGB", (size, size)), quality)
+
+
+def _may_pass(image: Image.Image, data: bytes, size: int) -> bool:
+    return (
+        image.format in EXTENSIONS
+        and min(image.size) <= size
+        and image.mode in ("RGB", "L")
+        and not image.has_transparency_data
+        and orientation(image) not in range(2, 9)
+        and (image.format != "PNG" or data[PNG_BIT_DEPTH] == 8)
+        and image.info.get("loop") is None  # an animation
+    )
+
+
+def _shrink(image: Image.Image, size: int) -> Image.Image:
+    shorter = min(image.size)
+    if shorter <= size:
+        return image
+    width, height = (max(size, round(side * size / shorter)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def _encode(image: Image.Image, quality: int) -> StoredPhoto:
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=quality, subsampling="4:4:4")
+    return StoredPhoto(stream.getvalue(), "jpg", image.width, image.height, passed_through=False)

@@ -1,0 +1,121 @@
+"""Writes one shard: a tar in which photo 12 is `000000012.json` and `000000012.jpg`, the form WebDataset streams.
+
+Headers are fixed (time, owner, mode), so equal photos give equal bytes, whoever writes them. The JSON comes first: the
+image ends the tar, and its place in the manifest tells the tar's whole length.
+"""
+
+import json
+import os
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from pipeline_lib.shards.photo import StoredPhoto, black_photo, store_photo
+
+BLOCK = tarfile.BLOCKSIZE
+END_OF_TAR = bytes(2 * BLOCK)
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """The photos of one tar: (product_id, position in media, path inside root or None for a black photo)."""
+
+    tar: Path
+    first_row: int
+    photos: list[tuple[str, int, str | None]]
+
+
+@dataclass(frozen=True)
+class ShardRows:
+    """Where each photo of one tar lies: bytes of the image from the tar's start, sides in pixels."""
+
+    tar: str
+    offset: list[int]
+    size: list[int]
+    width: list[int]
+    height: list[int]
+    num_passed: int
+    num_black: int
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """What every worker needs to write its tars; called with a task."""
+
+    root: Path
+    size: int
+    quality: int
+    stage_pid: int
+
+    def __call__(self, task: ShardTask) -> ShardRows:
+        """Write one tar; ValueError names a photo that cannot be read, OSError the tar that cannot be written."""
+        rows = ShardRows(task.tar.name, [], [], [], [], 0, 0)
+        passed = black = 0
+        with _no_pixel_limit(), _named_failure(task.tar), task.tar.open("wb") as stream:
+            for row, (product_id, photo, path) in enumerate(task.photos, task.first_row):
+                self._check_stage_lives()
+                stored = self._stored(product_id, photo, path)
+                about = {"product_id": product_id, "photo": photo, "path": path}
+                text = json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode()
+                stream.write(_member(f"{row:09d}.json", text))
+                rows.offset.append(stream.tell() + BLOCK)
+                stream.write(_member(f"{row:09d}.{stored.extension}", stored.data))
+                rows.size.append(len(stored.data))
+                rows.width.append(stored.width)
+                rows.height.append(stored.height)
+                passed += stored.passed_through
+                black += path is None
+            stream.write(END_OF_TAR)
+        return ShardRows(rows.tar, rows.offset, rows.size, rows.width, rows.height, passed, black)
+
+    def _stored(self, product_id: str, photo: int, path: str | None) -> StoredPhoto:
+        if path is None:
+            return black_photo(self.size, self.quality)
+        file = self.root / path
+        try:
+            return store_photo(file.read_bytes(), self.size, self.quality)
+        except (OSError, ValueError) as error:
+            why = error.strerror if isinstance(error, OSError) else str(error)
+            raise ValueError(
+                f"{file}: photo {photo} of product {product_id!r} changed since the catalogue checked it: {why}; "
+                "run `dvc repro` again"
+            ) from error
+
+    def _check_stage_lives(self) -> None:
+        """Stop a worker whose stage was killed: the next run writes into a folder of the same name."""
+        if self.stage_pid not in (os.getpid(), os.getppid()):
+            raise ValueError("the stage this worker belongs to is gone")
+
+
+def tar_length(last_offset: int, last_size: int) -> int:
+    """Return the length in bytes of a tar whose last image lies there."""
+    return last_offset + last_size + -last_size % BLOCK + len(END_OF_TAR)
+
+
+def _member(name: str, data: bytes) -> bytes:
+    info = tarfile.TarInfo(name)  # time, owner and group are 0 unless set
+    info.size, info.mode = len(data), 0o644
+    return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % BLOCK)
+
+
+@contextmanager
+def _named_failure(tar: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = f"{error.strerror}; make room and run `dvc repro` again, finished stages are kept"
+        raise OSError(error.errno, f"cannot write the shard: {why}", str(tar)) from error
+
+
+@contextmanager
+def _no_pixel_limit() -> Iterator[None]:
+    """Lift Pillow's own limit: the catalogue has refused what is over data.max_pixels."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

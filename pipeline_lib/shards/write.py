@@ -1,0 +1,72 @@
+"""media.parquet + the photos it names -> tars, their manifest and a count of what was done.
+
+Photos keep the catalogue's order and know nothing of folds, so a new split never writes them again. Each worker writes
+whole tars; which tar holds which photo follows from the order alone, so the bytes do not depend on the workers.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from pipeline_lib.params.data import ShardsParams
+from pipeline_lib.provenance import write_json
+from pipeline_lib.runtime import map_parallel
+from pipeline_lib.shards.tars import ShardRows, ShardTask, ShardWriter
+
+MANIFEST = "manifest.parquet"
+META = "meta.json"
+
+
+def write_shards(media: pl.DataFrame, root: Path, params: ShardsParams, out: Path, workers: int) -> dict[str, int]:
+    """Write shards, manifest and meta of `media` (product_id, media: list of paths inside root); return the meta.
+
+    A product without media gets one black photo. Raises ValueError for no or repeated products and for a photo that
+    cannot be read, OSError when a tar cannot be written.
+    """
+    photos = list_photos(media)
+    writer = ShardWriter(root, params.size, params.quality, os.getpid())
+    shards = list(map_parallel(writer, _tasks(photos, params.photos_per_shard, out), workers))
+    manifest = photos.select("product_id", "photo").hstack(_places(shards))
+    manifest.write_parquet(out / MANIFEST)
+    passed = sum(shard.num_passed for shard in shards)
+    black = sum(shard.num_black for shard in shards)
+    meta = {
+        "photos": len(photos),
+        "bytes": sum(sum(shard.size) for shard in shards),
+        "passed_through": passed,
+        "black": black,
+        "re_encoded": len(photos) - passed - black,
+        "size": params.size,
+        "quality": params.quality,
+    }
+    write_json(out / META, meta)
+    return meta
+
+
+def list_photos(media: pl.DataFrame) -> pl.DataFrame:
+    """Return one row a photo: product_id, photo (position in media), path (null for a black photo)."""
+    if media.is_empty():
+        raise ValueError("the catalogue holds no product; nothing to store")
+    repeated = media.filter(pl.col("product_id").is_duplicated())
+    if not repeated.is_empty():
+        raise ValueError(f"product {repeated['product_id'][0]!r} stands twice in the catalogue's media.parquet")
+    rows = media.select("product_id", path="media").explode("path", empty_as_null=True, keep_nulls=True)
+    return rows.select("product_id", pl.int_range(pl.len()).over("product_id").alias("photo"), "path")
+
+
+def _tasks(photos: pl.DataFrame, per_shard: int, out: Path) -> Iterator[ShardTask]:
+    for index, first in enumerate(range(0, len(photos), per_shard)):
+        yield ShardTask(out / f"shard-{index:05d}.tar", first, photos.slice(first, per_shard).rows())
+
+
+def _places(shards: list[ShardRows]) -> pl.DataFrame:
+    frames = [
+        pl.DataFrame(
+            {"offset": shard.offset, "size": shard.size, "width": shard.width, "height": shard.height},
+            schema_overrides=dict.fromkeys(("offset", "size", "width", "height"), pl.Int64),
+        ).select(pl.lit(shard.tar).alias("shard"), pl.all())
+        for shard in shards
+    ]
+    return pl.concat(frames).rechunk()

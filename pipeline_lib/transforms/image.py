@@ -1,0 +1,88 @@
+"""Views: one decoded picture -> the square uint8 pixels a tower sees.
+
+Crop and resize are one step (`resize` with a box), so a picture of 1 x 100,000 costs no more than any other and the
+pixels equal those of resize, then crop. All chance comes from a generator made of (seed, epoch, row): a resumed run
+draws what the unbroken one would have drawn.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from pipeline_lib.provenance import digest_value
+from pipeline_lib.transforms.decode import decode
+
+Pixels = npt.NDArray[np.uint8]
+View = Callable[[Image.Image, int, np.random.Generator, float], Pixels]
+
+VERSION = 1  # of everything below and of decode: raise it when the same bytes would give other pixels
+CROP_TRIES = 10
+CROP_RATIOS = (3 / 4, 4 / 3)
+
+
+def fixed_view(data: bytes, size: int) -> Pixels:
+    """Return (3, size, size) of an image file's bytes: shorter side to `size`, bicubic, centre crop."""
+    return resize_and_crop(decode(data, size), size)
+
+
+def resize_and_crop(image: Image.Image, size: int) -> Pixels:
+    """Return (3, size, size): the shorter side resized to `size` pixels, then the centre."""
+    width, height = image.size
+    shorter = min(width, height)
+    resized = (max(size, round(width * size / shorter)), max(size, round(height * size / shorter)))
+    left, top = (resized[0] - size) // 2, (resized[1] - size) // 2
+    x_scale, y_scale = width / resized[0], height / resized[1]
+    box = (left * x_scale, top * y_scale, (left + size) * x_scale, (top + size) * y_scale)
+    return _resize_box(image, size, box)
+
+
+def clip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
+    """Return (3, size, size): a random crop of `crop_scale` to 1 of the area, sides 3:4 to 4:3, mirrored half the time.
+
+    Source: RandomResizedCrop of torchvision, as CLIP's training uses it.
+    """
+    pixels = _resize_box(image, size, _random_box(image.width, image.height, rng, crop_scale))
+    return np.ascontiguousarray(pixels[:, :, ::-1]) if rng.random() < 0.5 else pixels
+
+
+def view_generator(seed: int, epoch: int, row: int) -> np.random.Generator:
+    """Return the generator of one photo's view in one epoch, the same in any order of reading."""
+    return np.random.default_rng((seed, epoch, row))
+
+
+def preprocessing_fingerprint(size: int, mean: Sequence[float], std: Sequence[float], **more: object) -> str:
+    """Return the identity of the fixed view at `size` pixels, normalised by `mean` and `std` of each channel."""
+    channels = {"mean": [float(value) for value in mean], "std": [float(value) for value in std]}
+    return digest_value({"version": VERSION, "view": "none", "resample": "bicubic", "size": size, **channels, **more})
+
+
+def _fixed(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
+    return resize_and_crop(image, size)
+
+
+def _resize_box(image: Image.Image, size: int, box: tuple[float, float, float, float]) -> Pixels:
+    resized = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+
+
+def _random_box(width: int, height: int, rng: np.random.Generator, crop_scale: float) -> tuple[int, int, int, int]:
+    for _ in range(CROP_TRIES):
+        area = width * height * rng.uniform(crop_scale, 1.0)
+        ratio = math.exp(rng.uniform(math.log(CROP_RATIOS[0]), math.log(CROP_RATIOS[1])))
+        wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < wide <= width and 0 < high <= height:
+            left = int(rng.integers(width - wide + 1))
+            top = int(rng.integers(height - high + 1))
+            return left, top, left + wide, top + high
+    # No crop of that shape fits a long picture: the largest one allowed, from its middle.
+    wide = min(width, max(1, round(height * CROP_RATIOS[1])))
+    high = min(height, max(1, round(width / CROP_RATIOS[0])))
+    left, top = (width - wide) // 2, (height - high) // 2
+    return left, top, left + wide, top + high
+
+
+# name -> function(RGB picture, size, generator, crop_scale) -> uint8 (3, size, size)
+VIEWS: dict[str, View] = {"none": _fixed, "clip": clip_view}

@@ -1,0 +1,140 @@
+"""Texts -> token ids and mask, with the tokenizer that a text tower was trained with.
+
+A folder's tokenizer.json is read by the `tokenizers` library alone, which starts in milliseconds; `transformers`, which
+takes seconds to import, is asked only for hub names and for folders in an older form.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+TOKENIZER = "tokenizer.json"
+SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+# What holds a vocabulary: without one of these, transformers makes an empty tokenizer from config.json and says nothing.
+VOCABULARIES = (TOKENIZER, "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+WAY_OUT = "point model.text.name at a folder with tokenizer.json"
+
+
+class Backend(Protocol):
+    """One tokenizer: ids of texts cut to a length, the id that fills short rows, and a copy in a folder."""
+
+    pad_id: int
+    num_special: int
+
+    def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
+        """Return the ids of each text, at most `max_tokens`, special tokens kept."""
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's files."""
+
+
+class TextTokenizer:
+    """The tokenizer of `name`, a folder or a hub name; ValueError if there is none, or it has nothing to pad with."""
+
+    def __init__(self, name: str | Path) -> None:
+        folder = Path(name)
+        self._backend: Backend = FileBackend(folder) if (folder / TOKENIZER).is_file() else HubBackend(str(name))
+
+    def encode_batch(self, texts: list[str], max_tokens: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Return ids and mask, both (batch, longest of the batch), padded on the right; True is a token.
+
+        A text without tokens counts as one pad token, so that no row is masked altogether (a mean over nothing is NaN).
+        """
+        backend = self._backend
+        if max_tokens <= backend.num_special:
+            raise ValueError(
+                f"model.text.max_tokens = {max_tokens} leaves no room for text beside this tokenizer's "
+                f"{backend.num_special} special tokens; write {backend.num_special + 1} or more"
+            )
+        rows = [row or [backend.pad_id] for row in backend.ids(texts, max_tokens)]
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        ids = np.full(mask.shape, backend.pad_id, dtype=np.int64)
+        ids[mask] = np.concatenate(rows) if rows else []
+        return ids, mask
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer into `folder`, from which a TextTokenizer gives the same ids."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._backend.save(folder)
+
+
+class FileBackend:
+    """A tokenizer.json, with the pad token that tokenizer_config.json names beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        try:
+            self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        except Exception as error:  # the library raises bare Exceptions
+            raise ValueError(f"{folder / TOKENIZER}: not a tokenizer ({error})") from error
+        self.pad_id = self._find_pad_id()
+        self._tokenizer.no_padding()
+        self.num_special = self._tokenizer.num_special_tokens_to_add(False)
+
+    def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
+        """Return the ids of each text, at most `max_tokens`, special tokens kept."""
+        # The direction is given, so that a left-truncating setting in the file does not drop what matters most.
+        self._tokenizer.enable_truncation(max_tokens, direction="right")
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
+
+    def save(self, folder: Path) -> None:
+        """Copy the files."""
+        for name in (TOKENIZER, *SETTINGS):
+            if (self._folder / name).is_file():
+                shutil.copyfile(self._folder / name, folder / name)
+
+    def _find_pad_id(self) -> int:
+        settings: dict[str, Any] = {}
+        for name in reversed(SETTINGS):
+            if (self._folder / name).is_file():
+                settings |= json.loads((self._folder / name).read_text(encoding="utf-8"))
+        own = self._tokenizer.padding or {}
+        for token in (settings.get("pad_token"), own.get("pad_token"), settings.get("eos_token")):
+            content = token.get("content") if isinstance(token, dict) else token
+            number = None if content is None else self._tokenizer.token_to_id(content)
+            if number is not None:
+                return int(number)
+        raise ValueError(
+            f"{self._folder}: the tokenizer has neither a pad_token nor an eos_token; name one of its tokens in "
+            f"{self._folder / SETTINGS[0]}"
+        )
+
+
+class HubBackend:
+    """Whatever transformers.AutoTokenizer loads."""
+
+    def __init__(self, name: str) -> None:
+        folder = Path(name)
+        if folder.is_dir() and not any((folder / file).is_file() for file in VOCABULARIES):
+            raise ValueError(f"{folder}: holds no tokenizer (none of {', '.join(VOCABULARIES)}); {WAY_OUT}")
+        from transformers import AutoTokenizer  # seconds
+
+        try:
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"{name}: neither a folder here nor a tokenizer of the hub ({first}); {WAY_OUT}"
+            ) from error
+        pad_id = self._tokenizer.pad_token_id
+        pad_id = self._tokenizer.eos_token_id if pad_id is None else pad_id
+        if pad_id is None:
+            raise ValueError(f"{name}: the tokenizer has neither a pad_token nor an eos_token; {WAY_OUT}")
+        self.pad_id = int(pad_id)
+        self.num_special = int(self._tokenizer.num_special_tokens_to_add())
+
+    def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
+        """Return the ids of each text, at most `max_tokens`, special tokens kept."""
+        self._tokenizer.truncation_side = "right"
+        rows: list[list[int]] = self._tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
+        return rows
+
+    def save(self, folder: Path) -> None:
+        """Write it in the form that needs no transformers."""
+        self._tokenizer.save_pretrained(folder)

@@ -1,0 +1,29 @@
+"""Photos of the catalogue -> shards: resized once, read by every later stage. Knows no folds."""
+
+import time
+from pathlib import Path
+
+import polars as pl
+
+from pipeline_lib import paths
+from pipeline_lib.params.data import ShardsParams
+from pipeline_lib.provenance import fresh_folder, stage
+from pipeline_lib.runtime import read_runtime
+from pipeline_lib.shards.write import write_shards
+
+
+def main() -> None:
+    with stage("stages.shards") as run:
+        params = run.section(ShardsParams)
+        root = Path(run.value("data.root", str))
+        media = pl.read_parquet(paths.CATALOGUE / "media.parquet")
+        start = time.perf_counter()
+        with fresh_folder(paths.SHARDS) as out:
+            meta = write_shards(media, root, params, out, read_runtime().workers)
+        rate = meta["photos"] / (time.perf_counter() - start)
+        done = ", ".join(f"{meta[key]:,} {key.replace('_', ' ')}" for key in ("passed_through", "re_encoded", "black"))
+        print(f"{meta['photos']:,} photos ({done}), {meta['bytes'] / 1e6:.1f} MB, {rate:,.0f} photos/s")
+
+
+if __name__ == "__main__":
+    main()
