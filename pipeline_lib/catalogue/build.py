@@ -1,0 +1,28 @@
+"""Turns a reader's records into a checked catalogue: clean, group, make queries."""
+
+import polars as pl
+
+from pipeline_lib.catalogue.cleaning import clean
+from pipeline_lib.catalogue.duplicates import group_products, near_pairs
+from pipeline_lib.catalogue.queries import keep_queries, make_queries
+from pipeline_lib.catalogue.schema import PRODUCTS, Catalogue, Records, conform
+from pipeline_lib.params.data import DataParams
+
+
+def build_catalogue(records: Records, data: DataParams, workers: int) -> Catalogue:
+    """Return the catalogue of a reader's records; ValueError if too many rows must be rejected."""
+    cleaned = clean(records, data, workers)
+    products, rejects = cleaned.products, cleaned.rejects
+    group_ids = group_products(
+        products["product_id"].to_list(),
+        products["group"].to_list(),
+        cleaned.photo_product,
+        near_pairs(cleaned.grids, data.duplicate_bits),
+    )
+    products = conform(products.with_columns(pl.Series("group_id", group_ids, dtype=pl.String)), PRODUCTS)
+    if records.queries is None or records.relevance is None:
+        queries, relevance = make_queries(products)
+    else:
+        queries, relevance, lost = keep_queries(records, records.queries, records.relevance, products)
+        rejects = pl.concat([rejects, lost])
+    return Catalogue(products, queries, relevance, rejects)

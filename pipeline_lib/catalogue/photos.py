@@ -1,0 +1,125 @@
+"""Opens photos for the first time: each must lie inside the data root and be a whole image of sane size.
+
+One pass in a worker process decodes a photo, so that a truncated one is found here and not in the middle of training,
+and shrinks it to the small grid that near-duplicates are found by. Nothing here needs more than PIL and numpy:
+workers start fast and stay small.
+"""
+
+import errno
+import os
+import re
+import stat
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+GRID = 9
+# Decoders that run in this process on plain pixels; PIL's others (EPS, say) start programs or read other files.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+UNSAFE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:[/\\]|[\x00-\x1f]"
+# A JPEG is decoded at the smallest of its own scales that still has this many pixels a side: all of the file is read.
+DRAFT_SIDE = 64
+FILE_FAULTS = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EINVAL)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a photo cannot be used, and the value that shows it."""
+
+    reason: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Results for a run of photos: a fault or None each; grids uint8 (photos, 9, 9, 3), zero where there is a fault."""
+
+    faults: list[Fault | None]
+    grids: NDArray[np.uint8]
+
+
+class BadPhotoError(Exception):
+    """A photo that cannot be used; never leaves this module."""
+
+    def __init__(self, reason: str, value: str) -> None:
+        super().__init__(reason)
+        self.fault = Fault(reason, value)
+
+
+def check_photos(root: Path, max_pixels: int, paths: Sequence[str]) -> Checked:
+    """Check photos named by paths relative to `root`, which must be a resolved path."""
+    grids = np.zeros((len(paths), GRID, GRID, 3), dtype=np.uint8)
+    faults: list[Fault | None] = []
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `max_pixels` is compared before any decoding
+    try:
+        with warnings.catch_warnings(action="ignore"):  # decoders warn of odd metadata; what counts is the pixels
+            for position, path in enumerate(paths):
+                try:
+                    grids[position] = _grid(_locate(root, path), max_pixels)
+                    faults.append(None)
+                except BadPhotoError as bad:
+                    faults.append(bad.fault)
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    return Checked(faults, grids)
+
+
+def _locate(root: Path, path: str) -> Path:
+    """Return the file to open; a path that leaves the root, by its words or by a link, is never opened."""
+    if re.search(UNSAFE, path):
+        raise BadPhotoError("unsafe path", path)
+    real = os.path.realpath(root / path)
+    if os.path.commonpath([root, real]) != str(root):
+        raise BadPhotoError("link leaves the data root", path)
+    try:
+        found = os.stat(real)  # noqa: PTH116 - realpath gives a str, and a Path for each of a million photos costs
+    except OSError as error:
+        raise _fault_of(error) from error
+    if not stat.S_ISREG(found.st_mode):
+        raise BadPhotoError("not a file", path)
+    if found.st_size == 0:
+        raise BadPhotoError("empty file", "0 bytes")
+    return Path(real)
+
+
+def _grid(path: Path, max_pixels: int) -> NDArray[np.uint8]:
+    """Decode all of a photo and return its (9, 9, 3) mean colours, upright and on white."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise BadPhotoError("too many pixels", f"{width} x {height}")
+            image.draft("RGB", (DRAFT_SIDE, DRAFT_SIDE))
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+            return np.asarray(_opaque(upright).resize((GRID, GRID), Image.Resampling.BOX))
+    except (BadPhotoError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        with path.open("rb") as stream:
+            raise BadPhotoError("not an image", repr(stream.read(16))) from None
+    except OSError as error:
+        raise _fault_of(error) from error
+    except Exception as error:  # decoders raise anything at all on damaged bytes; the row says what it was
+        raise BadPhotoError("unreadable image", f"{type(error).__name__}: {error}") from error
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _fault_of(error: OSError) -> BadPhotoError:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return BadPhotoError("missing image", "no such file")
+    if error.errno is not None and error.errno not in FILE_FAULTS:
+        raise error  # the machine's fault (too many open files, a failing disk), not the photo's
+    reason = "truncated image" if "truncated" in str(error).lower() else "unreadable image"
+    return BadPhotoError(reason, str(error))

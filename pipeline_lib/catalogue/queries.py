@@ -1,0 +1,89 @@
+"""Makes retrieval queries out of product texts, and keeps those that a reader brought.
+
+One query for each distinct text; right answers are all products with that text and all in a group with one of them,
+so a search that finds the twin of a product is not counted as a miss.
+"""
+
+from hashlib import blake2b
+
+import polars as pl
+
+from pipeline_lib.catalogue.schema import (
+    QUERIES,
+    QUERY_DROPPED,
+    REJECTS,
+    RELEVANCE,
+    Records,
+    conform,
+)
+
+MAX_RELEVANCE = 50_000_000
+
+
+def query_id_of(text: str) -> str:
+    """Return the id of a text's query; it stays the same whatever else changes in the table.
+
+    >>> query_id_of("red mug")
+    'q0391cd7ef8f0b4a5'
+    """
+    return "q" + blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def make_queries(products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return queries and relevance for products with text and group_id, in the order of the products."""
+    asking = products.filter(pl.col("text") != "").select("text", "group_id").unique(maintain_order=True)
+    sizes = products["group_id"].value_counts(name="size")
+    pairs = asking.join(sizes, on="group_id", how="left")
+    if (expected := pairs["size"].sum()) > MAX_RELEVANCE:
+        group_id, size = sizes.sort("size", "group_id", descending=True).row(0)
+        raise ValueError(
+            f"group {group_id!r} has {size} products; as right answers of each other's texts they make {expected} "
+            "rows. Check data.columns.group, or lower data.duplicate_bits if photos are shared by many products"
+        )
+    texts = asking.select("text").unique(maintain_order=True)
+    texts = texts.with_columns(
+        pl.Series("query_id", [query_id_of(text) for text in texts["text"].to_list()], dtype=pl.String)
+    )
+    queries = texts.select(
+        "query_id",
+        pl.lit("text").alias("kind"),
+        "text",
+        pl.lit(None, dtype=pl.String).alias("reference_product_id"),
+        pl.lit([], dtype=pl.List(pl.String)).alias("subset"),
+        pl.lit(None, dtype=pl.String).alias("split"),
+    )
+    relevance = (
+        asking.join(texts, on="text", how="left", maintain_order="left")
+        .select("query_id", "group_id")
+        .join(products.select("group_id", "product_id"), on="group_id", how="inner", maintain_order="left_right")
+        .select("query_id", "product_id", pl.lit(1, dtype=pl.Int64).alias("grade"))
+        .unique(["query_id", "product_id"], maintain_order=True)
+    )
+    return conform(queries, QUERIES), conform(relevance, RELEVANCE)
+
+
+def keep_queries(
+    records: Records, queries: pl.DataFrame, relevance: pl.DataFrame, products: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Return a reader's own queries and relevance without rejected products, and reject rows for what they lost.
+
+    A query goes when its reference or all its right answers are gone; one that never had an answer (a public test
+    set's) stays.
+    """
+    known = products["product_id"].implode()
+    kept = relevance.filter(pl.col("product_id").is_in(known))
+    orphaned = relevance.join(kept, on="query_id", how="anti")["query_id"].implode()
+    reference = pl.col("reference_product_id")
+    bad = (reference.is_not_null() & ~reference.is_in(known)) | pl.col("query_id").is_in(orphaned)
+    lost = queries.filter(bad).select(
+        pl.lit(None).alias("row"),
+        reference.alias("product_id"),
+        pl.lit(records.table).alias("file"),
+        pl.lit("its product was rejected").alias("reason"),
+        pl.col("query_id").alias("value"),
+        pl.lit(QUERY_DROPPED).alias("action"),
+    )
+    subset = pl.col("subset").list.eval(pl.element().filter(pl.element().is_in(known)))
+    queries = queries.filter(~bad).with_columns(subset.alias("subset"))
+    kept = kept.join(queries, on="query_id", how="semi", maintain_order="left")
+    return conform(queries, QUERIES), conform(kept, RELEVANCE), conform(lost, REJECTS)

@@ -1,0 +1,59 @@
+"""Writes and reads the catalogue's folder so that equal tables are equal bytes.
+
+`media.parquet` is a projection of the products: shards depend on it alone, so that an edited text never re-shards.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline_lib.catalogue.schema import PRODUCTS, REJECTED, TABLES, Catalogue, check_schema
+from pipeline_lib.provenance import write_json
+
+ROW_GROUP = 100_000
+
+
+def write_table(path: Path, frame: pl.DataFrame) -> None:
+    """Write one parquet file with every choice that would change its bytes spelled out."""
+    frame.rechunk().write_parquet(
+        path, compression="zstd", compression_level=3, statistics=True, row_group_size=ROW_GROUP
+    )
+
+
+def write_catalogue(folder: Path, catalogue: Catalogue) -> None:
+    """Write the tables, the media projection and counts.json into an existing folder."""
+    for name in TABLES:
+        write_table(folder / f"{name}.parquet", getattr(catalogue, name))
+    write_table(folder / "media.parquet", catalogue.products.select("product_id", "media"))
+    write_json(folder / "counts.json", count(catalogue))
+
+
+def read_catalogue(folder: Path) -> Catalogue:
+    """Read what `write_catalogue` wrote; ValueError if it is not there or of another form."""
+    return Catalogue(**{name: _read(folder / f"{name}.parquet") for name in TABLES})
+
+
+def read_products(folder: Path) -> pl.DataFrame:
+    """Read the products alone."""
+    products = _read(folder / "products.parquet")
+    check_schema("products", products, PRODUCTS)
+    return products
+
+
+def count(catalogue: Catalogue) -> dict[str, Any]:
+    """Return how many products, queries, classes and rejected rows there are, and how often each reason occurs."""
+    reasons = catalogue.rejects["reason"].value_counts().rows()
+    return {
+        "products": len(catalogue.products),
+        "queries": len(catalogue.queries),
+        "rejected": catalogue.rejects.filter(pl.col("action") == REJECTED).height,
+        "reasons": dict(sorted(reasons)),
+        "classes": catalogue.products["label"].drop_nulls().n_unique(),
+    }
+
+
+def _read(path: Path) -> pl.DataFrame:
+    if not path.is_file():
+        raise ValueError(f"{path}: no such table; `dvc repro catalogue` makes it")
+    return pl.read_parquet(path)

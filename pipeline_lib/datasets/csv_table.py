@@ -1,0 +1,125 @@
+"""Reads any product table that is a CSV: columns are told by their names, photos by the products' ids.
+
+Everything is read as strings: an id of 007 stays what it is. What a row gets wrong costs that row; what the table gets
+wrong (a split of another name, say) stops the run, because it would bend every figure.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from pipeline_lib.catalogue.photos import UNSAFE
+from pipeline_lib.catalogue.schema import RECORDS, REJECTED, REJECTS, Records, conform, rejects_of
+from pipeline_lib.datasets.columns import Columns, resolve_columns
+from pipeline_lib.datasets.image_index import assign_images, list_images
+from pipeline_lib.datasets.table_file import check_utf8, find_table, read_columns, read_header
+from pipeline_lib.params.data import DataParams
+
+SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+# Letters of scripts that part words by spaces: a title "Apple" is not what "Apples" begins with.
+WORD_GOES_ON = r"^[\p{L}\p{N}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]"
+
+
+def read_csv_table(data: DataParams) -> Records:
+    """Return the records of the CSV in data.root; ValueError names the file, the row, the value and the way out."""
+    root = Path(data.root)
+    path = find_table(root, data.table)
+    check_utf8(path)
+    header = read_header(path)
+    columns = resolve_columns(str(path), header, data.columns)
+    raw = read_columns(path, header, columns.used())
+    records = raw.select(
+        "row",
+        pl.col(columns.id).alias("product_id"),
+        join_texts([squeeze(pl.col(name)) for name in columns.text]).alias("text"),
+        *(_column(name, role) for role, name in (("label", columns.label), ("group", columns.group))),
+        _column(columns.image, "image"),
+        _column(columns.split, "split").str.to_lowercase().replace_strict(SPLITS, default="?", return_dtype=pl.String)
+        if columns.split
+        else pl.lit(None, dtype=pl.String).alias("split"),
+        _column(columns.fold, "fold").str.replace(r"\.0+$", ""),
+    )
+    _check_splits(path, raw, records, columns)
+    records = records.with_columns(pl.col("fold").cast(pl.Int64))
+    records, rejects = _reject_ids(path.name, records)
+    records = records.with_columns(_media(root, data.image_folder, records, columns.image is not None))
+    return Records(path.name, len(raw), conform(records, RECORDS), rejects)
+
+
+def squeeze(column: pl.Expr) -> pl.Expr:
+    """Return text with each run of white space, line breaks included, as one space; null as empty."""
+    return column.fill_null("").str.replace_all(r"\s+", " ").str.strip_chars()
+
+
+def join_texts(parts: list[pl.Expr]) -> pl.Expr:
+    """Return parts joined by one space; a part that the next one begins with, whole, is not said twice."""
+    text = pl.lit("")
+    for part in parts:
+        goes_on = part.str.slice(text.str.len_chars()).str.contains(WORD_GOES_ON)
+        repeated = part.str.starts_with(text) & ~goes_on
+        text = (
+            pl.when((part == "") | (part == text))
+            .then(text)
+            .when((text == "") | repeated)
+            .then(part)
+            .otherwise(pl.concat_str([text, part], separator=" "))
+        )
+    return text
+
+
+def _column(name: str | None, role: str) -> pl.Expr:
+    return (pl.col(name) if name else pl.lit(None, dtype=pl.String)).alias(role)
+
+
+def _check_splits(path: Path, raw: pl.DataFrame, records: pl.DataFrame, columns: Columns) -> None:
+    if columns.split:
+        wrong = records.filter(pl.col("split").is_null() | (pl.col("split") == "?"))
+        if len(wrong):
+            row = wrong["row"][0]
+            value = raw.filter(pl.col("row") == row)[columns.split][0] or ""
+            raise ValueError(f"{path}: row {row}: {columns.split} = {value!r}; write train, val, validation or test")
+    wrong = records.filter(~pl.col("fold").str.contains(r"^\d{1,9}$"))
+    if len(wrong):
+        row, value = wrong.select("row", "fold").row(0)
+        raise ValueError(f"{path}: row {row}: {columns.fold} = {value!r} is not a whole number from 0; leave none out")
+
+
+def _reject_ids(table: str, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Part off rows whose id is empty, unsafe as a file name, or taken by an earlier row."""
+    product_id = pl.col("product_id")
+    reason = (
+        pl.when(product_id.is_null())
+        .then(pl.lit("empty id"))
+        .when(product_id.str.contains(UNSAFE))
+        .then(pl.lit("unsafe id"))
+        .when(~product_id.is_first_distinct())
+        .then(pl.lit("duplicate id"))
+    )
+    judged = records.with_columns(reason.alias("reason"), product_id.alias("value"))
+    bad = [
+        rejects_of(table, part, part["reason"][0], "value", REJECTED)
+        for part in judged.drop_nulls("reason").partition_by("reason", maintain_order=True)
+    ]
+    rejects = pl.concat([pl.DataFrame(schema=REJECTS), *bad])
+    return judged.filter(pl.col("reason").is_null()).drop("reason", "value"), rejects
+
+
+def _media(root: Path, image_folder: str, records: pl.DataFrame, has_column: bool) -> pl.Series | pl.Expr:
+    """Return each product's photos, as paths from the root.
+
+    An image column keeps its order, for the first photo is the one that a shop shows; a bare file name that lies in
+    the image folder is found there.
+    """
+    folder = "" if image_folder in ("", ".") else image_folder.rstrip("/") + "/"
+    names = list_images(root / image_folder)
+    if not has_column:
+        found = assign_images(names, records["product_id"].to_list())
+        media = [[folder + name for name in found.get(product_id, [])] for product_id in records["product_id"]]
+        return pl.Series("media", media, dtype=pl.List(pl.String))
+    known = set(names)
+    cells = (
+        records["image"].fill_null("").str.replace_all("\\", "/", literal=True).str.replace_all(";", "|", literal=True)
+    )
+    paths = [[part.strip() for part in cell.split("|") if part.strip()] for cell in cells]
+    listed = [[folder + part if part in known else part for part in dict.fromkeys(cell)] for cell in paths]
+    return pl.Series("media", listed, dtype=pl.List(pl.String))

@@ -1,0 +1,14 @@
+"""The data sets that can be read: a name and a function DataParams -> Records each.
+
+A new one is a file, a line here, its name in `ReaderKind`, and a six-row fixture in its test.
+"""
+
+from collections.abc import Callable
+
+from pipeline_lib.catalogue.schema import Records
+from pipeline_lib.datasets.csv_table import read_csv_table
+from pipeline_lib.params.data import DataParams
+
+READERS: dict[str, Callable[[DataParams], Records]] = {
+    "csv_table": read_csv_table,
+}

@@ -1,0 +1,40 @@
+"""Reads the raw table, opens every photo once, and writes the three tables that all later stages start from."""
+
+from pipeline_lib import paths
+from pipeline_lib.catalogue.build import build_catalogue
+from pipeline_lib.catalogue.schema import Catalogue
+from pipeline_lib.catalogue.tables import count, write_catalogue
+from pipeline_lib.datasets.readers import READERS
+from pipeline_lib.params.data import DataParams
+from pipeline_lib.provenance import fresh_folder, stage
+from pipeline_lib.runtime import read_runtime
+
+
+def main() -> None:
+    with stage("stages.catalogue") as run:
+        data = run.section(DataParams)
+        records = READERS[data.reader](data)
+        catalogue = build_catalogue(records, data, read_runtime().workers)
+        with fresh_folder(paths.CATALOGUE) as out:
+            write_catalogue(out, catalogue)
+        summarise(catalogue)
+
+
+def summarise(catalogue: Catalogue) -> None:
+    """Print what was taken and what was not."""
+    counts = count(catalogue)
+    sizes = catalogue.products["group_id"].value_counts()["count"]
+    shared = sizes.filter(sizes > 1)
+    print(
+        f"catalogue: {counts['products']} products, {catalogue.products['media'].list.len().sum()} photos, "
+        f"{counts['classes']} classes, {counts['queries']} queries, {counts['rejected']} rejected"
+    )
+    if len(shared):
+        print(f"  {shared.sum()} products are in {len(shared)} groups, the largest of {shared.max()}")
+    told = catalogue.rejects.group_by("reason", "action").len().sort("reason", "action")
+    for reason, action, number in told.iter_rows():
+        print(f"  {reason!s}: {number} ({action})")
+
+
+if __name__ == "__main__":
+    main()
