@@ -1,0 +1,109 @@
+"""Percentile bootstrap over queries: how far a figure could have moved had other queries been drawn.
+
+A resample is a row of counts, how often each query was drawn, not a list of positions: every figure here is then a
+weighted sum or a weighted median, computed for a block of resamples at once, and drawing whole groups of queries
+needs no other code. Two systems are compared on the same draws, so what they share cancels.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.float64]
+# Contract: counts (resamples, units) -> figures (resamples, figures); a row of ones gives the figures themselves.
+Statistic = Callable[[Counts], NDArray[np.float64]]
+
+COVERAGE = 0.95
+BLOCK_VALUES = 1 << 20
+
+
+class Difference(NamedTuple):
+    """One figure of system b minus that of system a, its interval, and the share of resamples at or below zero."""
+
+    difference: float
+    low: float
+    high: float
+    share_not_above: float
+
+
+def point(statistic: Statistic, num_units: int) -> NDArray[np.float64]:
+    """Return the figures of the sample itself, (figures,)."""
+    figures: NDArray[np.float64] = statistic(np.ones((1, num_units)))[0]
+    return figures
+
+
+def resampled(
+    statistic: Statistic, num_units: int, resamples: int, seed: int, groups: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Return the figures of each resample, (resamples, figures), in memory of one block of counts.
+
+    `groups` (units,) numbers the clusters 0 .. n - 1; then whole clusters are drawn with replacement.
+    """
+    return np.concatenate([statistic(counts) for counts in _draws(num_units, resamples, seed, groups)])
+
+
+def percentile_intervals(
+    statistic: Statistic, num_units: int, resamples: int, seed: int, groups: NDArray[np.int64] | None = None
+) -> NDArray[np.float64]:
+    """Return the 95 % interval of every figure, (figures, 2)."""
+    return _percentiles(resampled(statistic, num_units, resamples, seed, groups))
+
+
+def paired_differences(
+    first: Statistic,
+    second: Statistic,
+    num_units: int,
+    resamples: int,
+    seed: int,
+    groups: NDArray[np.int64] | None = None,
+) -> list[Difference]:
+    """Return second minus first for every figure, both taken on the same draws of the same units."""
+
+    def difference(counts: Counts) -> NDArray[np.float64]:
+        return second(counts) - first(counts)
+
+    draws = resampled(difference, num_units, resamples, seed, groups)
+    rows = zip(point(difference, num_units), _percentiles(draws), (draws <= 0).mean(axis=0), strict=True)
+    return [Difference(float(value), float(low), float(high), float(share)) for value, (low, high), share in rows]
+
+
+def weighted_means(values: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
+    """Return the mean of each column of `values` (units, columns) in each resample, (resamples, columns)."""
+    means: NDArray[np.float64] = (counts @ values) / counts.sum(axis=1, keepdims=True)
+    return means
+
+
+def weighted_medians(values: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
+    """Return the median of `values` (units,) in each resample, (resamples,); of an even number, the middle two's mean.
+
+    >>> weighted_medians(np.array([5.0, 1.0, 3.0]), np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0]])).tolist()
+    [3.0, 4.0]
+    """
+    order = np.argsort(values, kind="stable")
+    drawn = np.cumsum(counts[:, order], axis=1)
+    total = drawn[:, -1:]
+    lower = (drawn <= (total - 1) // 2).sum(axis=1)
+    upper = (drawn <= total // 2).sum(axis=1)
+    return np.asarray((values[order[lower]] + values[order[upper]]) / 2)
+
+
+def _draws(num_units: int, resamples: int, seed: int, groups: NDArray[np.int64] | None) -> Iterator[Counts]:
+    if num_units == 0:
+        raise ValueError("no unit to resample: an interval needs at least one query")
+    num_drawn = num_units if groups is None else int(groups.max()) + 1
+    block = max(1, BLOCK_VALUES // max(num_units, num_drawn))
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        # One call a resample: the draws are then the same whatever the block size.
+        drawn = np.stack([rng.integers(0, num_drawn, num_drawn) for _ in range(rows)])
+        drawn += np.arange(rows)[:, None] * num_drawn
+        counts = np.bincount(drawn.ravel(), minlength=rows * num_drawn).reshape(rows, num_drawn).astype(np.float64)
+        yield counts if groups is None else counts[:, groups]
+
+
+def _percentiles(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    tail = 50 * (1 - COVERAGE)
+    return np.percentile(draws, [tail, 100 - tail], axis=0).T

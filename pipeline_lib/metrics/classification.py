@@ -1,0 +1,88 @@
+"""Figures of class probabilities: top-1, top-3, macro-F1, the table of classes and the confusion counts.
+
+Macro-F1 is the mean over the classes that occur in the truth: a class no product has can only be predicted wrongly,
+which already lowers the others. Equal probabilities are ordered as the classes are, as `argmax` does, so top-1 is
+the share of products whose predicted label, the one in the submission, is right.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipeline_lib.metrics.bootstrap import Counts, Statistic, point, weighted_means
+
+CLASS_FIGURES = ("top1", "top3", "macro_f1")
+
+Probabilities = NDArray[np.floating]
+Labels = NDArray[np.int64]
+
+
+def class_statistic(truth: Labels, probabilities: Probabilities) -> Statistic:
+    """Return the statistic of CLASS_FIGURES for truth (products,) and probabilities (products, classes)."""
+    places = _places(truth, probabilities)
+    hits = np.stack([places < 1, places < 3], axis=1).astype(np.float64)
+    num_classes = probabilities.shape[1]
+    right = hits[:, 0]
+    sum_by_truth = _class_sums(truth, num_classes)
+    sum_by_prediction = _class_sums(probabilities.argmax(axis=1), num_classes)
+
+    def figures(counts: Counts) -> NDArray[np.float64]:
+        support = sum_by_truth(counts)
+        f1 = 2 * sum_by_truth(counts * right) / np.maximum(support + sum_by_prediction(counts), 1)
+        macro = f1.sum(axis=1, where=support > 0, keepdims=True) / (support > 0).sum(axis=1, keepdims=True)
+        return np.concatenate([weighted_means(hits, counts), macro], axis=1)
+
+    return figures
+
+
+def class_figures(truth: Labels, probabilities: Probabilities) -> dict[str, float]:
+    """Return CLASS_FIGURES for truth (products,) as class numbers and probabilities (products, classes)."""
+    return dict(zip(CLASS_FIGURES, point(class_statistic(truth, probabilities), len(truth)).tolist(), strict=True))
+
+
+def confusion_counts(truth: Labels, predicted: Labels, num_classes: int) -> NDArray[np.int64]:
+    """Return how many products of class i were called j, (classes, classes)."""
+    flat = np.bincount(truth * num_classes + predicted, minlength=num_classes * num_classes)
+    return flat.reshape(num_classes, num_classes)
+
+
+def class_table(truth: Labels, predicted: Labels, classes: Sequence[str]) -> pl.DataFrame:
+    """Return label, precision, recall, f1 and support of every class that is true or predicted somewhere.
+
+    A share of nothing is 0: precision of a class never predicted, recall of one that never occurs.
+    """
+    counts = confusion_counts(truth, predicted, len(classes))
+    right, support, called = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    table = pl.DataFrame(
+        {
+            "label": list(classes),
+            "precision": right / np.maximum(called, 1),
+            "recall": right / np.maximum(support, 1),
+            "f1": 2 * right / np.maximum(support + called, 1),
+            "support": support,
+        },
+        schema_overrides={"label": pl.String},
+    )
+    return table.filter(pl.Series(support + called > 0))
+
+
+def _places(truth: Labels, probabilities: Probabilities) -> NDArray[np.int64]:
+    """Return the place, from 0, of the true class of each product, (products,)."""
+    own = np.take_along_axis(probabilities, truth[:, None], axis=1)
+    earlier = np.arange(probabilities.shape[1])[None, :] < truth[:, None]
+    return np.asarray((probabilities > own).sum(axis=1) + ((probabilities == own) & earlier).sum(axis=1))
+
+
+def _class_sums(labels: Labels, num_classes: int) -> Callable[[Counts], Counts]:
+    """Return the function from counts (resamples, products) to their sums by class, without a one-hot matrix."""
+    order = np.argsort(labels, kind="stable")
+    present, starts = np.unique(labels[order], return_index=True)
+
+    def sums(counts: Counts) -> Counts:
+        by_class = np.zeros((len(counts), num_classes))
+        by_class[:, present] = np.add.reduceat(counts[:, order], starts, axis=1)
+        return by_class
+
+    return sums

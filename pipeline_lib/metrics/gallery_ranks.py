@@ -1,0 +1,82 @@
+"""Ranks of one gallery, both ways: products for each query, and queries for each product.
+
+Every product and every query stands in the gallery once. Ranking rows of (image, text) pairs against each other
+instead counts an image with five texts as four wrong answers to its own text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib.metrics.positions import Positions, positions_from_pairs
+from pipeline_lib.metrics.recall import Matrix, best_positive_ranks
+
+DIRECTIONS = ("text_to_image", "image_to_text")
+RANKS_SCHEMA = {
+    "split": pl.String,
+    "direction": pl.String,
+    "query_id": pl.String,
+    "fold": pl.Int64,
+    "rank": pl.Float64,
+    "num_gallery": pl.Int64,
+}
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Queries (queries, dim) and products (products, dim) embedded by one model, or fused over the same models."""
+
+    split: str
+    fold: int | None
+    query_ids: Sequence[str]
+    queries: Matrix
+    product_ids: Sequence[str]
+    products: Matrix
+
+
+def gallery_positives(query_ids: Sequence[str], product_ids: Sequence[str], relevance: pl.DataFrame) -> Positions:
+    """Return the gallery positions of each query's relevant products (grade above 0); other products are left out."""
+    queries = pl.DataFrame({"query_id": query_ids}, schema={"query_id": pl.String}).with_row_index("query")
+    products = pl.DataFrame({"product_id": product_ids}, schema={"product_id": pl.String}).with_row_index("product")
+    pairs = relevance.filter(pl.col("grade") > 0).join(queries, on="query_id").join(products, on="product_id")
+    return positions_from_pairs(pairs["query"].to_numpy(), pairs["product"].to_numpy(), len(query_ids))
+
+
+def rank_gallery(gallery: Gallery, relevance: pl.DataFrame) -> pl.DataFrame:
+    """Return RANKS_SCHEMA rows: every query against all products, every product with a query against all queries.
+
+    Raises ValueError for a query without a relevant product in the gallery.
+    """
+    positives = gallery_positives(gallery.query_ids, gallery.product_ids, relevance)
+    lonely = np.flatnonzero(positives.counts() == 0)
+    if len(lonely):
+        raise ValueError(
+            f"query {gallery.query_ids[lonely[0]]!r}: none of its relevant products is among the "
+            f"{len(gallery.product_ids)} of {gallery.split} (fold {gallery.fold}); the embeddings belong to another "
+            "catalogue: run `dvc repro`"
+        )
+    described = positives.flipped(len(gallery.product_ids))
+    with_query = np.flatnonzero(described.counts())
+    product_ids = [gallery.product_ids[int(position)] for position in with_query]
+    ways = (
+        (gallery.query_ids, best_positive_ranks(gallery.queries, gallery.products, positives), gallery.product_ids),
+        (
+            product_ids,
+            best_positive_ranks(gallery.products[with_query], gallery.queries, described.take(with_query)),
+            gallery.query_ids,
+        ),
+    )
+    frames = [
+        pl.DataFrame({"query_id": list(ids), "rank": ranks}, schema_overrides={"query_id": pl.String}).select(
+            split=pl.lit(gallery.split),
+            direction=pl.lit(direction),
+            query_id="query_id",
+            fold=pl.lit(gallery.fold, pl.Int64),
+            rank="rank",
+            num_gallery=pl.lit(len(ranked), pl.Int64),
+        )
+        for direction, (ids, ranks, ranked) in zip(DIRECTIONS, ways, strict=True)
+    ]
+    return pl.concat(frames)

@@ -1,0 +1,61 @@
+"""The tables behind the report's plots: Recall@K curve, confusion counts, figures of each class."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib.metrics.classification import Labels, class_table, confusion_counts
+from pipeline_lib.metrics.ranking import recall_curve
+from pipeline_lib.metrics.summary import DIGITS, SPLITS, labelled
+
+CURVE_DEPTH = 100
+CURVE_SCHEMA = {"split": pl.String, "direction": pl.String, "k": pl.Int64, "recall": pl.Float64}
+CONFUSION_SCHEMA = {"split": pl.String, "truth": pl.String, "predicted": pl.String, "count": pl.Int64}
+CLASS_SCHEMA = {
+    "split": pl.String,
+    "label": pl.String,
+    "precision": pl.Float64,
+    "recall": pl.Float64,
+    "f1": pl.Float64,
+    "support": pl.Int64,
+}
+
+
+def curve_table(ranks: pl.DataFrame) -> pl.DataFrame:
+    """Return recall at every k up to CURVE_DEPTH for each split and direction of the ranks."""
+    cutoffs = range(1, CURVE_DEPTH + 1)
+    frames = [pl.DataFrame(schema=CURVE_SCHEMA)]
+    for (split, direction), part in ranks.group_by("split", "direction", maintain_order=True):
+        curve = [round(value, DIGITS) for value in recall_curve(part["rank"].to_numpy(), cutoffs)]
+        rows = {"k": list(cutoffs), "recall": curve}
+        frames.append(
+            pl.DataFrame(rows).select(pl.lit(split).alias("split"), pl.lit(direction).alias("direction"), "k", "recall")
+        )
+    return pl.concat(frames)
+
+
+def confusion_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+    """Return the pairs of true and predicted label that occur, with their counts, in the order of the classes."""
+    frames = [pl.DataFrame(schema=CONFUSION_SCHEMA)]
+    for split, truth, predicted in _scored(predictions, classes):
+        counts = confusion_counts(truth, predicted, len(classes))
+        rows = [(split, classes[i], classes[j], int(counts[i, j])) for i, j in np.argwhere(counts)]
+        frames.append(pl.DataFrame(rows, schema=CONFUSION_SCHEMA, orient="row"))
+    return pl.concat(frames)
+
+
+def per_class_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+    """Return precision, recall, f1 and support of each class that is true or predicted somewhere in a split."""
+    frames = [pl.DataFrame(schema=CLASS_SCHEMA)]
+    for split, truth, predicted in _scored(predictions, classes):
+        table = class_table(truth, predicted, classes).with_columns(pl.col(pl.Float64).round(DIGITS))
+        frames.append(table.select(pl.lit(split).alias("split"), pl.all()))
+    return pl.concat(frames)
+
+
+def _scored(predictions: pl.DataFrame, classes: Sequence[str]) -> Iterator[tuple[str, Labels, Labels]]:
+    for split in SPLITS:
+        part = labelled(predictions, classes, split)
+        if len(part.truth):
+            yield split, part.truth, part.probabilities.argmax(axis=1)

@@ -1,0 +1,103 @@
+"""The rank of each query's best positive, exact and in memory of one block of queries.
+
+A sorted ranking is not needed for a rank: counting what scores higher is one pass over a block of scores, so the
+cost is that of the matrix product. Ties count by expectation, because an `argsort` decides them by position and
+hands a collapsed model a perfect score. Equal embeddings must score equally for that; a BLAS does not promise it
+(its kernels at the edge of a matrix round differently), so repeated gallery rows take the score of the first.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline_lib.metrics.positions import Positions
+
+BLOCK_BYTES = 32 << 20
+MAX_CHUNK = 512
+
+Matrix = NDArray[np.float32]
+
+
+def best_positive_ranks(
+    queries: Matrix,
+    gallery: Matrix,
+    positives: Positions,
+    excluded: Positions | None = None,
+    subset: Positions | None = None,
+    chunk: int | None = None,
+) -> NDArray[np.float64]:
+    """Return the expected rank, from 1, of each query's best-scoring positive; (queries, dim) x (gallery, dim).
+
+    With h negatives above that score, and t negatives and m positives at it, in random order among themselves, the
+    rank is 1 + h + t / (m + 1). `excluded` positions are not ranked at all; with a `subset` only its positions are.
+    Memory is `chunk` x gallery scores. Raises ValueError for a query without a ranked positive, for embeddings of
+    other sizes than each other's, and for values that are not finite.
+    """
+    queries, gallery = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(gallery, np.float32)
+    _check(queries, gallery, (positives, excluded, subset))
+    ranks = np.empty(len(queries), np.float64)
+    if not len(queries):
+        return ranks
+    chunk = chunk or max(1, min(MAX_CHUNK, BLOCK_BYTES // (4 * max(1, len(gallery)))))
+    repeats, firsts = _repeated_rows(gallery)
+    block = np.empty((min(chunk, len(queries)), len(gallery)), np.float32)
+    for start in range(0, len(queries), chunk):
+        part = queries[start : start + chunk]
+        scores = np.matmul(part, gallery.T, out=block[: len(part)])
+        if len(repeats):
+            scores[:, repeats] = scores[:, firsts]
+        for row, query in zip(scores, range(start, start + len(part)), strict=True):
+            own = positives.row(query)
+            if excluded is not None or subset is not None:
+                row, own = _restricted(row, own, query, excluded, subset)
+            ranks[query] = _expected_rank(row, own, query)
+    return ranks
+
+
+def _expected_rank(scores: Matrix, own: NDArray[np.int64], query: int) -> float:
+    if not len(own):
+        raise ValueError(f"query {query} has no positive in the gallery it is ranked against; leave it out")
+    own_scores = scores[own]
+    best = own_scores.max()
+    above = np.count_nonzero(scores > best)  # no positive is above the best one
+    at_best = np.count_nonzero(own_scores == best)
+    tied = np.count_nonzero(scores >= best) - above - at_best
+    return 1.0 + above + tied / (at_best + 1)
+
+
+def _restricted(
+    scores: Matrix, own: NDArray[np.int64], query: int, excluded: Positions | None, subset: Positions | None
+) -> tuple[Matrix, NDArray[np.int64]]:
+    ranked = np.arange(len(scores)) if subset is None else subset.row(query)
+    if excluded is not None:
+        ranked = np.setdiff1d(ranked, excluded.row(query), assume_unique=True)
+    return scores[ranked], np.flatnonzero(np.isin(ranked, own, assume_unique=True))
+
+
+def _repeated_rows(gallery: Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    first_of: dict[int, int] = {}
+    repeats, firsts = [], []
+    for position, row in enumerate(gallery):
+        first = first_of.setdefault(hash(row.tobytes()), position)
+        if first != position and np.array_equal(gallery[first], row):
+            repeats.append(position)
+            firsts.append(first)
+    return np.array(repeats, np.int64), np.array(firsts, np.int64)
+
+
+def _check(queries: Matrix, gallery: Matrix, rows: tuple[Positions | None, ...]) -> None:
+    if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
+        raise ValueError(f"queries {queries.shape} and gallery {gallery.shape} must be two matrices of one width")
+    for name, matrix in (("queries", queries), ("gallery", gallery)):
+        # A sum is finite only if every term is (embeddings are far from overflow), and needs no mask.
+        with np.errstate(invalid="ignore"):
+            sums = matrix.sum(axis=1)
+        if not np.isfinite(sums).all():
+            bad = int(np.flatnonzero(~np.isfinite(sums))[0])
+            raise ValueError(f"{name}: the embedding in row {bad} is not finite; no rank can be told from it")
+    for given in rows:
+        if given is None:
+            continue
+        if len(given) != len(queries):
+            raise ValueError(f"{len(given)} rows of gallery positions for {len(queries)} queries")
+        if len(given.indices) and not 0 <= given.indices.min() <= given.indices.max() < len(gallery):
+            raise ValueError(f"gallery positions must lie in 0 .. {len(gallery) - 1}, found {given.indices.max()}")

@@ -1,0 +1,86 @@
+"""From ranks and probabilities to the published tree of figures and the same tree of intervals.
+
+Galleries of different folds are ranked apart, because scores of different models do not compare; their queries are
+then one sample, so an out-of-fold figure covers the whole catalogue and its gallery size is the mean one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipeline_lib.metrics.bootstrap import Statistic, percentile_intervals, point
+from pipeline_lib.metrics.classification import CLASS_FIGURES, class_statistic
+from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic
+
+SPLITS = ("oof", "test")
+DIGITS = 6
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The products of one split whose label is one of the classes, and how many were left out."""
+
+    truth: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+    left_out: int
+
+
+def retrieval_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
+    """Return {split: {retrieval: {direction: figures}}} and the same tree of [low, high]."""
+    figures: Tree = {}
+    intervals: Tree = {}
+    for (split, direction), part in ranks.group_by("split", "direction", maintain_order=True):
+        statistic = rank_statistic(part["rank"].to_numpy())
+        value, interval = _with_intervals(statistic, RANK_FIGURES, part.height, resamples, seed)
+        sizes = {"num_queries": part.height, "num_gallery": round(part["num_gallery"].to_numpy().mean())}
+        figures.setdefault(split, {}).setdefault("retrieval", {})[direction] = value | sizes
+        intervals.setdefault(split, {}).setdefault("retrieval", {})[direction] = interval
+    return figures, intervals
+
+
+def classification_trees(
+    predictions: pl.DataFrame, classes: Sequence[str], resamples: int, seed: int
+) -> tuple[Tree, Tree]:
+    """Return {split: {classification: figures}} and the same tree of intervals; a split without labels is absent."""
+    figures: Tree = {}
+    intervals: Tree = {}
+    for split in SPLITS:
+        part = labelled(predictions, classes, split)
+        if len(part.truth):
+            statistic = class_statistic(part.truth, part.probabilities)
+            value, interval = _with_intervals(statistic, CLASS_FIGURES, len(part.truth), resamples, seed)
+            figures[split] = {"classification": value}
+            intervals[split] = {"classification": interval}
+    return figures, intervals
+
+
+def labelled(predictions: pl.DataFrame, classes: Sequence[str], split: str) -> Labelled:
+    """Return what can be scored of one split: a product without label, or with one unknown to the model, cannot."""
+    part = predictions.filter(pl.col("split") == split)
+    known = part.filter(pl.col("label").is_in(list(classes)))
+    number_of = {label: number for number, label in enumerate(classes)}
+    truth = np.array([number_of[label] for label in known["label"]], np.int64)
+    probabilities = known["probabilities"].list.to_array(len(classes)).to_numpy()
+    return Labelled(truth, probabilities, part.height - known.height)
+
+
+def merged(*trees: Tree) -> Tree:
+    """Return one tree with the branches of all; equal keys are merged level by level."""
+    total: Tree = {}
+    for tree in trees:
+        for key, value in tree.items():
+            total[key] = merged(total[key], value) if isinstance(value, dict) and key in total else value
+    return total
+
+
+def _with_intervals(
+    statistic: Statistic, names: Sequence[str], num_units: int, resamples: int, seed: int
+) -> tuple[dict[str, float], dict[str, list[float]]]:
+    values = point(statistic, num_units).round(DIGITS).tolist()
+    intervals = percentile_intervals(statistic, num_units, resamples, seed).round(DIGITS).tolist()
+    return dict(zip(names, values, strict=True)), dict(zip(names, intervals, strict=True))

@@ -1,0 +1,32 @@
+"""How embeddings become an index, a fused ranking and figures with intervals."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from pipeline_lib.params.section import Section
+
+
+class IndexParams(Section):
+    """Sizes of the approximate FAISS indexes; `flat` needs none."""
+
+    section: ClassVar[str] = "index"
+    lists: Annotated[int, Field(gt=0)]
+    probes: Annotated[int, Field(gt=0)]
+    links: Annotated[int, Field(ge=2)]
+    build_beam: Annotated[int, Field(gt=0)]
+    search_beam: Annotated[int, Field(gt=0)]
+
+
+class EnsembleParams(Section):
+    """What is kept of the fused predictions."""
+
+    section: ClassVar[str] = "ensemble"
+    depth: Annotated[int, Field(gt=0)]
+
+
+class EvaluateParams(Section):
+    """How the intervals are made."""
+
+    section: ClassVar[str] = "evaluate"
+    bootstrap: Annotated[int, Field(ge=100)]

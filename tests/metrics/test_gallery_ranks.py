@@ -1,0 +1,60 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline_lib.metrics.gallery_ranks import RANKS_SCHEMA, Gallery, gallery_positives, rank_gallery
+
+
+def relevance_of(*pairs):
+    rows = [(query, product, grade) for query, product, grade in pairs]
+    return pl.DataFrame(rows, schema={"query_id": pl.String, "product_id": pl.String, "grade": pl.Int64}, orient="row")
+
+
+def test_hand_worked_both_ways():
+    # Products on the axes and one diagonal; q1 wants a, q2 wants b or d, nobody wants c.
+    products = np.array([[1, 0], [0, 1], [0.8, 0.6], [-1, 0]], np.float32)
+    queries = np.array([[0.6, 0.8], [0.9, 0.1]], np.float32)
+    relevance = relevance_of(("q1", "a", 1), ("q2", "b", 1), ("q2", "d", 1), ("q2", "elsewhere", 1), ("q1", "c", 0))
+    gallery = Gallery("oof", 2, ["q1", "q2"], queries, ["a", "b", "c", "d"], products)
+    ranks = rank_gallery(gallery, relevance)
+    assert ranks.schema == RANKS_SCHEMA
+    assert ranks.select("direction", "query_id", "rank", "num_gallery").rows() == [
+        ("text_to_image", "q1", 3.0, 4),  # scores .6 .8 .96 -.6
+        ("text_to_image", "q2", 3.0, 4),  # scores .9 .1 .78 -.9; b before d
+        ("image_to_text", "a", 2.0, 2),  # q1 .6, q2 .9
+        ("image_to_text", "b", 2.0, 2),  # q1 .8, q2 .1
+        ("image_to_text", "d", 2.0, 2),  # q1 -.6, q2 -.9
+    ]
+    assert ranks["split"].unique().to_list() == ["oof"]
+    assert ranks["fold"].unique().to_list() == [2]
+
+
+def test_five_captions_an_image_do_not_hide_a_perfect_model():
+    # Row-paired evaluation would score this model R@1 = 20 %.
+    products = np.eye(4, dtype=np.float32)
+    query_ids = [f"{image}-{caption}" for image in range(4) for caption in range(5)]
+    relevance = relevance_of(*((query, query[0], 1) for query in query_ids))
+    queries = np.repeat(products, 5, axis=0)
+    ranks = rank_gallery(Gallery("test", None, query_ids, queries, list("0123"), products), relevance)
+    assert set(ranks["rank"]) == {1.0}
+    assert ranks["direction"].value_counts(sort=True).rows() == [("text_to_image", 20), ("image_to_text", 4)]
+    assert ranks["fold"].null_count() == 24
+
+
+def test_positives_ignore_products_elsewhere_and_grade_zero():
+    relevance = relevance_of(("q", "b", 2), ("q", "a", 0), ("q", "z", 1), ("other", "a", 1))
+    positives = gallery_positives(["p", "q"], ["a", "b"], relevance)
+    assert [positives.row(query).tolist() for query in range(2)] == [[], [1]]
+
+
+def test_a_query_without_a_relevant_product_is_named():
+    ones = np.ones((1, 2), np.float32)
+    with pytest.raises(ValueError, match="query 'lost': none of its relevant products is among the 1 of test"):
+        rank_gallery(Gallery("test", None, ["lost"], ones, ["a"], ones), relevance_of(("lost", "z", 1)))
+
+
+def test_no_query_gives_an_empty_table():
+    none = np.zeros((0, 2), np.float32)
+    ranks = rank_gallery(Gallery("oof", 0, [], none, ["a"], np.ones((1, 2), np.float32)), relevance_of())
+    assert ranks.height == 0
+    assert ranks.schema == RANKS_SCHEMA

@@ -1,0 +1,160 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline_lib.metrics.positions import positions_from_lists
+from pipeline_lib.metrics.recall import best_positive_ranks
+
+
+def slow_rank(scores, own, ranked):
+    """Mean, over every order of the candidates that agrees with the scores, of the first positive's place."""
+    best = max(scores[i] for i in ranked if i in own)
+    above = sum(scores[i] > best for i in ranked)
+    tied = [i for i in ranked if scores[i] == best]
+    places = [next(place for place, i in enumerate(order) if i in own) for order in itertools.permutations(tied)]
+    return 1 + above + sum(places) / len(places)
+
+
+@st.composite
+def cases(draw):
+    """Whole-number vectors: scores are exact, and ties are frequent."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    num_queries, num_gallery = draw(st.integers(1, 6)), draw(st.integers(1, 7))
+    spread = draw(st.integers(1, 3))
+    queries = rng.integers(-spread, spread + 1, (num_queries, 3)).astype(np.float32)
+    gallery = rng.integers(-spread, spread + 1, (num_gallery, 3)).astype(np.float32)
+    positives = [rng.choice(num_gallery, rng.integers(1, num_gallery + 1), replace=False) for _ in queries]
+    return queries, gallery, positives
+
+
+@given(cases())
+@settings(max_examples=60, deadline=None)
+def test_equals_the_mean_over_all_orders_of_the_ties(case):
+    queries, gallery, positives = case
+    ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
+    expected = [
+        slow_rank(gallery @ query, set(own), range(len(gallery))) for query, own in zip(queries, positives, strict=True)
+    ]
+    assert np.allclose(ranks, expected, rtol=0, atol=1e-9)
+
+
+@given(cases(), st.integers(1, 7), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_neither_chunk_nor_gallery_order_matters(case, chunk, random):
+    queries, gallery, positives = case
+    whole = best_positive_ranks(queries, gallery, positions_from_lists(positives))
+    order = list(range(len(gallery)))
+    random.shuffle(order)
+    moved = positions_from_lists([[order.index(position) for position in own] for own in positives])
+    assert np.array_equal(whole, best_positive_ranks(queries, gallery[order], moved, chunk=chunk))
+
+
+def test_neither_chunk_nor_gallery_order_matters_for_unit_vectors():
+    rng = np.random.default_rng(3)
+    queries, gallery = (rng.standard_normal((n, 64)).astype(np.float32) for n in (40, 90))
+    positives = [rng.choice(90, 2, replace=False) for _ in queries]
+    whole = best_positive_ranks(queries, gallery, positions_from_lists(positives))
+    order = rng.permutation(90)
+    moved = positions_from_lists([np.argsort(order)[own] for own in positives])
+    for chunk in (1, 7, 39, 40):
+        assert np.array_equal(whole, best_positive_ranks(queries, gallery[order], moved, chunk=chunk))
+
+
+@pytest.mark.parametrize(
+    ("scores", "positives", "rank"),
+    [
+        ([5, 4, 3], [0], 1),
+        ([5, 4, 3], [2], 3),
+        ([5, 4, 3], [1, 2], 2),  # the best positive counts
+        ([4, 4, 3], [0], 1.5),  # one negative ties: first or second
+        ([4, 4, 4], [0], 2),  # two negatives tie
+        ([4, 4, 4], [0, 1], 4 / 3),  # one negative between two positives
+        ([9, 4, 4, 4, 1], [1, 4], 3),
+        ([4, 4], [0, 1], 1),  # only positives tie
+    ],
+)
+def test_hand_worked_ranks(scores, positives, rank):
+    gallery = np.array(scores, np.float32)[:, None]
+    found = best_positive_ranks(np.ones((1, 1), np.float32), gallery, positions_from_lists([positives]))
+    assert found.tolist() == [pytest.approx(rank)]
+
+
+@pytest.mark.parametrize("num_gallery", [3, 10, 50, 300])
+@pytest.mark.parametrize("dim", [64, 130, 512])
+@pytest.mark.parametrize("num_queries", [1, 2, 7])
+def test_a_collapsed_gallery_ties_exactly_whatever_kernel_multiplies(num_queries, num_gallery, dim):
+    # Kernels at a matrix's edge round equal rows differently; ranks by their raw scores would be luck.
+    rng = np.random.default_rng(0)
+    gallery = np.repeat(rng.standard_normal((1, dim)).astype(np.float32), num_gallery, axis=0)
+    queries = rng.standard_normal((num_queries, dim)).astype(np.float32)
+    positives = positions_from_lists([[query % num_gallery] for query in range(num_queries)])
+    assert set(best_positive_ranks(queries, gallery, positives).tolist()) == {1 + (num_gallery - 1) / 2}
+
+
+def test_excluded_products_are_not_ranked():
+    gallery = np.array([[9], [5], [4]], np.float32)
+    query = np.ones((1, 1), np.float32)
+    positives, reference = positions_from_lists([[2]]), positions_from_lists([[0]])
+    assert best_positive_ranks(query, gallery, positives).tolist() == [3]
+    assert best_positive_ranks(query, gallery, positives, excluded=reference).tolist() == [2]
+
+
+def test_a_subset_is_ranked_alone_and_exclusion_applies_inside_it():
+    gallery = np.array([[9], [8], [7], [6]], np.float32)
+    query = np.ones((2, 1), np.float32)
+    positives = positions_from_lists([[3], [0, 2]])
+    subset = positions_from_lists([[1, 3], [1, 2]])
+    assert best_positive_ranks(query, gallery, positives, subset=subset).tolist() == [2, 2]
+    excluded = positions_from_lists([[1], []])
+    assert best_positive_ranks(query, gallery, positives, excluded=excluded, subset=subset).tolist() == [1, 2]
+
+
+@given(cases(), st.data())
+@settings(max_examples=40, deadline=None)
+def test_restrictions_equal_ranking_the_restricted_gallery(case, data):
+    queries, gallery, positives = case
+    count = len(gallery)
+    excluded = [data.draw(st.sets(st.integers(0, count - 1))) - {int(own[0])} for own in positives]
+    subset = [data.draw(st.sets(st.integers(0, count - 1))) | {int(own[0])} for own in positives]
+    ranks = best_positive_ranks(
+        queries,
+        gallery,
+        positions_from_lists(positives),
+        positions_from_lists([list(row) for row in excluded]),
+        positions_from_lists([list(row) for row in subset]),
+    )
+    for i, query in enumerate(queries):
+        ranked = sorted(subset[i] - excluded[i])
+        assert ranks[i] == pytest.approx(slow_rank(gallery @ query, set(positives[i].tolist()), ranked))
+
+
+def test_no_query_gives_no_rank():
+    none = best_positive_ranks(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32), positions_from_lists([]))
+    assert none.tolist() == []
+
+
+def test_bad_input_is_named():
+    ones = np.ones((2, 3), np.float32)
+    positives = positions_from_lists([[0], [1]])
+    with pytest.raises(ValueError, match="query 1 has no positive"):
+        best_positive_ranks(ones, ones, positions_from_lists([[0], []]))
+    with pytest.raises(ValueError, match="query 0 has no positive"):
+        best_positive_ranks(ones, ones, positives, excluded=positives)
+    with pytest.raises(ValueError, match="one width"):
+        best_positive_ranks(ones, ones[:, :2], positives)
+    with pytest.raises(ValueError, match="1 rows of gallery positions for 2 queries"):
+        best_positive_ranks(ones, ones, positions_from_lists([[0]]))
+    with pytest.raises(ValueError, match=r"0 \.\. 1, found 2"):
+        best_positive_ranks(ones, ones, positions_from_lists([[0], [2]]))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_embedding_that_is_not_finite_is_refused(value):
+    gallery = np.ones((4, 3), np.float32)
+    gallery[2, 1] = value
+    gallery[2, 0] = -value
+    with pytest.raises(ValueError, match="gallery: the embedding in row 2 is not finite"):
+        best_positive_ranks(np.ones((1, 3), np.float32), gallery, positions_from_lists([[0]]))

@@ -1,0 +1,61 @@
+import polars as pl
+import pytest
+
+from pipeline_lib.metrics.gallery_ranks import RANKS_SCHEMA
+from pipeline_lib.metrics.summary import classification_trees, labelled, merged, retrieval_trees
+
+CLASSES = ["cup", "hat", "mug"]
+
+
+def test_retrieval_tree_has_exactly_the_published_leaves(ranks_frame):
+    figures, intervals = retrieval_trees(ranks_frame, 200, seed=1)
+    assert figures["oof"] == {
+        "retrieval": {
+            "text_to_image": {
+                "R@1": 0.25,
+                "R@5": 0.5,
+                "R@10": 0.75,
+                "MeanRecall": 0.5,
+                "median_rank": 4.5,
+                "mean_rank": 5.25,
+                "num_queries": 4,
+                "num_gallery": 125,
+            }
+        }
+    }
+    assert list(figures["test"]["retrieval"]) == ["image_to_text"]
+    leaves = intervals["oof"]["retrieval"]["text_to_image"]
+    assert set(leaves) == set(figures["oof"]["retrieval"]["text_to_image"]) - {"num_queries", "num_gallery"}
+    for name, (low, high) in leaves.items():
+        assert low <= figures["oof"]["retrieval"]["text_to_image"][name] <= high
+    assert intervals["test"]["retrieval"]["image_to_text"]["R@1"] == [1.0, 1.0]
+
+
+def test_classification_counts_only_products_with_a_known_label(predictions_frame):
+    figures, intervals = classification_trees(predictions_frame, CLASSES, 200, seed=1)
+    assert figures == {"oof": {"classification": {"top1": 0.5, "top3": 1.0, "macro_f1": 0.5}}}
+    assert intervals["oof"]["classification"]["top1"] == [0.0, 1.0]
+    part = labelled(predictions_frame, CLASSES, "oof")
+    assert (part.truth.tolist(), part.left_out) == ([0, 1], 2)
+    assert part.probabilities.shape == (2, 3)
+
+
+def test_without_classes_there_is_no_branch(predictions_frame):
+    assert classification_trees(predictions_frame.clear(), [], 200, seed=1) == ({}, {})
+    assert retrieval_trees(pl.DataFrame(schema=RANKS_SCHEMA), 200, seed=1) == ({}, {})
+
+
+def test_trees_merge_level_by_level():
+    left = {"oof": {"retrieval": {"x": 1}}}
+    assert merged(left, {"oof": {"classification": 2}}, {"data": 3}) == {
+        "oof": {"retrieval": {"x": 1}, "classification": 2},
+        "data": 3,
+    }
+    assert left == {"oof": {"retrieval": {"x": 1}}}
+
+
+def test_figures_are_rounded_for_stable_diffs(ranks_frame):
+    ranks = ranks_frame.head(3)
+    figures, _ = retrieval_trees(ranks, 200, seed=1)
+    assert figures["oof"]["retrieval"]["text_to_image"]["R@1"] == pytest.approx(1 / 3, abs=1e-6)
+    assert figures["oof"]["retrieval"]["text_to_image"]["R@1"] == 0.333333
