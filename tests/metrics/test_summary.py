@@ -1,5 +1,6 @@
 import polars as pl
 import pytest
+from scored_rows import predictions_frame, ranks_frame
 
 from pipeline_lib.metrics.gallery_ranks import RANKS_SCHEMA
 from pipeline_lib.metrics.summary import classification_trees, labelled, merged, retrieval_trees
@@ -7,8 +8,8 @@ from pipeline_lib.metrics.summary import classification_trees, labelled, merged,
 CLASSES = ["cup", "hat", "mug"]
 
 
-def test_retrieval_tree_has_exactly_the_published_leaves(ranks_frame):
-    figures, intervals = retrieval_trees(ranks_frame, 200, seed=1)
+def test_retrieval_tree_has_exactly_the_published_leaves():
+    figures, intervals = retrieval_trees(ranks_frame(), 200, seed=1)
     assert figures["oof"] == {
         "retrieval": {
             "text_to_image": {
@@ -31,17 +32,17 @@ def test_retrieval_tree_has_exactly_the_published_leaves(ranks_frame):
     assert intervals["test"]["retrieval"]["image_to_text"]["R@1"] == [1.0, 1.0]
 
 
-def test_classification_counts_only_products_with_a_known_label(predictions_frame):
-    figures, intervals = classification_trees(predictions_frame, CLASSES, 200, seed=1)
+def test_classification_counts_only_products_with_a_known_label():
+    figures, intervals = classification_trees(predictions_frame(), CLASSES, 200, seed=1)
     assert figures == {"oof": {"classification": {"top1": 0.5, "top3": 1.0, "macro_f1": 0.5}}}
     assert intervals["oof"]["classification"]["top1"] == [0.0, 1.0]
-    part = labelled(predictions_frame, CLASSES, "oof")
+    part = labelled(predictions_frame(), CLASSES, "oof")
     assert (part.truth.tolist(), part.left_out) == ([0, 1], 2)
     assert part.probabilities.shape == (2, 3)
 
 
-def test_without_classes_there_is_no_branch(predictions_frame):
-    assert classification_trees(predictions_frame.clear(), [], 200, seed=1) == ({}, {})
+def test_without_classes_there_is_no_branch():
+    assert classification_trees(predictions_frame().clear(), [], 200, seed=1) == ({}, {})
     assert retrieval_trees(pl.DataFrame(schema=RANKS_SCHEMA), 200, seed=1) == ({}, {})
 
 
@@ -54,8 +55,8 @@ def test_trees_merge_level_by_level():
     assert left == {"oof": {"retrieval": {"x": 1}}}
 
 
-def test_figures_are_rounded_for_stable_diffs(ranks_frame):
-    ranks = ranks_frame.head(3)
+def test_figures_are_rounded_for_stable_diffs():
+    ranks = ranks_frame().head(3)
     figures, _ = retrieval_trees(ranks, 200, seed=1)
     assert figures["oof"]["retrieval"]["text_to_image"]["R@1"] == pytest.approx(1 / 3, abs=1e-6)
     assert figures["oof"]["retrieval"]["text_to_image"]["R@1"] == 0.333333

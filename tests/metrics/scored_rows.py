@@ -1,12 +1,10 @@
 """Ranks and predictions of a handful of queries and products, small enough to score by hand."""
 
 import polars as pl
-import pytest
 
 from pipeline_lib.metrics.gallery_ranks import RANKS_SCHEMA
 
 
-@pytest.fixture
 def ranks_frame():
     rows = [
         ("oof", "text_to_image", f"q{i}", i % 2, float(rank), size)
@@ -16,7 +14,6 @@ def ranks_frame():
     return pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
 
 
-@pytest.fixture
 def predictions_frame():
     rows = [
         ("a", "oof", 0, "cup", "cup", [0.8, 0.1, 0.1]),

@@ -1,0 +1,84 @@
+"""Is one run better than another, or is it chance? A paired bootstrap over the queries both were asked.
+
+Two runs differ by a point of recall for no reason often enough that a table of scores alone crowns noise. Here a
+run is better only where the 95 % interval of the difference, over the same draws of the same queries, is clear of 0.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from pipeline_lib import paths
+from pipeline_lib.metrics.bootstrap import paired_differences, point
+from pipeline_lib.metrics.ranking import FALLING_FIGURES, RANK_FIGURES, rank_statistic
+
+WORKSPACE = "workspace"
+KEY = ("split", "direction", "fold", "query_id")
+COMPARISON_SCHEMA = {
+    "split": pl.String,
+    "direction": pl.String,
+    "metric": pl.String,
+    "a": pl.Float64,
+    "b": pl.Float64,
+    "difference": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "verdict": pl.String,
+}
+
+
+def compare(ranks_a: pl.DataFrame, ranks_b: pl.DataFrame, resamples: int = 2000, seed: int = 7) -> pl.DataFrame:
+    """Return COMPARISON_SCHEMA rows: for each split, direction and figure, b minus a, its interval and the verdict.
+
+    Both frames are `ranks.parquet` of a run. Raises ValueError if they do not hold the same queries, because a mean
+    over other queries is another figure.
+    """
+    missing = ranks_a.join(ranks_b, on=KEY, how="anti", nulls_equal=True).height
+    added = ranks_b.join(ranks_a, on=KEY, how="anti", nulls_equal=True).height
+    if missing or added:
+        raise ValueError(
+            f"the runs were not asked the same queries: {missing} only in a, {added} only in b, of {ranks_a.height} "
+            f"and {ranks_b.height}; compare runs of one catalogue, split and plan.folds"
+        )
+    both = ranks_a.sort(KEY).join(ranks_b, on=KEY, how="inner", nulls_equal=True, suffix="_b", maintain_order="left")
+    rows = []
+    for (split, direction), part in both.group_by("split", "direction", maintain_order=True):
+        first, second = (rank_statistic(part[column].to_numpy()) for column in ("rank", "rank_b"))
+        values_a, values_b = point(first, part.height), point(second, part.height)
+        differences = paired_differences(first, second, part.height, resamples, seed)
+        for metric, a, b, found in zip(RANK_FIGURES, values_a, values_b, differences, strict=True):
+            verdict = _verdict(metric, found.low, found.high)
+            rows.append((split, direction, metric, a, b, found.difference, found.low, found.high, verdict))
+    return pl.DataFrame(rows, schema=COMPARISON_SCHEMA, orient="row")
+
+
+def read_ranks(revision: str, project: Path = Path()) -> pl.DataFrame:
+    """Return `ranks.parquet` of a git revision or a DVC experiment's name; `workspace` is the working tree.
+
+    Raises ValueError if there is no such revision, or its ranks are neither in DVC's cache nor in a remote.
+    """
+    relative = (paths.EVALUATION / "ranks.parquet").as_posix()
+    if revision == WORKSPACE:
+        if not (project / relative).is_file():
+            raise ValueError(f"{project / relative}: no such file; run `dvc repro`")
+        return pl.read_parquet(project / relative)
+    import dvc.api  # type: ignore[import-untyped]  # slow, and the working tree is read without it
+    from dvc.exceptions import DvcException  # type: ignore[import-untyped]
+    from dvc.scm import RevError  # type: ignore[import-untyped]
+
+    try:
+        with dvc.api.open(relative, repo=str(project), rev=revision, mode="rb") as stream:
+            return pl.read_parquet(stream.read())
+    except RevError as error:
+        raise ValueError(f"{revision}: no such revision or experiment ({error}); see `dvc exp show`") from None
+    except (DvcException, OSError) as error:
+        raise ValueError(
+            f"{revision}: its {relative} is not at hand ({error}); `dvc exp apply {revision} && dvc repro` makes it"
+        ) from None
+
+
+def _verdict(metric: str, low: float, high: float) -> str:
+    if low <= 0 <= high:
+        return "not told apart"
+    b_is_higher = low > 0
+    return "b is better" if b_is_higher != (metric in FALLING_FIGURES) else "a is better"

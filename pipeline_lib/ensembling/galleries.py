@@ -1,0 +1,66 @@
+"""Which products and queries are ranked against each other: one gallery for each held-out fold, one for test.
+
+A product is predicted only by models that never saw it, so a fold's gallery belongs to that fold's model, and scores
+of different models are never put into one ranking.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+
+@dataclass(frozen=True)
+class GalleryMembers:
+    """Products (product_id, label) and queries of one gallery, in the catalogue's order; test has no fold."""
+
+    split: str
+    fold: int | None
+    products: pl.DataFrame
+    query_ids: list[str]
+
+    @property
+    def name(self) -> str:
+        """Return the folder name: `oof-<fold>` or `test`."""
+        return self.split if self.fold is None else f"{self.split}-{self.fold}"
+
+
+def plan_galleries(
+    products: pl.DataFrame, queries: pl.DataFrame, relevance: pl.DataFrame, folds: Sequence[int]
+) -> list[GalleryMembers]:
+    """Return the galleries of the listed folds, then that of test if it has products.
+
+    `products` has product_id, label, split (train | test) and fold. A query belongs to every gallery that holds a
+    product relevant to it, unless its own split says test and the gallery is not, or the other way round. Raises
+    ValueError for a listed fold without products.
+    """
+    galleries = []
+    for fold in folds:
+        held_out = products.filter((pl.col("split") == "train") & (pl.col("fold") == fold))
+        if not held_out.height:
+            present = products["fold"].drop_nulls().unique().sort().to_list()
+            raise ValueError(f"params.yaml: plan.folds lists {fold}, but products have only the folds {present}")
+        galleries.append(_gallery("oof", fold, held_out, queries, relevance))
+    test = products.filter(pl.col("split") == "test")
+    if test.height:
+        galleries.append(_gallery("test", None, test, queries, relevance))
+    return galleries
+
+
+def read_galleries(catalogue: Path, folds_file: Path, folds: Sequence[int]) -> list[GalleryMembers]:
+    """Read the catalogue's tables and the folds, and return `plan_galleries` of them."""
+    labels = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "label"])
+    dealt = pl.read_parquet(folds_file, columns=["product_id", "split", "fold"])
+    products = labels.join(dealt, on="product_id", how="inner", maintain_order="left")
+    queries = pl.read_parquet(catalogue / "queries.parquet", columns=["query_id", "split"])
+    return plan_galleries(products, queries, pl.read_parquet(catalogue / "relevance.parquet"), folds)
+
+
+def _gallery(
+    split: str, fold: int | None, products: pl.DataFrame, queries: pl.DataFrame, relevance: pl.DataFrame
+) -> GalleryMembers:
+    here = relevance.filter(pl.col("grade") > 0).join(products, on="product_id", how="semi")
+    asked = queries.filter(pl.col("split").is_null() | ((pl.col("split") == "test") == (split == "test")))
+    query_ids = asked.join(here, on="query_id", how="semi", maintain_order="left")["query_id"].to_list()
+    return GalleryMembers(split, fold, products.select("product_id", "label"), query_ids)

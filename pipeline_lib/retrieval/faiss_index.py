@@ -1,0 +1,108 @@
+"""Builds FAISS indexes over product embeddings and keeps them with a manifest that names their maker.
+
+All kinds search by inner product of unit vectors, so scores are cosines. Building runs on one thread: k-means and
+HNSW insertion depend on the order in which threads finish, and the same embeddings must give the same bytes.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipeline_lib.params.evaluation import IndexParams
+from pipeline_lib.provenance import write_json
+
+INDEX, IDS, MANIFEST = "index.faiss", "ids.parquet", "manifest.json"
+METRIC = "inner_product"
+# FAISS wants at least 39 vectors a list to learn its centre from (ClusteringParameters.min_points_per_centroid).
+POINTS_PER_LIST = 39
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Which model, and which preprocessing of images, the indexed embeddings come from."""
+
+    model: str
+    preprocessing: str
+
+
+def _flat(products: Matrix, params: IndexParams) -> tuple[Any, dict[str, int]]:
+    return faiss.IndexFlatIP(products.shape[1]), {}
+
+
+def _ivf(products: Matrix, params: IndexParams) -> tuple[Any, dict[str, int]]:
+    lists = min(params.lists, max(1, len(products) // POINTS_PER_LIST))
+    probes = min(params.probes, lists)
+    index = faiss.IndexIVFFlat(
+        faiss.IndexFlatIP(products.shape[1]), products.shape[1], lists, faiss.METRIC_INNER_PRODUCT
+    )
+    index.nprobe = probes
+    index.cp.min_points_per_centroid = 1  # a catalogue below 39 gets one list, and no warning about it
+    return index, {"lists": lists, "lists_asked": params.lists, "probes": probes}
+
+
+def _hnsw(products: Matrix, params: IndexParams) -> tuple[Any, dict[str, int]]:
+    index = faiss.IndexHNSWFlat(products.shape[1], params.links, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = params.build_beam
+    index.hnsw.efSearch = params.search_beam
+    return index, {"links": params.links, "build_beam": params.build_beam, "search_beam": params.search_beam}
+
+
+# Contract: (products (count, dim), params) -> an empty index and the settings it really got, for the manifest.
+INDEX_KINDS: dict[str, Callable[[Matrix, IndexParams], tuple[Any, dict[str, int]]]] = {
+    "flat": _flat,
+    "ivf": _ivf,
+    "hnsw": _hnsw,
+}
+
+
+def build_index(
+    folder: Path, kind: str, product_ids: Sequence[str], products: Matrix, maker: Maker, params: IndexParams
+) -> dict[str, Any]:
+    """Write index, ids and manifest of the products (count, dim) into `folder`; return the manifest.
+
+    An `ivf` of a small catalogue gets fewer lists than asked for, as many as it can learn; the manifest holds both
+    numbers. Raises ValueError for an empty catalogue or other lengths of ids and products.
+    """
+    if not len(products) or len(product_ids) != len(products):
+        raise ValueError(f"{folder}: {len(product_ids)} ids and {len(products)} embeddings; an index needs one of each")
+    products = np.ascontiguousarray(products, np.float32)
+    with _one_thread():
+        index, settings = INDEX_KINDS[kind](products, params)
+        if not index.is_trained:
+            index.train(products)
+        index.add(products)
+    folder.mkdir(parents=True, exist_ok=True)
+    faiss.write_index(index, str(folder / INDEX))
+    ids = pl.DataFrame({"product_id": list(product_ids)}, schema={"product_id": pl.String})
+    ids.write_parquet(folder / IDS)
+    manifest = {
+        "kind": kind,
+        "dim": products.shape[1],
+        "count": len(products),
+        "model": maker.model,
+        "preprocessing": maker.preprocessing,
+        "metric": METRIC,
+        "bytes": (folder / INDEX).stat().st_size,
+        "settings": settings,
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

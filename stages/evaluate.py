@@ -1,0 +1,59 @@
+"""Turns fused embeddings and probabilities into figures with intervals, per-query ranks and the plots' tables.
+
+Out-of-fold and test figures stay apart: only test was seen by no model and by no choice of an epoch.
+"""
+
+import polars as pl
+
+from pipeline_lib import paths
+from pipeline_lib.features.store import HEADER, open_store
+from pipeline_lib.metrics.gallery_ranks import RANKS_SCHEMA, Gallery, rank_gallery
+from pipeline_lib.metrics.plot_tables import confusion_table, curve_table, per_class_table
+from pipeline_lib.metrics.summary import SPLITS, classification_trees, labelled, merged, retrieval_trees
+from pipeline_lib.params.evaluation import EvaluateParams
+from pipeline_lib.provenance import fresh_folder, read_json, stage, write_json
+
+
+def rank_all(folds: list[int]) -> pl.DataFrame:
+    """Return the ranks of every gallery that the ensemble wrote for the listed folds and for test."""
+    relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
+    frames = [pl.DataFrame(schema=RANKS_SCHEMA)]
+    for split, fold, name in [*(("oof", fold, f"oof-{fold}") for fold in folds), ("test", None, "test")]:
+        folder = paths.ENSEMBLE / name
+        if (folder / "queries" / HEADER).is_file():
+            products, queries = open_store(folder / "products"), open_store(folder / "queries")
+            gallery = Gallery(
+                split, fold, queries.ids, queries.rows(queries.ids), products.ids, products.rows(products.ids)
+            )
+            frames.append(rank_gallery(gallery, relevance))
+    return pl.concat(frames)
+
+
+def main() -> None:
+    with stage("stages.evaluate") as run:
+        params = run.section(EvaluateParams)
+        folds = run.value("plan.folds", list[int])
+        seed = run.value("seed", int)
+        ranks = rank_all(folds)
+        predictions = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
+        classes = read_json(paths.ENSEMBLE / "classes.json")
+        counts = read_json(paths.CATALOGUE / "counts.json")
+        retrieval = retrieval_trees(ranks, params.bootstrap, seed)
+        classification = classification_trees(predictions, classes, params.bootstrap, seed)
+        data = {"data": {name: counts[name] for name in ("products", "queries", "rejected")}}
+        with fresh_folder(paths.EVALUATION) as out:
+            ranks.write_parquet(out / "ranks.parquet")
+            curve_table(ranks).write_csv(out / "recall_curve.csv")
+            confusion_table(predictions, classes).write_csv(out / "confusion.csv")
+            per_class_table(predictions, classes).write_csv(out / "per_class.csv")
+        for split in SPLITS if classes else ():
+            left_out = labelled(predictions, classes, split).left_out
+            if left_out:
+                print(f"{split}: {left_out} products without a label the models know are in no classification figure")
+        figures, intervals = (merged(*trees) for trees in zip(retrieval, classification, strict=True))
+        write_json(paths.INTERVALS, intervals)
+        write_json(paths.METRICS, merged(figures, data))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""A catalogue of nine products and the stores that two folds at two scales would have embedded of it."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib import paths
+from pipeline_lib.features.store import write_store
+from pipeline_lib.provenance import write_json
+
+CLASSES = ["cup", "hat"]
+DIM = 6
+
+
+def unit_rows(rng, count, dim=DIM):
+    rows = rng.standard_normal((count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def write_member(folder: Path, fold: int, scale: int, product_ids, query_ids, classes=CLASSES):
+    rng = np.random.default_rng(100 * fold + scale)
+    write_store(folder / "products", product_ids, unit_rows(rng, len(product_ids)), f"model-{fold}", f"{scale}px")
+    write_store(folder / "queries", query_ids, unit_rows(rng, len(query_ids)), f"model-{fold}", f"{scale}px")
+    probabilities = rng.dirichlet(np.ones(len(classes)), len(product_ids)).astype(np.float32)
+    write_store(folder / "probabilities", product_ids, probabilities, f"model-{fold}", f"{scale}px", dtype="float32")
+    write_json(folder / "classes.json", classes)
+
+
+def make_project(tmp_path, monkeypatch):
+    """Enter a working directory with params, catalogue, folds and embeddings; p0-p5 in folds 0 and 1, t0-t2 in test."""
+    root = Path(__file__).parents[2]
+    monkeypatch.chdir(tmp_path)
+    text = (root / "params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("  - 2\n", "", 1), encoding="utf-8")
+    ids = ["p0", "p1", "p2", "p3", "p4", "p5", "t0", "t1", "t2"]
+    labels = ["cup", "hat", "cup", None, "cup", "sofa", "hat", None, "cup"]
+    catalogue, folds = paths.CATALOGUE, paths.FOLDS
+    catalogue.mkdir(parents=True)
+    folds.mkdir()
+    pl.DataFrame({"product_id": ids, "label": labels}).write_parquet(catalogue / "products.parquet")
+    query_ids = [f"q-{key}" for key in ids]
+    queries = pl.DataFrame({"query_id": query_ids, "split": [None] * 9}, schema_overrides={"split": pl.String})
+    queries.write_parquet(catalogue / "queries.parquet")
+    # p0 and p1 share their text, as p4 (fold 1) and t0 (test) do.
+    pairs = [*zip(query_ids, ids, strict=True), ("q-p0", "p1"), ("q-p1", "p0"), ("q-p4", "t0")]
+    relevance = pl.DataFrame(pairs, schema=["query_id", "product_id"], orient="row").with_columns(grade=1)
+    relevance.write_parquet(catalogue / "relevance.parquet")
+    write_json(catalogue / "counts.json", {"products": 9, "queries": 9, "rejected": 1, "reasons": {}, "classes": 3})
+    dealt = {
+        "product_id": ids,
+        "split": ["train"] * 6 + ["test"] * 3,
+        "fold": [0, 0, 0, 1, 1, 1, None, None, None],
+    }
+    pl.DataFrame(dealt).write_parquet(folds / "folds.parquet")
+    for fold, held_out in ((0, ids[:3]), (1, ids[3:6])):
+        for scale in (64, 80):
+            write_member(paths.embed_of(fold, scale), fold, scale, [*held_out, *ids[6:]], query_ids)

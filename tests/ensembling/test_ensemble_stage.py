@@ -1,0 +1,182 @@
+"""The stages that follow the models, run as they are on embeddings made by hand: ensemble, evaluate, index."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from embedded_project import make_project
+
+from pipeline_lib import paths
+from pipeline_lib.provenance import digest_folder, read_json
+from pipeline_lib.retrieval.search import search
+from stages import ensemble, evaluate, index
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    make_project(tmp_path, monkeypatch)
+
+
+def leaves(tree, prefix=""):
+    for key, value in tree.items():
+        yield from leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+
+
+def embedded():
+    return [file.parent for file in paths.EMBED.rglob("classes.json")]
+
+
+def edit_params(old, new):
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    assert old in text
+    Path("params.yaml").write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_figures_have_exactly_the_published_paths(project):
+    ensemble.main()
+    evaluate.main()
+    ranks = ("R@1", "R@5", "R@10", "MeanRecall", "median_rank", "mean_rank")
+    figures = [
+        *(
+            f"{split}.retrieval.{direction}.{name}"
+            for split in ("oof", "test")
+            for direction in ("text_to_image", "image_to_text")
+            for name in ranks
+        ),
+        *(f"{split}.classification.{name}" for split in ("oof", "test") for name in ("top1", "top3", "macro_f1")),
+    ]
+    sizes = [
+        f"{split}.retrieval.{direction}.{name}"
+        for split in ("oof", "test")
+        for direction in ("text_to_image", "image_to_text")
+        for name in ("num_queries", "num_gallery")
+    ]
+    metrics, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
+    assert sorted(leaves(intervals)) == sorted(figures)
+    assert sorted(leaves(metrics)) == sorted([*figures, *sizes, "data.products", "data.queries", "data.rejected"])
+    assert metrics["data"] == {"products": 9, "queries": 9, "rejected": 1}
+
+
+def test_sizes_and_predictions_are_those_of_the_catalogue(project, capsys):
+    ensemble.main()
+    evaluate.main()
+    metrics = read_json(paths.METRICS)
+    # Every product has its own query; q-p4 is also asked of test, where it is right about t0.
+    oof, test = metrics["oof"]["retrieval"], metrics["test"]["retrieval"]
+    assert [(way["num_queries"], way["num_gallery"]) for way in oof.values()] == [(6, 3), (6, 3)]
+    assert (test["text_to_image"]["num_queries"], test["text_to_image"]["num_gallery"]) == (4, 3)
+    assert (test["image_to_text"]["num_queries"], test["image_to_text"]["num_gallery"]) == (3, 4)
+    # p3 and t1 have no label and p5's is unknown to the models.
+    confusion = pl.read_csv(paths.EVALUATION / "confusion.csv").group_by("split").agg(pl.col("count").sum())
+    assert dict(confusion.rows()) == {"oof": 4, "test": 2}
+    assert "oof: 2 products without a label the models know" in capsys.readouterr().out
+    submission = pl.read_csv(paths.ENSEMBLE / "submission.csv")
+    assert submission["id"].to_list() == ["t0", "t1", "t2"]
+    predicted = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
+    assert predicted["product_id"].to_list() == ["p0", "p1", "p2", "p3", "p4", "p5", "t0", "t1", "t2"]
+
+
+def test_ranks_agree_with_the_rankings(project):
+    ensemble.main()
+    evaluate.main()
+    relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
+    best = (
+        pl.read_parquet(paths.ENSEMBLE / "rankings.parquet")
+        .join(relevance, on=["query_id", "product_id"])
+        .group_by("split", "fold", "query_id")
+        .agg(pl.col("rank").min().cast(pl.Float64).alias("best"))
+    )
+    ranks = pl.read_parquet(paths.EVALUATION / "ranks.parquet").filter(pl.col("direction") == "text_to_image")
+    both = ranks.join(best, on=["split", "fold", "query_id"], nulls_equal=True)
+    assert both.height == ranks.height == 10
+    assert both["rank"].to_list() == both["best"].to_list()
+
+
+def test_a_second_run_writes_the_same_bytes(project):
+    digests = []
+    for _ in range(2):
+        ensemble.main()
+        evaluate.main()
+        digests.append([digest_folder(folder) for folder in (paths.ENSEMBLE, paths.EVALUATION, paths.REPORTS)])
+    assert digests[0] == digests[1]
+
+
+def test_stale_members_change_nothing(project):
+    ensemble.main()
+    before = digest_folder(paths.ENSEMBLE)
+    shutil.copytree(paths.embed_of(1, 80), paths.embed_of(2, 80))
+    shutil.copytree(paths.embed_of(1, 80), paths.embed_of(1, 96))
+    ensemble.main()
+    assert digest_folder(paths.ENSEMBLE) == before
+
+
+def test_a_fold_taken_off_the_plan_leaves_no_trace(project):
+    ensemble.main()
+    edit_params("  - 1\n", "")
+    ensemble.main()
+    evaluate.main()
+    assert not (paths.ENSEMBLE / "oof-1").exists()
+    assert pl.read_parquet(paths.EVALUATION / "ranks.parquet")["fold"].unique().to_list() == [None, 0]
+
+
+def test_without_test_products_nothing_of_test_is_written(project):
+    folds = paths.FOLDS / "folds.parquet"
+    pl.read_parquet(folds).filter(pl.col("split") == "train").write_parquet(folds)
+    ensemble.main()
+    evaluate.main()
+    assert (paths.ENSEMBLE / "submission.csv").read_text(encoding="utf-8") == "id,label\n"
+    assert not (paths.ENSEMBLE / "test").exists()
+    assert sorted(read_json(paths.METRICS)) == ["data", "oof"]
+
+
+def test_a_classifier_without_embeddings_has_only_classification(project):
+    for folder in embedded():
+        shutil.rmtree(folder / "queries")
+        shutil.rmtree(folder / "products")
+    ensemble.main()
+    evaluate.main()
+    assert [list(read_json(paths.METRICS)[split]) for split in ("oof", "test")] == [["classification"]] * 2
+
+
+def test_embeddings_without_a_classifier_have_only_retrieval(project):
+    for folder in embedded():
+        shutil.rmtree(folder / "probabilities")
+    ensemble.main()
+    evaluate.main()
+    assert [list(read_json(paths.METRICS)[split]) for split in ("oof", "test")] == [["retrieval"]] * 2
+    assert (paths.ENSEMBLE / "submission.csv").read_text(encoding="utf-8") == "id,label\n"
+
+
+def test_a_missing_member_is_one_line_and_an_exit_status(project, capsys):
+    shutil.rmtree(paths.embed_of(1, 64))
+    with pytest.raises(SystemExit) as stopped:
+        ensemble.main()
+    assert stopped.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "fold 1 at scale 64 is listed in plan but was not embedded" in line
+    assert not paths.ENSEMBLE.exists()
+
+
+def test_an_index_answers_for_its_own_model_only(project, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["stages.index", "--kind", "flat", "--fold", "1"])
+    index.main()
+    ensemble.main()
+    folder = paths.index_of("flat", 1)
+    from pipeline_lib.features.store import open_store
+
+    fused = open_store(paths.ENSEMBLE / "oof-1" / "products")
+    hits = search(folder, fused.rows(["p4"]), 1, "model-1", "64px+80px")
+    assert hits[0][0].product_id == "p4"
+    with pytest.raises(ValueError, match="made by model model-1"):
+        search(folder, fused.rows(["p4"]), 1, "model-0", "64px+80px")
+
+
+def test_an_index_of_a_model_without_embeddings_says_so(project, monkeypatch, capsys):
+    for folder in embedded():
+        shutil.rmtree(folder / "products")
+    monkeypatch.setattr(sys, "argv", ["stages.index", "--kind", "hnsw", "--fold", "0"])
+    with pytest.raises(SystemExit):
+        index.main()
+    assert "no embeddings to index" in capsys.readouterr().err

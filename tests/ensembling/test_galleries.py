@@ -1,0 +1,55 @@
+import polars as pl
+import pytest
+
+from pipeline_lib.ensembling.galleries import plan_galleries
+
+PRODUCTS = pl.DataFrame(
+    {
+        "product_id": ["a", "b", "c", "always", "t"],
+        "label": [None] * 5,
+        "split": ["train", "train", "train", "train", "test"],
+        "fold": [0, 0, 1, None, None],
+    },
+    schema_overrides={"label": pl.String},
+)
+
+
+def queries_of(**split_of):
+    return pl.DataFrame(
+        {"query_id": list(split_of), "split": list(split_of.values())}, schema_overrides={"split": pl.String}
+    )
+
+
+def relevance_of(*pairs):
+    return pl.DataFrame(pairs, schema=["query_id", "product_id", "grade"], orient="row")
+
+
+def test_a_query_belongs_where_its_products_are():
+    queries = queries_of(q_t=None, q_ac=None, q_always=None, q_zero=None)
+    relevance = relevance_of(
+        ("q_ac", "a", 1), ("q_ac", "c", 2), ("q_t", "t", 1), ("q_always", "always", 1), ("q_zero", "a", 0)
+    )
+    galleries = plan_galleries(PRODUCTS, queries, relevance, [0, 1])
+    assert [(g.name, g.products["product_id"].to_list(), g.query_ids) for g in galleries] == [
+        ("oof-0", ["a", "b"], ["q_ac"]),
+        ("oof-1", ["c"], ["q_ac"]),
+        ("test", ["t"], ["q_t"]),
+    ]
+
+
+def test_a_query_with_a_split_stays_in_it():
+    queries = queries_of(any=None, test="test", val="val", train="train")
+    relevance = relevance_of(*((query, product, 1) for query in ("any", "test", "val", "train") for product in "at"))
+    galleries = plan_galleries(PRODUCTS, queries, relevance, [0])
+    assert [g.query_ids for g in galleries] == [["any", "val", "train"], ["any", "test"]]
+
+
+def test_only_listed_folds_count_and_test_may_be_absent():
+    queries, relevance = queries_of(q=None), relevance_of(("q", "a", 1))
+    galleries = plan_galleries(PRODUCTS.filter(pl.col("split") == "train"), queries, relevance, [1])
+    assert [(g.name, g.query_ids) for g in galleries] == [("oof-1", [])]
+
+
+def test_a_listed_fold_without_products_is_named():
+    with pytest.raises(ValueError, match=r"plan\.folds lists 7, but products have only the folds \[0, 1\]"):
+        plan_galleries(PRODUCTS, queries_of(q=None), relevance_of(("q", "a", 1)), [0, 7])

@@ -1,0 +1,64 @@
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from pipeline_lib.params.evaluation import IndexParams
+from pipeline_lib.params.plan import IndexKind
+from pipeline_lib.provenance import digest_folder, read_json
+from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
+
+MAKER = Maker("model-1", "64px")
+PARAMS = IndexParams(lists=8, probes=4, links=8, build_beam=40, search_beam=32)
+
+
+def unit_rows(count, dim=16, seed=0):
+    rows = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def ids_of(rows):
+    return [f"p{number}" for number in range(len(rows))]
+
+
+def test_kinds_are_those_that_params_allow():
+    assert set(INDEX_KINDS) == set(get_args(IndexKind))
+
+
+@pytest.mark.parametrize("kind", sorted(INDEX_KINDS))
+def test_equal_products_give_equal_bytes(kind, tmp_path):
+    products = unit_rows(500)
+    for name in ("first", "second"):
+        build_index(tmp_path / name, kind, ids_of(products), products, MAKER, PARAMS)
+    assert digest_folder(tmp_path / "first") == digest_folder(tmp_path / "second")
+
+
+def test_the_manifest_names_the_maker(tmp_path):
+    products = unit_rows(400)
+    manifest = build_index(tmp_path, "ivf", ids_of(products), products, MAKER, PARAMS)
+    assert manifest == read_json(tmp_path / "manifest.json")
+    assert manifest == {
+        "kind": "ivf",
+        "dim": 16,
+        "count": 400,
+        "model": "model-1",
+        "preprocessing": "64px",
+        "metric": "inner_product",
+        "bytes": (tmp_path / "index.faiss").stat().st_size,
+        "settings": {"lists": 8, "lists_asked": 8, "probes": 4},
+    }
+
+
+@pytest.mark.parametrize(("count", "lists", "probes"), [(3, 1, 1), (100, 2, 2), (312, 8, 4)])
+def test_a_small_catalogue_gets_the_lists_it_can_learn(count, lists, probes, tmp_path, capfd):
+    products = unit_rows(count)
+    manifest = build_index(tmp_path, "ivf", ids_of(products), products, MAKER, PARAMS)
+    assert manifest["settings"] == {"lists": lists, "lists_asked": 8, "probes": probes}
+    assert "WARNING" not in capfd.readouterr().err
+
+
+def test_ids_and_products_must_match(tmp_path):
+    with pytest.raises(ValueError, match="1 ids and 2 embeddings"):
+        build_index(tmp_path, "flat", ["a"], unit_rows(2), MAKER, PARAMS)
+    with pytest.raises(ValueError, match="0 ids and 0 embeddings"):
+        build_index(tmp_path, "flat", [], unit_rows(0), MAKER, PARAMS)

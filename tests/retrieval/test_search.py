@@ -1,0 +1,91 @@
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline_lib.params.evaluation import IndexParams
+from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
+from pipeline_lib.retrieval.search import open_index, search
+
+MAKER = Maker("model-1", "64px")
+PARAMS = IndexParams(lists=8, probes=8, links=16, build_beam=100, search_beam=200)
+
+
+def unit_rows(count, dim=16, seed=0):
+    rows = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    products = unit_rows(50)
+    build_index(tmp_path, "flat", [f"p{number}" for number in range(50)], products, MAKER, PARAMS)
+    return tmp_path
+
+
+@given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 60))
+@settings(max_examples=10, deadline=None)
+def test_flat_equals_a_sorted_product_of_matrices(seed, k, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("index")
+    products, queries = unit_rows(40, seed=seed), unit_rows(3, seed=seed + 1)
+    build_index(folder, "flat", [f"p{number}" for number in range(40)], products, MAKER, PARAMS)
+    for query, hits in zip(queries, search(folder, queries, k, "model-1", "64px"), strict=True):
+        scores = products @ query
+        order = np.argsort(-scores)[:k]
+        assert [hit.product_id for hit in hits] == [f"p{number}" for number in order]
+        assert [hit.score for hit in hits] == pytest.approx(scores[order], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(INDEX_KINDS))
+def test_every_kind_finds_a_product_by_its_own_embedding(kind, tmp_path):
+    products = unit_rows(400)
+    build_index(tmp_path, kind, [f"p{number}" for number in range(400)], products, MAKER, PARAMS)
+    found = open_index(tmp_path, MAKER).search(products[:50], 1)
+    assert [hits[0].product_id for hits in found] == [f"p{number}" for number in range(50)]
+    assert [hits[0].score for hits in found] == pytest.approx([1.0] * 50, abs=1e-5)
+
+
+def test_places_that_an_approximate_index_cannot_fill_are_left_out(tmp_path):
+    products = unit_rows(100)
+    narrow = PARAMS.model_copy(update={"lists": 2, "probes": 1})
+    build_index(tmp_path, "ivf", [f"p{number}" for number in range(100)], products, MAKER, narrow)
+    (hits,) = open_index(tmp_path, MAKER).search(products[:1], 100)
+    assert 0 < len(hits) < 100
+
+
+def test_an_index_of_another_maker_is_refused(folder):
+    query = unit_rows(1)
+    with pytest.raises(ValueError, match="made by model model-1, but the queries come from model-2"):
+        search(folder, query, 1, "model-2", "64px")
+    with pytest.raises(ValueError, match="made by preprocessing 64px, but the queries come from 80px"):
+        search(folder, query, 1, "model-1", "80px")
+
+
+def test_a_truncated_index_is_refused(folder):
+    index = folder / "index.faiss"
+    index.write_bytes(index.read_bytes()[:-10])
+    with pytest.raises(ValueError, match=r"index\.faiss: \d+ bytes of \d+; run `dvc repro`"):
+        open_index(folder, MAKER)
+    index.unlink()
+    with pytest.raises(ValueError, match=r"index\.faiss: 0 bytes"):
+        open_index(folder, MAKER)
+
+
+def test_ids_of_another_catalogue_are_refused(folder):
+    pl.DataFrame({"product_id": ["a", "b"]}).write_parquet(folder / "ids.parquet")
+    with pytest.raises(ValueError, match="2 ids, 50 vectors, 50 in the manifest"):
+        open_index(folder, MAKER)
+
+
+def test_a_missing_index_says_how_to_get_one(tmp_path):
+    with pytest.raises(ValueError, match=r"no index here .* plan\.index"):
+        open_index(tmp_path / "flat-0", MAKER)
+
+
+def test_bad_queries_are_refused(folder):
+    index = open_index(folder, MAKER)
+    with pytest.raises(ValueError, match="the index holds vectors of 16"):
+        index.search(unit_rows(1, dim=8), 1)
+    with pytest.raises(ValueError, match="k = 0"):
+        index.search(unit_rows(1), 0)
