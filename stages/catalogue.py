@@ -32,8 +32,8 @@ def summarise(catalogue: Catalogue) -> None:
     if len(shared):
         print(f"  {shared.sum()} products are in {len(shared)} groups, the largest of {shared.max()}")
     told = catalogue.rejects.group_by("reason", "action").len().sort("reason", "action")
-    for reason, action, number in told.iter_rows():
-        print(f"  {reason!s}: {number} ({action})")
+    for line in told.iter_rows(named=True):
+        print(f"  {line['reason']}: {line['len']} ({line['action']})")
 
 
 if __name__ == "__main__":

@@ -45,8 +45,9 @@ class Cleaned:
 
 def clean(records: Records, data: DataParams, workers: int) -> Cleaned:
     """Check every photo and account for the bad; ValueError if a larger share of rows is rejected than params allow."""
-    listed = records.products.select("row", "product_id", pl.col("media").alias("path")).explode("path")
-    photos = listed.drop_nulls("path")
+    listed = records.products.select("row", "product_id", pl.col("media").alias("path"))
+    bare = listed.filter(pl.col("path").list.len() == 0)
+    photos = listed.filter(pl.col("path").list.len() > 0).explode("path")
     checked = check_all(Path(data.root), photos["path"].to_list(), data.max_pixels, workers)
     photos = photos.with_columns(
         pl.Series("reason", [fault.reason if fault else None for fault in checked.faults], dtype=pl.String),
@@ -55,7 +56,7 @@ def clean(records: Records, data: DataParams, workers: int) -> Cleaned:
     good = photos.filter(pl.col("reason").is_null())
     media = good.group_by("product_id", maintain_order=True).agg(pl.col("path").alias("media"))
     lost = records.products.join(media, on="product_id", how="anti", maintain_order="left")
-    rejects = pl.concat([records.rejects, _photo_rejects(records.table, photos, listed, lost, data.missing_image)])
+    rejects = pl.concat([records.rejects, _photo_rejects(records.table, photos, bare, lost, data.missing_image)])
     products = records.products.drop("media").join(media, on="product_id", how="left", maintain_order="left")
     if data.missing_image == "reject":
         products = products.drop_nulls("media")
@@ -92,6 +93,7 @@ def check_all(root: Path, paths: list[str], max_pixels: int, workers: int) -> Ch
 def check_rejected(records: Records, rejects: pl.DataFrame, num_products: int, max_fraction: float) -> None:
     """Raise ValueError, with the three most frequent reasons, if too much was rejected or nothing is left."""
     lost = rejects.filter(pl.col("action") == REJECTED)
+    assert num_products + len(lost) == records.num_rows, "a row is neither kept nor rejected"
     if num_products and len(lost) <= max_fraction * records.num_rows:
         return
     often = ", ".join(f"{reason} ({number})" for reason, number in Counter(lost["reason"].to_list()).most_common(3))
@@ -105,12 +107,14 @@ def check_rejected(records: Records, rejects: pl.DataFrame, num_products: int, m
 
 
 def _photo_rejects(
-    table: str, photos: pl.DataFrame, listed: pl.DataFrame, lost: pl.DataFrame, missing_image: str
+    table: str, photos: pl.DataFrame, bare: pl.DataFrame, lost: pl.DataFrame, missing_image: str
 ) -> pl.DataFrame:
     """One row for each bad photo; a product that is lost loses itself with its first row, and has one in any case."""
     fate = REJECTED if missing_image == "reject" else KEPT
-    without = listed.filter(pl.col("path").is_null()).with_columns(
-        pl.lit("missing image").alias("reason"), pl.lit("no photo named").alias("value")
+    without = bare.with_columns(
+        pl.lit(None, dtype=pl.String).alias("path"),
+        pl.lit("missing image").alias("reason"),
+        pl.lit("no photo found").alias("value"),
     )
     bad = pl.concat([photos.drop_nulls("reason"), without.select(photos.columns)])
     first = pl.int_range(pl.len()).over("product_id") == 0

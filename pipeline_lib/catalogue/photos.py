@@ -97,7 +97,7 @@ def _grid(path: Path, max_pixels: int) -> NDArray[np.uint8]:
             image.draft("RGB", (DRAFT_SIDE, DRAFT_SIDE))
             image.load()
             upright = ImageOps.exif_transpose(image)
-            return np.asarray(_opaque(upright).resize((GRID, GRID), Image.Resampling.BOX))
+            return np.asarray(_opaque(upright).resize((GRID, GRID), Image.Resampling.HAMMING))
     except (BadPhotoError, MemoryError):
         raise
     except UnidentifiedImageError:

@@ -1,0 +1,28 @@
+"""Decides once, for every later stage, which product is test and which fold it is held out in."""
+
+from pipeline_lib import paths
+from pipeline_lib.catalogue.folds import check_planned, deal, tabulate
+from pipeline_lib.catalogue.tables import read_products, write_table
+from pipeline_lib.params.data import SplitParams
+from pipeline_lib.provenance import fresh_folder, stage, write_json
+
+
+def main() -> None:
+    with stage("stages.folds") as run:
+        split = run.section(SplitParams)
+        products = read_products(paths.CATALOGUE)
+        folds, notes = deal(products, split.num_folds, split.test_fraction, run.value("seed", int))
+        check_planned(folds, run.value("plan.folds", list[int]))
+        with fresh_folder(paths.FOLDS) as out:
+            write_table(out / "folds.parquet", folds)
+            tabulate(products, folds).write_csv(out / "table.csv")
+            write_json(out / "notes.json", notes)
+        places = folds.group_by("split", "fold").len().sort("split", "fold", nulls_last=True)
+        for name, fold, number in places.iter_rows():
+            print(f"folds: {name}{'' if fold is None else f' fold {fold}'}: {number} products")
+        for note in notes:
+            print(f"  note: {note}")
+
+
+if __name__ == "__main__":
+    main()
