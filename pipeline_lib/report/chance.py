@@ -1,0 +1,67 @@
+"""What a random order of the gallery would score, so that a figure beside it means something.
+
+Exact for several right answers: with p of them among g, all of them lie below rank k with the hypergeometric
+probability C(g - p, k) / C(g, k). How many right answers a query has within its own gallery follows from who took
+part: every product is a query of the other direction.
+"""
+
+from dataclasses import dataclass
+from math import exp, lgamma
+
+import polars as pl
+
+PLACE = ["split", "fold"]
+OTHER = {"text_to_image": "image_to_text", "image_to_text": "text_to_image"}
+
+
+def hit_chance(gallery: int, positives: int, k: int) -> float:
+    """Return the chance that a random order puts one of `positives` among the first k of `gallery`.
+
+    >>> round(hit_chance(gallery=10, positives=1, k=3), 6), round(hit_chance(gallery=4, positives=2, k=2), 6)
+    (0.3, 0.833333)
+    """
+    wrong = gallery - positives
+    if k > wrong:
+        return 1.0
+    return 1.0 - exp(lgamma(wrong + 1) - lgamma(wrong - k + 1) + lgamma(gallery - k + 1) - lgamma(gallery + 1))
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Random order over one set of queries: (gallery, positives) -> number of queries."""
+
+    cases: dict[tuple[int, int], int]
+
+    def recall(self, k: int) -> float:
+        """Return R@k of a random order."""
+        total = sum(self.cases.values())
+        return sum(count * hit_chance(*case, k) for case, count in self.cases.items()) / total
+
+    def median_rank(self) -> int:
+        """Return the median rank of the best right answer in a random order: the first k with R@k >= 1/2."""
+        low, high = 1, max(gallery for gallery, _ in self.cases)
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self.recall(middle) >= 0.5 else (middle + 1, high)
+        return low
+
+
+def retrieval_chance(ranks: pl.DataFrame, relevance: pl.DataFrame) -> dict[tuple[str, str], Chance]:
+    """Return the chance level of each (split, direction) that was evaluated."""
+    pairs = relevance.filter(pl.col("grade") > 0).select("query_id", "product_id").unique()
+    chances = {}
+    for (split, direction), group in ranks.group_by("split", "direction", maintain_order=True):
+        gallery = ranks.filter(pl.col("direction") == OTHER[str(direction)], pl.col("split") == split)
+        own, other = ("query_id", "product_id") if direction == "text_to_image" else ("product_id", "query_id")
+        positives = (
+            pairs.select(pl.col(own).alias("query_id"), pl.col(other).alias("answer_id"))
+            .join(gallery.select(pl.col("query_id").alias("answer_id"), *PLACE), on="answer_id")
+            .group_by("query_id", *PLACE)
+            .len("positives")
+        )
+        # A direction evaluated alone says nothing of its gallery: one right answer is then the least it can have.
+        counted = group.join(positives, on=["query_id", *PLACE], how="left", nulls_equal=True)
+        counted = counted.with_columns(pl.col("positives").fill_null(1)).group_by("num_gallery", "positives").len()
+        cases = {(int(g), int(p)): int(n) for g, p, n in counted.sort("num_gallery", "positives").iter_rows()}
+        chances[str(split), str(direction)] = Chance(cases)
+    return chances

@@ -1,0 +1,164 @@
+"""The headline: every published figure with its interval, for the page and for the terminal.
+
+The page and `python -m pipeline_lib.report.headline` format the same rows, so they cannot tell two stories.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from pipeline_lib import paths
+from pipeline_lib.provenance import read_json
+
+Tree = Mapping[str, Any]
+SPLITS = {"test": "Test", "oof": "Out of fold"}
+DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
+
+
+def percent(value: float) -> str:
+    """Return a share as a percentage with one decimal.
+
+    >>> percent(0.4721), percent(1 / 500), percent(1 / 30_000)
+    ('47.2 %', '0.2 %', '0.003 %')
+    """
+    return f"{value * 100:.1f} %" if value == 0 or value >= 0.001 else f"{value * 100:.1g} %"
+
+
+def rank(value: float) -> str:
+    """Return a rank or a mean of ranks.
+
+    >>> rank(3.0), rank(2.5), rank(41.0372)
+    ('3', '2.5', '41')
+    """
+    return f"{value:,.0f}" if value == int(value) or value >= 10 else f"{value:.1f}"
+
+
+def count(value: float) -> str:
+    """Return a whole number with separators of thousands."""
+    return f"{value:,.0f}"
+
+
+# Leaf of metrics.json -> (heading, format), in the order of the columns.
+Columns = dict[str, tuple[str, Callable[[float], str]]]
+RETRIEVAL: Columns = {
+    "R@1": ("R@1", percent),
+    "R@5": ("R@5", percent),
+    "R@10": ("R@10", percent),
+    "MeanRecall": ("Mean recall", percent),
+    "median_rank": ("Median rank", rank),
+    "mean_rank": ("Mean rank", rank),
+    "num_queries": ("Queries", count),
+    "num_gallery": ("Gallery", count),
+}
+CLASSIFICATION: Columns = {
+    "top1": ("Top-1", percent),
+    "top3": ("Top-3", percent),
+    "macro_f1": ("Macro-F1", percent),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One published number: its key, value, 95 % interval (where it has one) and how it is written."""
+
+    key: str
+    value: float
+    interval: tuple[float, float] | None
+    text: str
+    interval_text: str
+
+
+@dataclass(frozen=True)
+class HeadlineRow:
+    """The figures of one split and, for retrieval, one direction."""
+
+    split: str
+    direction: str
+    title: str
+    figures: list[Figure]
+
+
+def retrieval_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
+    """Return a row for each split and direction that was evaluated, test first."""
+    rows = []
+    for split, split_name in SPLITS.items():
+        for direction, name in DIRECTIONS.items():
+            path = (split, "retrieval", direction)
+            if figures := _figures(_branch(metrics, *path), _branch(intervals, *path), RETRIEVAL):
+                rows.append(HeadlineRow(split, direction, f"{split_name}, {name}", figures))
+    return rows
+
+
+def classification_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
+    """Return a row for each split whose labels were evaluated, test first."""
+    rows = []
+    for split, name in SPLITS.items():
+        path = (split, "classification")
+        if figures := _figures(_branch(metrics, *path), _branch(intervals, *path), CLASSIFICATION):
+            rows.append(HeadlineRow(split, "", name, figures))
+    return rows
+
+
+def headline(metrics: Tree, intervals: Tree) -> Table:
+    """Return the headline for a terminal: a table for retrieval and one for classification, where they apply."""
+    page = Table.grid(padding=(0, 0, 1, 0))
+    tables = (
+        ("Retrieval", RETRIEVAL, retrieval_rows(metrics, intervals)),
+        ("Classification", CLASSIFICATION, classification_rows(metrics, intervals)),
+    )
+    for title, columns, rows in tables:
+        if rows:
+            page.add_row(_terminal_table(title, columns, rows))
+    if not page.row_count:
+        page.add_row("Nothing was evaluated: the catalogue has neither texts nor labels.")
+    return page
+
+
+def _terminal_table(title: str, columns: Columns, rows: list[HeadlineRow]) -> Table:
+    """Return a table that fits 80 columns: two lines a cell, and no mean rank beside the median."""
+    table = Table(title=f"{title} (95 % interval below)", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    shown = {key: heading for key, (heading, _) in columns.items() if key != "mean_rank"}
+    table.add_column("", no_wrap=True)
+    for heading in shown.values():
+        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True, vertical="top")
+    for row in rows:
+        by_key = {figure.key: figure for figure in row.figures}
+        cells = [by_key.get(key) for key in shown]
+        table.add_row(row.title.replace(", ", "\n"), *("-" if cell is None else _terminal_cell(cell) for cell in cells))
+    return table
+
+
+def _terminal_cell(figure: Figure) -> str:
+    return f"{figure.text}\n[dim]{figure.interval_text}[/dim]" if figure.interval else figure.text
+
+
+def _branch(tree: Tree, *path: str) -> Tree:
+    for key in path:
+        tree = tree.get(key, {})
+    return tree
+
+
+def _figures(values: Tree, intervals: Tree, columns: Columns) -> list[Figure]:
+    figures = []
+    for key, (_, written) in columns.items():
+        if key in values:
+            low_high = intervals.get(key)
+            interval = None if low_high is None else (float(low_high[0]), float(low_high[1]))
+            between = "" if interval is None else "–".join(written(end).removesuffix(" %") for end in interval)
+            figures.append(Figure(key, values[key], interval, written(values[key]), between))
+    return figures
+
+
+def main() -> None:
+    """Print the headline of the last run and where its report lies."""
+    console = Console()
+    console.print(headline(read_json(paths.METRICS), read_json(paths.INTERVALS)))
+    console.print(f"report: {paths.PAGE.resolve()}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""Everything the report tells of, read once from what the stages made.
+
+A branch that does not apply (no test split, no labels, no texts) is an empty table of the right columns, so that
+every section asks one question only: is there anything to show?
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline_lib import paths
+from pipeline_lib.provenance import read_json
+
+Tree = dict[str, Any]
+
+RANKS: Tree = {
+    "split": pl.String,
+    "direction": pl.String,
+    "query_id": pl.String,
+    "fold": pl.Int64,
+    "rank": pl.Float64,
+    "num_gallery": pl.Int64,
+}
+RANKINGS: Tree = {
+    "query_id": pl.String,
+    "split": pl.String,
+    "fold": pl.Int64,
+    "rank": pl.Int64,
+    "product_id": pl.String,
+    "score": pl.Float32,
+}
+PROBABILITIES: Tree = {
+    "product_id": pl.String,
+    "split": pl.String,
+    "fold": pl.Int64,
+    "label": pl.String,
+    "predicted": pl.String,
+    "probabilities": pl.List(pl.Float32),
+}
+RECALL_CURVE: Tree = {"split": pl.String, "direction": pl.String, "k": pl.Int64, "recall": pl.Float64}
+CONFUSION: Tree = {"split": pl.String, "truth": pl.String, "predicted": pl.String, "count": pl.Int64}
+PER_CLASS: Tree = {
+    "split": pl.String,
+    "label": pl.String,
+    "precision": pl.Float64,
+    "recall": pl.Float64,
+    "f1": pl.Float64,
+    "support": pl.Int64,
+}
+
+
+@dataclass(frozen=True)
+class FoldRun:
+    """One fold's training: its plan, its history (one row an epoch) and what its model says of itself."""
+
+    fold: int
+    plan: Tree
+    history: pl.DataFrame
+    model: Tree
+
+    @property
+    def run(self) -> Tree:
+        """How the model was trained: settings, loss weights, best epoch; empty where the card does not say."""
+        run: Tree = self.model.get("run", {})
+        return run
+
+    @property
+    def best(self) -> Tree:
+        """The history's row of the epoch that was kept; empty where the card does not say."""
+        best: Tree = self.run.get("best", {})
+        return best
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """The tables and trees of one run of the pipeline."""
+
+    metrics: Tree
+    intervals: Tree
+    ranks: pl.DataFrame
+    recall_curve: pl.DataFrame
+    confusion: pl.DataFrame
+    per_class: pl.DataFrame
+    rankings: pl.DataFrame
+    probabilities: pl.DataFrame
+    products: pl.DataFrame
+    queries: pl.DataFrame
+    relevance: pl.DataFrame
+    rejects: pl.DataFrame
+    counts: Tree
+    notes: list[str]
+    folds: list[FoldRun]
+    shards: Path
+
+
+def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
+    """Read what the stages left under `root`; of the trained folds only those named."""
+    catalogue, ensemble, evaluation = (root / folder for folder in (paths.CATALOGUE, paths.ENSEMBLE, paths.EVALUATION))
+    return ReportInputs(
+        metrics=read_json(root / paths.METRICS),
+        intervals=read_json(root / paths.INTERVALS),
+        ranks=_table(evaluation / "ranks.parquet", RANKS),
+        recall_curve=_table(evaluation / "recall_curve.csv", RECALL_CURVE),
+        confusion=_table(evaluation / "confusion.csv", CONFUSION),
+        per_class=_table(evaluation / "per_class.csv", PER_CLASS),
+        rankings=_table(ensemble / "rankings.parquet", RANKINGS),
+        probabilities=_table(ensemble / "probabilities.parquet", PROBABILITIES),
+        products=pl.read_parquet(catalogue / "products.parquet"),
+        queries=pl.read_parquet(catalogue / "queries.parquet"),
+        relevance=pl.read_parquet(catalogue / "relevance.parquet"),
+        rejects=pl.read_parquet(catalogue / "rejects.parquet"),
+        counts=read_json(catalogue / "counts.json"),
+        notes=read_json(root / paths.FOLDS / "notes.json"),
+        folds=[_fold(fold, root / paths.train_of(fold)) for fold in folds],
+        shards=root / paths.SHARDS,
+    )
+
+
+def _fold(fold: int, folder: Path) -> FoldRun:
+    history = pl.read_csv(folder / "history.csv", infer_schema_length=None)
+    return FoldRun(fold, read_json(folder / "plan.json"), history, read_json(folder / "model.json"))
+
+
+def _table(path: Path, columns: dict[str, Any]) -> pl.DataFrame:
+    """Return the named columns of a table; an absent file is a branch that does not apply."""
+    if not path.is_file():
+        return pl.DataFrame(schema=columns)
+    if path.suffix == ".csv":
+        return pl.read_csv(path, schema_overrides=columns).select(*columns)
+    return pl.read_parquet(path, columns=list(columns)).cast(pl.Schema(columns))

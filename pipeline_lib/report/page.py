@@ -1,0 +1,148 @@
+"""The report as one HTML file that opens offline: styles, figures and thumbnails lie inside it, and no script.
+
+The same inputs give the same bytes: no clock, no path of this machine, every choice from the seed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import jinja2
+import polars as pl
+from markupsafe import Markup
+
+from pipeline_lib.params.report import ReportParams
+from pipeline_lib.report import tables
+from pipeline_lib.report.chance import retrieval_chance
+from pipeline_lib.report.figures import confusion_matrix, learning_curves, recall_curves
+from pipeline_lib.report.gallery import Gallery, confident_mistakes, spread_sample, worst
+from pipeline_lib.report.headline import SPLITS, count, percent, rank
+from pipeline_lib.report.inputs import ReportInputs
+from pipeline_lib.report.overview import headlines, tiles
+from pipeline_lib.report.photos import Thumbnails
+from pipeline_lib.report.svg import standalone
+
+TEMPLATE = "page.html.j2"
+STYLES = ("page.css", "chart.css")
+Context = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The page, and its figures as SVG files by name."""
+
+    page: str
+    figures: dict[str, str]
+
+
+def build_report(
+    inputs: ReportInputs, params: ReportParams, seed: int, data_root: str, scales: Sequence[int]
+) -> Report:
+    """Return the whole report; what a run did not have is left out or said in a line."""
+    chances = retrieval_chance(inputs.ranks, inputs.relevance)
+    photos = Thumbnails(inputs.shards)
+    learning = learning_curves(inputs.folds)
+    recall = recall_curves(inputs.recall_curve, chances)
+    classes = _classes(inputs)
+    matrices = {f"confusion_{view['split']}": view["matrix"] for view in classes}
+    context = {
+        "styles": [Markup(_resource(name)) for name in STYLES],
+        "facts": tables.facts(inputs, data_root, scales),
+        "tiles": tiles(inputs),
+        "headlines": headlines(inputs, chances),
+        "learning": _inline(learning),
+        "epochs": tables.epoch_table(inputs.folds),
+        "recall": _inline(recall),
+        "classes": classes,
+        "mistakes": _mistakes(inputs, params, photos),
+        "max_rejects": tables.MAX_REJECTS,
+        "reject_summary": tables.reject_summary(inputs.rejects),
+        "reject_rows": tables.reject_rows(inputs.rejects),
+        "num_rejects": len(inputs.rejects),
+        "notes": inputs.notes,
+        "plans": tables.plan_views(inputs.folds),
+        **_queries(inputs, params, seed, photos),
+    }
+    return Report(
+        _render(context), {name: standalone(figure) for name, figure in (learning | recall | matrices).items()}
+    )
+
+
+def _classes(inputs: ReportInputs) -> list[Context]:
+    """Return, for each split with labels, its matrix, its confused pairs and its table of classes."""
+    views = []
+    for split, name in SPLITS.items():
+        per_class = inputs.per_class.filter(pl.col("split") == split)
+        if per_class.is_empty():
+            continue
+        confusion = inputs.confusion.filter(pl.col("split") == split).drop("split")
+        labels = per_class["label"].to_list()
+        label, share = tables.majority_share(per_class)
+        views.append(
+            {
+                "split": split,
+                "name": name,
+                "matrix": confusion_matrix(confusion, labels, f"Confusion, {name.lower()}"),
+                "pairs": tables.confused_pairs(confusion),
+                "rows": per_class.sort("f1", "label").to_dicts(),
+                "majority": (label, share),
+                "num_products": int(per_class["support"].sum()),
+            }
+        )
+    return [{**view, "inline": Markup(view["matrix"])} for view in views]
+
+
+def _queries(inputs: ReportInputs, params: ReportParams, seed: int, photos: Thumbnails) -> Context:
+    """Return the gallery and the worst misses, of test where there is one."""
+    ranked = inputs.ranks.filter(pl.col("direction") == "text_to_image")["split"].unique().to_list()
+    split = next((split for split in SPLITS if split in ranked), None)
+    if split is None:
+        return {"gallery": [], "misses": [], "num_ranked": 0, "num_missed": 0, "gallery_split": "", "seed": seed}
+    gallery = Gallery(inputs, split, photos)
+    return {
+        "gallery": gallery.cards(spread_sample(gallery.ranks, params.queries, seed)),
+        "misses": gallery.cards(worst(gallery.ranks, params.misses)),
+        "num_ranked": len(gallery.ranks),
+        "num_missed": len(gallery.ranks.filter(pl.col("rank") > 1)),
+        "gallery_split": SPLITS[split],
+        "seed": seed,
+    }
+
+
+def _mistakes(inputs: ReportInputs, params: ReportParams, photos: Thumbnails) -> Context:
+    scored = inputs.per_class["split"].unique().to_list()
+    split = next((split for split in SPLITS if split in scored), None)
+    if split is None:
+        return {"split": "", "cards": []}
+    return {"split": SPLITS[split], "cards": confident_mistakes(inputs, split, params.misses, photos)}
+
+
+def _inline(figures: Mapping[str, str]) -> list[Markup]:
+    return [Markup(figure) for figure in figures.values()]
+
+
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def language(text: str) -> str:
+    """Return the language tag that lets a browser choose glyphs and a voice: Chinese where Han characters stand.
+
+    >>> language("红色杯子 red mug"), language("red mug")
+    ('zh', 'en')
+    """
+    return "zh" if any("\u4e00" <= sign <= "\u9fff" for sign in text) else "en"
+
+
+def _render(context: Context) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"percent": percent, "rank": rank, "count": count, "language": language}
+    return environment.get_template(TEMPLATE).render(context)

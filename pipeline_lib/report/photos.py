@@ -1,0 +1,41 @@
+"""Small pictures of products that travel inside the page."""
+
+from base64 import b64encode
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader
+
+SIDE = 112
+QUALITY = 80
+
+
+class Thumbnails:
+    """Each product's first photo as a JPEG data URI of at most SIDE pixels, made when asked for and then kept."""
+
+    def __init__(self, shards: Path) -> None:
+        self._manifest = Manifest(shards)
+        self._reader = ShardReader(self._manifest)
+        self._made: dict[str, str] = {}
+
+    def of(self, product_id: str) -> str:
+        """Return the data URI of a product's first photo; ValueError for a product that the shards do not hold."""
+        if product_id not in self._made:
+            row = self._manifest.photos_of(product_id)[0]
+            self._made[product_id] = data_uri(self._reader.read(row))
+        return self._made[product_id]
+
+
+def data_uri(photo: bytes) -> str:
+    """Return an encoded image as a data URI of a small upright JPEG; transparency becomes white."""
+    with Image.open(BytesIO(photo)) as opened:
+        upright = ImageOps.exif_transpose(opened).convert("RGBA")
+    upright.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    ground = Image.new("RGB", upright.size, "white")
+    ground.paste(upright, mask=upright.getchannel("A"))
+    packed = BytesIO()
+    ground.save(packed, "JPEG", quality=QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{b64encode(packed.getvalue()).decode('ascii')}"

@@ -1,0 +1,152 @@
+"""A line chart as SVG text, drawn by hand: real text in any script, colours that follow light and dark, stable bytes.
+
+Colours and fonts come from chart.css, which the page holds once and every file under figures/ carries itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from importlib import resources
+from math import ceil, floor, log10
+
+WIDTH, HEIGHT = 520, 300
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 44, 44
+MAX_MARKS = 40
+LEGEND_ROWS = 14
+NUM_COLOURS = 6
+
+
+@dataclass(frozen=True)
+class Line:
+    """A named line of (x, y) points; `colour` counts through the palette, None is the quiet colour of a baseline."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    colour: int | None = 0
+    dashed: bool = False
+    in_legend: bool = True
+    ringed: float | None = None  # x of the point to ring
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the two axes measure; `percent` shows y as a share of 100, `log_x` spaces x by ratio."""
+
+    x_label: str
+    y_label: str
+    percent: bool = False
+    log_x: bool = False
+    x_ticks: Sequence[float] = field(default_factory=tuple)
+
+
+class Scale:
+    """Values -> pixels, linear or by ratio."""
+
+    def __init__(self, low: float, high: float, start: float, end: float, log: bool = False) -> None:
+        self._of = log10 if log else float
+        self._low, self._high = self._of(low), self._of(high)
+        self._start, self._end = start, end
+
+    def __call__(self, value: float) -> float:
+        """Return the pixel of a value; a range of one value lies in the middle."""
+        if self._high == self._low:
+            return (self._start + self._end) / 2
+        share = (self._of(value) - self._low) / (self._high - self._low)
+        return self._start + share * (self._end - self._start)
+
+
+def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
+    """Return round values, 1, 2 or 5 times a power of ten apart, that cover low .. high.
+
+    >>> nice_ticks(0.13, 0.92)
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
+    raw = (high - low or abs(high) or 1.0) / wanted
+    power = 10.0 ** floor(log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
+    return [round(tick * step, 10) for tick in range(first, max(last, first + 1) + 1)]
+
+
+def plain(text: str) -> str:
+    """Return text that may stand in XML: markup escaped, control characters made visible as a replacement sign."""
+    return escape("".join(sign if sign.isprintable() or sign == " " else "\ufffd" for sign in text))
+
+
+def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
+    """Return an <svg> element; it needs the rules of chart.css around it. Points must be finite."""
+    points = [point for line in lines for point in line.points]
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    y_ticks = nice_ticks(0.0 if axes.percent else min(ys), max(ys))
+    if axes.percent:
+        y_ticks = [tick for tick in y_ticks if tick <= 1.0 + 1e-9]
+        y_ticks = y_ticks if y_ticks[-1] >= max(ys) - 1e-9 else [*y_ticks, 1.0]
+    x_ticks = [tick for tick in axes.x_ticks or _whole_ticks(min(xs), max(xs)) if min(xs) <= tick <= max(xs)]
+    across = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, axes.log_x)
+    upward = Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
+    body = [f'<text class="chart-title" x="{LEFT}" y="15">{plain(title)}</text>', *_legend(lines)]
+    body += [_y_tick(upward(tick), tick, axes.percent) for tick in y_ticks]
+    body += [_x_tick(across(tick), tick) for tick in x_ticks]
+    body.append(f'<path class="chart-axis" d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    body.append(f'<text class="chart-label" x="{middle:g}" y="{HEIGHT - 8}">{plain(axes.x_label)}</text>')
+    body += [_line(line, across, upward, axes) for line in lines]
+    label = f"{title}: {axes.y_label} over {axes.x_label}, " + ", ".join(line.name for line in lines)
+    return svg(WIDTH, HEIGHT, label, body)
+
+
+def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
+    """Return the <svg> element around drawn parts, with a spoken label."""
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width:g} {height:g}"'
+    return f'{head} role="img" aria-label="{plain(label)}">\n' + "\n".join(body) + "\n</svg>"
+
+
+def standalone(element: str) -> str:
+    """Return the element as a file of its own: with the rules it needs, and a ground to stand on."""
+    rules = resources.files(__package__).joinpath("chart.css").read_text(encoding="utf-8")
+    head, rest = element.split(">", 1)
+    ground = '<rect class="chart-ground" width="100%" height="100%"/>'
+    return f"{head}>\n<style>\n{rules}</style>\n{ground}{rest}\n"
+
+
+def _whole_ticks(low: float, high: float) -> list[float]:
+    return [tick for tick in nice_ticks(low, high, 6) if tick == int(tick)]
+
+
+def _y_tick(y: float, value: float, percent: bool) -> str:
+    text = f"{value * 100:g} %" if percent else f"{value:g}"
+    rule = f'<path class="chart-grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
+    return f'{rule}<text class="chart-tick-y" x="{LEFT - 8}" y="{y + 4:.1f}">{text}</text>'
+
+
+def _x_tick(x: float, value: float) -> str:
+    return f'<text class="chart-tick-x" x="{x:.1f}" y="{HEIGHT - BOTTOM + 17}">{value:g}</text>'
+
+
+def _legend(lines: Sequence[Line]) -> list[str]:
+    parts, x = [], float(LEFT)
+    for line in lines:
+        if line.in_legend:
+            dash = " chart-dashed" if line.dashed else ""
+            parts.append(f'<path class="chart-line {_colour(line)}{dash}" d="M{x:g} 29h18"/>')
+            parts.append(f'<text class="chart-key" x="{x + 24:g}" y="33">{plain(line.name)}</text>')
+            x += 24 + 16 + sum(12 if ord(sign) > 0x2E80 else 6.6 for sign in line.name)
+    return parts
+
+
+def _colour(line: Line) -> str:
+    return "chart-quiet" if line.colour is None else f"chart-c{line.colour % NUM_COLOURS}"
+
+
+def _line(line: Line, across: Scale, upward: Scale, axes: Axes) -> str:
+    path = "L".join(f"{across(x):.1f} {upward(y):.1f}" for x, y in line.points)
+    dash = " chart-dashed" if line.dashed else ""
+    parts = [f'<path class="chart-line {_colour(line)}{dash}" d="M{path}"/>']
+    if line.colour is not None and len(line.points) <= MAX_MARKS:
+        for x, y in line.points:
+            value = f"{y * 100:.1f} %" if axes.percent else f"{y:.4g}"
+            says = f"<title>{plain(line.name)} · {plain(axes.x_label)} {x:g}: {value}</title>"
+            size, ring = (5, " chart-ring") if x == line.ringed else (2.5, "")
+            where = f'cx="{across(x):.1f}" cy="{upward(y):.1f}" r="{size}"'
+            parts.append(f'<circle class="chart-mark {_colour(line)}{ring}" {where}>{says}</circle>')
+    return "".join(parts)

@@ -1,0 +1,26 @@
+"""Turns a run's figures, rankings and photos into one HTML page that opens offline, and its figures as SVG files."""
+
+from pipeline_lib import paths
+from pipeline_lib.params.report import ReportParams
+from pipeline_lib.provenance import fresh_folder, stage
+from pipeline_lib.report.inputs import read_inputs
+from pipeline_lib.report.page import build_report
+
+
+def main() -> None:
+    with stage("stages.report") as run:
+        params = run.section(ReportParams)
+        folds = run.value("plan.folds", list[int])
+        scales = run.value("plan.scales", list[int])
+        data_root = run.value("data.root", str)
+        seed = run.value("seed", int)
+        report = build_report(read_inputs(folds), params, seed, data_root, scales)
+        with fresh_folder(paths.FIGURES) as out:
+            for name, figure in report.figures.items():
+                (out / f"{name}.svg").write_text(figure, encoding="utf-8")
+        paths.PAGE.write_text(report.page, encoding="utf-8")
+        print(f"{paths.PAGE}: {len(report.page.encode()) / 1e6:.2f} MB, {len(report.figures)} figures")
+
+
+if __name__ == "__main__":
+    main()
