@@ -31,7 +31,7 @@ def train_of(fold: int) -> Path:
 
 def embed_of(fold: int, scale: int) -> Path:
     """Embeddings and probabilities of one fold's model at one image size."""
-    return EMBED / f"{fold}-{scale}"
+    return EMBED / str(fold) / str(scale)
 
 
 def index_of(kind: str, fold: int) -> Path:

@@ -17,9 +17,7 @@ def read_runtime() -> RuntimeParams:
     return parse_section(RuntimeParams, load_params())
 
 
-def map_parallel(
-    function: Callable[[ItemT], ResultT], items: Iterable[ItemT], workers: int
-) -> Iterator[ResultT]:
+def map_parallel(function: Callable[[ItemT], ResultT], items: Iterable[ItemT], workers: int) -> Iterator[ResultT]:
     """Yield function(item) in the items' order, computed by worker processes; one worker stays in this process."""
     if workers == 1:
         yield from map(function, items)

@@ -18,7 +18,7 @@ from pipeline_lib.params.model import TextTowerParams
 from pipeline_lib.records import LayerGroup
 
 if not sys.stderr.isatty():
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
 
 # Model type -> the parameters of its stem and of its numbered layers, from the stem on.
 LAYER_PATTERNS: dict[str, tuple[str, str]] = {

@@ -11,7 +11,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 from timm.models import PretrainedCfg, group_parameters
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline_lib.models.towers import Description, ImageTower, TowerSource, check_groups, local_folder
 from pipeline_lib.params.model import ImageTowerParams
@@ -22,13 +22,15 @@ from pipeline_lib.records import LayerGroup
 class TimmTower(ImageTower):
     """A timm model without its classifier; its output is the pooled trunk (batch, num_features)."""
 
+    trunk: nn.Module
+
     def __init__(self, description: Description) -> None:
         super().__init__(description["mean"], description["std"])
-        self.trunk: Any = timm.create_model(
+        self.trunk = timm.create_model(
             description["architecture"], pretrained=False, num_classes=0, **description["model_args"]
         )
         self.trunk.to(memory_format=torch.channels_last)
-        self.dim = int(self.trunk.head_hidden_size or self.trunk.num_features)
+        self.dim = _feature_dim(self.trunk)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return pooled features (batch, dim) of normalised pixels (batch, 3, height, width)."""
@@ -37,12 +39,20 @@ class TimmTower(ImageTower):
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return timm's fine groups, stem first; the last one is the final norm."""
-        named: dict[int, list[str]] = group_parameters(self.trunk, self.trunk.group_matcher(coarse=False))
+        named: dict[int, list[str]] = group_parameters(self.trunk, _fine_matcher(self.trunk))
         groups = [
             LayerGroup(_common_name(named[number]), tuple(f"trunk.{name}" for name in named[number]))
             for number in sorted(named)
         ]
         return check_groups(self, groups)
+
+
+def _fine_matcher(trunk: Any) -> Any:
+    return trunk.group_matcher(coarse=False)
+
+
+def _feature_dim(trunk: Any) -> int:
+    return int(trunk.head_hidden_size or trunk.num_features)
 
 
 def _common_name(names: list[str]) -> str:

@@ -4,6 +4,7 @@ A tower is resolved from params into a `TowerSource` (what it is, and where its 
 description alone, and then filled. So a trained model is rebuilt from its own file without the weights it began with.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pipeline_lib.provenance import digest_value
 from pipeline_lib.records import LayerGroup
 
 Description = dict[str, Any]
@@ -95,6 +97,22 @@ def load_strictly(tower: nn.Module, state: dict[str, Tensor], origin: str) -> No
     if faults:
         raise ValueError(f"{origin}: the weights do not fit {type(tower).__name__}: {'; '.join(faults)}")
     tower.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+
+
+def weights_hash(state: dict[str, Tensor] | None) -> str | None:
+    """Return a hash of the values, independent of the file they came in; None for random weights."""
+    if state is None:
+        return None
+    total = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().to("cpu", torch.float32).contiguous()
+        total.update(f"{name}{tuple(value.shape)}".encode() + value.numpy().tobytes())
+    return total.hexdigest()[:16]
+
+
+def fingerprint(source: TowerSource) -> str:
+    """Return the identity of a tower with its first weights."""
+    return digest_value([source.description, weights_hash(source.state)])
 
 
 def local_folder(name: str) -> Path | None:

@@ -31,9 +31,15 @@ def unfreeze_last(tower: nn.Module, groups: list[LayerGroup], depth: Depth) -> N
             parameters[name].requires_grad_(is_open)
 
 
-def settle_norms(model: nn.Module) -> None:
-    """Put every batch norm whose parameters are all frozen into evaluation mode; call it after `model.train()`."""
-    for module in model.modules():
+def settle_frozen(tower: nn.Module) -> None:
+    """Put what is frozen into evaluation mode; call it after `model.train()`.
+
+    A tower without any trainable parameter runs as at prediction, dropout included, so that its stored features are
+    the same as those it computes; in a tower that is partly open, frozen batch norms alone are held still.
+    """
+    if not any(parameter.requires_grad for parameter in tower.parameters()):
+        tower.eval()
+    for module in tower.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
             parameter.requires_grad for parameter in module.parameters(recurse=False)
         ):

@@ -4,12 +4,15 @@ from typing import ClassVar, Literal
 
 from pipeline_lib.params.section import Section
 
+Precision = Literal["fp32", "bf16"]
+
 
 class FeaturesParams(Section):
     """Stored features of frozen encoders."""
 
     section: ClassVar[str] = "features"
     dtype: Literal["float16", "float32"]
+    precision: Precision
 
 
 class EmbedParams(Section):
@@ -18,3 +21,4 @@ class EmbedParams(Section):
     section: ClassVar[str] = "embed"
     flip: bool
     photo: Literal["first", "mean_pool"]
+    precision: Precision

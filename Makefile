@@ -1,0 +1,37 @@
+# make repro: the whole pipeline on the built-in sample.   make test: the whole test suite.
+# The venv is made again only when pyproject.toml or constraints.txt changed.
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+PYTHON ?= python3
+export PATH := $(BIN):$(PATH)
+
+.PHONY: repro test lint bench clean
+
+repro: $(VENV)/.run
+	vitrine check
+	dvc repro
+	vitrine headline
+
+test: $(VENV)/.test
+	python -m pytest
+
+lint: $(VENV)/.test
+	ruff check .
+	ruff format --check .
+	mypy
+	cd data/sample && mypy --strict shop
+
+bench: $(VENV)/.test
+	python -m bench.run
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

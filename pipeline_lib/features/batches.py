@@ -1,0 +1,140 @@
+"""Batches of products for training and prediction, made by worker processes: pixels leave them as uint8.
+
+Everything random is drawn from (seed, epoch, product), never from a worker's own state: so the number of workers
+does not change a batch, and a resumed run draws what the killed one would have drawn.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline_lib.features.products import Products, photo_key, text_key
+from pipeline_lib.features.store import FeatureStore
+from pipeline_lib.records import Batch
+from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.transforms.decode import decode
+from pipeline_lib.transforms.image import VIEWS
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+Rows = NDArray[np.int64]
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True)
+class PhotoViews:
+    """Photos of the shards as uint8 pixels (batch, 3, size, size), seen through one view."""
+
+    reader: ShardReader
+    size: int
+    view: str = "none"
+    crop_scale: float = 1.0
+
+    def load(self, rows: Rows, seeds: Iterable[tuple[int, ...]]) -> torch.Tensor:
+        """Decode manifest rows; one seed a photo."""
+        see = VIEWS[self.view]
+        pixels = [
+            see(decode(self.reader.read(int(row)), self.size), self.size, np.random.default_rng(seed), self.crop_scale)
+            for row, seed in zip(rows, seeds, strict=True)
+        ]
+        return torch.from_numpy(np.stack(pixels))
+
+
+@dataclass(frozen=True)
+class StoredFeatures:
+    """Stored trunk features that stand in for pixels and tokens."""
+
+    image: FeatureStore
+    text: FeatureStore
+
+    def of_photos(self, ids: list[str], photos: Rows) -> torch.Tensor:
+        """Return image features (batch, dim) of one photo a product."""
+        return torch.from_numpy(self.image.rows([photo_key(key, int(n)) for key, n in zip(ids, photos, strict=True)]))
+
+    def of_texts(self, texts: list[str]) -> torch.Tensor:
+        """Return text features (batch, dim)."""
+        return torch.from_numpy(self.text.rows([text_key(text) for text in texts]))
+
+
+class ProductBatches(Dataset[Batch]):
+    """Turns (epoch, rows of `products`) into a batch with one photo and the text of each product."""
+
+    def __init__(
+        self,
+        products: Products,
+        source: PhotoViews | StoredFeatures,
+        tokenizer: TextTokenizer,
+        max_tokens: int,
+        photo: str,
+        seed: int,
+    ) -> None:
+        self.products = products
+        self.source = source
+        self.tokenizer = tokenizer
+        self.max_tokens = max_tokens
+        self.photo = photo
+        self.seed = seed
+
+    def __getitem__(self, key: tuple[int, Rows]) -> Batch:
+        epoch, rows = key
+        products = self.products
+        seeds = [(self.seed, epoch, int(row)) for row in rows]
+        photos = np.zeros(len(rows), dtype=np.int64)
+        if self.photo == "random":
+            counts = products.num_photos[rows]
+            photos = np.array(
+                [np.random.default_rng((*seed, 1)).integers(n) for seed, n in zip(seeds, counts, strict=True)]
+            )
+        texts = [products.texts[number] for number in products.text[rows]]
+        return Batch(
+            product=torch.from_numpy(rows.copy()),
+            group=torch.from_numpy(products.group[rows]),
+            text=torch.from_numpy(products.text[rows]),
+            has_text=torch.tensor([bool(text) for text in texts]),
+            label=torch.from_numpy(products.label[rows]),
+            **self._content(rows, photos, texts, seeds),
+        )
+
+    def _content(
+        self, rows: Rows, photos: Rows, texts: list[str], seeds: list[tuple[int, int, int]]
+    ) -> dict[str, torch.Tensor]:
+        if isinstance(self.source, StoredFeatures):
+            ids = [self.products.ids[row] for row in rows]
+            image, text = self.source.of_photos(ids, photos), self.source.of_texts(texts)
+            return {"image_features": image, "text_features": text}
+        token_ids, mask = self.tokenizer.encode_batch(texts, self.max_tokens)
+        return {
+            "pixels": self.source.load(self.products.first_photo[rows] + photos, seeds),
+            "token_ids": torch.as_tensor(token_ids),
+            "token_mask": torch.as_tensor(mask),
+        }
+
+
+def load_ahead(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int) -> Iterator[ItemT]:
+    """Yield dataset[key] in the keys' order, made ahead by worker processes; 0 workers stay in this process."""
+    yield from DataLoader(
+        dataset,
+        sampler=keys,
+        batch_size=None,
+        num_workers=min(workers, len(keys)),
+        prefetch_factor=4 if workers and len(keys) else None,
+    )
+
+
+def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[tuple[int, Rows]]:
+    """Return one epoch's batches of shuffled rows; the last incomplete one is left out unless it is the only one.
+
+    A contrastive loss over a short batch is another loss; which rows are left out changes with each epoch.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    size = min(batch_size, count)
+    return [(epoch, order[start : start + size]) for start in range(0, count - size + 1, size)]
+
+
+def in_order(count: int, batch_size: int) -> list[tuple[int, Rows]]:
+    """Return all rows in order, the last batch as short as it comes."""
+    return [(0, np.arange(start, min(start + batch_size, count))) for start in range(0, count, batch_size)]

@@ -1,0 +1,43 @@
+"""Writes a trained model's view of the catalogue: product embeddings, query embeddings, class probabilities."""
+
+from pathlib import Path
+
+import polars as pl
+
+from pipeline_lib.features.predict import Predictor
+from pipeline_lib.features.products import Products
+from pipeline_lib.features.store import MatrixWriter, write_store
+from pipeline_lib.provenance import write_json
+
+
+def write_embeddings(
+    predictor: Predictor, products: Products, queries: pl.DataFrame, out: Path, model: str, preprocessing: str
+) -> None:
+    """Write the stores products/, queries/ and probabilities/ (with classes.json), each if the model has that head.
+
+    `queries` has columns query_id and text; embeddings are float16, probabilities float32.
+    """
+    description = predictor.model.description
+    count = len(products)
+    writers: dict[str, MatrixWriter] = {}
+    if description["retrieval"]:
+        writers["products"] = MatrixWriter(out / "products", count, description["embedding_dim"], "float16")
+    if description["classes"]:
+        writers["probabilities"] = MatrixWriter(out / "probabilities", count, len(description["classes"]), "float32")
+        write_json(out / "classes.json", description["classes"])
+    for block in predictor.products(products):
+        for name, values in (("products", block.embeddings), ("probabilities", block.probabilities)):
+            if values is not None:
+                writers[name].write(block.start, values)
+    for writer in writers.values():
+        writer.close(products.ids, model, preprocessing)
+    if description["retrieval"]:
+        embedded = predictor.texts(queries["text"].to_list())
+        write_store(out / "queries", queries["query_id"].to_list(), embedded, model, preprocessing)
+
+
+def queries_for(product_ids: list[str], queries: pl.DataFrame, relevance: pl.DataFrame) -> pl.DataFrame:
+    """Return query_id and text of the text queries with a relevant product among `product_ids`, sorted by id."""
+    wanted = relevance.join(pl.DataFrame({"product_id": product_ids}), on="product_id", how="semi")
+    texts = queries.filter(pl.col("kind") == "text").join(wanted, on="query_id", how="semi")
+    return texts.select("query_id", "text").sort("query_id")

@@ -1,0 +1,113 @@
+"""One way to run an encoder over photos and texts: the frozen trunk's features and a trained model's predictions.
+
+Worker processes decode, this process computes; blocks are yielded as they are made, so that a catalogue of any size
+passes through without being held.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pipeline_lib.features.batches import PhotoViews, Rows, in_order, load_ahead
+from pipeline_lib.features.products import Products
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How much is computed at once, where, and in which precision."""
+
+    device: str
+    batch_size: int
+    workers: int
+    precision: str
+
+    def run(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Return function(inputs) without gradient, as float32 on this engine's device."""
+        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
+            return function(*(value.to(self.device, non_blocking=True) for value in inputs)).float()
+
+
+class _Photos(Dataset[Tensor]):
+    def __init__(self, views: PhotoViews, rows: Rows) -> None:
+        self.views = views
+        self.rows = rows
+
+    def __getitem__(self, key: tuple[int, Rows]) -> Tensor:
+        rows = self.rows[key[1]]
+        return self.views.load(rows, [(0,)] * len(rows))
+
+
+def encode_photos(
+    function: Callable[[Tensor, Tensor], Tensor], views: PhotoViews, rows: Rows, engine: Engine
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield (start, function(pixels, positions)) over blocks of manifest rows in their order.
+
+    Pixels are uint8 (block, 3, size, size); positions (block,) count into `rows`.
+    """
+    keys = in_order(len(rows), engine.batch_size)
+    for (_, block), pixels in zip(keys, load_ahead(_Photos(views, rows), keys, engine.workers), strict=True):
+        yield int(block[0]), engine.run(function, pixels, torch.from_numpy(block))
+
+
+def encode_texts(
+    function: Callable[[Tensor, Tensor], Tensor],
+    tokenizer: TextTokenizer,
+    texts: Sequence[str],
+    max_tokens: int,
+    engine: Engine,
+) -> Array:
+    """Return function(token ids, mask) of all texts as (texts, dim), batched by length so that little is padding."""
+    order = np.argsort([len(text) for text in texts], kind="stable")
+    blocks: list[Array] = []
+    for _, rows in in_order(len(order), engine.batch_size):
+        ids, mask = tokenizer.encode_batch([texts[row] for row in order[rows]], max_tokens)
+        blocks.append(engine.run(function, torch.as_tensor(ids), torch.as_tensor(mask)).cpu().numpy())
+    found = np.concatenate(blocks)
+    result = np.empty_like(found)
+    result[order] = found
+    return result
+
+
+def photo_rows(products: Products, rule: str) -> tuple[Rows, Rows]:
+    """Return the manifest rows to encode and, for each, the row of its product: all photos, or only the first."""
+    counts = products.num_photos if rule == "mean_pool" else np.ones_like(products.num_photos)
+    owner = np.repeat(np.arange(len(products)), counts)
+    offset = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return products.first_photo[owner] + offset, owner
+
+
+def mean_per_product(blocks: Iterator[tuple[int, Tensor]], owner: Rows, count: int) -> Iterator[tuple[int, Array]]:
+    """Average rows of the same owner over blocks; `owner` ascends, so a product is complete once the next one starts.
+
+    Yields (first product, (products, dim)) in order; only the products of one block are held.
+    """
+    carry: NDArray[np.float64] | None = None
+    start = 0
+    counts = np.bincount(owner, minlength=count)
+    for first, block in blocks:
+        owners = owner[first : first + len(block)]
+        values = block.cpu().numpy()
+        sums = np.zeros((int(owners[-1]) - start + 1, values.shape[1]))
+        if carry is not None:
+            sums[0] = carry
+        np.add.at(sums, owners - start, values)
+        whole = len(sums) - 1
+        if first + len(block) == len(owner):
+            whole = len(sums)
+        if whole:
+            yield start, (sums[:whole] / counts[start : start + whole, None]).astype(np.float32)
+        carry, start = (sums[-1], start + whole) if whole < len(sums) else (None, start + whole)
+
+
+def normalise_rows(values: Array) -> Array:
+    """Return rows scaled to unit L2 norm."""
+    unit: Array = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)
+    return unit

@@ -1,0 +1,100 @@
+"""What a trained model says of products and texts: embeddings and class probabilities, averaged over views and photos.
+
+Probabilities are averaged, not logits: the mean of what each view believes is again a distribution.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline_lib.features.batches import PhotoViews
+from pipeline_lib.features.encode import (
+    Array,
+    Engine,
+    encode_photos,
+    encode_texts,
+    mean_per_product,
+    normalise_rows,
+    photo_rows,
+)
+from pipeline_lib.features.products import Products
+from pipeline_lib.models.heads import CLASSIFIER_INPUTS
+from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A block of consecutive products: L2-normalised embeddings and class probabilities, None without that head."""
+
+    start: int
+    embeddings: Array | None
+    probabilities: Array | None
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A model ready to predict at one image size."""
+
+    model: ImageTextModel
+    tokenizer: TextTokenizer
+    views: PhotoViews
+    engine: Engine
+    flip: bool
+    photo: str
+
+    def products(self, products: Products) -> Iterator[Predictions]:
+        """Yield predictions for all products in order, block by block."""
+        rows, owner = photo_rows(products, self.photo)
+        text_of_row = torch.from_numpy(products.text[owner])
+        texts = self._class_texts(products)
+        dim = self.model.description["embedding_dim"] if self.model.description["retrieval"] else 0
+
+        def see(pixels: Tensor, positions: Tensor) -> Tensor:
+            text = texts[text_of_row[positions.cpu()]].to(pixels.device) if texts is not None else None
+            both = (pixels, pixels.flip(-1)) if self.flip else (pixels,)
+            return torch.stack([self._see_once(view, text) for view in both]).mean(0)
+
+        blocks = encode_photos(see, self.views, rows, self.engine)
+        for start, values in mean_per_product(blocks, owner, len(products)):
+            yield Predictions(
+                start,
+                normalise_rows(values[:, :dim]) if dim else None,
+                values[:, dim:] if values.shape[1] > dim else None,
+            )
+
+    def texts(self, texts: list[str]) -> Array:
+        """Return L2-normalised text embeddings (texts, embedding_dim)."""
+        model = self.model
+
+        def encode(ids: Tensor, mask: Tensor) -> Tensor:
+            return model.embed_text(model.text.encode(ids, mask))
+
+        return encode_texts(encode, self.tokenizer, texts, self._max_tokens, self.engine)
+
+    @property
+    def _max_tokens(self) -> int:
+        return int(self.model.description["text"]["max_tokens"])
+
+    def _see_once(self, pixels: Tensor, text: Tensor | None) -> Tensor:
+        found = {"image": self.model.image.encode(pixels)}
+        parts: list[Tensor] = []
+        if self.model.description["retrieval"]:
+            parts.append(self.model.embed_image(found["image"]))
+        if self.model.description["classes"]:
+            known = found if text is None else {**found, "text": text}
+            parts.append(self.model.classify(known).softmax(-1))
+        return torch.cat([part.float() for part in parts], dim=1)
+
+    def _class_texts(self, products: Products) -> Tensor | None:
+        """Return the texts' pooled features (texts, dim) where the classifier reads them."""
+        if (
+            not self.model.description["classes"]
+            or "text" not in CLASSIFIER_INPUTS[self.model.description["classifier"]["inputs"]]
+        ):
+            return None
+        return torch.from_numpy(
+            encode_texts(self.model.text.encode, self.tokenizer, products.texts, self._max_tokens, self.engine)
+        )

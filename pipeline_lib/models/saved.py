@@ -1,0 +1,52 @@
+"""A trained model on disk: model.safetensors and a model.json that rebuilds it without params or first weights."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+
+from pipeline_lib.models.multimodal import ImageTextModel, build_model
+from pipeline_lib.models.towers import load_strictly, weights_hash
+from pipeline_lib.provenance import digest_value, read_json, write_json
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model read back: its card names description, fingerprint and the run it came from."""
+
+    model: ImageTextModel
+    card: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Identity of description and weights; indexes and stores made with the model carry it."""
+        return str(self.card["fingerprint"])
+
+
+def save_model(folder: Path, model: ImageTextModel, run: dict[str, Any]) -> str:
+    """Write weights and card, with `run` (JSON values) saying how it was trained; return the fingerprint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    identity = digest_value([model.description, weights_hash(state)])
+    save_file(state, folder / WEIGHTS)
+    write_json(folder / CARD, {"description": model.description, "fingerprint": identity, "run": run})
+    return identity
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return a saved model's card; ValueError if there is no model."""
+    if not (folder / CARD).is_file():
+        raise ValueError(f"{folder}: no trained model here; is its fold in plan.folds? then run `dvc repro`")
+    card: dict[str, Any] = read_json(folder / CARD)
+    return card
+
+
+def load_model(folder: Path) -> SavedModel:
+    """Rebuild a model in evaluation mode; ValueError if it is missing or its weights do not fit its card."""
+    card = read_card(folder)
+    model = build_model(card["description"])
+    load_strictly(model, load_file(folder / WEIGHTS), str(folder / WEIGHTS))
+    return SavedModel(model.eval(), card)

@@ -1,0 +1,50 @@
+"""All sections of params.yaml at once, so that a misspelt key is found before the first stage, not before the last."""
+
+from pathlib import Path
+
+from pipeline_lib.params.data import DataParams, ShardsParams, SplitParams
+from pipeline_lib.params.evaluation import EnsembleParams, EvaluateParams, IndexParams
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.plan import PlanParams
+from pipeline_lib.params.prediction import EmbedParams, FeaturesParams
+from pipeline_lib.params.report import ReportParams
+from pipeline_lib.params.runtime import RuntimeParams
+from pipeline_lib.params.section import Section, load_params, parse_section, parse_value
+from pipeline_lib.params.training import LossesParams, TrainParams
+
+SECTIONS: tuple[type[Section], ...] = (
+    PlanParams,
+    DataParams,
+    SplitParams,
+    ShardsParams,
+    ModelParams,
+    LossesParams,
+    TrainParams,
+    FeaturesParams,
+    EmbedParams,
+    IndexParams,
+    EnsembleParams,
+    EvaluateParams,
+    ReportParams,
+    RuntimeParams,
+)
+
+
+def check_params(path: Path) -> None:
+    """Raise ValueError for the first fault: a section or key that is unknown or missing, a value that does not fit."""
+    params = load_params(path)
+    parse_value("seed", int, params)
+    for kind in SECTIONS:
+        parse_section(kind, params)
+    known = {kind.section for kind in SECTIONS} | {"seed"}
+    for section in params:
+        if section not in known:
+            raise ValueError(f"{path}: {section} is not a section; known: {', '.join(sorted(known))}")
+    plan, split = parse_section(PlanParams, params), parse_section(SplitParams, params)
+    beyond = [fold for fold in plan.folds if fold >= split.num_folds]
+    if beyond:
+        last = split.num_folds - 1
+        raise ValueError(f"{path}: plan.folds has {beyond[0]}, but split.num_folds makes folds 0 .. {last}")
+    for name, values in (("folds", plan.folds), ("scales", plan.scales), ("index", plan.index)):
+        if len(set(values)) != len(values):
+            raise ValueError(f"{path}: plan.{name} names a member twice: {values}")

@@ -1,0 +1,62 @@
+"""Where a killed run goes on: a locked folder outside DVC's outs, named by the run's fingerprint.
+
+DVC removes a stage's outs before it runs, and `persist: true` would resume after a param changed. The folder is kept
+when the run ends (DVC has not recorded the outs yet) and removed by a later run that is not its own.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+KEPT_SECONDS = 3600
+
+
+class CheckpointFolder:
+    """One run's folder under `$DVC_ROOT/.ckpt`; ValueError if another process is working in it."""
+
+    def __init__(self, fingerprint: str) -> None:
+        base = Path(os.environ.get("VITRINE_CHECKPOINTS") or Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt")
+        self.folder = base / fingerprint
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / "LOCK").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(
+                f"{self.folder}: another process is training this very run; wait for it, or end it"
+            ) from None
+        self._remove_finished(base)
+
+    def save(self, name: str, state: dict[str, Any]) -> None:
+        """Write one state; a kill leaves the former one whole."""
+        half = self.folder / f"{name}.part"
+        torch.save(state, half)
+        half.replace(self.folder / name)
+
+    def load(self, name: str) -> dict[str, Any] | None:
+        """Return a saved state, or None if there is none."""
+        path = self.folder / name
+        if not path.exists():
+            return None
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+        return state
+
+    def finish(self) -> None:
+        """Mark the run as ended, so that a later one may remove the folder."""
+        (self.folder / "DONE").touch()
+
+    def _remove_finished(self, base: Path) -> None:
+        for mark in base.glob("*/DONE"):
+            if mark.parent != self.folder and time.time() - mark.stat().st_mtime > KEPT_SECONDS:
+                shutil.rmtree(mark.parent, ignore_errors=True)
+
+
+def trained_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return buffers and trainable parameters: the frozen ones come back from the weights the run began with."""
+    frozen = {name for name, value in model.named_parameters() if not value.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}

@@ -1,0 +1,184 @@
+"""The training loop: epochs, accumulation, checkpoints, early stopping; it knows named losses and nothing of tasks.
+
+No step waits for a value on the device: losses are added up there and read every `log_every` steps, where a
+non-finite one stops the run with every term. An epoch's random numbers depend on (seed, epoch) alone, so a run that
+was killed and goes on from its last epoch repeats what it would have done.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.data import Dataset
+
+from pipeline_lib.features.batches import epoch_order, load_ahead
+from pipeline_lib.optim.freezing import settle_frozen
+from pipeline_lib.optim.schedules import set_lr, warmup_cosine
+from pipeline_lib.params.training import TrainParams
+from pipeline_lib.records import Batch
+from pipeline_lib.training.checkpoint import CheckpointFolder, trained_state
+from pipeline_lib.training.history import History, Row
+from pipeline_lib.training.task import Task
+
+LAST, BEST = "last.pt", "best.pt"
+# best_metric in params -> column of the history, and whether more is better.
+CHOICES: dict[str, tuple[str, bool]] = {
+    "MeanRecall": ("MeanRecall", True),
+    "R@1": ("R@1", True),
+    "top1": ("top1", True),
+    "loss": ("val_loss", False),
+}
+
+
+@dataclass
+class Progression:
+    """How far a run has come; saved with every checkpoint."""
+
+    epoch: int = 0
+    best: float | None = None
+    best_epoch: int = -1
+    rows: list[Row] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Loop:
+    """All that one run needs; `measure` returns the held-out figures of the model as it is."""
+
+    task: Task
+    optimizer: Optimizer
+    accelerator: Accelerator
+    batches: Dataset[Batch]
+    num_products: int
+    params: TrainParams
+    seed: int
+    workers: int
+    log_every: int
+    checkpoints: CheckpointFolder
+    measure: Callable[[], dict[str, float]]
+
+    def run(self, name: str) -> Progression:
+        """Train to the end or to the early stop, and leave the best epoch's weights in the model."""
+        progression = self._resume()
+        history = History(name, progression.rows)
+        orders = [
+            epoch_order(self.num_products, self.params.batch_size, self.seed, epoch)
+            for epoch in range(self.params.epochs)
+        ]
+        started_at = progression.epoch
+        keys = [key for order in orders[started_at:] for key in order]
+        stream = iter(load_ahead(self.batches, keys, self.workers))
+        with Progress(console=Console(stderr=True), disable=not history.console.is_terminal) as progress:
+            bar = progress.add_task("training", total=len(keys))
+            for epoch in range(started_at, self.params.epochs):
+                if self._is_over(progression):
+                    break
+                self._epoch(epoch, orders[epoch], stream, history, lambda: progress.advance(bar))
+                self._remember(progression, epoch, history)
+        history.close()
+        self._restore(self.checkpoints.load(BEST))
+        return progression
+
+    def _epoch(
+        self, epoch: int, order: Sequence[Any], stream: Any, history: History, advance: Callable[[], None]
+    ) -> None:
+        """Train one epoch and add its row to the history."""
+        torch.manual_seed(self.seed * 100_003 + epoch)
+        model = self.task.model.train()
+        for tower in model.towers().values():
+            settle_frozen(tower)
+        per_epoch = -(-len(order) // self.params.accumulate)
+        total, begun, images = self.params.epochs * per_epoch, time.perf_counter(), 0
+        sums: dict[str, float] = {}
+        unread: list[dict[str, Tensor]] = []
+        warmup = round(self.params.warmup_fraction * total)
+        for number in range(len(order)):
+            step = epoch * per_epoch + number // self.params.accumulate
+            set_lr(self.optimizer, warmup_cosine(step, total, warmup))
+            batch = next(stream)
+            _, named = self.task.run(batch)
+            group = min(self.params.accumulate, len(order) - number // self.params.accumulate * self.params.accumulate)
+            self.accelerator.backward(named["total"] / group)
+            if (number + 1) % self.params.accumulate == 0 or number + 1 == len(order):
+                self._step()
+            images += len(batch.product)
+            unread.append({key: value.detach() for key, value in named.items()})
+            if len(unread) == self.log_every or number + 1 == len(order):
+                history.step(step, add_up(unread, sums, epoch, number + 1 - len(unread)))
+                unread.clear()
+            advance()
+        seconds = time.perf_counter() - begun
+        history.step(step, {"images_per_second": images / seconds})
+        means = {key: value / len(order) for key, value in sums.items()}
+        row = {"epoch": epoch, "lr": self.optimizer.param_groups[-1]["lr"], **means, **self.measure()}
+        history.add(row, epoch, f"{images / seconds:.0f} images/s")
+
+    def _step(self) -> None:
+        if self.params.clip_norm:
+            parameters = [value for group in self.optimizer.param_groups for value in group["params"]]
+            self.accelerator.clip_grad_norm_(parameters, self.params.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _remember(self, progression: Progression, epoch: int, history: History) -> None:
+        """Save the epoch; the best one's weights apart."""
+        column, more = CHOICES[self.params.best_metric]
+        row = history.rows[-1]
+        if column not in row:
+            raise ValueError(
+                f"train.best_metric = {self.params.best_metric!r}, but this run measures only "
+                f"{', '.join(key for key in row if key in {name for name, _ in CHOICES.values()})}"
+            )
+        value = row[column]
+        if progression.best is None or (value > progression.best if more else value < progression.best):
+            progression.best, progression.best_epoch = value, epoch
+            self.checkpoints.save(BEST, {"model": trained_state(self.task.model)})
+        progression.epoch = epoch + 1
+        state = {
+            "model": trained_state(self.task.model),
+            "optimizer": self.optimizer.state_dict(),
+            "progression": {**vars(progression), "rows": history.rows},
+        }
+        self.checkpoints.save(LAST, state)
+
+    def _resume(self) -> Progression:
+        state = self.checkpoints.load(LAST)
+        if state is None:
+            return Progression()
+        self._restore(state)
+        self.optimizer.load_state_dict(state["optimizer"])
+        return Progression(**state["progression"])
+
+    def _restore(self, state: dict[str, Any] | None) -> None:
+        assert state is not None, "a run has at least one epoch"
+        _, unknown = self.task.model.load_state_dict(state["model"], strict=False)
+        assert not unknown, unknown
+
+    def _is_over(self, progression: Progression) -> bool:
+        waited = progression.epoch - 1 - progression.best_epoch
+        return self.params.patience > 0 and progression.best_epoch >= 0 and waited >= self.params.patience
+
+
+def add_up(unread: list[dict[str, Tensor]], sums: dict[str, float], epoch: int, first: int) -> dict[str, float]:
+    """Read the losses of some batches off the device in one go, add them to `sums`, and return the last ones.
+
+    ValueError for the first batch whose loss is not finite, with every term of it.
+    """
+    names = list(unread[0])
+    values = torch.stack([torch.stack([terms[name].float() for name in names]) for terms in unread]).cpu()
+    broken = (~values.isfinite().all(dim=1)).nonzero().flatten().tolist()
+    if broken:
+        terms = ", ".join(f"{name} {value:g}" for name, value in zip(names, values[broken[0]].tolist(), strict=True))
+        raise ValueError(
+            f"a loss is not finite at epoch {epoch}, batch {first + broken[0]}: {terms}; lower train.tower_lr and "
+            "train.head_lr, or set train.precision = fp32"
+        )
+    for name, value in zip(names, values.double().sum(dim=0).tolist(), strict=True):
+        sums[name] = sums.get(name, 0.0) + value
+    return dict(zip(names, values[-1].tolist(), strict=True))

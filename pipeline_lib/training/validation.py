@@ -1,0 +1,91 @@
+"""What a model is worth on the held-out fold after an epoch: its losses, and the metrics a checkpoint is chosen by.
+
+Every product is seen once, with its first photo and the fixed view; the final figures, over all photos and views,
+are the business of the embed and evaluate stages.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from torch.utils.data import Dataset
+
+from pipeline_lib.features.batches import in_order, load_ahead
+from pipeline_lib.features.encode import Array
+from pipeline_lib.features.products import Products
+from pipeline_lib.metrics.classification import class_figures
+from pipeline_lib.metrics.positions import Positions, positions_from_pairs
+from pipeline_lib.metrics.ranking import rank_figures
+from pipeline_lib.metrics.recall import best_positive_ranks
+from pipeline_lib.records import Batch, Outputs
+from pipeline_lib.training.task import Task
+
+REPORTED = ("MeanRecall", "R@1", "R@5", "R@10")
+
+
+@dataclass(frozen=True)
+class HeldOutQueries:
+    """Texts that find at least one held-out product, and the rows of the products each should find."""
+
+    texts: list[str]
+    positives: Positions
+
+
+def held_out_queries(queries: pl.DataFrame, relevance: pl.DataFrame, product_ids: list[str]) -> HeldOutQueries:
+    """Keep the text queries with a positive among `product_ids`."""
+    rows = pl.DataFrame({"product_id": product_ids}).with_row_index("row")
+    found = relevance.join(rows, on="product_id").join(queries.filter(pl.col("kind") == "text"), on="query_id")
+    ids = found["query_id"].unique().sort()
+    numbers = found.join(pl.DataFrame({"query_id": ids}).with_row_index("number"), on="query_id")
+    texts = queries.filter(pl.col("query_id").is_in(ids.implode())).sort("query_id")["text"].to_list()
+    pairs = positions_from_pairs(numbers["number"].to_numpy(), numbers["row"].to_numpy(), len(ids))
+    return HeldOutQueries(texts, pairs)
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Held-out products and queries, with the way to embed a query's text."""
+
+    batches: Dataset[Batch]
+    products: Products
+    queries: HeldOutQueries
+    batch_size: int
+    workers: int
+    embed_texts: Callable[[list[str]], Array]
+
+    def measure(self, task: Task) -> dict[str, float]:
+        """Return `val_loss` and the metrics of the heads the model has."""
+        task.model.eval()
+        keys = in_order(len(self.products), self.batch_size)
+        images: list[Array] = []
+        logits: list[Array] = []
+        losses, sizes = [], []
+        with torch.inference_mode():
+            for batch in load_ahead(self.batches, keys, self.workers):
+                outputs, named = task.run(batch)
+                losses.append(named["total"])
+                sizes.append(len(batch.product))
+                self._keep(outputs, images, logits)
+            value = np.average(torch.stack(losses).cpu().numpy(), weights=sizes)
+        return {"val_loss": float(value), **self._ranking(images), **self._classes(logits)}
+
+    def _keep(self, outputs: Outputs, images: list[Array], logits: list[Array]) -> None:
+        if outputs.image_embedding is not None:
+            images.append(outputs.image_embedding.float().cpu().numpy())
+        if outputs.class_logits is not None:
+            logits.append(outputs.class_logits.float().cpu().numpy())
+
+    def _ranking(self, images: list[Array]) -> dict[str, float]:
+        if not images or not self.queries.texts:
+            return {}
+        texts = self.embed_texts(self.queries.texts)
+        figures = rank_figures(best_positive_ranks(texts, np.concatenate(images), self.queries.positives))
+        return {name: figures[name] for name in REPORTED}
+
+    def _classes(self, logits: list[Array]) -> dict[str, float]:
+        known = self.products.label >= 0
+        if not logits or not known.any():
+            return {}
+        return {"top1": class_figures(self.products.label[known], np.concatenate(logits)[known])["top1"]}

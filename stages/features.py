@@ -1,0 +1,42 @@
+"""Runs one frozen encoder over every photo and text, once, and keeps its features.
+
+`--name trunk` is the model's own towers with the weights they begin with.
+"""
+
+import argparse
+
+import polars as pl
+
+from pipeline_lib import paths
+from pipeline_lib.features.encode import Engine
+from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.models.multimodal import resolve_towers
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.prediction import FeaturesParams
+from pipeline_lib.provenance import fresh_folder, stage
+from pipeline_lib.runtime import pick_device, read_runtime
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True)
+    name = parser.parse_args().name
+    with stage("stages.features") as run:
+        params, runtime = run.section(FeaturesParams), read_runtime()
+        sources = resolve_towers(run.section(ModelParams))
+        engine = Engine(pick_device(runtime.device), runtime.batch_size, runtime.workers, params.precision)
+        photos = pl.read_parquet(paths.SHARDS / "manifest.parquet", columns=["product_id", "photo"])
+        texts = [
+            text
+            for table in ("products", "queries")
+            for text in pl.read_parquet(paths.CATALOGUE / f"{table}.parquet", columns=["text"])["text"]
+        ]
+        with fresh_folder(paths.features_of(name)) as out:
+            extract_trunk(sources, ShardReader(Manifest(paths.SHARDS)), photos, texts, out, engine, params.dtype)
+        print(f"features of {len(photos)} photos and {len(set(texts))} texts -> {paths.features_of(name)}")
+
+
+if __name__ == "__main__":
+    main()

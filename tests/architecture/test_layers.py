@@ -1,0 +1,111 @@
+"""The rules of the house: imports go down only, rooms stay small, packages' __init__ are empty."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted([*ROOT.glob("pipeline_lib/**/*.py"), *ROOT.glob("stages/*.py")])
+SHOP = sorted(ROOT.glob("data/sample/shop/**/*.py"))
+LAYERS = {
+    **dict.fromkeys(("params", "records", "protocols", "paths", "runtime", "provenance"), 0),
+    **dict.fromkeys(("catalogue", "transforms"), 1),
+    "datasets": 1.5,
+    **dict.fromkeys(("models", "losses", "optim", "shards", "metrics"), 2),
+    "features": 3,
+    **dict.fromkeys(("training", "retrieval", "ensembling"), 4),
+    **dict.fromkeys(("report", "web"), 5),
+    **dict.fromkeys(("compare", "recipes", "stage_deps", "terminal"), 5),
+    "cli": 5.5,
+    "stages": 6,
+}
+
+
+def room(module: str) -> str:
+    """The package or module under pipeline_lib that stands in the table of layers."""
+    parts = module.split(".")
+    return parts[0] if parts[0] == "stages" else parts[1]
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            found |= (
+                {f"{node.module}.{alias.name}" for alias in node.names}
+                if node.module == "pipeline_lib"
+                else {node.module}
+            )
+    return {name for name in found if name.split(".")[0] in ("pipeline_lib", "stages") and name != "pipeline_lib"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_down_only(path):
+    own = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    if own == "__init__":
+        return
+    for name in imports(path):
+        other = room(name)
+        assert other == own or LAYERS[other] < LAYERS[own] or LAYERS[own] == LAYERS[other] == 0, f"{own} imports {name}"
+
+
+def test_layer_0_imports_nothing_above_it():
+    for path in SOURCES:
+        own = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        if LAYERS.get(own) == 0:
+            assert all(LAYERS[room(name)] == 0 for name in imports(path)), path
+
+
+def test_stages_never_import_each_other():
+    for path in ROOT.glob("stages/*.py"):
+        assert not [name for name in imports(path) if name.startswith("stages")], path
+
+
+def functions(path: Path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", SOURCES + SHOP, ids=lambda path: str(path.relative_to(ROOT)))
+def test_rooms_and_functions_stay_small(path):
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= (80 if path.parent.name == "stages" else 300)
+    for function in functions(path):
+        assert function.end_lineno - function.lineno < 60, function.name
+
+
+def test_inits_are_empty():
+    assert not [path for path in SOURCES + SHOP if path.name == "__init__.py" and path.read_text().strip()]
+
+
+def test_no_room_is_called_after_nothing():
+    banned = {"utils", "common", "helpers", "misc", "util", "helper"}
+    assert not [path for path in SOURCES + SHOP if set(path.with_suffix("").parts) & banned]
+
+
+def test_every_module_says_what_it_is():
+    silent = [
+        path
+        for path in SOURCES + SHOP
+        if path.name != "__init__.py" and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not silent
+
+
+def test_no_loose_ends():
+    marks = ("TODO", "FIXME", "XXX", "except Exception: pass", "# type: ignore\n")
+    for path in SOURCES + SHOP:
+        text = path.read_text(encoding="utf-8")
+        assert not [mark for mark in marks if mark in text], path
+
+
+def test_tests_weigh_enough():
+    def count(paths):
+        return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
+
+    assert count(ROOT.glob("tests/**/*.py")) >= 0.6 * count(SOURCES + SHOP)

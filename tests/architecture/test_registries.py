@@ -1,0 +1,37 @@
+"""Registries and params agree: what params.yaml may name is exactly what there is a builder for."""
+
+from typing import get_args
+
+from pipeline_lib.datasets.readers import READERS
+from pipeline_lib.features.store import DTYPES
+from pipeline_lib.losses.build import LOSSES, NEEDS
+from pipeline_lib.models.heads import CLASSIFIER_INPUTS
+from pipeline_lib.models.multimodal import IMAGE_TOWERS, TEXT_TOWERS
+from pipeline_lib.models.pooling import TEXT_POOLING
+from pipeline_lib.params import data, model, plan, training
+from pipeline_lib.params.prediction import FeaturesParams
+from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
+from pipeline_lib.training.loop import CHOICES
+from pipeline_lib.transforms.image import VIEWS
+
+
+def test_registries_equal_the_kinds_params_allow():
+    pairs = {
+        "reader": (READERS, data.ReaderKind),
+        "image tower": (IMAGE_TOWERS, model.ImageTowerKind),
+        "text tower": (TEXT_TOWERS, model.TextTowerKind),
+        "pooling": (TEXT_POOLING, model.PoolingKind),
+        "classifier inputs": (CLASSIFIER_INPUTS, model.ClassifierInputs),
+        "index": (INDEX_KINDS, plan.IndexKind),
+        "view": (VIEWS, training.ViewName),
+        "best metric": (CHOICES, training.BestMetric),
+        "dtype": (DTYPES, FeaturesParams.model_fields["dtype"].annotation),
+    }
+    for name, (registry, kinds) in pairs.items():
+        assert set(registry) == set(get_args(kinds)), name
+
+
+def test_every_loss_has_params_and_a_head():
+    assert set(LOSSES) == set(training.LossesParams.model_fields) == set(NEEDS)
+    for name, field in training.LossesParams.model_fields.items():
+        assert "weight" in field.annotation.model_fields, name

@@ -1,0 +1,91 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from pipeline_lib.losses.info_nce import InfoNCE, false_negatives, info_nce
+from pipeline_lib.records import Batch, Outputs
+
+
+def unit(count, dim, seed):
+    return functional.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def slow(image, text, scale, ignore):
+    """The formula of the docstring, term by term."""
+    count, total = len(image), 0.0
+    score = [[scale * float(image[i] @ text[j]) for j in range(count)] for i in range(count)]
+    for i in range(count):
+        row = [score[i][j] for j in range(count) if j == i or not ignore[i][j]]
+        column = [score[j][i] for j in range(count) if j == i or not ignore[j][i]]
+        total += math.log(sum(map(math.exp, row))) - score[i][i]
+        total += math.log(sum(map(math.exp, column))) - score[i][i]
+    return total / (2 * count)
+
+
+@settings(max_examples=25, deadline=None)
+@given(count=st.integers(1, 7), seed=st.integers(0, 99), share=st.floats(0, 1))
+def test_equals_the_slow_loop(count, seed, share):
+    image, text = unit(count, 5, seed), unit(count, 5, seed + 1)
+    ignore = torch.rand(count, count, generator=torch.Generator().manual_seed(seed)) < share
+    fast = info_nce(image, text, torch.tensor(7.0), ignore)
+    assert float(fast) == pytest.approx(slow(image, text, 7.0, ignore.tolist()), abs=1e-5)
+
+
+def test_equals_open_clip():
+    from open_clip.loss import ClipLoss
+
+    image, text = unit(8, 16, 1), unit(8, 16, 2)
+    theirs = ClipLoss()(image, text, torch.tensor(14.0))
+    assert float(info_nce(image, text, torch.tensor(14.0))) == pytest.approx(float(theirs), abs=1e-6)
+
+
+def test_is_symmetric_in_its_towers():
+    image, text, scale = unit(6, 4, 3), unit(6, 4, 4), torch.tensor(5.0)
+    assert torch.allclose(info_nce(image, text, scale), info_nce(text, image, scale))
+
+
+def test_equal_embeddings_cost_ln_of_the_batch():
+    same = unit(1, 4, 0).expand(5, 4)
+    assert float(info_nce(same, same, torch.tensor(3.0))) == pytest.approx(math.log(5), abs=1e-6)
+
+
+def test_the_floor_of_five_captions_goes_away_with_the_mask():
+    """FIELD section 2: five texts of one image in a batch have a floor of ln 5; masked, a perfect model reaches 0."""
+    product = torch.arange(3).repeat_interleave(5)
+    embedding = torch.eye(3)[product]
+    ignore = product[:, None] == product[None, :]
+    scale = torch.tensor(100.0)
+    assert float(info_nce(embedding, embedding, scale)) == pytest.approx(math.log(5), abs=1e-4)
+    assert float(info_nce(embedding, embedding, scale, ignore)) == pytest.approx(0, abs=1e-4)
+
+
+def batch(product, group, text, has_text):
+    keys = {"product": product, "group": group, "text": text}
+    tensors = {name: torch.tensor(value) for name, value in keys.items()}
+    return Batch(**tensors, has_text=torch.tensor(has_text), label=torch.zeros(len(product), dtype=torch.long))
+
+
+def test_false_negatives_share_product_group_or_text():
+    found = false_negatives(batch([0, 0, 1, 2], [5, 5, 6, 7], [1, 2, 3, 3], [True] * 4))
+    pairs = {(i, j) for i in range(4) for j in range(4) if i != j and found[i, j]}
+    assert pairs == {(0, 1), (1, 0), (2, 3), (3, 2)}
+
+
+def test_products_without_text_take_no_part():
+    image, text = unit(4, 8, 1), unit(4, 8, 2)
+    outputs = Outputs(image_embedding=image, text_embedding=text, logit_scale=torch.tensor(9.0))
+    loss = InfoNCE(True)(outputs, batch([0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3], [True, False, True, True]))
+    keep = [0, 2, 3]
+    assert torch.allclose(loss, info_nce(image[keep], text[keep], torch.tensor(9.0)))
+
+
+def test_a_batch_without_any_text_costs_nothing_and_has_a_gradient():
+    image = unit(2, 4, 1).requires_grad_()
+    outputs = Outputs(image_embedding=image, text_embedding=unit(2, 4, 2), logit_scale=torch.tensor(9.0))
+    loss = InfoNCE(True)(outputs, batch([0, 1], [0, 1], [0, 0], [False, False]))
+    loss.backward()
+    assert loss.item() == 0 and torch.equal(image.grad, torch.zeros_like(image))

@@ -1,0 +1,120 @@
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from pipeline_lib.models.multimodal import build_model, describe, resolve_towers
+from pipeline_lib.models.saved import WEIGHTS, load_model, save_model
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.records import Batch
+
+
+def model_params(image, text, inputs="concat"):
+    return ModelParams.model_validate(
+        {
+            "weights_root": "data/weights",
+            "image": {
+                "kind": "timm", "name": str(image), "weights": None, "pretrained": True, "size": 32, "mean": None,
+                "std": None,
+            },
+            "text": {"kind": "hf", "name": str(text), "pretrained": True, "pooling": "mean", "max_tokens": 16},
+            "embedding_dim": 8,
+            "logit_scale": 2.6593,
+            "classifier": {"inputs": inputs, "hidden": 12, "dropout": 0.1},
+        }
+    )  # fmt: skip
+
+
+def build(image, text, retrieval=True, classes=("a", "b", "c"), inputs="concat"):
+    params = model_params(image, text, inputs)
+    sources = resolve_towers(params)
+    return build_model(describe(params, sources, retrieval, list(classes)), sources).eval()
+
+
+def batch(count=4):
+    rows = torch.arange(count)
+    return Batch(
+        product=rows,
+        group=rows,
+        text=rows,
+        has_text=torch.ones(count, dtype=torch.bool),
+        label=rows % 3,
+        pixels=torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8),
+        token_ids=torch.randint(4, 16, (count, 6)),
+        token_mask=torch.ones(count, 6, dtype=torch.bool),
+    )
+
+
+def test_stored_features_give_what_pixels_and_tokens_give(tiny_image_folder, tiny_text_folder):
+    model, full = build(tiny_image_folder, tiny_text_folder), batch()
+    with torch.no_grad():
+        found = model.features(full)
+        keys = {name: getattr(full, name) for name in ("product", "group", "text", "has_text", "label")}
+        stored = Batch(**keys, image_features=found["image"], text_features=found["text"])
+        one, other = model(full), model(stored)
+    assert torch.equal(one.image_embedding, other.image_embedding)
+    assert torch.equal(one.class_logits, other.class_logits)
+
+
+def test_embeddings_have_unit_length_and_the_scale_is_clamped(tiny_image_folder, tiny_text_folder):
+    model = build(tiny_image_folder, tiny_text_folder)
+    with torch.no_grad():
+        model.logit_scale.fill_(50)
+        outputs = model(batch())
+    assert torch.allclose(outputs.image_embedding.norm(dim=1), torch.ones(4), atol=1e-5)
+    assert outputs.logit_scale.item() == pytest.approx(100, rel=1e-3)
+
+
+@pytest.mark.parametrize(("retrieval", "classes"), [(True, ()), (False, ("a", "b"))])
+def test_a_head_that_no_loss_trains_is_not_there(tiny_image_folder, tiny_text_folder, retrieval, classes):
+    model = build(tiny_image_folder, tiny_text_folder, retrieval, classes)
+    outputs = model(batch())
+    assert (outputs.image_embedding is not None) is retrieval
+    assert (outputs.class_logits is not None) is bool(classes)
+    names = {name.split(".")[1] for name, _ in model.head_parameters() if name.startswith("head.")}
+    assert names == ({"image_projection", "text_projection"} if retrieval else {"classifier"})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "image_matters", "text_matters"), [("image", 1, 0), ("text", 0, 1), ("concat", 1, 1)]
+)
+def test_the_classifier_reads_what_it_is_told_to(
+    tiny_image_folder, tiny_text_folder, inputs, image_matters, text_matters
+):
+    model = build(tiny_image_folder, tiny_text_folder, inputs=inputs)
+    features = {"image": torch.randn(2, model.image.dim), "text": torch.randn(2, model.text.dim)}
+    with torch.no_grad():
+        before = model.classify(features)
+        for name, matters in (("image", image_matters), ("text", text_matters)):
+            other = {**features, name: features[name] + torch.randn_like(features[name])}
+            assert (not torch.allclose(before, model.classify(other))) is bool(matters)
+
+
+def test_a_saved_model_comes_back_without_its_first_weights(tiny_image_folder, tiny_text_folder, tmp_path):
+    model, seen = build(tiny_image_folder, tiny_text_folder), batch()
+    identity = save_model(tmp_path / "m", model, {"fold": 0})
+    again = load_model(tmp_path / "m")
+    assert again.fingerprint == identity and again.card["run"] == {"fold": 0}
+    with torch.no_grad():
+        assert torch.equal(model(seen).class_logits, again.model(seen).class_logits)
+    save_model(tmp_path / "n", again.model, {"fold": 0})
+    for file in (tmp_path / "m").iterdir():
+        assert file.read_bytes() == (tmp_path / "n" / file.name).read_bytes()
+
+
+def test_other_weights_have_another_fingerprint(tiny_image_folder, tiny_text_folder, tmp_path):
+    model = build(tiny_image_folder, tiny_text_folder)
+    first = save_model(tmp_path / "m", model, {})
+    with torch.no_grad():
+        model.logit_scale.add_(1)
+    assert save_model(tmp_path / "m", model, {}) != first
+
+
+def test_a_damaged_model_is_refused(tiny_image_folder, tiny_text_folder, tmp_path):
+    save_model(tmp_path, build(tiny_image_folder, tiny_text_folder), {})
+    state = load_file(tmp_path / WEIGHTS)
+    state.pop("logit_scale")
+    save_file(state, tmp_path / WEIGHTS)
+    with pytest.raises(ValueError, match=r"1 missing, e\.g\. logit_scale"):
+        load_model(tmp_path)
+    with pytest.raises(ValueError, match="no trained model here"):
+        load_model(tmp_path / "nowhere")
