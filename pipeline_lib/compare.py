@@ -7,10 +7,12 @@ run is better only where the 95 % interval of the difference, over the same draw
 from pathlib import Path
 
 import polars as pl
+from rich.table import Table
 
 from pipeline_lib import paths
-from pipeline_lib.metrics.bootstrap import paired_differences, point
+from pipeline_lib.metrics.bootstrap import paired_differences
 from pipeline_lib.metrics.ranking import FALLING_FIGURES, RANK_FIGURES, rank_statistic
+from pipeline_lib.metrics.weighted import point
 
 WORKSPACE = "workspace"
 KEY = ("split", "direction", "fold", "query_id")
@@ -65,16 +67,33 @@ def read_ranks(revision: str, project: Path = Path()) -> pl.DataFrame:
     import dvc.api  # type: ignore[import-untyped]  # slow, and the working tree is read without it
     from dvc.exceptions import DvcException  # type: ignore[import-untyped]
     from dvc.scm import RevError  # type: ignore[import-untyped]
+    from dvc_data.index import DataIndexDirError  # type: ignore[import-untyped]
 
     try:
         with dvc.api.open(relative, repo=str(project), rev=revision, mode="rb") as stream:
             return pl.read_parquet(stream.read())
     except RevError as error:
         raise ValueError(f"{revision}: no such revision or experiment ({error}); see `dvc exp show`") from None
-    except (DvcException, OSError) as error:
+    except (DvcException, DataIndexDirError, OSError) as error:
         raise ValueError(
             f"{revision}: its {relative} is not at hand ({error}); `dvc exp apply {revision} && dvc repro` makes it"
         ) from None
+
+
+def compare_revisions(first: str, second: str, resamples: int, project: Path = Path()) -> Table:
+    """Return the comparison of two revisions' ranks as a table for a terminal; see `compare` and `read_ranks`."""
+    rows = compare(read_ranks(first, project), read_ranks(second, project), resamples)
+    table = Table(title=f"a = {first}, b = {second}: 95 % interval of b - a, {resamples} paired resamples")
+    for heading in ("split", "direction", "metric"):
+        table.add_column(heading)
+    for heading in ("a", "b", "b - a", "low", "high"):
+        table.add_column(heading, justify="right")
+    table.add_column("verdict")
+    for *names, a, b, difference, low, high, verdict in rows.iter_rows():
+        digits = 1 if names[-1] in FALLING_FIGURES else 4
+        shares = (f"{a:.{digits}f}", f"{b:.{digits}f}", *(f"{v:+.{digits}f}" for v in (difference, low, high)))
+        table.add_row(*names, *shares, verdict)
+    return table
 
 
 def _verdict(metric: str, low: float, high: float) -> str:

@@ -1,11 +1,14 @@
+import io
+import shutil
 import subprocess
 
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
 from pipeline_lib import paths
-from pipeline_lib.compare import COMPARISON_SCHEMA, compare, read_ranks
+from pipeline_lib.compare import COMPARISON_SCHEMA, compare, compare_revisions, read_ranks
 from pipeline_lib.metrics.gallery_ranks import RANKS_SCHEMA
 
 
@@ -58,7 +61,7 @@ def test_other_queries_are_refused_with_their_numbers():
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A real repository whose first commit has ranks of 1, and whose working tree has ranks of 2."""
+    """A real repository: ranks of 1 in the first commit, of 2 in the experiment `tried`, of 3 in the working tree."""
     root = tmp_path_factory.mktemp("project")
     file = root / paths.EVALUATION / "ranks.parquet"
     file.parent.mkdir(parents=True)
@@ -79,12 +82,26 @@ def project(tmp_path_factory):
     run("git", "commit", "-qm", "first")
     run("git", "tag", "first-run")
     ranks_of([2, 2]).write_parquet(file)
+    run("dvc", "exp", "save", "-q", "--force", "-n", "tried")
+    ranks_of([3, 3]).write_parquet(file)
     return root
 
 
-def test_ranks_are_read_from_a_revision_and_from_the_working_tree(project):
+def test_ranks_are_read_from_a_revision_an_experiment_and_the_working_tree(project):
     assert read_ranks("first-run", project)["rank"].to_list() == [1, 1]
-    assert read_ranks("workspace", project)["rank"].to_list() == [2, 2]
+    assert read_ranks("tried", project)["rank"].to_list() == [2, 2]
+    assert read_ranks("workspace", project)["rank"].to_list() == [3, 3]
+
+
+def test_the_printed_table_names_both_runs(project):
+    output = io.StringIO()
+    Console(file=output, width=140).print(compare_revisions("first-run", "workspace", 200, project))
+    lines = output.getvalue().splitlines()
+    assert "a = first-run, b = workspace" in lines[0]
+    (mean,) = [line for line in lines if "mean_rank" in line]
+    assert mean.replace("│", " ").split() == [
+        "oof", "text_to_image", "mean_rank", "1.0", "3.0", "+2.0", "+2.0", "+2.0", "a", "is", "better"
+    ]  # fmt: skip
 
 
 def test_unknown_revisions_and_missing_ranks_are_named(project, tmp_path):
@@ -92,3 +109,11 @@ def test_unknown_revisions_and_missing_ranks_are_named(project, tmp_path):
         read_ranks("exp-nowhere", project)
     with pytest.raises(ValueError, match=r"ranks\.parquet: no such file; run `dvc repro`"):
         read_ranks("workspace", tmp_path)
+
+
+def test_ranks_that_no_cache_holds_say_how_to_make_them(project, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(project, copy)
+    shutil.rmtree(copy / ".dvc" / "cache")
+    with pytest.raises(ValueError, match=r"first-run: its .*ranks\.parquet is not at hand .* dvc exp apply first-run"):
+        read_ranks("first-run", copy)

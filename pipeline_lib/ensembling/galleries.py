@@ -49,12 +49,13 @@ def plan_galleries(
 
 
 def read_galleries(catalogue: Path, folds_file: Path, folds: Sequence[int]) -> list[GalleryMembers]:
-    """Read the catalogue's tables and the folds, and return `plan_galleries` of them."""
+    """Read the catalogue's tables and the folds, and return `plan_galleries` of the text queries."""
     labels = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "label"])
     dealt = pl.read_parquet(folds_file, columns=["product_id", "split", "fold"])
     products = labels.join(dealt, on="product_id", how="inner", maintain_order="left")
-    queries = pl.read_parquet(catalogue / "queries.parquet", columns=["query_id", "split"])
-    return plan_galleries(products, queries, pl.read_parquet(catalogue / "relevance.parquet"), folds)
+    queries = pl.read_parquet(catalogue / "queries.parquet", columns=["query_id", "kind", "split"])
+    texts = queries.filter(pl.col("kind") == "text")
+    return plan_galleries(products, texts, pl.read_parquet(catalogue / "relevance.parquet"), folds)
 
 
 def _gallery(

@@ -5,15 +5,13 @@ weighted sum or a weighted median, computed for a block of resamples at once, an
 needs no other code. Two systems are compared on the same draws, so what they share cancels.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Counts = NDArray[np.float64]
-# Contract: counts (resamples, units) -> figures (resamples, figures); a row of ones gives the figures themselves.
-Statistic = Callable[[Counts], NDArray[np.float64]]
+from pipeline_lib.metrics.weighted import Counts, Statistic, point
 
 COVERAGE = 0.95
 BLOCK_VALUES = 1 << 20
@@ -26,12 +24,6 @@ class Difference(NamedTuple):
     low: float
     high: float
     share_not_above: float
-
-
-def point(statistic: Statistic, num_units: int) -> NDArray[np.float64]:
-    """Return the figures of the sample itself, (figures,)."""
-    figures: NDArray[np.float64] = statistic(np.ones((1, num_units)))[0]
-    return figures
 
 
 def resampled(
@@ -67,26 +59,6 @@ def paired_differences(
     draws = resampled(difference, num_units, resamples, seed, groups)
     rows = zip(point(difference, num_units), _percentiles(draws), (draws <= 0).mean(axis=0), strict=True)
     return [Difference(float(value), float(low), float(high), float(share)) for value, (low, high), share in rows]
-
-
-def weighted_means(values: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
-    """Return the mean of each column of `values` (units, columns) in each resample, (resamples, columns)."""
-    means: NDArray[np.float64] = (counts @ values) / counts.sum(axis=1, keepdims=True)
-    return means
-
-
-def weighted_medians(values: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
-    """Return the median of `values` (units,) in each resample, (resamples,); of an even number, the middle two's mean.
-
-    >>> weighted_medians(np.array([5.0, 1.0, 3.0]), np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0]])).tolist()
-    [3.0, 4.0]
-    """
-    order = np.argsort(values, kind="stable")
-    drawn = np.cumsum(counts[:, order], axis=1)
-    total = drawn[:, -1:]
-    lower = (drawn <= (total - 1) // 2).sum(axis=1)
-    upper = (drawn <= total // 2).sum(axis=1)
-    return np.asarray((values[order[lower]] + values[order[upper]]) / 2)
 
 
 def _draws(num_units: int, resamples: int, seed: int, groups: NDArray[np.int64] | None) -> Iterator[Counts]:

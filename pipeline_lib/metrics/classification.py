@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.metrics.bootstrap import Counts, Statistic, point, weighted_means
+from pipeline_lib.metrics.weighted import Counts, Statistic, point, weighted_means
 
 CLASS_FIGURES = ("top1", "top3", "macro_f1")
 

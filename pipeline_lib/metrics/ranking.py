@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.metrics.bootstrap import Counts, Statistic, point, weighted_means, weighted_medians
+from pipeline_lib.metrics.weighted import Counts, Statistic, point, weighted_means, weighted_medians
 
 CUTOFFS = (1, 5, 10)
 RANK_FIGURES = (*(f"R@{k}" for k in CUTOFFS), "MeanRecall", "median_rank", "mean_rank")

@@ -12,9 +12,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.metrics.bootstrap import Statistic, percentile_intervals, point
+from pipeline_lib.metrics.bootstrap import percentile_intervals
 from pipeline_lib.metrics.classification import CLASS_FIGURES, class_statistic
 from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic
+from pipeline_lib.metrics.weighted import Statistic, point
 
 SPLITS = ("oof", "test")
 DIGITS = 6

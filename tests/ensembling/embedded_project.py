@@ -40,10 +40,12 @@ def make_project(tmp_path, monkeypatch):
     folds.mkdir()
     pl.DataFrame({"product_id": ids, "label": labels}).write_parquet(catalogue / "products.parquet")
     query_ids = [f"q-{key}" for key in ids]
-    queries = pl.DataFrame({"query_id": query_ids, "split": [None] * 9}, schema_overrides={"split": pl.String})
+    # The last query is of a kind that no text tower embeds.
+    asked = {"query_id": [*query_ids, "photo"], "kind": ["text"] * 9 + ["image"], "split": [None] * 10}
+    queries = pl.DataFrame(asked, schema_overrides={"split": pl.String})
     queries.write_parquet(catalogue / "queries.parquet")
     # p0 and p1 share their text, as p4 (fold 1) and t0 (test) do.
-    pairs = [*zip(query_ids, ids, strict=True), ("q-p0", "p1"), ("q-p1", "p0"), ("q-p4", "t0")]
+    pairs = [*zip(query_ids, ids, strict=True), ("q-p0", "p1"), ("q-p1", "p0"), ("q-p4", "t0"), ("photo", "p0")]
     relevance = pl.DataFrame(pairs, schema=["query_id", "product_id"], orient="row").with_columns(grade=1)
     relevance.write_parquet(catalogue / "relevance.parquet")
     write_json(catalogue / "counts.json", {"products": 9, "queries": 9, "rejected": 1, "reasons": {}, "classes": 3})

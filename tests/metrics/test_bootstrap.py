@@ -1,17 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline_lib.metrics import bootstrap
-from pipeline_lib.metrics.bootstrap import (
-    paired_differences,
-    percentile_intervals,
-    point,
-    resampled,
-    weighted_means,
-    weighted_medians,
-)
+from pipeline_lib.metrics.bootstrap import paired_differences, percentile_intervals, resampled
+from pipeline_lib.metrics.weighted import weighted_means
 
 
 def mean_of(values):
@@ -78,19 +70,6 @@ def test_equal_systems_do_not_differ():
     values = np.arange(10.0)
     (found,) = paired_differences(mean_of(values), mean_of(values), 10, 100, seed=0)
     assert found == (0, 0, 0, 1)
-
-
-@given(st.lists(st.integers(-5, 5), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
-def test_the_weighted_median_is_that_of_the_repeated_values(values, seed):
-    values = np.array(values, float)
-    counts = np.random.default_rng(seed).integers(0, 3, (4, len(values))).astype(float)
-    counts[:, 0] += 1
-    expected = [np.median(np.repeat(values, row.astype(int))) for row in counts]
-    assert weighted_medians(values, counts).tolist() == expected
-
-
-def test_point_is_the_sample_itself():
-    assert point(mean_of(np.array([1.0, 2.0, 6.0])), 3).tolist() == [3.0]
 
 
 def test_no_unit_is_refused():

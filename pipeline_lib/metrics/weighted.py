@@ -1,0 +1,39 @@
+"""Figures as functions of how often each unit counts: the sample itself is a row of ones, a resample a row of counts.
+
+Apart from the bootstrap that draws such rows, so that what only needs the figures does not hang on it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.float64]
+# Contract: counts (resamples, units) -> figures (resamples, figures); a row of ones gives the figures themselves.
+Statistic = Callable[[Counts], NDArray[np.float64]]
+
+
+def point(statistic: Statistic, num_units: int) -> NDArray[np.float64]:
+    """Return the figures of the sample itself, (figures,)."""
+    figures: NDArray[np.float64] = statistic(np.ones((1, num_units)))[0]
+    return figures
+
+
+def weighted_means(values: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
+    """Return the mean of each column of `values` (units, columns) in each resample, (resamples, columns)."""
+    means: NDArray[np.float64] = (counts @ values) / counts.sum(axis=1, keepdims=True)
+    return means
+
+
+def weighted_medians(values: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
+    """Return the median of `values` (units,) in each resample, (resamples,); of an even number, the middle two's mean.
+
+    >>> weighted_medians(np.array([5.0, 1.0, 3.0]), np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0]])).tolist()
+    [3.0, 4.0]
+    """
+    order = np.argsort(values, kind="stable")
+    drawn = np.cumsum(counts[:, order], axis=1)
+    total = drawn[:, -1:]
+    lower = (drawn <= (total - 1) // 2).sum(axis=1)
+    upper = (drawn <= total // 2).sum(axis=1)
+    return np.asarray((values[order[lower]] + values[order[upper]]) / 2)
