@@ -67,7 +67,7 @@ def read_ranks(revision: str, project: Path = Path()) -> pl.DataFrame:
     import dvc.api  # type: ignore[import-untyped]  # slow, and the working tree is read without it
     from dvc.exceptions import DvcException  # type: ignore[import-untyped]
     from dvc.scm import RevError  # type: ignore[import-untyped]
-    from dvc_data.index import DataIndexDirError  # type: ignore[import-untyped]
+    from dvc_data.index import DataIndexDirError
 
     try:
         with dvc.api.open(relative, repo=str(project), rev=revision, mode="rb") as stream:
@@ -76,7 +76,7 @@ def read_ranks(revision: str, project: Path = Path()) -> pl.DataFrame:
         raise ValueError(f"{revision}: no such revision or experiment ({error}); see `dvc exp show`") from None
     except (DvcException, DataIndexDirError, OSError) as error:
         raise ValueError(
-            f"{revision}: its {relative} is not at hand ({error}); `dvc exp apply {revision} && dvc repro` makes it"
+            f"{revision}: its {relative} is not at hand ({error}); run that revision again, or `dvc pull` it"
         ) from None
 
 
