@@ -5,7 +5,6 @@ product is a pair of numbers. Forked and pickled readers share or copy these arr
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,20 +54,6 @@ class Manifest:
             raise ValueError(f"product {product_id!r} has no photo in {self.tars[0].parent}; run `dvc repro shards`")
         product = self._by_id[place]
         return range(int(self.first[product]), int(self.first[product + 1]))
-
-    def spans_of(self, product_ids: Sequence[str]) -> tuple[Integers, Integers]:
-        """Return each product's first row and number of photos, both (len(product_ids),); ValueError as photos_of."""
-        wanted = np.array(list(product_ids), dtype=np.dtypes.StringDType())
-        places = np.minimum(np.searchsorted(self._sorted_ids, wanted), len(self._sorted_ids) - 1)
-        unknown = np.flatnonzero(self._sorted_ids[places] != wanted)
-        if len(unknown):
-            self.photos_of(product_ids[int(unknown[0])])
-        products = self._by_id[places]
-        return self.first[products], self.first[products + 1] - self.first[products]
-
-    def products_of(self, rows: npt.ArrayLike) -> Integers:
-        """Return for each row the position of its product in `product_ids`."""
-        return np.searchsorted(self.first, np.asarray(rows), side="right") - 1
 
     def _check_tars(self, last_rows: Integers) -> None:
         for path, row in zip(self.tars, last_rows, strict=True):

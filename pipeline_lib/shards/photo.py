@@ -32,11 +32,11 @@ def store_photo(data: bytes, size: int, quality: int) -> StoredPhoto:
     try:
         image = Image.open(io.BytesIO(data))
         kept = _may_pass(image, data, size)
-        width, height = image.size
+        width, height = image.size if orientation(image) < 5 else image.size[::-1]
         rgb = to_rgb(image, size)  # a photo that passes is decoded too: nothing unreadable enters a shard
         if kept:
             return StoredPhoto(data, EXTENSIONS[str(image.format)], width, height, passed_through=True)
-        return _encode(_shrink(rgb, size), quality)
+        return _encode(_shrink(rgb, width, height, size), quality)
     except Exception as error:  # decoders raise whatever a broken file makes them raise
         raise ValueError(f"not a readable image ({one_line(error)})") from error
 
@@ -54,16 +54,17 @@ def _may_pass(image: Image.Image, data: bytes, size: int) -> bool:
         and not image.has_transparency_data
         and orientation(image) not in range(2, 9)
         and (image.format != "PNG" or data[PNG_BIT_DEPTH] == 8)
-        and image.info.get("loop") is None  # an animation
+        and not getattr(image, "is_animated", False)  # only formats that can move have it
     )
 
 
-def _shrink(image: Image.Image, size: int) -> Image.Image:
-    shorter = min(image.size)
+def _shrink(image: Image.Image, width: int, height: int, size: int) -> Image.Image:
+    """Return the picture at the size that the whole file's `width` and `height` ask for; JPEGs come reduced."""
+    shorter = min(width, height)
     if shorter <= size:
         return image
-    width, height = (max(size, round(side * size / shorter)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    target = (max(size, round(width * size / shorter)), max(size, round(height * size / shorter)))
+    return image.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def _encode(image: Image.Image, quality: int) -> StoredPhoto:

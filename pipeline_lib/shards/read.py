@@ -6,6 +6,9 @@ no limit on the number of tars.
 
 import os
 from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
 
 from pipeline_lib.shards.manifest import Manifest
 
@@ -30,16 +33,13 @@ class ShardReader:
 
     def stream(self) -> Iterator[tuple[int, bytes]]:
         """Yield (row, encoded image) of every photo in the order they lie on the disk."""
-        opened, file = -1, -1
-        try:
-            for row, tar in enumerate(self.manifest.tar.tolist()):
-                if tar != opened:
-                    if file >= 0:
-                        os.close(file)
-                    opened, file = tar, self._open(tar)
-                yield row, self._read_at(file, tar, row)
-        finally:
-            if file >= 0:
+        ends = np.searchsorted(self.manifest.tar, np.arange(len(self.manifest.tars)), side="right").tolist()
+        for tar, (first, end) in enumerate(pairwise([0, *ends])):
+            file = self._open(tar)
+            try:
+                for row in range(first, end):
+                    yield row, self._read_at(file, tar, row)
+            finally:
                 os.close(file)
 
     def _open(self, tar: int) -> int:

@@ -53,6 +53,7 @@ class ShardWriter:
 
     def __call__(self, task: ShardTask) -> ShardRows:
         """Write one tar; ValueError names a photo that cannot be read, OSError the tar that cannot be written."""
+        self._check_stage_lives()  # before an open that would empty the next run's tar
         rows = ShardRows(task.tar.name, [], [], [], [], 0, 0)
         passed = black = 0
         with _no_pixel_limit(), _named_failure(task.tar), task.tar.open("wb") as stream:

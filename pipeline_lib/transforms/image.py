@@ -1,8 +1,8 @@
 """Views: one decoded picture -> the square uint8 pixels a tower sees.
 
-Crop and resize are one step (`resize` with a box), so a picture of 1 x 100,000 costs no more than any other and the
-pixels equal those of resize, then crop. All chance comes from a generator made of (seed, epoch, row): a resumed run
-draws what the unbroken one would have drawn.
+Crop and resize are one step (`resize` with a box), so a picture of 1 x 100,000 costs no more than any other; the
+pixels are those of resize, then crop, to within rounding. All chance comes from a generator made of (seed, epoch,
+row): a resumed run draws what the unbroken one would have drawn.
 """
 
 import math
@@ -46,11 +46,6 @@ def clip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scal
     """
     pixels = _resize_box(image, size, _random_box(image.width, image.height, rng, crop_scale))
     return np.ascontiguousarray(pixels[:, :, ::-1]) if rng.random() < 0.5 else pixels
-
-
-def view_generator(seed: int, epoch: int, row: int) -> np.random.Generator:
-    """Return the generator of one photo's view in one epoch, the same in any order of reading."""
-    return np.random.default_rng((seed, epoch, row))
 
 
 def preprocessing_fingerprint(size: int, mean: Sequence[float], std: Sequence[float], **more: object) -> str:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
-# What holds a vocabulary: without one of these, transformers makes an empty tokenizer from config.json and says nothing.
+# What holds a vocabulary: without one, transformers makes an empty tokenizer from config.json and says nothing.
 VOCABULARIES = (TOKENIZER, "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 WAY_OUT = "point model.text.name at a folder with tokenizer.json"
 
@@ -92,8 +92,7 @@ class FileBackend:
     def _find_pad_id(self) -> int:
         settings: dict[str, Any] = {}
         for name in reversed(SETTINGS):
-            if (self._folder / name).is_file():
-                settings |= json.loads((self._folder / name).read_text(encoding="utf-8"))
+            settings |= _read_settings(self._folder / name)
         own = self._tokenizer.padding or {}
         for token in (settings.get("pad_token"), own.get("pad_token"), settings.get("eos_token")):
             content = token.get("content") if isinstance(token, dict) else token
@@ -119,9 +118,7 @@ class HubBackend:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
-            raise ValueError(
-                f"{name}: neither a folder here nor a tokenizer of the hub ({first}); {WAY_OUT}"
-            ) from error
+            raise ValueError(f"{name}: no tokenizer here nor on the hub ({first}); {WAY_OUT}") from error
         pad_id = self._tokenizer.pad_token_id
         pad_id = self._tokenizer.eos_token_id if pad_id is None else pad_id
         if pad_id is None:
@@ -138,3 +135,12 @@ class HubBackend:
     def save(self, folder: Path) -> None:
         """Write it in the form that needs no transformers."""
         self._tokenizer.save_pretrained(folder)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not a JSON object ({error})") from error

@@ -1,0 +1,130 @@
+import io
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from pipeline_lib.transforms.decode import decode, orientation
+
+GRADIENT = np.add.outer(np.arange(24) * 5, np.arange(40) * 3)[:, :, None] + np.array([0, 10, 20])
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def photo(width: int = 40, height: int = 24) -> Image.Image:
+    return Image.fromarray(GRADIENT.astype(np.uint8)).resize((width, height))
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_every_exif_orientation_stands_upright(turn: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = encoded(photo(), "JPEG", exif=exif, quality=95)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(decode(data), expected)
+    assert decode(data).size == ((24, 40) if turn >= 5 else (40, 24))
+
+
+def test_a_broken_exif_block_leaves_the_photo_as_it_lies() -> None:
+    data = encoded(photo(), "JPEG", exif=b"Exif\0\0garbage that is no TIFF header")
+    assert orientation(Image.open(io.BytesIO(data))) == 1
+    assert decode(data).size == (40, 24)
+
+
+def test_an_unknown_orientation_counts_as_upright() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    assert decode(encoded(photo(), "JPEG", exif=exif)).size == (40, 24)
+
+
+# (mode, pixel, RGB it must become); alpha is laid over white, half-transparent black is mid grey.
+PIXELS = [
+    ("RGBA", (0, 0, 0, 0), (255, 255, 255)),
+    ("RGBA", (0, 0, 0, 255), (0, 0, 0)),
+    ("RGBA", (255, 0, 0, 128), (255, 127, 127)),
+    ("LA", (0, 0), (255, 255, 255)),
+    ("L", 90, (90, 90, 90)),
+    ("1", 1, (255, 255, 255)),
+    ("I;16", 65535, (255, 255, 255)),
+    ("I;16", 257 * 100, (100, 100, 100)),
+]
+
+
+@pytest.mark.parametrize(("mode", "pixel", "rgb"), PIXELS)
+def test_every_png_mode_becomes_rgb(mode: str, pixel: tuple[int, ...], rgb: tuple[int, int, int]) -> None:
+    decoded = decode(encoded(Image.new(mode, (3, 2), pixel), "PNG"))
+    assert decoded.mode == "RGB"
+    assert np.abs(np.asarray(decoded).astype(int) - rgb).max() <= 1
+
+
+def test_palette_with_a_transparent_entry_lies_over_white() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putdata([0, 1])
+    assert np.asarray(decode(encoded(image, "PNG"))).tolist() == [[[10, 20, 30], [200, 100, 50]]]
+    transparent = encoded(image, "PNG", transparency=1)
+    assert np.asarray(decode(transparent)).tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_a_transparent_colour_of_an_rgb_png_lies_over_white() -> None:
+    image = Image.new("RGB", (2, 1), (1, 2, 3))
+    image.putpixel((1, 0), (9, 9, 9))
+    data = encoded(image, "PNG", transparency=(9, 9, 9))
+    assert np.asarray(decode(data)).tolist() == [[[1, 2, 3], [255, 255, 255]]]
+
+
+def test_cmyk_jpeg_keeps_its_colours() -> None:
+    data = encoded(Image.new("RGB", (16, 16), (200, 40, 40)).convert("CMYK"), "JPEG", quality=95)
+    assert Image.open(io.BytesIO(data)).mode == "CMYK"
+    assert np.abs(np.asarray(decode(data)).astype(int) - (200, 40, 40)).max() <= 6
+
+
+@pytest.mark.parametrize(("peak", "white"), [(1.0, 1.0), (255.0, 255.0), (65535.0, 65535.0), (1e6, 1e6)])
+def test_float_tiff_is_scaled_by_the_least_peak_that_holds_it(peak: float, white: float) -> None:
+    values = np.array([[0.0, peak / 2, peak]], dtype=np.float32)
+    pixels = np.asarray(decode(encoded(Image.fromarray(values), "TIFF")))
+    assert pixels[0, :, 0].tolist() == pytest.approx((values[0] * 255 / white).tolist(), abs=1)
+
+
+def test_32_bit_integers_keep_their_8_bit_values() -> None:
+    values = np.array([[0, 128, 255]], dtype=np.int32)
+    assert np.asarray(decode(encoded(Image.fromarray(values), "TIFF")))[0, :, 1].tolist() == [0, 128, 255]
+
+
+@given(width=st.integers(8, 700), height=st.integers(8, 700), size=st.integers(4, 64))
+def test_a_reduced_jpeg_keeps_twice_the_size_it_is_wanted_at(width: int, height: int, size: int) -> None:
+    decoded = decode(encoded(Image.new("RGB", (width, height)), "JPEG"), size)
+    assert min(decoded.size) >= min(2 * size, width, height)
+    assert min(decoded.size) < 4 * size + 8 or min(width, height) > 32 * size
+
+
+def test_a_reduced_jpeg_looks_like_the_whole_one() -> None:
+    data = encoded(photo(800, 480), "JPEG", quality=95)
+    reduced = decode(data, 32)
+    assert reduced.size == (200, 120)
+    whole = decode(data).resize(reduced.size, Image.Resampling.BOX)
+    assert np.abs(np.asarray(reduced).astype(int) - np.asarray(whole)).mean() < 1
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"just text",
+        encoded(photo(200, 200), "JPEG")[:-400],
+        encoded(photo(200, 200), "PNG")[:300],
+        b"\xff\xd8\xff\xe0" + bytes(40),
+        struct.pack("<2sIHHI", b"BM", 60, 0, 0, 54) + bytes(20),
+    ],
+)
+def test_what_is_no_whole_image_is_one_clear_line(data: bytes) -> None:
+    with pytest.raises(ValueError, match="not a readable image") as caught:
+        decode(data)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,114 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline_lib.transforms.image import (
+    VIEWS,
+    _random_box,
+    clip_view,
+    fixed_view,
+    preprocessing_fingerprint,
+    resize_and_crop,
+)
+
+
+def noise(width: int, height: int, seed: int = 0) -> Image.Image:
+    """Mid greys: at black and white, Pillow clips between its two passes, whose order follows from the box."""
+    pixels = np.random.default_rng(seed).integers(90, 166, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def resize_then_crop(image: Image.Image, size: int) -> np.ndarray:
+    """The same view in two steps, as everybody writes it."""
+    shorter = min(image.size)
+    width, height = (max(size, round(side * size / shorter)) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(resized.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+
+
+@settings(deadline=None)
+@given(width=st.integers(1, 300), height=st.integers(1, 300), size=st.integers(1, 96))
+def test_one_step_equals_resize_then_crop(width: int, height: int, size: int) -> None:
+    image = noise(width, height)
+    view = resize_and_crop(image, size)
+    assert view.shape == (3, size, size)
+    assert view.dtype == np.uint8
+    assert view.flags["C_CONTIGUOUS"]
+    assert np.abs(view.astype(int) - resize_then_crop(image, size)).max() <= 2
+
+
+def test_a_very_long_picture_costs_no_memory() -> None:
+    assert resize_and_crop(Image.new("RGB", (2, 200_000), "red"), 64)[:, 32, 32].tolist() == [255, 0, 0]
+
+
+def test_fixed_view_of_a_file_takes_the_centre() -> None:
+    image = Image.new("RGB", (60, 20), "red")
+    image.paste("blue", (20, 0, 40, 20))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    view = fixed_view(stream.getvalue(), 20)
+    assert np.array_equal(view, np.broadcast_to(np.array([0, 0, 255])[:, None, None], (3, 20, 20)))
+
+
+def test_the_fixed_view_draws_nothing_at_random() -> None:
+    rng = np.random.default_rng((7, 0, 0))
+    before = rng.bit_generator.state
+    view = VIEWS["none"](noise(30, 40), 16, rng, 0.5)
+    assert rng.bit_generator.state == before
+    assert np.array_equal(view, resize_and_crop(noise(30, 40), 16))
+
+
+def test_the_same_seed_epoch_and_row_draw_the_same_view() -> None:
+    image = noise(80, 60)
+    views = {
+        key: clip_view(image, 24, np.random.default_rng(key), 0.3).tobytes()
+        for key in [(7, 0, 0), (7, 0, 1), (7, 1, 0), (8, 0, 0)]
+    }
+    assert len(set(views.values())) == 4
+    assert all(clip_view(image, 24, np.random.default_rng(key), 0.3).tobytes() == seen for key, seen in views.items())
+
+
+@given(width=st.integers(1, 500), height=st.integers(1, 500), scale=st.floats(0.05, 1.0), seed=st.integers(0, 1000))
+def test_a_random_crop_lies_inside_and_keeps_its_share(width: int, height: int, scale: float, seed: int) -> None:
+    left, top, right, bottom = _random_box(width, height, np.random.default_rng(seed), scale)
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    if min(width, height) >= 50 and max(width, height) <= 1.3 * min(width, height):
+        share = (right - left) * (bottom - top) / (width * height)
+        assert scale * 0.93 <= share
+        assert 0.7 <= (right - left) / (bottom - top) <= 1.43
+
+
+def test_half_of_the_random_views_are_mirrored() -> None:
+    image = Image.new("RGB", (40, 40), "white")
+    image.paste("black", (0, 0, 20, 40))
+    views = [clip_view(image, 16, np.random.default_rng((1, 0, row)), 1.0) for row in range(400)]
+    mirrored = sum(view[0, 8, 15] < view[0, 8, 0] for view in views)
+    assert 150 < mirrored < 250
+
+
+def test_the_whole_picture_is_kept_when_nothing_may_be_cropped() -> None:
+    drawn = {_random_box(64, 64, np.random.default_rng(seed), 1.0) for seed in range(50)}
+    assert {(right - left, bottom - top) for left, top, right, bottom in drawn} == {(64, 64)}
+
+
+def test_a_fingerprint_tells_every_part_and_not_its_spelling() -> None:
+    base = preprocessing_fingerprint(64, (0.5, 0.5, 0.5), [0.5, 0.5, 0.5])
+    assert base == preprocessing_fingerprint(64, [0.5] * 3, (0.5,) * 3)
+    others = [
+        preprocessing_fingerprint(80, [0.5] * 3, [0.5] * 3),
+        preprocessing_fingerprint(64, [0.4] * 3, [0.5] * 3),
+        preprocessing_fingerprint(64, [0.5] * 3, [0.4] * 3),
+        preprocessing_fingerprint(64, [0.5] * 3, [0.5] * 3, flip=True),
+    ]
+    assert len({base, *others}) == 5
+
+
+def test_a_query_photo_that_is_no_image_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a readable image"):
+        fixed_view(b"<html>", 64)
