@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from pipeline_lib.transforms.decode import one_line, orientation, to_rgb
+from pipeline_lib.transforms.decode import one_line, open_image, orientation, to_rgb
 
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+JPEG_LIMIT = 65_500  # pixels a side
 PNG_BIT_DEPTH = 24  # byte of the header
 
 
@@ -30,7 +31,7 @@ class StoredPhoto:
 def store_photo(data: bytes, size: int, quality: int) -> StoredPhoto:
     """Return a photo whose shorter side is at most `size` pixels; ValueError if the bytes are no readable image."""
     try:
-        image = Image.open(io.BytesIO(data))
+        image = open_image(data)
         kept = _may_pass(image, data, size)
         width, height = image.size if orientation(image) < 5 else image.size[::-1]
         rgb = to_rgb(image, size)  # a photo that passes is decoded too: nothing unreadable enters a shard
@@ -69,5 +70,6 @@ def _shrink(image: Image.Image, width: int, height: int, size: int) -> Image.Ima
 
 def _encode(image: Image.Image, quality: int) -> StoredPhoto:
     stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=quality, subsampling="4:4:4")
-    return StoredPhoto(stream.getvalue(), "jpg", image.width, image.height, passed_through=False)
+    kind = "JPEG" if max(image.size) <= JPEG_LIMIT else "PNG"
+    image.save(stream, kind, quality=quality, subsampling="4:4:4")  # PNG knows neither and ignores them
+    return StoredPhoto(stream.getvalue(), EXTENSIONS[kind], image.width, image.height, passed_through=False)

@@ -7,6 +7,7 @@ image ends the tar, and its place in the manifest tells the tar's whole length.
 import json
 import os
 import tarfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class ShardWriter:
         self._check_stage_lives()  # before an open that would empty the next run's tar
         rows = ShardRows(task.tar.name, [], [], [], [], 0, 0)
         passed = black = 0
-        with _no_pixel_limit(), _named_failure(task.tar), task.tar.open("wb") as stream:
+        with _checked_photos(), _named_failure(task.tar), task.tar.open("wb") as stream:
             for row, (product_id, photo, path) in enumerate(task.photos, task.first_row):
                 self._check_stage_lives()
                 stored = self._stored(product_id, photo, path)
@@ -113,10 +114,11 @@ def _named_failure(tar: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _no_pixel_limit() -> Iterator[None]:
-    """Lift Pillow's own limit: the catalogue has refused what is over data.max_pixels."""
+def _checked_photos() -> Iterator[None]:
+    """Lift Pillow's own limit, as the catalogue has refused what is over data.max_pixels; hush odd metadata."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):
+            yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit

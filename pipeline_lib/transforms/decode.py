@@ -10,6 +10,8 @@ import struct
 import numpy as np
 from PIL import Image
 
+# Decoders that work in this process on plain pixels; Pillow's others (EPS, say) start programs or read other files.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -28,9 +30,14 @@ def decode(data: bytes, size: int | None = None) -> Image.Image:
     Raises ValueError, one line without the file's name, if the bytes are no readable image.
     """
     try:
-        return to_rgb(Image.open(io.BytesIO(data)), size)
+        return to_rgb(open_image(data), size)
     except Exception as error:  # decoders raise whatever a broken file makes them raise
         raise ValueError(f"not a readable image ({one_line(error)})") from error
+
+
+def open_image(data: bytes) -> Image.Image:
+    """Return an image file whose pixels are still to be decoded."""
+    return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 def to_rgb(image: Image.Image, size: int | None = None) -> Image.Image:

@@ -107,6 +107,14 @@ def test_a_reduced_large_jpeg_looks_like_the_whole_one_shrunk() -> None:
     assert np.abs(np.asarray(decode(stored.data)).astype(int) - np.asarray(whole)).mean() < 1.5
 
 
+def test_a_picture_too_long_for_a_jpeg_becomes_a_png() -> None:
+    stored = store_photo(encoded(Image.new("P", (70_000, 3)), "PNG"), 2, 90)
+    assert (stored.extension, stored.width, stored.height) == ("jpg", 46_667, 2)
+    stored = store_photo(encoded(Image.new("P", (70_000, 3)), "PNG"), 3, 90)
+    assert (stored.extension, stored.width, stored.height) == ("png", 70_000, 3)
+    assert decode(stored.data).size == (70_000, 3)
+
+
 def test_the_black_photo_is_black() -> None:
     stored = black_photo(24, 90)
     assert np.asarray(decode(stored.data)).max() == 0

@@ -121,6 +121,7 @@ def test_a_reduced_jpeg_looks_like_the_whole_one() -> None:
         encoded(photo(200, 200), "JPEG")[:-400],
         encoded(photo(200, 200), "PNG")[:300],
         b"\xff\xd8\xff\xe0" + bytes(40),
+        encoded(photo(), "EPS"),  # its decoder would start another program
         struct.pack("<2sIHHI", b"BM", 60, 0, 0, 54) + bytes(20),
     ],
 )
