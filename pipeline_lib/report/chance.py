@@ -45,6 +45,11 @@ class Chance:
             low, high = (low, middle) if self.recall(middle) >= 0.5 else (middle + 1, high)
         return low
 
+    def mean_rank(self) -> float:
+        """Return the mean rank of the best right answer in a random order: (gallery + 1) / (positives + 1) each."""
+        total = sum(self.cases.values())
+        return sum(count * (gallery + 1) / (right + 1) for (gallery, right), count in self.cases.items()) / total
+
 
 def retrieval_chance(ranks: pl.DataFrame, relevance: pl.DataFrame) -> dict[tuple[str, str], Chance]:
     """Return the chance level of each (split, direction) that was evaluated."""

@@ -7,7 +7,7 @@ import polars as pl
 
 from pipeline_lib.report.chance import Chance
 from pipeline_lib.report.inputs import FoldRun
-from pipeline_lib.report.svg import Axes, Line, line_chart, plain, svg
+from pipeline_lib.report.svg import Axes, Line, line_chart, plain, svg, text_width
 
 Chances = dict[tuple[str, str], Chance]
 SPLITS = {"test": "test", "oof": "out of fold"}
@@ -15,7 +15,7 @@ DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → tex
 # Column of history.csv -> title; each is drawn where the training had it.
 HELD_OUT = {"MeanRecall": "MeanRecall, held-out fold", "top1": "Top-1, held-out fold"}
 K_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-MATRIX_SIDE = 640
+MATRIX_SIDE = 520
 MAX_NAMED = 40
 MAX_COUNTED = 25
 LONGEST_NAME = 18
@@ -67,12 +67,13 @@ def confusion_matrix(confusion: pl.DataFrame, labels: Sequence[str], title: str)
     """Return the matrix as SVG: rows are the truth, strength is the share of the row, the diagonal is right."""
     place = {label: position for position, label in enumerate(labels)}
     named = len(labels) <= MAX_NAMED
-    margin = 150 if named else 30
+    shown = [_short(label) for label in labels] if named else []
+    margin = 40 + max((text_width(label) for label in shown), default=0.0)
     cell = min(44.0, MATRIX_SIDE / max(len(labels), 1))
     side = cell * len(labels)
     totals = dict(confusion.group_by("truth").agg(pl.col("count").sum()).iter_rows())
     body = [f'<text class="chart-title" x="0" y="15">{plain(title)}</text>']
-    body.append(f'<rect class="chart-frame" x="{margin}" y="{margin}" width="{side:.1f}" height="{side:.1f}"/>')
+    body.append(f'<rect class="chart-frame" x="{margin:.1f}" y="{margin:.1f}" width="{side:.1f}" height="{side:.1f}"/>')
     for truth, predicted, count in confusion.filter(pl.col("count") > 0).sort("truth", "predicted").iter_rows():
         share = count / totals[truth]
         x, y = margin + place[predicted] * cell, margin + place[truth] * cell
@@ -84,19 +85,23 @@ def confusion_matrix(confusion: pl.DataFrame, labels: Sequence[str], title: str)
         )
         if len(labels) <= MAX_COUNTED:
             body.append(f'<text class="chart-count" x="{x + cell / 2:.1f}" y="{y + cell / 2 + 3.5:.1f}">{count}</text>')
-    if named:
-        body += [_name(label, position, cell, margin) for label, position in place.items()]
-    body.append(f'<text class="chart-start" x="{margin}" y="{side + margin + 18:.1f}">told as →</text>')
+    body += [_name(label, position, cell, margin) for position, label in enumerate(shown)]
+    body.append(f'<text class="chart-start" x="{margin:.1f}" y="{side + margin + 18:.1f}">told as →</text>')
     spoken = f"{title}: confusion matrix of {len(labels)} classes; the table of classes holds the figures"
-    return svg(margin + side + 24, margin + side + 28, spoken, body)
+    return svg(margin + side + 0.6 * margin, margin + side + 28, spoken, body)
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST_NAME else label[: LONGEST_NAME - 1] + "…"
 
 
 def _name(label: str, position: int, cell: float, margin: float) -> str:
-    short = label if len(label) <= LONGEST_NAME else label[: LONGEST_NAME - 1] + "…"
-    middle = margin + (position + 0.5) * cell
-    across = f'<text class="chart-end" x="{margin - 8}" y="{middle + 4:.1f}">{plain(short)}</text>'
-    turn = f'transform="rotate(-55 {middle:.1f} {margin - 8})"'
-    return f'{across}<text class="chart-start" x="{middle:.1f}" y="{margin - 8}" {turn}>{plain(short)}</text>'
+    middle, edge = margin + (position + 0.5) * cell, margin - 8
+    turn = f'transform="rotate(-55 {middle:.1f} {edge:.1f})"'
+    return (
+        f'<text class="chart-end" x="{edge:.1f}" y="{middle + 4:.1f}">{plain(label)}</text>'
+        f'<text class="chart-start" x="{middle:.1f}" y="{edge:.1f}" {turn}>{plain(label)}</text>'
+    )
 
 
 def _loss_lines(fold: FoldRun, order: int) -> list[Line]:

@@ -121,19 +121,22 @@ def headline(metrics: Tree, intervals: Tree) -> Table:
 def _terminal_table(title: str, columns: Columns, rows: list[HeadlineRow]) -> Table:
     """Return a table that fits 80 columns: two lines a cell, and no mean rank beside the median."""
     table = Table(title=f"{title} (95 % interval below)", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
-    shown = {key: heading for key, (heading, _) in columns.items() if key != "mean_rank"}
+    shown = {key: heading for key, (heading, _) in columns.items() if key not in ("mean_rank", "num_gallery")}
     table.add_column("", no_wrap=True)
-    for heading in shown.values():
-        table.add_column(heading.replace(" ", "\n"), justify="right", no_wrap=True, vertical="top")
+    for key, heading in shown.items():
+        written = "Queries\nGallery" if key == "num_queries" else heading.replace(" ", "\n")
+        table.add_column(written, justify="right", no_wrap=True)
     for row in rows:
-        by_key = {figure.key: figure for figure in row.figures}
-        cells = [by_key.get(key) for key in shown]
-        table.add_row(row.title.replace(", ", "\n"), *("-" if cell is None else _terminal_cell(cell) for cell in cells))
+        figures = {figure.key: figure for figure in row.figures}
+        table.add_row(row.title.replace(", ", "\n"), *(_terminal_cell(figures, key) for key in shown))
     return table
 
 
-def _terminal_cell(figure: Figure) -> str:
-    return f"{figure.text}\n[dim]{figure.interval_text}[/dim]" if figure.interval else figure.text
+def _terminal_cell(figures: dict[str, Figure], key: str) -> str:
+    if key not in figures:
+        return "-"
+    below = figures["num_gallery"].text if key == "num_queries" else figures[key].interval_text
+    return f"{figures[key].text}\n[dim]{below}[/dim]"
 
 
 def _branch(tree: Tree, *path: str) -> Tree:

@@ -15,11 +15,11 @@ from markupsafe import Markup
 from pipeline_lib.params.report import ReportParams
 from pipeline_lib.report import tables
 from pipeline_lib.report.chance import retrieval_chance
-from pipeline_lib.report.figures import confusion_matrix, learning_curves, recall_curves
+from pipeline_lib.report.figures import MAX_NAMED, confusion_matrix, learning_curves, recall_curves
 from pipeline_lib.report.gallery import Gallery, confident_mistakes, spread_sample, worst
 from pipeline_lib.report.headline import SPLITS, count, percent, rank
 from pipeline_lib.report.inputs import ReportInputs
-from pipeline_lib.report.overview import headlines, tiles
+from pipeline_lib.report.overview import absent, headlines, tiles
 from pipeline_lib.report.photos import Thumbnails
 from pipeline_lib.report.svg import standalone
 
@@ -41,6 +41,7 @@ def build_report(
 ) -> Report:
     """Return the whole report; what a run did not have is left out or said in a line."""
     chances = retrieval_chance(inputs.ranks, inputs.relevance)
+    top = headlines(inputs, chances)
     photos = Thumbnails(inputs.shards)
     learning = learning_curves(inputs.folds)
     recall = recall_curves(inputs.recall_curve, chances)
@@ -49,13 +50,16 @@ def build_report(
     context = {
         "styles": [Markup(_resource(name)) for name in STYLES],
         "facts": tables.facts(inputs, data_root, scales),
-        "tiles": tiles(inputs),
-        "headlines": headlines(inputs, chances),
+        "tiles": tiles(top),
+        "headlines": top,
+        "splits": {row.split for table in top for row, _, _ in table.rows},
+        "absent": absent(top),
         "learning": _inline(learning),
         "epochs": tables.epoch_table(inputs.folds),
         "recall": _inline(recall),
         "classes": classes,
         "mistakes": _mistakes(inputs, params, photos),
+        "max_named": MAX_NAMED,
         "max_rejects": tables.MAX_REJECTS,
         "reject_summary": tables.reject_summary(inputs.rejects),
         "reject_rows": tables.reject_rows(inputs.rejects),

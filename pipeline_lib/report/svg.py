@@ -12,8 +12,8 @@ from math import ceil, floor, log10
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 44, 44
 MAX_MARKS = 40
-LEGEND_ROWS = 14
 NUM_COLOURS = 6
+FLAT = 1e-9  # a range smaller than this, beside its values or 1, is one value
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     >>> nice_ticks(0.13, 0.92)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
-    raw = (high - low or abs(high) or 1.0) / wanted
+    size = max(abs(low), abs(high))
+    span = high - low if high - low > FLAT * max(size, 1.0) else size if size > FLAT else 1.0
+    raw = span / wanted
     power = 10.0 ** floor(log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
@@ -71,6 +73,11 @@ def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 def plain(text: str) -> str:
     """Return text that may stand in XML: markup escaped, control characters made visible as a replacement sign."""
     return escape("".join(sign if sign.isprintable() or sign == " " else "\ufffd" for sign in text))
+
+
+def text_width(text: str) -> float:
+    """Return roughly how wide a text of 12 px is; Chinese signs are as wide as high."""
+    return sum(12 if ord(sign) > 0x2E80 else 6.6 for sign in text)
 
 
 def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
@@ -130,7 +137,7 @@ def _legend(lines: Sequence[Line]) -> list[str]:
             dash = " chart-dashed" if line.dashed else ""
             parts.append(f'<path class="chart-line {_colour(line)}{dash}" d="M{x:g} 29h18"/>')
             parts.append(f'<text class="chart-key" x="{x + 24:g}" y="33">{plain(line.name)}</text>')
-            x += 24 + 16 + sum(12 if ord(sign) > 0x2E80 else 6.6 for sign in line.name)
+            x += 24 + 16 + text_width(line.name)
     return parts
 
 

@@ -18,9 +18,6 @@ EPOCH_COLUMNS = {
     "total": ("Training loss", "{:.3f}"),
     "val_loss": ("Held-out loss", "{:.3f}"),
     "MeanRecall": ("Mean recall", "{:.1%}"),
-    "R@1": ("R@1", "{:.1%}"),
-    "R@5": ("R@5", "{:.1%}"),
-    "R@10": ("R@10", "{:.1%}"),
     "top1": ("Top-1", "{:.1%}"),
 }
 
@@ -84,7 +81,7 @@ def epoch_table(folds: Sequence[FoldRun]) -> EpochTable:
         [f"{fold.fold}", f"{fold.best['epoch']:g}", *(_written(fold.best.get(column), column) for column in columns)]
         for fold in kept
     ]
-    return EpochTable(["Fold", "Epoch kept", *(EPOCH_COLUMNS[column][0] for column in columns)], rows)
+    return EpochTable(["Fold", "Epoch", *(EPOCH_COLUMNS[column][0] for column in columns)], rows)
 
 
 def _written(value: float | None, column: str) -> str:

@@ -1,0 +1,137 @@
+"""Charts: every point where its value says, ticks that are round, and texts that stay texts."""
+
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline_lib.report.chance import Chance
+from pipeline_lib.report.figures import confusion_matrix, learning_curves, recall_curves
+from pipeline_lib.report.inputs import CONFUSION, RECALL_CURVE, FoldRun
+from pipeline_lib.report.svg import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axes,
+    Line,
+    line_chart,
+    nice_ticks,
+    standalone,
+)
+
+NAME = "{http://www.w3.org/2000/svg}"
+
+
+def fold(number: int, rows: dict, best: float | None = None) -> FoldRun:
+    model = {} if best is None else {"run": {"best": {"epoch": best}}}
+    return FoldRun(number, {"towers": [], "warnings": []}, pl.DataFrame(rows), model)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.integers(2, 8))
+def test_ticks_are_round_evenly_spaced_and_cover_the_range(low, span, wanted):
+    ticks = nice_ticks(low, low + span, wanted)
+    steps = [b - a for a, b in pairwise(ticks)]
+    slack = 1e-6 * max(1, abs(low), abs(low + span))
+    assert ticks[0] <= low + slack and ticks[-1] >= low + span - slack
+    assert max(steps) == pytest.approx(min(steps), rel=1e-3, abs=1e-9)
+    assert 2 <= len(ticks) <= wanted + 3
+
+
+def test_points_lie_where_their_values_say():
+    chart = line_chart("t", [Line("a", [(0, 0.0), (10, 1.0)])], Axes("x", "y", percent=True))
+    path = re.search(r'class="chart-line chart-c0" d="M([\d. L]+)"/>(?=<circle)', chart).group(1)
+    assert path == f"{LEFT:.1f} {HEIGHT - BOTTOM:.1f}L{WIDTH - RIGHT:.1f} {TOP:.1f}"
+    assert "a · x 10: 100.0 %" in chart
+
+
+def test_a_log_axis_gives_equal_ratios_equal_widths():
+    chart = line_chart("t", [Line("a", [(1, 0), (10, 1), (100, 2)])], Axes("x", "y", log_x=True, x_ticks=(1, 10, 100)))
+    xs = [float(x) for x in re.findall(r'class="chart-tick-x" x="([\d.]+)"', chart)]
+    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1], abs=0.2)
+
+
+@pytest.mark.parametrize("points", [[(3, 0.5)], [(0, 2.0), (1, 2.0)], [(1, 0.0)], [(0, -1.0), (1, -1.0)]])
+@pytest.mark.parametrize("axes", [Axes("x", "y"), Axes("x", "y", percent=True)])
+def test_one_point_or_a_flat_line_is_still_a_chart(points, axes):
+    if axes.percent and points[0][1] < 0:
+        return
+    ElementTree.fromstring(line_chart("t", [Line("a", points)], axes))
+
+
+def test_learning_curves_show_what_the_histories_hold():
+    rows = {"epoch": [0, 1, 2], "total": [3.0, 2.0, 1.0], "val_loss": [3.0, None, 2.0], "top1": [0.1, 0.2, 0.3]}
+    figures = learning_curves([fold(0, rows, best=2.0), fold(3, rows)])
+    assert list(figures) == ["learning_loss", "learning_top1"]
+    assert figures["learning_top1"].count("chart-ring") == 1
+    assert figures["learning_loss"].count("<circle") == 2 * (3 + 2)
+    assert "fold 3" in figures["learning_loss"]
+    assert learning_curves([fold(0, {"epoch": [0], "lr": [0.1]})]) == {}
+
+
+def test_values_that_are_not_finite_are_left_out():
+    (figure,) = learning_curves([fold(0, {"epoch": [0, 1], "total": [float("inf"), 2.0]})]).values()
+    assert figure.count("<circle") == 1 and "inf" not in figure
+
+
+def test_recall_figures_hold_both_splits_and_chance():
+    rows = [(s, d, k, k / 20) for s in ("oof", "test") for d in ("text_to_image", "image_to_text") for k in (1, 2, 10)]
+    curve = pl.DataFrame(rows, schema=RECALL_CURVE, orient="row")
+    figures = recall_curves(curve, {("test", "text_to_image"): Chance({(100, 1): 5})})
+    assert set(figures) == {"recall_text_to_image", "recall_image_to_text"}
+    keys = [e.text for e in ElementTree.fromstring(figures["recall_text_to_image"]).iter(f"{NAME}text")]
+    assert {"test", "out of fold", "chance"} <= set(keys)
+    assert "chance" not in figures["recall_image_to_text"]
+    assert recall_curves(curve.clear(), {}) == {}
+
+
+def confusion(labels: list[str]) -> pl.DataFrame:
+    rows = [("test", label, label, 3) for label in labels] + [("test", labels[0], labels[1], 1)]
+    return pl.DataFrame(rows, schema=CONFUSION, orient="row").drop("split")
+
+
+def test_matrix_cells_are_told_and_coloured_by_right_and_wrong():
+    labels = ["杯子", "plate", "vase"]
+    figure = confusion_matrix(confusion(labels), labels, "Confusion")
+    titles = [element.text for element in ElementTree.fromstring(figure).iter(f"{NAME}title")]
+    assert sorted(titles) == sorted(
+        [
+            "杯子 told as 杯子: 3 of 4",
+            "杯子 told as plate: 1 of 4",
+            "plate told as plate: 3 of 3",
+            "vase told as vase: 3 of 3",
+        ]
+    )
+    assert figure.count('class="chart-right"') == 3 and figure.count('class="chart-wrong"') == 1
+    assert 'fill-opacity="0.85"' in figure and figure.count(">杯子</text>") == 2
+
+
+@pytest.mark.parametrize(("num", "names", "counts"), [(25, True, True), (30, True, False), (81, False, False)])
+def test_matrices_of_many_classes_drop_counts_then_names(num, names, counts):
+    labels = [f"class {i:02d}" for i in range(num)]
+    figure = confusion_matrix(confusion(labels), labels, "Confusion")
+    assert (">class 07</text>" in figure) == names
+    assert ('class="chart-count"' in figure) == counts
+    assert "class 80" not in figure or "class 80 told as class 80" in figure
+
+
+def test_markup_and_control_characters_in_names_stay_text():
+    labels = ["<b>&\x01", "a"]
+    for figure in (
+        confusion_matrix(confusion(labels), labels, "t<i>"),
+        line_chart("t", [Line("<b>\x02", [(0, 1.0)])], Axes("<x>", '"y"')),
+    ):
+        assert "<b>" not in figure
+        ElementTree.fromstring(figure)
+
+
+def test_a_figure_file_carries_its_own_colours_for_light_and_dark():
+    file = standalone(line_chart("t", [Line("a", [(0, 1.0)])], Axes("x", "y")))
+    ElementTree.fromstring(file)
+    assert "prefers-color-scheme: dark" in file and "chart-ground" in file

@@ -1,0 +1,199 @@
+"""The page as a reader's browser sees it: whole, closed off from the network, and true to the files it tells of."""
+
+import re
+from base64 import b64decode
+from io import BytesIO
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+from PIL import Image
+
+from pipeline_lib import paths
+from pipeline_lib.report.headline import CLASSIFICATION, RETRIEVAL
+
+
+@pytest.fixture
+def run(make_run):
+    return make_run()
+
+
+def test_the_page_is_well_formed_and_needs_nothing_from_outside(run, parse):
+    report = run.report()
+    page = parse(report.page)
+    assert not re.search(r"(https?:)?//(?!www\.w3\.org/2000/svg)", re.sub(r"base64,[^\"]+", "", report.page))
+    assert not page.all("script") and not page.all("iframe") and not page.all("object")
+    assert "@import" not in report.page and "url(" not in report.page
+    for attributes, _ in page.all("img") + page.all("link") + page.all("a"):
+        assert (attributes.get("src") or attributes["href"]).startswith(("data:", "#"))
+    for name, figure in report.figures.items():
+        assert ElementTree.fromstring(figure).tag.endswith("svg"), name
+
+
+def test_every_link_of_the_navigation_leads_to_a_section(run, parse):
+    page = parse(run.report().page)
+    sections = {attributes["id"] for attributes, _ in page.all("section")}
+    targets = {attributes["href"].removeprefix("#") for attributes, _ in page.all("a")}
+    assert targets == sections == {"headline", "learning", "recall", "gallery", "misses", "classes", "data", "plan"}
+
+
+def test_every_figure_of_the_headline_is_the_one_in_the_metrics(run, parse):
+    page = parse(run.report().page)
+    expected = []
+    for split in ("test", "oof"):
+        for direction in ("text_to_image", "image_to_text"):
+            leaf = run.metrics[split]["retrieval"][direction]
+            expected += [leaf[key] for key in RETRIEVAL]
+    for split in ("test", "oof"):
+        expected += [run.metrics[split]["classification"][key] for key in CLASSIFICATION]
+    first = [run.metrics["test"]["retrieval"][d]["R@1"] for d in ("text_to_image", "image_to_text")]
+    tiles = first + [run.metrics["test"]["classification"][key] for key in ("top1", "macro_f1")]
+    assert [float(attributes["value"]) for attributes, _ in page.all("data")] == tiles + expected
+
+
+def test_shown_text_and_interval_round_the_value(run, parse):
+    leaf = run.metrics["test"]["retrieval"]["text_to_image"]["R@5"]
+    low, high = run.intervals["test"]["retrieval"]["text_to_image"]["R@5"]
+    cell = parse(run.report().page).all("td", key="R@5")[0][1]
+    assert cell == f"{leaf:.1%}{low * 100:.1f}–{high * 100:.1f}".replace("%", " %", 1)
+
+
+def test_exactly_the_right_answers_are_marked(run, parse):
+    body = run.report(queries=100, misses=100).page
+    relevance = run.rows["relevance"]
+    shown = re.split(r'<article class="card[^>]*data-query="', body)[1:]
+    marks = set()
+    for part in shown:
+        query = part.split('"', 1)[0]
+        for product, right in re.findall(r'data-product="([^"]+)" data-right="(yes|no)"', part):
+            assert (right == "yes") == ((query, product) in relevance)
+            marks.add(right)
+        assert part.count('class="mark"') == part.count('data-right="yes"') == part.count('class="item right"')
+    assert marks == {"yes", "no"}
+
+
+def test_misses_come_worst_first_and_are_the_worst(run, parse):
+    cards = [a for a, _ in parse(run.report(misses=4).page).all("article") if "data-rank" in a]
+    ranks = pl.DataFrame(run.rows["ranks"], orient="row", schema=["split", "way", "id", "fold", "rank", "size"])
+    missed = ranks.filter(pl.col("split") == "test", pl.col("way") == "text_to_image", pl.col("rank") > 1)
+    assert [float(a["data-rank"]) for a in cards] == missed["rank"].sort(descending=True).head(4).to_list()
+
+
+def test_equal_inputs_give_equal_bytes_and_the_seed_of_the_gallery_is_said(make_run):
+    first, second = (make_run(folder=name).report() for name in ("a", "b"))
+    assert first == second
+    assert "(seed 7)" in first.page
+
+
+def test_hostile_texts_stay_text(make_run, parse):
+    hostile = "</title><script>alert(1)</script>'\"><img src=x onerror=alert(2)>&amp;\x0b"
+    run = make_run(hostile=hostile)
+    report = run.report(queries=100)
+    page = parse(report.page)
+    assert not page.all("script")
+    assert all("onerror" not in attributes for attributes, _ in page.all("img"))
+    assert any(hostile in text for _, text in page.all("h3"))
+
+
+def test_hostile_labels_stay_text_in_figures_too(make_run, parse, monkeypatch):
+    run = make_run()
+    for path in (paths.EVALUATION / "confusion.csv", paths.EVALUATION / "per_class.csv"):
+        table = pl.read_csv(run.root / path)
+        names = [column for column in ("truth", "predicted", "label") if column in table.columns]
+        table.with_columns(pl.col(names).replace("lamp", "<script>x</script>&\x01")).write_csv(run.root / path)
+    report = run.report()
+    assert not parse(report.page).all("script")
+    texts = [element.text for element in ElementTree.fromstring(report.figures["confusion_test"]).iter()]
+    assert (
+        "<script>x</script>…" in texts
+        or "<script>x</script>&\ufffd" in texts
+        or any(text and text.startswith("<script>x") for text in texts)
+    )
+
+
+def test_thumbnails_are_small_pictures_and_the_page_stays_light(make_run, parse):
+    report = make_run(num_products=150, num_classes=21).report(queries=12, misses=12)
+    sources = [attributes["src"] for attributes, _ in parse(report.page).all("img")]
+    assert len(sources) > 12 * 5
+    with Image.open(BytesIO(b64decode(sources[0].removeprefix("data:image/jpeg;base64,")))) as picture:
+        assert picture.format == "JPEG" and max(picture.size) <= 112
+    assert len(report.page.encode()) < 2_000_000
+    assert all(attributes["alt"] for attributes, _ in parse(report.page).all("img"))
+
+
+def test_tables_have_scoped_headers_and_texts_name_their_language(run, parse):
+    page = parse(run.report().page)
+    assert {attributes["scope"] for attributes, _ in page.all("th")} == {"row", "col"}
+    headings = [attributes for attributes, text in page.all("h3") if "红" in text]
+    assert headings and all(attributes["lang"] == "zh" for attributes in headings)
+    assert all("aria-label" in attributes for attributes, _ in page.all("svg"))
+
+
+def test_without_a_test_split_the_page_says_so_and_shows_out_of_fold(make_run, parse):
+    run = make_run(test=False)
+    text = parse(run.report().page).all("body")[0][1]
+    assert "There is no test split among the evaluated" in text
+    assert re.search(r"of 60\s+out of fold queries", text)
+    assert re.search(r"rank \d+ of 30\s+fold 0", text)
+
+
+def test_without_labels_there_is_no_section_of_classes(make_run, parse):
+    report = make_run(labels=False).report()
+    sections = [attributes["id"] for attributes, _ in parse(report.page).all("section")]
+    assert "classes" not in sections and "gallery" in sections
+    assert "Classification was not evaluated." in report.page
+    assert not any(name.startswith("confusion") for name in report.figures)
+    assert "learning_top1" not in report.figures
+
+
+def test_without_texts_there_is_no_gallery(make_run, parse):
+    report = make_run(texts=False).report()
+    sections = [attributes["id"] for attributes, _ in parse(report.page).all("section")]
+    assert not {"gallery", "misses", "recall"} & set(sections) and "classes" in sections
+    assert "Retrieval was not evaluated." in report.page
+    assert not any(name.startswith("recall") for name in report.figures)
+
+
+def test_with_neither_texts_nor_labels_the_page_still_stands(make_run, parse):
+    report = make_run(texts=False, labels=False).report()
+    assert "Nothing was evaluated" in parse(report.page).all("body")[0][1]
+
+
+def test_files_of_absent_branches_may_be_missing(make_run):
+    run = make_run(texts=False)
+    for path in (paths.EVALUATION / "ranks.parquet", paths.EVALUATION / "recall_curve.csv"):
+        (run.root / path).unlink()
+    assert "Retrieval was not evaluated." in run.report().page
+
+
+def test_a_history_of_other_columns_leaves_its_figures_out(make_run):
+    run = make_run()
+    for fold in run.folds:
+        (run.root / paths.train_of(fold) / "history.csv").write_text("epoch,lr\n0,0.1\n1,\n", encoding="utf-8")
+    report = run.report()
+    assert not any(name.startswith("learning") for name in report.figures)
+    assert "The histories hold no figure" in report.page
+
+
+def test_no_misses_and_none_wanted_are_told_apart(make_run):
+    assert "put a right answer first.</p>" in make_run(folder="sure", signal=100.0).report().page
+    assert "report.misses = 0 shows none" in make_run(folder="weak", signal=1.0).report(misses=0).page
+
+
+def test_long_reject_tables_are_cut_aloud(make_run, parse):
+    page = parse(make_run(num_rejects=230).report().page)
+    text = page.all("section")[-2][1]
+    assert "The first 200 of 230 rows" in text and "And 30 more in rejects.parquet." in text
+    assert text.count("images/x") == 200
+    none = make_run(folder="clean", num_rejects=0).report().page
+    assert "No row of the table and no photo was rejected or repaired." in none
+
+
+def test_the_plan_is_shown_once_for_the_folds_that_share_it(make_run, parse):
+    run = make_run(folds=(0, 1, 2))
+    page = parse(run.report().page)
+    assert [text for _, text in page.all("h3") if text.startswith("Fold")] == ["Folds", "Folds 0, 2", "Fold 1"]
+    plan = page.all("section")[-1][1]
+    assert plan.count("text: 12,000 frozen parameters are random") == 1
+    for fact in ("1f2e3d4c5b6a", "7,000", "2 of 4", "70.0 %", "convnext_tiny", "info_nce × 1", "64 px, 80 px"):
+        assert fact in plan

@@ -1,0 +1,54 @@
+"""The stage: from params.yaml and the files of a run to a page and its figures on disk."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib import paths
+from pipeline_lib.params.report import ReportParams
+from pipeline_lib.params.section import load_params, parse_section
+from stages import report
+
+ROOT = Path(__file__).parents[2]
+PARAMS = """
+seed: 7
+plan: {folds: [0, 1], scales: [64]}
+data: {root: data/raw/mine}
+report: {queries: 3, misses: 2}
+"""
+
+
+def test_the_stage_writes_the_page_and_clears_old_figures(make_run, monkeypatch, capsys):
+    run = make_run()
+    monkeypatch.chdir(run.root)
+    Path("params.yaml").write_text(PARAMS, encoding="utf-8")
+    stale = paths.FIGURES / "old.svg"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("old")
+    report.main()
+    assert "data/raw/mine" in paths.PAGE.read_text(encoding="utf-8")
+    assert not stale.exists()
+    names = {path.stem for path in paths.FIGURES.iterdir()}
+    assert names == {
+        "learning_loss", "learning_MeanRecall", "learning_top1", "recall_text_to_image", "recall_image_to_text",
+        "confusion_test", "confusion_oof",
+    }  # fmt: skip
+    assert "7 figures" in capsys.readouterr().out
+    first = paths.PAGE.read_bytes()
+    report.main()
+    assert paths.PAGE.read_bytes() == first
+
+
+def test_a_missing_input_is_one_line_and_a_failure(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMS, encoding="utf-8")
+    with pytest.raises(SystemExit, match="1"):
+        report.main()
+    assert "stages.report: error:" in (error := capsys.readouterr().err) and "metrics.json" in error
+
+
+def test_the_project_s_own_params_fit():
+    section = parse_section(ReportParams, load_params(ROOT / "params.yaml"))
+    assert section.queries > 0 and section.misses > 0
+    with pytest.raises(ValueError, match=r"report\.queries = -1"):
+        parse_section(ReportParams, {"report": {"queries": -1, "misses": 0}})
