@@ -1,12 +1,12 @@
 """What a random order of the gallery would score, so that a figure beside it means something.
 
-Exact for several right answers: with p of them among g, all of them lie below rank k with the hypergeometric
-probability C(g - p, k) / C(g, k). How many right answers a query has within its own gallery follows from who took
-part: every product is a query of the other direction.
+Exact for several right answers: with p of them among g, all lie below rank k with the hypergeometric probability
+C(g - p, k) / C(g, k), which is symmetric in k and p and so a product of few factors. How many right answers a query
+has within its own gallery follows from who took part: every product is a query of the other direction.
 """
 
 from dataclasses import dataclass
-from math import exp, lgamma
+from math import prod
 
 import polars as pl
 
@@ -20,10 +20,8 @@ def hit_chance(gallery: int, positives: int, k: int) -> float:
     >>> round(hit_chance(gallery=10, positives=1, k=3), 6), round(hit_chance(gallery=4, positives=2, k=2), 6)
     (0.3, 0.833333)
     """
-    wrong = gallery - positives
-    if k > wrong:
-        return 1.0
-    return 1.0 - exp(lgamma(wrong + 1) - lgamma(wrong - k + 1) + lgamma(gallery - k + 1) - lgamma(gallery + 1))
+    fewer, more = sorted((k, positives))
+    return 1.0 - prod((gallery - more - i) / (gallery - i) for i in range(fewer))
 
 
 @dataclass(frozen=True)
