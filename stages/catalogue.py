@@ -30,7 +30,7 @@ def summarise(catalogue: Catalogue) -> None:
         f"{counts['classes']} classes, {counts['queries']} queries, {counts['rejected']} rejected"
     )
     if len(shared):
-        print(f"  {shared.sum()} products are in {len(shared)} groups, the largest of {shared.max()}")
+        print(f"  {shared.sum()} products are in {len(shared)} groups, the largest of {max(shared.to_list())}")
     told = catalogue.rejects.group_by("reason", "action").len().sort("reason", "action")
     for line in told.iter_rows(named=True):
         print(f"  {line['reason']}: {line['len']} ({line['action']})")

@@ -1,9 +1,10 @@
 """Near-duplicate photos by perceptual hash, and the groups that must never straddle a fold.
 
 A photo is a 9 x 9 grid of mean colours. Its 128 bits are the signs of the grid's horizontal and vertical gradients
-(dHash; gradients too faint to be more than noise count as none). Pairs come from banding: with at most d differing
-bits, one of d + 1 bands is equal, so only equal bands are compared, never everything with everything. A pair must
-also agree in colour, cell by cell: products that differ in colour only, or in what a hand holds, stay apart.
+(dHash; gradients too faint to be more than noise count as none). Pairs come from banding: with at most 2 b - 1
+differing bits, one of b bands has at most one, so rows are sorted by each band with each bit left out in turn and only
+equal ones are compared, never everything with everything. A pair must also agree in colour, cell by cell: products
+that differ in colour only, or in what a hand holds, stay apart.
 """
 
 from collections.abc import Iterator, Sequence
@@ -93,23 +94,54 @@ def _hash(grids: Grids) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
 
 def _banded_pairs(bits: NDArray[np.uint64], flat: Grids, max_bits: int) -> Iterator[Indices]:
     """Yield verified pairs of rows; a pair may come from several bands."""
-    total = flat.sum(axis=1, dtype=np.int64)
-    for band in range(max_bits + 1):
-        mask = np.zeros(NUM_BITS, dtype=np.uint8)
-        mask[band :: max_bits + 1] = 1  # interleaved: a plain background fills no band alone
-        key = bits & np.packbits(mask).view(np.uint64)
-        order = np.lexsort((total, key[:, 1], key[:, 0]))
-        key, sums = key[order], total[order]
-        start = np.arange(len(order))
-        for step in range(1, len(order)):
-            start = start[start + step < len(order)]
-            after = start + step
-            # Sorted by brightness within a band: once a pair is too far apart, all later ones are.
-            near = sums[after] - sums[start] <= MEAN_COLOUR * flat.shape[1]
-            start = start[near & (key[after] == key[start]).all(axis=1)]
-            if len(start) == 0:
-                break
-            yield from _verified(bits, flat, np.stack([order[start], order[start + step]], axis=1), max_bits)
+    brightness = flat.sum(axis=1, dtype=np.int64)
+    window = int(MEAN_COLOUR * flat.shape[1])  # a larger difference of sums is a larger mean difference
+    num_bands = max(2, (max_bits + 2) // 2)  # with two or more faults in each band there would be more than max_bits
+    for band in range(num_bands):
+        every = np.unpackbits(bits.view(np.uint8), axis=1)[:, band::num_bands]  # a plain background fills no band alone
+        width = every.shape[1]
+        padded = np.pad(every, ((0, 0), (0, 64 - width)))
+        key = np.packbits(padded, axis=1, bitorder="little").view(np.uint64)[:, 0]
+        for pairs in _same_key(key, None, brightness, window):
+            yield from _verified(bits, flat, pairs, max_bits)
+        for bit in range(width):
+            mask = np.uint64(1 << bit)
+            for pairs in _same_key(key & ~mask, (key & mask) != 0, brightness, window):
+                yield from _verified(bits, flat, pairs, max_bits)
+
+
+def _same_key(
+    key: NDArray[np.uint64], side: NDArray[np.bool_] | None, brightness: Indices, window: int
+) -> Iterator[Indices]:
+    """Yield pairs (pairs, 2) of rows with equal keys and near brightness, and of different sides where these count.
+
+    Rows are sorted by one number: the key's rank, 1 bit for the side, 16 for the brightness (at most 243 * 255), so
+    that a row's partners are one range of it.
+    """
+    order = np.argsort(key)
+    ranks = np.concatenate([[0], np.cumsum(np.diff(key[order]) != 0)]) if len(key) else order
+    crowded = np.bincount(ranks, minlength=1)[ranks] > 1
+    order, ranks = order[crowded], ranks[crowded]
+    place = (ranks.astype(np.int64) << 17) + brightness[order]
+    if side is not None:
+        place += side[order].astype(np.int64) << 16
+    inner = np.argsort(place)
+    order, place = order[inner], place[inner]
+    if side is None:
+        own = np.arange(len(place))
+        first, end = own + 1, np.searchsorted(place, place + window, side="right")
+    else:
+        own = np.flatnonzero(~side[order])
+        across = place[own] + (1 << 16)
+        first, end = np.searchsorted(place, across - window), np.searchsorted(place, across + window, side="right")
+    counts = end - first
+    total = np.cumsum(counts)
+    cuts = np.searchsorted(total, np.arange(CHUNK, total[-1] if len(total) else 0, CHUNK))
+    for part in np.split(np.arange(len(own)), np.unique(cuts)):
+        left = np.repeat(own[part], counts[part])
+        begin = np.repeat(first[part] - (total[part] - counts[part]), counts[part])
+        right = begin + np.arange(len(left)) + (total[part[0]] - counts[part[0]] if len(part) else 0)
+        yield np.stack([order[left], order[right]], axis=1)
 
 
 def _verified(bits: NDArray[np.uint64], flat: Grids, pairs: Indices, max_bits: int) -> Iterator[Indices]:
