@@ -64,9 +64,9 @@ def read_ranks(revision: str, project: Path = Path()) -> pl.DataFrame:
         if not (project / relative).is_file():
             raise ValueError(f"{project / relative}: no such file; run `dvc repro`")
         return pl.read_parquet(project / relative)
-    import dvc.api  # type: ignore[import-untyped]  # slow, and the working tree is read without it
-    from dvc.exceptions import DvcException  # type: ignore[import-untyped]
-    from dvc.scm import RevError  # type: ignore[import-untyped]
+    import dvc.api  # slow, and the working tree is read without it
+    from dvc.exceptions import DvcException
+    from dvc.scm import RevError
     from dvc_data.index import DataIndexDirError
 
     try:

@@ -118,11 +118,16 @@ class Stage:
             )
 
 
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent is killed: no orphan trains on, or holds a terminal open."""
+    with contextlib.suppress(OSError, AttributeError):  # not Linux: an orphan is possible, nothing worse
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 @contextlib.contextmanager
 def stage(module: str) -> Iterator[Stage]:
     """Run a stage's body: die with dvc, print bad input as one line with exit status 1, check that nothing moved."""
-    with contextlib.suppress(OSError, AttributeError):  # not Linux: an orphan is possible, nothing worse
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    die_with_parent()
     try:
         run = Stage(module)
         yield run

@@ -7,6 +7,7 @@ from joblib import Parallel, delayed
 
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import load_params, parse_section
+from pipeline_lib.provenance import die_with_parent
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -22,8 +23,13 @@ def map_parallel(function: Callable[[ItemT], ResultT], items: Iterable[ItemT], w
     if workers == 1:
         yield from map(function, items)
         return
-    tasks = (delayed(function)(item) for item in items)
+    tasks = (delayed(_in_worker)(function, item) for item in items)
     yield from Parallel(n_jobs=workers, backend="loky", return_as="generator")(tasks)
+
+
+def _in_worker(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
+    die_with_parent()
+    return function(item)
 
 
 def pick_device(wanted: str) -> str:

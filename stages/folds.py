@@ -3,7 +3,7 @@
 from pipeline_lib import paths
 from pipeline_lib.catalogue.folds import check_planned, deal, tabulate
 from pipeline_lib.catalogue.tables import read_products, write_table
-from pipeline_lib.params.data import SplitParams
+from pipeline_lib.params.split import SplitParams
 from pipeline_lib.provenance import fresh_folder, stage, write_json
 
 

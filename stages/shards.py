@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib import paths
-from pipeline_lib.params.data import ShardsParams
+from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.provenance import fresh_folder, stage
 from pipeline_lib.runtime import read_runtime
 from pipeline_lib.shards.write import write_shards

@@ -28,6 +28,8 @@ LAYER_PATTERNS: dict[str, tuple[str, str]] = {
     "electra": (r"embeddings(_project)?\.", r"encoder\.layer\.(\d+)\."),
     "distilbert": (r"embeddings\.", r"transformer\.layer\.(\d+)\."),
 }
+# Families whose published models carry a pooler.
+WITH_POOLER = ("bert", "roberta", "xlm-roberta")
 
 
 class HFTextTower(TextTower):
@@ -36,9 +38,7 @@ class HFTextTower(TextTower):
     def __init__(self, description: Description) -> None:
         super().__init__()
         config = _config(description["config"])
-        self.trunk: Any = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-        if hasattr(self.trunk, "pooler"):
-            self.trunk.pooler = None
+        self.trunk: Any = AutoModel.from_config(config, **_no_pooler(config.model_type))  # type: ignore[no-untyped-call]
         self.pool = TEXT_POOLING[description["pooling"]]
         self.stem, self.layers = LAYER_PATTERNS[config.model_type]
         self.dim = int(config.hidden_size)
@@ -82,12 +82,18 @@ def resolve_hf(params: TextTowerParams) -> TowerSource:
     }
     if not params.pretrained:
         return TowerSource(description, None, None)
-    model, info = AutoModel.from_pretrained(folder or params.name, use_safetensors=True, output_loading_info=True)
-    missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
+    model, info = AutoModel.from_pretrained(
+        folder or params.name, use_safetensors=True, output_loading_info=True, **_no_pooler(config.model_type)
+    )
+    missing = sorted(info["missing_keys"])
     if missing:
         raise ValueError(f"{params.name}: its weights lack {len(missing)} parameters, e.g. {missing[0]}")
-    state = {f"trunk.{name}": value for name, value in model.state_dict().items() if not name.startswith("pooler.")}
+    state = {f"trunk.{name}": value for name, value in model.state_dict().items()}
     return TowerSource(description, params.name if folder is None else str(Path(params.name)), state)
+
+
+def _no_pooler(model_type: str) -> dict[str, bool]:
+    return {"add_pooling_layer": False} if model_type in WITH_POOLER else {}
 
 
 def _config(values: dict[str, Any]) -> PretrainedConfig:

@@ -34,20 +34,3 @@ class DataParams(Section):
     missing_image: Literal["reject", "black"]
     max_pixels: Annotated[int, Field(gt=0)]
     max_reject_fraction: Annotated[float, Field(ge=0, le=1)]
-
-
-class SplitParams(Section):
-    """How products are dealt into test and folds."""
-
-    section: ClassVar[str] = "split"
-    num_folds: Annotated[int, Field(ge=1)]
-    test_fraction: Annotated[float, Field(ge=0, lt=1)]
-
-
-class ShardsParams(Section):
-    """How photos are stored."""
-
-    section: ClassVar[str] = "shards"
-    size: Annotated[int, Field(gt=0)]
-    quality: Annotated[int, Field(ge=1, le=100)]
-    photos_per_shard: Annotated[int, Field(gt=0)]

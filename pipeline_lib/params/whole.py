@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_lib.params.data import DataParams, ShardsParams, SplitParams
+from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.evaluation import EnsembleParams, EvaluateParams, IndexParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.plan import PlanParams
@@ -10,6 +10,8 @@ from pipeline_lib.params.prediction import EmbedParams, FeaturesParams
 from pipeline_lib.params.report import ReportParams
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value
+from pipeline_lib.params.shards import ShardsParams
+from pipeline_lib.params.split import SplitParams
 from pipeline_lib.params.training import LossesParams, TrainParams
 
 SECTIONS: tuple[type[Section], ...] = (

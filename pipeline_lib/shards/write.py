@@ -10,7 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.params.data import ShardsParams
+from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.provenance import write_json
 from pipeline_lib.runtime import map_parallel
 from pipeline_lib.shards.tars import ShardRows, ShardTask, ShardWriter

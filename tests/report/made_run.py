@@ -12,8 +12,8 @@ import polars as pl
 from PIL import Image, ImageDraw
 
 from pipeline_lib import paths
-from pipeline_lib.params.data import ShardsParams
 from pipeline_lib.params.report import ReportParams
+from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.report.inputs import CONFUSION, PER_CLASS, PROBABILITIES, RANKINGS, RANKS, RECALL_CURVE, read_inputs
 from pipeline_lib.report.page import Report, build_report
 from pipeline_lib.shards.write import write_shards

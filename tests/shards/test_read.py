@@ -11,7 +11,7 @@ import pytest
 import webdataset
 from PIL import Image
 
-from pipeline_lib.params.data import ShardsParams
+from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.shards.write import write_shards

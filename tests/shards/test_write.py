@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from pipeline_lib.params.data import ShardsParams
+from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.provenance import digest_folder, read_json
 from pipeline_lib.shards.write import list_photos, write_shards
 

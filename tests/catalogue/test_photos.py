@@ -1,0 +1,150 @@
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline_lib.catalogue.photos import check_photos
+
+LIMIT = 10_000_000
+
+
+def fault(root, name, limit=LIMIT):
+    checked = check_photos(root.resolve(), limit, [name])
+    assert not checked.grids.any()
+    return checked.faults[0].reason, checked.faults[0].value
+
+
+def png_claiming(width, height):
+    """A PNG header of any size in a few bytes."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.JPEG"])
+def test_a_good_photo_has_no_fault_and_the_grid_of_its_colours(tmp_path, photo, name):
+    path = photo(name, size=(90, 90))
+    checked = check_photos(tmp_path.resolve(), LIMIT, [name])
+    assert checked.faults == [None]
+    with Image.open(path) as image:
+        blocks = np.asarray(image.convert("RGB"), dtype=float).reshape(9, 10, 9, 10, 3).mean((1, 3))
+    assert np.abs(checked.grids[0] - blocks).mean() < 4
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+@pytest.mark.parametrize("keep", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("size", [(96, 96), (700, 500)])
+def test_truncated_files_are_found_also_when_decoded_small(tmp_path, photo, name, keep, size):
+    path = photo(name, size=size)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * keep)])
+    assert fault(tmp_path, name)[0] in ("truncated image", "unreadable image", "not an image")
+
+
+def test_a_truncated_progressive_jpeg_is_found(tmp_path, photo):
+    path = photo("a.jpg", size=(400, 400), progressive=True)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert fault(tmp_path, "a.jpg")[0] == "truncated image"
+
+
+def test_every_way_of_not_being_an_image_has_its_reason(tmp_path):
+    (tmp_path / "text.jpg").write_text("<html>not here</html>")
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "folder.jpg").mkdir()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert fault(tmp_path, "text.jpg") == ("not an image", repr(b"<html>not here</"))
+    assert fault(tmp_path, "empty.jpg") == ("empty file", "0 bytes")
+    assert fault(tmp_path, "folder.jpg")[0] == "not a file"
+    assert fault(tmp_path, "pipe.jpg")[0] == "not a file"
+    assert fault(tmp_path, "none.jpg") == ("missing image", "no such file")
+    assert fault(tmp_path, "x" * 300 + ".jpg")[0] == "unreadable image"
+
+
+@pytest.mark.parametrize("name", ["../out.jpg", "a/../../out.jpg", "/etc/passwd", "C:\\a.jpg", "..\\a.jpg", "a\0.jpg"])
+def test_paths_that_leave_the_root_by_their_words_are_refused(tmp_path, name):
+    assert fault(tmp_path, name) == ("unsafe path", name)
+
+
+def test_a_link_out_of_the_root_is_never_opened_and_one_inside_it_is(tmp_path, photo, monkeypatch):
+    photo("outside/secret.jpg")
+    photo("root/b.jpg")
+    root = tmp_path / "root"
+    (root / "leak.jpg").symlink_to(tmp_path / "outside/secret.jpg")
+    (root / "folder").symlink_to(tmp_path / "outside")
+    (root / "same.jpg").symlink_to(root / "b.jpg")
+    opened = []
+    real_open = Image.open
+    monkeypatch.setattr(Image, "open", lambda path, **rest: opened.append(str(path)) or real_open(path, **rest))
+    names = ["leak.jpg", "folder/secret.jpg", "same.jpg"]
+    faults = check_photos(root.resolve(), LIMIT, names).faults
+    assert [each and each.reason for each in faults] == ["link leaves the data root"] * 2 + [None]
+    assert opened == [str(root.resolve() / "b.jpg")]
+
+
+def test_huge_images_are_refused_by_their_header_alone(tmp_path):
+    (tmp_path / "bomb.png").write_bytes(png_claiming(20_000, 20_000))
+    (tmp_path / "vast.png").write_bytes(png_claiming(100_000, 100_000))
+    limit = Image.MAX_IMAGE_PIXELS
+    assert fault(tmp_path, "bomb.png") == ("too many pixels", "20000 x 20000")
+    assert fault(tmp_path, "vast.png") == ("too many pixels", "100000 x 100000")
+    assert limit == Image.MAX_IMAGE_PIXELS
+
+
+def test_the_limit_itself_is_allowed(tmp_path, photo):
+    photo("a.png", size=(10, 12))
+    assert check_photos(tmp_path.resolve(), 120, ["a.png"]).faults == [None]
+    assert fault(tmp_path, "a.png", 119) == ("too many pixels", "10 x 12")
+
+
+def test_transparent_pixels_count_as_white_in_every_mode(tmp_path):
+    clear = Image.new("RGBA", (20, 20), (0, 0, 0, 0))
+    clear.save(tmp_path / "rgba.png")
+    palette = Image.new("P", (20, 20), 0)
+    palette.save(tmp_path / "p.png", transparency=b"\0")
+    grids = check_photos(tmp_path.resolve(), LIMIT, ["rgba.png", "p.png"]).grids
+    assert (grids == 255).all()
+
+
+def test_an_exif_turned_photo_has_the_grid_of_the_upright_one(tmp_path, photo):
+    upright = photo("a.png")
+    exif = Image.Exif()
+    exif[274] = 6
+    with Image.open(upright) as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
+    first, second = check_photos(tmp_path.resolve(), LIMIT, ["a.png", "turned.png"]).grids
+    assert (first == second).all()
+
+
+def test_a_decoder_that_raises_anything_costs_one_photo(tmp_path, photo, monkeypatch):
+    photo("a.png")
+
+    def broken(self):
+        raise KeyError("odd")
+
+    monkeypatch.setattr(Image.Image, "draft", lambda self, mode, size: broken(self))
+    assert fault(tmp_path, "a.png") == ("unreadable image", "KeyError: 'odd'")
+
+
+def test_a_fault_of_the_machine_is_not_put_on_the_photo(tmp_path, photo, monkeypatch):
+    photo("a.png")
+
+    def too_many(*args, **rest):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(Image, "open", too_many)
+    with pytest.raises(OSError, match="Too many open files"):
+        check_photos(tmp_path.resolve(), LIMIT, ["a.png"])
+
+
+def test_a_file_of_a_format_that_runs_programs_is_not_an_image(tmp_path):
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "EPS")
+    (tmp_path / "a.jpg").write_bytes(buffer.getvalue())
+    assert fault(tmp_path, "a.jpg")[0] == "not an image"

@@ -1,0 +1,92 @@
+import json
+import math
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+from shop.other_goods import OTHER_GOODS
+from shop.pretrain import contrastive_loss, pretrain
+from shop.towers import build_tokenizer
+from shop.weights import draw_pair, draw_pairs, make_weights, vocabulary
+from tokenizers import Tokenizer
+from transformers import AutoModel, AutoTokenizer
+
+PARAMS = {"seed": 1, "objects": 24, "epochs": 1, "batch_size": 12, "image_size": 32}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    out = tmp_path_factory.mktemp("weights")
+    make_weights(out, PARAMS)
+    return out
+
+
+def test_the_image_tower_loads_strictly_in_timm(weights):
+    config = json.loads((weights / "image/config.json").read_text(encoding="utf-8"))
+    assert set(config) == {"architecture", "model_args", "mean", "std", "image_size", "source"}
+    tower = timm.create_model(config["architecture"], pretrained=False, num_classes=0, **config["model_args"])
+    tower.load_state_dict(load_file(weights / "image/model.safetensors"), strict=True)
+    assert tower.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 192)
+    groups = timm.models.group_parameters(tower, tower.group_matcher(coarse=False))
+    assert len(groups) >= 10
+
+
+def test_the_text_tower_loads_in_transformers_with_nothing_missing(weights):
+    tower, info = AutoModel.from_pretrained(weights / "text", add_pooling_layer=False, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert len(tower.encoder.layer) == 8
+    assert tower.config.hidden_size == 128
+
+
+def test_both_tokenizer_libraries_read_the_folder_alike(weights):
+    fast = Tokenizer.from_file(str(weights / "text/tokenizer.json"))
+    auto = AutoTokenizer.from_pretrained(weights / "text")
+    for text in ("Red striped mug", "条纹红色马克杯", "NAVY 圆点 tote", "anything else ♞"):
+        assert auto(text)["input_ids"] == fast.encode(text).ids
+    assert auto.pad_token_id == fast.token_to_id("[PAD]") == 0
+    assert auto(["red", "red mug with dots"], padding=True)["attention_mask"][0][-1] == 0
+
+
+def test_no_word_of_the_shop_is_unknown_and_chinese_is_cut_into_characters(weights):
+    tokenizer = Tokenizer.from_file(str(weights / "text/tokenizer.json"))
+    assert all("[UNK]" not in tokenizer.encode(word).tokens for word in vocabulary())
+    assert tokenizer.encode("花瓶").tokens == ["[CLS]", "花", "瓶", "[SEP]"]
+    assert tokenizer.encode("Mug").tokens == ["[CLS]", "mug", "[SEP]"]
+
+
+def test_the_same_seed_gives_the_same_weights(weights, tmp_path):
+    make_weights(tmp_path, PARAMS)
+    for name in ("image/model.safetensors", "image/config.json", "text/tokenizer.json", "text/config.json"):
+        assert (tmp_path / name).read_bytes() == (weights / name).read_bytes()
+    assert (tmp_path / "text/model.safetensors").read_bytes() == (weights / "text/model.safetensors").read_bytes()
+
+
+def test_pretraining_moves_every_tensor_of_both_towers():
+    pairs = draw_pairs(16, 0, 32)
+    tokenizer = build_tokenizer([*vocabulary() * 2, *pairs.texts])
+    before, _ = pretrain(pairs, tokenizer, 0, 8, seed=1)
+    after, history = pretrain(pairs, tokenizer, 1, 8, seed=1)
+    assert len(history) == 1 and math.isfinite(history[0])
+    untouched = [
+        name
+        for (name, old), new in zip(before.named_parameters(), after.parameters(), strict=True)
+        if torch.equal(old, new)
+    ]
+    assert untouched == []
+
+
+def test_equal_texts_are_no_negatives_of_each_other():
+    logits = torch.tensor([[5.0, 9.0, 1.0], [9.0, 5.0, 1.0], [0.0, 0.0, 4.0]])
+    masked = contrastive_loss(logits, ["a", "a", "b"])
+    plain = contrastive_loss(logits, ["a", "c", "b"])
+    rows = 2 * math.log(1 + math.exp(-4)) + math.log(1 + 2 * math.exp(-4))
+    columns = 2 * math.log(1 + math.exp(-5)) + math.log(1 + 2 * math.exp(-3))
+    assert masked.item() == pytest.approx((rows + columns) / 6, rel=1e-5)
+    assert plain > masked
+
+
+def test_a_pair_is_a_picture_and_a_text_of_the_object():
+    pixels, text = draw_pair("kite", (0, 0), 32)
+    assert pixels.shape == (32, 32, 3)
+    assert any(word in text.lower() for word in (*OTHER_GOODS["kite"].names.en, *OTHER_GOODS["kite"].names.zh))
