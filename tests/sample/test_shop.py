@@ -145,10 +145,8 @@ def test_no_product_has_two_faults():
 
 def test_spoilt_photos_do_not_decode(catalogue, records):
     for record in faulty(records, "truncated image") + faulty(records, "truncated second photo"):
-        with (
-            Image.open(photos_of(catalogue, record.product_id)[-1]) as image,
-            pytest.raises(OSError, match="truncated"),
-        ):
+        last = photos_of(catalogue, record.product_id)[-1]
+        with Image.open(last) as image, pytest.raises(OSError, match="truncated"):
             image.load()
     for record in faulty(records, "text named .jpg"):
         (path,) = photos_of(catalogue, record.product_id)
@@ -209,15 +207,14 @@ def test_an_empty_description_loses_what_it_would_have_told_but_a_title_is_never
 
 def test_categories_of_pretraining_are_disjoint_but_colour_and_pattern_words_are_shared():
     assert not set(GOODS) & set(OTHER_GOODS)
-    words = [
-        {word for goods in table.values() for word in (*goods.names.en, *goods.names.zh)}
-        for table in (GOODS, OTHER_GOODS)
-    ]
-    assert not words[0] & words[1]
+    mine, theirs = (
+        {word for goods in table.values() for word in goods.names.en + goods.names.zh} for table in (GOODS, OTHER_GOODS)
+    )
+    assert not mine & theirs
     rng = np.random.default_rng(0)
     captions = [
-        write_caption(deal_item(kind, goods.materials, (0, number)), goods.names, rng).lower()
-        for kind, goods in OTHER_GOODS.items()
+        write_caption(deal_item(kind, goods.materials, (number, place)), goods.names, rng).lower()
+        for place, (kind, goods) in enumerate(OTHER_GOODS.items())
         for number in range(20)
     ]
     for names in (*COLOURS.values(), *PATTERNS.values()):

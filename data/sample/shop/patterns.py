@@ -1,0 +1,156 @@
+"""Patterns and materials as functions of the object's own coordinates.
+
+A pattern answers how much of the second colour shows at each pixel, a material how bright its texture is there. Both
+are closed formulas with edges one pixel soft, so that no supersampled picture has to be made and shrunk.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Field = npt.NDArray[np.floating[Any]]
+Pattern = Callable[[Field, Field, float], Field]
+
+
+def _soft(distance: Field, pixel: float) -> Field:
+    share: Field = np.clip(distance / pixel + 0.5, 0.0, 1.0)
+    return share
+
+
+def _cell(x: Field, period: float) -> Field:
+    offset: Field = x - period * np.round(x / period)
+    return offset
+
+
+def _bands(x: Field, period: float, width: float, pixel: float) -> Field:
+    return _soft(width / 2 - np.abs(_cell(x, period)), pixel)
+
+
+def _plain(u: Field, v: Field, pixel: float) -> Field:
+    return np.zeros_like(u)
+
+
+def _striped(u: Field, v: Field, pixel: float) -> Field:
+    return _bands(v, 0.40, 0.19, pixel)
+
+
+def _pinstriped(u: Field, v: Field, pixel: float) -> Field:
+    return _bands(u, 0.24, 0.07, pixel)
+
+
+def _dots(u: Field, v: Field, period: float, radius: float, pixel: float) -> Field:
+    row = np.round(v / period)
+    return _soft(radius - np.hypot(_cell(u + 0.5 * period * row, period), v - period * row), pixel)
+
+
+def _dotted(u: Field, v: Field, pixel: float) -> Field:
+    return _dots(u, v, 0.42, 0.135, pixel)
+
+
+def _speckled(u: Field, v: Field, pixel: float) -> Field:
+    return _dots(u, v + 0.03 * np.sin(11 * u), 0.19, 0.05, pixel)
+
+
+def _checked(u: Field, v: Field, pixel: float) -> Field:
+    period = 0.26
+    return _soft(np.sin(np.pi * u / period) * np.sin(np.pi * v / period) * (period / np.pi), pixel)
+
+
+def _plaid(u: Field, v: Field, pixel: float) -> Field:
+    broad = _bands(u, 0.5, 0.2, pixel) + _bands(v, 0.5, 0.2, pixel)
+    thin = np.maximum(_bands(u + 0.25, 0.5, 0.05, pixel), _bands(v + 0.25, 0.5, 0.05, pixel))
+    return np.maximum(0.5 * broad, 0.8 * thin)
+
+
+def _zigzag(u: Field, v: Field, pixel: float) -> Field:
+    return _bands(v + np.abs(_cell(u, 0.36)), 0.30, 0.13, pixel)
+
+
+def _wavy(u: Field, v: Field, pixel: float) -> Field:
+    return _bands(v + 0.06 * np.sin(13 * u), 0.27, 0.09, pixel)
+
+
+def _diamond(u: Field, v: Field, pixel: float) -> Field:
+    along, across = 1.5 * u + v, 1.5 * u - v
+    period = 0.42
+    return _soft(np.sin(np.pi * along / period) * np.sin(np.pi * across / period) * (period / np.pi), pixel)
+
+
+def _floral(u: Field, v: Field, pixel: float) -> Field:
+    period = 0.50
+    row = np.round(v / period)
+    x, y = _cell(u + 0.5 * period * row, period), v - period * row
+    radius = np.hypot(x, y)
+    petals = _soft(0.11 + 0.07 * np.cos(5 * np.arctan2(y, x)) - radius, pixel)
+    return petals * (1 - _soft(0.045 - radius, pixel))
+
+
+PATTERN_FIELDS: dict[str, Pattern] = {
+    "plain": _plain,
+    "striped": _striped,
+    "pinstriped": _pinstriped,
+    "dotted": _dotted,
+    "speckled": _speckled,
+    "checked": _checked,
+    "plaid": _plaid,
+    "zigzag": _zigzag,
+    "wavy": _wavy,
+    "diamond": _diamond,
+    "floral": _floral,
+}
+
+
+class Material(NamedTuple):
+    """How a surface meets light: `gloss` of its highlight, `opacity`, and its texture's brightness around 1."""
+
+    gloss: float
+    opacity: float
+    texture: Callable[[Field, Field], Field]
+
+
+def _even(u: Field, v: Field) -> Field:
+    return np.ones_like(u)
+
+
+def _brushed(u: Field, v: Field) -> Field:
+    texture: Field = 1 + 0.16 * np.cos(5 * u + 0.6) + 0.05 * np.sin(70 * v + 9 * np.sin(3 * u))
+    return texture
+
+
+def _grain(u: Field, v: Field) -> Field:
+    texture: Field = 1 + 0.16 * np.sin(26 * v + 2.5 * np.sin(3.1 * u + 1))
+    return texture
+
+
+def _woven(u: Field, v: Field) -> Field:
+    texture: Field = 1 + 0.05 * np.sin(45 * u) * np.sin(45 * v)
+    return texture
+
+
+def _creased(u: Field, v: Field) -> Field:
+    texture: Field = 1 + 0.10 * np.sin(7 * u + 3 * np.sin(5 * v)) * np.sin(6 * v + 2 * np.sin(4 * u))
+    return texture
+
+
+def _knitted(u: Field, v: Field) -> Field:
+    texture: Field = 1 + 0.20 * np.sin(24 * (v + 0.5 * np.abs(_cell(u, 0.26))))
+    return texture
+
+
+def _twilled(u: Field, v: Field) -> Field:
+    texture: Field = 0.95 + 0.17 * np.sin(24 * (u + v))
+    return texture
+
+
+MATERIAL_LOOKS: dict[str, Material] = {
+    "ceramic": Material(0.60, 1.0, _even),
+    "metal": Material(0.35, 1.0, _brushed),
+    "glass": Material(0.75, 0.72, _even),
+    "wood": Material(0.05, 1.0, _grain),
+    "cotton": Material(0.0, 1.0, _woven),
+    "leather": Material(0.30, 1.0, _creased),
+    "knit": Material(0.0, 1.0, _knitted),
+    "denim": Material(0.0, 1.0, _twilled),
+}

@@ -1,0 +1,111 @@
+"""The two tiny towers as the usual libraries build them, so that their folders load like any published weights."""
+
+import json
+import string
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from torch import nn
+from transformers import BertConfig, BertModel
+
+ARCHITECTURE = "convnext_atto"
+MODEL_ARGS: dict[str, Any] = {"depths": [2, 2, 4, 2], "dims": [24, 48, 96, 192]}
+MEAN, STD = [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+# Single signs, alone and inside a word, so that an unknown English word still has pieces.
+SIGNS = string.ascii_lowercase + string.digits + string.punctuation
+SOURCE = "pretrained by data/sample on drawn objects of other categories than the shop's"
+TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, MAX_POSITIONS = 128, 8, 4, 96
+
+
+def build_image_tower() -> nn.Module:
+    """Return the ConvNeXt trunk: 12 layer groups, pooled features (batch, 192)."""
+    tower: nn.Module = timm.create_model(ARCHITECTURE, pretrained=False, num_classes=0, **MODEL_ARGS)
+    return tower
+
+
+def build_text_tower(vocabulary_size: int) -> nn.Module:
+    """Return the BERT trunk: token features (batch, tokens, 128)."""
+    config = BertConfig(
+        vocab_size=vocabulary_size,
+        hidden_size=TEXT_WIDTH,
+        num_hidden_layers=TEXT_LAYERS,
+        num_attention_heads=TEXT_HEADS,
+        intermediate_size=4 * TEXT_WIDTH,
+        max_position_embeddings=MAX_POSITIONS,
+        pad_token_id=0,
+    )
+    tower: nn.Module = BertModel(config, add_pooling_layer=False)
+    return tower
+
+
+def build_tokenizer(phrases: list[str]) -> Tokenizer:
+    """Return a lower-casing WordPiece tokenizer, Chinese cut into characters, that knows every word of the phrases.
+
+    The vocabulary is listed rather than trained: the library's trainer settles ties differently from run to run.
+    """
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    cut = [tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)) for text in phrases]
+    words = {word for pieces in cut for word, _ in pieces} | set(SIGNS)
+    entries = [*SPECIAL_TOKENS, *sorted(words), *(f"##{sign}" for sign in SIGNS)]
+    tokenizer.model = models.WordPiece({entry: number for number, entry in enumerate(entries)}, unk_token="[UNK]")
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, SPECIAL_TOKENS.index(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return tokenizer
+
+
+def save_image_tower(tower: nn.Module, folder: Path, image_size: int) -> None:
+    """Write `model.safetensors` and the `config.json` that `timm.create_model` needs."""
+    folder.mkdir(parents=True)
+    config = {
+        "architecture": ARCHITECTURE,
+        "image_size": image_size,
+        "mean": MEAN,
+        "model_args": MODEL_ARGS,
+        "source": SOURCE,
+        "std": STD,
+    }
+    (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    _save_weights(tower, folder)
+
+
+def _save_weights(tower: nn.Module, folder: Path) -> None:
+    path = folder / "model.safetensors"
+    save_file({name: value.contiguous() for name, value in tower.state_dict().items()}, path, {"format": "pt"})
+    path.chmod(0o644)
+
+
+def save_text_tower(tower: nn.Module, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write a Hugging Face model folder: config, weights, tokenizer."""
+    assert isinstance(tower, BertModel)
+    folder.mkdir(parents=True)
+    tower.config.architectures = [type(tower).__name__]
+    tower.config.save_pretrained(folder)
+    _save_weights(tower, folder)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "cls_token": "[CLS]",
+        "mask_token": "[MASK]",
+        "model_max_length": MAX_POSITIONS,
+        "pad_token": "[PAD]",
+        "sep_token": "[SEP]",
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": "[UNK]",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def image_input(pixels: torch.Tensor) -> torch.Tensor:
+    """Return uint8 pictures (batch, height, width, 3) as the image tower's input (batch, 3, height, width)."""
+    values = pixels.permute(0, 3, 1, 2).float() / 255
+    return (values - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)

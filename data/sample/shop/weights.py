@@ -1,0 +1,85 @@
+"""Make the weights that stand in for public ones: two towers pretrained on objects the shop does not sell.
+
+Run by `dvc repro` as `python -m shop.weights` in data/sample. Colours, patterns, materials and their words are the
+shop's, the categories are not; towers pretrained on unrelated pictures were found worse than none.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from PIL import Image
+
+from shop.goods import GOODS
+from shop.items import deal_item
+from shop.listing import SECOND_IN_TITLE, SENTENCES, write_caption
+from shop.other_goods import OTHER_GOODS
+from shop.other_shapes import OTHER_SHAPES
+from shop.photos import Pixels, draw_photo
+from shop.pretrain import Pairs, pretrain
+from shop.stage import read_section, whole_folder
+from shop.towers import build_tokenizer, save_image_tower, save_text_tower
+from shop.words import BUILDS, COLOURS, FILLERS, MATERIALS, PATTERNS, PRAISE
+
+NUM_THREADS = 2
+# Drawn larger than trained on, as photos are.
+DRAWN_SIZE = 96
+
+
+def draw_pair(kind: str, seed: tuple[int, ...], image_size: int) -> tuple[Pixels, str]:
+    """Return one object's picture (image_size, image_size, 3) and text."""
+    goods = OTHER_GOODS[kind]
+    item = deal_item(kind, goods.materials, seed)
+    drawn = Image.fromarray(draw_photo(item, OTHER_SHAPES[kind], 0, (DRAWN_SIZE, DRAWN_SIZE)))
+    text = write_caption(item, goods.names, np.random.default_rng([*seed, 3]))
+    pixels = np.asarray(drawn.resize((image_size, image_size), Image.Resampling.BICUBIC))
+    return pixels, text
+
+
+def draw_pairs(count: int, seed: int, image_size: int, num_jobs: int = 1) -> Pairs:
+    """Return `count` objects, every category as often; the pixels do not depend on the number of processes."""
+    kinds = list(OTHER_GOODS)
+    tasks = (delayed(draw_pair)(kinds[index % len(kinds)], (seed, index), image_size) for index in range(count))
+    drawn = Parallel(n_jobs=num_jobs, batch_size=64)(tasks)
+    return Pairs(torch.from_numpy(np.stack([pixels for pixels, _ in drawn])), [text for _, text in drawn])
+
+
+def vocabulary() -> list[str]:
+    """Return every phrase that either set of objects is described with, as a public tokenizer would know them."""
+    tables = (COLOURS, PATTERNS, MATERIALS, BUILDS)
+    names = [names for table in tables for names in table.values()]
+    names += [goods.names for table in (GOODS, OTHER_GOODS) for goods in table.values()]
+    words = [word for group in (*names, FILLERS, PRAISE) for word in (*group.en, *group.zh)]
+    frames = [frame for told in SENTENCES.values() for choices in told.values() for frame in choices]
+    tails = [frame for choices in SECOND_IN_TITLE.values() for frame in choices]
+    return [*words, *(frame.format("") for frame in (*frames, *tails))]
+
+
+def make_weights(out: Path, params: dict[str, int], num_jobs: int = 1) -> list[float]:
+    """Write both towers into a folder and return the pretraining's loss by epoch."""
+    pairs = draw_pairs(params["objects"], params["seed"], params["image_size"], num_jobs)
+    tokenizer = build_tokenizer(vocabulary())
+    torch.set_num_threads(NUM_THREADS)
+    model, history = pretrain(pairs, tokenizer, params["epochs"], params["batch_size"], params["seed"])
+    save_image_tower(model.image, out / "image", params["image_size"])
+    tokenizer.no_truncation()
+    save_text_tower(model.text, tokenizer, out / "text")
+    return history
+
+
+def main() -> None:
+    """Make the folder `weights` from the section of that name."""
+    try:
+        params = read_section("weights")
+        with whole_folder(Path("weights")) as out:
+            history = make_weights(out, params, len(os.sched_getaffinity(0)))
+        sys.stdout.write(f"pretraining loss by epoch: {' '.join(f'{loss:.3f}' for loss in history)}\n")
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"shop.weights: error: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
