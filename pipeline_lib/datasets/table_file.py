@@ -43,8 +43,8 @@ def check_utf8(path: Path) -> None:
             except UnicodeDecodeError as error:
                 position = done - waiting + error.start
                 raise ValueError(
-                    f"{path}: row {_row_at(path, position)}: byte 0x{error.object[error.start]:02x} (number {position}"
-                    " of the file) is not UTF-8; save the table as UTF-8 (`iconv -f GB18030 -t UTF-8`, say)"
+                    f"{path}: row {_row_at(path, position)}: byte 0x{error.object[error.start]:02x} (offset {position}"
+                    ") is not UTF-8; save the table as UTF-8 (`iconv -f GB18030 -t UTF-8`, say)"
                 ) from None
             if not block:
                 return

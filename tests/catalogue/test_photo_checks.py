@@ -1,3 +1,4 @@
+# ruff: noqa: F401, F811 (fixtures are imported by name)
 import io
 import os
 import struct
@@ -5,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from drawn_records import photo
 from PIL import Image
 
 from pipeline_lib.catalogue.photos import check_photos

@@ -46,8 +46,6 @@ def records():
     def build(rows, num_rows=None):
         blank = {"text": "words", "label": None, "group": None, "split": None, "fold": None}
         full = [{"row": place, **blank, **row} for place, row in enumerate(rows, start=2)]
-        return Records(
-            "t.csv", num_rows or len(rows), pl.DataFrame(full, schema=RECORDS), pl.DataFrame(schema=REJECTS)
-        )
+        return Records("t.csv", num_rows or len(rows), pl.DataFrame(full, schema=RECORDS), pl.DataFrame(schema=REJECTS))
 
     return build

@@ -1,0 +1,96 @@
+# ruff: noqa: F401, F811 (fixtures are imported by name)
+import polars as pl
+import pytest
+from drawn_records import data_params, photo, records
+
+from pipeline_lib.catalogue.build import build_catalogue
+from pipeline_lib.catalogue.schema import PRODUCTS, QUERIES, REJECTS, RELEVANCE, Catalogue
+from pipeline_lib.catalogue.tables import count, read_catalogue, read_products, write_catalogue
+from pipeline_lib.provenance import read_json
+
+
+@pytest.fixture
+def catalogue(data_params, records, photo):
+    photo("a.jpg", seed=1)
+    photo("b.jpg", seed=1, quality=70)
+    photo("c.jpg", seed=2)
+    rows = [
+        {"product_id": "one", "media": ["a.jpg"], "label": "x", "text": "red mug"},
+        {"product_id": "two", "media": ["b.jpg"], "label": "x", "text": "a red mug"},
+        {"product_id": "three", "media": ["c.jpg", "gone.jpg"], "text": ""},
+        {"product_id": "four", "media": []},
+    ]
+    return build_catalogue(records(rows), data_params(), 1)
+
+
+def test_near_duplicates_share_a_group_and_answer_each_others_queries(catalogue):
+    assert catalogue.products["group_id"].to_list() == ["one", "one", "three"]
+    assert len(catalogue.queries) == 2 and len(catalogue.relevance) == 4
+
+
+def test_tables_come_back_as_they_were_and_equal_tables_are_equal_bytes(catalogue, tmp_path):
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+        write_catalogue(folder, catalogue)
+    back = read_catalogue(folders[0])
+    for name in ("products", "queries", "relevance", "rejects"):
+        assert getattr(back, name).equals(getattr(catalogue, name))
+    write_catalogue(folders[1], back)
+    names = sorted(path.name for path in folders[0].iterdir())
+    assert names == [
+        "counts.json",
+        "media.parquet",
+        *(f"{n}.parquet" for n in ("products", "queries", "rejects", "relevance")),
+    ]
+    for name in names:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+    assert read_products(folders[0]).equals(catalogue.products)
+
+
+def test_an_edited_text_leaves_the_media_projection_alone(catalogue, tmp_path):
+    edited = catalogue.products.with_columns(pl.lit("new words").alias("text"))
+    other = Catalogue(edited, catalogue.queries, catalogue.relevance, catalogue.rejects)
+    for name, each in (("old", catalogue), ("new", other)):
+        (tmp_path / name).mkdir()
+        write_catalogue(tmp_path / name, each)
+    assert (tmp_path / "old/media.parquet").read_bytes() == (tmp_path / "new/media.parquet").read_bytes()
+    assert (tmp_path / "old/products.parquet").read_bytes() != (tmp_path / "new/products.parquet").read_bytes()
+
+
+def test_counts_are_of_products_lost_and_of_every_reason(catalogue, tmp_path):
+    write_catalogue(tmp_path, catalogue)
+    assert read_json(tmp_path / "counts.json") == count(catalogue)
+    assert count(catalogue) == {
+        "products": 3,
+        "queries": 2,
+        "rejected": 1,
+        "reasons": {"empty text": 1, "missing image": 2},
+        "classes": 1,
+    }
+
+
+def test_a_missing_table_names_itself_and_the_way_out(tmp_path):
+    with pytest.raises(ValueError, match=r"products.parquet: no such table; `dvc repro catalogue` makes it"):
+        read_products(tmp_path)
+
+
+def empty(**frames):
+    schemas = {"products": PRODUCTS, "queries": QUERIES, "relevance": RELEVANCE, "rejects": REJECTS}
+    return Catalogue(**{name: frames.get(name, pl.DataFrame(schema=schema)) for name, schema in schemas.items()})
+
+
+def test_tables_that_do_not_refer_to_each_other_are_refused():
+    product = pl.DataFrame([("a", [], "", None, "a", None, None)], schema=PRODUCTS, orient="row")
+    query = pl.DataFrame([("q", "composed", "t", "b", [], None)], schema=QUERIES, orient="row")
+    answer = pl.DataFrame([("q", "a", 1)], schema=RELEVANCE, orient="row")
+    with pytest.raises(ValueError, match="products: a occurs more than once"):
+        empty(products=pl.concat([product, product]))
+    with pytest.raises(ValueError, match="relevance: 'a' is in no other table"):
+        empty(relevance=answer)
+    with pytest.raises(ValueError, match="relevance: 'q' is in no other table"):
+        empty(products=product, relevance=answer)
+    with pytest.raises(ValueError, match="queries: 'b' is in no other table"):
+        empty(products=product, queries=query)
+    with pytest.raises(ValueError, match="products: columns are"):
+        empty(products=product.drop("fold"))

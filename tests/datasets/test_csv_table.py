@@ -1,0 +1,145 @@
+# ruff: noqa: F401, F811 (fixtures are imported by name)
+from typing import get_args
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from written_tables import reader_params, table, touch
+
+from pipeline_lib.catalogue.schema import RECORDS
+from pipeline_lib.datasets.csv_table import join_texts, read_csv_table, squeeze
+from pipeline_lib.datasets.readers import READERS
+from pipeline_lib.params.data import ReaderKind
+
+SIX_ROWS = (
+    "\ufeffid,title,description,categories,fold,split\r\n"
+    '007,Red mug,"A red mug,\r\nwith ""dots""",Kitchen,0,train\r\n'
+    "008,  Blue \u3000 hat ,,Clothes,1,train\r\n"
+    "009,红色 杯子,红色 杯子，陶瓷,Kitchen,2,Validation\r\n"
+    "010,,,Clothes,,test\r\n"
+    "007,Again,,Kitchen,1,train\r\n"
+    "011,Lamp,Lamps are bright,,,TEST\r\n"
+)
+
+
+def test_registry_equals_the_kinds_that_params_allow():
+    assert set(READERS) == set(get_args(ReaderKind))
+
+
+def test_six_rows_with_a_mark_line_breaks_and_a_duplicate(reader_params, table, touch):
+    table(SIX_ROWS)
+    touch("007.jpg", "008_2.png", "008_10.JPG", "008_1.webp", "009.jpeg", "010.txt", "0070.jpg", "011_a.jpg")
+    records = READERS["csv_table"](reader_params())
+    assert records.products.schema == RECORDS
+    assert (records.table, records.num_rows, records.queries) == ("products.csv", 6, None)
+    assert records.products.rows() == [
+        (2, "007", ["images/007.jpg"], 'Red mug A red mug, with "dots"', "Kitchen", None, "train", 0),
+        (
+            3,
+            "008",
+            ["images/008_1.webp", "images/008_2.png", "images/008_10.JPG"],
+            "Blue hat",
+            "Clothes",
+            None,
+            "train",
+            1,
+        ),
+        (4, "009", ["images/009.jpeg"], "红色 杯子，陶瓷", "Kitchen", None, "val", 2),
+        (5, "010", [], "", "Clothes", None, "test", None),
+        (7, "011", ["images/011_a.jpg"], "Lamp Lamps are bright", None, None, "test", None),
+    ]
+    assert records.rejects.rows() == [(6, "007", "products.csv", "duplicate id", "007", "rejected")]
+
+
+def test_bad_ids_are_rejected_with_their_row_and_never_looked_up(reader_params, table, touch):
+    table("id,text\n,a\n../x,b\n/etc/passwd,c\na/../../b,d\n  ,e\nok,f\nok,g\n")
+    touch("ok.jpg")
+    records = read_csv_table(reader_params())
+    assert records.products["product_id"].to_list() == ["ok"]
+    assert records.rejects.sort("row").select("row", "reason", "value", "action").rows() == [
+        (2, "empty id", "", "rejected"),
+        (3, "unsafe id", "../x", "rejected"),
+        (4, "unsafe id", "/etc/passwd", "rejected"),
+        (5, "unsafe id", "a/../../b", "rejected"),
+        (6, "empty id", "", "rejected"),
+        (8, "duplicate id", "ok", "rejected"),
+    ]
+
+
+def test_an_image_column_keeps_its_order_and_finds_bare_names_in_the_folder(reader_params, table, touch):
+    touch("a.jpg")
+    table("id,text,image\n1,x,b/2.jpg | b/1.jpg;b/2.jpg\n2,x,a.jpg\n3,x,\n4,x,b\\c.jpg\n")
+    assert read_csv_table(reader_params()).products["media"].to_list() == [
+        ["b/2.jpg", "b/1.jpg"],
+        ["images/a.jpg"],
+        [],
+        ["b/c.jpg"],
+    ]
+
+
+def test_images_may_lie_in_the_root_itself(reader_params, table, touch):
+    table("id,text\n1,x\n")
+    touch("1.jpg", folder=".")
+    assert read_csv_table(reader_params(image_folder=".")).products["media"].to_list() == [["1.jpg"]]
+
+
+def test_overridden_columns_are_read_and_unlabelled_rows_stay(reader_params, table):
+    table("sku,name,more,categories,label,brand\n1,Mug,Nice,Kitchen > Mugs,mug,acme\n2,Hat,,,,\n")
+    columns = {"label": "label", "text": ["more", "name"], "group": "brand"}
+    products = read_csv_table(reader_params(columns)).products
+    assert products.select("product_id", "text", "label", "group").rows() == [
+        ("1", "Nice Mug", "mug", "acme"),
+        ("2", "Hat", None, None),
+    ]
+
+
+def test_folds_written_by_pandas_as_floats_are_read(reader_params, table):
+    table("id,text,fold\n1,x,0.0\n2,x,1.0\n3,x,\n")
+    assert read_csv_table(reader_params()).products["fold"].to_list() == [0, 1, None]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "id,text,split\n1,a,train\n2,b,tset\n",
+            r"products.csv: row 3: split = 'tset'; write train, val, validation or",
+        ),
+        ("id,text,split\n1,a,train\n2,b,\n", r"row 3: split = ''; write train"),
+        ("id,text,fold\n1,a,0\n2,b,one\n", r"row 3: fold = 'one' is not a whole number from 0"),
+        ("id,text,fold\n1,a,-1\n", r"row 2: fold = '-1' is not"),
+        ("id,text,fold\n1,a,0.5\n", r"row 2: fold = '0.5' is not"),
+        ("id,text,fold\n1,a,nan\n", r"row 2: fold = 'nan' is not"),
+    ],
+)
+def test_values_that_would_bend_every_figure_stop_the_run(reader_params, table, content, message):
+    table(content)
+    with pytest.raises(ValueError, match=message):
+        read_csv_table(reader_params())
+
+
+@pytest.mark.parametrize(
+    ("parts", "joined"),
+    [
+        (("Mug", "Mug"), "Mug"),
+        (("Mug", "Mug, red"), "Mug, red"),
+        (("Apple", "Apples are red"), "Apple Apples are red"),
+        (("杯子", "杯子很好"), "杯子很好"),
+        (("Mug", "A mug"), "Mug A mug"),
+        (("", "only"), "only"),
+        (("only", ""), "only"),
+        (("a\n b", "\tc\u00a0d"), "a b c d"),
+        (("", ""), ""),
+    ],
+)
+def test_texts_are_joined_without_saying_the_title_twice(parts, joined):
+    frame = pl.DataFrame({"one": [parts[0]], "two": [parts[1]]})
+    assert frame.select(join_texts([squeeze(pl.col("one")), squeeze(pl.col("two"))]).alias("text")).item() == joined
+
+
+# Python, unlike Unicode, also takes the four information separators for white space.
+@given(st.text(st.characters(exclude_characters="\x1c\x1d\x1e\x1f", exclude_categories=["Cs"])))
+def test_squeezed_text_has_single_spaces_and_the_same_words(text):
+    squeezed = pl.DataFrame({"text": [text]}).select(squeeze(pl.col("text"))).item()
+    assert squeezed == " ".join(text.split())
