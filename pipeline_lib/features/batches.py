@@ -122,6 +122,8 @@ def load_ahead(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int) -> It
         batch_size=None,
         num_workers=min(workers, len(keys)),
         prefetch_factor=4 if workers and len(keys) else None,
+        # Else the loader draws from the global generator, which a resumed run must find untouched.
+        generator=torch.Generator(),
     )
 
 

@@ -4,8 +4,9 @@ Probabilities are averaged, not logits: the mean of what each view believes is a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,7 @@ class Predictor:
     engine: Engine
     flip: bool
     photo: str
+    _known_texts: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def products(self, products: Products) -> Iterator[Predictions]:
         """Yield predictions for all products in order, block by block."""
@@ -67,16 +69,16 @@ class Predictor:
 
     def texts(self, texts: list[str]) -> Array:
         """Return L2-normalised text embeddings (texts, embedding_dim)."""
-        model = self.model
+        return self.engine.run(self.model.embed_text, self._text_features(texts)).cpu().numpy()
 
-        def encode(ids: Tensor, mask: Tensor) -> Tensor:
-            return model.embed_text(model.text.encode(ids, mask))
-
-        return encode_texts(encode, self.tokenizer, texts, self._max_tokens, self.engine)
-
-    @property
-    def _max_tokens(self) -> int:
-        return int(self.model.description["text"]["max_tokens"])
+    def _text_features(self, texts: list[str]) -> Tensor:
+        """Return pooled features (texts, dim); a text met before is not encoded again."""
+        new = sorted(set(texts) - self._known_texts.keys())
+        if new:
+            max_tokens = int(self.model.description["text"]["max_tokens"])
+            found = encode_texts(self.model.text.encode, self.tokenizer, new, max_tokens, self.engine)
+            self._known_texts.update(zip(new, found, strict=True))
+        return torch.from_numpy(np.stack([self._known_texts[text] for text in texts]))
 
     def _see_once(self, pixels: Tensor, text: Tensor | None) -> Tensor:
         found = {"image": self.model.image.encode(pixels)}
@@ -95,6 +97,4 @@ class Predictor:
             or "text" not in CLASSIFIER_INPUTS[self.model.description["classifier"]["inputs"]]
         ):
             return None
-        return torch.from_numpy(
-            encode_texts(self.model.text.encode, self.tokenizer, products.texts, self._max_tokens, self.engine)
-        )
+        return self._text_features(products.texts)

@@ -10,13 +10,15 @@ from typing import Any
 
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, PretrainedConfig
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.towers import Description, TextTower, TowerSource, check_groups, local_folder
 from pipeline_lib.params.model import TextTowerParams
 from pipeline_lib.records import LayerGroup
 
+# The library reports a left-out pooler at length; what is really missing is refused below in one line.
+set_verbosity_error()  # type: ignore[no-untyped-call]
 if not sys.stderr.isatty():
     disable_progress_bar()  # type: ignore[no-untyped-call]
 

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -17,7 +17,7 @@ KEPT_SECONDS = 3600
 
 
 class CheckpointFolder:
-    """One run's folder under `$DVC_ROOT/.ckpt`; ValueError if another process is working in it."""
+    """One run's folder under `$DVC_ROOT/.ckpt`, locked until it is left; ValueError if another process holds it."""
 
     def __init__(self, fingerprint: str) -> None:
         base = Path(os.environ.get("VITRINE_CHECKPOINTS") or Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt")
@@ -27,10 +27,17 @@ class CheckpointFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self._lock.close()
             raise ValueError(
                 f"{self.folder}: another process is training this very run; wait for it, or end it"
             ) from None
         self._remove_finished(base)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.close()
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write one state; a kill leaves the former one whole."""

@@ -109,8 +109,10 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     tokenizer = TextTokenizer(description["text"]["tokenizer"])
     task = Task(model, build_losses(settings.losses, list(weights)), weights, settings.device, settings.train.precision)
     stored = _stored(settings, inputs, sources)
-    loop = _loop(task, settings, inputs, data, tokenizer, stored, CheckpointFolder(fingerprint))
-    progression = loop.run(f"fold{fold}-{fingerprint}")
+    with CheckpointFolder(fingerprint) as checkpoints:
+        loop = _loop(task, settings, inputs, data, tokenizer, stored, checkpoints)
+        progression = loop.run(f"fold{fold}-{fingerprint}")
+        checkpoints.finish()
 
     best = progression.rows[progression.best_epoch]
     run = {"fold": fold, "best_epoch": progression.best_epoch, "best": best, "seed": settings.seed}
@@ -119,7 +121,6 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     tokenizer.save(out / "tokenizer")
     write_json(out / "plan.json", plan)
     write_rows(out / "history.csv", progression.rows)
-    loop.checkpoints.finish()
 
 
 def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int, num_held_out: int) -> None:

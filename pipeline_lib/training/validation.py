@@ -60,6 +60,7 @@ class Validator:
         task.model.eval()
         keys = in_order(len(self.products), self.batch_size)
         images: list[Array] = []
+        texts: list[Array] = []
         logits: list[Array] = []
         losses, sizes = [], []
         with torch.inference_mode():
@@ -67,22 +68,31 @@ class Validator:
                 outputs, named = task.run(batch)
                 losses.append(named["total"])
                 sizes.append(len(batch.product))
-                self._keep(outputs, images, logits)
+                self._keep(outputs, images, texts, logits)
             value = np.average(torch.stack(losses).cpu().numpy(), weights=sizes)
-        return {"val_loss": float(value), **self._ranking(images), **self._classes(logits)}
+        return {"val_loss": float(value), **self._ranking(images, texts), **self._classes(logits)}
 
-    def _keep(self, outputs: Outputs, images: list[Array], logits: list[Array]) -> None:
+    def _keep(self, outputs: Outputs, images: list[Array], texts: list[Array], logits: list[Array]) -> None:
         if outputs.image_embedding is not None:
             images.append(outputs.image_embedding.float().cpu().numpy())
+        if outputs.text_embedding is not None:
+            texts.append(outputs.text_embedding.float().cpu().numpy())
         if outputs.class_logits is not None:
             logits.append(outputs.class_logits.float().cpu().numpy())
 
-    def _ranking(self, images: list[Array]) -> dict[str, float]:
+    def _ranking(self, images: list[Array], texts: list[Array]) -> dict[str, float]:
         if not images or not self.queries.texts:
             return {}
-        texts = self.embed_texts(self.queries.texts)
-        figures = rank_figures(best_positive_ranks(texts, np.concatenate(images), self.queries.positives))
+        queries = self._query_embeddings(np.concatenate(texts))
+        figures = rank_figures(best_positive_ranks(queries, np.concatenate(images), self.queries.positives))
         return {name: figures[name] for name in REPORTED}
+
+    def _query_embeddings(self, of_products: Array) -> Array:
+        """Return (queries, dim); a query that is some product's text was embedded with that product already."""
+        rows = {self.products.texts[number]: row for row, number in enumerate(self.products.text)}
+        new = [text for text in self.queries.texts if text not in rows]
+        added = dict(zip(new, self.embed_texts(new), strict=True)) if new else {}
+        return np.stack([added[text] if text in added else of_products[rows[text]] for text in self.queries.texts])
 
     def _classes(self, logits: list[Array]) -> dict[str, float]:
         known = self.products.label >= 0

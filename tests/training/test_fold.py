@@ -1,0 +1,219 @@
+"""A whole fold, trained for real on towers in the real formats: what is frozen stays, what is killed comes back."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_project import make_settings, write_project
+
+from pipeline_lib.features.encode import Engine
+from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.losses.build import LOSSES
+from pipeline_lib.models.multimodal import resolve_towers
+from pipeline_lib.models.saved import load_model
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.provenance import read_json
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.training.fold import read_fold, train_fold
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_in_a_folder_of_its_own(tmp_path, monkeypatch):
+    """Bit-equal runs are promised for one thread; checkpoints and logs stay inside the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    return write_project(tmp_path / "project")
+
+
+@pytest.fixture
+def towers(tiny_image_folder, tiny_text_folder):
+    return tiny_image_folder, tiny_text_folder
+
+
+def run(settings, inputs, name, fold=0):
+    out = Path(name)
+    out.mkdir()
+    train_fold(settings, inputs, fold, f"fingerprint-{name}", out)
+    return out
+
+
+def test_only_open_groups_change_and_all_of_them_do(inputs, towers):
+    settings = make_settings(*towers, unfreeze_layers=2)
+    out = run(settings, inputs, "out")
+    after = load_file(out / "model.safetensors")
+    first = {
+        f"{name}.{key}": value
+        for name, source in resolve_towers(settings.model).items()
+        for key, value in source.state.items()
+    }
+    model = load_model(out).model
+    for name, tower in model.towers().items():
+        groups = tower.layer_groups()
+        for group in groups[:-2]:
+            assert all(torch.equal(first[f"{name}.{key}"], after[f"{name}.{key}"]) for key in group.parameters)
+        for group in groups[-2:]:
+            assert any(not torch.equal(first[f"{name}.{key}"], after[f"{name}.{key}"]) for key in group.parameters)
+
+
+def test_training_learns_the_classes(inputs, towers):
+    settings = make_settings(*towers, unfreeze_layers="all", epochs=12, best_metric="top1", tower_lr=3e-3)
+    card = read_json(run(settings, inputs, "out") / "model.json")
+    assert card["run"]["best"]["top1"] >= 0.9
+    assert card["description"]["classes"] == ["hat", "mug"]
+
+
+def test_plan_counts_every_parameter(inputs, towers):
+    out = run(make_settings(*towers, epochs=1), inputs, "out")
+    plan = read_json(out / "plan.json")
+    model = load_model(out).model
+    assert sum(row["total"] for row in plan["towers"]) == sum(value.numel() for value in model.parameters())
+    text = next(row for row in plan["towers"] if row["tower"] == "text")
+    assert [group["trainable"] for group in text["groups"]] == [False, False, True, True]
+    assert [group["lr"] for group in text["groups"]] == [0, 0, 1e-3, 1e-3]
+
+
+def test_stored_features_train_like_the_trunk(inputs, towers):
+    """Frozen towers and a fixed view: history with the store equals history without, to float16's tolerance."""
+    settings = make_settings(*towers, unfreeze_layers=0)
+    plain = run(settings, inputs, "plain")
+    texts = ["", *read_fold(inputs, 0, True).training.texts, *read_fold(inputs, 0, True).held_out.texts]
+    manifest = Manifest(inputs.shards)
+    photos = pl.read_parquet(inputs.shards / "manifest.parquet")
+    sources = resolve_towers(settings.model)
+    extract_trunk(sources, ShardReader(manifest), photos, texts, inputs.trunk, Engine("cpu", 16, 0, "fp32"), "float32")
+    stored = run(settings, inputs, "stored")
+    assert read_json(stored / "model.json")["run"]["stored_features"]
+    assert not read_json(plain / "model.json")["run"]["stored_features"]
+    rows = [np.genfromtxt(out / "history.csv", delimiter=",", names=True) for out in (plain, stored)]
+    for name in ("info_nce", "cross_entropy", "val_loss"):
+        assert np.allclose(rows[0][name], rows[1][name], rtol=1e-3), name
+
+
+def test_a_store_of_other_towers_is_refused(inputs, towers):
+    settings = make_settings(*towers, unfreeze_layers=0)
+    sources = resolve_towers(settings.model)
+    manifest = Manifest(inputs.shards)
+    photos = pl.read_parquet(inputs.shards / "manifest.parquet")
+    engine = Engine("cpu", 16, 0, "fp32")
+    extract_trunk(sources, ShardReader(manifest), photos, ["a"], inputs.trunk, engine, "float16")
+    other = settings.model.model_dump()
+    other["image"]["size"] = 40
+    changed = make_settings(*towers, unfreeze_layers=0)
+    object.__setattr__(changed, "model", ModelParams.model_validate(other))
+    with pytest.raises(ValueError, match=r"features/trunk/image: made by encoder \w+, but \w+ is asked for"):
+        run(changed, inputs, "out")
+
+
+SCRIPT = """
+import os, sys
+from pathlib import Path
+import torch
+sys.path[:0] = {paths}
+from tiny_project import make_settings
+from pipeline_lib.training.fold import Inputs, train_fold
+from pipeline_lib.training.loop import Loop
+torch.set_num_threads(1)
+kill_at = int(sys.argv[2])
+steps = 0
+step = Loop._step
+def counted(self):
+    global steps
+    step(self)
+    steps += 1
+    if steps == kill_at:
+        os.kill(os.getpid(), 9)
+Loop._step = counted
+root = Path({root!r})
+settings = make_settings(Path({image!r}), Path({text!r}), augment="clip", unfreeze_layers=2, epochs=3)
+out = Path(sys.argv[1])
+out.mkdir()
+inputs = Inputs(root / "catalogue", root / "folds", root / "shards", root / "none")
+train_fold(settings, inputs, 1, sys.argv[3], out)
+"""
+
+
+def test_a_run_killed_anywhere_ends_as_the_unbroken_one(inputs, towers, tmp_path):
+    """kill -9 in the first, second and third epoch; history and weights come out bit-equal on one thread."""
+    here = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+    root = str(inputs.catalogue.parent)
+    code = SCRIPT.format(paths=here, root=root, image=str(towers[0]), text=str(towers[1]))
+
+    def go(out, kill_at, fingerprint):
+        command = [sys.executable, "-c", code, out, str(kill_at), fingerprint]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    whole = go("whole", -1, "a")
+    assert whole.returncode == 0, whole.stderr
+    for number, kill_at in enumerate((2, 4, 2)):
+        assert go(f"killed{number}", kill_at, "b").returncode == -9
+    ended = go("ended", -1, "b")
+    assert ended.returncode == 0, ended.stderr
+    for file in ("history.csv", "model.safetensors", "plan.json"):
+        assert Path("whole", file).read_bytes() == Path("ended", file).read_bytes(), file
+
+
+def test_a_loss_that_is_not_finite_stops_with_every_term(inputs, towers, monkeypatch):
+    calls = []
+
+    def broken(outputs, batch):
+        calls.append(1)
+        return outputs.class_logits.sum() * (float("nan") if len(calls) == 2 else 1.0)
+
+    monkeypatch.setitem(LOSSES, "cross_entropy", lambda params: broken)
+    with pytest.raises(
+        ValueError, match=r"not finite at epoch 0, batch 1: info_nce [\d.]+, cross_entropy nan, total nan"
+    ):
+        run(make_settings(*towers), inputs, "out")
+
+
+def test_early_stop_keeps_the_best_epoch(inputs, towers):
+    settings = make_settings(*towers, epochs=30, patience=1, best_metric="loss", head_lr=0.3)
+    out = run(settings, inputs, "out")
+    rows = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
+    best = read_json(out / "model.json")["run"]["best_epoch"]
+    assert best == int(np.argmin(rows["val_loss"]))
+    assert len(rows) == best + 2 < 30
+
+
+def test_one_process_a_run(inputs, towers):
+    from pipeline_lib.training.checkpoint import CheckpointFolder
+
+    held = pytest.raises(ValueError, match="another process is training this very run")
+    with CheckpointFolder("fingerprint-out"), held:
+        run(make_settings(*towers), inputs, "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "fold", "text"),
+    [
+        ({"info_nce": 0.0, "best_metric": "MeanRecall"}, 0, "best_metric = 'MeanRecall', but this run measures only"),
+        ({}, 7, r"fold 7: no product is held out; folds made: \[0, 1, 2\]"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(inputs, towers, changes, fold, text):
+    with pytest.raises(ValueError, match=text):
+        run(make_settings(*towers, **changes), inputs, "out", fold)
+
+
+def test_accumulation_takes_every_product_once_an_epoch(inputs, towers):
+    """Four micro-batches of 8 with one step at the end and a cross-entropy alone: the gradient of the whole batch."""
+    only = {"info_nce": 0.0, "unfreeze_layers": 0, "epochs": 1, "clip_norm": 0.0, "photo": "first"}
+    small = run(make_settings(*towers, **only, batch_size=8, accumulate=3), inputs, "small")
+    rows = np.genfromtxt(small / "history.csv", delimiter=",", names=True)
+    assert rows["lr"] == pytest.approx(1e-2)  # one step: the end of its warm-up
