@@ -22,7 +22,9 @@ lint: $(VENV)/.test
 	cd data/sample && mypy --strict shop
 
 bench: $(VENV)/.test
-	python -m bench.run
+	python bench/evaluation.py
+	python bench/pipeline.py
+	test ! -d ../shared/data/grocery || python bench/catalogue_and_shards.py --data ../shared/data/grocery --label label
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

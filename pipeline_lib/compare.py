@@ -7,6 +7,7 @@ run is better only where the 95 % interval of the difference, over the same draw
 from pathlib import Path
 
 import polars as pl
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipeline_lib import paths
@@ -14,6 +15,7 @@ from pipeline_lib.metrics.bootstrap import paired_differences
 from pipeline_lib.metrics.ranking import FALLING_FIGURES, RANK_FIGURES, rank_statistic
 from pipeline_lib.metrics.weighted import point
 
+ARROWS = {"text_to_image": "text > image", "image_to_text": "image > text"}
 WORKSPACE = "workspace"
 KEY = ("split", "direction", "fold", "query_id")
 COMPARISON_SCHEMA = {
@@ -83,16 +85,19 @@ def read_ranks(revision: str, project: Path = Path()) -> pl.DataFrame:
 def compare_revisions(first: str, second: str, resamples: int, project: Path = Path()) -> Table:
     """Return the comparison of two revisions' ranks as a table for a terminal; see `compare` and `read_ranks`."""
     rows = compare(read_ranks(first, project), read_ranks(second, project), resamples)
-    table = Table(title=f"a = {first}, b = {second}: 95 % interval of b - a, {resamples} paired resamples")
-    for heading in ("split", "direction", "metric"):
-        table.add_column(heading)
-    for heading in ("a", "b", "b - a", "low", "high"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
-    for *names, a, b, difference, low, high, verdict in rows.iter_rows():
-        digits = 1 if names[-1] in FALLING_FIGURES else 4
-        shares = (f"{a:.{digits}f}", f"{b:.{digits}f}", *(f"{v:+.{digits}f}" for v in (difference, low, high)))
-        table.add_row(*names, *shares, verdict)
+    table = Table(title=f"a = {first}, b = {second}: 95 % of {resamples} paired resamples of b - a")
+    table.box = SIMPLE_HEAD
+    for heading in ("metric", "a", "b", "b - a", "verdict"):
+        table.add_column(heading, justify="right" if heading in ("a", "b", "b - a") else "left", no_wrap=True)
+    before = ""
+    for split, direction, metric, a, b, _, low, high, verdict in rows.iter_rows():
+        where = f"{split} {ARROWS[direction]}"
+        digits = 1 if metric in FALLING_FIGURES else 4
+        span = f"{low:+.{digits}f} .. {high:+.{digits}f}"
+        if where != before:
+            table.add_row(where, style="bold")
+        table.add_row(f"  {metric}", f"{a:.{digits}f}", f"{b:.{digits}f}", span, verdict)
+        before = where
     return table
 
 

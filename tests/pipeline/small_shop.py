@@ -1,0 +1,101 @@
+"""A copy of the project in a repository of its own, with a small catalogue and tiny towers under data/."""
+
+import csv
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from dvc.utils.hydra import apply_overrides
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).parents[2]
+COLOURS = {"red": (210, 40, 40), "blue": (40, 60, 210), "green": (40, 180, 60)}
+KINDS = ("mug", "hat", "lamp")
+SMALL = (
+    "data.root=data/raw/shop", "model.weights_root=data/weights", "model.image.name=data/weights/image",
+    "model.text.name=data/weights/text", "model.image.size=32", "model.embedding_dim=16", "plan.folds=[0,1]",
+    "plan.scales=[32]", "split.num_folds=2", "train.epochs=1", "train.batch_size=16", "train.precision=fp32",
+    "embed.precision=fp32", "evaluate.bootstrap=100", "shards.size=40", "shards.photos_per_shard=20",
+    "runtime.workers=1", "data.max_reject_fraction=0.2", "train.unfreeze_layers=1",
+)  # fmt: skip
+
+
+def draw(path: Path, number: int, colour: str, kind: str) -> None:
+    rng = random.Random(number)
+    picture = Image.new("RGB", (48, 44), tuple(rng.randrange(200, 256) for _ in range(3)))
+    pen = ImageDraw.Draw(picture)
+    left, top = rng.randrange(2, 14), rng.randrange(2, 12)
+    box = (left, top, left + 28, top + 26)
+    {"mug": pen.rectangle, "hat": pen.ellipse, "lamp": pen.chord}[kind](
+        box, fill=COLOURS[colour], **({"start": 0, "end": 220} if kind == "lamp" else {})
+    )
+    for _ in range(60):
+        picture.putpixel((rng.randrange(48), rng.randrange(44)), tuple(rng.randrange(256) for _ in range(3)))
+    picture.save(path, quality=90)
+
+
+def write_catalogue(folder: Path, count: int = 72) -> None:
+    """Write products.csv and images/ with a missing photo, a duplicate id and an empty text among them."""
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    for number in range(count):
+        colour, kind = list(COLOURS)[number % 3], KINDS[number // 3 % 3]
+        if number != 11:
+            draw(folder / "images" / f"p{number}.jpg", number, colour, kind)
+        title = f"{colour} {kind} " + " ".join(random.Random(number).sample(["striped", "plain", "红", "蓝"], 2))
+        rows.append((f"p{number}", "" if number == 5 else title, kind))
+    rows.append(("p0", "red mug again", "mug"))
+    with (folder / "products.csv").open("w", encoding="utf-8-sig", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(("id", "text", "label"))
+        writer.writerows(rows)
+
+
+class Project:
+    """The copy; `run` executes a command in it as a user would, with the project's Python first on the path."""
+
+    def __init__(self, folder: Path, image_tower: Path, text_tower: Path) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for name in listed.stdout.splitlines():
+            if not name.startswith(("tests/", "bench/")) and (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        shutil.copytree(image_tower, folder / "data/weights/image")
+        shutil.copytree(text_tower, folder / "data/weights/text")
+        write_catalogue(folder / "data/raw/shop")
+        apply_overrides(folder / "params.yaml", list(SMALL))
+        for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "start")):
+            self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", *command)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {k: v for k, v in os.environ.items() if k not in ("PYTHONDONTWRITEBYTECODE", "PYTHONPATH")}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{inherited['PATH']}"
+        names = {
+            "GIT_AUTHOR_NAME": "t",
+            "GIT_AUTHOR_EMAIL": "t@t",
+            "GIT_COMMITTER_NAME": "t",
+            "GIT_COMMITTER_EMAIL": "t@t",
+        }
+        return inherited | names | {"PATH": path}
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def ran(self, output: str) -> list[str]:
+        """The stages that DVC says it ran."""
+        marks = (line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '"))
+        return list(marks)
+
+    def set_params(self, *overrides: str) -> None:
+        apply_overrides(self.folder / "params.yaml", list(overrides))

@@ -1,0 +1,118 @@
+"""Kills, a full disk and edits underway, stage by stage: the next `dvc repro` is right and equals an unbroken one."""
+
+import os
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from small_shop import Project
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
+    made = Project(tmp_path_factory.mktemp("project"), tiny_image_folder, tiny_text_folder)
+    made.set_params("plan.folds=[0]", "train.epochs=2")
+    made.run("dvc", "repro", "index")
+    made.right = (made.folder / "dvc.lock").read_text()
+    return made
+
+
+def start(project, stage):
+    """Begin one stage by force, as DVC does it, in a process group of its own."""
+    command = ["dvc", "repro", "--single-item", "--force", stage]
+    pipe = subprocess.DEVNULL
+    return subprocess.Popen(
+        command, cwd=project.folder, env=project.environment, stdout=pipe, stderr=pipe, start_new_session=True
+    )
+
+
+def wait_for(found, process, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not found() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+    return process.poll() is None
+
+
+HALF = {
+    "shards": "data/work/.shards.part/shard-00000.tar",
+    "features@trunk": "data/work/features/.trunk.part/image/matrix.safetensors",
+    "train@0": "data/work/train/.0.part",
+    "index@flat-0": "data/work/index/.flat-0.part",
+}
+
+
+@pytest.mark.parametrize("stage", HALF)
+def test_a_killed_stage_is_made_again_and_right(project, stage):
+    half = project.folder / HALF[stage]
+    process = start(project, stage)
+    alive = wait_for(half.exists, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert alive, "the stage ended before it could be killed"
+    project.run("dvc", "repro", "index")
+    assert (project.folder / "dvc.lock").read_text() == project.right
+    assert not list(project.folder.glob("data/work/**/.*.part"))
+
+
+def test_a_stage_dies_with_dvc(project):
+    """A killed `dvc` alone, not its group: its child must not go on and write into the next run's outs."""
+    process = start(project, "train@0")
+    assert wait_for((project.folder / HALF["train@0"]).exists, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    def training():
+        listed = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=False)
+        return listed.stdout.split()
+
+    end = time.monotonic() + 10
+    while training() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not training()
+    project.run("dvc", "repro", "index")
+    assert (project.folder / "dvc.lock").read_text() == project.right
+
+
+@pytest.mark.parametrize("stage", ["stages.shards", "stages.features --name trunk"])
+def test_a_full_disk_is_one_line_and_leaves_the_last_outs(project, stage):
+    """No file may grow beyond 4 kB: what a full disk does to a write, without one."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    command = ["python", "-m", *stage.split()]
+    done = subprocess.run(
+        command,
+        cwd=project.folder,
+        env=project.environment,
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(stage.split()[0] + ": error: ") and "File too large" in last
+    assert project.ran(project.run("dvc", "repro", "index").stdout) == []
+
+
+@pytest.mark.parametrize("what", ["params", "code"])
+def test_what_changed_while_a_stage_ran_is_not_recorded(project, what):
+    path: Path = project.folder / ("params.yaml" if what == "params" else "pipeline_lib/losses/info_nce.py")
+    before = path.read_text()
+    process = subprocess.Popen(
+        ["dvc", "repro", "--single-item", "--force", "train@0"], cwd=project.folder, env=project.environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert wait_for((project.folder / HALF["train@0"]).exists, process)
+    path.write_text(before.replace("tower_lr: 0.0005", "tower_lr: 0.0004") if what == "params" else before + "# new\n")
+    output = process.communicate()[0]
+    path.write_text(before)
+    assert process.returncode != 0
+    assert "changed while the stage ran" in output
+    project.run("dvc", "repro", "index")
+    assert (project.folder / "dvc.lock").read_text() == project.right
