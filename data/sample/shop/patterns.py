@@ -33,11 +33,11 @@ def _plain(u: Field, v: Field, pixel: float) -> Field:
 
 
 def _striped(u: Field, v: Field, pixel: float) -> Field:
-    return _bands(v, 0.40, 0.19, pixel)
+    return _bands(v, 0.56, 0.24, pixel)
 
 
 def _pinstriped(u: Field, v: Field, pixel: float) -> Field:
-    return _bands(u, 0.24, 0.07, pixel)
+    return _bands(u, 0.36, 0.10, pixel)
 
 
 def _dots(u: Field, v: Field, period: float, radius: float, pixel: float) -> Field:
@@ -46,45 +46,33 @@ def _dots(u: Field, v: Field, period: float, radius: float, pixel: float) -> Fie
 
 
 def _dotted(u: Field, v: Field, pixel: float) -> Field:
-    return _dots(u, v, 0.42, 0.135, pixel)
+    return _dots(u, v, 0.60, 0.19, pixel)
 
 
 def _speckled(u: Field, v: Field, pixel: float) -> Field:
-    return _dots(u, v + 0.03 * np.sin(11 * u), 0.19, 0.05, pixel)
+    return _dots(u, v, 0.26, 0.07, pixel)
 
 
 def _checked(u: Field, v: Field, pixel: float) -> Field:
-    period = 0.26
+    period = 0.40
     return _soft(np.sin(np.pi * u / period) * np.sin(np.pi * v / period) * (period / np.pi), pixel)
 
 
 def _plaid(u: Field, v: Field, pixel: float) -> Field:
-    broad = _bands(u, 0.5, 0.2, pixel) + _bands(v, 0.5, 0.2, pixel)
-    thin = np.maximum(_bands(u + 0.25, 0.5, 0.05, pixel), _bands(v + 0.25, 0.5, 0.05, pixel))
-    return np.maximum(0.5 * broad, 0.8 * thin)
+    return np.maximum(_bands(u, 0.60, 0.15, pixel), _bands(v, 0.60, 0.15, pixel))
 
 
 def _zigzag(u: Field, v: Field, pixel: float) -> Field:
-    return _bands(v + np.abs(_cell(u, 0.36)), 0.30, 0.13, pixel)
-
-
-def _wavy(u: Field, v: Field, pixel: float) -> Field:
-    return _bands(v + 0.06 * np.sin(13 * u), 0.27, 0.09, pixel)
-
-
-def _diamond(u: Field, v: Field, pixel: float) -> Field:
-    along, across = 1.5 * u + v, 1.5 * u - v
-    period = 0.42
-    return _soft(np.sin(np.pi * along / period) * np.sin(np.pi * across / period) * (period / np.pi), pixel)
+    return _bands(v + 1.1 * np.abs(_cell(u, 0.62)), 0.52, 0.20, pixel)
 
 
 def _floral(u: Field, v: Field, pixel: float) -> Field:
-    period = 0.50
+    period = 0.74
     row = np.round(v / period)
     x, y = _cell(u + 0.5 * period * row, period), v - period * row
     radius = np.hypot(x, y)
-    petals = _soft(0.11 + 0.07 * np.cos(5 * np.arctan2(y, x)) - radius, pixel)
-    return petals * (1 - _soft(0.045 - radius, pixel))
+    petals = _soft(0.18 + 0.10 * np.cos(5 * np.arctan2(y, x)) - radius, pixel)
+    return petals * (1 - _soft(0.07 - radius, pixel))
 
 
 PATTERN_FIELDS: dict[str, Pattern] = {
@@ -96,8 +84,6 @@ PATTERN_FIELDS: dict[str, Pattern] = {
     "checked": _checked,
     "plaid": _plaid,
     "zigzag": _zigzag,
-    "wavy": _wavy,
-    "diamond": _diamond,
     "floral": _floral,
 }
 
@@ -120,7 +106,7 @@ def _brushed(u: Field, v: Field) -> Field:
 
 
 def _grain(u: Field, v: Field) -> Field:
-    texture: Field = 1 + 0.16 * np.sin(26 * v + 2.5 * np.sin(3.1 * u + 1))
+    texture: Field = 1 + 0.16 * np.sin(38 * v + 2.5 * np.sin(3.1 * u + 1))
     return texture
 
 
@@ -135,12 +121,12 @@ def _creased(u: Field, v: Field) -> Field:
 
 
 def _knitted(u: Field, v: Field) -> Field:
-    texture: Field = 1 + 0.20 * np.sin(24 * (v + 0.5 * np.abs(_cell(u, 0.26))))
+    texture: Field = 1 + 0.15 * np.sin(52 * (v + 0.5 * np.abs(_cell(u, 0.26))))
     return texture
 
 
 def _twilled(u: Field, v: Field) -> Field:
-    texture: Field = 0.95 + 0.17 * np.sin(24 * (u + v))
+    texture: Field = 0.93 + 0.13 * np.sin(46 * (u + v))
     return texture
 
 

@@ -81,8 +81,8 @@ def _paints(item: Item, rng: np.random.Generator) -> dict[str, Colour]:
 
 def _viewpoint(size: tuple[int, int], rng: np.random.Generator) -> _View:
     width, height = size
-    scale = min(size) / 2 * rng.uniform(0.66, 0.92)
-    turn, slant = np.deg2rad(rng.normal(0, 9)), rng.normal(0, 0.08)
+    scale = min(size) / 2 * rng.uniform(0.80, 0.98)
+    turn, slant = np.deg2rad(rng.normal(0, 6)), rng.normal(0, 0.05)
     flip = -1.0 if rng.uniform() < 0.5 else 1.0
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     matrix = scale * rotation @ np.array([[1.0, slant], [0.0, rng.uniform(0.92, 1.04)]]) @ np.diag([flip, 1.0])
@@ -99,7 +99,7 @@ def _viewpoint(size: tuple[int, int], rng: np.random.Generator) -> _View:
 
 def _backdrop(view: _View, rng: np.random.Generator) -> Field:
     kind = BACKDROPS[rng.integers(len(BACKDROPS))]
-    wall = tone(PALE if rng.uniform() < 0.6 else DEEP, rng)
+    wall = tone(PALE if rng.uniform() < 0.75 else DEEP, rng)
     y = np.linspace(0, 1, view.height, dtype=np.float32)[:, None, None]
     x = np.linspace(-1, 1, view.width, dtype=np.float32)[None, :, None]
     # A plain sheet still falls off to one side under the lamp; without it every such photo would hash alike.
@@ -129,11 +129,11 @@ def _surface(item: Item, view: _View, paints: dict[str, Colour], grain: float, p
 def _light(item: Item, view: _View, rng: np.random.Generator) -> tuple[Field, Field]:
     """Return the factor and the added highlight of each pixel, (height, width, 1)."""
     angle = rng.uniform(0, 2 * np.pi)
-    slope = rng.uniform(0.08, 0.24)
+    slope = rng.uniform(0.05, 0.16)
     factor = rng.uniform(0.9, 1.06) + slope * (np.cos(angle) * view.u - abs(np.sin(angle)) * view.v)
     gloss = MATERIAL_LOOKS[item.material].gloss * rng.uniform(0.7, 1.1)
     spot = ((view.u - 0.35 * np.cos(angle)) / 0.16) ** 2 + ((view.v + 0.25) / 0.4) ** 2
-    return factor[..., None].astype(np.float32), (gloss * 0.6 * np.exp(-spot))[..., None].astype(np.float32)
+    return factor[..., None].astype(np.float32), (gloss * 0.5 * np.exp(-spot))[..., None].astype(np.float32)
 
 
 def _mask(points: Points, view: _View) -> tuple[tuple[slice, slice], Field]:
@@ -159,5 +159,5 @@ def _cast_shadow(image: Field, parts: list[Part], view: _View, depth: float) -> 
 
 def _camera(image: Field, rng: np.random.Generator) -> Pixels:
     cast = (1 + rng.uniform(-0.05, 0.05, 3)).astype(np.float32)
-    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(0.004, 0.03))
+    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(0.004, 0.02))
     return np.clip((image * cast + noise) * 255 + 0.5, 0, 255).astype(np.uint8)

@@ -13,7 +13,8 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 ARCHITECTURE = "convnext_atto"
-MODEL_ARGS: dict[str, Any] = {"depths": [2, 2, 4, 2], "dims": [24, 48, 96, 192]}
+# timm's layer scale starts at 1e-6, which takes long runs to grow: in ours the blocks would hardly speak.
+MODEL_ARGS: dict[str, Any] = {"depths": [2, 2, 4, 2], "dims": [24, 48, 96, 192], "ls_init_value": 1.0}
 MEAN, STD = [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # Single signs, alone and inside a word, so that an unknown English word still has pieces.
@@ -37,6 +38,8 @@ def build_text_tower(vocabulary_size: int) -> nn.Module:
         num_attention_heads=TEXT_HEADS,
         intermediate_size=4 * TEXT_WIDTH,
         max_position_embeddings=MAX_POSITIONS,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
         pad_token_id=0,
     )
     tower: nn.Module = BertModel(config, add_pooling_layer=False)

@@ -19,14 +19,12 @@ COLOURS: dict[str, Names] = {
     "orange": Names(("orange", "tangerine"), ("橙色", "橘色")),
     "yellow": Names(("yellow", "lemon"), ("黄色", "柠檬黄")),
     "green": Names(("green", "grass green"), ("绿色", "草绿")),
-    "olive": Names(("olive", "army green"), ("橄榄绿", "军绿")),
     "teal": Names(("teal", "turquoise"), ("青色", "孔雀绿")),
     "sky": Names(("sky blue", "light blue"), ("天蓝", "浅蓝色")),
     "navy": Names(("navy", "dark blue"), ("藏青", "深蓝色")),
     "purple": Names(("purple", "violet"), ("紫色", "葡萄紫")),
     "pink": Names(("pink", "rose"), ("粉色", "粉红")),
     "brown": Names(("brown", "chocolate"), ("棕色", "咖色")),
-    "beige": Names(("beige", "cream"), ("米色", "奶油色")),
     "white": Names(("white", "ivory"), ("白色", "纯白")),
     "grey": Names(("grey", "silver grey"), ("灰色", "银灰")),
     "black": Names(("black", "jet black"), ("黑色", "墨黑")),
@@ -41,8 +39,6 @@ PATTERNS: dict[str, Names] = {
     "checked": Names(("checked", "checkerboard"), ("格子", "棋盘格")),
     "plaid": Names(("plaid", "tartan"), ("格纹", "苏格兰格")),
     "zigzag": Names(("zigzag", "chevron"), ("锯齿纹", "人字纹")),
-    "wavy": Names(("wavy", "ripple"), ("波浪纹", "水波纹")),
-    "diamond": Names(("diamond", "argyle"), ("菱形", "菱格")),
     "floral": Names(("floral", "flowers"), ("碎花", "花朵")),
 }
 
