@@ -125,7 +125,7 @@ def test_bad_settings_end_in_one_line(project, override, stage, text):
             "unfreeze_layers: 1",
             "train.unfreez_layers is not a setting; did you mean 'unfreeze_layers'?",
         ),
-        ("head_lr: .nan", "head_lr: 0.001", "train.head_lr = nan: input should be a finite number"),
+        ("head_lr: .nan", "head_lr: 0.003", "train.head_lr = nan: input should be a finite number"),
         ("seeed: 7", "seed: 7", "seed is missing"),
     ],
 )

@@ -109,7 +109,7 @@ def test_what_changed_while_a_stage_ran_is_not_recorded(project, what):
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     assert wait_for((project.folder / HALF["train@0"]).exists, process)
-    path.write_text(before.replace("tower_lr: 0.0005", "tower_lr: 0.0004") if what == "params" else before + "# new\n")
+    path.write_text(before.replace("tower_lr: 0.001", "tower_lr: 0.0004") if what == "params" else before + "# new\n")
     output = process.communicate()[0]
     path.write_text(before)
     assert process.returncode != 0

@@ -8,18 +8,13 @@ import numpy.typing as npt
 Colour = npt.NDArray[np.floating[Any]]
 
 COLOUR_VALUES: dict[str, tuple[int, int, int]] = {
-    "red": (200, 40, 42),
-    "orange": (238, 132, 42),
+    "red": (216, 34, 40),
     "yellow": (242, 206, 66),
-    "green": (70, 160, 74),
-    "teal": (34, 148, 146),
-    "sky": (118, 184, 230),
-    "navy": (40, 56, 118),
-    "purple": (128, 72, 160),
-    "pink": (238, 146, 178),
+    "green": (46, 158, 66),
+    "blue": (44, 84, 190),
+    "purple": (138, 60, 172),
     "brown": (124, 78, 48),
     "white": (242, 240, 236),
-    "grey": (146, 148, 152),
     "black": (38, 38, 42),
 }
 

@@ -36,10 +36,6 @@ def _striped(u: Field, v: Field, pixel: float) -> Field:
     return _bands(v, 0.56, 0.24, pixel)
 
 
-def _pinstriped(u: Field, v: Field, pixel: float) -> Field:
-    return _bands(u, 0.36, 0.10, pixel)
-
-
 def _dots(u: Field, v: Field, period: float, radius: float, pixel: float) -> Field:
     row = np.round(v / period)
     return _soft(radius - np.hypot(_cell(u + 0.5 * period * row, period), v - period * row), pixel)
@@ -49,42 +45,21 @@ def _dotted(u: Field, v: Field, pixel: float) -> Field:
     return _dots(u, v, 0.60, 0.19, pixel)
 
 
-def _speckled(u: Field, v: Field, pixel: float) -> Field:
-    return _dots(u, v, 0.26, 0.07, pixel)
-
-
 def _checked(u: Field, v: Field, pixel: float) -> Field:
     period = 0.40
     return _soft(np.sin(np.pi * u / period) * np.sin(np.pi * v / period) * (period / np.pi), pixel)
-
-
-def _plaid(u: Field, v: Field, pixel: float) -> Field:
-    return np.maximum(_bands(u, 0.60, 0.15, pixel), _bands(v, 0.60, 0.15, pixel))
 
 
 def _zigzag(u: Field, v: Field, pixel: float) -> Field:
     return _bands(v + 1.1 * np.abs(_cell(u, 0.62)), 0.52, 0.20, pixel)
 
 
-def _floral(u: Field, v: Field, pixel: float) -> Field:
-    period = 0.74
-    row = np.round(v / period)
-    x, y = _cell(u + 0.5 * period * row, period), v - period * row
-    radius = np.hypot(x, y)
-    petals = _soft(0.18 + 0.10 * np.cos(5 * np.arctan2(y, x)) - radius, pixel)
-    return petals * (1 - _soft(0.07 - radius, pixel))
-
-
 PATTERN_FIELDS: dict[str, Pattern] = {
     "plain": _plain,
     "striped": _striped,
-    "pinstriped": _pinstriped,
     "dotted": _dotted,
-    "speckled": _speckled,
     "checked": _checked,
-    "plaid": _plaid,
     "zigzag": _zigzag,
-    "floral": _floral,
 }
 
 

@@ -1,98 +1,111 @@
-"""Contrastive pretraining of the two towers (CLIP: Radford et al. 2021), small enough for two processor cores.
+"""Pretraining of the two towers, small enough for two processor cores: each learns to tell an object's properties.
 
-Both towers get a linear projection and the loss a learned temperature; all three are thrown away afterwards, as the
-pipeline builds its own. Seeded: the same machine and thread count give the same weights.
+Like a timm model and a BERT from a hub, the towers come from separate trainings and have never met; aligning them is
+what the pipeline is for. Supervision by properties teaches towers of this size far more in 40 s than a contrastive
+loss does (tried: after 4 epochs that one was hardly below chance). Seeded: the same machine and thread count give the
+same weights.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from shop.towers import MAX_POSITIONS, build_image_tower, build_text_tower, image_input
 
-PROJECTION = 128
-PEAK_LR, WEIGHT_DECAY, WARM_UP = 1.5e-3, 0.05, 0.1
+PEAK_LR, WEIGHT_DECAY, WARM_UP = 2e-3, 0.05, 0.15
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Pictures (count, height, width, 3) as uint8, and the text of each."""
+    """Pictures (count, height, width, 3) as uint8, the text of each, and each property's value as a number (count,)."""
 
-    pixels: torch.Tensor
+    pixels: Tensor
     texts: list[str]
+    properties: dict[str, Tensor]
 
 
-class Dual(nn.Module):
-    """Two towers with a projection each, and the logit scale."""
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """Both towers, and how often each told a property right in its last epoch, averaged over the properties."""
 
-    def __init__(self, vocabulary_size: int) -> None:
-        super().__init__()
-        self.image = build_image_tower().to(memory_format=torch.channels_last)
-        self.text = build_text_tower(vocabulary_size)
-        self.from_image = nn.LazyLinear(PROJECTION, bias=False)
-        self.from_text = nn.LazyLinear(PROJECTION, bias=False)
-        self.logit_scale = nn.Parameter(torch.tensor(2.6593))
-
-    def forward(self, pixels: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Return scaled cosines (batch, batch), pictures down and texts across."""
-        pictures = image_input(pixels).contiguous(memory_format=torch.channels_last)
-        tokens = self.text(input_ids=ids, attention_mask=mask).last_hidden_state
-        weights = mask.unsqueeze(-1).to(tokens.dtype)
-        pooled = (tokens * weights).sum(dim=1) / weights.sum(dim=1)
-        image = functional.normalize(self.from_image(self.image(pictures)).float(), dim=-1)
-        text = functional.normalize(self.from_text(pooled).float(), dim=-1)
-        return self.logit_scale.clamp(0, 4.6052).exp() * image @ text.T
+    image: nn.Module
+    text: nn.Module
+    image_accuracy: float
+    text_accuracy: float
 
 
-def contrastive_loss(logits: torch.Tensor, texts: list[str]) -> torch.Tensor:
-    """Return the symmetric InfoNCE loss of (batch, batch) logits; an equal text is never a negative."""
-    number = {text: index for index, text in enumerate(texts)}
-    same = torch.tensor([number[text] for text in texts])
-    repeated = (same[:, None] == same[None, :]) & ~torch.eye(len(texts), dtype=torch.bool)
-    logits = logits.masked_fill(repeated, float("-inf"))
-    truth = torch.arange(len(texts))
-    return (functional.cross_entropy(logits, truth) + functional.cross_entropy(logits.T, truth)) / 2
-
-
-def pretrain(pairs: Pairs, tokenizer: Tokenizer, epochs: int, batch_size: int, seed: int) -> tuple[Dual, list[float]]:
-    """Return the trained towers and the mean loss of each epoch; ValueError if a loss is not finite."""
+def pretrain(pairs: Pairs, tokenizer: Tokenizer, params: dict[str, int], seed: int) -> Pretrained:
+    """Return the trained towers; ValueError if a loss is not finite."""
     torch.manual_seed(seed)
     tokenizer.enable_truncation(MAX_POSITIONS)
     tokenizer.no_padding()
     encoded = [tokenizer.encode(text).ids for text in pairs.texts]
-    model = Dual(tokenizer.get_vocab_size())
-    model(pairs.pixels[:2], *_padded(encoded[:2]))  # gives the lazy projections their width
-    rates = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, weight_decay=WEIGHT_DECAY, fused=True)
-    num_batches = max(1, len(encoded) // batch_size)
+    image = build_image_tower().to(memory_format=torch.channels_last)
+    text = build_text_tower(tokenizer.get_vocab_size())
+
+    def see(rows: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            pictures = image_input(pairs.pixels[rows]).contiguous(memory_format=torch.channels_last)
+            features: Tensor = image(pictures)
+        return features.float()
+
+    def read(rows: Tensor) -> Tensor:
+        ids, mask = _padded([encoded[row] for row in rows.tolist()])
+        tokens = text(input_ids=ids, attention_mask=mask).last_hidden_state
+        weights = mask.unsqueeze(-1).to(tokens.dtype)
+        pooled: Tensor = (tokens * weights).sum(dim=1) / weights.sum(dim=1)
+        return pooled
+
+    batch = params["batch_size"]
+    seen = _learn(see, image, pairs.properties, params["image_epochs"], batch)
+    read_right = _learn(read, text, pairs.properties, params["text_epochs"], batch)
+    return Pretrained(image, text, seen, read_right)
+
+
+def _learn(
+    encode: Callable[[Tensor], Tensor],
+    tower: nn.Module,
+    properties: dict[str, Tensor],
+    epochs: int,
+    batch_size: int,
+) -> float:
+    """Train a tower with one linear layer a property on top, thrown away afterwards; return its mean accuracy."""
+    count = len(next(iter(properties.values())))
+    width = encode(torch.arange(2)).shape[1]
+    heads = nn.ModuleDict({name: nn.Linear(width, int(value.max()) + 1) for name, value in properties.items()})
+    parameters = [*tower.parameters(), *heads.parameters()]
+    rates = torch.optim.AdamW(parameters, lr=PEAK_LR, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98), fused=True)
+    num_batches = max(1, count // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         rates, PEAK_LR, total_steps=epochs * num_batches + 1, pct_start=WARM_UP, cycle_momentum=False
     )
-    history = []
-    for epoch in range(epochs):
-        order = torch.randperm(len(encoded)).tolist()
-        total = 0.0
-        for start in range(0, num_batches * batch_size, batch_size):
-            chosen = order[start : start + batch_size]
-            ids, mask = _padded([encoded[index] for index in chosen])
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = model(pairs.pixels[chosen], ids, mask)
-            loss = contrastive_loss(logits, [pairs.texts[index] for index in chosen])
+    right = 0.0
+    for _ in range(epochs):
+        order, right = torch.randperm(count), 0.0
+        for number in range(num_batches):
+            rows = order[number * batch_size : (number + 1) * batch_size]
+            features = encode(rows)
+            logits = {name: heads[name](features) for name in properties}
+            loss = torch.stack(
+                [functional.cross_entropy(logits[name], value[rows]) for name, value in properties.items()]
+            ).sum()
             if not torch.isfinite(loss):
-                raise ValueError(f"pretraining: the loss is {loss.item()} in epoch {epoch}; lower PEAK_LR")
+                raise ValueError(f"pretraining: the loss is {loss.item()}; lower PEAK_LR")
             rates.zero_grad()
             torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            nn.utils.clip_grad_norm_(parameters, 1.0)
             rates.step()
             schedule.step()
-            total += loss.item()
-        history.append(total / num_batches)
-    return model, history
+            hits = [(logits[name].argmax(1) == value[rows]).float().mean() for name, value in properties.items()]
+            right += torch.stack(hits).mean().item() / num_batches
+    return right
 
 
-def _padded(rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def _padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     longest = max(len(row) for row in rows)
     ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
     return ids, (ids != 0).long()

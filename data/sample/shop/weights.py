@@ -18,25 +18,26 @@ from shop.items import deal_item
 from shop.listing import SECOND_IN_TITLE, SENTENCES, write_caption
 from shop.other_goods import OTHER_GOODS
 from shop.other_shapes import OTHER_SHAPES
-from shop.photos import Pixels, draw_photo
-from shop.pretrain import Pairs, pretrain
+from shop.photos import Item, Pixels, draw_photo
+from shop.pretrain import Pairs, Pretrained, pretrain
 from shop.stage import read_section, whole_folder
 from shop.towers import build_tokenizer, save_image_tower, save_text_tower
 from shop.words import BUILDS, COLOURS, FILLERS, MATERIALS, PATTERNS, PRAISE
 
 NUM_THREADS = 2
+PROPERTIES = ("kind", "colour", "pattern", "second", "material", "build")
 # Drawn larger than trained on, as photos are.
 DRAWN_SIZE = 96
 
 
-def draw_pair(kind: str, seed: tuple[int, ...], image_size: int) -> tuple[Pixels, str]:
-    """Return one object's picture (image_size, image_size, 3) and text."""
+def draw_pair(kind: str, seed: tuple[int, ...], image_size: int) -> tuple[Pixels, str, Item]:
+    """Return one object's picture (image_size, image_size, 3), text and properties."""
     goods = OTHER_GOODS[kind]
     item = deal_item(kind, goods.materials, seed)
     drawn = Image.fromarray(draw_photo(item, OTHER_SHAPES[kind], 0, (DRAWN_SIZE, DRAWN_SIZE)))
     text = write_caption(item, goods.names, np.random.default_rng([*seed, 3]))
     pixels = np.asarray(drawn.resize((image_size, image_size), Image.Resampling.BICUBIC))
-    return pixels, text
+    return pixels, text, item
 
 
 def draw_pairs(count: int, seed: int, image_size: int, num_jobs: int = 1) -> Pairs:
@@ -44,7 +45,13 @@ def draw_pairs(count: int, seed: int, image_size: int, num_jobs: int = 1) -> Pai
     kinds = list(OTHER_GOODS)
     tasks = (delayed(draw_pair)(kinds[index % len(kinds)], (seed, index), image_size) for index in range(count))
     drawn = Parallel(n_jobs=num_jobs, batch_size=64)(tasks)
-    return Pairs(torch.from_numpy(np.stack([pixels for pixels, _ in drawn])), [text for _, text in drawn])
+    properties = {}
+    for name in PROPERTIES:
+        values = [str(getattr(item, name)) for _, _, item in drawn]
+        numbers = {value: number for number, value in enumerate(sorted(set(values)))}
+        properties[name] = torch.tensor([numbers[value] for value in values])
+    pixels = torch.from_numpy(np.stack([picture for picture, _, _ in drawn]))
+    return Pairs(pixels, [text for _, text, _ in drawn], properties)
 
 
 def vocabulary() -> list[str]:
@@ -58,16 +65,17 @@ def vocabulary() -> list[str]:
     return [*words, *(frame.format("") for frame in (*frames, *tails))]
 
 
-def make_weights(out: Path, params: dict[str, int], num_jobs: int = 1) -> list[float]:
-    """Write both towers into a folder and return the pretraining's loss by epoch."""
-    pairs = draw_pairs(params["objects"], params["seed"], params["image_size"], num_jobs)
+def make_weights(out: Path, params: dict[str, int], num_jobs: int = 1) -> Pretrained:
+    """Write both towers into a folder and return them."""
+    seed, image_size = params["seed"], params["image_size"]
+    pairs = draw_pairs(params["objects"], seed, image_size, num_jobs)
     tokenizer = build_tokenizer(vocabulary())
     torch.set_num_threads(NUM_THREADS)
-    model, history = pretrain(pairs, tokenizer, params["epochs"], params["batch_size"], params["seed"])
-    save_image_tower(model.image, out / "image", params["image_size"])
+    towers = pretrain(pairs, tokenizer, params, seed)
+    save_image_tower(towers.image, out / "image", image_size)
     tokenizer.no_truncation()
-    save_text_tower(model.text, tokenizer, out / "text")
-    return history
+    save_text_tower(towers.text, tokenizer, out / "text")
+    return towers
 
 
 def main() -> None:
@@ -75,8 +83,8 @@ def main() -> None:
     try:
         params = read_section("weights")
         with whole_folder(Path("weights")) as out:
-            history = make_weights(out, params, len(os.sched_getaffinity(0)))
-        sys.stdout.write(f"pretraining loss by epoch: {' '.join(f'{loss:.3f}' for loss in history)}\n")
+            made = make_weights(out, params, len(os.sched_getaffinity(0)))
+        sys.stdout.write(f"properties told right: image {made.image_accuracy:.2f}, text {made.text_accuracy:.2f}\n")
     except (ValueError, OSError) as error:
         raise SystemExit(f"shop.weights: error: {error}") from error
 

@@ -16,30 +16,21 @@ class Names(NamedTuple):
 
 COLOURS: dict[str, Names] = {
     "red": Names(("red", "scarlet"), ("红色", "大红")),
-    "orange": Names(("orange", "tangerine"), ("橙色", "橘色")),
     "yellow": Names(("yellow", "lemon"), ("黄色", "柠檬黄")),
     "green": Names(("green", "grass green"), ("绿色", "草绿")),
-    "teal": Names(("teal", "turquoise"), ("青色", "孔雀绿")),
-    "sky": Names(("sky blue", "light blue"), ("天蓝", "浅蓝色")),
-    "navy": Names(("navy", "dark blue"), ("藏青", "深蓝色")),
+    "blue": Names(("blue", "royal blue"), ("蓝色", "宝蓝")),
     "purple": Names(("purple", "violet"), ("紫色", "葡萄紫")),
-    "pink": Names(("pink", "rose"), ("粉色", "粉红")),
     "brown": Names(("brown", "chocolate"), ("棕色", "咖色")),
     "white": Names(("white", "ivory"), ("白色", "纯白")),
-    "grey": Names(("grey", "silver grey"), ("灰色", "银灰")),
     "black": Names(("black", "jet black"), ("黑色", "墨黑")),
 }
 
 PATTERNS: dict[str, Names] = {
     "plain": Names(("plain", "solid"), ("纯色", "素面")),
     "striped": Names(("striped", "broad stripes"), ("条纹", "宽条")),
-    "pinstriped": Names(("pinstriped", "thin vertical lines"), ("细条纹", "竖线")),
     "dotted": Names(("dotted", "polka dot"), ("圆点", "波点")),
-    "speckled": Names(("speckled", "sprinkled"), ("点点", "麻点")),
     "checked": Names(("checked", "checkerboard"), ("格子", "棋盘格")),
-    "plaid": Names(("plaid", "tartan"), ("格纹", "苏格兰格")),
     "zigzag": Names(("zigzag", "chevron"), ("锯齿纹", "人字纹")),
-    "floral": Names(("floral", "flowers"), ("碎花", "花朵")),
 }
 
 MATERIALS: dict[str, Names] = {
