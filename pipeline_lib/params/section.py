@@ -71,7 +71,9 @@ def parse_value(key: str, kind: type[ValueT], params: dict[str, Any]) -> ValueT:
 
 
 def _first_fault(kind: type[Keys] | None, prefix: str, error: ValidationError) -> str:
-    fault = error.errors()[0]
+    faults = error.errors()
+    # A misspelt key is also a missing one; the spelling is what helps.
+    fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
     where = [str(part) for part in fault["loc"]]
     key = ".".join([prefix, *where])
     if fault["type"] == "missing":

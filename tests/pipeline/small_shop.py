@@ -97,5 +97,10 @@ class Project:
         marks = (line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '"))
         return list(marks)
 
+    def back(self) -> None:
+        """Return to the last commit's settings and outs; the built-in sample was never made here."""
+        self.run("git", "checkout", "-q", ".")
+        self.run("dvc", "checkout", "--allow-missing")
+
     def set_params(self, *overrides: str) -> None:
         apply_overrides(self.folder / "params.yaml", list(overrides))

@@ -58,8 +58,7 @@ def test_an_experiment_reruns_training_and_what_hangs_on_it(project):
     assert "deeper" in json.dumps(shown)
     compared = project.run("vitrine", "compare", "HEAD", "deeper", "--resamples", "200").stdout
     assert "MeanRecall" in compared
-    project.run("git", "checkout", "-q", ".")
-    project.run("dvc", "checkout")
+    project.back()
 
 
 def test_the_trained_models_answer_a_search(project):
@@ -75,17 +74,17 @@ def test_rerunning_by_force_gives_the_same_bytes(project):
     assert (project.folder / "dvc.lock").read_text() == before
 
 
-def test_a_text_edit_does_not_make_the_shards_again(project):
-    table = project.folder / "data/raw/shop/products.csv"
-    text = table.read_text(encoding="utf-8-sig")
-    table.write_text(text.replace("red hat", "red plain hat", 1), encoding="utf-8-sig")
-    done = project.run("dvc", "repro", "--dry").stdout
-    table.write_text(text, encoding="utf-8-sig")
-    assert project.ran(done)[0] == "catalogue"
+def test_a_new_split_or_loss_does_not_make_the_shards_again(project):
+    project.set_params("split.test_fraction=0.3")
+    ran = project.ran(project.run("dvc", "repro", "--dry").stdout)
+    project.back()
+    assert ran[0] == "folds"
+    assert not {"shards", "features@trunk"} & set(ran)
     code = (project.folder / "pipeline_lib/losses/info_nce.py").read_text()
     (project.folder / "pipeline_lib/losses/info_nce.py").write_text(code + "# changed\n")
-    assert project.ran(project.run("dvc", "repro", "--dry").stdout)[0].startswith("train@")
+    ran = project.ran(project.run("dvc", "repro", "--dry").stdout)
     (project.folder / "pipeline_lib/losses/info_nce.py").write_text(code)
+    assert ran[0].startswith("train@")
 
 
 def test_emptied_lists_take_stages_away(project):
@@ -95,8 +94,7 @@ def test_emptied_lists_take_stages_away(project):
     assert not [name for name in listed if name.startswith(("features", "index"))]
     assert "report" in listed
     assert "train@0" in ran
-    project.run("git", "checkout", "-q", ".")
-    project.run("dvc", "checkout")
+    project.back()
 
 
 @pytest.mark.parametrize(
@@ -110,8 +108,7 @@ def test_emptied_lists_take_stages_away(project):
 def test_bad_settings_end_in_one_line(project, override, stage, text):
     project.set_params(override)
     done = project.run("dvc", "repro", check=False)
-    project.run("git", "checkout", "-q", ".")
-    project.run("dvc", "checkout")
+    project.back()
     assert done.returncode != 0
     assert text in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr

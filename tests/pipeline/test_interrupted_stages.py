@@ -52,7 +52,7 @@ def test_a_killed_stage_is_made_again_and_right(project, stage):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert alive, "the stage ended before it could be killed"
-    project.run("dvc", "repro", "index")
+    project.run("dvc", "repro", "--single-item", "--force", stage)
     assert (project.folder / "dvc.lock").read_text() == project.right
     assert not list(project.folder.glob("data/work/**/.*.part"))
 
@@ -72,7 +72,7 @@ def test_a_stage_dies_with_dvc(project):
     while training() and time.monotonic() < end:
         time.sleep(0.05)
     assert not training()
-    project.run("dvc", "repro", "index")
+    project.run("dvc", "repro", "--single-item", "--force", "train@0")
     assert (project.folder / "dvc.lock").read_text() == project.right
 
 
