@@ -1,11 +1,10 @@
-"""Kills, a full disk and edits underway, stage by stage: the next `dvc repro` is right and equals an unbroken one."""
+"""Kills and a full disk, stage by stage: the next run is right and equals an unbroken one."""
 
 import os
 import resource
 import signal
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 from small_shop import Project
@@ -46,9 +45,10 @@ HALF = {
 
 @pytest.mark.parametrize("stage", HALF)
 def test_a_killed_stage_is_made_again_and_right(project, stage):
-    half = project.folder / HALF[stage]
+    half, index = project.folder / HALF[stage], project.folder / "data/work/index/flat-0"
     process = start(project, stage)
-    alive = wait_for(half.exists, process)
+    # An index is built in milliseconds: it is killed as soon as DVC has taken the old one away.
+    alive = wait_for(half.exists if stage != "index@flat-0" else lambda: not index.exists(), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert alive, "the stage ended before it could be killed"
@@ -76,7 +76,7 @@ def test_a_stage_dies_with_dvc(project):
     assert (project.folder / "dvc.lock").read_text() == project.right
 
 
-@pytest.mark.parametrize("stage", ["stages.shards", "stages.features --name trunk"])
+@pytest.mark.parametrize("stage", ["stages.shards"])
 def test_a_full_disk_is_one_line_and_leaves_the_last_outs(project, stage):
     """No file may grow beyond 4 kB: what a full disk does to a write, without one."""
 
@@ -98,21 +98,3 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_outs(project, stage):
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith(stage.split()[0] + ": error: ") and "File too large" in last
     assert project.ran(project.run("dvc", "repro", "index").stdout) == []
-
-
-@pytest.mark.parametrize("what", ["params", "code"])
-def test_what_changed_while_a_stage_ran_is_not_recorded(project, what):
-    path: Path = project.folder / ("params.yaml" if what == "params" else "pipeline_lib/losses/info_nce.py")
-    before = path.read_text()
-    process = subprocess.Popen(
-        ["dvc", "repro", "--single-item", "--force", "train@0"], cwd=project.folder, env=project.environment,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    assert wait_for((project.folder / HALF["train@0"]).exists, process)
-    path.write_text(before.replace("tower_lr: 0.001", "tower_lr: 0.0004") if what == "params" else before + "# new\n")
-    output = process.communicate()[0]
-    path.write_text(before)
-    assert process.returncode != 0
-    assert "changed while the stage ran" in output
-    project.run("dvc", "repro", "index")
-    assert (project.folder / "dvc.lock").read_text() == project.right
