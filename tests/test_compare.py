@@ -99,9 +99,8 @@ def test_the_printed_table_names_both_runs(project):
     lines = output.getvalue().splitlines()
     assert "a = first-run, b = workspace" in lines[0]
     (mean,) = [line for line in lines if "mean_rank" in line]
-    assert mean.replace("│", " ").split() == [
-        "oof", "text_to_image", "mean_rank", "1.0", "3.0", "+2.0", "+2.0", "+2.0", "a", "is", "better"
-    ]  # fmt: skip
+    assert mean.split() == ["mean_rank", "1.0", "3.0", "+2.0", "..", "+2.0", "a", "is", "better"]
+    assert any(line.strip() == "oof text > image" for line in lines)
 
 
 def test_unknown_revisions_and_missing_ranks_are_named(project, tmp_path):
