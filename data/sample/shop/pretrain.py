@@ -1,9 +1,8 @@
 """Pretraining of the two towers, small enough for two processor cores: each learns to tell an object's properties.
 
 Like a timm model and a BERT from a hub, the towers come from separate trainings and have never met; aligning them is
-what the pipeline is for. Supervision by properties teaches towers of this size far more in 40 s than a contrastive
-loss does (tried: after 4 epochs that one was hardly below chance). Seeded: the same machine and thread count give the
-same weights.
+what the pipeline is for. Supervised by properties they fine-tuned better here than after a contrastive loss of the
+same length. Seeded: the same machine and thread count give the same weights.
 """
 
 import dataclasses
