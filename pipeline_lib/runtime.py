@@ -1,6 +1,8 @@
 """What the machine offers: workers and devices, read from the untracked `runtime` section."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from joblib import Parallel, delayed
@@ -8,6 +10,10 @@ from joblib import Parallel, delayed
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.provenance import die_with_parent
+
+CPU_INFO = Path("/proc/cpuinfo")
+# Flags of x86 and ARM processors whose matrix products run in bf16; all others emulate it, about ten times slower.
+BF16_FLAGS = re.compile(r"^(?:flags|Features)\s*:.*\b(?:avx512_bf16|amx_bf16|bf16|svebf16)\b", re.MULTILINE)
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -39,3 +45,23 @@ def pick_device(wanted: str) -> str:
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ValueError("params.yaml: runtime.device = 'cuda', but no CUDA device is visible; write auto or cpu")
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def pick_precision(wanted: str, device: str) -> str:
+    """Return `fp32` or `bf16`; `auto` takes bf16 where the device computes in it and does not emulate it."""
+    if wanted != "auto":
+        return wanted
+    if device == "cuda":
+        import torch
+
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if CPU_INFO.is_file() and has_bf16(CPU_INFO.read_text(encoding="utf-8")) else "fp32"
+
+
+def has_bf16(cpu_info: str) -> bool:
+    """Tell from the text of /proc/cpuinfo whether the processor multiplies bf16 matrices itself.
+
+    >>> has_bf16("flags : fpu avx2 avx512f"), has_bf16("flags : avx512f avx512_bf16 amx_tile")
+    (False, True)
+    """
+    return BF16_FLAGS.search(cpu_info) is not None

@@ -13,7 +13,7 @@ from pipeline_lib.features.products import as_arrays, read_products
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.params.prediction import EmbedParams
 from pipeline_lib.provenance import fresh_folder, stage
-from pipeline_lib.runtime import pick_device, read_runtime
+from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.transforms.image import preprocessing_fingerprint
@@ -38,7 +38,7 @@ def main() -> None:
             model=saved.model.to(device),
             tokenizer=TextTokenizer(folder / "tokenizer"),
             views=PhotoViews(ShardReader(Manifest(paths.SHARDS)), arguments.scale),
-            engine=Engine(device, runtime.batch_size, runtime.workers, params.precision),
+            engine=Engine(device, runtime.batch_size, runtime.workers, pick_precision(params.precision, device)),
             flip=params.flip,
             photo=params.photo,
         )

@@ -14,7 +14,7 @@ from pipeline_lib.models.multimodal import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.provenance import fresh_folder, stage
-from pipeline_lib.runtime import pick_device, read_runtime
+from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 
@@ -26,7 +26,9 @@ def main() -> None:
     with stage("stages.features") as run:
         params, runtime = run.section(FeaturesParams), read_runtime()
         sources = resolve_towers(run.section(ModelParams))
-        engine = Engine(pick_device(runtime.device), runtime.batch_size, runtime.workers, params.precision)
+        device = pick_device(runtime.device)
+        precision = pick_precision(params.precision, device)
+        engine = Engine(device, runtime.batch_size, runtime.workers, precision)
         photos = pl.read_parquet(paths.SHARDS / "manifest.parquet", columns=["product_id", "photo"])
         texts = [
             text

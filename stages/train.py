@@ -1,12 +1,13 @@
 """Trains the model of one fold: everything outside the fold trains, the fold itself is held out and measured."""
 
 import argparse
+from pathlib import Path
 
 from pipeline_lib import paths
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.training import LossesParams, TrainParams
 from pipeline_lib.provenance import fresh_folder, stage
-from pipeline_lib.runtime import pick_device, read_runtime
+from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 from pipeline_lib.training.fold import Inputs, Settings, train_fold
 
 
@@ -15,17 +16,20 @@ def main() -> None:
     parser.add_argument("--fold", type=int, required=True)
     fold = parser.parse_args().fold
     with stage("stages.train") as run:
-        runtime = read_runtime()
+        runtime, train = read_runtime(), run.section(TrainParams)
+        device = pick_device(runtime.device)
         settings = Settings(
             model=run.section(ModelParams),
             losses=run.section(LossesParams),
-            train=run.section(TrainParams),
+            train=train,
             seed=run.value("seed", int),
             runtime=runtime,
-            device=pick_device(runtime.device),
+            device=device,
+            precision=pick_precision(train.precision, device),
         )
         inputs = Inputs(paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.features_of("trunk"))
-        fingerprint = run.fingerprint(paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, fold=fold)
+        read = (paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, Path(settings.model.weights_root))
+        fingerprint = run.fingerprint(*read, fold=fold, precision=settings.precision)
         with fresh_folder(paths.train_of(fold)) as out:
             train_fold(settings, inputs, fold, fingerprint, out)
 

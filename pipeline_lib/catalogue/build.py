@@ -5,7 +5,7 @@ import polars as pl
 from pipeline_lib.catalogue.cleaning import clean
 from pipeline_lib.catalogue.duplicates import group_products, near_pairs
 from pipeline_lib.catalogue.queries import keep_queries, make_queries
-from pipeline_lib.catalogue.schema import PRODUCTS, Catalogue, Records, conform
+from pipeline_lib.catalogue.schema import MEDIA, PRODUCTS, Catalogue, Records, conform
 from pipeline_lib.params.data import DataParams
 
 
@@ -19,10 +19,11 @@ def build_catalogue(records: Records, data: DataParams, workers: int) -> Catalog
         cleaned.photo_product,
         near_pairs(cleaned.grids, data.duplicate_bits),
     )
+    media = conform(products, MEDIA)
     products = conform(products.with_columns(pl.Series("group_id", group_ids, dtype=pl.String)), PRODUCTS)
     if records.queries is None or records.relevance is None:
         queries, relevance = make_queries(products)
     else:
         queries, relevance, lost = keep_queries(records, records.queries, records.relevance, products)
         rejects = pl.concat([rejects, lost])
-    return Catalogue(products, queries, relevance, rejects)
+    return Catalogue(products, media, queries, relevance, rejects)

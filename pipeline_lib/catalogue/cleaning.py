@@ -34,7 +34,8 @@ PHOTOS_PER_TASK = 128
 class Cleaned:
     """Products with readable photos only, all rejects so far, and each photo's grid and product.
 
-    `grids` is uint8 (photos, 9, 9, 3); `photo_product` int64 (photos,) is its row in `products`.
+    The products' column `content` holds the hash of each photo's bytes; `grids` is uint8 (photos, 9, 9, 3);
+    `photo_product` int64 (photos,) is the row in `products` of each good photo.
     """
 
     products: pl.DataFrame
@@ -52,15 +53,18 @@ def clean(records: Records, data: DataParams, workers: int) -> Cleaned:
     photos = photos.with_columns(
         pl.Series("reason", [fault.reason if fault else None for fault in checked.faults], dtype=pl.String),
         pl.Series("value", [fault.value if fault else None for fault in checked.faults], dtype=pl.String),
+        pl.Series("content", checked.contents, dtype=pl.String),
     )
     good = photos.filter(pl.col("reason").is_null())
-    media = good.group_by("product_id", maintain_order=True).agg(pl.col("path").alias("media"))
+    media = good.group_by("product_id", maintain_order=True).agg(pl.col("path").alias("media"), "content")
     lost = records.products.join(media, on="product_id", how="anti", maintain_order="left")
-    rejects = pl.concat([records.rejects, _photo_rejects(records.table, photos, bare, lost, data.missing_image)])
+    told = _photo_rejects(records.table, photos.drop("content"), bare, lost, data.missing_image)
+    rejects = pl.concat([records.rejects, told])
     products = records.products.drop("media").join(media, on="product_id", how="left", maintain_order="left")
     if data.missing_image == "reject":
         products = products.drop_nulls("media")
-    products = products.with_columns(pl.col("media").fill_null([])).select(records.products.columns)
+    products = products.with_columns(pl.col("media", "content").fill_null([]))
+    products = products.select(*records.products.columns, "content")
     check_rejected(records, rejects, len(products), data.max_reject_fraction)
     products, cleared = _clear_unknown_labels(records.table, products)
     empty = products.filter(pl.col("text") == "")
@@ -81,13 +85,15 @@ def check_all(root: Path, paths: list[str], max_pixels: int, workers: int) -> Ch
     tasks = [paths[start : start + PHOTOS_PER_TASK] for start in range(0, len(paths), PHOTOS_PER_TASK)]
     grids = np.zeros((len(paths), GRID, GRID, 3), dtype=np.uint8)
     faults: list[Fault | None] = []
+    contents: list[str] = []
     num_good = 0
     for part in map_parallel(check, tasks, workers):
         good = part.grids[[fault is None for fault in part.faults]]
         grids[num_good : num_good + len(good)] = good
         num_good += len(good)
         faults += part.faults
-    return Checked(faults, grids[:num_good])
+        contents += part.contents
+    return Checked(faults, grids[:num_good], contents)
 
 
 def check_rejected(records: Records, rejects: pl.DataFrame, num_products: int, max_fraction: float) -> None:

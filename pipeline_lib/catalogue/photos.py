@@ -6,12 +6,14 @@ workers start fast and stay small.
 """
 
 import errno
+import hashlib
 import os
 import re
 import stat
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 GRID = 9
+HASH = partial(hashlib.blake2b, digest_size=16)
 # Decoders that run in this process on plain pixels; PIL's others (EPS, say) start programs or read other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 UNSAFE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:[/\\]|[\x00-\x1f]"
@@ -37,10 +40,14 @@ class Fault:
 
 @dataclass(frozen=True)
 class Checked:
-    """Results for a run of photos: a fault or None each; grids uint8 (photos, 9, 9, 3), zero where there is a fault."""
+    """Results for a run of photos: a fault or None each; grids uint8 (photos, 9, 9, 3), zero where there is a fault.
+
+    `contents` holds a hash of each file's bytes, empty where there is a fault.
+    """
 
     faults: list[Fault | None]
     grids: NDArray[np.uint8]
+    contents: list[str]
 
 
 class BadPhotoError(Exception):
@@ -55,18 +62,23 @@ def check_photos(root: Path, max_pixels: int, paths: Sequence[str]) -> Checked:
     """Check photos named by paths relative to `root`, which must be a resolved path."""
     grids = np.zeros((len(paths), GRID, GRID, 3), dtype=np.uint8)
     faults: list[Fault | None] = []
+    contents: list[str] = []
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `max_pixels` is compared before any decoding
     try:
         with warnings.catch_warnings(action="ignore"):  # decoders warn of odd metadata; what counts is the pixels
             for position, path in enumerate(paths):
                 try:
-                    grids[position] = _grid(_locate(root, path), max_pixels)
+                    file = _locate(root, path)
+                    grids[position] = _grid(file, max_pixels)
+                    contents.append(_hash(file))
                     faults.append(None)
                 except BadPhotoError as bad:
+                    grids[position] = 0
+                    contents.append("")
                     faults.append(bad.fault)
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-    return Checked(faults, grids)
+    return Checked(faults, grids, contents)
 
 
 def _locate(root: Path, path: str) -> Path:
@@ -107,6 +119,14 @@ def _grid(path: Path, max_pixels: int) -> NDArray[np.uint8]:
         raise _fault_of(error) from error
     except Exception as error:  # decoders raise anything at all on damaged bytes; the row says what it was
         raise BadPhotoError("unreadable image", f"{type(error).__name__}: {error}") from error
+
+
+def _hash(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, HASH).hexdigest()
+    except OSError as error:
+        raise _fault_of(error) from error
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -32,6 +32,8 @@ PRODUCTS = pl.Schema(
         "fold": pl.Int64(),
     }
 )
+# What shards are made of: photos, and a hash of each file's bytes, so that an edited photo is a changed table.
+MEDIA = pl.Schema({"product_id": pl.String(), "media": STRINGS, "content": STRINGS})
 QUERIES = pl.Schema(
     {
         "query_id": pl.String(),
@@ -76,9 +78,10 @@ class Records:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Products, queries and their relevance; ValueError if a table has other columns or a reference leads nowhere."""
+    """The tables together; ValueError if one has other columns or a reference leads nowhere."""
 
     products: pl.DataFrame
+    media: pl.DataFrame
     queries: pl.DataFrame
     relevance: pl.DataFrame
     rejects: pl.DataFrame
@@ -87,6 +90,8 @@ class Catalogue:
         for name, schema in TABLES.items():
             check_schema(name, getattr(self, name), schema)
         _check_unique("products", self.products, ["product_id"])
+        if not self.media["product_id"].equals(self.products["product_id"]):
+            raise ValueError("media: lists other products than the table of products, or in another order")
         _check_unique("queries", self.queries, ["query_id"])
         _check_unique("relevance", self.relevance, ["query_id", "product_id"])
         _check_known("relevance", self.relevance["product_id"], self.products["product_id"])
@@ -96,6 +101,7 @@ class Catalogue:
 
 TABLES: dict[str, pl.Schema] = {
     "products": PRODUCTS,
+    "media": MEDIA,
     "queries": QUERIES,
     "relevance": RELEVANCE,
     "rejects": REJECTS,

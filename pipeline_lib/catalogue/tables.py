@@ -1,6 +1,7 @@
 """Writes and reads the catalogue's folder so that equal tables are equal bytes.
 
-`media.parquet` is a projection of the products: shards depend on it alone, so that an edited text never re-shards.
+Shards depend on `media.parquet` alone, which says of each photo what its bytes are: an edited photo is stored again,
+an edited text or label is not.
 """
 
 from pathlib import Path
@@ -22,10 +23,9 @@ def write_table(path: Path, frame: pl.DataFrame) -> None:
 
 
 def write_catalogue(folder: Path, catalogue: Catalogue) -> None:
-    """Write the tables, the media projection and counts.json into an existing folder."""
+    """Write the tables and counts.json into an existing folder."""
     for name in TABLES:
         write_table(folder / f"{name}.parquet", getattr(catalogue, name))
-    write_table(folder / "media.parquet", catalogue.products.select("product_id", "media"))
     write_json(folder / "counts.json", count(catalogue))
 
 

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pipeline_lib.params.section import Section
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 class FeaturesParams(Section):

@@ -47,7 +47,7 @@ class TrainParams(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     warmup_fraction: Annotated[float, Field(ge=0, le=1)]
     clip_norm: Annotated[float, Field(ge=0)]
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["auto", "fp32", "bf16"]
     augment: ViewName
     crop_scale: Annotated[float, Field(gt=0, le=1)]
     photo: Literal["first", "random"]

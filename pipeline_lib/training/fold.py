@@ -55,6 +55,7 @@ class Settings:
     seed: int
     runtime: RuntimeParams
     device: str
+    precision: str
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     model.to(settings.device)
 
     tokenizer = TextTokenizer(description["text"]["tokenizer"])
-    task = Task(model, build_losses(settings.losses, list(weights)), weights, settings.device, settings.train.precision)
+    task = Task(model, build_losses(settings.losses, list(weights)), weights, settings.device, settings.precision)
     stored = _stored(settings, inputs, sources)
     with CheckpointFolder(fingerprint) as checkpoints:
         loop = _loop(task, settings, inputs, data, tokenizer, stored, checkpoints)
@@ -116,7 +117,12 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
 
     best = progression.rows[progression.best_epoch]
     run = {"fold": fold, "best_epoch": progression.best_epoch, "best": best, "seed": settings.seed}
-    run |= {"train": settings.train.model_dump(), "losses": weights, "stored_features": stored is not None}
+    run |= {
+        "train": settings.train.model_dump(),
+        "losses": weights,
+        "stored_features": stored is not None,
+        "precision": settings.precision,
+    }
     save_model(out, model, run)
     tokenizer.save(out / "tokenizer")
     write_json(out / "plan.json", plan)
@@ -130,7 +136,7 @@ def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int
         console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
     console.print(
         f"fold {fold}: {num_training} products to train on, {num_held_out} held out, on {settings.device} "
-        f"in {settings.train.precision}",
+        f"in {settings.precision}",
         highlight=False,
     )
 
@@ -159,7 +165,7 @@ def _loop(
     seen = stored or PhotoViews(reader, size, train.augment, train.crop_scale)
     fixed = stored or PhotoViews(reader, size)
     workers = 0 if stored else runtime.workers
-    engine = Engine(settings.device, runtime.batch_size, workers, train.precision)
+    engine = Engine(settings.device, runtime.batch_size, workers, settings.precision)
     validator = Validator(
         ProductBatches(data.held_out, fixed, tokenizer, max_tokens, "first", settings.seed),
         data.held_out,

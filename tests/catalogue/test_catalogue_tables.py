@@ -4,7 +4,7 @@ import pytest
 from drawn_records import data_params, photo, records
 
 from pipeline_lib.catalogue.build import build_catalogue
-from pipeline_lib.catalogue.schema import PRODUCTS, QUERIES, REJECTS, RELEVANCE, Catalogue
+from pipeline_lib.catalogue.schema import MEDIA, PRODUCTS, QUERIES, REJECTS, RELEVANCE, Catalogue
 from pipeline_lib.catalogue.tables import count, read_catalogue, read_products, write_catalogue
 from pipeline_lib.provenance import read_json
 
@@ -34,7 +34,7 @@ def test_tables_come_back_as_they_were_and_equal_tables_are_equal_bytes(catalogu
         folder.mkdir()
         write_catalogue(folder, catalogue)
     back = read_catalogue(folders[0])
-    for name in ("products", "queries", "relevance", "rejects"):
+    for name in ("products", "media", "queries", "relevance", "rejects"):
         assert getattr(back, name).equals(getattr(catalogue, name))
     write_catalogue(folders[1], back)
     names = sorted(path.name for path in folders[0].iterdir())
@@ -48,9 +48,10 @@ def test_tables_come_back_as_they_were_and_equal_tables_are_equal_bytes(catalogu
     assert read_products(folders[0]).equals(catalogue.products)
 
 
-def test_an_edited_text_leaves_the_media_projection_alone(catalogue, tmp_path):
+def test_an_edited_text_leaves_the_table_of_photos_alone(catalogue, tmp_path):
+    assert [len(set(cell)) for cell in catalogue.media["content"]] == [1, 1, 1]
     edited = catalogue.products.with_columns(pl.lit("new words").alias("text"))
-    other = Catalogue(edited, catalogue.queries, catalogue.relevance, catalogue.rejects)
+    other = Catalogue(edited, catalogue.media, catalogue.queries, catalogue.relevance, catalogue.rejects)
     for name, each in (("old", catalogue), ("new", other)):
         (tmp_path / name).mkdir()
         write_catalogue(tmp_path / name, each)
@@ -76,7 +77,13 @@ def test_a_missing_table_names_itself_and_the_way_out(tmp_path):
 
 
 def empty(**frames):
-    schemas = {"products": PRODUCTS, "queries": QUERIES, "relevance": RELEVANCE, "rejects": REJECTS}
+    schemas = {"products": PRODUCTS, "media": MEDIA, "queries": QUERIES, "relevance": RELEVANCE, "rejects": REJECTS}
+    if "products" in frames and "product_id" in frames["products"]:
+        ids = frames["products"]["product_id"]
+        frames.setdefault(
+            "media",
+            pl.DataFrame({"product_id": ids, "media": [[]] * len(ids), "content": [[]] * len(ids)}, schema=MEDIA),
+        )
     return Catalogue(**{name: frames.get(name, pl.DataFrame(schema=schema)) for name, schema in schemas.items()})
 
 
@@ -92,5 +99,18 @@ def test_tables_that_do_not_refer_to_each_other_are_refused():
         empty(products=product, relevance=answer)
     with pytest.raises(ValueError, match="queries: 'b' is in no other table"):
         empty(products=product, queries=query)
+    with pytest.raises(ValueError, match="media: lists other products"):
+        empty(products=product, media=pl.DataFrame(schema=MEDIA))
     with pytest.raises(ValueError, match="products: columns are"):
         empty(products=product.drop("fold"))
+
+
+def test_an_edited_photo_changes_the_table_of_photos_and_no_other(data_params, records, photo, tmp_path):
+    """The same pixels under other bytes count as edited: what a shard holds are the bytes."""
+    photo("a.png", seed=1)
+    rows = [{"product_id": "one", "media": ["a.png"]}]
+    before = build_catalogue(records(rows), data_params(), 1)
+    photo("a.png", seed=1, compress_level=1)
+    after = build_catalogue(records(rows), data_params(), 1)
+    assert before.media["media"].equals(after.media["media"]) and not before.media.equals(after.media)
+    assert all(getattr(before, name).equals(getattr(after, name)) for name in ("products", "queries", "relevance"))

@@ -70,6 +70,7 @@ def make_settings(image: Path, text: Path, info_nce: float = 1.0, cross_entropy:
         "cross_entropy": {"weight": cross_entropy, "label_smoothing": 0.0},
     }
     return Settings(
+        precision="fp32",
         model=ModelParams.model_validate(model),
         losses=LossesParams.model_validate(losses),
         train=TrainParams.model_validate({**TRAIN, **train}),

@@ -1,6 +1,6 @@
 """Patterns and materials as functions of the object's own coordinates.
 
-A pattern answers how much of the second colour shows at each pixel, a material how bright its texture is there. Both
+A pattern answers how much of its print shows at each pixel, a material how bright its texture is there. Both
 are closed formulas with edges one pixel soft, so that no supersampled picture has to be made and shrunk.
 """
 
@@ -76,12 +76,12 @@ def _even(u: Field, v: Field) -> Field:
 
 
 def _brushed(u: Field, v: Field) -> Field:
-    texture: Field = 1 + 0.16 * np.cos(5 * u + 0.6) + 0.05 * np.sin(70 * v + 9 * np.sin(3 * u))
+    texture: Field = 1 + 0.08 * np.cos(5 * u + 0.6) + 0.05 * np.sin(70 * v + 9 * np.sin(3 * u))
     return texture
 
 
 def _grain(u: Field, v: Field) -> Field:
-    texture: Field = 1 + 0.16 * np.sin(38 * v + 2.5 * np.sin(3.1 * u + 1))
+    texture: Field = 1 + 0.06 * np.sin(38 * v + 2.5 * np.sin(3.1 * u + 1))
     return texture
 
 
@@ -91,17 +91,17 @@ def _woven(u: Field, v: Field) -> Field:
 
 
 def _creased(u: Field, v: Field) -> Field:
-    texture: Field = 1 + 0.10 * np.sin(7 * u + 3 * np.sin(5 * v)) * np.sin(6 * v + 2 * np.sin(4 * u))
+    texture: Field = 1 + 0.05 * np.sin(7 * u + 3 * np.sin(5 * v)) * np.sin(6 * v + 2 * np.sin(4 * u))
     return texture
 
 
 def _knitted(u: Field, v: Field) -> Field:
-    texture: Field = 1 + 0.15 * np.sin(52 * (v + 0.5 * np.abs(_cell(u, 0.26))))
+    texture: Field = 1 + 0.05 * np.sin(52 * (v + 0.5 * np.abs(_cell(u, 0.26))))
     return texture
 
 
 def _twilled(u: Field, v: Field) -> Field:
-    texture: Field = 0.93 + 0.13 * np.sin(46 * (u + v))
+    texture: Field = 0.95 + 0.05 * np.sin(46 * (u + v))
     return texture
 
 

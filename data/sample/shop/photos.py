@@ -16,6 +16,11 @@ from shop.patterns import MATERIAL_LOOKS, PATTERN_FIELDS, Field
 
 Pixels = npt.NDArray[np.uint8]
 OVERSAMPLING = 3
+# Width of the edging in the second colour that runs around every main part, in object units.
+EDGING = 0.065
+# What patterns are printed in, on dark and on bright goods: so a pattern is told whatever the colours are.
+PRINT_ON_DARK, PRINT_ON_BRIGHT = 0.96, 0.12
+LUMA = np.array([0.3, 0.6, 0.1], dtype=np.float32)
 BUILD_STRETCH = {"slim": (0.78, 1.02), "regular": (0.95, 0.95), "wide": (1.04, 0.76)}
 BACKDROPS = ("plain", "gradient", "table", "room")
 
@@ -57,7 +62,7 @@ def draw_photo(item: Item, shape: Shape, number: int, size: tuple[int, int]) -> 
     paints = _paints(item, own)
     stretch = np.array(BUILD_STRETCH[item.build])
     parts = [part._replace(points=part.points * stretch) for part in shape(own)]
-    grain = own.uniform(0.88, 1.14)
+    grain = own.uniform(1.2, 1.5)
     phase = own.uniform(-0.2, 0.2, 2)
     view = _viewpoint(size, rng)
     image = _backdrop(view, rng)
@@ -71,6 +76,9 @@ def draw_photo(item: Item, shape: Shape, number: int, size: tuple[int, int]) -> 
         filled = body[place] if main else paints[part.paint]
         lit = np.clip(filled * (part.tone * light[0][place]), 0, 1) + light[1][place]
         image[place] += mask[..., None] * np.float32(opacity if main else 1.0) * (lit - image[place])
+        if main:
+            place, mask = _mask(part.points, view, EDGING)
+            image[place] += mask[..., None] * (np.clip(paints["second"] * light[0][place], 0, 1) - image[place])
     return _camera(image, rng)
 
 
@@ -123,7 +131,8 @@ def _surface(item: Item, view: _View, paints: dict[str, Colour], grain: float, p
     u, v = view.u * np.float32(grain) + phase[0], view.v * np.float32(grain) + phase[1]
     share = PATTERN_FIELDS[item.pattern](u, v, view.pixel * grain)[..., None]
     texture = MATERIAL_LOOKS[item.material].texture(u, v)[..., None]
-    return (paints["main"] + share * (paints["second"] - paints["main"])) * texture
+    ink = np.float32(PRINT_ON_DARK if float(paints["main"] @ LUMA) < 0.5 else PRINT_ON_BRIGHT)
+    return (paints["main"] + share * (ink - paints["main"])) * texture
 
 
 def _light(item: Item, view: _View, rng: np.random.Generator) -> tuple[Field, Field]:
@@ -136,14 +145,21 @@ def _light(item: Item, view: _View, rng: np.random.Generator) -> tuple[Field, Fi
     return factor[..., None].astype(np.float32), (gloss * 0.5 * np.exp(-spot))[..., None].astype(np.float32)
 
 
-def _mask(points: Points, view: _View) -> tuple[tuple[slice, slice], Field]:
-    """Return the rectangle (rows, columns) that an outline touches, and how much of each pixel in it is covered."""
+def _mask(points: Points, view: _View, pen: float = 0.0) -> tuple[tuple[slice, slice], Field]:
+    """Return the rectangle (rows, columns) that an outline touches, and how much of each pixel in it is covered.
+
+    With a pen of some width in object units, only the line along the inside of the outline counts.
+    """
     corners = points @ view.matrix.T + view.centre
     limits = np.array([view.width, view.height])
     left, top = np.floor(corners.min(axis=0)).clip(0, limits - 1).astype(int).tolist()
     right, bottom = (np.ceil(corners.max(axis=0)) + 1).clip((left + 1, top + 1), limits).astype(int).tolist()
     sheet = Image.new("L", ((right - left) * OVERSAMPLING, (bottom - top) * OVERSAMPLING))
-    ImageDraw.Draw(sheet).polygon(((corners - (left, top)) * OVERSAMPLING).ravel().tolist(), fill=255)
+    outline = ((corners - (left, top)) * OVERSAMPLING).ravel().tolist()
+    if pen:
+        ImageDraw.Draw(sheet).polygon(outline, outline=255, width=round(pen / view.pixel * OVERSAMPLING))
+    else:
+        ImageDraw.Draw(sheet).polygon(outline, fill=255)
     mask = np.asarray(sheet.reduce(OVERSAMPLING), dtype=np.float32) / 255
     return (slice(top, bottom), slice(left, right)), mask
 

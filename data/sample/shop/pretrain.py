@@ -13,18 +13,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from shop.pairs import Pairs
 from shop.towers import MAX_POSITIONS, build_image_tower, build_text_tower, image_input
 
-PEAK_LR, WEIGHT_DECAY, WARM_UP = 2e-3, 0.05, 0.15
-
-
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """Pictures (count, height, width, 3) as uint8, the text of each, and each property's value as a number (count,)."""
-
-    pixels: Tensor
-    texts: list[str]
-    properties: dict[str, Tensor]
+IMAGE_LR, TEXT_LR, WEIGHT_DECAY, WARM_UP = 5e-3, 2e-3, 0.05, 0.15
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,14 +35,17 @@ def pretrain(pairs: Pairs, tokenizer: Tokenizer, params: dict[str, int], seed: i
     tokenizer.enable_truncation(MAX_POSITIONS)
     tokenizer.no_padding()
     encoded = [tokenizer.encode(text).ids for text in pairs.texts]
+    pixels = torch.from_numpy(pairs.pixels)
+    told = {name: torch.from_numpy(value) for name, value in pairs.properties.items()}
+    # A material's texture is gone at this size, and what a text mentions is not in the picture.
+    seen = {name: value for name, value in told.items() if name != "material"}
+    read_of = {**told, "mentioned": torch.from_numpy(pairs.mentioned)}
     image = build_image_tower().to(memory_format=torch.channels_last)
     text = build_text_tower(tokenizer.get_vocab_size())
 
     def see(rows: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            pictures = image_input(pairs.pixels[rows]).contiguous(memory_format=torch.channels_last)
-            features: Tensor = image(pictures)
-        return features.float()
+        features: Tensor = image(image_input(pixels[rows]).contiguous(memory_format=torch.channels_last))
+        return features
 
     def read(rows: Tensor) -> Tensor:
         ids, mask = _padded([encoded[row] for row in rows.tolist()])
@@ -60,9 +55,9 @@ def pretrain(pairs: Pairs, tokenizer: Tokenizer, params: dict[str, int], seed: i
         return pooled
 
     batch = params["batch_size"]
-    seen = _learn(see, image, pairs.properties, params["image_epochs"], batch)
-    read_right = _learn(read, text, pairs.properties, params["text_epochs"], batch)
-    return Pretrained(image, text, seen, read_right)
+    image_accuracy = _learn(see, image, seen, params["image_epochs"], batch, IMAGE_LR)
+    text_accuracy = _learn(read, text, read_of, params["text_epochs"], batch, TEXT_LR)
+    return Pretrained(image, text, image_accuracy, text_accuracy)
 
 
 def _learn(
@@ -71,16 +66,17 @@ def _learn(
     properties: dict[str, Tensor],
     epochs: int,
     batch_size: int,
+    peak_lr: float,
 ) -> float:
     """Train a tower with one linear layer a property on top, thrown away afterwards; return its mean accuracy."""
     count = len(next(iter(properties.values())))
     width = encode(torch.arange(2)).shape[1]
     heads = nn.ModuleDict({name: nn.Linear(width, int(value.max()) + 1) for name, value in properties.items()})
     parameters = [*tower.parameters(), *heads.parameters()]
-    rates = torch.optim.AdamW(parameters, lr=PEAK_LR, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98), fused=True)
+    rates = torch.optim.AdamW(parameters, lr=peak_lr, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98), fused=True)
     num_batches = max(1, count // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        rates, PEAK_LR, total_steps=epochs * num_batches + 1, pct_start=WARM_UP, cycle_momentum=False
+        rates, peak_lr, total_steps=epochs * num_batches + 1, pct_start=WARM_UP, cycle_momentum=False
     )
     right = 0.0
     for _ in range(epochs):
@@ -93,7 +89,7 @@ def _learn(
                 [functional.cross_entropy(logits[name], value[rows]) for name, value in properties.items()]
             ).sum()
             if not torch.isfinite(loss):
-                raise ValueError(f"pretraining: the loss is {loss.item()}; lower PEAK_LR")
+                raise ValueError(f"pretraining: the loss is {loss.item()}; lower the lr")
             rates.zero_grad()
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -8,50 +8,18 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
-from joblib import Parallel, delayed
-from PIL import Image
 
 from shop.goods import GOODS
-from shop.items import deal_item
-from shop.listing import SECOND_IN_TITLE, SENTENCES, write_caption
+from shop.listing import SECOND_IN_TITLE, SENTENCES
 from shop.other_goods import OTHER_GOODS
-from shop.other_shapes import OTHER_SHAPES
-from shop.photos import Item, Pixels, draw_photo
-from shop.pretrain import Pairs, Pretrained, pretrain
+from shop.pairs import draw_pairs
+from shop.pretrain import Pretrained, pretrain
 from shop.stage import read_section, whole_folder
 from shop.towers import build_tokenizer, save_image_tower, save_text_tower
 from shop.words import BUILDS, COLOURS, FILLERS, MATERIALS, PATTERNS, PRAISE
 
 NUM_THREADS = 2
-PROPERTIES = ("kind", "colour", "pattern", "second", "material", "build")
-# Drawn larger than trained on, as photos are.
-DRAWN_SIZE = 96
-
-
-def draw_pair(kind: str, seed: tuple[int, ...], image_size: int) -> tuple[Pixels, str, Item]:
-    """Return one object's picture (image_size, image_size, 3), text and properties."""
-    goods = OTHER_GOODS[kind]
-    item = deal_item(kind, goods.materials, seed)
-    drawn = Image.fromarray(draw_photo(item, OTHER_SHAPES[kind], 0, (DRAWN_SIZE, DRAWN_SIZE)))
-    text = write_caption(item, goods.names, np.random.default_rng([*seed, 3]))
-    pixels = np.asarray(drawn.resize((image_size, image_size), Image.Resampling.BICUBIC))
-    return pixels, text, item
-
-
-def draw_pairs(count: int, seed: int, image_size: int, num_jobs: int = 1) -> Pairs:
-    """Return `count` objects, every category as often; the pixels do not depend on the number of processes."""
-    kinds = list(OTHER_GOODS)
-    tasks = (delayed(draw_pair)(kinds[index % len(kinds)], (seed, index), image_size) for index in range(count))
-    drawn = Parallel(n_jobs=num_jobs, batch_size=64)(tasks)
-    properties = {}
-    for name in PROPERTIES:
-        values = [str(getattr(item, name)) for _, _, item in drawn]
-        numbers = {value: number for number, value in enumerate(sorted(set(values)))}
-        properties[name] = torch.tensor([numbers[value] for value in values])
-    pixels = torch.from_numpy(np.stack([picture for picture, _, _ in drawn]))
-    return Pairs(pixels, [text for _, text, _ in drawn], properties)
 
 
 def vocabulary() -> list[str]:
