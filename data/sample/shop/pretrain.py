@@ -16,6 +16,8 @@ from torch.nn import functional
 from shop.pairs import Pairs
 from shop.towers import MAX_POSITIONS, build_image_tower, build_text_tower, image_input
 
+# Shares of the image size that a batch is shown at, so that the tower serves at sizes around it.
+SIZES = (0.75, 0.875, 1.0, 1.125)
 IMAGE_LR, TEXT_LR, WEIGHT_DECAY, WARM_UP = 5e-3, 2e-3, 0.05, 0.15
 
 
@@ -44,7 +46,10 @@ def pretrain(pairs: Pairs, tokenizer: Tokenizer, params: dict[str, int], seed: i
     text = build_text_tower(tokenizer.get_vocab_size())
 
     def see(rows: Tensor) -> Tensor:
-        features: Tensor = image(image_input(pixels[rows]).contiguous(memory_format=torch.channels_last))
+        pictures = image_input(pixels[rows])
+        side = round(pictures.shape[-1] * SIZES[int(torch.randint(len(SIZES), ()))])
+        shown = functional.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
+        features: Tensor = image(shown.contiguous(memory_format=torch.channels_last))
         return features
 
     def read(rows: Tensor) -> Tensor:

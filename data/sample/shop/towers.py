@@ -19,6 +19,8 @@ MODEL_ARGS: dict[str, Any] = {
     "channels": [16, 32, 64, 128],
     "stem_type": "deep",
     "stem_width": 8,
+    # A last map of 2 x 2 is all border: a tower with one told nothing at any size but its own.
+    "output_stride": 16,
 }
 MEAN, STD = [0.5, 0.5, 0.5], [0.25, 0.25, 0.25]
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
