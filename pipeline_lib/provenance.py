@@ -152,6 +152,18 @@ def fresh_folder(out: Path) -> Iterator[Path]:
     half.rename(out)
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn whatever a library raises over a file it cannot write (a full disk, say) into one OSError naming it."""
+    try:
+        yield
+    except Exception as error:  # torch, safetensors, faiss and polars each raise a kind of their own
+        raise OSError(
+            f"{path}: cannot be written: {' '.join(str(error).split())[:200]}; make room and run `dvc repro` again, "
+            "finished stages and epochs are kept"
+        ) from error
+
+
 def write_json(path: Path, value: object) -> None:
     """Write JSON with sorted keys, so that equal values give equal bytes; NaN is refused."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,10 @@ from pipeline_lib import paths
 from pipeline_lib.ensembling.fuse import fuse_classification, fuse_retrieval
 from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
-from pipeline_lib.ensembling.probabilities import PREDICTIONS_SCHEMA, write_submission
-from pipeline_lib.ensembling.rankings import RANKINGS_SCHEMA
+from pipeline_lib.ensembling.probabilities import write_submission
 from pipeline_lib.params.evaluation import EnsembleParams
 from pipeline_lib.provenance import fresh_folder, stage, write_json
+from pipeline_lib.schemas import PREDICTIONS_SCHEMA, RANKINGS_SCHEMA
 
 
 def main() -> None:

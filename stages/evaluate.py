@@ -7,11 +7,12 @@ import polars as pl
 
 from pipeline_lib import paths
 from pipeline_lib.features.store import HEADER, open_store
-from pipeline_lib.metrics.gallery_ranks import RANKS_SCHEMA, Gallery, rank_gallery
+from pipeline_lib.metrics.gallery_ranks import Gallery, rank_gallery
 from pipeline_lib.metrics.plot_tables import confusion_table, curve_table, per_class_table
 from pipeline_lib.metrics.summary import SPLITS, classification_trees, labelled, merged, retrieval_trees
 from pipeline_lib.params.evaluation import EvaluateParams
 from pipeline_lib.provenance import fresh_folder, read_json, stage, write_json
+from pipeline_lib.schemas import RANKS_SCHEMA
 
 
 def rank_all(folds: list[int]) -> pl.DataFrame:

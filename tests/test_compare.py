@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline_lib import paths
 from pipeline_lib.compare import COMPARISON_SCHEMA, compare, compare_revisions, read_ranks
-from pipeline_lib.metrics.gallery_ranks import RANKS_SCHEMA
+from pipeline_lib.schemas import RANKS_SCHEMA
 
 
 def ranks_of(ranks, split="oof", direction="text_to_image"):

@@ -8,9 +8,10 @@ import polars as pl
 from pipeline_lib.ensembling.embeddings import Matrix, fuse_folds, fuse_scales, fused_identity
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.members import Member
-from pipeline_lib.ensembling.probabilities import PREDICTIONS_SCHEMA, mean_probabilities, predictions_table
-from pipeline_lib.ensembling.rankings import RANKINGS_SCHEMA, rankings_table, top_positions
+from pipeline_lib.ensembling.probabilities import mean_probabilities, predictions_table
+from pipeline_lib.ensembling.rankings import rankings_table, top_positions
 from pipeline_lib.features.store import FeatureStore, write_store
+from pipeline_lib.schemas import PREDICTIONS_SCHEMA, RANKINGS_SCHEMA
 
 
 def fuse_retrieval(gallery: GalleryMembers, members: Sequence[Member], out: Path, depth: int) -> pl.DataFrame:

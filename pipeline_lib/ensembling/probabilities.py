@@ -10,20 +10,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from polars.datatypes import DataType
 
 from pipeline_lib.features.store import FeatureStore
 
 Matrix = NDArray[np.float32]
-
-PREDICTIONS_SCHEMA: dict[str, DataType | type[DataType]] = {
-    "product_id": pl.String,
-    "split": pl.String,
-    "fold": pl.Int64,
-    "label": pl.String,
-    "predicted": pl.String,
-    "probabilities": pl.List(pl.Float32),
-}
 
 
 def mean_probabilities(stores: Sequence[FeatureStore], ids: Sequence[str]) -> Matrix:

@@ -9,18 +9,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib.schemas import RANKINGS_SCHEMA
+
 Matrix = NDArray[np.float32]
 
 BLOCK_BYTES = 32 << 20
 MAX_CHUNK = 512
-RANKINGS_SCHEMA = {
-    "query_id": pl.String,
-    "split": pl.String,
-    "fold": pl.Int64,
-    "rank": pl.Int64,
-    "product_id": pl.String,
-    "score": pl.Float32,
-}
 
 
 def top_positions(

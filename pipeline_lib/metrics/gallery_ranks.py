@@ -14,14 +14,6 @@ from pipeline_lib.metrics.positions import Positions, positions_from_pairs
 from pipeline_lib.metrics.recall import Matrix, best_positive_ranks
 
 DIRECTIONS = ("text_to_image", "image_to_text")
-RANKS_SCHEMA = {
-    "split": pl.String,
-    "direction": pl.String,
-    "query_id": pl.String,
-    "fold": pl.Int64,
-    "rank": pl.Float64,
-    "num_gallery": pl.Int64,
-}
 
 
 @dataclass(frozen=True)

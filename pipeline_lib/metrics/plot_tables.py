@@ -8,18 +8,9 @@ import polars as pl
 from pipeline_lib.metrics.classification import Labels, class_table, confusion_counts
 from pipeline_lib.metrics.ranking import recall_curve
 from pipeline_lib.metrics.summary import DIGITS, SPLITS, labelled
+from pipeline_lib.schemas import CLASS_SCHEMA, CONFUSION_SCHEMA, CURVE_SCHEMA
 
 CURVE_DEPTH = 100
-CURVE_SCHEMA = {"split": pl.String, "direction": pl.String, "k": pl.Int64, "recall": pl.Float64}
-CONFUSION_SCHEMA = {"split": pl.String, "truth": pl.String, "predicted": pl.String, "count": pl.Int64}
-CLASS_SCHEMA = {
-    "split": pl.String,
-    "label": pl.String,
-    "precision": pl.Float64,
-    "recall": pl.Float64,
-    "f1": pl.Float64,
-    "support": pl.Int64,
-}
 
 
 def curve_table(ranks: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from pipeline_lib.models.multimodal import ImageTextModel, build_model
 from pipeline_lib.models.towers import load_strictly, weights_hash
-from pipeline_lib.provenance import digest_value, read_json, write_json
+from pipeline_lib.provenance import digest_value, read_json, write_json, writing
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 
@@ -31,7 +31,8 @@ def save_model(folder: Path, model: ImageTextModel, run: dict[str, Any]) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     identity = digest_value([model.description, weights_hash(state)])
-    save_file(state, folder / WEIGHTS)
+    with writing(folder / WEIGHTS):
+        save_file(state, folder / WEIGHTS)
     write_json(folder / CARD, {"description": model.description, "fingerprint": identity, "run": run})
     return identity
 

@@ -5,6 +5,7 @@ description alone, and then filled. So a trained model is rebuilt from its own f
 """
 
 import hashlib
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,14 @@ class TowerSource:
     state: dict[str, Tensor] | None
 
 
-class Tower(nn.Module):
+class Tower(nn.Module, ABC):
     """Base of the towers; `dim` is the width of the pooled features."""
 
     dim: int
 
+    @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
         """Return every parameter of the tower in exactly one group, stem first."""
-        raise NotImplementedError(type(self).__name__)
 
 
 class ImageTower(Tower):

@@ -13,43 +13,16 @@ import polars as pl
 
 from pipeline_lib import paths
 from pipeline_lib.provenance import read_json
+from pipeline_lib.schemas import (
+    CLASS_SCHEMA,
+    CONFUSION_SCHEMA,
+    CURVE_SCHEMA,
+    PREDICTIONS_SCHEMA,
+    RANKINGS_SCHEMA,
+    RANKS_SCHEMA,
+)
 
 Tree = dict[str, Any]
-
-RANKS: Tree = {
-    "split": pl.String,
-    "direction": pl.String,
-    "query_id": pl.String,
-    "fold": pl.Int64,
-    "rank": pl.Float64,
-    "num_gallery": pl.Int64,
-}
-RANKINGS: Tree = {
-    "query_id": pl.String,
-    "split": pl.String,
-    "fold": pl.Int64,
-    "rank": pl.Int64,
-    "product_id": pl.String,
-    "score": pl.Float32,
-}
-PROBABILITIES: Tree = {
-    "product_id": pl.String,
-    "split": pl.String,
-    "fold": pl.Int64,
-    "label": pl.String,
-    "predicted": pl.String,
-    "probabilities": pl.List(pl.Float32),
-}
-RECALL_CURVE: Tree = {"split": pl.String, "direction": pl.String, "k": pl.Int64, "recall": pl.Float64}
-CONFUSION: Tree = {"split": pl.String, "truth": pl.String, "predicted": pl.String, "count": pl.Int64}
-PER_CLASS: Tree = {
-    "split": pl.String,
-    "label": pl.String,
-    "precision": pl.Float64,
-    "recall": pl.Float64,
-    "f1": pl.Float64,
-    "support": pl.Int64,
-}
 
 
 @dataclass(frozen=True)
@@ -102,12 +75,12 @@ def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
     return ReportInputs(
         metrics=read_json(root / paths.METRICS),
         intervals=read_json(root / paths.INTERVALS),
-        ranks=_table(evaluation / "ranks.parquet", RANKS),
-        recall_curve=_table(evaluation / "recall_curve.csv", RECALL_CURVE),
-        confusion=_table(evaluation / "confusion.csv", CONFUSION),
-        per_class=_table(evaluation / "per_class.csv", PER_CLASS),
-        rankings=_table(ensemble / "rankings.parquet", RANKINGS),
-        probabilities=_table(ensemble / "probabilities.parquet", PROBABILITIES),
+        ranks=_table(evaluation / "ranks.parquet", RANKS_SCHEMA),
+        recall_curve=_table(evaluation / "recall_curve.csv", CURVE_SCHEMA),
+        confusion=_table(evaluation / "confusion.csv", CONFUSION_SCHEMA),
+        per_class=_table(evaluation / "per_class.csv", CLASS_SCHEMA),
+        rankings=_table(ensemble / "rankings.parquet", RANKINGS_SCHEMA),
+        probabilities=_table(ensemble / "probabilities.parquet", PREDICTIONS_SCHEMA),
         products=pl.read_parquet(catalogue / "products.parquet"),
         queries=pl.read_parquet(catalogue / "queries.parquet"),
         relevance=pl.read_parquet(catalogue / "relevance.parquet"),

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.params.evaluation import IndexParams
-from pipeline_lib.provenance import write_json
+from pipeline_lib.provenance import write_json, writing
 
 INDEX, IDS, MANIFEST = "index.faiss", "ids.parquet", "manifest.json"
 METRIC = "inner_product"
@@ -81,7 +81,8 @@ def build_index(
             index.train(products)
         index.add(products)
     folder.mkdir(parents=True, exist_ok=True)
-    faiss.write_index(index, str(folder / INDEX))
+    with writing(folder / INDEX):
+        faiss.write_index(index, str(folder / INDEX))
     ids = pl.DataFrame({"product_id": list(product_ids)}, schema={"product_id": pl.String})
     ids.write_parquet(folder / IDS)
     manifest = {

@@ -13,6 +13,8 @@ from typing import Any, Self
 
 import torch
 
+from pipeline_lib.provenance import writing
+
 KEPT_SECONDS = 3600
 
 
@@ -42,7 +44,8 @@ class CheckpointFolder:
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write one state; a kill leaves the former one whole."""
         half = self.folder / f"{name}.part"
-        torch.save(state, half)
+        with writing(half):
+            torch.save(state, half)
         half.replace(self.folder / name)
 
     def load(self, name: str) -> dict[str, Any] | None:

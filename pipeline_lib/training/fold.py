@@ -35,6 +35,10 @@ from pipeline_lib.training.validation import HeldOutQueries, Validator, held_out
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 
+# Columns of a log, which has no width of its own: at the usual 80 the table's names would be cut.
+LOG_WIDTH = 132
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Folders that a run reads."""
@@ -131,6 +135,8 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
 
 def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int, num_held_out: int) -> None:
     console = Console(stderr=True)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
     console.print(plan_table(plan))
     for warning in plan["warnings"]:
         console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)

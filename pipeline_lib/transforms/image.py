@@ -13,7 +13,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline_lib.provenance import digest_value
-from pipeline_lib.transforms.decode import decode
 
 Pixels = npt.NDArray[np.uint8]
 View = Callable[[Image.Image, int, np.random.Generator, float], Pixels]
@@ -21,11 +20,6 @@ View = Callable[[Image.Image, int, np.random.Generator, float], Pixels]
 VERSION = 1  # of everything below and of decode: raise it when the same bytes would give other pixels
 CROP_TRIES = 10
 CROP_RATIOS = (3 / 4, 4 / 3)
-
-
-def fixed_view(data: bytes, size: int) -> Pixels:
-    """Return (3, size, size) of an image file's bytes: shorter side to `size`, bicubic, centre crop."""
-    return resize_and_crop(decode(data, size), size)
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Pixels:

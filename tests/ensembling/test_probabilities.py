@@ -2,13 +2,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline_lib.ensembling.probabilities import (
-    PREDICTIONS_SCHEMA,
-    mean_probabilities,
-    predictions_table,
-    write_submission,
-)
+from pipeline_lib.ensembling.probabilities import mean_probabilities, predictions_table, write_submission
 from pipeline_lib.features.store import open_store, write_store
+from pipeline_lib.schemas import PREDICTIONS_SCHEMA
 
 
 def store_of(folder, ids, rows):

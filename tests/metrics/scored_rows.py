@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from pipeline_lib.metrics.gallery_ranks import RANKS_SCHEMA
+from pipeline_lib.schemas import RANKS_SCHEMA
 
 
 def ranks_frame():

@@ -2,7 +2,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline_lib.metrics.gallery_ranks import RANKS_SCHEMA, Gallery, gallery_positives, rank_gallery
+from pipeline_lib.metrics.gallery_ranks import Gallery, gallery_positives, rank_gallery
+from pipeline_lib.schemas import RANKS_SCHEMA
 
 
 def relevance_of(*pairs):

@@ -2,8 +2,8 @@ import polars as pl
 import pytest
 from scored_rows import predictions_frame, ranks_frame
 
-from pipeline_lib.metrics.gallery_ranks import RANKS_SCHEMA
 from pipeline_lib.metrics.summary import classification_trees, labelled, merged, retrieval_trees
+from pipeline_lib.schemas import RANKS_SCHEMA
 
 CLASSES = ["cup", "hat", "mug"]
 

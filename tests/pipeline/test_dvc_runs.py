@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import time
 
 import polars as pl
 import pytest
@@ -85,6 +87,39 @@ def test_a_new_split_or_loss_does_not_make_the_shards_again(project):
     ran = project.ran(project.run("dvc", "repro", "--dry").stdout)
     (project.folder / "pipeline_lib/losses/info_nce.py").write_text(code)
     assert ran[0].startswith("train@")
+
+
+def test_an_edited_text_stores_no_photo_again_and_an_edited_photo_does(project):
+    table, photo = (project.folder / "data/raw/shop" / name for name in ("products.csv", "images/p3.jpg"))
+    before = table.read_bytes()
+    table.write_bytes(before.replace(b"red mug again", b"another text"))
+    ran = project.ran(project.run("dvc", "repro", "shards").stdout)
+    table.write_bytes(before)
+    assert ran == ["catalogue"]
+    bytes_before = photo.read_bytes()
+    photo.write_bytes((project.folder / "data/raw/shop/images/p4.jpg").read_bytes())
+    ran = project.ran(project.run("dvc", "repro", "shards").stdout)
+    photo.write_bytes(bytes_before)
+    project.back()
+    assert ran == ["catalogue", "shards"]
+
+
+def test_params_edited_while_a_stage_runs_are_not_recorded(project):
+    """DVC hashes params after the command: without the guard the old result would stand under the new setting."""
+    process = subprocess.Popen(
+        ["dvc", "repro", "--single-item", "--force", "train@0"],
+        cwd=project.folder, env=project.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    half = project.folder / "data/work/train/.0.part"
+    end = time.monotonic() + 60
+    while not half.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert half.exists()
+    project.set_params("train.head_lr=0.5")
+    printed, _ = process.communicate(timeout=120)
+    project.back()
+    assert process.returncode != 0
+    assert "stages.train: error: stages.train: train changed while the stage ran" in printed
 
 
 def test_emptied_lists_take_stages_away(project):

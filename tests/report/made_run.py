@@ -14,8 +14,16 @@ from PIL import Image, ImageDraw
 from pipeline_lib import paths
 from pipeline_lib.params.report import ReportParams
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.report.inputs import CONFUSION, PER_CLASS, PROBABILITIES, RANKINGS, RANKS, RECALL_CURVE, read_inputs
+from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.page import Report, build_report
+from pipeline_lib.schemas import (
+    CLASS_SCHEMA,
+    CONFUSION_SCHEMA,
+    CURVE_SCHEMA,
+    PREDICTIONS_SCHEMA,
+    RANKINGS_SCHEMA,
+    RANKS_SCHEMA,
+)
 from pipeline_lib.shards.write import write_shards
 
 COLOURS = {"红": "#c0392b", "绿": "#1e8449", "蓝": "#2471a3", "黄": "#d4ac0d", "紫": "#7d3c98"}
@@ -148,7 +156,7 @@ def rank_gallery(run: Run, split: str, fold: int | None, members: list) -> None:
 
 
 def count_retrieval(run: Run) -> None:
-    ranks = pl.DataFrame(run.rows["ranks"], schema=RANKS, orient="row")
+    ranks = pl.DataFrame(run.rows["ranks"], schema=RANKS_SCHEMA, orient="row")
     run.rows["curve"] = []
     for (split, direction), group in ranks.group_by("split", "direction", maintain_order=True):
         places = group["rank"].to_numpy()
@@ -243,12 +251,12 @@ def build_run(run: Run) -> Run:
     if run.texts:
         count_retrieval(run)
     count_classes(run)
-    run.frame(paths.EVALUATION / "ranks.parquet", run.rows["ranks"], RANKS)
-    run.frame(paths.EVALUATION / "recall_curve.csv", run.rows["curve"], RECALL_CURVE)
-    run.frame(paths.EVALUATION / "confusion.csv", run.rows["confusion"], CONFUSION)
-    run.frame(paths.EVALUATION / "per_class.csv", run.rows["per_class"], PER_CLASS)
-    run.frame(paths.ENSEMBLE / "rankings.parquet", run.rows["rankings"], RANKINGS)
-    run.frame(paths.ENSEMBLE / "probabilities.parquet", run.rows["probabilities"], PROBABILITIES)
+    run.frame(paths.EVALUATION / "ranks.parquet", run.rows["ranks"], RANKS_SCHEMA)
+    run.frame(paths.EVALUATION / "recall_curve.csv", run.rows["curve"], CURVE_SCHEMA)
+    run.frame(paths.EVALUATION / "confusion.csv", run.rows["confusion"], CONFUSION_SCHEMA)
+    run.frame(paths.EVALUATION / "per_class.csv", run.rows["per_class"], CLASS_SCHEMA)
+    run.frame(paths.ENSEMBLE / "rankings.parquet", run.rows["rankings"], RANKINGS_SCHEMA)
+    run.frame(paths.ENSEMBLE / "probabilities.parquet", run.rows["probabilities"], PREDICTIONS_SCHEMA)
     run.put(paths.METRICS, run.metrics)
     run.put(paths.INTERVALS, run.intervals)
     for fold in run.folds:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.report.chance import Chance
 from pipeline_lib.report.figures import confusion_matrix, learning_curves, recall_curves
-from pipeline_lib.report.inputs import CONFUSION, RECALL_CURVE, FoldRun
+from pipeline_lib.report.inputs import FoldRun
 from pipeline_lib.report.svg import (
     BOTTOM,
     HEIGHT,
@@ -25,6 +25,7 @@ from pipeline_lib.report.svg import (
     nice_ticks,
     standalone,
 )
+from pipeline_lib.schemas import CONFUSION_SCHEMA, CURVE_SCHEMA
 
 NAME = "{http://www.w3.org/2000/svg}"
 
@@ -82,7 +83,7 @@ def test_values_that_are_not_finite_are_left_out():
 
 def test_recall_figures_hold_both_splits_and_chance():
     rows = [(s, d, k, k / 20) for s in ("oof", "test") for d in ("text_to_image", "image_to_text") for k in (1, 2, 10)]
-    curve = pl.DataFrame(rows, schema=RECALL_CURVE, orient="row")
+    curve = pl.DataFrame(rows, schema=CURVE_SCHEMA, orient="row")
     figures = recall_curves(curve, {("test", "text_to_image"): Chance({(100, 1): 5})})
     assert set(figures) == {"recall_text_to_image", "recall_image_to_text"}
     keys = [e.text for e in ElementTree.fromstring(figures["recall_text_to_image"]).iter(f"{NAME}text")]
@@ -93,7 +94,7 @@ def test_recall_figures_hold_both_splits_and_chance():
 
 def confusion(labels: list[str]) -> pl.DataFrame:
     rows = [("test", label, label, 3) for label in labels] + [("test", labels[0], labels[1], 1)]
-    return pl.DataFrame(rows, schema=CONFUSION, orient="row").drop("split")
+    return pl.DataFrame(rows, schema=CONFUSION_SCHEMA, orient="row").drop("split")
 
 
 def test_matrix_cells_are_told_and_coloured_by_right_and_wrong():

@@ -261,6 +261,27 @@ def test_a_photo_shows_its_colour_and_another_number_shows_another_view():
     assert np.abs(first - second).mean() > 5
 
 
+def test_a_pattern_is_printed_light_on_dark_goods_and_dark_on_bright_ones():
+    for colour, brighter in (("black", True), ("white", False)):
+        plain, dotted = (
+            draw_photo(Item("cushion", colour, "red", name, "cotton", "regular", (5,)), SHAPES["cushion"], 0, (96, 96))
+            for name in ("plain", "dotted")
+        )
+        changed = np.abs(plain.astype(int) - dotted).max(axis=2) > 60
+        assert changed.any()
+        assert (dotted[changed].mean() > plain[changed].mean()) == brighter
+
+
+def test_the_second_colour_runs_around_the_object():
+    red, green = (
+        draw_photo(Item("cushion", "white", second, "plain", "cotton", "regular", (5,)), SHAPES["cushion"], 0, (96, 96))
+        for second in ("red", "green")
+    )
+    changed = np.abs(red.astype(int) - green).max(axis=2) > 60
+    assert 0.02 < changed.mean() < 0.4
+    assert not changed[40:56, 40:56].any()
+
+
 def test_outlines_keep_their_size():
     assert np.abs(smooth(box(-1, -1, 1, 1))).max() <= 1
     assert np.allclose(np.ptp(box(-0.5, -0.2, 0.5, 0.2, 0.1), axis=0), (1.0, 0.4))

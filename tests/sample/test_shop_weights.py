@@ -4,10 +4,12 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from shop.goods import GOODS
 from shop.other_goods import OTHER_GOODS
+from shop.pairs import draw_pair, draw_pairs
 from shop.pretrain import pretrain
 from shop.towers import build_tokenizer
-from shop.weights import draw_pair, draw_pairs, make_weights, vocabulary
+from shop.weights import make_weights, vocabulary
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer
 
@@ -26,7 +28,7 @@ def test_the_image_tower_loads_strictly_in_timm(weights):
     assert set(config) == {"architecture", "model_args", "mean", "std", "image_size", "source"}
     tower = timm.create_model(config["architecture"], pretrained=False, num_classes=0, **config["model_args"])
     tower.load_state_dict(load_file(weights / "image/model.safetensors"), strict=True)
-    assert tower.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 192)
+    assert tower.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 128)
     groups = timm.models.group_parameters(tower, tower.group_matcher(coarse=False))
     assert len(groups) >= 10
 
@@ -86,6 +88,14 @@ def test_each_property_is_numbered_as_the_objects_have_it():
 
 
 def test_a_pair_is_a_picture_and_a_text_of_the_object():
-    pixels, text, _ = draw_pair("kite", (0, 0), 32)
+    pixels, text, _, mentioned = draw_pair("kite", (0, 0), 32)
     assert pixels.shape == (32, 32, 3)
     assert any(word in text.lower() for word in (*OTHER_GOODS["kite"].names.en, *OTHER_GOODS["kite"].names.zh))
+    assert any(word in text for word in (*GOODS[mentioned].names.en, *GOODS[mentioned].names.zh))
+
+
+def test_what_a_text_mentions_is_never_what_the_picture_is_of():
+    """Words of the shop are read before fine-tuning, its categories are never seen."""
+    pairs = draw_pairs(60, 0, 32)
+    assert len(set(pairs.mentioned.tolist())) > 10
+    assert not set(GOODS) & set(OTHER_GOODS)

@@ -54,10 +54,6 @@ def test_random_access_equals_extraction(folder: Path) -> None:
         assert reader.read(row) == expected[row]
 
 
-def test_the_stream_is_every_photo_in_order(folder: Path) -> None:
-    assert list(ShardReader(Manifest(folder)).stream()) == list(enumerate(images(folder)))
-
-
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # webdataset leaves its files to the garbage collector
 def test_webdataset_streams_the_same_tars(folder: Path) -> None:
     tars = [str(path) for path in Manifest(folder).tars]
@@ -92,9 +88,6 @@ def test_readers_of_other_processes_read_the_same(folder: Path, method: str) -> 
 def test_no_file_stays_open(folder: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     reader = ShardReader(Manifest(folder))
-    stream = reader.stream()
-    next(stream)
-    stream.close()
     reader.read(4)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
@@ -109,4 +102,4 @@ def test_a_tar_cut_or_removed_after_opening_is_named(folder: Path, tmp_path: Pat
         reader.read(10)
     tar.unlink()
     with pytest.raises(ValueError, match=r"shard-00002\.tar: gone"):
-        list(reader.stream())
+        reader.read(10)

@@ -1,0 +1,30 @@
+"""The machine is asked, not assumed: where bf16 is emulated, `auto` must not take it."""
+
+import pytest
+
+from pipeline_lib import runtime
+
+X86 = "processor\t: 0\nflags\t\t: fpu sse2 avx2 {}\nbugs\t\t: none\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (X86.format("avx512f avx512bw"), False),
+        (X86.format("avx512_bf16"), True),
+        (X86.format("amx_bf16 amx_tile"), True),
+        ("Features\t: fp asimd bf16 i8mm\n", True),
+        ("model name\t: the bf16 processor\nflags\t: fpu\n", False),
+        ("", False),
+    ],
+)
+def test_bf16_is_told_by_the_processors_flags_alone(text, expected, tmp_path, monkeypatch):
+    assert runtime.has_bf16(text) is expected
+    (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "cpuinfo")
+    assert runtime.pick_precision("auto", "cpu") == ("bf16" if expected else "fp32")
+
+
+def test_a_precision_that_is_written_out_is_taken_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "none")
+    assert [runtime.pick_precision(name, "cpu") for name in ("auto", "fp32", "bf16")] == ["fp32", "fp32", "bf16"]
