@@ -34,7 +34,6 @@ from pipeline_lib.training.task import Task
 from pipeline_lib.training.validation import HeldOutQueries, Validator, held_out_queries
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
-
 # Columns of a log, which has no width of its own: at the usual 80 the table's names would be cut.
 LOG_WIDTH = 132
 
