@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from dvc.utils.hydra import apply_overrides
 
 from pipeline_lib import paths
 from pipeline_lib.features.store import write_store
@@ -32,7 +33,8 @@ def make_project(tmp_path, monkeypatch):
     root = Path(__file__).parents[2]
     monkeypatch.chdir(tmp_path)
     text = (root / "params.yaml").read_text(encoding="utf-8")
-    Path("params.yaml").write_text(text.replace("  - 2\n", "", 1), encoding="utf-8")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    apply_overrides(Path("params.yaml"), ["plan.folds=[0,1]", "plan.scales=[64,80]"])
     ids = ["p0", "p1", "p2", "p3", "p4", "p5", "t0", "t1", "t2"]
     labels = ["cup", "hat", "cup", None, "cup", "sofa", "hat", None, "cup"]
     catalogue, folds = paths.CATALOGUE, paths.FOLDS
