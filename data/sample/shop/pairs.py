@@ -1,6 +1,6 @@
 """Draws the objects that the towers are pretrained on, with a caption and the properties of each.
 
-Apart from the pretraining, so that the processes that draw never import torch, which takes them longer than drawing.
+Apart from the pretraining, so that the processes that draw never import torch.
 """
 
 import dataclasses
