@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from small_shop import Project
@@ -35,26 +36,57 @@ def wait_for(found, process, seconds=60.0):
     return process.poll() is None
 
 
+def kill(process):
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def members(process):
+    """Return the ids of the processes of a group that are alive."""
+    listed = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=False)
+    return listed.stdout.split()
+
+
+def runs(pid, module):
+    """Tell whether a process runs `python -m module`: while it does, DVC waits and writes nothing of its own."""
+    try:
+        return module.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
+# What a stage has made in the middle of its work.
 HALF = {
     "shards": "data/work/.shards.part/shard-00000.tar",
     "features@trunk": "data/work/features/.trunk.part/image/matrix.safetensors",
     "train@0": "data/work/train/.0.part",
-    "index@flat-0": "data/work/index/.flat-0.part",
 }
 
 
 @pytest.mark.parametrize("stage", HALF)
 def test_a_killed_stage_is_made_again_and_right(project, stage):
-    half, index = project.folder / HALF[stage], project.folder / "data/work/index/flat-0"
     process = start(project, stage)
-    # An index is built in milliseconds: it is killed as soon as DVC has taken the old one away.
-    alive = wait_for(half.exists if stage != "index@flat-0" else lambda: not index.exists(), process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    alive = wait_for((project.folder / HALF[stage]).exists, process)
+    kill(process)
     assert alive, "the stage ended before it could be killed"
     project.run("dvc", "repro", "--single-item", "--force", stage)
     assert (project.folder / "dvc.lock").read_text() == project.right
     assert not list(project.folder.glob("data/work/**/.*.part"))
+
+
+def test_a_killed_index_is_made_again_and_right(project):
+    """An index is written in milliseconds: its stage is killed when DVC has begun it, and half a file put there."""
+    process = start(project, "index@flat-0")
+    alive = wait_for(lambda: any(runs(pid, "stages.index") for pid in members(process)), process)
+    kill(process)
+    assert alive, "the stage ended before it could be killed"
+    assert not (project.folder / "data/work/index/flat-0").exists()
+    half = project.folder / "data/work/index/.flat-0.part"
+    half.mkdir(exist_ok=True)
+    (half / "index.faiss").write_bytes(b"half")
+    project.run("dvc", "repro", "--single-item", "--force", "index@flat-0")
+    assert (project.folder / "dvc.lock").read_text() == project.right
+    assert not half.exists()
 
 
 def test_a_stage_dies_with_dvc(project):
@@ -64,14 +96,10 @@ def test_a_stage_dies_with_dvc(project):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
-    def training():
-        listed = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=False)
-        return listed.stdout.split()
-
     end = time.monotonic() + 10
-    while training() and time.monotonic() < end:
+    while members(process) and time.monotonic() < end:
         time.sleep(0.05)
-    assert not training()
+    assert not members(process)
     project.run("dvc", "repro", "--single-item", "--force", "train@0")
     assert (project.folder / "dvc.lock").read_text() == project.right
 
