@@ -4,6 +4,7 @@ import argparse
 
 import polars as pl
 
+import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.features.batches import PhotoViews
 from pipeline_lib.features.embeddings import queries_for, write_embeddings

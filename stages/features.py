@@ -7,6 +7,7 @@ import argparse
 
 import polars as pl
 
+import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk

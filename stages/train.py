@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.training import LossesParams, TrainParams

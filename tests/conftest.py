@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the stages have it; see pipeline_lib/openmp.py
 
 WORDS = ["red", "blue", "green", "mug", "hat", "lamp", "striped", "plain", "红", "蓝", "杯", "帽"]
 

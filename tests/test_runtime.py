@@ -1,5 +1,9 @@
 """The machine is asked, not assumed: where bf16 is emulated, `auto` must not take it."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from pipeline_lib import runtime
@@ -28,3 +32,13 @@ def test_bf16_is_told_by_the_processors_flags_alone(text, expected, tmp_path, mo
 def test_a_precision_that_is_written_out_is_taken_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "none")
     assert [runtime.pick_precision(name, "cpu") for name in ("auto", "fp32", "bf16")] == ["fp32", "fp32", "bf16"]
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "passive"), ("active", "active")])
+def test_threads_wait_asleep_unless_the_user_says_otherwise(own, expected):
+    """Seen where it counts: in what libgomp prints of its settings when torch loads it."""
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment |= {"OMP_DISPLAY_ENV": "true", **({"OMP_WAIT_POLICY": own} if own else {})}
+    code = "import pipeline_lib.openmp, torch"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert f"OMP_WAIT_POLICY = '{expected.upper()}'" in done.stderr

@@ -1,6 +1,7 @@
 """The rules of the house: imports go down only, rooms stay small, packages' __init__ are empty."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("pipeline_lib/**/*.py"), *ROOT.glob("stages/*.py")])
 SHOP = sorted(ROOT.glob("data/sample/shop/**/*.py"))
 LAYERS = {
-    **dict.fromkeys(("params", "records", "schemas", "protocols", "paths", "runtime", "provenance"), 0),
+    **dict.fromkeys(("params", "records", "schemas", "protocols", "paths", "runtime", "provenance", "openmp"), 0),
     **dict.fromkeys(("catalogue", "transforms"), 1),
     "datasets": 1.5,
     **dict.fromkeys(("models", "losses", "optim", "shards", "metrics"), 2),
@@ -51,6 +52,16 @@ def test_imports_go_down_only(path):
     for name in imports(path):
         other = room(name)
         assert other == own or LAYERS[other] < LAYERS[own] or LAYERS[own] == LAYERS[other] == 0, f"{own} imports {name}"
+
+
+def test_stages_bound_the_spinning_of_threads_before_torch_is_loaded():
+    told = {path.stem: path.read_text(encoding="utf-8") for path in ROOT.glob("stages/[a-z]*.py")}
+    computing = {name: text for name, text in told.items() if "pick_device" in text}
+    assert computing.keys() == {"embed", "features", "train"}
+    for name, text in computing.items():
+        ours = [line for line in text.splitlines() if line.startswith(("import pipeline_lib", "from pipeline_lib"))]
+        assert ours[0].startswith("import pipeline_lib.openmp"), name
+        assert not re.search("^(import|from) (torch|faiss|sklearn|timm)", text, re.MULTILINE), name
 
 
 def test_layer_0_imports_nothing_above_it():
