@@ -6,7 +6,10 @@ from torch import Tensor
 
 from pipeline_lib import paths
 from pipeline_lib.features.encode import Engine, encode_texts
-from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.interpolation import load_interpolated
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.prediction import EmbedParams
+from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.provenance import read_json
 from pipeline_lib.retrieval.faiss_index import MANIFEST
 from pipeline_lib.retrieval.search import search
@@ -16,7 +19,9 @@ from pipeline_lib.transforms.tokenize import TextTokenizer
 def search_table(text: str, kind: str, fold: int, top: int) -> Table:
     """Return the `top` products for a text; ValueError if model or index is missing, or one is not the other's."""
     folder, index = paths.train_of(fold), paths.index_of(kind, fold)
-    saved = load_model(folder)
+    params = load_params()
+    share = parse_section(EmbedParams, params).interpolation
+    saved = load_interpolated(folder, share, parse_section(ModelParams, params))
     if not saved.card["description"]["retrieval"]:
         raise ValueError(f"{folder}: this model has no joint embedding; set losses.info_nce.weight above 0")
     if not (index / MANIFEST).is_file():

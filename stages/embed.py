@@ -11,7 +11,8 @@ from pipeline_lib.features.embeddings import queries_for, write_embeddings
 from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.predict import Predictor
 from pipeline_lib.features.products import as_arrays, read_products
-from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.interpolation import load_interpolated
+from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import EmbedParams
 from pipeline_lib.provenance import fresh_folder, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
@@ -29,7 +30,7 @@ def main() -> None:
     with stage("stages.embed") as run:
         params, runtime = run.section(EmbedParams), read_runtime()
         folder = paths.train_of(arguments.fold)
-        saved = load_model(folder)
+        saved = load_interpolated(folder, params.interpolation, run.section(ModelParams))
         device = pick_device(runtime.device)
         seen = read_products(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet").filter(
             (pl.col("fold") == arguments.fold) | (pl.col("split") == "test")

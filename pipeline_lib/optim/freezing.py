@@ -1,34 +1,76 @@
-"""Which layer groups of a tower are trained.
+"""Which layer groups of a tower are trained, and from which epoch on.
 
-Setting a depth sets every group both ways, so no earlier call leaves anything behind, and frozen batch norms keep
-their running statistics: a "frozen" tower whose statistics still move is not the tower that was evaluated.
+One rule a tower says which groups are open at the start, a schedule opens more of them later. The answer is one number
+a group, the epoch it opens, and setting an epoch sets every group both ways, so nothing of an earlier call is left.
+Frozen batch norms keep their running statistics: a "frozen" tower whose statistics still move is another tower.
 """
 
-from typing import Literal
+from collections.abc import Sequence
 
 from torch import nn
 
+from pipeline_lib.params.training import Depth, TowerFreezing, TrainParams
 from pipeline_lib.records import LayerGroup
 
-Depth = int | Literal["all"]
+Openings = list[int | None]
 
 
-def open_groups(groups: list[LayerGroup], depth: Depth) -> list[bool]:
-    """Return for each group, stem first, whether the last `depth` groups include it.
+def open_groups(count: int, depth: Depth) -> list[bool]:
+    """Return for each of `count` groups, stem first, whether the last `depth` groups include it.
 
-    >>> open_groups([LayerGroup(name, ()) for name in "abc"], 2)
+    >>> open_groups(3, 2)
     [False, True, True]
     """
-    count = len(groups) if depth == "all" else min(depth, len(groups))
-    return [position >= len(groups) - count for position in range(len(groups))]
+    last = count if depth == "all" else min(depth, count)
+    return [position >= count - last for position in range(count)]
 
 
-def unfreeze_last(tower: nn.Module, groups: list[LayerGroup], depth: Depth) -> None:
-    """Train the last `depth` groups of a tower and freeze all others."""
+def first_groups_closed(count: int, first: int) -> list[bool]:
+    """Return for each of `count` groups whether it is open when the stem and the `first` layers behind it are not.
+
+    >>> first_groups_closed(4, 2), first_groups_closed(4, 0)
+    ([False, False, False, True], [True, True, True, True])
+    """
+    return [first == 0 or position > first for position in range(count)]
+
+
+def openings(count: int, tower: str, train: TrainParams) -> Openings:
+    """Return for each of a tower's `count` groups, stem first, the epoch from which it is trained; None is never.
+
+    ValueError for a step of the schedule that is never reached or opens nothing new.
+    """
+    rule: TowerFreezing = getattr(train.towers, tower)
+    depth = train.unfreeze_layers if rule.unfreeze_layers is None else rule.unfreeze_layers
+    start = open_groups(count, depth) if rule.freeze_first is None else first_groups_closed(count, rule.freeze_first)
+    found: Openings = [0 if is_open else None for is_open in start]
+    found[0] = {"follow": found[0], "open": 0, "frozen": None}[rule.embeddings]
+    steps = [step for step in train.schedule if step.tower == tower]
+    for step in sorted(steps, key=lambda step: step.epoch):
+        told = f"train.schedule: {tower} at epoch {step.epoch}, {step.layers} layers"
+        if step.epoch >= train.epochs:
+            raise ValueError(
+                f"{told}: never reached, the last of train.epochs = {train.epochs} is {train.epochs - 1}; lower the "
+                "epoch, train longer, or take the step out"
+            )
+        held = 0 if rule.embeddings == "frozen" else None
+        new = [
+            position
+            for position, is_open in enumerate(open_groups(count, step.layers))
+            if is_open and found[position] is None and position != held
+        ]
+        if not new:
+            raise ValueError(f"{told}: opens nothing that is not open by then; a step can only open more")
+        for position in new:
+            found[position] = step.epoch
+    return found
+
+
+def set_epoch(tower: nn.Module, groups: Sequence[LayerGroup], opened: Openings, epoch: int) -> None:
+    """Train the groups that are open at `epoch`, and freeze all others."""
     parameters = dict(tower.named_parameters())
-    for group, is_open in zip(groups, open_groups(groups, depth), strict=True):
+    for group, first in zip(groups, opened, strict=True):
         for name in group.parameters:
-            parameters[name].requires_grad_(is_open)
+            parameters[name].requires_grad_(first is not None and epoch >= first)
 
 
 def settle_frozen(tower: nn.Module) -> None:

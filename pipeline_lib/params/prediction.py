@@ -1,6 +1,8 @@
 """How frozen encoders and trained models are run over the catalogue."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from pipeline_lib.params.section import Section
 
@@ -21,4 +23,5 @@ class EmbedParams(Section):
     section: ClassVar[str] = "embed"
     flip: bool
     photo: Literal["first", "mean_pool"]
+    interpolation: Annotated[float, Field(ge=0, le=1)]
     precision: Precision

@@ -1,8 +1,8 @@
 """How a model is trained: losses and their weights, what opens, optimizer, views, and when to stop."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline_lib.params.section import Keys, Section
 
@@ -10,6 +10,8 @@ BestMetric = Literal["MeanRecall", "R@1", "top1", "loss"]
 ViewName = Literal["none", "clip"]
 Weight = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
+Depth = Annotated[int, Field(ge=0)] | Literal["all"]
+TowerName = Literal["image", "text"]
 
 
 class InfoNCEParams(Keys):
@@ -34,11 +36,47 @@ class LossesParams(Section):
     cross_entropy: CrossEntropyParams
 
 
+class TowerFreezing(Keys):
+    """Where one tower departs from `unfreeze_layers`."""
+
+    unfreeze_layers: Depth | None
+    freeze_first: Annotated[int, Field(ge=0)] | None
+    embeddings: Literal["follow", "open", "frozen"]
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.unfreeze_layers is not None and self.freeze_first is not None:
+            raise ValueError("unfreeze_layers and freeze_first are two ways to say one thing; set one of them to null")
+        return self
+
+
+class TowersFreezing(Keys):
+    """Each tower's own rule."""
+
+    image: TowerFreezing
+    text: TowerFreezing
+
+
+class OpeningStep(Keys):
+    """From this epoch on (the first is 0) so many of a tower's last layer groups are open."""
+
+    epoch: Positive
+    tower: TowerName
+    layers: Positive | Literal["all"]
+
+
 class TrainParams(Section):
     """One training run."""
 
     section: ClassVar[str] = "train"
-    unfreeze_layers: Annotated[int, Field(ge=0)] | Literal["all"]
+    unfreeze_layers: Depth
+    towers: TowersFreezing
+    schedule: tuple[OpeningStep, ...]
+    unfreeze_lr_scale: Annotated[float, Field(gt=0)]
+    lr_decay: Annotated[float, Field(gt=0, le=1)]
+    init_from: str | None
+    init_heads: bool
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
     epochs: Positive
     batch_size: Positive
     accumulate: Positive

@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
@@ -66,7 +67,11 @@ class CheckpointFolder:
                 shutil.rmtree(mark.parent, ignore_errors=True)
 
 
-def trained_state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Return buffers and trainable parameters: the frozen ones come back from the weights the run began with."""
-    frozen = {name for name, value in model.named_parameters() if not value.requires_grad}
-    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+def trained_state(model: torch.nn.Module, trained: Collection[str]) -> dict[str, torch.Tensor]:
+    """Return buffers and the named parameters, those that are trained at some time.
+
+    All others come back from the weights the run began with. Those that only open later are in it too: an early epoch
+    restored over a later one must close nothing half-trained.
+    """
+    others = {name for name, _ in model.named_parameters()} - set(trained)
+    return {name: value for name, value in model.state_dict().items() if name not in others}

@@ -18,14 +18,16 @@ from pipeline_lib.losses.build import NEEDS, build_losses, weights_of
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe, resolve_towers
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.models.towers import TowerSource
-from pipeline_lib.optim.freezing import unfreeze_last
-from pipeline_lib.optim.param_groups import build_adamw, split_decay
+from pipeline_lib.models.warm_start import load_heads, start_folder, warm_sources
+from pipeline_lib.optim.freezing import Openings, openings, set_epoch
+from pipeline_lib.optim.param_groups import build_adamw, split_decay, tower_groups
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.training import LossesParams, TrainParams
 from pipeline_lib.provenance import write_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.training.averaging import MovingAverage
 from pipeline_lib.training.checkpoint import CheckpointFolder
 from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loop import Loop
@@ -101,20 +103,23 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     weights = weights_of(settings.losses)
     needed = {NEEDS[name] for name in weights}
     data = read_fold(inputs, fold, "classification" in needed)
-    sources = resolve_towers(settings.model)
+    sources, start = _sources(settings, fold)
     description = describe(settings.model, sources, "retrieval" in needed, data.classes)
     model = build_model(description, sources)
-    for tower in model.towers().values():
-        unfreeze_last(tower, tower.layer_groups(), settings.train.unfreeze_layers)
-    plan = plan_of(model, sources, settings.train)
+    if start is not None and settings.train.init_heads:
+        load_heads(model, start)
+    opened = {name: openings(len(tower.layer_groups()), name, settings.train) for name, tower in model.towers().items()}
+    for name, tower in model.towers().items():
+        set_epoch(tower, tower.layer_groups(), opened[name], 0)
+    plan = plan_of(model, sources, settings.train, opened)
     _show(plan, settings, fold, len(data.training), len(data.held_out))
     model.to(settings.device)
 
     tokenizer = TextTokenizer(description["text"]["tokenizer"])
     task = Task(model, build_losses(settings.losses, list(weights)), weights, settings.device, settings.precision)
-    stored = _stored(settings, inputs, sources)
+    stored = _stored(settings, inputs, sources, opened)
     with CheckpointFolder(fingerprint) as checkpoints:
-        loop = _loop(task, settings, inputs, data, tokenizer, stored, checkpoints)
+        loop = _loop(task, settings, inputs, data, tokenizer, stored, checkpoints, opened)
         progression = loop.run(f"fold{fold}-{fingerprint}")
         checkpoints.finish()
 
@@ -132,6 +137,15 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     write_rows(out / "history.csv", progression.rows)
 
 
+def _sources(settings: Settings, fold: int) -> tuple[dict[str, TowerSource], Path | None]:
+    """Return where the towers' first weights come from, and the folder of a warm start."""
+    sources = resolve_towers(settings.model)
+    if settings.train.init_from is None:
+        return sources, None
+    start = start_folder(settings.train.init_from, fold, settings.model.weights_root)
+    return warm_sources(sources, start), start
+
+
 def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int, num_held_out: int) -> None:
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -146,9 +160,15 @@ def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int
     )
 
 
-def _stored(settings: Settings, inputs: Inputs, sources: dict[str, TowerSource]) -> StoredFeatures | None:
-    """Open the trunk's features where they give the same result: frozen towers with known weights, one fixed view."""
-    fixed = settings.train.unfreeze_layers == 0 and settings.train.augment == "none"
+def _stored(
+    settings: Settings, inputs: Inputs, sources: dict[str, TowerSource], opened: dict[str, Openings]
+) -> StoredFeatures | None:
+    """Open the trunk's features where they give the same result: frozen towers with known weights, one fixed view.
+
+    The store holds what `model`'s own weights say, so a warm start has none.
+    """
+    frozen = all(first is None for of_tower in opened.values() for first in of_tower)
+    fixed = frozen and settings.train.augment == "none" and settings.train.init_from is None
     known = all(source.state is not None for source in sources.values())
     if not (settings.train.use_stored_features and fixed and known and inputs.trunk.is_dir()):
         return None
@@ -163,6 +183,7 @@ def _loop(
     tokenizer: TextTokenizer,
     stored: StoredFeatures | None,
     checkpoints: CheckpointFolder,
+    opened: dict[str, Openings],
 ) -> Loop:
     train, runtime, size = settings.train, settings.runtime, settings.model.image.size
     reader = ShardReader(Manifest(inputs.shards))
@@ -179,9 +200,11 @@ def _loop(
         workers,
         _text_embedder(task.model, tokenizer, stored, max_tokens, engine),
     )
+    groups = _optimizer_groups(task.model, train, opened)
+    trained = [value for group in groups for value in group["params"]]
     return Loop(
         task=task,
-        optimizer=build_adamw(_optimizer_groups(task.model, train)),
+        optimizer=build_adamw(groups),
         accelerator=Accelerator(cpu=settings.device == "cpu"),
         batches=ProductBatches(data.training, seen, tokenizer, max_tokens, train.photo, settings.seed),
         num_products=len(data.training),
@@ -191,14 +214,17 @@ def _loop(
         log_every=runtime.log_every,
         checkpoints=checkpoints,
         measure=lambda: validator.measure(task),
+        openings=opened,
+        average=MovingAverage(trained, train.ema_decay) if train.ema_decay else None,
     )
 
 
-def _optimizer_groups(model: ImageTextModel, train: TrainParams) -> list[dict[str, Any]]:
+def _optimizer_groups(model: ImageTextModel, train: TrainParams, opened: dict[str, Openings]) -> list[dict[str, Any]]:
     groups = []
     for name, tower in model.towers().items():
-        groups += split_decay(list(tower.named_parameters()), train.tower_lr, train.weight_decay, name)
-    return groups + split_decay(model.head_parameters(), train.head_lr, train.weight_decay, "head")
+        groups += tower_groups(tower, tower.layer_groups(), opened[name], train, name)
+    heads = [(name, value) for name, value in model.head_parameters() if value.requires_grad]
+    return groups + split_decay(heads, train.head_lr, train.weight_decay, "head")
 
 
 def _text_embedder(

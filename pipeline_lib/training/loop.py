@@ -5,6 +5,7 @@ non-finite one stops the run with every term. An epoch's random numbers depend o
 was killed and goes on from its last epoch repeats what it would have done.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +20,11 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from pipeline_lib.features.batches import epoch_order, load_ahead
-from pipeline_lib.optim.freezing import settle_frozen
+from pipeline_lib.optim.freezing import Openings, set_epoch, settle_frozen
 from pipeline_lib.optim.schedules import set_lr, warmup_cosine
 from pipeline_lib.params.training import TrainParams
 from pipeline_lib.records import Batch
+from pipeline_lib.training.averaging import MovingAverage
 from pipeline_lib.training.checkpoint import CheckpointFolder, trained_state
 from pipeline_lib.training.history import History, Row
 from pipeline_lib.training.task import Task
@@ -62,6 +64,8 @@ class Loop:
     log_every: int
     checkpoints: CheckpointFolder
     measure: Callable[[], dict[str, float]]
+    openings: dict[str, Openings]
+    average: MovingAverage | None
 
     def run(self, name: str) -> Progression:
         """Train to the end or to the early stop, and leave the best epoch's weights in the model."""
@@ -79,19 +83,23 @@ class Loop:
             for epoch in range(started_at, self.params.epochs):
                 if self._is_over(progression):
                     break
-                self._epoch(epoch, orders[epoch], stream, history, lambda: progress.advance(bar))
-                self._remember(progression, epoch, history)
+                row, remark = self._epoch(epoch, orders[epoch], stream, history, lambda: progress.advance(bar))
+                with self.average.in_place() if self.average else contextlib.nullcontext():
+                    history.add({**row, **self.measure()}, epoch, remark)
+                    self._keep_best(progression, epoch, history)
+                self._save(progression, epoch, history)
         history.close()
         self._restore(self.checkpoints.load(BEST))
         return progression
 
     def _epoch(
         self, epoch: int, order: Sequence[Any], stream: Any, history: History, advance: Callable[[], None]
-    ) -> None:
-        """Train one epoch and add its row to the history."""
+    ) -> tuple[Row, str]:
+        """Train one epoch; return its row, without what is measured after it, and its speed."""
         torch.manual_seed(self.seed * 100_003 + epoch)
         model = self.task.model.train()
-        for tower in model.towers().values():
+        for name, tower in model.towers().items():
+            set_epoch(tower, tower.layer_groups(), self.openings[name], epoch)
             settle_frozen(tower)
         per_epoch = -(-len(order) // self.params.accumulate)
         total, begun, images = self.params.epochs * per_epoch, time.perf_counter(), 0
@@ -116,8 +124,8 @@ class Loop:
         seconds = time.perf_counter() - begun
         history.step(step, {"images_per_second": images / seconds})
         means = {key: value / len(order) for key, value in sums.items()}
-        row = {"epoch": epoch, "lr": self.optimizer.param_groups[-1]["lr"], **means, **self.measure()}
-        history.add(row, epoch, f"{images / seconds:.0f} images/s")
+        row = {"epoch": epoch, "lr": self.optimizer.param_groups[-1]["lr"], **means}
+        return row, f"{images / seconds:.0f} images/s"
 
     def _step(self) -> None:
         if self.params.clip_norm:
@@ -125,9 +133,11 @@ class Loop:
             self.accelerator.clip_grad_norm_(parameters, self.params.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if self.average:
+            self.average.update()
 
-    def _remember(self, progression: Progression, epoch: int, history: History) -> None:
-        """Save the epoch; the best one's weights apart."""
+    def _keep_best(self, progression: Progression, epoch: int, history: History) -> None:
+        """Save the weights as they were measured if no epoch was better."""
         column, more = CHOICES[self.params.best_metric]
         row = history.rows[-1]
         if column not in row:
@@ -138,10 +148,14 @@ class Loop:
         value = row[column]
         if progression.best is None or (value > progression.best if more else value < progression.best):
             progression.best, progression.best_epoch = value, epoch
-            self.checkpoints.save(BEST, {"model": trained_state(self.task.model)})
+            self.checkpoints.save(BEST, {"model": self._trained_state()})
+
+    def _save(self, progression: Progression, epoch: int, history: History) -> None:
+        """Save all that the next epoch starts from."""
         progression.epoch = epoch + 1
         state = {
-            "model": trained_state(self.task.model),
+            "model": self._trained_state(),
+            "average": self.average.state() if self.average else [],
             "optimizer": self.optimizer.state_dict(),
             "progression": {**vars(progression), "rows": history.rows},
         }
@@ -153,7 +167,14 @@ class Loop:
             return Progression()
         self._restore(state)
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average:
+            self.average.restore(state["average"])
         return Progression(**state["progression"])
+
+    def _trained_state(self) -> dict[str, Tensor]:
+        ours = {id(value) for group in self.optimizer.param_groups for value in group["params"]}
+        names = [name for name, value in self.task.model.named_parameters() if id(value) in ours]
+        return trained_state(self.task.model, names)
 
     def _restore(self, state: dict[str, Any] | None) -> None:
         assert state is not None, "a run has at least one epoch"

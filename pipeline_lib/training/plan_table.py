@@ -10,35 +10,56 @@ from rich.table import Table
 
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.towers import TowerSource, weights_hash
-from pipeline_lib.optim.freezing import open_groups
+from pipeline_lib.optim.freezing import Openings
+from pipeline_lib.optim.param_groups import group_lrs
 from pipeline_lib.params.training import TrainParams
 
 Plan = dict[str, Any]
 HARDLY_ANY = 0.001
 
 
-def plan_of(model: ImageTextModel, sources: dict[str, TowerSource], train: TrainParams) -> Plan:
-    """Return the plan as JSON values: a row for each tower and the head, and the warnings."""
+def plan_of(
+    model: ImageTextModel, sources: dict[str, TowerSource], train: TrainParams, opened: dict[str, Openings]
+) -> Plan:
+    """Return the plan as JSON values: a row for each tower and the head, the steps that open layers, the warnings."""
     rows, warnings = [], []
     for name, tower in model.towers().items():
         sizes = {key: value.numel() for key, value in tower.named_parameters()}
         groups = tower.layer_groups()
-        opened = open_groups(groups, train.unfreeze_layers)
         listed = [
-            _group(group.name, sum(sizes[key] for key in group.parameters), is_open, train.tower_lr)
-            for group, is_open in zip(groups, opened, strict=True)
+            _group(group.name, sum(sizes[key] for key in group.parameters), epoch, lr)
+            for group, epoch, lr in zip(groups, opened[name], group_lrs(opened[name], train), strict=True)
         ]
         source = sources[name]
         row = _row(name, source.weights or "random", weights_hash(source.state), listed)
         warnings += _warnings(row, source, train)
         rows.append(row)
     size = sum(value.numel() for _, value in model.head_parameters())
-    rows.append(_row("head", "random", None, [_group("head", size, True, train.head_lr)]))
-    return {"towers": rows, "warnings": warnings}
+    rows.append(_row("head", train.init_from or "random", None, [_group("head", size, 0, train.head_lr)]))
+    return {"towers": rows, "steps": _steps(rows), "warnings": warnings}
 
 
-def _group(name: str, parameters: int, trainable: bool, lr: float) -> Plan:
-    return {"name": name, "parameters": parameters, "trainable": trainable, "lr": lr if trainable else 0.0}
+def _group(name: str, parameters: int, opens: int | None, lr: float) -> Plan:
+    return {"name": name, "parameters": parameters, "trainable": opens == 0, "opens": opens, "lr": lr}
+
+
+def _steps(rows: list[Plan]) -> list[Plan]:
+    """Return what opens after the first epoch: epoch, tower, layer groups and parameters that open with it."""
+    found: dict[tuple[int, str], list[Plan]] = {}
+    for row in rows:
+        for group in row["groups"]:
+            if group["opens"]:
+                found.setdefault((group["opens"], row["tower"]), []).append(group)
+    return [
+        {
+            "epoch": epoch,
+            "tower": tower,
+            "groups": [group["name"] for group in groups],
+            "parameters": sum(group["parameters"] for group in groups),
+            "lr": max(group["lr"] for group in groups),
+        }
+        for (epoch, tower), groups in sorted(found.items())
+    ]
 
 
 def _row(name: str, source: str, weights: str | None, groups: list[Plan]) -> Plan:
@@ -54,31 +75,41 @@ def _row(name: str, source: str, weights: str | None, groups: list[Plan]) -> Pla
 
 def _warnings(row: Plan, source: TowerSource, train: TrainParams) -> list[str]:
     found = []
-    if source.state is None and row["trainable"] < row["total"]:
+    closed = sum(group["parameters"] for group in row["groups"] if group["opens"] is None)
+    if source.state is None and closed:
         found.append(
-            f"{row['tower']}: {row['total'] - row['trainable']:,} frozen parameters are random; "
+            f"{row['tower']}: {closed:,} frozen parameters are random; "
             f"set model.{row['tower']}.pretrained = true or train.unfreeze_layers = all"
         )
     if 0 < row["trainable"] < HARDLY_ANY * row["total"]:
         found.append(
-            f"{row['tower']}: train.unfreeze_layers = {train.unfreeze_layers} opens {row['trainable']:,} of "
-            f"{row['total']:,} parameters, almost nothing"
+            f"{row['tower']}: the first epoch trains {row['trainable']:,} of {row['total']:,} parameters, almost "
+            "nothing"
         )
+    for step in _steps([row]):
+        if step["parameters"] < HARDLY_ANY * row["total"]:
+            found.append(
+                f"{row['tower']}: the step at epoch {step['epoch']} opens {step['parameters']:,} of {row['total']:,} "
+                "parameters, almost nothing"
+            )
+    own = getattr(train.towers, row["tower"])
+    depth = train.unfreeze_layers if own.unfreeze_layers is None else own.unfreeze_layers
     count = len(row["groups"])
-    if train.unfreeze_layers != "all" and train.unfreeze_layers > count:
-        found.append(f"{row['tower']}: train.unfreeze_layers = {train.unfreeze_layers}, but there are {count} groups")
+    if own.freeze_first is None and depth != "all" and depth > count:
+        found.append(f"{row['tower']}: {depth} layer groups are to be trained, but there are {count}")
+    if own.freeze_first is not None and own.freeze_first >= count - 1:
+        found.append(f"{row['tower']}: freeze_first = {own.freeze_first} leaves nothing open of {count} groups")
     return found
 
 
 def plan_table(plan: Plan) -> Table:
-    """Return the plan for a terminal."""
+    """Return the plan for a terminal: what is open at first, then a line for each step that opens more."""
     table = Table(title="What is trained")
     for heading in ("tower", "weights", "hash", "groups open", "trainable", "total", "lr"):
         table.add_column(heading, justify="right" if heading in ("trainable", "total", "lr") else "left")
     for row in plan["towers"]:
         opened = [group for group in row["groups"] if group["trainable"]]
         span = f"{len(opened)} of {len(row['groups'])}" + (f", from {opened[0]['name']}" if opened else "")
-        rate = f"{opened[0]['lr']:g}" if opened else "-"
         table.add_row(
             row["tower"],
             row["source"],
@@ -86,6 +117,22 @@ def plan_table(plan: Plan) -> Table:
             span,
             f"{row['trainable']:,}",
             f"{row['total']:,}",
-            rate,
+            _rates(opened),
+        )
+    for step in plan["steps"]:
+        table.add_row(
+            step["tower"],
+            f"from epoch {step['epoch']} on",
+            "",
+            f"+ {len(step['groups'])}, from {step['groups'][0]}",
+            f"+ {step['parameters']:,}",
+            "",
+            f"{step['lr']:g}",
         )
     return table
+
+
+def _rates(groups: list[Plan]) -> str:
+    """Write the lr of open groups: one number, or the lowest and the highest under layer-wise decay."""
+    rates = sorted({group["lr"] for group in groups})
+    return " .. ".join(f"{rate:.3g}" for rate in (rates[:1] + rates[1:][-1:])) or "-"

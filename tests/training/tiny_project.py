@@ -50,6 +50,10 @@ def write_project(root: Path, count: int = 36) -> Inputs:
 TRAIN = {
     "unfreeze_layers": 2, "epochs": 3, "batch_size": 8, "accumulate": 1, "tower_lr": 1e-3, "head_lr": 1e-2,
     "weight_decay": 0.05, "warmup_fraction": 0.1, "clip_norm": 1.0, "precision": "fp32", "augment": "none",
+    "towers": {
+        name: {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"} for name in ("image", "text")
+    },
+    "schedule": [], "unfreeze_lr_scale": 0.1, "lr_decay": 1.0, "init_from": None, "init_heads": True, "ema_decay": 0.0,
     "crop_scale": 0.6, "photo": "random", "use_stored_features": True, "best_metric": "loss", "patience": 0,
 }  # fmt: skip
 

@@ -1,0 +1,73 @@
+"""Starting from a trained model instead of published weights: strict about everything that does not match.
+
+The folder is what the train stage writes. Its towers stand in for the weights that `model` names, so the plan table,
+the checks and the fingerprints of a run see them as they see any other weights.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.models.saved import CARD, WEIGHTS
+from pipeline_lib.models.towers import TowerSource
+
+State = dict[str, Tensor]
+
+
+def start_folder(init_from: str, fold: int, weights_root: str) -> Path:
+    """Return the folder of one fold's start; ValueError if it is not there, or lies where DVC would not see it change.
+
+    `{fold}` in `init_from` stands for the fold.
+    """
+    folder = Path(init_from.replace("{fold}", str(fold)))
+    if not folder.resolve().is_relative_to(Path(weights_root).resolve()):
+        raise ValueError(
+            f"train.init_from = {init_from!r}: it must lie under model.weights_root = {weights_root!r}, which the "
+            "train stage depends on; else a change of it would not be noticed"
+        )
+    for name in (WEIGHTS, CARD):
+        if not (folder / name).is_file():
+            raise ValueError(f"train.init_from: {folder / name} is missing; `vitrine keep EXPERIMENT NAME` makes it")
+    return folder
+
+
+def warm_sources(sources: dict[str, TowerSource], folder: Path) -> dict[str, TowerSource]:
+    """Return the towers' sources with the weights of a trained model; a later strict load tells what does not fit."""
+    state = load_file(folder / WEIGHTS)
+    return {
+        name: replace(source, weights=str(folder), state=_below(state, f"{name}.")) for name, source in sources.items()
+    }
+
+
+def load_heads(model: ImageTextModel, folder: Path) -> None:
+    """Fill all that lies in no tower; ValueError names a head that only one of the two has, or that has another shape.
+
+    So a classifier of other classes is refused rather than dropped.
+    """
+    inside = tuple(f"{name}." for name in model.towers())
+    state = {name: value for name, value in load_file(folder / WEIGHTS).items() if not name.startswith(inside)}
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith(inside)}
+    faults = [f"{name} is not in the start" for name in sorted(own.keys() - state.keys())]
+    faults += [f"{name} is not in this model" for name in sorted(state.keys() - own.keys())]
+    faults += [
+        f"{name} is {tuple(state[name].shape)} in the start and {tuple(own[name].shape)} here"
+        for name in sorted(own.keys() & state.keys())
+        if own[name].shape != state[name].shape
+    ]
+    if faults:
+        raise ValueError(
+            f"train.init_from: the heads of {folder} do not fit: {faults[0]}"
+            + (f" and {len(faults) - 1} more" if len(faults) > 1 else "")
+            + "; set train.init_heads = false to take the towers alone"
+        )
+    with torch.no_grad():
+        for name, value in state.items():
+            own[name].copy_(value)
+
+
+def _below(state: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
