@@ -29,6 +29,7 @@ from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.checkpoint import CheckpointFolder
 from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loop import Loop
+from pipeline_lib.training.momentum import momentum_copy
 from pipeline_lib.training.plan_table import plan_of, plan_table
 from pipeline_lib.training.task import Task
 from pipeline_lib.training.validation import HeldOutQueries, Validator, held_out_queries
@@ -111,7 +112,7 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     model.to(settings.device)
 
     tokenizer = TextTokenizer(description["text"]["tokenizer"])
-    task = Task(model, build_losses(settings.losses, list(weights)), weights, settings.device, settings.precision)
+    task = _task(model, settings, weights)
     stored = _stored(settings, inputs, sources)
     with CheckpointFolder(fingerprint) as checkpoints:
         loop = _loop(task, settings, inputs, data, tokenizer, stored, checkpoints)
@@ -144,6 +145,15 @@ def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int
         f"in {settings.precision}",
         highlight=False,
     )
+
+
+def _task(model: ImageTextModel, settings: Settings, weights: dict[str, float]) -> Task:
+    momentum = settings.losses.memory_queue.momentum if "memory_queue" in weights else 0.0
+    slow = momentum_copy(model, momentum) if momentum else None
+    losses = build_losses(settings.losses, list(weights))
+    task = Task(model, losses, weights, settings.device, settings.precision, slow)
+    task.stateful().to(settings.device)
+    return task
 
 
 def _stored(settings: Settings, inputs: Inputs, sources: dict[str, TowerSource]) -> StoredFeatures | None:
@@ -181,7 +191,7 @@ def _loop(
     )
     return Loop(
         task=task,
-        optimizer=build_adamw(_optimizer_groups(task.model, train)),
+        optimizer=build_adamw(_optimizer_groups(task, train)),
         accelerator=Accelerator(cpu=settings.device == "cpu"),
         batches=ProductBatches(data.training, seen, tokenizer, max_tokens, train.photo, settings.seed),
         num_products=len(data.training),
@@ -194,11 +204,12 @@ def _loop(
     )
 
 
-def _optimizer_groups(model: ImageTextModel, train: TrainParams) -> list[dict[str, Any]]:
-    groups = []
+def _optimizer_groups(task: Task, train: TrainParams) -> list[dict[str, Any]]:
+    groups, model = [], task.model
     for name, tower in model.towers().items():
         groups += split_decay(list(tower.named_parameters()), train.tower_lr, train.weight_decay, name)
-    return groups + split_decay(model.head_parameters(), train.head_lr, train.weight_decay, "head")
+    groups += split_decay(model.head_parameters(), train.head_lr, train.weight_decay, "head")
+    return groups + split_decay(task.loss_parameters(), train.head_lr, 0.0, "losses")
 
 
 def _text_embedder(

@@ -24,6 +24,7 @@ from pipeline_lib.optim.schedules import set_lr, warmup_cosine
 from pipeline_lib.params.training import TrainParams
 from pipeline_lib.records import Batch
 from pipeline_lib.training.checkpoint import CheckpointFolder, trained_state
+from pipeline_lib.training.grad_cache import backward_jointly
 from pipeline_lib.training.history import History, Row
 from pipeline_lib.training.task import Task
 
@@ -90,32 +91,32 @@ class Loop:
     ) -> None:
         """Train one epoch and add its row to the history."""
         torch.manual_seed(self.seed * 100_003 + epoch)
+        self.task.begin_epoch(epoch)
         model = self.task.model.train()
         for tower in model.towers().values():
             settle_frozen(tower)
-        per_epoch = -(-len(order) // self.params.accumulate)
-        total, begun, images = self.params.epochs * per_epoch, time.perf_counter(), 0
+        size = self.params.accumulate
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        total, begun, images = self.params.epochs * len(groups), time.perf_counter(), 0
         sums: dict[str, float] = {}
         unread: list[dict[str, Tensor]] = []
         warmup = round(self.params.warmup_fraction * total)
-        for number in range(len(order)):
-            step = epoch * per_epoch + number // self.params.accumulate
+        for number, group in enumerate(groups):
+            step = epoch * len(groups) + number
             set_lr(self.optimizer, warmup_cosine(step, total, warmup))
-            batch = next(stream)
-            _, named = self.task.run(batch)
-            group = min(self.params.accumulate, len(order) - number // self.params.accumulate * self.params.accumulate)
-            self.accelerator.backward(named["total"] / group)
-            if (number + 1) % self.params.accumulate == 0 or number + 1 == len(order):
-                self._step()
-            images += len(batch.product)
-            unread.append({key: value.detach() for key, value in named.items()})
-            if len(unread) == self.log_every or number + 1 == len(order):
+            batches = [next(stream) for _ in group]
+            _, named = backward_jointly(self.task, batches, self.accelerator.backward)
+            self._step()
+            images += sum(len(batch.product) for batch in batches)
+            unread.append(named)
+            if len(unread) == self.log_every or number + 1 == len(groups):
                 history.step(step, add_up(unread, sums, epoch, number + 1 - len(unread)))
                 unread.clear()
-            advance()
+            for _ in group:
+                advance()
         seconds = time.perf_counter() - begun
         history.step(step, {"images_per_second": images / seconds})
-        means = {key: value / len(order) for key, value in sums.items()}
+        means = {key: value / len(groups) for key, value in sums.items()}
         row = {"epoch": epoch, "lr": self.optimizer.param_groups[-1]["lr"], **means, **self.measure()}
         history.add(row, epoch, f"{images / seconds:.0f} images/s")
 
@@ -125,6 +126,7 @@ class Loop:
             self.accelerator.clip_grad_norm_(parameters, self.params.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.task.end_step()
 
     def _remember(self, progression: Progression, epoch: int, history: History) -> None:
         """Save the epoch; the best one's weights apart."""
@@ -141,7 +143,7 @@ class Loop:
             self.checkpoints.save(BEST, {"model": trained_state(self.task.model)})
         progression.epoch = epoch + 1
         state = {
-            "model": trained_state(self.task.model),
+            **self.task.state(),
             "optimizer": self.optimizer.state_dict(),
             "progression": {**vars(progression), "rows": history.rows},
         }
@@ -157,8 +159,7 @@ class Loop:
 
     def _restore(self, state: dict[str, Any] | None) -> None:
         assert state is not None, "a run has at least one epoch"
-        _, unknown = self.task.model.load_state_dict(state["model"], strict=False)
-        assert not unknown, unknown
+        self.task.load_state(state)
 
     def _is_over(self, progression: Progression) -> bool:
         waited = progression.epoch - 1 - progression.best_epoch
