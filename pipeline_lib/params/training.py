@@ -8,6 +8,7 @@ from pipeline_lib.params.section import Keys, Section
 
 BestMetric = Literal["MeanRecall", "R@1", "top1", "loss"]
 ViewName = Literal["none", "clip"]
+MiningKind = Literal["none", "hard"]
 Reduction = Literal["sum", "mean"]
 TripletNegatives = Literal["all", "hardest"]
 HardNegativesChoice = Literal["hardest", "semi_hard", "band"]
@@ -115,6 +116,8 @@ class TrainParams(Section):
     augment: ViewName
     crop_scale: Annotated[float, Field(gt=0, le=1)]
     photo: Literal["first", "random"]
+    mining: MiningKind
+    mining_share: Annotated[float, Field(ge=0, lt=1)]
     use_stored_features: bool
     best_metric: BestMetric
     patience: Annotated[int, Field(ge=0)]

@@ -30,6 +30,7 @@ from pipeline_lib.training.checkpoint import CheckpointFolder
 from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loop import Loop
 from pipeline_lib.training.momentum import momentum_copy
+from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.training.plan_table import plan_of, plan_table
 from pipeline_lib.training.task import Task
 from pipeline_lib.training.validation import HeldOutQueries, Validator, held_out_queries
@@ -101,6 +102,11 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     torch.manual_seed(settings.seed)
     weights = weights_of(settings.losses)
     needed = {NEEDS[name] for name in weights}
+    if settings.train.mining != "none" and "retrieval" not in needed:
+        raise ValueError(
+            f"train.mining = {settings.train.mining!r} compares embeddings, but no loss that trains them is on; "
+            "set train.mining = none, or give losses.info_nce.weight a value above 0"
+        )
     data = read_fold(inputs, fold, "classification" in needed)
     sources = resolve_towers(settings.model)
     description = describe(settings.model, sources, "retrieval" in needed, data.classes)
@@ -194,7 +200,7 @@ def _loop(
         optimizer=build_adamw(_optimizer_groups(task, train)),
         accelerator=Accelerator(cpu=settings.device == "cpu"),
         batches=ProductBatches(data.training, seen, tokenizer, max_tokens, train.photo, settings.seed),
-        num_products=len(data.training),
+        orders=ORDERS[train.mining](data.training, train, settings.seed, settings.device),
         params=train,
         seed=settings.seed,
         workers=workers,

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from pipeline_lib.features.batches import epoch_order, load_ahead
+from pipeline_lib.features.batches import load_ahead
 from pipeline_lib.optim.freezing import settle_frozen
 from pipeline_lib.optim.schedules import set_lr, warmup_cosine
 from pipeline_lib.params.training import TrainParams
@@ -26,6 +26,7 @@ from pipeline_lib.records import Batch
 from pipeline_lib.training.checkpoint import CheckpointFolder, trained_state
 from pipeline_lib.training.grad_cache import backward_jointly
 from pipeline_lib.training.history import History, Row
+from pipeline_lib.training.orders import Order, Orders
 from pipeline_lib.training.task import Task
 
 LAST, BEST = "last.pt", "best.pt"
@@ -56,7 +57,7 @@ class Loop:
     optimizer: Optimizer
     accelerator: Accelerator
     batches: Dataset[Batch]
-    num_products: int
+    orders: Orders
     params: TrainParams
     seed: int
     workers: int
@@ -68,19 +69,20 @@ class Loop:
         """Train to the end or to the early stop, and leave the best epoch's weights in the model."""
         progression = self._resume()
         history = History(name, progression.rows)
-        orders = [
-            epoch_order(self.num_products, self.params.batch_size, self.seed, epoch)
-            for epoch in range(self.params.epochs)
-        ]
         started_at = progression.epoch
-        keys = [key for order in orders[started_at:] for key in order]
-        stream = iter(load_ahead(self.batches, keys, self.workers))
+        coming: list[Order] = []
         with Progress(console=Console(stderr=True), disable=not history.console.is_terminal) as progress:
-            bar = progress.add_task("training", total=len(keys))
+            bar = progress.add_task("training", total=None)
             for epoch in range(started_at, self.params.epochs):
                 if self._is_over(progression):
                     break
-                self._epoch(epoch, orders[epoch], stream, history, lambda: progress.advance(bar))
+                if not coming:
+                    coming = self.orders.coming(epoch)
+                    keys = [key for order in coming for key in order]
+                    stream = iter(load_ahead(self.batches, keys, self.workers))
+                    progress.update(bar, total=len(coming[0]) * (self.params.epochs - started_at))
+                self._epoch(epoch, coming.pop(0), stream, history, lambda: progress.advance(bar))
+                self.orders.end_epoch(epoch)
                 self._remember(progression, epoch, history)
         history.close()
         self._restore(self.checkpoints.load(BEST))
@@ -105,7 +107,8 @@ class Loop:
             step = epoch * len(groups) + number
             set_lr(self.optimizer, warmup_cosine(step, total, warmup))
             batches = [next(stream) for _ in group]
-            _, named = backward_jointly(self.task, batches, self.accelerator.backward)
+            outputs, named = backward_jointly(self.task, batches, self.accelerator.backward)
+            self.orders.gather(outputs, batches)
             self._step()
             images += sum(len(batch.product) for batch in batches)
             unread.append(named)
@@ -145,6 +148,7 @@ class Loop:
         state = {
             **self.task.state(),
             "optimizer": self.optimizer.state_dict(),
+            "orders": self.orders.state(),
             "progression": {**vars(progression), "rows": history.rows},
         }
         self.checkpoints.save(LAST, state)
@@ -155,6 +159,7 @@ class Loop:
             return Progression()
         self._restore(state)
         self.optimizer.load_state_dict(state["optimizer"])
+        self.orders.load_state(state["orders"])
         return Progression(**state["progression"])
 
     def _restore(self, state: dict[str, Any] | None) -> None:

@@ -15,6 +15,7 @@ from pipeline_lib.params import data, model, plan, training
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.training.loop import CHOICES
+from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.transforms.image import VIEWS
 
 
@@ -30,6 +31,7 @@ def test_registries_equal_the_kinds_params_allow():
         "triplet negatives": (NEGATIVES, training.TripletNegatives),
         "hard negatives": (CHOICES_OF_NEGATIVES, training.HardNegativesChoice),
         "hard negatives' form": (FORMS, training.HardNegativesForm),
+        "mining": (ORDERS, training.MiningKind),
         "best metric": (CHOICES, training.BestMetric),
         "dtype": (DTYPES, FeaturesParams.model_fields["dtype"].annotation),
     }

@@ -75,6 +75,26 @@ def test_a_stopped_run_ends_as_the_unbroken_one(towers, tmp_path, monkeypatch):
     assert "siglip" in header and "memory_queue" in header
 
 
+def test_a_stopped_run_meets_the_products_it_would_have_met(towers, tmp_path, monkeypatch):
+    """Mined batches come back with the checkpoint; and they are other batches than a shuffle's."""
+    inputs = write_project(tmp_path / "project")
+    settings = make_settings(*towers, mining="hard", batch_size=4, epochs=4)
+    whole = run(settings, inputs, "whole")
+    stop_before_the_third_epoch(settings, inputs, monkeypatch)
+    ended = run(settings, inputs, "ended", "same")
+    shuffled = run(make_settings(*towers, batch_size=4, epochs=4), inputs, "shuffled")
+    for file in ("history.csv", "model.safetensors"):
+        assert (whole / file).read_bytes() == (ended / file).read_bytes(), file
+    rows = [(out / "history.csv").read_text(encoding="utf-8").splitlines() for out in (whole, shuffled)]
+    assert rows[0][1] == rows[1][1] and rows[0][2] != rows[1][2]
+
+
+def test_mining_without_embeddings_is_one_line(towers, tmp_path):
+    settings = make_settings(*towers, info_nce=0.0, mining="hard")
+    with pytest.raises(ValueError, match=r"train.mining = 'hard' compares embeddings, but no loss that trains them"):
+        run(settings, write_project(tmp_path / "project"), "out")
+
+
 def test_the_state_of_losses_decides_what_a_resumed_run_does(towers, tmp_path, monkeypatch):
     """The former test can fail: with bias, queue and slow copy forgotten, the same stop ends elsewhere."""
     inputs = write_project(tmp_path / "project")
