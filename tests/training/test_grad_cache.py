@@ -97,10 +97,10 @@ def test_a_batch_alone_would_have_other_gradients(towers):
     assert not torch.allclose(one["head.image_projection.weight"], other["head.image_projection.weight"], rtol=0.05)
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_dropout_repeats_in_the_second_pass(towers, momentum):
+@pytest.mark.parametrize(("momentum", "precision"), [(0.0, "fp32"), (0.9, "fp32"), (0.0, "bf16")])
+def test_dropout_repeats_in_the_second_pass(towers, momentum, precision):
     """Reference: all batches run once with their graphs kept, joined and priced, from the same random state."""
-    cached, plain = make_task(towers, momentum), make_task(towers, momentum)
+    cached, plain = (replace(make_task(towers, momentum), precision=precision) for _ in range(2))
     parts = make_batches([5, 4, 3])
     torch.manual_seed(5)
     _, named = backward_jointly(cached, parts, torch.Tensor.backward)

@@ -25,10 +25,9 @@ def make(mining, batch_size=4, count=24):
 
 def train(orders, order, embedding):
     for _, rows in order:
-        said = embedding[torch.from_numpy(rows)]
-        orders.gather(
-            Outputs(image_embedding=said, text_embedding=said), [SimpleNamespace(product=torch.from_numpy(rows))]
-        )
+        products = torch.from_numpy(rows)
+        said = Outputs(image_embedding=embedding[products], text_embedding=embedding[products])
+        orders.gather(said, [SimpleNamespace(product=products)])
 
 
 def clusters(count=24, groups=3):
@@ -56,9 +55,8 @@ def test_who_is_mistaken_for_each_other_meets_in_the_next_epoch():
     train(orders, first, clusters())
     orders.end_epoch(0)
     (second,) = orders.coming(1)
-    assert {epoch for epoch, _ in second} == {1} and sorted(np.concatenate([rows for _, rows in second])) == [
-        *range(24)
-    ]
+    assert {epoch for epoch, _ in second} == {1}
+    assert sorted(np.concatenate([rows for _, rows in second])) == [*range(24)]
     assert together(second) > together(first) + 0.15
 
 
