@@ -44,15 +44,25 @@ class Batch:
         return replace(self, **moved)
 
 
+# Fields of a batch that only the model reads: what losses see of several batches does without them.
+CONTENT = ("pixels", "token_ids", "token_mask", "image_features", "text_features")
+
+
 @dataclass(frozen=True)
 class Outputs:
     """What a model says of a batch; a head that the model does not have leaves None.
 
-    Shapes: embeddings (batch, dim), L2-normalised; logit_scale scalar, already exponentiated; class_logits
-    (batch, classes).
+    Shapes: embeddings (batch, dim), L2-normalised; logit_scale scalar, or (2,) for text -> image and image -> text,
+    already exponentiated; class_logits (batch, classes). The slow embeddings are those of the model's momentum copy.
     """
 
     image_embedding: Tensor | None = None
     text_embedding: Tensor | None = None
     logit_scale: Tensor | None = None
     class_logits: Tensor | None = None
+    slow_image_embedding: Tensor | None = None
+    slow_text_embedding: Tensor | None = None
+
+
+# Fields of the outputs that belong to the model and not to a row of the batch.
+SHARED = ("logit_scale",)

@@ -6,19 +6,38 @@ from typing import Any
 from torch import Tensor
 
 from pipeline_lib.losses.cross_entropy import CrossEntropy
+from pipeline_lib.losses.hard_negatives import HardNegatives
+from pipeline_lib.losses.head_alignment import HeadAlignment
 from pipeline_lib.losses.info_nce import InfoNCE
+from pipeline_lib.losses.memory_queue import MemoryQueue
+from pipeline_lib.losses.siglip import SigLIP
+from pipeline_lib.losses.triplet import Triplet
 from pipeline_lib.params.training import LossesParams
 from pipeline_lib.records import Batch, Outputs
 
+# A plain callable, or a StatefulLoss where it learns or remembers.
 Loss = Callable[[Outputs, Batch], Tensor]
 
 # Name in params.yaml -> builder from that loss's own params; a test compares the names with LossesParams.
 LOSSES: dict[str, Callable[[Any], Loss]] = {
     "info_nce": lambda params: InfoNCE(params.mask_false_negatives),
     "cross_entropy": lambda params: CrossEntropy(params.label_smoothing),
+    "triplet": Triplet,
+    "siglip": lambda params: SigLIP(params.bias, params.mask_false_negatives),
+    "memory_queue": MemoryQueue,
+    "hard_negatives": HardNegatives,
+    "head_alignment": lambda params: HeadAlignment(params.uniformity, params.mask_false_negatives),
 }
 # Head that a loss trains; the model has a head only if some loss that is on needs it.
-NEEDS: dict[str, str] = {"info_nce": "retrieval", "cross_entropy": "classification"}
+NEEDS: dict[str, str] = {
+    "info_nce": "retrieval",
+    "cross_entropy": "classification",
+    "triplet": "retrieval",
+    "siglip": "retrieval",
+    "memory_queue": "retrieval",
+    "hard_negatives": "retrieval",
+    "head_alignment": "retrieval",
+}
 
 
 def weights_of(params: LossesParams) -> dict[str, float]:

@@ -8,7 +8,13 @@ from pipeline_lib.params.section import Keys, Section
 
 BestMetric = Literal["MeanRecall", "R@1", "top1", "loss"]
 ViewName = Literal["none", "clip"]
+MiningKind = Literal["none", "hard"]
+Reduction = Literal["sum", "mean"]
+TripletNegatives = Literal["all", "hardest"]
+HardNegativesChoice = Literal["hardest", "semi_hard", "band"]
+HardNegativesForm = Literal["contrastive", "margin"]
 Weight = Annotated[float, Field(ge=0)]
+Margin = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
 Depth = Annotated[int, Field(ge=0)] | Literal["all"]
 TowerName = Literal["image", "text"]
@@ -28,12 +34,71 @@ class CrossEntropyParams(Keys):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
 
 
+class TripletParams(Keys):
+    """Triplet loss of caption retrieval."""
+
+    weight: Weight
+    margin: Margin
+    negatives: TripletNegatives
+    reduction: Reduction
+    mask_false_negatives: bool
+
+
+class SigLIPParams(Keys):
+    """Pairwise sigmoid loss, and where its learned bias starts."""
+
+    weight: Weight
+    bias: float
+    mask_false_negatives: bool
+
+
+class MemoryQueueParams(Keys):
+    """InfoNCE whose negatives are the batch and a queue of past embeddings."""
+
+    weight: Weight
+    size: Positive
+    start_epoch: Annotated[int, Field(ge=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    mask_false_negatives: bool
+
+
+class HardNegativesParams(Keys):
+    """A loss over chosen negatives of the batch."""
+
+    weight: Weight
+    negatives: HardNegativesChoice
+    form: HardNegativesForm
+    margin: Margin
+    band_from: Positive
+    band_to: Positive
+    mask_false_negatives: bool
+
+    @model_validator(mode="after")
+    def _band_is_a_span(self) -> Self:
+        if self.band_to < self.band_from:
+            raise ValueError(f"band_from = {self.band_from} lies beyond band_to = {self.band_to}; swap them")
+        return self
+
+
+class HeadAlignmentParams(Keys):
+    """Distance of matched pairs in the joint space, and the share of uniformity."""
+
+    weight: Weight
+    uniformity: Annotated[float, Field(ge=0)]
+    mask_false_negatives: bool
+
+
 class LossesParams(Section):
     """Every loss with its weight; weight 0 takes it, and the head only it trains, away."""
 
     section: ClassVar[str] = "losses"
     info_nce: InfoNCEParams
     cross_entropy: CrossEntropyParams
+    triplet: TripletParams
+    siglip: SigLIPParams
+    memory_queue: MemoryQueueParams
+    hard_negatives: HardNegativesParams
+    head_alignment: HeadAlignmentParams
 
 
 class TowerFreezing(Keys):
@@ -89,6 +154,8 @@ class TrainParams(Section):
     augment: ViewName
     crop_scale: Annotated[float, Field(gt=0, le=1)]
     photo: Literal["first", "random"]
+    mining: MiningKind
+    mining_share: Annotated[float, Field(ge=0, lt=1)]
     use_stored_features: bool
     best_metric: BestMetric
     patience: Annotated[int, Field(ge=0)]

@@ -31,6 +31,8 @@ from pipeline_lib.training.averaging import MovingAverage
 from pipeline_lib.training.checkpoint import CheckpointFolder
 from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loop import Loop
+from pipeline_lib.training.momentum import momentum_copy
+from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.training.plan_table import plan_of, plan_table
 from pipeline_lib.training.task import Task
 from pipeline_lib.training.validation import HeldOutQueries, Validator, held_out_queries
@@ -102,6 +104,11 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     torch.manual_seed(settings.seed)
     weights = weights_of(settings.losses)
     needed = {NEEDS[name] for name in weights}
+    if settings.train.mining != "none" and "retrieval" not in needed:
+        raise ValueError(
+            f"train.mining = {settings.train.mining!r} compares embeddings, but no loss that trains them is on; "
+            "set train.mining = none, or give losses.info_nce.weight a value above 0"
+        )
     data = read_fold(inputs, fold, "classification" in needed)
     sources, start = _sources(settings, fold)
     description = describe(settings.model, sources, "retrieval" in needed, data.classes)
@@ -116,7 +123,7 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     model.to(settings.device)
 
     tokenizer = TextTokenizer(description["text"]["tokenizer"])
-    task = Task(model, build_losses(settings.losses, list(weights)), weights, settings.device, settings.precision)
+    task = _task(model, settings, weights, opened)
     stored = _stored(settings, inputs, sources, opened)
     with CheckpointFolder(fingerprint) as checkpoints:
         loop = _loop(task, settings, inputs, data, tokenizer, stored, checkpoints, opened)
@@ -160,6 +167,26 @@ def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int
     )
 
 
+def _task(model: ImageTextModel, settings: Settings, weights: dict[str, float], opened: dict[str, Openings]) -> Task:
+    momentum = settings.losses.memory_queue.momentum if "memory_queue" in weights else 0.0
+    slow = momentum_copy(model, momentum) if momentum else None
+    losses = build_losses(settings.losses, list(weights))
+    trained = trained_names(model, opened)
+    task = Task(model, losses, weights, settings.device, settings.precision, trained, slow)
+    task.stateful().to(settings.device)
+    return task
+
+
+def trained_names(model: ImageTextModel, opened: dict[str, Openings]) -> frozenset[str]:
+    """Return the parameters of the model that are trained at some time: the heads' and all layers that ever open."""
+    names = {name for name, _ in model.head_parameters()}
+    for tower_name, tower in model.towers().items():
+        for group, epoch in zip(tower.layer_groups(), opened[tower_name], strict=True):
+            if epoch is not None:
+                names |= {f"{tower_name}.{key}" for key in group.parameters}
+    return frozenset(names)
+
+
 def _stored(
     settings: Settings, inputs: Inputs, sources: dict[str, TowerSource], opened: dict[str, Openings]
 ) -> StoredFeatures | None:
@@ -200,14 +227,14 @@ def _loop(
         workers,
         _text_embedder(task.model, tokenizer, stored, max_tokens, engine),
     )
-    groups = _optimizer_groups(task.model, train, opened)
+    groups = _optimizer_groups(task, train, opened)
     trained = [value for group in groups for value in group["params"]]
     return Loop(
         task=task,
         optimizer=build_adamw(groups),
         accelerator=Accelerator(cpu=settings.device == "cpu"),
         batches=ProductBatches(data.training, seen, tokenizer, max_tokens, train.photo, settings.seed),
-        num_products=len(data.training),
+        orders=ORDERS[train.mining](data.training, train, settings.seed, settings.device),
         params=train,
         seed=settings.seed,
         workers=workers,
@@ -219,12 +246,13 @@ def _loop(
     )
 
 
-def _optimizer_groups(model: ImageTextModel, train: TrainParams, opened: dict[str, Openings]) -> list[dict[str, Any]]:
+def _optimizer_groups(task: Task, train: TrainParams, opened: dict[str, Openings]) -> list[dict[str, Any]]:
     groups = []
-    for name, tower in model.towers().items():
+    for name, tower in task.model.towers().items():
         groups += tower_groups(tower, tower.layer_groups(), opened[name], train, name)
-    heads = [(name, value) for name, value in model.head_parameters() if value.requires_grad]
-    return groups + split_decay(heads, train.head_lr, train.weight_decay, "head")
+    heads = [(name, value) for name, value in task.model.head_parameters() if value.requires_grad]
+    groups += split_decay(heads, train.head_lr, train.weight_decay, "head")
+    return groups + split_decay(task.loss_parameters(), train.head_lr, 0.0, "losses")
 
 
 def _text_embedder(

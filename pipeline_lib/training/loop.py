@@ -19,14 +19,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from pipeline_lib.features.batches import epoch_order, load_ahead
+from pipeline_lib.features.batches import load_ahead
 from pipeline_lib.optim.freezing import Openings, set_epoch, settle_frozen
 from pipeline_lib.optim.schedules import set_lr, warmup_cosine
 from pipeline_lib.params.training import TrainParams
 from pipeline_lib.records import Batch
 from pipeline_lib.training.averaging import MovingAverage
-from pipeline_lib.training.checkpoint import CheckpointFolder, trained_state
+from pipeline_lib.training.checkpoint import CheckpointFolder
+from pipeline_lib.training.grad_cache import backward_jointly
 from pipeline_lib.training.history import History, Row
+from pipeline_lib.training.orders import Order, Orders
 from pipeline_lib.training.task import Task
 
 LAST, BEST = "last.pt", "best.pt"
@@ -57,7 +59,7 @@ class Loop:
     optimizer: Optimizer
     accelerator: Accelerator
     batches: Dataset[Batch]
-    num_products: int
+    orders: Orders
     params: TrainParams
     seed: int
     workers: int
@@ -71,19 +73,20 @@ class Loop:
         """Train to the end or to the early stop, and leave the best epoch's weights in the model."""
         progression = self._resume()
         history = History(name, progression.rows)
-        orders = [
-            epoch_order(self.num_products, self.params.batch_size, self.seed, epoch)
-            for epoch in range(self.params.epochs)
-        ]
         started_at = progression.epoch
-        keys = [key for order in orders[started_at:] for key in order]
-        stream = iter(load_ahead(self.batches, keys, self.workers))
+        coming: list[Order] = []
         with Progress(console=Console(stderr=True), disable=not history.console.is_terminal) as progress:
-            bar = progress.add_task("training", total=len(keys))
+            bar = progress.add_task("training", total=None)
             for epoch in range(started_at, self.params.epochs):
                 if self._is_over(progression):
                     break
-                row, remark = self._epoch(epoch, orders[epoch], stream, history, lambda: progress.advance(bar))
+                if not coming:
+                    coming = self.orders.coming(epoch)
+                    keys = [key for order in coming for key in order]
+                    stream = iter(load_ahead(self.batches, keys, self.workers))
+                    progress.update(bar, total=len(coming[0]) * (self.params.epochs - started_at))
+                row, remark = self._epoch(epoch, coming.pop(0), stream, history, lambda: progress.advance(bar))
+                self.orders.end_epoch(epoch)
                 with self.average.in_place() if self.average else contextlib.nullcontext():
                     history.add({**row, **self.measure()}, epoch, remark)
                     self._keep_best(progression, epoch, history)
@@ -97,33 +100,34 @@ class Loop:
     ) -> tuple[Row, str]:
         """Train one epoch; return its row, without what is measured after it, and its speed."""
         torch.manual_seed(self.seed * 100_003 + epoch)
+        self.task.begin_epoch(epoch)
         model = self.task.model.train()
         for name, tower in model.towers().items():
             set_epoch(tower, tower.layer_groups(), self.openings[name], epoch)
             settle_frozen(tower)
-        per_epoch = -(-len(order) // self.params.accumulate)
-        total, begun, images = self.params.epochs * per_epoch, time.perf_counter(), 0
+        size = self.params.accumulate
+        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        total, begun, images = self.params.epochs * len(groups), time.perf_counter(), 0
         sums: dict[str, float] = {}
         unread: list[dict[str, Tensor]] = []
         warmup = round(self.params.warmup_fraction * total)
-        for number in range(len(order)):
-            step = epoch * per_epoch + number // self.params.accumulate
+        for number, group in enumerate(groups):
+            step = epoch * len(groups) + number
             set_lr(self.optimizer, warmup_cosine(step, total, warmup))
-            batch = next(stream)
-            _, named = self.task.run(batch)
-            group = min(self.params.accumulate, len(order) - number // self.params.accumulate * self.params.accumulate)
-            self.accelerator.backward(named["total"] / group)
-            if (number + 1) % self.params.accumulate == 0 or number + 1 == len(order):
-                self._step()
-            images += len(batch.product)
-            unread.append({key: value.detach() for key, value in named.items()})
-            if len(unread) == self.log_every or number + 1 == len(order):
+            batches = [next(stream) for _ in group]
+            outputs, named = backward_jointly(self.task, batches, self.accelerator.backward)
+            self.orders.gather(outputs, batches)
+            self._step()
+            images += sum(len(batch.product) for batch in batches)
+            unread.append(named)
+            if len(unread) == self.log_every or number + 1 == len(groups):
                 history.step(step, add_up(unread, sums, epoch, number + 1 - len(unread)))
                 unread.clear()
-            advance()
+            for _ in group:
+                advance()
         seconds = time.perf_counter() - begun
         history.step(step, {"images_per_second": images / seconds})
-        means = {key: value / len(order) for key, value in sums.items()}
+        means = {key: value / len(groups) for key, value in sums.items()}
         row = {"epoch": epoch, "lr": self.optimizer.param_groups[-1]["lr"], **means}
         return row, f"{images / seconds:.0f} images/s"
 
@@ -133,6 +137,7 @@ class Loop:
             self.accelerator.clip_grad_norm_(parameters, self.params.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.task.end_step()
         if self.average:
             self.average.update()
 
@@ -148,15 +153,16 @@ class Loop:
         value = row[column]
         if progression.best is None or (value > progression.best if more else value < progression.best):
             progression.best, progression.best_epoch = value, epoch
-            self.checkpoints.save(BEST, {"model": self._trained_state()})
+            self.checkpoints.save(BEST, {"model": self.task.trained_state()})
 
     def _save(self, progression: Progression, epoch: int, history: History) -> None:
         """Save all that the next epoch starts from."""
         progression.epoch = epoch + 1
         state = {
-            "model": self._trained_state(),
+            **self.task.state(),
             "average": self.average.state() if self.average else [],
             "optimizer": self.optimizer.state_dict(),
+            "orders": self.orders.state(),
             "progression": {**vars(progression), "rows": history.rows},
         }
         self.checkpoints.save(LAST, state)
@@ -167,19 +173,14 @@ class Loop:
             return Progression()
         self._restore(state)
         self.optimizer.load_state_dict(state["optimizer"])
+        self.orders.load_state(state["orders"])
         if self.average:
             self.average.restore(state["average"])
         return Progression(**state["progression"])
 
-    def _trained_state(self) -> dict[str, Tensor]:
-        ours = {id(value) for group in self.optimizer.param_groups for value in group["params"]}
-        names = [name for name, value in self.task.model.named_parameters() if id(value) in ours]
-        return trained_state(self.task.model, names)
-
     def _restore(self, state: dict[str, Any] | None) -> None:
         assert state is not None, "a run has at least one epoch"
-        _, unknown = self.task.model.load_state_dict(state["model"], strict=False)
-        assert not unknown, unknown
+        self.task.load_state(state)
 
     def _is_over(self, progression: Progression) -> bool:
         waited = progression.epoch - 1 - progression.best_epoch

@@ -5,6 +5,9 @@ from typing import get_args
 from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.features.store import DTYPES
 from pipeline_lib.losses.build import LOSSES, NEEDS
+from pipeline_lib.losses.hard_negatives import CHOICES as CHOICES_OF_NEGATIVES
+from pipeline_lib.losses.hard_negatives import FORMS
+from pipeline_lib.losses.triplet import NEGATIVES
 from pipeline_lib.models.heads import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import IMAGE_TOWERS, TEXT_TOWERS
 from pipeline_lib.models.pooling import TEXT_POOLING
@@ -12,6 +15,7 @@ from pipeline_lib.params import data, model, plan, training
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.training.loop import CHOICES
+from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.transforms.image import VIEWS
 
 
@@ -24,6 +28,10 @@ def test_registries_equal_the_kinds_params_allow():
         "classifier inputs": (CLASSIFIER_INPUTS, model.ClassifierInputs),
         "index": (INDEX_KINDS, plan.IndexKind),
         "view": (VIEWS, training.ViewName),
+        "triplet negatives": (NEGATIVES, training.TripletNegatives),
+        "hard negatives": (CHOICES_OF_NEGATIVES, training.HardNegativesChoice),
+        "hard negatives' form": (FORMS, training.HardNegativesForm),
+        "mining": (ORDERS, training.MiningKind),
         "best metric": (CHOICES, training.BestMetric),
         "dtype": (DTYPES, FeaturesParams.model_fields["dtype"].annotation),
     }

@@ -2,12 +2,12 @@ import math
 
 import pytest
 import torch
+from drawn_pairs import loss_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.losses.build import build_losses, weights_of
 from pipeline_lib.losses.cross_entropy import cross_entropy
-from pipeline_lib.params.training import LossesParams
 
 
 def slow(logits, labels, smoothing):
@@ -38,12 +38,7 @@ def test_no_known_label_costs_nothing_instead_of_nan():
 
 
 def losses(info_nce, cross):
-    return LossesParams.model_validate(
-        {
-            "info_nce": {"weight": info_nce, "mask_false_negatives": True},
-            "cross_entropy": {"weight": cross, "label_smoothing": 0.0},
-        }
-    )
+    return loss_params(info_nce={"weight": info_nce}, cross_entropy={"weight": cross})
 
 
 def test_weight_zero_turns_a_loss_off():
@@ -52,5 +47,5 @@ def test_weight_zero_turns_a_loss_off():
 
 
 def test_all_off_is_refused():
-    with pytest.raises(ValueError, match=r"every weight under losses is 0 \(info_nce, cross_entropy\)"):
+    with pytest.raises(ValueError, match=r"every weight under losses is 0 \(info_nce, cross_entropy, .*head_alignment"):
         weights_of(losses(0.0, 0.0))

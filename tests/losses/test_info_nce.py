@@ -2,16 +2,13 @@ import math
 
 import pytest
 import torch
+from drawn_pairs import batch, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn import functional
 
-from pipeline_lib.losses.info_nce import InfoNCE, false_negatives, info_nce
-from pipeline_lib.records import Batch, Outputs
-
-
-def unit(count, dim, seed):
-    return functional.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=-1)
+from pipeline_lib.losses.info_nce import InfoNCE, info_nce
+from pipeline_lib.losses.pairs import false_negatives
+from pipeline_lib.records import Outputs
 
 
 def slow(image, text, scale, ignore):
@@ -43,6 +40,29 @@ def test_equals_open_clip():
     assert float(info_nce(image, text, torch.tensor(14.0))) == pytest.approx(float(theirs), abs=1e-6)
 
 
+@settings(max_examples=25, deadline=None)
+@given(count=st.integers(1, 7), seed=st.integers(0, 99))
+def test_two_scales_serve_one_direction_each(count, seed):
+    """(text -> image, image -> text): the loss is the mean of what each direction costs under its own scale."""
+    image, text = unit(count, 5, seed), unit(count, 5, seed + 1)
+    to_image, to_text = 4.0, 9.0
+    total = 0.0
+    for i in range(count):
+        total += math.log(sum(math.exp(to_text * float(image[i] @ (text[j] - text[i]))) for j in range(count)))
+        total += math.log(sum(math.exp(to_image * float(text[i] @ (image[j] - image[i]))) for j in range(count)))
+    found = info_nce(image, text, torch.tensor([to_image, to_text]))
+    assert float(found) == pytest.approx(total / (2 * count), abs=1e-5)
+
+
+def test_equal_scales_are_one_scale_and_share_its_gradient():
+    image, text, ignore = unit(6, 4, 1), unit(6, 4, 2), torch.rand(6, 6) < 0.3
+    one, two = torch.tensor(5.0, requires_grad=True), torch.tensor([5.0, 5.0], requires_grad=True)
+    single, double = info_nce(image, text, one, ignore), info_nce(image, text, two, ignore)
+    (single + double).backward()
+    assert torch.allclose(single, double)
+    assert float(one.grad) == pytest.approx(float(two.grad.sum()), rel=1e-4)
+
+
 def test_is_symmetric_in_its_towers():
     image, text, scale = unit(6, 4, 3), unit(6, 4, 4), torch.tensor(5.0)
     assert torch.allclose(info_nce(image, text, scale), info_nce(text, image, scale))
@@ -61,12 +81,6 @@ def test_the_floor_of_five_captions_goes_away_with_the_mask():
     scale = torch.tensor(100.0)
     assert float(info_nce(embedding, embedding, scale)) == pytest.approx(math.log(5), abs=1e-4)
     assert float(info_nce(embedding, embedding, scale, ignore)) == pytest.approx(0, abs=1e-4)
-
-
-def batch(product, group, text, has_text):
-    keys = {"product": product, "group": group, "text": text}
-    tensors = {name: torch.tensor(value) for name, value in keys.items()}
-    return Batch(**tensors, has_text=torch.tensor(has_text), label=torch.zeros(len(product), dtype=torch.long))
 
 
 def test_false_negatives_share_product_group_or_text():

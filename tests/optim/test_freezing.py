@@ -2,12 +2,27 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import nn
 
-from pipeline_lib.optim.freezing import settle_frozen, unfreeze_last
-from pipeline_lib.optim.param_groups import build_adamw, split_decay
+from pipeline_lib.optim.freezing import openings, set_epoch, settle_frozen
+from pipeline_lib.optim.param_groups import build_adamw, group_lrs, split_decay, tower_groups
 from pipeline_lib.optim.schedules import set_lr, warmup_cosine
+from pipeline_lib.params.section import load_params
+from pipeline_lib.params.training import TrainParams
 from pipeline_lib.records import LayerGroup
+
+FOLLOW = {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"}
+
+
+def params(text=None, **changed) -> TrainParams:
+    """The project's own train section with some keys changed; `text` changes that tower's rule."""
+    towers = {"image": FOLLOW, "text": FOLLOW | (text or {})}
+    return TrainParams.model_validate({**load_params()["train"], "epochs": 10, "towers": towers, **changed})
+
+
+def step(epoch, layers, tower="text"):
+    return {"epoch": epoch, "tower": tower, "layers": layers}
 
 
 def tower():
@@ -20,6 +35,10 @@ def tower():
     return layers, groups
 
 
+def freeze(model, groups, depth):
+    set_epoch(model, groups, openings(len(groups), "text", params(unfreeze_layers=depth)), 0)
+
+
 depths = st.one_of(st.integers(0, 5), st.just("all"))
 
 
@@ -28,16 +47,70 @@ def test_only_the_last_call_counts(calls):
     """Opening and closing in any order leaves exactly what the last depth says."""
     model, groups = tower()
     for depth in calls:
-        unfreeze_last(model, groups, depth)
+        freeze(model, groups, depth)
     count = 3 if calls[-1] == "all" else min(3, calls[-1])
     opened = {name for group in groups[3 - count :] for name in group.parameters}
     assert {name for name, value in model.named_parameters() if value.requires_grad} == opened
 
 
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"unfreeze_layers": 2}, [None, None, None, 0, 0]),
+        ({"unfreeze_layers": 0}, [None] * 5),
+        ({"unfreeze_layers": "all"}, [0] * 5),
+        ({"unfreeze_layers": 9}, [0] * 5),
+        ({"unfreeze_layers": 2, "text": {"unfreeze_layers": 1}}, [None, None, None, None, 0]),
+        ({"unfreeze_layers": 0, "text": {"unfreeze_layers": "all"}}, [0] * 5),
+        # Log B: "freeze 2" is the first two layers, and the embeddings below them.
+        ({"unfreeze_layers": 0, "text": {"freeze_first": 2}}, [None, None, None, 0, 0]),
+        ({"unfreeze_layers": 0, "text": {"freeze_first": 0}}, [0] * 5),
+        ({"unfreeze_layers": "all", "text": {"embeddings": "frozen"}}, [None, 0, 0, 0, 0]),
+        ({"unfreeze_layers": 1, "text": {"embeddings": "open"}}, [0, None, None, None, 0]),
+        ({"unfreeze_layers": 1, "schedule": [step(3, 2), step(5, "all")]}, [5, 5, 5, 3, 0]),
+        ({"unfreeze_layers": 0, "schedule": [step(5, 4), step(3, 1)]}, [None, 5, 5, 5, 3]),
+        ({"unfreeze_layers": 0, "schedule": [step(3, 9)], "text": {"embeddings": "frozen"}}, [None, 3, 3, 3, 3]),
+        ({"unfreeze_layers": 0, "schedule": [step(3, 2, "image")]}, [None] * 5),
+    ],
+)
+def test_each_group_opens_when_the_rules_say(changed, expected):
+    """Hand-worked: five groups, stem first; the number is the epoch a group opens."""
+    assert openings(5, "text", params(**changed)) == expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "told"),
+    [
+        ([step(10, 3)], r"text at epoch 10, 3 layers: never reached, the last of train.epochs = 10 is 9"),
+        ([step(3, 3), step(4, 2)], r"text at epoch 4, 2 layers: opens nothing that is not open by then"),
+        ([step(3, 1)], r"text at epoch 3, 1 layers: opens nothing"),
+    ],
+)
+def test_a_step_that_does_nothing_is_refused(schedule, told):
+    with pytest.raises(ValueError, match=told):
+        openings(5, "text", params(unfreeze_layers=1, schedule=schedule))
+
+
+def test_two_rules_for_one_tower_are_refused():
+    with pytest.raises(ValidationError, match="two ways to say one thing"):
+        params(text={"unfreeze_layers": 1, "freeze_first": 1})
+
+
+@given(st.integers(1, 9), depths, st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=3))
+def test_what_is_open_stays_open(count, depth, steps):
+    """A property of every schedule that is accepted: groups open from the head downwards and never close."""
+    try:
+        opened = openings(count, "text", params(unfreeze_layers=depth, schedule=[step(*one) for one in steps]))
+    except ValueError:
+        return
+    order = [10 if epoch is None else epoch for epoch in opened]
+    assert order == sorted(order, reverse=True)
+
+
 def test_frozen_norms_keep_their_statistics_and_open_ones_move():
     for depth, moves in ((1, False), (2, True)):
         model, groups = tower()
-        unfreeze_last(model, groups, depth)
+        freeze(model, groups, depth)
         model.train()
         settle_frozen(model)
         before = model[1].running_mean.clone()
@@ -47,38 +120,70 @@ def test_frozen_norms_keep_their_statistics_and_open_ones_move():
 
 def test_a_frozen_tower_has_no_dropout_and_an_open_one_does():
     model, groups = tower()
-    unfreeze_last(model, groups, 0)
+    freeze(model, groups, 0)
     model.train()
     settle_frozen(model)
     assert not model[3].training
-    unfreeze_last(model, groups, 1)
+    freeze(model, groups, 1)
     model.train()
     settle_frozen(model)
     assert model[3].training
 
 
-def test_decay_only_for_matrices():
+def test_layer_wise_decay_counts_from_the_head():
+    """lr = base * decay ^ distance, and what opens later learns at its share of that."""
+    train = params(unfreeze_layers=3, tower_lr=0.1, lr_decay=0.5, schedule=[step(2, 4)], unfreeze_lr_scale=0.2)
+    assert group_lrs(openings(5, "text", train), train) == pytest.approx([0.0, 0.1 / 8 * 0.2, 0.025, 0.05, 0.1])
+
+
+def test_every_parameter_that_is_ever_trained_is_in_exactly_one_group():
     model, groups = tower()
-    unfreeze_last(model, groups, 2)
-    decayed, free = split_decay(list(model.named_parameters()), 0.1, 0.05, "text")
-    assert [value.ndim for value in decayed["params"]] == [2] and decayed["weight_decay"] == 0.05
-    assert {value.ndim for value in free["params"]} == {1} and free["weight_decay"] == 0.0
-    assert len(free["params"]) == 3
+    train = params(unfreeze_layers=1, lr_decay=0.5, schedule=[step(2, 3)])
+    made = tower_groups(model, groups, openings(3, "text", train), train, "text")
+    held = [id(value) for group in made for value in group["params"]]
+    assert sorted(held) == sorted(id(value) for value in model.parameters())
+    assert len({group["base_lr"] for group in made}) == 3 and len({group["name"] for group in made}) == len(made)
+    for group in made:
+        assert {value.ndim > 1 for value in group["params"]} == {group["weight_decay"] > 0}
+
+
+def test_one_lr_makes_one_pair_of_groups_in_the_towers_order():
+    model, groups = tower()
+    train = params(unfreeze_layers=2, tower_lr=0.1, weight_decay=0.05)
+    decayed, free = tower_groups(model, list(groups), openings(3, "text", train), train, "text")
+    assert [id(value) for value in decayed["params"]] == [id(model[2].weight)]
+    assert [id(value) for value in free["params"]] == [id(model[1].weight), id(model[1].bias), id(model[2].bias)]
+    assert (decayed["name"], decayed["weight_decay"], free["weight_decay"]) == ("text/decay", 0.05, 0.0)
 
 
 def test_a_frozen_tower_has_no_optimizer_groups():
     model, groups = tower()
-    unfreeze_last(model, groups, 0)
-    assert split_decay(list(model.named_parameters()), 0.1, 0.05, "text") == []
+    train = params(unfreeze_layers=0)
+    assert tower_groups(model, groups, openings(3, "text", train), train, "text") == []
     with pytest.raises(ValueError, match="nothing is trainable"):
         build_adamw([])
+
+
+def test_a_closed_layer_in_the_optimizer_is_not_touched():
+    """It has no gradient, so AdamW passes over it, weight decay and all, until it opens."""
+    model, groups = tower()
+    train = params(unfreeze_layers=1, tower_lr=0.1, weight_decay=0.5, unfreeze_lr_scale=1.0, schedule=[step(1, 3)])
+    opened = openings(3, "text", train)
+    optimizer = build_adamw(tower_groups(model, groups, opened, train, "text"))
+    before = model[0].weight.clone()
+    for epoch, moved in ((0, False), (1, True)):
+        set_epoch(model, groups, opened, epoch)
+        model(torch.randn(8, 3)).pow(2).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        assert (not torch.equal(before, model[0].weight)) is moved
 
 
 def test_the_schedule_keeps_the_ratio_of_groups():
     slow, fast = nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2, 2))
     optimizer = build_adamw([*split_decay([("a", slow)], 1e-4, 0, "a"), *split_decay([("b", fast)], 1e-2, 0, "b")])
-    for step in range(10):
-        factor = warmup_cosine(step, 10, 3)
+    for number in range(10):
+        factor = warmup_cosine(number, 10, 3)
         set_lr(optimizer, factor)
         rates = [group["lr"] for group in optimizer.param_groups]
         assert rates == pytest.approx([1e-4 * factor, 1e-2 * factor])
@@ -87,7 +192,7 @@ def test_the_schedule_keeps_the_ratio_of_groups():
 @given(total=st.integers(1, 200), warmup=st.integers(0, 200))
 def test_the_schedule_rises_to_one_and_then_falls(total, warmup):
     warmup = min(warmup, total)
-    factors = [warmup_cosine(step, total, warmup) for step in range(total)]
+    factors = [warmup_cosine(number, total, warmup) for number in range(total)]
     assert all(0 < factor <= 1 for factor in factors)
     assert factors[:warmup] == sorted(factors[:warmup])
     assert factors[warmup:] == sorted(factors[warmup:], reverse=True)

@@ -212,7 +212,7 @@ def test_what_cannot_be_trained_is_one_line(inputs, towers, changes, fold, text)
 
 
 def test_accumulation_takes_every_product_once_an_epoch(inputs, towers):
-    """Four micro-batches of 8 with one step at the end and a cross-entropy alone: the gradient of the whole batch."""
+    """Three batches of 8 make the one step of an epoch of 24 products, and the loss prices them together."""
     only = {"info_nce": 0.0, "unfreeze_layers": 0, "epochs": 1, "clip_norm": 0.0, "photo": "first"}
     small = run(make_settings(*towers, **only, batch_size=8, accumulate=3), inputs, "small")
     rows = np.genfromtxt(small / "history.csv", delimiter=",", names=True)

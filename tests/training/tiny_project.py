@@ -7,11 +7,13 @@ from PIL import Image
 
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.runtime import RuntimeParams
+from pipeline_lib.params.section import load_params
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.params.training import LossesParams, TrainParams
 from pipeline_lib.shards.write import write_shards
 from pipeline_lib.training.fold import Inputs, Settings
 
+PARAMS = Path(__file__).parents[2] / "params.yaml"
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30)}
 KINDS = ("mug", "hat")
 
@@ -55,11 +57,14 @@ TRAIN = {
     },
     "schedule": [], "unfreeze_lr_scale": 0.1, "lr_decay": 1.0, "init_from": None, "init_heads": True, "ema_decay": 0.0,
     "crop_scale": 0.6, "photo": "random", "use_stored_features": True, "best_metric": "loss", "patience": 0,
+    "mining": "none", "mining_share": 0.5,
 }  # fmt: skip
 
 
-def make_settings(image: Path, text: Path, info_nce: float = 1.0, cross_entropy: float = 1.0, **train) -> Settings:
-    """Return settings of a tiny run; keyword arguments replace those of TRAIN."""
+def make_settings(
+    image: Path, text: Path, info_nce: float = 1.0, cross_entropy: float = 1.0, losses_on=None, **train
+) -> Settings:
+    """Return settings of a tiny run; `losses_on` changes params of losses, keyword arguments replace those of TRAIN."""
     model = {
         "weights_root": "data/weights",
         "image": {
@@ -69,10 +74,10 @@ def make_settings(image: Path, text: Path, info_nce: float = 1.0, cross_entropy:
         "text": {"kind": "hf", "name": str(text), "pretrained": True, "pooling": "mean", "max_tokens": 16},
         "embedding_dim": 8, "logit_scale": 2.6593, "classifier": {"inputs": "concat", "hidden": 12, "dropout": 0.1},
     }  # fmt: skip
-    losses = {
-        "info_nce": {"weight": info_nce, "mask_false_negatives": True},
-        "cross_entropy": {"weight": cross_entropy, "label_smoothing": 0.0},
-    }
+    losses = load_params(PARAMS)["losses"]
+    changes = {"info_nce": {"weight": info_nce}, "cross_entropy": {"weight": cross_entropy}, **(losses_on or {})}
+    for name, values in losses.items():
+        values.update({"weight": 0.0, **changes.get(name, {})})
     return Settings(
         precision="fp32",
         model=ModelParams.model_validate(model),

@@ -1,0 +1,150 @@
+"""Several small batches give the gradients of one large one, dropout included, and leave no other trace."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_project import make_settings
+from torch import nn
+
+from pipeline_lib.losses.build import LOSSES, build_losses, weights_of
+from pipeline_lib.models.multimodal import build_model, describe, resolve_towers
+from pipeline_lib.records import CONTENT, Batch
+from pipeline_lib.training.grad_cache import backward_jointly, join_batches, join_outputs
+from pipeline_lib.training.momentum import momentum_copy
+from pipeline_lib.training.task import Task
+
+
+def make_task(towers, momentum=0.0, dropout=True):
+    on = {name: {"weight": 0.5} for name in LOSSES}
+    on["memory_queue"] |= {"momentum": momentum, "start_epoch": 0}
+    on["triplet"] |= {"reduction": "mean", "margin": 0.5}
+    settings = make_settings(*towers, losses_on=on)
+    torch.manual_seed(0)
+    sources = resolve_towers(settings.model)
+    model = build_model(describe(settings.model, sources, True, ["hat", "mug"]), sources).train()
+    if not dropout:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+    losses = build_losses(settings.losses, list(LOSSES))
+    slow = momentum_copy(model, momentum) if momentum else None
+    task = Task(
+        model, losses, weights_of(settings.losses), "cpu", "fp32", frozenset(dict(model.named_parameters())), slow
+    )
+    task.begin_epoch(0)
+    return task
+
+
+def make_batches(sizes, padded=0):
+    """Batches whose texts are of different lengths, or all padded to one."""
+    found, start = [], 0
+    for number, size in enumerate(sizes):
+        torch.manual_seed(10 + number)
+        rows = torch.arange(start, start + size)
+        tokens, length = torch.randint(4, 16, (size, 3 + number)), 3 + number
+        wide = max(padded, length)
+        found.append(
+            Batch(
+                product=rows, group=rows // 2, text=rows, has_text=rows != 1, label=rows % 3 - 1,
+                pixels=torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8),
+                token_ids=nn.functional.pad(tokens, (0, wide - length)),
+                token_mask=nn.functional.pad(torch.ones(size, length, dtype=torch.bool), (0, wide - length)),
+            )
+        )  # fmt: skip
+        start += size
+    return found
+
+
+def gradients(task):
+    named = [*task.model.named_parameters(), *task.loss_parameters()]
+    return {name: value.grad for name, value in named if value.grad is not None}
+
+
+def compare(one, other, rtol, atol=1e-6):
+    assert set(one) == set(other)
+    for name, value in one.items():
+        assert torch.allclose(value, other[name], rtol=rtol, atol=atol), (name, (value - other[name]).abs().max())
+
+
+@pytest.fixture
+def towers(tiny_image_folder, tiny_text_folder):
+    return tiny_image_folder, tiny_text_folder
+
+
+def test_gradients_equal_those_of_one_large_batch(towers):
+    """Unequal batches, every loss on; and a second step, whose queue holds what the first step left."""
+    small, large = make_task(towers, dropout=False), make_task(towers, dropout=False)
+    parts = make_batches([5, 4, 3])
+    whole = make_batches([5, 4, 3], padded=5)
+    content = {name: torch.cat([getattr(one, name) for one in whole]) for name in ("pixels", "token_ids", "token_mask")}
+    joined = replace(join_batches(whole), **content)
+    for _ in range(2):
+        _, of_parts = backward_jointly(small, parts, torch.Tensor.backward)
+        _, of_whole = backward_jointly(large, [joined], torch.Tensor.backward)
+        for name, value in of_whole.items():
+            assert float(of_parts[name]) == pytest.approx(float(value), rel=1e-4), name
+    compare(gradients(small), gradients(large), rtol=1e-3, atol=1e-5)
+    assert "siglip.bias" in gradients(small) and "logit_scale" in gradients(small)
+
+
+def test_a_batch_alone_would_have_other_gradients(towers):
+    """The sum of what each batch costs by itself, as accumulation used to be, is another loss."""
+    jointly, apart = make_task(towers, dropout=False), make_task(towers, dropout=False)
+    parts = make_batches([4, 4])
+    backward_jointly(jointly, parts, torch.Tensor.backward)
+    for part in parts:
+        apart.run(part)[1]["total"].div(2).backward()
+    one, other = gradients(jointly), gradients(apart)
+    assert not torch.allclose(one["head.image_projection.weight"], other["head.image_projection.weight"], rtol=0.05)
+
+
+@pytest.mark.parametrize(("momentum", "precision"), [(0.0, "fp32"), (0.9, "fp32"), (0.0, "bf16")])
+def test_dropout_repeats_in_the_second_pass(towers, momentum, precision):
+    """Reference: all batches run once with their graphs kept, joined and priced, from the same random state."""
+    cached, plain = (replace(make_task(towers, momentum), precision=precision) for _ in range(2))
+    parts = make_batches([5, 4, 3])
+    torch.manual_seed(5)
+    _, named = backward_jointly(cached, parts, torch.Tensor.backward)
+    drawn = torch.rand(1)
+    torch.manual_seed(5)
+    outputs = join_outputs([plain.observe(part) for part in parts])
+    expected = plain.price(outputs, join_batches(parts))
+    expected["total"].backward()
+    assert torch.equal(drawn, torch.rand(1))
+    assert {name: float(value) for name, value in named.items()} == {
+        name: value.item() for name, value in expected.items()
+    }
+    compare(gradients(cached), gradients(plain), rtol=1e-3)
+    active = [module for module in cached.model.modules() if isinstance(module, nn.Dropout) and module.p > 0]
+    assert active, "else nothing was tested"
+
+
+def test_running_statistics_move_once_a_step(towers):
+    once, jointly = make_task(towers), make_task(towers)
+    for task in (once, jointly):
+        task.model.head["image_projection"] = nn.Sequential(nn.BatchNorm1d(24), task.model.head["image_projection"])
+    parts = make_batches([5, 4])
+    torch.manual_seed(5)
+    backward_jointly(jointly, parts, torch.Tensor.backward)
+    torch.manual_seed(5)
+    for part in parts:
+        once.observe(part)
+    for task in (once, jointly):
+        assert task.model.head["image_projection"][0].num_batches_tracked == 2
+    means = [task.model.head["image_projection"][0].running_mean for task in (once, jointly)]
+    assert torch.equal(*means) and means[0].abs().max() > 0
+
+
+def test_a_frozen_model_without_heads_to_train_gets_no_gradient(towers):
+    """Only the losses learn: nothing to push back, nothing in the way."""
+    task = make_task(towers)
+    task.model.requires_grad_(False)
+    backward_jointly(task, make_batches([3, 3]), torch.Tensor.backward)
+    assert set(gradients(task)) == {"siglip.bias"}
+
+
+def test_joined_batches_carry_all_that_losses_read_and_no_pixels():
+    joined = join_batches(make_batches([2, 3]))
+    assert joined.product.tolist() == [0, 1, 2, 3, 4] and joined.group.tolist() == [0, 0, 1, 1, 2]
+    assert all(getattr(joined, name) is None for name in CONTENT)
