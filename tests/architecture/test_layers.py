@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("pipeline_lib/**/*.py"), *ROOT.glob("stages/*.py")])
 SHOP = sorted(ROOT.glob("data/sample/shop/**/*.py"))
 LAYERS = {
-    **dict.fromkeys(("params", "records", "schemas", "protocols", "paths", "runtime", "provenance"), 0),
+    **dict.fromkeys(("params", "media", "records", "schemas", "protocols", "paths", "runtime", "provenance"), 0),
     **dict.fromkeys(("catalogue", "transforms"), 1),
     "datasets": 1.5,
     **dict.fromkeys(("models", "losses", "optim", "shards", "metrics"), 2),
