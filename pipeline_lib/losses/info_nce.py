@@ -28,9 +28,10 @@ def info_nce(image: Tensor, text: Tensor, scale: Tensor, ignore: Tensor | None =
 
 
 def false_negatives(batch: Batch) -> Tensor:
-    """Return (batch, batch) bool: True where row and column share product, group or text."""
+    """Return (batch, batch) bool: True where row and column share product, group or text, or the row answers it."""
     same = [key[:, None] == key[None, :] for key in (batch.product, batch.group, batch.text)]
-    return same[0] | same[1] | same[2]
+    found = same[0] | same[1] | same[2]
+    return found if batch.answered is None else found | batch.answered
 
 
 class InfoNCE:

@@ -51,6 +51,7 @@ class TrainParams(Section):
     augment: ViewName
     crop_scale: Annotated[float, Field(gt=0, le=1)]
     photo: Literal["first", "random"]
+    text: Literal["first", "random"]
     use_stored_features: bool
     best_metric: BestMetric
     patience: Annotated[int, Field(ge=0)]

@@ -50,11 +50,12 @@ def write_project(root: Path, count: int = 36) -> Inputs:
 TRAIN = {
     "unfreeze_layers": 2, "epochs": 3, "batch_size": 8, "accumulate": 1, "tower_lr": 1e-3, "head_lr": 1e-2,
     "weight_decay": 0.05, "warmup_fraction": 0.1, "clip_norm": 1.0, "precision": "fp32", "augment": "none",
-    "crop_scale": 0.6, "photo": "random", "use_stored_features": True, "best_metric": "loss", "patience": 0,
+    "crop_scale": 0.6, "photo": "random", "text": "first",
+    "use_stored_features": True, "best_metric": "loss", "patience": 0,
 }  # fmt: skip
 
 
-def make_settings(image: Path, text: Path, info_nce: float = 1.0, cross_entropy: float = 1.0, **train) -> Settings:
+def make_settings(image: Path, text: Path, /, info_nce: float = 1.0, cross_entropy: float = 1.0, **train) -> Settings:
     """Return settings of a tiny run; keyword arguments replace those of TRAIN."""
     model = {
         "weights_root": "data/weights",
