@@ -31,13 +31,15 @@ def encoded(number: int, data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=") if number % 2 else base64.b64encode(data)
 
 
-def write_muge(root: Path, form: str = "queries", splits=("train", "valid", "test")) -> dict[str, bytes]:
-    """Write the splits; return each product's JPEG by its id."""
+def write_muge(
+    root: Path, form: str = "queries", splits=("train", "valid", "test"), count: int = 6
+) -> dict[str, bytes]:
+    """Write the splits with `count` images each; return each product's JPEG by its id."""
     photos = {}
     root.mkdir(exist_ok=True)
     for place, split in enumerate(splits):
         lines = []
-        for number in range(FIRST_ID[split], FIRST_ID[split] + 6):
+        for number in range(FIRST_ID[split], FIRST_ID[split] + count):
             photos[f"{split}-{number}"] = jpeg(100 * place + number)
             lines.append(b"%d\t%s\n" % (number, encoded(number, photos[f"{split}-{number}"])))
         (root / f"{split}_imgs.tsv").write_bytes(b"".join(lines))
