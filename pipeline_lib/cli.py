@@ -66,6 +66,17 @@ def search(
 
 
 @app.command()
+def check_predictions(
+    file: Annotated[Path, typer.Argument(help="A prediction file of MUGE, raw or in the form of Chinese-CLIP.")],
+    queries: Annotated[Path, typer.Option(help="The split's _queries.jsonl or _texts.jsonl; its _imgs.tsv beside it.")],
+) -> None:
+    """Check a prediction file against its queries and images, and score it if the answers are known."""
+    from pipeline_lib.predictions import check_file
+
+    print(check_file(file, queries))
+
+
+@app.command()
 def deps(
     write: Annotated[bool, typer.Option("--write", help="Put them into dvc.yaml.")] = False,
 ) -> None:

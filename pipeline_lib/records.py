@@ -23,7 +23,8 @@ class Batch:
     """Products of one training or prediction step; either pixels or stored features, either tokens or theirs.
 
     Shapes: pixels uint8 (batch, 3, size, size); token_ids int64 and token_mask bool (batch, longest);
-    image_features and text_features float (batch, dim); all others (batch,). A label of -1 is unknown.
+    image_features and text_features float (batch, dim); answers int64 (batch, most), the texts that each product is
+    known to answer, filled up with -1; all others (batch,). A label of -1 is unknown.
     """
 
     product: Tensor
@@ -36,6 +37,7 @@ class Batch:
     token_mask: Tensor | None = None
     image_features: Tensor | None = None
     text_features: Tensor | None = None
+    answers: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""

@@ -41,3 +41,6 @@ CLASS_SCHEMA: Schema = {
     "f1": pl.Float64,
     "support": pl.Int64,
 }
+# Form of MUGE's prediction files -> the keys of a line: the query's id, and its best images, best first.
+PREDICTION_KEYS = {"muge": ("query_id", "item_ids"), "chinese_clip": ("text_id", "image_ids")}
+PREDICTION_DEPTH = 10

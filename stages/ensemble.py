@@ -10,6 +10,7 @@ from pipeline_lib import paths
 from pipeline_lib.ensembling.fuse import fuse_classification, fuse_retrieval
 from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
+from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.ensembling.probabilities import write_submission
 from pipeline_lib.params.evaluation import EnsembleParams
 from pipeline_lib.provenance import fresh_folder, stage, write_json
@@ -34,10 +35,13 @@ def main() -> None:
                     test_ids = gallery.products["product_id"].to_list()
                 print(f"{gallery.name}: {gallery.products.height} products, {len(gallery.query_ids)} queries")
             predicted = pl.concat(predictions)
-            pl.concat(rankings).write_parquet(out / "rankings.parquet")
+            ranked = pl.concat(rankings)
+            ranked.write_parquet(out / "rankings.parquet")
             predicted.write_parquet(out / "probabilities.parquet")
             write_json(out / "classes.json", members[0].classes)
             write_submission(out / "submission.csv", predicted, test_ids)
+            for file in PREDICTION_FORMATS[params.predictions](ranked, out):
+                print(f"{paths.ENSEMBLE / file.name}: check it with `vitrine check-predictions`")
 
 
 if __name__ == "__main__":

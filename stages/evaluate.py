@@ -7,17 +7,17 @@ import polars as pl
 
 from pipeline_lib import paths
 from pipeline_lib.features.store import HEADER, open_store
-from pipeline_lib.metrics.gallery_ranks import Gallery, rank_gallery
+from pipeline_lib.metrics.gallery_ranks import Gallery
 from pipeline_lib.metrics.plot_tables import confusion_table, curve_table, per_class_table
-from pipeline_lib.metrics.summary import SPLITS, classification_trees, labelled, merged, retrieval_trees
+from pipeline_lib.metrics.protocols import PROTOCOLS, Protocol
+from pipeline_lib.metrics.summary import SPLITS, classification_trees, labelled, merged
 from pipeline_lib.params.evaluation import EvaluateParams
 from pipeline_lib.provenance import fresh_folder, read_json, stage, write_json
 from pipeline_lib.schemas import RANKS_SCHEMA
 
 
-def rank_all(folds: list[int]) -> pl.DataFrame:
+def rank_all(folds: list[int], protocol: Protocol, relevance: pl.DataFrame) -> pl.DataFrame:
     """Return the ranks of every gallery that the ensemble wrote for the listed folds and for test."""
-    relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
     frames = [pl.DataFrame(schema=RANKS_SCHEMA)]
     for split, fold, name in [*(("oof", fold, f"oof-{fold}") for fold in folds), ("test", None, "test")]:
         folder = paths.ENSEMBLE / name
@@ -26,7 +26,7 @@ def rank_all(folds: list[int]) -> pl.DataFrame:
             gallery = Gallery(
                 split, fold, queries.ids, queries.rows(queries.ids), products.ids, products.rows(products.ids)
             )
-            frames.append(rank_gallery(gallery, relevance))
+            frames.append(protocol.rank(gallery, relevance))
     return pl.concat(frames)
 
 
@@ -35,11 +35,13 @@ def main() -> None:
         params = run.section(EvaluateParams)
         folds = run.value("plan.folds", list[int])
         seed = run.value("seed", int)
-        ranks = rank_all(folds)
+        protocol = PROTOCOLS[params.protocol]
+        relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
+        ranks = rank_all(folds, protocol, relevance)
         predictions = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
         classes = read_json(paths.ENSEMBLE / "classes.json")
         counts = read_json(paths.CATALOGUE / "counts.json")
-        retrieval = retrieval_trees(ranks, params.bootstrap, seed)
+        retrieval = protocol.trees(ranks, relevance, params.bootstrap, seed)
         classification = classification_trees(predictions, classes, params.bootstrap, seed)
         data = {"data": {name: counts[name] for name in ("products", "queries", "rejected")}}
         with fresh_folder(paths.EVALUATION) as out:
@@ -54,6 +56,8 @@ def main() -> None:
         figures, intervals = (merged(*trees) for trees in zip(retrieval, classification, strict=True))
         write_json(paths.INTERVALS, intervals)
         write_json(paths.METRICS, merged(figures, data))
+        if protocol.warning:
+            print(f"warning: {protocol.warning}")
 
 
 if __name__ == "__main__":

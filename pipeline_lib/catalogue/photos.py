@@ -7,9 +7,6 @@ workers start fast and stay small.
 
 import errno
 import hashlib
-import os
-import re
-import stat
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from pipeline_lib.media import BadPhotoError, Stream, open_photo
+
 GRID = 9
 HASH = partial(hashlib.blake2b, digest_size=16)
 # Decoders that run in this process on plain pixels; PIL's others (EPS, say) start programs or read other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-UNSAFE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:[/\\]|[\x00-\x1f]"
 # A JPEG is decoded at the smallest of its own scales that still has this many pixels a side: all of the file is read.
 DRAFT_SIDE = 64
 FILE_FAULTS = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EINVAL)
@@ -50,16 +48,8 @@ class Checked:
     contents: list[str]
 
 
-class BadPhotoError(Exception):
-    """A photo that cannot be used; never leaves this module."""
-
-    def __init__(self, reason: str, value: str) -> None:
-        super().__init__(reason)
-        self.fault = Fault(reason, value)
-
-
 def check_photos(root: Path, max_pixels: int, paths: Sequence[str]) -> Checked:
-    """Check photos named by paths relative to `root`, which must be a resolved path."""
+    """Check photos named by their media relative to `root`, which must be a resolved path."""
     grids = np.zeros((len(paths), GRID, GRID, 3), dtype=np.uint8)
     faults: list[Fault | None] = []
     contents: list[str] = []
@@ -68,41 +58,33 @@ def check_photos(root: Path, max_pixels: int, paths: Sequence[str]) -> Checked:
         with warnings.catch_warnings(action="ignore"):  # decoders warn of odd metadata; what counts is the pixels
             for position, path in enumerate(paths):
                 try:
-                    file = _locate(root, path)
-                    grids[position] = _grid(file, max_pixels)
-                    contents.append(_hash(file))
+                    grids[position], content = _looked_at(root, path, max_pixels)
+                    contents.append(content)
                     faults.append(None)
                 except BadPhotoError as bad:
                     grids[position] = 0
                     contents.append("")
-                    faults.append(bad.fault)
+                    faults.append(Fault(bad.reason, bad.value))
     finally:
         Image.MAX_IMAGE_PIXELS = limit
     return Checked(faults, grids, contents)
 
 
-def _locate(root: Path, path: str) -> Path:
-    """Return the file to open; a path that leaves the root, by its words or by a link, is never opened."""
-    if re.search(UNSAFE, path):
-        raise BadPhotoError("unsafe path", path)
-    real = os.path.realpath(root / path)
-    if os.path.commonpath([root, real]) != str(root):
-        raise BadPhotoError("link leaves the data root", path)
+def _looked_at(root: Path, path: str, max_pixels: int) -> tuple[NDArray[np.uint8], str]:
+    """Return the grid of a photo and the hash of its bytes."""
     try:
-        found = os.stat(real)  # noqa: PTH116 - realpath gives a str, and a Path for each of a million photos costs
+        with open_photo(root, path) as stream:
+            grid = _grid(stream, max_pixels)
+            stream.seek(0)
+            return grid, hashlib.file_digest(stream, HASH).hexdigest()
     except OSError as error:
         raise _fault_of(error) from error
-    if not stat.S_ISREG(found.st_mode):
-        raise BadPhotoError("not a file", path)
-    if found.st_size == 0:
-        raise BadPhotoError("empty file", "0 bytes")
-    return Path(real)
 
 
-def _grid(path: Path, max_pixels: int) -> NDArray[np.uint8]:
+def _grid(stream: Stream, max_pixels: int) -> NDArray[np.uint8]:
     """Decode all of a photo and return its (9, 9, 3) mean colours, upright and on white."""
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(stream, formats=FORMATS) as image:
             width, height = image.size
             if width * height > max_pixels:
                 raise BadPhotoError("too many pixels", f"{width} x {height}")
@@ -113,20 +95,12 @@ def _grid(path: Path, max_pixels: int) -> NDArray[np.uint8]:
     except (BadPhotoError, MemoryError):
         raise
     except UnidentifiedImageError:
-        with path.open("rb") as stream:
-            raise BadPhotoError("not an image", repr(stream.read(16))) from None
-    except OSError as error:
-        raise _fault_of(error) from error
+        stream.seek(0)
+        raise BadPhotoError("not an image", repr(stream.read(16))) from None
+    except OSError:
+        raise
     except Exception as error:  # decoders raise anything at all on damaged bytes; the row says what it was
         raise BadPhotoError("unreadable image", f"{type(error).__name__}: {error}") from error
-
-
-def _hash(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, HASH).hexdigest()
-    except OSError as error:
-        raise _fault_of(error) from error
 
 
 def _opaque(image: Image.Image) -> Image.Image:

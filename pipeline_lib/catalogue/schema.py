@@ -32,7 +32,8 @@ PRODUCTS = pl.Schema(
         "fold": pl.Int64(),
     }
 )
-# What shards are made of: photos, and a hash of each file's bytes, so that an edited photo is a changed table.
+# What shards are made of: photos, by the names that media.py reads, and a hash of each one's bytes, so that an edited
+# photo is a changed table.
 MEDIA = pl.Schema({"product_id": pl.String(), "media": STRINGS, "content": STRINGS})
 QUERIES = pl.Schema(
     {

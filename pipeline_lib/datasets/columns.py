@@ -15,6 +15,8 @@ USUAL = {
     "split": ("split",),
 }
 TEXTS = (("title", "description"), ("text",))
+# What a split may be called in a table -> ours.
+SPLIT_NAMES = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 
 
 @dataclass(frozen=True)

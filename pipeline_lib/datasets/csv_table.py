@@ -8,14 +8,13 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.catalogue.photos import UNSAFE
-from pipeline_lib.catalogue.schema import RECORDS, REJECTED, REJECTS, Records, conform, rejects_of
-from pipeline_lib.datasets.columns import Columns, resolve_columns
+from pipeline_lib.catalogue.schema import RECORDS, Records, conform
+from pipeline_lib.datasets.columns import SPLIT_NAMES, Columns, resolve_columns
 from pipeline_lib.datasets.image_index import assign_images, list_images
+from pipeline_lib.datasets.product_ids import reject_ids
 from pipeline_lib.datasets.table_file import check_utf8, find_table, read_columns, read_header
 from pipeline_lib.params.data import DataParams
 
-SPLITS = {"train": "train", "val": "val", "validation": "val", "test": "test"}
 # Letters of scripts that part words by spaces: a title "Apple" is not what "Apples" begins with.
 WORD_GOES_ON = r"^[\p{L}\p{N}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]"
 
@@ -34,14 +33,16 @@ def read_csv_table(data: DataParams) -> Records:
         join_texts([squeeze(pl.col(name)) for name in columns.text]).alias("text"),
         *(_column(name, role) for role, name in (("label", columns.label), ("group", columns.group))),
         _column(columns.image, "image"),
-        _column(columns.split, "split").str.to_lowercase().replace_strict(SPLITS, default="?", return_dtype=pl.String)
+        _column(columns.split, "split")
+        .str.to_lowercase()
+        .replace_strict(SPLIT_NAMES, default="?", return_dtype=pl.String)
         if columns.split
         else pl.lit(None, dtype=pl.String).alias("split"),
         _column(columns.fold, "fold").str.replace(r"\.0+$", ""),
     )
     _check_splits(path, raw, records, columns)
     records = records.with_columns(pl.col("fold").cast(pl.Int64))
-    records, rejects = _reject_ids(path.name, records)
+    records, rejects = reject_ids(path.name, records)
     records = records.with_columns(_media(root, data.image_folder, records, columns.image is not None))
     return Records(path.name, len(raw), conform(records, RECORDS), rejects)
 
@@ -82,26 +83,6 @@ def _check_splits(path: Path, raw: pl.DataFrame, records: pl.DataFrame, columns:
     if len(wrong):
         row, value = wrong.select("row", "fold").row(0)
         raise ValueError(f"{path}: row {row}: {columns.fold} = {value!r} is not a whole number from 0; leave none out")
-
-
-def _reject_ids(table: str, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Part off rows whose id is empty, unsafe as a file name, or taken by an earlier row."""
-    product_id = pl.col("product_id")
-    reason = (
-        pl.when(product_id.is_null())
-        .then(pl.lit("empty id"))
-        .when(product_id.str.contains(UNSAFE))
-        .then(pl.lit("unsafe id"))
-        .when(~product_id.is_first_distinct())
-        .then(pl.lit("duplicate id"))
-    )
-    judged = records.with_columns(reason.alias("reason"), product_id.alias("value"))
-    bad = [
-        rejects_of(table, part, part["reason"][0], "value", REJECTED)
-        for part in judged.drop_nulls("reason").partition_by("reason", maintain_order=True)
-    ]
-    rejects = pl.concat([pl.DataFrame(schema=REJECTS), *bad])
-    return judged.filter(pl.col("reason").is_null()).drop("reason", "value"), rejects
 
 
 def _media(root: Path, image_folder: str, records: pl.DataFrame, has_column: bool) -> pl.Series | pl.Expr:

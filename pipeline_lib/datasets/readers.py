@@ -6,9 +6,15 @@ A new one is a file, a line here, its name in `ReaderKind`, and a six-row fixtur
 from collections.abc import Callable
 
 from pipeline_lib.catalogue.schema import Records
+from pipeline_lib.datasets.captions_csv import read_captions_csv
 from pipeline_lib.datasets.csv_table import read_csv_table
+from pipeline_lib.datasets.karpathy import read_karpathy
+from pipeline_lib.datasets.muge import read_muge
 from pipeline_lib.params.data import DataParams
 
 READERS: dict[str, Callable[[DataParams], Records]] = {
     "csv_table": read_csv_table,
+    "muge": read_muge,
+    "karpathy": read_karpathy,
+    "captions_csv": read_captions_csv,
 }

@@ -14,19 +14,22 @@ from polars.exceptions import PolarsError
 BLOCK = 1 << 20
 
 
-def find_table(root: Path, table: str | None) -> Path:
-    """Return the named table, or the only .csv in `root`; ValueError says what is there instead."""
+def find_table(root: Path, table: str | None, suffix: str = ".csv") -> Path:
+    """Return the named table, or the only one in `root` by its suffix; ValueError says what is there instead."""
+    kind = suffix.removeprefix(".").upper()
     if not root.is_dir():
-        raise ValueError(f"data.root = {str(root)!r}: no such folder; put a CSV and its images there, or `dvc pull` it")
-    here = sorted(path.name for path in root.iterdir() if path.suffix.lower() == ".csv" and path.is_file())
+        raise ValueError(
+            f"data.root = {str(root)!r}: no such folder; put a {kind} and its images there, or `dvc pull` it"
+        )
+    here = sorted(path.name for path in root.iterdir() if path.suffix.lower() == suffix and path.is_file())
     if table is not None:
         if not (root / table).is_file():
-            raise ValueError(f"data.table = {table!r}: no such file in {root}; CSV files there: {here or 'none'}")
+            raise ValueError(f"data.table = {table!r}: no such file in {root}; {kind} files there: {here or 'none'}")
         return root / table
     if not here:
-        raise ValueError(f"data.root = {str(root)!r}: no .csv file there; add one, or name the table in data.table")
+        raise ValueError(f"data.root = {str(root)!r}: no {suffix} file there; add one, or name the table in data.table")
     if len(here) > 1:
-        raise ValueError(f"data.root = {str(root)!r}: several CSV files: {', '.join(here)}; name one in data.table")
+        raise ValueError(f"data.root = {str(root)!r}: several {kind} files: {', '.join(here)}; name one in data.table")
     return root / here[0]
 
 

@@ -32,8 +32,8 @@ def plan_galleries(
     """Return the galleries of the listed folds, then that of test if it has products.
 
     `products` has product_id, label, split (train | test) and fold. A query belongs to every gallery that holds a
-    product relevant to it, unless its own split says test and the gallery is not, or the other way round. Raises
-    ValueError for a listed fold without products.
+    product relevant to it, unless its own split says test and the gallery is not, or the other way round. One without
+    any answer belongs to the galleries of its split, val or test. Raises ValueError for a listed fold without products.
     """
     galleries = []
     for fold in folds:
@@ -61,7 +61,11 @@ def read_galleries(catalogue: Path, folds_file: Path, folds: Sequence[int]) -> l
 def _gallery(
     split: str, fold: int | None, products: pl.DataFrame, queries: pl.DataFrame, relevance: pl.DataFrame
 ) -> GalleryMembers:
-    here = relevance.filter(pl.col("grade") > 0).join(products, on="product_id", how="semi")
+    answers = relevance.filter(pl.col("grade") > 0)
+    here = answers.join(products, on="product_id", how="semi")
     asked = queries.filter(pl.col("split").is_null() | ((pl.col("split") == "test") == (split == "test")))
-    query_ids = asked.join(here, on="query_id", how="semi", maintain_order="left")["query_id"].to_list()
+    found = asked.join(here, on="query_id", how="semi")
+    unanswered = asked.filter(pl.col("split").is_in(["val", "test"])).join(relevance, on="query_id", how="anti")
+    chosen = pl.concat([found, unanswered]).select("query_id")
+    query_ids = asked.join(chosen, on="query_id", how="semi", maintain_order="left")["query_id"].to_list()
     return GalleryMembers(split, fold, products.select("product_id", "label"), query_ids)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline_lib.features.captions import answers_of, draw_captions
 from pipeline_lib.features.products import Products, photo_key, text_key
 from pipeline_lib.features.store import FeatureStore
 from pipeline_lib.records import Batch
@@ -61,7 +62,7 @@ class StoredFeatures:
 
 
 class ProductBatches(Dataset[Batch]):
-    """Turns (epoch, rows of `products`) into a batch with one photo and the text of each product."""
+    """Turns (epoch, rows of `products`) into a batch with one photo and one text of each product."""
 
     def __init__(
         self,
@@ -89,13 +90,18 @@ class ProductBatches(Dataset[Batch]):
             photos = np.array(
                 [np.random.default_rng((*seed, 1)).integers(n) for seed, n in zip(seeds, counts, strict=True)]
             )
-        texts = [products.texts[number] for number in products.text[rows]]
+        numbers, answers = products.text[rows], None
+        if products.captions is not None:
+            numbers = draw_captions(products.captions, rows, self.seed, epoch)
+            answers = torch.from_numpy(answers_of(products.captions, rows))
+        texts = [products.texts[number] for number in numbers]
         return Batch(
             product=torch.from_numpy(rows.copy()),
             group=torch.from_numpy(products.group[rows]),
-            text=torch.from_numpy(products.text[rows]),
+            text=torch.from_numpy(numbers),
             has_text=torch.tensor([bool(text) for text in texts]),
             label=torch.from_numpy(products.label[rows]),
+            answers=answers,
             **self._content(rows, photos, texts, seeds),
         )
 

@@ -37,7 +37,14 @@ def write_embeddings(
 
 
 def queries_for(product_ids: list[str], queries: pl.DataFrame, relevance: pl.DataFrame) -> pl.DataFrame:
-    """Return query_id and text of the text queries with a relevant product among `product_ids`, sorted by id."""
+    """Return query_id and text of the text queries to embed, sorted by id.
+
+    Those with a relevant product among `product_ids`, and those of the val and test splits that have no answer at all:
+    a public test set's, which are ranked for its prediction file.
+    """
     wanted = relevance.join(pl.DataFrame({"product_id": product_ids}), on="product_id", how="semi")
-    texts = queries.filter(pl.col("kind") == "text").join(wanted, on="query_id", how="semi")
-    return texts.select("query_id", "text").sort("query_id")
+    texts = queries.filter(pl.col("kind") == "text")
+    answered = texts.join(wanted, on="query_id", how="semi")
+    held_out = texts.filter(pl.col("split").is_in(["val", "test"]))
+    unanswered = held_out.join(relevance, on="query_id", how="anti")
+    return pl.concat([answered, unanswered]).select("query_id", "text").sort("query_id")

@@ -17,10 +17,23 @@ UNKNOWN_LABEL = -1
 
 
 @dataclass(frozen=True)
+class Captions:
+    """The texts of each product, rows of `texts`: those of product i are text[first[i]:first[i + 1]], at least one."""
+
+    first: NDArray[np.int64]
+    text: NDArray[np.int64]
+
+    def of(self, product: int) -> NDArray[np.int64]:
+        """Return the texts of one product."""
+        return self.text[self.first[product] : self.first[product + 1]]
+
+
+@dataclass(frozen=True)
 class Products:
     """Products in catalogue order; arrays are (products,), `text` counts into `texts`, photos are manifest rows.
 
-    The photos of product i are the manifest rows first_photo[i] .. first_photo[i] + num_photos[i] - 1.
+    The photos of product i are the manifest rows first_photo[i] .. first_photo[i] + num_photos[i] - 1. `captions` are
+    what it is trained with in turn; without them it is always its own text.
     """
 
     ids: list[str]
@@ -30,6 +43,7 @@ class Products:
     label: NDArray[np.int64]
     first_photo: NDArray[np.int64]
     num_photos: NDArray[np.int64]
+    captions: Captions | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -36,9 +36,12 @@ def negatives(count: int, ignore: Tensor | None, device: torch.device | str = "c
 
 
 def false_negatives(batch: Batch) -> Tensor:
-    """Return (batch, batch) bool: True where row and column share product, group or text."""
+    """Return (batch, batch) bool: True where row and column share product, group or text, or the row answers it."""
     same = [key[:, None] == key[None, :] for key in (batch.product, batch.group, batch.text)]
-    return same[0] | same[1] | same[2]
+    found = same[0] | same[1] | same[2]
+    if batch.answers is None:
+        return found
+    return found | (batch.answers[:, :, None] == batch.text).any(1)
 
 
 def pairs_of(outputs: Outputs, batch: Batch, mask_false_negatives: bool) -> Pairs:

@@ -5,10 +5,11 @@ instead counts an image with five texts as four wrong answers to its own text.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from pipeline_lib.metrics.positions import Positions, positions_from_pairs
 from pipeline_lib.metrics.recall import Matrix, best_positive_ranks
@@ -28,6 +29,15 @@ class Gallery:
     products: Matrix
 
 
+def answered_part(gallery: Gallery, relevance: pl.DataFrame) -> Gallery:
+    """Return the gallery with those queries only that have an answer somewhere: nothing else can be scored."""
+    answered = set(relevance["query_id"])
+    kept = [row for row, query_id in enumerate(gallery.query_ids) if query_id in answered]
+    if len(kept) == len(gallery.query_ids):
+        return gallery
+    return replace(gallery, query_ids=[gallery.query_ids[row] for row in kept], queries=gallery.queries[kept])
+
+
 def gallery_positives(query_ids: Sequence[str], product_ids: Sequence[str], relevance: pl.DataFrame) -> Positions:
     """Return the gallery positions of each query's relevant products (grade above 0); other products are left out."""
     queries = pl.DataFrame({"query_id": query_ids}, schema={"query_id": pl.String}).with_row_index("query")
@@ -39,8 +49,9 @@ def gallery_positives(query_ids: Sequence[str], product_ids: Sequence[str], rele
 def rank_gallery(gallery: Gallery, relevance: pl.DataFrame) -> pl.DataFrame:
     """Return RANKS_SCHEMA rows: every query against all products, every product with a query against all queries.
 
-    Raises ValueError for a query without a relevant product in the gallery.
+    Queries without any answer are left out. Raises ValueError for one whose answers are all outside the gallery.
     """
+    gallery = answered_part(gallery, relevance)
     positives = gallery_positives(gallery.query_ids, gallery.product_ids, relevance)
     lonely = np.flatnonzero(positives.counts() == 0)
     if len(lonely):
@@ -60,15 +71,23 @@ def rank_gallery(gallery: Gallery, relevance: pl.DataFrame) -> pl.DataFrame:
             gallery.query_ids,
         ),
     )
-    frames = [
-        pl.DataFrame({"query_id": list(ids), "rank": ranks}, schema_overrides={"query_id": pl.String}).select(
-            split=pl.lit(gallery.split),
-            direction=pl.lit(direction),
-            query_id="query_id",
-            fold=pl.lit(gallery.fold, pl.Int64),
-            rank="rank",
-            num_gallery=pl.lit(len(ranked), pl.Int64),
-        )
-        for direction, (ids, ranks, ranked) in zip(DIRECTIONS, ways, strict=True)
-    ]
-    return pl.concat(frames)
+    return pl.concat(
+        [
+            direction_ranks(gallery, direction, ids, ranks, len(ranked))
+            for direction, (ids, ranks, ranked) in zip(DIRECTIONS, ways, strict=True)
+        ]
+    )
+
+
+def direction_ranks(
+    gallery: Gallery, direction: str, ids: Sequence[str], ranks: NDArray[np.float64], num_gallery: int
+) -> pl.DataFrame:
+    """Return RANKS_SCHEMA rows of one direction."""
+    return pl.DataFrame({"query_id": list(ids), "rank": ranks}, schema_overrides={"query_id": pl.String}).select(
+        split=pl.lit(gallery.split),
+        direction=pl.lit(direction),
+        query_id="query_id",
+        fold=pl.lit(gallery.fold, pl.Int64),
+        rank="rank",
+        num_gallery=pl.lit(num_gallery, pl.Int64),
+    )

@@ -6,6 +6,8 @@ hands a collapsed model a perfect score. Equal embeddings must score equally for
 (its kernels at the edge of a matrix round differently), so repeated gallery rows take the score of the first.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,22 +37,28 @@ def best_positive_ranks(
     queries, gallery = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(gallery, np.float32)
     _check(queries, gallery, (positives, excluded, subset))
     ranks = np.empty(len(queries), np.float64)
-    if not len(queries):
-        return ranks
+    for query, row in score_rows(queries, gallery, chunk):
+        own = positives.row(query)
+        if excluded is not None or subset is not None:
+            row, own = _restricted(row, own, query, excluded, subset)
+        ranks[query] = _expected_rank(row, own, query)
+    return ranks
+
+
+def score_rows(queries: Matrix, gallery: Matrix, chunk: int | None = None) -> Iterator[tuple[int, Matrix]]:
+    """Yield each query's number and its scores (gallery,), which hold until the next one is asked for.
+
+    Equal gallery rows score equally. Memory is `chunk` x gallery scores.
+    """
     chunk = chunk or max(1, min(MAX_CHUNK, BLOCK_BYTES // (4 * max(1, len(gallery)))))
-    repeats, firsts = _repeated_rows(gallery)
+    repeats, firsts = _repeated_rows(gallery) if len(queries) else (np.zeros(0, np.int64),) * 2
     block = np.empty((min(chunk, len(queries)), len(gallery)), np.float32)
     for start in range(0, len(queries), chunk):
         part = queries[start : start + chunk]
         scores = np.matmul(part, gallery.T, out=block[: len(part)])
         if len(repeats):
             scores[:, repeats] = scores[:, firsts]
-        for row, query in zip(scores, range(start, start + len(part)), strict=True):
-            own = positives.row(query)
-            if excluded is not None or subset is not None:
-                row, own = _restricted(row, own, query, excluded, subset)
-            ranks[query] = _expected_rank(row, own, query)
-    return ranks
+        yield from zip(range(start, start + len(part)), scores, strict=True)
 
 
 def _expected_rank(scores: Matrix, own: NDArray[np.int64], query: int) -> float:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
 
-ReaderKind = Literal["csv_table"]
+ReaderKind = Literal["csv_table", "muge", "karpathy", "captions_csv"]
 
 
 class ColumnParams(Keys):

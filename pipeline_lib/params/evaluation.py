@@ -1,10 +1,13 @@
 """How embeddings become an index, a fused ranking and figures with intervals."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from pipeline_lib.params.section import Section
+
+ProtocolName = Literal["catalogue", "muge", "five_caption", "row_paired"]
+PredictionFormat = Literal["none", "muge", "chinese_clip"]
 
 
 class IndexParams(Section):
@@ -23,10 +26,12 @@ class EnsembleParams(Section):
 
     section: ClassVar[str] = "ensemble"
     depth: Annotated[int, Field(gt=0)]
+    predictions: PredictionFormat
 
 
 class EvaluateParams(Section):
-    """How the intervals are made."""
+    """How ranks are counted and the intervals made."""
 
     section: ClassVar[str] = "evaluate"
+    protocol: ProtocolName
     bootstrap: Annotated[int, Field(ge=100)]

@@ -156,6 +156,7 @@ class TrainParams(Section):
     photo: Literal["first", "random"]
     mining: MiningKind
     mining_share: Annotated[float, Field(ge=0, lt=1)]
+    text: Literal["first", "random"]
     use_stored_features: bool
     best_metric: BestMetric
     patience: Annotated[int, Field(ge=0)]

@@ -103,6 +103,21 @@ def classification_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
     return rows
 
 
+def total_lines(metrics: Tree, intervals: Tree) -> list[str]:
+    """Return a line for each split that was counted over both directions: total mR and the sum, in percent."""
+    lines = []
+    for split, name in SPLITS.items():
+        branch = _branch(metrics, split, "retrieval")
+        if "total_mR" in branch:
+            spans = _branch(intervals, split, "retrieval")
+            total, added = (
+                f"{100 * branch[key]:.2f} ({100 * spans[key][0]:.2f}–{100 * spans[key][1]:.2f})"
+                for key in ("total_mR", "sum")
+            )
+            lines.append(f"{name}, both ways in percent: total mR {total}, sum {added}")
+    return lines
+
+
 def headline(metrics: Tree, intervals: Tree) -> Table:
     """Return the headline for a terminal: a table for retrieval and one for classification, where they apply."""
     page = Table.grid(padding=(0, 0, 1, 0))
@@ -113,6 +128,8 @@ def headline(metrics: Tree, intervals: Tree) -> Table:
     for title, columns, rows in tables:
         if rows:
             page.add_row(_terminal_table(title, columns, rows))
+    for line in total_lines(metrics, intervals):
+        page.add_row(line)
     if not page.row_count:
         page.add_row("Nothing was evaluated: the catalogue has neither texts nor labels.")
     return page

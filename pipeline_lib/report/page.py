@@ -17,7 +17,7 @@ from pipeline_lib.report import tables
 from pipeline_lib.report.chance import retrieval_chance
 from pipeline_lib.report.figures import MAX_NAMED, confusion_matrix, learning_curves, recall_curves
 from pipeline_lib.report.gallery import Gallery, confident_mistakes, spread_sample, worst
-from pipeline_lib.report.headline import SPLITS, count, percent, rank
+from pipeline_lib.report.headline import SPLITS, count, percent, rank, total_lines
 from pipeline_lib.report.inputs import ReportInputs
 from pipeline_lib.report.overview import absent, headlines, tiles
 from pipeline_lib.report.photos import Thumbnails
@@ -53,6 +53,7 @@ def build_report(
         "tiles": tiles(top),
         "headlines": top,
         "splits": {row.split for table in top for row, _, _ in table.rows},
+        "totals": total_lines(inputs.metrics, inputs.intervals),
         "absent": absent(top),
         "learning": _inline(learning),
         "epochs": tables.epoch_table(inputs.folds),

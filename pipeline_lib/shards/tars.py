@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipeline_lib.media import photo_bytes
 from pipeline_lib.shards.photo import StoredPhoto, black_photo, store_photo
 
 BLOCK = tarfile.BLOCKSIZE
@@ -79,7 +80,7 @@ class ShardWriter:
             return black_photo(self.size, self.quality)
         file = self.root / path
         try:
-            return store_photo(file.read_bytes(), self.size, self.quality)
+            return store_photo(photo_bytes(self.root, path), self.size, self.quality)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise ValueError(

@@ -11,6 +11,7 @@ from rich.console import Console
 from torch import Tensor
 
 from pipeline_lib.features.batches import PhotoViews, ProductBatches, StoredFeatures
+from pipeline_lib.features.captions import with_captions
 from pipeline_lib.features.encode import Array, Engine, encode_texts
 from pipeline_lib.features.products import Products, as_arrays, class_names, read_products, text_key
 from pipeline_lib.features.trunk import open_trunk
@@ -75,8 +76,11 @@ class FoldData:
     classes: list[str]
 
 
-def read_fold(inputs: Inputs, fold: int, classify: bool) -> FoldData:
-    """Read the products of a fold; ValueError if the fold has none, or a classifier has no classes to tell apart."""
+def read_fold(inputs: Inputs, fold: int, classify: bool, captions: bool = False) -> FoldData:
+    """Read the products of a fold, with `captions` those to train on with all their texts.
+
+    ValueError if the fold has none, or a classifier has no classes to tell apart.
+    """
     products = read_products(inputs.catalogue, inputs.folds, inputs.shards / "manifest.parquet")
     train_split = products.filter(pl.col("split") == "train")
     held_out = train_split.filter(pl.col("fold") == fold)
@@ -90,13 +94,12 @@ def read_fold(inputs: Inputs, fold: int, classify: bool) -> FoldData:
             f"losses.cross_entropy needs labels of at least 2 classes, the catalogue has {len(classes)}; "
             "set losses.cross_entropy.weight = 0 or data.columns.label"
         )
-    arrays = as_arrays(held_out, classes)
-    queries = held_out_queries(
-        pl.read_parquet(inputs.catalogue / "queries.parquet"),
-        pl.read_parquet(inputs.catalogue / "relevance.parquet"),
-        arrays.ids,
-    )
-    return FoldData(as_arrays(training, classes), arrays, queries, classes)
+    seen, arrays = as_arrays(training, classes), as_arrays(held_out, classes)
+    asked = pl.read_parquet(inputs.catalogue / "queries.parquet")
+    relevance = pl.read_parquet(inputs.catalogue / "relevance.parquet")
+    if captions:
+        seen = with_captions(seen, asked, relevance)
+    return FoldData(seen, arrays, held_out_queries(asked, relevance, arrays.ids), classes)
 
 
 def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, out: Path) -> None:
@@ -109,7 +112,7 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
             f"train.mining = {settings.train.mining!r} compares embeddings, but no loss that trains them is on; "
             "set train.mining = none, or give losses.info_nce.weight a value above 0"
         )
-    data = read_fold(inputs, fold, "classification" in needed)
+    data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
     sources, start = _sources(settings, fold)
     description = describe(settings.model, sources, "retrieval" in needed, data.classes)
     model = build_model(description, sources)

@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipeline_lib.records import CONTENT, SHARED, Batch, Outputs
 from pipeline_lib.training.task import Task
@@ -60,11 +61,19 @@ def backward_jointly(task: Task, batches: Sequence[Batch], backward: Backward) -
 def join_batches(batches: Sequence[Batch]) -> Batch:
     """Return what losses read of several batches as one: all but the content, which only the model reads."""
     joined = {
-        field.name: torch.cat([getattr(batch, field.name) for batch in batches])
+        field.name: _join([getattr(batch, field.name) for batch in batches])
         for field in fields(Batch)
         if field.name not in CONTENT and getattr(batches[0], field.name) is not None
     }
     return Batch(**joined)
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    """Join along the batch; rows of unequal length (answers) are filled up with -1."""
+    if parts[0].ndim == 1:
+        return torch.cat(list(parts))
+    longest = max(part.shape[1] for part in parts)
+    return torch.cat([functional.pad(part, (0, longest - part.shape[1]), value=-1) for part in parts])
 
 
 def join_outputs(parts: Sequence[Outputs]) -> Outputs:

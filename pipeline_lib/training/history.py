@@ -8,6 +8,9 @@ from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
 Row = dict[str, float]
+# Columns of the two directions, mR last.
+TEXT = ("i2t_R@1", "i2t_R@5", "i2t_R@10", "i2t_MeanRecall")
+IMAGE = ("R@1", "R@5", "R@10", "MeanRecall")
 
 
 class History:
@@ -28,6 +31,8 @@ class History:
         self._board.flush()
         shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "epoch")
         self.console.print(f"epoch {int(row['epoch'])}  {shown}  {remark}", highlight=False, soft_wrap=True)
+        if line := best_so_far(self.rows):
+            self.console.print(line, highlight=False, soft_wrap=True)
 
     def step(self, step: int, values: Row) -> None:
         """Put figures of one optimizer step on the TensorBoard curves."""
@@ -37,6 +42,32 @@ class History:
     def close(self) -> None:
         """End the TensorBoard log."""
         self._board.close()
+
+
+def best_so_far(rows: list[Row]) -> str:
+    """Return one line: the last epoch's retrieval figures in percent, and those of the best epoch by total mR.
+
+    `text` finds texts for images, `image` images for texts, as reports of caption retrieval have it; empty for a run
+    without such figures.
+    """
+    known = [row for row in rows if all(name in row for name in (*TEXT, *IMAGE))]
+    if not known or known[-1] is not rows[-1]:
+        return ""
+    best = max(known, key=_total_mr)
+    return f"epoch {int(rows[-1]['epoch'])} now {_written(rows[-1])} || best {int(best['epoch'])} {_written(best)}"
+
+
+def _written(row: Row) -> str:
+    ways = []
+    for title, names in (("text", TEXT), ("image", IMAGE)):
+        figures = " ".join(f"{100 * row[name]:.2f}" for name in names)
+        ways.append(f"{title} R1 R5 R10 mR {figures}")
+    total = 100 * _total_mr(row)
+    return f"{' | '.join(ways)} | total mR {total:.2f} sum {6 * total:.2f}"
+
+
+def _total_mr(row: Row) -> float:
+    return (row[TEXT[-1]] + row[IMAGE[-1]]) / 2
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:

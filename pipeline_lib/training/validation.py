@@ -22,7 +22,9 @@ from pipeline_lib.metrics.recall import best_positive_ranks
 from pipeline_lib.records import Batch, Outputs
 from pipeline_lib.training.task import Task
 
-REPORTED = ("MeanRecall", "R@1", "R@5", "R@10")
+# Figure -> column of the history, for texts that look for images, and for images that look for texts.
+REPORTED = {name: name for name in ("MeanRecall", "R@1", "R@5", "R@10")}
+REVERSED = {name: f"i2t_{name}" for name in REPORTED}
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,14 @@ class Validator:
     def _ranking(self, images: list[Array], texts: list[Array]) -> dict[str, float]:
         if not images or not self.queries.texts:
             return {}
-        queries = self._query_embeddings(np.concatenate(texts))
-        figures = rank_figures(best_positive_ranks(queries, np.concatenate(images), self.queries.positives))
-        return {name: figures[name] for name in REPORTED}
+        queries, gallery = self._query_embeddings(np.concatenate(texts)), np.concatenate(images)
+        positives = self.queries.positives
+        described = positives.flipped(len(gallery))
+        asking = np.flatnonzero(described.counts())
+        ranks = best_positive_ranks(queries, gallery, positives)
+        backwards = best_positive_ranks(gallery[asking], queries, described.take(asking))
+        ways = ((rank_figures(ranks), REPORTED), (rank_figures(backwards), REVERSED))
+        return {column: figures[name] for figures, columns in ways for name, column in columns.items()}
 
     def _query_embeddings(self, of_products: Array) -> Array:
         """Return (queries, dim); a query that is some product's text was embedded with that product already."""

@@ -10,14 +10,16 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("pipeline_lib/**/*.py"), *ROOT.glob("stages/*.py")])
 SHOP = sorted(ROOT.glob("data/sample/shop/**/*.py"))
 LAYERS = {
-    **dict.fromkeys(("params", "records", "schemas", "protocols", "paths", "runtime", "provenance", "openmp"), 0),
+    **dict.fromkeys(
+        ("params", "media", "records", "schemas", "protocols", "paths", "runtime", "provenance", "openmp"), 0
+    ),
     **dict.fromkeys(("catalogue", "transforms"), 1),
     "datasets": 1.5,
     **dict.fromkeys(("models", "losses", "optim", "shards", "metrics"), 2),
     "features": 3,
     **dict.fromkeys(("training", "retrieval", "ensembling"), 4),
     **dict.fromkeys(("report", "web"), 5),
-    **dict.fromkeys(("compare", "recipes", "stage_deps", "terminal"), 5),
+    **dict.fromkeys(("compare", "recipes", "stage_deps", "terminal", "predictions"), 5),
     "cli": 5.5,
     "stages": 6,
 }

@@ -3,15 +3,17 @@
 from typing import get_args
 
 from pipeline_lib.datasets.readers import READERS
+from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.features.store import DTYPES
 from pipeline_lib.losses.build import LOSSES, NEEDS
 from pipeline_lib.losses.hard_negatives import CHOICES as CHOICES_OF_NEGATIVES
 from pipeline_lib.losses.hard_negatives import FORMS
 from pipeline_lib.losses.triplet import NEGATIVES
+from pipeline_lib.metrics.protocols import PROTOCOLS
 from pipeline_lib.models.heads import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import IMAGE_TOWERS, TEXT_TOWERS
 from pipeline_lib.models.pooling import TEXT_POOLING
-from pipeline_lib.params import data, model, plan, training
+from pipeline_lib.params import data, evaluation, model, plan, training
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.training.loop import CHOICES
@@ -32,6 +34,8 @@ def test_registries_equal_the_kinds_params_allow():
         "hard negatives": (CHOICES_OF_NEGATIVES, training.HardNegativesChoice),
         "hard negatives' form": (FORMS, training.HardNegativesForm),
         "mining": (ORDERS, training.MiningKind),
+        "protocol": (PROTOCOLS, evaluation.ProtocolName),
+        "prediction format": (PREDICTION_FORMATS, evaluation.PredictionFormat),
         "best metric": (CHOICES, training.BestMetric),
         "dtype": (DTYPES, FeaturesParams.model_fields["dtype"].annotation),
     }

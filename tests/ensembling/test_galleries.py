@@ -53,3 +53,14 @@ def test_only_listed_folds_count_and_test_may_be_absent():
 def test_a_listed_fold_without_products_is_named():
     with pytest.raises(ValueError, match=r"plan\.folds lists 7, but products have only the folds \[0, 1\]"):
         plan_galleries(PRODUCTS, queries_of(q=None), relevance_of(("q", "a", 1)), [0, 7])
+
+
+def test_queries_without_any_answer_are_ranked_in_their_split():
+    queries = queries_of(made=None, test="test", val="val", train="train", answered="test", zero="test")
+    relevance = relevance_of(("answered", "t", 1), ("zero", "t", 0))
+    galleries = plan_galleries(PRODUCTS, queries, relevance, [0, 1])
+    assert [(g.name, g.query_ids) for g in galleries] == [
+        ("oof-0", ["val"]),
+        ("oof-1", ["val"]),
+        ("test", ["test", "answered"]),
+    ]

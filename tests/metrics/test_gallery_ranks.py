@@ -59,3 +59,15 @@ def test_no_query_gives_an_empty_table():
     ranks = rank_gallery(Gallery("oof", 0, [], none, ["a"], np.ones((1, 2), np.float32)), relevance_of())
     assert ranks.height == 0
     assert ranks.schema == RANKS_SCHEMA
+
+
+def test_queries_without_any_answer_are_left_out_both_ways():
+    products = np.eye(2, dtype=np.float32)
+    queries = np.array([[9, 9], [0.6, 0.8]], np.float32)
+    gallery = Gallery("test", None, ["unanswered", "q"], queries, ["a", "b"], products)
+    ranks = rank_gallery(gallery, relevance_of(("q", "a", 1)))
+    # As a distractor the first query would have put q second.
+    assert ranks.select("query_id", "rank", "num_gallery").rows() == [("q", 2.0, 2), ("a", 1.0, 1)]
+    alone = Gallery("test", None, ["unanswered"], queries[:1], ["a", "b"], products)
+    assert rank_gallery(alone, relevance_of(("q", "a", 1))).schema == RANKS_SCHEMA
+    assert rank_gallery(alone, relevance_of(("q", "a", 1))).is_empty()

@@ -67,3 +67,12 @@ def test_the_command_prints_figures_and_where_the_report_lies(tmp_path, monkeypa
     module.main()
     out = capsys.readouterr().out
     assert "47.2 %" in out and f"report: {tmp_path / 'reports' / 'index.html'}" in out
+
+
+def test_total_and_sum_of_both_ways_stand_below_in_percent():
+    plain = printed(METRICS, INTERVALS)
+    tree = {"test": {"retrieval": {**METRICS["test"]["retrieval"], "total_mR": 0.32105, "sum": 1.9263}}}
+    spans = {"test": {"retrieval": {"total_mR": [0.31, 0.33], "sum": [1.86, 1.98]}}}
+    text = " ".join(printed(tree, spans).split())
+    assert "Test, both ways in percent: total mR 32.1" in text and "sum 192.63 (186.00–198.00)" in text
+    assert "both ways" not in plain

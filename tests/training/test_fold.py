@@ -217,3 +217,27 @@ def test_accumulation_takes_every_product_once_an_epoch(inputs, towers):
     small = run(make_settings(*towers, **only, batch_size=8, accumulate=3), inputs, "small")
     rows = np.genfromtxt(small / "history.csv", delimiter=",", names=True)
     assert rows["lr"] == pytest.approx(1e-2)  # one step: the end of its warm-up
+
+
+def test_texts_in_turn_train_on_every_query_and_first_on_none_of_them(inputs, towers):
+    """A second caption for each product: `random` sees both in two epochs, `first` only the product's own."""
+    queries = pl.read_parquet(inputs.catalogue / "queries.parquet").with_columns(split=pl.lit(None, pl.String))
+    relevance = pl.read_parquet(inputs.catalogue / "relevance.parquet").with_columns(grade=pl.lit(1))
+    ids = [f"p{number}" for number in range(36)]
+    more = pl.DataFrame(
+        {"query_id": [f"more {key}" for key in ids], "kind": "text", "text": [f"lamp {k}" for k in ids]}
+    )
+    pl.concat([queries, more.with_columns(split=pl.lit(None, pl.String))]).write_parquet(
+        inputs.catalogue / "queries.parquet"
+    )
+    pairs = pl.DataFrame({"query_id": more["query_id"], "product_id": ids, "grade": [1] * 36})
+    pl.concat([relevance, pairs], how="vertical_relaxed").write_parquet(inputs.catalogue / "relevance.parquet")
+    settings = make_settings(*towers, text="random", epochs=2)
+    data = read_fold(inputs, 0, True, captions=True)
+    assert (np.diff(data.training.captions.first) >= 1).all() and len(data.training.captions.text) > len(data.training)
+    assert read_fold(inputs, 0, True).training.captions is None
+    losses = []
+    for name, one in (("turn", settings), ("own", make_settings(*towers, epochs=2))):
+        rows = np.genfromtxt(run(one, inputs, name) / "history.csv", delimiter=",", names=True)
+        losses.append(rows["info_nce"].tolist())
+    assert losses[0] != losses[1] and np.isfinite(losses).all()

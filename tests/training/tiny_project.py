@@ -56,13 +56,13 @@ TRAIN = {
         name: {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"} for name in ("image", "text")
     },
     "schedule": [], "unfreeze_lr_scale": 0.1, "lr_decay": 1.0, "init_from": None, "init_heads": True, "ema_decay": 0.0,
-    "crop_scale": 0.6, "photo": "random", "use_stored_features": True, "best_metric": "loss", "patience": 0,
+    "crop_scale": 0.6, "photo": "random", "text": "first", "use_stored_features": True, "best_metric": "loss", "patience": 0,
     "mining": "none", "mining_share": 0.5,
 }  # fmt: skip
 
 
 def make_settings(
-    image: Path, text: Path, info_nce: float = 1.0, cross_entropy: float = 1.0, losses_on=None, **train
+    image: Path, text: Path, /, info_nce: float = 1.0, cross_entropy: float = 1.0, losses_on=None, **train
 ) -> Settings:
     """Return settings of a tiny run; `losses_on` changes params of losses, keyword arguments replace those of TRAIN."""
     model = {

@@ -1,0 +1,81 @@
+"""Reads a CSV of captions, a row each: columns image, caption and, if the data set comes split, split.
+
+The rows of one image, which need not follow one another, are one product with several captions.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from pipeline_lib.catalogue.schema import REJECTED, Records, rejects_of
+from pipeline_lib.datasets.captions import captioned_records
+from pipeline_lib.datasets.columns import SPLIT_NAMES
+from pipeline_lib.datasets.table_file import check_utf8, find_table, read_columns, read_header
+from pipeline_lib.params.data import DataParams
+
+USUAL = {"image": ("image", "image_path", "filename"), "text": ("caption", "text"), "split": ("split",)}
+
+
+def read_captions_csv(data: DataParams) -> Records:
+    """Return the records of the CSV in data.root; ValueError names the file, the row, the value and the way out."""
+    root = Path(data.root)
+    path = find_table(root, data.table)
+    check_utf8(path)
+    header = read_header(path)
+    columns = _columns(path, header, data)
+    raw = read_columns(path, header, [name for name in columns.values() if name])
+    rows = raw.select(
+        "row",
+        pl.col(columns["image"]).str.replace_all("\\", "/", literal=True).alias("image"),
+        pl.col(columns["text"]).fill_null("").alias("caption"),
+        pl.col(columns["split"]).fill_null("").alias("said") if columns["split"] else pl.lit("train").alias("said"),
+    )
+    known = pl.col("said").str.to_lowercase().replace_strict(SPLIT_NAMES, default=None, return_dtype=pl.String)
+    rows = rows.with_columns(known.alias("split") if columns["split"] else pl.lit(None, pl.String).alias("split"))
+    nameless = rows.filter(pl.col("image").is_null()).with_columns(pl.lit(None, pl.String).alias("product_id"))
+    rows = rows.drop_nulls("image")
+    _check_splits(path, rows, columns["split"])
+    images = rows.group_by("image", maintain_order=True).agg(
+        pl.col("row").first(), pl.col("caption").alias("captions"), pl.col("split").first()
+    )
+    records = captioned_records(path.name, images.select("row", "image", "captions", "split"), root, data.image_folder)
+    lost = rejects_of(path.name, nameless, "empty image name", "caption", REJECTED)
+    return Records(
+        records.table,
+        records.num_rows + len(nameless),
+        records.products,
+        pl.concat([records.rejects, lost]),
+        records.queries,
+        records.relevance,
+    )
+
+
+def _columns(path: Path, header: list[str], data: DataParams) -> dict[str, str]:
+    """Return the table's names of image, text and split; an absent split is an empty name."""
+    lower = {name.lower(): name for name in reversed(header)}
+    found = {}
+    for role, usual in USUAL.items():
+        named = getattr(data.columns, role)
+        if isinstance(named, list):
+            raise ValueError(f"{path}: data.columns.text = {named!r}; a caption is one column, name it alone")
+        chosen = named or next((lower[name] for name in usual if name in lower), "")
+        if chosen not in header and (named or role != "split"):
+            raise ValueError(
+                f"{path}: no column {named or ' or '.join(usual)!r} for data.columns.{role}; columns found: "
+                f"{', '.join(header)}. Name it in data.columns.{role}"
+            )
+        found[role] = chosen
+    return found
+
+
+def _check_splits(path: Path, rows: pl.DataFrame, column: str) -> None:
+    if not column:
+        return
+    wrong = rows.filter(pl.col("split").is_null())
+    if len(wrong):
+        row, value = wrong.select("row", "said").row(0)
+        raise ValueError(f"{path}: row {row}: {column} = {value!r}; write train, val, validation or test")
+    torn = rows.filter(pl.col("split") != pl.col("split").first().over("image"))
+    if len(torn):
+        row, image, value = torn.select("row", "image", "said").row(0)
+        raise ValueError(f"{path}: row {row}: {column} = {value!r}, but an earlier row has {image} in another split")

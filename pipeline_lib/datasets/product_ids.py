@@ -1,0 +1,26 @@
+"""Parts off what cannot be told apart: every reader's products pass here before they are records."""
+
+import polars as pl
+
+from pipeline_lib.catalogue.schema import REJECTED, REJECTS, rejects_of
+from pipeline_lib.media import UNSAFE
+
+
+def reject_ids(table: str, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Part off rows whose id is empty, unsafe as a file name, or taken by an earlier row; return good and rejects."""
+    product_id = pl.col("product_id")
+    reason = (
+        pl.when(product_id.is_null())
+        .then(pl.lit("empty id"))
+        .when(product_id.str.contains(UNSAFE))
+        .then(pl.lit("unsafe id"))
+        .when(~product_id.is_first_distinct())
+        .then(pl.lit("duplicate id"))
+    )
+    judged = records.with_columns(reason.alias("reason"), product_id.alias("value"))
+    bad = [
+        rejects_of(table, part, part["reason"][0], "value", REJECTED)
+        for part in judged.drop_nulls("reason").partition_by("reason", maintain_order=True)
+    ]
+    rejects = pl.concat([pl.DataFrame(schema=REJECTS), *bad])
+    return judged.filter(pl.col("reason").is_null()).drop("reason", "value"), rejects

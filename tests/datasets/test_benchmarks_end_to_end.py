@@ -1,0 +1,86 @@
+"""A benchmark in its own files through every stage to figures and prediction files; towers train for a second."""
+
+import json
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from dvc.utils.hydra import apply_overrides
+from written_karpathy import write_karpathy
+from written_muge import write_muge
+
+from pipeline_lib import paths
+from pipeline_lib.predictions import check_file
+from pipeline_lib.provenance import read_json
+from stages import catalogue, embed, ensemble, evaluate, folds, shards, train
+
+REPO = Path(__file__).parents[2]
+SMALL = (
+    "data.root=raw", "model.weights_root=raw", "model.image.size=32", "model.embedding_dim=16", "plan.folds=[0]",
+    "plan.scales=[32]", "train.epochs=2", "train.batch_size=4", "train.precision=fp32", "train.text=random",
+    "embed.precision=fp32", "evaluate.bootstrap=100", "shards.size=40", "runtime.workers=1", "train.unfreeze_layers=1",
+    "losses.cross_entropy.weight=0", "runtime.device=cpu",
+)  # fmt: skip
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder):
+    """Run all stages up to evaluate in a folder of its own, with the project's params and some overrides."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    Path("params.yaml").write_text((REPO / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    paths.FEATURES.mkdir(parents=True)
+    towers = [f"model.image.name={tiny_image_folder}", f"model.text.name={tiny_text_folder}"]
+
+    def stages(*overrides):
+        apply_overrides(Path("params.yaml"), [*SMALL, *towers, *overrides])
+        for module, arguments in (
+            (catalogue, []), (folds, []), (shards, []), (train, ["--fold", "0"]),
+            (embed, ["--fold", "0", "--scale", "32"]), (ensemble, []), (evaluate, []),
+        ):  # fmt: skip
+            monkeypatch.setattr(sys, "argv", ["stage", *arguments])
+            module.main()
+        return read_json(paths.METRICS)
+
+    return stages
+
+
+def test_muge_is_scored_on_valid_and_predicts_test(tmp_path, run, capsys):
+    write_muge(tmp_path / "raw", count=12)
+    settings = ("data.reader=muge", "evaluate.protocol=muge", "ensemble.predictions=muge")
+    metrics = run(*settings)
+    assert list(metrics) == ["data", "oof"]  # test has no answers, so no figure
+    found = metrics["oof"]["retrieval"]["text_to_image"]
+    assert (found["num_queries"], found["num_gallery"]) == (3, 12)
+    told = check_file(paths.ENSEMBLE / "valid_predictions.jsonl", Path("raw/valid_queries.jsonl"))
+    for name in ("R@1", "R@5", "R@10", "MeanRecall"):
+        assert f"{name} {100 * found[name]:.2f} %" in told  # the judge's count is ours
+    assert "no answers" in check_file(paths.ENSEMBLE / "test_predictions.jsonl", Path("raw/test_queries.jsonl"))
+    assert json.loads((paths.ENSEMBLE / "test_predictions.jsonl").read_text().splitlines()[0])["query_id"] == 8
+    printed = capsys.readouterr()
+    assert "epoch 1 now text R1 R5 R10 mR" in printed.err and "check it with `vitrine check-predictions`" in printed.out
+
+
+def test_captions_are_counted_by_each_protocol(tmp_path, run, monkeypatch, capsys):
+    write_karpathy(tmp_path / "raw")
+    metrics = run("data.reader=karpathy", "evaluate.protocol=five_caption")
+    both = metrics["test"]["retrieval"]
+    assert (both["text_to_image"]["num_queries"], both["text_to_image"]["num_gallery"]) == (10, 2)
+    assert (both["image_to_text"]["num_queries"], both["image_to_text"]["num_gallery"]) == (2, 10)
+    assert both["sum"] == pytest.approx(6 * both["total_mR"], abs=1e-5)
+    ways = [both[way] for way in ("text_to_image", "image_to_text")]
+    assert both["total_mR"] == pytest.approx(sum(way["mR"] for way in ways) / 2, abs=1e-5)
+    apply_overrides(Path("params.yaml"), ["evaluate.protocol=row_paired"])
+    capsys.readouterr()
+    evaluate.main()
+    assert "warning: evaluate.protocol = row_paired counts an image's own captions as wrong" in capsys.readouterr().out
+    rows = read_json(paths.METRICS)["test"]["retrieval"]
+    assert rows["image_to_text"]["num_queries"] == rows["text_to_image"]["num_gallery"] == 10
+    assert rows["image_to_text"]["R@1"] == pytest.approx(both["image_to_text"]["R@1"] / 5, abs=1e-5)
+    assert rows["text_to_image"]["R@5"] == pytest.approx(both["text_to_image"]["R@1"], abs=1e-5)
+    assert "total_mR" not in rows
+    ranks = pl.read_parquet(paths.EVALUATION / "ranks.parquet")
+    assert not ranks.select("split", "direction", "fold", "query_id").is_duplicated().any()

@@ -1,0 +1,85 @@
+# ruff: noqa: F401, F811 (fixtures are imported by name)
+import pytest
+from written_muge import jpeg
+from written_tables import reader_params, table
+
+from pipeline_lib.catalogue.build import build_catalogue
+from pipeline_lib.datasets.captions_csv import read_captions_csv
+
+SIX_ROWS = (
+    "image,caption,split\n"
+    'a.jpg,"A dog, running .",train\n'
+    "b.jpg,A cat .,val\n"
+    "a.jpg,A dog runs,train\n"
+    "a.jpg,,train\n"
+    "b.jpg,A cat sits,Validation\n"
+    "c.jpg,A dog runs,test\n"
+)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number, name in enumerate("abc"):
+        (tmp_path / "images" / f"{name}.jpg").write_bytes(jpeg(number))
+
+
+def test_the_rows_of_an_image_are_one_product(table, photos, reader_params):
+    table(SIX_ROWS)
+    records = read_captions_csv(reader_params())
+    assert records.products.select("row", "product_id", "text", "split").rows() == [
+        (2, "a", "A dog, running .", "train"),
+        (3, "b", "A cat .", "val"),
+        (7, "c", "A dog runs", "test"),
+    ]
+    assert records.queries.select("query_id", "text").rows() == [
+        ("a#0", "A dog, running ."),
+        ("a#1", "A dog runs"),
+        ("b#0", "A cat ."),
+        ("b#1", "A cat sits"),
+        ("c#0", "A dog runs"),  # equal to a caption of a: each finds its own image
+    ]
+    assert records.rejects.select("row", "reason", "action").rows() == [(2, "empty caption", "query dropped")]
+    catalogue = build_catalogue(records, reader_params(), 1)
+    assert catalogue.media["media"].to_list() == [["images/a.jpg"], ["images/b.jpg"], ["images/c.jpg"]]
+
+
+def test_without_a_split_column_folds_are_dealt_later(table, photos, reader_params):
+    table("Filename,Text\na.jpg,one\nb.jpg,two\n")
+    records = read_captions_csv(reader_params())
+    assert records.products["split"].null_count() == 2 and records.queries["split"].null_count() == 2
+
+
+def test_a_row_without_an_image_is_counted(table, photos, reader_params):
+    table("image,caption\n,lost\na.jpg,one\n")
+    records = read_captions_csv(reader_params())
+    assert records.num_rows == 2
+    assert records.rejects.select("row", "reason", "value", "action").rows() == [
+        (2, "empty image name", "lost", "rejected")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "columns", "message"),
+    [
+        (
+            "image,words\na.jpg,one\n",
+            {},
+            "no column 'caption or text' for data.columns.text; columns found: image, words",
+        ),
+        ("image,caption\na.jpg,one\n", {"image": "photo"}, "no column 'photo' for data.columns.image"),
+        ("image,caption\na.jpg,one\n", {"text": ["a", "b"]}, "a caption is one column"),
+        ("image,caption,split\na.jpg,one,dev\n", {}, "row 2: split = 'dev'; write train, val"),
+        ("image,caption,split\na.jpg,one,\n", {}, "row 2: split = ''; write train, val"),
+        (
+            "image,caption,split\na.jpg,1,train\na.jpg,2,test\n",
+            {},
+            "row 3: split = 'test', but an earlier row has a.jpg",
+        ),
+    ],
+)
+def test_bad_tables_are_one_clear_line(table, reader_params, content, columns, message):
+    path = table(content)
+    with pytest.raises(ValueError) as caught:
+        read_captions_csv(reader_params(columns))
+    assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)

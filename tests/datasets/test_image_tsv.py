@@ -1,0 +1,45 @@
+import tracemalloc
+
+import pytest
+from written_muge import encoded, jpeg
+
+from pipeline_lib.datasets.image_tsv import list_tsv_images
+from pipeline_lib.media import photo_bytes
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_every_line_is_found_at_its_place(tmp_path, end):
+    path = tmp_path / "train_imgs.tsv"
+    path.write_bytes(end.join(b"%d\t%s" % (n, encoded(n, jpeg(n))) for n in range(5)) + end + end)
+    found = list_tsv_images(path)
+    assert found.select("row", "image_id").rows() == [(n + 1, n) for n in range(5)]
+    assert [photo_bytes(tmp_path, name) for name in found["media"]] == [jpeg(n) for n in range(5)]
+
+
+def test_a_large_file_is_never_held(tmp_path):
+    path = tmp_path / "a.tsv"
+    with path.open("wb") as stream:
+        for number in range(400):
+            stream.write(b"%d\t" % number + b"A" * 100_000 + b"\n")
+    tracemalloc.start()
+    try:
+        assert len(list_tsv_images(path)) == 400
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000  # of a file of 40 MB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"1\tAAAA\nx2\tAAAA\n", r"a\.tsv: row 2: 'x2\\tAAAA\\n' is not `<whole number><tab><base64>`"),
+        (b"1\tAAAA\n12345", "row 2: '12345' is not"),
+        (b"1,AAAA\n", "row 1"),
+        (b"\n", "no image in it"),
+    ],
+)
+def test_a_line_of_another_form_is_named(tmp_path, content, message):
+    path = tmp_path / "a.tsv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        list_tsv_images(path)

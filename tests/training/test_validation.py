@@ -1,0 +1,69 @@
+"""The held-out figures of an epoch, both ways, from embeddings made by hand instead of a model's."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from pipeline_lib.features.products import Products
+from pipeline_lib.metrics.positions import positions_from_lists
+from pipeline_lib.records import Outputs
+from pipeline_lib.training.history import IMAGE, TEXT
+from pipeline_lib.training.validation import HeldOutQueries, Validator
+
+NUM, CAPTIONS = 12, 3
+
+
+class _Rows(Dataset):
+    def __getitem__(self, key):
+        return SimpleNamespace(product=torch.from_numpy(key[1]))
+
+
+class _Task:
+    """Stands for a model whose embeddings of products and of their own texts are given."""
+
+    model = SimpleNamespace(eval=lambda: None)
+
+    def __init__(self, images, texts):
+        self.images, self.texts = torch.from_numpy(images), torch.from_numpy(texts)
+
+    def run(self, batch):
+        outputs = Outputs(image_embedding=self.images[batch.product], text_embedding=self.texts[batch.product])
+        return outputs, {"total": torch.tensor(1.0)}
+
+
+def test_both_ways_equal_a_slow_loop_and_unasked_products_ask_nothing():
+    rng = np.random.default_rng(0)
+    images = rng.standard_normal((NUM, 6)).astype(np.float32)
+    texts = [f"{image} {caption}" for image in range(NUM - 1) for caption in range(CAPTIONS)]  # the last has none
+    owner = np.repeat(np.arange(NUM - 1), CAPTIONS)
+    embedded = images[owner] + rng.standard_normal((len(texts), 6)).astype(np.float32)
+    by_text = dict(zip(texts, embedded, strict=True))
+    own = [f"{image} 0" for image in range(NUM - 1)] + [""]
+    zeros = np.zeros(NUM, np.int64)
+    products = Products([f"p{i}" for i in range(NUM)], own, np.arange(NUM), zeros, zeros - 1, zeros, zeros + 1)
+    of_products = np.stack([by_text.get(text, images[0]) for text in own])
+    queries = HeldOutQueries(texts, positions_from_lists([[image] for image in owner]))
+    new = []
+
+    def embed(asked):
+        new.extend(asked)
+        return np.stack([by_text[text] for text in asked])
+
+    validator = Validator(_Rows(), products, queries, 5, 0, embed)
+    found = validator.measure(_Task(images, of_products))
+    assert sorted(new) == sorted(set(texts) - set(own))  # a product's own text is embedded with it
+    scores = embedded @ images.T
+    places = {
+        IMAGE: [int((row > row[image]).sum()) for row, image in zip(scores, owner, strict=True)],
+        TEXT: [
+            min(int((scores[:, image] > scores[query, image]).sum()) for query in np.flatnonzero(owner == image))
+            for image in range(NUM - 1)
+        ],
+    }
+    for columns, below in places.items():
+        recalls = [np.mean([place < k for place in below]) for k in (1, 5, 10)]
+        assert [found[name] for name in columns] == pytest.approx([*recalls, np.mean(recalls)])
+    assert found[IMAGE[0]] != found[TEXT[0]]
