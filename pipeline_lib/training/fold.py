@@ -147,8 +147,9 @@ def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int
 
 
 def _stored(settings: Settings, inputs: Inputs, sources: dict[str, TowerSource]) -> StoredFeatures | None:
-    """Open the trunk's features where they give the same result: frozen towers with known weights, one fixed view."""
-    fixed = settings.train.unfreeze_layers == 0 and settings.train.augment == "none"
+    """Open the trunk's features where they give the same result: frozen towers with known weights, fixed views."""
+    views = {settings.train.augment, settings.train.text_augment}
+    fixed = settings.train.unfreeze_layers == 0 and views == {"none"}
     known = all(source.state is not None for source in sources.values())
     if not (settings.train.use_stored_features and fixed and known and inputs.trunk.is_dir()):
         return None
@@ -183,7 +184,16 @@ def _loop(
         task=task,
         optimizer=build_adamw(_optimizer_groups(task.model, train)),
         accelerator=Accelerator(cpu=settings.device == "cpu"),
-        batches=ProductBatches(data.training, seen, tokenizer, max_tokens, train.photo, settings.seed),
+        batches=ProductBatches(
+            data.training,
+            seen,
+            tokenizer,
+            max_tokens,
+            train.photo,
+            settings.seed,
+            train.text_augment,
+            train.text_augment_rate,
+        ),
         num_products=len(data.training),
         params=train,
         seed=settings.seed,

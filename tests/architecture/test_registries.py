@@ -13,6 +13,7 @@ from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.training.loop import CHOICES
 from pipeline_lib.transforms.image import VIEWS
+from pipeline_lib.transforms.text_views import TEXT_VIEWS
 
 
 def test_registries_equal_the_kinds_params_allow():
@@ -24,6 +25,7 @@ def test_registries_equal_the_kinds_params_allow():
         "classifier inputs": (CLASSIFIER_INPUTS, model.ClassifierInputs),
         "index": (INDEX_KINDS, plan.IndexKind),
         "view": (VIEWS, training.ViewName),
+        "text view": (TEXT_VIEWS, training.TextViewName),
         "best metric": (CHOICES, training.BestMetric),
         "dtype": (DTYPES, FeaturesParams.model_fields["dtype"].annotation),
     }

@@ -51,6 +51,7 @@ TRAIN = {
     "unfreeze_layers": 2, "epochs": 3, "batch_size": 8, "accumulate": 1, "tower_lr": 1e-3, "head_lr": 1e-2,
     "weight_decay": 0.05, "warmup_fraction": 0.1, "clip_norm": 1.0, "precision": "fp32", "augment": "none",
     "crop_scale": 0.6, "photo": "random", "use_stored_features": True, "best_metric": "loss", "patience": 0,
+    "text_augment": "none", "text_augment_rate": 0.1,
 }  # fmt: skip
 
 
