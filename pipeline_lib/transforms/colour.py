@@ -17,6 +17,8 @@ BLUR_CHANCE = 0.5
 BLUR_SIGMAS = (0.1, 2.0)
 BLUR_SIZE = 224
 
+# Rows turned at once: they stay in the processor's cache; the whole picture at once takes half as long again.
+ROWS = 32
 LEVELS = np.arange(256, dtype=np.float32)
 
 
@@ -39,19 +41,10 @@ def adjust_saturation(image: Image.Image, factor: float) -> Image.Image:
 
 def adjust_hue(image: Image.Image, turn: float) -> Image.Image:
     """Return the picture with every hue turned by `turn` of the whole circle, -0.5 to 0.5; value and chroma stay."""
-    red, green, blue = np.asarray(image).transpose(2, 0, 1).astype(np.float32)
-    high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
-    chroma = high - low
-    scale = np.float32(1) / np.maximum(chroma, np.float32(1))
-    sextant = np.where(
-        high == red,
-        (green - blue) * scale,
-        np.where(high == green, (blue - red) * scale + np.float32(2), (red - green) * scale + np.float32(4)),
-    )
-    sextant += np.float32(6 * turn)
-    turned = np.empty((image.height, image.width, 3), dtype=np.uint8)
-    for channel, offset in enumerate((0, 4, 2)):
-        turned[..., channel] = low + chroma * _share_of_chroma(sextant + np.float32(offset)) + np.float32(0.5)
+    pixels = np.asarray(image)
+    turned = np.empty_like(pixels)
+    for row in range(0, len(pixels), ROWS):
+        _turn_hue(pixels[row : row + ROWS], turn, turned[row : row + ROWS])
     return Image.fromarray(turned)
 
 
@@ -87,8 +80,18 @@ def _look_up(image: Image.Image, values: npt.NDArray[np.float32]) -> Image.Image
     return image.point(table * 3)
 
 
-def _share_of_chroma(sextant: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return how much of the chroma a channel has, 0 to 1, its own hue being at sextant 0 of 6."""
-    sextant -= np.float32(6) * np.floor(sextant * np.float32(1 / 6))
-    share: npt.NDArray[np.float32] = np.clip(np.abs(sextant - np.float32(3)) - np.float32(1), 0, 1)
-    return share
+def _turn_hue(pixels: npt.NDArray[np.uint8], turn: float, turned: npt.NDArray[np.uint8]) -> None:
+    red, green, blue = pixels.transpose(2, 0, 1).astype(np.float32, order="C")
+    high, low = np.maximum(np.maximum(red, green), blue), np.minimum(np.minimum(red, green), blue)
+    chroma = high - low
+    divisor = np.maximum(chroma, 1)
+    # The hue as 0 to 6, red at 0, green at 2, blue at 4; where two channels are highest, both formulas agree.
+    sextant = np.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor)
+    np.copyto(sextant, (green - blue) / divisor, where=high == red)
+    sextant += np.float32(6 * turn)
+    for channel, own in enumerate((0, 2, 4)):
+        away = sextant - np.float32(own)
+        away -= 6 * np.floor(away * np.float32(1 / 6))
+        # A channel has all of the chroma up to 1 sextant from its own hue, and none from 2 on.
+        share = (np.abs(away - 3) - 1).clip(0, 1)
+        turned[..., channel] = np.rint(low + chroma * share)
