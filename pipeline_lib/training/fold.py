@@ -15,6 +15,7 @@ from pipeline_lib.features.encode import Array, Engine, encode_texts
 from pipeline_lib.features.products import Products, as_arrays, class_names, read_products, text_key
 from pipeline_lib.features.trunk import open_trunk
 from pipeline_lib.losses.build import NEEDS, build_losses, weights_of
+from pipeline_lib.models.adapters import describe_adapters
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe, resolve_towers
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.models.towers import TowerSource
@@ -149,7 +150,8 @@ def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int
 def _stored(settings: Settings, inputs: Inputs, sources: dict[str, TowerSource]) -> StoredFeatures | None:
     """Open the trunk's features where they give the same result: frozen towers with known weights, fixed views."""
     views = {settings.train.augment, settings.train.text_augment}
-    fixed = settings.train.unfreeze_layers == 0 and views == {"none"}
+    adapted = settings.model.text.vocabulary == "cut" or describe_adapters(settings.model)
+    fixed = settings.train.unfreeze_layers == 0 and views == {"none"} and not adapted
     known = all(source.state is not None for source in sources.values())
     if not (settings.train.use_stored_features and fixed and known and inputs.trunk.is_dir()):
         return None
