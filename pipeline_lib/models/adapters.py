@@ -7,7 +7,8 @@ Only the shared slots, which belong to no layer, are the model's own.
 from collections.abc import Mapping
 from typing import Any
 
-from timm.models.vision_transformer import VisionTransformer
+import open_clip.transformer
+import timm
 from torch import Tensor, nn
 
 from pipeline_lib.models.positional_conv import PositionalConv
@@ -16,8 +17,8 @@ from pipeline_lib.models.towers import Tower
 from pipeline_lib.params.model import ModelParams
 
 MEMORY, CONV = "register_memory", "positional_conv"
-# Where the families of towers keep their blocks: timm's ViT, BERT, DistilBERT, open_clip.
-BLOCK_LISTS = ("blocks", "encoder.layer", "transformer.layer", "transformer.resblocks")
+# Where the families of towers keep their blocks: timm's ViT, BERT, DistilBERT, GPT-2, open_clip.
+BLOCK_LISTS = (".blocks", "encoder.layer", "transformer.layer", ".h", "transformer.resblocks")
 
 Adapters = dict[str, dict[str, int]]
 
@@ -96,21 +97,31 @@ def _remember(name: str, tower: Tower, private: int, shared: nn.Parameter | None
         block.register_forward_hook(memory.after_block)
         if name == "text":
             tower.register_forward_pre_hook(memory.see_mask)
+            tower.register_forward_hook(memory.forget_mask, always_call=True)
 
 
 def _convolve(tower: Tower, after_block: int, stride: int) -> None:
-    trunk: Any = getattr(tower, "trunk", None)
-    if not isinstance(trunk, VisionTransformer):
+    found = [grid for module in tower.modules() if (grid := _grid_of(module)) is not None]
+    if not found:
+        kind = type(next(iter(tower.children()), tower)).__name__
         raise ValueError(
-            f"model.{CONV}: the image tower ({type(trunk or tower).__name__}) has no grid of patch tokens; take a ViT "
-            f"of timm or set model.{CONV}.after_block = 0"
+            f"model.{CONV}: the image tower ({kind}) has no grid of patch tokens; take a ViT or set "
+            f"model.{CONV}.after_block = 0"
         )
-    if after_block > len(trunk.blocks):
-        raise ValueError(
-            f"model.{CONV}.after_block = {after_block}, but the image tower has {len(trunk.blocks)} blocks"
-        )
-    conv = PositionalConv(trunk.embed_dim, stride, trunk.num_prefix_tokens)
-    block = trunk.blocks[after_block - 1]
+    blocks, patches, num_prefix = found[0]
+    if after_block > len(blocks):
+        raise ValueError(f"model.{CONV}.after_block = {after_block}, but the image tower has {len(blocks)} blocks")
+    block = blocks[after_block - 1]
+    conv = PositionalConv(_width(block), stride, num_prefix)
     block.add_module(CONV, conv)
     block.register_forward_hook(conv.after_block)
-    trunk.patch_embed.register_forward_pre_hook(conv.see_grid)
+    patches.register_forward_hook(conv.see_grid)
+
+
+def _grid_of(module: Any) -> tuple[Any, nn.Module, int] | None:
+    """Return a ViT's blocks, the convolution that cuts its patches, and the number of tokens before these."""
+    if isinstance(module, timm.models.VisionTransformer):
+        return module.blocks, module.patch_embed.proj, module.num_prefix_tokens
+    if isinstance(module, open_clip.transformer.VisionTransformer):
+        return module.transformer.resblocks, module.conv1, 1
+    return None

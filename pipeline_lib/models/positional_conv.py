@@ -51,12 +51,11 @@ class PositionalConv(nn.Module):
         found: Tensor = self.norm(torch.cat([prefix, convolved + self.mlp(convolved * gate)], dim=1))
         return found
 
-    def see_grid(self, patch_embed: Any, arguments: tuple[Tensor, ...]) -> None:
-        """Remember the grid of the pictures that timm's patch embedding is given; a pre-forward hook of it."""
-        height, width = arguments[0].shape[-2:]
-        self._grid = patch_embed.dynamic_feat_size((height, width))
+    def see_grid(self, _patches: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> None:
+        """Remember the grid of patches that a tower's first convolution makes; a forward hook of it."""
+        self._grid = (output.shape[-2], output.shape[-1])
 
     def after_block(self, _block: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
         """Return a block's output convolved; a forward hook of the block."""
-        assert self._grid is not None, "a tower runs its patch embedding before its blocks"
+        assert self._grid is not None, "a tower cuts its patches before its blocks run"
         return self.forward(output, self._grid)

@@ -73,6 +73,10 @@ class RegisterMemory(nn.Module):
         """Remember the mask that a text tower is called with; a pre-forward hook of it."""
         self._mask = arguments[1] if len(arguments) > 1 else None
 
+    def forget_mask(self, _tower: nn.Module, _arguments: tuple[Any, ...], _output: Any) -> None:
+        """Forget the mask of a call that is over, lest blocks run by themselves read with it; a forward hook."""
+        self._mask = None
+
     def after_block(self, _block: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
         """Return a block's output with readings; a forward hook of the block."""
         mask = self._mask if self._mask is not None and self._mask.shape == output.shape[:2] else None

@@ -102,6 +102,23 @@ def test_the_grid_follows_the_picture_of_a_tower_that_takes_any_size():
     assert seen == [1 + 2 * 3, 1 + 3 * 2, 1 + 3 * 5]
 
 
+@torch.no_grad()
+def test_open_clips_own_vit_has_a_grid_too():
+    from open_clip.model import _build_vision_tower
+
+    torch.manual_seed(0)
+    config = {"image_size": (32, 48), "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
+    tower = torch.nn.Module()
+    tower.visual = _build_vision_tower(4, config, False).eval()
+    attach({"image": tower}, settings())
+    seen = []
+    tower.visual.transformer.resblocks[1].register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append({**kwargs, **dict(enumerate(args))}), with_kwargs=True
+    )
+    assert tower.visual(pictures()).shape == (2, 4)
+    assert next(iter(value for value in seen[0].values() if value is not None)).shape == (2, 1 + 2 * 3, 16)
+
+
 def test_it_is_in_the_group_of_its_block():
     tower = vit()
     attach({"image": tower}, settings(after_block=2))

@@ -128,6 +128,9 @@ def test_padding_changes_nothing_and_padded_tokens_pass_unread():
     memory, hidden = tower.trunk.encoder.layer[1].register_memory, torch.randn(2, 5, 24)
     with torch.no_grad():
         tower(ids, mask)
+        assert memory._mask is None  # a block run by itself reads for every token
+        assert (memory.after_block(memory, (), hidden) != hidden).any(dim=-1).all()
+        memory.see_mask(tower, (ids, mask))
         moved = (memory.after_block(memory, (), hidden) != hidden).any(dim=-1)
         assert torch.equal(moved, mask)
         assert (memory.after_block(memory, (), hidden[:, :4]) != hidden[:, :4]).any(dim=-1).all()  # not this mask's
@@ -173,6 +176,44 @@ def test_a_copy_reads_its_own_slots():
         assert torch.equal(model.text(*texts()), before)
         model.shared.add_(1)
         assert torch.equal(twin.text(*texts()), torch.zeros_like(before))
+
+
+def test_every_known_family_has_its_blocks_found():
+    from open_clip.model import _build_text_tower, _build_vision_tower
+    from transformers import AutoConfig, AutoModel
+
+    sizes = {
+        "hidden_size": 8,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+        "vocab_size": 9,
+        "num_hidden_layers": 2,
+    }
+    towers = {}
+    for kind in ("bert", "roberta", "xlm-roberta", "electra"):
+        towers[kind] = AutoModel.from_config(AutoConfig.for_model(kind, **sizes))
+    towers["distilbert"] = AutoModel.from_config(
+        AutoConfig.for_model("distilbert", dim=8, n_heads=1, hidden_dim=8, vocab_size=9, n_layers=2)
+    )
+    towers["gpt2"] = AutoModel.from_config(AutoConfig.for_model("gpt2", n_embd=8, n_head=1, n_layer=2, vocab_size=9))
+    text = {"context_length": 8, "vocab_size": 9, "width": 8, "heads": 1, "layers": 2}
+    towers["open_clip text"] = _build_text_tower(4, text, False)
+    vision = {"image_size": 32, "layers": 2, "width": 8, "head_width": 4, "patch_size": 8}
+    towers["open_clip image"] = _build_vision_tower(4, vision, False)
+    for kind, trunk in towers.items():
+        tower = torch.nn.Module()
+        tower.trunk = trunk.eval()
+        inputs = torch.rand(2, 3, 32, 32) if kind == "open_clip image" else torch.tensor([[3, 4, 5, 6, 7, 8, 4, 2]])
+        with torch.no_grad():
+            before = trunk(inputs)
+            attach({"text": tower}, SLOTS)
+            memories = [module for module in tower.modules() if isinstance(module, RegisterMemory)]
+            assert len(memories) == 2, kind
+            before, after = (one if torch.is_tensor(one) else one.last_hidden_state for one in (before, trunk(inputs)))
+            assert torch.equal(before, after), kind
+            shake(memories[1].out)
+            after = trunk(inputs)
+            assert not torch.allclose(before, after if torch.is_tensor(after) else after.last_hidden_state), kind
 
 
 def test_a_tower_without_transformer_blocks_is_refused():
