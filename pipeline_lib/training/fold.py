@@ -16,6 +16,7 @@ from pipeline_lib.features.products import Products, as_arrays, class_names, rea
 from pipeline_lib.features.trunk import open_trunk
 from pipeline_lib.losses.build import NEEDS, build_losses, weights_of
 from pipeline_lib.models.adapters import describe_adapters
+from pipeline_lib.models.cut_vocabulary import cut_vocabulary
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe, resolve_towers
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.models.towers import TowerSource
@@ -103,6 +104,9 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     needed = {NEEDS[name] for name in weights}
     data = read_fold(inputs, fold, "classification" in needed)
     sources = resolve_towers(settings.model)
+    tokenizer = TextTokenizer(sources["text"].description["tokenizer"])
+    if settings.model.text.vocabulary == "cut":
+        sources["text"], tokenizer = cut_vocabulary(sources["text"], tokenizer, data.training.texts)
     description = describe(settings.model, sources, "retrieval" in needed, data.classes)
     model = build_model(description, sources)
     for tower in model.towers().values():
@@ -111,7 +115,6 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     _show(plan, settings, fold, len(data.training), len(data.held_out))
     model.to(settings.device)
 
-    tokenizer = TextTokenizer(description["text"]["tokenizer"])
     task = Task(model, build_losses(settings.losses, list(weights)), weights, settings.device, settings.precision)
     stored = _stored(settings, inputs, sources)
     with CheckpointFolder(fingerprint) as checkpoints:
