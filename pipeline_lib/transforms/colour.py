@@ -1,7 +1,7 @@
 """Changes of a picture's colour and sharpness that training views draw at random; every picture is 8-bit RGB.
 
 Brightness and contrast are one table of 256 values, and the hue is turned in float32 planes: Pillow's own way through
-its HSV mode takes twice as long and keeps 8 bits of hue, which is off by up to 16 levels a channel.
+its HSV mode takes half as long again and keeps 8 bits of hue, which is off by up to 16 levels a channel.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ BLUR_CHANCE = 0.5
 BLUR_SIGMAS = (0.1, 2.0)
 BLUR_SIZE = 224
 
-# Rows turned at once: they stay in the processor's cache; the whole picture at once takes half as long again.
+# Rows turned at once: they stay in the processor's cache; the whole picture at once takes nearly twice as long.
 ROWS = 32
 LEVELS = np.arange(256, dtype=np.float32)
 
