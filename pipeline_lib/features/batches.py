@@ -20,6 +20,7 @@ from pipeline_lib.records import Batch
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.transforms.decode import decode
 from pipeline_lib.transforms.image import VIEWS
+from pipeline_lib.transforms.text_views import TEXT_VIEWS
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 Rows = NDArray[np.int64]
@@ -72,6 +73,8 @@ class ProductBatches(Dataset[Batch]):
         max_tokens: int,
         photo: str,
         seed: int,
+        text_view: str = "none",
+        text_rate: float = 0.0,
     ) -> None:
         self.products = products
         self.source = source
@@ -79,6 +82,8 @@ class ProductBatches(Dataset[Batch]):
         self.max_tokens = max_tokens
         self.photo = photo
         self.seed = seed
+        self.text_view = text_view
+        self.text_rate = text_rate
 
     def __getitem__(self, key: tuple[int, Rows]) -> Batch:
         epoch, rows = key
@@ -112,7 +117,12 @@ class ProductBatches(Dataset[Batch]):
             ids = [self.products.ids[row] for row in rows]
             image, text = self.source.of_photos(ids, photos), self.source.of_texts(texts)
             return {"image_features": image, "text_features": text}
-        token_ids, mask = self.tokenizer.encode_batch(texts, self.max_tokens)
+        see = TEXT_VIEWS[self.text_view]
+        seen = [
+            see(text, np.random.default_rng((*seed, 2)), self.text_rate)
+            for text, seed in zip(texts, seeds, strict=True)
+        ]
+        token_ids, mask = self.tokenizer.encode_batch(seen, self.max_tokens)
         return {
             "pixels": self.source.load(self.products.first_photo[rows] + photos, seeds),
             "token_ids": torch.as_tensor(token_ids),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline_lib.models.adapters import adapter_state, attach, describe_adapters
 from pipeline_lib.models.heads import Classifier, projection
 from pipeline_lib.models.hf_text_tower import build_hf, resolve_hf
 from pipeline_lib.models.timm_tower import build_timm, resolve_timm
@@ -46,6 +47,7 @@ class ImageTextModel(nn.Module):
         if description["classes"]:
             head["classifier"] = Classifier(**description["classifier"], dims=dims, classes=len(description["classes"]))
         self.head = nn.ModuleDict(head)
+        self.shared_slots = attach(self.towers(), description.get("adapters", {}))
 
     def towers(self) -> dict[str, ImageTower | TextTower]:
         """Return the towers by name."""
@@ -113,6 +115,7 @@ def describe(
         "classifier": params.classifier.model_dump(),
         "retrieval": retrieval,
         "classes": classes,
+        **({"adapters": adapters} if (adapters := describe_adapters(params)) else {}),
     }
 
 
@@ -121,5 +124,6 @@ def build_model(description: Description, sources: dict[str, TowerSource] | None
     model = ImageTextModel(description)
     for name, source in (sources or {}).items():
         if source.state is not None:
-            load_strictly(model.towers()[name], source.state, str(source.weights))
+            tower = model.towers()[name]
+            load_strictly(tower, {**adapter_state(tower), **source.state}, str(source.weights))
     return model

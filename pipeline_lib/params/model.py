@@ -8,6 +8,7 @@ from pipeline_lib.params.section import Keys, Section
 
 ImageTowerKind = Literal["timm"]
 TextTowerKind = Literal["hf"]
+VocabularyKind = Literal["full", "cut"]
 PoolingKind = Literal["cls", "mean"]
 ClassifierInputs = Literal["concat", "image", "text"]
 Channels = tuple[float, float, float]
@@ -33,6 +34,7 @@ class TextTowerParams(Keys):
     pretrained: bool
     pooling: PoolingKind
     max_tokens: Annotated[int, Field(ge=4)]
+    vocabulary: VocabularyKind
 
 
 class ClassifierParams(Keys):
@@ -41,6 +43,20 @@ class ClassifierParams(Keys):
     inputs: ClassifierInputs
     hidden: Annotated[int, Field(gt=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class RegisterMemoryParams(Keys):
+    """Learned slots that each transformer layer of both towers reads; none = off."""
+
+    slots_private: Annotated[int, Field(ge=0)]
+    slots_shared: Annotated[int, Field(ge=0)]
+
+
+class PositionalConvParams(Keys):
+    """A convolution of the image tower's patches on their grid, after a block counted from 1; 0 = off."""
+
+    after_block: Annotated[int, Field(ge=0)]
+    stride: Literal[1, 2]
 
 
 class ModelParams(Section):
@@ -53,3 +69,5 @@ class ModelParams(Section):
     embedding_dim: Annotated[int, Field(gt=0)]
     logit_scale: Annotated[float, Field(ge=0, le=4.6052)]
     classifier: ClassifierParams
+    register_memory: RegisterMemoryParams
+    positional_conv: PositionalConvParams

@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 from pipeline_lib.params.section import Keys, Section
 
 BestMetric = Literal["MeanRecall", "R@1", "top1", "loss"]
-ViewName = Literal["none", "clip"]
+ViewName = Literal["none", "clip", "jitter_flip", "grayscale_blur"]
+TextViewName = Literal["none", "word_dropout", "random_swap"]
 MiningKind = Literal["none", "hard"]
 Reduction = Literal["sum", "mean"]
 TripletNegatives = Literal["all", "hardest"]
@@ -153,6 +154,8 @@ class TrainParams(Section):
     precision: Literal["auto", "fp32", "bf16"]
     augment: ViewName
     crop_scale: Annotated[float, Field(gt=0, le=1)]
+    text_augment: TextViewName
+    text_augment_rate: Annotated[float, Field(ge=0, le=1)]
     photo: Literal["first", "random"]
     mining: MiningKind
     mining_share: Annotated[float, Field(ge=0, lt=1)]

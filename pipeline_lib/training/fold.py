@@ -16,6 +16,8 @@ from pipeline_lib.features.encode import Array, Engine, encode_texts
 from pipeline_lib.features.products import Products, as_arrays, class_names, read_products, text_key
 from pipeline_lib.features.trunk import open_trunk
 from pipeline_lib.losses.build import NEEDS, build_losses, weights_of
+from pipeline_lib.models.adapters import describe_adapters
+from pipeline_lib.models.cut_vocabulary import cut_vocabulary
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe, resolve_towers
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.models.towers import TowerSource
@@ -114,6 +116,9 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
         )
     data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
     sources, start = _sources(settings, fold)
+    tokenizer = TextTokenizer(sources["text"].description["tokenizer"])
+    if settings.model.text.vocabulary == "cut":
+        sources["text"], tokenizer = cut_vocabulary(sources["text"], tokenizer, data.training.texts)
     description = describe(settings.model, sources, "retrieval" in needed, data.classes)
     model = build_model(description, sources)
     if start is not None and settings.train.init_heads:
@@ -125,7 +130,6 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     _show(plan, settings, fold, len(data.training), len(data.held_out))
     model.to(settings.device)
 
-    tokenizer = TextTokenizer(description["text"]["tokenizer"])
     task = _task(model, settings, weights, opened)
     stored = _stored(settings, inputs, sources, opened)
     with CheckpointFolder(fingerprint) as checkpoints:
@@ -198,7 +202,9 @@ def _stored(
     The store holds what `model`'s own weights say, so a warm start has none.
     """
     frozen = all(first is None for of_tower in opened.values() for first in of_tower)
-    fixed = frozen and settings.train.augment == "none" and settings.train.init_from is None
+    views = {settings.train.augment, settings.train.text_augment}
+    adapted = settings.model.text.vocabulary == "cut" or describe_adapters(settings.model)
+    fixed = frozen and views == {"none"} and not adapted and settings.train.init_from is None
     known = all(source.state is not None for source in sources.values())
     if not (settings.train.use_stored_features and fixed and known and inputs.trunk.is_dir()):
         return None
@@ -236,7 +242,16 @@ def _loop(
         task=task,
         optimizer=build_adamw(groups),
         accelerator=Accelerator(cpu=settings.device == "cpu"),
-        batches=ProductBatches(data.training, seen, tokenizer, max_tokens, train.photo, settings.seed),
+        batches=ProductBatches(
+            data.training,
+            seen,
+            tokenizer,
+            max_tokens,
+            train.photo,
+            settings.seed,
+            train.text_augment,
+            train.text_augment_rate,
+        ),
         orders=ORDERS[train.mining](data.training, train, settings.seed, settings.device),
         params=train,
         seed=settings.seed,

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from pipeline_lib.models.adapters import frozen_adapters
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.towers import TowerSource, weights_hash
 from pipeline_lib.optim.freezing import Openings
@@ -33,6 +34,8 @@ def plan_of(
         source = sources[name]
         row = _row(name, source.weights or "random", weights_hash(source.state), listed)
         warnings += _warnings(row, source, train)
+        trained = [group.parameters for group, is_open in zip(groups, opened, strict=True) if is_open]
+        warnings += frozen_adapters(name, tower, {key for keys in trained for key in keys})
         rows.append(row)
     size = sum(value.numel() for _, value in model.head_parameters())
     rows.append(_row("head", train.init_from or "random", None, [_group("head", size, 0, train.head_lr)]))

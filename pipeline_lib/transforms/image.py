@@ -13,33 +13,43 @@ import numpy.typing as npt
 from PIL import Image
 
 from pipeline_lib.provenance import digest_value
+from pipeline_lib.transforms.colour import grey_and_blur, jitter
 
 Pixels = npt.NDArray[np.uint8]
 View = Callable[[Image.Image, int, np.random.Generator, float], Pixels]
 
-VERSION = 1  # of everything below and of decode: raise it when the same bytes would give other pixels
+VERSION = 1  # of the fixed view and of decode: raise it when the same bytes would give other pixels
+CLIP_MARGIN = 32
 CROP_TRIES = 10
 CROP_RATIOS = (3 / 4, 4 / 3)
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Pixels:
     """Return (3, size, size): the shorter side resized to `size` pixels, then the centre."""
-    width, height = image.size
-    shorter = min(width, height)
-    resized = (max(size, round(width * size / shorter)), max(size, round(height * size / shorter)))
-    left, top = (resized[0] - size) // 2, (resized[1] - size) // 2
-    x_scale, y_scale = width / resized[0], height / resized[1]
-    box = (left * x_scale, top * y_scale, (left + size) * x_scale, (top + size) * y_scale)
-    return _resize_box(image, size, box)
+    return _planes(_resized_and_cropped(image, size))
 
 
 def clip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
-    """Return (3, size, size): a random crop of `crop_scale` to 1 of the area, sides 3:4 to 4:3, mirrored half the time.
+    """Return (3, size, size): shrunk to size + 32, a random crop of `crop_scale` to 1 of it, by chance mirrored.
 
-    Source: RandomResizedCrop of torchvision, as CLIP's training uses it.
+    The shorter side is shrunk to size + 32 pixels, never enlarged; `decode` leaves at least that many for any size
+    from 32 on. The crop's sides are 3:4 to 4:3. Source: Resize and RandomResizedCrop of torchvision.
     """
-    pixels = _resize_box(image, size, _random_box(image.width, image.height, rng, crop_scale))
-    return np.ascontiguousarray(pixels[:, :, ::-1]) if rng.random() < 0.5 else pixels
+    shrink = (size + CLIP_MARGIN) / min(image.size)
+    if shrink < 1:
+        shrunk = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
+        image = image.resize(shrunk, Image.Resampling.BICUBIC)
+    return _maybe_mirrored(_resize_box(image, size, _random_box(image.width, image.height, rng, crop_scale)), rng)
+
+
+def jitter_flip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
+    """Return (3, size, size): the fixed view in colours of chance, mirrored half the time."""
+    return _maybe_mirrored(_planes(jitter(_resized_and_cropped(image, size), rng)), rng)
+
+
+def grayscale_blur_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
+    """Return (3, size, size): the fixed view, by chance grey and by chance blurred; never mirrored."""
+    return _planes(grey_and_blur(_resized_and_cropped(image, size), rng))
 
 
 def preprocessing_fingerprint(size: int, mean: Sequence[float], std: Sequence[float], **more: object) -> str:
@@ -52,9 +62,26 @@ def _fixed(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: 
     return resize_and_crop(image, size)
 
 
+def _resized_and_cropped(image: Image.Image, size: int) -> Image.Image:
+    width, height = image.size
+    shorter = min(width, height)
+    resized = (max(size, round(width * size / shorter)), max(size, round(height * size / shorter)))
+    left, top = (resized[0] - size) // 2, (resized[1] - size) // 2
+    x_scale, y_scale = width / resized[0], height / resized[1]
+    box = (left * x_scale, top * y_scale, (left + size) * x_scale, (top + size) * y_scale)
+    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
 def _resize_box(image: Image.Image, size: int, box: tuple[float, float, float, float]) -> Pixels:
-    resized = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
-    return np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+    return _planes(image.resize((size, size), Image.Resampling.BICUBIC, box=box))
+
+
+def _planes(image: Image.Image) -> Pixels:
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def _maybe_mirrored(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+    return np.ascontiguousarray(pixels[:, :, ::-1]) if rng.random() < 0.5 else pixels
 
 
 def _random_box(width: int, height: int, rng: np.random.Generator, crop_scale: float) -> tuple[int, int, int, int]:
@@ -74,4 +101,9 @@ def _random_box(width: int, height: int, rng: np.random.Generator, crop_scale: f
 
 
 # name -> function(RGB picture, size, generator, crop_scale) -> uint8 (3, size, size)
-VIEWS: dict[str, View] = {"none": _fixed, "clip": clip_view}
+VIEWS: dict[str, View] = {
+    "none": _fixed,
+    "clip": clip_view,
+    "jitter_flip": jitter_flip_view,
+    "grayscale_blur": grayscale_blur_view,
+}

@@ -5,13 +5,16 @@ takes seconds to import, is asked only for hub names and for folders in an older
 """
 
 import json
-import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
+
+from pipeline_lib.transforms.cut_tokenizer import cut_tokenizer
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
@@ -63,12 +66,31 @@ class TextTokenizer:
         folder.mkdir(parents=True, exist_ok=True)
         self._backend.save(folder)
 
+    def cut(self, texts: Iterable[str], also: Iterable[int] = ()) -> tuple["TextTokenizer", list[int]]:
+        """Return a tokenizer of only the tokens that `texts` and new words need, and the old id of each new one.
+
+        `also` are ids kept in any case; see `cut_tokenizer`. Raises ValueError if it cannot be cut.
+        """
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            self.save(folder)
+            if not (folder / TOKENIZER).is_file():
+                raise ValueError(f"model.text.vocabulary = 'cut' needs a {TOKENIZER}, and there is none; {WAY_OUT}")
+            whole = Tokenizer.from_file(str(folder / TOKENIZER))
+            cut, old = cut_tokenizer(whole, texts, {self._backend.pad_id, *also})
+            cut.save(str(folder / TOKENIZER))
+            _renumber_settings(folder / SETTINGS[0], old)
+            return TextTokenizer(folder), old
+
 
 class FileBackend:
     """A tokenizer.json, with the pad token that tokenizer_config.json names beside it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        # Held, not copied later: by then the folder may be another one, or gone.
+        names = (name for name in (TOKENIZER, *SETTINGS) if (folder / name).is_file())
+        self._files = {name: (folder / name).read_bytes() for name in names}
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         except Exception as error:  # the library raises bare Exceptions
@@ -84,10 +106,9 @@ class FileBackend:
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
 
     def save(self, folder: Path) -> None:
-        """Copy the files."""
-        for name in (TOKENIZER, *SETTINGS):
-            if (self._folder / name).is_file():
-                shutil.copyfile(self._folder / name, folder / name)
+        """Write the files as they were read."""
+        for name, content in self._files.items():
+            (folder / name).write_bytes(content)
 
     def _find_pad_id(self) -> int:
         settings: dict[str, Any] = {}
@@ -135,6 +156,15 @@ class HubBackend:
     def save(self, folder: Path) -> None:
         """Write it in the form that needs no transformers."""
         self._tokenizer.save_pretrained(folder)
+
+
+def _renumber_settings(path: Path, old: list[int]) -> None:
+    """Give the added tokens that transformers looks up in tokenizer_config.json their new ids."""
+    settings = _read_settings(path)
+    if decoder := settings.get("added_tokens_decoder"):
+        rows = {str(number): str(row) for row, number in enumerate(old)}
+        settings["added_tokens_decoder"] = {rows[key]: value for key, value in decoder.items() if key in rows}
+        path.write_text(json.dumps(settings, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def _read_settings(path: Path) -> dict[str, Any]:

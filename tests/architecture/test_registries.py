@@ -19,6 +19,7 @@ from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.training.loop import CHOICES
 from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.transforms.image import VIEWS
+from pipeline_lib.transforms.text_views import TEXT_VIEWS
 
 
 def test_registries_equal_the_kinds_params_allow():
@@ -36,6 +37,7 @@ def test_registries_equal_the_kinds_params_allow():
         "mining": (ORDERS, training.MiningKind),
         "protocol": (PROTOCOLS, evaluation.ProtocolName),
         "prediction format": (PREDICTION_FORMATS, evaluation.PredictionFormat),
+        "text view": (TEXT_VIEWS, training.TextViewName),
         "best metric": (CHOICES, training.BestMetric),
         "dtype": (DTYPES, FeaturesParams.model_fields["dtype"].annotation),
     }

@@ -16,10 +16,13 @@ def model_params(image, text, inputs="concat"):
                 "kind": "timm", "name": str(image), "weights": None, "pretrained": True, "size": 32, "mean": None,
                 "std": None,
             },
-            "text": {"kind": "hf", "name": str(text), "pretrained": True, "pooling": "mean", "max_tokens": 16},
+            "text": {"kind": "hf", "name": str(text), "pretrained": True, "pooling": "mean", "max_tokens": 16,
+                     "vocabulary": "full"},
             "embedding_dim": 8,
             "logit_scale": 2.6593,
             "classifier": {"inputs": inputs, "hidden": 12, "dropout": 0.1},
+            "register_memory": {"slots_private": 0, "slots_shared": 0},
+            "positional_conv": {"after_block": 0, "stride": 2},
         }
     )  # fmt: skip
 

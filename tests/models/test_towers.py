@@ -30,6 +30,7 @@ def image_params(name, **changes):
 
 def text_params(name, **changes):
     values = {"kind": "hf", "name": str(name), "pretrained": True, "pooling": "mean", "max_tokens": 16}
+    values["vocabulary"] = "full"
     return TextTowerParams.model_validate({**values, **changes})
 
 

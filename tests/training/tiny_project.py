@@ -56,8 +56,10 @@ TRAIN = {
         name: {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"} for name in ("image", "text")
     },
     "schedule": [], "unfreeze_lr_scale": 0.1, "lr_decay": 1.0, "init_from": None, "init_heads": True, "ema_decay": 0.0,
-    "crop_scale": 0.6, "photo": "random", "text": "first", "use_stored_features": True, "best_metric": "loss", "patience": 0,
+    "crop_scale": 0.6, "photo": "random", "text": "first",
+    "use_stored_features": True, "best_metric": "loss", "patience": 0,
     "mining": "none", "mining_share": 0.5,
+    "text_augment": "none", "text_augment_rate": 0.1,
 }  # fmt: skip
 
 
@@ -71,8 +73,11 @@ def make_settings(
             "kind": "timm", "name": str(image), "weights": None, "pretrained": True, "size": 32, "mean": None,
             "std": None,
         },
-        "text": {"kind": "hf", "name": str(text), "pretrained": True, "pooling": "mean", "max_tokens": 16},
+        "text": {"kind": "hf", "name": str(text), "pretrained": True, "pooling": "mean", "max_tokens": 16,
+                 "vocabulary": "full"},
         "embedding_dim": 8, "logit_scale": 2.6593, "classifier": {"inputs": "concat", "hidden": 12, "dropout": 0.1},
+        "register_memory": {"slots_private": 0, "slots_shared": 0},
+        "positional_conv": {"after_block": 0, "stride": 2},
     }  # fmt: skip
     losses = load_params(PARAMS)["losses"]
     changes = {"info_nce": {"weight": info_nce}, "cross_entropy": {"weight": cross_entropy}, **(losses_on or {})}

@@ -1,12 +1,14 @@
 import io
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline_lib.transforms.decode import decode
 from pipeline_lib.transforms.image import (
+    CLIP_MARGIN,
     VIEWS,
     _random_box,
     clip_view,
@@ -106,3 +108,48 @@ def test_a_fingerprint_tells_every_part_and_not_its_spelling() -> None:
         preprocessing_fingerprint(64, [0.5] * 3, [0.5] * 3, flip=True),
     ]
     assert len({base, *others}) == 5
+
+
+def test_clip_crops_from_the_picture_shrunk_to_size_plus_32() -> None:
+    """With nothing to crop away, the view is the picture resized twice: to 96 pixels, then to 64."""
+    image = noise(200, 200)
+    shrunk = image.resize((96, 96), Image.Resampling.BICUBIC).resize((64, 64), Image.Resampling.BICUBIC)
+    expected = np.asarray(shrunk).transpose(2, 0, 1)
+    for row in range(4):
+        view = clip_view(image, 64, np.random.default_rng((1, 0, row)), 1.0)
+        assert np.array_equal(view, expected) or np.array_equal(view, expected[:, :, ::-1])
+
+
+def test_clip_enlarges_no_small_picture_before_it_crops() -> None:
+    image = noise(40, 40)
+    view = clip_view(image, 32, np.random.default_rng(0), 1.0)
+    expected = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    assert np.array_equal(view, expected) or np.array_equal(view, expected[:, :, ::-1])
+
+
+def test_a_jpeg_decoded_small_still_has_the_pixels_clip_wants() -> None:
+    stream = io.BytesIO()
+    noise(900, 1200).save(stream, "JPEG")
+    for size in (32, 64, 224):
+        assert min(decode(stream.getvalue(), size).size) >= size + CLIP_MARGIN
+
+
+@pytest.mark.parametrize(("name", "mirrors"), [("jitter_flip", True), ("grayscale_blur", False)])
+def test_other_views_keep_the_place_of_the_fixed_one(name: str, mirrors: bool) -> None:
+    """Left black, right white: neither colour jitter nor blur moves it, and only jitter_flip mirrors it."""
+    image = Image.new("RGB", (60, 40), "white")
+    image.paste("black", (0, 0, 30, 40))
+    views = [VIEWS[name](image, 20, np.random.default_rng((1, 0, row)), 0.1) for row in range(200)]
+    mirrored = sum(view[0, 10, 19] < view[0, 10, 0] for view in views)
+    assert 70 < mirrored < 130 if mirrors else mirrored == 0
+    assert {(view.shape, view.dtype.name, view.flags["C_CONTIGUOUS"]) for view in views} == {
+        ((3, 20, 20), "uint8", True)
+    }
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_every_view_follows_its_seed(name: str) -> None:
+    image = noise(80, 60)
+    drawn = [VIEWS[name](image, 24, np.random.default_rng((7, 0, row)), 0.3).tobytes() for row in range(8)]
+    assert drawn == [VIEWS[name](image, 24, np.random.default_rng((7, 0, row)), 0.3).tobytes() for row in range(8)]
+    assert (len(set(drawn)) == 1) is (name == "none")

@@ -1,0 +1,94 @@
+"""Adapters in a whole model: described, saved, rebuilt, counted, and absent unless asked for."""
+
+import json
+
+import pytest
+import torch
+from adapted_towers import VIT, pictures, shake
+from safetensors.torch import save_file
+from test_multimodal import model_params
+
+from pipeline_lib.models.multimodal import build_model, describe, resolve_towers
+from pipeline_lib.models.saved import load_model, save_model
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.records import Batch
+
+
+@pytest.fixture(scope="module")
+def vit_folder(tmp_path_factory):
+    import timm
+
+    folder = tmp_path_factory.mktemp("vit")
+    torch.manual_seed(0)
+    tower = timm.create_model("vit_tiny_patch16_224", num_classes=0, **VIT)
+    save_file(tower.state_dict(), folder / "model.safetensors")
+    config = {"architecture": "vit_tiny_patch16_224", "model_args": VIT, "mean": [0.5] * 3, "std": [0.25] * 3}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def build(image, text, private=0, shared=0, after_block=0, stride=2):
+    values = model_params(image, text).model_dump()
+    values["register_memory"] = {"slots_private": private, "slots_shared": shared}
+    values["positional_conv"] = {"after_block": after_block, "stride": stride}
+    params = ModelParams.model_validate(values)
+    sources = resolve_towers(params)
+    torch.manual_seed(1)
+    return build_model(describe(params, sources, True, ["a", "b"]), sources).eval()
+
+
+def batch():
+    rows, ids = torch.arange(2), torch.tensor([[2, 5, 6, 3], [2, 7, 3, 0]])
+    return Batch(
+        product=rows, group=rows, text=rows, has_text=rows > -1, label=rows,
+        pixels=(pictures() * 255).to(torch.uint8), token_ids=ids, token_mask=ids != 0,
+    )  # fmt: skip
+
+
+def test_off_is_the_model_without_them(vit_folder, tiny_text_folder):
+    plain = build(vit_folder, tiny_text_folder)
+    assert "adapters" not in plain.description
+    remembering = build(vit_folder, tiny_text_folder, private=2, shared=3)
+    assert remembering.description["adapters"] == {"register_memory": {"slots_private": 2, "slots_shared": 3}}
+    with torch.no_grad():
+        one, other = plain(batch()), remembering(batch())
+    assert torch.equal(one.image_embedding, other.image_embedding)
+    assert torch.equal(one.text_embedding, other.text_embedding)
+    assert {name for name, _ in remembering.head_parameters()} - {name for name, _ in plain.head_parameters()} == {
+        "shared_slots"
+    }
+
+
+@pytest.mark.parametrize("adapters", [{"private": 2, "shared": 3}, {"after_block": 2}, {"shared": 1, "after_block": 3}])
+def test_a_saved_model_comes_back_with_its_adapters(vit_folder, tiny_text_folder, tmp_path, adapters):
+    model = build(vit_folder, tiny_text_folder, **adapters)
+    shake(model)
+    identity = save_model(tmp_path, model, {})
+    again = load_model(tmp_path)
+    assert again.fingerprint == identity
+    assert again.model.description["adapters"] == model.description["adapters"]
+    with torch.no_grad():
+        one, other, plain = model(batch()), again.model(batch()), build(vit_folder, tiny_text_folder)(batch())
+    assert torch.equal(one.image_embedding, other.image_embedding)
+    assert torch.equal(one.text_embedding, other.text_embedding)
+    assert not torch.allclose(one.image_embedding, plain.image_embedding, atol=1e-2)
+
+
+def test_one_step_reaches_every_parameter_of_every_adapter(vit_folder, tiny_text_folder):
+    model = build(vit_folder, tiny_text_folder, private=2, shared=3, after_block=2).train()
+    shake(model)
+    outputs = model(batch())
+    (outputs.image_embedding.sum() + outputs.text_embedding.sum() + outputs.class_logits.sum()).backward()
+    adapted = [(name, value) for name, value in model.named_parameters() if "_memory" in name or "_conv" in name]
+    assert len(adapted) == 14 * (3 + 3) + 8
+    silent = [name for name, value in [*adapted, ("slots", model.shared_slots)] if not value.grad.abs().sum()]
+    assert not silent
+
+
+def test_a_convolutional_tower_is_refused_with_the_way_out(tiny_image_folder, tiny_text_folder):
+    with pytest.raises(
+        ValueError, match=r"model\.register_memory: the image tower .* or set model\.register_memory off"
+    ):
+        build(tiny_image_folder, tiny_text_folder, shared=1)
+    with pytest.raises(ValueError, match=r"set model\.positional_conv\.after_block = 0"):
+        build(tiny_image_folder, tiny_text_folder, after_block=1)

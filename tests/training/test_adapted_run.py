@@ -1,0 +1,61 @@
+"""A fold trained with both adapters: those of open layers and the shared slots learn, frozen ones stay as they were."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_project import make_settings, write_project
+
+from pipeline_lib.models.saved import load_model
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.provenance import read_json
+from pipeline_lib.training.fold import train_fold
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
+VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}
+
+
+@pytest.fixture(scope="module")
+def vit_folder(tmp_path_factory):
+    import timm
+
+    folder = tmp_path_factory.mktemp("vit")
+    torch.manual_seed(0)
+    tower = timm.create_model("vit_tiny_patch16_224", num_classes=0, **VIT)
+    save_file(tower.state_dict(), folder / "model.safetensors")
+    config = {"architecture": "vit_tiny_patch16_224", "model_args": VIT, "mean": [0.5] * 3, "std": [0.25] * 3}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_a_run_with_adapters(tmp_path, monkeypatch, vit_folder, tiny_text_folder):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    inputs = write_project(tmp_path / "project")
+    settings = make_settings(vit_folder, tiny_text_folder, epochs=2, unfreeze_layers=1)
+    values = settings.model.model_dump()
+    values["register_memory"] = {"slots_private": 2, "slots_shared": 3}
+    values["positional_conv"] = {"after_block": 1, "stride": 2}
+    object.__setattr__(settings, "model", ModelParams.model_validate(values))
+    out = Path("out")
+    out.mkdir()
+    train_fold(settings, inputs, 0, "fingerprint", out)
+
+    state = load_file(out / "model.safetensors")
+    moved = {name: bool(value.any()) for name, value in state.items() if name.endswith("register_memory.out.weight")}
+    assert moved == {
+        **{f"image.trunk.blocks.{number}.register_memory.out.weight": number == 2 for number in range(3)},
+        **{f"text.trunk.encoder.layer.{number}.register_memory.out.weight": number == 2 for number in range(3)},
+    }
+    assert not state["image.trunk.blocks.0.positional_conv.mlp.2.weight"].any()  # frozen at its first value
+    again = load_model(out)
+    assert again.model.shared_slots.shape == (3, 256)
+    plan = read_json(out / "plan.json")
+    assert sum(row["total"] for row in plan["towers"]) == sum(value.numel() for value in again.model.parameters())
+    assert plan["warnings"] == [
+        "image: model.positional_conv stays frozen and untrained; raise train.unfreeze_layers up to its block"
+    ]
+    with torch.no_grad():
+        assert again.model.image.encode(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).isfinite().all()

@@ -1,0 +1,65 @@
+"""A fold trained with a cut vocabulary: it is cut to its own training texts, and the saved model brings it along."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_project import make_settings, write_project
+
+from pipeline_lib.features.encode import Engine
+from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.models.multimodal import resolve_towers
+from pipeline_lib.models.saved import load_model
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.provenance import read_json
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.training.fold import _stored, read_fold, train_fold
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
+
+
+def cut_settings(image, text, **train):
+    settings = make_settings(image, text, **train)
+    values = settings.model.model_dump()
+    values["text"]["vocabulary"] = "cut"
+    object.__setattr__(settings, "model", ModelParams.model_validate(values))
+    return settings
+
+
+def test_a_run_with_a_cut_vocabulary(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    inputs = write_project(tmp_path / "project")
+    settings = cut_settings(tiny_image_folder, tiny_text_folder, epochs=1, unfreeze_layers="all")
+    out = Path("out")
+    out.mkdir()
+    train_fold(settings, inputs, 0, "fingerprint", out)
+
+    words = {word for text in read_fold(inputs, 0, True).training.texts for word in text.split()}
+    tokenizer, saved = TextTokenizer(out / "tokenizer"), load_model(out)
+    kept = 4 + len(words)
+    assert saved.card["description"]["text"]["config"]["vocab_size"] == kept < 16
+    assert load_file(out / "model.safetensors")["text.trunk.embeddings.word_embeddings.weight"].shape == (kept, 16)
+    with torch.no_grad():
+        ids, mask = (torch.as_tensor(value) for value in tokenizer.encode_batch(["red mug", "红 lamp", "unheard"], 16))
+        assert ids.max() < kept and saved.model.text.encode(ids, mask).isfinite().all()
+    row = next(row for row in read_json(out / "plan.json")["towers"] if row["tower"] == "text")
+    assert row["source"].endswith(f", {kept} of 16 tokens")
+    assert row["total"] == sum(value.numel() for value in saved.model.text.parameters())
+
+
+def test_features_of_the_whole_tower_are_not_taken_for_those_of_the_cut_one(
+    tmp_path, tiny_image_folder, tiny_text_folder
+):
+    inputs = write_project(tmp_path / "project")
+    settings = cut_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
+    sources = resolve_towers(settings.model)
+    photos = pl.read_parquet(inputs.shards / "manifest.parquet")
+    engine = Engine("cpu", 16, 0, "fp32")
+    extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
+    assert _stored(make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0), inputs, sources) is not None
+    assert _stored(settings, inputs, sources) is None

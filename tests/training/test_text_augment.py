@@ -1,0 +1,72 @@
+"""Text views inside a run: drawn for each product and epoch, in training only, and never beside stored features."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from tiny_project import make_settings, write_project
+
+from pipeline_lib.features.batches import PhotoViews, ProductBatches
+from pipeline_lib.features.encode import Engine
+from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.models.multimodal import resolve_towers
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.training.fold import _stored, read_fold
+from pipeline_lib.transforms.text_views import word_dropout
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return write_project(tmp_path_factory.mktemp("text-augment") / "project")
+
+
+def batches(inputs, text_folder, view="none", rate=0.0, seed=3):
+    data = read_fold(inputs, 0, False)
+    photos = PhotoViews(ShardReader(Manifest(inputs.shards)), 16)
+    return ProductBatches(data.training, photos, TextTokenizer(text_folder), 16, "random", seed, view, rate)
+
+
+def tokens(made, epoch, rows):
+    batch = made[(epoch, np.array(rows))]
+    return [tuple(ids[mask].tolist()) for ids, mask in zip(batch.token_ids, batch.token_mask, strict=True)]
+
+
+def test_a_text_is_seen_through_its_own_seed_epoch_and_row(inputs, tiny_text_folder):
+    made = batches(inputs, tiny_text_folder, "word_dropout", 0.4)
+    tokenizer = TextTokenizer(tiny_text_folder)
+    rows = list(range(24))
+    for epoch in (0, 1):
+        texts = [made.products.texts[made.products.text[row]] for row in rows]
+        seen = [word_dropout(text, np.random.default_rng((3, epoch, row, 2)), 0.4) for row, text in enumerate(texts)]
+        ids, mask = tokenizer.encode_batch(seen, 16)
+        expected = [tuple(one[kept].tolist()) for one, kept in zip(ids, mask, strict=True)]
+        assert tokens(made, epoch, rows) == expected
+    assert tokens(made, 0, rows) != tokens(made, 1, rows)
+    assert tokens(made, 0, rows)[5:9] == tokens(made, 0, rows[5:9])  # whatever batch a row is in
+    assert tokens(made, 0, rows) != tokens(batches(inputs, tiny_text_folder, "word_dropout", 0.4, seed=4), 0, rows)
+
+
+def test_no_view_changes_neither_tokens_nor_photos(inputs, tiny_text_folder):
+    rows = np.arange(24)
+    plain, seen = batches(inputs, tiny_text_folder), batches(inputs, tiny_text_folder, "random_swap", 0.5)
+    one, other = plain[(1, rows)], seen[(1, rows)]
+    assert torch.equal(one.pixels, other.pixels)
+    assert torch.equal(one.text, other.text) and torch.equal(one.has_text, other.has_text)
+    assert one.token_ids.sort(dim=1)[0].equal(other.token_ids.sort(dim=1)[0])
+    assert not torch.equal(one.token_ids, other.token_ids)
+    expected = TextTokenizer(tiny_text_folder).encode_batch([plain.products.texts[n] for n in plain.products.text], 16)
+    assert np.array_equal(one.token_ids.numpy(), expected[0])
+
+
+def test_stored_features_stand_in_for_fixed_views_only(inputs, tiny_image_folder, tiny_text_folder):
+    settings = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
+    sources = resolve_towers(settings.model)
+    photos = pl.read_parquet(inputs.shards / "manifest.parquet")
+    engine = Engine("cpu", 16, 0, "fp32")
+    extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
+    assert _stored(settings, inputs, sources) is not None
+    for changes in ({"text_augment": "word_dropout"}, {"augment": "jitter_flip"}, {"unfreeze_layers": 1}):
+        changed = make_settings(tiny_image_folder, tiny_text_folder, **{"unfreeze_layers": 0, **changes})
+        assert _stored(changed, inputs, sources) is None
