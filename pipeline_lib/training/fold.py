@@ -13,10 +13,11 @@ from torch import Tensor
 from pipeline_lib.features.batches import PhotoViews, ProductBatches, StoredFeatures
 from pipeline_lib.features.encode import Array, Engine, encode_texts
 from pipeline_lib.features.products import Products, as_arrays, class_names, read_products, text_key
-from pipeline_lib.features.trunk import open_trunk
+from pipeline_lib.features.trunk import open_trunk, why_unstorable
 from pipeline_lib.losses.build import NEEDS, build_losses, weights_of
-from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe, resolve_towers
+from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.saved import save_model
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.optim.freezing import unfreeze_last
 from pipeline_lib.optim.param_groups import build_adamw, split_decay
@@ -147,9 +148,12 @@ def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int
 
 
 def _stored(settings: Settings, inputs: Inputs, sources: dict[str, TowerSource]) -> StoredFeatures | None:
-    """Open the trunk's features where they give the same result: frozen towers with known weights, one fixed view."""
+    """Open the trunk's features where they give the same result: frozen towers with known weights, one fixed view.
+
+    What is not storable (early fusion, poolings with weights of their own) is never read from a store either.
+    """
     fixed = settings.train.unfreeze_layers == 0 and settings.train.augment == "none"
-    known = all(source.state is not None for source in sources.values())
+    known = all(source.state is not None for source in sources.values()) and why_unstorable(sources) is None
     if not (settings.train.use_stored_features and fixed and known and inputs.trunk.is_dir()):
         return None
     return open_trunk(inputs.trunk, sources)
@@ -205,7 +209,7 @@ def _text_embedder(
     model: ImageTextModel, tokenizer: TextTokenizer, stored: StoredFeatures | None, max_tokens: int, engine: Engine
 ) -> Any:
     def encode(ids: Tensor, mask: Tensor) -> Tensor:
-        return model.embed_text(model.text.encode(ids, mask))
+        return model.embed_text(model.encode_text(ids, mask))
 
     def embed(texts: list[str]) -> Array:
         if stored is None:

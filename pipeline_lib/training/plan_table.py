@@ -7,6 +7,7 @@ frozen tower, one "unlocked group" that was a final norm. The table says so in t
 from typing import Any
 
 from rich.table import Table
+from torch import nn
 
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.towers import TowerSource, weights_hash
@@ -30,7 +31,7 @@ def plan_of(model: ImageTextModel, sources: dict[str, TowerSource], train: Train
         ]
         source = sources[name]
         row = _row(name, source.weights or "random", weights_hash(source.state), listed)
-        warnings += _warnings(row, source, train)
+        warnings += [*source.notes, *_warnings(row, source, train), *_frozen_new(name, tower, source)]
         rows.append(row)
     size = sum(value.numel() for _, value in model.head_parameters())
     rows.append(_row("head", "random", None, [_group("head", size, True, train.head_lr)]))
@@ -68,6 +69,15 @@ def _warnings(row: Plan, source: TowerSource, train: TrainParams) -> list[str]:
     if train.unfreeze_layers != "all" and train.unfreeze_layers > count:
         found.append(f"{row['tower']}: train.unfreeze_layers = {train.unfreeze_layers}, but there are {count} groups")
     return found
+
+
+def _frozen_new(name: str, tower: nn.Module, source: TowerSource) -> list[str]:
+    """Return a warning where a part that no pretrained weights have is frozen as it was drawn."""
+    new = [(key, value) for key, value in tower.named_parameters() if source.new and key.startswith(source.new)]
+    size = sum(value.numel() for _, value in new if not value.requires_grad)
+    if not size or source.state is None:
+        return []
+    return [f"{name}: {size:,} frozen parameters are random: the new {new[0][0]}; open at least the last group"]
 
 
 def plan_table(plan: Plan) -> Table:

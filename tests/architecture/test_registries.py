@@ -5,9 +5,11 @@ from typing import get_args
 from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.features.store import DTYPES
 from pipeline_lib.losses.build import LOSSES, NEEDS
-from pipeline_lib.models.heads import CLASSIFIER_INPUTS
-from pipeline_lib.models.multimodal import IMAGE_TOWERS, TEXT_TOWERS
+from pipeline_lib.models.heads import CLASSIFIER_INPUTS, PROJECTORS
+from pipeline_lib.models.image_pooling import IMAGE_POOLING
+from pipeline_lib.models.multimodal import SIMILARITIES
 from pipeline_lib.models.pooling import TEXT_POOLING
+from pipeline_lib.models.tower_kinds import IMAGE_TOWERS, TEXT_TOWERS
 from pipeline_lib.params import data, model, plan, training
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
@@ -21,6 +23,9 @@ def test_registries_equal_the_kinds_params_allow():
         "image tower": (IMAGE_TOWERS, model.ImageTowerKind),
         "text tower": (TEXT_TOWERS, model.TextTowerKind),
         "pooling": (TEXT_POOLING, model.PoolingKind),
+        "image pooling": (IMAGE_POOLING, model.ImagePoolingKind),
+        "projector": (PROJECTORS, model.ProjectorKind),
+        "similarity": (SIMILARITIES, model.SimilarityKind),
         "classifier inputs": (CLASSIFIER_INPUTS, model.ClassifierInputs),
         "index": (INDEX_KINDS, plan.IndexKind),
         "view": (VIEWS, training.ViewName),

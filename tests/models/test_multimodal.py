@@ -1,31 +1,17 @@
 import pytest
 import torch
+from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 
-from pipeline_lib.models.multimodal import build_model, describe, resolve_towers
+from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import WEIGHTS, load_model, save_model
-from pipeline_lib.params.model import ModelParams
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.records import Batch
 
 
-def model_params(image, text, inputs="concat"):
-    return ModelParams.model_validate(
-        {
-            "weights_root": "data/weights",
-            "image": {
-                "kind": "timm", "name": str(image), "weights": None, "pretrained": True, "size": 32, "mean": None,
-                "std": None,
-            },
-            "text": {"kind": "hf", "name": str(text), "pretrained": True, "pooling": "mean", "max_tokens": 16},
-            "embedding_dim": 8,
-            "logit_scale": 2.6593,
-            "classifier": {"inputs": inputs, "hidden": 12, "dropout": 0.1},
-        }
-    )  # fmt: skip
-
-
-def build(image, text, retrieval=True, classes=("a", "b", "c"), inputs="concat"):
-    params = model_params(image, text, inputs)
+def build(image, text, retrieval=True, classes=("a", "b", "c"), inputs="concat", **changes):
+    classifier = {"inputs": inputs, "hidden": 12, "dropout": 0.1}
+    params = make_model_params({"name": str(image)}, {"name": str(text)}, classifier=classifier, **changes)
     sources = resolve_towers(params)
     return build_model(describe(params, sources, retrieval, list(classes)), sources).eval()
 

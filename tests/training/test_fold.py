@@ -14,8 +14,8 @@ from tiny_project import make_settings, write_project
 from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.losses.build import LOSSES
-from pipeline_lib.models.multimodal import resolve_towers
 from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest

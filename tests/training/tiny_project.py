@@ -60,9 +60,14 @@ def make_settings(image: Path, text: Path, info_nce: float = 1.0, cross_entropy:
         "weights_root": "data/weights",
         "image": {
             "kind": "timm", "name": str(image), "weights": None, "pretrained": True, "size": 32, "mean": None,
-            "std": None,
+            "std": None, "args": {}, "feature": "pooled", "pooling": None,
         },
-        "text": {"kind": "hf", "name": str(text), "pretrained": True, "pooling": "mean", "max_tokens": 16},
+        "text": {
+            "kind": "hf", "name": str(text), "weights": None, "pretrained": True, "config": {}, "tokenizer": None,
+            "pooling": "mean", "max_tokens": 16,
+        },
+        "projector": {"image": "linear", "text": "linear", "hidden": 20, "shared": False},
+        "fusion": "late", "fusion_heads": 2, "similarity": "cosine", "temperature": "learned",
         "embedding_dim": 8, "logit_scale": 2.6593, "classifier": {"inputs": "concat", "hidden": 12, "dropout": 0.1},
     }  # fmt: skip
     losses = {
