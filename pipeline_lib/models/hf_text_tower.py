@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from pipeline_lib.models.heads import PROJECTORS
@@ -186,6 +186,7 @@ def _weights(params: TextTowerParams, config: PretrainedConfig) -> tuple[str, di
     """Return the origin and the trunk's weights, heads that it does not have left out."""
     folder, file = local_folder(params.name), params.weights
     nowhere: Any = None
+    trunk: Any = MODEL_MAPPING[type(config)]  # AutoModel asks for a name even where the weights are given
     asked: dict[str, Any] = {"config": config, "output_loading_info": True, **_no_pooler(config.model_type)}
     if file is not None:
         if not Path(file).is_file() or not file.endswith(".safetensors"):
@@ -194,7 +195,7 @@ def _weights(params: TextTowerParams, config: PretrainedConfig) -> tuple[str, di
     else:
         origin, source, asked["use_safetensors"] = str(folder or params.name), folder or params.name, True
     try:
-        model, info = AutoModel.from_pretrained(source, **asked)
+        model, info = trunk.from_pretrained(source, **asked)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{origin}: no weights that fit ({' '.join(str(error).split())[:300]})") from error
     missing = sorted(info["missing_keys"])
