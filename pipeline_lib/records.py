@@ -48,8 +48,8 @@ class Batch:
 class Outputs:
     """What a model says of a batch; a head that the model does not have leaves None.
 
-    Shapes: embeddings (batch, dim), L2-normalised; logit_scale scalar, already exponentiated; class_logits
-    (batch, classes).
+    Shapes: embeddings (batch, dim), L2-normalised unless the model compares by dot product; logit_scale scalar or
+    [text to image, image to text] (2,), already exponentiated; class_logits (batch, classes).
     """
 
     image_embedding: Tensor | None = None
