@@ -185,17 +185,16 @@ def describe_hf(config: PretrainedConfig, params: TextTowerParams, tokens: bool,
 def _weights(params: TextTowerParams, config: PretrainedConfig) -> tuple[str, dict[str, Tensor]]:
     """Return the origin and the trunk's weights, heads that it does not have left out."""
     folder, file = local_folder(params.name), params.weights
-    nowhere: Any = None
     trunk: Any = MODEL_MAPPING[type(config)]  # AutoModel asks for a name even where the weights are given
     asked: dict[str, Any] = {"config": config, "output_loading_info": True, **_no_pooler(config.model_type)}
-    if file is not None:
-        if not Path(file).is_file() or not file.endswith(".safetensors"):
-            raise ValueError(f"model.text.weights = {file!r}: no such .safetensors file")
-        origin, source, asked["state_dict"] = file, nowhere, load_file(file)
-    else:
-        origin, source, asked["use_safetensors"] = str(folder or params.name), folder or params.name, True
+    if file is not None and not (file.endswith(".safetensors") and Path(file).is_file()):
+        raise ValueError(f"model.text.weights = {file!r}: no such .safetensors file")
+    origin = file or str(folder or params.name)
     try:
-        model, info = trunk.from_pretrained(source, **asked)
+        if file is not None:
+            model, info = trunk.from_pretrained(None, state_dict=load_file(file), **asked)
+        else:
+            model, info = trunk.from_pretrained(folder or params.name, use_safetensors=True, **asked)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"{origin}: no weights that fit ({' '.join(str(error).split())[:300]})") from error
     missing = sorted(info["missing_keys"])

@@ -143,3 +143,8 @@ def test_what_does_not_go_together_is_one_line(image, text):
     with pytest.raises(ValueError, match=text) as error:
         TimmTower(resolved(**image).description)
     assert "\n" not in str(error.value)
+
+
+def test_an_architecture_without_published_weights_is_no_random_tower():
+    with pytest.raises(ValueError, match=r"published weights are not to be had .*write model\.image\.pretrained"):
+        resolved(name="convnext_atto_rms", args={}, pretrained=True)
