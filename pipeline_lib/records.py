@@ -54,8 +54,9 @@ CONTENT = ("pixels", "token_ids", "token_mask", "image_features", "text_features
 class Outputs:
     """What a model says of a batch; a head that the model does not have leaves None.
 
-    Shapes: embeddings (batch, dim), L2-normalised; logit_scale scalar, or (2,) for text -> image and image -> text,
-    already exponentiated; class_logits (batch, classes). The slow embeddings are those of the model's momentum copy.
+    Shapes: embeddings (batch, dim), L2-normalised unless the model compares by dot product; logit_scale scalar, or (2,)
+    for text -> image and image -> text, already exponentiated; class_logits (batch, classes). The slow embeddings are
+    those of the model's momentum copy.
     """
 
     image_embedding: Tensor | None = None

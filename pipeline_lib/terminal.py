@@ -28,7 +28,7 @@ def search_table(text: str, kind: str, fold: int, top: int) -> Table:
         raise ValueError(f"{index}: no index here; is {kind!r} in plan.index and {fold} in plan.folds?")
 
     def encode(ids: Tensor, mask: Tensor) -> Tensor:
-        return saved.model.embed_text(saved.model.text.encode(ids, mask))
+        return saved.model.embed_text(saved.model.encode_text(ids, mask))
 
     max_tokens = saved.card["description"]["text"]["max_tokens"]
     engine = Engine("cpu", 1, 0, "fp32")

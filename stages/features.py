@@ -10,8 +10,8 @@ import polars as pl
 import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.features.encode import Engine
-from pipeline_lib.features.trunk import extract_trunk
-from pipeline_lib.models.multimodal import resolve_towers
+from pipeline_lib.features.trunk import extract_trunk, why_unstorable
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.provenance import fresh_folder, stage
@@ -38,7 +38,9 @@ def main() -> None:
         ]
         with fresh_folder(paths.features_of(name)) as out:
             extract_trunk(sources, ShardReader(Manifest(paths.SHARDS)), photos, texts, out, engine, params.dtype)
-        print(f"features of {len(photos)} photos and {len(set(texts))} texts -> {paths.features_of(name)}")
+        reason = why_unstorable(sources)
+        made = f"nothing is stored: {reason}" if reason else f"{len(photos)} photos and {len(set(texts))} texts"
+        print(f"features of {name}: {made} -> {paths.features_of(name)}")
 
 
 if __name__ == "__main__":

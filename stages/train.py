@@ -9,7 +9,9 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.training import LossesParams, TrainParams
 from pipeline_lib.provenance import fresh_folder, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
-from pipeline_lib.training.fold import Inputs, Settings, train_fold
+from pipeline_lib.training.assembly import Settings
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.fold_data import Inputs
 
 
 def main() -> None:

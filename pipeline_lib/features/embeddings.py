@@ -30,10 +30,11 @@ def write_embeddings(
             if values is not None:
                 writers[name].write(block.start, values)
     for writer in writers.values():
-        writer.close(products.ids, model, preprocessing)
+        writer.close(products.ids, model, preprocessing, description["similarity"])
     if description["retrieval"]:
         embedded = predictor.texts(queries["text"].to_list())
-        write_store(out / "queries", queries["query_id"].to_list(), embedded, model, preprocessing)
+        ids, similarity = queries["query_id"].to_list(), description["similarity"]
+        write_store(out / "queries", ids, embedded, model, preprocessing, similarity=similarity)
 
 
 def queries_for(product_ids: list[str], queries: pl.DataFrame, relevance: pl.DataFrame) -> pl.DataFrame:

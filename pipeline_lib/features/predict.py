@@ -28,7 +28,10 @@ from pipeline_lib.transforms.tokenize import TextTokenizer
 
 @dataclass(frozen=True)
 class Predictions:
-    """A block of consecutive products: L2-normalised embeddings and class probabilities, None without that head."""
+    """A block of consecutive products: embeddings and class probabilities, None without that head.
+
+    Embeddings are of length 1 unless the model's similarity is dot.
+    """
 
     start: int
     embeddings: Array | None
@@ -53,6 +56,7 @@ class Predictor:
         text_of_row = torch.from_numpy(products.text[owner])
         texts = self._class_texts(products)
         dim = self.model.description["embedding_dim"] if self.model.description["retrieval"] else 0
+        brought = normalise_rows if self.model.description["similarity"] == "cosine" else np.asarray
 
         def see(pixels: Tensor, positions: Tensor) -> Tensor:
             text = texts[text_of_row[positions.cpu()]].to(pixels.device) if texts is not None else None
@@ -63,12 +67,12 @@ class Predictor:
         for start, values in mean_per_product(blocks, owner, len(products)):
             yield Predictions(
                 start,
-                normalise_rows(values[:, :dim]) if dim else None,
+                brought(values[:, :dim]) if dim else None,
                 values[:, dim:] if values.shape[1] > dim else None,
             )
 
     def texts(self, texts: list[str]) -> Array:
-        """Return L2-normalised text embeddings (texts, embedding_dim)."""
+        """Return text embeddings (texts, embedding_dim), of length 1 unless similarity is dot."""
         return self.engine.run(self.model.embed_text, self._text_features(texts)).cpu().numpy()
 
     def _text_features(self, texts: list[str]) -> Tensor:
@@ -76,12 +80,12 @@ class Predictor:
         new = sorted(set(texts) - self._known_texts.keys())
         if new:
             max_tokens = int(self.model.description["text"]["max_tokens"])
-            found = encode_texts(self.model.text.encode, self.tokenizer, new, max_tokens, self.engine)
+            found = encode_texts(self.model.encode_text, self.tokenizer, new, max_tokens, self.engine)
             self._known_texts.update(zip(new, found, strict=True))
         return torch.from_numpy(np.stack([self._known_texts[text] for text in texts]))
 
     def _see_once(self, pixels: Tensor, text: Tensor | None) -> Tensor:
-        found = {"image": self.model.image.encode(pixels)}
+        found = {"image": self.model.encode_image(pixels)}
         parts: list[Tensor] = []
         if self.model.description["retrieval"]:
             parts.append(self.model.embed_image(found["image"]))

@@ -24,13 +24,14 @@ DTYPES: dict[str, tuple[str, Any]] = {"float16": ("F16", np.float16), "float32":
 
 @dataclass(frozen=True)
 class StoreHeader:
-    """Who made the features and how large they are."""
+    """Who made the features and how large they are; `similarity` says how embeddings are compared (cosine | dot)."""
 
     encoder: str
     preprocessing: str
     dtype: str
     dim: int
     count: int
+    similarity: str = "cosine"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class MatrixWriter:
             raise ValueError(f"{self.folder}: a feature is not finite in {self.dtype}; store it as float32")
         self._matrix[start : start + len(block)] = stored
 
-    def close(self, ids: Sequence[str], encoder: str, preprocessing: str) -> None:
+    def close(self, ids: Sequence[str], encoder: str, preprocessing: str, similarity: str = "cosine") -> None:
         """Write ids and header; the header comes last, so that a store without one is known to be half."""
         count, dim = self.shape
         if len(ids) != count:
@@ -95,7 +96,8 @@ class MatrixWriter:
         if isinstance(self._matrix, np.memmap):
             self._matrix.flush()
         pl.DataFrame({"id": list(ids)}, schema={"id": pl.String}).write_parquet(self.folder / IDS)
-        write_json(self.folder / HEADER, asdict(StoreHeader(encoder, preprocessing, self.dtype, dim, count)))
+        header = StoreHeader(encoder, preprocessing, self.dtype, dim, count, similarity)
+        write_json(self.folder / HEADER, asdict(header))
 
 
 def map_matrix(path: Path, mode: Any = "r") -> NDArray[Any]:
@@ -114,12 +116,18 @@ def map_matrix(path: Path, mode: Any = "r") -> NDArray[Any]:
 
 
 def write_store(
-    folder: Path, ids: Sequence[str], matrix: NDArray[Any], encoder: str, preprocessing: str, dtype: str = "float16"
+    folder: Path,
+    ids: Sequence[str],
+    matrix: NDArray[Any],
+    encoder: str,
+    preprocessing: str,
+    dtype: str = "float16",
+    similarity: str = "cosine",
 ) -> None:
     """Write a store from a matrix (count, dim) that is in memory."""
     writer = MatrixWriter(folder, matrix.shape[0], matrix.shape[1], dtype)
     writer.write(0, matrix)
-    writer.close(ids, encoder, preprocessing)
+    writer.close(ids, encoder, preprocessing, similarity)
 
 
 def open_store(folder: Path, encoder: str | None = None, preprocessing: str | None = None) -> FeatureStore:

@@ -14,7 +14,7 @@ from pipeline_lib.features.batches import PhotoViews, StoredFeatures
 from pipeline_lib.features.encode import Engine, encode_photos, encode_texts
 from pipeline_lib.features.products import photo_key, text_key
 from pipeline_lib.features.store import MatrixWriter, open_store, write_store
-from pipeline_lib.models.multimodal import IMAGE_TOWERS, TEXT_TOWERS
+from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.models.towers import TowerSource, fingerprint, load_strictly
 from pipeline_lib.provenance import digest_value
 from pipeline_lib.shards.read import ShardReader
@@ -31,10 +31,11 @@ def extract_trunk(
     engine: Engine,
     dtype: str,
 ) -> None:
-    """Write `out`/image (a row a photo of the manifest) and `out`/text (a row a distinct text)."""
+    """Write `out`/image (a row a photo of the manifest) and `out`/text (a row a distinct text), if storable."""
+    if why_unstorable(sources):
+        return
     image_source, text_source = sources["image"], sources["text"]
-    image = IMAGE_TOWERS[image_source.description["kind"]][1](image_source.description)
-    text = TEXT_TOWERS[text_source.description["kind"]][1](text_source.description)
+    image, text = build_image_tower(image_source.description), build_text_tower(text_source.description)
     for tower, source in ((image, image_source), (text, text_source)):
         if source.state is not None:
             load_strictly(tower, source.state, str(source.weights))
@@ -61,6 +62,19 @@ def extract_trunk(
         text_fingerprint(text_source),
         dtype,
     )
+
+
+def why_unstorable(sources: dict[str, TowerSource]) -> str | None:
+    """Return why pooled features of these towers cannot be kept for a training, or None if they can.
+
+    Early fusion pools behind a layer that is trained, and a part without pretrained weights begins anew in each run.
+    """
+    for name, source in sources.items():
+        if source.description.get("tokens"):
+            return "model.fusion = early reads tokens, which are not stored"
+        if source.new:
+            return f"model.{name} has parts without pretrained weights ({', '.join(source.new)}), made anew by each run"
+    return None
 
 
 def view_fingerprint(source: TowerSource) -> str:

@@ -7,8 +7,6 @@ Only the shared slots, which belong to no layer, are the model's own.
 from collections.abc import Mapping
 from typing import Any
 
-import open_clip.transformer
-import timm
 from torch import Tensor, nn
 
 from pipeline_lib.models.positional_conv import PositionalConv
@@ -120,8 +118,9 @@ def _convolve(tower: Tower, after_block: int, stride: int) -> None:
 
 def _grid_of(module: Any) -> tuple[Any, nn.Module, int] | None:
     """Return a ViT's blocks, the convolution that cuts its patches, and the number of tokens before these."""
-    if isinstance(module, timm.models.VisionTransformer):
-        return module.blocks, module.patch_embed.proj, module.num_prefix_tokens
-    if isinstance(module, open_clip.transformer.VisionTransformer):
-        return module.transformer.resblocks, module.conv1, 1
+    # Told by what they have, so that neither library, each seconds to import, is loaded for a tower of the other.
+    if hasattr(module, "num_prefix_tokens") and hasattr(getattr(module, "patch_embed", None), "proj"):
+        return module.blocks, module.patch_embed.proj, module.num_prefix_tokens  # timm
+    if hasattr(module, "conv1") and hasattr(getattr(module, "transformer", None), "resblocks"):
+        return module.transformer.resblocks, module.conv1, 1  # open_clip
     return None

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline_lib.models.multimodal import resolve_towers
 from pipeline_lib.models.saved import SavedModel, load_model
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.warm_start import start_folder, warm_sources
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.provenance import digest_value

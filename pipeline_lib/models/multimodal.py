@@ -12,22 +12,34 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline_lib.models.adapters import adapter_state, attach, describe_adapters
-from pipeline_lib.models.heads import Classifier, projection
-from pipeline_lib.models.hf_text_tower import build_hf, resolve_hf
-from pipeline_lib.models.timm_tower import build_timm, resolve_timm
+from pipeline_lib.models.fusion import EarlyFusion
+from pipeline_lib.models.heads import Classifier, projections
+from pipeline_lib.models.pooling import TEXT_POOLING
+from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.models.towers import Description, ImageTower, TextTower, TowerSource, load_strictly
-from pipeline_lib.params.model import ImageTowerKind, ImageTowerParams, ModelParams, TextTowerKind, TextTowerParams
+from pipeline_lib.params.model import ModelParams, SimilarityKind, TemperatureKind
 from pipeline_lib.records import Batch, Outputs
 
 MAX_LOGIT_SCALE = 4.6052  # ln 100, the clamp of CLIP and Chinese-CLIP
+# What a description without these keys means.
+PLAIN: Description = {
+    "projector": {"image": "linear", "text": "linear", "hidden": 0, "shared": False},
+    "fusion": None,
+    "similarity": "cosine",
+    "temperature": "learned",
+}
 
-# Kind -> (params -> source of weights, description -> tower with random weights).
-IMAGE_TOWERS: dict[
-    ImageTowerKind, tuple[Callable[[ImageTowerParams], TowerSource], Callable[[Description], ImageTower]]
-] = {"timm": (resolve_timm, build_timm)}
-TEXT_TOWERS: dict[
-    TextTowerKind, tuple[Callable[[TextTowerParams], TowerSource], Callable[[Description], TextTower]]
-] = {"hf": (resolve_hf, build_hf)}
+
+def _unit(embeddings: Tensor) -> Tensor:
+    return functional.normalize(embeddings, dim=-1)
+
+
+def _as_is(embeddings: Tensor) -> Tensor:
+    return embeddings
+
+
+# Name -> function(embeddings (batch, dim)) -> those whose dot products are the similarities.
+SIMILARITIES: dict[SimilarityKind, Callable[[Tensor], Tensor]] = {"cosine": _unit, "dot": _as_is}
 
 
 class ImageTextModel(nn.Module):
@@ -35,19 +47,33 @@ class ImageTextModel(nn.Module):
 
     def __init__(self, description: Description) -> None:
         super().__init__()
-        self.description = description
-        self.image = IMAGE_TOWERS[description["image"]["kind"]][1](description["image"])
-        self.text = TEXT_TOWERS[description["text"]["kind"]][1](description["text"])
+        self.description = description = PLAIN | description
+        self.image = build_image_tower(description["image"])
+        self.text = build_text_tower(description["text"])
         dims = {"image": self.image.dim, "text": self.text.dim}
+        width: int = description["embedding_dim"]
+        self.fusion: EarlyFusion | None = None
+        if description["fusion"]:
+            self.fusion = EarlyFusion(dims, width, **description["fusion"])
+            dims = {"image": width, "text": width}
         head: dict[str, nn.Module] = {}
         if description["retrieval"]:
-            head["image_projection"] = projection(dims["image"], description["embedding_dim"])
-            head["text_projection"] = projection(dims["text"], description["embedding_dim"])
-            self.logit_scale = nn.Parameter(torch.tensor(float(description["logit_scale"])))
+            asked = description["projector"]
+            kinds = {name: asked[name] for name in dims}
+            head |= projections(kinds, dims, width, asked["hidden"], asked["shared"])
+            self._set_temperature(description["temperature"], float(description["logit_scale"]))
         if description["classes"]:
             head["classifier"] = Classifier(**description["classifier"], dims=dims, classes=len(description["classes"]))
         self.head = nn.ModuleDict(head)
         self.shared_slots = attach(self.towers(), description.get("adapters", {}))
+
+    def _set_temperature(self, kind: TemperatureKind, start: float) -> None:
+        """Make `logit_scale`: a buffer if it is fixed, else one parameter, or [text to image, image to text]."""
+        if kind == "fixed":
+            self.register_buffer("logit_scale", torch.tensor(start))
+        else:
+            value = torch.tensor(start if kind == "learned" else [start, start])
+            self.logit_scale = nn.Parameter(value)
 
     def towers(self) -> dict[str, ImageTower | TextTower]:
         """Return the towers by name."""
@@ -58,26 +84,42 @@ class ImageTextModel(nn.Module):
         inside = ("image.", "text.")
         return [(name, value) for name, value in self.named_parameters() if not name.startswith(inside)]
 
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return pooled features (batch, dim) of uint8 pixels (batch, 3, height, width)."""
+        if self.fusion is None:
+            return self.image.encode(pixels)
+        return self.fusion.image(self.image.tokens(self.image.normalise(pixels)))
+
+    def encode_text(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Return pooled features (batch, dim) of token ids and their mask, both (batch, length)."""
+        if self.fusion is None:
+            return self.text.encode(token_ids, mask)
+        return self.fusion.text(self.text.tokens(token_ids, mask), mask)
+
     def features(self, batch: Batch) -> dict[str, Tensor]:
-        """Return each tower's pooled features (batch, dim), stored ones where the batch has them."""
+        """Return both sides' pooled features (batch, dim), stored ones where the batch has them."""
         found: dict[str, Tensor] = {}
         if batch.image_features is not None:
             found["image"] = batch.image_features
         elif batch.pixels is not None:
-            found["image"] = self.image.encode(batch.pixels)
+            found["image"] = self.encode_image(batch.pixels)
         if batch.text_features is not None:
             found["text"] = batch.text_features
         elif batch.token_ids is not None and batch.token_mask is not None:
-            found["text"] = self.text.encode(batch.token_ids, batch.token_mask)
+            found["text"] = self.encode_text(batch.token_ids, batch.token_mask)
         return found
 
     def embed_image(self, features: Tensor) -> Tensor:
-        """Return L2-normalised embeddings (batch, embedding_dim) of pooled image features."""
-        return functional.normalize(self.head["image_projection"](features).float(), dim=-1)
+        """Return embeddings (batch, embedding_dim) of pooled image features; of length 1 if similarity is cosine."""
+        return self._embed("image", features)
 
     def embed_text(self, features: Tensor) -> Tensor:
-        """Return L2-normalised embeddings (batch, embedding_dim) of pooled text features."""
-        return functional.normalize(self.head["text_projection"](features).float(), dim=-1)
+        """Return embeddings (batch, embedding_dim) of pooled text features; of length 1 if similarity is cosine."""
+        return self._embed("text", features)
+
+    def _embed(self, side: str, features: Tensor) -> Tensor:
+        name = "projection" if self.description["projector"]["shared"] else f"{side}_projection"
+        return SIMILARITIES[self.description["similarity"]](self.head[name](features).float())
 
     def classify(self, features: dict[str, Tensor]) -> Tensor:
         """Return class logits (batch, classes) of pooled features by tower."""
@@ -96,14 +138,6 @@ class ImageTextModel(nn.Module):
         )
 
 
-def resolve_towers(params: ModelParams) -> dict[str, TowerSource]:
-    """Return both towers' sources, by name; the slow part of it is reading weights."""
-    return {
-        "image": IMAGE_TOWERS[params.image.kind][0](params.image),
-        "text": TEXT_TOWERS[params.text.kind][0](params.text),
-    }
-
-
 def describe(
     params: ModelParams, sources: dict[str, TowerSource], retrieval: bool, classes: list[str]
 ) -> dict[str, Any]:
@@ -111,6 +145,10 @@ def describe(
     return {
         **{name: source.description for name, source in sources.items()},
         "embedding_dim": params.embedding_dim,
+        "projector": params.projector.model_dump(),
+        "fusion": _fusion(params) if params.fusion == "early" else None,
+        "similarity": params.similarity,
+        "temperature": params.temperature,
         "logit_scale": params.logit_scale,
         "classifier": params.classifier.model_dump(),
         "retrieval": retrieval,
@@ -119,11 +157,18 @@ def describe(
     }
 
 
+def _fusion(params: ModelParams) -> dict[str, Any]:
+    image = params.image.pooling or "mean"
+    if image not in TEXT_POOLING:
+        raise ValueError(f"model.image.pooling = {image!r} needs a map, which model.fusion = early has not; write gem")
+    return {"heads": params.fusion_heads, "pooling": {"image": image, "text": params.text.pooling}}
+
+
 def build_model(description: Description, sources: dict[str, TowerSource] | None = None) -> ImageTextModel:
     """Build a model from its description, towers filled from `sources` where they have weights."""
     model = ImageTextModel(description)
     for name, source in (sources or {}).items():
         if source.state is not None:
             tower = model.towers()[name]
-            load_strictly(tower, {**adapter_state(tower), **source.state}, str(source.weights))
+            load_strictly(tower, {**adapter_state(tower), **source.state}, str(source.weights), source.new)
     return model

@@ -1,8 +1,65 @@
-"""From token features (batch, length, dim) and their mask to one vector a text (batch, dim)."""
+"""From token features (batch, length, dim) and their mask to one vector a row (batch, dim).
+
+Texts and images are pooled by the same modules; what only a map of an image can have (a position for each cell) lies
+with the image towers.
+"""
 
 from collections.abc import Callable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from pipeline_lib.params.model import PoolingKind
+
+SMALLEST = 1e-6  # a feature under this counts as this in GeM, which takes powers
+
+
+class FunctionPool(nn.Module):
+    """A pooling without parameters."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return (batch, dim) of tokens (batch, length, dim) and their mask (batch, length)."""
+        return self.function(tokens, mask)
+
+
+class GeMPool(nn.Module):
+    """Generalised mean (mean x^p)^(1/p) over the unmasked tokens, p learned from 3.
+
+    p = 1 is the mean, a large p the maximum. Source: Radenovic, Tolias, Chum 2018 (arXiv:1711.02512).
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return (batch, dim) of tokens (batch, length, dim) and their mask (batch, length), in float32."""
+        powers = tokens.float().clamp(min=SMALLEST).pow(self.p)
+        pooled: Tensor = pool_mean(powers, mask).pow(1 / self.p)
+        return pooled
+
+
+class AttentivePool(nn.Module):
+    """Mean weighted by softmax over the unmasked tokens of c . tanh(W x + b), with W, b, c learned.
+
+    Source: the word attention of Yang et al. 2016 (Hierarchical Attention Networks), over the raw tokens.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(width, width)
+        self.context = nn.Linear(width, 1, bias=False)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return (batch, dim) of tokens (batch, length, dim) and their mask (batch, length)."""
+        scores = self.context(torch.tanh(self.hidden(tokens))).squeeze(-1).float()
+        weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
+        pooled: Tensor = (tokens * weights.to(tokens.dtype).unsqueeze(-1)).sum(1)
+        return pooled
 
 
 def pool_cls(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -16,5 +73,34 @@ def pool_mean(tokens: Tensor, mask: Tensor) -> Tensor:
     return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-# Name -> function(tokens, mask) -> (batch, dim).
-TEXT_POOLING: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"cls": pool_cls, "mean": pool_mean}
+def pool_max(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Return each feature's maximum over the unmasked tokens (batch, dim)."""
+    return tokens.masked_fill(~mask.unsqueeze(-1), float("-inf")).amax(1)
+
+
+def pool_last(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Return the last unmasked token's features (batch, dim); padding is on the right."""
+    last = mask.long().sum(1).clamp(min=1) - 1
+    return tokens[torch.arange(len(tokens), device=tokens.device), last]
+
+
+# Name -> builder(width) of a module(tokens, mask) -> (batch, width).
+TEXT_POOLING: dict[PoolingKind, Callable[[int], nn.Module]] = {
+    "cls": lambda width: FunctionPool(pool_cls),
+    "mean": lambda width: FunctionPool(pool_mean),
+    "max": lambda width: FunctionPool(pool_max),
+    "gem": GeMPool,
+    "attentive": AttentivePool,
+    "last": lambda width: FunctionPool(pool_last),
+}
+
+
+def pool_tokens(pool: nn.Module, tokens: Tensor) -> Tensor:
+    """Return (batch, dim) of tokens (batch, length, dim) none of which is masked, as an image's are."""
+    pooled: Tensor = pool(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+    return pooled
+
+
+def as_tokens(features: Tensor) -> Tensor:
+    """Return tokens (batch, n, dim) of a map (batch, dim, height, width), row by row; tokens stay as they are."""
+    return features.flatten(2).transpose(1, 2) if features.ndim == 4 else features

@@ -1,7 +1,8 @@
 """Image towers from timm: by architecture, or from a folder with config.json and model.safetensors.
 
 Layer groups are timm's own fine groups (`group_matcher(coarse=False)`), the ones that open_clip's
-`lock_image_tower(unlocked_groups=n)` counts, so numbers of unlocked groups mean the same here.
+`lock_image_tower(unlocked_groups=n)` counts, so numbers of unlocked groups mean the same here; a new pooling or a new
+linear layer on top is a last group of its own, which open_clip never locks.
 """
 
 from pathlib import Path
@@ -13,46 +14,92 @@ from safetensors.torch import load_file
 from timm.models import PretrainedCfg, group_parameters
 from torch import Tensor, nn
 
-from pipeline_lib.models.towers import Description, ImageTower, TowerSource, check_groups, local_folder
-from pipeline_lib.params.model import ImageTowerParams
+from pipeline_lib.models.image_pooling import IMAGE_POOLING, Grid, ImagePool
+from pipeline_lib.models.pooling import as_tokens
+from pipeline_lib.models.towers import (
+    Description,
+    ImageTower,
+    TowerSource,
+    check_asked,
+    check_groups,
+    groups_of,
+    local_folder,
+)
+from pipeline_lib.params.model import ImageTowerParams, ModelParams
 from pipeline_lib.provenance import read_json
 from pipeline_lib.records import LayerGroup
 
+# What a description without these keys means.
+PLAIN: Description = {"feature": "pooled", "pooling": None, "classes": 0, "out_dim": 0, "tokens": False}
+
 
 class TimmTower(ImageTower):
-    """A timm model without its classifier; its output is the pooled trunk (batch, num_features)."""
+    """A timm model whose output (batch, dim) is its pooled trunk, a new layer on that, or its classifier's logits."""
 
     trunk: nn.Module
 
     def __init__(self, description: Description) -> None:
-        super().__init__(description["mean"], description["std"])
+        asked = PLAIN | description
+        super().__init__(asked["mean"], asked["std"])
         self.trunk = timm.create_model(
-            description["architecture"], pretrained=False, num_classes=0, **description["model_args"]
+            asked["architecture"], pretrained=False, num_classes=asked["classes"], **asked["model_args"]
         )
+        if asked["tokens"] or asked["pooling"]:
+            _unpool(self.trunk)
         self.trunk.to(memory_format=torch.channels_last)
-        self.dim = _feature_dim(self.trunk)
+        self.dim: int = asked["classes"] or _feature_dim(self.trunk)
+        self.pool: ImagePool | None = None
+        if asked["pooling"]:
+            self.pool = IMAGE_POOLING[asked["pooling"]](self.dim, _grid(self.trunk), asked["out_dim"])
+            self.dim = self.pool.dim
+        self.fc: nn.Module | None = None
+        if asked["feature"] == "new_fc":
+            self.fc = nn.Linear(self.dim, asked["out_dim"])
+            self.dim = asked["out_dim"]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return pooled features (batch, dim) of normalised pixels (batch, 3, height, width)."""
+        """Return features (batch, dim) of normalised pixels (batch, 3, height, width)."""
+        features: Tensor = self.trunk(pixels) if self.pool is None else self.pool(self._unpooled(pixels))
+        return features if self.fc is None else self.fc(features)
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Return the cells of the last map, or a transformer's patches, as (batch, n, width)."""
+        return as_tokens(self._unpooled(pixels))
+
+    def _unpooled(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.trunk(pixels)
-        return features
+        if features.ndim == 4:
+            return features.permute(0, 3, 1, 2) if getattr(self.trunk, "output_fmt", "") == "NHWC" else features
+        assert features.ndim == 3, "this tower pools inside its trunk"
+        return features[:, int(getattr(self.trunk, "num_prefix_tokens", 0)) :]
 
     def layer_groups(self) -> list[LayerGroup]:
-        """Return timm's fine groups, stem first; the last one is the final norm."""
-        named: dict[int, list[str]] = group_parameters(self.trunk, _fine_matcher(self.trunk))
-        groups = [
-            LayerGroup(_common_name(named[number]), tuple(f"trunk.{name}" for name in named[number]))
-            for number in sorted(named)
-        ]
-        return check_groups(self, groups)
+        """Return timm's fine groups, stem first; then the new pooling and the new layer, where there are any."""
+        new = groups_of(self, [("pool", ("pool",)), ("fc", ("fc",))])
+        return check_groups(self, [*trunk_groups(self.trunk, "trunk"), *new])
 
 
-def _fine_matcher(trunk: Any) -> Any:
-    return trunk.group_matcher(coarse=False)
+def trunk_groups(trunk: Any, prefix: str) -> list[LayerGroup]:
+    """Return a timm model's fine groups, stem first, its parameters' names under `prefix`."""
+    named: dict[int, list[str]] = group_parameters(trunk, trunk.group_matcher(coarse=False))
+    return [
+        LayerGroup(_common_name(named[number]), tuple(f"{prefix}.{name}" for name in named[number]))
+        for number in sorted(named)
+    ]
+
+
+def _unpool(trunk: Any) -> None:
+    """Take the pooling away as open_clip does, so that a norm that stood behind it now norms every cell."""
+    trunk.reset_classifier(0, global_pool="")
 
 
 def _feature_dim(trunk: Any) -> int:
     return int(trunk.head_hidden_size or trunk.num_features)
+
+
+def _grid(trunk: Any) -> Grid | None:
+    """Return the cells of the last map at the architecture's own image size, as timm lists them."""
+    return trunk.default_cfg.get("pool_size") or None
 
 
 def _common_name(names: list[str]) -> str:
@@ -62,41 +109,70 @@ def _common_name(names: list[str]) -> str:
     return ".".join(shared) or names[0].split(".")[0]
 
 
-def resolve_timm(params: ImageTowerParams) -> TowerSource:
+def resolve_timm(model: ModelParams) -> TowerSource:
     """Find architecture, normalisation and weights of a timm tower; ValueError where they are not to be had."""
+    params, early = model.image, model.fusion == "early"
+    check_asked("model.image", params.pretrained, params.weights)
     folder = local_folder(params.name)
     config: dict[str, Any] = read_json(folder / "config.json") if folder else {}
     architecture = str(config.get("architecture", params.name))
     if not timm.is_model(architecture):
         near = ", ".join(timm.list_models(f"*{architecture.split('_')[0]}*")[:5]) or "see timm.list_models()"
         raise ValueError(f"model.image.name = {architecture!r}: timm has no such architecture; near: {near}")
+    if params.feature != "pooled" and (early or (params.feature == "logits" and params.pooling)):
+        asked = "model.fusion = early" if early else f"model.image.pooling = {params.pooling}"
+        raise ValueError(f"model.image.feature = {params.feature!r} does not go with {asked}; write pooled")
     published = timm.get_pretrained_cfg(architecture) or PretrainedCfg()
+    model_args = {**config.get("model_args", {}), **params.args}
+    classes = model_args.pop("num_classes", config.get("num_classes", published.num_classes))
     description: Description = {
         "kind": "timm",
         "architecture": architecture,
-        "model_args": config.get("model_args", {}),
+        "model_args": model_args,
         "mean": list(params.mean or config.get("mean") or published.mean),
         "std": list(params.std or config.get("std") or published.std),
         "size": params.size,
+        "feature": params.feature,
+        # Early fusion pools behind its own layer.
+        "pooling": None if early else params.pooling,
+        "classes": classes if params.feature == "logits" else 0,
+        "tokens": early,
     }
+    weighty = description["pooling"] not in (None, "mean", "max")
+    new = (("pool.",) if weighty else ()) + (("fc.",) if params.feature == "new_fc" else ())
+    description["out_dim"] = model.embedding_dim if new else 0
     if not params.pretrained:
-        return TowerSource(description, None, None)
+        return TowerSource(description, None, None, new)
+    origin, state = _weights(params, description, folder, published)
+    return TowerSource(description, origin, {f"trunk.{name}": value for name, value in state.items()}, new)
+
+
+def _weights(
+    params: ImageTowerParams, description: Description, folder: Path | None, published: PretrainedCfg
+) -> tuple[str, dict[str, Tensor]]:
+    """Return the origin and the trunk's weights, those of its classifier only where that is the feature."""
     file = params.weights or (str(folder / "model.safetensors") if folder else None)
     if file is None:
-        state = timm.create_model(architecture, pretrained=True, num_classes=0).state_dict()
-        return TowerSource(description, f"timm:{architecture}", _under_trunk(state))
+        return f"timm:{description['architecture']}", _published_weights(description)
     if not Path(file).is_file() or not file.endswith(".safetensors"):
         raise ValueError(f"model.image.weights = {file!r}: no such .safetensors file")
+    state = load_file(file)
+    if params.feature == "logits":
+        return file, state
     classifier = published.classifier or "head"
     heads = tuple(f"{name}." for name in ((classifier,) if isinstance(classifier, str) else classifier))
-    state = {name: value for name, value in load_file(file).items() if not name.startswith(heads)}
-    return TowerSource(description, file, _under_trunk(state))
+    return file, {name: value for name, value in state.items() if not name.startswith(heads)}
 
 
-def _under_trunk(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"trunk.{name}": value for name, value in state.items()}
-
-
-def build_timm(description: Description) -> ImageTower:
-    """Build a timm tower with random weights from its description."""
-    return TimmTower(description)
+def _published_weights(description: Description) -> dict[str, Tensor]:
+    architecture, classes = description["architecture"], description["classes"]
+    try:
+        trunk = timm.create_model(architecture, pretrained=True, num_classes=classes, **description["model_args"])
+    except (OSError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"model.image.name = {architecture!r}: its published weights are not to be had ({first}); give "
+            "model.image.weights a file, or write model.image.pretrained = false"
+        ) from error
+    state: dict[str, Tensor] = trunk.state_dict()
+    return state

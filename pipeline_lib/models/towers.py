@@ -17,25 +17,33 @@ from pipeline_lib.provenance import digest_value
 from pipeline_lib.records import LayerGroup
 
 Description = dict[str, Any]
+# Groups of a tower as (name, its modules and parameters), stem first.
+Parts = list[tuple[str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
 class TowerSource:
-    """Description of a tower and the origin of its first weights; `weights` None means random ones."""
+    """Description of a tower and the origin of its first weights; `weights` None means random ones.
+
+    `new` are the parts of the tower, as prefixes of its parameters, that no pretrained weights have; `notes` are lines
+    for whoever reads the plan of a run.
+    """
 
     description: Description
     weights: str | None
     state: dict[str, Tensor] | None
+    new: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Tower(nn.Module, ABC):
-    """Base of the towers; `dim` is the width of the pooled features."""
+    """Base of the towers; `dim` is the width of the pooled features, or of the tokens in a tower built for them."""
 
     dim: int
 
     @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
-        """Return every parameter of the tower in exactly one group, stem first."""
+        """Return every parameter of the tower in exactly one group, stem first; new parts are the last groups."""
 
 
 class ImageTower(Tower):
@@ -60,14 +68,32 @@ class ImageTower(Tower):
         features: Tensor = self(self.normalise(pixels))
         return features
 
+    @abstractmethod
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Return token features (batch, n, width) of normalised pixels; a tower that pools by itself may have none."""
+
 
 class TextTower(Tower):
     """Encodes token ids and their mask, both (batch, length), as pooled features (batch, dim)."""
+
+    @abstractmethod
+    def tokens(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Return token features (batch, length, width)."""
 
     def encode(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Return pooled features (batch, dim)."""
         features: Tensor = self(token_ids, mask)
         return features
+
+
+def groups_of(tower: nn.Module, parts: Parts) -> list[LayerGroup]:
+    """Return a group for each (name, the modules and parameters it holds); one without parameters is left out."""
+    names = [name for name, _ in tower.named_parameters()]
+    groups = [
+        LayerGroup(title, tuple(name for name in names if any(f"{name}.".startswith(f"{part}.") for part in held)))
+        for title, held in parts
+    ]
+    return [group for group in groups if group.parameters]
 
 
 def check_groups(tower: nn.Module, groups: list[LayerGroup]) -> list[LayerGroup]:
@@ -81,9 +107,9 @@ def check_groups(tower: nn.Module, groups: list[LayerGroup]) -> list[LayerGroup]
     return groups
 
 
-def load_strictly(tower: nn.Module, state: dict[str, Tensor], origin: str) -> None:
-    """Fill a tower as float32; ValueError lists what is missing, unknown or of another shape."""
-    own = tower.state_dict()
+def load_strictly(tower: nn.Module, state: dict[str, Tensor], origin: str, new: tuple[str, ...] = ()) -> None:
+    """Fill a tower as float32, all but its `new` parts; ValueError lists what is missing, unknown or of other shape."""
+    own = {name: value for name, value in tower.state_dict().items() if not name.startswith(new)}
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [
         f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
@@ -97,7 +123,7 @@ def load_strictly(tower: nn.Module, state: dict[str, Tensor], origin: str) -> No
     ]
     if faults:
         raise ValueError(f"{origin}: the weights do not fit {type(tower).__name__}: {'; '.join(faults)}")
-    tower.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()})
+    tower.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()}, strict=not new)
 
 
 def weights_hash(state: dict[str, Tensor] | None) -> str | None:
@@ -114,6 +140,12 @@ def weights_hash(state: dict[str, Tensor] | None) -> str | None:
 def fingerprint(source: TowerSource) -> str:
     """Return the identity of a tower with its first weights."""
     return digest_value([source.description, weights_hash(source.state)])
+
+
+def check_asked(section: str, pretrained: bool, weights: str | None) -> None:
+    """Raise ValueError where weights are named, but random ones are asked for."""
+    if weights is not None and not pretrained:
+        raise ValueError(f"{section}.weights = {weights!r}, but {section}.pretrained is false; set one of them anew")
 
 
 def local_folder(name: str) -> Path | None:

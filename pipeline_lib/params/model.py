@@ -1,21 +1,27 @@
 """Which towers the model has and what stands on top of them."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
 
-ImageTowerKind = Literal["timm"]
-TextTowerKind = Literal["hf"]
+ImageTowerKind = Literal["timm", "open_clip"]
+TextTowerKind = Literal["hf", "open_clip"]
+ImageFeature = Literal["pooled", "new_fc", "logits"]
+ImagePoolingKind = Literal["mean", "max", "gem", "attentive", "abs_attn", "rot_attn"]
+PoolingKind = Literal["cls", "mean", "max", "gem", "attentive", "last"]
+ProjectorKind = Literal["linear", "mlp", "none"]
+FusionKind = Literal["late", "early"]
+SimilarityKind = Literal["cosine", "dot"]
+TemperatureKind = Literal["fixed", "learned", "per_direction"]
 VocabularyKind = Literal["full", "cut"]
-PoolingKind = Literal["cls", "mean"]
 ClassifierInputs = Literal["concat", "image", "text"]
 Channels = tuple[float, float, float]
 
 
 class ImageTowerParams(Keys):
-    """An image tower: architecture, weights, and what pixels it wants."""
+    """An image tower: architecture, weights, what pixels it wants, and which of its outputs is the feature."""
 
     kind: ImageTowerKind
     name: str
@@ -24,17 +30,32 @@ class ImageTowerParams(Keys):
     size: Annotated[int, Field(gt=0)]
     mean: Channels | None
     std: Channels | None
+    args: dict[str, Any]
+    feature: ImageFeature
+    pooling: ImagePoolingKind | None
 
 
 class TextTowerParams(Keys):
-    """A text tower: model, pooling of its tokens, and the longest text."""
+    """A text tower: model, weights, tokenizer, pooling of its tokens, and the longest text."""
 
     kind: TextTowerKind
     name: str
+    weights: str | None
     pretrained: bool
+    config: dict[str, Any]
+    tokenizer: str | None
     pooling: PoolingKind
     max_tokens: Annotated[int, Field(ge=4)]
     vocabulary: VocabularyKind
+
+
+class ProjectorParams(Keys):
+    """The maps from the towers' features into the joint space."""
+
+    image: ProjectorKind
+    text: ProjectorKind
+    hidden: Annotated[int, Field(gt=0)]
+    shared: bool
 
 
 class ClassifierParams(Keys):
@@ -67,6 +88,11 @@ class ModelParams(Section):
     image: ImageTowerParams
     text: TextTowerParams
     embedding_dim: Annotated[int, Field(gt=0)]
+    projector: ProjectorParams
+    fusion: FusionKind
+    fusion_heads: Annotated[int, Field(gt=0)]
+    similarity: SimilarityKind
+    temperature: TemperatureKind
     logit_scale: Annotated[float, Field(ge=0, le=4.6052)]
     classifier: ClassifierParams
     register_memory: RegisterMemoryParams

@@ -1,107 +1,37 @@
 """One fold from params to a saved model: assembles model, data, optimizer and loop, and writes what they made."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 from torch import Tensor
 
 from pipeline_lib.features.batches import PhotoViews, ProductBatches, StoredFeatures
-from pipeline_lib.features.captions import with_captions
 from pipeline_lib.features.encode import Array, Engine, encode_texts
-from pipeline_lib.features.products import Products, as_arrays, class_names, read_products, text_key
-from pipeline_lib.features.trunk import open_trunk
-from pipeline_lib.losses.build import NEEDS, build_losses, weights_of
-from pipeline_lib.models.adapters import describe_adapters
-from pipeline_lib.models.cut_vocabulary import cut_vocabulary
-from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe, resolve_towers
+from pipeline_lib.features.products import text_key
+from pipeline_lib.losses.build import NEEDS, weights_of
+from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import save_model
-from pipeline_lib.models.towers import TowerSource
-from pipeline_lib.models.warm_start import load_heads, start_folder, warm_sources
-from pipeline_lib.optim.freezing import Openings, openings, set_epoch
-from pipeline_lib.optim.param_groups import build_adamw, split_decay, tower_groups
-from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.runtime import RuntimeParams
-from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.optim.param_groups import build_adamw
 from pipeline_lib.provenance import write_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.training.assembly import Assembled, Settings, assemble, make_task, optimizer_groups, stored_features
 from pipeline_lib.training.averaging import MovingAverage
 from pipeline_lib.training.checkpoint import CheckpointFolder
+from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loop import Loop
-from pipeline_lib.training.momentum import momentum_copy
 from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.training.plan_table import plan_of, plan_table
 from pipeline_lib.training.task import Task
-from pipeline_lib.training.validation import HeldOutQueries, Validator, held_out_queries
+from pipeline_lib.training.validation import Validator
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 # Columns of a log, which has no width of its own: at the usual 80 the table's names would be cut.
 LOG_WIDTH = 132
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Folders that a run reads."""
-
-    catalogue: Path
-    folds: Path
-    shards: Path
-    trunk: Path
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Sections of params.yaml that decide the result, and the machine's."""
-
-    model: ModelParams
-    losses: LossesParams
-    train: TrainParams
-    seed: int
-    runtime: RuntimeParams
-    device: str
-    precision: str
-
-
-@dataclass(frozen=True)
-class FoldData:
-    """What one fold trains on and is measured by."""
-
-    training: Products
-    held_out: Products
-    queries: HeldOutQueries
-    classes: list[str]
-
-
-def read_fold(inputs: Inputs, fold: int, classify: bool, captions: bool = False) -> FoldData:
-    """Read the products of a fold, with `captions` those to train on with all their texts.
-
-    ValueError if the fold has none, or a classifier has no classes to tell apart.
-    """
-    products = read_products(inputs.catalogue, inputs.folds, inputs.shards / "manifest.parquet")
-    train_split = products.filter(pl.col("split") == "train")
-    held_out = train_split.filter(pl.col("fold") == fold)
-    training = train_split.filter((pl.col("fold") != fold) | pl.col("fold").is_null())
-    for rows, what in ((held_out, "no product is held out"), (training, "no product is left to train on")):
-        if rows.is_empty():
-            raise ValueError(f"fold {fold}: {what}; folds made: {train_split['fold'].drop_nulls().unique().to_list()}")
-    classes = class_names(products) if classify else []
-    if classify and len(classes) < 2:
-        raise ValueError(
-            f"losses.cross_entropy needs labels of at least 2 classes, the catalogue has {len(classes)}; "
-            "set losses.cross_entropy.weight = 0 or data.columns.label"
-        )
-    seen, arrays = as_arrays(training, classes), as_arrays(held_out, classes)
-    asked = pl.read_parquet(inputs.catalogue / "queries.parquet")
-    relevance = pl.read_parquet(inputs.catalogue / "relevance.parquet")
-    if captions:
-        seen = with_captions(seen, asked, relevance)
-    return FoldData(seen, arrays, held_out_queries(asked, relevance, arrays.ids), classes)
 
 
 def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, out: Path) -> None:
@@ -115,25 +45,13 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
             "set train.mining = none, or give losses.info_nce.weight a value above 0"
         )
     data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
-    sources, start = _sources(settings, fold)
-    tokenizer = TextTokenizer(sources["text"].description["tokenizer"])
-    if settings.model.text.vocabulary == "cut":
-        sources["text"], tokenizer = cut_vocabulary(sources["text"], tokenizer, data.training.texts)
-    description = describe(settings.model, sources, "retrieval" in needed, data.classes)
-    model = build_model(description, sources)
-    if start is not None and settings.train.init_heads:
-        load_heads(model, start)
-    opened = {name: openings(len(tower.layer_groups()), name, settings.train) for name, tower in model.towers().items()}
-    for name, tower in model.towers().items():
-        set_epoch(tower, tower.layer_groups(), opened[name], 0)
-    plan = plan_of(model, sources, settings.train, opened)
+    made = assemble(settings, fold, data, "retrieval" in needed)
+    plan = plan_of(made.model, made.sources, settings.train, made.opened)
     _show(plan, settings, fold, len(data.training), len(data.held_out))
-    model.to(settings.device)
-
-    task = _task(model, settings, weights, opened)
-    stored = _stored(settings, inputs, sources, opened)
+    task = make_task(made, settings, weights)
+    stored = stored_features(settings, inputs, made.sources, made.opened)
     with CheckpointFolder(fingerprint) as checkpoints:
-        loop = _loop(task, settings, inputs, data, tokenizer, stored, checkpoints, opened)
+        loop = _loop(task, settings, inputs, data, made, stored, checkpoints)
         progression = loop.run(f"fold{fold}-{fingerprint}")
         checkpoints.finish()
 
@@ -145,19 +63,10 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
         "stored_features": stored is not None,
         "precision": settings.precision,
     }
-    save_model(out, model, run)
-    tokenizer.save(out / "tokenizer")
+    save_model(out, made.model, run)
+    made.tokenizer.save(out / "tokenizer")
     write_json(out / "plan.json", plan)
     write_rows(out / "history.csv", progression.rows)
-
-
-def _sources(settings: Settings, fold: int) -> tuple[dict[str, TowerSource], Path | None]:
-    """Return where the towers' first weights come from, and the folder of a warm start."""
-    sources = resolve_towers(settings.model)
-    if settings.train.init_from is None:
-        return sources, None
-    start = start_folder(settings.train.init_from, fold, settings.model.weights_root)
-    return warm_sources(sources, start), start
 
 
 def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int, num_held_out: int) -> None:
@@ -174,54 +83,16 @@ def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int
     )
 
 
-def _task(model: ImageTextModel, settings: Settings, weights: dict[str, float], opened: dict[str, Openings]) -> Task:
-    momentum = settings.losses.memory_queue.momentum if "memory_queue" in weights else 0.0
-    slow = momentum_copy(model, momentum) if momentum else None
-    losses = build_losses(settings.losses, list(weights))
-    trained = trained_names(model, opened)
-    task = Task(model, losses, weights, settings.device, settings.precision, trained, slow)
-    task.stateful().to(settings.device)
-    return task
-
-
-def trained_names(model: ImageTextModel, opened: dict[str, Openings]) -> frozenset[str]:
-    """Return the parameters of the model that are trained at some time: the heads' and all layers that ever open."""
-    names = {name for name, _ in model.head_parameters()}
-    for tower_name, tower in model.towers().items():
-        for group, epoch in zip(tower.layer_groups(), opened[tower_name], strict=True):
-            if epoch is not None:
-                names |= {f"{tower_name}.{key}" for key in group.parameters}
-    return frozenset(names)
-
-
-def _stored(
-    settings: Settings, inputs: Inputs, sources: dict[str, TowerSource], opened: dict[str, Openings]
-) -> StoredFeatures | None:
-    """Open the trunk's features where they give the same result: frozen towers with known weights, one fixed view.
-
-    The store holds what `model`'s own weights say, so a warm start has none.
-    """
-    frozen = all(first is None for of_tower in opened.values() for first in of_tower)
-    views = {settings.train.augment, settings.train.text_augment}
-    adapted = settings.model.text.vocabulary == "cut" or describe_adapters(settings.model)
-    fixed = frozen and views == {"none"} and not adapted and settings.train.init_from is None
-    known = all(source.state is not None for source in sources.values())
-    if not (settings.train.use_stored_features and fixed and known and inputs.trunk.is_dir()):
-        return None
-    return open_trunk(inputs.trunk, sources)
-
-
 def _loop(
     task: Task,
     settings: Settings,
     inputs: Inputs,
     data: FoldData,
-    tokenizer: TextTokenizer,
+    made: Assembled,
     stored: StoredFeatures | None,
     checkpoints: CheckpointFolder,
-    opened: dict[str, Openings],
 ) -> Loop:
-    train, runtime, size = settings.train, settings.runtime, settings.model.image.size
+    train, runtime, size, tokenizer = settings.train, settings.runtime, settings.model.image.size, made.tokenizer
     reader = ShardReader(Manifest(inputs.shards))
     max_tokens = settings.model.text.max_tokens
     seen = stored or PhotoViews(reader, size, train.augment, train.crop_scale)
@@ -236,7 +107,7 @@ def _loop(
         workers,
         _text_embedder(task.model, tokenizer, stored, max_tokens, engine),
     )
-    groups = _optimizer_groups(task, train, opened)
+    groups = optimizer_groups(task, train, made.opened)
     trained = [value for group in groups for value in group["params"]]
     return Loop(
         task=task,
@@ -259,25 +130,16 @@ def _loop(
         log_every=runtime.log_every,
         checkpoints=checkpoints,
         measure=lambda: validator.measure(task),
-        openings=opened,
+        openings=made.opened,
         average=MovingAverage(trained, train.ema_decay) if train.ema_decay else None,
     )
-
-
-def _optimizer_groups(task: Task, train: TrainParams, opened: dict[str, Openings]) -> list[dict[str, Any]]:
-    groups = []
-    for name, tower in task.model.towers().items():
-        groups += tower_groups(tower, tower.layer_groups(), opened[name], train, name)
-    heads = [(name, value) for name, value in task.model.head_parameters() if value.requires_grad]
-    groups += split_decay(heads, train.head_lr, train.weight_decay, "head")
-    return groups + split_decay(task.loss_parameters(), train.head_lr, 0.0, "losses")
 
 
 def _text_embedder(
     model: ImageTextModel, tokenizer: TextTokenizer, stored: StoredFeatures | None, max_tokens: int, engine: Engine
 ) -> Any:
     def encode(ids: Tensor, mask: Tensor) -> Tensor:
-        return model.embed_text(model.text.encode(ids, mask))
+        return model.embed_text(model.encode_text(ids, mask))
 
     def embed(texts: list[str]) -> Array:
         if stored is None:

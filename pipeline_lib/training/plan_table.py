@@ -7,6 +7,7 @@ frozen tower, one "unlocked group" that was a final norm. The table says so in t
 from typing import Any
 
 from rich.table import Table
+from torch import nn
 
 from pipeline_lib.models.adapters import frozen_adapters
 from pipeline_lib.models.multimodal import ImageTextModel
@@ -33,9 +34,14 @@ def plan_of(
         ]
         source = sources[name]
         row = _row(name, source.weights or "random", weights_hash(source.state), listed)
-        warnings += _warnings(row, source, train)
-        trained = [group.parameters for group, is_open in zip(groups, opened, strict=True) if is_open]
-        warnings += frozen_adapters(name, tower, {key for keys in trained for key in keys})
+        ever = {
+            key
+            for group, epoch in zip(groups, opened[name], strict=True)
+            if epoch is not None
+            for key in group.parameters
+        }
+        warnings += [*source.notes, *_warnings(row, source, train), *_frozen_new(name, tower, source, ever)]
+        warnings += frozen_adapters(name, tower, ever)
         rows.append(row)
     size = sum(value.numel() for _, value in model.head_parameters())
     rows.append(_row("head", train.init_from or "random", None, [_group("head", size, 0, train.head_lr)]))
@@ -103,6 +109,15 @@ def _warnings(row: Plan, source: TowerSource, train: TrainParams) -> list[str]:
     if own.freeze_first is not None and own.freeze_first >= count - 1:
         found.append(f"{row['tower']}: freeze_first = {own.freeze_first} leaves nothing open of {count} groups")
     return found
+
+
+def _frozen_new(name: str, tower: nn.Module, source: TowerSource, ever: set[str]) -> list[str]:
+    """Return a warning where a part that no pretrained weights have is frozen as it was drawn."""
+    new = [(key, value) for key, value in tower.named_parameters() if source.new and key.startswith(source.new)]
+    size = sum(value.numel() for key, value in new if key not in ever)
+    if not size or source.state is None:
+        return []
+    return [f"{name}: {size:,} frozen parameters are random: the new {new[0][0]}; open at least the last group"]
 
 
 def plan_table(plan: Plan) -> Table:

@@ -1,7 +1,8 @@
 """Texts -> token ids and mask, with the tokenizer that a text tower was trained with.
 
 A folder's tokenizer.json is read by the `tokenizers` library alone, which starts in milliseconds; `transformers`, which
-takes seconds to import, is asked only for hub names and for folders in an older form.
+takes seconds to import, is asked only for hub names and for folders in an older form. CLIP's own tokenizer comes with
+open_clip and goes by the name `open_clip`.
 """
 
 import json
@@ -20,6 +21,8 @@ TOKENIZER = "tokenizer.json"
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
 # What holds a vocabulary: without one, transformers makes an empty tokenizer from config.json and says nothing.
 VOCABULARIES = (TOKENIZER, "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
+# The name of CLIP's tokenizer, and the file that stands for it in a folder: its vocabulary ships with open_clip.
+CLIP_NAME, CLIP_MARK = "open_clip", "open_clip_tokenizer.json"
 WAY_OUT = "point model.text.name at a folder with tokenizer.json"
 
 
@@ -28,6 +31,7 @@ class Backend(Protocol):
 
     pad_id: int
     num_special: int
+    vocab_size: int
 
     def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
         """Return the ids of each text, at most `max_tokens`, special tokens kept."""
@@ -40,8 +44,17 @@ class TextTokenizer:
     """The tokenizer of `name`, a folder or a hub name; ValueError if there is none, or it has nothing to pad with."""
 
     def __init__(self, name: str | Path) -> None:
-        folder = Path(name)
-        self._backend: Backend = FileBackend(folder) if (folder / TOKENIZER).is_file() else HubBackend(str(name))
+        self._backend = _backend(name)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of rows that an embedding of this tokenizer's ids needs."""
+        return self._backend.vocab_size
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills short rows."""
+        return self._backend.pad_id
 
     def encode_batch(self, texts: list[str], max_tokens: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Return ids and mask, both (batch, longest of the batch), padded on the right; True is a token.
@@ -83,6 +96,13 @@ class TextTokenizer:
             return TextTokenizer(folder), old
 
 
+def _backend(name: str | Path) -> Backend:
+    folder = Path(name)
+    if str(name) == CLIP_NAME or (folder / CLIP_MARK).is_file():
+        return ClipBackend()
+    return FileBackend(folder) if (folder / TOKENIZER).is_file() else HubBackend(str(name))
+
+
 class FileBackend:
     """A tokenizer.json, with the pad token that tokenizer_config.json names beside it."""
 
@@ -97,6 +117,7 @@ class FileBackend:
             raise ValueError(f"{folder / TOKENIZER}: not a tokenizer ({error})") from error
         self.pad_id = self._find_pad_id()
         self._tokenizer.no_padding()
+        self.vocab_size = self._tokenizer.get_vocab_size()
         self.num_special = self._tokenizer.num_special_tokens_to_add(False)
 
     def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
@@ -145,6 +166,7 @@ class HubBackend:
         if pad_id is None:
             raise ValueError(f"{name}: the tokenizer has neither a pad_token nor an eos_token; {WAY_OUT}")
         self.pad_id = int(pad_id)
+        self.vocab_size = len(self._tokenizer)
         self.num_special = int(self._tokenizer.num_special_tokens_to_add())
 
     def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
@@ -156,6 +178,32 @@ class HubBackend:
     def save(self, folder: Path) -> None:
         """Write it in the form that needs no transformers."""
         self._tokenizer.save_pretrained(folder)
+
+
+class ClipBackend:
+    """CLIP's byte-pair tokenizer (49,408 tokens) as open_clip has it: the text between a start and an end token.
+
+    A text that is too long loses its last tokens but the end, which CLIP's towers are read at.
+    """
+
+    pad_id = 0
+    num_special = 2
+
+    def __init__(self) -> None:
+        from open_clip.tokenizer import SimpleTokenizer  # seconds
+
+        self._tokenizer: Any = SimpleTokenizer()
+        self.vocab_size = int(self._tokenizer.vocab_size)
+
+    def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
+        """Return the ids of each text, at most `max_tokens`, special tokens kept."""
+        start, end = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
+        return [[start, *self._tokenizer.encode(text)[: max_tokens - 2], end] for text in texts]
+
+    def save(self, folder: Path) -> None:
+        """Write a file that names the tokenizer and the size it has, for whoever reads the folder."""
+        value = {"tokenizer": CLIP_NAME, "vocab_size": self.vocab_size}
+        (folder / CLIP_MARK).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def _renumber_settings(path: Path, old: list[int]) -> None:

@@ -10,9 +10,11 @@ from pipeline_lib.losses.hard_negatives import CHOICES as CHOICES_OF_NEGATIVES
 from pipeline_lib.losses.hard_negatives import FORMS
 from pipeline_lib.losses.triplet import NEGATIVES
 from pipeline_lib.metrics.protocols import PROTOCOLS
-from pipeline_lib.models.heads import CLASSIFIER_INPUTS
-from pipeline_lib.models.multimodal import IMAGE_TOWERS, TEXT_TOWERS
+from pipeline_lib.models.heads import CLASSIFIER_INPUTS, PROJECTORS
+from pipeline_lib.models.image_pooling import IMAGE_POOLING
+from pipeline_lib.models.multimodal import SIMILARITIES
 from pipeline_lib.models.pooling import TEXT_POOLING
+from pipeline_lib.models.tower_kinds import IMAGE_TOWERS, TEXT_TOWERS
 from pipeline_lib.params import data, evaluation, model, plan, training
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
@@ -28,6 +30,9 @@ def test_registries_equal_the_kinds_params_allow():
         "image tower": (IMAGE_TOWERS, model.ImageTowerKind),
         "text tower": (TEXT_TOWERS, model.TextTowerKind),
         "pooling": (TEXT_POOLING, model.PoolingKind),
+        "image pooling": (IMAGE_POOLING, model.ImagePoolingKind),
+        "projector": (PROJECTORS, model.ProjectorKind),
+        "similarity": (SIMILARITIES, model.SimilarityKind),
         "classifier inputs": (CLASSIFIER_INPUTS, model.ClassifierInputs),
         "index": (INDEX_KINDS, plan.IndexKind),
         "view": (VIEWS, training.ViewName),

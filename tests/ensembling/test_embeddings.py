@@ -12,8 +12,8 @@ def unit_rows(rng, count, dim):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def store_of(folder, ids, matrix, encoder="m", preprocessing="64px"):
-    write_store(folder, ids, matrix, encoder, preprocessing, dtype="float32")
+def store_of(folder, ids, matrix, encoder="m", preprocessing="64px", similarity="cosine"):
+    write_store(folder, ids, matrix, encoder, preprocessing, dtype="float32", similarity=similarity)
     return open_store(folder)
 
 
@@ -29,6 +29,13 @@ def test_one_scale_stays_itself_and_opposite_scales_stay_finite(tmp_path):
     there, back = store_of(tmp_path / "64", ["a", "b"], rows), store_of(tmp_path / "80", ["a", "b"], -rows)
     assert fuse_scales([there], ["a", "b"]) == pytest.approx(rows, abs=1e-6)
     assert fuse_scales([there, back], ["a", "b"]).tolist() == [[0] * 4] * 2
+
+
+def test_scales_compared_by_dot_product_keep_their_mean_length(tmp_path):
+    small = store_of(tmp_path / "64", ["a"], np.array([[3, 0]], np.float32), similarity="dot")
+    large = store_of(tmp_path / "80", ["a"], np.array([[1, 4]], np.float32), similarity="dot")
+    assert fuse_scales([small, large], ["a"]).tolist() == [[2, 2]]
+    assert fuse_scales([small], ["a"]).tolist() == [[3, 0]]
 
 
 @given(st.integers(1, 5), st.integers(0, 2**32 - 1))

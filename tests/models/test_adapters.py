@@ -5,12 +5,12 @@ import json
 import pytest
 import torch
 from adapted_towers import VIT, pictures, shake
+from model_settings import make_model_params
 from safetensors.torch import save_file
-from test_multimodal import model_params
 
-from pipeline_lib.models.multimodal import build_model, describe, resolve_towers
+from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, save_model
-from pipeline_lib.params.model import ModelParams
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.records import Batch
 
 
@@ -28,10 +28,12 @@ def vit_folder(tmp_path_factory):
 
 
 def build(image, text, private=0, shared=0, after_block=0, stride=2):
-    values = model_params(image, text).model_dump()
-    values["register_memory"] = {"slots_private": private, "slots_shared": shared}
-    values["positional_conv"] = {"after_block": after_block, "stride": stride}
-    params = ModelParams.model_validate(values)
+    params = make_model_params(
+        {"name": str(image)},
+        {"name": str(text)},
+        register_memory={"slots_private": private, "slots_shared": shared},
+        positional_conv={"after_block": after_block, "stride": stride},
+    )
     sources = resolve_towers(params)
     torch.manual_seed(1)
     return build_model(describe(params, sources, True, ["a", "b"]), sources).eval()

@@ -2,13 +2,14 @@ import json
 
 import pytest
 import torch
+from model_settings import make_model_params
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel
 
 from pipeline_lib.models.cut_vocabulary import cut_vocabulary
-from pipeline_lib.models.hf_text_tower import build_hf, resolve_hf
+from pipeline_lib.models.hf_text_tower import resolve_hf
+from pipeline_lib.models.tower_kinds import build_text_tower
 from pipeline_lib.models.towers import TowerSource, load_strictly
-from pipeline_lib.params.model import TextTowerParams
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 TEXTS = ["red mug", "striped red 杯", "", "mug"]
@@ -44,15 +45,14 @@ KINDS = {
 
 
 def tower_of(source):
-    tower = build_hf(source.description)
+    tower = build_text_tower(source.description)
     if source.state is not None:
         load_strictly(tower, source.state, "here")
     return tower.eval()
 
 
 def resolve(folder, **changes):
-    values = {"kind": "hf", "name": str(folder), "pretrained": True, "pooling": "mean", "max_tokens": 16}
-    return resolve_hf(TextTowerParams.model_validate({**values, "vocabulary": "cut", **changes}))
+    return resolve_hf(make_model_params(text={"name": str(folder), "vocabulary": "cut", **changes}))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,34 +1,17 @@
 import pytest
 import torch
+from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 
-from pipeline_lib.models.multimodal import build_model, describe, resolve_towers
+from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import WEIGHTS, load_model, save_model
-from pipeline_lib.params.model import ModelParams
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.records import Batch
 
 
-def model_params(image, text, inputs="concat"):
-    return ModelParams.model_validate(
-        {
-            "weights_root": "data/weights",
-            "image": {
-                "kind": "timm", "name": str(image), "weights": None, "pretrained": True, "size": 32, "mean": None,
-                "std": None,
-            },
-            "text": {"kind": "hf", "name": str(text), "pretrained": True, "pooling": "mean", "max_tokens": 16,
-                     "vocabulary": "full"},
-            "embedding_dim": 8,
-            "logit_scale": 2.6593,
-            "classifier": {"inputs": inputs, "hidden": 12, "dropout": 0.1},
-            "register_memory": {"slots_private": 0, "slots_shared": 0},
-            "positional_conv": {"after_block": 0, "stride": 2},
-        }
-    )  # fmt: skip
-
-
-def build(image, text, retrieval=True, classes=("a", "b", "c"), inputs="concat"):
-    params = model_params(image, text, inputs)
+def build(image, text, retrieval=True, classes=("a", "b", "c"), inputs="concat", **changes):
+    classifier = {"inputs": inputs, "hidden": 12, "dropout": 0.1}
+    params = make_model_params({"name": str(image)}, {"name": str(text)}, classifier=classifier, **changes)
     sources = resolve_towers(params)
     return build_model(describe(params, sources, retrieval, list(classes)), sources).eval()
 
@@ -121,3 +104,65 @@ def test_a_damaged_model_is_refused(tiny_image_folder, tiny_text_folder, tmp_pat
         load_model(tmp_path)
     with pytest.raises(ValueError, match="no trained model here"):
         load_model(tmp_path / "nowhere")
+
+
+def test_a_dot_product_keeps_the_lengths(tiny_image_folder, tiny_text_folder):
+    cosine = build(tiny_image_folder, tiny_text_folder)
+    dot = build(tiny_image_folder, tiny_text_folder, similarity="dot")
+    dot.load_state_dict(cosine.state_dict())
+    with torch.no_grad():
+        seen = batch()
+        unit, raw = cosine(seen).text_embedding, dot(seen).text_embedding
+    assert torch.allclose(raw / raw.norm(dim=1, keepdim=True), unit, atol=1e-6)
+    assert not torch.allclose(raw, unit, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "learned"), [("fixed", (), 0), ("learned", (), 1), ("per_direction", (2,), 2)]
+)
+def test_temperatures(tiny_image_folder, tiny_text_folder, tmp_path, kind, shape, learned):
+    model = build(tiny_image_folder, tiny_text_folder, temperature=kind, classes=())
+    count = sum(value.numel() for name, value in model.head_parameters() if name == "logit_scale")
+    assert count == learned
+    with torch.no_grad():
+        assert model(batch()).logit_scale.shape == shape
+        assert torch.allclose(model(batch()).logit_scale, torch.tensor(2.6593).exp().expand(shape))
+        model.logit_scale.copy_(torch.tensor([50.0, -1.0]) if shape else torch.tensor(50.0))
+        scale = model(batch()).logit_scale.flatten().tolist()
+    assert scale == pytest.approx([100.0, 1.0] if shape else [100.0], rel=1e-3)
+    save_model(tmp_path, model, {})
+    assert torch.equal(load_model(tmp_path).model.logit_scale, model.logit_scale)
+
+
+def test_what_a_loss_sends_back_reaches_each_temperature(tiny_image_folder, tiny_text_folder):
+    model = build(tiny_image_folder, tiny_text_folder, temperature="per_direction", classes=())
+    (model(batch()).logit_scale * torch.tensor([2.0, 3.0])).sum().backward()
+    assert model.logit_scale.grad.tolist() == pytest.approx([2 / 0.07, 3 / 0.07], rel=1e-3)
+
+
+def test_a_description_of_before_these_settings_still_builds(tiny_image_folder, tiny_text_folder):
+    model = build(tiny_image_folder, tiny_text_folder)
+    model_wide = ("projector", "fusion", "similarity", "temperature")
+    old = {key: value for key, value in model.description.items() if key not in model_wide}
+    for tower, keys in (
+        ("image", ("feature", "pooling", "classes", "out_dim", "tokens")),
+        ("text", ("tokens", "projection")),
+    ):
+        old[tower] = {key: value for key, value in old[tower].items() if key not in keys}
+    again = build_model(old).eval()
+    again.load_state_dict(model.state_dict())
+    seen = batch()
+    with torch.no_grad():
+        assert torch.equal(model(seen).image_embedding, again(seen).image_embedding)
+
+
+def test_a_tower_without_its_weights_is_never_built_by_chance(tiny_image_folder, tiny_text_folder, tmp_path):
+    """Weights that were asked for and are not there stop the run; random ones need `pretrained: false`."""
+    (tmp_path / "config.json").write_bytes((tiny_image_folder / "config.json").read_bytes())
+    with pytest.raises(ValueError, match=r"no such \.safetensors file"):
+        build(tmp_path, tiny_text_folder)
+    text = tmp_path / "text"
+    text.mkdir()
+    (text / "config.json").write_bytes((tiny_text_folder / "config.json").read_bytes())
+    with pytest.raises(ValueError, match="no weights that fit"):
+        build(tiny_image_folder, text)

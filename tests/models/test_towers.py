@@ -3,41 +3,29 @@ from pathlib import Path
 
 import pytest
 import torch
+from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 
-from pipeline_lib.models.hf_text_tower import build_hf, resolve_hf
-from pipeline_lib.models.pooling import TEXT_POOLING
-from pipeline_lib.models.timm_tower import build_timm, resolve_timm
+from pipeline_lib.models.hf_text_tower import HFTextTower, resolve_hf
+from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
 from pipeline_lib.models.towers import check_groups, fingerprint, load_strictly
-from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
 from pipeline_lib.records import LayerGroup
 
 GROCERY_WEIGHTS = Path(__file__).parents[3] / "shared/data/weights/mobilenetv2_100_imagenet_fp16.safetensors"
 
 
 def image_params(name, **changes):
-    values = {
-        "kind": "timm",
-        "name": str(name),
-        "weights": None,
-        "pretrained": True,
-        "size": 32,
-        "mean": None,
-        "std": None,
-    }
-    return ImageTowerParams.model_validate({**values, **changes})
+    return make_model_params(image={"name": str(name), **changes})
 
 
 def text_params(name, **changes):
-    values = {"kind": "hf", "name": str(name), "pretrained": True, "pooling": "mean", "max_tokens": 16}
-    values["vocabulary"] = "full"
-    return TextTowerParams.model_validate({**values, **changes})
+    return make_model_params(text={"name": str(name), **changes})
 
 
 def test_convnextv2_tiny_is_the_published_size():
     """The trunk has 27,866,496 parameters in 20 groups; the last 1, 2, 4 hold 1,536, 4.77 M, 15.49 M."""
     source = resolve_timm(image_params("convnextv2_tiny", pretrained=False))
-    tower = build_timm(source.description)
+    tower = TimmTower(source.description)
     sizes = {name: value.numel() for name, value in tower.named_parameters()}
     groups = [sum(sizes[name] for name in group.parameters) for group in tower.layer_groups()]
     assert sum(groups) == sum(sizes.values()) == 27_866_496
@@ -49,7 +37,7 @@ def test_convnextv2_tiny_is_the_published_size():
 
 @pytest.mark.parametrize("architecture", ["mobilenetv2_100", "vit_tiny_patch16_224", "resnet10t", "convnext_atto"])
 def test_every_parameter_is_in_one_group(architecture):
-    tower = build_timm(resolve_timm(image_params(architecture, pretrained=False)).description)
+    tower = TimmTower(resolve_timm(image_params(architecture, pretrained=False)).description)
     listed = [name for group in tower.layer_groups() for name in group.parameters]
     assert sorted(listed) == sorted(name for name, _ in tower.named_parameters())
 
@@ -68,7 +56,7 @@ def test_a_timm_folder_gives_the_weights_it_holds(tiny_image_folder):
     plain = timm.create_model("convnext_atto", num_classes=0, **config["model_args"]).eval()
     plain.load_state_dict(load_file(tiny_image_folder / "model.safetensors"))
     source = resolve_timm(image_params(tiny_image_folder))
-    tower = build_timm(source.description)
+    tower = TimmTower(source.description)
     load_strictly(tower, source.state, "here")
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():
@@ -88,7 +76,7 @@ def test_weights_that_do_not_fit_say_what_is_wrong(tiny_image_folder, tmp_path):
     with pytest.raises(
         ValueError, match=r"1 missing.*stem\.1\.bias.*1 unknown.*extra.*1 of another shape.*\(4, 3, 4, 4\)"
     ):
-        load_strictly(build_timm(source.description), source.state, "bad.safetensors")
+        load_strictly(TimmTower(source.description), source.state, "bad.safetensors")
 
 
 def test_classifier_weights_of_a_published_file_are_left_out(tmp_path):
@@ -97,13 +85,13 @@ def test_classifier_weights_of_a_published_file_are_left_out(tmp_path):
     whole = timm.create_model("mobilenetv2_100", num_classes=7)
     save_file(whole.state_dict(), tmp_path / "whole.safetensors")
     source = resolve_timm(image_params("mobilenetv2_100", weights=str(tmp_path / "whole.safetensors")))
-    load_strictly(build_timm(source.description), source.state, "whole.safetensors")
+    load_strictly(TimmTower(source.description), source.state, "whole.safetensors")
 
 
 @pytest.mark.skipif(not GROCERY_WEIGHTS.exists(), reason="the real weights are not here")
 def test_really_pretrained_half_precision_weights_load():
     source = resolve_timm(image_params("mobilenetv2_100", weights=str(GROCERY_WEIGHTS), mean=[0.5] * 3, std=[0.5] * 3))
-    tower = build_timm(source.description)
+    tower = TimmTower(source.description)
     load_strictly(tower, source.state, "real")
     assert {value.dtype for value in tower.parameters()} == {torch.float32}
 
@@ -127,7 +115,7 @@ def test_text_tower_equals_transformers(tiny_text_folder):
 
     theirs = BertModel.from_pretrained(tiny_text_folder).eval()
     source = resolve_hf(text_params(tiny_text_folder))
-    tower = build_hf(source.description)
+    tower = HFTextTower(source.description)
     load_strictly(tower, source.state, "here")
     ids = torch.tensor([[2, 4, 5, 3], [2, 6, 3, 0]])
     mask = ids != 0
@@ -140,7 +128,7 @@ def test_text_tower_equals_transformers(tiny_text_folder):
 
 def test_padding_changes_nothing(tiny_text_folder):
     source = resolve_hf(text_params(tiny_text_folder))
-    tower = build_hf(source.description)
+    tower = HFTextTower(source.description)
     load_strictly(tower, source.state, "here")
     short = torch.tensor([[2, 4, 5, 3]])
     long = torch.tensor([[2, 4, 5, 3, 0, 0, 0]])
@@ -161,10 +149,3 @@ def test_fingerprint_follows_weights_and_view(tiny_image_folder):
     assert fingerprint(one) == fingerprint(resolve_timm(image_params(tiny_image_folder)))
     assert fingerprint(one) != fingerprint(resolve_timm(image_params(tiny_image_folder, size=48)))
     assert fingerprint(one) != fingerprint(resolve_timm(image_params(tiny_image_folder, pretrained=False)))
-
-
-def test_pooling_by_hand():
-    tokens = torch.tensor([[[1.0], [3.0], [9.0]], [[2.0], [4.0], [6.0]]])
-    mask = torch.tensor([[True, True, False], [True, True, True]])
-    assert TEXT_POOLING["mean"](tokens, mask).flatten().tolist() == [2.0, 4.0]
-    assert TEXT_POOLING["cls"](tokens, mask).flatten().tolist() == [1.0, 2.0]

@@ -10,16 +10,21 @@ from tiny_project import make_settings, write_project
 
 from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk
-from pipeline_lib.models.multimodal import resolve_towers
 from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.training.fold import _stored, read_fold, train_fold
+from pipeline_lib.training.assembly import stored_features
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
+
+# No layer group of either tower ever opens.
+FROZEN = {"image": [None], "text": [None]}
 
 
 def cut_settings(image, text, **train):
@@ -61,5 +66,8 @@ def test_features_of_the_whole_tower_are_not_taken_for_those_of_the_cut_one(
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     engine = Engine("cpu", 16, 0, "fp32")
     extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
-    assert _stored(make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0), inputs, sources) is not None
-    assert _stored(settings, inputs, sources) is None
+    assert (
+        stored_features(make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0), inputs, sources, FROZEN)
+        is not None
+    )
+    assert stored_features(settings, inputs, sources, FROZEN) is None

@@ -14,13 +14,14 @@ from tiny_project import make_settings, write_project
 from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.losses.build import LOSSES
-from pipeline_lib.models.multimodal import resolve_towers
 from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.training.fold import read_fold, train_fold
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.fold_data import read_fold
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
 

@@ -8,7 +8,8 @@ from tiny_project import make_settings
 from torch import nn
 
 from pipeline_lib.losses.build import LOSSES, build_losses, weights_of
-from pipeline_lib.models.multimodal import build_model, describe, resolve_towers
+from pipeline_lib.models.multimodal import build_model, describe
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.records import CONTENT, Batch
 from pipeline_lib.training.grad_cache import backward_jointly, join_batches, join_outputs
 from pipeline_lib.training.momentum import momentum_copy

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.models.multimodal import build_model, describe, resolve_towers
+from pipeline_lib.models.multimodal import build_model, describe
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.loop import Loop
 from pipeline_lib.training.momentum import momentum_copy

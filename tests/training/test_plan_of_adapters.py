@@ -3,7 +3,7 @@ from tiny_project import TRAIN
 
 from pipeline_lib.models.adapters import attach, frozen_adapters
 from pipeline_lib.models.hf_text_tower import HFTextTower
-from pipeline_lib.optim.freezing import open_groups
+from pipeline_lib.optim.freezing import openings
 from pipeline_lib.params.training import TrainParams
 from pipeline_lib.training.plan_table import plan_of
 
@@ -33,13 +33,14 @@ def test_frozen_memories_are_told_of():
 
     model = TwoTexts()
     sources = {"text": TowerSource({}, "somewhere", {"weight": torch.zeros(1)})}
-    told = {
-        depth: plan_of(model, sources, TrainParams.model_validate({**TRAIN, "unfreeze_layers": depth}))["warnings"]
-        for depth in (0, 1, "all")
-    }
+
+    def plan(depth):
+        train = TrainParams.model_validate({**TRAIN, "unfreeze_layers": depth})
+        return plan_of(model, sources, train, {"text": openings(3, "text", train)})
+
+    told = {depth: plan(depth)["warnings"] for depth in (0, 1, "all")}
     line = "text: model.register_memory stays frozen and adds nothing; raise train.unfreeze_layers up to its block"
     assert told == {0: [line], 1: [], "all": []}
-    plan = plan_of(model, sources, TrainParams.model_validate({**TRAIN, "unfreeze_layers": 1}))
-    assert plan["towers"][0]["total"] == sum(value.numel() for value in model.text.parameters())
-    assert open_groups(model.text.layer_groups(), 1) == [False, False, True]
+    assert plan(1)["towers"][0]["total"] == sum(value.numel() for value in model.text.parameters())
+    assert [group["opens"] for group in plan(1)["towers"][0]["groups"]] == [None, None, 0]
     assert frozen_adapters("text", model.text, set()) == [line]

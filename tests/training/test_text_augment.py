@@ -9,12 +9,16 @@ from tiny_project import make_settings, write_project
 from pipeline_lib.features.batches import PhotoViews, ProductBatches
 from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk
-from pipeline_lib.models.multimodal import resolve_towers
+from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.training.fold import _stored, read_fold
+from pipeline_lib.training.assembly import stored_features
+from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.transforms.text_views import word_dropout
 from pipeline_lib.transforms.tokenize import TextTokenizer
+
+# No layer group of either tower ever opens.
+FROZEN = {"image": [None], "text": [None]}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +70,8 @@ def test_stored_features_stand_in_for_fixed_views_only(inputs, tiny_image_folder
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     engine = Engine("cpu", 16, 0, "fp32")
     extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
-    assert _stored(settings, inputs, sources) is not None
-    for changes in ({"text_augment": "word_dropout"}, {"augment": "jitter_flip"}, {"unfreeze_layers": 1}):
-        changed = make_settings(tiny_image_folder, tiny_text_folder, **{"unfreeze_layers": 0, **changes})
-        assert _stored(changed, inputs, sources) is None
+    assert stored_features(settings, inputs, sources, FROZEN) is not None
+    assert stored_features(settings, inputs, sources, {**FROZEN, "text": [None, 2]}) is None
+    for changes in ({"text_augment": "word_dropout"}, {"augment": "jitter_flip"}, {"init_from": "data/weights"}):
+        changed = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0, **changes)
+        assert stored_features(changed, inputs, sources, FROZEN) is None

@@ -11,7 +11,8 @@ from pipeline_lib.params.section import load_params
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.params.training import LossesParams, TrainParams
 from pipeline_lib.shards.write import write_shards
-from pipeline_lib.training.fold import Inputs, Settings
+from pipeline_lib.training.assembly import Settings
+from pipeline_lib.training.fold_data import Inputs
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30)}
@@ -71,10 +72,14 @@ def make_settings(
         "weights_root": "data/weights",
         "image": {
             "kind": "timm", "name": str(image), "weights": None, "pretrained": True, "size": 32, "mean": None,
-            "std": None,
+            "std": None, "args": {}, "feature": "pooled", "pooling": None,
         },
-        "text": {"kind": "hf", "name": str(text), "pretrained": True, "pooling": "mean", "max_tokens": 16,
-                 "vocabulary": "full"},
+        "text": {
+            "kind": "hf", "name": str(text), "weights": None, "pretrained": True, "config": {}, "tokenizer": None,
+            "pooling": "mean", "max_tokens": 16, "vocabulary": "full",
+        },
+        "projector": {"image": "linear", "text": "linear", "hidden": 20, "shared": False},
+        "fusion": "late", "fusion_heads": 2, "similarity": "cosine", "temperature": "learned",
         "embedding_dim": 8, "logit_scale": 2.6593, "classifier": {"inputs": "concat", "hidden": 12, "dropout": 0.1},
         "register_memory": {"slots_private": 0, "slots_shared": 0},
         "positional_conv": {"after_block": 0, "stride": 2},

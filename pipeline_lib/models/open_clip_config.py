@@ -1,0 +1,199 @@
+"""Where an open_clip model's config and weights come from: a name, a config file, a folder, or the hub.
+
+A checkpoint holds both towers; TinyCLIP's own come wrapped in further modules, whose prefixes are taken away. Whatever
+belongs to neither tower is named, not dropped.
+"""
+
+import difflib
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
+from safetensors.torch import load_file
+from torch import Tensor
+
+from pipeline_lib.models.clip_models import CLIP_MODELS
+from pipeline_lib.models.towers import check_asked, local_folder
+from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
+from pipeline_lib.provenance import read_json
+
+FOLDER_CONFIG = "open_clip_config.json"
+FOLDER_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
+HUB = "hf-hub:"
+# TinyCLIP's modules -> where open_clip keeps their parameters.
+TINY_CLIP = (("_image_encoder.visual.", "visual."), ("_text_encoder.", "text."), ("_logit_scale.", ""))
+TEXT_PARTS = ("positional_embedding", "token_embedding.", "transformer.", "ln_final.", "text_projection", "cls_emb")
+# What belongs to no tower: the temperature, and three numbers in OpenAI's files.
+BESIDE = ("logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size")
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """An open_clip model: config parts, normalisation, and the file of its weights (None for random ones)."""
+
+    embed_dim: int
+    vision: dict[str, Any]
+    text: dict[str, Any]
+    quick_gelu: bool
+    mean: list[float]
+    std: list[float]
+    weights: Path | None
+
+
+def find_clip_model(section: str, params: ImageTowerParams | TextTowerParams) -> ClipModel:
+    """Return the model that `model.image` or `model.text` names; ValueError for an unknown name, tag or file."""
+    check_asked(section, params.pretrained, params.weights)
+    config, seen = _find_config(section, params.name)
+    tag: dict[str, Any] = {}
+    weights = None
+    if params.pretrained:
+        tag = open_clip.get_pretrained_cfg(params.name, params.weights) if params.weights else {}
+        weights = _download(section, params.weights, tag) if tag else _file(section, params.name, params.weights)
+    seen = {**seen, **tag}
+    return ClipModel(
+        embed_dim=int(config["embed_dim"]),
+        vision=dict(config["vision_cfg"]),
+        text=dict(config["text_cfg"]),
+        # A tag's weights know which of the two GELUs they were trained with.
+        quick_gelu=bool(tag.get("quick_gelu", False) if tag else config.get("quick_gelu", False)),
+        mean=list(seen.get("mean") or OPENAI_DATASET_MEAN),
+        std=list(seen.get("std") or OPENAI_DATASET_STD),
+        weights=weights,
+    )
+
+
+def changed(section: str, config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return a vision_cfg or text_cfg with changes put in; ValueError for a key that open_clip does not know."""
+    kind = CLIPVisionCfg if section == "model.image.args" else CLIPTextCfg
+    known = {field.name for field in fields(kind)}
+    unknown = [key for key in changes if key not in known]
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
+        raise ValueError(f"{section}.{unknown[0]} is no key of open_clip's {kind.__name__}; {hint}")
+    return {**config, **changes}
+
+
+def _find_config(section: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the model's config and its preprocessing."""
+    if name in CLIP_MODELS:
+        return deepcopy(CLIP_MODELS[name]), {}
+    path = Path(name)
+    if name.endswith(".json"):
+        if not path.is_file():
+            raise ValueError(f"{section}.name = {name!r}: no such config file")
+        return _parts(section, name, read_json(path))
+    folder = None if name.startswith(HUB) else local_folder(name)
+    if folder:
+        if not (folder / FOLDER_CONFIG).is_file():
+            raise ValueError(f"{section}.name = {name!r}: the folder holds no {FOLDER_CONFIG}")
+        return _parts(section, name, read_json(folder / FOLDER_CONFIG))
+    if name.startswith(HUB):
+        return _parts(section, name, read_json(Path(_from_hub(section, name, FOLDER_CONFIG))))
+    config = open_clip.get_model_config(name)
+    if config is None:
+        near = difflib.get_close_matches(name, [*CLIP_MODELS, *open_clip.list_models()], n=3)
+        hint = f"near: {', '.join(near)}" if near else "see open_clip.list_models()"
+        raise ValueError(f"{section}.name = {name!r}: open_clip has no such model; {hint}")
+    return _parts(section, name, config)
+
+
+def _parts(section: str, name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    model = config.get("model_cfg", config)
+    lost = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in model]
+    if lost:
+        raise ValueError(f"{section}.name = {name!r}: the config lacks {lost[0]}")
+    return model, config.get("preprocess_cfg", {})
+
+
+def _file(section: str, name: str, weights: str | None) -> Path:
+    if weights is None and name.startswith(HUB):
+        return Path(_from_hub(section, name, None))
+    if weights is None:
+        found = [Path(name) / file for file in FOLDER_WEIGHTS if (Path(name) / file).is_file()]
+        if found:
+            return found[0]
+    elif weights.endswith(SUFFIXES):
+        if Path(weights).is_file():
+            return Path(weights)
+        raise ValueError(f"{section}.weights = {weights!r}: no such file")
+    tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
+    raise ValueError(
+        f"{section}.weights = {weights!r}: give a file ({', '.join(SUFFIXES)}) or a tag of {name} (known: {tags}), "
+        f"or write {section}.pretrained = false"
+    )
+
+
+def _download(section: str, weights: str | None, tag: dict[str, Any]) -> Path:
+    try:
+        return Path(download_pretrained(tag))
+    except (OSError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"{section}.weights = {weights!r}: the tag's weights are not to be had ({first})") from error
+
+
+def _from_hub(section: str, name: str, file: str | None) -> str:
+    try:
+        return str(download_pretrained_from_hf(name.removeprefix(HUB), filename=file))
+    except (OSError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"{section}.name = {name!r}: not to be had from the hub ({first})") from error
+
+
+def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
+    """Return the weights of the `image` and the `text` tower in a checkpoint, named as open_clip's towers name them.
+
+    ValueError for a file that is no plain state of tensors, or that holds what belongs to neither tower.
+    """
+    state: Any
+    if path.suffix == ".safetensors":
+        state = load_file(path)
+    else:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # pickle, zipfile and torch each raise a kind of their own
+            raise ValueError(f"{path}: not readable as weights alone ({str(error).splitlines()[0]})") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: holds no state of tensors, nor one under state_dict")
+    return split_checkpoint(state, str(path))
+
+
+def split_checkpoint(state: dict[str, Tensor], origin: str) -> dict[str, dict[str, Tensor]]:
+    """Return a whole model's weights by tower, known prefixes taken away; ValueError for a key of neither tower."""
+    towers: dict[str, dict[str, Tensor]] = {"image": {}, "text": {}}
+    strange = []
+    for key, value in state.items():
+        name = _plain(key)
+        if name.startswith("visual."):
+            towers["image"][name.removeprefix("visual.")] = value
+        elif name.startswith(("text.", *TEXT_PARTS)):
+            towers["text"][name.removeprefix("text.")] = value
+        elif name not in BESIDE:
+            strange.append(key)
+    if strange:
+        raise ValueError(f"{origin}: {len(strange)} keys of neither tower, e.g. {sorted(strange)[0]}")
+    for name, found in towers.items():
+        if not found:
+            raise ValueError(f"{origin}: holds no weights of the {name} tower")
+    return towers
+
+
+def _plain(key: str) -> str:
+    """Return a key as open_clip writes it.
+
+    >>> _plain("module._image_encoder.module.visual.conv1.weight"), _plain("module.logit_scale")
+    ('visual.conv1.weight', 'logit_scale')
+    """
+    name = ".".join(part for part in key.split(".") if part != "module")
+    for prefix, ours in TINY_CLIP:
+        if name.startswith(prefix):
+            return ours + name.removeprefix(prefix)
+    return name

@@ -1,0 +1,122 @@
+"""Image towers of open_clip: its own vision transformers and ResNets, and timm trunks under its heads.
+
+The tower ends with the projection that its weights were trained with, so `model.projector.image` may be none. A vision
+transformer also takes images of other sizes than its own: its positions are resized, as open_clip does on loading.
+"""
+
+import torch
+from open_clip.model import _build_vision_tower
+from open_clip.modified_resnet import ModifiedResNet
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from timm.layers.pos_embed import resample_abs_pos_embed
+from torch import Tensor, nn
+
+from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
+from pipeline_lib.models.timm_tower import trunk_groups
+from pipeline_lib.models.towers import Description, ImageTower, Parts, TowerSource, check_groups, groups_of
+from pipeline_lib.params.model import ImageTowerParams, ModelParams
+from pipeline_lib.records import LayerGroup
+
+
+class OpenClipImageTower(ImageTower):
+    """An open_clip image tower, its projected features (batch, embed_dim)."""
+
+    def __init__(self, description: Description) -> None:
+        super().__init__(description["mean"], description["std"])
+        config = {**description["vision_cfg"], "timm_model_pretrained": False, "output_tokens": False}
+        self.visual: nn.Module = _build_vision_tower(description["embed_dim"], config, description["quick_gelu"])
+        self.dim: int = description["embed_dim"]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return features (batch, dim) of normalised pixels (batch, 3, height, width)."""
+        visual = self.visual
+        if not isinstance(visual, VisionTransformer):
+            features: Tensor = visual(pixels)
+            return features
+        pooled: Tensor = visual._pool(self._hidden(visual, pixels))[0] @ visual.proj
+        return pooled
+
+    def tokens(self, pixels: Tensor) -> Tensor:
+        """Return the class token and the patches in the joint space, (batch, 1 + n, dim)."""
+        visual = self.visual
+        assert isinstance(visual, VisionTransformer), "only a vision transformer was resolved for its tokens"
+        tokens: Tensor = visual.ln_post(self._hidden(visual, pixels)) @ visual.proj
+        return tokens
+
+    def _hidden(self, visual: VisionTransformer, pixels: Tensor) -> Tensor:
+        patches = visual.conv1(pixels)
+        grid = list(patches.shape[-2:])
+        patches = patches.flatten(2).transpose(1, 2)
+        first = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        positions = resample_abs_pos_embed(
+            visual.positional_embedding.unsqueeze(0), grid, list(visual.grid_size), num_prefix_tokens=1
+        )
+        tokens = visual.patch_dropout(torch.cat([first, patches], dim=1) + positions.to(patches.dtype))
+        hidden: Tensor = visual.transformer(visual.ln_pre(tokens))
+        return hidden
+
+    def layer_groups(self) -> list[LayerGroup]:
+        """Return the groups that open_clip's own `lock` counts; a head on a timm trunk, never locked there, is one."""
+        visual = self.visual
+        if isinstance(visual, TimmModel):
+            head = groups_of(self, [("head", ("visual.head",))])
+            return check_groups(self, [*trunk_groups(visual.trunk, "visual.trunk"), *head])
+        parts = _resnet_parts() if isinstance(visual, ModifiedResNet) else _transformer_parts(visual)
+        return check_groups(self, groups_of(self, parts))
+
+
+def _transformer_parts(visual: nn.Module) -> Parts:
+    assert isinstance(visual, VisionTransformer)
+    stem = tuple(f"visual.{part}" for part in ("class_embedding", "positional_embedding", "conv1", "ln_pre"))
+    last = len(visual.transformer.resblocks) - 1
+    behind = ("visual.attn_pool", "visual.attn_pool_contrastive", "visual.ln_post")
+    blocks = [
+        (f"block.{number}", (f"visual.transformer.resblocks.{number}", *(behind if number == last else ())))
+        for number in range(last + 1)
+    ]
+    return [("embeddings", stem), *blocks, ("projection", ("visual.proj",))]
+
+
+def _resnet_parts() -> Parts:
+    stem = tuple(f"visual.{part}{number}" for part in ("conv", "bn") for number in (1, 2, 3))
+    return [("stem", stem), *((name, (f"visual.{name}",)) for name in ("layer1", "layer2", "layer3", "layer4")),
+            ("attnpool", ("visual.attnpool",))]  # fmt: skip
+
+
+def resolve_open_clip_image(model: ModelParams) -> TowerSource:
+    """Find an open_clip image tower's config and weights; ValueError where they are not to be had."""
+    params, early = model.image, model.fusion == "early"
+    for key, plain in (("feature", "pooled"), ("pooling", None)):
+        if getattr(params, key) != plain and not (early and key == "pooling"):
+            raise ValueError(
+                f"model.image.{key} = {getattr(params, key)!r}: an open_clip tower has its own, set by "
+                "model.image.args (timm_pool, timm_proj, pool_type); write model.image.kind = timm, or "
+                f"model.image.{key} = {plain or 'null'}"
+            )
+    found = find_clip_model("model.image", params)
+    description = _describe(params, found, early)
+    if found.weights is None:
+        return TowerSource(description, None, None)
+    state = read_checkpoint(found.weights)["image"]
+    return TowerSource(description, str(found.weights), {f"visual.{name}": value for name, value in state.items()})
+
+
+def _describe(params: ImageTowerParams, found: ClipModel, early: bool) -> Description:
+    config = changed("model.image.args", found.vision, params.args)
+    other = isinstance(config.get("layers"), list | tuple) or config.get("timm_model_name") is not None
+    if early and (other or config.get("attentional_pool")):
+        raise ValueError(
+            f"model.fusion = 'early' needs an image tower that gives tokens, {params.name} pools inside; write "
+            "model.image.kind = timm, or model.fusion = late"
+        )
+    return {
+        "kind": "open_clip",
+        "embed_dim": found.embed_dim,
+        "vision_cfg": config,
+        "quick_gelu": found.quick_gelu,
+        "mean": list(params.mean or found.mean),
+        "std": list(params.std or found.std),
+        "size": params.size,
+        "tokens": early,
+    }

@@ -1,0 +1,121 @@
+"""From params to the model of a run: first weights, heads, tokenizer, what opens when, losses, optimizer groups."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.features.batches import StoredFeatures
+from pipeline_lib.features.trunk import open_trunk, why_unstorable
+from pipeline_lib.losses.build import build_losses
+from pipeline_lib.models.adapters import describe_adapters
+from pipeline_lib.models.cut_vocabulary import cut_vocabulary
+from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
+from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.models.towers import TowerSource
+from pipeline_lib.models.warm_start import load_heads, start_folder, warm_sources
+from pipeline_lib.optim.freezing import Openings, openings, set_epoch
+from pipeline_lib.optim.param_groups import split_decay, tower_groups
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.runtime import RuntimeParams
+from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.training.fold_data import FoldData, Inputs
+from pipeline_lib.training.momentum import momentum_copy
+from pipeline_lib.training.task import Task
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sections of params.yaml that decide the result, and the machine's."""
+
+    model: ModelParams
+    losses: LossesParams
+    train: TrainParams
+    seed: int
+    runtime: RuntimeParams
+    device: str
+    precision: str
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A model before its first step, the sources of its towers, and for each tower the epoch each layer group opens."""
+
+    model: ImageTextModel
+    sources: dict[str, TowerSource]
+    tokenizer: TextTokenizer
+    opened: dict[str, Openings]
+
+
+def assemble(settings: Settings, fold: int, data: FoldData, retrieval: bool) -> Assembled:
+    """Build the model of one fold with its first weights, frozen as its first epoch is."""
+    sources, start = _sources(settings, fold)
+    tokenizer = TextTokenizer(sources["text"].description["tokenizer"])
+    if settings.model.text.vocabulary == "cut":
+        sources["text"], tokenizer = cut_vocabulary(sources["text"], tokenizer, data.training.texts)
+    model = build_model(describe(settings.model, sources, retrieval, data.classes), sources)
+    if start is not None and settings.train.init_heads:
+        load_heads(model, start)
+    opened = {name: openings(len(tower.layer_groups()), name, settings.train) for name, tower in model.towers().items()}
+    for name, tower in model.towers().items():
+        set_epoch(tower, tower.layer_groups(), opened[name], 0)
+    return Assembled(model, sources, tokenizer, opened)
+
+
+def _sources(settings: Settings, fold: int) -> tuple[dict[str, TowerSource], Path | None]:
+    """Return where the towers' first weights come from, and the folder of a warm start."""
+    sources = resolve_towers(settings.model)
+    if settings.train.init_from is None:
+        return sources, None
+    start = start_folder(settings.train.init_from, fold, settings.model.weights_root)
+    return warm_sources(sources, start), start
+
+
+def make_task(assembled: Assembled, settings: Settings, weights: dict[str, float]) -> Task:
+    """Return the model with its losses, on the device."""
+    model = assembled.model.to(settings.device)
+    momentum = settings.losses.memory_queue.momentum if "memory_queue" in weights else 0.0
+    slow = momentum_copy(model, momentum) if momentum else None
+    losses = build_losses(settings.losses, list(weights))
+    trained = trained_names(model, assembled.opened)
+    task = Task(model, losses, weights, settings.device, settings.precision, trained, slow)
+    task.stateful().to(settings.device)
+    return task
+
+
+def trained_names(model: ImageTextModel, opened: dict[str, Openings]) -> frozenset[str]:
+    """Return the parameters of the model that are trained at some time: the heads' and all layers that ever open."""
+    names = {name for name, _ in model.head_parameters()}
+    for tower_name, tower in model.towers().items():
+        for group, epoch in zip(tower.layer_groups(), opened[tower_name], strict=True):
+            if epoch is not None:
+                names |= {f"{tower_name}.{key}" for key in group.parameters}
+    return frozenset(names)
+
+
+def stored_features(
+    settings: Settings, inputs: Inputs, sources: dict[str, TowerSource], opened: dict[str, Openings]
+) -> StoredFeatures | None:
+    """Open the trunk's features where they give the same result: frozen towers with known weights, one fixed view.
+
+    The store holds what `model`'s own weights say, so a warm start has none; and what is not storable (early fusion,
+    poolings with weights of their own) is never read from a store either.
+    """
+    frozen = all(first is None for of_tower in opened.values() for first in of_tower)
+    views = {settings.train.augment, settings.train.text_augment}
+    adapted = settings.model.text.vocabulary == "cut" or describe_adapters(settings.model)
+    fixed = frozen and views == {"none"} and not adapted and settings.train.init_from is None
+    known = all(source.state is not None for source in sources.values()) and why_unstorable(sources) is None
+    if not (settings.train.use_stored_features and fixed and known and inputs.trunk.is_dir()):
+        return None
+    return open_trunk(inputs.trunk, sources)
+
+
+def optimizer_groups(task: Task, train: TrainParams, opened: dict[str, Openings]) -> list[dict[str, Any]]:
+    """Return AdamW groups of all that a run ever trains: towers, heads, losses."""
+    groups = []
+    for name, tower in task.model.towers().items():
+        groups += tower_groups(tower, tower.layer_groups(), opened[name], train, name)
+    heads = [(name, value) for name, value in task.model.head_parameters() if value.requires_grad]
+    groups += split_decay(heads, train.head_lr, train.weight_decay, "head")
+    return groups + split_decay(task.loss_parameters(), train.head_lr, 0.0, "losses")

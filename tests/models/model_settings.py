@@ -1,0 +1,37 @@
+"""Model params for tests: every key written out, what a test is about changed."""
+
+from pipeline_lib.params.model import ModelParams
+
+IMAGE = {
+    "kind": "timm", "name": "convnext_atto", "weights": None, "pretrained": True, "size": 32, "mean": None, "std": None,
+    "args": {}, "feature": "pooled", "pooling": None,
+}  # fmt: skip
+TEXT = {
+    "kind": "hf", "name": "bert", "weights": None, "pretrained": True, "config": {}, "tokenizer": None,
+    "pooling": "mean", "max_tokens": 16, "vocabulary": "full",
+}  # fmt: skip
+MODEL = {
+    "weights_root": "data/weights",
+    "embedding_dim": 8,
+    "projector": {"image": "linear", "text": "linear", "hidden": 20, "shared": False},
+    "fusion": "late",
+    "fusion_heads": 2,
+    "similarity": "cosine",
+    "temperature": "learned",
+    "logit_scale": 2.6593,
+    "classifier": {"inputs": "concat", "hidden": 12, "dropout": 0.1},
+    "register_memory": {"slots_private": 0, "slots_shared": 0},
+    "positional_conv": {"after_block": 0, "stride": 2},
+}
+
+
+def make_model_params(image=None, text=None, projector=None, **changes) -> ModelParams:
+    """Return the params above with changes to the image tower, the text tower, the projector and the model."""
+    values = {
+        **MODEL,
+        "image": {**IMAGE, **(image or {})},
+        "text": {**TEXT, **(text or {})},
+        "projector": {**MODEL["projector"], **(projector or {})},
+        **changes,
+    }
+    return ModelParams.model_validate(values)

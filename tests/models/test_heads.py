@@ -1,0 +1,43 @@
+import pytest
+import torch
+from torch.nn import functional
+
+from pipeline_lib.models.heads import projections
+
+
+def shapes(found):
+    return {name: [tuple(value.shape) for value in module.parameters()] for name, module in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("kinds", "shared", "wanted"),
+    [
+        (("linear", "linear"), False, {"image_projection": [(4, 6)], "text_projection": [(4, 6)]}),
+        (("none", "mlp"), False, {"image_projection": [], "text_projection": [(5, 6), (4, 5)]}),
+        (("mlp", "mlp"), True, {"projection": [(5, 6), (4, 5)]}),
+    ],
+)
+def test_projectors_have_just_these_matrices(kinds, shared, wanted):
+    dims = {"image": 4 if kinds[0] == "none" else 6, "text": 6}
+    assert shapes(projections(dict(zip(dims, kinds, strict=True)), dims, 4, 5, shared)) == wanted
+
+
+def test_two_layers_by_hand():
+    module = projections({"image": "mlp", "text": "mlp"}, {"image": 3, "text": 3}, 2, 4, True)["projection"]
+    first, second = module.parameters()
+    features = torch.randn(5, 3)
+    assert torch.allclose(module(features), functional.gelu(features @ first.T) @ second.T, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "dims", "text"),
+    [
+        (("linear", "linear"), (3, 4), "shared = true needs equal features of both towers, they are 3 and 4"),
+        (("linear", "mlp"), (3, 3), "shared = true needs equal kinds of both towers, they are linear and mlp"),
+        (("none", "none"), (3, 3), "a projector none needs features as wide as model.embedding_dim = 2, they have 3"),
+    ],
+)
+def test_what_one_projector_cannot_do_is_said(kinds, dims, text):
+    named = [dict(zip(("image", "text"), values, strict=True)) for values in (kinds, dims)]
+    with pytest.raises(ValueError, match=text):
+        projections(*named, 2, 4, True)

@@ -1,0 +1,148 @@
+"""Folds trained with what is not stored or not normalised: nothing stale is read, and predictions are the model's."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from tiny_project import make_settings, write_project
+
+from pipeline_lib.features.batches import PhotoViews
+from pipeline_lib.features.embeddings import write_embeddings
+from pipeline_lib.features.encode import Engine
+from pipeline_lib.features.predict import Predictor
+from pipeline_lib.features.store import open_store
+from pipeline_lib.features.trunk import extract_trunk, why_unstorable
+from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.provenance import read_json, write_json
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.transforms.tokenize import CLIP_MARK, TextTokenizer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
+ENGINE = Engine("cpu", 16, 0, "fp32")
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    return write_project(tmp_path / "project")
+
+
+@pytest.fixture
+def with_model(tiny_image_folder, tiny_text_folder):
+    def make(changes, **train):
+        settings = make_settings(tiny_image_folder, tiny_text_folder, epochs=1, **train)
+        values = settings.model.model_dump()
+        for key, value in changes.items():
+            section, _, inner = key.rpartition(".")
+            (values[section] if section else values)[inner] = value
+        object.__setattr__(settings, "model", ModelParams.model_validate(values))
+        return settings
+
+    return make
+
+
+def trained(settings, inputs):
+    Path("out").mkdir()
+    train_fold(settings, inputs, 0, "fingerprint", Path("out"))
+    return Path("out")
+
+
+def extract(settings, inputs):
+    sources = resolve_towers(settings.model)
+    photos = pl.read_parquet(inputs.shards / "manifest.parquet")
+    data = read_fold(inputs, 0, True)
+    texts = ["", *data.training.texts, *data.held_out.texts]
+    extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, texts, inputs.trunk, ENGINE, "float32")
+    return sources
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"fusion": "early"}, "model.fusion = early reads tokens"),
+        ({"text.pooling": "attentive"}, r"model.text has parts without pretrained weights \(pool\.\)"),
+        ({"image.feature": "new_fc"}, r"model.image has parts without pretrained weights \(fc\.\)"),
+        ({"image.pooling": "gem"}, r"model.image has parts without pretrained weights \(pool\.\)"),
+    ],
+)
+def test_what_cannot_be_stored_is_neither_written_nor_read(inputs, with_model, changes, reason):
+    settings = with_model(changes, unfreeze_layers=0)
+    sources = extract(settings, inputs)
+    assert not list(inputs.trunk.rglob("*"))
+    assert re.match(reason, why_unstorable(sources))
+    extract(with_model({}), inputs)  # a store of other settings lies there
+    out = trained(settings, inputs)
+    assert not read_json(out / "model.json")["run"]["stored_features"]
+
+
+def test_a_pooling_without_weights_is_stored(inputs, with_model):
+    settings = with_model({"image.pooling": "max", "text.pooling": "max"}, unfreeze_layers=0)
+    assert why_unstorable(extract(settings, inputs)) is None
+    assert read_json(trained(settings, inputs) / "model.json")["run"]["stored_features"]
+
+
+def test_a_frozen_new_part_is_warned_of(inputs, with_model):
+    settings = with_model({"text.pooling": "attentive"}, unfreeze_layers=0)
+    warnings = read_json(trained(settings, inputs) / "plan.json")["warnings"]
+    size = 16 * 16 + 16 + 16
+    assert len(warnings) == 1
+    assert warnings[0].startswith(f"text: {size} frozen parameters are random: the new pool.hidden.weight;")
+
+
+def test_an_open_new_part_is_trained_and_not_warned_of(inputs, with_model):
+    settings = with_model({"text.pooling": "attentive"}, unfreeze_layers=1)
+    out = trained(settings, inputs)
+    plan = read_json(out / "plan.json")
+    text = next(row for row in plan["towers"] if row["tower"] == "text")
+    assert [group["name"] for group in text["groups"] if group["trainable"]] == ["pool"]
+    assert not [line for line in plan["warnings"] if "random" in line]
+
+
+def test_a_clip_model_trains_and_its_tokenizer_comes_with_it(inputs, with_model, tmp_path):
+    """Both towers of one open_clip config, every projection the towers' own; texts read back through the saved copy."""
+    config = {
+        "embed_dim": 8,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    write_json(tmp_path / "clip.json", config)
+    both = {"kind": "open_clip", "name": str(tmp_path / "clip.json"), "pretrained": False}
+    changes = {f"{tower}.{key}": value for tower in ("image", "text") for key, value in both.items()}
+    projector = {"image": "none", "text": "none", "hidden": 1, "shared": False}
+    settings = with_model({**changes, "text.pooling": "last", "projector": projector}, unfreeze_layers="all")
+    out = trained(settings, inputs)
+    assert (out / "tokenizer" / CLIP_MARK).is_file()
+    saved = load_model(out)
+    assert [row["tower"] for row in read_json(out / "plan.json")["towers"]] == ["image", "text", "head"]
+    ids, mask = (torch.as_tensor(part) for part in TextTokenizer(out / "tokenizer").encode_batch(["red mug"], 16))
+    with torch.inference_mode():
+        found = saved.model.embed_text(saved.model.encode_text(ids, mask))
+    assert found.norm().item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("fusion", ["late", "early"])
+def test_dot_products_keep_their_lengths_down_to_the_store(inputs, with_model, fusion):
+    settings = with_model({"similarity": "dot", "logit_scale": 0.0, "fusion": fusion})
+    out = trained(settings, inputs)
+    saved = load_model(out)
+    products = read_fold(inputs, 0, True).held_out
+    views = PhotoViews(ShardReader(Manifest(inputs.shards)), 32)
+    predictor = Predictor(saved.model, TextTokenizer(out / "tokenizer"), views, ENGINE, flip=False, photo="first")
+    queries = pl.DataFrame({"query_id": ["a", "b"], "text": ["red mug", "blue"]})
+    write_embeddings(predictor, products, queries, Path("embedded"), "model", "view")
+    pixels = views.load(products.first_photo, [(0,)] * len(products))
+    with torch.inference_mode():
+        wanted = saved.model.embed_image(saved.model.encode_image(pixels)).numpy()
+    store = open_store(Path("embedded/products"))
+    assert store.header.similarity == open_store(Path("embedded/queries")).header.similarity == "dot"
+    assert np.allclose(store.rows(products.ids), wanted, rtol=2e-3, atol=2e-3)
+    assert not np.allclose(np.linalg.norm(wanted, axis=1), 1, atol=0.02)
