@@ -31,8 +31,9 @@ def main() -> None:
             precision=pick_precision(train.precision, device),
         )
         inputs = Inputs(paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.features_of("trunk"))
-        read = (paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, Path(settings.model.weights_root))
-        fingerprint = run.fingerprint(*read, fold=fold, precision=settings.precision)
+        read = (paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES)
+        begun_with = (Path(settings.model.weights_root), Path(train.init_from))
+        fingerprint = run.fingerprint(*read, *begun_with, fold=fold, precision=settings.precision)
         with fresh_folder(paths.train_of(fold)) as out:
             train_fold(settings, inputs, fold, fingerprint, out)
 

@@ -27,8 +27,9 @@ def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedM
         return saved
     run = saved.card["run"]
     sources = resolve_towers(params)
-    if run["train"]["init_from"] is not None:
-        sources = warm_sources(sources, start_folder(run["train"]["init_from"], run["fold"], params.weights_root))
+    start = start_folder(run["train"]["init_from"], run["fold"])
+    if start is not None:
+        sources = warm_sources(sources, start)
     for name, tower in saved.model.towers().items():
         state = sources[name].state
         if state is None:

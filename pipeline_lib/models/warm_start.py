@@ -18,20 +18,24 @@ from pipeline_lib.models.towers import TowerSource
 State = dict[str, Tensor]
 
 
-def start_folder(init_from: str, fold: int, weights_root: str) -> Path:
-    """Return the folder of one fold's start; ValueError if it is not there, or lies where DVC would not see it change.
+def start_folder(init_from: str, fold: int) -> Path | None:
+    """Return the folder that one fold starts from, its own if there is one, or None if `init_from` is empty.
 
-    `{fold}` in `init_from` stands for the fold.
+    Raises ValueError if it holds something else than trained models, or none for this fold.
     """
-    folder = Path(init_from.replace("{fold}", str(fold)))
-    if not folder.resolve().is_relative_to(Path(weights_root).resolve()):
-        raise ValueError(
-            f"train.init_from = {init_from!r}: it must lie under model.weights_root = {weights_root!r}, which the "
-            "train stage depends on; else a change of it would not be noticed"
-        )
+    root = Path(init_from)
+    if not root.is_dir():
+        raise ValueError(f"train.init_from = {init_from!r}: no such folder; `vitrine keep EXPERIMENT NAME` makes one")
+    held = sorted(path.name for path in root.iterdir() if path.name not in (".gitkeep", ".gitignore"))
+    if not held:
+        return None
+    folder = root / str(fold) if (root / str(fold)).is_dir() else root
     for name in (WEIGHTS, CARD):
         if not (folder / name).is_file():
-            raise ValueError(f"train.init_from: {folder / name} is missing; `vitrine keep EXPERIMENT NAME` makes it")
+            raise ValueError(
+                f"train.init_from: {folder / name} is missing for fold {fold}; {init_from} holds {', '.join(held)}. "
+                "`vitrine keep EXPERIMENT NAME` makes a whole one"
+            )
     return folder
 
 

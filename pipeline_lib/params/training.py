@@ -140,7 +140,7 @@ class TrainParams(Section):
     schedule: tuple[OpeningStep, ...]
     unfreeze_lr_scale: Annotated[float, Field(gt=0)]
     lr_decay: Annotated[float, Field(gt=0, le=1)]
-    init_from: str | None
+    init_from: str
     init_heads: bool
     ema_decay: Annotated[float, Field(ge=0, lt=1)]
     epochs: Positive

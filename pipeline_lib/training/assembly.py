@@ -39,12 +39,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class Assembled:
-    """A model before its first step, the sources of its towers, and for each tower the epoch each layer group opens."""
+    """A model before its first step: its towers' sources, the epoch each layer group opens, and a warm start's folder."""
 
     model: ImageTextModel
     sources: dict[str, TowerSource]
     tokenizer: TextTokenizer
     opened: dict[str, Openings]
+    start: Path | None
 
 
 def assemble(settings: Settings, fold: int, data: FoldData, retrieval: bool) -> Assembled:
@@ -59,16 +60,14 @@ def assemble(settings: Settings, fold: int, data: FoldData, retrieval: bool) -> 
     opened = {name: openings(len(tower.layer_groups()), name, settings.train) for name, tower in model.towers().items()}
     for name, tower in model.towers().items():
         set_epoch(tower, tower.layer_groups(), opened[name], 0)
-    return Assembled(model, sources, tokenizer, opened)
+    return Assembled(model, sources, tokenizer, opened, start)
 
 
 def _sources(settings: Settings, fold: int) -> tuple[dict[str, TowerSource], Path | None]:
     """Return where the towers' first weights come from, and the folder of a warm start."""
     sources = resolve_towers(settings.model)
-    if settings.train.init_from is None:
-        return sources, None
-    start = start_folder(settings.train.init_from, fold, settings.model.weights_root)
-    return warm_sources(sources, start), start
+    start = start_folder(settings.train.init_from, fold)
+    return (sources, None) if start is None else (warm_sources(sources, start), start)
 
 
 def make_task(assembled: Assembled, settings: Settings, weights: dict[str, float]) -> Task:
@@ -94,7 +93,7 @@ def trained_names(model: ImageTextModel, opened: dict[str, Openings]) -> frozens
 
 
 def stored_features(
-    settings: Settings, inputs: Inputs, sources: dict[str, TowerSource], opened: dict[str, Openings]
+    settings: Settings, inputs: Inputs, sources: dict[str, TowerSource], opened: dict[str, Openings], warm: bool
 ) -> StoredFeatures | None:
     """Open the trunk's features where they give the same result: frozen towers with known weights, one fixed view.
 
@@ -104,7 +103,7 @@ def stored_features(
     frozen = all(first is None for of_tower in opened.values() for first in of_tower)
     views = {settings.train.augment, settings.train.text_augment}
     adapted = settings.model.text.vocabulary == "cut" or describe_adapters(settings.model)
-    fixed = frozen and views == {"none"} and not adapted and settings.train.init_from is None
+    fixed = frozen and views == {"none"} and not adapted and not warm
     known = all(source.state is not None for source in sources.values()) and why_unstorable(sources) is None
     if not (settings.train.use_stored_features and fixed and known and inputs.trunk.is_dir()):
         return None

@@ -46,10 +46,10 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
         )
     data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
     made = assemble(settings, fold, data, "retrieval" in needed)
-    plan = plan_of(made.model, made.sources, settings.train, made.opened)
+    plan = plan_of(made.model, made.sources, settings.train, made.opened, made.start)
     _show(plan, settings, fold, len(data.training), len(data.held_out))
     task = make_task(made, settings, weights)
-    stored = stored_features(settings, inputs, made.sources, made.opened)
+    stored = stored_features(settings, inputs, made.sources, made.opened, made.start is not None)
     with CheckpointFolder(fingerprint) as checkpoints:
         loop = _loop(task, settings, inputs, data, made, stored, checkpoints)
         progression = loop.run(f"fold{fold}-{fingerprint}")

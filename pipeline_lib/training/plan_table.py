@@ -4,6 +4,7 @@ Of five logs read for this project, three trained something else than their auth
 frozen tower, one "unlocked group" that was a final norm. The table says so in time.
 """
 
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -21,7 +22,11 @@ HARDLY_ANY = 0.001
 
 
 def plan_of(
-    model: ImageTextModel, sources: dict[str, TowerSource], train: TrainParams, opened: dict[str, Openings]
+    model: ImageTextModel,
+    sources: dict[str, TowerSource],
+    train: TrainParams,
+    opened: dict[str, Openings],
+    start: Path | None = None,
 ) -> Plan:
     """Return the plan as JSON values: a row for each tower and the head, the steps that open layers, the warnings."""
     rows, warnings = [], []
@@ -44,7 +49,14 @@ def plan_of(
         warnings += frozen_adapters(name, tower, ever)
         rows.append(row)
     size = sum(value.numel() for _, value in model.head_parameters())
-    rows.append(_row("head", train.init_from or "random", None, [_group("head", size, 0, train.head_lr)]))
+    rows.append(
+        _row(
+            "head",
+            str(start) if start and train.init_heads else "random",
+            None,
+            [_group("head", size, 0, train.head_lr)],
+        )
+    )
     return {"towers": rows, "steps": _steps(rows), "warnings": warnings}
 
 

@@ -67,7 +67,9 @@ def test_features_of_the_whole_tower_are_not_taken_for_those_of_the_cut_one(
     engine = Engine("cpu", 16, 0, "fp32")
     extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
     assert (
-        stored_features(make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0), inputs, sources, FROZEN)
+        stored_features(
+            make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0), inputs, sources, FROZEN, False
+        )
         is not None
     )
-    assert stored_features(settings, inputs, sources, FROZEN) is None
+    assert stored_features(settings, inputs, sources, FROZEN, False) is None

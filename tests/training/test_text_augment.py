@@ -70,8 +70,9 @@ def test_stored_features_stand_in_for_fixed_views_only(inputs, tiny_image_folder
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     engine = Engine("cpu", 16, 0, "fp32")
     extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
-    assert stored_features(settings, inputs, sources, FROZEN) is not None
-    assert stored_features(settings, inputs, sources, {**FROZEN, "text": [None, 2]}) is None
-    for changes in ({"text_augment": "word_dropout"}, {"augment": "jitter_flip"}, {"init_from": "data/weights"}):
+    assert stored_features(settings, inputs, sources, FROZEN, False) is not None
+    assert stored_features(settings, inputs, sources, {**FROZEN, "text": [None, 2]}, False) is None
+    assert stored_features(settings, inputs, sources, FROZEN, True) is None
+    for changes in ({"text_augment": "word_dropout"}, {"augment": "jitter_flip"}):
         changed = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0, **changes)
-        assert stored_features(changed, inputs, sources, FROZEN) is None
+        assert stored_features(changed, inputs, sources, FROZEN, False) is None

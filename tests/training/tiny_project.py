@@ -15,6 +15,7 @@ from pipeline_lib.training.assembly import Settings
 from pipeline_lib.training.fold_data import Inputs
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
+NO_START = Path(__file__).parents[2] / "data/starts/none"
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30)}
 KINDS = ("mug", "hat")
 
@@ -56,7 +57,7 @@ TRAIN = {
     "towers": {
         name: {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"} for name in ("image", "text")
     },
-    "schedule": [], "unfreeze_lr_scale": 0.1, "lr_decay": 1.0, "init_from": None, "init_heads": True, "ema_decay": 0.0,
+    "schedule": [], "unfreeze_lr_scale": 0.1, "lr_decay": 1.0, "init_from": str(NO_START), "init_heads": True, "ema_decay": 0.0,
     "crop_scale": 0.6, "photo": "random", "text": "first",
     "use_stored_features": True, "best_metric": "loss", "patience": 0,
     "mining": "none", "mining_share": 0.5,
