@@ -39,7 +39,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Assembled:
-    """A model before its first step: its towers' sources, the epoch each layer group opens, and a warm start's folder."""
+    """A model before its first step: towers' sources, the epoch each layer group opens, a warm start's folder."""
 
     model: ImageTextModel
     sources: dict[str, TowerSource]

@@ -57,7 +57,8 @@ TRAIN = {
     "towers": {
         name: {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"} for name in ("image", "text")
     },
-    "schedule": [], "unfreeze_lr_scale": 0.1, "lr_decay": 1.0, "init_from": str(NO_START), "init_heads": True, "ema_decay": 0.0,
+    "schedule": [], "unfreeze_lr_scale": 0.1, "lr_decay": 1.0, "init_from": str(NO_START),
+    "init_heads": True, "ema_decay": 0.0,
     "crop_scale": 0.6, "photo": "random", "text": "first",
     "use_stored_features": True, "best_metric": "loss", "patience": 0,
     "mining": "none", "mining_share": 0.5,
