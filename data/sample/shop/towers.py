@@ -27,7 +27,7 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 # Single signs, alone and inside a word, so that an unknown English word still has pieces.
 SIGNS = string.ascii_lowercase + string.digits + string.punctuation
 SOURCE = "pretrained by data/sample on drawn objects of other categories than the shop's"
-TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, MAX_POSITIONS = 128, 8, 4, 96
+TEXT_WIDTH, TEXT_LAYERS, TEXT_HEADS, MAX_POSITIONS = 96, 8, 4, 96
 
 
 def build_image_tower() -> nn.Module:
@@ -37,7 +37,7 @@ def build_image_tower() -> nn.Module:
 
 
 def build_text_tower(vocabulary_size: int) -> nn.Module:
-    """Return the BERT trunk: token features (batch, tokens, 128)."""
+    """Return the BERT trunk: token features (batch, tokens, 96)."""
     config = BertConfig(
         vocab_size=vocabulary_size,
         hidden_size=TEXT_WIDTH,
