@@ -4,6 +4,8 @@ DVC hashes a stage's code and params after its command (treeverse/dvc#11058), so
 would be recorded under the wrong ones. The guard takes both at the start and fails the stage if they moved.
 """
 
+from __future__ import annotations
+
 import ast
 import contextlib
 import ctypes
@@ -15,12 +17,16 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
 
+if TYPE_CHECKING:
+    from polars import DataFrame
+
 PACKAGES = ("pipeline_lib", "stages")
 PR_SET_PDEATHSIG = 1
+ROW_GROUP = 100_000
 
 SectionT = TypeVar("SectionT", bound=Section)
 ValueT = TypeVar("ValueT")
@@ -162,6 +168,18 @@ def writing(path: Path) -> Iterator[None]:
             f"{path}: cannot be written: {' '.join(str(error).split())[:200]}; make room and run `dvc repro` again, "
             "finished stages and epochs are kept"
         ) from error
+
+
+def write_table(frame: DataFrame, path: Path) -> None:
+    """Write a polars frame as the suffix says, .csv or .parquet; OSError where there is no room."""
+    with writing(path):
+        if path.suffix == ".csv":
+            frame.write_csv(path)
+        else:
+            # Every choice that would change the file's bytes is spelled out.
+            frame.rechunk().write_parquet(
+                path, compression="zstd", compression_level=3, statistics=True, row_group_size=ROW_GROUP
+            )
 
 
 def write_json(path: Path, value: object) -> None:

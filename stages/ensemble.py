@@ -13,7 +13,7 @@ from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.ensembling.probabilities import write_submission
 from pipeline_lib.params.evaluation import EnsembleParams
-from pipeline_lib.provenance import fresh_folder, stage, write_json
+from pipeline_lib.provenance import fresh_folder, stage, write_json, write_table
 from pipeline_lib.schemas import PREDICTIONS_SCHEMA, RANKINGS_SCHEMA
 
 
@@ -36,8 +36,8 @@ def main() -> None:
                 print(f"{gallery.name}: {gallery.products.height} products, {len(gallery.query_ids)} queries")
             predicted = pl.concat(predictions)
             ranked = pl.concat(rankings)
-            ranked.write_parquet(out / "rankings.parquet")
-            predicted.write_parquet(out / "probabilities.parquet")
+            write_table(ranked, out / "rankings.parquet")
+            write_table(predicted, out / "probabilities.parquet")
             write_json(out / "classes.json", members[0].classes)
             write_submission(out / "submission.csv", predicted, test_ids)
             for file in PREDICTION_FORMATS[params.predictions](ranked, out):

@@ -12,7 +12,7 @@ from pipeline_lib.metrics.plot_tables import confusion_table, curve_table, per_c
 from pipeline_lib.metrics.protocols import PROTOCOLS, Protocol
 from pipeline_lib.metrics.summary import SPLITS, classification_trees, labelled, merged
 from pipeline_lib.params.evaluation import EvaluateParams
-from pipeline_lib.provenance import fresh_folder, read_json, stage, write_json
+from pipeline_lib.provenance import fresh_folder, read_json, stage, write_json, write_table
 from pipeline_lib.schemas import RANKS_SCHEMA
 
 
@@ -45,10 +45,10 @@ def main() -> None:
         classification = classification_trees(predictions, classes, params.bootstrap, seed)
         data = {"data": {name: counts[name] for name in ("products", "queries", "rejected")}}
         with fresh_folder(paths.EVALUATION) as out:
-            ranks.write_parquet(out / "ranks.parquet")
-            curve_table(ranks).write_csv(out / "recall_curve.csv")
-            confusion_table(predictions, classes).write_csv(out / "confusion.csv")
-            per_class_table(predictions, classes).write_csv(out / "per_class.csv")
+            write_table(ranks, out / "ranks.parquet")
+            write_table(curve_table(ranks), out / "recall_curve.csv")
+            write_table(confusion_table(predictions, classes), out / "confusion.csv")
+            write_table(per_class_table(predictions, classes), out / "per_class.csv")
         for split in SPLITS if classes else ():
             left_out = labelled(predictions, classes, split).left_out
             if left_out:

@@ -2,9 +2,9 @@
 
 from pipeline_lib import paths
 from pipeline_lib.catalogue.folds import check_planned, deal, tabulate
-from pipeline_lib.catalogue.tables import read_products, write_table
+from pipeline_lib.catalogue.tables import read_products
 from pipeline_lib.params.split import SplitParams
-from pipeline_lib.provenance import fresh_folder, stage, write_json
+from pipeline_lib.provenance import fresh_folder, stage, write_json, write_table
 
 
 def main() -> None:
@@ -14,8 +14,8 @@ def main() -> None:
         folds, notes = deal(products, split.num_folds, split.test_fraction, run.value("seed", int))
         check_planned(folds, run.value("plan.folds", list[int]))
         with fresh_folder(paths.FOLDS) as out:
-            write_table(out / "folds.parquet", folds)
-            tabulate(products, folds).write_csv(out / "table.csv")
+            write_table(folds, out / "folds.parquet")
+            write_table(tabulate(products, folds), out / "table.csv")
             write_json(out / "notes.json", notes)
         places = folds.group_by("split", "fold").len().sort("split", "fold", nulls_last=True)
         for name, fold, number in places.iter_rows():

@@ -10,22 +10,13 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.catalogue.schema import PRODUCTS, REJECTED, TABLES, Catalogue, check_schema
-from pipeline_lib.provenance import write_json
-
-ROW_GROUP = 100_000
-
-
-def write_table(path: Path, frame: pl.DataFrame) -> None:
-    """Write one parquet file with every choice that would change its bytes spelled out."""
-    frame.rechunk().write_parquet(
-        path, compression="zstd", compression_level=3, statistics=True, row_group_size=ROW_GROUP
-    )
+from pipeline_lib.provenance import write_json, write_table
 
 
 def write_catalogue(folder: Path, catalogue: Catalogue) -> None:
     """Write the tables and counts.json into an existing folder."""
     for name in TABLES:
-        write_table(folder / f"{name}.parquet", getattr(catalogue, name))
+        write_table(getattr(catalogue, name), folder / f"{name}.parquet")
     write_json(folder / "counts.json", count(catalogue))
 
 

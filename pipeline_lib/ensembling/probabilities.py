@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.features.store import FeatureStore
+from pipeline_lib.provenance import write_table
 
 Matrix = NDArray[np.float32]
 
@@ -48,4 +49,4 @@ def write_submission(path: Path, predictions: pl.DataFrame, test_ids: Sequence[s
     missing = wanted.join(test, on="id", how="anti")
     if missing.height:
         raise ValueError(f"{path}: no prediction for {missing.height} test products, the first {missing['id'][0]!r}")
-    wanted.join(test, on="id", how="left", maintain_order="left").write_csv(path)
+    write_table(wanted.join(test, on="id", how="left", maintain_order="left"), path)

@@ -5,6 +5,7 @@ millions at 512 dimensions is larger than a training process should hold. What d
 """
 
 import json
+import os
 import struct
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.provenance import read_json, write_json
+from pipeline_lib.provenance import read_json, write_json, write_table, writing
 
 HEADER, IDS, MATRIX = "header.json", "ids.parquet", "matrix.safetensors"
 DTYPES: dict[str, tuple[str, Any]] = {"float16": ("F16", np.float16), "float32": ("F32", np.float32)}
@@ -75,9 +76,11 @@ class MatrixWriter:
         header = {"matrix": {"dtype": name, "shape": [count, dim], "data_offsets": [0, size]}}
         text = json.dumps(header).encode()
         text += b" " * (-len(text) % 8)
-        with (folder / MATRIX).open("wb") as stream:
+        with writing(folder / MATRIX), (folder / MATRIX).open("wb") as stream:
             stream.write(struct.pack("<Q", len(text)) + text)
-            stream.truncate(8 + len(text) + size)
+            stream.flush()
+            # Room is taken now: a mapped page that finds none later ends the process by a signal, without a word.
+            os.posix_fallocate(stream.fileno(), 0, 8 + len(text) + size)
         self._matrix = map_matrix(folder / MATRIX, "r+")
 
     def write(self, start: int, block: NDArray[Any]) -> None:
@@ -95,7 +98,7 @@ class MatrixWriter:
             raise ValueError(f"{self.folder}: {len(ids)} ids for {count} rows")
         if isinstance(self._matrix, np.memmap):
             self._matrix.flush()
-        pl.DataFrame({"id": list(ids)}, schema={"id": pl.String}).write_parquet(self.folder / IDS)
+        write_table(pl.DataFrame({"id": list(ids)}, schema={"id": pl.String}), self.folder / IDS)
         header = StoreHeader(encoder, preprocessing, self.dtype, dim, count, similarity)
         write_json(self.folder / HEADER, asdict(header))
 

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.params.evaluation import IndexParams
-from pipeline_lib.provenance import write_json, writing
+from pipeline_lib.provenance import write_json, write_table, writing
 
 INDEX, IDS, MANIFEST = "index.faiss", "ids.parquet", "manifest.json"
 METRIC = "inner_product"
@@ -84,7 +84,7 @@ def build_index(
     with writing(folder / INDEX):
         faiss.write_index(index, str(folder / INDEX))
     ids = pl.DataFrame({"product_id": list(product_ids)}, schema={"product_id": pl.String})
-    ids.write_parquet(folder / IDS)
+    write_table(ids, folder / IDS)
     manifest = {
         "kind": kind,
         "dim": products.shape[1],

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.provenance import write_json
+from pipeline_lib.provenance import write_json, write_table
 from pipeline_lib.runtime import map_parallel
 from pipeline_lib.shards.tars import ShardRows, ShardTask, ShardWriter
 
@@ -29,7 +29,7 @@ def write_shards(media: pl.DataFrame, root: Path, params: ShardsParams, out: Pat
     writer = ShardWriter(root, params.size, params.quality, os.getpid())
     shards = list(map_parallel(writer, _tasks(photos, params.photos_per_shard, out), workers))
     manifest = photos.select("product_id", "photo").hstack(_places(shards))
-    manifest.write_parquet(out / MANIFEST)
+    write_table(manifest, out / MANIFEST)
     passed = sum(shard.num_passed for shard in shards)
     black = sum(shard.num_black for shard in shards)
     meta = {

@@ -127,3 +127,37 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_outs(project, stage):
     last = done.stderr.strip().splitlines()[-1]
     assert (last.startswith(stage.split()[0] + ": error: ") and "finished stages" in last) or "File too large" in last
     assert project.ran(project.run("dvc", "repro", "index").stdout) == []
+
+
+# Stage -> the folder it makes its out in, given a disk of its own, and how many kB that has: less than the out needs.
+DISKS = {
+    "stages.features --name trunk": ("data/work/features", 4),
+    "stages.train --fold 0": ("data/work/train", 16),
+    "stages.embed --fold 0 --scale 32": ("data/work/embed/0", 4),
+    "stages.index --kind flat --fold 0": ("data/work/index", 4),
+}
+
+
+@pytest.mark.parametrize("stage", DISKS)
+def test_a_disk_that_is_really_full_is_one_line(project, stage):
+    """A disk of a few kB is mounted over the out's folder, in a name space that no other process sees."""
+    folder, size = DISKS[stage]
+    alone = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c"]
+    mount = f"mount -t tmpfs -o size={size}k tmpfs {folder}"
+    if subprocess.run([*alone, mount], cwd=project.folder, capture_output=True, check=False).returncode:
+        pytest.skip("no mounts are allowed here")
+    done = subprocess.run(
+        [*alone, f"{mount} && exec python -m {stage}"],
+        cwd=project.folder,
+        env=project.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(stage.split()[0] + ": error: ")
+    assert "finished stages and epochs are kept" in last
+    assert project.ran(project.run("dvc", "repro", "index").stdout) == []
