@@ -32,7 +32,8 @@ def run(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     Path("params.yaml").write_text((REPO / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    paths.FEATURES.mkdir(parents=True)
+    for folder in (paths.FEATURES, Path("data/starts/none")):
+        folder.mkdir(parents=True)
     towers = [f"model.image.name={tiny_image_folder}", f"model.text.name={tiny_text_folder}"]
 
     def stages(*overrides):
