@@ -54,7 +54,9 @@ def test_layers_move_from_their_epoch_on_and_no_others(inputs, towers, monkeypat
     steps = {(step["epoch"], step["tower"]): step["parameters"] for step in plan["steps"]}
     moved = [differing(first, state) for state in watch.epochs]
     for epoch, (before, after) in enumerate(itertools.pairwise(moved), start=1):
-        grown = {tower: sum(sizes[key] for key in after - before if key.startswith(tower)) for tower in ("image", "text")}
+        grown = {
+            tower: sum(sizes[key] for key in after - before if key.startswith(tower)) for tower in ("image", "text")
+        }
         assert grown == {tower: steps.get((epoch, tower), 0) for tower in ("image", "text")}
     assert set(steps) == {(1, "text"), (2, "image")}
 

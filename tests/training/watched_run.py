@@ -1,4 +1,4 @@
-"""A fold trained under observation: the weights after each step and epoch, the lr of each step, and a stop on demand."""
+"""A fold trained under observation: weights after each step and epoch, the lr of each step, and a stop on demand."""
 
 from pathlib import Path
 
@@ -81,4 +81,4 @@ def stop_before(number: int, settings: Settings, inputs, fingerprint: str, monke
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
         patch.setattr(Loop, "_epoch", stopped)
-        run(settings, inputs, f"stopped-{number}", fingerprint)
+        run(settings, inputs, f"stopped-{fingerprint}", fingerprint)
