@@ -14,14 +14,14 @@ from torch import Tensor
 from pipeline_lib.models.adapters import adapter_state
 from pipeline_lib.models.saved import SavedModel, load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.models.towers import Tower, TowerSource
+from pipeline_lib.models.towers import Tower, TowerSource, weights_hash
 from pipeline_lib.models.warm_start import start_folder, warm_sources
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.provenance import digest_value
 
 
 def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedModel:
-    """Return the model of a train folder with `share` of its trained towers; its fingerprint tells the share.
+    """Return the model of a train folder with `share` of its trained towers; its fingerprint tells share and start.
 
     ValueError if the start has no weights (a tower from random ones) or does not fit.
     """
@@ -41,7 +41,8 @@ def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedM
                 "trained ones nothing lies; write 1.0"
             )
         blend(_begun(tower, sources[name], state), state, share)
-    fingerprint = digest_value([saved.fingerprint, "interpolation", share])
+    starts = {name: weights_hash(source.state) for name, source in sources.items()}
+    fingerprint = digest_value([saved.fingerprint, "interpolation", share, starts])
     return replace(saved, card={**saved.card, "fingerprint": fingerprint})
 
 

@@ -67,6 +67,16 @@ def test_every_share_is_another_model_by_its_fingerprint(params, trained):
     assert found[3] == load_model(trained).fingerprint
 
 
+def test_another_start_is_another_model_by_its_fingerprint(tiny_image_folder, params, trained, tmp_path):
+    """Else a search would mix its own blend with an index of another one."""
+    other = tmp_path / "other.safetensors"
+    state = load_file(tiny_image_folder / "model.safetensors")
+    save_file({**state, "stem.0.weight": state["stem.0.weight"] + 1}, other)
+    moved = params.model_copy(update={"image": params.image.model_copy(update={"weights": str(other)})})
+    prints = [[load_interpolated(trained, share, one).fingerprint for share in (0.5, 1.0)] for one in (params, moved)]
+    assert prints[0][0] != prints[1][0] and prints[0][1] == prints[1][1]
+
+
 def test_a_warm_starts_weights_are_the_start(params, trained, tmp_path):
     """Those of its fold, and not the published ones that it was built upon."""
     kept = tmp_path / "kept/1"
