@@ -53,6 +53,21 @@ def compare(
 
 
 @app.command()
+def keep(
+    experiment: Annotated[str, typer.Argument(help="Experiment name, git revision, or `workspace`.")],
+    name: Annotated[str, typer.Argument(help="Name of the folder under data/starts.")],
+) -> None:
+    """Keep the trained models of EXPERIMENT as data/starts/NAME, for other runs to start from."""
+    from pipeline_lib.keep import keep as keep_models
+
+    folder = keep_models(experiment, name)
+    folds = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+    print(f"{folder}: the models of {experiment}, folds {folds}")
+    print(f"have it tracked: dvc add {folder} && git add {folder}.dvc")
+    print(f"start from it:   dvc exp run -S train.init_from={folder}")
+
+
+@app.command()
 def search(
     text: Annotated[str, typer.Argument(help="What is looked for.")],
     kind: Annotated[str, typer.Option(help="Index kind, one of plan.index.")] = "flat",

@@ -23,7 +23,10 @@ def search_table(text: str, kind: str, fold: int, top: int) -> Table:
     share = parse_section(EmbedParams, params).interpolation
     saved = load_interpolated(folder, share, parse_section(ModelParams, params))
     if not saved.card["description"]["retrieval"]:
-        raise ValueError(f"{folder}: this model has no joint embedding; set losses.info_nce.weight above 0")
+        raise ValueError(
+            f"{folder}: this model has no joint embedding; give losses.info_nce, or another loss that compares images "
+            "and texts, a weight above 0"
+        )
     if not (index / MANIFEST).is_file():
         raise ValueError(f"{index}: no index here; is {kind!r} in plan.index and {fold} in plan.folds?")
 

@@ -27,8 +27,8 @@ def main() -> None:
         stores = [member.products for member in members if member.products is not None]
         if not stores:
             raise ValueError(
-                f"{members[0].folder}: the model has no embeddings to index; give losses.info_nce.weight a value above "
-                "0, or set plan.index to []"
+                f"{members[0].folder}: the model has no embeddings to index; give losses.info_nce, or another loss "
+                "that compares images and texts, a weight above 0, or set plan.index to []"
             )
         product_ids = stores[0].ids
         with fresh_folder(paths.index_of(asked.kind, asked.fold)) as out:

@@ -8,7 +8,7 @@ from pipeline_lib.media import BadPhotoError, open_photo, photo_bytes, slice_nam
 
 
 @given(st.binary(min_size=1, max_size=200), st.binary(max_size=20), st.booleans(), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_slice_is_what_was_encoded_in_either_alphabet(tmp_path_factory, data, before, urlsafe, padded):
     root = tmp_path_factory.mktemp("tsv")
     text = base64.urlsafe_b64encode(data) if urlsafe else base64.b64encode(data)

@@ -45,7 +45,13 @@ def cut_vocabulary(
     changed: Description = {**description, where: {**_renumbered(config, numbers), "vocab_size": len(old)}}
     if source.state is None:
         return replace(source, description=changed), cut
-    rows = {name: value[old].clone() for name, value in source.state.items() if name in names}
+    tables = {name: value for name, value in source.state.items() if name in names}
+    if cut_before := [name for name, table in tables.items() if len(table) != whole]:
+        raise ValueError(
+            f"{source.weights}: {cut_before[0]} has {len(tables[cut_before[0]])} rows for {whole} tokens, so it was "
+            "cut already; start from a model that was trained with model.text.vocabulary = full"
+        )
+    rows = {name: table[old].clone() for name, table in tables.items()}
     assert len(rows) == 1, f"one table of word embeddings is expected, found {sorted(rows)}"
     label = f"{source.weights}, {len(old):,} of {whole:,} tokens"
     return replace(source, description=changed, weights=label, state={**source.state, **rows}), cut

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline_lib.models.multimodal import ImageTextModel
-from pipeline_lib.models.saved import CARD, WEIGHTS
+from pipeline_lib.models.saved import CARD, WEIGHTS, read_card
 from pipeline_lib.models.towers import TowerSource
 
 State = dict[str, Tensor]
@@ -42,15 +42,17 @@ def start_folder(init_from: str, fold: int) -> Path | None:
 def warm_sources(sources: dict[str, TowerSource], folder: Path) -> dict[str, TowerSource]:
     """Return the towers' sources with the weights of a trained model; a later strict load tells what does not fit."""
     state = load_file(folder / WEIGHTS)
+    # A trained model has weights for the parts that are new to published ones, too.
     return {
-        name: replace(source, weights=str(folder), state=_below(state, f"{name}.")) for name, source in sources.items()
+        name: replace(source, weights=str(folder), state=_below(state, f"{name}."), new=())
+        for name, source in sources.items()
     }
 
 
 def load_heads(model: ImageTextModel, folder: Path) -> None:
     """Fill all that lies in no tower; ValueError names a head that only one of the two has, or that has another shape.
 
-    So a classifier of other classes is refused rather than dropped.
+    A classifier of other classes is refused as well, be they as many: its rows would mean other things.
     """
     inside = tuple(f"{name}." for name in model.towers())
     state = {name: value for name, value in load_file(folder / WEIGHTS).items() if not name.startswith(inside)}
@@ -62,6 +64,10 @@ def load_heads(model: ImageTextModel, folder: Path) -> None:
         for name in sorted(own.keys() & state.keys())
         if own[name].shape != state[name].shape
     ]
+    theirs, ours = read_card(folder)["description"]["classes"], model.description["classes"]
+    if theirs and ours and theirs != ours:
+        only = sorted(set(theirs) ^ set(ours))
+        faults.insert(0, f"its {len(theirs)} classes are not the {len(ours)} here, {only[0]!r} is in one of them alone")
     if faults:
         raise ValueError(
             f"train.init_from: the heads of {folder} do not fit: {faults[0]}"

@@ -20,6 +20,9 @@ EPOCH_COLUMNS = {
     "MeanRecall": ("Mean recall", "{:.1%}"),
     "top1": ("Top-1", "{:.1%}"),
 }
+# Setting of training -> the value at which it is off. It is not shown then, nor is what says how it is done.
+OFF: dict[str, Any] = {"lr_decay": 1.0, "ema_decay": 0.0, "init_from": "data/starts/none"}
+MANNER = {"unfreeze_lr_scale": "schedule", "init_heads": "init_from"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class PlanView:
 
     folds: list[int]
     towers: list[dict[str, Any]]
+    steps: list[dict[str, Any]]
     warnings: list[str]
 
 
@@ -65,12 +69,45 @@ def _training_facts(run: dict[str, Any]) -> Facts:
     found: Facts = []
     if losses := run.get("losses"):
         found.append(("Losses", ", ".join(f"{name} × {weight:g}" for name, weight in losses.items())))
-    for key, value in run.get("train", {}).items():
-        written = f"{value:g}" if isinstance(value, float) else str(value)
-        found.append((key.replace("_", " ").capitalize(), written))
+    found += _settings(run.get("train", {}))
     if "stored_features" in run:
         found.append(("Stored trunk features", "used" if run["stored_features"] else "not used"))
     return found
+
+
+def _settings(train: dict[str, Any]) -> Facts:
+    """Return the settings that say something: no nulls, empty lists, rules that follow another, or what is off."""
+    telling = {key: value for key, value in train.items() if _tells(value) and OFF.get(key) != value}
+    found: Facts = []
+    for key, value in telling.items():
+        if key == "schedule":
+            found.append(("Schedule", "; ".join(_step_in_words(step) for step in value)))
+        elif isinstance(value, dict):
+            found += [
+                (f"{_title(rule)}, {tower}", _setting(told))
+                for tower, rules in value.items()
+                for rule, told in rules.items()
+                if _tells(told)
+            ]
+        elif MANNER.get(key, key) in telling:
+            found.append((_title(key), _setting(value)))
+    return found
+
+
+def _tells(value: Any) -> bool:
+    return value is not None and value != "follow" and value not in ([], ())
+
+
+def _title(key: str) -> str:
+    return key.replace("_", " ").capitalize()
+
+
+def _setting(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _step_in_words(step: dict[str, Any]) -> str:
+    return f"{step['tower']}: {step['layers']} layer{'s' * (step['layers'] != 1)} from epoch {step['epoch']}"
 
 
 def epoch_table(folds: Sequence[FoldRun]) -> EpochTable:
@@ -118,7 +155,7 @@ def plan_views(folds: Sequence[FoldRun]) -> list[PlanView]:
     for fold in folds:
         key = json.dumps(fold.plan, sort_keys=True)
         towers = [_tower(row) for row in fold.plan["towers"]]
-        view = views.setdefault(key, PlanView([], towers, list(fold.plan["warnings"])))
+        view = views.setdefault(key, PlanView([], towers, list(fold.plan["steps"]), list(fold.plan["warnings"])))
         view.folds.append(fold.fold)
     return list(views.values())
 

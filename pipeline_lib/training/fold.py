@@ -42,7 +42,8 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     if settings.train.mining != "none" and "retrieval" not in needed:
         raise ValueError(
             f"train.mining = {settings.train.mining!r} compares embeddings, but no loss that trains them is on; "
-            "set train.mining = none, or give losses.info_nce.weight a value above 0"
+            "set train.mining = none, or give losses.info_nce, or another loss that compares images and texts, "
+            "a weight above 0"
         )
     data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
     made = assemble(settings, fold, data, "retrieval" in needed)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from scmrepo.git import Git
 
 from pipeline_lib import paths
 from pipeline_lib.params.whole import SECTIONS
@@ -74,3 +75,14 @@ def test_optional_branches_keep_their_folder():
     for folder in (paths.FEATURES, paths.INDEX):
         assert (ROOT / folder / ".gitkeep").is_file()
     assert ".gitkeep" in (ROOT / ".dvcignore").read_text(encoding="utf-8")
+
+
+def test_dvc_looks_into_the_folders_that_users_add_to():
+    """DVC asks whether a folder is ignored with a slash behind it; one that is, is not searched for .dvc files."""
+    repository = Git(str(ROOT))
+    for name in ("raw", "weights", "starts"):
+        folder = f"{ROOT}/data/{name}/"
+        assert not repository.is_ignored(folder) and not repository.is_ignored(f"{folder}mine.dvc"), name
+        assert repository.is_ignored(f"{folder}mine") and repository.is_ignored(f"{folder}mine/"), name
+        assert not repository.is_ignored(f"{folder}.gitkeep") or name == "starts"
+    assert not repository.is_ignored(f"{ROOT}/data/starts/none/.gitkeep")

@@ -19,7 +19,7 @@ LAYERS = {
     "features": 3,
     **dict.fromkeys(("training", "retrieval", "ensembling"), 4),
     **dict.fromkeys(("report", "web"), 5),
-    **dict.fromkeys(("compare", "recipes", "stage_deps", "terminal", "predictions"), 5),
+    **dict.fromkeys(("compare", "recipes", "stage_deps", "terminal", "predictions", "keep"), 5),
     "cli": 5.5,
     "stages": 6,
 }

@@ -50,7 +50,7 @@ def linked(pairs, count):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), max_bits=st.integers(0, 7), noise=st.integers(0, 12))
 def test_groups_equal_a_slow_comparison_of_all_with_all(seed, max_bits, noise):
     rng = np.random.default_rng(seed)

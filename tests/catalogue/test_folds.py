@@ -25,7 +25,7 @@ groups = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     groups=groups, num_folds=st.integers(2, 5), test_fraction=st.sampled_from([0.0, 0.2, 0.5]), seed=st.integers(0, 99)
 )
@@ -45,7 +45,7 @@ def test_no_group_is_in_two_places_and_every_product_in_one(groups, num_folds, t
     assert frame.equals(again)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5)), min_size=40, max_size=120),
     num_folds=st.integers(2, 5),

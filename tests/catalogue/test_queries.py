@@ -25,7 +25,7 @@ def test_hand_worked_texts_and_groups():
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from(["", "x", "y", "z"]), st.sampled_from("pqr")), max_size=12))
 def test_relevance_equals_a_slow_loop(rows):
     products = products_of([(str(place), text, group) for place, (text, group) in enumerate(rows)])

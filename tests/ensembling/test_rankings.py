@@ -8,7 +8,7 @@ from pipeline_lib.schemas import RANKINGS_SCHEMA
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_a_stable_sort_whatever_the_chunk(seed, depth, chunk):
     rng = np.random.default_rng(seed)
     queries = rng.integers(-2, 3, (4, 3)).astype(np.float32)

@@ -47,7 +47,7 @@ def test_a_product_has_the_texts_of_all_queries_it_answers_each_once():
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.integers(0, 50), st.integers(0, 3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_as_many_epochs_as_texts_see_each_text_once(sizes, seed, skipped_rounds):
     first = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     captions = Captions(first, np.arange(first[-1]))

@@ -17,7 +17,7 @@ def slow(text, image, keys, count):
     return found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(size=st.integers(1, 12), seed=st.integers(0, 99), count=st.integers(1, 5), block=st.integers(1, 13))
 def test_strangers_equal_the_slow_loop_in_blocks_of_any_size(size, seed, count, block):
     generator = torch.Generator().manual_seed(seed)
@@ -37,7 +37,7 @@ def drawn_strangers(count, kept, seed):
     return strangers
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(count=st.integers(1, 40), size=st.integers(1, 12), share=st.floats(0, 0.99), seed=st.integers(0, 20))
 def test_each_product_is_dealt_at_most_once_in_as_many_full_batches_as_a_shuffle(count, size, share, seed):
     batches = mined_order(drawn_strangers(count, 3, seed), size, share, seed, 4)

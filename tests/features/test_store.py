@@ -11,7 +11,7 @@ def matrix(count, dim):
     return np.random.default_rng(0).normal(size=(count, dim)).astype(np.float32)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(count=st.integers(0, 9), dim=st.integers(1, 5), dtype=st.sampled_from(["float16", "float32"]))
 def test_round_trip(tmp_path_factory, count, dim, dtype):
     folder = tmp_path_factory.mktemp("store")

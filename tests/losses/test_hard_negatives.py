@@ -42,7 +42,7 @@ def slow(image, text, scale, way, ignore):
 
 
 @pytest.mark.parametrize(("negatives", "form"), WAYS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(count=st.integers(1, 8), seed=st.integers(0, 99), share=st.floats(0, 1), first=st.integers(1, 4))
 def test_equals_the_slow_loop(negatives, form, count, seed, share, first):
     way = params(negatives=negatives, form=form, margin=0.4, band_from=first, band_to=first + 1)

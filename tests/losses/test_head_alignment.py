@@ -25,7 +25,7 @@ def slow(embedding, ignore):
     return math.log(sum(terms) / len(terms)) if terms else 0.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(count=st.integers(1, 7), seed=st.integers(0, 99), share=st.floats(0, 1))
 def test_equals_the_slow_loop(count, seed, share):
     image, text, ignore = unit(count, 5, seed), unit(count, 5, seed + 1), drawn_ignore(count, seed, share)

@@ -23,7 +23,7 @@ def slow(image, text, scale, ignore):
     return total / (2 * count)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(count=st.integers(1, 7), seed=st.integers(0, 99), share=st.floats(0, 1))
 def test_equals_the_slow_loop(count, seed, share):
     image, text = unit(count, 5, seed), unit(count, 5, seed + 1)
@@ -40,7 +40,7 @@ def test_equals_open_clip():
     assert float(info_nce(image, text, torch.tensor(14.0))) == pytest.approx(float(theirs), abs=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(count=st.integers(1, 7), seed=st.integers(0, 99))
 def test_two_scales_serve_one_direction_each(count, seed):
     """(text -> image, image -> text): the loss is the mean of what each direction costs under its own scale."""

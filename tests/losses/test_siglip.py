@@ -19,7 +19,7 @@ def slow(image, text, scale, bias, ignore):
     return total / len(image)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(count=st.integers(1, 7), seed=st.integers(0, 99), share=st.floats(0, 1), bias=st.floats(-10, 2))
 def test_equals_the_slow_loop(count, seed, share, bias):
     image, text, ignore = unit(count, 5, seed), unit(count, 5, seed + 1), drawn_ignore(count, seed, share)

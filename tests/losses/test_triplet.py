@@ -26,7 +26,7 @@ def slow(image, text, margin, kept, reduction, ignore):
 
 
 @pytest.mark.parametrize(("kept", "reduction"), WAYS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(count=st.integers(1, 7), seed=st.integers(0, 99), share=st.floats(0, 1), margin=st.floats(0, 2))
 def test_equals_the_slow_loop(kept, reduction, count, seed, share, margin):
     image, text, ignore = unit(count, 5, seed), unit(count, 5, seed + 1), drawn_ignore(count, seed, share)

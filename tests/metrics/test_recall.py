@@ -31,7 +31,7 @@ def cases(draw):
 
 
 @given(cases())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_the_mean_over_all_orders_of_the_ties(case):
     queries, gallery, positives = case
     ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
@@ -42,7 +42,7 @@ def test_equals_the_mean_over_all_orders_of_the_ties(case):
 
 
 @given(cases(), st.integers(1, 7), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_neither_chunk_nor_gallery_order_matters(case, chunk, random):
     queries, gallery, positives = case
     whole = best_positive_ranks(queries, gallery, positions_from_lists(positives))
@@ -113,7 +113,7 @@ def test_a_subset_is_ranked_alone_and_exclusion_applies_inside_it():
 
 
 @given(cases(), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_restrictions_equal_ranking_the_restricted_gallery(case, data):
     queries, gallery, positives = case
     count = len(gallery)

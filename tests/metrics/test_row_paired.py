@@ -36,7 +36,7 @@ def slow_rank(scores, truth, copy_of):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_a_slow_loop_over_rows(seed):
     """Whole numbers, so ties are many; texts with several images, images without a text."""
     rng = np.random.default_rng(seed)

@@ -50,7 +50,7 @@ def test_attentive_equals_a_loop():
 
 
 @pytest.mark.parametrize("kind", TEXT_POOLING)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 1000), length=st.integers(1, 5), padding=st.integers(0, 4))
 def test_padding_never_counts(kind, seed, length, padding):
     torch.manual_seed(seed)

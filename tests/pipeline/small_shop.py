@@ -83,7 +83,8 @@ class Project:
             "GIT_COMMITTER_NAME": "t",
             "GIT_COMMITTER_EMAIL": "t@t",
         }
-        return inherited | names | {"PATH": path}
+        # The copy's own code, wherever `vitrine` was installed from.
+        return inherited | names | {"PATH": path, "PYTHONPATH": str(self.folder)}
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

@@ -51,6 +51,7 @@ class Run:
     depth: int = 10
     signal: float = 3.0
     hostile: str = ""
+    steps: list = field(default_factory=list)
     seed: int = 3
     products: list = field(default_factory=list)
     metrics: dict = field(default_factory=dict)
@@ -216,16 +217,25 @@ def write_training(run: Run, fold: int) -> None:
     ]
     folder = paths.train_of(fold)
     run.frame(folder / "history.csv", epochs, None)
+    later = {name: step for step in run.steps for name in step["groups"]}
     groups = [
         {"name": f"stages.{i}", "parameters": 1000 * (i + 1), "trainable": i >= 2, "lr": 5e-4 * (i >= 2)}
+        | {"opens": 0 if i >= 2 else None}
         for i in range(4)
+    ]
+    groups = [
+        group | {key: later[group["name"]][of] for key, of in (("opens", "epoch"), ("lr", "lr"))}
+        if group["name"] in later
+        else group
+        for group in groups
     ]
     image = {"tower": "image", "source": "data/weights/image", "weights_hash": "1f2e3d4c5b6a", "total": 10000}
     head = {"tower": "head", "source": "random", "weights_hash": None, "total": 70, "trainable": 70}
     plan = [image | {"trainable": 7000, "groups": groups}]
-    plan.append(head | {"groups": [{"name": "head", "parameters": 70, "trainable": True, "lr": 1e-3}]})
+    plan.append(head | {"groups": [{"name": "head", "parameters": 70, "trainable": True, "lr": 1e-3, "opens": 0}]})
     run.put(
-        folder / "plan.json", {"towers": plan, "warnings": ["text: 12,000 frozen parameters are random"] * (fold == 1)}
+        folder / "plan.json",
+        {"towers": plan, "steps": run.steps, "warnings": ["text: 12,000 frozen parameters are random"] * (fold == 1)},
     )
     card = {
         "description": {

@@ -197,3 +197,22 @@ def test_the_plan_is_shown_once_for_the_folds_that_share_it(make_run, parse):
     assert plan.count("text: 12,000 frozen parameters are random") == 1
     for fact in ("1f2e3d4c5b6a", "7,000", "2 of 4", "70.0 %", "convnext_tiny", "info_nce × 1", "64 px, 80 px"):
         assert fact in plan
+
+
+def test_layers_that_open_later_are_told_with_their_epoch(make_run, parse):
+    step = {"epoch": 3, "tower": "image", "groups": ["stages.0", "stages.1"], "parameters": 3000, "lr": 5e-5}
+    staged = parse(make_run(folds=(0,), test=False, steps=[step]).report().page)
+    ((_, row),) = staged.all("tr", opens="3")
+    assert row == "imagefrom epoch 3 on+ 2, from stages.0+ 3,0005e-05"
+    groups = [text for _, text in staged.all("tr") if text.startswith(("imagestages", "headhead"))]
+    assert groups == [
+        "imagestages.01,000from epoch 35e-05",
+        "imagestages.12,000from epoch 35e-05",
+        "imagestages.23,000yes0.0005",
+        "imagestages.34,000yes0.0005",
+        "headhead70yes0.001",
+    ]
+    plain = parse(make_run(folder="plain", folds=(0,), test=False).report().page)
+    groups = [text for _, text in plain.all("tr") if text.startswith("imagestages")]
+    assert groups[:2] == ["imagestages.01,000frozen–", "imagestages.12,000frozen–"]
+    assert not [attributes for attributes, _ in plain.all("tr") if "data-opens" in attributes]

@@ -25,7 +25,7 @@ def folder(tmp_path):
 
 
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 60))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_flat_equals_a_sorted_product_of_matrices(seed, k, tmp_path_factory):
     folder = tmp_path_factory.mktemp("index")
     products, queries = unit_rows(40, seed=seed), unit_rows(3, seed=seed + 1)

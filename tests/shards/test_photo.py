@@ -83,7 +83,7 @@ def test_a_turned_photo_loses_its_exif_and_stands_upright() -> None:
     assert decode(stored.data).size == (30, 50)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(width=st.integers(1, 900), height=st.integers(1, 900), size=st.integers(1, 128))
 def test_the_shorter_side_shrinks_to_the_size_and_the_ratio_stays(width: int, height: int, size: int) -> None:
     stored = store_photo(encoded(Image.new("RGB", (width, height)), "JPEG"), size, 80)

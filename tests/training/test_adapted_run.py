@@ -8,7 +8,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_project import make_settings, write_project
 
+from pipeline_lib.models.adapters import adapter_state
+from pipeline_lib.models.interpolation import load_interpolated
+from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.models.warm_start import load_heads, warm_sources
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.provenance import read_json
 from pipeline_lib.training.fold import train_fold
@@ -59,3 +64,16 @@ def test_a_run_with_adapters(tmp_path, monkeypatch, vit_folder, tiny_text_folder
     ]
     with torch.no_grad():
         assert again.model.image.encode(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).isfinite().all()
+
+    # A later run begins with them, and of them there is no start to go back to.
+    warm = warm_sources(resolve_towers(settings.model), out)
+    second = build_model(describe(settings.model, warm, True, again.card["description"]["classes"]), warm)
+    load_heads(second, out)
+    assert all(torch.equal(value, state[name]) for name, value in second.state_dict().items())
+    bare = load_interpolated(out, 0.0, settings.model).model
+    for tower, name in ((tower, name) for tower, held in bare.towers().items() for name in adapter_state(held)):
+        assert torch.equal(bare.state_dict()[f"{tower}.{name}"], state[f"{tower}.{name}"])
+    assert not torch.equal(
+        bare.state_dict()["text.trunk.encoder.layer.2.output.dense.weight"],
+        state["text.trunk.encoder.layer.2.output.dense.weight"],
+    )

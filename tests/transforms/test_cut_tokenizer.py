@@ -105,7 +105,7 @@ def test_every_kind_that_can_be_cut_is_here() -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(texts=st.lists(st.lists(st.sampled_from(sorted(set(" ".join(CORPUS).split()))), max_size=6), max_size=4))
 def test_the_texts_keep_their_tokens_and_ids_follow_the_map(name: str, texts: list[list[str]]) -> None:
     seen = [" ".join(words) for words in texts]

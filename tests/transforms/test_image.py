@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -32,7 +32,6 @@ def resize_then_crop(image: Image.Image, size: int) -> np.ndarray:
     return np.asarray(resized.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
 
 
-@settings(deadline=None)
 @given(width=st.integers(1, 300), height=st.integers(1, 300), size=st.integers(1, 96))
 def test_one_step_equals_resize_then_crop(width: int, height: int, size: int) -> None:
     image = noise(width, height)

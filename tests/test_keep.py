@@ -1,0 +1,121 @@
+"""Models kept from a revision, an experiment and the working tree, in a real repository; and what is refused."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from pipeline_lib import paths
+from pipeline_lib.keep import KEPT, keep
+from pipeline_lib.models.warm_start import start_folder
+
+
+def write_models(root, told, folds=(0, 1)):
+    for fold in folds:
+        folder = root / paths.TRAIN / str(fold)
+        (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
+        for name in ("model.safetensors", "model.json", "plan.json", "tokenizer/tokenizer.json"):
+            (folder / name).write_text(f"{told} {fold} {name}", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Models `one` in the first commit, `two` in the experiment `tried`, `three` in the working tree; two folds."""
+    root = tmp_path_factory.mktemp("project")
+
+    def run(*command):
+        subprocess.run(command, cwd=root, check=True, capture_output=True)
+
+    run("git", "init", "-q")
+    run("git", "config", "user.email", "test@example.org")
+    run("git", "config", "user.name", "Test")
+    run("dvc", "init", "-q")
+    run("dvc", "config", "core.analytics", "false")
+    (root / ".gitignore").write_text("data/work/*\ndata/starts/*\n", encoding="utf-8")
+    (root / "params.yaml").write_text("plan:\n  folds: [0, 1]\n", encoding="utf-8")
+    stages = "stages:\n  train:\n    matrix:\n      fold: ${plan.folds}\n    cmd: 'true'\n"
+    stages += f"    outs: ['{paths.TRAIN.as_posix()}/${{item.fold}}']\n"
+    (root / "dvc.yaml").write_text(stages, encoding="utf-8")
+    write_models(root, "one")
+    run("dvc", "commit", "-q", "-f")
+    run("git", "add", "-A")
+    run("git", "commit", "-qm", "first")
+    run("git", "tag", "first-run")
+    write_models(root, "two")
+    run("dvc", "exp", "save", "-q", "--force", "-n", "tried")
+    write_models(root, "three")
+    write_models(root, "left from another plan", folds=[2])
+    return root
+
+
+@pytest.fixture
+def project(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "project")
+
+
+def held(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def parts(project):
+    return [path for path in (project / "data/starts").glob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(("revision", "told"), [("first-run", "one"), ("tried", "two"), ("workspace", "three")])
+def test_every_folds_model_is_kept_and_nothing_else(revision, told, project):
+    folder = keep(revision, "mine", project)
+    assert folder.as_posix() == "data/starts/mine"
+    files = [name if name != "tokenizer" else "tokenizer/tokenizer.json" for name in KEPT]
+    assert held(project / folder) == {f"{fold}/{name}": f"{told} {fold} {name}" for fold in (0, 1) for name in files}
+    assert [start_folder(str(project / folder), fold).name for fold in (0, 1)] == ["0", "1"]
+    assert not parts(project)
+
+
+def test_a_name_is_taken_unless_it_holds_the_same(project):
+    keep("tried", "mine", project)
+    before = held(project / "data/starts/mine")
+    keep("tried", "mine", project)
+    (project / "data/starts/none").mkdir()
+    for taken in ("mine", "none"):
+        with pytest.raises(ValueError, match=f"data/starts/{taken} is there already and holds something else; take an"):
+            keep("first-run", taken, project)
+    assert held(project / "data/starts/mine") == before and not parts(project)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "../up", "-n", "mine.dvc", "/tmp/x"])
+def test_a_name_with_path_characters_is_refused(name, project):
+    with pytest.raises(ValueError, match="is no name for a folder under data/starts"):
+        keep("first-run", name, project)
+    assert not (project / "data/starts").exists()
+
+
+def test_models_that_no_cache_holds_leave_nothing_behind(project):
+    shutil.rmtree(project / ".dvc/cache")
+    with pytest.raises(
+        ValueError, match=r"^first-run: its models are not at hand \(.*\); run that revision again"
+    ) as error:
+        keep("first-run", "mine", project)
+    assert "\n" not in str(error.value)
+    assert not list((project / "data/starts").iterdir())
+
+
+def test_what_the_cache_has_lost_in_part_is_not_kept_in_part(project):
+    """One fold's weights are gone from the cache: no other fold is kept without them."""
+    cached = (path for path in (project / ".dvc/cache").rglob("*") if path.is_file())
+    (lost,) = [path for path in cached if path.read_bytes() == b"one 1 model.safetensors"]
+    lost.unlink()
+    with pytest.raises(ValueError, match="first-run: its models are not at hand"):
+        keep("first-run", "mine", project)
+    assert not list((project / "data/starts").iterdir())
+
+
+def test_unknown_revisions_and_untrained_projects_are_named(project):
+    with pytest.raises(ValueError, match="exp-nowhere: no such revision or experiment"):
+        keep("exp-nowhere", "mine", project)
+    shutil.rmtree(project / paths.train_of(1))
+    with pytest.raises(ValueError, match=r"data/work/train/1/model.safetensors: no such file; run `dvc repro`"):
+        keep("workspace", "mine", project)
+    (project / "params.yaml").write_text("plan:\n  folds: []\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"plan.folds is empty"):
+        keep("workspace", "mine", project)
+    assert not list((project / "data/starts").iterdir())

@@ -1,0 +1,131 @@
+"""Layers that open by a schedule, in a whole run: what moves when, at which rate, and after a stop."""
+
+import itertools
+
+import pytest
+from safetensors.torch import load_file
+from tiny_project import TRAIN, make_settings, write_project
+from watched_run import Watch, differing, first_weights, run, stop_before
+
+from pipeline_lib.models.saved import load_model
+from pipeline_lib.optim.schedules import warmup_cosine
+from pipeline_lib.provenance import read_json
+from pipeline_lib.training.validation import Validator
+
+pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
+
+STAGED = {
+    "unfreeze_layers": 1,
+    "schedule": [{"epoch": 1, "tower": "text", "layers": 2}, {"epoch": 2, "tower": "image", "layers": 3}],
+    "unfreeze_lr_scale": 0.2,
+    "lr_decay": 0.5,
+    "epochs": 4,
+}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    return write_project(tmp_path / "project")
+
+
+def opening_epochs(plan, model):
+    """Parameter of the model -> the epoch it opens, or None, as plan.json has it."""
+    found = {}
+    for row in plan["towers"][:2]:
+        tower = model.towers()[row["tower"]]
+        for group, told in zip(tower.layer_groups(), row["groups"], strict=True):
+            found |= {f"{row['tower']}.{key}": told["opens"] for key in group.parameters}
+    return found
+
+
+def test_layers_move_from_their_epoch_on_and_no_others(inputs, towers, monkeypatch):
+    settings = make_settings(*towers, **STAGED)
+    watch = Watch(monkeypatch)
+    out = run(settings, inputs, "out")
+    plan, saved = read_json(out / "plan.json"), load_model(out)
+    opens = opening_epochs(plan, saved.model)
+    first = first_weights(settings)
+    assert len(watch.epochs) == 4 and set(opens.values()) == {None, 0, 1, 2}
+    for epoch, state in enumerate(watch.epochs):
+        assert differing(first, state) == {key for key, start in opens.items() if start is not None and start <= epoch}
+    assert not differing(load_file(out / "model.safetensors"), watch.epochs[saved.card["run"]["best_epoch"]])
+
+    sizes = {name: value.numel() for name, value in saved.model.named_parameters()}
+    steps = {(step["epoch"], step["tower"]): step["parameters"] for step in plan["steps"]}
+    moved = [differing(first, state) for state in watch.epochs]
+    for epoch, (before, after) in enumerate(itertools.pairwise(moved), start=1):
+        grown = {
+            tower: sum(sizes[key] for key in after - before if key.startswith(tower)) for tower in ("image", "text")
+        }
+        assert grown == {tower: steps.get((epoch, tower), 0) for tower in ("image", "text")}
+    assert set(steps) == {(1, "text"), (2, "image")}
+
+
+def test_every_step_runs_at_the_plans_rate_times_the_schedules_factor(inputs, towers, monkeypatch):
+    settings = make_settings(*towers, **STAGED, warmup_fraction=0.3)
+    watch = Watch(monkeypatch)
+    out = run(settings, inputs, "out")
+    model, plan = load_model(out).model, read_json(out / "plan.json")
+    told = {name: TRAIN["head_lr"] for name, _ in model.head_parameters()}
+    for row in plan["towers"][:2]:
+        for group, listed in zip(model.towers()[row["tower"]].layer_groups(), row["groups"], strict=True):
+            if listed["opens"] is not None:
+                told |= {f"{row['tower']}.{key}": listed["lr"] for key in group.parameters}
+    assert [group["lr"] for group in plan["towers"][1]["groups"]] == [0, 0, TRAIN["tower_lr"] * 0.5 * 0.2, 1e-3]
+    total = len(watch.rates)
+    assert total == 4 * 3  # epochs x batches of 8 among 24 products
+    for step, rates in enumerate(watch.rates):
+        factor = warmup_cosine(step, total, round(0.3 * total))
+        assert rates == pytest.approx({name: lr * factor for name, lr in told.items()})
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_run_stopped_at_an_opening_ends_as_the_unbroken_one(stop, inputs, towers, monkeypatch):
+    """Before the text layers open, before the image layers do, and after both."""
+    settings = make_settings(*towers, **STAGED)
+    whole = run(settings, inputs, "whole")
+    stop_before(stop, settings, inputs, "same", monkeypatch)
+    ended = run(settings, inputs, "ended", "same")
+    for file in ("history.csv", "model.safetensors", "plan.json"):
+        assert (whole / file).read_bytes() == (ended / file).read_bytes(), file
+
+
+def test_a_best_epoch_before_an_opening_gives_later_layers_their_first_weights_back(inputs, towers, monkeypatch):
+    settings = make_settings(*towers, **STAGED)
+    watch = Watch(monkeypatch)
+    measure, told = Validator.measure, iter((2.0, 1.0, 3.0, 4.0))
+    monkeypatch.setattr(Validator, "measure", lambda self, task: {**measure(self, task), "val_loss": next(told)})
+    out = run(settings, inputs, "out")
+    saved = load_model(out)
+    assert saved.card["run"]["best_epoch"] == 1
+    opens = opening_epochs(read_json(out / "plan.json"), saved.model)
+    kept = load_file(out / "model.safetensors")
+    assert differing(first_weights(settings), kept) == {key for key, start in opens.items() if start in (0, 1)}
+    assert not differing(kept, watch.epochs[1])
+    assert {key for key, start in opens.items() if start == 2} <= differing(kept, watch.epochs[3])
+
+
+FOLLOW = TRAIN["towers"]["text"]
+
+
+@pytest.mark.parametrize(
+    ("depth", "image", "text", "moves"),
+    [
+        (0, {"freeze_first": 2}, {"freeze_first": 1}, {"image": "from 3", "text": "from 2"}),
+        ("all", {"embeddings": "frozen"}, {}, {"image": "from 1", "text": "from 0"}),
+        (1, {}, {"embeddings": "open"}, {"image": "last", "text": "first and last"}),
+        (2, {"unfreeze_layers": 0}, {"freeze_first": 0, "embeddings": "frozen"}, {"image": "none", "text": "from 1"}),
+    ],
+)
+def test_each_tower_is_frozen_by_its_own_rule(depth, image, text, moves, inputs, towers, monkeypatch):
+    rules = {"image": {**FOLLOW, **image}, "text": {**FOLLOW, **text}}
+    settings = make_settings(*towers, unfreeze_layers=depth, towers=rules, epochs=1)
+    watch = Watch(monkeypatch)
+    model = load_model(run(settings, inputs, "out")).model
+    changed = differing(first_weights(settings), watch.epochs[-1])
+    for name, tower in model.towers().items():
+        groups = tower.layer_groups()
+        wanted = {"last": {len(groups) - 1}, "first and last": {0, len(groups) - 1}, "none": set()}
+        wanted |= {f"from {start}": set(range(start, len(groups))) for start in range(4)}
+        open_now = {f"{name}.{key}" for number in wanted[moves[name]] for key in groups[number].parameters}
+        assert {key for key in changed if key.startswith(name)} == open_now

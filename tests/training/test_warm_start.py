@@ -1,0 +1,228 @@
+"""Starting from a trained model: where training begins, what is refused, and what the plan says of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_project import make_settings, write_project
+from watched_run import differing, run, state_of
+
+from pipeline_lib.features.encode import Engine
+from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.models.warm_start import start_folder
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.provenance import read_json
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.training.assembly import assemble
+from pipeline_lib.training.fold_data import read_fold
+
+pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
+STILL = {"tower_lr": 0.0, "head_lr": 0.0, "epochs": 1, "unfreeze_layers": "all"}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    return write_project(tmp_path / "project")
+
+
+def kept(settings, inputs) -> Path:
+    """Train, and keep the model of fold 0 as `vitrine keep` lays it out."""
+    out = run(settings, inputs, "first")
+    for name in ("model.safetensors", "model.json"):
+        (Path("starts/kept/0")).mkdir(parents=True, exist_ok=True)
+        shutil.copy(out / name, f"starts/kept/0/{name}")
+    return Path("starts/kept")
+
+
+def with_model(settings, **changes):
+    """Return the settings with changed keys of `model`, those of a section merged."""
+    values = settings.model.model_dump()
+    for key, value in changes.items():
+        values[key] = {**values[key], **value} if isinstance(value, dict) else value
+    object.__setattr__(settings, "model", ModelParams.model_validate(values))
+    return settings
+
+
+def begun(settings, inputs, fold=0):
+    torch.manual_seed(settings.seed)
+    return assemble(settings, fold, read_fold(inputs, fold, settings.losses.cross_entropy.weight > 0), True)
+
+
+def test_training_begins_exactly_at_the_kept_weights(inputs, towers):
+    start = kept(make_settings(*towers, unfreeze_layers="all"), inputs)
+    trained = load_file(start / "0/model.safetensors")
+    cold = state_of(begun(make_settings(*towers), inputs).model)
+    whole = state_of(begun(make_settings(*towers, init_from=str(start)), inputs).model)
+    assert whole.keys() == trained.keys() and not differing(whole, trained)
+    bare = state_of(begun(make_settings(*towers, init_from=str(start), init_heads=False), inputs).model)
+    heads = {name for name in trained if not name.startswith(("image.", "text."))}
+    assert (
+        heads
+        and differing(bare, trained) <= heads
+        and not differing({name: bare[name] for name in heads}, {name: cold[name] for name in heads})
+    )
+    assert differing(bare, trained) >= {"head.image_projection.weight", "head.text_projection.weight"}
+
+    still = run(make_settings(*towers, **STILL, init_from=str(start)), inputs, "still")
+    assert not differing(load_file(still / "model.safetensors"), trained)
+    plan = read_json(still / "plan.json")
+    assert [row["source"] for row in plan["towers"]] == ["starts/kept/0"] * 3
+    towers_only = run(make_settings(*towers, **STILL, init_from=str(start), init_heads=False), inputs, "towers")
+    assert [row["source"] for row in read_json(towers_only / "plan.json")["towers"]] == ["starts/kept/0"] * 2 + [
+        "random"
+    ]
+    first = run(make_settings(*towers, **STILL), inputs, "cold")
+    hashes = [[row["weights_hash"] for row in read_json(out / "plan.json")["towers"]] for out in (still, first)]
+    assert hashes[0][0] != hashes[1][0] and hashes[0][1] != hashes[1][1]
+
+
+def test_parts_that_published_weights_lack_are_taken_over_too(inputs, towers):
+    """Poolings with weights of their own, in both towers."""
+
+    def settings(**train):
+        changes = {"image": {"pooling": "attentive"}, "text": {"pooling": "attentive"}}
+        return with_model(make_settings(*towers, unfreeze_layers="all", **train), **changes)
+
+    start = kept(settings(), inputs)
+    trained = load_file(start / "0/model.safetensors")
+    assert [name for name in trained if name.startswith("image.pool.")]
+    assert not differing(state_of(begun(settings(init_from=str(start)), inputs).model), trained)
+
+
+def other_classes(inputs):
+    table = pl.read_parquet(inputs.catalogue / "products.parquet")
+    table.with_columns(pl.col("label").replace({"hat": "cap"})).write_parquet(inputs.catalogue / "products.parquet")
+
+
+def without_a_tensor(inputs):
+    file = Path("starts/kept/0/model.safetensors")
+    state = load_file(file)
+    del state["text.trunk.embeddings.LayerNorm.weight"]
+    save_file(state, file)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "changes", "model", "told"),
+    [
+        (
+            other_classes,
+            {},
+            {},
+            "its 2 classes are not the 2 here, 'cap' is in one of them alone; set train.init_heads",
+        ),
+        (None, {"cross_entropy": 0.0}, {}, r"head.classifier[\w.]+ is not in this model and \d more"),
+        (
+            None,
+            {},
+            {"embedding_dim": 9},
+            r"image_projection.weight is \(8, 24\) in the start and \(9, 24\) here and \d",
+        ),
+        (
+            None,
+            {},
+            {"temperature": "per_direction"},
+            r"logit_scale is \(\) in the start and \(2,\) here; set train.init_heads",
+        ),
+        (
+            None,
+            {},
+            {"image": {"args": {"depths": [1, 1, 3, 1]}}},
+            "do not fit TimmTower: 9 missing, e.g. trunk.stages.2",
+        ),
+        (
+            None,
+            {},
+            {"text": {"pretrained": False, "name": "bert", "config": {"hidden_size": 32, "num_hidden_layers": 3}}},
+            r"do not fit HFTextTower: \d+ of another shape, e.g. trunk.embeddings",
+        ),
+        (without_a_tensor, {}, {}, "do not fit HFTextTower: 1 missing, e.g. trunk.embeddings.LayerNorm.weight"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(spoil, changes, model, told, inputs, towers, tiny_text_folder):
+    start = kept(make_settings(*towers, epochs=1), inputs)
+    if spoil:
+        spoil(inputs)
+    if "text" in model:
+        extra = {"vocab_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32}
+        model["text"] |= {"tokenizer": str(tiny_text_folder), "config": {**model["text"]["config"], **extra}}
+    if "image" in model:
+        model["image"] |= {"pretrained": False}
+    with pytest.raises(ValueError, match=told) as error:
+        begun(with_model(make_settings(*towers, init_from=str(start), **changes), **model), inputs)
+    assert "starts/kept/0" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_tower_of_random_weights_may_start_from_a_trained_one(inputs, towers):
+    start = kept(make_settings(*towers, epochs=1), inputs)
+    made = begun(with_model(make_settings(*towers, init_from=str(start)), image={"pretrained": False}), inputs)
+    assert not differing(state_of(made.model), load_file(start / "0/model.safetensors"))
+
+
+def test_a_vocabulary_that_was_cut_is_not_cut_again(inputs, towers):
+    start = kept(with_model(make_settings(*towers, epochs=1), text={"vocabulary": "cut"}), inputs)
+    again = with_model(make_settings(*towers, init_from=str(start)), text={"vocabulary": "cut"})
+    with pytest.raises(ValueError, match=r"word_embeddings.weight has \d+ rows for 16 tokens, so it was cut already"):
+        begun(again, inputs)
+    with pytest.raises(ValueError, match="1 of another shape, e.g. trunk.embeddings.word_embeddings"):
+        begun(make_settings(*towers, init_from=str(start)), inputs)
+    shutil.rmtree(Path("starts")), shutil.rmtree(Path("first"))
+    whole = kept(make_settings(*towers, epochs=1), inputs)
+    cut = begun(with_model(make_settings(*towers, init_from=str(whole)), text={"vocabulary": "cut"}), inputs)
+    assert cut.sources["text"].weights.startswith("starts/kept/0, ") and cut.sources["text"].weights.endswith(
+        "16 tokens"
+    )
+
+
+def lay(folder: str, *files: str) -> str:
+    for file in files:
+        (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
+        (Path(folder) / file).write_text("{}")
+    return folder
+
+
+def test_a_start_is_a_folder_for_each_fold_or_one_for_all(alone):
+    names = ("model.safetensors", "model.json")
+    (alone / "empty").mkdir()
+    assert start_folder("empty", 0) is None
+    assert start_folder(lay("marked", ".gitkeep", ".gitignore"), 0) is None
+    flat = lay("flat", *names)
+    assert [start_folder(flat, fold) for fold in (0, 7)] == [Path("flat")] * 2
+    both = lay("both", *names, *(f"1/{name}" for name in names))
+    assert [start_folder(both, fold) for fold in (0, 1)] == [Path("both"), Path("both/1")]
+    with pytest.raises(ValueError, match=r"train.init_from = 'nowhere': no such folder; `vitrine keep"):
+        start_folder("nowhere", 0)
+    with pytest.raises(
+        ValueError, match=r"folds/model.safetensors is missing for fold 2; folds holds 0, 1. `vitrine keep"
+    ):
+        start_folder(lay("folds", *(f"{fold}/{name}" for fold in (0, 1) for name in names)), 2)
+    with pytest.raises(ValueError, match=r"half/0/model.json is missing for fold 0"):
+        start_folder(lay("half", "0/model.safetensors"), 0)
+
+
+def test_stored_features_of_published_weights_are_not_used(inputs, towers):
+    start = kept(make_settings(*towers, unfreeze_layers="all", epochs=1), inputs)
+    frozen = {"unfreeze_layers": 0, "epochs": 1}
+    data = read_fold(inputs, 0, True)
+    photos = pl.read_parquet(inputs.shards / "manifest.parquet")
+    texts = ["", *data.training.texts, *data.held_out.texts]
+    engine, reader = Engine("cpu", 16, 0, "fp32"), ShardReader(Manifest(inputs.shards))
+    extract_trunk(resolve_towers(make_settings(*towers).model), reader, photos, texts, inputs.trunk, engine, "float16")
+    used = {
+        name: load_model(run(make_settings(*towers, **frozen, **start_of), inputs, name)).card["run"]["stored_features"]
+        for name, start_of in (("cold", {}), ("warm", {"init_from": str(start)}))
+    }
+    assert used == {"cold": True, "warm": False}
+
+
+def test_the_card_says_where_the_run_began(inputs, towers):
+    start = kept(make_settings(*towers, epochs=1), inputs)
+    out = run(make_settings(*towers, epochs=1, init_from=str(start)), inputs, "second")
+    card = json.loads((out / "model.json").read_text(encoding="utf-8"))
+    assert card["run"]["train"]["init_from"] == "starts/kept"
