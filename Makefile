@@ -13,7 +13,7 @@ repro: $(VENV)/.run
 	vitrine headline
 
 test: $(VENV)/.test
-	python -m pytest
+	python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(VENV)/.test
 	ruff check .
