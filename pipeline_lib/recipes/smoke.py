@@ -1,7 +1,8 @@
 """All recipes through DVC with tiny towers, one after the other, and a table of what came of them: `make recipes`.
 
 It shows that every recipe still runs from end to end. A grid is run at its last cell alone: its cells differ in values,
-not in what code they reach. Nothing of it stays in the workspace but the table.
+not in what code they reach. Nothing of it stays in the workspace but the table, the logs, and the outs
+of the last. Commit nothing while it runs: DVC takes HEAD away for the time of an experiment.
 """
 
 import secrets

@@ -125,7 +125,7 @@ def test_the_real_towers_exist_under_their_names(name):
             assert tower["weights"].startswith(f"data/weights/{tower['name']}")
 
 
-# Models built from the libraries alone, without the hub: parameters of image and text tower, and of all that opens first.
+# Models built from the libraries alone, without the hub: parameters of image and text tower, and of all open at first.
 SIZES = {
     "b01-61m32": (61_411_200, 53_970_944, 61_411_200 + 53_970_944),
     "b02-39m16": (38_587_392, 44_513_792, 38_587_392 + 44_513_792),
