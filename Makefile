@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 PYTHON ?= python3
 export PATH := $(BIN):$(PATH)
 
-.PHONY: repro test lint bench clean
+.PHONY: repro test lint bench recipes clean
 
 repro: $(VENV)/.run
 	vitrine check
@@ -25,6 +25,10 @@ bench: $(VENV)/.test
 	python bench/evaluation.py
 	python bench/pipeline.py
 	test ! -d ../shared/data/grocery || python bench/catalogue_and_shards.py --data ../shared/data/grocery --label label
+
+# Every recipe with tiny towers through DVC, and reports/recipes.md.
+recipes: $(VENV)/.run
+	vitrine recipe run-all
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

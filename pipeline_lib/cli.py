@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pipeline_lib import paths
 from pipeline_lib.provenance import read_json
+from pipeline_lib.recipes.commands import app as recipes
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Fine-tune image-text models on product catalogues. The pipeline itself is run by `dvc repro`.",
 )
+app.add_typer(recipes, name="recipe")
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """All sections of params.yaml at once, so that a misspelt key is found before the first stage, not before the last."""
 
 from pathlib import Path
+from typing import Any
 
 from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.evaluation import EnsembleParams, EvaluateParams, IndexParams
@@ -34,7 +35,11 @@ SECTIONS: tuple[type[Section], ...] = (
 
 def check_params(path: Path) -> None:
     """Raise ValueError for the first fault: a section or key that is unknown or missing, a value that does not fit."""
-    params = load_params(path)
+    check_all(load_params(path), path)
+
+
+def check_all(params: dict[str, Any], path: Path) -> None:
+    """Raise ValueError for the first fault of params that were, or would be, read from `path`."""
     parse_value("seed", int, params)
     for kind in SECTIONS:
         parse_section(kind, params)

@@ -30,7 +30,7 @@ def write_project(root: Path, count: int = 36) -> Inputs:
         for photo, name in enumerate(media):
             picture = Image.new("RGB", (48, 48), COLOURS[colour])
             picture.paste((255, 255, 255), (8, 8, 20 if kind == "mug" else 40, 30 + photo))
-            picture.putpixel((number, 0), (number, number, 0))
+            picture.putpixel((number % 48, number // 48), (number, number, 0))
             picture.save(root / "raw" / name)
         text = f"{colour} {kind} " + " ".join(["striped", "plain", "lamp"][: number % 4])
         rows.append(

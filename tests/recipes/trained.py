@@ -1,0 +1,56 @@
+"""A recipe with tiny towers, trained for a few steps in this process on 64 products; what it left is read back."""
+
+import os
+from pathlib import Path
+
+import polars as pl
+
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.runtime import RuntimeParams
+from pipeline_lib.params.section import load_params, parse_section
+from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.provenance import read_json
+from pipeline_lib.recipes.merging import Cell, cells, merge
+from pipeline_lib.training.assembly import Settings
+from pipeline_lib.training.fold import train_fold
+from tests.training.tiny_project import write_project
+
+ROOT = Path(__file__).parents[2]
+# So few products make a step or two an epoch.
+FEW = {"train": {"batch_size": 32}, "runtime": {"workers": 1, "batch_size": 64, "log_every": 1}}
+
+
+def tiny_cell(name: str) -> Cell:
+    """The last experiment of a recipe: its cells differ in values, not in what code they reach."""
+    return cells(name, load_params(ROOT / "params.yaml"), tiny=True, folder=ROOT / "recipes")[-1]
+
+
+def train(params: dict, inputs, out: Path) -> dict:
+    """Train fold 0 and return its card and plan; the checkpoint lies under the working directory."""
+    params = merge(params, FEW) if params["train"]["accumulate"] == 1 else params
+    settings = Settings(
+        model=parse_section(ModelParams, params),
+        losses=parse_section(LossesParams, params),
+        train=parse_section(TrainParams, params),
+        seed=3,
+        runtime=parse_section(RuntimeParams, params),
+        device="cpu",
+        precision="fp32",
+    )
+    out.mkdir()
+    os.environ.pop("DVC_ROOT", None)
+    train_fold(settings, inputs, 0, out.name, out)
+    return {"card": read_json(out / "model.json"), "plan": read_json(out / "plan.json")}
+
+
+def make_inputs(folder: Path):
+    """A project of 64 products, each with a second text of its own, a Chinese one."""
+    inputs = write_project(folder, 64)
+    queries, relevance = (pl.read_parquet(inputs.catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
+    ids = pl.read_parquet(inputs.catalogue / "products.parquet")["product_id"]
+    more = pl.DataFrame({"query_id": "zh " + ids, "kind": "text", "text": "红色马克杯 " + ids, "product_id": ids})
+    queries = pl.concat([queries, more.select(queries.columns)])
+    queries.with_columns(split=pl.lit(None, pl.String)).write_parquet(inputs.catalogue / "queries.parquet")
+    pairs = pl.concat([relevance, more.select(relevance.columns)]).with_columns(grade=pl.lit(1))
+    pairs.write_parquet(inputs.catalogue / "relevance.parquet")
+    return inputs
