@@ -20,6 +20,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
 
 from pipeline_lib.features.batches import share_of
@@ -114,8 +115,9 @@ class Processes:
             dist.all_reduce(flat)
             flat /= self.world
             parts = torch.split(flat, [value.numel() for value in bucket])
-            for value, part in zip(bucket, parts, strict=True):
-                value.grad = part.view_as(value)
+            for value, gradient, part in zip(bucket, found, parts, strict=True):
+                # Into its own memory: a fused optimizer takes a gradient to lie as its parameter does (channels last).
+                value.grad = gradient.copy_(part.view_as(gradient))
 
     def from_first(self, function: Callable[[], ResultT]) -> ResultT:
         """Return on every process what `function()` gives on the first, the only one that calls it."""
@@ -169,7 +171,7 @@ def joined(device: str) -> Iterator[Processes]:
         yield ALONE
         return
     _take_device(device, stands)
-    store, rank, world = next(dist.rendezvous("env://", timeout=MEETING))
+    store, rank, world = next(rendezvous("env://", timeout=MEETING))
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
     processes = Processes(stands.rank, stands.world, stands.local_world)
