@@ -55,7 +55,7 @@ def place() -> Place | None:
     if missing:
         raise ValueError(
             f"{LAUNCH}: the launcher does not set {', '.join(missing)}; write `torchrun --nproc-per-node N`, or "
-            "`accelerate launch --num_processes N`"
+            "`accelerate launch --multi_gpu --num_processes N`"
         )
     return Place(*(int(os.environ[name]) for name in names))
 

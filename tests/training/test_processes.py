@@ -142,28 +142,26 @@ def made(tmp_path_factory, tiny_image_folder, tiny_text_folder):
     """A folder with `one` and `two`: what one process made of all RUNS, and what two did."""
     folder = tmp_path_factory.mktemp("processes")
     inputs = write_project(folder / "project")
-    for name in ("one", "two", "rest"):
-        (folder / name).mkdir()
     towers = tiny_image_folder, tiny_text_folder
-    before = Path.cwd(), torch.get_num_threads()
-    kept = os.environ.pop("DVC_ROOT", None)
-    torch.set_num_threads(1)
-    os.chdir(folder / "two")
-    run(settings_of(*towers, "one then two"), inputs, "one then two", stop_before=2)
     arguments = json.dumps([str(inputs.catalogue.parent), *map(str, towers)])
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "VITRINE_LAUNCHED": str(folder)}
-    environment["PYTHONPATH"] = os.pathsep.join(str(Path(__file__).parents[up]) for up in (2, 0))
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__, arguments]
-    done = subprocess.run(two, env=environment, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
-    run(settings_of(*towers, "two then one"), inputs, "two then one")
-    os.chdir(folder / "one")
-    for name in ("plain", "accumulated", "stateful", "opening"):
-        run(settings_of(*towers, name), inputs, name)
-    os.chdir(before[0])
-    torch.set_num_threads(before[1])
-    if kept is not None:
-        os.environ["DVC_ROOT"] = kept
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DVC_ROOT", raising=False)
+        patch.chdir(folder / "two")
+        run(settings_of(*towers, "one then two"), inputs, "one then two", stop_before=2)
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "VITRINE_LAUNCHED": str(folder)}
+        environment["PYTHONPATH"] = os.pathsep.join(str(Path(__file__).parents[up]) for up in (2, 0))
+        done = subprocess.run(two, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        run(settings_of(*towers, "two then one"), inputs, "two then one")
+        patch.chdir(folder / "one")
+        for name in ("plain", "accumulated", "stateful", "opening"):
+            run(settings_of(*towers, name), inputs, name)
+    torch.set_num_threads(threads)
     return folder
 
 
@@ -178,11 +176,11 @@ def test_two_processes_train_as_one_does(made, name):
     expected, found = rows_of(one), rows_of(two)
     assert expected.dtype.names == found.dtype.names and len(expected) == RUNS[name]["epochs"]
     for column in expected.dtype.names:
-        assert np.allclose(found[column], expected[column], rtol=1e-4), column
+        assert np.allclose(found[column], expected[column], rtol=1e-5), column
     weights, other = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
     assert weights.keys() == other.keys()
     for key, value in weights.items():
-        assert torch.allclose(value, other[key], rtol=1e-3, atol=1e-5), (key, (value - other[key]).abs().max())
+        assert torch.allclose(value, other[key], rtol=1e-4, atol=1e-6), (key, (value - other[key]).abs().max())
     assert (one / "plan.json").read_bytes() == (two / "plan.json").read_bytes()
 
 
@@ -207,7 +205,7 @@ def test_losses_remember_the_same_on_both(made):
     assert torch.equal(first["losses"]["siglip.bias"], second["losses"]["siglip.bias"])
     for key, value in first["losses"][queue].items():
         assert torch.equal(value, second["losses"][queue][key]), key
-        assert torch.allclose(value.float(), alone["losses"][queue][key].float(), atol=1e-4), key
+        assert torch.allclose(value.float(), alone["losses"][queue][key].float(), atol=1e-5), key
 
 
 def test_the_first_process_alone_writes(made):
