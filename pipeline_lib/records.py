@@ -66,6 +66,11 @@ class Outputs:
     slow_image_embedding: Tensor | None = None
     slow_text_embedding: Tensor | None = None
 
+    def present(self) -> dict[str, Tensor]:
+        """Return by name what the model does say."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
 
 # Fields of the outputs that belong to the model and not to a row of the batch.
 SHARED = ("logit_scale",)

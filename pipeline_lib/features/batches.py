@@ -63,7 +63,11 @@ class StoredFeatures:
 
 
 class ProductBatches(Dataset[Batch]):
-    """Turns (epoch, rows of `products`) into a batch with one photo and one text of each product."""
+    """Turns (epoch, rows of `products`) into a batch with one photo and one text of each product.
+
+    With `part` (rank, world), what the model reads (`records.CONTENT`) is there for this process's rows alone; what
+    losses read is small and there for all of them.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class ProductBatches(Dataset[Batch]):
         seed: int,
         text_view: str = "none",
         text_rate: float = 0.0,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.products = products
         self.source = source
@@ -84,6 +89,7 @@ class ProductBatches(Dataset[Batch]):
         self.seed = seed
         self.text_view = text_view
         self.text_rate = text_rate
+        self.part = part
 
     def __getitem__(self, key: tuple[int, Rows]) -> Batch:
         epoch, rows = key
@@ -100,6 +106,7 @@ class ProductBatches(Dataset[Batch]):
             numbers = draw_captions(products.captions, rows, self.seed, epoch)
             answers = torch.from_numpy(answers_of(products.captions, rows))
         texts = [products.texts[number] for number in numbers]
+        own = share_of(len(rows), *self.part)
         return Batch(
             product=torch.from_numpy(rows.copy()),
             group=torch.from_numpy(products.group[rows]),
@@ -107,7 +114,7 @@ class ProductBatches(Dataset[Batch]):
             has_text=torch.tensor([bool(text) for text in texts]),
             label=torch.from_numpy(products.label[rows]),
             answers=answers,
-            **self._content(rows, photos, texts, seeds),
+            **self._content(rows[own], photos[own], texts[own], seeds[own]),
         )
 
     def _content(
@@ -141,6 +148,15 @@ def load_ahead(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int) -> It
         # Else the loader draws from the global generator, which a resumed run must find untouched.
         generator=torch.Generator(),
     )
+
+
+def share_of(count: int, rank: int, world: int) -> slice:
+    """Return which of a batch's `count` rows process `rank` of `world` takes; sizes differ by one at most.
+
+    >>> [share_of(8, rank, 3) for rank in range(3)]
+    [slice(0, 2, None), slice(2, 5, None), slice(5, 8, None)]
+    """
+    return slice(count * rank // world, count * (rank + 1) // world)
 
 
 def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[tuple[int, Rows]]:

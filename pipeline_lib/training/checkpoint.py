@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import torch
 
@@ -20,11 +20,17 @@ KEPT_SECONDS = 3600
 
 
 class CheckpointFolder:
-    """One run's folder under `$DVC_ROOT/.ckpt`, locked until it is left; ValueError if another process holds it."""
+    """One run's folder under `$DVC_ROOT/.ckpt`, locked until it is left; ValueError if another process holds it.
 
-    def __init__(self, fingerprint: str) -> None:
+    With several processes only the first one `writes` and holds the lock; the others read what it has saved.
+    """
+
+    def __init__(self, fingerprint: str, writes: bool = True) -> None:
         base = Path(os.environ.get("VITRINE_CHECKPOINTS") or Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt")
         self.folder = base / fingerprint
+        self._lock: TextIO | None = None
+        if not writes:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = (self.folder / "LOCK").open("w")
         try:
@@ -40,10 +46,13 @@ class CheckpointFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._lock.close()
+        if self._lock:
+            self._lock.close()
 
     def save(self, name: str, state: dict[str, Any]) -> None:
         """Write one state; a kill leaves the former one whole."""
+        if not self._lock:
+            return
         half = self.folder / f"{name}.part"
         with writing(half):
             torch.save(state, half)
@@ -59,7 +68,8 @@ class CheckpointFolder:
 
     def finish(self) -> None:
         """Mark the run as ended, so that a later one may remove the folder."""
-        (self.folder / "DONE").touch()
+        if self._lock:
+            (self.folder / "DONE").touch()
 
     def _remove_finished(self, base: Path) -> None:
         for mark in base.glob("*/DONE"):

@@ -26,6 +26,7 @@ from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loop import Loop
 from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.training.plan_table import plan_of, plan_table
+from pipeline_lib.training.processes import ALONE, Processes
 from pipeline_lib.training.task import Task
 from pipeline_lib.training.validation import Validator
 from pipeline_lib.transforms.tokenize import TextTokenizer
@@ -34,8 +35,13 @@ from pipeline_lib.transforms.tokenize import TextTokenizer
 LOG_WIDTH = 132
 
 
-def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, out: Path) -> None:
-    """Train one fold and write model, card, tokenizer, plan table and history into `out`."""
+def train_fold(
+    settings: Settings, inputs: Inputs, fold: int, fingerprint: str, out: Path, processes: Processes = ALONE
+) -> None:
+    """Train one fold and write model, card, tokenizer, plan table and history into `out`.
+
+    With several processes all call this with the same arguments, and the first one shows and writes.
+    """
     torch.manual_seed(settings.seed)
     weights = weights_of(settings.losses)
     needed = {NEEDS[name] for name in weights}
@@ -46,15 +52,19 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
             "a weight above 0"
         )
     data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
+    _check_shares(settings, data, processes)
     made = assemble(settings, fold, data, "retrieval" in needed)
     plan = plan_of(made.model, made.sources, settings.train, made.opened, made.start)
-    _show(plan, settings, fold, len(data.training), len(data.held_out))
+    if processes.first:
+        _show(plan, settings, fold, len(data.training), len(data.held_out))
     task = make_task(made, settings, weights)
     stored = stored_features(settings, inputs, made.sources, made.opened, made.start is not None)
-    with CheckpointFolder(fingerprint) as checkpoints:
-        loop = _loop(task, settings, inputs, data, made, stored, checkpoints)
+    with CheckpointFolder(fingerprint, processes.first) as checkpoints:
+        loop = _loop(task, settings, inputs, data, made, stored, checkpoints, processes)
         progression = loop.run(f"fold{fold}-{fingerprint}")
         checkpoints.finish()
+    if not processes.first:
+        return
 
     best = progression.rows[progression.best_epoch]
     run = {"fold": fold, "best_epoch": progression.best_epoch, "best": best, "seed": settings.seed}
@@ -68,6 +78,15 @@ def train_fold(settings: Settings, inputs: Inputs, fold: int, fingerprint: str, 
     made.tokenizer.save(out / "tokenizer")
     write_json(out / "plan.json", plan)
     write_rows(out / "history.csv", progression.rows)
+
+
+def _check_shares(settings: Settings, data: FoldData, processes: Processes) -> None:
+    rows = min(settings.train.batch_size, len(data.training))
+    if rows < processes.world:
+        raise ValueError(
+            f"{processes.world} processes share out a batch of {rows} products (train.batch_size = "
+            f"{settings.train.batch_size}, {len(data.training)} products to train on); start at most {rows}"
+        )
 
 
 def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int, num_held_out: int) -> None:
@@ -92,6 +111,7 @@ def _loop(
     made: Assembled,
     stored: StoredFeatures | None,
     checkpoints: CheckpointFolder,
+    processes: Processes,
 ) -> Loop:
     train, runtime, size, tokenizer = settings.train, settings.runtime, settings.model.image.size, made.tokenizer
     reader = ShardReader(Manifest(inputs.shards))
@@ -123,16 +143,18 @@ def _loop(
             settings.seed,
             train.text_augment,
             train.text_augment_rate,
+            processes.part,
         ),
         orders=ORDERS[train.mining](data.training, train, settings.seed, settings.device),
         params=train,
         seed=settings.seed,
-        workers=workers,
+        workers=processes.workers(workers),
         log_every=runtime.log_every,
         checkpoints=checkpoints,
         measure=lambda: validator.measure(task),
         openings=made.opened,
         average=MovingAverage(trained, train.ema_decay) if train.ema_decay else None,
+        processes=processes,
     )
 
 

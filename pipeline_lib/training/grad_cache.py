@@ -4,6 +4,7 @@ Gao et al. 2021 (arXiv:2101.06983): (1) run every batch without gradient and kee
 joined outputs, which gives the gradient of each output; (3) run every batch again, with the same random numbers, and
 push its outputs' gradients back. Gradients are those of one large batch, in the memory of a small one and for one
 more forward pass. Only batch norms in training mode differ, as they always do: they normalise over their own batch.
+With several processes each runs its own rows of every batch, and losses see the gathered outputs.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,39 +16,44 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline_lib.records import CONTENT, SHARED, Batch, Outputs
+from pipeline_lib.training.processes import ALONE, Processes
 from pipeline_lib.training.task import Task
 
 Backward = Callable[[Tensor], object]
 
 
-def backward_jointly(task: Task, batches: Sequence[Batch], backward: Backward) -> tuple[Outputs, dict[str, Tensor]]:
+def backward_jointly(
+    task: Task, batches: Sequence[Batch], backward: Backward, processes: Processes = ALONE
+) -> tuple[Outputs, dict[str, Tensor]]:
     """Add the gradient of the total loss of all batches, joined, to the parameters; return outputs and named losses.
 
     The outputs are detached. The random numbers drawn, and the running statistics of batch norms, are afterwards
     those of one pass over the batches.
     """
     if len(batches) == 1:
-        outputs, named = task.run(batches[0])
+        batch = batches[0].to(task.device)
+        outputs = processes.gather(task.observe(batch), len(batch.product))
+        named = task.price(outputs, batch)
         backward(named["total"])
         return _detached(outputs), _read(named)
     states, cached = [], []
     with torch.no_grad(), _buffers_kept(task.model):
         for batch in batches:
             states.append(_random_state(task.device))
-            cached.append(task.observe(batch.to(task.device)))
+            cached.append(processes.gather(task.observe(batch.to(task.device)), len(batch.product)))
     leaves = join_outputs(cached)
-    for value in _present(leaves).values():
+    for value in leaves.present().values():
         value.requires_grad_()
     named = task.price(leaves, join_batches(batches).to(task.device))
     backward(named["total"])
-    gradients = {name: value.grad for name, value in _present(leaves).items() if value.grad is not None}
+    gradients = {name: value.grad for name, value in leaves.present().items() if value.grad is not None}
     start = 0
     for batch, state in zip(batches, states, strict=True):
         _set_random_state(state, task.device)
-        again = _present(task.forward(batch.to(task.device)))
+        again = task.forward(batch.to(task.device)).present()
         end = start + len(batch.product)
         pushed = [
-            (again[name] * (gradient if name in SHARED else gradient[start:end])).sum()
+            (again[name] * (gradient if name in SHARED else processes.own(gradient[start:end]))).sum()
             for name, gradient in gradients.items()
             # A shared output is the same in every batch and is pushed back once.
             if name in again and again[name].requires_grad and (name not in SHARED or start == 0)
@@ -80,18 +86,13 @@ def join_outputs(parts: Sequence[Outputs]) -> Outputs:
     """Return several batches' outputs as those of one; what belongs to the model is taken from the first."""
     joined = {
         name: value.clone() if name in SHARED else torch.cat([getattr(part, name) for part in parts])
-        for name, value in _present(parts[0]).items()
+        for name, value in parts[0].present().items()
     }
     return Outputs(**joined)
 
 
-def _present(outputs: Outputs) -> dict[str, Tensor]:
-    values = {field.name: getattr(outputs, field.name) for field in fields(outputs)}
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def _detached(outputs: Outputs) -> Outputs:
-    return replace(outputs, **{name: value.detach() for name, value in _present(outputs).items()})
+    return replace(outputs, **{name: value.detach() for name, value in outputs.present().items()})
 
 
 def _read(named: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -14,21 +14,26 @@ IMAGE = ("R@1", "R@5", "R@10", "MeanRecall")
 
 
 class History:
-    """Epoch rows of one run; the TensorBoard log lies outside DVC's outs, because it holds clock times."""
+    """Epoch rows of one run; the TensorBoard log lies outside DVC's outs, because it holds clock times.
 
-    def __init__(self, name: str, rows: list[Row]) -> None:
+    Without `shown`, rows are kept and nothing is written: a process that is not the first.
+    """
+
+    def __init__(self, name: str, rows: list[Row], shown: bool = True) -> None:
         self.rows = rows
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, quiet=not shown)
         root = Path(os.environ.get("DVC_ROOT", "."))
-        self._board = SummaryWriter(root / "logs" / "tensorboard" / name, purge_step=len(rows))
+        folder = root / "logs" / "tensorboard" / name
+        self._board = SummaryWriter(folder, purge_step=len(rows)) if shown else None
 
     def add(self, row: Row, step: int, remark: str) -> None:
         """Keep one epoch's figures and show them; the remark is only shown: rows stay repeatable."""
         self.rows.append(row)
-        for key, value in row.items():
-            if key != "epoch":
-                self._board.add_scalar(key, value, step)
-        self._board.flush()
+        if self._board:
+            for key, value in row.items():
+                if key != "epoch":
+                    self._board.add_scalar(key, value, step)
+            self._board.flush()
         shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "epoch")
         self.console.print(f"epoch {int(row['epoch'])}  {shown}  {remark}", highlight=False, soft_wrap=True)
         if line := best_so_far(self.rows):
@@ -36,12 +41,14 @@ class History:
 
     def step(self, step: int, values: Row) -> None:
         """Put figures of one optimizer step on the TensorBoard curves."""
-        for key, value in values.items():
-            self._board.add_scalar(f"step/{key}", value, step)
+        if self._board:
+            for key, value in values.items():
+                self._board.add_scalar(f"step/{key}", value, step)
 
     def close(self) -> None:
         """End the TensorBoard log."""
-        self._board.close()
+        if self._board:
+            self._board.close()
 
 
 def best_so_far(rows: list[Row]) -> str:

@@ -1,8 +1,9 @@
 """The training loop: epochs, accumulation, checkpoints, early stopping; it knows named losses and nothing of tasks.
 
 No step waits for a value on the device: losses are added up there and read every `log_every` steps, where a
-non-finite one stops the run with every term. An epoch's random numbers depend on (seed, epoch) alone, so a run that
-was killed and goes on from its last epoch repeats what it would have done.
+non-finite one stops the run with every term. An epoch's random numbers depend on (seed, epoch, process) alone, so a
+run that was killed and goes on from its last epoch repeats what it would have done. With several processes every one
+runs this loop; the first measures, decides and writes while the others wait.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ from pipeline_lib.training.checkpoint import CheckpointFolder
 from pipeline_lib.training.grad_cache import backward_jointly
 from pipeline_lib.training.history import History, Row
 from pipeline_lib.training.orders import Order, Orders
+from pipeline_lib.training.processes import ALONE, Processes
 from pipeline_lib.training.task import Task
 
 LAST, BEST = "last.pt", "best.pt"
@@ -68,11 +70,12 @@ class Loop:
     measure: Callable[[], dict[str, float]]
     openings: dict[str, Openings]
     average: MovingAverage | None
+    processes: Processes = ALONE
 
     def run(self, name: str) -> Progression:
         """Train to the end or to the early stop, and leave the best epoch's weights in the model."""
         progression = self._resume()
-        history = History(name, progression.rows)
+        history = History(name, progression.rows, self.processes.first)
         started_at = progression.epoch
         coming: list[Order] = []
         with Progress(console=Console(stderr=True), disable=not history.console.is_terminal) as progress:
@@ -86,12 +89,13 @@ class Loop:
                     stream = iter(load_ahead(self.batches, keys, self.workers))
                     progress.update(bar, total=len(coming[0]) * (self.params.epochs - started_at))
                 row, remark = self._epoch(epoch, coming.pop(0), stream, history, lambda: progress.advance(bar))
-                self.orders.end_epoch(epoch)
+                self._end_epoch(epoch)
                 with self.average.in_place() if self.average else contextlib.nullcontext():
-                    history.add({**row, **self.measure()}, epoch, remark)
+                    history.add({**row, **self.processes.from_first(self.measure)}, epoch, remark)
                     self._keep_best(progression, epoch, history)
                 self._save(progression, epoch, history)
         history.close()
+        self.processes.wait()  # for the first one, which may still be writing what is read now
         self._restore(self.checkpoints.load(BEST))
         return progression
 
@@ -99,7 +103,7 @@ class Loop:
         self, epoch: int, order: Sequence[Any], stream: Any, history: History, advance: Callable[[], None]
     ) -> tuple[Row, str]:
         """Train one epoch; return its row, without what is measured after it, and its speed."""
-        torch.manual_seed(self.seed * 100_003 + epoch)
+        torch.manual_seed(self.processes.seed(self.seed * 100_003 + epoch))
         self.task.begin_epoch(epoch)
         model = self.task.model.train()
         for name, tower in model.towers().items():
@@ -115,7 +119,7 @@ class Loop:
             step = epoch * len(groups) + number
             set_lr(self.optimizer, warmup_cosine(step, total, warmup))
             batches = [next(stream) for _ in group]
-            outputs, named = backward_jointly(self.task, batches, self.accelerator.backward)
+            outputs, named = backward_jointly(self.task, batches, self.accelerator.backward, self.processes)
             self.orders.gather(outputs, batches)
             self._step()
             images += sum(len(batch.product) for batch in batches)
@@ -132,14 +136,25 @@ class Loop:
         return row, f"{images / seconds:.0f} images/s"
 
     def _step(self) -> None:
+        parameters = self._parameters()
+        self.processes.average_gradients(parameters)
         if self.params.clip_norm:
-            parameters = [value for group in self.optimizer.param_groups for value in group["params"]]
             self.accelerator.clip_grad_norm_(parameters, self.params.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.task.end_step()
         if self.average:
             self.average.update()
+
+    def _parameters(self) -> list[Tensor]:
+        return [value for group in self.optimizer.param_groups for value in group["params"]]
+
+    def _end_epoch(self, epoch: int) -> None:
+        """Settle the next epoch's batches, for all processes as the first one has them."""
+        self.orders.end_epoch(epoch)
+        if self.processes.world > 1:
+            self.processes.check_equal(self._parameters())
+            self.orders.load_state(self.processes.from_first(self.orders.state))
 
     def _keep_best(self, progression: Progression, epoch: int, history: History) -> None:
         """Save the weights as they were measured if no epoch was better."""
