@@ -91,4 +91,5 @@ def test_what_a_csv_writer_writes_is_read_back(tmp_path_factory, rows):
     path.write_text(text.getvalue(), encoding="utf-8", newline="")
     frame = read_columns(path, ["id", "text"], ["id", "text"])
     stripped = [(first.strip(), second.strip() or None) for first, second in rows]
-    assert [(one.strip(), two and two.strip()) for _, one, two in frame.rows()] == stripped
+    # Python also strips control characters that are no white space in Unicode, and so stay in a field.
+    assert [(one.strip(), (two or "").strip() or None) for _, one, two in frame.rows()] == stripped

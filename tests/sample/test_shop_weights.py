@@ -37,7 +37,7 @@ def test_the_text_tower_loads_in_transformers_with_nothing_missing(weights):
     tower, info = AutoModel.from_pretrained(weights / "text", add_pooling_layer=False, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
     assert len(tower.encoder.layer) == 8
-    assert tower.config.hidden_size == 128
+    assert tower.config.hidden_size == 96
 
 
 def test_both_tokenizer_libraries_read_the_folder_alike(weights):
