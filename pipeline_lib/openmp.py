@@ -1,12 +1,16 @@
-"""How OpenMP's threads wait for each other: asleep, not spinning. Imported before torch, which reads it once.
+"""How long a waiting OpenMP thread spins before it sleeps; imported before torch, which reads it once.
 
-By default libgomp's threads spin while they wait. That gains a few percent on an idle machine and is ruinous beside
-any other busy process (the loader's own workers, a second experiment, a colleague), because they spin on the very core
-that the thread they wait for needs. On 2 cores, a step that takes 84 ms alone: beside four busy processes 1,300 to
-2,700 ms spinning, 145 to 155 ms asleep; alone, asleep, 88 ms.
+By default libgomp's threads spin without end, on the very core that the thread they wait for needs when the machine
+has other work: the loader's processes, a second experiment, a colleague's. Measured on 2 cores, a step of the sample's
+towers: alone 62 to 77 ms either way; two runs side by side 350 ms each, with this bound 190; beside four busy processes
+900 to 2,700 ms, with it 350 to 630. Threads that sleep at once (OMP_WAIT_POLICY=passive) took 145 there, and a tenth
+more alone.
 """
 
 import os
 
-# A value in the user's environment wins.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+SPINS = "2000"
+
+# What the user's environment says of waiting wins.
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = SPINS

@@ -34,11 +34,15 @@ def test_a_precision_that_is_written_out_is_taken_as_it_is(tmp_path, monkeypatch
     assert [runtime.pick_precision(name, "cpu") for name in ("auto", "fp32", "bf16")] == ["fp32", "fp32", "bf16"]
 
 
-@pytest.mark.parametrize(("own", "expected"), [(None, "passive"), ("active", "active")])
-def test_threads_wait_asleep_unless_the_user_says_otherwise(own, expected):
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "0")],
+)
+def test_threads_spin_for_a_bounded_time_unless_the_user_says_otherwise(own, expected):
     """Seen where it counts: in what libgomp prints of its settings when torch loads it."""
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    environment |= {"OMP_DISPLAY_ENV": "true", **({"OMP_WAIT_POLICY": own} if own else {})}
+    named = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in named}
+    environment |= {"OMP_DISPLAY_ENV": "verbose", **own}
     code = "import pipeline_lib.openmp, torch"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert f"OMP_WAIT_POLICY = '{expected.upper()}'" in done.stderr
+    assert f"GOMP_SPINCOUNT = '{expected}'" in done.stderr
