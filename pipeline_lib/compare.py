@@ -14,9 +14,9 @@ from pipeline_lib import paths
 from pipeline_lib.metrics.bootstrap import paired_differences
 from pipeline_lib.metrics.ranking import FALLING_FIGURES, RANK_FIGURES, rank_statistic
 from pipeline_lib.metrics.weighted import point
+from pipeline_lib.revisions import WORKSPACE, at_hand
 
 ARROWS = {"text_to_image": "text > image", "image_to_text": "image > text"}
-WORKSPACE = "workspace"
 KEY = ("split", "direction", "fold", "query_id")
 COMPARISON_SCHEMA = {
     "split": pl.String,
@@ -67,19 +67,12 @@ def read_ranks(revision: str, project: Path = Path()) -> pl.DataFrame:
             raise ValueError(f"{project / relative}: no such file; run `dvc repro`")
         return pl.read_parquet(project / relative)
     import dvc.api  # slow, and the working tree is read without it
-    from dvc.exceptions import DvcException
-    from dvc.scm import RevError
-    from dvc_data.index import DataIndexDirError
 
-    try:
-        with dvc.api.open(relative, repo=str(project), rev=revision, mode="rb") as stream:
-            return pl.read_parquet(stream.read())
-    except RevError as error:
-        raise ValueError(f"{revision}: no such revision or experiment ({error}); see `dvc exp show`") from None
-    except (DvcException, DataIndexDirError, OSError) as error:
-        raise ValueError(
-            f"{revision}: its {relative} is not at hand ({error}); run that revision again, or `dvc pull` it"
-        ) from None
+    with (
+        at_hand(revision, f"{relative} is"),
+        dvc.api.open(relative, repo=str(project), rev=revision, mode="rb") as stream,
+    ):
+        return pl.read_parquet(stream.read())
 
 
 def compare_revisions(first: str, second: str, resamples: int, project: Path = Path()) -> Table:

@@ -14,9 +14,8 @@ from pipeline_lib import paths
 from pipeline_lib.models.saved import CARD, WEIGHTS
 from pipeline_lib.params.section import load_params, parse_value
 from pipeline_lib.provenance import digest_folder, fresh_folder
+from pipeline_lib.revisions import WORKSPACE, at_hand
 
-STARTS = Path("data/starts")
-WORKSPACE = "workspace"  # the working tree, as for `vitrine compare`
 KEPT = (WEIGHTS, CARD, "tokenizer")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
@@ -32,9 +31,10 @@ def keep(revision: str, name: str, project: Path = Path()) -> Path:
     """
     if not re.fullmatch(NAME, name) or name.endswith(".dvc"):
         raise ValueError(
-            f"{name!r} is no name for a folder under {STARTS}; write letters, digits, -, _ and ., and no .dvc behind it"
+            f"{name!r} is no name for a folder under {paths.STARTS}; write letters, digits, -, _ and ., and no .dvc "
+            "behind it"
         )
-    folder = project / STARTS / name
+    folder = project / paths.STARTS / name
     with fresh_folder(folder) as half:
         try:
             if revision == WORKSPACE:
@@ -42,11 +42,11 @@ def keep(revision: str, name: str, project: Path = Path()) -> Path:
             else:
                 _keep_revision(revision, project, half)
             if folder.exists() and digest_folder(folder) != digest_folder(half):
-                raise ValueError(f"{STARTS / name} is there already and holds something else; take another name")
+                raise ValueError(f"{paths.STARTS / name} is there already and holds something else; take another name")
         except BaseException:
             shutil.rmtree(half)
             raise
-    return STARTS / name
+    return paths.STARTS / name
 
 
 def _keep_workspace(project: Path, half: Path) -> None:
@@ -66,24 +66,14 @@ def _keep_workspace(project: Path, half: Path) -> None:
 
 def _keep_revision(revision: str, project: Path, half: Path) -> None:
     import dvc.api  # slow, and the working tree is read without it
-    from dvc.exceptions import DvcException
-    from dvc.scm import RevError
-    from dvc_data.index import DataIndexDirError
 
-    try:
-        with closing(dvc.api.DVCFileSystem(str(project), rev=revision)) as tree:
+    with at_hand(revision, "models are"), closing(dvc.api.DVCFileSystem(str(project), rev=revision)) as tree:
 
-            def copy(source: Path, target: Path) -> None:
-                tree.info(source.as_posix())  # `get` passes over what is not there
-                tree.get(source.as_posix(), str(target), recursive=True)
+        def copy(source: Path, target: Path) -> None:
+            tree.info(source.as_posix())  # `get` passes over what is not there
+            tree.get(source.as_posix(), str(target), recursive=True)
 
-            _keep_folds(sorted(Path(path).name for path in tree.ls(paths.TRAIN.as_posix(), detail=False)), copy, half)
-    except RevError as error:
-        raise ValueError(f"{revision}: no such revision or experiment ({error}); see `dvc exp show`") from None
-    except (DvcException, DataIndexDirError, OSError) as error:
-        raise ValueError(
-            f"{revision}: its models are not at hand ({error}); run that revision again, or `dvc pull` it"
-        ) from None
+        _keep_folds(sorted(Path(path).name for path in tree.ls(paths.TRAIN.as_posix(), detail=False)), copy, half)
 
 
 def _keep_folds(folds: Sequence[str], copy: Copy, half: Path) -> None:

@@ -2,9 +2,9 @@
 
 By default libgomp's threads spin without end, on the very core that the thread they wait for needs when the machine
 has other work: the loader's processes, a second experiment, a colleague's. Measured on 2 cores, a step of the sample's
-towers: alone 62 to 77 ms either way; two runs side by side 350 ms each, with this bound 190; beside four busy processes
-900 to 2,700 ms, with it 350 to 630. Threads that sleep at once (OMP_WAIT_POLICY=passive) took 145 there, and a tenth
-more alone.
+towers: alone 62 to 77 ms either way; two runs side by side 350 ms each, with this bound 190; on the machine at a load
+of 3 to 5, 900 to 2,700 ms, with it 350 to 630. Threads that sleep at once (OMP_WAIT_POLICY=passive) took 145 there, and
+a tenth more alone.
 """
 
 import os

@@ -12,6 +12,9 @@ EMBED = WORK / "embed"
 INDEX = WORK / "index"
 ENSEMBLE = WORK / "ensemble"
 EVALUATION = WORK / "evaluation"
+# Trained models that others start from, a folder a name; the empty one stands for no start.
+STARTS = Path("data/starts")
+NO_START = STARTS / "none"
 REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
 INTERVALS = REPORTS / "intervals.json"

@@ -8,14 +8,7 @@ from hashlib import blake2b
 
 import polars as pl
 
-from pipeline_lib.catalogue.schema import (
-    QUERIES,
-    QUERY_DROPPED,
-    REJECTS,
-    RELEVANCE,
-    Records,
-    conform,
-)
+from pipeline_lib.catalogue.schema import QUERIES, QUERY_DROPPED, REJECTS, RELEVANCE, Records, conform, text_queries
 
 MAX_RELEVANCE = 50_000_000
 
@@ -44,14 +37,7 @@ def make_queries(products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     texts = texts.with_columns(
         pl.Series("query_id", [query_id_of(text) for text in texts["text"].to_list()], dtype=pl.String)
     )
-    queries = texts.select(
-        "query_id",
-        pl.lit("text").alias("kind"),
-        "text",
-        pl.lit(None, dtype=pl.String).alias("reference_product_id"),
-        pl.lit([], dtype=pl.List(pl.String)).alias("subset"),
-        pl.lit(None, dtype=pl.String).alias("split"),
-    )
+    queries = text_queries(texts.with_columns(pl.lit(None, dtype=pl.String).alias("split")))
     relevance = (
         asking.join(texts, on="text", how="left", maintain_order="left")
         .select("query_id", "group_id")
@@ -59,7 +45,7 @@ def make_queries(products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         .select("query_id", "product_id", pl.lit(1, dtype=pl.Int64).alias("grade"))
         .unique(["query_id", "product_id"], maintain_order=True)
     )
-    return conform(queries, QUERIES), conform(relevance, RELEVANCE)
+    return queries, conform(relevance, RELEVANCE)
 
 
 def keep_queries(

@@ -120,6 +120,18 @@ def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
+def text_queries(asked: pl.DataFrame) -> pl.DataFrame:
+    """Return text queries of the rows of `asked` (query_id, text, split); a null split is none of its own."""
+    return conform(
+        asked.with_columns(
+            pl.lit("text").alias("kind"),
+            pl.lit(None).alias("reference_product_id"),
+            pl.lit([], dtype=STRINGS).alias("subset"),
+        ),
+        QUERIES,
+    )
+
+
 def rejects_of(table: str, frame: pl.DataFrame, reason: str, value: str, action: str) -> pl.DataFrame:
     """Return reject rows for the rows of `frame` (row, product_id and the column `value`), all for one reason."""
     rows = frame.select(

@@ -9,14 +9,15 @@ from pathlib import Path, PurePosixPath
 import polars as pl
 
 from pipeline_lib.catalogue.schema import (
-    QUERIES,
     QUERY_DROPPED,
     RECORDS,
     RELEVANCE,
     Records,
     conform,
     rejects_of,
+    text_queries,
 )
+from pipeline_lib.datasets.csv_table import squeeze
 from pipeline_lib.datasets.product_ids import reject_ids
 
 # One row an image: where it was read, its name as the data set gives it, its captions, its split.
@@ -34,9 +35,8 @@ def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder
     )
     named = images.with_columns(product_id.replace("", None).alias("product_id"), media)
     good, rejects = reject_ids(table, named)
-    squeezed = pl.col("captions").str.replace_all(r"\s+", " ").str.strip_chars()
     captions = good.select("row", "product_id", "split", "captions").explode("captions").drop_nulls("captions")
-    captions = captions.with_columns(squeezed.alias("text"))
+    captions = captions.with_columns(squeeze(pl.col("captions")).alias("text"))
     place = pl.int_range(pl.len()).over("product_id")
     captions = captions.with_columns(pl.format("{}#{}", "product_id", place).alias("query_id"))
     empty = rejects_of(table, captions.filter(pl.col("text") == ""), "empty caption", "query_id", QUERY_DROPPED)
@@ -45,21 +45,14 @@ def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder
     products = good.join(first, on="product_id", how="left", maintain_order="left").with_columns(
         pl.col("text").fill_null(""), *(pl.lit(None).alias(name) for name in ("label", "group", "fold"))
     )
-    queries = captions.select(
-        "query_id",
-        pl.lit("text").alias("kind"),
-        "text",
-        pl.lit(None).alias("reference_product_id"),
-        pl.lit([], dtype=pl.List(pl.String)).alias("subset"),
-        "split",
-    )
+    queries = text_queries(captions)
     relevance = captions.select("query_id", "product_id", pl.lit(1).alias("grade"))
     return Records(
         table,
         len(images),
         conform(products, RECORDS),
         pl.concat([rejects, empty]),
-        conform(queries, QUERIES),
+        queries,
         conform(relevance, RELEVANCE),
     )
 

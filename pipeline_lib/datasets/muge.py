@@ -11,7 +11,6 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.catalogue.schema import (
-    QUERIES,
     QUERY_DROPPED,
     RECORDS,
     REJECTED,
@@ -20,6 +19,7 @@ from pipeline_lib.catalogue.schema import (
     Records,
     conform,
     rejects_of,
+    text_queries,
 )
 from pipeline_lib.datasets.image_tsv import list_tsv_images
 from pipeline_lib.datasets.jsonl import read_objects, whole_number, whole_numbers, words
@@ -120,19 +120,12 @@ def _read_split(name: str, path: Path, reject_missing: bool) -> _Split:
     products = good.join(first, on="product_id", how="left", maintain_order="left").with_columns(
         pl.col("text").fill_null(""), pl.lit(SPLITS[name]).alias("split"), *_absent("label", "group", "fold")
     )
-    queries = asked.select(
-        "query_id",
-        pl.lit("text").alias("kind"),
-        "text",
-        pl.lit(None).alias("reference_product_id"),
-        pl.lit([], dtype=pl.List(pl.String)).alias("subset"),
-        pl.lit(SPLITS[name]).alias("split"),
-    )
+    queries = text_queries(asked.with_columns(pl.lit(SPLITS[name]).alias("split")))
     relevance = pairs.select("query_id", "product_id", pl.lit(1).alias("grade"))
     return _Split(
         len(there) + len(lost),
         conform(products, RECORDS),
-        conform(queries, QUERIES),
+        queries,
         conform(relevance, RELEVANCE),
         pl.concat([rejects, told]),
     )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from pipeline_lib import paths
 from pipeline_lib.params.section import pick
 from pipeline_lib.recipes.merging import Params
 
@@ -87,7 +88,7 @@ def _llrd(match: re.Match[str], params: Params) -> Found:
 
 def _starts(match: re.Match[str], params: Params) -> Found:
     start = pick(params, "train.init_from")
-    return [f"train.init_from = {start!r}"] if start.endswith("/none") else []
+    return [f"train.init_from = {start!r}"] if start == paths.NO_START.as_posix() else []
 
 
 def _stages(match: re.Match[str], params: Params) -> Found:

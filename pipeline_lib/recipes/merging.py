@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib import paths
 from pipeline_lib.params.whole import check_all
 from pipeline_lib.recipes.schema import FOLDER, TINY_PATCH, Patch, Recipe, lineage, read_recipe, read_yaml
 
 Params = dict[str, Any]
 # Mappings whose keys are an architecture's own.
 REPLACED = ("model.image.args", "model.text.config")
-STARTS = "data/starts"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def start_folder(recipe: Recipe, tiny: bool) -> str | None:
     """Return the folder of models that a recipe begins with; those of a tiny run fit tiny towers alone."""
     if recipe.starts_from is None:
         return None
-    return f"{STARTS}/{recipe.starts_from}{'-tiny' if tiny else ''}"
+    return f"{paths.STARTS.as_posix()}/{recipe.starts_from}{'-tiny' if tiny else ''}"
 
 
 def _start(recipe: Recipe, tiny: bool, folder: Path) -> Patch:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pipeline_lib import paths
 from pipeline_lib.params.section import load_params, pick
 from pipeline_lib.provenance import read_json
-from pipeline_lib.recipes.merging import STARTS, cells, start_folder
+from pipeline_lib.recipes.merging import cells, start_folder
 from pipeline_lib.recipes.run import PARAMS, check_start, environment, exp_run, experiment_name, put_back
 from pipeline_lib.recipes.schema import read_recipe, recipe_names
 
@@ -54,7 +54,7 @@ def run_all(names: list[str], tell: Callable[[str], None], table: Path = TABLE) 
             outcomes.append(_run(name))
             tell(_row(outcomes[-1]))
             if name in wanted and not outcomes[-1].failed:
-                _keep(f"{STARTS}/{name}-tiny")
+                _keep(paths.STARTS / f"{name}-tiny")
     table.parent.mkdir(parents=True, exist_ok=True)
     table.write_text(HEAD + "".join(f"{_row(outcome)}\n" for outcome in outcomes), encoding="utf-8")
     return outcomes
@@ -105,12 +105,12 @@ def _run_tiny(name: str) -> None:
         raise ValueError(f"failed, see {log}")
 
 
-def _keep(start: str) -> None:
+def _keep(start: Path) -> None:
     """Put the models just trained where recipes that start from them look."""
     shutil.rmtree(start, ignore_errors=True)
     for fold in paths.TRAIN.iterdir():
         if fold.is_dir() and not fold.name.startswith("."):
-            shutil.copytree(fold, Path(start) / fold.name)
+            shutil.copytree(fold, start / fold.name)
 
 
 def _row(outcome: Outcome) -> str:

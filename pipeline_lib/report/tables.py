@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline_lib import paths
 from pipeline_lib.report.inputs import FoldRun, ReportInputs
 
 Facts = list[tuple[str, str]]
@@ -21,7 +22,7 @@ EPOCH_COLUMNS = {
     "top1": ("Top-1", "{:.1%}"),
 }
 # Setting of training -> the value at which it is off. It is not shown then, nor is what says how it is done.
-OFF: dict[str, Any] = {"lr_decay": 1.0, "ema_decay": 0.0, "init_from": "data/starts/none"}
+OFF: dict[str, Any] = {"lr_decay": 1.0, "ema_decay": 0.0, "init_from": paths.NO_START.as_posix()}
 MANNER = {"unfreeze_lr_scale": "schedule", "init_heads": "init_from"}
 
 

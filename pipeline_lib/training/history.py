@@ -34,9 +34,11 @@ class History:
                 if key != "epoch":
                     self._board.add_scalar(key, value, step)
             self._board.flush()
-        shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "epoch")
+        line = best_so_far(self.rows)
+        told = {"epoch", *(TEXT + IMAGE if line else ())}
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in told)
         self.console.print(f"epoch {int(row['epoch'])}  {shown}  {remark}", highlight=False, soft_wrap=True)
-        if line := best_so_far(self.rows):
+        if line:
             self.console.print(line, highlight=False, soft_wrap=True)
 
     def step(self, step: int, values: Row) -> None:

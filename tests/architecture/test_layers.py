@@ -20,6 +20,7 @@ LAYERS = {
     **dict.fromkeys(("training", "retrieval", "ensembling"), 4),
     **dict.fromkeys(("report", "web"), 5),
     **dict.fromkeys(("compare", "recipes", "stage_deps", "terminal", "predictions", "keep"), 5),
+    "revisions": 0,
     "cli": 5.5,
     "stages": 6,
 }

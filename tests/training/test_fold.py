@@ -23,28 +23,15 @@ from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread_in_a_folder_of_its_own(tmp_path, monkeypatch):
-    """Bit-equal runs are promised for one thread; checkpoints and logs stay inside the test."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
+    pytest.mark.usefixtures("alone"),
+]
 
 
 @pytest.fixture
 def inputs(tmp_path):
     return write_project(tmp_path / "project")
-
-
-@pytest.fixture
-def towers(tiny_image_folder, tiny_text_folder):
-    return tiny_image_folder, tiny_text_folder
 
 
 def run(settings, inputs, name, fold=0):

@@ -14,22 +14,10 @@ from pipeline_lib.training.loop import Loop
 from pipeline_lib.training.momentum import momentum_copy
 from pipeline_lib.training.task import Task
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def towers(tiny_image_folder, tiny_text_folder):
-    return tiny_image_folder, tiny_text_folder
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
+    pytest.mark.usefixtures("alone"),
+]
 
 
 def run(settings, inputs, name, fingerprint=None):
