@@ -21,7 +21,9 @@ def main() -> None:
         with fresh_folder(paths.SHARDS) as out:
             meta = write_shards(media, root, params, out, read_runtime().workers)
         rate = meta["photos"] / (time.perf_counter() - start)
-        done = ", ".join(f"{meta[key]:,} {key.replace('_', ' ')}" for key in ("passed_through", "re_encoded", "black"))
+        done = (
+            f"{meta['passed_through']:,} passed through, {meta['re_encoded']:,} encoded again, {meta['black']:,} black"
+        )
         print(f"{meta['photos']:,} photos ({done}), {meta['bytes'] / 1e6:.1f} MB, {rate:,.0f} photos/s")
 
 

@@ -22,8 +22,19 @@ EPOCH_COLUMNS = {
     "top1": ("Top-1", "{:.1%}"),
 }
 # Setting of training -> the value at which it is off. It is not shown then, nor is what says how it is done.
-OFF: dict[str, Any] = {"lr_decay": 1.0, "ema_decay": 0.0, "init_from": paths.NO_START.as_posix()}
-MANNER = {"unfreeze_lr_scale": "schedule", "init_heads": "init_from"}
+OFF: dict[str, Any] = {
+    "lr_decay": 1.0,
+    "ema_decay": 0.0,
+    "init_from": paths.NO_START.as_posix(),
+    "mining": "none",
+    "text_augment": "none",
+}
+MANNER = {
+    "unfreeze_lr_scale": "schedule",
+    "init_heads": "init_from",
+    "mining_share": "mining",
+    "text_augment_rate": "text_augment",
+}
 
 
 @dataclass(frozen=True)

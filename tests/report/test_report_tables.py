@@ -90,7 +90,8 @@ def test_the_default_settings_say_what_is_on(make_run):
     """Of the project's own params: every number and name, and nothing of what is off or follows another rule."""
     train = load_params(Path(__file__).parents[2] / "params.yaml")["train"]
     silent = {
-        "towers", "schedule", "unfreeze_lr_scale", "lr_decay", "init_from", "init_heads", "ema_decay",
+        "towers", "schedule", "unfreeze_lr_scale", "lr_decay", "init_from", "init_heads", "ema_decay", "mining",
+        "mining_share", "text_augment", "text_augment_rate",
     }  # fmt: skip
     told = dict(settings_told(make_run, **train))
     assert set(told) == {key.replace("_", " ").capitalize() for key in train.keys() - silent}

@@ -61,7 +61,7 @@ def test_a_killed_stage_leaves_no_half_and_the_next_run_is_right(project: Path) 
     again = start(project)  # at once, while workers of the killed run may still be finishing a photo
     printed, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
-    assert f"{NUM_PHOTOS} photos (0 passed through, {NUM_PHOTOS} re encoded, 0 black)" in printed
+    assert f"{NUM_PHOTOS} photos (0 passed through, {NUM_PHOTOS} encoded again, 0 black)" in printed
     assert len(Manifest(out)) == NUM_PHOTOS
     assert len(list(out.iterdir())) == NUM_PHOTOS // 10 + 2
     undisturbed = project / "undisturbed"
