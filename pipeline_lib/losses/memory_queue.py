@@ -9,8 +9,9 @@ Log A's queue collapsed (MeanRecall .310 -> .126) and the log does not say why. 
 batch, and both are kept out here. (1) The towers move fastest at first, so what the first steps queue lies where no
 embedding is any more (the drift that arXiv:1912.06798 measures and waits for): the queue fills from the first step
 and counts only from `start_epoch`. (2) An epoch later it holds the very products of the batch, and pushes each from
-its own past embedding: entries that share product, group or text with the anchor are masked. On the toy model of the
-tests the second is what counts: unmasked, the joint space closes up (matched pairs hardly differ from others).
+its own past embedding: entries that share product, group or text with the anchor, or answer its text, are masked. On
+the toy model of the tests the second is what counts: unmasked, the joint space closes up (matched pairs hardly differ
+from others).
 """
 
 import torch
@@ -44,6 +45,14 @@ def contrast(
     return functional.cross_entropy(logits, torch.arange(count, device=anchor.device))
 
 
+def answering(answers: Tensor, texts: Tensor) -> Tensor:
+    """Return (products, texts) bool: True where one of a product's `answers` (products, most) is the text."""
+    found = torch.zeros(len(answers), len(texts), dtype=torch.bool, device=answers.device)
+    for column in answers.T:  # one at a time: (products, most, texts) of a long queue would not fit
+        found |= column[:, None] == texts
+    return found
+
+
 class MemoryQueue(StatefulLoss):
     """InfoNCE over a batch and the queue; before `start_epoch`, and outside training, exactly InfoNCE."""
 
@@ -51,7 +60,8 @@ class MemoryQueue(StatefulLoss):
         super().__init__()
         self.params = params
         self._counts = False
-        # Empty until the first batch shows the width; then "image" and "text" (held, dim), oldest first, and the ids.
+        # Empty until the first batch shows the width; then "image" and "text" (held, dim), oldest first, the ids, and
+        # "answers" (held, most), the texts that each product answers, filled up with -1.
         self._held: dict[str, Tensor] = {}
 
     def begin_epoch(self, epoch: int) -> None:
@@ -71,6 +81,7 @@ class MemoryQueue(StatefulLoss):
         pairs = pairs_of(outputs, batch, self.params.mask_false_negatives)
         keys = self._keys(outputs, batch, pairs)
         ids = {"product": batch.product, "group": batch.group, "text_id": batch.text}
+        ids["answers"] = batch.text[:, None] if batch.answers is None else batch.answers
         ids = {name: value[batch.has_text] for name, value in ids.items()}
         if not (self.training and self._counts and self._held and len(pairs.image)):
             loss = info_nce(pairs.image, pairs.text, pairs.scale, pairs.ignore)
@@ -90,21 +101,26 @@ class MemoryQueue(StatefulLoss):
     def _loss(self, pairs: Pairs, keys: dict[str, Tensor], ids: dict[str, Tensor]) -> Tensor:
         device = pairs.image.device
         held = {name: value.to(device) for name, value in self._held.items()}
-        known = None
+        texts = images = None
         if self.params.mask_false_negatives:
-            same = torch.stack([ids[name][:, None] == held[name][None, :] for name in IDS])
-            known = same.any(dim=0)
+            same = torch.stack([ids[name][:, None] == held[name][None, :] for name in IDS]).any(dim=0)
+            texts = same | answering(ids["answers"], held["text_id"])
+            images = same | answering(held["answers"], ids["text_id"]).T
         to_image, to_text = per_direction(pairs.scale)
         back = pairs.ignore.T if pairs.ignore is not None else None
         return (
-            contrast(pairs.image, keys["text"], held["text"], to_text, pairs.ignore, known)
-            + contrast(pairs.text, keys["image"], held["image"], to_image, back, known)
+            contrast(pairs.image, keys["text"], held["text"], to_text, pairs.ignore, texts)
+            + contrast(pairs.text, keys["image"], held["image"], to_image, back, images)
         ) / 2
 
     def _enqueue(self, new: dict[str, Tensor]) -> None:
         added = {name: value.detach() for name, value in new.items()}
-        held = self._held or {name: value[:0] for name, value in added.items()}
+        held = dict(self._held) or {name: value[:0] for name, value in added.items()}
         size = self.params.size
+        most = max(added["answers"].shape[1], held["answers"].shape[1])
+        for answers in (added, held):
+            short = most - answers["answers"].shape[1]
+            answers["answers"] = functional.pad(answers["answers"], (0, short), value=-1)
         self._held = {
             name: torch.cat([held[name].to(value.device), value])[-size:].clone() for name, value in added.items()
         }

@@ -1,6 +1,7 @@
 """The queue: exactly InfoNCE until it counts, then the slow loop over what it holds; and no collapse by default."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -79,6 +80,29 @@ def test_entries_of_one_group_or_text_are_masked(group, text):
         ignored = torch.ones(2, 2, dtype=torch.bool) if mask else None
         alone = info_nce(now.image_embedding, now.text_embedding, torch.tensor(7.0), ignored)
         assert torch.allclose(loss(now, ids), alone) is mask
+
+
+def test_a_queued_product_is_no_negative_of_another_text_that_it_answers():
+    """Product 0 is queued with text 0 and answers 5 too; text 5 of product 9 comes: 0's image must not be its negative.
+
+    The other way round text 0 stays a negative of product 9, which does not answer it.
+    """
+    loss = make()
+    before = drawn(0, [0, 1])[0]
+    loss(before, replace(batch([0, 1], text=[0, 1]), answers=torch.tensor([[0, 5], [1, -1]])))
+    now = drawn(1, [8, 9])[0]
+    ids = replace(batch([8, 9], text=[8, 5]), answers=torch.tensor([[8, -1, -1], [5, 6, 7]]))
+    anchors, keys, past = now.text_embedding, now.image_embedding, before.image_embedding
+    to_image = [[*keys, *past], [*keys, past[1]]]
+    to_text = [[*anchors, *before.text_embedding]] * 2
+    sides = ((anchors, to_image), (keys, to_text))
+    expected = sum(
+        -torch.stack([7.0 * anchor @ other for other in others]).log_softmax(0)[place].item() / 4
+        for side, against in sides
+        for place, (anchor, others) in enumerate(zip(side, against, strict=True))
+    )
+    assert loss(now, ids).item() == pytest.approx(expected, abs=1e-5)
+    assert loss.get_extra_state()["answers"].tolist() == [[0, 5, -1], [1, -1, -1], [8, -1, -1], [5, 6, 7]]
 
 
 def test_products_without_text_are_not_queued():
