@@ -30,10 +30,10 @@ def main() -> None:
 
 def train(run: Stage, fold: int) -> None:
     # Slow to import, and not for the process that only launches others.
+    from pipeline_lib.features.processes import joined
     from pipeline_lib.training.assembly import Settings
     from pipeline_lib.training.fold import train_fold
     from pipeline_lib.training.fold_data import Inputs
-    from pipeline_lib.training.processes import joined
 
     runtime, params = read_runtime(), run.section(TrainParams)
     device = pick_device(runtime.device)

@@ -1,5 +1,6 @@
 """Writes a trained model's view of the catalogue: product embeddings, query embeddings, class probabilities."""
 
+from collections import deque
 from pathlib import Path
 
 import polars as pl
@@ -15,9 +16,15 @@ def write_embeddings(
 ) -> None:
     """Write the stores products/, queries/ and probabilities/ (with classes.json), each if the model has that head.
 
-    `queries` has columns query_id and text; embeddings are float16, probabilities float32.
+    `queries` has columns query_id and text; embeddings are float16, probabilities float32. Of several processes all
+    compute, and the first one writes.
     """
     description = predictor.model.description
+    if not predictor.engine.processes.first:
+        deque(predictor.products(products), maxlen=0)
+        if description["retrieval"]:
+            predictor.texts(queries["text"].to_list())
+        return
     count = len(products)
     writers: dict[str, MatrixWriter] = {}
     if description["retrieval"]:

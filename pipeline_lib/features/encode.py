@@ -1,7 +1,8 @@
 """One way to run an encoder over photos and texts: the frozen trunk's features and a trained model's predictions.
 
 Worker processes decode, this process computes; blocks are yielded as they are made, so that a catalogue of any size
-passes through without being held.
+passes through without being held. Processes that were launched together take turns with the blocks; the first one
+gets them all, in order.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline_lib.features.batches import PhotoViews, Rows, in_order, load_ahead
+from pipeline_lib.features.processes import ALONE, Processes
 from pipeline_lib.features.products import Products
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -22,12 +24,13 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Engine:
-    """How much is computed at once, where, and in which precision."""
+    """How much is computed at once, where, in which precision, and with which other processes."""
 
     device: str
     batch_size: int
     workers: int
     precision: str
+    processes: Processes = ALONE
 
     def run(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Return function(inputs) without gradient, as float32 on this engine's device."""
@@ -50,11 +53,19 @@ def encode_photos(
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (start, function(pixels, positions)) over blocks of manifest rows in their order.
 
-    Pixels are uint8 (block, 3, size, size); positions (block,) count into `rows`.
+    Pixels are uint8 (block, 3, size, size); positions (block,) count into `rows`. Of several processes all must go
+    through this, and only the first one is given anything.
     """
-    keys = in_order(len(rows), engine.batch_size)
-    for (_, block), pixels in zip(keys, load_ahead(_Photos(views, rows), keys, engine.workers), strict=True):
-        yield int(block[0]), engine.run(function, pixels, torch.from_numpy(block))
+    keys, processes = in_order(len(rows), engine.batch_size), engine.processes
+    own = keys[processes.rank :: processes.world]
+    loaded = load_ahead(_Photos(views, rows), own, processes.workers(engine.workers))
+    for number in range(0, len(keys), processes.world):
+        made = None
+        if number + processes.rank < len(keys):
+            block = keys[number + processes.rank][1]
+            found = engine.run(function, next(loaded), torch.from_numpy(block))
+            made = int(block[0]), found if processes.world == 1 else found.cpu()
+        yield from (one for one in processes.to_first(made) if one is not None)
 
 
 def encode_texts(
@@ -64,13 +75,18 @@ def encode_texts(
     max_tokens: int,
     engine: Engine,
 ) -> Array:
-    """Return function(token ids, mask) of all texts as (texts, dim), batched by length so that little is padding."""
-    order = np.argsort([len(text) for text in texts], kind="stable")
+    """Return function(token ids, mask) of all texts as (texts, dim), batched by length so that little is padding.
+
+    Of several processes all must call this, and all are given the whole.
+    """
+    order, processes = np.argsort([len(text) for text in texts], kind="stable"), engine.processes
+    keys = in_order(len(order), engine.batch_size)
     blocks: list[Array] = []
-    for _, rows in in_order(len(order), engine.batch_size):
+    for _, rows in keys[processes.rank :: processes.world]:
         ids, mask = tokenizer.encode_batch([texts[row] for row in order[rows]], max_tokens)
         blocks.append(engine.run(function, torch.as_tensor(ids), torch.as_tensor(mask)).cpu().numpy())
-    found = np.concatenate(blocks)
+    of_all = processes.to_all(blocks)
+    found = np.concatenate([of_all[number % processes.world][number // processes.world] for number in range(len(keys))])
     result = np.empty_like(found)
     result[order] = found
     return result

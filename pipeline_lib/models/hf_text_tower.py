@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
@@ -23,6 +23,7 @@ from pipeline_lib.models.towers import (
     check_groups,
     groups_of,
     local_folder,
+    read_weights,
 )
 from pipeline_lib.params.model import ModelParams, TextTowerParams
 from pipeline_lib.records import LayerGroup
@@ -192,10 +193,10 @@ def _weights(params: TextTowerParams, config: PretrainedConfig) -> tuple[str, di
     origin = file or str(folder or params.name)
     try:
         if file is not None:
-            model, info = trunk.from_pretrained(None, state_dict=load_file(file), **asked)
+            model, info = trunk.from_pretrained(None, state_dict=read_weights(file), **asked)
         else:
             model, info = trunk.from_pretrained(folder or params.name, use_safetensors=True, **asked)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{origin}: no weights that fit ({' '.join(str(error).split())[:300]})") from error
     missing = sorted(info["missing_keys"])
     if missing:

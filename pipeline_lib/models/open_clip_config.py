@@ -15,11 +15,10 @@ import torch
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline_lib.models.clip_models import CLIP_MODELS
-from pipeline_lib.models.towers import check_asked, local_folder
+from pipeline_lib.models.towers import check_asked, local_folder, read_weights
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
 from pipeline_lib.provenance import read_json
 
@@ -154,7 +153,7 @@ def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
     """
     state: Any
     if path.suffix == ".safetensors":
-        state = load_file(path)
+        state = read_weights(path)
     else:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from pipeline_lib.models.multimodal import ImageTextModel, build_model
-from pipeline_lib.models.towers import load_strictly, weights_hash
+from pipeline_lib.models.towers import load_strictly, read_weights, weights_hash
 from pipeline_lib.provenance import digest_value, read_json, write_json, writing
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -49,5 +49,5 @@ def load_model(folder: Path) -> SavedModel:
     """Rebuild a model in evaluation mode; ValueError if it is missing or its weights do not fit its card."""
     card = read_card(folder)
     model = build_model(card["description"])
-    load_strictly(model, load_file(folder / WEIGHTS), str(folder / WEIGHTS))
+    load_strictly(model, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
     return SavedModel(model.eval(), card)

@@ -10,7 +10,6 @@ from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.models import PretrainedCfg, group_parameters
 from torch import Tensor, nn
 
@@ -24,6 +23,7 @@ from pipeline_lib.models.towers import (
     check_groups,
     groups_of,
     local_folder,
+    read_weights,
 )
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
 from pipeline_lib.provenance import read_json
@@ -156,7 +156,7 @@ def _weights(
         return f"timm:{description['architecture']}", _published_weights(description)
     if not Path(file).is_file() or not file.endswith(".safetensors"):
         raise ValueError(f"model.image.weights = {file!r}: no such .safetensors file")
-    state = load_file(file)
+    state = read_weights(file)
     if params.feature == "logits":
         return file, state
     classifier = published.classifier or "head"

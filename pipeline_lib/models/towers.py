@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline_lib.provenance import digest_value
@@ -105,6 +107,14 @@ def check_groups(tower: nn.Module, groups: list[LayerGroup]) -> list[LayerGroup]
         twice = stray or sorted(name for name in set(listed) if listed.count(name) > 1)
         raise ValueError(f"{type(tower).__name__}: parameter {twice[0]!r} is not in exactly one layer group")
     return groups
+
+
+def read_weights(path: str | Path) -> dict[str, Tensor]:
+    """Return the tensors of a .safetensors file; ValueError if it is truncated or of another kind."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: no whole .safetensors file ({error}); fetch or make it again") from error
 
 
 def load_strictly(tower: nn.Module, state: dict[str, Tensor], origin: str, new: tuple[str, ...] = ()) -> None:

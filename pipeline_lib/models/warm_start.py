@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import CARD, WEIGHTS, read_card
-from pipeline_lib.models.towers import TowerSource
+from pipeline_lib.models.towers import TowerSource, read_weights
 
 State = dict[str, Tensor]
 
@@ -41,7 +40,7 @@ def start_folder(init_from: str, fold: int) -> Path | None:
 
 def warm_sources(sources: dict[str, TowerSource], folder: Path) -> dict[str, TowerSource]:
     """Return the towers' sources with the weights of a trained model; a later strict load tells what does not fit."""
-    state = load_file(folder / WEIGHTS)
+    state = read_weights(folder / WEIGHTS)
     # A trained model has weights for the parts that are new to published ones, too.
     return {
         name: replace(source, weights=str(folder), state=_below(state, f"{name}."), new=())
@@ -55,7 +54,7 @@ def load_heads(model: ImageTextModel, folder: Path) -> None:
     A classifier of other classes is refused as well, be they as many: its rows would mean other things.
     """
     inside = tuple(f"{name}." for name in model.towers())
-    state = {name: value for name, value in load_file(folder / WEIGHTS).items() if not name.startswith(inside)}
+    state = {name: value for name, value in read_weights(folder / WEIGHTS).items() if not name.startswith(inside)}
     own = {name: value for name, value in model.state_dict().items() if not name.startswith(inside)}
     faults = [f"{name} is not in the start" for name in sorted(own.keys() - state.keys())]
     faults += [f"{name} is not in this model" for name in sorted(state.keys() - own.keys())]

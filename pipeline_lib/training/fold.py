@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline_lib.features.batches import PhotoViews, ProductBatches, StoredFeatures
 from pipeline_lib.features.encode import Array, Engine, encode_texts
+from pipeline_lib.features.processes import ALONE, Processes
 from pipeline_lib.features.products import text_key
 from pipeline_lib.losses.build import NEEDS, weights_of
 from pipeline_lib.models.multimodal import ImageTextModel
@@ -26,7 +27,6 @@ from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loop import Loop
 from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.training.plan_table import plan_of, plan_table
-from pipeline_lib.training.processes import ALONE, Processes
 from pipeline_lib.training.task import Task
 from pipeline_lib.training.validation import Validator
 from pipeline_lib.transforms.tokenize import TextTokenizer

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline_lib.features.processes import ALONE, Processes
 from pipeline_lib.records import CONTENT, SHARED, Batch, Outputs
-from pipeline_lib.training.processes import ALONE, Processes
 from pipeline_lib.training.task import Task
 
 Backward = Callable[[Tensor], object]

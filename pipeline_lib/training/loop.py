@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from pipeline_lib.features.batches import load_ahead
+from pipeline_lib.features.processes import ALONE, Processes
 from pipeline_lib.optim.freezing import Openings, set_epoch, settle_frozen
 from pipeline_lib.optim.schedules import set_lr, warmup_cosine
 from pipeline_lib.params.training import TrainParams
@@ -30,7 +31,6 @@ from pipeline_lib.training.checkpoint import CheckpointFolder
 from pipeline_lib.training.grad_cache import backward_jointly
 from pipeline_lib.training.history import History, Row
 from pipeline_lib.training.orders import Order, Orders
-from pipeline_lib.training.processes import ALONE, Processes
 from pipeline_lib.training.task import Task
 
 LAST, BEST = "last.pt", "best.pt"

@@ -1,4 +1,6 @@
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -149,3 +151,18 @@ def test_fingerprint_follows_weights_and_view(tiny_image_folder):
     assert fingerprint(one) == fingerprint(resolve_timm(image_params(tiny_image_folder)))
     assert fingerprint(one) != fingerprint(resolve_timm(image_params(tiny_image_folder, size=48)))
     assert fingerprint(one) != fingerprint(resolve_timm(image_params(tiny_image_folder, pretrained=False)))
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_a_truncated_weights_file_is_told_in_one_line(kind, tiny_image_folder, tiny_text_folder, tmp_path):
+    whole, resolve, params = {
+        "image": (tiny_image_folder, resolve_timm, image_params),
+        "text": (tiny_text_folder, resolve_hf, text_params),
+    }[kind]
+    folder = shutil.copytree(whole, tmp_path / kind)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(
+        ValueError, match=re.escape(str(folder)) + r".*(no whole .safetensors file|no weights that fit)"
+    ):
+        resolve(params(folder))

@@ -1,4 +1,4 @@
-"""The train stage under torchrun, as DVC runs it: two processes, one line where they cannot go on, and no orphan."""
+"""Stages under torchrun, as DVC runs them: two processes, one line where they cannot go on, and no orphan."""
 
 import os
 import subprocess
@@ -12,6 +12,7 @@ import pytest
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, make_settings, write_project
 
+from pipeline_lib.features.store import open_store
 from pipeline_lib.params.section import load_params
 
 
@@ -21,17 +22,19 @@ def begin(tmp_path, tiny_image_folder, tiny_text_folder):
     for folder in ("data/work/features", "data/weights", "none"):
         (tmp_path / folder).mkdir(parents=True)
 
-    def start(**train):
+    def start(*stage, processes=2, **train):
         settings = make_settings(tiny_image_folder, tiny_text_folder, **{"init_from": "none", **train})
         params = load_params(PARAMS)
+        object.__setattr__(settings, "runtime", settings.runtime.model_copy(update={"batch_size": 5, "workers": 2}))
         for name in ("model", "losses", "train", "runtime"):
             params[name] = getattr(settings, name).model_dump()
         with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
             YAML().dump(params, stream)
         environment = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "OMP_NUM_THREADS")}
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-        environment["VITRINE_LAUNCH"] = f"{sys.executable} -m torch.distributed.run --nproc-per-node 2"
-        command = [sys.executable, "-m", "stages.train", "--fold", "0"]
+        if processes > 1:
+            environment["VITRINE_LAUNCH"] = f"{sys.executable} -m torch.distributed.run --nproc-per-node {processes}"
+        command = [sys.executable, "-m", *(stage or ("stages.train", "--fold", "0"))]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True)
 
@@ -70,3 +73,26 @@ def test_a_killed_stage_leaves_nobody_and_its_checkpoint(begin, tmp_path):
     process.communicate(timeout=60)
     assert psutil.wait_procs(children, timeout=30)[1] == []
     assert not (tmp_path / "data/work/train/0").exists()
+
+
+def test_two_processes_embed_what_one_does(begin, tmp_path):
+    """12 held-out products with 14 photos, 5 at a time: three blocks, of which the second process makes one."""
+    (trained := begin(epochs=1, processes=1)).communicate(timeout=100)
+    assert trained.returncode == 0
+    out, made = tmp_path / "data/work/embed/0/48", {}
+    for processes in (1, 2):
+        process = begin("stages.embed", "--fold", "0", "--scale", "48", processes=processes)
+        stdout, stderr = process.communicate(timeout=100)
+        assert process.returncode == 0, stderr
+        assert stdout.count("fold 0 at 48 px: 12 products") == 1
+        made[processes] = {store.name: open_store(store) for store in out.iterdir() if store.is_dir()}
+    assert made[1].keys() == made[2].keys() == {"products", "queries", "probabilities"}
+    for name, alone in made[1].items():
+        assert alone.ids == made[2][name].ids and alone.header == made[2][name].header
+        assert np.allclose(alone.matrix, made[2][name].matrix, atol=1e-3)
+
+    (tmp_path / "data/work/train/0/model.safetensors").write_bytes(b"no model")
+    _, stderr = (process := begin("stages.embed", "--fold", "0", "--scale", "48")).communicate(timeout=100)
+    assert process.returncode == 1 and "Traceback" not in stderr
+    assert stderr.splitlines()[-1].startswith("stages.embed: error: ")
+    assert out.is_dir()  # the last outs

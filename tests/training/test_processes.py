@@ -14,12 +14,12 @@ from tiny_project import make_settings, write_project
 from torch import nn
 
 from pipeline_lib.features.batches import share_of
+from pipeline_lib.features.processes import ALONE, Processes, buckets, joined
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.records import Outputs
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import Inputs
 from pipeline_lib.training.loop import Loop
-from pipeline_lib.training.processes import ALONE, Processes, buckets, joined
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
 STATEFUL = {

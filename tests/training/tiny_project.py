@@ -43,7 +43,10 @@ def write_project(root: Path, count: int = 36) -> Inputs:
         folder.mkdir()
     products.select("product_id", "media", "text", "label", "group_id").write_parquet(catalogue / "products.parquet")
     texts = products.filter(pl.col("text") != "").with_columns(query_id="q " + pl.col("text"), kind=pl.lit("text"))
-    texts.select("query_id", "kind", "text").unique(maintain_order=True).write_parquet(catalogue / "queries.parquet")
+    texts = texts.with_columns(split=pl.lit(None, pl.String))
+    texts.select("query_id", "kind", "text", "split").unique(maintain_order=True).write_parquet(
+        catalogue / "queries.parquet"
+    )
     texts.select("query_id", "product_id").write_parquet(catalogue / "relevance.parquet")
     products.select("product_id", "fold", split=pl.lit("train")).write_parquet(folds / "folds.parquet")
     params = ShardsParams(size=48, quality=90, photos_per_shard=16)

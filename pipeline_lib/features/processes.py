@@ -1,4 +1,4 @@
-"""Training in several processes, each on its share of every batch, with the gradients of one process.
+"""Several processes at one task: training with the gradients of one process, each on its share of every batch.
 
 Let O = [O_0; ...; O_{W-1}] be a batch's outputs, O_r those of process r's rows, and L(O, s) the loss, s being what
 belongs to no row (the logit scale, a loss's own parameters). Every process gathers O and computes the same L, but its
@@ -127,6 +127,22 @@ class Processes:
         dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
         value: ResultT = held[0]  # type: ignore[assignment]  # filled by the broadcast
         return value
+
+    def to_first(self, value: ResultT) -> list[ResultT]:
+        """Return on the first process what all of them hand over here, in their order; on the others nothing."""
+        if self.world == 1:
+            return [value]
+        held: list[ResultT] | None = [value] * self.world if self.first else None
+        dist.gather_object(value, held, dst=0)
+        return held or []
+
+    def to_all(self, value: ResultT) -> list[ResultT]:
+        """Return what all processes hand over here, in their order."""
+        if self.world == 1:
+            return [value]
+        held = [value] * self.world
+        dist.all_gather_object(held, value)
+        return held
 
     def wait(self) -> None:
         """Return when all processes have come here."""
