@@ -3,7 +3,8 @@
 With P the identity, or where widths differ a learned linear map from the student's joint space into the teacher's
 (FitNets, Romero et al. 2015, arXiv:1412.6550; between CLIP models Yang et al. 2023, arXiv:2307.12732), L is the mean of
 both modalities' distances: `cosine` mean_i [1 - cos(P x_i, t_i)], `mse` mean_i ||P x_i - t_i||^2, the square summed
-over dimensions. For unit embeddings and P = 1 the second is twice the first. Every photo and every text there is counts.
+over dimensions. For unit embeddings and P = 1 the second is twice the first. Every photo and every text there is
+counts.
 No pair of products is compared, so there is no false negative to mask.
 """
 

@@ -68,6 +68,9 @@ def cells(name: str, params: Params, tiny: bool = False, folder: Path = FOLDER) 
         merged = merge(merged, read_yaml(folder / TINY_PATCH))
         for _, base in files:
             merged = merge(merged, base.tiny)
+    for teacher in recipe.taught_by:
+        read_recipe(teacher, folder)
+        merged = merge(merged, nested("plan.features", [*merged["plan"]["features"], kept_folder(teacher, tiny).name]))
     found = []
     for values in itertools.product(*recipe.grid.values()):
         wanted = merged
@@ -79,19 +82,16 @@ def cells(name: str, params: Params, tiny: bool = False, folder: Path = FOLDER) 
     return found
 
 
-def start_folder(recipe: Recipe, tiny: bool) -> str | None:
-    """Return the folder of models that a recipe begins with; those of a tiny run fit tiny towers alone."""
-    if recipe.starts_from is None:
-        return None
-    return f"{paths.STARTS.as_posix()}/{recipe.starts_from}{'-tiny' if tiny else ''}"
+def kept_folder(name: str, tiny: bool) -> Path:
+    """Return where a recipe's kept models lie; those of a tiny run fit tiny towers alone."""
+    return paths.STARTS / f"{name}{'-tiny' if tiny else ''}"
 
 
 def _start(recipe: Recipe, tiny: bool, folder: Path) -> Patch:
-    start = start_folder(recipe, tiny)
-    if start is None:
+    if recipe.starts_from is None:
         return {}
-    read_recipe(str(recipe.starts_from), folder)
-    return nested("train.init_from", start)
+    read_recipe(recipe.starts_from, folder)
+    return nested("train.init_from", kept_folder(recipe.starts_from, tiny).as_posix())
 
 
 def _check(params: Params, path: Path) -> None:
