@@ -1,7 +1,7 @@
 """params.yaml with a recipe's patches on it, and what such a patch may not do: name an unknown key, or change nothing.
 
 Mappings are merged key by key, lists and values replaced. The changes to an architecture are replaced whole, because
-those of one tower mean nothing to another.
+those of one tower mean nothing to another, and so are shares of teachers.
 """
 
 import itertools
@@ -16,8 +16,9 @@ from pipeline_lib.params.whole import check_all
 from pipeline_lib.recipes.schema import FOLDER, TINY_PATCH, Patch, Recipe, lineage, read_recipe, read_yaml
 
 Params = dict[str, Any]
-# Mappings whose keys are an architecture's own.
-REPLACED = ("model.image.args", "model.text.config")
+# Mappings whose keys are an architecture's own, or the names of teachers.
+TAUGHT = tuple(f"losses.{kind}_distillation.teachers" for kind in ("contrastive", "feature", "class"))
+REPLACED = ("model.image.args", "model.text.config", *TAUGHT)
 
 
 @dataclass(frozen=True)

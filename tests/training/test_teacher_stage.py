@@ -1,4 +1,4 @@
-"""Train, keep, extract, learn: the stages' own scripts one after the other, as DVC runs them; and what `check` refuses."""
+"""Train, keep, extract, learn: the stages' own scripts one after the other, as DVC runs them; what `check` refuses."""
 
 import os
 import subprocess
