@@ -67,6 +67,7 @@ def keep(
     print(f"{folder}: the models of {experiment}, folds {folds}")
     print(f"have it tracked: dvc add {folder} && git add {folder}.dvc")
     print(f"start from it:   dvc exp run -S train.init_from={folder}")
+    print(f"learn from it:   dvc exp run -S 'plan.features=[{name}]' -S losses.contrastive_distillation.weight=1")
 
 
 @app.command()

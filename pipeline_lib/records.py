@@ -24,7 +24,9 @@ class Batch:
 
     Shapes: pixels uint8 (batch, 3, size, size); token_ids int64 and token_mask bool (batch, longest);
     image_features and text_features float (batch, dim); answers int64 (batch, most), the texts that each product is
-    known to answer, filled up with -1; all others (batch,). A label of -1 is unknown.
+    known to answer, filled up with -1; teacher_image, teacher_text (batch, widths of all teachers' joint
+    spaces) and teacher_classes, log probabilities (batch, all teachers' classes), float32; all others (batch,). A label
+    of -1 is unknown.
     """
 
     product: Tensor
@@ -38,6 +40,9 @@ class Batch:
     image_features: Tensor | None = None
     text_features: Tensor | None = None
     answers: Tensor | None = None
+    teacher_image: Tensor | None = None
+    teacher_text: Tensor | None = None
+    teacher_classes: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""

@@ -1,6 +1,6 @@
 """Runs one frozen encoder over every photo and text, once, and keeps its features.
 
-`--name trunk` is the model's own towers with the weights they begin with.
+`--name trunk` is the model's own towers with the weights they begin with, any other the teacher in data/starts/NAME.
 """
 
 import argparse
@@ -10,9 +10,12 @@ import polars as pl
 import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.features.encode import Engine
+from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.features.trunk import extract_trunk, why_unstorable
+from pipeline_lib.models.teacher import teacher_models
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.provenance import fresh_folder, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
@@ -26,10 +29,10 @@ def main() -> None:
     name = parser.parse_args().name
     with stage("stages.features") as run:
         params, runtime = run.section(FeaturesParams), read_runtime()
-        sources = resolve_towers(run.section(ModelParams))
         device = pick_device(runtime.device)
         precision = pick_precision(params.precision, device)
         engine = Engine(device, runtime.batch_size, runtime.workers, precision)
+        reader = ShardReader(Manifest(paths.SHARDS))
         photos = pl.read_parquet(paths.SHARDS / "manifest.parquet", columns=["product_id", "photo"])
         texts = [
             text
@@ -37,8 +40,16 @@ def main() -> None:
             for text in pl.read_parquet(paths.CATALOGUE / f"{table}.parquet", columns=["text"])["text"]
         ]
         with fresh_folder(paths.features_of(name)) as out:
-            extract_trunk(sources, ShardReader(Manifest(paths.SHARDS)), photos, texts, out, engine, params.dtype)
-        reason = why_unstorable(sources)
+            if name == TRUNK:
+                sources = resolve_towers(run.section(ModelParams))
+                extract_trunk(sources, reader, photos, texts, out, engine, params.dtype)
+                reason = why_unstorable(sources)
+            else:
+                own = pl.read_parquet(paths.CATALOGUE / "products.parquet", columns=["product_id", "text"])
+                photos = photos.join(own, on="product_id", how="left", maintain_order="left")
+                for teacher in teacher_models(paths.STARTS / name):
+                    extract_teacher(teacher, reader, photos, texts, out / teacher.fold, engine, params.dtype)
+                reason = None
         made = f"nothing is stored: {reason}" if reason else f"{len(photos)} photos and {len(set(texts))} texts"
         print(f"features of {name}: {made} -> {paths.features_of(name)}")
 

@@ -11,6 +11,7 @@ import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.launch import launched, launcher, relaunch
 from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.plan import TRUNK, FeatureName
 from pipeline_lib.params.training import LossesParams, TrainParams
 from pipeline_lib.provenance import Stage, fresh_folder, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
@@ -36,6 +37,7 @@ def train(run: Stage, fold: int) -> None:
     from pipeline_lib.training.fold_data import Inputs
 
     runtime, params = read_runtime(), run.section(TrainParams)
+    features = run.value("plan.features", list[FeatureName])
     device = pick_device(runtime.device)
     with joined(device) as processes:
         settings = Settings(
@@ -47,7 +49,8 @@ def train(run: Stage, fold: int) -> None:
             device=device,
             precision=pick_precision(params.precision, device),
         )
-        inputs = Inputs(paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.features_of("trunk"))
+        teachers = {name: paths.features_of(name) for name in features if name != TRUNK}
+        inputs = Inputs(paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.features_of(TRUNK), teachers)
         read = (paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES)
         begun_with = (Path(settings.model.weights_root), Path(params.init_from))
         fingerprint = processes.from_first(

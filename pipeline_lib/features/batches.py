@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline_lib.features.captions import answers_of, draw_captions
 from pipeline_lib.features.products import Products, photo_key, text_key
 from pipeline_lib.features.store import FeatureStore
+from pipeline_lib.features.teacher_stores import TeacherRows
 from pipeline_lib.records import Batch
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.transforms.decode import decode
@@ -80,6 +81,7 @@ class ProductBatches(Dataset[Batch]):
         text_view: str = "none",
         text_rate: float = 0.0,
         part: tuple[int, int] = (0, 1),
+        teachers: TeacherRows | None = None,
     ) -> None:
         self.products = products
         self.source = source
@@ -90,6 +92,7 @@ class ProductBatches(Dataset[Batch]):
         self.text_view = text_view
         self.text_rate = text_rate
         self.part = part
+        self.teachers = teachers
 
     def __getitem__(self, key: tuple[int, Rows]) -> Batch:
         epoch, rows = key
@@ -114,6 +117,7 @@ class ProductBatches(Dataset[Batch]):
             has_text=torch.tensor([bool(text) for text in texts]),
             label=torch.from_numpy(products.label[rows]),
             answers=answers,
+            **(self.teachers.of(rows, photos, numbers) if self.teachers else {}),
             **self._content(rows[own], photos[own], texts[own], seeds[own]),
         )
 

@@ -5,10 +5,14 @@ from typing import Any
 
 from torch import Tensor
 
+from pipeline_lib.losses.class_distillation import ClassDistillation
+from pipeline_lib.losses.contrastive_distillation import ContrastiveDistillation
 from pipeline_lib.losses.cross_entropy import CrossEntropy
+from pipeline_lib.losses.feature_distillation import FeatureDistillation
 from pipeline_lib.losses.hard_negatives import HardNegatives
 from pipeline_lib.losses.head_alignment import HeadAlignment
 from pipeline_lib.losses.info_nce import InfoNCE
+from pipeline_lib.losses.lesson import Lesson
 from pipeline_lib.losses.memory_queue import MemoryQueue
 from pipeline_lib.losses.siglip import SigLIP
 from pipeline_lib.losses.triplet import Triplet
@@ -28,6 +32,12 @@ LOSSES: dict[str, Callable[[Any], Loss]] = {
     "hard_negatives": HardNegatives,
     "head_alignment": lambda params: HeadAlignment(params.uniformity, params.mask_false_negatives),
 }
+# Likewise, from that loss's own params and what is known of the teachers.
+DISTILLATION: dict[str, Callable[[Any, Lesson], Loss]] = {
+    "contrastive_distillation": ContrastiveDistillation,
+    "feature_distillation": FeatureDistillation,
+    "class_distillation": ClassDistillation,
+}
 # Head that a loss trains; the model has a head only if some loss that is on needs it.
 NEEDS: dict[str, str] = {
     "info_nce": "retrieval",
@@ -37,18 +47,28 @@ NEEDS: dict[str, str] = {
     "memory_queue": "retrieval",
     "hard_negatives": "retrieval",
     "head_alignment": "retrieval",
+    "contrastive_distillation": "retrieval",
+    "feature_distillation": "retrieval",
+    "class_distillation": "classification",
 }
 
 
 def weights_of(params: LossesParams) -> dict[str, float]:
     """Return the weight of each loss that is on; ValueError when none is."""
-    found = {name: float(getattr(params, name).weight) for name in LOSSES}
+    found = {name: float(getattr(params, name).weight) for name in NEEDS}
     on = {name: weight for name, weight in found.items() if weight > 0}
     if not on:
         raise ValueError(f"params.yaml: every weight under losses is 0 ({', '.join(found)}); give one a weight")
     return on
 
 
-def build_losses(params: LossesParams, names: list[str]) -> dict[str, Loss]:
-    """Return the named losses, ready to be called with a model's outputs and the batch."""
-    return {name: LOSSES[name](getattr(params, name)) for name in names}
+def build_losses(params: LossesParams, names: list[str], lesson: Lesson | None = None) -> dict[str, Loss]:
+    """Return the named losses, ready to be called with a model's outputs and the batch; some need a lesson."""
+    found: dict[str, Loss] = {}
+    for name in names:
+        if name in LOSSES:
+            found[name] = LOSSES[name](getattr(params, name))
+        else:
+            assert lesson is not None, f"{name} learns from teachers"
+            found[name] = DISTILLATION[name](getattr(params, name), lesson)
+    return found

@@ -151,6 +151,16 @@ def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
 
     ValueError for a file that is no plain state of tensors, or that holds what belongs to neither tower.
     """
+    return split_checkpoint(_state(path), str(path))
+
+
+def checkpoint_scale(path: Path) -> float | None:
+    """Return the log of the logit scale in a checkpoint, None if it holds none."""
+    found = [value for key, value in _state(path).items() if _plain(key) == "logit_scale"]
+    return float(found[0]) if found else None
+
+
+def _state(path: Path) -> dict[str, Tensor]:
     state: Any
     if path.suffix == ".safetensors":
         state = read_weights(path)
@@ -162,7 +172,7 @@ def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: holds no state of tensors, nor one under state_dict")
-    return split_checkpoint(state, str(path))
+    return dict(state)
 
 
 def split_checkpoint(state: dict[str, Tensor], origin: str) -> dict[str, dict[str, Tensor]]:

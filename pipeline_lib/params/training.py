@@ -14,6 +14,9 @@ Reduction = Literal["sum", "mean"]
 TripletNegatives = Literal["all", "hardest"]
 HardNegativesChoice = Literal["hardest", "semi_hard", "band"]
 HardNegativesForm = Literal["contrastive", "margin"]
+FeatureDistance = Literal["cosine", "mse"]
+# Teacher -> share of the mean over teachers; none = all of plan.features, equally.
+TeacherShares = dict[str, Annotated[float, Field(gt=0)]]
 Weight = Annotated[float, Field(ge=0)]
 Margin = Annotated[float, Field(ge=0)]
 Positive = Annotated[int, Field(gt=0)]
@@ -89,6 +92,29 @@ class HeadAlignmentParams(Keys):
     mask_false_negatives: bool
 
 
+class ContrastiveDistillationParams(Keys):
+    """The teacher's similarities of a batch as the student's targets."""
+
+    weight: Weight
+    teachers: TeacherShares
+
+
+class FeatureDistillationParams(Keys):
+    """Distance of the student's embeddings from the teacher's."""
+
+    weight: Weight
+    distance: FeatureDistance
+    teachers: TeacherShares
+
+
+class ClassDistillationParams(Keys):
+    """The teacher's class probabilities as the student's targets."""
+
+    weight: Weight
+    temperature: Annotated[float, Field(gt=0)]
+    teachers: TeacherShares
+
+
 class LossesParams(Section):
     """Every loss with its weight; weight 0 takes it, and the head only it trains, away."""
 
@@ -100,6 +126,9 @@ class LossesParams(Section):
     memory_queue: MemoryQueueParams
     hard_negatives: HardNegativesParams
     head_alignment: HeadAlignmentParams
+    contrastive_distillation: ContrastiveDistillationParams
+    feature_distillation: FeatureDistillationParams
+    class_distillation: ClassDistillationParams
 
 
 class TowerFreezing(Keys):

@@ -14,6 +14,7 @@ from pipeline_lib.params.section import Section, load_params, parse_section, par
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.paths import STARTS
 
 SECTIONS: tuple[type[Section], ...] = (
     PlanParams,
@@ -35,7 +36,15 @@ SECTIONS: tuple[type[Section], ...] = (
 
 def check_params(path: Path) -> None:
     """Raise ValueError for the first fault: a section or key that is unknown or missing, a value that does not fit."""
-    check_all(load_params(path), path)
+    params = load_params(path)
+    check_all(params, path)
+    for name in parse_section(PlanParams, params).features:
+        if not (path.parent / STARTS / name).is_dir():
+            raise ValueError(
+                f"{path}: plan.features has {name!r}, but there is no folder {STARTS / name}; `vitrine keep EXPERIMENT "
+                f"{name}` makes one of trained models, a model.yaml in it names published ones, `dvc pull` brings one "
+                "that others have added"
+            )
 
 
 def check_all(params: dict[str, Any], path: Path) -> None:
@@ -52,6 +61,11 @@ def check_all(params: dict[str, Any], path: Path) -> None:
     if beyond:
         last = split.num_folds - 1
         raise ValueError(f"{path}: plan.folds has {beyond[0]}, but split.num_folds makes folds 0 .. {last}")
-    for name, values in (("folds", plan.folds), ("scales", plan.scales), ("index", plan.index)):
+    for name, values in (
+        ("folds", plan.folds),
+        ("scales", plan.scales),
+        ("features", plan.features),
+        ("index", plan.index),
+    ):
         if len(set(values)) != len(values):
             raise ValueError(f"{path}: plan.{name} names a member twice: {values}")

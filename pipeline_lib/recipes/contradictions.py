@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline_lib import paths
+from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.params.section import pick
 from pipeline_lib.recipes.merging import Params
 
@@ -111,6 +112,14 @@ def _queue(match: re.Match[str], params: Params) -> Found:
     return _is_on("memory_queue")(match, params) + _is("losses.info_nce.weight", 0.0)(match, params)
 
 
+def _distilled(match: re.Match[str], params: Params) -> Found:
+    """Some distillation loss is on, and someone teaches."""
+    weights = [value["weight"] for name, value in pick(params, "losses").items() if name.endswith("_distillation")]
+    found = [] if any(weights) else ["every distillation loss has weight 0"]
+    features = pick(params, "plan.features")
+    return found + ([] if set(features) - {TRUNK} else [f"plan.features = {features} names no teacher"])
+
+
 def _tiny_clip(match: re.Match[str], params: Params) -> Found:
     part = f"TinyCLIP-ViT-{match['size'].upper()}-{match['patch']}"
     names = {tower: str(pick(params, f"model.{tower}.name")) for tower in ("image", "text")}
@@ -145,6 +154,7 @@ RULES: dict[str, Callable[[re.Match[str], Params], Found]] = {
     "hard-negatives": _is_on("hard_negatives"),
     "headalign": _is_on("head_alignment"),
     "memory-queue": _queue,
+    "distill": _distilled,
     r"(?P<size>\d+m)(?P<patch>16|32)": _tiny_clip,
     "cnn": _contains("model.image.name", "resnet"),
     "register": _register,

@@ -1,7 +1,7 @@
 """params.yaml with a recipe's patches on it, and what such a patch may not do: name an unknown key, or change nothing.
 
 Mappings are merged key by key, lists and values replaced. The changes to an architecture are replaced whole, because
-those of one tower mean nothing to another.
+those of one tower mean nothing to another, and so are shares of teachers.
 """
 
 import itertools
@@ -16,8 +16,9 @@ from pipeline_lib.params.whole import check_all
 from pipeline_lib.recipes.schema import FOLDER, TINY_PATCH, Patch, Recipe, lineage, read_recipe, read_yaml
 
 Params = dict[str, Any]
-# Mappings whose keys are an architecture's own.
-REPLACED = ("model.image.args", "model.text.config")
+# Mappings whose keys are an architecture's own, or the names of teachers.
+TAUGHT = tuple(f"losses.{kind}_distillation.teachers" for kind in ("contrastive", "feature", "class"))
+REPLACED = ("model.image.args", "model.text.config", *TAUGHT)
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ def cells(name: str, params: Params, tiny: bool = False, folder: Path = FOLDER) 
         merged = merge(merged, read_yaml(folder / TINY_PATCH))
         for _, base in files:
             merged = merge(merged, base.tiny)
+    for teacher in recipe.taught_by:
+        read_recipe(teacher, folder)
+        merged = merge(merged, nested("plan.features", [*merged["plan"]["features"], kept_folder(teacher, tiny).name]))
     found = []
     for values in itertools.product(*recipe.grid.values()):
         wanted = merged
@@ -79,19 +83,16 @@ def cells(name: str, params: Params, tiny: bool = False, folder: Path = FOLDER) 
     return found
 
 
-def start_folder(recipe: Recipe, tiny: bool) -> str | None:
-    """Return the folder of models that a recipe begins with; those of a tiny run fit tiny towers alone."""
-    if recipe.starts_from is None:
-        return None
-    return f"{paths.STARTS.as_posix()}/{recipe.starts_from}{'-tiny' if tiny else ''}"
+def kept_folder(name: str, tiny: bool) -> Path:
+    """Return where a recipe's kept models lie; those of a tiny run fit tiny towers alone."""
+    return paths.STARTS / f"{name}{'-tiny' if tiny else ''}"
 
 
 def _start(recipe: Recipe, tiny: bool, folder: Path) -> Patch:
-    start = start_folder(recipe, tiny)
-    if start is None:
+    if recipe.starts_from is None:
         return {}
-    read_recipe(str(recipe.starts_from), folder)
-    return nested("train.init_from", start)
+    read_recipe(recipe.starts_from, folder)
+    return nested("train.init_from", kept_folder(recipe.starts_from, tiny).as_posix())
 
 
 def _check(params: Params, path: Path) -> None:

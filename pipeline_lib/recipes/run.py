@@ -8,12 +8,12 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline_lib.params.section import load_params
-from pipeline_lib.recipes.merging import Cell, Params, cells, start_folder
+from pipeline_lib.recipes.merging import Cell, Params, cells, kept_folder
 from pipeline_lib.recipes.overrides import overrides
 from pipeline_lib.recipes.schema import Recipe, read_recipe
 
@@ -28,12 +28,12 @@ def run_recipe(name: str, queue: bool, changes: list[str], tiny: bool) -> list[s
     """
     params, recipe = load_params(PARAMS), read_recipe(name)
     found = cells(name, params, tiny)
-    check_start(recipe, tiny)
+    kept = check_kept(recipe, tiny)
     queue = queue or len(found) > 1
     suffix = secrets.token_hex(2)
     names = [experiment_name(cell, suffix, tiny) for cell in found]
     for cell, experiment in zip(found, names, strict=True):
-        command = exp_run(experiment, params, cell.params, changes, queue, start_folder(recipe, tiny))
+        command = exp_run(experiment, params, cell.params, changes, queue, kept)
         with put_back(PARAMS):
             status = subprocess.run(command, env=environment(), check=False).returncode
         if status:
@@ -47,31 +47,33 @@ def experiment_name(cell: Cell, suffix: str, tiny: bool) -> str:
 
 
 def exp_run(
-    experiment: str, params: Params, wanted: Params, changes: list[str], queue: bool, start: str | None = None
+    experiment: str, params: Params, wanted: Params, changes: list[str], queue: bool, kept: Sequence[str] = ()
 ) -> list[str]:
     """Return the `dvc exp run` that makes `params` into `wanted`, and then into what `changes` (key=value) say."""
     command = [sys.executable, "-m", "dvc", "exp", "run", "-n", experiment]
     if queue:
         command.append("--queue")
         # A queued experiment runs in a copy of the repository, which has no ignored folders.
-        command += ["--copy-paths", start] if start else []
+        for folder in kept:
+            command += ["--copy-paths", folder]
     for override in [*overrides(params, wanted), *changes]:
         command += ["-S", override]
     return command
 
 
-def check_start(recipe: Recipe, tiny: bool) -> None:
-    """Raise ValueError if there are no models yet for a recipe that begins with some."""
-    start = start_folder(recipe, tiny)
-    if start is None:
-        return
-    found = [path for path in Path(start).glob("**/*") if path.name in KEPT]
-    if not found:
-        more, kept = (" --tiny", Path(start).name) if tiny else ("", recipe.starts_from)
-        raise ValueError(
-            f"{start} holds no models to start from; `vitrine recipe run {recipe.starts_from}{more}` trains them, "
-            f"`vitrine keep EXPERIMENT {kept}` puts them there"
-        )
+def check_kept(recipe: Recipe, tiny: bool) -> list[str]:
+    """Return the folders of kept models that a recipe reads; ValueError if one holds none yet."""
+    folders = []
+    for name in recipe.needs():
+        folder = kept_folder(name, tiny)
+        if not [path for path in folder.glob("**/*") if path.name in KEPT]:
+            use = "start from" if name == recipe.starts_from else "learn from"
+            raise ValueError(
+                f"{folder} holds no models to {use}; `vitrine recipe run {name}{' --tiny' if tiny else ''}` trains "
+                f"them, `vitrine keep EXPERIMENT {folder.name}` puts them there"
+            )
+        folders.append(folder.as_posix())
+    return folders
 
 
 def environment() -> dict[str, str]:

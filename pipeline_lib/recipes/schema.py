@@ -36,7 +36,7 @@ class Recipe(Base):
 
     `row` is its name in LOGS.md where that is not the file's. `reported` has the log's figures with their unit, or the
     words it has instead. `grid` names values for dotted keys, one experiment a cell. `starts_from` is the recipe whose
-    kept models it begins with.
+    kept models it begins with, `taught_by` are those whose kept models are its teachers.
     """
 
     log: Literal["A", "B", "C", "D", "E"]
@@ -44,6 +44,11 @@ class Recipe(Base):
     reported: str | dict[str, Any]
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     starts_from: str | None = None
+    taught_by: list[str] = Field(default_factory=list)
+
+    def needs(self) -> list[str]:
+        """Return the recipes whose kept models this one reads."""
+        return [*([self.starts_from] if self.starts_from else []), *self.taught_by]
 
     @field_validator("reported")
     @classmethod

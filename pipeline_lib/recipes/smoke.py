@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from pipeline_lib import paths
 from pipeline_lib.params.section import load_params, pick
 from pipeline_lib.provenance import read_json
-from pipeline_lib.recipes.merging import cells, start_folder
-from pipeline_lib.recipes.run import PARAMS, check_start, environment, exp_run, experiment_name, put_back
+from pipeline_lib.recipes.merging import cells, kept_folder
+from pipeline_lib.recipes.run import PARAMS, check_kept, environment, exp_run, experiment_name, put_back
 from pipeline_lib.recipes.schema import read_recipe, recipe_names
 
 TABLE = Path("reports/recipes.md")
@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 def run_all(names: list[str], tell: Callable[[str], None], table: Path = TABLE) -> list[Outcome]:
     """Run recipes with tiny towers, going on after a failure, tell each one's row, and write the table."""
     names = in_order(names or recipe_names())
-    wanted = {recipe.starts_from for recipe in map(read_recipe, names)}
+    wanted = {needed for recipe in map(read_recipe, names) for needed in recipe.needs()}
     LOGS.mkdir(parents=True, exist_ok=True)
     outcomes = []
     with put_back(PARAMS, Path("dvc.lock"), paths.METRICS, paths.INTERVALS):
@@ -54,20 +54,19 @@ def run_all(names: list[str], tell: Callable[[str], None], table: Path = TABLE) 
             outcomes.append(_run(name))
             tell(_row(outcomes[-1]))
             if name in wanted and not outcomes[-1].failed:
-                _keep(paths.STARTS / f"{name}-tiny")
+                _keep(kept_folder(name, tiny=True))
     table.parent.mkdir(parents=True, exist_ok=True)
     table.write_text(HEAD + "".join(f"{_row(outcome)}\n" for outcome in outcomes), encoding="utf-8")
     return outcomes
 
 
 def in_order(names: list[str]) -> list[str]:
-    """Return names sorted so that a recipe comes after the one whose models it starts from."""
+    """Return names sorted so that a recipe comes after those whose models it starts or learns from."""
     found: list[str] = []
 
     def add(name: str) -> None:
-        start = read_recipe(name).starts_from
-        if start:
-            add(start)
+        for needed in read_recipe(name).needs():
+            add(needed)
         if name not in found:
             found.append(name)
 
@@ -93,9 +92,9 @@ def _run_tiny(name: str) -> None:
     """Run the last cell of a recipe; ValueError names the log if DVC ends with an error."""
     params, recipe = load_params(PARAMS), read_recipe(name)
     cell = cells(name, params, tiny=True)[-1]
-    check_start(recipe, tiny=True)
+    kept = check_kept(recipe, tiny=True)
     experiment = experiment_name(cell, secrets.token_hex(2), tiny=True)
-    command = exp_run(experiment, params, cell.params, [], queue=False, start=start_folder(recipe, tiny=True))
+    command = exp_run(experiment, params, cell.params, [], queue=False, kept=kept)
     log = LOGS / f"{name}.txt"
     with put_back(PARAMS), log.open("w", encoding="utf-8") as stream:
         status = subprocess.run(

@@ -52,6 +52,8 @@ def told(name: str, folder: Path = FOLDER) -> str:
     ]
     if recipe.starts_from:
         lines.append(f"starts from the kept models of {recipe.starts_from}")
+    if recipe.taught_by:
+        lines.append(f"learns from the kept models of {', '.join(recipe.taught_by)}")
     notes = [(path.stem, " ".join(base.note.split())) for path, base in lineage(name, folder) if base.note]
     lines += [f"note ({stem}): {note}" for stem, note in reversed(notes)]
     return "\n".join(lines)

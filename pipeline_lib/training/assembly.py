@@ -7,6 +7,7 @@ from typing import Any
 from pipeline_lib.features.batches import StoredFeatures
 from pipeline_lib.features.trunk import open_trunk, why_unstorable
 from pipeline_lib.losses.build import build_losses
+from pipeline_lib.losses.lesson import Lesson
 from pipeline_lib.models.adapters import describe_adapters
 from pipeline_lib.models.cut_vocabulary import cut_vocabulary
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
@@ -70,12 +71,14 @@ def _sources(settings: Settings, fold: int) -> tuple[dict[str, TowerSource], Pat
     return (sources, None) if start is None else (warm_sources(sources, start), start)
 
 
-def make_task(assembled: Assembled, settings: Settings, weights: dict[str, float]) -> Task:
-    """Return the model with its losses, on the device."""
+def make_task(
+    assembled: Assembled, settings: Settings, weights: dict[str, float], lesson: Lesson | None = None
+) -> Task:
+    """Return the model with its losses, on the device; those that learn from teachers need a lesson."""
     model = assembled.model.to(settings.device)
     momentum = settings.losses.memory_queue.momentum if "memory_queue" in weights else 0.0
     slow = momentum_copy(model, momentum) if momentum else None
-    losses = build_losses(settings.losses, list(weights))
+    losses = build_losses(settings.losses, list(weights), lesson)
     trained = trained_names(model, assembled.opened)
     task = Task(model, losses, weights, settings.device, settings.precision, trained, slow)
     task.stateful().to(settings.device)

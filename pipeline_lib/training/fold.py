@@ -28,6 +28,7 @@ from pipeline_lib.training.loop import Loop
 from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.training.plan_table import plan_of, plan_table
 from pipeline_lib.training.task import Task
+from pipeline_lib.training.teachers import Teaching, read_teaching
 from pipeline_lib.training.validation import Validator
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -54,13 +55,15 @@ def train_fold(
     data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
     _check_shares(settings, data, processes)
     made = assemble(settings, fold, data, "retrieval" in needed)
+    teaching = read_teaching(settings.losses, inputs.teachers, fold, data, made.model.description)
     plan = plan_of(made.model, made.sources, settings.train, made.opened, made.start)
+    plan["warnings"] += teaching.warnings
     if processes.first:
         _show(plan, settings, fold, len(data.training), len(data.held_out))
-    task = make_task(made, settings, weights)
+    task = make_task(made, settings, weights, teaching.lesson)
     stored = stored_features(settings, inputs, made.sources, made.opened, made.start is not None)
     with CheckpointFolder(fingerprint, processes.first) as checkpoints:
-        loop = _loop(task, settings, inputs, data, made, stored, checkpoints, processes)
+        loop = _loop(task, settings, inputs, data, made, stored, teaching, checkpoints, processes)
         progression = loop.run(f"fold{fold}-{fingerprint}")
         checkpoints.finish()
     if not processes.first:
@@ -110,6 +113,7 @@ def _loop(
     data: FoldData,
     made: Assembled,
     stored: StoredFeatures | None,
+    teaching: Teaching,
     checkpoints: CheckpointFolder,
     processes: Processes,
 ) -> Loop:
@@ -121,7 +125,7 @@ def _loop(
     workers = 0 if stored else runtime.workers
     engine = Engine(settings.device, runtime.batch_size, workers, settings.precision)
     validator = Validator(
-        ProductBatches(data.held_out, fixed, tokenizer, max_tokens, "first", settings.seed),
+        ProductBatches(data.held_out, fixed, tokenizer, max_tokens, "first", settings.seed, teachers=teaching.held_out),
         data.held_out,
         data.queries,
         train.batch_size,
@@ -144,6 +148,7 @@ def _loop(
             train.text_augment,
             train.text_augment_rate,
             processes.part,
+            teaching.training,
         ),
         orders=ORDERS[train.mining](data.training, train, settings.seed, settings.device),
         params=train,

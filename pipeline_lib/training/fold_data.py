@@ -1,6 +1,6 @@
 """What one fold trains on and is measured by, read from the tables."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -12,12 +12,13 @@ from pipeline_lib.training.validation import HeldOutQueries, held_out_queries
 
 @dataclass(frozen=True)
 class Inputs:
-    """Folders that a run reads."""
+    """Folders that a run reads; `teachers`: name -> stores of its outputs."""
 
     catalogue: Path
     folds: Path
     shards: Path
     trunk: Path
+    teachers: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from typing import get_args
 from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.features.store import DTYPES
-from pipeline_lib.losses.build import LOSSES, NEEDS
+from pipeline_lib.losses.build import DISTILLATION, LOSSES, NEEDS
+from pipeline_lib.losses.feature_distillation import DISTANCES
 from pipeline_lib.losses.hard_negatives import CHOICES as CHOICES_OF_NEGATIVES
 from pipeline_lib.losses.hard_negatives import FORMS
 from pipeline_lib.losses.triplet import NEGATIVES
@@ -39,6 +40,7 @@ def test_registries_equal_the_kinds_params_allow():
         "triplet negatives": (NEGATIVES, training.TripletNegatives),
         "hard negatives": (CHOICES_OF_NEGATIVES, training.HardNegativesChoice),
         "hard negatives' form": (FORMS, training.HardNegativesForm),
+        "feature distance": (DISTANCES, training.FeatureDistance),
         "mining": (ORDERS, training.MiningKind),
         "protocol": (PROTOCOLS, evaluation.ProtocolName),
         "prediction format": (PREDICTION_FORMATS, evaluation.PredictionFormat),
@@ -51,6 +53,7 @@ def test_registries_equal_the_kinds_params_allow():
 
 
 def test_every_loss_has_params_and_a_head():
-    assert set(LOSSES) == set(training.LossesParams.model_fields) == set(NEEDS)
+    assert not set(LOSSES) & set(DISTILLATION)
+    assert {*LOSSES, *DISTILLATION} == set(training.LossesParams.model_fields) == set(NEEDS)
     for name, field in training.LossesParams.model_fields.items():
         assert "weight" in field.annotation.model_fields, name

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from trained import ROOT, make_inputs, tiny_cell, train
+from trained import ROOT, make_inputs, taught, tiny_cell, train
 
 from pipeline_lib.recipes.schema import read_recipe, recipe_names
 
@@ -103,7 +103,7 @@ def test_every_recipe_is_expected():
 def test_a_recipe_trains_and_opens_what_its_row_says(name, inputs, place):
     params = tiny_cell(name).params
     params["train"] |= start_of(name, inputs, place)
-    found = train(params, inputs, place / name)
+    found = train(params, taught(name, inputs, place), place / name)
     rows = {row["tower"]: row["groups"] for row in found["plan"]["towers"]}
     opened = {tower: (sum(group["trainable"] for group in rows[tower]), len(rows[tower])) for tower in rows}
     steps = tuple((step["epoch"], step["tower"], len(step["groups"])) for step in found["plan"]["steps"])

@@ -1,6 +1,7 @@
 """A recipe with tiny towers, trained for a few steps in this process on 64 products; what it left is read back."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -11,8 +12,10 @@ from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.params.training import LossesParams, TrainParams
 from pipeline_lib.provenance import read_json
 from pipeline_lib.recipes.merging import Cell, cells, merge
+from pipeline_lib.recipes.schema import read_recipe
 from pipeline_lib.training.assembly import Settings
 from pipeline_lib.training.fold import train_fold
+from tests.training.taught_project import extract, keep
 from tests.training.tiny_project import write_project
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +44,16 @@ def train(params: dict, inputs, out: Path) -> dict:
     os.environ.pop("DVC_ROOT", None)
     train_fold(settings, inputs, 0, out.name, out)
     return {"card": read_json(out / "model.json"), "plan": read_json(out / "plan.json")}
+
+
+def taught(name: str, inputs, place: Path, folder: Path = ROOT / "recipes"):
+    """Inputs with what the teachers of a recipe said, trained and kept first; for most recipes there are none."""
+    teachers = {}
+    for teacher in read_recipe(name, folder).taught_by:
+        train(tiny_cell(teacher).params, inputs, place / "teacher")
+        start = keep(place / "teacher", place / f"starts/{teacher}-tiny/0").parent
+        teachers[start.name] = extract(start, inputs, start.name)
+    return replace(inputs, teachers=teachers)
 
 
 def make_inputs(folder: Path):

@@ -4,12 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from taught_project import say
 from tiny_project import make_settings, write_project
 from torch import nn
 
@@ -26,12 +28,15 @@ STATEFUL = {
     "siglip": {"weight": 0.5},
     "memory_queue": {"weight": 0.5, "momentum": 0.9, "start_epoch": 1, "size": 20},
 }
+DISTILLATION = {f"{name}_distillation": {"weight": 0.5} for name in ("contrastive", "feature", "class")}
 OPENING = {"epochs": 4, "unfreeze_layers": 0, "schedule": [{"epoch": 1, "tower": "text", "layers": 2}]}
 # Name -> changes of the settings. A batch of 7 is shared out as 3 and 4.
 RUNS = {
     "plain": {"epochs": 2, "batch_size": 7},
     "accumulated": {"epochs": 2, "batch_size": 6, "accumulate": 2, "mining": "hard"},
     "stateful": {"epochs": 3, "info_nce": 0.0, "losses_on": STATEFUL, "batch_size": 4, "ema_decay": 0.5},
+    # Widths 5 and 8 beside the student's 8: one teacher is heard through a learned map.
+    "taught": {"epochs": 2, "batch_size": 7, "losses_on": DISTILLATION},
     "opening": OPENING,
     "two then one": OPENING,
     "one then two": OPENING,
@@ -121,6 +126,7 @@ def main(root, image, text):
     """What each of the two processes does: unit checks, then all runs; its losses' memory is left for the test."""
     torch.set_num_threads(1)
     inputs = Inputs(*(Path(root, name) for name in ("catalogue", "folds", "shards", "none")))
+    inputs = replace(inputs, teachers={name: Path(root, "features", name) for name in ("five", "eight")})
     save = Loop._save
 
     def saved(self, *rest):
@@ -142,6 +148,7 @@ def made(tmp_path_factory, tiny_image_folder, tiny_text_folder):
     """A folder with `one` and `two`: what one process made of all RUNS, and what two did."""
     folder = tmp_path_factory.mktemp("processes")
     inputs = write_project(folder / "project")
+    inputs = replace(inputs, teachers={"five": say(inputs, "five", 5, 1), "eight": say(inputs, "eight", 8, 2)})
     towers = tiny_image_folder, tiny_text_folder
     arguments = json.dumps([str(inputs.catalogue.parent), *map(str, towers)])
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__, arguments]
@@ -159,7 +166,7 @@ def made(tmp_path_factory, tiny_image_folder, tiny_text_folder):
         assert done.returncode == 0, done.stderr
         run(settings_of(*towers, "two then one"), inputs, "two then one")
         patch.chdir(folder / "one")
-        for name in ("plain", "accumulated", "stateful", "opening"):
+        for name in ("plain", "accumulated", "stateful", "taught", "opening"):
             run(settings_of(*towers, name), inputs, name)
     torch.set_num_threads(threads)
     return folder

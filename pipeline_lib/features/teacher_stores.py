@@ -1,0 +1,116 @@
+"""What a teacher said of every photo and text, on disk: a card and up to three stores, read while a student trains.
+
+No model is built or imported here. Rows are looked up once, when a training begins, so that a product that the stores
+lack is found then, and a step only copies rows of mapped matrices.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline_lib.features.products import Products, photo_key, text_key
+from pipeline_lib.features.store import FeatureStore, open_store
+from pipeline_lib.provenance import read_json, write_json
+
+TEACHER_CARD = "teacher.json"
+IMAGE, TEXT, CLASSES = "image", "text", "classes"
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TeacherCard:
+    """Who made the stores, and what their numbers mean.
+
+    `scale`: text -> image and image -> text, empty without a joint space; `classes`: columns of the store `classes`,
+    which holds log probabilities; `trained`: this project trained the teacher.
+    """
+
+    encoder: str
+    scale: tuple[float, ...]
+    classes: tuple[str, ...]
+    trained: bool
+
+
+@dataclass(frozen=True)
+class TeacherStores:
+    """A teacher's open stores for one fold; `own` tells that its model never saw the fold's held-out products."""
+
+    card: TeacherCard
+    stores: dict[str, FeatureStore]
+    own: bool
+
+    @property
+    def dim(self) -> int:
+        """Width of the joint space, 0 without one."""
+        return self.stores[IMAGE].header.dim if IMAGE in self.stores else 0
+
+
+def write_card(out: Path, card: TeacherCard) -> None:
+    """Write the card; it comes last, so that stores without one are known to be half."""
+    write_json(out / TEACHER_CARD, asdict(card))
+
+
+def open_teacher(folder: Path, fold: int) -> TeacherStores:
+    """Open a teacher's stores for one fold: its own if there are such, or those of the one model for all.
+
+    ValueError where neither is there, or a store was made by another model than the card says.
+    """
+    own = (folder / str(fold) / TEACHER_CARD).is_file()
+    place = folder / str(fold) if own else folder
+    if not (place / TEACHER_CARD).is_file():
+        held = sorted(path.parent.name for path in folder.glob(f"*/{TEACHER_CARD}"))
+        raise ValueError(
+            f"{folder}: no outputs of this teacher for fold {fold}; "
+            + (f"it has models of folds {', '.join(held)} alone" if held else "run `dvc repro`")
+        )
+    value: dict[str, Any] = read_json(place / TEACHER_CARD)
+    card = TeacherCard(value["encoder"], tuple(value["scale"]), tuple(value["classes"]), value["trained"])
+    names = ((IMAGE, TEXT) if card.scale else ()) + ((CLASSES,) if card.classes else ())
+    return TeacherStores(card, {name: open_store(place / name, card.encoder) for name in names}, own)
+
+
+@dataclass(frozen=True)
+class TeacherRows:
+    """Teachers' values of some products: mapped matrices, each with the row of every photo or text of theirs."""
+
+    image: tuple[tuple[NDArray[Any], Rows], ...]
+    text: tuple[tuple[NDArray[Any], Rows], ...]
+    classes: tuple[tuple[NDArray[Any], Rows], ...]
+    # Where each product's photos begin among the photos of these products.
+    first: Rows
+
+    def of(self, rows: Rows, photos: Rows, texts: Rows) -> dict[str, Tensor]:
+        """Return the batch's teacher fields of products, the photo each is seen with and its text, all (batch,).
+
+        Teachers stand side by side, float32 (batch, their widths); a kind that none has is left out.
+        """
+        photo = self.first[rows] + photos
+        kinds = (
+            ("teacher_image", self.image, photo),
+            ("teacher_text", self.text, texts),
+            ("teacher_classes", self.classes, photo),
+        )
+        return {name: _side_by_side(held, wanted) for name, held, wanted in kinds if held}
+
+
+def teacher_rows(teachers: list[TeacherStores], products: Products) -> TeacherRows:
+    """Look up the photos and texts of products in teachers' stores; ValueError names the first that one lacks."""
+    counts = products.num_photos
+    photos = [photo_key(key, n) for key, count in zip(products.ids, counts, strict=True) for n in range(count)]
+    keys = {IMAGE: photos, CLASSES: photos, TEXT: [text_key(text) for text in products.texts]}
+
+    def found(name: str) -> tuple[tuple[NDArray[Any], Rows], ...]:
+        held = [teacher.stores[name] for teacher in teachers if name in teacher.stores]
+        return tuple((store.matrix, store.positions(keys[name])) for store in held)
+
+    return TeacherRows(found(IMAGE), found(TEXT), found(CLASSES), np.cumsum(counts) - counts)
+
+
+def _side_by_side(held: tuple[tuple[NDArray[Any], Rows], ...], wanted: Rows) -> Tensor:
+    parts = [np.asarray(matrix[rows[wanted]], dtype=np.float32) for matrix, rows in held]
+    return torch.from_numpy(np.concatenate(parts, axis=1))

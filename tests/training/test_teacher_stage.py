@@ -1,0 +1,76 @@
+"""Train, keep, extract, learn: the stages' own scripts one after the other, as DVC runs them; what `check` refuses."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from tiny_project import PARAMS, make_settings, write_project
+
+from pipeline_lib.keep import keep
+from pipeline_lib.params.section import load_params
+from pipeline_lib.params.whole import check_params
+from pipeline_lib.provenance import read_json
+
+
+@pytest.fixture
+def stage(tmp_path, tiny_image_folder, tiny_text_folder):
+    """A function that runs a stage in a project of its own, with plan.features and weights of losses."""
+    write_project(tmp_path / "data/work")
+    for folder in ("data/work/features", "data/weights", "data/starts/none", "data/starts/trunk"):
+        (tmp_path / folder).mkdir(parents=True)
+
+    def run(*words, features=(), losses_on=None):
+        settings = make_settings(
+            tiny_image_folder, tiny_text_folder, losses_on=losses_on, epochs=1, init_from="data/starts/none"
+        )
+        params = load_params(PARAMS)
+        for name in ("model", "losses", "train", "runtime"):
+            params[name] = getattr(settings, name).model_dump()
+        params["plan"] |= {"folds": [0], "features": list(features)}
+        with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
+            YAML().dump(params, stream)
+        environment = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "VITRINE_LAUNCH")}
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        command = [sys.executable, "-m", f"stages.{words[0]}", *words[1:]]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def test_a_kept_experiment_teaches_another(stage, tmp_path):
+    on = {"contrastive_distillation": {"weight": 1.0}, "class_distillation": {"weight": 1.0}}
+    assert stage("train", "--fold", "0").returncode == 0
+    assert keep("workspace", "old", tmp_path) == Path("data/starts/old")
+    made = stage("features", "--name", "old", features=["trunk", "old"])
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("features of old: 42 photos and ")
+    card = read_json(tmp_path / "data/work/features/old/0/teacher.json")
+    kept = read_json(tmp_path / "data/starts/old/0/model.json")
+    assert card["encoder"] == kept["fingerprint"] and card["trained"]
+    done = stage("train", "--fold", "0", features=["trunk", "old"], losses_on=on)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    run = read_json(tmp_path / "data/work/train/0/model.json")["run"]
+    assert run["losses"] == {"info_nce": 1.0, "cross_entropy": 1.0, **dict.fromkeys(on, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("features", "told"),
+    [
+        (["trunk", "new"], "plan.features has 'new', but there is no folder data/starts/new; `vitrine keep EXPERIMENT"),
+        (["a/b"], "plan.features.0 = 'a/b': string should match pattern"),
+        (["trunk", "trunk"], "plan.features names a member twice"),
+    ],
+)
+def test_check_refuses_a_teacher_that_is_not_there(tmp_path, features, told):
+    params = load_params(PARAMS)
+    params["plan"]["features"] = features
+    (tmp_path / "data/starts/trunk").mkdir(parents=True)
+    with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
+        YAML().dump(params, stream)
+    with pytest.raises(ValueError, match=told) as error:
+        check_params(tmp_path / "params.yaml")
+    assert "\n" not in str(error.value)
