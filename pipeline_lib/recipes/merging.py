@@ -69,9 +69,7 @@ def cells(name: str, params: Params, tiny: bool = False, folder: Path = FOLDER) 
         merged = merge(merged, read_yaml(folder / TINY_PATCH))
         for _, base in files:
             merged = merge(merged, base.tiny)
-    for teacher in recipe.taught_by:
-        read_recipe(teacher, folder)
-        merged = merge(merged, nested("plan.features", [*merged["plan"]["features"], kept_folder(teacher, tiny).name]))
+    merged = merge(merged, nested("plan.features", [*merged["plan"]["features"], *_teachers(recipe, tiny, folder)]))
     found = []
     for values in itertools.product(*recipe.grid.values()):
         wanted = merged
@@ -93,6 +91,15 @@ def _start(recipe: Recipe, tiny: bool, folder: Path) -> Patch:
         return {}
     read_recipe(recipe.starts_from, folder)
     return nested("train.init_from", kept_folder(recipe.starts_from, tiny).as_posix())
+
+
+def _teachers(recipe: Recipe, tiny: bool, folder: Path) -> list[str]:
+    """Return the names of the folders of data/starts that teach; ValueError for an unknown recipe."""
+    for name in (*recipe.taught_by, *recipe.published_teachers.values()):
+        read_recipe(name, folder)
+    published = recipe.published_teachers
+    kept = [*recipe.taught_by, *(published.values() if tiny else ())]
+    return [kept_folder(name, tiny).name for name in kept] + ([] if tiny else list(published))
 
 
 def _check(params: Params, path: Path) -> None:

@@ -13,8 +13,6 @@ PENDING: dict[str, str] = {
     "c-stage1": CLASSES,
     "c-stage2": CLASSES,
     "c-multiscale": CLASSES,
-    "d05-distill-frozen": TEACHER,
-    "d06-distill-unfreeze": TEACHER,
     "d08-video-9k": CLIPS,
     "d08-video-7k": CLIPS,
     "d08-video-locked": CLIPS,

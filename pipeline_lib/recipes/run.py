@@ -64,7 +64,7 @@ def exp_run(
 def check_kept(recipe: Recipe, tiny: bool) -> list[str]:
     """Return the folders of kept models that a recipe reads; ValueError if one holds none yet."""
     folders = []
-    for name in recipe.needs():
+    for name in recipe.needs(tiny):
         folder = kept_folder(name, tiny)
         if not [path for path in folder.glob("**/*") if path.name in KEPT]:
             use = "start from" if name == recipe.starts_from else "learn from"

@@ -46,7 +46,7 @@ class Outcome(NamedTuple):
 def run_all(names: list[str], tell: Callable[[str], None], table: Path = TABLE) -> list[Outcome]:
     """Run recipes with tiny towers, going on after a failure, tell each one's row, and write the table."""
     names = in_order(names or recipe_names())
-    wanted = {needed for recipe in map(read_recipe, names) for needed in recipe.needs()}
+    wanted = {needed for recipe in map(read_recipe, names) for needed in recipe.needs(tiny=True)}
     LOGS.mkdir(parents=True, exist_ok=True)
     outcomes = []
     with put_back(PARAMS, Path("dvc.lock"), paths.METRICS, paths.INTERVALS):
@@ -65,7 +65,7 @@ def in_order(names: list[str]) -> list[str]:
     found: list[str] = []
 
     def add(name: str) -> None:
-        for needed in read_recipe(name).needs():
+        for needed in read_recipe(name).needs(tiny=True):
             add(needed)
         if name not in found:
             found.append(name)

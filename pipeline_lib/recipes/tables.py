@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from pipeline_lib import paths
 from pipeline_lib.recipes.contradictions import contradictions
 from pipeline_lib.recipes.merging import Cell, Params, cells
 from pipeline_lib.recipes.overrides import differences
@@ -54,6 +55,9 @@ def told(name: str, folder: Path = FOLDER) -> str:
         lines.append(f"starts from the kept models of {recipe.starts_from}")
     if recipe.taught_by:
         lines.append(f"learns from the kept models of {', '.join(recipe.taught_by)}")
+    for teacher, stand_in in recipe.published_teachers.items():
+        public = paths.STARTS / teacher
+        lines.append(f"learns from the public model of {public}; with --tiny from {stand_in}'s kept ones")
     notes = [(path.stem, " ".join(base.note.split())) for path, base in lineage(name, folder) if base.note]
     lines += [f"note ({stem}): {note}" for stem, note in reversed(notes)]
     return "\n".join(lines)

@@ -68,6 +68,10 @@ EXPECTED = {
     "d02-staged": Expected((1, 8), (0, 9), ((1, "text", 6), (2, "image", 4))),
     "d03-cliptext": Expected((1, 8), (4, 4), ((1, "image", 4),)),
     "d04-3stage": Expected((1, 8), (1, 10), ((1, "image", 2), (2, "text", 6))),
+    "d05-distill-frozen": Expected((1, 8), (1, 10), losses=("contrastive_distillation", "info_nce")),
+    "d06-distill-unfreeze": Expected(
+        (1, 8), (1, 10), ((1, "image", 2), (2, "text", 6)), ("contrastive_distillation", "info_nce")
+    ),
     "d07-headalign": Expected((1, 8), (1, 10), ((1, "image", 1),), ("head_alignment", "info_nce")),
 }
 

@@ -12,6 +12,7 @@ from pipeline_lib.params.section import load_params
 from pipeline_lib.recipes import run, smoke
 from pipeline_lib.recipes.contradictions import contradictions
 from pipeline_lib.recipes.merging import cells
+from pipeline_lib.recipes.schema import read_recipe
 from pipeline_lib.recipes.tables import told
 
 RECIPE = """\
@@ -43,6 +44,17 @@ def test_its_teachers_stand_in_plan_features_behind_what_the_patches_say(place):
     assert cells(NAME, PARAMS, tiny=True)[0].params["plan"]["features"] == ["d04-3stage-tiny"]
     assert "learns from the kept models of d04-3stage\n" in told(NAME) + "\n"
     assert smoke.in_order([NAME]) == ["d04-3stage", NAME]
+
+
+def test_a_public_teacher_has_a_stand_in_for_tiny_runs_alone(place):
+    """The folder that names the public weights is committed; the log's teacher is no model that a recipe trains."""
+    recipe = read_recipe("d05-distill-frozen")
+    assert (recipe.needs(tiny=False), recipe.needs(tiny=True)) == ([], ["d04-3stage"])
+    assert cells("d05-distill-frozen", PARAMS)[0].params["plan"]["features"] == ["convnext-base-w"]
+    assert cells("d05-distill-frozen", PARAMS, tiny=True)[0].params["plan"]["features"] == ["d04-3stage-tiny"]
+    assert "public model of data/starts/convnext-base-w; with --tiny from d04-3stage" in told("d05-distill-frozen")
+    pair = load_params(ROOT / "data/starts/convnext-base-w/model.yaml")
+    assert {pair[tower]["name"] for tower in ("image", "text")} == {"convnext_base_w"}
 
 
 def test_a_name_that_says_distill_wants_a_loss_and_a_teacher():

@@ -49,11 +49,15 @@ def train(params: dict, inputs, out: Path) -> dict:
 def taught(name: str, inputs, place: Path, folder: Path = ROOT / "recipes"):
     """Inputs with what the teachers of a recipe said, trained and kept first; for most recipes there are none."""
     teachers = {}
-    for teacher in read_recipe(name, folder).taught_by:
+    for teacher in _teachers_of(read_recipe(name, folder)):
         train(tiny_cell(teacher).params, inputs, place / "teacher")
         start = keep(place / "teacher", place / f"starts/{teacher}-tiny/0").parent
         teachers[start.name] = extract(start, inputs, start.name)
     return replace(inputs, teachers=teachers)
+
+
+def _teachers_of(recipe) -> list[str]:
+    return [*recipe.taught_by, *recipe.published_teachers.values()]
 
 
 def make_inputs(folder: Path):
@@ -62,8 +66,8 @@ def make_inputs(folder: Path):
     queries, relevance = (pl.read_parquet(inputs.catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
     ids = pl.read_parquet(inputs.catalogue / "products.parquet")["product_id"]
     more = pl.DataFrame({"query_id": "zh " + ids, "kind": "text", "text": "红色马克杯 " + ids, "product_id": ids})
-    queries = pl.concat([queries, more.select(queries.columns)])
-    queries.with_columns(split=pl.lit(None, pl.String)).write_parquet(inputs.catalogue / "queries.parquet")
+    more = more.with_columns(split=pl.lit(None, pl.String))
+    pl.concat([queries, more.select(queries.columns)]).write_parquet(inputs.catalogue / "queries.parquet")
     pairs = pl.concat([relevance, more.select(relevance.columns)]).with_columns(grade=pl.lit(1))
     pairs.write_parquet(inputs.catalogue / "relevance.parquet")
     return inputs
