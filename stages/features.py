@@ -10,7 +10,7 @@ import polars as pl
 import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.features.encode import Engine
-from pipeline_lib.features.trunk import extract_trunk, why_unstorable
+from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import FeaturesParams
@@ -36,11 +36,11 @@ def main() -> None:
             for table in ("products", "queries")
             for text in pl.read_parquet(paths.CATALOGUE / f"{table}.parquet", columns=["text"])["text"]
         ]
+        layers = params.trunk.layers if params.trunk.at == "boundary" else 0
+        reader = ShardReader(Manifest(paths.SHARDS))
         with fresh_folder(paths.features_of(name)) as out:
-            extract_trunk(sources, ShardReader(Manifest(paths.SHARDS)), photos, texts, out, engine, params.dtype)
-        reason = why_unstorable(sources)
-        made = f"nothing is stored: {reason}" if reason else f"{len(photos)} photos and {len(set(texts))} texts"
-        print(f"features of {name}: {made} -> {paths.features_of(name)}")
+            extract_trunk(sources, reader, photos, texts, out, engine, params.dtype, layers, params.max_gb, print)
+        print(f"features of {name}: {len(photos)} photos and {len(set(texts))} texts -> {paths.features_of(name)}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pipeline_lib.features.activations import ActivationStore
 from pipeline_lib.features.batches import PhotoViews, Rows, in_order, load_ahead
 from pipeline_lib.features.products import Products
 from pipeline_lib.transforms.tokenize import TextTokenizer
@@ -65,12 +66,29 @@ def encode_texts(
     engine: Engine,
 ) -> Array:
     """Return function(token ids, mask) of all texts as (texts, dim), batched by length so that little is padding."""
-    order = np.argsort([len(text) for text in texts], kind="stable")
-    blocks: list[Array] = []
-    for _, rows in in_order(len(order), engine.batch_size):
-        ids, mask = tokenizer.encode_batch([texts[row] for row in order[rows]], max_tokens)
-        blocks.append(engine.run(function, torch.as_tensor(ids), torch.as_tensor(mask)).cpu().numpy())
-    found = np.concatenate(blocks)
+
+    def run(rows: Rows) -> Tensor:
+        ids, mask = tokenizer.encode_batch([texts[row] for row in rows], max_tokens)
+        return engine.run(function, torch.as_tensor(ids), torch.as_tensor(mask))
+
+    return _by_length(run, [len(text) for text in texts], engine.batch_size)
+
+
+def leave_texts(
+    function: Callable[[Tensor, Tensor], Tensor], store: ActivationStore, keys: Sequence[str], engine: Engine
+) -> Array:
+    """Return function(activations, mask) of stored texts as (texts, dim), batched by length."""
+
+    def run(rows: Rows) -> Tensor:
+        values, mask = store.gather([keys[row] for row in rows])
+        return engine.run(function, torch.from_numpy(values), torch.from_numpy(mask))
+
+    return _by_length(run, store.lengths(keys), engine.batch_size)
+
+
+def _by_length(run: Callable[[Rows], Tensor], lengths: Sequence[int] | Rows, batch_size: int) -> Array:
+    order = np.argsort(lengths, kind="stable")
+    found = np.concatenate([run(order[rows]).cpu().numpy() for _, rows in in_order(len(order), batch_size)])
     result = np.empty_like(found)
     result[order] = found
     return result

@@ -13,7 +13,9 @@ from transformers.masking_utils import create_bidirectional_mask, create_causal_
 from pipeline_lib.models.towers import Step
 
 
-def hf_steps(trunk: Any, mask: Tensor | None, behind: tuple[str, ...], finish: Callable[[Tensor], Tensor]) -> list[Step]:
+def hf_steps(
+    trunk: Any, mask: Tensor | None, behind: tuple[str, ...], finish: Callable[[Tensor], Tensor]
+) -> list[Step]:
     """Return the steps of a tower whose trunk this is; `finish` takes the last tokens on, through modules `behind`."""
     return (_gpt2_steps if trunk.config.model_type == "gpt2" else _bert_steps)(trunk, mask, behind, finish)
 

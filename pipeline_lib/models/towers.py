@@ -136,7 +136,7 @@ class ImageTower(Tower):
         return values.permute(0, 2, 3, 1) if values.ndim == 4 else values
 
     def leave(self, activations: Tensor, groups_behind: int) -> Tensor:
-        """Return pooled features (batch, dim) of what `enter` gave: leave(enter(pixels, n), n) = encode(pixels)."""
+        """Return pooled features (batch, dim) of what `enter` gave for as many groups: together they are `encode`."""
         values = activations.float()
         steps = self.steps()[self.boundary(groups_behind) :]
         return _run(steps, values.permute(0, 3, 1, 2) if values.ndim == 4 else values)
@@ -163,7 +163,7 @@ class TextTower(Tower):
         return _run(self.steps(mask)[: self.boundary(groups_behind)], token_ids)
 
     def leave(self, activations: Tensor, mask: Tensor, groups_behind: int) -> Tensor:
-        """Return pooled features (batch, dim) of what `enter` gave; what stands where the mask is False is not read."""
+        """Return pooled features (batch, dim) of what `enter` gave for as many groups, padding not read."""
         return _run(self.steps(mask)[self.boundary(groups_behind) :], activations.float())
 
 
