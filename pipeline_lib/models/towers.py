@@ -164,7 +164,9 @@ class TextTower(Tower):
 
     def leave(self, activations: Tensor, mask: Tensor, groups_behind: int) -> Tensor:
         """Return pooled features (batch, dim) of what `enter` gave for as many groups, padding not read."""
-        return _run(self.steps(mask)[self.boundary(groups_behind) :], activations.float())
+        # With all groups behind they are token ids.
+        values = activations.float() if activations.is_floating_point() else activations
+        return _run(self.steps(mask)[self.boundary(groups_behind) :], values)
 
 
 def groups_of(tower: nn.Module, parts: Parts) -> list[LayerGroup]:
