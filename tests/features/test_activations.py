@@ -1,4 +1,4 @@
-"""Ragged stores: what goes in comes out, padded to a batch's own longest; what is not whole or not asked for is refused."""
+"""Ragged stores: what goes in comes out, padded to a batch's longest; what is not whole is refused."""
 
 import numpy as np
 import polars as pl
