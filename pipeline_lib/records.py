@@ -20,13 +20,14 @@ class LayerGroup:
 
 @dataclass(frozen=True)
 class Batch:
-    """Products of one training or prediction step; either pixels or stored features, either tokens or theirs.
+    """Products of one training or prediction step; of each side its pixels or tokens, stored activations, or features.
 
     Shapes: pixels uint8 (batch, 3, size, size); token_ids int64 and token_mask bool (batch, longest);
-    image_features and text_features float (batch, dim); answers int64 (batch, most), the texts that each product is
-    known to answer, filled up with -1; teacher_image, teacher_text (batch, widths of all teachers' joint
-    spaces) and teacher_classes, log probabilities (batch, all teachers' classes), float32; all others (batch,). A label
-    of -1 is unknown.
+    image_features and text_features float (batch, dim); image_activations and text_activations, which stands beside a
+    token_mask, float (batch, ..., width), what enters the towers' last layer groups; answers int64 (batch, most), the
+    texts that each product is known to answer, filled up with -1; teacher_image, teacher_text (batch, widths of all
+    teachers' joint spaces) and teacher_classes, log probabilities (batch, all teachers' classes), float32; all others
+    (batch,). A label of -1 is unknown.
     """
 
     product: Tensor
@@ -39,6 +40,8 @@ class Batch:
     token_mask: Tensor | None = None
     image_features: Tensor | None = None
     text_features: Tensor | None = None
+    image_activations: Tensor | None = None
+    text_activations: Tensor | None = None
     answers: Tensor | None = None
     teacher_image: Tensor | None = None
     teacher_text: Tensor | None = None
@@ -52,7 +55,9 @@ class Batch:
 
 
 # Fields of a batch that only the model reads: what losses see of several batches does without them.
-CONTENT = ("pixels", "token_ids", "token_mask", "image_features", "text_features")
+CONTENT = (
+    "pixels", "token_ids", "token_mask", "image_features", "text_features", "image_activations", "text_activations",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

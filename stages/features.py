@@ -11,7 +11,7 @@ import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.teachers import extract_teacher
-from pipeline_lib.features.trunk import extract_trunk, why_unstorable
+from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.models.teacher import teacher_models
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
@@ -39,19 +39,18 @@ def main() -> None:
             for table in ("products", "queries")
             for text in pl.read_parquet(paths.CATALOGUE / f"{table}.parquet", columns=["text"])["text"]
         ]
+        layers = params.trunk.layers if params.trunk.at == "boundary" else 0
+        reader = ShardReader(Manifest(paths.SHARDS))
         with fresh_folder(paths.features_of(name)) as out:
             if name == TRUNK:
                 sources = resolve_towers(run.section(ModelParams))
-                extract_trunk(sources, reader, photos, texts, out, engine, params.dtype)
-                reason = why_unstorable(sources)
+                extract_trunk(sources, reader, photos, texts, out, engine, params.dtype, layers, params.max_gb, print)
             else:
                 own = pl.read_parquet(paths.CATALOGUE / "products.parquet", columns=["product_id", "text"])
                 photos = photos.join(own, on="product_id", how="left", maintain_order="left")
                 for teacher in teacher_models(paths.STARTS / name):
                     extract_teacher(teacher, reader, photos, texts, out / teacher.fold, engine, params.dtype)
-                reason = None
-        made = f"nothing is stored: {reason}" if reason else f"{len(photos)} photos and {len(set(texts))} texts"
-        print(f"features of {name}: {made} -> {paths.features_of(name)}")
+        print(f"features of {name}: {len(photos)} photos and {len(set(texts))} texts -> {paths.features_of(name)}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline_lib.features.activations import ActivationStore
 from pipeline_lib.features.captions import answers_of, draw_captions
 from pipeline_lib.features.products import Products, photo_key, text_key
 from pipeline_lib.features.store import FeatureStore
@@ -49,18 +50,39 @@ class PhotoViews:
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """Stored trunk features that stand in for pixels and tokens."""
+    """What stands in for pixels and tokens, pooled features or activations; None where the tower runs whole."""
 
-    image: FeatureStore
-    text: FeatureStore
+    image: FeatureStore | ActivationStore | None = None
+    text: FeatureStore | ActivationStore | None = None
 
-    def of_photos(self, ids: list[str], photos: Rows) -> torch.Tensor:
-        """Return image features (batch, dim) of one photo a product."""
-        return torch.from_numpy(self.image.rows([photo_key(key, int(n)) for key, n in zip(ids, photos, strict=True)]))
+    def kinds(self) -> dict[str, str]:
+        """Return `pooled` or `boundary` for each tower that is not run whole."""
+        stores = {"image": self.image, "text": self.text}
+        kinds = {FeatureStore: "pooled", ActivationStore: "boundary"}
+        return {name: kinds[type(store)] for name, store in stores.items() if store is not None}
 
-    def of_texts(self, texts: list[str]) -> torch.Tensor:
-        """Return text features (batch, dim)."""
-        return torch.from_numpy(self.text.rows([text_key(text) for text in texts]))
+    def groups_behind(self) -> dict[str, int]:
+        """Return for each tower that is taken up at a boundary how many layer groups stand behind it."""
+        stores = {"image": self.image, "text": self.text}
+        return {name: kept.header.groups_behind for name, kept in stores.items() if isinstance(kept, ActivationStore)}
+
+    def of_photos(self, ids: list[str], photos: Rows) -> dict[str, torch.Tensor]:
+        """Return a batch's content for one photo a product; none if the image tower runs whole."""
+        keys = [photo_key(key, int(number)) for key, number in zip(ids, photos, strict=True)]
+        if isinstance(self.image, ActivationStore):
+            return {"image_activations": torch.from_numpy(self.image.gather(keys)[0])}
+        return {} if self.image is None else {"image_features": torch.from_numpy(self.image.rows(keys))}
+
+    def of_texts(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        """Return a batch's content for texts; none if the text tower runs whole."""
+        keys = [text_key(text) for text in texts]
+        if isinstance(self.text, ActivationStore):
+            values, mask = self.text.gather(keys)
+            return {"text_activations": torch.from_numpy(values), "token_mask": torch.from_numpy(mask)}
+        return {} if self.text is None else {"text_features": torch.from_numpy(self.text.rows(keys))}
+
+
+NOTHING_STORED = StoredFeatures()
 
 
 class ProductBatches(Dataset[Batch]):
@@ -73,7 +95,7 @@ class ProductBatches(Dataset[Batch]):
     def __init__(
         self,
         products: Products,
-        source: PhotoViews | StoredFeatures,
+        source: PhotoViews,
         tokenizer: TextTokenizer,
         max_tokens: int,
         photo: str,
@@ -82,6 +104,7 @@ class ProductBatches(Dataset[Batch]):
         text_rate: float = 0.0,
         part: tuple[int, int] = (0, 1),
         teachers: TeacherRows | None = None,
+        stored: StoredFeatures = NOTHING_STORED,
     ) -> None:
         self.products = products
         self.source = source
@@ -93,6 +116,7 @@ class ProductBatches(Dataset[Batch]):
         self.text_rate = text_rate
         self.part = part
         self.teachers = teachers
+        self.stored = stored
 
     def __getitem__(self, key: tuple[int, Rows]) -> Batch:
         epoch, rows = key
@@ -124,21 +148,20 @@ class ProductBatches(Dataset[Batch]):
     def _content(
         self, rows: Rows, photos: Rows, texts: list[str], seeds: list[tuple[int, int, int]]
     ) -> dict[str, torch.Tensor]:
-        if isinstance(self.source, StoredFeatures):
-            ids = [self.products.ids[row] for row in rows]
-            image, text = self.source.of_photos(ids, photos), self.source.of_texts(texts)
-            return {"image_features": image, "text_features": text}
+        ids = [self.products.ids[row] for row in rows]
+        image, text = self.stored.of_photos(ids, photos), self.stored.of_texts(texts)
+        if not image:
+            image = {"pixels": self.source.load(self.products.first_photo[rows] + photos, seeds)}
+        return image | (text or self._tokens(texts, seeds))
+
+    def _tokens(self, texts: list[str], seeds: list[tuple[int, int, int]]) -> dict[str, torch.Tensor]:
         see = TEXT_VIEWS[self.text_view]
         seen = [
             see(text, np.random.default_rng((*seed, 2)), self.text_rate)
             for text, seed in zip(texts, seeds, strict=True)
         ]
         token_ids, mask = self.tokenizer.encode_batch(seen, self.max_tokens)
-        return {
-            "pixels": self.source.load(self.products.first_photo[rows] + photos, seeds),
-            "token_ids": torch.as_tensor(token_ids),
-            "token_mask": torch.as_tensor(mask),
-        }
+        return {"token_ids": torch.as_tensor(token_ids), "token_mask": torch.as_tensor(mask)}
 
 
 def load_ahead(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int) -> Iterator[ItemT]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pipeline_lib.features.activations import ActivationStore
 from pipeline_lib.features.batches import PhotoViews, Rows, in_order, load_ahead
 from pipeline_lib.features.processes import ALONE, Processes
 from pipeline_lib.features.products import Products
@@ -79,12 +80,30 @@ def encode_texts(
 
     Of several processes all must call this, and all are given the whole.
     """
-    order, processes = np.argsort([len(text) for text in texts], kind="stable"), engine.processes
+
+    def run(rows: Rows) -> Tensor:
+        ids, mask = tokenizer.encode_batch([texts[row] for row in rows], max_tokens)
+        return engine.run(function, torch.as_tensor(ids), torch.as_tensor(mask))
+
+    return _by_length(run, [len(text) for text in texts], engine)
+
+
+def leave_texts(
+    function: Callable[[Tensor, Tensor], Tensor], store: ActivationStore, keys: Sequence[str], engine: Engine
+) -> Array:
+    """Return function(activations, mask) of stored texts as (texts, dim), batched by length."""
+
+    def run(rows: Rows) -> Tensor:
+        values, mask = store.gather([keys[row] for row in rows])
+        return engine.run(function, torch.from_numpy(values), torch.from_numpy(mask))
+
+    return _by_length(run, store.lengths(keys), engine)
+
+
+def _by_length(run: Callable[[Rows], Tensor], lengths: Sequence[int] | Rows, engine: Engine) -> Array:
+    order, processes = np.argsort(lengths, kind="stable"), engine.processes
     keys = in_order(len(order), engine.batch_size)
-    blocks: list[Array] = []
-    for _, rows in keys[processes.rank :: processes.world]:
-        ids, mask = tokenizer.encode_batch([texts[row] for row in order[rows]], max_tokens)
-        blocks.append(engine.run(function, torch.as_tensor(ids), torch.as_tensor(mask)).cpu().numpy())
+    blocks = [run(order[rows]).cpu().numpy() for _, rows in keys[processes.rank :: processes.world]]
     of_all = processes.to_all(blocks)
     found = np.concatenate([of_all[number % processes.world][number // processes.world] for number in range(len(keys))])
     result = np.empty_like(found)

@@ -91,13 +91,17 @@ class MatrixWriter:
             raise ValueError(f"{self.folder}: a feature is not finite in {self.dtype}; store it as float32")
         self._matrix[start : start + len(block)] = stored
 
+    def flush(self) -> None:
+        """Have what was written on the disk."""
+        if isinstance(self._matrix, np.memmap):
+            self._matrix.flush()
+
     def close(self, ids: Sequence[str], encoder: str, preprocessing: str, similarity: str = "cosine") -> None:
         """Write ids and header; the header comes last, so that a store without one is known to be half."""
         count, dim = self.shape
         if len(ids) != count:
             raise ValueError(f"{self.folder}: {len(ids)} ids for {count} rows")
-        if isinstance(self._matrix, np.memmap):
-            self._matrix.flush()
+        self.flush()
         write_table(pl.DataFrame({"id": list(ids)}, schema={"id": pl.String}), self.folder / IDS)
         header = StoreHeader(encoder, preprocessing, self.dtype, dim, count, similarity)
         write_json(self.folder / HEADER, asdict(header))

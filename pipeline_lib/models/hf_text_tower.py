@@ -14,9 +14,11 @@ from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from pipeline_lib.models.heads import PROJECTORS
+from pipeline_lib.models.hf_steps import hf_steps
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.towers import (
     Description,
+    Step,
     TextTower,
     TowerSource,
     check_asked,
@@ -82,9 +84,7 @@ class HFTextTower(TextTower):
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Return pooled features (batch, dim) of token ids and their mask, both (batch, length)."""
-        assert self.pool is not None, "this tower was built for its tokens"
-        pooled: Tensor = self.pool(self._hidden(token_ids, mask), mask)
-        return pooled if self.projection is None else self.projection(pooled)
+        return self._pooled(self._hidden(token_ids, mask), mask)
 
     def tokens(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Return the last layer's tokens (batch, length, dim), projected if the description has a projection."""
@@ -94,6 +94,15 @@ class HFTextTower(TextTower):
     def _hidden(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         hidden: Tensor = self.trunk(input_ids=token_ids, attention_mask=mask).last_hidden_state
         return hidden
+
+    def _pooled(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        assert self.pool is not None, "this tower was built for its tokens"
+        pooled: Tensor = self.pool(hidden, mask)
+        return pooled if self.projection is None else self.projection(pooled)
+
+    def steps(self, mask: Tensor | None = None) -> list[Step]:
+        """Return the embeddings, each layer, and what stands behind the last one."""
+        return hf_steps(self.trunk, mask, ("pool", "projection"), lambda hidden: self._pooled(hidden, mask))
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return the embeddings, each layer, the new pooling and the projection as groups."""

@@ -1,6 +1,6 @@
 """The model: two towers, projections into one space, a classifier; parts that no loss trains are not there.
 
-A batch carries pixels or stored features, tokens or stored features; the model runs the trunks only on what is not
+A batch carries pixels or tokens, stored activations, or stored features; the model runs of the trunks only what is not
 stored. `describe` and `build_model` are inverse, so a saved model needs no params to come back.
 """
 
@@ -65,6 +65,8 @@ class ImageTextModel(nn.Module):
         if description["classes"]:
             head["classifier"] = Classifier(**description["classifier"], dims=dims, classes=len(description["classes"]))
         self.head = nn.ModuleDict(head)
+        # Layer groups of each tower that stand behind the activations of a batch; how a run reads, no part of a model.
+        self.groups_behind: dict[str, int] = {}
         self.shared_slots = attach(self.towers(), description.get("adapters", {}))
 
     def _set_temperature(self, kind: TemperatureKind, start: float) -> None:
@@ -96,15 +98,23 @@ class ImageTextModel(nn.Module):
             return self.text.encode(token_ids, mask)
         return self.fusion.text(self.text.tokens(token_ids, mask), mask)
 
+    def leave_text(self, activations: Tensor, mask: Tensor) -> Tensor:
+        """Return pooled features (batch, dim) of stored activations (batch, length, width) and their mask."""
+        return self.text.leave(activations, mask, self.groups_behind["text"])
+
     def features(self, batch: Batch) -> dict[str, Tensor]:
         """Return both sides' pooled features (batch, dim), stored ones where the batch has them."""
         found: dict[str, Tensor] = {}
         if batch.image_features is not None:
             found["image"] = batch.image_features
+        elif batch.image_activations is not None:
+            found["image"] = self.image.leave(batch.image_activations, self.groups_behind["image"])
         elif batch.pixels is not None:
             found["image"] = self.encode_image(batch.pixels)
         if batch.text_features is not None:
             found["text"] = batch.text_features
+        elif batch.text_activations is not None and batch.token_mask is not None:
+            found["text"] = self.leave_text(batch.text_activations, batch.token_mask)
         elif batch.token_ids is not None and batch.token_mask is not None:
             found["text"] = self.encode_text(batch.token_ids, batch.token_mask)
         return found

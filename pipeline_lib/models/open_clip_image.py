@@ -13,8 +13,9 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
+from pipeline_lib.models.timm_steps import trunk_steps
 from pipeline_lib.models.timm_tower import trunk_groups
-from pipeline_lib.models.towers import Description, ImageTower, Parts, TowerSource, check_groups, groups_of
+from pipeline_lib.models.towers import Description, ImageTower, Parts, Step, TowerSource, check_groups, groups_of
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
 from pipeline_lib.records import LayerGroup
 
@@ -34,7 +35,10 @@ class OpenClipImageTower(ImageTower):
         if not isinstance(visual, VisionTransformer):
             features: Tensor = visual(pixels)
             return features
-        pooled: Tensor = visual._pool(self._hidden(visual, pixels))[0] @ visual.proj
+        return self._pooled(visual, self._hidden(visual, pixels))
+
+    def _pooled(self, visual: VisionTransformer, hidden: Tensor) -> Tensor:
+        pooled: Tensor = visual._pool(hidden)[0] @ visual.proj
         return pooled
 
     def tokens(self, pixels: Tensor) -> Tensor:
@@ -45,6 +49,10 @@ class OpenClipImageTower(ImageTower):
         return tokens
 
     def _hidden(self, visual: VisionTransformer, pixels: Tensor) -> Tensor:
+        hidden: Tensor = visual.transformer(self._embedded(visual, pixels))
+        return hidden
+
+    def _embedded(self, visual: VisionTransformer, pixels: Tensor) -> Tensor:
         patches = visual.conv1(pixels)
         grid = list(patches.shape[-2:])
         patches = patches.flatten(2).transpose(1, 2)
@@ -53,8 +61,30 @@ class OpenClipImageTower(ImageTower):
             visual.positional_embedding.unsqueeze(0), grid, list(visual.grid_size), num_prefix_tokens=1
         )
         tokens = visual.patch_dropout(torch.cat([first, patches], dim=1) + positions.to(patches.dtype))
-        hidden: Tensor = visual.transformer(visual.ln_pre(tokens))
-        return hidden
+        embedded: Tensor = visual.ln_pre(tokens)
+        return embedded
+
+    def steps(self, mask: Tensor | None = None) -> list[Step]:
+        """Return the embeddings, each block and the projection; of the other kinds their stages and the head."""
+        visual = self.visual
+        if isinstance(visual, TimmModel):
+            return [*trunk_steps(visual.trunk, "visual.trunk"), Step(("visual.head",), visual.head)]
+        if isinstance(visual, ModifiedResNet):
+            parts = _resnet_parts()
+            stages = [Step((f"visual.{name}",), visual.get_submodule(name)) for name, _ in parts[1:]]
+            free = tuple(f"visual.{name}" for name in ("act1", "act2", "act3", "avgpool"))
+            return [Step((*parts[0][1], *free), visual.stem), *stages]
+        assert isinstance(visual, VisionTransformer)
+        blocks = [
+            Step((f"visual.transformer.resblocks.{number}",), block)
+            for number, block in enumerate(visual.transformer.resblocks)
+        ]
+        ending = ("visual.attn_pool", "visual.attn_pool_contrastive", "visual.ln_post", "visual.proj")
+        return [
+            Step((*_stem(), "visual.patch_dropout"), lambda pixels: self._embedded(visual, pixels)),
+            *blocks,
+            Step(ending, lambda hidden: self._pooled(visual, hidden)),
+        ]
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return the groups that open_clip's own `lock` counts; a head on a timm trunk, never locked there, is one."""
@@ -66,16 +96,19 @@ class OpenClipImageTower(ImageTower):
         return check_groups(self, groups_of(self, parts))
 
 
+def _stem() -> tuple[str, ...]:
+    return tuple(f"visual.{part}" for part in ("class_embedding", "positional_embedding", "conv1", "ln_pre"))
+
+
 def _transformer_parts(visual: nn.Module) -> Parts:
     assert isinstance(visual, VisionTransformer)
-    stem = tuple(f"visual.{part}" for part in ("class_embedding", "positional_embedding", "conv1", "ln_pre"))
     last = len(visual.transformer.resblocks) - 1
     behind = ("visual.attn_pool", "visual.attn_pool_contrastive", "visual.ln_post")
     blocks = [
         (f"block.{number}", (f"visual.transformer.resblocks.{number}", *(behind if number == last else ())))
         for number in range(last + 1)
     ]
-    return [("embeddings", stem), *blocks, ("projection", ("visual.proj",))]
+    return [("embeddings", _stem()), *blocks, ("projection", ("visual.proj",))]
 
 
 def _resnet_parts() -> Parts:

@@ -4,6 +4,7 @@ A causal transformer is read at its end token, which stands last, so a batch cut
 full context of 77 gives. A Hugging Face encoder becomes this project's own tower for them, with open_clip's projection.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from open_clip.model import _build_text_tower
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from pipeline_lib.models.hf_text_tower import describe_hf, find_config
 from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
 from pipeline_lib.models.pooling import TEXT_POOLING, pool_last
-from pipeline_lib.models.towers import Description, Parts, TextTower, TowerSource, check_groups, groups_of
+from pipeline_lib.models.towers import Description, Parts, Step, TextTower, TowerSource, check_groups, groups_of
 from pipeline_lib.params.model import ModelParams, PoolingKind, TextTowerParams
 from pipeline_lib.records import LayerGroup
 from pipeline_lib.transforms.tokenize import CLIP_NAME
@@ -41,9 +42,12 @@ class OpenClipTextTower(TextTower):
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Return features (batch, dim) of token ids and their mask, both (batch, length)."""
+        return self._pooled(self._hidden(token_ids), mask)
+
+    def _pooled(self, hidden: Tensor, mask: Tensor) -> Tensor:
         if self.pool is None:
-            return self._project(pool_last(self._hidden(token_ids), mask))
-        pooled: Tensor = self.pool(self.tokens(token_ids, mask), mask)
+            return self._project(pool_last(hidden, mask))
+        pooled: Tensor = self.pool(self._project(hidden), mask)
         return pooled
 
     def tokens(self, token_ids: Tensor, mask: Tensor) -> Tensor:
@@ -52,11 +56,36 @@ class OpenClipTextTower(TextTower):
 
     def _hidden(self, token_ids: Tensor) -> Tensor:
         length = token_ids.shape[1]
-        tokens = self.text.token_embedding(token_ids) + self.text.positional_embedding[:length]
         hidden: Tensor = self.text.ln_final(
-            self.text.transformer(tokens, attn_mask=self.text.attn_mask[:length, :length])
+            self.text.transformer(self._embedded(token_ids), attn_mask=self.text.attn_mask[:length, :length])
         )
         return hidden
+
+    def _embedded(self, token_ids: Tensor) -> Tensor:
+        embedded: Tensor = self.text.token_embedding(token_ids) + self.text.positional_embedding[: token_ids.shape[1]]
+        return embedded
+
+    def steps(self, mask: Tensor | None = None) -> list[Step]:
+        """Return the embeddings, each block, and what stands behind the last one."""
+
+        def through(block: Any) -> Callable[[Tensor], Tensor]:
+            def run(hidden: Tensor) -> Tensor:
+                length = hidden.shape[1]
+                passed: Tensor = block(hidden, attn_mask=self.text.attn_mask[:length, :length])
+                return passed
+
+            return run
+
+        def finish(hidden: Tensor) -> Tensor:
+            assert mask is not None, "steps that are run are made for a mask"
+            return self._pooled(self.text.ln_final(hidden), mask)
+
+        blocks = [
+            Step((f"text.transformer.resblocks.{number}",), through(block))
+            for number, block in enumerate(self.text.transformer.resblocks)
+        ]
+        stem = Step(("text.token_embedding", "text.positional_embedding"), self._embedded)
+        return [stem, *blocks, Step(("text.ln_final", "text.text_projection", "pool"), finish)]
 
     def _project(self, features: Tensor) -> Tensor:
         projection = self.text.text_projection

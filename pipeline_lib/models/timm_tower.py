@@ -15,9 +15,11 @@ from torch import Tensor, nn
 
 from pipeline_lib.models.image_pooling import IMAGE_POOLING, Grid, ImagePool
 from pipeline_lib.models.pooling import as_tokens
+from pipeline_lib.models.timm_steps import trunk_steps
 from pipeline_lib.models.towers import (
     Description,
     ImageTower,
+    Step,
     TowerSource,
     check_asked,
     check_groups,
@@ -59,15 +61,21 @@ class TimmTower(ImageTower):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return features (batch, dim) of normalised pixels (batch, 3, height, width)."""
-        features: Tensor = self.trunk(pixels) if self.pool is None else self.pool(self._unpooled(pixels))
-        return features if self.fc is None else self.fc(features)
+        return self._pooled(self.trunk(pixels))
+
+    def steps(self, mask: Tensor | None = None) -> list[Step]:
+        """Return the trunk's steps, and what stands on it as one more."""
+        return [*trunk_steps(self.trunk, "trunk"), Step(("pool", "fc"), self._pooled)]
 
     def tokens(self, pixels: Tensor) -> Tensor:
         """Return the cells of the last map, or a transformer's patches, as (batch, n, width)."""
-        return as_tokens(self._unpooled(pixels))
+        return as_tokens(self._unpooled(self.trunk(pixels)))
 
-    def _unpooled(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.trunk(pixels)
+    def _pooled(self, features: Tensor) -> Tensor:
+        pooled: Tensor = features if self.pool is None else self.pool(self._unpooled(features))
+        return pooled if self.fc is None else self.fc(pooled)
+
+    def _unpooled(self, features: Tensor) -> Tensor:
         if features.ndim == 4:
             return features.permute(0, 3, 1, 2) if getattr(self.trunk, "output_fmt", "") == "NHWC" else features
         assert features.ndim == 3, "this tower pools inside its trunk"

@@ -2,13 +2,17 @@
 
 A tower is resolved from params into a `TowerSource` (what it is, and where its weights are), built from the source's
 description alone, and then filled. So a trained model is rebuilt from its own file without the weights it began with.
+
+A forward pass is also told as a list of steps, so that it can be left off before a layer group and taken up there
+again: what stands before the first group that is trained need not be run more than once.
 """
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -38,6 +42,13 @@ class TowerSource:
     notes: tuple[str, ...] = ()
 
 
+class Step(NamedTuple):
+    """A piece of a forward pass, and the paths of the modules and parameters that it runs."""
+
+    held: tuple[str, ...]
+    run: Callable[[Tensor], Tensor]
+
+
 class Tower(nn.Module, ABC):
     """Base of the towers; `dim` is the width of the pooled features, or of the tokens in a tower built for them."""
 
@@ -46,6 +57,54 @@ class Tower(nn.Module, ABC):
     @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
         """Return every parameter of the tower in exactly one group, stem first; new parts are the last groups."""
+
+    @abstractmethod
+    def steps(self, mask: Tensor | None = None) -> list[Step]:
+        """Return the steps from input to pooled features, each parameter and module in exactly one of them.
+
+        `mask` (batch, length) is a text's; without one the steps only tell what they hold. A tower of a kind that is
+        not known to be taken apart is one step.
+        """
+
+    def boundary(self, groups_behind: int) -> int:
+        """Return how many steps stand before all that hold a parameter of the last `groups_behind` layer groups.
+
+        None at all if the tower cannot be taken apart there; all of them if no group stands behind.
+        """
+        groups, steps = self.layer_groups(), self.steps()
+        behind = [name for group in groups[max(0, len(groups) - groups_behind) :] for name in group.parameters]
+        held = (number for number, step in enumerate(steps) if any(_holds(step, name) for name in behind))
+        return next(held, len(steps))
+
+    def frozen_prefix(self) -> list[nn.Module]:
+        """Return the modules that run before the first layer group with a trainable parameter.
+
+        Those whose parameters all lie in groups before it, and what steps before it hold, be it without parameters.
+        """
+        parameters = dict(self.named_parameters())
+        groups = self.layer_groups()
+        opened = [any(parameters[name].requires_grad for name in group.parameters) for group in groups]
+        first = opened.index(True) if True in opened else len(groups)
+        closed = {id(parameters[name]) for group in groups[:first] for name in group.parameters}
+        found = [module for module in self.modules() if _all_in(module, closed)]
+        for step in self.steps()[: self.boundary(len(groups) - first)]:
+            found += [module for path, module in self.named_modules() if path in step.held]
+        return found
+
+
+def _holds(step: Step, name: str) -> bool:
+    return any(f"{name}.".startswith(f"{path}.") for path in step.held)
+
+
+def _all_in(module: nn.Module, closed: set[int]) -> bool:
+    own = [id(parameter) for parameter in module.parameters()]
+    return bool(own) and closed.issuperset(own)
+
+
+def _run(steps: Sequence[Step], values: Tensor) -> Tensor:
+    for step in steps:
+        values = step.run(values)
+    return values
 
 
 class ImageTower(Tower):
@@ -70,6 +129,20 @@ class ImageTower(Tower):
         features: Tensor = self(self.normalise(pixels))
         return features
 
+    def enter(self, pixels: Tensor, groups_behind: int) -> Tensor:
+        """Return what enters the last `groups_behind` layer groups, of uint8 pixels (batch, 3, height, width).
+
+        Maps as (batch, height, width, channels), tokens as (batch, n, width): the width comes last.
+        """
+        values = _run(self.steps()[: self.boundary(groups_behind)], self.normalise(pixels))
+        return values.permute(0, 2, 3, 1) if values.ndim == 4 else values
+
+    def leave(self, activations: Tensor, groups_behind: int) -> Tensor:
+        """Return pooled features (batch, dim) of what `enter` gave for as many groups: together they are `encode`."""
+        values = activations.float()
+        steps = self.steps()[self.boundary(groups_behind) :]
+        return _run(steps, values.permute(0, 3, 1, 2) if values.ndim == 4 else values)
+
     @abstractmethod
     def tokens(self, pixels: Tensor) -> Tensor:
         """Return token features (batch, n, width) of normalised pixels; a tower that pools by itself may have none."""
@@ -86,6 +159,16 @@ class TextTower(Tower):
         """Return pooled features (batch, dim)."""
         features: Tensor = self(token_ids, mask)
         return features
+
+    def enter(self, token_ids: Tensor, mask: Tensor, groups_behind: int) -> Tensor:
+        """Return the tokens (batch, length, width) that enter the last `groups_behind` layer groups."""
+        return _run(self.steps(mask)[: self.boundary(groups_behind)], token_ids)
+
+    def leave(self, activations: Tensor, mask: Tensor, groups_behind: int) -> Tensor:
+        """Return pooled features (batch, dim) of what `enter` gave for as many groups, padding not read."""
+        # With all groups behind they are token ids.
+        values = activations.float() if activations.is_floating_point() else activations
+        return _run(self.steps(mask)[self.boundary(groups_behind) :], values)
 
 
 def groups_of(tower: nn.Module, parts: Parts) -> list[LayerGroup]:

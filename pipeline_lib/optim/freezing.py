@@ -2,7 +2,8 @@
 
 One rule a tower says which groups are open at the start, a schedule opens more of them later. The answer is one number
 a group, the epoch it opens, and setting an epoch sets every group both ways, so nothing of an earlier call is left.
-Frozen batch norms keep their running statistics: a "frozen" tower whose statistics still move is another tower.
+Frozen batch norms keep their running statistics: a "frozen" tower whose statistics still move is another tower. And
+frozen layers that nothing open stands before draw no dropout: they are the same in every step, and can be stored.
 """
 
 from collections.abc import Sequence
@@ -73,14 +74,17 @@ def set_epoch(tower: nn.Module, groups: Sequence[LayerGroup], opened: Openings, 
             parameters[name].requires_grad_(first is not None and epoch >= first)
 
 
-def settle_frozen(tower: nn.Module) -> None:
+def settle_frozen(tower: nn.Module, prefix: Sequence[nn.Module] = ()) -> None:
     """Put what is frozen into evaluation mode; call it after `model.train()`.
 
-    A tower without any trainable parameter runs as at prediction, dropout included, so that its stored features are
-    the same as those it computes; in a tower that is partly open, frozen batch norms alone are held still.
+    What runs before the first open layer group, `prefix`, runs as at prediction, without dropout and dropped paths, so
+    that what is stored of it is what it computes; so does a tower without any trainable parameter. Behind that group,
+    frozen batch norms alone are held still.
     """
     if not any(parameter.requires_grad for parameter in tower.parameters()):
         tower.eval()
+    for module in prefix:
+        module.eval()
     for module in tower.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
             parameter.requires_grad for parameter in module.parameters(recurse=False)

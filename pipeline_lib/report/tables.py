@@ -83,7 +83,8 @@ def _training_facts(run: dict[str, Any]) -> Facts:
         found.append(("Losses", ", ".join(f"{name} × {weight:g}" for name, weight in losses.items())))
     found += _settings(run.get("train", {}))
     if "stored_features" in run:
-        found.append(("Stored trunk features", "used" if run["stored_features"] else "not used"))
+        kinds = ", ".join(f"{tower} ({kind})" for tower, kind in run["stored_features"].items())
+        found.append(("Read from stores", kinds or "nothing"))
     return found
 
 

@@ -4,11 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.features.batches import StoredFeatures
-from pipeline_lib.features.trunk import open_trunk, why_unstorable
 from pipeline_lib.losses.build import build_losses
 from pipeline_lib.losses.lesson import Lesson
-from pipeline_lib.models.adapters import describe_adapters
 from pipeline_lib.models.cut_vocabulary import cut_vocabulary
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
@@ -19,7 +16,7 @@ from pipeline_lib.optim.param_groups import split_decay, tower_groups
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.training import LossesParams, TrainParams
-from pipeline_lib.training.fold_data import FoldData, Inputs
+from pipeline_lib.training.fold_data import FoldData
 from pipeline_lib.training.momentum import momentum_copy
 from pipeline_lib.training.task import Task
 from pipeline_lib.transforms.tokenize import TextTokenizer
@@ -93,24 +90,6 @@ def trained_names(model: ImageTextModel, opened: dict[str, Openings]) -> frozens
             if epoch is not None:
                 names |= {f"{tower_name}.{key}" for key in group.parameters}
     return frozenset(names)
-
-
-def stored_features(
-    settings: Settings, inputs: Inputs, sources: dict[str, TowerSource], opened: dict[str, Openings], warm: bool
-) -> StoredFeatures | None:
-    """Open the trunk's features where they give the same result: frozen towers with known weights, one fixed view.
-
-    The store holds what `model`'s own weights say, so a warm start has none; and what is not storable (early fusion,
-    poolings with weights of their own) is never read from a store either.
-    """
-    frozen = all(first is None for of_tower in opened.values() for first in of_tower)
-    views = {settings.train.augment, settings.train.text_augment}
-    adapted = settings.model.text.vocabulary == "cut" or describe_adapters(settings.model)
-    fixed = frozen and views == {"none"} and not adapted and not warm
-    known = all(source.state is not None for source in sources.values()) and why_unstorable(sources) is None
-    if not (settings.train.use_stored_features and fixed and known and inputs.trunk.is_dir()):
-        return None
-    return open_trunk(inputs.trunk, sources)
 
 
 def optimizer_groups(task: Task, train: TrainParams, opened: dict[str, Openings]) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ from accelerate import Accelerator
 from rich.console import Console
 from torch import Tensor
 
+from pipeline_lib.features.activations import ActivationStore
 from pipeline_lib.features.batches import PhotoViews, ProductBatches, StoredFeatures
-from pipeline_lib.features.encode import Array, Engine, encode_texts
+from pipeline_lib.features.encode import Array, Engine, encode_texts, leave_texts
 from pipeline_lib.features.processes import ALONE, Processes
 from pipeline_lib.features.products import text_key
 from pipeline_lib.losses.build import NEEDS, weights_of
@@ -19,7 +20,7 @@ from pipeline_lib.optim.param_groups import build_adamw
 from pipeline_lib.provenance import write_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.training.assembly import Assembled, Settings, assemble, make_task, optimizer_groups, stored_features
+from pipeline_lib.training.assembly import Assembled, Settings, assemble, make_task, optimizer_groups
 from pipeline_lib.training.averaging import MovingAverage
 from pipeline_lib.training.checkpoint import CheckpointFolder
 from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
@@ -27,6 +28,7 @@ from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loop import Loop
 from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.training.plan_table import plan_of, plan_table
+from pipeline_lib.training.starts import find_starts
 from pipeline_lib.training.task import Task
 from pipeline_lib.training.teachers import Teaching, read_teaching
 from pipeline_lib.training.validation import Validator
@@ -55,15 +57,16 @@ def train_fold(
     data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
     _check_shares(settings, data, processes)
     made = assemble(settings, fold, data, "retrieval" in needed)
+    starts = find_starts(settings, inputs, made.sources, made.opened, made.start is not None)
+    made.model.groups_behind = starts.stored.groups_behind()
     teaching = read_teaching(settings.losses, inputs.teachers, fold, data, made.model.description)
-    plan = plan_of(made.model, made.sources, settings.train, made.opened, made.start)
+    plan = plan_of(made.model, made.sources, settings.train, made.opened, made.start) | {"starts": starts.told}
     plan["warnings"] += teaching.warnings
     if processes.first:
         _show(plan, settings, fold, len(data.training), len(data.held_out))
     task = make_task(made, settings, weights, teaching.lesson)
-    stored = stored_features(settings, inputs, made.sources, made.opened, made.start is not None)
     with CheckpointFolder(fingerprint, processes.first) as checkpoints:
-        loop = _loop(task, settings, inputs, data, made, stored, teaching, checkpoints, processes)
+        loop = _loop(task, settings, inputs, data, made, starts.stored, teaching, checkpoints, processes)
         progression = loop.run(f"fold{fold}-{fingerprint}")
         checkpoints.finish()
     if not processes.first:
@@ -74,7 +77,7 @@ def train_fold(
     run |= {
         "train": settings.train.model_dump(),
         "losses": weights,
-        "stored_features": stored is not None,
+        "stored_features": starts.stored.kinds(),
         "precision": settings.precision,
     }
     save_model(out, made.model, run)
@@ -99,6 +102,8 @@ def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int
     console.print(plan_table(plan))
     for warning in plan["warnings"]:
         console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
+    for start in plan["starts"]:
+        console.print(start, highlight=False, soft_wrap=True)
     console.print(
         f"fold {fold}: {num_training} products to train on, {num_held_out} held out, on {settings.device} "
         f"in {settings.precision}",
@@ -112,7 +117,7 @@ def _loop(
     inputs: Inputs,
     data: FoldData,
     made: Assembled,
-    stored: StoredFeatures | None,
+    stored: StoredFeatures,
     teaching: Teaching,
     checkpoints: CheckpointFolder,
     processes: Processes,
@@ -120,12 +125,20 @@ def _loop(
     train, runtime, size, tokenizer = settings.train, settings.runtime, settings.model.image.size, made.tokenizer
     reader = ShardReader(Manifest(inputs.shards))
     max_tokens = settings.model.text.max_tokens
-    seen = stored or PhotoViews(reader, size, train.augment, train.crop_scale)
-    fixed = stored or PhotoViews(reader, size)
-    workers = 0 if stored else runtime.workers
+    seen, fixed = PhotoViews(reader, size, train.augment, train.crop_scale), PhotoViews(reader, size)
+    workers = 0 if len(stored.kinds()) == 2 else runtime.workers
     engine = Engine(settings.device, runtime.batch_size, workers, settings.precision)
     validator = Validator(
-        ProductBatches(data.held_out, fixed, tokenizer, max_tokens, "first", settings.seed, teachers=teaching.held_out),
+        ProductBatches(
+            data.held_out,
+            fixed,
+            tokenizer,
+            max_tokens,
+            "first",
+            settings.seed,
+            teachers=teaching.held_out,
+            stored=stored,
+        ),
         data.held_out,
         data.queries,
         train.batch_size,
@@ -149,6 +162,7 @@ def _loop(
             train.text_augment_rate,
             processes.part,
             teaching.training,
+            stored,
         ),
         orders=ORDERS[train.mining](data.training, train, settings.seed, settings.device),
         params=train,
@@ -164,15 +178,20 @@ def _loop(
 
 
 def _text_embedder(
-    model: ImageTextModel, tokenizer: TextTokenizer, stored: StoredFeatures | None, max_tokens: int, engine: Engine
+    model: ImageTextModel, tokenizer: TextTokenizer, stored: StoredFeatures, max_tokens: int, engine: Engine
 ) -> Any:
     def encode(ids: Tensor, mask: Tensor) -> Tensor:
         return model.embed_text(model.encode_text(ids, mask))
 
+    def leave(activations: Tensor, mask: Tensor) -> Tensor:
+        return model.embed_text(model.leave_text(activations, mask))
+
     def embed(texts: list[str]) -> Array:
-        if stored is None:
+        if stored.text is None:
             return encode_texts(encode, tokenizer, texts, max_tokens, engine)
-        features = torch.from_numpy(stored.text.rows([text_key(text) for text in texts]))
-        return engine.run(model.embed_text, features).cpu().numpy()
+        keys = [text_key(text) for text in texts]
+        if isinstance(stored.text, ActivationStore):
+            return leave_texts(leave, stored.text, keys, engine)
+        return engine.run(model.embed_text, torch.from_numpy(stored.text.rows(keys))).cpu().numpy()
 
     return embed

@@ -245,7 +245,7 @@ def write_training(run: Run, fold: int) -> None:
         }
     }
     card["run"] = {"fold": fold, "best_epoch": 4, "best": epochs[4], "seed": 7, "losses": {"info_nce": 1.0}}
-    card["run"] |= {"train": {"unfreeze_layers": 4, "epochs": 6, "head_lr": 1e-3}, "stored_features": False}
+    card["run"] |= {"train": {"unfreeze_layers": 4, "epochs": 6, "head_lr": 1e-3}, "stored_features": {}}
     run.put(folder / "model.json", card)
 
 

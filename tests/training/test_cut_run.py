@@ -16,9 +16,9 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.training.assembly import stored_features
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.starts import find_starts
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
@@ -66,10 +66,8 @@ def test_features_of_the_whole_tower_are_not_taken_for_those_of_the_cut_one(
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     engine = Engine("cpu", 16, 0, "fp32")
     extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
-    assert (
-        stored_features(
-            make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0), inputs, sources, FROZEN, False
-        )
-        is not None
-    )
-    assert stored_features(settings, inputs, sources, FROZEN, False) is None
+    whole = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
+    assert find_starts(whole, inputs, sources, FROZEN, False).stored.kinds() == {"image": "pooled", "text": "pooled"}
+    starts = find_starts(settings, inputs, sources, FROZEN, False)
+    assert starts.stored.kinds() == {"image": "pooled"}
+    assert starts.told[1] == "text: from tokens, model.text.vocabulary = cut"

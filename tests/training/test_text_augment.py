@@ -12,8 +12,8 @@ from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.training.assembly import stored_features
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.starts import find_starts
 from pipeline_lib.transforms.text_views import word_dropout
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -70,9 +70,13 @@ def test_stored_features_stand_in_for_fixed_views_only(inputs, tiny_image_folder
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     engine = Engine("cpu", 16, 0, "fp32")
     extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
-    assert stored_features(settings, inputs, sources, FROZEN, False) is not None
-    assert stored_features(settings, inputs, sources, {**FROZEN, "text": [None, 2]}, False) is None
-    assert stored_features(settings, inputs, sources, FROZEN, True) is None
-    for changes in ({"text_augment": "word_dropout"}, {"augment": "jitter_flip"}):
+
+    def kinds(changed, opened, warm=False):
+        return find_starts(changed, inputs, sources, opened, warm).stored.kinds()
+
+    assert kinds(settings, FROZEN) == {"image": "pooled", "text": "pooled"}
+    assert kinds(settings, {**FROZEN, "text": [None, 2]}) == {"image": "pooled"}
+    assert kinds(settings, FROZEN, warm=True) == {}
+    for changes, kept in (({"text_augment": "word_dropout"}, "image"), ({"augment": "jitter_flip"}, "text")):
         changed = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0, **changes)
-        assert stored_features(changed, inputs, sources, FROZEN, False) is None
+        assert kinds(changed, FROZEN) == {kept: "pooled"}

@@ -13,8 +13,9 @@ from pipeline_lib.features.batches import PhotoViews
 from pipeline_lib.features.embeddings import write_embeddings
 from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.predict import Predictor
+from pipeline_lib.features.splits import why_not_pooled
 from pipeline_lib.features.store import open_store
-from pipeline_lib.features.trunk import extract_trunk, why_unstorable
+from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
@@ -66,28 +67,31 @@ def extract(settings, inputs):
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("changes", "tower", "reason"),
     [
-        ({"fusion": "early"}, "model.fusion = early reads tokens"),
-        ({"text.pooling": "attentive"}, r"model.text has parts without pretrained weights \(pool\.\)"),
-        ({"image.feature": "new_fc"}, r"model.image has parts without pretrained weights \(fc\.\)"),
-        ({"image.pooling": "gem"}, r"model.image has parts without pretrained weights \(pool\.\)"),
+        ({"fusion": "early"}, "image", "model.fusion = early reads tokens"),
+        ({"fusion": "early"}, "text", "model.fusion = early reads tokens"),
+        ({"text.pooling": "attentive"}, "text", r"model.text has parts without pretrained weights \(pool\.\)"),
+        ({"image.feature": "new_fc"}, "image", r"model.image has parts without pretrained weights \(fc\.\)"),
+        ({"image.pooling": "gem"}, "image", r"model.image has parts without pretrained weights \(pool\.\)"),
     ],
 )
-def test_what_cannot_be_stored_is_neither_written_nor_read(inputs, with_model, changes, reason):
+def test_an_output_that_cannot_be_stored_is_neither_written_nor_read(inputs, with_model, changes, tower, reason):
     settings = with_model(changes, unfreeze_layers=0)
     sources = extract(settings, inputs)
-    assert not list(inputs.trunk.rglob("*"))
-    assert re.match(reason, why_unstorable(sources))
+    assert not (inputs.trunk / tower).exists()
+    assert re.match(reason, why_not_pooled(tower, sources[tower]))
     extract(with_model({}), inputs)  # a store of other settings lies there
     out = trained(settings, inputs)
-    assert not read_json(out / "model.json")["run"]["stored_features"]
+    assert tower not in read_json(out / "model.json")["run"]["stored_features"]
 
 
 def test_a_pooling_without_weights_is_stored(inputs, with_model):
     settings = with_model({"image.pooling": "max", "text.pooling": "max"}, unfreeze_layers=0)
-    assert why_unstorable(extract(settings, inputs)) is None
-    assert read_json(trained(settings, inputs) / "model.json")["run"]["stored_features"]
+    sources = extract(settings, inputs)
+    assert not [name for name, source in sources.items() if why_not_pooled(name, source)]
+    kinds = read_json(trained(settings, inputs) / "model.json")["run"]["stored_features"]
+    assert kinds == {"image": "pooled", "text": "pooled"}
 
 
 def test_a_frozen_new_part_is_warned_of(inputs, with_model):

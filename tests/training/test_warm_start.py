@@ -218,7 +218,7 @@ def test_stored_features_of_published_weights_are_not_used(inputs, towers):
         name: load_model(run(make_settings(*towers, **frozen, **start_of), inputs, name)).card["run"]["stored_features"]
         for name, start_of in (("cold", {}), ("warm", {"init_from": str(start)}))
     }
-    assert used == {"cold": True, "warm": False}
+    assert used == {"cold": {"image": "pooled", "text": "pooled"}, "warm": {}}
 
 
 def test_the_card_says_where_the_run_began(inputs, towers):

@@ -1,0 +1,149 @@
+"""Stored activations: for each photo or text the tokens, or cells of a map, that enter a tower's last layer groups.
+
+Tokens of all items lie one after another in one mapped matrix, and ids.parquet says how many each has: a short text
+takes the room of a short text, and a batch is padded to its own longest. The header names encoder and preprocessing, as
+that of pooled features does, and the split: how many layer groups stand behind it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipeline_lib.features.splits import Split
+from pipeline_lib.features.store import HEADER, IDS, MATRIX, MatrixWriter, map_matrix
+from pipeline_lib.provenance import read_json, write_json, write_table
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ActivationHeader:
+    """Who made the activations and where the forward pass was left: before the last `groups_behind` layer groups.
+
+    `grid` is the shape of an item's tokens where all have the same, e.g. [7, 7] of a map; None for texts.
+    """
+
+    encoder: str
+    preprocessing: str
+    dtype: str
+    groups_behind: int
+    first_group: str
+    width: int
+    tokens: int
+    count: int
+    grid: list[int] | None
+
+
+@dataclass(frozen=True)
+class ActivationStore:
+    """An open store; item i has the rows first[i] .. first[i + 1] - 1 of `matrix` (tokens, width), mapped from disk."""
+
+    header: ActivationHeader
+    ids: list[str]
+    first: Rows
+    matrix: NDArray[np.floating[Any]]
+    folder: Path
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.ids)}
+
+    def lengths(self, ids: Sequence[str]) -> Rows:
+        """Return how many tokens each item has; ValueError names the first id the store lacks."""
+        items = self._items(ids)
+        return self.first[items + 1] - self.first[items]
+
+    def gather(self, ids: Sequence[str]) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
+        """Return tokens and their mask, (items, *grid, width) and (items, longest), in the store's dtype.
+
+        Texts come as (items, longest, width), zeros where the mask is False.
+        """
+        items, grid = self._items(ids), self.header.grid
+        starts, lengths = self.first[items], self.first[items + 1] - self.first[items]
+        mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        width = self.header.width
+        if grid is not None:
+            whole = self.matrix.reshape(len(self.ids), -1)[items]
+            return whole.reshape(len(items), *grid, width), mask
+        found = np.zeros((*mask.shape, width), dtype=self.matrix.dtype)
+        found[mask] = self.matrix[(starts[:, None] + np.arange(mask.shape[1]))[mask]]
+        return found, mask
+
+    def _items(self, ids: Sequence[str]) -> Rows:
+        try:
+            return np.fromiter((self._row_of[key] for key in ids), dtype=np.int64, count=len(ids))
+        except KeyError as error:
+            raise ValueError(
+                f"{self.folder}: no activations for {error.args[0]!r} among {len(self.ids)} ids; "
+                "the store belongs to another catalogue: run `dvc repro`"
+            ) from None
+
+
+class ActivationWriter:
+    """Writes items one after another, so that no more than a block of them is ever held."""
+
+    def __init__(self, folder: Path, tokens: int, width: int, dtype: str) -> None:
+        self._matrix = MatrixWriter(folder, tokens, width, dtype)
+        self._ids: list[str] = []
+        self._lengths: list[int] = []
+        self._written = 0
+
+    def write(self, ids: Sequence[str], values: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
+        """Add items: values (items, *grid, width); of texts (items, longest, width) what the mask says is real.
+
+        ValueError for a value that is not finite in the store's dtype.
+        """
+        flat = values[mask] if mask is not None else values.reshape(-1, values.shape[-1])
+        self._matrix.write(self._written, flat)
+        self._written += len(flat)
+        self._ids += ids
+        self._lengths += mask.sum(axis=1).tolist() if mask is not None else [len(flat) // len(ids)] * len(ids)
+
+    def close(self, encoder: str, preprocessing: str, split: Split) -> None:
+        """Write ids and header; the header comes last, so that a store without one is known to be half."""
+        tokens, width = self._matrix.shape
+        assert self._written == tokens, (self._written, tokens)
+        self._matrix.flush()
+        folder = self._matrix.folder
+        table = pl.DataFrame({"id": self._ids, "tokens": self._lengths}, schema={"id": pl.String, "tokens": pl.Int32})
+        write_table(table, folder / IDS)
+        header = ActivationHeader(
+            encoder,
+            preprocessing,
+            self._matrix.dtype,
+            split.groups_behind,
+            split.first_group,
+            width,
+            tokens,
+            len(self._ids),
+            list(split.shape[:-1]) or None,
+        )
+        write_json(folder / HEADER, asdict(header))
+
+
+def open_activations(folder: Path, encoder: str | None = None, preprocessing: str | None = None) -> ActivationStore:
+    """Open a store; ValueError if it is missing, half, of other sizes than its header, or of another maker."""
+    if not (folder / HEADER).is_file():
+        raise ValueError(f"{folder}: no stored activations here (their {HEADER} is missing); run `dvc repro`")
+    header = ActivationHeader(**read_json(folder / HEADER))
+    for what, wanted, found in (
+        ("encoder", encoder, header.encoder),
+        ("preprocessing", preprocessing, header.preprocessing),
+    ):
+        if wanted is not None and wanted != found:
+            raise ValueError(f"{folder}: made by {what} {found}, but {wanted} is asked for; run `dvc repro`")
+    table = pl.read_parquet(folder / IDS)
+    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(table["tokens"].to_numpy(), dtype=np.int64)])
+    matrix = map_matrix(folder / MATRIX)
+    if matrix.shape != (header.tokens, header.width) or (len(table), int(first[-1])) != (header.count, header.tokens):
+        raise ValueError(
+            f"{folder}: {len(table)} ids of {first[-1]} tokens and a {matrix.shape} matrix, but the header says "
+            f"{header}; run `dvc repro`"
+        )
+    return ActivationStore(header, table["id"].to_list(), first, matrix, folder)

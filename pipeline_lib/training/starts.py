@@ -1,0 +1,84 @@
+"""What each tower of a run starts from: its own input, stored activations, or its stored output.
+
+A store is read where it gives what the tower would compute, and only there. Why it is not is told before the first
+step: a run that is slower than it might be does not show it otherwise.
+"""
+
+from dataclasses import dataclass
+
+from pipeline_lib.features.activations import ActivationStore
+from pipeline_lib.features.batches import NOTHING_STORED, StoredFeatures
+from pipeline_lib.features.splits import why_not_pooled
+from pipeline_lib.features.store import FeatureStore
+from pipeline_lib.features.trunk import open_boundary, open_pooled
+from pipeline_lib.models.adapters import CONV, MEMORY, describe_adapters
+from pipeline_lib.models.towers import TowerSource
+from pipeline_lib.optim.freezing import Openings
+from pipeline_lib.training.assembly import Settings
+from pipeline_lib.training.fold_data import Inputs
+
+Stored = FeatureStore | ActivationStore
+INPUT = {"image": "pixels", "text": "tokens"}
+
+
+@dataclass(frozen=True)
+class Starts:
+    """What is read from stores, and a line on each tower for whoever reads the plan of a run."""
+
+    stored: StoredFeatures = NOTHING_STORED
+    told: tuple[str, ...] = ()
+
+
+def find_starts(
+    settings: Settings, inputs: Inputs, sources: dict[str, TowerSource], opened: dict[str, Openings], warm: bool
+) -> Starts:
+    """Open for each tower the store nearest to its end that gives the same result, if there is one.
+
+    ValueError if a store that would be read was made by another tower, view or catalogue, or is not whole.
+    """
+    found: dict[str, Stored | None] = {}
+    told = []
+    for name, source in sources.items():
+        reason = _why_whole(name, settings, inputs, source, warm)
+        store, said = (None, reason) if reason else _nearest(name, inputs, source, opened[name])
+        found[name] = store
+        told.append(f"{name}: from {INPUT[name]}, {said}" if store is None else f"{name}: from {said}")
+    return Starts(StoredFeatures(**found), tuple(told))
+
+
+def _why_whole(name: str, settings: Settings, inputs: Inputs, source: TowerSource, warm: bool) -> str | None:
+    """Return why a tower computes all by itself whatever is trained of it, or None.
+
+    Stores hold what `model`'s own weights make of the fixed view. An adapter changes it from its block on, a cut
+    vocabulary reads unknown words otherwise, and early fusion asks for tokens.
+    """
+    train, adapters = settings.train, describe_adapters(settings.model)
+    view = train.augment if name == "image" else train.text_augment
+    reasons = {
+        "train.use_stored_features is false": not train.use_stored_features,
+        "plan.features does not hold trunk": not inputs.trunk.is_dir(),
+        f"train.{'augment' if name == 'image' else 'text_augment'} = {view}": view != "none",
+        "train.init_from gives it other weights than are stored": warm,
+        "its weights are random": source.state is None,
+        "model.fusion = early": bool(source.description.get("tokens")),
+        "model.text.vocabulary = cut": name == "text" and settings.model.text.vocabulary == "cut",
+        f"model.{MEMORY}": MEMORY in adapters,
+        f"model.{CONV}": name == "image" and CONV in adapters,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _nearest(name: str, inputs: Inputs, source: TowerSource, opened: Openings) -> tuple[Stored | None, str]:
+    """Return the store nearest to the tower's end before all that is ever trained of it, and a line on it."""
+    count = len(opened)
+    trained = count - next((place for place, epoch in enumerate(opened) if epoch is not None), count)
+    reason = why_not_pooled(name, source) if not trained else None
+    if not trained and not reason and (pooled := open_pooled(inputs.trunk, name, source)):
+        return pooled, "its stored output, no layer is trained"
+    kept = open_boundary(inputs.trunk, name, source)
+    if kept is None:
+        return None, reason or f"its last {trained} of {count} layer groups are trained and no activations are stored"
+    behind = kept.header.groups_behind
+    if trained > behind:
+        return None, f"its last {trained} of {count} layer groups are trained, but features.trunk.layers = {behind}"
+    return kept, f"stored activations before {kept.header.first_group}, the last {behind} of {count} layer groups"

@@ -1,0 +1,245 @@
+"""Training from stored activations: the losses of a run from pixels and tokens, without its frozen part."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_project import make_settings, write_project
+
+from pipeline_lib.features.encode import Engine
+from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.provenance import read_json
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.loop import Loop
+from pipeline_lib.training.starts import find_starts
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
+    pytest.mark.usefixtures("alone"),
+]
+BOTH = {"image": "boundary", "text": "boundary"}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    return write_project(tmp_path / "project")
+
+
+def store(settings, inputs, dtype="float32", layers=2, **more):
+    data = read_fold(inputs, 0, True)
+    queries = pl.read_parquet(inputs.catalogue / "queries.parquet")["text"].to_list()
+    texts = ["", *data.training.texts, *data.held_out.texts, *queries]
+    photos = pl.read_parquet(inputs.shards / "manifest.parquet")
+    reader, engine = ShardReader(Manifest(inputs.shards)), Engine("cpu", 16, 0, "fp32")
+    extract_trunk(resolve_towers(settings.model), reader, photos, texts, inputs.trunk, engine, dtype, layers, **more)
+
+
+def run(settings, inputs, name, fingerprint=None):
+    out = Path(name)
+    out.mkdir()
+    train_fold(settings, inputs, 0, fingerprint or f"fingerprint-{name}", out)
+    return out
+
+
+def kinds(out):
+    return read_json(out / "model.json")["run"]["stored_features"]
+
+
+def losses(out):
+    rows = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
+    return np.stack([rows[name] for name in rows.dtype.names if "loss" in name or "info" in name or "entropy" in name])
+
+
+def ways(settings, inputs, dtype="float32", layers=2):
+    """The same run from pixels and tokens, and from a store."""
+    plain = run(settings, inputs, "plain")
+    assert kinds(plain) == {}
+    store(settings, inputs, dtype, layers)
+    return plain, run(settings, inputs, "stored")
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 3e-3)])
+def test_losses_are_those_of_the_run_without_the_store(inputs, towers, dtype, tolerance):
+    settings = make_settings(*towers, unfreeze_layers=2)
+    plain, stored = ways(settings, inputs, dtype)
+    assert kinds(stored) == BOTH
+    assert np.allclose(losses(plain), losses(stored), rtol=tolerance, atol=tolerance)
+    plan = read_json(stored / "plan.json")
+    assert plan["starts"] == [
+        "image: from stored activations before stages.3, the last 2 of 7 layer groups",
+        "text: from stored activations before layer.1, the last 2 of 4 layer groups",
+    ]
+
+
+CASES = {
+    "schedule": {"unfreeze_layers": 1, "schedule": [{"epoch": 1, "tower": "text", "layers": 2}]},
+    "ema": {"ema_decay": 0.5},
+    "accumulate": {"accumulate": 2},
+    "momentum": {"losses_on": {"memory_queue": {"weight": 1.0, "size": 16, "momentum": 0.9, "start_epoch": 0}},
+                 "info_nce": 0.0},
+    "mining": {"mining": "hard"},
+    "norms alone": {"unfreeze_layers": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_a_run_adds_starts_there_too(inputs, towers, case):
+    plain, stored = ways(make_settings(*towers, **CASES[case]), inputs)
+    assert kinds(stored) == BOTH
+    assert np.allclose(losses(plain), losses(stored), rtol=1e-4, atol=1e-5)
+    one, other = (load_file(out / "model.safetensors") for out in (plain, stored))
+    assert one.keys() == other.keys()  # whole towers are saved
+    for name, value in one.items():
+        assert torch.allclose(value, other[name], atol=1e-3), name
+    load_model(stored)
+
+
+def test_one_tower_from_pixels_and_one_from_its_store(inputs, towers):
+    for number, (changes, kept) in enumerate(
+        [
+            ({"augment": "jitter_flip"}, {"text": "boundary"}),
+            ({"text_augment": "word_dropout"}, {"image": "boundary"}),
+            ({"towers": both(image={"unfreeze_layers": 0})}, {"image": "pooled", "text": "boundary"}),
+            ({"towers": both(text={"embeddings": "open"})}, {"image": "boundary"}),
+        ]
+    ):
+        settings = make_settings(*towers, epochs=2, **changes)
+        whole = make_settings(*towers, epochs=2, use_stored_features=False, **changes)
+        if not number:
+            store(settings, inputs)
+        plain, stored = run(whole, inputs, f"plain{number}"), run(settings, inputs, f"stored{number}")
+        assert (kinds(plain), kinds(stored)) == ({}, kept)
+        assert np.allclose(losses(plain), losses(stored), rtol=1e-4, atol=1e-5), changes
+
+
+def both(**rules):
+    rule = {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"}
+    return {name: rule | rules.get(name, {}) for name in ("image", "text")}
+
+
+def test_the_frozen_part_is_not_run(inputs, towers, monkeypatch):
+    settings = make_settings(*towers, unfreeze_layers=2, epochs=1)
+    store(settings, inputs)
+    from pipeline_lib.training import assembly
+
+    calls, build = [], assembly.build_model
+
+    def watched(*arguments):
+        model = build(*arguments)
+        for path in ("image.trunk.stem", "image.trunk.stages.2", "text.trunk.embeddings", "text.trunk.encoder.layer.0",
+                     "text.trunk.encoder.layer.1", "image.trunk.stages.3.blocks.0"):  # fmt: skip
+            model.get_submodule(path).register_forward_hook(lambda *_, path=path: calls.append(path))
+        return model
+
+    monkeypatch.setattr(assembly, "build_model", watched)
+    monkeypatch.setattr("pipeline_lib.features.batches.decode", lambda *_: pytest.fail("a photo was decoded"))
+    run(settings, inputs, "out")
+    assert set(calls) == {"text.trunk.encoder.layer.1", "image.trunk.stages.3.blocks.0"}
+
+
+def test_a_run_that_was_cut_goes_on_the_same(inputs, towers, monkeypatch):
+    settings = make_settings(*towers, unfreeze_layers=2)
+    store(settings, inputs)
+    whole = run(settings, inputs, "whole")
+    step, steps = Loop._step, []
+
+    def cut(self):
+        step(self)
+        steps.append(1)
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Loop, "_step", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, inputs, "cut", "same")
+    monkeypatch.setattr(Loop, "_step", step)
+    resumed = run(settings, inputs, "resumed", "same")
+    for file in ("history.csv", "model.safetensors"):
+        assert (whole / file).read_bytes() == (resumed / file).read_bytes(), file
+
+
+def starts(settings, inputs, opened, warm=False):
+    return find_starts(settings, inputs, resolve_towers(settings.model), opened, warm)
+
+
+def test_what_is_read_and_why_not(inputs, towers):
+    """Openings of 7 image and 4 text groups, stem first; a group that opens in a later epoch counts as trained."""
+    settings = make_settings(*towers)
+    none, image, text = {"image": [None] * 7, "text": [None] * 4}, [None] * 5 + [0, 0], [None, None, 2, 0]
+    assert starts(settings, inputs, none).told[0] == "image: from pixels, plan.features does not hold trunk"
+    store(settings, inputs)
+    for opened, kept in (
+        (none, {"image": "pooled", "text": "pooled"}),
+        ({"image": image, "text": text}, BOTH),
+        ({"image": image, "text": [None, 2, 2, 0]}, {"image": "boundary"}),
+        ({"image": [0, *[None] * 6], "text": [None, None, None, 0]}, {"text": "boundary"}),
+    ):
+        assert starts(settings, inputs, opened).stored.kinds() == kept
+    told = starts(settings, inputs, {"image": image, "text": [None, 2, 2, 0]}).told
+    assert told[1] == "text: from tokens, its last 3 of 4 layer groups are trained, but features.trunk.layers = 2"
+    assert starts(settings, inputs, none, warm=True).stored.kinds() == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"register_memory.slots_private": 2}, {}),
+        ({"text.vocabulary": "cut"}, {"image": "boundary"}),
+        ({"fusion": "early"}, {}),
+        ({"image.pretrained": False}, {"text": "boundary"}),
+    ],
+)
+def test_what_changes_a_tower_runs_it_whole(inputs, towers, changes, kept):
+    settings = make_settings(*towers)
+    store(settings, inputs)
+    opened = {"image": [None] * 5 + [0, 0], "text": [None, None, 0, 0]}
+    values = settings.model.model_dump()
+    for key, value in changes.items():
+        section, _, inner = key.rpartition(".")
+        (values[section] if section else values)[inner] = value
+    object.__setattr__(settings, "model", ModelParams.model_validate(values))
+    assert starts(settings, inputs, opened).stored.kinds() == kept
+
+
+def test_new_parts_behind_the_boundary_are_trained_from_it(inputs, towers):
+    """A pooling without weights has no output to store, but what enters the layers before it is as published."""
+    settings = make_settings(*towers, epochs=2)
+    values = settings.model.model_dump()
+    values["text"]["pooling"] = "attentive"
+    object.__setattr__(settings, "model", ModelParams.model_validate(values))
+    plain, stored = ways(settings, inputs)
+    assert kinds(stored) == BOTH and not (inputs.trunk / "text").exists()
+    assert np.allclose(losses(plain), losses(stored), rtol=1e-4, atol=1e-5)
+
+
+def test_a_foreign_or_cut_store_is_refused_before_the_first_step(inputs, towers, monkeypatch):
+    settings = make_settings(*towers, unfreeze_layers=2)
+    store(settings, inputs)
+    monkeypatch.setattr(Loop, "run", lambda *_: pytest.fail("it has begun"))
+    other = make_settings(*towers, unfreeze_layers=2)
+    object.__setattr__(other, "model", ModelParams.model_validate(
+        settings.model.model_dump() | {"text": settings.model.text.model_dump() | {"max_tokens": 12}}
+    ))  # fmt: skip
+    with pytest.raises(ValueError, match=r"text-boundary: made by encoder \w+, but \w+ is asked for; run `dvc repro`"):
+        run(other, inputs, "other")
+    matrix = inputs.trunk / "image-boundary" / "matrix.safetensors"
+    matrix.write_bytes(matrix.read_bytes()[:-2])
+    with pytest.raises(ValueError, match=r"image-boundary/matrix.safetensors: truncated"):
+        run(settings, inputs, "out")
+
+
+def test_sizes_are_told_before_the_towers_run_and_too_much_ends_the_stage(inputs, towers, monkeypatch):
+    settings, told = make_settings(*towers), []
+    monkeypatch.setattr("pipeline_lib.features.trunk.encode_photos", lambda *_: pytest.fail("a tower was run"))
+    with pytest.raises(ValueError, match=r"features.max_gb = 1e-05, but [\d.]+ KB would be stored"):
+        store(settings, inputs, max_gb=1e-5, tell=told.append)
+    assert not inputs.trunk.exists() and not told
