@@ -8,8 +8,10 @@ import polars as pl
 from pipeline_lib import paths
 from pipeline_lib.features.store import HEADER, open_store
 from pipeline_lib.metrics.gallery_ranks import Gallery
+from pipeline_lib.metrics.label_issues import label_issues
 from pipeline_lib.metrics.plot_tables import confusion_table, curve_table, per_class_table
 from pipeline_lib.metrics.protocols import PROTOCOLS, Protocol
+from pipeline_lib.metrics.slices import modalities, modality_trees
 from pipeline_lib.metrics.summary import SPLITS, classification_trees, labelled, merged
 from pipeline_lib.params.evaluation import EvaluateParams
 from pipeline_lib.provenance import fresh_folder, read_json, stage, write_json, write_table
@@ -43,17 +45,22 @@ def main() -> None:
         counts = read_json(paths.CATALOGUE / "counts.json")
         retrieval = protocol.trees(ranks, relevance, params.bootstrap, seed)
         classification = classification_trees(predictions, classes, params.bootstrap, seed)
+        kinds = modalities(
+            pl.read_parquet(paths.CATALOGUE / "products.parquet", columns=["product_id", "media", "text"])
+        )
+        sliced = modality_trees(predictions, classes, kinds, params.bootstrap, seed)
         data = {"data": {name: counts[name] for name in ("products", "queries", "rejected")}}
         with fresh_folder(paths.EVALUATION) as out:
             write_table(ranks, out / "ranks.parquet")
             write_table(curve_table(ranks), out / "recall_curve.csv")
             write_table(confusion_table(predictions, classes), out / "confusion.csv")
             write_table(per_class_table(predictions, classes), out / "per_class.csv")
+            write_table(label_issues(predictions, classes), out / "label_issues.csv")
         for split in SPLITS if classes else ():
             left_out = labelled(predictions, classes, split).left_out
             if left_out:
                 print(f"{split}: {left_out} products without a label the models know are in no classification figure")
-        figures, intervals = (merged(*trees) for trees in zip(retrieval, classification, strict=True))
+        figures, intervals = (merged(*trees) for trees in zip(retrieval, classification, sliced, strict=True))
         write_json(paths.INTERVALS, intervals)
         write_json(paths.METRICS, merged(figures, data))
         if protocol.warning:

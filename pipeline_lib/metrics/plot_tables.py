@@ -1,14 +1,15 @@
-"""The tables behind the report's plots: Recall@K curve, confusion counts, figures of each class."""
+"""The tables behind the report's plots: Recall@K curve, confusion counts, figures of each class, reliability."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
 
+from pipeline_lib.metrics.calibration import reliability_rows
 from pipeline_lib.metrics.classification import Labels, class_table, confusion_counts
 from pipeline_lib.metrics.ranking import recall_curve
 from pipeline_lib.metrics.summary import DIGITS, SPLITS, labelled
-from pipeline_lib.schemas import CLASS_SCHEMA, CONFUSION_SCHEMA, CURVE_SCHEMA
+from pipeline_lib.schemas import CLASS_SCHEMA, CONFUSION_SCHEMA, CURVE_SCHEMA, RELIABILITY_SCHEMA
 
 CURVE_DEPTH = 100
 
@@ -43,6 +44,18 @@ def per_class_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.Dat
         table = class_table(truth, predicted, classes).with_columns(pl.col(pl.Float64).round(DIGITS))
         frames.append(table.select(pl.lit(split).alias("split"), pl.all()))
     return pl.concat(frames)
+
+
+def reliability_table(predictions: pl.DataFrame, uncalibrated: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+    """Return the bins of the reliability diagram of each split, after calibration and, where there was any, before."""
+    rows = []
+    for frame, calibrated in ((uncalibrated, False), (predictions, True)):
+        for split in SPLITS:
+            part = labelled(frame, classes, split)
+            if len(part.truth):
+                for number, sure, right, count in reliability_rows(part.truth, part.probabilities):
+                    rows.append((split, calibrated, number, round(sure, DIGITS), round(right, DIGITS), count))
+    return pl.DataFrame(rows, schema=RELIABILITY_SCHEMA, orient="row")
 
 
 def _scored(predictions: pl.DataFrame, classes: Sequence[str]) -> Iterator[tuple[str, Labels, Labels]]:

@@ -13,6 +13,12 @@ from pipeline_lib.provenance import digest_folder, read_json
 from pipeline_lib.retrieval.search import search
 from stages import ensemble, evaluate, index
 
+SLICES = [
+    f"{split}.classification_by_modality.{kind}"
+    for split, kind in (("oof", "both"), ("oof", "image_only"), ("test", "both"), ("test", "text_only"))
+]
+CLASSIFIED = ["classification", "classification_by_modality"]
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
@@ -45,7 +51,12 @@ def test_figures_have_exactly_the_published_paths(project):
             for direction in ("text_to_image", "image_to_text")
             for name in ranks
         ),
-        *(f"{split}.classification.{name}" for split in ("oof", "test") for name in ("top1", "top3", "macro_f1")),
+        *(
+            f"{split}.classification.{name}"
+            for split in ("oof", "test")
+            for name in ("top1", "top3", "macro_f1", "balanced_accuracy", "ece")
+        ),
+        *(f"{part}.{name}" for part in SLICES for name in ("top1", "macro_f1")),
     ]
     sizes = [
         f"{split}.retrieval.{direction}.{name}"
@@ -53,6 +64,7 @@ def test_figures_have_exactly_the_published_paths(project):
         for direction in ("text_to_image", "image_to_text")
         for name in ("num_queries", "num_gallery")
     ]
+    sizes += [f"{part}.num_products" for part in SLICES]
     metrics, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
     assert sorted(leaves(intervals)) == sorted(figures)
     assert sorted(leaves(metrics)) == sorted([*figures, *sizes, "data.products", "data.queries", "data.rejected"])
@@ -137,7 +149,7 @@ def test_a_classifier_without_embeddings_has_only_classification(project):
         shutil.rmtree(folder / "products")
     ensemble.main()
     evaluate.main()
-    assert [list(read_json(paths.METRICS)[split]) for split in ("oof", "test")] == [["classification"]] * 2
+    assert [list(read_json(paths.METRICS)[split]) for split in ("oof", "test")] == [CLASSIFIED] * 2
 
 
 def test_embeddings_without_a_classifier_have_only_retrieval(project):
