@@ -9,7 +9,7 @@ from pipeline_lib import paths
 from pipeline_lib.features.store import HEADER, open_store
 from pipeline_lib.metrics.gallery_ranks import Gallery
 from pipeline_lib.metrics.label_issues import label_issues
-from pipeline_lib.metrics.plot_tables import confusion_table, curve_table, per_class_table
+from pipeline_lib.metrics.plot_tables import confusion_table, curve_table, per_class_table, reliability_table
 from pipeline_lib.metrics.protocols import PROTOCOLS, Protocol
 from pipeline_lib.metrics.slices import modalities, modality_trees
 from pipeline_lib.metrics.summary import SPLITS, classification_trees, labelled, merged
@@ -41,6 +41,8 @@ def main() -> None:
         relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
         ranks = rank_all(folds, protocol, relevance)
         predictions = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
+        before = paths.ENSEMBLE / "uncalibrated.parquet"
+        uncalibrated = pl.read_parquet(before) if before.is_file() else predictions.clear()
         classes = read_json(paths.ENSEMBLE / "classes.json")
         counts = read_json(paths.CATALOGUE / "counts.json")
         retrieval = protocol.trees(ranks, relevance, params.bootstrap, seed)
@@ -55,6 +57,7 @@ def main() -> None:
             write_table(curve_table(ranks), out / "recall_curve.csv")
             write_table(confusion_table(predictions, classes), out / "confusion.csv")
             write_table(per_class_table(predictions, classes), out / "per_class.csv")
+            write_table(reliability_table(predictions, uncalibrated, classes), out / "reliability.csv")
             write_table(label_issues(predictions, classes), out / "label_issues.csv")
         for split in SPLITS if classes else ():
             left_out = labelled(predictions, classes, split).left_out

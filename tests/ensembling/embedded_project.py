@@ -8,10 +8,18 @@ from dvc.utils.hydra import apply_overrides
 
 from pipeline_lib import paths
 from pipeline_lib.features.store import write_store
+from pipeline_lib.params.evaluation import EnsembleParams
+from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.provenance import write_json
 
 CLASSES = ["cup", "hat"]
 DIM = 6
+
+
+def ensemble_params(**changes):
+    """The project's own ensemble section with some settings changed."""
+    params = parse_section(EnsembleParams, load_params(Path(__file__).parents[2] / "params.yaml"))
+    return params.model_copy(update=changes)
 
 
 def unit_rows(rng, count, dim=DIM):
