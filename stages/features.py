@@ -10,11 +10,12 @@ import polars as pl
 import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.features.encode import Engine
+from pipeline_lib.features.joint_space import why_apart
 from pipeline_lib.features.trunk import extract_trunk, why_unstorable
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import FeaturesParams
-from pipeline_lib.provenance import fresh_folder, stage
+from pipeline_lib.provenance import fresh_folder, stage, write_json
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
@@ -36,8 +37,12 @@ def main() -> None:
             for table in ("products", "queries")
             for text in pl.read_parquet(paths.CATALOGUE / f"{table}.parquet", columns=["text"])["text"]
         ]
+        # Names of classes are the prompts of the zero-shot baseline.
+        labels = pl.read_parquet(paths.CATALOGUE / "products.parquet", columns=["label"])["label"]
+        texts += labels.drop_nulls().unique().sort().to_list()
         with fresh_folder(paths.features_of(name)) as out:
             extract_trunk(sources, ShardReader(Manifest(paths.SHARDS)), photos, texts, out, engine, params.dtype)
+            write_json(out / "joint.json", {"why_apart": why_apart(sources)})
         reason = why_unstorable(sources)
         made = f"nothing is stored: {reason}" if reason else f"{len(photos)} photos and {len(set(texts))} texts"
         print(f"features of {name}: {made} -> {paths.features_of(name)}")

@@ -1,6 +1,7 @@
 """The tables behind the report's plots: Recall@K curve, confusion counts, figures of each class, reliability."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -25,6 +26,23 @@ def curve_table(ranks: pl.DataFrame) -> pl.DataFrame:
             pl.DataFrame(rows).select(pl.lit(split).alias("split"), pl.lit(direction).alias("direction"), "k", "recall")
         )
     return pl.concat(frames)
+
+
+def read_uncalibrated(ensemble: Path, predictions: pl.DataFrame) -> pl.DataFrame:
+    """Return the predictions before their temperature, no row where none was fitted."""
+    path = ensemble / "uncalibrated.parquet"
+    return pl.read_parquet(path) if path.is_file() else predictions.clear()
+
+
+def class_tables(
+    predictions: pl.DataFrame, uncalibrated: pl.DataFrame, classes: Sequence[str]
+) -> dict[str, pl.DataFrame]:
+    """Return by name the tables of classes that the report draws."""
+    return {
+        "confusion": confusion_table(predictions, classes),
+        "per_class": per_class_table(predictions, classes),
+        "reliability": reliability_table(predictions, uncalibrated, classes),
+    }
 
 
 def confusion_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
