@@ -8,7 +8,7 @@ from stored_trunk import CLASSES, make_products, write_trunk
 from pipeline_lib.baselines.linear_probe import fit_probe, sums_of
 from pipeline_lib.baselines.neighbours import neighbour_scores
 from pipeline_lib.baselines.run import UNPLANNED, UNSTORED, UNTAUGHT, run_baselines, teach
-from pipeline_lib.baselines.trunk_features import read_trunk
+from pipeline_lib.baselines.trunk_features import read_trunk, unit
 
 
 def asked_of(products):
@@ -47,7 +47,7 @@ def test_each_product_is_told_by_the_other_folds_and_test_by_all(tmp_path):
 
 def test_a_folds_own_products_teach_nothing_of_it():
     products = make_products()
-    vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    vectors = unit(np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32))
     own = np.flatnonzero((products["fold"] == 1).fill_null(False).to_numpy())
     poisoned = vectors.copy()
     poisoned[own] = 1e6
