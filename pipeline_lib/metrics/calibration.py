@@ -8,7 +8,6 @@ A gap is never negative, so resampling adds noise to it: with few products the b
 from collections.abc import Iterator
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.metrics.classification import Labels, Probabilities
@@ -36,17 +35,6 @@ def reliability_rows(truth: Labels, probabilities: Probabilities) -> Iterator[tu
     for number in np.unique(place).tolist():
         here = place == number
         yield number, float(sure[here].mean()), float(right[here].mean()), int(here.sum())
-
-
-def expected_error(reliability: pl.DataFrame) -> float:
-    """Return the ECE that a table of reliability rows (confidence, accuracy, count) adds up to.
-
-    >>> expected_error(pl.DataFrame({"confidence": [0.5, 0.9], "accuracy": [0.5, 0.8], "count": [1, 3]}))
-    0.075
-    """
-    gap = (pl.col("confidence") - pl.col("accuracy")).abs()
-    total = reliability.select((gap * pl.col("count")).sum() / pl.col("count").sum()).item()
-    return round(float(total), 12)
 
 
 def _binned(
