@@ -12,6 +12,7 @@ from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.predict import Predictor
 from pipeline_lib.features.products import as_arrays, read_products
 from pipeline_lib.models.interpolation import load_interpolated
+from pipeline_lib.models.scales import check_scale
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import EmbedParams
 from pipeline_lib.provenance import fresh_folder, stage
@@ -31,6 +32,7 @@ def main() -> None:
         params, runtime = run.section(EmbedParams), read_runtime()
         folder = paths.train_of(arguments.fold)
         saved = load_interpolated(folder, params.interpolation, run.section(ModelParams))
+        check_scale(saved.model.image, arguments.scale)
         device = pick_device(runtime.device)
         seen = read_products(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet").filter(
             (pl.col("fold") == arguments.fold) | (pl.col("split") == "test")

@@ -33,7 +33,7 @@ def test_the_stage_writes_the_page_and_clears_old_figures(make_run, monkeypatch,
         "learning_loss", "learning_MeanRecall", "learning_top1", "recall_text_to_image", "recall_image_to_text",
         "confusion_test", "confusion_oof", "reliability_test", "reliability_oof",
     }  # fmt: skip
-    assert "7 figures" in capsys.readouterr().out
+    assert "9 figures" in capsys.readouterr().out
     first = paths.PAGE.read_bytes()
     report.main()
     assert paths.PAGE.read_bytes() == first
