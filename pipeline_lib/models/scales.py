@@ -18,7 +18,8 @@ def free_size(trunk: Any) -> None:
     changes, and nothing does at its own size.
     """
     if isinstance(trunk, VisionTransformer) and not trunk.dynamic_img_size:
-        trunk.dynamic_img_size = True
+        # Final to TorchScript alone; no tower is scripted here.
+        setattr(trunk, "dynamic_img_size", True)  # noqa: B010
         trunk.patch_embed.strict_img_size = False
         trunk.patch_embed.flatten = False
         trunk.patch_embed.output_fmt = Format.NHWC
@@ -28,8 +29,8 @@ def patch_of(tower: ImageTower) -> int:
     """Return the side of a transformer's patches in pixels, 1 for a tower that cuts none."""
     visual = getattr(tower, "visual", tower)
     trunk = getattr(visual, "trunk", visual)
-    found = getattr(getattr(trunk, "patch_embed", None), "patch_size", None) or getattr(trunk, "patch_size", 1)
-    return int(found if isinstance(found, int) else max(found))
+    found: Any = getattr(getattr(trunk, "patch_embed", None), "patch_size", None) or getattr(trunk, "patch_size", 1)
+    return found if isinstance(found, int) else int(max(found))
 
 
 def check_scale(tower: ImageTower, scale: int) -> None:
