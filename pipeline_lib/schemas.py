@@ -41,6 +41,40 @@ CLASS_SCHEMA: Schema = {
     "f1": pl.Float64,
     "support": pl.Int64,
 }
+# One product at one scale; a null scale is the fusion of all that is published. Probabilities as in classes.json.
+OOF_SCHEMA: Schema = {
+    "id": pl.String,
+    "fold": pl.Int64,
+    "truth": pl.String,
+    "scale": pl.Int64,
+    "probabilities": pl.List(pl.Float32),
+}
+RELIABILITY_SCHEMA: Schema = {
+    "split": pl.String,
+    "calibrated": pl.Boolean,
+    "bin": pl.Int64,
+    "confidence": pl.Float64,
+    "accuracy": pl.Float64,
+    "count": pl.Int64,
+}
+ISSUES_SCHEMA: Schema = {
+    "product_id": pl.String,
+    "fold": pl.Int64,
+    "label": pl.String,
+    "suggested": pl.String,
+    "probability": pl.Float32,
+    "label_probability": pl.Float32,
+}
+# `gain` is the fine-tuned models' figure minus the baseline's, over the same products and the same draws of them.
+BASELINES_SCHEMA: Schema = {
+    "split": pl.String,
+    "baseline": pl.String,
+    "figure": pl.String,
+    "value": pl.Float64,
+    "gain": pl.Float64,
+    "gain_low": pl.Float64,
+    "gain_high": pl.Float64,
+}
 # Form of MUGE's prediction files -> the keys of a line: the query's id, and its best images, best first.
 PREDICTION_KEYS = {"muge": ("query_id", "item_ids"), "chinese_clip": ("text_id", "image_ids")}
 PREDICTION_DEPTH = 10

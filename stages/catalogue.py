@@ -5,18 +5,22 @@ from pipeline_lib.catalogue.build import build_catalogue
 from pipeline_lib.catalogue.schema import Catalogue
 from pipeline_lib.catalogue.tables import count, write_catalogue
 from pipeline_lib.datasets.readers import READERS
+from pipeline_lib.datasets.sample_submission import read_sample
 from pipeline_lib.params.data import DataParams
-from pipeline_lib.provenance import fresh_folder, stage
+from pipeline_lib.provenance import fresh_folder, stage, write_table
 from pipeline_lib.runtime import read_runtime
 
 
 def main() -> None:
     with stage("stages.catalogue") as run:
         data = run.section(DataParams)
+        sample = read_sample(data)
         records = READERS[data.reader](data)
         catalogue = build_catalogue(records, data, read_runtime().workers)
         with fresh_folder(paths.CATALOGUE) as out:
             write_catalogue(out, catalogue)
+            if sample is not None:
+                write_table(sample, out / "sample_submission.csv")
         summarise(catalogue)
 
 

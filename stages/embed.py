@@ -39,6 +39,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.features.processes import joined
     from pipeline_lib.features.products import as_arrays, read_products
     from pipeline_lib.models.interpolation import load_interpolated
+    from pipeline_lib.models.scales import check_scale
     from pipeline_lib.shards.manifest import Manifest
     from pipeline_lib.shards.read import ShardReader
     from pipeline_lib.transforms.image import preprocessing_fingerprint
@@ -48,6 +49,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     device, folder = pick_device(runtime.device), paths.train_of(fold)
     with joined(device) as processes:
         saved = load_interpolated(folder, params.interpolation, run.section(ModelParams))
+        check_scale(saved.model.image, scale)
         seen = read_products(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet").filter(
             (pl.col("fold") == fold) | (pl.col("split") == "test")
         )

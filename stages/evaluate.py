@@ -6,10 +6,14 @@ Out-of-fold and test figures stay apart: only test was seen by no model and by n
 import polars as pl
 
 from pipeline_lib import paths
+from pipeline_lib.baselines.run import Baselines, read_dealt, run_baselines
 from pipeline_lib.features.store import HEADER, open_store
+from pipeline_lib.metrics.gains import baseline_trees
 from pipeline_lib.metrics.gallery_ranks import Gallery
-from pipeline_lib.metrics.plot_tables import confusion_table, curve_table, per_class_table
+from pipeline_lib.metrics.label_issues import label_issues
+from pipeline_lib.metrics.plot_tables import class_tables, curve_table, read_uncalibrated
 from pipeline_lib.metrics.protocols import PROTOCOLS, Protocol
+from pipeline_lib.metrics.slices import modalities, modality_trees
 from pipeline_lib.metrics.summary import SPLITS, classification_trees, labelled, merged
 from pipeline_lib.params.evaluation import EvaluateParams
 from pipeline_lib.provenance import fresh_folder, read_json, stage, write_json, write_table
@@ -34,26 +38,38 @@ def main() -> None:
     with stage("stages.evaluate") as run:
         params = run.section(EvaluateParams)
         folds = run.value("plan.folds", list[int])
-        seed = run.value("seed", int)
-        protocol = PROTOCOLS[params.protocol]
+        seed, protocol = run.value("seed", int), PROTOCOLS[params.protocol]
         relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
         ranks = rank_all(folds, protocol, relevance)
         predictions = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
+        uncalibrated = read_uncalibrated(paths.ENSEMBLE, predictions)
         classes = read_json(paths.ENSEMBLE / "classes.json")
         counts = read_json(paths.CATALOGUE / "counts.json")
         retrieval = protocol.trees(ranks, relevance, params.bootstrap, seed)
         classification = classification_trees(predictions, classes, params.bootstrap, seed)
+        products = read_dealt(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
+        sliced = modality_trees(predictions, classes, modalities(products), params.bootstrap, seed)
+        trunk = paths.features_of("trunk") if "trunk" in run.value("plan.features", list[str]) else None
+        asked = predictions.filter(pl.col("label").is_in(classes))
+        baselines = run_baselines(trunk, products, asked, classes, seed) if len(asked) else Baselines()
+        *compared, gains = baseline_trees(predictions, baselines.scores, classes, params.bootstrap, seed)
         data = {"data": {name: counts[name] for name in ("products", "queries", "rejected")}}
         with fresh_folder(paths.EVALUATION) as out:
             write_table(ranks, out / "ranks.parquet")
             write_table(curve_table(ranks), out / "recall_curve.csv")
-            write_table(confusion_table(predictions, classes), out / "confusion.csv")
-            write_table(per_class_table(predictions, classes), out / "per_class.csv")
+            for name, table in class_tables(predictions, uncalibrated, classes).items():
+                write_table(table, out / f"{name}.csv")
+            write_table(gains, out / "baselines.csv")
+            write_json(out / "skipped.json", baselines.skipped)
+            write_table(label_issues(predictions, classes), out / "label_issues.csv")
         for split in SPLITS if classes else ():
             left_out = labelled(predictions, classes, split).left_out
             if left_out:
                 print(f"{split}: {left_out} products without a label the models know are in no classification figure")
-        figures, intervals = (merged(*trees) for trees in zip(retrieval, classification, strict=True))
+        for name, reason in baselines.skipped.items():
+            print(f"baseline {name} is left out: {reason}")
+        trees = zip(retrieval, classification, sliced, compared, strict=True)
+        figures, intervals = (merged(*parts) for parts in trees)
         write_json(paths.INTERVALS, intervals)
         write_json(paths.METRICS, merged(figures, data))
         if protocol.warning:

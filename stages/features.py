@@ -10,6 +10,7 @@ import polars as pl
 import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.features.encode import Engine
+from pipeline_lib.features.joint_space import why_apart
 from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.models.teacher import teacher_models
@@ -17,7 +18,7 @@ from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.params.prediction import FeaturesParams
-from pipeline_lib.provenance import fresh_folder, stage
+from pipeline_lib.provenance import fresh_folder, stage, write_json
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
@@ -39,12 +40,15 @@ def main() -> None:
             for table in ("products", "queries")
             for text in pl.read_parquet(paths.CATALOGUE / f"{table}.parquet", columns=["text"])["text"]
         ]
+        # Names of classes are the prompts of the zero-shot baseline.
+        labels = pl.read_parquet(paths.CATALOGUE / "products.parquet", columns=["label"])["label"]
+        texts += labels.drop_nulls().unique().sort().to_list()
         layers = params.trunk.layers if params.trunk.at == "boundary" else 0
-        reader = ShardReader(Manifest(paths.SHARDS))
         with fresh_folder(paths.features_of(name)) as out:
             if name == TRUNK:
                 sources = resolve_towers(run.section(ModelParams))
                 extract_trunk(sources, reader, photos, texts, out, engine, params.dtype, layers, params.max_gb, print)
+                write_json(out / "joint.json", {"why_apart": why_apart(sources)})
             else:
                 own = pl.read_parquet(paths.CATALOGUE / "products.parquet", columns=["product_id", "text"])
                 photos = photos.join(own, on="product_id", how="left", maintain_order="left")

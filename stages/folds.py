@@ -1,8 +1,11 @@
 """Decides once, for every later stage, which product is test and which fold it is held out in."""
 
+import polars as pl
+
 from pipeline_lib import paths
 from pipeline_lib.catalogue.folds import check_planned, deal, tabulate
 from pipeline_lib.catalogue.tables import read_products
+from pipeline_lib.ensembling.submission import check_ids, open_sample
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.provenance import fresh_folder, stage, write_json, write_table
 
@@ -13,6 +16,9 @@ def main() -> None:
         products = read_products(paths.CATALOGUE)
         folds, notes = deal(products, split.num_folds, split.test_fraction, run.value("seed", int))
         check_planned(folds, run.value("plan.folds", list[int]))
+        sample = open_sample(paths.CATALOGUE)
+        if sample is not None:
+            check_ids(sample, folds.filter(pl.col("split") == "test")["product_id"].to_list())
         with fresh_folder(paths.FOLDS) as out:
             write_table(folds, out / "folds.parquet")
             write_table(tabulate(products, folds), out / "table.csv")

@@ -1,4 +1,4 @@
-"""Fuses the members of one gallery and writes what evaluation, report and submission read."""
+"""Fuses the embeddings of one gallery's members and writes what evaluation and report read of them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,10 +8,9 @@ import polars as pl
 from pipeline_lib.ensembling.embeddings import Matrix, fuse_folds, fuse_scales, fused_identity
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.members import Member
-from pipeline_lib.ensembling.probabilities import mean_probabilities, predictions_table
 from pipeline_lib.ensembling.rankings import rankings_table, top_positions
 from pipeline_lib.features.store import FeatureStore, write_store
-from pipeline_lib.schemas import PREDICTIONS_SCHEMA, RANKINGS_SCHEMA
+from pipeline_lib.schemas import RANKINGS_SCHEMA
 
 
 def fuse_retrieval(gallery: GalleryMembers, members: Sequence[Member], out: Path, depth: int) -> pl.DataFrame:
@@ -31,15 +30,6 @@ def fuse_retrieval(gallery: GalleryMembers, members: Sequence[Member], out: Path
     _write(out / "queries", query_stores, gallery.query_ids, queries)
     top = top_positions(queries, products, depth)
     return rankings_table(gallery.split, gallery.fold, gallery.query_ids, product_ids, top)
-
-
-def fuse_classification(gallery: GalleryMembers, members: Sequence[Member]) -> pl.DataFrame:
-    """Return the gallery's predictions from the mean probabilities; an empty table if the models have no classes."""
-    stores = [member.probabilities for member in members if member.probabilities is not None]
-    if not stores:
-        return pl.DataFrame(schema=PREDICTIONS_SCHEMA)
-    probabilities = mean_probabilities(stores, gallery.products["product_id"].to_list())
-    return predictions_table(gallery.split, gallery.fold, gallery.products, members[0].classes, probabilities)
 
 
 def _fused(stores: dict[int, list[FeatureStore]], ids: Sequence[str]) -> Matrix:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.ensembling.members import Member
+
 
 @dataclass(frozen=True)
 class GalleryMembers:
@@ -24,6 +26,10 @@ class GalleryMembers:
     def name(self) -> str:
         """Return the folder name: `oof-<fold>` or `test`."""
         return self.split if self.fold is None else f"{self.split}-{self.fold}"
+
+    def entitled(self, members: Sequence[Member]) -> list[Member]:
+        """Return the members that may predict this gallery: of its own fold, or all of them for test."""
+        return [member for member in members if self.fold in (None, member.fold)]
 
 
 def plan_galleries(

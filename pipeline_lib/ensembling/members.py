@@ -18,6 +18,7 @@ class Member:
 
     folder: Path
     fold: int
+    scale: int
     products: FeatureStore | None
     queries: FeatureStore | None
     probabilities: FeatureStore | None
@@ -55,6 +56,7 @@ def _open_member(folder: Path, fold: int, scale: int) -> Member:
     return Member(
         folder,
         fold,
+        scale,
         products=_open_if_there(folder / "products"),
         queries=_open_if_there(folder / "queries"),
         probabilities=probabilities,

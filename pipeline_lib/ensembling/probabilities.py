@@ -1,28 +1,32 @@
-"""Fuses class probabilities by their arithmetic mean and writes the submission.
+"""Fuses the class probabilities of one gallery's members, and writes them as the tables that later stages read.
 
-The mean of probabilities, not of logits: a member that is unsure then moves the result less than one that is sure,
-and the result is a probability again.
+Members come fold by fold, scale by scale: a fold's own gallery is told by its one model at each scale, test by all.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
+from pipeline_lib.ensembling.fitting import Fitted, HeldOut
+from pipeline_lib.ensembling.galleries import GalleryMembers
+from pipeline_lib.ensembling.means import MEANS, Matrix
+from pipeline_lib.ensembling.members import Member
 from pipeline_lib.features.store import FeatureStore
-from pipeline_lib.provenance import write_table
+from pipeline_lib.params.evaluation import MeanKind
+from pipeline_lib.schemas import OOF_SCHEMA
 
-Matrix = NDArray[np.float32]
 
+def fuse_probabilities(mean: MeanKind, stores: Sequence[FeatureStore], ids: Sequence[str], fitted: Fitted) -> Matrix:
+    """Return the mean over the stores of the class probabilities of `ids`, (ids, classes), not yet at a temperature.
 
-def mean_probabilities(stores: Sequence[FeatureStore], ids: Sequence[str]) -> Matrix:
-    """Return the mean over the stores of the class probabilities of `ids`, (ids, classes)."""
-    total = np.zeros((len(ids), stores[0].header.dim), np.float64)
-    for store in stores:
-        total += store.rows(ids)
-    return (total / len(stores)).astype(np.float32)
+    Fitted weights are those of the scales, which every fold's stores repeat in the same order.
+    """
+    weights = fitted.weights
+    if weights is not None:
+        num_folds = len(stores) // len(weights)
+        weights = np.tile(weights, num_folds) / num_folds
+    return MEANS[mean].fuse((store.rows(ids) for store in stores), weights)
 
 
 def predictions_table(
@@ -36,17 +40,42 @@ def predictions_table(
         fold=pl.lit(fold, pl.Int64),
         label="label",
         predicted=pl.Series([classes[number] for number in best], dtype=pl.String),
-        probabilities=pl.Series(probabilities, dtype=pl.Array(pl.Float32, len(classes))).arr.to_list(),
+        probabilities=_listed(probabilities),
     )
 
 
-def write_submission(path: Path, predictions: pl.DataFrame, test_ids: Sequence[str]) -> None:
-    """Write id,label of every test product in the order of `test_ids`; ValueError if one is missing or repeated."""
-    test = predictions.filter(pl.col("split") == "test").select(id="product_id", label="predicted")
-    if test["id"].is_duplicated().any():
-        raise ValueError(f"{path}: product {test.filter(pl.col('id').is_duplicated())['id'][0]!r} is predicted twice")
-    wanted = pl.DataFrame({"id": list(test_ids)}, schema={"id": pl.String})
-    missing = wanted.join(test, on="id", how="anti")
-    if missing.height:
-        raise ValueError(f"{path}: no prediction for {missing.height} test products, the first {missing['id'][0]!r}")
-    write_table(wanted.join(test, on="id", how="left", maintain_order="left"), path)
+def held_out(gallery: GalleryMembers, members: Sequence[Member]) -> HeldOut | None:
+    """Return the labelled products of one fold's gallery with each scale's probabilities; None without classes."""
+    stores = [member.probabilities for member in members if member.probabilities is not None]
+    if gallery.fold is None or not stores:
+        return None
+    number_of = {label: number for number, label in enumerate(members[0].classes)}
+    known = gallery.products.filter(pl.col("label").is_in(members[0].classes))
+    ids = known["product_id"].to_list()
+    truth = np.array([number_of[label] for label in known["label"]], np.int64)
+    return HeldOut(gallery.fold, np.stack([store.rows(ids) for store in stores]), truth)
+
+
+def out_of_fold(gallery: GalleryMembers, members: Sequence[Member], fused: pl.DataFrame) -> pl.DataFrame:
+    """Return OOF_SCHEMA rows of one fold's gallery: every product at each scale, and as `fused`, with a null scale."""
+    ids = gallery.products["product_id"].to_list()
+    told = [
+        (member.scale, _listed(member.probabilities.rows(ids)))
+        for member in members
+        if member.probabilities is not None
+    ]
+    frames = [
+        gallery.products.select(
+            id="product_id",
+            fold=pl.lit(gallery.fold, pl.Int64),
+            truth="label",
+            scale=pl.lit(scale, pl.Int64),
+            probabilities=probabilities,
+        )
+        for scale, probabilities in (*told, (None, fused["probabilities"]))
+    ]
+    return pl.concat(frames).cast(pl.Schema(OOF_SCHEMA))
+
+
+def _listed(probabilities: Matrix) -> pl.Series:
+    return pl.Series(probabilities, dtype=pl.Array(pl.Float32, probabilities.shape[1])).arr.to_list()

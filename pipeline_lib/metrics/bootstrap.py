@@ -40,7 +40,7 @@ def percentile_intervals(
     statistic: Statistic, num_units: int, resamples: int, seed: int, groups: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
     """Return the 95 % interval of every figure, (figures, 2)."""
-    return _percentiles(resampled(statistic, num_units, resamples, seed, groups))
+    return percentiles(resampled(statistic, num_units, resamples, seed, groups))
 
 
 def paired_differences(
@@ -57,7 +57,7 @@ def paired_differences(
         return second(counts) - first(counts)
 
     draws = resampled(difference, num_units, resamples, seed, groups)
-    rows = zip(point(difference, num_units), _percentiles(draws), (draws <= 0).mean(axis=0), strict=True)
+    rows = zip(point(difference, num_units), percentiles(draws), (draws <= 0).mean(axis=0), strict=True)
     return [Difference(float(value), float(low), float(high), float(share)) for value, (low, high), share in rows]
 
 
@@ -76,6 +76,7 @@ def _draws(num_units: int, resamples: int, seed: int, groups: NDArray[np.int64] 
         yield counts if groups is None else counts[:, groups]
 
 
-def _percentiles(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+def percentiles(draws: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the 95 % interval of each figure of the draws (resamples, figures), (figures, 2)."""
     tail = 50 * (1 - COVERAGE)
     return np.percentile(draws, [tail, 100 - tail], axis=0).T

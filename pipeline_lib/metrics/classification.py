@@ -1,8 +1,9 @@
-"""Figures of class probabilities: top-1, top-3, macro-F1, the table of classes and the confusion counts.
+"""Figures of class probabilities: top-1, top-3, macro-F1, balanced accuracy, the classes and the confusion counts.
 
 Macro-F1 is the mean over the classes that occur in the truth: a class no product has can only be predicted wrongly,
-which already lowers the others. Equal probabilities are ordered as the classes are, as `argmax` does, so top-1 is
-the share of products whose predicted label, the one in the submission, is right.
+which already lowers the others; balanced accuracy is the mean recall over the same classes. Equal probabilities are
+ordered as the classes are, as `argmax` does, so top-1 is the share of products whose predicted label, the one in the
+submission, is right.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.metrics.weighted import Counts, Statistic, point, weighted_means
 
-CLASS_FIGURES = ("top1", "top3", "macro_f1")
+CLASS_FIGURES = ("top1", "top3", "macro_f1", "balanced_accuracy")
 
 Probabilities = NDArray[np.floating]
 Labels = NDArray[np.int64]
@@ -30,9 +31,15 @@ def class_statistic(truth: Labels, probabilities: Probabilities) -> Statistic:
 
     def figures(counts: Counts) -> NDArray[np.float64]:
         support = sum_by_truth(counts)
-        f1 = 2 * sum_by_truth(counts * right) / np.maximum(support + sum_by_prediction(counts), 1)
-        macro = f1.sum(axis=1, where=support > 0, keepdims=True) / (support > 0).sum(axis=1, keepdims=True)
-        return np.concatenate([weighted_means(hits, counts), macro], axis=1)
+        found = sum_by_truth(counts * right)
+        f1 = 2 * found / np.maximum(support + sum_by_prediction(counts), 1)
+        occurs = support > 0
+        num_classes_drawn = occurs.sum(axis=1, keepdims=True)
+        macro, balanced = (
+            share.sum(axis=1, where=occurs, keepdims=True) / num_classes_drawn
+            for share in (f1, found / np.maximum(support, 1))
+        )
+        return np.concatenate([weighted_means(hits, counts), macro, balanced], axis=1)
 
     return figures
 

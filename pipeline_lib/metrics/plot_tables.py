@@ -1,14 +1,16 @@
-"""The tables behind the report's plots: Recall@K curve, confusion counts, figures of each class."""
+"""The tables behind the report's plots: Recall@K curve, confusion counts, figures of each class, reliability."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from pipeline_lib.metrics.calibration import reliability_rows
 from pipeline_lib.metrics.classification import Labels, class_table, confusion_counts
 from pipeline_lib.metrics.ranking import recall_curve
 from pipeline_lib.metrics.summary import DIGITS, SPLITS, labelled
-from pipeline_lib.schemas import CLASS_SCHEMA, CONFUSION_SCHEMA, CURVE_SCHEMA
+from pipeline_lib.schemas import CLASS_SCHEMA, CONFUSION_SCHEMA, CURVE_SCHEMA, RELIABILITY_SCHEMA
 
 CURVE_DEPTH = 100
 
@@ -24,6 +26,23 @@ def curve_table(ranks: pl.DataFrame) -> pl.DataFrame:
             pl.DataFrame(rows).select(pl.lit(split).alias("split"), pl.lit(direction).alias("direction"), "k", "recall")
         )
     return pl.concat(frames)
+
+
+def read_uncalibrated(ensemble: Path, predictions: pl.DataFrame) -> pl.DataFrame:
+    """Return the predictions before their temperature, no row where none was fitted."""
+    path = ensemble / "uncalibrated.parquet"
+    return pl.read_parquet(path) if path.is_file() else predictions.clear()
+
+
+def class_tables(
+    predictions: pl.DataFrame, uncalibrated: pl.DataFrame, classes: Sequence[str]
+) -> dict[str, pl.DataFrame]:
+    """Return by name the tables of classes that the report draws."""
+    return {
+        "confusion": confusion_table(predictions, classes),
+        "per_class": per_class_table(predictions, classes),
+        "reliability": reliability_table(predictions, uncalibrated, classes),
+    }
 
 
 def confusion_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
@@ -43,6 +62,18 @@ def per_class_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.Dat
         table = class_table(truth, predicted, classes).with_columns(pl.col(pl.Float64).round(DIGITS))
         frames.append(table.select(pl.lit(split).alias("split"), pl.all()))
     return pl.concat(frames)
+
+
+def reliability_table(predictions: pl.DataFrame, uncalibrated: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+    """Return the bins of the reliability diagram of each split, after calibration and, where there was any, before."""
+    rows = []
+    for frame, calibrated in ((uncalibrated, False), (predictions, True)):
+        for split in SPLITS:
+            part = labelled(frame, classes, split)
+            if len(part.truth):
+                for number, sure, right, count in reliability_rows(part.truth, part.probabilities):
+                    rows.append((split, calibrated, number, round(sure, DIGITS), round(right, DIGITS), count))
+    return pl.DataFrame(rows, schema=RELIABILITY_SCHEMA, orient="row")
 
 
 def _scored(predictions: pl.DataFrame, classes: Sequence[str]) -> Iterator[tuple[str, Labels, Labels]]:

@@ -13,12 +13,14 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.metrics.bootstrap import percentile_intervals
+from pipeline_lib.metrics.calibration import calibration_statistic
 from pipeline_lib.metrics.classification import CLASS_FIGURES, class_statistic
 from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic
-from pipeline_lib.metrics.weighted import Statistic, point
+from pipeline_lib.metrics.weighted import Counts, Statistic, point
 
 SPLITS = ("oof", "test")
 DIGITS = 6
+PUBLISHED = (*CLASS_FIGURES, "ece")
 Tree = dict[str, Any]
 
 
@@ -37,7 +39,7 @@ def retrieval_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tre
     intervals: Tree = {}
     for (split, direction), part in ranks.group_by("split", "direction", maintain_order=True):
         statistic = rank_statistic(part["rank"].to_numpy())
-        value, interval = _with_intervals(statistic, RANK_FIGURES, part.height, resamples, seed)
+        value, interval = with_intervals(statistic, RANK_FIGURES, part.height, resamples, seed)
         sizes = {"num_queries": part.height, "num_gallery": round(part["num_gallery"].to_numpy().mean())}
         figures.setdefault(split, {}).setdefault("retrieval", {})[direction] = value | sizes
         intervals.setdefault(split, {}).setdefault("retrieval", {})[direction] = interval
@@ -53,11 +55,21 @@ def classification_trees(
     for split in SPLITS:
         part = labelled(predictions, classes, split)
         if len(part.truth):
-            statistic = class_statistic(part.truth, part.probabilities)
-            value, interval = _with_intervals(statistic, CLASS_FIGURES, len(part.truth), resamples, seed)
+            value, interval = with_intervals(published(part), PUBLISHED, len(part.truth), resamples, seed)
             figures[split] = {"classification": value}
             intervals[split] = {"classification": interval}
     return figures, intervals
+
+
+def published(part: Labelled) -> Statistic:
+    """Return the statistic of PUBLISHED, the figures of one classifier over one set of products."""
+    classified = class_statistic(part.truth, part.probabilities)
+    calibrated = calibration_statistic(part.truth, part.probabilities)
+
+    def figures(counts: Counts) -> NDArray[np.float64]:
+        return np.concatenate([classified(counts), calibrated(counts)], axis=1)
+
+    return figures
 
 
 def labelled(predictions: pl.DataFrame, classes: Sequence[str], split: str) -> Labelled:
@@ -79,9 +91,10 @@ def merged(*trees: Tree) -> Tree:
     return total
 
 
-def _with_intervals(
+def with_intervals(
     statistic: Statistic, names: Sequence[str], num_units: int, resamples: int, seed: int
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return by name the figures of the sample and their [low, high], both rounded for stable diffs."""
     values = point(statistic, num_units).round(DIGITS).tolist()
     intervals = percentile_intervals(statistic, num_units, resamples, seed).round(DIGITS).tolist()
     return dict(zip(names, values, strict=True)), dict(zip(names, intervals, strict=True))

@@ -13,6 +13,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
+from pipeline_lib.models.scales import free_size
 from pipeline_lib.models.timm_steps import trunk_steps
 from pipeline_lib.models.timm_tower import trunk_groups
 from pipeline_lib.models.towers import Description, ImageTower, Parts, Step, TowerSource, check_groups, groups_of
@@ -27,6 +28,8 @@ class OpenClipImageTower(ImageTower):
         super().__init__(description["mean"], description["std"])
         config = {**description["vision_cfg"], "timm_model_pretrained": False, "output_tokens": False}
         self.visual: nn.Module = _build_vision_tower(description["embed_dim"], config, description["quick_gelu"])
+        if isinstance(self.visual, TimmModel):
+            free_size(self.visual.trunk)
         self.dim: int = description["embed_dim"]
 
     def forward(self, pixels: Tensor) -> Tensor:

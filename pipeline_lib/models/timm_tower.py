@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pipeline_lib.models.image_pooling import IMAGE_POOLING, Grid, ImagePool
 from pipeline_lib.models.pooling import as_tokens
+from pipeline_lib.models.scales import free_size
 from pipeline_lib.models.timm_steps import trunk_steps
 from pipeline_lib.models.towers import (
     Description,
@@ -46,6 +47,7 @@ class TimmTower(ImageTower):
         self.trunk = timm.create_model(
             asked["architecture"], pretrained=False, num_classes=asked["classes"], **asked["model_args"]
         )
+        free_size(self.trunk)
         if asked["tokens"] or asked["pooling"]:
             _unpool(self.trunk)
         self.trunk.to(memory_format=torch.channels_last)

@@ -28,6 +28,7 @@ class DataParams(Section):
     root: str
     reader: ReaderKind
     table: str | None
+    sample_submission: str | None
     image_folder: str
     columns: ColumnParams
     duplicate_bits: Annotated[int, Field(ge=-1, le=7)]

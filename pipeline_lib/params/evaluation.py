@@ -8,6 +8,7 @@ from pipeline_lib.params.section import Section
 
 ProtocolName = Literal["catalogue", "muge", "five_caption", "row_paired"]
 PredictionFormat = Literal["none", "muge", "chinese_clip"]
+MeanKind = Literal["arithmetic", "geometric"]
 
 
 class IndexParams(Section):
@@ -22,9 +23,12 @@ class IndexParams(Section):
 
 
 class EnsembleParams(Section):
-    """What is kept of the fused predictions."""
+    """How class probabilities are fused, and what is kept of the fused predictions."""
 
     section: ClassVar[str] = "ensemble"
+    mean: MeanKind
+    weights: Literal["uniform", "fitted"]
+    temperature: Literal["none", "fitted"]
     depth: Annotated[int, Field(gt=0)]
     predictions: PredictionFormat
 

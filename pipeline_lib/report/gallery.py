@@ -77,9 +77,9 @@ class Gallery:
         self._rankings = inputs.rankings.filter(pl.col("split") == split)
         self._photos = photos
         self._texts: dict[str, str] = dict(inputs.queries.select("query_id", "text").iter_rows())
-        self._products = _described(inputs.products)
-        described = of_split.filter(pl.col("direction") == "image_to_text")
-        self._places = described.select(pl.col("query_id").alias("product_id"), "fold")
+        self._products = described(inputs.products)
+        ranked = of_split.filter(pl.col("direction") == "image_to_text")
+        self._places = ranked.select(pl.col("query_id").alias("product_id"), "fold")
         self._relevance = inputs.relevance.filter(pl.col("grade") > 0)
 
     def cards(self, chosen: pl.DataFrame) -> list[Card]:
@@ -125,7 +125,7 @@ def confident_mistakes(inputs: ReportInputs, split: str, num: int, photos: Thumb
     wrong = scored.filter(pl.col("label") != pl.col("predicted"), pl.col("label").is_in(list(known)))
     surest = wrong.with_columns(pl.col("probabilities").list.max().alias("sure"))
     surest = surest.sort("sure", "product_id", descending=[True, False]).head(num)
-    products = _described(inputs.products)
+    products = described(inputs.products)
     mistakes = []
     for product_id, label, predicted, sure in surest.select("product_id", "label", "predicted", "sure").iter_rows():
         text, _ = products.get(product_id, ("", None))
@@ -133,7 +133,8 @@ def confident_mistakes(inputs: ReportInputs, split: str, num: int, photos: Thumb
     return mistakes
 
 
-def _described(products: pl.DataFrame) -> dict[str, tuple[str, str | None]]:
+def described(products: pl.DataFrame) -> dict[str, tuple[str, str | None]]:
+    """Return text and label of each product by its id."""
     rows = products.select("product_id", "text", "label").iter_rows()
     return {product_id: (text, label) for product_id, text, label in rows}
 

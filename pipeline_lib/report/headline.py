@@ -58,6 +58,8 @@ CLASSIFICATION: Columns = {
     "top1": ("Top-1", percent),
     "top3": ("Top-3", percent),
     "macro_f1": ("Macro-F1", percent),
+    "balanced_accuracy": ("Balanced accuracy", percent),
+    "ece": ("Calibration error", percent),
 }
 
 
@@ -88,7 +90,7 @@ def retrieval_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
     for split, split_name in SPLITS.items():
         for direction, name in DIRECTIONS.items():
             path = (split, "retrieval", direction)
-            if figures := _figures(_branch(metrics, *path), _branch(intervals, *path), RETRIEVAL):
+            if figures := figures_of(branch(metrics, *path), branch(intervals, *path), RETRIEVAL):
                 rows.append(HeadlineRow(split, direction, f"{split_name}, {name}", figures))
     return rows
 
@@ -98,7 +100,7 @@ def classification_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
     rows = []
     for split, name in SPLITS.items():
         path = (split, "classification")
-        if figures := _figures(_branch(metrics, *path), _branch(intervals, *path), CLASSIFICATION):
+        if figures := figures_of(branch(metrics, *path), branch(intervals, *path), CLASSIFICATION):
             rows.append(HeadlineRow(split, "", name, figures))
     return rows
 
@@ -107,11 +109,11 @@ def total_lines(metrics: Tree, intervals: Tree) -> list[str]:
     """Return a line for each split that was counted over both directions: total mR and the sum, in percent."""
     lines = []
     for split, name in SPLITS.items():
-        branch = _branch(metrics, split, "retrieval")
-        if "total_mR" in branch:
-            spans = _branch(intervals, split, "retrieval")
+        both_ways = branch(metrics, split, "retrieval")
+        if "total_mR" in both_ways:
+            spans = branch(intervals, split, "retrieval")
             total, added = (
-                f"{100 * branch[key]:.2f} ({100 * spans[key][0]:.2f}–{100 * spans[key][1]:.2f})"
+                f"{100 * both_ways[key]:.2f} ({100 * spans[key][0]:.2f}–{100 * spans[key][1]:.2f})"
                 for key in ("total_mR", "sum")
             )
             lines.append(f"{name}, both ways in percent: total mR {total}, sum {added}")
@@ -156,13 +158,15 @@ def _terminal_cell(figures: dict[str, Figure], key: str) -> str:
     return f"{figures[key].text}\n[dim]{below}[/dim]"
 
 
-def _branch(tree: Tree, *path: str) -> Tree:
+def branch(tree: Tree, *path: str) -> Tree:
+    """Return what stands under a path of keys, an empty tree if nothing does."""
     for key in path:
         tree = tree.get(key, {})
     return tree
 
 
-def _figures(values: Tree, intervals: Tree, columns: Columns) -> list[Figure]:
+def figures_of(values: Tree, intervals: Tree, columns: Columns) -> list[Figure]:
+    """Return the figures of `values` that have a column, in the columns' order, with their intervals."""
     figures = []
     for key, (_, written) in columns.items():
         if key in values:

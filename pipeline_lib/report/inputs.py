@@ -14,12 +14,15 @@ import polars as pl
 from pipeline_lib import paths
 from pipeline_lib.provenance import read_json
 from pipeline_lib.schemas import (
+    BASELINES_SCHEMA,
     CLASS_SCHEMA,
     CONFUSION_SCHEMA,
     CURVE_SCHEMA,
+    ISSUES_SCHEMA,
     PREDICTIONS_SCHEMA,
     RANKINGS_SCHEMA,
     RANKS_SCHEMA,
+    RELIABILITY_SCHEMA,
 )
 
 Tree = dict[str, Any]
@@ -57,6 +60,10 @@ class ReportInputs:
     recall_curve: pl.DataFrame
     confusion: pl.DataFrame
     per_class: pl.DataFrame
+    reliability: pl.DataFrame
+    label_issues: pl.DataFrame
+    baselines: pl.DataFrame
+    skipped: dict[str, str]
     rankings: pl.DataFrame
     probabilities: pl.DataFrame
     products: pl.DataFrame
@@ -79,6 +86,10 @@ def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
         recall_curve=_table(evaluation / "recall_curve.csv", CURVE_SCHEMA),
         confusion=_table(evaluation / "confusion.csv", CONFUSION_SCHEMA),
         per_class=_table(evaluation / "per_class.csv", CLASS_SCHEMA),
+        reliability=_table(evaluation / "reliability.csv", RELIABILITY_SCHEMA),
+        label_issues=_table(evaluation / "label_issues.csv", ISSUES_SCHEMA),
+        baselines=_table(evaluation / "baselines.csv", BASELINES_SCHEMA),
+        skipped=read_json(evaluation / "skipped.json"),
         rankings=_table(ensemble / "rankings.parquet", RANKINGS_SCHEMA),
         probabilities=_table(ensemble / "probabilities.parquet", PREDICTIONS_SCHEMA),
         products=pl.read_parquet(catalogue / "products.parquet"),

@@ -13,11 +13,11 @@ import polars as pl
 from markupsafe import Markup
 
 from pipeline_lib.params.report import ReportParams
-from pipeline_lib.report import tables
+from pipeline_lib.report import classifier, tables
 from pipeline_lib.report.chance import retrieval_chance
 from pipeline_lib.report.figures import MAX_NAMED, confusion_matrix, learning_curves, recall_curves
 from pipeline_lib.report.gallery import Gallery, confident_mistakes, spread_sample, worst
-from pipeline_lib.report.headline import SPLITS, count, percent, rank, total_lines
+from pipeline_lib.report.headline import CLASSIFICATION, SPLITS, count, percent, rank, total_lines
 from pipeline_lib.report.inputs import ReportInputs
 from pipeline_lib.report.overview import absent, headlines, tiles
 from pipeline_lib.report.photos import Thumbnails
@@ -47,6 +47,7 @@ def build_report(
     recall = recall_curves(inputs.recall_curve, chances)
     classes = _classes(inputs)
     matrices = {f"confusion_{view['split']}": view["matrix"] for view in classes}
+    reliability = classifier.reliability_figures(inputs.reliability)
     context = {
         "styles": [Markup(_resource(name)) for name in STYLES],
         "facts": tables.facts(inputs, data_root, scales),
@@ -60,6 +61,7 @@ def build_report(
         "recall": _inline(recall),
         "classes": classes,
         "mistakes": _mistakes(inputs, params, photos),
+        "reliability": _inline(reliability),
         "max_named": MAX_NAMED,
         "max_rejects": tables.MAX_REJECTS,
         "reject_summary": tables.reject_summary(inputs.rejects),
@@ -67,11 +69,11 @@ def build_report(
         "num_rejects": len(inputs.rejects),
         "notes": inputs.notes,
         "plans": tables.plan_views(inputs.folds),
+        **_classifier(inputs, params, photos),
         **_queries(inputs, params, seed, photos),
     }
-    return Report(
-        _render(context), {name: standalone(figure) for name, figure in (learning | recall | matrices).items()}
-    )
+    figures = learning | recall | matrices | reliability
+    return Report(_render(context), {name: standalone(figure) for name, figure in figures.items()})
 
 
 def _classes(inputs: ReportInputs) -> list[Context]:
@@ -96,6 +98,20 @@ def _classes(inputs: ReportInputs) -> list[Context]:
             }
         )
     return [{**view, "inline": Markup(view["matrix"])} for view in views]
+
+
+def _classifier(inputs: ReportInputs, params: ReportParams, photos: Thumbnails) -> Context:
+    """Return the baselines, the slices and the labels to look at."""
+    num_doubts, num_doubted = classifier.share_of_labels(inputs)
+    return {
+        "class_columns": CLASSIFICATION,
+        "compared": classifier.compared(inputs),
+        "skipped": classifier.skipped(inputs),
+        "slices": classifier.slices(inputs),
+        "doubts": classifier.doubts(inputs, params.misses, photos),
+        "num_doubts": num_doubts,
+        "num_doubted": num_doubted,
+    }
 
 
 def _queries(inputs: ReportInputs, params: ReportParams, seed: int, photos: Thumbnails) -> Context:

@@ -17,7 +17,7 @@ LAYERS = {
     "datasets": 1.5,
     **dict.fromkeys(("models", "losses", "optim", "shards", "metrics"), 2),
     "features": 3,
-    **dict.fromkeys(("training", "retrieval", "ensembling"), 4),
+    **dict.fromkeys(("training", "retrieval", "ensembling", "baselines"), 4),
     **dict.fromkeys(("report", "web"), 5),
     **dict.fromkeys(("compare", "recipes", "stage_deps", "terminal", "predictions", "keep"), 5),
     "revisions": 0,

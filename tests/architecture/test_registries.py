@@ -3,6 +3,7 @@
 from typing import get_args
 
 from pipeline_lib.datasets.readers import READERS
+from pipeline_lib.ensembling.means import MEANS
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.features.store import DTYPES
 from pipeline_lib.losses.build import DISTILLATION, LOSSES, NEEDS
@@ -43,6 +44,7 @@ def test_registries_equal_the_kinds_params_allow():
         "feature distance": (DISTANCES, training.FeatureDistance),
         "mining": (ORDERS, training.MiningKind),
         "protocol": (PROTOCOLS, evaluation.ProtocolName),
+        "mean": (MEANS, evaluation.MeanKind),
         "prediction format": (PREDICTION_FORMATS, evaluation.PredictionFormat),
         "text view": (TEXT_VIEWS, training.TextViewName),
         "best metric": (CHOICES, training.BestMetric),

@@ -73,3 +73,24 @@ def test_a_fold_that_was_not_made_is_one_line(project):
     assert done.returncode == 1
     assert done.stderr.startswith("stages.folds: error: params.yaml: plan.folds lists 2, but the folds are 0, 1;")
     assert not (project / "data/work/folds").exists()
+
+
+def test_a_sample_submission_must_ask_for_exactly_the_test_products(project):
+    """Before anything is trained, not after."""
+    table = "".join(f"{n},thing {n},{'ab'[n % 2]},{'test' if n > 19 else 'train'}\n" for n in range(24))
+    (project / "raw/table.csv").write_text("id,title,label,split\n" + table, encoding="utf-8")
+    yaml = YAML()
+    params = yaml.load((project / "params.yaml").read_text(encoding="utf-8"))
+    params["data"] |= {"table": "table.csv", "sample_submission": "sample.csv"}
+    yaml.dump(params, project / "params.yaml")
+    (project / "raw/sample.csv").write_text("id,target\n22,a\n20,a\n21,a\n", encoding="utf-8")
+    assert run("stages.catalogue", project).returncode == 0
+    kept = project / "data/work/catalogue/sample_submission.csv"
+    assert kept.read_text(encoding="utf-8") == "id,target\n22,a\n20,a\n21,a\n"
+    assert run("stages.folds", project).returncode == 0
+    # The product without an image was rejected: nobody can predict it.
+    kept.write_text("id,target\n22,a\n20,a\n23,a\n", encoding="utf-8")
+    done = run("stages.folds", project)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "asks for 3 ids, the test split has 3: 1 of its ids are no test product" in done.stderr
+    assert "the first '23'; 1 test products are not in it, the first '21'" in done.stderr

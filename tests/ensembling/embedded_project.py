@@ -8,10 +8,18 @@ from dvc.utils.hydra import apply_overrides
 
 from pipeline_lib import paths
 from pipeline_lib.features.store import write_store
+from pipeline_lib.params.evaluation import EnsembleParams
+from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.provenance import write_json
 
 CLASSES = ["cup", "hat"]
 DIM = 6
+
+
+def ensemble_params(**changes):
+    """The project's own ensemble section with some settings changed."""
+    params = parse_section(EnsembleParams, load_params(Path(__file__).parents[2] / "params.yaml"))
+    return params.model_copy(update=changes)
 
 
 def unit_rows(rng, count, dim=DIM):
@@ -40,7 +48,11 @@ def make_project(tmp_path, monkeypatch):
     catalogue, folds = paths.CATALOGUE, paths.FOLDS
     catalogue.mkdir(parents=True)
     folds.mkdir()
-    pl.DataFrame({"product_id": ids, "label": labels}).write_parquet(catalogue / "products.parquet")
+    # t2 has no photo; p4 no text, though a query asks for it.
+    media = [[] if key == "t2" else [f"{key}.jpg"] for key in ids]
+    texts = ["" if key == "p4" else f"text of {key}" for key in ids]
+    products = {"product_id": ids, "media": media, "text": texts, "label": labels}
+    pl.DataFrame(products).write_parquet(catalogue / "products.parquet")
     query_ids = [f"q-{key}" for key in ids]
     # The last query is of a kind that no text tower embeds.
     asked = {"query_id": [*query_ids, "photo"], "kind": ["text"] * 9 + ["image"], "split": [None] * 10}

@@ -4,14 +4,23 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from embedded_project import make_project
 
 from pipeline_lib import paths
-from pipeline_lib.provenance import digest_folder, read_json
+from pipeline_lib.features.products import text_key
+from pipeline_lib.features.store import write_store
+from pipeline_lib.provenance import digest_folder, read_json, write_json
 from pipeline_lib.retrieval.search import search
 from stages import ensemble, evaluate, index
+
+SLICES = [
+    f"{split}.classification_by_modality.{kind}"
+    for split, kind in (("oof", "both"), ("oof", "image_only"), ("test", "both"), ("test", "text_only"))
+]
+CLASSIFIED = ["classification", "classification_by_modality"]
 
 
 @pytest.fixture
@@ -45,7 +54,12 @@ def test_figures_have_exactly_the_published_paths(project):
             for direction in ("text_to_image", "image_to_text")
             for name in ranks
         ),
-        *(f"{split}.classification.{name}" for split in ("oof", "test") for name in ("top1", "top3", "macro_f1")),
+        *(
+            f"{split}.classification.{name}"
+            for split in ("oof", "test")
+            for name in ("top1", "top3", "macro_f1", "balanced_accuracy", "ece")
+        ),
+        *(f"{part}.{name}" for part in SLICES for name in ("top1", "macro_f1")),
     ]
     sizes = [
         f"{split}.retrieval.{direction}.{name}"
@@ -53,10 +67,45 @@ def test_figures_have_exactly_the_published_paths(project):
         for direction in ("text_to_image", "image_to_text")
         for name in ("num_queries", "num_gallery")
     ]
+    sizes += [f"{part}.num_products" for part in SLICES]
     metrics, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
     assert sorted(leaves(intervals)) == sorted(figures)
     assert sorted(leaves(metrics)) == sorted([*figures, *sizes, "data.products", "data.queries", "data.rejected"])
     assert metrics["data"] == {"products": 9, "queries": 9, "rejected": 1}
+
+
+def test_baselines_stand_beside_the_models_in_the_same_file(project, capsys):
+    """Made-up features of a trunk: a product's photo and text are its class and nothing else."""
+    ensemble.main()
+    evaluate.main()
+    told = capsys.readouterr().out
+    assert "baseline knn is left out: the trunk's features could not be stored" in told
+    products = pl.read_parquet(paths.CATALOGUE / "products.parquet")
+    ways = np.eye(3, dtype=np.float32)
+    known = {"cup": 0, "hat": 1}
+    rows = [(f"{key}#0", text, ways[known.get(label, 2)]) for key, _, text, label in products.iter_rows()]
+    trunk = paths.features_of("trunk")
+    write_store(trunk / "image", [row[0] for row in rows], np.stack([row[2] for row in rows]), "m", "v")
+    texts = {text_key(row[1]): row[2] for row in rows} | {text_key(name): ways[row] for name, row in known.items()}
+    write_store(trunk / "text", list(texts), np.stack(list(texts.values())), "m", "v")
+    write_json(trunk / "joint.json", {"why_apart": None})
+    evaluate.main()
+    metrics, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
+    # Fold 1 teaches fold 0 the class cup alone, so of its three products the hat is told wrongly.
+    assert metrics["oof"]["baselines"]["knn"] == {"top1": 0.75, "macro_f1": pytest.approx(3 / 7, abs=1e-6)}
+    assert metrics["test"]["baselines"] == {
+        name: {"top1": 1.0, "macro_f1": 1.0} for name in ("knn", "linear_probe", "zero_shot")
+    }
+    assert intervals["test"]["baselines"]["zero_shot"] == {"top1": [1.0, 1.0], "macro_f1": [1.0, 1.0]}
+    gains = pl.read_csv(paths.EVALUATION / "baselines.csv")
+    assert gains.height == 12 and read_json(paths.EVALUATION / "skipped.json") == {}
+    top1 = metrics["test"]["classification"]["top1"]
+    assert gains.filter(pl.col("split") == "test", pl.col("figure") == "top1")["gain"].to_list() == [top1 - 1] * 3
+    edit_params("  - trunk\n", "")
+    edit_params("  features:\n", "  features: []\n")
+    evaluate.main()
+    assert "plan.features has no trunk" in capsys.readouterr().out
+    assert "baselines" not in read_json(paths.METRICS)["test"]
 
 
 def test_sizes_and_predictions_are_those_of_the_catalogue(project, capsys):
@@ -137,7 +186,7 @@ def test_a_classifier_without_embeddings_has_only_classification(project):
         shutil.rmtree(folder / "products")
     ensemble.main()
     evaluate.main()
-    assert [list(read_json(paths.METRICS)[split]) for split in ("oof", "test")] == [["classification"]] * 2
+    assert [list(read_json(paths.METRICS)[split]) for split in ("oof", "test")] == [CLASSIFIED] * 2
 
 
 def test_embeddings_without_a_classifier_have_only_retrieval(project):

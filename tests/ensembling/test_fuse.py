@@ -1,9 +1,11 @@
 import numpy as np
+import polars as pl
 import pytest
-from embedded_project import make_project
+from embedded_project import ensemble_params, make_project
 
 from pipeline_lib import paths
-from pipeline_lib.ensembling.fuse import fuse_classification, fuse_retrieval
+from pipeline_lib.ensembling.classification import classify
+from pipeline_lib.ensembling.fuse import fuse_retrieval
 from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.features.store import open_store
@@ -54,9 +56,11 @@ def test_each_query_ranks_the_whole_gallery_once(parts, tmp_path):
 
 
 def test_probabilities_are_the_mean_over_entitled_members(parts):
-    members, (first, _, test) = parts
-    oof, fused = fuse_classification(first, members[:2]), fuse_classification(test, members)
-    for table, entitled in ((oof, members[:2]), (fused, members)):
-        expected = np.mean([member.probabilities.rows(table["product_id"].to_list()) for member in entitled], axis=0)
+    members, galleries = parts
+    predictions = classify(galleries, members, ensemble_params()).predictions
+    for gallery, entitled in zip(galleries, (members[:2], members[2:], members), strict=True):
+        ids = gallery.products["product_id"].to_list()
+        table = predictions.filter(pl.col("product_id").is_in(ids))
+        expected = np.mean([member.probabilities.rows(ids) for member in entitled], axis=0)
         assert np.stack(table["probabilities"].to_list()) == pytest.approx(expected, abs=1e-6)
-    assert oof["label"].to_list() == ["cup", "hat", "cup"]
+        assert table["label"].to_list() == gallery.products["label"].to_list()

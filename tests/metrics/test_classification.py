@@ -1,8 +1,16 @@
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support, top_k_accuracy_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 
 from pipeline_lib.metrics.classification import (
     CLASS_FIGURES,
@@ -35,6 +43,7 @@ def test_hand_worked_table():
     assert figures["top3"] == 0.75
     # class 0: p 1/2, r 1/2; class 1: p 1/2, r 1; class 2: 0; class 3 does not occur
     assert figures["macro_f1"] == pytest.approx((0.5 + 2 / 3 + 0) / 3)
+    assert figures["balanced_accuracy"] == pytest.approx((0.5 + 1 + 0) / 3)
 
 
 def test_equal_probabilities_are_no_win_for_every_class():
@@ -52,6 +61,8 @@ def test_equals_sklearn(case):
         f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
     )
     assert figures["top1"] == pytest.approx((truth == predicted).mean())
+    with warnings.catch_warnings(action="ignore"):  # sklearn warns of predicted classes that do not occur
+        assert figures["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
     classes = np.arange(probabilities.shape[1])
     assert np.array_equal(
         confusion_counts(truth, predicted, len(classes)), confusion_matrix(truth, predicted, labels=classes)

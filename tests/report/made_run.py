@@ -17,12 +17,15 @@ from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.page import Report, build_report
 from pipeline_lib.schemas import (
+    BASELINES_SCHEMA,
     CLASS_SCHEMA,
     CONFUSION_SCHEMA,
     CURVE_SCHEMA,
+    ISSUES_SCHEMA,
     PREDICTIONS_SCHEMA,
     RANKINGS_SCHEMA,
     RANKS_SCHEMA,
+    RELIABILITY_SCHEMA,
 )
 from pipeline_lib.shards.write import write_shards
 
@@ -201,10 +204,41 @@ def count_classes(run: Run) -> None:
                 "top1": sum(row[3] == row[4] for row in told) / len(told),
                 "top3": 0.95,
                 "macro_f1": float(np.mean(scores)),
+                "balanced_accuracy": 0.8,
+                "ece": 0.0625,
             }
             run.metrics.setdefault(split, {})["classification"] = leaf
             ends = {key: [value * 0.95, min(1.0, value * 1.05)] for key, value in leaf.items()}
             run.intervals.setdefault(split, {})["classification"] = ends
+
+
+def doubt_classes(run: Run) -> None:
+    """Baselines, slices, bins and doubted labels: numbers of no meaning, but of one story."""
+    run.rows |= {"reliability": [], "baselines": [], "issues": []}
+    for split in ("oof", "test") if run.labels else ():
+        if split not in run.metrics:
+            continue
+        leaf, ends = run.metrics[split], run.intervals[split]
+        leaf["baselines"] = {"knn": {"top1": 0.5, "macro_f1": 0.4}, "linear_probe": {"top1": 0.625, "macro_f1": 0.6}}
+        ends["baselines"] = {"knn": {"top1": [0.4, 0.6], "macro_f1": [0.3, 0.5]}}
+        ends["baselines"]["linear_probe"] = {"top1": [0.5, 0.7], "macro_f1": [0.5, 0.7]}
+        run.rows["baselines"] += [
+            (split, name, figure, value, 0.125, -0.03, 0.25)
+            for name, values in leaf["baselines"].items()
+            for figure, value in values.items()
+        ]
+        run.rows["reliability"] += [(split, False, b, b / 15 + 0.05, b / 15 - 0.05, 10) for b in range(6, 15)]
+        run.rows["reliability"] += [(split, True, b, b / 15 + 0.05, b / 15 + 0.03, 10) for b in range(6, 14)]
+        kinds = {"both": 40, "image_only": 8} if split == "oof" else {}
+        if kinds:
+            leaf["classification_by_modality"] = {
+                kind: {"top1": 0.75, "macro_f1": 0.7, "num_products": n} for kind, n in kinds.items()
+            }
+            ends["classification_by_modality"] = {kind: {"top1": [0.6, 0.9], "macro_f1": [0.6, 0.8]} for kind in kinds}
+    doubted = [row for row in run.rows["probabilities"] if row[1] == "oof" and row[3] != row[4]]
+    run.rows["issues"] = [
+        (row[0], row[2], row[3], row[4], max(row[5]), row[5][run.classes.index(row[3])]) for row in doubted
+    ]
 
 
 def write_training(run: Run, fold: int) -> None:
@@ -261,6 +295,11 @@ def build_run(run: Run) -> Run:
     if run.texts:
         count_retrieval(run)
     count_classes(run)
+    doubt_classes(run)
+    run.frame(paths.EVALUATION / "reliability.csv", run.rows["reliability"], RELIABILITY_SCHEMA)
+    run.frame(paths.EVALUATION / "baselines.csv", run.rows["baselines"], BASELINES_SCHEMA)
+    run.frame(paths.EVALUATION / "label_issues.csv", run.rows["issues"], ISSUES_SCHEMA)
+    run.put(paths.EVALUATION / "skipped.json", {"zero_shot": "the towers are no pair"})
     run.frame(paths.EVALUATION / "ranks.parquet", run.rows["ranks"], RANKS_SCHEMA)
     run.frame(paths.EVALUATION / "recall_curve.csv", run.rows["curve"], CURVE_SCHEMA)
     run.frame(paths.EVALUATION / "confusion.csv", run.rows["confusion"], CONFUSION_SCHEMA)

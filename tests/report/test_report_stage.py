@@ -31,9 +31,9 @@ def test_the_stage_writes_the_page_and_clears_old_figures(make_run, monkeypatch,
     names = {path.stem for path in paths.FIGURES.iterdir()}
     assert names == {
         "learning_loss", "learning_MeanRecall", "learning_top1", "recall_text_to_image", "recall_image_to_text",
-        "confusion_test", "confusion_oof",
+        "confusion_test", "confusion_oof", "reliability_test", "reliability_oof",
     }  # fmt: skip
-    assert "7 figures" in capsys.readouterr().out
+    assert "9 figures" in capsys.readouterr().out
     first = paths.PAGE.read_bytes()
     report.main()
     assert paths.PAGE.read_bytes() == first

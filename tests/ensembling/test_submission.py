@@ -1,0 +1,81 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline_lib.ensembling.probabilities import predictions_table
+from pipeline_lib.ensembling.submission import SAMPLE, check_ids, open_sample, write_submission
+from pipeline_lib.schemas import PREDICTIONS_SCHEMA
+
+
+def table_of(ids, split="test"):
+    products = pl.DataFrame({"product_id": ids, "label": [None] * len(ids)}, schema_overrides={"label": pl.String})
+    return predictions_table(split, None, products, ["cup", "hat"], np.full((len(ids), 2), 0.5, np.float32))
+
+
+def test_the_submission_has_every_test_product_in_order_and_no_other(tmp_path):
+    path = tmp_path / "submission.csv"
+    write_submission(path, pl.concat([table_of(["o"], "oof"), table_of(["b", "a"])]), ["a", "b"])
+    assert path.read_text(encoding="utf-8") == "id,label\na,cup\nb,cup\n"
+
+
+def test_ids_survive_quoting(tmp_path):
+    path = tmp_path / "submission.csv"
+    ids = ["007", 'a "b", c', "杯子"]
+    write_submission(path, table_of(ids), ids)
+    assert pl.read_csv(path, schema_overrides={"id": pl.String})["id"].to_list() == ids
+
+
+def test_without_test_products_only_the_header_is_written(tmp_path):
+    path = tmp_path / "submission.csv"
+    write_submission(path, pl.DataFrame(schema=PREDICTIONS_SCHEMA), [])
+    assert path.read_text(encoding="utf-8") == "id,label\n"
+
+
+def test_a_missing_or_repeated_product_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no prediction for 1 test products, the first 'b'"):
+        write_submission(tmp_path / "s.csv", table_of(["a"]), ["a", "b"])
+    with pytest.raises(ValueError, match="product 'a' is predicted twice"):
+        write_submission(tmp_path / "s.csv", table_of(["a", "a"]), ["a"])
+
+
+def sample_of(*ids):
+    return pl.DataFrame({"image_id": list(ids), "target": ["?"] * len(ids)})
+
+
+def test_the_sample_submission_sets_order_and_names(tmp_path):
+    path = tmp_path / "submission.csv"
+    write_submission(path, table_of(["a", "b", "c"]), ["a", "b", "c"], sample_of("c", "a", "b"))
+    assert path.read_text(encoding="utf-8") == "image_id,target\nc,cup\na,cup\nb,cup\n"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            ["a", "b", "007"],
+            "asks for 3 ids, .* has 2: 1 of its ids are no test product .*, the first '007'",
+        ),
+        (["b"], "asks for 1 ids, the test split has 2: 1 test products are not in it, the first 'a'$"),
+        (["c", "b"], "the first 'c'; 1 test products are not in it, the first 'a'$"),
+    ],
+)
+def test_an_id_that_is_missing_or_added_is_refused(tmp_path, asked, message):
+    for call in (
+        lambda: check_ids(sample_of(*asked), ["a", "b"]),
+        lambda: write_submission(tmp_path / "s.csv", table_of(["a", "b"]), ["a", "b"], sample_of(*asked)),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_a_model_without_labels_cannot_answer_a_sample_submission(tmp_path):
+    with pytest.raises(ValueError, match="no test product got a label; set it to null"):
+        write_submission(tmp_path / "s.csv", pl.DataFrame(schema=PREDICTIONS_SCHEMA), [], sample_of("a"))
+
+
+def test_the_kept_sample_is_read_as_strings_and_need_not_be_there(tmp_path):
+    assert open_sample(tmp_path) is None
+    (tmp_path / SAMPLE).write_text("id,label\n007,0\n", encoding="utf-8")
+    assert open_sample(tmp_path).rows() == [("007", "0")]

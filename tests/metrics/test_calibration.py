@@ -1,0 +1,80 @@
+"""ECE by hand, against a slow loop, and as the bins of the diagram add up to it."""
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scored_rows import predictions_frame
+
+from pipeline_lib.metrics.calibration import BINS, calibration_statistic, reliability_rows
+from pipeline_lib.metrics.plot_tables import reliability_table
+from pipeline_lib.metrics.weighted import point
+from pipeline_lib.schemas import RELIABILITY_SCHEMA
+
+
+def ece(truth, probabilities):
+    return point(calibration_statistic(truth, probabilities), len(truth))[0]
+
+
+def slow_ece(truth, probabilities, weights):
+    """The definition, product by product and bin by bin: bin m is (m / 15, (m + 1) / 15]."""
+    total = 0.0
+    for m in range(BINS):
+        gap = 0.0
+        for label, row, weight in zip(truth, probabilities, weights, strict=True):
+            sure = max(row)
+            if m / BINS < sure <= (m + 1) / BINS:
+                gap += weight * (float(np.argmax(row) == label) - sure)
+        total += abs(gap)
+    return total / sum(weights)
+
+
+def test_hand_worked_table():
+    truth = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.62, 0.38], [0.65, 0.35], [0.61, 0.39], [0.1, 0.9]])
+    # (0.6, 0.667] holds three at 0.6267 on average, two right; (0.867, 0.933] holds one right at 0.9.
+    assert ece(truth, probabilities) == pytest.approx(3 / 4 * abs(2 / 3 - 1.88 / 3) + 1 / 4 * 0.1)
+    found = list(reliability_rows(truth, probabilities))
+    assert [row[::3] for row in found] == [(9, 3), (13, 1)]
+    assert found[0][1:3] == pytest.approx((1.88 / 3, 2 / 3)) and found[1][1:3] == pytest.approx((0.9, 1.0))
+
+
+def test_the_ends_of_a_probability_have_a_bin():
+    assert ece(np.array([0, 1]), np.array([[1.0, 0.0], [1.0, 0.0]])) == 0.5
+    assert [row[0] for row in reliability_rows(np.array([0]), np.array([[0.0, 0.0]]))] == [0]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(2, 5))
+def test_equals_a_slow_loop_under_any_weights(seed, count, num_classes):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, num_classes, count)
+    probabilities = rng.dirichlet(np.full(num_classes, 0.3), count)
+    weights = rng.integers(0, 3, (2, count)).astype(float)
+    weights[:, 0] += 1
+    found = calibration_statistic(truth, probabilities)(weights)
+    assert found[:, 0] == pytest.approx([slow_ece(truth, probabilities, row) for row in weights])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_the_bins_add_up_to_the_figure(seed):
+    rng = np.random.default_rng(seed)
+    truth, probabilities = rng.integers(0, 3, 25), rng.dirichlet(np.ones(3), 25)
+    rows = list(reliability_rows(truth, probabilities))
+    assert sum(count for *_, count in rows) == 25
+    total = sum(abs(right - sure) * count for _, sure, right, count in rows)
+    assert total / 25 == pytest.approx(ece(truth, probabilities))
+
+
+def test_the_table_tells_before_and_after_apart():
+    after = predictions_frame()
+    before = after.with_columns(probabilities=pl.Series([[0.9, 0.05, 0.05]] * after.height, dtype=pl.List(pl.Float32)))
+    table = reliability_table(after, before, ["cup", "hat", "mug"])
+    assert table.schema == RELIABILITY_SCHEMA
+    # As float32s, 0.6 and 0.8 lie just above the edges 9 / 15 and 12 / 15.
+    assert table.rows() == [
+        ("oof", False, 13, 0.9, 0.5, 2),
+        ("oof", True, 9, 0.6, 0.0, 1),
+        ("oof", True, 12, 0.8, 1.0, 1),
+    ]
+    assert reliability_table(after, before.clear(), ["cup", "hat", "mug"])["calibrated"].all()
