@@ -1,6 +1,6 @@
 """Whether a photo and a text can be compared by the trunk's own features: only in a pair that was trained as one."""
 
-from pipeline_lib.features.trunk import why_unstorable
+from pipeline_lib.features.splits import why_not_pooled
 from pipeline_lib.models.towers import TowerSource
 
 
@@ -10,9 +10,9 @@ def why_apart(sources: dict[str, TowerSource]) -> str | None:
     They share one where both are open_clip's and their weights came from one file, read as they were trained.
     """
     image, text = sources["image"], sources["text"]
-    unstorable = why_unstorable(sources)
-    if unstorable:
-        return unstorable
+    for name, source in sources.items():
+        if unstorable := why_not_pooled(name, source):
+            return unstorable
     if image.weights is None or image.weights != text.weights:
         return "the towers are no pair: zero-shot needs an image and a text tower trained together (open_clip)"
     if text.notes:
