@@ -45,6 +45,11 @@ class Batch:
         moved = {name: value.to(device, non_blocking=True) for name, value in values.items() if value is not None}
         return replace(self, **moved)
 
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory that a GPU copies from by itself; a data loader asks for it by this name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value.pin_memory() for name, value in values.items() if value is not None})
+
 
 # Fields of a batch that only the model reads: what losses see of several batches does without them.
 CONTENT = ("pixels", "token_ids", "token_mask", "image_features", "text_features")

@@ -53,7 +53,9 @@ def encode_photos(
     Pixels are uint8 (block, 3, size, size); positions (block,) count into `rows`.
     """
     keys = in_order(len(rows), engine.batch_size)
-    for (_, block), pixels in zip(keys, load_ahead(_Photos(views, rows), keys, engine.workers), strict=True):
+    for (_, block), pixels in zip(
+        keys, load_ahead(_Photos(views, rows), keys, engine.workers, engine.device), strict=True
+    ):
         yield int(block[0]), engine.run(function, pixels, torch.from_numpy(block))
 
 

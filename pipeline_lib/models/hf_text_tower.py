@@ -94,6 +94,11 @@ class HFTextTower(TextTower):
         hidden: Tensor = self.trunk(input_ids=token_ids, attention_mask=mask).last_hidden_state
         return hidden
 
+    def checkpoint_activations(self) -> bool:
+        """Have transformers checkpoint the layers; not the reentrant way, which needs an input with a gradient."""
+        self.trunk.activation_checkpointing_enable({"use_reentrant": False})
+        return True
+
     def layer_groups(self) -> list[LayerGroup]:
         """Return the embeddings, each layer, the new pooling and the projection as groups."""
         named: dict[int, list[str]] = {}

@@ -13,7 +13,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
-from pipeline_lib.models.timm_tower import trunk_groups
+from pipeline_lib.models.timm_tower import checkpoint_trunk, trunk_groups
 from pipeline_lib.models.towers import Description, ImageTower, Parts, TowerSource, check_groups, groups_of
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
 from pipeline_lib.records import LayerGroup
@@ -26,6 +26,7 @@ class OpenClipImageTower(ImageTower):
         super().__init__(description["mean"], description["std"])
         config = {**description["vision_cfg"], "timm_model_pretrained": False, "output_tokens": False}
         self.visual: nn.Module = _build_vision_tower(description["embed_dim"], config, description["quick_gelu"])
+        self.visual.to(memory_format=torch.channels_last)
         self.dim: int = description["embed_dim"]
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -55,6 +56,15 @@ class OpenClipImageTower(ImageTower):
         tokens = visual.patch_dropout(torch.cat([first, patches], dim=1) + positions.to(patches.dtype))
         hidden: Tensor = visual.transformer(visual.ln_pre(tokens))
         return hidden
+
+    def checkpoint_activations(self) -> bool:
+        """Have open_clip, or timm for a trunk of its, checkpoint the blocks; open_clip's ResNets do not know how."""
+        if isinstance(self.visual, TimmModel):
+            return checkpoint_trunk(self.visual.trunk)
+        if not isinstance(self.visual, VisionTransformer):
+            return False
+        self.visual.set_grad_checkpointing(True)
+        return True
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return the groups that open_clip's own `lock` counts; a head on a timm trunk, never locked there, is one."""

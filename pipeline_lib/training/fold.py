@@ -1,16 +1,19 @@
 """One fold from params to a saved model: assembles model, data, optimizer and loop, and writes what they made."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 from torch import Tensor
 
 from pipeline_lib.features.batches import PhotoViews, ProductBatches, StoredFeatures
-from pipeline_lib.features.encode import Array, Engine, encode_texts
+from pipeline_lib.features.encode import Array, Engine, encode_texts, photo_rows
 from pipeline_lib.features.products import text_key
+from pipeline_lib.features.view_cache import GB, ViewCache
 from pipeline_lib.losses.build import NEEDS, weights_of
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import save_model
@@ -21,6 +24,7 @@ from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.assembly import Assembled, Settings, assemble, make_task, optimizer_groups, stored_features
 from pipeline_lib.training.averaging import MovingAverage
 from pipeline_lib.training.checkpoint import CheckpointFolder
+from pipeline_lib.training.compiling import named_compile_failures
 from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loop import Loop
@@ -29,6 +33,7 @@ from pipeline_lib.training.plan_table import plan_of, plan_table
 from pipeline_lib.training.processes import ALONE, Processes
 from pipeline_lib.training.task import Task
 from pipeline_lib.training.validation import Validator
+from pipeline_lib.transforms.image import AFTER_FIXED
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 # Columns of a log, which has no width of its own: at the usual 80 the table's names would be cut.
@@ -59,7 +64,8 @@ def train_fold(
         _show(plan, settings, fold, len(data.training), len(data.held_out))
     task = make_task(made, settings, weights)
     stored = stored_features(settings, inputs, made.sources, made.opened, made.start is not None)
-    with CheckpointFolder(fingerprint, processes.first) as checkpoints:
+    compiling = named_compile_failures() if settings.runtime.compile else nullcontext()
+    with CheckpointFolder(fingerprint, processes.first) as checkpoints, compiling:
         loop = _loop(task, settings, inputs, data, made, stored, checkpoints, processes)
         progression = loop.run(f"fold{fold}-{fingerprint}")
         checkpoints.finish()
@@ -116,8 +122,9 @@ def _loop(
     train, runtime, size, tokenizer = settings.train, settings.runtime, settings.model.image.size, made.tokenizer
     reader = ShardReader(Manifest(inputs.shards))
     max_tokens = settings.model.text.max_tokens
-    seen = stored or PhotoViews(reader, size, train.augment, train.crop_scale)
-    fixed = stored or PhotoViews(reader, size)
+    cache = _view_cache(settings, data, processes) if stored is None else None
+    seen = stored or PhotoViews(reader, size, train.augment, train.crop_scale, cache)
+    fixed = stored or PhotoViews(reader, size, cache=cache)
     workers = 0 if stored else runtime.workers
     engine = Engine(settings.device, runtime.batch_size, workers, settings.precision)
     validator = Validator(
@@ -156,6 +163,14 @@ def _loop(
         average=MovingAverage(trained, train.ema_decay) if train.ema_decay else None,
         processes=processes,
     )
+
+
+def _view_cache(settings: Settings, data: FoldData, processes: Processes) -> ViewCache | None:
+    """Return room for the fixed views that this run looks at more than once, this process's share of it."""
+    trained = photo_rows(data.training, "first" if settings.train.photo == "first" else "mean_pool")[0]
+    rows = [photo_rows(data.held_out, "first")[0], *([trained] if settings.train.augment in AFTER_FIXED else [])]
+    limit = settings.runtime.cache_gb * GB / processes.local_world
+    return ViewCache(np.concatenate(rows), settings.model.image.size, limit) if limit else None
 
 
 def _text_embedder(
