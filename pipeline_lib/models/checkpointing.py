@@ -5,6 +5,7 @@ checkpoint their own blocks and repeat the random numbers; what they leave undon
 statistics a block that runs twice would move twice.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def checkpoint_tower(name: str, tower: Tower) -> None:
     for module in tower.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.register_forward_pre_hook(_hold_statistics)
-            module.register_forward_hook(_release_statistics, always_call=True)
+            module.register_forward_hook(partial(_release_statistics, module.momentum), always_call=True)
         elif isinstance(module, RegisterMemory):
             module.keeps_mask = True
 
@@ -32,8 +33,9 @@ def checkpoint_tower(name: str, tower: Tower) -> None:
 def _hold_statistics(norm: Any, _arguments: Any) -> None:
     # Inside a backward pass, so this block runs for the second time.
     if torch._C._current_graph_task_id() != -1 and norm.training:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
+        norm.num_batches_tracked.sub_(1)
 
 
-def _release_statistics(norm: Any, _arguments: Any, _output: Any) -> None:
-    norm.track_running_stats = norm.running_mean is not None
+def _release_statistics(momentum: float | None, norm: Any, _arguments: Any, _output: Any) -> None:
+    norm.momentum = momentum
