@@ -24,7 +24,8 @@ class Batch:
 
     Shapes: pixels uint8 (batch, 3, size, size); token_ids int64 and token_mask bool (batch, longest);
     image_features and text_features float (batch, dim); answers int64 (batch, most), the texts that each product is
-    known to answer, filled up with -1; all others (batch,). A label of -1 is unknown.
+    known to answer, filled up with -1; text_rows int64 (n,), the rows where has_text is True, found where the batch is
+    made; all others (batch,). A label of -1 is unknown.
     """
 
     product: Tensor
@@ -38,6 +39,11 @@ class Batch:
     image_features: Tensor | None = None
     text_features: Tensor | None = None
     answers: Tensor | None = None
+    text_rows: Tensor | None = None
+
+    def described(self) -> Tensor:
+        """Return the rows that have a text, (n,); a GPU is waited for only if the maker of the batch did not say."""
+        return self.has_text.nonzero().flatten() if self.text_rows is None else self.text_rows
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""

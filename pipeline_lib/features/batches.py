@@ -126,11 +126,13 @@ class ProductBatches(Dataset[Batch]):
             answers = torch.from_numpy(answers_of(products.captions, rows))
         texts = [products.texts[number] for number in numbers]
         own = share_of(len(rows), *self.part)
+        has_text = torch.tensor([bool(text) for text in texts])
         return Batch(
             product=torch.from_numpy(rows.copy()),
             group=torch.from_numpy(products.group[rows]),
             text=torch.from_numpy(numbers),
-            has_text=torch.tensor([bool(text) for text in texts]),
+            has_text=has_text,
+            text_rows=has_text.nonzero().flatten(),
             label=torch.from_numpy(products.label[rows]),
             answers=answers,
             **self._content(rows[own], photos[own], texts[own], seeds[own]),
