@@ -29,7 +29,7 @@ def named_compile_failures() -> Iterator[None]:
     try:
         yield
     except TorchDynamoException as error:
-        cause = error.__cause__ or error
+        cause = getattr(error, "inner_exception", error)  # what the backend raised
         first = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
         raise ValueError(
             f"runtime.compile = true: torch cannot compile a tower here ({first.strip()}); {OFF}"
