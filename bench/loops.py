@@ -2,7 +2,7 @@
 
 Ours is `train_fold`, as the train stage calls it, with the features stage's extraction before it where towers are
 frozen; `python bench/loops.py PROJECT` is the process. The peer is `python -m open_clip_train.main` on a CSV, one of
-the two forms its README has: the other, WebDataset, fails here (open_clip_train 3.3.0, webdataset 1.0: KeyError 'fname').
+the two forms its README has: the other fails here (open_clip_train 3.3.0 with webdataset 1.0: KeyError 'fname').
 """
 
 import pipeline_lib.openmp  # noqa: F401, I001  (before torch, as in stages/train.py)
