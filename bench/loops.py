@@ -56,7 +56,7 @@ def peer_epochs(
             "--batch-size", str(BATCH), "--epochs", str(epochs), "--workers", str(workers), "--precision", precision,
             "--lr", "1e-4", "--wd", "0.05", "--beta1", "0.9", "--beta2", "0.98", "--eps", "1e-6", "--warmup", "2",
             "--log-every-n-steps", "1000000", "--logs", logs, "--name", "peer",
-            *(("--lock-image", "--lock-text") if locked else ()),
+            *(("--lock-image", "--lock-text", "--lock-text-freeze-layer-norm") if locked else ()),
         ]  # fmt: skip
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:
