@@ -21,8 +21,13 @@ lint: $(VENV)/.test
 	mypy
 	cd data/sample && mypy --strict shop
 
-bench: $(VENV)/.test
+bench: $(VENV)/.bench
 	python bench/evaluation.py
+	python bench/search.py
+	python bench/shards.py
+	python bench/extraction.py
+	python bench/frozen.py
+	python bench/training.py
 	python bench/pipeline.py
 	test ! -d ../shared/data/grocery || python bench/catalogue_and_shards.py --data ../shared/data/grocery --label label
 
@@ -37,6 +42,10 @@ $(VENV)/.run: pyproject.toml constraints.txt
 
 $(VENV)/.test: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[bench]"
 	touch $@
 
 clean:

@@ -26,8 +26,9 @@ class Batch:
     image_features and text_features float (batch, dim); image_activations and text_activations, which stands beside a
     token_mask, float (batch, ..., width), what enters the towers' last layer groups; answers int64 (batch, most), the
     texts that each product is known to answer, filled up with -1; teacher_image, teacher_text (batch, widths of all
-    teachers' joint spaces) and teacher_classes, log probabilities (batch, all teachers' classes), float32; all others
-    (batch,). A label of -1 is unknown.
+    teachers' joint spaces) and teacher_classes, log probabilities (batch, all teachers' classes), float32; text_rows
+    int64 (n,), the rows where has_text is True, found where the batch is made; all others (batch,). A label of -1 is
+    unknown.
     """
 
     product: Tensor
@@ -46,12 +47,22 @@ class Batch:
     teacher_image: Tensor | None = None
     teacher_text: Tensor | None = None
     teacher_classes: Tensor | None = None
+    text_rows: Tensor | None = None
+
+    def described(self) -> Tensor:
+        """Return the rows that have a text, (n,); a GPU is waited for only if the maker of the batch did not say."""
+        return self.has_text.nonzero().flatten() if self.text_rows is None else self.text_rows
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         moved = {name: value.to(device, non_blocking=True) for name, value in values.items() if value is not None}
         return replace(self, **moved)
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in memory that a GPU copies from by itself; a data loader asks for it by this name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value.pin_memory() for name, value in values.items() if value is not None})
 
 
 # Fields of a batch that only the model reads: what losses see of several batches does without them.

@@ -18,10 +18,11 @@ from pipeline_lib.features.captions import answers_of, draw_captions
 from pipeline_lib.features.products import Products, photo_key, text_key
 from pipeline_lib.features.store import FeatureStore
 from pipeline_lib.features.teacher_stores import TeacherRows
+from pipeline_lib.features.view_cache import ViewCache
 from pipeline_lib.records import Batch
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.transforms.decode import decode
-from pipeline_lib.transforms.image import VIEWS
+from pipeline_lib.transforms.image import AFTER_FIXED, VIEWS, Pixels, fixed_view
 from pipeline_lib.transforms.text_views import TEXT_VIEWS
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -31,21 +32,36 @@ ItemT = TypeVar("ItemT")
 
 @dataclass(frozen=True)
 class PhotoViews:
-    """Photos of the shards as uint8 pixels (batch, 3, size, size), seen through one view."""
+    """Photos of the shards as uint8 pixels (batch, 3, size, size), seen through one view.
+
+    They lie in memory as pictures do, colours last, which is what convolutions want. With a cache, a photo whose view
+    begins with the fixed one is decoded once.
+    """
 
     reader: ShardReader
     size: int
     view: str = "none"
     crop_scale: float = 1.0
+    cache: ViewCache | None = None
 
     def load(self, rows: Rows, seeds: Iterable[tuple[int, ...]]) -> torch.Tensor:
         """Decode manifest rows; one seed a photo."""
-        see = VIEWS[self.view]
-        pixels = [
-            see(decode(self.reader.read(int(row)), self.size), self.size, np.random.default_rng(seed), self.crop_scale)
-            for row, seed in zip(rows, seeds, strict=True)
-        ]
-        return torch.from_numpy(np.stack(pixels))
+        pixels = [self._seen(int(row), seed).transpose(1, 2, 0) for row, seed in zip(rows, seeds, strict=True)]
+        return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+
+    def _seen(self, row: int, seed: tuple[int, ...]) -> Pixels:
+        if self.view in AFTER_FIXED:
+            return AFTER_FIXED[self.view](self._fixed(row), seed)
+        rng = np.random.default_rng(seed)
+        return VIEWS[self.view](decode(self.reader.read(row), self.size), self.size, rng, self.crop_scale)
+
+    def _fixed(self, row: int) -> Pixels:
+        kept = self.cache.get(row) if self.cache else None
+        if kept is None:
+            kept = fixed_view(decode(self.reader.read(row), self.size), self.size)
+            if self.cache:
+                self.cache.put(row, kept)
+        return kept
 
 
 @dataclass(frozen=True)
@@ -126,7 +142,10 @@ class ProductBatches(Dataset[Batch]):
         if self.photo == "random":
             counts = products.num_photos[rows]
             photos = np.array(
-                [np.random.default_rng((*seed, 1)).integers(n) for seed, n in zip(seeds, counts, strict=True)]
+                [
+                    np.random.default_rng((*seed, 1)).integers(n) if n > 1 else 0
+                    for seed, n in zip(seeds, counts, strict=True)
+                ]
             )
         numbers, answers = products.text[rows], None
         if products.captions is not None:
@@ -134,11 +153,13 @@ class ProductBatches(Dataset[Batch]):
             answers = torch.from_numpy(answers_of(products.captions, rows))
         texts = [products.texts[number] for number in numbers]
         own = share_of(len(rows), *self.part)
+        has_text = torch.tensor([bool(text) for text in texts])
         return Batch(
             product=torch.from_numpy(rows.copy()),
             group=torch.from_numpy(products.group[rows]),
             text=torch.from_numpy(numbers),
-            has_text=torch.tensor([bool(text) for text in texts]),
+            has_text=has_text,
+            text_rows=has_text.nonzero().flatten(),
             label=torch.from_numpy(products.label[rows]),
             answers=answers,
             **(self.teachers.of(rows, photos, numbers) if self.teachers else {}),
@@ -164,14 +185,18 @@ class ProductBatches(Dataset[Batch]):
         return {"token_ids": torch.as_tensor(token_ids), "token_mask": torch.as_tensor(mask)}
 
 
-def load_ahead(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int) -> Iterator[ItemT]:
-    """Yield dataset[key] in the keys' order, made ahead by worker processes; 0 workers stay in this process."""
+def load_ahead(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int, device: str = "cpu") -> Iterator[ItemT]:
+    """Yield dataset[key] in the keys' order, made ahead by worker processes; 0 workers stay in this process.
+
+    For a GPU they lie in pinned memory, from which a copy does not hold this process up.
+    """
     yield from DataLoader(
         dataset,
         sampler=keys,
         batch_size=None,
         num_workers=min(workers, len(keys)),
         prefetch_factor=4 if workers and len(keys) else None,
+        pin_memory=device == "cuda",
         # Else the loader draws from the global generator, which a resumed run must find untouched.
         generator=torch.Generator(),
     )

@@ -59,7 +59,7 @@ def encode_photos(
     """
     keys, processes = in_order(len(rows), engine.batch_size), engine.processes
     own = keys[processes.rank :: processes.world]
-    loaded = load_ahead(_Photos(views, rows), own, processes.workers(engine.workers))
+    loaded = load_ahead(_Photos(views, rows), own, processes.workers(engine.workers), engine.device)
     for number in range(0, len(keys), processes.world):
         made = None
         if number + processes.rank < len(keys):

@@ -82,7 +82,7 @@ class MemoryQueue(StatefulLoss):
         keys = self._keys(outputs, batch, pairs)
         ids = {"product": batch.product, "group": batch.group, "text_id": batch.text}
         ids["answers"] = batch.text[:, None] if batch.answers is None else batch.answers
-        ids = {name: value[batch.has_text] for name, value in ids.items()}
+        ids = {name: value[batch.described()] for name, value in ids.items()}
         if not (self.training and self._counts and self._held and len(pairs.image)):
             loss = info_nce(pairs.image, pairs.text, pairs.scale, pairs.ignore)
         else:
@@ -95,7 +95,7 @@ class MemoryQueue(StatefulLoss):
         if not (self.training and self.params.momentum):
             return {"image": pairs.image, "text": pairs.text}
         assert outputs.slow_image_embedding is not None and outputs.slow_text_embedding is not None
-        keep = batch.has_text
+        keep = batch.described()
         return {"image": outputs.slow_image_embedding[keep], "text": outputs.slow_text_embedding[keep]}
 
     def _loss(self, pairs: Pairs, keys: dict[str, Tensor], ids: dict[str, Tensor]) -> Tensor:

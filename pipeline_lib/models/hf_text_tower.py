@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
@@ -58,6 +59,8 @@ LAYER_PATTERNS: dict[str, Layers] = {
 }
 # Families whose published models carry a pooler.
 WITH_POOLER = ("bert", "roberta", "xlm-roberta", "ernie")
+# Families whose tokens read only what stands before them.
+CAUSAL = ("gpt2",)
 # Families that count positions from behind the padding id.
 PADDED_POSITIONS = ("roberta", "xlm-roberta")
 # What a description without these keys means.
@@ -81,6 +84,7 @@ class HFTextTower(TextTower):
             self.projection = PROJECTORS[kind](self.dim, width, hidden)
             self.dim = width
         self.patterns = LAYER_PATTERNS[config.model_type]
+        self.causal = config.model_type in CAUSAL
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Return pooled features (batch, dim) of token ids and their mask, both (batch, length)."""
@@ -92,7 +96,8 @@ class HFTextTower(TextTower):
         return hidden if self.projection is None else self.projection(hidden)
 
     def _hidden(self, token_ids: Tensor, mask: Tensor) -> Tensor:
-        hidden: Tensor = self.trunk(input_ids=token_ids, attention_mask=mask).last_hidden_state
+        seen = self._whole_mask(mask) if runs_ahead(mask.device) else mask
+        hidden: Tensor = self.trunk(input_ids=token_ids, attention_mask=seen).last_hidden_state
         return hidden
 
     def _pooled(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
@@ -103,6 +108,19 @@ class HFTextTower(TextTower):
     def steps(self, mask: Tensor | None = None) -> list[Step]:
         """Return the embeddings, each layer, and what stands behind the last one."""
         return hf_steps(self.trunk, mask, ("pool", "projection"), lambda hidden: self._pooled(hidden, mask))
+
+    def _whole_mask(self, mask: Tensor) -> Tensor:
+        """Return what each token may read, bool (batch, 1, length, length).
+
+        From a mask of padding the library would make it itself, after waiting to hear whether there is any padding.
+        """
+        whole = mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+        return whole.tril() if self.causal else whole
+
+    def checkpoint_activations(self) -> bool:
+        """Have transformers checkpoint the layers; not the reentrant way, which needs an input with a gradient."""
+        self.trunk.activation_checkpointing_enable({"use_reentrant": False})
+        return True
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return the embeddings, each layer, the new pooling and the projection as groups."""
@@ -118,6 +136,11 @@ class HFTextTower(TextTower):
         titles = {number: f"layer.{number - 1}" if number else "embeddings" for number in named}
         groups = [LayerGroup(titles[number], tuple(named[number])) for number in sorted(named)]
         return check_groups(self, groups + groups_of(self, [(part, (part,)) for part in ("pool", "projection")]))
+
+
+def runs_ahead(device: torch.device) -> bool:
+    """Tell whether a device computes beside this process, so that reading a value from it means waiting for it."""
+    return device.type != "cpu"
 
 
 def resolve_hf(model: ModelParams) -> TowerSource:

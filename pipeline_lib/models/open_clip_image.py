@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
 from pipeline_lib.models.scales import free_size
 from pipeline_lib.models.timm_steps import trunk_steps
-from pipeline_lib.models.timm_tower import trunk_groups
+from pipeline_lib.models.timm_tower import checkpoint_trunk, trunk_groups
 from pipeline_lib.models.towers import Description, ImageTower, Parts, Step, TowerSource, check_groups, groups_of
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
 from pipeline_lib.records import LayerGroup
@@ -30,6 +30,7 @@ class OpenClipImageTower(ImageTower):
         self.visual: nn.Module = _build_vision_tower(description["embed_dim"], config, description["quick_gelu"])
         if isinstance(self.visual, TimmModel):
             free_size(self.visual.trunk)
+        self.visual.to(memory_format=torch.channels_last)
         self.dim: int = description["embed_dim"]
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -88,6 +89,15 @@ class OpenClipImageTower(ImageTower):
             *blocks,
             Step(ending, lambda hidden: self._pooled(visual, hidden)),
         ]
+
+    def checkpoint_activations(self) -> bool:
+        """Have open_clip, or timm for a trunk of its, checkpoint the blocks; open_clip's ResNets do not know how."""
+        if isinstance(self.visual, TimmModel):
+            return checkpoint_trunk(self.visual.trunk)
+        if not isinstance(self.visual, VisionTransformer):
+            return False
+        self.visual.set_grad_checkpointing(True)
+        return True
 
     def layer_groups(self) -> list[LayerGroup]:
         """Return the groups that open_clip's own `lock` counts; a head on a timm trunk, never locked there, is one."""

@@ -94,6 +94,11 @@ class OpenClipTextTower(TextTower):
         projected: Tensor = projection(features) if isinstance(projection, nn.Linear) else features @ projection
         return projected
 
+    def checkpoint_activations(self) -> bool:
+        """Have open_clip checkpoint the blocks."""
+        self.text.set_grad_checkpointing(True)
+        return True
+
     def layer_groups(self) -> list[LayerGroup]:
         """Return the groups that open_clip's `lock_text_tower` counts, and the new pooling."""
         last = len(self.text.transformer.resblocks) - 1

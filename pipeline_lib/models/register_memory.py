@@ -48,6 +48,8 @@ class RegisterMemory(nn.Module):
         self._shared = () if shared is None else (shared,)
         self._has_private = private > 0
         self._mask: Tensor | None = None
+        # Of a call that is over: checkpointed blocks run again in its backward pass.
+        self.keeps_mask = False
 
     def memory(self) -> Tensor:
         """Return all slots as keys and values (private + shared, WIDTH), each of unit length."""
@@ -75,7 +77,8 @@ class RegisterMemory(nn.Module):
 
     def forget_mask(self, _tower: nn.Module, _arguments: tuple[Any, ...], _output: Any) -> None:
         """Forget the mask of a call that is over, lest blocks run by themselves read with it; a forward hook."""
-        self._mask = None
+        if not self.keeps_mask:
+            self._mask = None
 
     def after_block(self, _block: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
         """Return a block's output with readings; a forward hook of the block."""

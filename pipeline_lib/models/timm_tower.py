@@ -83,6 +83,10 @@ class TimmTower(ImageTower):
         assert features.ndim == 3, "this tower pools inside its trunk"
         return features[:, int(getattr(self.trunk, "num_prefix_tokens", 0)) :]
 
+    def checkpoint_activations(self) -> bool:
+        """Have timm checkpoint the trunk's blocks."""
+        return checkpoint_trunk(self.trunk)
+
     def layer_groups(self) -> list[LayerGroup]:
         """Return timm's fine groups, stem first; then the new pooling and the new layer, where there are any."""
         new = groups_of(self, [("pool", ("pool",)), ("fc", ("fc",))])
@@ -96,6 +100,15 @@ def trunk_groups(trunk: Any, prefix: str) -> list[LayerGroup]:
         LayerGroup(_common_name(named[number]), tuple(f"{prefix}.{name}" for name in named[number]))
         for number in sorted(named)
     ]
+
+
+def checkpoint_trunk(trunk: Any) -> bool:
+    """Have timm checkpoint a model's blocks; False if this architecture has no such switch."""
+    try:
+        trunk.set_grad_checkpointing(True)
+    except AssertionError:  # timm's own word for it
+        return False
+    return True
 
 
 def _unpool(trunk: Any) -> None:

@@ -59,6 +59,10 @@ class Tower(nn.Module, ABC):
         """Return every parameter of the tower in exactly one group, stem first; new parts are the last groups."""
 
     @abstractmethod
+    def checkpoint_activations(self) -> bool:
+        """Have the backward pass compute each block's activations anew; False if the architecture does not know how."""
+
+    @abstractmethod
     def steps(self, mask: Tensor | None = None) -> list[Step]:
         """Return the steps from input to pooled features, each parameter and module in exactly one of them.
 
@@ -120,9 +124,8 @@ class ImageTower(Tower):
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Turn uint8 pixels into the floats the tower was trained on, on the tower's own device."""
-        return ((pixels.to(self.mean.device).float() - self.mean) / self.std).contiguous(
-            memory_format=torch.channels_last
-        )
+        floats = pixels.to(self.mean.device, torch.float32, copy=True, memory_format=torch.channels_last)
+        return floats.sub_(self.mean).div_(self.std)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Return pooled features (batch, dim) of uint8 pixels (batch, 3, height, width)."""

@@ -152,6 +152,13 @@ class TowersFreezing(Keys):
     text: TowerFreezing
 
 
+class TowersCheckpointing(Keys):
+    """Whose activations the backward pass computes anew."""
+
+    image: bool
+    text: bool
+
+
 class OpeningStep(Keys):
     """From this epoch on (the first is 0) so many of a tower's last layer groups are open."""
 
@@ -179,6 +186,7 @@ class TrainParams(Section):
     head_lr: Annotated[float, Field(ge=0)]
     weight_decay: Annotated[float, Field(ge=0)]
     warmup_fraction: Annotated[float, Field(ge=0, le=1)]
+    grad_checkpointing: TowersCheckpointing
     clip_norm: Annotated[float, Field(ge=0)]
     precision: Literal["auto", "fp32", "bf16"]
     augment: ViewName

@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline_lib.losses.build import build_losses
 from pipeline_lib.losses.lesson import Lesson
+from pipeline_lib.models.checkpointing import checkpoint_tower
 from pipeline_lib.models.cut_vocabulary import cut_vocabulary
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
@@ -16,6 +17,7 @@ from pipeline_lib.optim.param_groups import split_decay, tower_groups
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.training.compiling import compile_towers
 from pipeline_lib.training.fold_data import FoldData
 from pipeline_lib.training.momentum import momentum_copy
 from pipeline_lib.training.task import Task
@@ -55,6 +57,9 @@ def assemble(settings: Settings, fold: int, data: FoldData, retrieval: bool) -> 
     model = build_model(describe(settings.model, sources, retrieval, data.classes), sources)
     if start is not None and settings.train.init_heads:
         load_heads(model, start)
+    for name, tower in model.towers().items():
+        if getattr(settings.train.grad_checkpointing, name):
+            checkpoint_tower(name, tower)
     opened = {name: openings(len(tower.layer_groups()), name, settings.train) for name, tower in model.towers().items()}
     for name, tower in model.towers().items():
         set_epoch(tower, tower.layer_groups(), opened[name], 0)
@@ -75,6 +80,8 @@ def make_task(
     model = assembled.model.to(settings.device)
     momentum = settings.losses.memory_queue.momentum if "memory_queue" in weights else 0.0
     slow = momentum_copy(model, momentum) if momentum else None
+    if settings.runtime.compile:
+        compile_towers(model)
     losses = build_losses(settings.losses, list(weights), lesson)
     trained = trained_names(model, assembled.opened)
     task = Task(model, losses, weights, settings.device, settings.precision, trained, slow)

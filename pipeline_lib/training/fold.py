@@ -1,28 +1,23 @@
 """One fold from params to a saved model: assembles model, data, optimizer and loop, and writes what they made."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from rich.console import Console
-from torch import Tensor
 
-from pipeline_lib.features.activations import ActivationStore
-from pipeline_lib.features.batches import PhotoViews, ProductBatches, StoredFeatures
-from pipeline_lib.features.encode import Array, Engine, encode_texts, leave_texts
 from pipeline_lib.features.processes import ALONE, Processes
-from pipeline_lib.features.products import text_key
 from pipeline_lib.losses.build import NEEDS, weights_of
-from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
 from pipeline_lib.provenance import write_json
-from pipeline_lib.shards.manifest import Manifest
-from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.assembly import Assembled, Settings, assemble, make_task, optimizer_groups
 from pipeline_lib.training.averaging import MovingAverage
 from pipeline_lib.training.checkpoint import CheckpointFolder
+from pipeline_lib.training.compiling import named_compile_failures
+from pipeline_lib.training.feeding import Feed, make_feed
 from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loop import Loop
@@ -30,9 +25,7 @@ from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.training.plan_table import plan_of, plan_table
 from pipeline_lib.training.starts import find_starts
 from pipeline_lib.training.task import Task
-from pipeline_lib.training.teachers import Teaching, read_teaching
-from pipeline_lib.training.validation import Validator
-from pipeline_lib.transforms.tokenize import TextTokenizer
+from pipeline_lib.training.teachers import read_teaching
 
 # Columns of a log, which has no width of its own: at the usual 80 the table's names would be cut.
 LOG_WIDTH = 132
@@ -65,8 +58,10 @@ def train_fold(
     if processes.first:
         _show(plan, settings, fold, len(data.training), len(data.held_out))
     task = make_task(made, settings, weights, teaching.lesson)
-    with CheckpointFolder(fingerprint, processes.first) as checkpoints:
-        loop = _loop(task, settings, inputs, data, made, starts.stored, teaching, checkpoints, processes)
+    feed = make_feed(settings, inputs, data, task.model, made.tokenizer, starts.stored, teaching, processes)
+    compiling = named_compile_failures() if settings.runtime.compile else nullcontext()
+    with CheckpointFolder(fingerprint, processes.first) as checkpoints, compiling:
+        loop = _loop(task, settings, data, made, feed, checkpoints, processes)
         progression = loop.run(f"fold{fold}-{fingerprint}")
         checkpoints.finish()
     if not processes.first:
@@ -114,84 +109,28 @@ def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int
 def _loop(
     task: Task,
     settings: Settings,
-    inputs: Inputs,
     data: FoldData,
     made: Assembled,
-    stored: StoredFeatures,
-    teaching: Teaching,
+    feed: Feed,
     checkpoints: CheckpointFolder,
     processes: Processes,
 ) -> Loop:
-    train, runtime, size, tokenizer = settings.train, settings.runtime, settings.model.image.size, made.tokenizer
-    reader = ShardReader(Manifest(inputs.shards))
-    max_tokens = settings.model.text.max_tokens
-    seen, fixed = PhotoViews(reader, size, train.augment, train.crop_scale), PhotoViews(reader, size)
-    workers = 0 if len(stored.kinds()) == 2 else runtime.workers
-    engine = Engine(settings.device, runtime.batch_size, workers, settings.precision)
-    validator = Validator(
-        ProductBatches(
-            data.held_out,
-            fixed,
-            tokenizer,
-            max_tokens,
-            "first",
-            settings.seed,
-            teachers=teaching.held_out,
-            stored=stored,
-        ),
-        data.held_out,
-        data.queries,
-        train.batch_size,
-        workers,
-        _text_embedder(task.model, tokenizer, stored, max_tokens, engine),
-    )
+    train = settings.train
     groups = optimizer_groups(task, train, made.opened)
     trained = [value for group in groups for value in group["params"]]
     return Loop(
         task=task,
         optimizer=build_adamw(groups),
         accelerator=Accelerator(cpu=settings.device == "cpu"),
-        batches=ProductBatches(
-            data.training,
-            seen,
-            tokenizer,
-            max_tokens,
-            train.photo,
-            settings.seed,
-            train.text_augment,
-            train.text_augment_rate,
-            processes.part,
-            teaching.training,
-            stored,
-        ),
+        batches=feed.training,
         orders=ORDERS[train.mining](data.training, train, settings.seed, settings.device),
         params=train,
         seed=settings.seed,
-        workers=processes.workers(workers),
-        log_every=runtime.log_every,
+        workers=feed.workers,
+        log_every=settings.runtime.log_every,
         checkpoints=checkpoints,
-        measure=lambda: validator.measure(task),
+        measure=lambda: feed.validator.measure(task),
         openings=made.opened,
         average=MovingAverage(trained, train.ema_decay) if train.ema_decay else None,
         processes=processes,
     )
-
-
-def _text_embedder(
-    model: ImageTextModel, tokenizer: TextTokenizer, stored: StoredFeatures, max_tokens: int, engine: Engine
-) -> Any:
-    def encode(ids: Tensor, mask: Tensor) -> Tensor:
-        return model.embed_text(model.encode_text(ids, mask))
-
-    def leave(activations: Tensor, mask: Tensor) -> Tensor:
-        return model.embed_text(model.leave_text(activations, mask))
-
-    def embed(texts: list[str]) -> Array:
-        if stored.text is None:
-            return encode_texts(encode, tokenizer, texts, max_tokens, engine)
-        keys = [text_key(text) for text in texts]
-        if isinstance(stored.text, ActivationStore):
-            return leave_texts(leave, stored.text, keys, engine)
-        return engine.run(model.embed_text, torch.from_numpy(stored.text.rows(keys))).cpu().numpy()
-
-    return embed

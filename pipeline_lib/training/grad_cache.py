@@ -10,6 +10,7 @@ With several processes each runs its own rows of every batch, and losses see the
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -69,9 +70,11 @@ def join_batches(batches: Sequence[Batch]) -> Batch:
     joined = {
         field.name: _join([getattr(batch, field.name) for batch in batches])
         for field in fields(Batch)
-        if field.name not in CONTENT and getattr(batches[0], field.name) is not None
+        if field.name not in (*CONTENT, "text_rows") and getattr(batches[0], field.name) is not None
     }
-    return Batch(**joined)
+    starts = accumulate((len(batch.product) for batch in batches), initial=0)
+    rows = torch.cat([batch.described() + start for batch, start in zip(batches, starts, strict=False)])
+    return Batch(**joined, text_rows=rows)
 
 
 def _join(parts: Sequence[Tensor]) -> Tensor:

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
 from pipeline_lib.features.batches import load_ahead
+from pipeline_lib.features.copying import on_device
 from pipeline_lib.features.processes import ALONE, Processes
 from pipeline_lib.optim.freezing import Openings, set_epoch, settle_frozen
 from pipeline_lib.optim.schedules import set_lr, warmup_cosine
@@ -86,7 +87,8 @@ class Loop:
                 if not coming:
                     coming = self.orders.coming(epoch)
                     keys = [key for order in coming for key in order]
-                    stream = iter(load_ahead(self.batches, keys, self.workers))
+                    device = self.task.device
+                    stream = on_device(load_ahead(self.batches, keys, self.workers, device), device)
                     progress.update(bar, total=len(coming[0]) * (self.params.epochs - started_at))
                 row, remark = self._epoch(epoch, coming.pop(0), stream, history, lambda: progress.advance(bar))
                 self._end_epoch(epoch)

@@ -68,8 +68,8 @@ class Shuffled:
 class Mined:
     """Batches of an epoch's hard negatives, by the embeddings its products had in the epoch before.
 
-    The training steps' own embeddings are kept, so mining costs one copy off the device a step and, at the end of an
-    epoch, products x products similarities, block by block. The first epoch is a shuffle.
+    The training steps' own embeddings are kept, so mining costs one copy off the device a step, which nobody waits for,
+    and, at the end of an epoch, products x products similarities, block by block. The first epoch is a shuffle.
     """
 
     def __init__(self, products: Products, params: TrainParams, seed: int, device: str) -> None:
@@ -87,12 +87,16 @@ class Mined:
     def gather(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
         """Keep the embeddings of a step."""
         assert outputs.image_embedding is not None and outputs.text_embedding is not None
-        rows = torch.cat([batch.product for batch in batches]).cpu()
-        self._seen.append((rows, outputs.image_embedding.float().cpu(), outputs.text_embedding.float().cpu()))
+        kept = (torch.cat([batch.product for batch in batches]), outputs.image_embedding, outputs.text_embedding)
+        rows, image, text = (value.to("cpu", non_blocking=True) for value in kept)
+        self._seen.append((rows, image, text))
 
     def end_epoch(self, epoch: int) -> None:
         """Mine the next epoch's batches from what was gathered, and forget it."""
+        if self.device == "cuda":
+            torch.cuda.synchronize()  # the copies of `gather` may still be on their way
         rows, image, text = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        image, text = image.float(), text.float()
         self._seen.clear()
         # The image of a product without text is no negative in any loss, and a text that is not there finds none.
         kept = torch.from_numpy(self.has_text)[rows]

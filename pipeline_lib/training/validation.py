@@ -66,7 +66,7 @@ class Validator:
         logits: list[Array] = []
         losses, sizes = [], []
         with torch.inference_mode():
-            for batch in load_ahead(self.batches, keys, self.workers):
+            for batch in load_ahead(self.batches, keys, self.workers, task.device):
                 outputs, named = task.run(batch)
                 losses.append(named["total"])
                 sizes.append(len(batch.product))

@@ -2,7 +2,8 @@
 
 Crop and resize are one step (`resize` with a box), so a picture of 1 x 100,000 costs no more than any other; the
 pixels are those of resize, then crop, to within rounding. All chance comes from a generator made of (seed, epoch,
-row): a resumed run draws what the unbroken one would have drawn.
+row): a resumed run draws what the unbroken one would have drawn. Views that begin with the fixed one say so
+(`AFTER_FIXED`), so that its pixels can be kept from epoch to epoch.
 """
 
 import math
@@ -17,6 +18,7 @@ from pipeline_lib.transforms.colour import grey_and_blur, jitter
 
 Pixels = npt.NDArray[np.uint8]
 View = Callable[[Image.Image, int, np.random.Generator, float], Pixels]
+AfterFixed = Callable[[Pixels, tuple[int, ...]], Pixels]
 
 VERSION = 1  # of the fixed view and of decode: raise it when the same bytes would give other pixels
 CLIP_MARGIN = 32
@@ -27,6 +29,11 @@ CROP_RATIOS = (3 / 4, 4 / 3)
 def resize_and_crop(image: Image.Image, size: int) -> Pixels:
     """Return (3, size, size): the shorter side resized to `size` pixels, then the centre."""
     return _planes(_resized_and_cropped(image, size))
+
+
+def fixed_view(image: Image.Image, size: int) -> Pixels:
+    """Return what `resize_and_crop` does as a picture lies in memory, (size, size, 3)."""
+    return np.asarray(_resized_and_cropped(image, size))
 
 
 def clip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
@@ -44,12 +51,12 @@ def clip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scal
 
 def jitter_flip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
     """Return (3, size, size): the fixed view in colours of chance, mirrored half the time."""
-    return _maybe_mirrored(_planes(jitter(_resized_and_cropped(image, size), rng)), rng)
+    return _jittered(_resized_and_cropped(image, size), rng)
 
 
 def grayscale_blur_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
     """Return (3, size, size): the fixed view, by chance grey and by chance blurred; never mirrored."""
-    return _planes(grey_and_blur(_resized_and_cropped(image, size), rng))
+    return _blurred(_resized_and_cropped(image, size), rng)
 
 
 def preprocessing_fingerprint(size: int, mean: Sequence[float], std: Sequence[float], **more: object) -> str:
@@ -60,6 +67,18 @@ def preprocessing_fingerprint(size: int, mean: Sequence[float], std: Sequence[fl
 
 def _fixed(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
     return resize_and_crop(image, size)
+
+
+def _jittered(fixed: Image.Image, rng: np.random.Generator) -> Pixels:
+    return _maybe_mirrored(_planes(jitter(fixed, rng)), rng)
+
+
+def _blurred(fixed: Image.Image, rng: np.random.Generator) -> Pixels:
+    return _planes(grey_and_blur(fixed, rng))
+
+
+def _with_chance(function: Callable[[Image.Image, np.random.Generator], Pixels]) -> AfterFixed:
+    return lambda fixed, seed: function(Image.fromarray(fixed), np.random.default_rng(seed))
 
 
 def _resized_and_cropped(image: Image.Image, size: int) -> Image.Image:
@@ -106,4 +125,10 @@ VIEWS: dict[str, View] = {
     "clip": clip_view,
     "jitter_flip": jitter_flip_view,
     "grayscale_blur": grayscale_blur_view,
+}
+# Views that change the fixed one: name -> function(fixed view (size, size, 3), seed) -> uint8 (3, size, size).
+AFTER_FIXED: dict[str, AfterFixed] = {
+    "none": lambda fixed, _seed: fixed.transpose(2, 0, 1),
+    "jitter_flip": _with_chance(_jittered),
+    "grayscale_blur": _with_chance(_blurred),
 }

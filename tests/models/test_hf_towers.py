@@ -6,6 +6,7 @@ from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, GPT2Config, GPT2LMHeadModel, RobertaConfig, RobertaModel
 
+from pipeline_lib.models import hf_text_tower
 from pipeline_lib.models.hf_text_tower import LAYER_PATTERNS, HFTextTower, resolve_hf
 from pipeline_lib.models.towers import load_strictly
 from pipeline_lib.transforms.tokenize import TextTokenizer
@@ -145,3 +146,22 @@ def test_bad_text_params_are_one_line(gpt2_folder, text, message):
     with pytest.raises(ValueError, match=message) as error:
         resolved(gpt2_folder, **text)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_the_whole_mask_reads_as_the_librarys_own(kind, tmp_path, tiny_text_folder, gpt2_folder, monkeypatch):
+    """What a GPU is given in place of a padding mask: features and gradients are the same."""
+    found = {}
+    for ahead in (False, True):
+        monkeypatch.setattr(hf_text_tower, "runs_ahead", lambda device, ahead=ahead: ahead)
+        params = make_model_params(text={"name": str(tiny_text_folder if kind == "bert" else gpt2_folder)})
+        source = hf_text_tower.resolve_hf(params)
+        tower = hf_text_tower.HFTextTower(source.description).eval()
+        load_strictly(tower, source.state, "tests")
+        ids = torch.tensor([[2, 5, 6, 7, 3], [2, 8, 3, 0, 0], [2, 3, 0, 0, 0]])
+        features = tower(ids, torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]).bool())
+        features.square().sum().backward()
+        found[ahead] = [features.detach(), *(value.grad for value in tower.parameters() if value.grad is not None)]
+    assert len(found[True]) == len(found[False]) > 5
+    for one, other in zip(found[True], found[False], strict=True):
+        assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)

@@ -61,7 +61,7 @@ TRAIN = {
         name: {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"} for name in ("image", "text")
     },
     "schedule": [], "unfreeze_lr_scale": 0.1, "lr_decay": 1.0, "init_from": str(NO_START),
-    "init_heads": True, "ema_decay": 0.0,
+    "init_heads": True, "ema_decay": 0.0, "grad_checkpointing": {"image": False, "text": False},
     "crop_scale": 0.6, "photo": "random", "text": "first",
     "use_stored_features": True, "best_metric": "loss", "patience": 0,
     "mining": "none", "mining_share": 0.5,
@@ -99,6 +99,6 @@ def make_settings(
         losses=LossesParams.model_validate(losses),
         train=TrainParams.model_validate({**TRAIN, **train}),
         seed=3,
-        runtime=RuntimeParams(workers=1, device="cpu", batch_size=16, log_every=2),
+        runtime=RuntimeParams(workers=1, device="cpu", batch_size=16, log_every=2, compile=False, cache_gb=0.1),
         device="cpu",
     )

@@ -1,0 +1,121 @@
+"""Inputs that every bench can make anywhere: pictures, captions, a project of them, a CLIP in open_clip's own form.
+
+Drawn from fixed seeds, so two machines measure the same work. Pictures have the smooth areas, edges and grain of
+photos: noise alone would make JPEGs of a size that no photo has.
+"""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from PIL import Image, ImageDraw
+
+from pipeline_lib.params.section import load_params
+from pipeline_lib.params.shards import ShardsParams
+from pipeline_lib.shards.write import write_shards
+from pipeline_lib.training.fold_data import Inputs
+
+REPO = Path(__file__).resolve().parent.parent
+WORDS = ("red", "blue", "black", "striped", "plain", "large", "round", "cotton", "steel", "mug", "hat", "lamp")
+FOLDER_CONFIG, FOLDER_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"
+
+
+def photo(seed: int, width: int, height: int) -> Image.Image:
+    """Return a picture of smooth areas, shapes and a little grain."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(40, 216, (9, 12, 3), dtype=np.uint8))
+    picture = small.resize((width, height), Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    for _ in range(12):
+        x, y, w, h = (int(value) for value in rng.integers(0, (width, height, width // 3, height // 3)))
+        shape = draw.ellipse if rng.random() < 0.5 else draw.rectangle
+        shape((x, y, x + w + 1, y + h + 1), fill=tuple(int(value) for value in rng.integers(0, 256, 3)))
+    grain = rng.normal(0, 6, (height, width, 1))
+    return Image.fromarray(np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8))
+
+
+def write_photos(folder: Path, count: int, width: int = 640, height: int = 480) -> list[str]:
+    """Write JPEGs as cameras do (4:2:0, quality 90), and return their names."""
+    folder.mkdir(parents=True)
+    names = [f"{number:06d}.jpg" for number in range(count)]
+    kinds = [photo(number, width, height) for number in range(min(count, 64))]
+    for number, name in enumerate(names):
+        stream = io.BytesIO()
+        # Some pictures, each cut to its own: drawing one takes longer than all that is measured.
+        kinds[number % len(kinds)].crop((number % 7, number % 5, width - number % 11, height)).save(
+            stream, "JPEG", quality=90
+        )
+        (folder / name).write_bytes(stream.getvalue())
+    return names
+
+
+def caption(number: int) -> str:
+    """Return 5 to 12 words, as long as a product's title."""
+    rng = np.random.default_rng((1, number))
+    return " ".join(rng.choice(WORDS, int(rng.integers(5, 13)))) + f" {number}"
+
+
+def write_project(root: Path, training: int, held_out: int, photo_size: int, shard_size: int) -> Inputs:
+    """Write catalogue, folds and shards of products with one photo and one text; fold 0 is held out."""
+    count = training + held_out
+    names = write_photos(root / "raw", count, photo_size * 4 // 3, photo_size)
+    ids = [f"p{number:06d}" for number in range(count)]
+    catalogue, folds, shards = root / "catalogue", root / "folds", root / "shards"
+    for folder in (catalogue, folds, shards):
+        folder.mkdir()
+    texts = [caption(number) for number in range(count)]
+    products = pl.DataFrame({"product_id": ids, "media": [[name] for name in names], "text": texts})
+    products = products.with_columns(label=pl.lit(None, pl.String), group_id=pl.col("product_id"))
+    products.write_parquet(catalogue / "products.parquet")
+    queries = pl.DataFrame({"query_id": ids, "kind": "text", "text": texts})
+    queries.write_parquet(catalogue / "queries.parquet")
+    pl.DataFrame({"query_id": ids, "product_id": ids}).write_parquet(catalogue / "relevance.parquet")
+    fold = [1] * training + [0] * held_out
+    pl.DataFrame({"product_id": ids, "fold": fold, "split": "train"}).write_parquet(folds / "folds.parquet")
+    params = ShardsParams(size=shard_size, quality=92, photos_per_shard=256)
+    write_shards(products.select("product_id", "media"), root / "raw", params, shards, 2)
+    return Inputs(catalogue, folds, shards, root / "trunk")
+
+
+def write_clip(folder: Path, size: int, context: int) -> None:
+    """Write a small CLIP with random weights: ResNet-10t, 4 text layers of width 256, in open_clip's own form."""
+    import torch
+    from open_clip.model import CLIP
+    from safetensors.torch import save_file
+
+    config = {
+        "embed_dim": 256,
+        "vision_cfg": {
+            "timm_model_name": "resnet10t", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear",
+            "image_size": size,
+        },
+        "text_cfg": {"context_length": context, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 4},
+    }  # fmt: skip
+    folder.mkdir(parents=True)
+    torch.manual_seed(0)
+    model = CLIP(config["embed_dim"], dict(config["vision_cfg"]), dict(config["text_cfg"]))
+    save_file(model.state_dict(), folder / FOLDER_WEIGHTS)
+    preprocess = {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28], "interpolation": "bicubic"}
+    (folder / FOLDER_CONFIG).write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
+
+
+def params_of(clip: Path, size: int, context: int) -> dict:
+    """Return the sections of params.yaml for that CLIP, its own loss alone, and nothing that its peer does not do."""
+    params = load_params(REPO / "params.yaml")
+    for tower in ("image", "text"):
+        params["model"][tower] |= {"kind": "open_clip", "name": str(clip), "pretrained": True}
+    params["model"]["image"] |= {"size": size, "args": {}}
+    params["model"]["text"] |= {"pooling": "last", "max_tokens": context, "config": {}}
+    params["model"]["embedding_dim"] = 256
+    params["model"]["projector"] |= {"image": "none", "text": "none"}
+    for name, loss in params["losses"].items():
+        loss["weight"] = float(name == "info_nce")
+    params["losses"]["info_nce"]["mask_false_negatives"] = False
+    params["train"] |= {
+        "unfreeze_layers": "all", "batch_size": 64, "clip_norm": 0.0, "photo": "first", "best_metric": "loss",
+        "tower_lr": 1e-4, "head_lr": 1e-4, "precision": "fp32", "augment": "clip", "crop_scale": 0.9,
+        "init_from": str(REPO / "data/starts/none"),
+    }  # fmt: skip
+    return params

@@ -1,0 +1,64 @@
+"""Queries a second of exact search: an opened `flat` index against numpy's argsort of all scores.
+
+    python bench/search.py [--quick]
+
+The size of MUGE's valid split: 29,806 products of 512 dimensions, the best 10 of each query, in blocks of 256 queries.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from results import Ratio, interleaved, report
+
+from pipeline_lib.params.evaluation import IndexParams
+from pipeline_lib.retrieval.faiss_index import Maker, build_index
+from pipeline_lib.retrieval.search import open_index
+
+NUM_PRODUCTS, DIM, K, BLOCK = 29_806, 512, 10, 256
+
+
+def unit_rows(rng: np.random.Generator, count: int) -> np.ndarray:
+    rows = rng.standard_normal((count, DIM), dtype=np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
+    num_queries, repetitions = (64, 1) if options.quick else (1_024, 5)
+    rng = np.random.default_rng(0)
+    products, queries = unit_rows(rng, NUM_PRODUCTS), unit_rows(rng, num_queries)
+    ids = [str(row) for row in range(NUM_PRODUCTS)]
+    with tempfile.TemporaryDirectory() as folder:
+        maker = Maker("bench", "bench")
+        settings = IndexParams(lists=1, probes=1, links=4, build_beam=8, search_beam=8)
+        build_index(Path(folder) / "index", "flat", ids, products, maker, settings)
+        index = open_index(Path(folder) / "index", maker)
+        blocks = [queries[start : start + BLOCK] for start in range(0, num_queries, BLOCK)]
+        kept: dict[str, list] = {}
+
+        def ours() -> float:
+            begun = time.perf_counter()
+            kept["ours"] = [[hit.product_id for hit in hits] for block in blocks for hits in index.search(block, K)]
+            return num_queries / (time.perf_counter() - begun)
+
+        def peer() -> float:
+            begun = time.perf_counter()
+            orders = [np.argsort(-(block @ products.T), axis=1)[:, :K] for block in blocks]
+            kept["peer"] = [[ids[row] for row in order] for order in np.concatenate(orders)]
+            return num_queries / (time.perf_counter() - begun)
+
+        ours(), peer()  # both libraries start their threads
+        found = interleaved(repetitions, ours, peer)
+    same = np.mean([one == other for one, other in zip(kept["ours"], kept["peer"], strict=True)])
+    assert same > 0.99, same  # two products whose scores differ in the last bit may change places
+    about = f"{num_queries:,} queries, {NUM_PRODUCTS:,} products, {DIM} dimensions, best {K}; {same:.1%} equal lists."
+    report("Exact search", about, [Ratio("exact search, against argsort", "queries/s", *found, "-")], options.quick)
+
+
+if __name__ == "__main__":
+    main()

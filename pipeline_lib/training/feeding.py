@@ -1,0 +1,110 @@
+"""What a run is fed with: batches to train on, and the held-out fold to be measured by.
+
+Both come from the same stores, cache and shards. Where both towers start from stores nothing is decoded and no worker
+process is started.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline_lib.features.activations import ActivationStore
+from pipeline_lib.features.batches import PhotoViews, ProductBatches, StoredFeatures
+from pipeline_lib.features.encode import Array, Engine, encode_texts, leave_texts, photo_rows
+from pipeline_lib.features.processes import Processes
+from pipeline_lib.features.products import text_key
+from pipeline_lib.features.view_cache import GB, ViewCache
+from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.training.assembly import Settings
+from pipeline_lib.training.fold_data import FoldData, Inputs
+from pipeline_lib.training.teachers import Teaching
+from pipeline_lib.training.validation import Validator
+from pipeline_lib.transforms.image import AFTER_FIXED
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Batches of the products to train on, the measure of the held-out ones, and this process's loader workers."""
+
+    training: ProductBatches
+    validator: Validator
+    workers: int
+
+
+def make_feed(
+    settings: Settings,
+    inputs: Inputs,
+    data: FoldData,
+    model: ImageTextModel,
+    tokenizer: TextTokenizer,
+    stored: StoredFeatures,
+    teaching: Teaching,
+    processes: Processes,
+) -> Feed:
+    """Return what one fold's run is fed with."""
+    train, size = settings.train, settings.model.image.size
+    workers = 0 if len(stored.kinds()) == 2 else settings.runtime.workers
+    reader = ShardReader(Manifest(inputs.shards))
+    cache = None if stored.image else _view_cache(settings, data, processes)
+    max_tokens = settings.model.text.max_tokens
+    training = ProductBatches(
+        data.training,
+        PhotoViews(reader, size, train.augment, train.crop_scale, cache),
+        tokenizer,
+        max_tokens,
+        train.photo,
+        settings.seed,
+        text_view=train.text_augment,
+        text_rate=train.text_augment_rate,
+        part=processes.part,
+        teachers=teaching.training,
+        stored=stored,
+    )
+    held_out = ProductBatches(
+        data.held_out,
+        PhotoViews(reader, size, cache=cache),
+        tokenizer,
+        max_tokens,
+        "first",
+        settings.seed,
+        teachers=teaching.held_out,
+        stored=stored,
+    )
+    engine = Engine(settings.device, settings.runtime.batch_size, workers, settings.precision)
+    embed = _text_embedder(model, tokenizer, stored, max_tokens, engine)
+    validator = Validator(held_out, data.held_out, data.queries, train.batch_size, workers, embed)
+    return Feed(training, validator, processes.workers(workers))
+
+
+def _view_cache(settings: Settings, data: FoldData, processes: Processes) -> ViewCache | None:
+    """Return room for the fixed views that this run looks at more than once, this process's share of it."""
+    trained = photo_rows(data.training, "first" if settings.train.photo == "first" else "mean_pool")[0]
+    rows = [photo_rows(data.held_out, "first")[0], *([trained] if settings.train.augment in AFTER_FIXED else [])]
+    limit = settings.runtime.cache_gb * GB / processes.local_world
+    return ViewCache(np.concatenate(rows), settings.model.image.size, limit) if limit else None
+
+
+def _text_embedder(
+    model: ImageTextModel, tokenizer: TextTokenizer, stored: StoredFeatures, max_tokens: int, engine: Engine
+) -> Callable[[list[str]], Array]:
+    def encode(ids: Tensor, mask: Tensor) -> Tensor:
+        return model.embed_text(model.encode_text(ids, mask))
+
+    def leave(activations: Tensor, mask: Tensor) -> Tensor:
+        return model.embed_text(model.leave_text(activations, mask))
+
+    def embed(texts: list[str]) -> Array:
+        if stored.text is None:
+            return encode_texts(encode, tokenizer, texts, max_tokens, engine)
+        keys = [text_key(text) for text in texts]
+        if isinstance(stored.text, ActivationStore):
+            return leave_texts(leave, stored.text, keys, engine)
+        return engine.run(model.embed_text, torch.from_numpy(stored.text.rows(keys))).cpu().numpy()
+
+    return embed

@@ -1,0 +1,42 @@
+"""Convolutions see pictures and weights with the colours last, and normalising changes no number on the way."""
+
+import pytest
+import torch
+from adapted_towers import vit
+from tiny_clip import CONFIG, TIMM_CONFIG, resolved, written
+
+from pipeline_lib.models.open_clip_image import OpenClipImageTower
+from pipeline_lib.models.timm_tower import TimmTower
+
+LAST = torch.channels_last
+
+
+def resnet(_):
+    return TimmTower({"architecture": "resnet10t", "model_args": {}, "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.3, 0.4]})
+
+
+def open_clip(config):
+    return lambda folder: OpenClipImageTower(resolved(written(folder, config), None)["image"].description)
+
+
+@pytest.mark.parametrize("make", [resnet, lambda _: vit(), open_clip(CONFIG), open_clip(TIMM_CONFIG)])
+def test_weights_pictures_and_gradients_lie_colours_last(make, tmp_path):
+    tower = make(tmp_path)
+    kernels = [value for value in tower.parameters() if value.ndim == 4]
+    assert kernels and all(kernel.is_contiguous(memory_format=LAST) for kernel in kernels)
+    size = 64 if "timm" in type(getattr(tower, "visual", None)).__module__ else 32
+    pixels = torch.randint(0, 256, (2, 3, size, size if hasattr(tower, "visual") else 48), dtype=torch.uint8)
+    assert tower.normalise(pixels).is_contiguous(memory_format=LAST)
+    tower.encode(pixels).sum().backward()
+    assert all(kernel.grad.stride() == kernel.stride() for kernel in kernels)
+
+
+@pytest.mark.parametrize("lay", [torch.contiguous_format, LAST])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
+def test_normalising_is_the_formula_and_leaves_its_input_alone(lay, kind):
+    tower = resnet(None)
+    pixels = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8).to(kind).contiguous(memory_format=lay)
+    before = pixels.clone()
+    mean, std = (torch.tensor(value).view(1, 3, 1, 1) * 255 for value in ([0.4, 0.5, 0.6], [0.2, 0.3, 0.4]))
+    assert torch.equal(tower.normalise(pixels), (pixels.float() - mean) / std)
+    assert torch.equal(pixels, before)

@@ -1,0 +1,83 @@
+"""Compiled towers train as plain ones do, are saved as plain ones are, and fail in one line."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_project import make_settings, write_project
+from torch._dynamo.backends.registry import lookup_backend
+
+from pipeline_lib.training import compiling
+from pipeline_lib.training.fold import train_fold
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.usefixtures("alone"),
+]
+
+
+def run(settings, inputs, name, compiled):
+    (out := inputs.catalogue.parent / name).mkdir()
+    runtime = settings.runtime.model_copy(update={"compile": compiled})
+    train_fold(replace(settings, runtime=runtime), inputs, 0, name, out)
+    return out
+
+
+def test_history_and_weights_equal_a_plain_run(tmp_path, towers, monkeypatch):
+    """Traced and differentiated as for any backend; which kernels are then written is the backend's business."""
+    traced = []
+
+    def counted(graph, inputs):
+        traced.append(1)
+        return lookup_backend("aot_eager")(graph, inputs)
+
+    monkeypatch.setattr(compiling, "BACKEND", counted)
+    inputs = write_project(tmp_path / "project")
+    settings = make_settings(*towers, unfreeze_layers=2, epochs=2)
+    plain, compiled = run(settings, inputs, "plain", False), run(settings, inputs, "compiled", True)
+    assert len(traced) >= 2
+    rows = [np.genfromtxt(out / "history.csv", delimiter=",", names=True) for out in (plain, compiled)]
+    for name in rows[0].dtype.names:
+        assert np.allclose(rows[0][name], rows[1][name], rtol=1e-4), name
+    one, other = (load_file(out / "model.safetensors") for out in (plain, compiled))
+    assert list(one) == list(other)
+    assert all(torch.allclose(value, other[name], atol=1e-4) for name, value in one.items())
+
+
+def test_a_failure_of_the_compiler_is_one_line(tmp_path, towers, monkeypatch):
+    def broken(graph, inputs):
+        raise RuntimeError("no C++ compiler here\nand forty lines more")
+
+    monkeypatch.setattr(compiling, "BACKEND", broken)
+    with pytest.raises(ValueError, match="compile") as raised:
+        run(make_settings(*towers), write_project(tmp_path / "project"), "out", True)
+    assert str(raised.value) == (
+        "runtime.compile = true: torch cannot compile a tower here (no C++ compiler here); set runtime.compile = false"
+    )
+
+
+def test_another_failure_stays_what_it_is(tmp_path, towers, monkeypatch):
+    monkeypatch.setattr(compiling, "BACKEND", "aot_eager")
+    with pytest.raises(ValueError, match=r"fold 7: no product is held out"):
+        settings = make_settings(*towers)
+        train_fold(settings, write_project(tmp_path / "project"), 7, "out", tmp_path)
+    with pytest.raises(KeyError, match="other"), compiling.named_compile_failures():
+        raise KeyError("other")
+
+
+def test_early_fusion_is_refused(tmp_path, towers):
+    settings = make_settings(*towers)
+    early = replace(settings, model=settings.model.model_copy(update={"fusion": "early"}))
+    with pytest.raises(ValueError, match=r"^runtime.compile = true does not go with model.fusion = early"):
+        run(early, write_project(tmp_path / "project"), "out", True)
+
+
+def test_a_copy_of_a_compiled_tower_is_a_plain_one(tmp_path, towers):
+    """The momentum copy is made before, checkpoints hold states alone; nothing compiled is ever pickled."""
+    tower = torch.nn.Linear(2, 2)
+    tower.compile(backend="eager")
+    assert copy.deepcopy(tower)._compiled_call_impl is None and list(tower.state_dict()) == ["weight", "bias"]
