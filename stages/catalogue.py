@@ -14,7 +14,8 @@ def main() -> None:
     with stage("stages.catalogue") as run:
         data = run.section(DataParams)
         records = READERS[data.reader](data)
-        catalogue = build_catalogue(records, data, read_runtime().workers)
+        runtime = read_runtime()
+        catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel)
         with fresh_folder(paths.CATALOGUE) as out:
             write_catalogue(out, catalogue)
         summarise(catalogue)

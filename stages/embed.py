@@ -16,8 +16,7 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import EmbedParams
 from pipeline_lib.provenance import fresh_folder, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
-from pipeline_lib.shards.manifest import Manifest
-from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.shards.read import open_shards
 from pipeline_lib.transforms.image import preprocessing_fingerprint
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -39,7 +38,7 @@ def main() -> None:
         predictor = Predictor(
             model=saved.model.to(device),
             tokenizer=TextTokenizer(folder / "tokenizer"),
-            views=PhotoViews(ShardReader(Manifest(paths.SHARDS)), arguments.scale),
+            views=PhotoViews(open_shards(paths.SHARDS, runtime.shards_url), arguments.scale),
             engine=Engine(device, runtime.batch_size, runtime.workers, pick_precision(params.precision, device)),
             flip=params.flip,
             photo=params.photo,

@@ -16,8 +16,7 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.provenance import fresh_folder, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
-from pipeline_lib.shards.manifest import Manifest
-from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.shards.read import open_shards
 
 
 def main() -> None:
@@ -37,7 +36,9 @@ def main() -> None:
             for text in pl.read_parquet(paths.CATALOGUE / f"{table}.parquet", columns=["text"])["text"]
         ]
         with fresh_folder(paths.features_of(name)) as out:
-            extract_trunk(sources, ShardReader(Manifest(paths.SHARDS)), photos, texts, out, engine, params.dtype)
+            extract_trunk(
+                sources, open_shards(paths.SHARDS, runtime.shards_url), photos, texts, out, engine, params.dtype
+            )
         reason = why_unstorable(sources)
         made = f"nothing is stored: {reason}" if reason else f"{len(photos)} photos and {len(set(texts))} texts"
         print(f"features of {name}: {made} -> {paths.features_of(name)}")

@@ -40,8 +40,8 @@ class PhotoViews:
         """Decode manifest rows; one seed a photo."""
         see = VIEWS[self.view]
         pixels = [
-            see(decode(self.reader.read(int(row)), self.size), self.size, np.random.default_rng(seed), self.crop_scale)
-            for row, seed in zip(rows, seeds, strict=True)
+            see(decode(data, self.size), self.size, np.random.default_rng(seed), self.crop_scale)
+            for data, seed in zip(self.reader.read_all(rows.tolist()), seeds, strict=True)
         ]
         return torch.from_numpy(np.stack(pixels))
 

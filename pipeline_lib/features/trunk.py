@@ -13,7 +13,8 @@ from torch import Tensor
 from pipeline_lib.features.batches import PhotoViews, StoredFeatures
 from pipeline_lib.features.encode import Engine, encode_photos, encode_texts
 from pipeline_lib.features.products import photo_key, text_key
-from pipeline_lib.features.store import MatrixWriter, open_store, write_store
+from pipeline_lib.features.store import HEADER, IDS, MatrixWriter, open_store, write_store
+from pipeline_lib.files import copy_of, inside
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.models.towers import TowerSource, fingerprint, load_strictly
 from pipeline_lib.provenance import digest_value
@@ -88,9 +89,10 @@ def text_fingerprint(source: TowerSource) -> str:
     return digest_value([source.description[key] for key in ("tokenizer", "max_tokens")])
 
 
-def open_trunk(folder: Path, sources: dict[str, TowerSource]) -> StoredFeatures:
-    """Open both stores; ValueError if other towers, weights or image sizes made them."""
+def open_trunk(folder: Path, sources: dict[str, TowerSource], url: str | None = None) -> StoredFeatures:
+    """Open both stores, or their copies at a URL; ValueError if other towers, weights or image sizes made them."""
+    place = copy_of(folder, url, [f"{part}/{name}" for part in ("image", "text") for name in (HEADER, IDS)])
     return StoredFeatures(
-        open_store(folder / "image", fingerprint(sources["image"]), view_fingerprint(sources["image"])),
-        open_store(folder / "text", fingerprint(sources["text"]), text_fingerprint(sources["text"])),
+        open_store(inside(place, "image"), fingerprint(sources["image"]), view_fingerprint(sources["image"])),
+        open_store(inside(place, "text"), fingerprint(sources["text"]), text_fingerprint(sources["text"])),
     )

@@ -107,7 +107,8 @@ def stored_features(
     known = all(source.state is not None for source in sources.values()) and why_unstorable(sources) is None
     if not (settings.train.use_stored_features and fixed and known and inputs.trunk.is_dir()):
         return None
-    return open_trunk(inputs.trunk, sources)
+    url = settings.runtime.features_url
+    return open_trunk(inputs.trunk, sources, url and f"{url.rstrip('/')}/{inputs.trunk.name}")
 
 
 def optimizer_groups(task: Task, train: TrainParams, opened: dict[str, Openings]) -> list[dict[str, Any]]:

@@ -16,8 +16,7 @@ from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
 from pipeline_lib.provenance import write_json
-from pipeline_lib.shards.manifest import Manifest
-from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.shards.read import open_shards
 from pipeline_lib.training.assembly import Assembled, Settings, assemble, make_task, optimizer_groups, stored_features
 from pipeline_lib.training.averaging import MovingAverage
 from pipeline_lib.training.checkpoint import CheckpointFolder
@@ -114,7 +113,7 @@ def _loop(
     processes: Processes,
 ) -> Loop:
     train, runtime, size, tokenizer = settings.train, settings.runtime, settings.model.image.size, made.tokenizer
-    reader = ShardReader(Manifest(inputs.shards))
+    reader = open_shards(inputs.shards, runtime.shards_url)
     max_tokens = settings.model.text.max_tokens
     seen = stored or PhotoViews(reader, size, train.augment, train.crop_scale)
     fixed = stored or PhotoViews(reader, size)

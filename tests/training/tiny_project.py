@@ -96,6 +96,8 @@ def make_settings(
         losses=LossesParams.model_validate(losses),
         train=TrainParams.model_validate({**TRAIN, **train}),
         seed=3,
-        runtime=RuntimeParams(workers=1, device="cpu", batch_size=16, log_every=2),
+        runtime=RuntimeParams.model_validate(
+            {**load_params(PARAMS)["runtime"], "workers": 1, "device": "cpu", "batch_size": 16, "log_every": 2}
+        ),
         device="cpu",
     )
