@@ -144,7 +144,7 @@ def _ray(workers: int) -> Iterator[int]:
             there: dict[str, Any] = {}
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            there = {"num_cpus": workers, "include_dashboard": False}
+            there = {"address": "local", "num_cpus": workers, "include_dashboard": False}
         ray.init(logging_level=logging.ERROR, log_to_driver=False, **there)
     try:
         yield int(ray.cluster_resources()["CPU"])

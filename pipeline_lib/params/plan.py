@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pipeline_lib.params.section import Section
 
-IndexKind = Literal["flat", "ivf", "hnsw"]
+IndexKind = Literal["flat", "ivf", "hnsw", "ivf_pq"]
 FeatureName = Literal["trunk"]
 
 
