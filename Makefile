@@ -24,6 +24,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	python bench/evaluation.py
 	python bench/pipeline.py
+	OMP_NUM_THREADS=1 python bench/growth.py
 	test ! -d ../shared/data/grocery || python bench/catalogue_and_shards.py --data ../shared/data/grocery --label label
 
 # Every recipe with tiny towers through DVC, and reports/recipes.md.

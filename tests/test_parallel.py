@@ -102,14 +102,14 @@ def made_by(kind: str, name: str) -> str:
     params = load_params(ROOT / "params.yaml")
     params["data"] |= {"root": "raw", "max_pixels": 80_000}
     data = parse_section(DataParams, params)
-    out = Path(name)
+    out = Path(name).resolve()  # loky's workers live on from test to test, in the first one's folder
     for folder in ("catalogue", "shards"):
         (out / folder).mkdir(parents=True)
     catalogue = build_catalogue(READERS["csv_table"](data), data, 2, kind)
     assert {"missing image", "truncated image", "not an image", "too many pixels"} <= set(catalogue.rejects["reason"])
     write_catalogue(out / "catalogue", catalogue)
     shards = ShardsParams(size=16, quality=90, photos_per_shard=20)
-    write_shards(catalogue.media, Path("raw"), shards, out / "shards", 2, kind)
+    write_shards(catalogue.media, Path("raw").resolve(), shards, out / "shards", 2, kind)
     return digest_folder(out)
 
 

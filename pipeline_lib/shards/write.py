@@ -36,7 +36,8 @@ def write_shards(
     made.mkdir(exist_ok=True)
     shards = []
     for shard in map_parallel(writer, _tasks(photos, params.photos_per_shard, made), workers, parallel, (root, made)):
-        (made / shard.tar).rename(out / shard.tar)
+        if not alone:
+            (made / shard.tar).rename(out / shard.tar)
         shards.append(shard)
     if not alone:
         made.rmdir()
