@@ -29,6 +29,7 @@ bench: $(VENV)/.bench
 	python bench/frozen.py
 	python bench/training.py
 	python bench/pipeline.py
+	OMP_NUM_THREADS=1 python bench/growth.py
 	test ! -d ../shared/data/grocery || python bench/catalogue_and_shards.py --data ../shared/data/grocery --label label
 
 # Every recipe with tiny towers through DVC, and reports/recipes.md.

@@ -11,6 +11,8 @@ TRAIN = WORK / "train"
 EMBED = WORK / "embed"
 INDEX = WORK / "index"
 ENSEMBLE = WORK / "ensemble"
+# Copies of feature stores that are read from a URL; may be deleted at any time.
+COPIES = WORK / "copies"
 EVALUATION = WORK / "evaluation"
 # Trained models that others start from, a folder a name; the empty one stands for no start.
 STARTS = Path("data/starts")

@@ -16,7 +16,8 @@ def main() -> None:
         data = run.section(DataParams)
         sample = read_sample(data)
         records = READERS[data.reader](data)
-        catalogue = build_catalogue(records, data, read_runtime().workers)
+        runtime = read_runtime()
+        catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel)
         with fresh_folder(paths.CATALOGUE) as out:
             write_catalogue(out, catalogue)
             if sample is not None:

@@ -40,8 +40,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.features.products import as_arrays, read_products
     from pipeline_lib.models.interpolation import load_interpolated
     from pipeline_lib.models.scales import check_scale
-    from pipeline_lib.shards.manifest import Manifest
-    from pipeline_lib.shards.read import ShardReader
+    from pipeline_lib.shards.read import open_shards
     from pipeline_lib.transforms.image import preprocessing_fingerprint
     from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -58,7 +57,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
         predictor = Predictor(
             model=saved.model.to(device),
             tokenizer=TextTokenizer(folder / "tokenizer"),
-            views=PhotoViews(ShardReader(Manifest(paths.SHARDS)), scale),
+            views=PhotoViews(open_shards(paths.SHARDS, runtime.shards_url), scale),
             engine=Engine(device, runtime.batch_size, runtime.workers, precision, processes),
             flip=params.flip,
             photo=params.photo,

@@ -20,8 +20,6 @@ from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.provenance import fresh_folder, stage, write_json
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
-from pipeline_lib.shards.manifest import Manifest
-from pipeline_lib.shards.read import ShardReader
 
 
 def main() -> None:
@@ -33,7 +31,7 @@ def main() -> None:
         device = pick_device(runtime.device)
         precision = pick_precision(params.precision, device)
         engine = Engine(device, runtime.batch_size, runtime.workers, precision)
-        reader = ShardReader(Manifest(paths.SHARDS))
+        reader = open_shards(paths.SHARDS, runtime.shards_url)
         photos = pl.read_parquet(paths.SHARDS / "manifest.parquet", columns=["product_id", "photo"])
         texts = [
             text

@@ -14,12 +14,12 @@ from pipeline_lib.shards.write import write_shards
 
 def main() -> None:
     with stage("stages.shards") as run:
-        params = run.section(ShardsParams)
+        params, runtime = run.section(ShardsParams), read_runtime()
         root = Path(run.value("data.root", str))
         media = pl.read_parquet(paths.CATALOGUE / "media.parquet")
         start = time.perf_counter()
         with fresh_folder(paths.SHARDS) as out:
-            meta = write_shards(media, root, params, out, read_runtime().workers)
+            meta = write_shards(media, root, params, out, runtime.workers, runtime.parallel)
         rate = meta["photos"] / (time.perf_counter() - start)
         done = (
             f"{meta['passed_through']:,} passed through, {meta['re_encoded']:,} encoded again, {meta['black']:,} black"

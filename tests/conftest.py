@@ -1,7 +1,14 @@
-"""Small real towers in the real formats, made on the spot: a timm folder, a BERT folder, and a tokenizer."""
+"""Small real towers in the real formats, made on the spot: a timm folder, a BERT folder, a tokenizer; and an S3."""
 
+import contextlib
 import json
 import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,3 +64,47 @@ def tiny_text_folder(tmp_path_factory) -> Path:
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """A local S3 server in a process of its own; its address."""
+    pytest.importorskip("moto", reason="pip install 'vitrine[test]'")
+    pytest.importorskip("s3fs", reason="pip install 'vitrine[test]'")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 60
+        while True:
+            assert server.poll() is None and time.monotonic() < end
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch) -> Callable[[Path], str]:
+    """Puts a folder into a bucket of that server, which this test's s3:// speaks to; returns the URL."""
+    import s3fs
+
+    told = {"ENDPOINT_URL": s3_server, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}
+    for name, value in told.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+    def put(folder: Path) -> str:
+        url = f"s3://bucket-{uuid.uuid4().hex}/{folder.name}"
+        system = s3fs.S3FileSystem()
+        system.mkdir(url.rpartition("/")[0])
+        system.put(str(folder), url, recursive=True)
+        return url
+
+    return put

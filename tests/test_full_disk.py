@@ -18,7 +18,7 @@ from pipeline_lib.retrieval.faiss_index import INDEX, Maker, build_index
 from pipeline_lib.training.checkpoint import CheckpointFolder
 
 ROWS = np.ones((500, 64), dtype=np.float32)
-PARAMS = IndexParams(lists=4, probes=2, links=8, build_beam=16, search_beam=16)
+PARAMS = IndexParams(lists=4, probes=2, pq_bytes=8, links=8, build_beam=16, search_beam=16)
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from pipeline_lib.catalogue.schema import MEDIA, PRODUCTS, Catalogue, Records, c
 from pipeline_lib.params.data import DataParams
 
 
-def build_catalogue(records: Records, data: DataParams, workers: int) -> Catalogue:
+def build_catalogue(records: Records, data: DataParams, workers: int, parallel: str = "loky") -> Catalogue:
     """Return the catalogue of a reader's records; ValueError if too many rows must be rejected."""
-    cleaned = clean(records, data, workers)
+    cleaned = clean(records, data, workers, parallel)
     products, rejects = cleaned.products, cleaned.rejects
     group_ids = group_products(
         products["product_id"].to_list(),

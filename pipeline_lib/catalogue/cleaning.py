@@ -24,8 +24,8 @@ from pipeline_lib.catalogue.schema import (
     conform,
     rejects_of,
 )
+from pipeline_lib.parallel import map_parallel
 from pipeline_lib.params.data import DataParams
-from pipeline_lib.runtime import map_parallel
 
 PHOTOS_PER_TASK = 128
 
@@ -44,12 +44,12 @@ class Cleaned:
     photo_product: NDArray[np.int64]
 
 
-def clean(records: Records, data: DataParams, workers: int) -> Cleaned:
+def clean(records: Records, data: DataParams, workers: int, parallel: str = "loky") -> Cleaned:
     """Check every photo and account for the bad; ValueError if a larger share of rows is rejected than params allow."""
     listed = records.products.select("row", "product_id", pl.col("media").alias("path"))
     bare = listed.filter(pl.col("path").list.len() == 0)
     photos = listed.filter(pl.col("path").list.len() > 0).explode("path")
-    checked = check_all(Path(data.root), photos["path"].to_list(), data.max_pixels, workers)
+    checked = check_all(Path(data.root), photos["path"].to_list(), data.max_pixels, workers, parallel)
     photos = photos.with_columns(
         pl.Series("reason", [fault.reason if fault else None for fault in checked.faults], dtype=pl.String),
         pl.Series("value", [fault.value if fault else None for fault in checked.faults], dtype=pl.String),
@@ -81,15 +81,16 @@ def clean(records: Records, data: DataParams, workers: int) -> Cleaned:
     )
 
 
-def check_all(root: Path, paths: list[str], max_pixels: int, workers: int) -> Checked:
+def check_all(root: Path, paths: list[str], max_pixels: int, workers: int, parallel: str = "loky") -> Checked:
     """Check photos in parallel; faults are in the order of `paths`, grids likewise but of the good photos only."""
-    check = partial(check_photos, root.resolve(), max_pixels)
+    root = root.resolve()
+    check = partial(check_photos, root, max_pixels)
     tasks = [paths[start : start + PHOTOS_PER_TASK] for start in range(0, len(paths), PHOTOS_PER_TASK)]
     grids = np.zeros((len(paths), GRID, GRID, 3), dtype=np.uint8)
     faults: list[Fault | None] = []
     contents: list[str] = []
     num_good = 0
-    for part in map_parallel(check, tasks, workers):
+    for part in map_parallel(check, tasks, workers, parallel, needs=(root,)):
         good = part.grids[[fault is None for fault in part.faults]]
         grids[num_good : num_good + len(good)] = good
         num_good += len(good)

@@ -15,8 +15,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib import paths
 from pipeline_lib.features.splits import Split
 from pipeline_lib.features.store import HEADER, IDS, MATRIX, MatrixWriter, map_matrix
+from pipeline_lib.files import Place, local_folder
 from pipeline_lib.provenance import read_json, write_json, write_table
 
 Rows = NDArray[np.int64]
@@ -127,10 +129,14 @@ class ActivationWriter:
         write_json(folder / HEADER, asdict(header))
 
 
-def open_activations(folder: Path, encoder: str | None = None, preprocessing: str | None = None) -> ActivationStore:
-    """Open a store; ValueError if it is missing, half, of other sizes than its header, or of another maker."""
+def open_activations(place: Place, encoder: str | None = None, preprocessing: str | None = None) -> ActivationStore:
+    """Open a store, one at a URL by a copy here.
+
+    ValueError if it is missing, half, of other sizes than its header, or of another maker.
+    """
+    folder = local_folder(place, paths.COPIES)
     if not (folder / HEADER).is_file():
-        raise ValueError(f"{folder}: no stored activations here (their {HEADER} is missing); run `dvc repro`")
+        raise ValueError(f"{place}: no stored activations here (their {HEADER} is missing); run `dvc repro`")
     header = ActivationHeader(**read_json(folder / HEADER))
     for what, wanted, found in (
         ("encoder", encoder, header.encoder),

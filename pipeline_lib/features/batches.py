@@ -46,22 +46,25 @@ class PhotoViews:
 
     def load(self, rows: Rows, seeds: Iterable[tuple[int, ...]]) -> torch.Tensor:
         """Decode manifest rows; one seed a photo."""
-        pixels = [self._seen(int(row), seed).transpose(1, 2, 0) for row, seed in zip(rows, seeds, strict=True)]
+        after = AFTER_FIXED.get(self.view)
+        places = [int(row) for row in rows]
+        kept = [self.cache.get(row) if self.cache and after else None for row in places]
+        read = iter(self.reader.read_all([row for row, one in zip(places, kept, strict=True) if one is None]))
+        pixels = []
+        for row, one, seed in zip(places, kept, seeds, strict=True):
+            if after:
+                seen = after(self._fixed(row, next(read)) if one is None else one, seed)
+            else:
+                rng = np.random.default_rng(seed)
+                seen = VIEWS[self.view](decode(next(read), self.size), self.size, rng, self.crop_scale)
+            pixels.append(seen.transpose(1, 2, 0))
         return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
 
-    def _seen(self, row: int, seed: tuple[int, ...]) -> Pixels:
-        if self.view in AFTER_FIXED:
-            return AFTER_FIXED[self.view](self._fixed(row), seed)
-        rng = np.random.default_rng(seed)
-        return VIEWS[self.view](decode(self.reader.read(row), self.size), self.size, rng, self.crop_scale)
-
-    def _fixed(self, row: int) -> Pixels:
-        kept = self.cache.get(row) if self.cache else None
-        if kept is None:
-            kept = fixed_view(decode(self.reader.read(row), self.size), self.size)
-            if self.cache:
-                self.cache.put(row, kept)
-        return kept
+    def _fixed(self, row: int, encoded: bytes) -> Pixels:
+        made = fixed_view(decode(encoded, self.size), self.size)
+        if self.cache:
+            self.cache.put(row, made)
+        return made
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib import paths
+from pipeline_lib.files import Place, local_folder
 from pipeline_lib.provenance import read_json, write_json, write_table, writing
 
 HEADER, IDS, MATRIX = "header.json", "ids.parquet", "matrix.safetensors"
@@ -137,19 +139,23 @@ def write_store(
     writer.close(ids, encoder, preprocessing, similarity)
 
 
-def open_store(folder: Path, encoder: str | None = None, preprocessing: str | None = None) -> FeatureStore:
-    """Open a store; ValueError if it is missing, half, of other sizes than its header, or of another maker."""
+def open_store(place: Place, encoder: str | None = None, preprocessing: str | None = None) -> FeatureStore:
+    """Open a store, one at a URL by a copy here (a row is a kilobyte, too little to ask a server for).
+
+    ValueError if it is missing, half, of other sizes than its header, or of another maker.
+    """
+    folder = local_folder(place, paths.COPIES)
     if not (folder / HEADER).is_file():
-        raise ValueError(f"{folder}: no feature store here (its {HEADER} is missing); run `dvc repro`")
+        raise ValueError(f"{place}: no feature store here (its {HEADER} is missing); run `dvc repro`")
     header = StoreHeader(**read_json(folder / HEADER))
     for what, wanted, found in (
         ("encoder", encoder, header.encoder),
         ("preprocessing", preprocessing, header.preprocessing),
     ):
         if wanted is not None and wanted != found:
-            raise ValueError(f"{folder}: made by {what} {found}, but {wanted} is asked for; run `dvc repro`")
+            raise ValueError(f"{place}: made by {what} {found}, but {wanted} is asked for; run `dvc repro`")
     ids = pl.read_parquet(folder / IDS)["id"].to_list()
     matrix = map_matrix(folder / MATRIX)
     if matrix.shape != (header.count, header.dim) or len(ids) != header.count:
-        raise ValueError(f"{folder}: {len(ids)} ids and a {matrix.shape} matrix, but the header says {header}")
+        raise ValueError(f"{place}: {len(ids)} ids and a {matrix.shape} matrix, but the header says {header}")
     return FeatureStore(header, ids, matrix, folder)

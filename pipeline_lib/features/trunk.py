@@ -19,7 +19,8 @@ from pipeline_lib.features.batches import PhotoViews, in_order
 from pipeline_lib.features.encode import Array, Engine, encode_photos
 from pipeline_lib.features.products import photo_key, text_key
 from pipeline_lib.features.splits import Split, check_size, split_of
-from pipeline_lib.features.store import FeatureStore, MatrixWriter, open_store
+from pipeline_lib.features.store import HEADER, IDS, FeatureStore, MatrixWriter, open_store
+from pipeline_lib.files import Place, copy_of
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.models.towers import ImageTower, TextTower, Tower, TowerSource, fingerprint, load_strictly
 from pipeline_lib.provenance import digest_value
@@ -186,12 +187,20 @@ def maker_of(name: str, source: TowerSource) -> tuple[str, str]:
     return fingerprint(source), (view_fingerprint if name == "image" else text_fingerprint)(source)
 
 
-def open_pooled(folder: Path, name: str, source: TowerSource) -> FeatureStore | None:
-    """Open the store of a tower's output, None if there is none; ValueError if another tower or view made it."""
-    return open_store(folder / name, *maker_of(name, source)) if (folder / name).is_dir() else None
+def open_pooled(folder: Path, name: str, source: TowerSource, url: str | None = None) -> FeatureStore | None:
+    """Open the store of a tower's output, None if there is none; ValueError if another tower or view made it.
+
+    `url` is that of a copy of data/work/features, which is read instead where it is given.
+    """
+    kept = folder / name
+    return open_store(_place(kept, url), *maker_of(name, source)) if kept.is_dir() else None
 
 
-def open_boundary(folder: Path, name: str, source: TowerSource) -> ActivationStore | None:
-    """Open the store of a tower's activations, None if there is none; ValueError if another tower or view made it."""
+def open_boundary(folder: Path, name: str, source: TowerSource, url: str | None = None) -> ActivationStore | None:
+    """Open the store of a tower's activations, as `open_pooled` that of its output."""
     kept = folder / f"{name}{BOUNDARY}"
-    return open_activations(kept, *maker_of(name, source)) if kept.is_dir() else None
+    return open_activations(_place(kept, url), *maker_of(name, source)) if kept.is_dir() else None
+
+
+def _place(kept: Path, url: str | None) -> Place:
+    return copy_of(kept, url and f"{url.rstrip('/')}/{kept.parent.name}/{kept.name}", (HEADER, IDS))

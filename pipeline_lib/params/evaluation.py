@@ -17,6 +17,7 @@ class IndexParams(Section):
     section: ClassVar[str] = "index"
     lists: Annotated[int, Field(gt=0)]
     probes: Annotated[int, Field(gt=0)]
+    pq_bytes: Annotated[int, Field(gt=0)]
     links: Annotated[int, Field(ge=2)]
     build_beam: Annotated[int, Field(gt=0)]
     search_beam: Annotated[int, Field(gt=0)]

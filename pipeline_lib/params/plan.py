@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pipeline_lib.params.section import Section
 
-IndexKind = Literal["flat", "ivf", "hnsw"]
+IndexKind = Literal["flat", "ivf", "hnsw", "ivf_pq"]
 # The towers of `model` as they are before training; every other name is a teacher, a folder of data/starts.
 TRUNK = "trunk"
 FeatureName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]

@@ -39,14 +39,35 @@ def _flat(products: Matrix, params: IndexParams) -> tuple[Any, dict[str, int]]:
 
 
 def _ivf(products: Matrix, params: IndexParams) -> tuple[Any, dict[str, int]]:
-    lists = min(params.lists, max(1, len(products) // POINTS_PER_LIST))
-    probes = min(params.probes, lists)
-    index = faiss.IndexIVFFlat(
-        faiss.IndexFlatIP(products.shape[1]), products.shape[1], lists, faiss.METRIC_INNER_PRODUCT
-    )
-    index.nprobe = probes
+    dim, lists = products.shape[1], _lists(products, params)
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+    return index, _probe(index, lists, params)
+
+
+def _ivf_pq(products: Matrix, params: IndexParams) -> tuple[Any, dict[str, int]]:
+    """Product quantisation (Jegou et al., 2011) of what is left when a list's centre is taken away.
+
+    A vector is as many codes as `pq_bytes`, or the next smaller number that divides its width; a code has 8 bits, fewer
+    in a catalogue that cannot teach 256 centres.
+    """
+    dim, lists = products.shape[1], _lists(products, params)
+    codes = next(number for number in range(min(params.pq_bytes, dim), 0, -1) if dim % number == 0)
+    bits = min(8, max(1, (len(products) // POINTS_PER_LIST).bit_length() - 1))
+    if len(products) < 2**bits:
+        raise ValueError("plan.index: ivf_pq learns from at least 2 products, here is one; use flat")
+    index = faiss.IndexIVFPQ(faiss.IndexFlatIP(dim), dim, lists, codes, bits, faiss.METRIC_INNER_PRODUCT)
+    index.pq.cp.min_points_per_centroid = 1
+    return index, _probe(index, lists, params) | {"codes": codes, "codes_asked": params.pq_bytes, "bits": bits}
+
+
+def _lists(products: Matrix, params: IndexParams) -> int:
+    return min(params.lists, max(1, len(products) // POINTS_PER_LIST))
+
+
+def _probe(index: Any, lists: int, params: IndexParams) -> dict[str, int]:
+    index.nprobe = min(params.probes, lists)
     index.cp.min_points_per_centroid = 1  # a catalogue below 39 gets one list, and no warning about it
-    return index, {"lists": lists, "lists_asked": params.lists, "probes": probes}
+    return {"lists": lists, "lists_asked": params.lists, "probes": index.nprobe}
 
 
 def _hnsw(products: Matrix, params: IndexParams) -> tuple[Any, dict[str, int]]:
@@ -60,6 +81,7 @@ def _hnsw(products: Matrix, params: IndexParams) -> tuple[Any, dict[str, int]]:
 INDEX_KINDS: dict[str, Callable[[Matrix, IndexParams], tuple[Any, dict[str, int]]]] = {
     "flat": _flat,
     "ivf": _ivf,
+    "ivf_pq": _ivf_pq,
     "hnsw": _hnsw,
 }
 
@@ -69,8 +91,8 @@ def build_index(
 ) -> dict[str, Any]:
     """Write index, ids and manifest of the products (count, dim) into `folder`; return the manifest.
 
-    An `ivf` of a small catalogue gets fewer lists than asked for, as many as it can learn; the manifest holds both
-    numbers. Raises ValueError for an empty catalogue or other lengths of ids and products.
+    An `ivf` or `ivf_pq` of a small catalogue gets fewer lists than asked for, as many as it can learn; the manifest
+    holds both numbers. Raises ValueError for an empty catalogue or other lengths of ids and products.
     """
     if not len(products) or len(product_ids) != len(products):
         raise ValueError(f"{folder}: {len(product_ids)} ids and {len(products)} embeddings; an index needs one of each")

@@ -65,7 +65,8 @@ def open_index(folder: Path, maker: Maker) -> ProductIndex:
     size = (folder / INDEX).stat().st_size if (folder / INDEX).is_file() else 0
     if size != manifest["bytes"]:
         raise ValueError(f"{folder / INDEX}: {size} bytes of {manifest['bytes']}; run `dvc repro`")
-    index = faiss.read_index(str(folder / INDEX))
+    # Mapped, not loaded: a search reads the lists it probes, and processes of one machine share the pages.
+    index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
     product_ids = pl.read_parquet(folder / IDS)["product_id"].to_list()
     if not len(product_ids) == index.ntotal == manifest["count"]:
         raise ValueError(

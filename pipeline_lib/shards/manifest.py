@@ -4,6 +4,7 @@ A photo is known by its row, the number that names it in the tars. The rows of a
 product is a pair of numbers. Forked and pickled readers share or copy these arrays as they are.
 """
 
+import io
 from bisect import bisect_left
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pipeline_lib.files import Place, inside, is_url, read_file, sizes_at
 from pipeline_lib.shards.tars import tar_length
 from pipeline_lib.shards.write import MANIFEST
 
@@ -21,21 +23,23 @@ COLUMNS = ("product_id", "shard", "offset", "size")
 class Manifest:
     """The places of all photos: `product_ids` (products,), `first` (products + 1,), `tar`, `offset`, `size` (photos,).
 
-    Product i has rows first[i] to first[i + 1]; `tar` indexes `tars`, the files' paths. Raises ValueError if the
-    manifest or a tar is missing, or a tar is shorter or longer than the manifest says.
+    Product i has rows first[i] to first[i + 1]; `tar` indexes `tars`, the files' paths or URLs. Raises ValueError if
+    the manifest or a tar is missing, or a tar is shorter or longer than the manifest says.
     """
 
-    def __init__(self, folder: Path) -> None:
-        path = folder / MANIFEST
-        if not path.is_file():
+    def __init__(self, folder: Place) -> None:
+        self.place = folder
+        path = inside(folder, MANIFEST)
+        if isinstance(path, Path) and not path.is_file():
             raise ValueError(f"{path}: no such file; `dvc repro shards` makes it")
-        table = pl.read_parquet(path, columns=list(COLUMNS))
+        source = path if isinstance(path, Path) else io.BytesIO(read_file(path))
+        table = pl.read_parquet(source, columns=list(COLUMNS))
         self.offset: Integers = table["offset"].to_numpy()
         self.size: Integers = table["size"].to_numpy()
         runs = table["shard"].rle_id().to_numpy()
         tar_starts = np.flatnonzero(np.diff(runs, prepend=-1))
         self.tar: npt.NDArray[np.int32] = runs.astype(np.int32)
-        self.tars = [folder / name for name in table["shard"].gather(tar_starts)]
+        self.tars = [inside(folder, name) for name in table["shard"].gather(tar_starts)]
         self._check_tars(np.append(tar_starts[1:], len(table)) - 1)
         starts = np.flatnonzero(np.diff(table["product_id"].rle_id().to_numpy(), prepend=-1))
         ids = table["product_id"].gather(starts)
@@ -51,16 +55,22 @@ class Manifest:
         """Return the rows of a product's photos, in the order of its media; ValueError for an unknown product."""
         place = bisect_left(self._sorted_ids, product_id)
         if place == len(self._sorted_ids) or self._sorted_ids[place] != product_id:
-            raise ValueError(f"product {product_id!r} has no photo in {self.tars[0].parent}; run `dvc repro shards`")
+            raise ValueError(f"product {product_id!r} has no photo in {self.place}; run `dvc repro shards`")
         product = self._by_id[place]
         return range(int(self.first[product]), int(self.first[product + 1]))
 
     def _check_tars(self, last_rows: Integers) -> None:
+        away = is_url(self.place)
+        way_out = "Copy data/work/shards there again" if away else "Delete the folder and run `dvc repro shards`"
+        there = sizes_at(self.place) if is_url(self.place) else {}
         for path, row in zip(self.tars, last_rows, strict=True):
             expected = tar_length(int(self.offset[row]), int(self.size[row]))
-            found = path.stat().st_size if path.is_file() else 0
+            if isinstance(path, Path):
+                found = path.stat().st_size if path.is_file() else 0
+            else:
+                found = there.get(path.rpartition("/")[2], 0)
             if found != expected:
                 raise ValueError(
                     f"{path}: {found:,} bytes where the manifest says {expected:,}; the file is missing, cut off or "
-                    "another's. Delete the folder and run `dvc repro shards`"
+                    f"another's. {way_out}"
                 )

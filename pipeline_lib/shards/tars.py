@@ -46,12 +46,15 @@ class ShardRows:
 
 @dataclass(frozen=True)
 class ShardWriter:
-    """What every worker needs to write its tars; called with a task."""
+    """What every worker needs to write its tars; called with a task.
+
+    `stage_pid` is the process whose children the workers are, None where they are those of a cluster.
+    """
 
     root: Path
     size: int
     quality: int
-    stage_pid: int
+    stage_pid: int | None
 
     def __call__(self, task: ShardTask) -> ShardRows:
         """Write one tar; ValueError names a photo that cannot be read, OSError the tar that cannot be written."""
@@ -90,7 +93,7 @@ class ShardWriter:
 
     def _check_stage_lives(self) -> None:
         """Stop a worker whose stage was killed: the next run writes into a folder of the same name."""
-        if self.stage_pid not in (os.getpid(), os.getppid()):
+        if self.stage_pid not in (None, os.getpid(), os.getppid()):
             raise ValueError("the stage this worker belongs to is gone")
 
 

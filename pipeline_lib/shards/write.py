@@ -5,29 +5,42 @@ whole tars; which tar holds which photo follows from the order alone, so the byt
 """
 
 import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.parallel import map_parallel
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.provenance import write_json, write_table
-from pipeline_lib.runtime import map_parallel
 from pipeline_lib.shards.tars import ShardRows, ShardTask, ShardWriter
 
 MANIFEST = "manifest.parquet"
 META = "meta.json"
 
 
-def write_shards(media: pl.DataFrame, root: Path, params: ShardsParams, out: Path, workers: int) -> dict[str, int]:
+def write_shards(
+    media: pl.DataFrame, root: Path, params: ShardsParams, out: Path, workers: int, parallel: str = "loky"
+) -> dict[str, int]:
     """Write shards, manifest and meta of `media` (product_id, media: list of paths inside root); return the meta.
 
     A product without media gets one black photo. Raises ValueError for no or repeated products and for a photo that
     cannot be read, OSError when a tar cannot be written.
     """
     photos = list_photos(media)
-    writer = ShardWriter(root, params.size, params.quality, os.getpid())
-    shards = list(map_parallel(writer, _tasks(photos, params.photos_per_shard, out), workers))
+    alone = parallel == "loky"
+    writer = ShardWriter(root, params.size, params.quality, os.getpid() if alone else None)
+    # A cluster's worker may outlive a stage that was killed: in a folder that no other run has, it can harm none.
+    made = out if alone else out / f".{uuid.uuid4().hex}"
+    made.mkdir(exist_ok=True)
+    shards = []
+    for shard in map_parallel(writer, _tasks(photos, params.photos_per_shard, made), workers, parallel, (root, made)):
+        if not alone:
+            (made / shard.tar).rename(out / shard.tar)
+        shards.append(shard)
+    if not alone:
+        made.rmdir()
     manifest = photos.select("product_id", "photo").hstack(_places(shards))
     write_table(manifest, out / MANIFEST)
     passed = sum(shard.num_passed for shard in shards)

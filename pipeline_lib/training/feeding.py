@@ -18,8 +18,7 @@ from pipeline_lib.features.processes import Processes
 from pipeline_lib.features.products import text_key
 from pipeline_lib.features.view_cache import GB, ViewCache
 from pipeline_lib.models.multimodal import ImageTextModel
-from pipeline_lib.shards.manifest import Manifest
-from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.shards.read import open_shards
 from pipeline_lib.training.assembly import Settings
 from pipeline_lib.training.fold_data import FoldData, Inputs
 from pipeline_lib.training.teachers import Teaching
@@ -50,7 +49,7 @@ def make_feed(
     """Return what one fold's run is fed with."""
     train, size = settings.train, settings.model.image.size
     workers = 0 if len(stored.kinds()) == 2 else settings.runtime.workers
-    reader = ShardReader(Manifest(inputs.shards))
+    reader = open_shards(inputs.shards, settings.runtime.shards_url)
     cache = None if stored.image else _view_cache(settings, data, processes)
     max_tokens = settings.model.text.max_tokens
     training = ProductBatches(

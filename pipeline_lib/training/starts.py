@@ -40,7 +40,7 @@ def find_starts(
     told = []
     for name, source in sources.items():
         reason = _why_whole(name, settings, inputs, source, warm)
-        store, said = (None, reason) if reason else _nearest(name, inputs, source, opened[name])
+        store, said = (None, reason) if reason else _nearest(name, settings, inputs, source, opened[name])
         found[name] = store
         told.append(f"{name}: from {INPUT[name]}, {said}" if store is None else f"{name}: from {said}")
     return Starts(StoredFeatures(**found), tuple(told))
@@ -68,14 +68,16 @@ def _why_whole(name: str, settings: Settings, inputs: Inputs, source: TowerSourc
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
-def _nearest(name: str, inputs: Inputs, source: TowerSource, opened: Openings) -> tuple[Stored | None, str]:
+def _nearest(
+    name: str, settings: Settings, inputs: Inputs, source: TowerSource, opened: Openings
+) -> tuple[Stored | None, str]:
     """Return the store nearest to the tower's end before all that is ever trained of it, and a line on it."""
-    count = len(opened)
+    count, url = len(opened), settings.runtime.features_url
     trained = count - next((place for place, epoch in enumerate(opened) if epoch is not None), count)
     reason = why_not_pooled(name, source) if not trained else None
-    if not trained and not reason and (pooled := open_pooled(inputs.trunk, name, source)):
+    if not trained and not reason and (pooled := open_pooled(inputs.trunk, name, source, url)):
         return pooled, "its stored output, no layer is trained"
-    kept = open_boundary(inputs.trunk, name, source)
+    kept = open_boundary(inputs.trunk, name, source, url)
     if kept is None:
         return None, reason or f"its last {trained} of {count} layer groups are trained and no activations are stored"
     behind = kept.header.groups_behind

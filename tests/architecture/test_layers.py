@@ -11,7 +11,22 @@ SOURCES = sorted([*ROOT.glob("pipeline_lib/**/*.py"), *ROOT.glob("stages/*.py")]
 SHOP = sorted(ROOT.glob("data/sample/shop/**/*.py"))
 LAYERS = {
     **dict.fromkeys(
-        ("params", "media", "records", "schemas", "protocols", "paths", "runtime", "provenance", "openmp", "launch"), 0
+        (
+            *(
+                "params",
+                "media",
+                "records",
+                "schemas",
+                "protocols",
+                "paths",
+                "runtime",
+                "provenance",
+                "openmp",
+                "launch",
+            ),
+            *("parallel", "files"),
+        ),
+        0,
     ),
     **dict.fromkeys(("catalogue", "transforms"), 1),
     "datasets": 1.5,

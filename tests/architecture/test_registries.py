@@ -17,7 +17,8 @@ from pipeline_lib.models.image_pooling import IMAGE_POOLING
 from pipeline_lib.models.multimodal import SIMILARITIES
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.tower_kinds import IMAGE_TOWERS, TEXT_TOWERS
-from pipeline_lib.params import data, evaluation, model, plan, training
+from pipeline_lib.parallel import CLUSTERS
+from pipeline_lib.params import data, evaluation, model, plan, runtime, training
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.training.loop import CHOICES
@@ -47,6 +48,7 @@ def test_registries_equal_the_kinds_params_allow():
         "mean": (MEANS, evaluation.MeanKind),
         "prediction format": (PREDICTION_FORMATS, evaluation.PredictionFormat),
         "text view": (TEXT_VIEWS, training.TextViewName),
+        "parallel": ({"loky", *CLUSTERS}, runtime.ParallelKind),
         "best metric": (CHOICES, training.BestMetric),
         "dtype": (DTYPES, FeaturesParams.model_fields["dtype"].annotation),
     }

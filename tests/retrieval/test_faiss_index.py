@@ -9,7 +9,7 @@ from pipeline_lib.provenance import digest_folder, read_json
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
 
 MAKER = Maker("model-1", "64px")
-PARAMS = IndexParams(lists=8, probes=4, links=8, build_beam=40, search_beam=32)
+PARAMS = IndexParams(lists=8, probes=4, pq_bytes=8, links=8, build_beam=40, search_beam=32)
 
 
 def unit_rows(count, dim=16, seed=0):
@@ -55,6 +55,41 @@ def test_a_small_catalogue_gets_the_lists_it_can_learn(count, lists, probes, tmp
     manifest = build_index(tmp_path, "ivf", ids_of(products), products, MAKER, PARAMS)
     assert manifest["settings"] == {"lists": lists, "lists_asked": 8, "probes": probes}
     assert "WARNING" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("count", "dim", "expected"),
+    [
+        (2, 16, {"lists": 1, "codes": 8, "bits": 1}),
+        (400, 16, {"lists": 8, "codes": 8, "bits": 3}),
+        (400, 18, {"lists": 8, "codes": 6, "bits": 3}),
+        (400, 6, {"lists": 8, "codes": 6, "bits": 3}),
+        (9984, 16, {"lists": 8, "codes": 8, "bits": 8}),
+    ],
+)
+def test_a_compressed_index_gets_the_codes_that_fit_and_the_bits_it_can_learn(count, dim, expected, tmp_path, capfd):
+    products = unit_rows(count, dim)
+    manifest = build_index(tmp_path, "ivf_pq", ids_of(products), products, MAKER, PARAMS)
+    assert {name: manifest["settings"][name] for name in expected} == expected
+    assert manifest["settings"]["codes_asked"] == 8 and "WARNING" not in capfd.readouterr().err
+
+
+def test_a_compressed_index_of_one_product_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="ivf_pq learns from at least 2 products, here is one; use flat"):
+        build_index(tmp_path, "ivf_pq", ["a"], unit_rows(1), MAKER, PARAMS)
+
+
+def test_a_compressed_index_keeps_so_many_bytes_of_a_vector(tmp_path):
+    products = unit_rows(9984, 64)
+    sizes = {
+        codes: build_index(
+            tmp_path / str(codes), "ivf_pq", ids_of(products), products, MAKER,
+            PARAMS.model_copy(update={"pq_bytes": codes}),
+        )["bytes"]
+        for codes in (8, 16)
+    }  # fmt: skip
+    assert sizes[16] - sizes[8] == 8 * 9984
+    assert sizes[8] < build_index(tmp_path / "flat", "flat", ids_of(products), products, MAKER, PARAMS)["bytes"] / 10
 
 
 def test_ids_and_products_must_match(tmp_path):

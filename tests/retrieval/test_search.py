@@ -1,3 +1,6 @@
+from pathlib import Path
+
+import faiss
 import numpy as np
 import polars as pl
 import pytest
@@ -9,7 +12,7 @@ from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
 from pipeline_lib.retrieval.search import open_index, search
 
 MAKER = Maker("model-1", "64px")
-PARAMS = IndexParams(lists=8, probes=8, links=16, build_beam=100, search_beam=200)
+PARAMS = IndexParams(lists=8, probes=8, pq_bytes=8, links=16, build_beam=100, search_beam=200)
 
 
 def unit_rows(count, dim=16, seed=0):
@@ -37,13 +40,47 @@ def test_flat_equals_a_sorted_product_of_matrices(seed, k, tmp_path_factory):
         assert [hit.score for hit in hits] == pytest.approx(scores[order], abs=1e-5)
 
 
-@pytest.mark.parametrize("kind", sorted(INDEX_KINDS))
-def test_every_kind_finds_a_product_by_its_own_embedding(kind, tmp_path):
+@pytest.mark.parametrize("kind", sorted(INDEX_KINDS.keys() - {"ivf_pq"}))
+def test_every_exact_kind_finds_a_product_by_its_own_embedding(kind, tmp_path):
     products = unit_rows(400)
     build_index(tmp_path, kind, [f"p{number}" for number in range(400)], products, MAKER, PARAMS)
     found = open_index(tmp_path, MAKER).search(products[:50], 1)
     assert [hits[0].product_id for hits in found] == [f"p{number}" for number in range(50)]
     assert [hits[0].score for hits in found] == pytest.approx([1.0] * 50, abs=1e-5)
+
+
+def test_a_compressed_index_finds_most_of_what_the_flat_one_does(tmp_path):
+    """Clustered products, as a catalogue's are: the neighbours of a query are among its cluster."""
+    rng = np.random.default_rng(0)
+    centres = unit_rows(40, 32)
+    products = centres.repeat(50, axis=0) + 0.15 * rng.standard_normal((2000, 32)).astype(np.float32)
+    products /= np.linalg.norm(products, axis=1, keepdims=True)
+    ids = [f"p{number}" for number in range(2000)]
+    found = {}
+    for kind, codes in (("flat", 8), ("ivf_pq", 4), ("ivf_pq", 32)):
+        folder = tmp_path / f"{kind}-{codes}"
+        build_index(folder, kind, ids, products, MAKER, PARAMS.model_copy(update={"pq_bytes": codes}))
+        hits = open_index(folder, MAKER).search(products[:200], 10)
+        found[kind, codes] = [{hit.product_id for hit in of_query} for of_query in hits]
+    recall = {
+        codes: np.mean([len(a & b) / 10 for a, b in zip(found["flat", 8], found["ivf_pq", codes], strict=True)])
+        for codes in (4, 32)
+    }
+    assert recall[32] > 0.8 > recall[4] > 0.3
+
+
+@pytest.mark.parametrize("kind", sorted(INDEX_KINDS))
+def test_an_index_is_mapped_and_answers_as_one_that_is_loaded(kind, tmp_path):
+    products = unit_rows(500)
+    build_index(tmp_path, kind, [f"p{number}" for number in range(500)], products, MAKER, PARAMS)
+    opened = open_index(tmp_path, MAKER)
+    assert str(tmp_path / "index.faiss") in Path("/proc/self/maps").read_text()
+    loaded = faiss.read_index(str(tmp_path / "index.faiss"))
+    scores, rows = loaded.search(products[:30], 5)
+    assert [[hit.product_id for hit in hits] for hits in opened.search(products[:30], 5)] == [
+        [f"p{row}" for row in of_query if row >= 0] for of_query in rows
+    ]
+    assert [hits[0].score for hits in opened.search(products[:30], 5)] == scores[:, 0].tolist()
 
 
 def test_places_that_an_approximate_index_cannot_fill_are_left_out(tmp_path):

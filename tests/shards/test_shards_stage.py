@@ -22,7 +22,9 @@ NUM_PHOTOS = 120
 PARAMS = """
 data: {root: raw}
 shards: {size: 32, quality: 90, photos_per_shard: 10}
-runtime: {workers: 2, device: cpu, batch_size: 8, log_every: 1, compile: false, cache_gb: 0}
+runtime:
+  {workers: 2, parallel: loky, device: cpu, batch_size: 8, log_every: 1, compile: false, cache_gb: 0, shards_url: null,
+   features_url: null}
 """
 
 

@@ -99,6 +99,15 @@ def make_settings(
         losses=LossesParams.model_validate(losses),
         train=TrainParams.model_validate({**TRAIN, **train}),
         seed=3,
-        runtime=RuntimeParams(workers=1, device="cpu", batch_size=16, log_every=2, compile=False, cache_gb=0.1),
+        runtime=RuntimeParams.model_validate(
+            {
+                **load_params(PARAMS)["runtime"],
+                "workers": 1,
+                "device": "cpu",
+                "batch_size": 16,
+                "log_every": 2,
+                "cache_gb": 0.1,
+            }
+        ),
         device="cpu",
     )

@@ -1,0 +1,35 @@
+"""A store at a URL is read from one copy here: mapped like any other, and held to its maker and to the folder here."""
+
+import numpy as np
+import pytest
+
+from pipeline_lib import paths
+from pipeline_lib.features.store import HEADER, IDS, open_store, write_store
+from pipeline_lib.files import copy_of
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_store(tmp_path / "image", [f"p{n}#0" for n in range(9)], np.arange(36).reshape(9, 4) / 8, "enc", "pre")
+    return tmp_path / "image"
+
+
+def test_rows_equal_a_loop_over_the_store_here(folder, s3):
+    here, away = open_store(folder), open_store(s3(folder), "enc", "pre")
+    assert isinstance(away.matrix, np.memmap) and away.header == here.header and away.ids == here.ids
+    assert away.folder.parent == paths.COPIES
+    asked = [here.ids[n] for n in (8, 0, 3, 3)]
+    slow = np.stack([np.array(here.matrix[here.ids.index(key)], np.float32) for key in asked])
+    assert np.array_equal(away.rows(asked), slow)
+
+
+def test_another_maker_another_catalogue_and_nothing_are_refused(folder, s3, tmp_path):
+    url = s3(folder)
+    with pytest.raises(ValueError, match=f"{url}: made by encoder enc, but other is asked for"):
+        open_store(url, "other")
+    write_store(tmp_path / "mine", [f"q{n}#0" for n in range(9)], np.zeros((9, 4)), "enc", "pre")
+    with pytest.raises(ValueError, match=rf"{url}/ids\.parquet: not the same as .*mine/ids\.parquet"):
+        copy_of(tmp_path / "mine", url, [HEADER, IDS])
+    with pytest.raises(ValueError, match=f"{url}/none: nothing there"):
+        open_store(f"{url}/none")

@@ -1,0 +1,99 @@
+"""Shards at a URL: the same bytes as here, in every process, and one line where they are not to be had."""
+
+import multiprocessing
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from pipeline_lib.params.shards import ShardsParams
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader, open_shards
+from pipeline_lib.shards.write import write_shards
+
+NUM_PRODUCTS = 11
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    root, out = tmp_path / "raw", tmp_path / "shards"
+    root.mkdir()
+    out.mkdir()
+    for number in range(NUM_PRODUCTS):
+        Image.fromarray(rng.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)).save(root / f"{number}.png")
+    media = [[f"{number}.png", "0.png"][: 1 + number % 2] for number in range(NUM_PRODUCTS)]
+    table = pl.DataFrame({"product_id": [f"p{number}" for number in range(NUM_PRODUCTS)], "media": media})
+    write_shards(table, root, ShardsParams(size=16, quality=90, photos_per_shard=3), out, 1)
+    return out
+
+
+def test_a_url_reads_as_the_folder_does(folder: Path, s3) -> None:
+    here, away = ShardReader(Manifest(folder)), open_shards(folder, s3(folder))
+    assert len(here) == len(away) == 16
+    assert away.manifest.tars[1] == f"{away.manifest.place}/shard-00001.tar"
+    rows = np.random.default_rng(1).permutation(16).tolist() * 2
+    expected = [here.read(row) for row in rows]
+    assert [away.read(row) for row in rows] == expected
+    assert list(away.read_all(rows)) == list(here.read_all(rows)) == expected
+    assert list(away.read_all([])) == []
+    assert list(away.manifest.photos_of("p3")) == list(here.manifest.photos_of("p3"))
+
+
+def _read_all(reader: ShardReader, rows: list[int], answers) -> None:
+    answers.put(list(reader.read_all(rows)))
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_other_processes_read_after_this_one_has(folder: Path, s3, method: str) -> None:
+    reader = open_shards(folder, s3(folder))
+    expected = [reader.read(row) for row in (9, 0, 5)]
+    context = multiprocessing.get_context(method)
+    answers = context.Queue()
+    children = [context.Process(target=_read_all, args=(reader, [9, 0, 5], answers)) for _ in range(2)]
+    for child in children:
+        child.start()
+    found = [answers.get(timeout=60) for _ in children]
+    assert [reader.read(row) for row in (9, 0, 5)] == expected
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    assert found == [expected, expected]
+
+
+def test_another_catalogues_shards_are_refused(folder: Path, s3, tmp_path: Path) -> None:
+    url = s3(folder)
+    media = pl.DataFrame({"product_id": ["p0"], "media": [[]]}, schema_overrides={"media": pl.List(pl.String)})
+    other = tmp_path / "other"
+    other.mkdir()
+    write_shards(media, tmp_path, ShardsParams(size=16, quality=90, photos_per_shard=3), other, 1)
+    with pytest.raises(ValueError, match=rf"{url}/manifest\.parquet: not the same as .*other/manifest\.parquet"):
+        open_shards(other, url)
+    (other / "manifest.parquet").unlink()
+    with pytest.raises(ValueError, match=r"manifest\.parquet: no such file, .* `dvc pull"):
+        open_shards(other, url)
+    assert open_shards(folder, None).manifest.place == folder
+
+
+def test_a_missing_or_cut_tar_is_named(folder: Path, s3) -> None:
+    import s3fs
+
+    url = s3(folder)
+    system, tar = s3fs.S3FileSystem(), f"{url}/shard-00002.tar"
+    reader = open_shards(folder, url)
+    whole = system.cat_file(tar)
+    last = int(reader.manifest.offset[8])
+    system.pipe_file(tar, whole[: last + 100])
+    with pytest.raises(ValueError, match=r"shard-00002\.tar: cut off inside photo 8"):
+        reader.read(8)
+    with pytest.raises(ValueError, match=rf"-00002\.tar: {last + 100:,} bytes .*Copy data/work/shards there again"):
+        Manifest(url)
+    system.rm_file(tar)
+    with pytest.raises(ValueError, match=r"shard-00002\.tar: nothing there; copy the folder"):
+        list(reader.read_all([0, 8]))
+    with pytest.raises(ValueError, match=r"shard-00002\.tar: 0 bytes"):
+        Manifest(url)
+    with pytest.raises(ValueError, match=r"none/manifest\.parquet: nothing there"):
+        Manifest(f"{url}/none")
