@@ -20,6 +20,7 @@ from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.provenance import fresh_folder, stage, write_json
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
+from pipeline_lib.shards.read import open_shards
 
 
 def main() -> None:
