@@ -24,7 +24,10 @@ class Batch:
 
     Shapes: pixels uint8 (batch, 3, size, size); token_ids int64 and token_mask bool (batch, longest);
     image_features and text_features float (batch, dim); answers int64 (batch, most), the texts that each product is
-    known to answer, filled up with -1; all others (batch,). A label of -1 is unknown.
+    known to answer, filled up with -1; cut int64 (batch, 4); all others (batch,). A label of -1 is unknown.
+    With `num_photos`, pixels hold so many photos of each product one behind the other, and the mean of their features
+    counts. With `mix_with`, row i is blended with row mix_with[i] and keeps the share mix_share[i]; with `cut`, what it
+    takes of the other's pixels is the box [top, bottom, left, right].
     """
 
     product: Tensor
@@ -38,6 +41,12 @@ class Batch:
     image_features: Tensor | None = None
     text_features: Tensor | None = None
     answers: Tensor | None = None
+    has_image: Tensor | None = None
+    num_photos: Tensor | None = None
+    mix_with: Tensor | None = None
+    cut: Tensor | None = None
+    mix_share: Tensor | None = None
+    mixed_label: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
@@ -47,7 +56,10 @@ class Batch:
 
 
 # Fields of a batch that only the model reads: what losses see of several batches does without them.
-CONTENT = ("pixels", "token_ids", "token_mask", "image_features", "text_features")
+CONTENT = (
+    "pixels", "token_ids", "token_mask", "image_features", "text_features",
+    "has_image", "num_photos", "mix_with", "cut",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline_lib.features.captions import answers_of, draw_captions
+from pipeline_lib.features.mixing import draw_mix
 from pipeline_lib.features.products import Products, photo_key, text_key
 from pipeline_lib.features.store import FeatureStore
+from pipeline_lib.models.content import mean_of_photos
+from pipeline_lib.params.training import MixKind
 from pipeline_lib.records import Batch
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.transforms.decode import decode
@@ -57,13 +60,19 @@ class StoredFeatures:
         """Return image features (batch, dim) of one photo a product."""
         return torch.from_numpy(self.image.rows([photo_key(key, int(n)) for key, n in zip(ids, photos, strict=True)]))
 
+    def of_all_photos(self, ids: list[str], counts: Rows) -> torch.Tensor:
+        """Return the mean image features (batch, dim) of all photos a product."""
+        keys = [photo_key(key, photo) for key, count in zip(ids, counts, strict=True) for photo in range(count)]
+        found = torch.from_numpy(self.image.rows(keys))
+        return mean_of_photos(found, torch.from_numpy(counts)).to(found.dtype)
+
     def of_texts(self, texts: list[str]) -> torch.Tensor:
         """Return text features (batch, dim)."""
         return torch.from_numpy(self.text.rows([text_key(text) for text in texts]))
 
 
 class ProductBatches(Dataset[Batch]):
-    """Turns (epoch, rows of `products`) into a batch with one photo and one text of each product.
+    """Turns (epoch, rows of `products`) into a batch with one photo, or all, and one text of each product.
 
     With `part` (rank, world), what the model reads (`records.CONTENT`) is there for this process's rows alone; what
     losses read is small and there for all of them.
@@ -80,6 +89,8 @@ class ProductBatches(Dataset[Batch]):
         text_view: str = "none",
         text_rate: float = 0.0,
         part: tuple[int, int] = (0, 1),
+        mix: MixKind = "none",
+        mix_alpha: float = 1.0,
     ) -> None:
         self.products = products
         self.source = source
@@ -90,6 +101,9 @@ class ProductBatches(Dataset[Batch]):
         self.text_view = text_view
         self.text_rate = text_rate
         self.part = part
+        assert mix == "none" or part[1] == 1, "the rows that are blended lie in one process"
+        self.mix = mix
+        self.mix_alpha = mix_alpha
 
     def __getitem__(self, key: tuple[int, Rows]) -> Batch:
         epoch, rows = key
@@ -115,23 +129,57 @@ class ProductBatches(Dataset[Batch]):
             label=torch.from_numpy(products.label[rows]),
             answers=answers,
             **self._content(rows[own], photos[own], texts[own], seeds[own]),
+            **self._blend(rows, seeds),
         )
+
+    def _blend(self, rows: Rows, seeds: list[tuple[int, int, int]]) -> dict[str, torch.Tensor]:
+        if self.mix == "none":
+            return {}
+        products = self.products
+        # What has no label would leave half of a blend without one, and a picture that is missing cannot be blended.
+        may = products.label[rows] >= 0
+        if products.has_photo is not None:
+            may &= products.has_photo[rows]
+        size = self.source.size if isinstance(self.source, PhotoViews) else 0
+        drawn = draw_mix(self.mix, self.mix_alpha, size, seeds, may)
+        blend = {
+            "mix_with": torch.from_numpy(drawn.partner),
+            "mix_share": torch.from_numpy(drawn.share),
+            "mixed_label": torch.from_numpy(products.label[rows[drawn.partner]]),
+        }
+        return blend if drawn.cut is None else {**blend, "cut": torch.from_numpy(drawn.cut)}
 
     def _content(
         self, rows: Rows, photos: Rows, texts: list[str], seeds: list[tuple[int, int, int]]
     ) -> dict[str, torch.Tensor]:
+        products, known = self.products, {}
+        if products.has_photo is not None:
+            known["has_image"] = torch.from_numpy(products.has_photo[rows])
         if isinstance(self.source, StoredFeatures):
-            ids = [self.products.ids[row] for row in rows]
-            image, text = self.source.of_photos(ids, photos), self.source.of_texts(texts)
-            return {"image_features": image, "text_features": text}
+            ids = [products.ids[row] for row in rows]
+            if self.photo == "mean_pool":
+                image = self.source.of_all_photos(ids, products.num_photos[rows])
+            else:
+                image = self.source.of_photos(ids, photos)
+            return {**known, "image_features": image, "text_features": self.source.of_texts(texts)}
         see = TEXT_VIEWS[self.text_view]
         seen = [
             see(text, np.random.default_rng((*seed, 2)), self.text_rate)
             for text, seed in zip(texts, seeds, strict=True)
         ]
         token_ids, mask = self.tokenizer.encode_batch(seen, self.max_tokens)
+        first = products.first_photo[rows] + photos
+        views: Sequence[tuple[int, ...]] = seeds
+        if self.photo == "mean_pool":
+            counts = products.num_photos[rows]
+            known["num_photos"] = torch.from_numpy(counts)
+            places = [photo for count in counts for photo in range(count)]
+            first = np.repeat(first, counts) + np.array(places)
+            owners = np.repeat(np.arange(len(rows)), counts)
+            views = [(*seeds[owner], 3, photo) for owner, photo in zip(owners, places, strict=True)]
         return {
-            "pixels": self.source.load(self.products.first_photo[rows] + photos, seeds),
+            **known,
+            "pixels": self.source.load(first, views),
             "token_ids": torch.as_tensor(token_ids),
             "token_mask": torch.as_tensor(mask),
         }

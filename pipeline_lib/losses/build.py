@@ -1,7 +1,6 @@
 """From the `losses` section to the losses that are on. A new loss is a file, a params class, a line here, a test."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -19,15 +18,17 @@ from pipeline_lib.records import Batch, Outputs
 Loss = Callable[[Outputs, Batch], Tensor]
 
 # Name in params.yaml -> builder from that loss's own params; a test compares the names with LossesParams.
-LOSSES: dict[str, Callable[[Any], Loss]] = {
+LOSSES: dict[str, Callable[..., Loss]] = {
     "info_nce": lambda params: InfoNCE(params.mask_false_negatives),
-    "cross_entropy": lambda params: CrossEntropy(params.label_smoothing),
+    "cross_entropy": CrossEntropy,
     "triplet": Triplet,
     "siglip": lambda params: SigLIP(params.bias, params.mask_false_negatives),
     "memory_queue": MemoryQueue,
     "hard_negatives": HardNegatives,
     "head_alignment": lambda params: HeadAlignment(params.uniformity, params.mask_false_negatives),
 }
+# Losses whose builder also takes the number of training products of each class.
+COUNTED = ("cross_entropy",)
 # Head that a loss trains; the model has a head only if some loss that is on needs it.
 NEEDS: dict[str, str] = {
     "info_nce": "retrieval",
@@ -49,6 +50,9 @@ def weights_of(params: LossesParams) -> dict[str, float]:
     return on
 
 
-def build_losses(params: LossesParams, names: list[str]) -> dict[str, Loss]:
-    """Return the named losses, ready to be called with a model's outputs and the batch."""
-    return {name: LOSSES[name](getattr(params, name)) for name in names}
+def build_losses(params: LossesParams, names: list[str], counts: Sequence[int] = ()) -> dict[str, Loss]:
+    """Return the named losses, ready to be called with a model's outputs and the batch.
+
+    `counts` are the training products of each class, which the losses of COUNTED weigh by.
+    """
+    return {name: LOSSES[name](getattr(params, name), *((counts,) if name in COUNTED else ())) for name in names}

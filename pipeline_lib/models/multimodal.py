@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline_lib.models.adapters import adapter_state, attach, describe_adapters
+from pipeline_lib.models.classifier import Classifier
+from pipeline_lib.models.content import blended, blended_pixels, mean_of_photos
 from pipeline_lib.models.fusion import EarlyFusion
-from pipeline_lib.models.heads import Classifier, projections
+from pipeline_lib.models.heads import projections
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.models.towers import Description, ImageTower, TextTower, TowerSource, load_strictly
@@ -27,6 +29,7 @@ PLAIN: Description = {
     "fusion": None,
     "similarity": "cosine",
     "temperature": "learned",
+    "missing_image": "black",
 }
 
 
@@ -65,6 +68,8 @@ class ImageTextModel(nn.Module):
         if description["classes"]:
             head["classifier"] = Classifier(**description["classifier"], dims=dims, classes=len(description["classes"]))
         self.head = nn.ModuleDict(head)
+        learned = description["missing_image"] == "learned"
+        self.missing_image = nn.Parameter(torch.zeros(dims["image"])) if learned else None
         self.shared_slots = attach(self.towers(), description.get("adapters", {}))
 
     def _set_temperature(self, kind: TemperatureKind, start: float) -> None:
@@ -97,17 +102,29 @@ class ImageTextModel(nn.Module):
         return self.fusion.text(self.text.tokens(token_ids, mask), mask)
 
     def features(self, batch: Batch) -> dict[str, Tensor]:
-        """Return both sides' pooled features (batch, dim), stored ones where the batch has them."""
+        """Return both sides' pooled features (batch, dim), stored ones where the batch has them.
+
+        Products are blended as the batch says: pixels where there are some, else features; of texts always features.
+        """
         found: dict[str, Tensor] = {}
         if batch.image_features is not None:
-            found["image"] = batch.image_features
+            found["image"] = blended(self.with_missing(batch.image_features, batch.has_image), batch)
         elif batch.pixels is not None:
-            found["image"] = self.encode_image(batch.pixels)
+            image = self.encode_image(blended_pixels(batch.pixels, batch))
+            if batch.num_photos is not None:
+                image = mean_of_photos(image, batch.num_photos)
+            found["image"] = self.with_missing(image, batch.has_image)
         if batch.text_features is not None:
-            found["text"] = batch.text_features
+            found["text"] = blended(batch.text_features, batch)
         elif batch.token_ids is not None and batch.token_mask is not None:
-            found["text"] = self.encode_text(batch.token_ids, batch.token_mask)
+            found["text"] = blended(self.encode_text(batch.token_ids, batch.token_mask), batch)
         return found
+
+    def with_missing(self, image: Tensor, has_image: Tensor | None) -> Tensor:
+        """Return pooled image features (batch, dim), those of products without an image as the model learned them."""
+        if self.missing_image is None or has_image is None:
+            return image
+        return torch.where(has_image[:, None], image, self.missing_image.to(image.dtype))
 
     def embed_image(self, features: Tensor) -> Tensor:
         """Return embeddings (batch, embedding_dim) of pooled image features; of length 1 if similarity is cosine."""
@@ -151,6 +168,7 @@ def describe(
         "temperature": params.temperature,
         "logit_scale": params.logit_scale,
         "classifier": params.classifier.model_dump(),
+        "missing_image": params.missing_image,
         "retrieval": retrieval,
         "classes": classes,
         **({"adapters": adapters} if (adapters := describe_adapters(params)) else {}),

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline_lib.features.batches import StoredFeatures
 from pipeline_lib.features.trunk import open_trunk, why_unstorable
 from pipeline_lib.losses.build import build_losses
@@ -11,7 +13,7 @@ from pipeline_lib.models.adapters import describe_adapters
 from pipeline_lib.models.cut_vocabulary import cut_vocabulary
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.models.towers import TowerSource
+from pipeline_lib.models.towers import TowerSource, weights_hash
 from pipeline_lib.models.warm_start import load_heads, start_folder, warm_sources
 from pipeline_lib.optim.freezing import Openings, openings, set_epoch
 from pipeline_lib.optim.param_groups import split_decay, tower_groups
@@ -70,12 +72,14 @@ def _sources(settings: Settings, fold: int) -> tuple[dict[str, TowerSource], Pat
     return (sources, None) if start is None else (warm_sources(sources, start), start)
 
 
-def make_task(assembled: Assembled, settings: Settings, weights: dict[str, float]) -> Task:
+def make_task(assembled: Assembled, settings: Settings, weights: dict[str, float], data: FoldData) -> Task:
     """Return the model with its losses, on the device."""
     model = assembled.model.to(settings.device)
     momentum = settings.losses.memory_queue.momentum if "memory_queue" in weights else 0.0
     slow = momentum_copy(model, momentum) if momentum else None
-    losses = build_losses(settings.losses, list(weights))
+    labels = data.training.label
+    counts = np.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
+    losses = build_losses(settings.losses, list(weights), counts)
     trained = trained_names(model, assembled.opened)
     task = Task(model, losses, weights, settings.device, settings.precision, trained, slow)
     task.stateful().to(settings.device)
@@ -97,17 +101,24 @@ def stored_features(
 ) -> StoredFeatures | None:
     """Open the trunk's features where they give the same result: frozen towers with known weights, one fixed view.
 
-    The store holds what `model`'s own weights say, so a warm start has none; and what is not storable (early fusion,
-    poolings with weights of their own) is never read from a store either.
+    The store holds what `model`'s own weights say, so a warm start has them only if its towers were never trained; and
+    what is not storable (early fusion, poolings with weights of their own) is never read from a store either.
     """
     frozen = all(first is None for of_tower in opened.values() for first in of_tower)
     views = {settings.train.augment, settings.train.text_augment}
     adapted = settings.model.text.vocabulary == "cut" or describe_adapters(settings.model)
-    fixed = frozen and views == {"none"} and not adapted and not warm
+    fixed = frozen and views == {"none"} and settings.train.mix != "cutmix" and not adapted
     known = all(source.state is not None for source in sources.values()) and why_unstorable(sources) is None
     if not (settings.train.use_stored_features and fixed and known and inputs.trunk.is_dir()):
         return None
+    if warm and not _untouched(sources, resolve_towers(settings.model)):
+        return None
     return open_trunk(inputs.trunk, sources)
+
+
+def _untouched(sources: dict[str, TowerSource], published: dict[str, TowerSource]) -> bool:
+    """Return whether a start's towers are those of `model`, as they are behind a phase that trained heads alone."""
+    return all(weights_hash(source.state) == weights_hash(published[name].state) for name, source in sources.items())
 
 
 def optimizer_groups(task: Task, train: TrainParams, opened: dict[str, Openings]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from pipeline_lib.losses.build import NEEDS, weights_of
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
+from pipeline_lib.params.training import TrainParams
 from pipeline_lib.provenance import write_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
@@ -51,14 +52,20 @@ def train_fold(
             "set train.mining = none, or give losses.info_nce, or another loss that compares images and texts, "
             "a weight above 0"
         )
+    if settings.train.mix != "none" and needed != {"classification"}:
+        raise ValueError(
+            f"train.mix = {settings.train.mix!r} blends two products, which match neither's text nor image; set "
+            "train.mix = none, or every weight but losses.cross_entropy's to 0"
+        )
     data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
     _check_shares(settings, data, processes)
     made = assemble(settings, fold, data, "retrieval" in needed)
     plan = plan_of(made.model, made.sources, settings.train, made.opened, made.start)
     if processes.first:
         _show(plan, settings, fold, len(data.training), len(data.held_out))
-    task = make_task(made, settings, weights)
+    task = make_task(made, settings, weights, data)
     stored = stored_features(settings, inputs, made.sources, made.opened, made.start is not None)
+    _check_mix(settings, stored is not None, processes)
     with CheckpointFolder(fingerprint, processes.first) as checkpoints:
         loop = _loop(task, settings, inputs, data, made, stored, checkpoints, processes)
         progression = loop.run(f"fold{fold}-{fingerprint}")
@@ -87,6 +94,18 @@ def _check_shares(settings: Settings, data: FoldData, processes: Processes) -> N
             f"{processes.world} processes share out a batch of {rows} products (train.batch_size = "
             f"{settings.train.batch_size}, {len(data.training)} products to train on); start at most {rows}"
         )
+
+
+def _check_mix(settings: Settings, stored: bool, processes: Processes) -> None:
+    """Raise ValueError where the two that would be blended are not both there: not one picture each, or elsewhere."""
+    mix = settings.train.mix
+    if mix != "none" and settings.train.photo == "mean_pool" and not stored:
+        raise ValueError(
+            f"train.mix = {mix!r} blends two pictures, and train.photo = mean_pool has several of a product; set one "
+            "of them to none, or first"
+        )
+    if mix != "none" and processes.world > 1:
+        raise ValueError(f"train.mix = {mix!r} blends products of one process, these are {processes.world}; start one")
 
 
 def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int, num_held_out: int) -> None:
@@ -121,7 +140,7 @@ def _loop(
     workers = 0 if stored else runtime.workers
     engine = Engine(settings.device, runtime.batch_size, workers, settings.precision)
     validator = Validator(
-        ProductBatches(data.held_out, fixed, tokenizer, max_tokens, "first", settings.seed),
+        ProductBatches(data.held_out, fixed, tokenizer, max_tokens, measured_photo(train), settings.seed),
         data.held_out,
         data.queries,
         train.batch_size,
@@ -144,6 +163,8 @@ def _loop(
             train.text_augment,
             train.text_augment_rate,
             processes.part,
+            train.mix,
+            train.mix_alpha,
         ),
         orders=ORDERS[train.mining](data.training, train, settings.seed, settings.device),
         params=train,
@@ -156,6 +177,11 @@ def _loop(
         average=MovingAverage(trained, train.ema_decay) if train.ema_decay else None,
         processes=processes,
     )
+
+
+def measured_photo(train: TrainParams) -> str:
+    """Return the photos a held-out product is measured by: all if it trains with all, else the first."""
+    return "mean_pool" if train.photo == "mean_pool" else "first"
 
 
 def _text_embedder(

@@ -1,0 +1,33 @@
+"""One phase of one fold, as the stages `phase` and `train` run it: where it begins, and who it is."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from pipeline_lib import paths
+from pipeline_lib.models.warm_start import start_folder
+from pipeline_lib.params.training import TrainParams
+from pipeline_lib.provenance import Stage, fresh_folder
+from pipeline_lib.training.assembly import Settings
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.fold_data import Inputs
+from pipeline_lib.training.processes import joined
+
+
+def begun_after(train: TrainParams, after: str) -> TrainParams:
+    """Return a phase's params with the phase before it as its start; the first one keeps `train.init_from`."""
+    if after == paths.NO_PHASE:
+        return train
+    return train.model_copy(update={"init_from": (paths.PHASES / after).as_posix()})
+
+
+def train_phase(run: Stage, settings: Settings, fold: int, out: Path) -> None:
+    """Train one fold into `out`, in all processes that were started for it."""
+    inputs = Inputs(paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.features_of("trunk"))
+    with joined(settings.device) as processes:
+        read = (paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, Path(settings.model.weights_root))
+        begun = start_folder(settings.train.init_from, fold) or Path(settings.train.init_from)
+        fingerprint = processes.from_first(
+            lambda: run.fingerprint(*read, begun, fold=fold, out=out.as_posix(), precision=settings.precision)
+        )
+        with fresh_folder(out) if processes.first else nullcontext(out) as folder:
+            train_fold(settings, inputs, fold, fingerprint, folder, processes)
