@@ -69,7 +69,8 @@ class ImageTextModel(nn.Module):
             head["classifier"] = Classifier(**description["classifier"], dims=dims, classes=len(description["classes"]))
         self.head = nn.ModuleDict(head)
         learned = description["missing_image"] == "learned"
-        self.missing_image = nn.Parameter(torch.zeros(dims["image"])) if learned else None
+        # Not zeros: their direction, which cosines ask for, has no gradient.
+        self.missing_image = nn.Parameter(0.02 * torch.randn(dims["image"])) if learned else None
         self.shared_slots = attach(self.towers(), description.get("adapters", {}))
 
     def _set_temperature(self, kind: TemperatureKind, start: float) -> None:
