@@ -25,8 +25,9 @@ def card(project, folder):
 
 
 def test_each_phase_is_a_stage_a_fold_and_goes_on_from_the_one_before(project):
-    assert project.first[:3] == ["catalogue", "folds", "shards"]
-    assert sorted(project.first[3:]) == sorted(["features@trunk", *FIRST, *LAST])
+    assert sorted(project.first) == sorted(["catalogue", "folds", "shards", "features@trunk", *FIRST, *LAST])
+    for fold in "01":
+        assert project.first.index(f"phase@step0-{fold}") < project.first.index(f"train@{fold}")
     first, last = card(project, "phases/head/0")["run"], card(project, "train/0")["run"]
     assert first["stored_features"] and not last["stored_features"]
     assert [first["train"][key] for key in ("unfreeze_layers", "head_lr", "tower_lr")] == [0, 0.01, 0.0015]
@@ -43,15 +44,16 @@ def test_the_last_phases_lr_does_not_rerun_the_first(project):
     """Shown by DVC's own words: the first phase's stages did not change, the last one's run."""
     project.set_params("phases.train.tower_lr=0.00002")
     printed = project.run("dvc", "repro", "train").stdout
-    assert project.ran(printed) == LAST
+    assert sorted(project.ran(printed)) == LAST
     assert all(f"Stage '{stage}' didn't change, skipping" in printed for stage in FIRST)
     project.back()
 
 
 def test_the_first_phases_lr_reruns_both_and_one_fold_alone_the_other_not(project):
     project.set_params("phases.head.head_lr=0.02")
-    assert project.ran(project.run("dvc", "repro", "--dry", "train@1").stdout) == ["phase@step0-1", "train@1"]
-    assert sorted(project.ran(project.run("dvc", "repro", "--dry", "train").stdout)) == sorted([*FIRST, *LAST])
+    # A dry run does not know that the first phase's model will be another.
+    assert sorted(project.ran(project.run("dvc", "repro", "--dry", "train").stdout)) == FIRST
+    assert project.ran(project.run("dvc", "repro", "train@1").stdout) == ["phase@step0-1", "train@1"]
     project.back()
 
 

@@ -73,7 +73,8 @@ def test_every_rule_is_broken_by_the_plain_settings_or_is_what_they_say():
     examples = {
         r"pool-(?P<pooling>cls|mean|max|gem|attentive|last)": "pool-max", r"(?P<pooling>mean)-pool": "mean-pool",
         r"unfreeze(?P<layers>\d+)": "unfreeze3", r"freeze(?P<image>\d+)-(?P<text>\d+)": "freeze1-1",
-        r"(?P<stages>\d+)stage": "2stage", r"(?P<stages>)staged": "staged", r"(?P<size>\d+m)(?P<patch>16|32)": "8m16",
+        r"(?P<stages>\d+)stage": "2stage", r"(?P<stages>)staged": "staged",
+        r"stage(?P<number>\d+)": "stage2", r"(?P<size>\d+m)(?P<patch>16|32)": "8m16",
     }  # fmt: skip
     for pattern in RULES:
         assert bool(contradictions(f"x-{examples.get(pattern, pattern)}", PARAMS)) != (pattern in true_already), pattern
