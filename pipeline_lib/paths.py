@@ -14,6 +14,9 @@ ENSEMBLE = WORK / "ensemble"
 # Copies of feature stores that are read from a URL; may be deleted at any time.
 COPIES = WORK / "copies"
 EVALUATION = WORK / "evaluation"
+# Models of the phases before the last, a folder a phase and in it one a fold; that of `none` is empty but for a mark.
+PHASES = WORK / "phases"
+NO_PHASE = "none"
 # Trained models that others start from, a folder a name; the empty one stands for no start.
 STARTS = Path("data/starts")
 NO_START = STARTS / "none"
@@ -32,6 +35,11 @@ def features_of(name: str) -> Path:
 def train_of(fold: int) -> Path:
     """Model, history and plan table of one fold."""
     return TRAIN / str(fold)
+
+
+def phase_of(name: str, fold: int) -> Path:
+    """Model, history and plan table of one fold after a phase."""
+    return PHASES / name / str(fold)
 
 
 def embed_of(fold: int, scale: int) -> Path:

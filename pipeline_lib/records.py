@@ -27,8 +27,11 @@ class Batch:
     token_mask, float (batch, ..., width), what enters the towers' last layer groups; answers int64 (batch, most), the
     texts that each product is known to answer, filled up with -1; teacher_image, teacher_text (batch, widths of all
     teachers' joint spaces) and teacher_classes, log probabilities (batch, all teachers' classes), float32; text_rows
-    int64 (n,), the rows where has_text is True, found where the batch is made; all others (batch,). A label of -1 is
-    unknown.
+    int64 (n,), the rows where has_text is True, found where the batch is made; cut int64 (batch, 4); all others
+    (batch,). A label of -1 is unknown.
+    With `num_photos`, what the image tower reads holds so many photos of each product one behind the other, and the
+    mean of their features counts. With `mix_with`, row i is blended with row mix_with[i] and keeps the share
+    mix_share[i]; with `cut`, what it takes of the other's pixels is the box [top, bottom, left, right].
     """
 
     product: Tensor
@@ -48,6 +51,12 @@ class Batch:
     teacher_text: Tensor | None = None
     teacher_classes: Tensor | None = None
     text_rows: Tensor | None = None
+    has_image: Tensor | None = None
+    num_photos: Tensor | None = None
+    mix_with: Tensor | None = None
+    cut: Tensor | None = None
+    mix_share: Tensor | None = None
+    mixed_label: Tensor | None = None
 
     def described(self) -> Tensor:
         """Return the rows that have a text, (n,); a GPU is waited for only if the maker of the batch did not say."""
@@ -68,6 +77,7 @@ class Batch:
 # Fields of a batch that only the model reads: what losses see of several batches does without them.
 CONTENT = (
     "pixels", "token_ids", "token_mask", "image_features", "text_features", "image_activations", "text_activations",
+    "has_image", "num_photos", "mix_with", "cut",
 )  # fmt: skip
 
 

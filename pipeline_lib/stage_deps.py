@@ -33,7 +33,7 @@ def module_of(cmd: str) -> str:
     >>> module_of("python -m stages.train --fold ${item.fold}")
     'stages.train'
     """
-    match = re.fullmatch(r"python -m (stages\.\w+)( --\w+ \$\{item\.\w+\})*", cmd)
+    match = re.fullmatch(r"python -m (stages\.\w+)( --\w+ \$\{item(\.\w+)+\})*", cmd)
     if not match:
         raise ValueError(f"cmd {cmd!r}: write `python -m stages.NAME` with ${{item.*}} alone; all else is a param")
     return match[1]

@@ -23,6 +23,9 @@ def main() -> None:
             write_table(folds, out / "folds.parquet")
             write_table(tabulate(products, folds), out / "table.csv")
             write_json(out / "notes.json", notes)
+        with fresh_folder(paths.PHASES / paths.NO_PHASE) as out:
+            for fold in range(split.num_folds):
+                write_json(out / str(fold) / "start.json", {"phase": None})
         places = folds.group_by("split", "fold").len().sort("split", "fold", nulls_last=True)
         for name, fold, number in places.iter_rows():
             print(f"folds: {name}{'' if fold is None else f' fold {fold}'}: {number} products")

@@ -4,16 +4,15 @@ In several processes where VITRINE_LAUNCH names a launcher, e.g. `torchrun --npr
 """
 
 import argparse
-from contextlib import nullcontext
-from pathlib import Path
 
 import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.launch import launched, launcher, relaunch
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.plan import TRUNK, FeatureName
+from pipeline_lib.params.phases import LAST, Changes, train_params
+from pipeline_lib.params.plan import FeatureName
 from pipeline_lib.params.training import LossesParams, TrainParams
-from pipeline_lib.provenance import Stage, fresh_folder, stage
+from pipeline_lib.provenance import Stage, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 
 
@@ -31,34 +30,23 @@ def main() -> None:
 
 def train(run: Stage, fold: int) -> None:
     # Slow to import, and not for the process that only launches others.
-    from pipeline_lib.features.processes import joined
     from pipeline_lib.training.assembly import Settings
-    from pipeline_lib.training.fold import train_fold
-    from pipeline_lib.training.fold_data import Inputs
+    from pipeline_lib.training.phase import begun_after, train_phase
 
-    runtime, params = read_runtime(), run.section(TrainParams)
-    features = run.value("plan.features", list[FeatureName])
+    runtime = read_runtime()
+    params = train_params(run.section(TrainParams), run.value("phases.train", Changes), LAST)
     device = pick_device(runtime.device)
-    with joined(device) as processes:
-        settings = Settings(
-            model=run.section(ModelParams),
-            losses=run.section(LossesParams),
-            train=params,
-            seed=run.value("seed", int),
-            runtime=runtime,
-            device=device,
-            precision=pick_precision(params.precision, device),
-        )
-        teachers = {name: paths.features_of(name) for name in features if name != TRUNK}
-        inputs = Inputs(paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.features_of(TRUNK), teachers)
-        read = (paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES)
-        begun_with = (Path(settings.model.weights_root), Path(params.init_from))
-        fingerprint = processes.from_first(
-            lambda: run.fingerprint(*read, *begun_with, fold=fold, precision=settings.precision)
-        )
-        out = paths.train_of(fold)
-        with fresh_folder(out) if processes.first else nullcontext(out) as folder:
-            train_fold(settings, inputs, fold, fingerprint, folder, processes)
+    settings = Settings(
+        model=run.section(ModelParams),
+        losses=run.section(LossesParams),
+        train=begun_after(params, run.value("plan.last", str)),
+        seed=run.value("seed", int),
+        runtime=runtime,
+        device=device,
+        precision=pick_precision(params.precision, device),
+    )
+    features = run.value("plan.features", list[FeatureName])
+    train_phase(run, settings, features, fold, paths.train_of(fold))
 
 
 if __name__ == "__main__":

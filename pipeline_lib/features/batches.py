@@ -15,10 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline_lib.features.activations import ActivationStore
 from pipeline_lib.features.captions import answers_of, draw_captions
+from pipeline_lib.features.mixing import draw_mix
 from pipeline_lib.features.products import Products, photo_key, text_key
 from pipeline_lib.features.store import FeatureStore
 from pipeline_lib.features.teacher_stores import TeacherRows
 from pipeline_lib.features.view_cache import ViewCache
+from pipeline_lib.params.training import MixKind
 from pipeline_lib.records import Batch
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.transforms.decode import decode
@@ -86,7 +88,7 @@ class StoredFeatures:
         return {name: kept.header.groups_behind for name, kept in stores.items() if isinstance(kept, ActivationStore)}
 
     def of_photos(self, ids: list[str], photos: Rows) -> dict[str, torch.Tensor]:
-        """Return a batch's content for one photo a product; none if the image tower runs whole."""
+        """Return a batch's content for photos, by product and number; none if the image tower runs whole."""
         keys = [photo_key(key, int(number)) for key, number in zip(ids, photos, strict=True)]
         if isinstance(self.image, ActivationStore):
             return {"image_activations": torch.from_numpy(self.image.gather(keys)[0])}
@@ -105,7 +107,7 @@ NOTHING_STORED = StoredFeatures()
 
 
 class ProductBatches(Dataset[Batch]):
-    """Turns (epoch, rows of `products`) into a batch with one photo and one text of each product.
+    """Turns (epoch, rows of `products`) into a batch with one photo, or all, and one text of each product.
 
     With `part` (rank, world), what the model reads (`records.CONTENT`) is there for this process's rows alone; what
     losses read is small and there for all of them.
@@ -124,6 +126,8 @@ class ProductBatches(Dataset[Batch]):
         part: tuple[int, int] = (0, 1),
         teachers: TeacherRows | None = None,
         stored: StoredFeatures = NOTHING_STORED,
+        mix: MixKind = "none",
+        mix_alpha: float = 1.0,
     ) -> None:
         self.products = products
         self.source = source
@@ -136,6 +140,9 @@ class ProductBatches(Dataset[Batch]):
         self.part = part
         self.teachers = teachers
         self.stored = stored
+        assert mix == "none" or part[1] == 1, "the rows that are blended lie in one process"
+        self.mix = mix
+        self.mix_alpha = mix_alpha
 
     def __getitem__(self, key: tuple[int, Rows]) -> Batch:
         epoch, rows = key
@@ -167,16 +174,44 @@ class ProductBatches(Dataset[Batch]):
             answers=answers,
             **(self.teachers.of(rows, photos, numbers) if self.teachers else {}),
             **self._content(rows[own], photos[own], texts[own], seeds[own]),
+            **self._blend(rows, seeds),
         )
+
+    def _blend(self, rows: Rows, seeds: list[tuple[int, int, int]]) -> dict[str, torch.Tensor]:
+        if self.mix == "none":
+            return {}
+        products = self.products
+        # What has no label would leave half of a blend without one, and a picture that is missing cannot be blended.
+        may = products.label[rows] >= 0
+        if products.has_photo is not None:
+            may &= products.has_photo[rows]
+        size = 0 if self.stored.image else self.source.size
+        drawn = draw_mix(self.mix, self.mix_alpha, size, seeds, may)
+        blend = {
+            "mix_with": torch.from_numpy(drawn.partner),
+            "mix_share": torch.from_numpy(drawn.share),
+            "mixed_label": torch.from_numpy(products.label[rows[drawn.partner]]),
+        }
+        return blend if drawn.cut is None else {**blend, "cut": torch.from_numpy(drawn.cut)}
 
     def _content(
         self, rows: Rows, photos: Rows, texts: list[str], seeds: list[tuple[int, int, int]]
     ) -> dict[str, torch.Tensor]:
-        ids = [self.products.ids[row] for row in rows]
-        image, text = self.stored.of_photos(ids, photos), self.stored.of_texts(texts)
-        if not image:
-            image = {"pixels": self.source.load(self.products.first_photo[rows] + photos, seeds)}
-        return image | (text or self._tokens(texts, seeds))
+        products, several = self.products, self.photo == "mean_pool"
+        counts = products.num_photos[rows] if several else np.ones_like(rows)
+        owner = np.repeat(np.arange(len(rows)), counts)
+        numbers = photos[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
+        content = self.stored.of_photos([products.ids[rows[one]] for one in owner], numbers)
+        if not content:
+            views: Sequence[tuple[int, ...]] = seeds
+            if several:
+                views = [(*seeds[one], 3, int(photo)) for one, photo in zip(owner, numbers, strict=True)]
+            content = {"pixels": self.source.load(products.first_photo[rows][owner] + numbers, views)}
+        if several:
+            content["num_photos"] = torch.from_numpy(counts)
+        if products.has_photo is not None:
+            content["has_image"] = torch.from_numpy(products.has_photo[rows])
+        return content | (self.stored.of_texts(texts) or self._tokens(texts, seeds))
 
     def _tokens(self, texts: list[str], seeds: list[tuple[int, int, int]]) -> dict[str, torch.Tensor]:
         see = TEXT_VIEWS[self.text_view]

@@ -21,7 +21,7 @@ from pipeline_lib.features.encode import (
     photo_rows,
 )
 from pipeline_lib.features.products import Products
-from pipeline_lib.models.heads import CLASSIFIER_INPUTS
+from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -54,14 +54,16 @@ class Predictor:
         """Yield predictions for all products in order, block by block."""
         rows, owner = photo_rows(products, self.photo)
         text_of_row = torch.from_numpy(products.text[owner])
+        has_image = torch.from_numpy(products.has_photo[owner]) if products.has_photo is not None else None
         texts = self._class_texts(products)
         dim = self.model.description["embedding_dim"] if self.model.description["retrieval"] else 0
         brought = normalise_rows if self.model.description["similarity"] == "cosine" else np.asarray
 
         def see(pixels: Tensor, positions: Tensor) -> Tensor:
             text = texts[text_of_row[positions.cpu()]].to(pixels.device) if texts is not None else None
+            seen = has_image[positions.cpu()].to(pixels.device) if has_image is not None else None
             both = (pixels, pixels.flip(-1)) if self.flip else (pixels,)
-            return torch.stack([self._see_once(view, text) for view in both]).mean(0)
+            return torch.stack([self._see_once(view, text, seen) for view in both]).mean(0)
 
         blocks = encode_photos(see, self.views, rows, self.engine)
         for start, values in mean_per_product(blocks, owner, len(products)):
@@ -84,8 +86,8 @@ class Predictor:
             self._known_texts.update(zip(new, found, strict=True))
         return torch.from_numpy(np.stack([self._known_texts[text] for text in texts]))
 
-    def _see_once(self, pixels: Tensor, text: Tensor | None) -> Tensor:
-        found = {"image": self.model.encode_image(pixels)}
+    def _see_once(self, pixels: Tensor, text: Tensor | None, has_image: Tensor | None) -> Tensor:
+        found = {"image": self.model.with_missing(self.model.encode_image(pixels), has_image)}
         parts: list[Tensor] = []
         if self.model.description["retrieval"]:
             parts.append(self.model.embed_image(found["image"]))

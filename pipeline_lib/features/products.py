@@ -44,6 +44,8 @@ class Products:
     first_photo: NDArray[np.int64]
     num_photos: NDArray[np.int64]
     captions: Captions | None = None
+    # False where the photo is a black one, for a product that has none; None where all have one.
+    has_photo: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,8 +64,8 @@ def photo_key(product_id: str, photo: int) -> str:
 def read_products(catalogue: Path, folds: Path, manifest: Path) -> pl.DataFrame:
     """Join products, their fold and their photos' manifest rows, in the manifest's order.
 
-    Columns: product_id, text, label, group_id, split, fold, first_photo, num_photos. ValueError for a product
-    that the shards lack.
+    Columns: product_id, text, label, group_id, has_photo, split, fold, first_photo, num_photos. ValueError for a
+    product that the shards lack.
     """
     photos = (
         pl.read_parquet(manifest, columns=["product_id"])
@@ -71,9 +73,11 @@ def read_products(catalogue: Path, folds: Path, manifest: Path) -> pl.DataFrame:
         .group_by("product_id", maintain_order=True)
         .agg(pl.col("row").first().cast(pl.Int64).alias("first_photo"), pl.len().cast(pl.Int64).alias("num_photos"))
     )
-    products = pl.read_parquet(
-        catalogue / "products.parquet", columns=["product_id", "text", "label", "group_id"]
-    ).join(pl.read_parquet(folds / "folds.parquet"), on="product_id", how="left", maintain_order="left")
+    columns = ["product_id", "text", "label", "group_id", "media"]
+    told = pl.read_parquet(catalogue / "products.parquet", columns=columns)
+    told = told.with_columns(has_photo=pl.col("media").list.len() > 0).drop("media")
+    dealt = pl.read_parquet(folds / "folds.parquet")
+    products = told.join(dealt, on="product_id", how="left", maintain_order="left")
     joined = products.join(photos, on="product_id", how="left", maintain_order="left")
     for column, maker in (("first_photo", manifest), ("split", folds)):
         lost = joined.filter(pl.col(column).is_null())
@@ -102,4 +106,5 @@ def as_arrays(products: pl.DataFrame, classes: Sequence[str]) -> Products:
         label=np.array(label, dtype=np.int64),
         first_photo=products["first_photo"].to_numpy().copy(),
         num_photos=products["num_photos"].to_numpy().copy(),
+        has_photo=None if products["has_photo"].all() else products["has_photo"].to_numpy().copy(),
     )

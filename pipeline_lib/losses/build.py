@@ -1,6 +1,6 @@
 """From the `losses` section to the losses that are on. A new loss is a file, a params class, a line here, a test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -23,9 +23,9 @@ from pipeline_lib.records import Batch, Outputs
 Loss = Callable[[Outputs, Batch], Tensor]
 
 # Name in params.yaml -> builder from that loss's own params; a test compares the names with LossesParams.
-LOSSES: dict[str, Callable[[Any], Loss]] = {
+LOSSES: dict[str, Callable[..., Loss]] = {
     "info_nce": lambda params: InfoNCE(params.mask_false_negatives),
-    "cross_entropy": lambda params: CrossEntropy(params.label_smoothing),
+    "cross_entropy": CrossEntropy,
     "triplet": Triplet,
     "siglip": lambda params: SigLIP(params.bias, params.mask_false_negatives),
     "memory_queue": MemoryQueue,
@@ -38,6 +38,8 @@ DISTILLATION: dict[str, Callable[[Any, Lesson], Loss]] = {
     "feature_distillation": FeatureDistillation,
     "class_distillation": ClassDistillation,
 }
+# Losses whose builder also takes the number of training products of each class.
+COUNTED = ("cross_entropy",)
 # Head that a loss trains; the model has a head only if some loss that is on needs it.
 NEEDS: dict[str, str] = {
     "info_nce": "retrieval",
@@ -62,12 +64,17 @@ def weights_of(params: LossesParams) -> dict[str, float]:
     return on
 
 
-def build_losses(params: LossesParams, names: list[str], lesson: Lesson | None = None) -> dict[str, Loss]:
-    """Return the named losses, ready to be called with a model's outputs and the batch; some need a lesson."""
+def build_losses(
+    params: LossesParams, names: list[str], lesson: Lesson | None = None, counts: Sequence[int] = ()
+) -> dict[str, Loss]:
+    """Return the named losses, ready to be called with a model's outputs and the batch.
+
+    Some need a lesson; `counts` are the training products of each class, which the losses of COUNTED weigh by.
+    """
     found: dict[str, Loss] = {}
     for name in names:
         if name in LOSSES:
-            found[name] = LOSSES[name](getattr(params, name))
+            found[name] = LOSSES[name](getattr(params, name), *((counts,) if name in COUNTED else ()))
         else:
             assert lesson is not None, f"{name} learns from teachers"
             found[name] = DISTILLATION[name](getattr(params, name), lesson)

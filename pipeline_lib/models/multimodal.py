@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline_lib.models.adapters import adapter_state, attach, describe_adapters
+from pipeline_lib.models.classifier import Classifier
+from pipeline_lib.models.content import blended, blended_pixels, mean_of_photos
 from pipeline_lib.models.fusion import EarlyFusion
-from pipeline_lib.models.heads import Classifier, projections
+from pipeline_lib.models.heads import projections
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.models.towers import Description, ImageTower, TextTower, TowerSource, load_strictly
@@ -27,6 +29,7 @@ PLAIN: Description = {
     "fusion": None,
     "similarity": "cosine",
     "temperature": "learned",
+    "missing_image": "black",
 }
 
 
@@ -67,6 +70,9 @@ class ImageTextModel(nn.Module):
         self.head = nn.ModuleDict(head)
         # Layer groups of each tower that stand behind the activations of a batch; how a run reads, no part of a model.
         self.groups_behind: dict[str, int] = {}
+        learned = description["missing_image"] == "learned"
+        # Not zeros: their direction, which cosines ask for, has no gradient.
+        self.missing_image = nn.Parameter(0.02 * torch.randn(dims["image"])) if learned else None
         self.shared_slots = attach(self.towers(), description.get("adapters", {}))
 
     def _set_temperature(self, kind: TemperatureKind, start: float) -> None:
@@ -103,21 +109,45 @@ class ImageTextModel(nn.Module):
         return self.text.leave(activations, mask, self.groups_behind["text"])
 
     def features(self, batch: Batch) -> dict[str, Tensor]:
-        """Return both sides' pooled features (batch, dim), stored ones where the batch has them."""
+        """Return both sides' pooled features (batch, dim), stored ones where the batch has them.
+
+        Products are blended as the batch says: pixels where there are some, else features; of texts always features.
+        """
         found: dict[str, Tensor] = {}
-        if batch.image_features is not None:
-            found["image"] = batch.image_features
-        elif batch.image_activations is not None:
-            found["image"] = self.image.leave(batch.image_activations, self.groups_behind["image"])
-        elif batch.pixels is not None:
-            found["image"] = self.encode_image(batch.pixels)
-        if batch.text_features is not None:
-            found["text"] = batch.text_features
-        elif batch.text_activations is not None and batch.token_mask is not None:
-            found["text"] = self.leave_text(batch.text_activations, batch.token_mask)
-        elif batch.token_ids is not None and batch.token_mask is not None:
-            found["text"] = self.encode_text(batch.token_ids, batch.token_mask)
+        image = self._image_features(batch)
+        if image is not None:
+            if batch.num_photos is not None:
+                image = mean_of_photos(image, batch.num_photos)
+            image = self.with_missing(image, batch.has_image)
+            found["image"] = image if batch.pixels is not None else blended(image, batch)
+        text = self._text_features(batch)
+        if text is not None:
+            found["text"] = blended(text, batch)
         return found
+
+    def _image_features(self, batch: Batch) -> Tensor | None:
+        """Return pooled features (photos, dim), from what the batch has of them; blended where there are pixels."""
+        if batch.image_features is not None:
+            return batch.image_features
+        if batch.image_activations is not None:
+            return self.image.leave(batch.image_activations, self.groups_behind["image"])
+        return self.encode_image(blended_pixels(batch.pixels, batch)) if batch.pixels is not None else None
+
+    def _text_features(self, batch: Batch) -> Tensor | None:
+        """Return pooled features (batch, dim), from what the batch has of them."""
+        if batch.text_features is not None:
+            return batch.text_features
+        if batch.token_mask is None:
+            return None
+        if batch.text_activations is not None:
+            return self.leave_text(batch.text_activations, batch.token_mask)
+        return self.encode_text(batch.token_ids, batch.token_mask) if batch.token_ids is not None else None
+
+    def with_missing(self, image: Tensor, has_image: Tensor | None) -> Tensor:
+        """Return pooled image features (batch, dim), those of products without an image as the model learned them."""
+        if self.missing_image is None or has_image is None:
+            return image
+        return torch.where(has_image[:, None], image, self.missing_image.to(image.dtype))
 
     def embed_image(self, features: Tensor) -> Tensor:
         """Return embeddings (batch, embedding_dim) of pooled image features; of length 1 if similarity is cosine."""
@@ -161,6 +191,7 @@ def describe(
         "temperature": params.temperature,
         "logit_scale": params.logit_scale,
         "classifier": params.classifier.model_dump(),
+        "missing_image": params.missing_image,
         "retrieval": retrieval,
         "classes": classes,
         **({"adapters": adapters} if (adapters := describe_adapters(params)) else {}),

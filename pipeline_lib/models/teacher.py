@@ -33,7 +33,8 @@ PLAIN_PAIR: dict[str, Any] = {
     "fusion_heads": 1,
     "similarity": "cosine",
     "temperature": "fixed",
-    "classifier": {"inputs": "image", "hidden": 1, "dropout": 0.0},
+    "missing_image": "black",
+    "classifier": {"kind": "linear", "inputs": "image", "hidden": 1, "dropout": 0.0, "scale": 1.0},
     "register_memory": {"slots_private": 0, "slots_shared": 0},
     "positional_conv": {"after_block": 0, "stride": 1},
 }  # fmt: skip

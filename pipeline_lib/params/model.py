@@ -16,7 +16,9 @@ FusionKind = Literal["late", "early"]
 SimilarityKind = Literal["cosine", "dot"]
 TemperatureKind = Literal["fixed", "learned", "per_direction"]
 VocabularyKind = Literal["full", "cut"]
-ClassifierInputs = Literal["concat", "image", "text"]
+ClassifierInputs = Literal["concat", "gated", "sum", "image", "text"]
+ClassifierKind = Literal["mlp", "linear", "cosine"]
+MissingImage = Literal["black", "learned"]
 Channels = tuple[float, float, float]
 
 
@@ -59,11 +61,13 @@ class ProjectorParams(Keys):
 
 
 class ClassifierParams(Keys):
-    """The classification head: Dropout, Linear, GELU, Dropout, Linear."""
+    """The classification head: how both sides become one vector, and what tells its class."""
 
+    kind: ClassifierKind
     inputs: ClassifierInputs
     hidden: Annotated[int, Field(gt=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    scale: Annotated[float, Field(gt=0)]
 
 
 class RegisterMemoryParams(Keys):
@@ -95,5 +99,6 @@ class ModelParams(Section):
     temperature: TemperatureKind
     logit_scale: Annotated[float, Field(ge=0, le=4.6052)]
     classifier: ClassifierParams
+    missing_image: MissingImage
     register_memory: RegisterMemoryParams
     positional_conv: PositionalConvParams

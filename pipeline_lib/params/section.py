@@ -59,7 +59,7 @@ def parse_section(kind: type[SectionT], params: dict[str, Any]) -> SectionT:
     try:
         return kind.model_validate(pick(params, kind.section))
     except ValidationError as error:
-        raise ValueError(_first_fault(kind, kind.section, error)) from None
+        raise ValueError(said_of(kind, kind.section, error)) from None
 
 
 def parse_value(key: str, kind: type[ValueT], params: dict[str, Any]) -> ValueT:
@@ -67,10 +67,11 @@ def parse_value(key: str, kind: type[ValueT], params: dict[str, Any]) -> ValueT:
     try:
         return TypeAdapter(kind).validate_python(pick(params, key))
     except ValidationError as error:
-        raise ValueError(_first_fault(None, key, error)) from None
+        raise ValueError(said_of(None, key, error)) from None
 
 
-def _first_fault(kind: type[Keys] | None, prefix: str, error: ValidationError) -> str:
+def said_of(kind: type[Keys] | None, prefix: str, error: ValidationError) -> str:
+    """Return one line for the first fault of a section, whose keys stand under `prefix`."""
     faults = error.errors()
     # A misspelt key is also a missing one; the spelling is what helps.
     fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])

@@ -6,7 +6,12 @@ from pydantic import Field, model_validator
 
 from pipeline_lib.params.section import Keys, Section
 
-BestMetric = Literal["MeanRecall", "R@1", "top1", "loss"]
+BestMetric = Literal[
+    "MeanRecall", "R@1", "R@5", "R@10", "i2t_MeanRecall", "top1", "top3", "macro_f1", "balanced_accuracy", "loss"
+]
+ScheduleKind = Literal["cosine", "linear", "constant"]
+MixKind = Literal["none", "mixup", "cutmix"]
+ClassWeights = Literal["none", "balanced", "effective_number"]
 ViewName = Literal["none", "clip", "jitter_flip", "grayscale_blur"]
 TextViewName = Literal["none", "word_dropout", "random_swap"]
 MiningKind = Literal["none", "hard"]
@@ -36,6 +41,9 @@ class CrossEntropyParams(Keys):
 
     weight: Weight
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    class_weights: ClassWeights
+    beta: Annotated[float, Field(ge=0, lt=1)]
+    focal_gamma: Annotated[float, Field(ge=0)]
 
 
 class TripletParams(Keys):
@@ -187,13 +195,17 @@ class TrainParams(Section):
     weight_decay: Annotated[float, Field(ge=0)]
     warmup_fraction: Annotated[float, Field(ge=0, le=1)]
     grad_checkpointing: TowersCheckpointing
+    warmup_steps: Annotated[int, Field(ge=0)] | None
+    lr_schedule: ScheduleKind
     clip_norm: Annotated[float, Field(ge=0)]
     precision: Literal["auto", "fp32", "bf16"]
     augment: ViewName
     crop_scale: Annotated[float, Field(gt=0, le=1)]
     text_augment: TextViewName
     text_augment_rate: Annotated[float, Field(ge=0, le=1)]
-    photo: Literal["first", "random"]
+    photo: Literal["first", "random", "mean_pool"]
+    mix: MixKind
+    mix_alpha: Annotated[float, Field(gt=0)]
     mining: MiningKind
     mining_share: Annotated[float, Field(ge=0, lt=1)]
     text: Literal["first", "random"]

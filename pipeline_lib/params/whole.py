@@ -6,6 +6,7 @@ from typing import Any
 from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.evaluation import EnsembleParams, EvaluateParams, IndexParams
 from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.phases import PhasesParams, check_phases
 from pipeline_lib.params.plan import PlanParams
 from pipeline_lib.params.prediction import EmbedParams, FeaturesParams
 from pipeline_lib.params.report import ReportParams
@@ -24,6 +25,7 @@ SECTIONS: tuple[type[Section], ...] = (
     ModelParams,
     LossesParams,
     TrainParams,
+    PhasesParams,
     FeaturesParams,
     EmbedParams,
     IndexParams,
@@ -69,3 +71,4 @@ def check_all(params: dict[str, Any], path: Path) -> None:
     ):
         if len(set(values)) != len(values):
             raise ValueError(f"{path}: plan.{name} names a member twice: {values}")
+    check_phases(params, [(step.name, step.after) for step in plan.phases], plan.last)

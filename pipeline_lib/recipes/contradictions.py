@@ -99,6 +99,16 @@ def _stages(match: re.Match[str], params: Params) -> Found:
     return [] if fits else [f"train.schedule has {steps - 1} steps, which makes {steps} stages"]
 
 
+def _phase(match: re.Match[str], params: Params) -> Found:
+    count = 1 + len(pick(params, "plan.phases"))
+    return [] if count == int(match["number"]) else [f"plan.phases makes {count} stages of training"]
+
+
+def _scales(match: re.Match[str], params: Params) -> Found:
+    scales = pick(params, "plan.scales")
+    return [] if len(scales) > 1 else [f"plan.scales = {scales}"]
+
+
 def _register(match: re.Match[str], params: Params) -> Found:
     slots = pick(params, "model.register_memory")
     return [] if any(slots.values()) else ["model.register_memory has no slots"]
@@ -137,6 +147,8 @@ RULES: dict[str, Callable[[re.Match[str], Params], Found]] = {
     "warm-start": _starts,
     r"(?P<stages>\d+)stage": _stages,
     r"(?P<stages>)staged": _stages,
+    r"stage(?P<number>\d+)": _phase,
+    "multiscale": _scales,
     "gap": _is("model.image.feature", "pooled"),
     "pseudo-fc": _is("model.image.feature", "new_fc"),
     "true-fc": _is("model.image.feature", "logits"),

@@ -81,8 +81,10 @@ def _run(name: str) -> Outcome:
     about = read_recipe(name).about
     try:
         _run_tiny(name)
-        figures: dict[str, Any] = pick(read_json(paths.METRICS), "test.retrieval.text_to_image")
-        recall, mean_recall = figures["R@1"], figures["MeanRecall"]
+        tested: dict[str, Any] = pick(read_json(paths.METRICS), "test")
+        # A classifier retrieves nothing.
+        figures = tested.get("retrieval", {}).get("text_to_image", {})
+        recall, mean_recall = figures.get("R@1"), figures.get("MeanRecall")
     except (ValueError, OSError) as error:
         failed = str(error)
     return Outcome(name, about, failed, time.monotonic() - begun, recall, mean_recall)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline_lib.losses.build import build_losses
 from pipeline_lib.losses.lesson import Lesson
 from pipeline_lib.models.checkpointing import checkpoint_tower
@@ -74,7 +76,7 @@ def _sources(settings: Settings, fold: int) -> tuple[dict[str, TowerSource], Pat
 
 
 def make_task(
-    assembled: Assembled, settings: Settings, weights: dict[str, float], lesson: Lesson | None = None
+    assembled: Assembled, settings: Settings, weights: dict[str, float], data: FoldData, lesson: Lesson | None = None
 ) -> Task:
     """Return the model with its losses, on the device; those that learn from teachers need a lesson."""
     model = assembled.model.to(settings.device)
@@ -82,7 +84,9 @@ def make_task(
     slow = momentum_copy(model, momentum) if momentum else None
     if settings.runtime.compile:
         compile_towers(model)
-    losses = build_losses(settings.losses, list(weights), lesson)
+    labels = data.training.label
+    counts = np.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
+    losses = build_losses(settings.losses, list(weights), lesson, counts)
     trained = trained_names(model, assembled.opened)
     task = Task(model, losses, weights, settings.device, settings.precision, trained, slow)
     task.stateful().to(settings.device)

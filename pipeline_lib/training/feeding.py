@@ -18,6 +18,7 @@ from pipeline_lib.features.processes import Processes
 from pipeline_lib.features.products import text_key
 from pipeline_lib.features.view_cache import GB, ViewCache
 from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.params.training import TrainParams
 from pipeline_lib.shards.read import open_shards
 from pipeline_lib.training.assembly import Settings
 from pipeline_lib.training.fold_data import FoldData, Inputs
@@ -64,13 +65,15 @@ def make_feed(
         part=processes.part,
         teachers=teaching.training,
         stored=stored,
+        mix=train.mix,
+        mix_alpha=train.mix_alpha,
     )
     held_out = ProductBatches(
         data.held_out,
         PhotoViews(reader, size, cache=cache),
         tokenizer,
         max_tokens,
-        "first",
+        measured_photo(train),
         settings.seed,
         teachers=teaching.held_out,
         stored=stored,
@@ -81,10 +84,17 @@ def make_feed(
     return Feed(training, validator, processes.workers(workers))
 
 
+def measured_photo(train: TrainParams) -> str:
+    """Return the photos a held-out product is measured by: all if it trains with all, else the first."""
+    return "mean_pool" if train.photo == "mean_pool" else "first"
+
+
 def _view_cache(settings: Settings, data: FoldData, processes: Processes) -> ViewCache | None:
     """Return room for the fixed views that this run looks at more than once, this process's share of it."""
     trained = photo_rows(data.training, "first" if settings.train.photo == "first" else "mean_pool")[0]
-    rows = [photo_rows(data.held_out, "first")[0], *([trained] if settings.train.augment in AFTER_FIXED else [])]
+    rows = [photo_rows(data.held_out, measured_photo(settings.train))[0]]
+    if settings.train.augment in AFTER_FIXED:
+        rows.append(trained)
     limit = settings.runtime.cache_gb * GB / processes.local_world
     return ViewCache(np.concatenate(rows), settings.model.image.size, limit) if limit else None
 

@@ -47,6 +47,11 @@ def train_fold(
             "set train.mining = none, or give losses.info_nce, or another loss that compares images and texts, "
             "a weight above 0"
         )
+    if settings.train.mix != "none" and needed != {"classification"}:
+        raise ValueError(
+            f"train.mix = {settings.train.mix!r} blends two products, which match neither's text nor image; set "
+            "train.mix = none, or every weight but losses.cross_entropy's to 0"
+        )
     data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
     _check_shares(settings, data, processes)
     made = assemble(settings, fold, data, "retrieval" in needed)
@@ -57,7 +62,8 @@ def train_fold(
     plan["warnings"] += teaching.warnings
     if processes.first:
         _show(plan, settings, fold, len(data.training), len(data.held_out))
-    task = make_task(made, settings, weights, teaching.lesson)
+    task = make_task(made, settings, weights, data, teaching.lesson)
+    _check_mix(settings, starts.stored.image is not None, processes)
     feed = make_feed(settings, inputs, data, task.model, made.tokenizer, starts.stored, teaching, processes)
     compiling = named_compile_failures() if settings.runtime.compile else nullcontext()
     with CheckpointFolder(fingerprint, processes.first) as checkpoints, compiling:
@@ -88,6 +94,18 @@ def _check_shares(settings: Settings, data: FoldData, processes: Processes) -> N
             f"{processes.world} processes share out a batch of {rows} products (train.batch_size = "
             f"{settings.train.batch_size}, {len(data.training)} products to train on); start at most {rows}"
         )
+
+
+def _check_mix(settings: Settings, stored: bool, processes: Processes) -> None:
+    """Raise ValueError where the two that would be blended are not both there: not one picture each, or elsewhere."""
+    mix = settings.train.mix
+    if mix != "none" and settings.train.photo == "mean_pool" and not stored:
+        raise ValueError(
+            f"train.mix = {mix!r} blends two pictures, and train.photo = mean_pool has several of a product; set one "
+            "of them to none, or first"
+        )
+    if mix != "none" and processes.world > 1:
+        raise ValueError(f"train.mix = {mix!r} blends products of one process, these are {processes.world}; start one")
 
 
 def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int, num_held_out: int) -> None:

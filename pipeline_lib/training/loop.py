@@ -24,7 +24,7 @@ from pipeline_lib.features.batches import load_ahead
 from pipeline_lib.features.copying import on_device
 from pipeline_lib.features.processes import ALONE, Processes
 from pipeline_lib.optim.freezing import Openings, set_epoch, settle_frozen
-from pipeline_lib.optim.schedules import set_lr, warmup_cosine
+from pipeline_lib.optim.schedules import lr_factor, set_lr, warmup_of
 from pipeline_lib.params.training import TrainParams
 from pipeline_lib.records import Batch
 from pipeline_lib.training.averaging import MovingAverage
@@ -39,7 +39,13 @@ LAST, BEST = "last.pt", "best.pt"
 CHOICES: dict[str, tuple[str, bool]] = {
     "MeanRecall": ("MeanRecall", True),
     "R@1": ("R@1", True),
+    "R@5": ("R@5", True),
+    "R@10": ("R@10", True),
+    "i2t_MeanRecall": ("i2t_MeanRecall", True),
     "top1": ("top1", True),
+    "top3": ("top3", True),
+    "macro_f1": ("macro_f1", True),
+    "balanced_accuracy": ("balanced_accuracy", True),
     "loss": ("val_loss", False),
 }
 
@@ -116,10 +122,10 @@ class Loop:
         total, begun, images = self.params.epochs * len(groups), time.perf_counter(), 0
         sums: dict[str, float] = {}
         unread: list[dict[str, Tensor]] = []
-        warmup = round(self.params.warmup_fraction * total)
+        warmup = warmup_of(self.params, total)
         for number, group in enumerate(groups):
             step = epoch * len(groups) + number
-            set_lr(self.optimizer, warmup_cosine(step, total, warmup))
+            set_lr(self.optimizer, lr_factor(step, total, warmup, self.params.lr_schedule))
             batches = [next(stream) for _ in group]
             outputs, named = backward_jointly(self.task, batches, self.accelerator.backward, self.processes)
             self.orders.gather(outputs, batches)

@@ -12,7 +12,8 @@ from pipeline_lib.features.splits import why_not_pooled
 from pipeline_lib.features.store import FeatureStore
 from pipeline_lib.features.trunk import open_boundary, open_pooled
 from pipeline_lib.models.adapters import CONV, MEMORY, describe_adapters
-from pipeline_lib.models.towers import TowerSource
+from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.models.towers import TowerSource, weights_hash
 from pipeline_lib.optim.freezing import Openings
 from pipeline_lib.training.assembly import Settings
 from pipeline_lib.training.fold_data import Inputs
@@ -58,7 +59,8 @@ def _why_whole(name: str, settings: Settings, inputs: Inputs, source: TowerSourc
         "train.use_stored_features is false": not train.use_stored_features,
         "plan.features does not hold trunk": not inputs.trunk.is_dir(),
         f"train.{'augment' if name == 'image' else 'text_augment'} = {view}": view != "none",
-        "train.init_from gives it other weights than are stored": warm,
+        "train.mix = cutmix": name == "image" and train.mix == "cutmix",
+        "train.init_from gives it other weights than are stored": warm and not _untouched(name, settings, source),
         "its weights are random": source.state is None,
         "model.fusion = early": bool(source.description.get("tokens")),
         "model.text.vocabulary = cut": name == "text" and settings.model.text.vocabulary == "cut",
@@ -66,6 +68,11 @@ def _why_whole(name: str, settings: Settings, inputs: Inputs, source: TowerSourc
         f"model.{CONV}": name == "image" and CONV in adapters,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _untouched(name: str, settings: Settings, source: TowerSource) -> bool:
+    """Return whether a start's tower is that of `model` still, as it is behind a phase that trained heads alone."""
+    return weights_hash(source.state) == weights_hash(resolve_towers(settings.model)[name].state)
 
 
 def _nearest(

@@ -1,7 +1,7 @@
 """What a model is worth on the held-out fold after an epoch: its losses, and the metrics a checkpoint is chosen by.
 
-Every product is seen once, with its first photo and the fixed view; the final figures, over all photos and views,
-are the business of the embed and evaluate stages.
+Every product is seen once, with its first photo (where it trains with all of them: with all) and the fixed view; the
+final figures, over all photos and views, are the business of the embed and evaluate stages.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from pipeline_lib.features.batches import in_order, load_ahead
 from pipeline_lib.features.encode import Array
 from pipeline_lib.features.products import Products
-from pipeline_lib.metrics.classification import class_figures
+from pipeline_lib.metrics.classification import Labels, class_figures, confusion_counts
 from pipeline_lib.metrics.positions import Positions, positions_from_pairs
 from pipeline_lib.metrics.ranking import rank_figures
 from pipeline_lib.metrics.recall import best_positive_ranks
@@ -105,4 +105,14 @@ class Validator:
         known = self.products.label >= 0
         if not logits or not known.any():
             return {}
-        return {"top1": class_figures(self.products.label[known], np.concatenate(logits)[known])["top1"]}
+        truth, said = self.products.label[known], np.concatenate(logits)[known]
+        figures = class_figures(truth, said)
+        measured = {name: figures[name] for name in ("top1", "top3", "macro_f1")}
+        return {**measured, "balanced_accuracy": mean_hit(truth, said)}
+
+
+def mean_hit(truth: Labels, said: Array) -> float:
+    """Return the mean, over the classes that occur, of the share of their products that are told right."""
+    counts = confusion_counts(truth, said.argmax(axis=1), said.shape[1])
+    support = counts.sum(axis=1)
+    return float((counts.diagonal()[support > 0] / support[support > 0]).mean())

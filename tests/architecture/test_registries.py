@@ -5,18 +5,22 @@ from typing import get_args
 from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.ensembling.means import MEANS
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
+from pipeline_lib.features.mixing import MIXES
 from pipeline_lib.features.store import DTYPES
 from pipeline_lib.losses.build import DISTILLATION, LOSSES, NEEDS
+from pipeline_lib.losses.class_weights import CLASS_WEIGHTS
 from pipeline_lib.losses.feature_distillation import DISTANCES
 from pipeline_lib.losses.hard_negatives import CHOICES as CHOICES_OF_NEGATIVES
 from pipeline_lib.losses.hard_negatives import FORMS
 from pipeline_lib.losses.triplet import NEGATIVES
 from pipeline_lib.metrics.protocols import PROTOCOLS
-from pipeline_lib.models.heads import CLASSIFIER_INPUTS, PROJECTORS
+from pipeline_lib.models.classifier import CLASSIFIER_INPUTS, CLASSIFIERS, JOINTS
+from pipeline_lib.models.heads import PROJECTORS
 from pipeline_lib.models.image_pooling import IMAGE_POOLING
 from pipeline_lib.models.multimodal import SIMILARITIES
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.tower_kinds import IMAGE_TOWERS, TEXT_TOWERS
+from pipeline_lib.optim.schedules import SCHEDULES
 from pipeline_lib.parallel import CLUSTERS
 from pipeline_lib.params import data, evaluation, model, plan, runtime, training
 from pipeline_lib.params.prediction import FeaturesParams
@@ -36,7 +40,12 @@ def test_registries_equal_the_kinds_params_allow():
         "image pooling": (IMAGE_POOLING, model.ImagePoolingKind),
         "projector": (PROJECTORS, model.ProjectorKind),
         "similarity": (SIMILARITIES, model.SimilarityKind),
+        "classifier": (CLASSIFIERS, model.ClassifierKind),
         "classifier inputs": (CLASSIFIER_INPUTS, model.ClassifierInputs),
+        "classifier's joint": (JOINTS, model.ClassifierInputs),
+        "lr schedule": (SCHEDULES, training.ScheduleKind),
+        "mix": (MIXES, training.MixKind),
+        "class weights": (CLASS_WEIGHTS, training.ClassWeights),
         "index": (INDEX_KINDS, plan.IndexKind),
         "view": (VIEWS, training.ViewName),
         "triplet negatives": (NEGATIVES, training.TripletNegatives),

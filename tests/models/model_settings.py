@@ -19,7 +19,8 @@ MODEL = {
     "similarity": "cosine",
     "temperature": "learned",
     "logit_scale": 2.6593,
-    "classifier": {"inputs": "concat", "hidden": 12, "dropout": 0.1},
+    "classifier": {"kind": "mlp", "inputs": "concat", "hidden": 12, "dropout": 0.1, "scale": 10.0},
+    "missing_image": "black",
     "register_memory": {"slots_private": 0, "slots_shared": 0},
     "positional_conv": {"after_block": 0, "stride": 2},
 }

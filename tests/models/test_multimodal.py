@@ -10,7 +10,7 @@ from pipeline_lib.records import Batch
 
 
 def build(image, text, retrieval=True, classes=("a", "b", "c"), inputs="concat", **changes):
-    classifier = {"inputs": inputs, "hidden": 12, "dropout": 0.1}
+    classifier = {"kind": "mlp", "inputs": inputs, "hidden": 12, "dropout": 0.1, "scale": 10.0}
     params = make_model_params({"name": str(image)}, {"name": str(text)}, classifier=classifier, **changes)
     sources = resolve_towers(params)
     return build_model(describe(params, sources, retrieval, list(classes)), sources).eval()

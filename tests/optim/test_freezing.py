@@ -7,7 +7,7 @@ from torch import nn
 
 from pipeline_lib.optim.freezing import openings, set_epoch, settle_frozen
 from pipeline_lib.optim.param_groups import build_adamw, group_lrs, split_decay, tower_groups
-from pipeline_lib.optim.schedules import set_lr, warmup_cosine
+from pipeline_lib.optim.schedules import lr_factor, set_lr
 from pipeline_lib.params.section import load_params
 from pipeline_lib.params.training import TrainParams
 from pipeline_lib.records import LayerGroup
@@ -183,7 +183,7 @@ def test_the_schedule_keeps_the_ratio_of_groups():
     slow, fast = nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2, 2))
     optimizer = build_adamw([*split_decay([("a", slow)], 1e-4, 0, "a"), *split_decay([("b", fast)], 1e-2, 0, "b")])
     for number in range(10):
-        factor = warmup_cosine(number, 10, 3)
+        factor = lr_factor(number, 10, 3)
         set_lr(optimizer, factor)
         rates = [group["lr"] for group in optimizer.param_groups]
         assert rates == pytest.approx([1e-4 * factor, 1e-2 * factor])
@@ -192,7 +192,7 @@ def test_the_schedule_keeps_the_ratio_of_groups():
 @given(total=st.integers(1, 200), warmup=st.integers(0, 200))
 def test_the_schedule_rises_to_one_and_then_falls(total, warmup):
     warmup = min(warmup, total)
-    factors = [warmup_cosine(number, total, warmup) for number in range(total)]
+    factors = [lr_factor(number, total, warmup) for number in range(total)]
     assert all(0 < factor <= 1 for factor in factors)
     assert factors[:warmup] == sorted(factors[:warmup])
     assert factors[warmup:] == sorted(factors[warmup:], reverse=True)

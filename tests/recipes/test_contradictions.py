@@ -38,6 +38,10 @@ def after(**changes):
             ["the name says freeze6-4, but train.towers.text.freeze_first = 3"],
         ),
         ("d01-nofreeze", {}, ["the name says nofreeze, but train.unfreeze_layers is not all"]),
+        ("c-stage2", {}, ["the name says stage2, but plan.phases makes 1 stages of training"]),
+        ("c-stage2", {"plan__phases": [{"name": "head", "after": "none"}]}, []),
+        ("c-stage1", {}, []),
+        ("c-multiscale", {"plan__scales": [64]}, ["the name says multiscale, but plan.scales = [64]"]),
         ("x-pool-cls", {}, ["the name says pool-cls, but model.text.pooling = 'mean'"]),
         ("x-mean-pool", {}, []),
         ("x-dot", {}, ["the name says dot, but model.similarity = 'cosine'"]),
@@ -65,11 +69,12 @@ def test_names_are_held_to_settings(name, changes, found):
 
 def test_every_rule_is_broken_by_the_plain_settings_or_is_what_they_say():
     """A rule that nothing can break would be no rule."""
-    true_already = {"(?P<pooling>mean)-pool", "gap", "late", "temperature-shared"}
+    true_already = {"(?P<pooling>mean)-pool", "gap", "late", "temperature-shared", "multiscale"}
     examples = {
         r"pool-(?P<pooling>cls|mean|max|gem|attentive|last)": "pool-max", r"(?P<pooling>mean)-pool": "mean-pool",
         r"unfreeze(?P<layers>\d+)": "unfreeze3", r"freeze(?P<image>\d+)-(?P<text>\d+)": "freeze1-1",
-        r"(?P<stages>\d+)stage": "2stage", r"(?P<stages>)staged": "staged", r"(?P<size>\d+m)(?P<patch>16|32)": "8m16",
+        r"(?P<stages>\d+)stage": "2stage", r"(?P<stages>)staged": "staged",
+        r"stage(?P<number>\d+)": "stage2", r"(?P<size>\d+m)(?P<patch>16|32)": "8m16",
     }  # fmt: skip
     for pattern in RULES:
         assert bool(contradictions(f"x-{examples.get(pattern, pattern)}", PARAMS)) != (pattern in true_already), pattern

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.phases import train_params
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.params.training import LossesParams, TrainParams
@@ -29,21 +30,29 @@ def tiny_cell(name: str) -> Cell:
 
 
 def train(params: dict, inputs, out: Path) -> dict:
-    """Train fold 0 and return its card and plan; the checkpoint lies under the working directory."""
+    """Train fold 0, phase after phase, and return its card and plan; checkpoints lie under the working directory."""
     params = merge(params, FEW) if params["train"]["accumulate"] == 1 else params
-    settings = Settings(
+    os.environ.pop("DVC_ROOT", None)
+    base, start = parse_section(TrainParams, params), params["train"]["init_from"]
+    for phase in [*(step["name"] for step in params["plan"]["phases"]), "train"]:
+        place = out if phase == "train" else out.with_name(f"{out.name}-{phase}")
+        place.mkdir()
+        changes = {**params["phases"][phase], "init_from": start}
+        train_fold(settings_of(params, train_params(base, changes, phase)), inputs, 0, place.name, place)
+        start = str(place)
+    return {"card": read_json(out / "model.json"), "plan": read_json(out / "plan.json")}
+
+
+def settings_of(params: dict, train: TrainParams) -> Settings:
+    return Settings(
         model=parse_section(ModelParams, params),
         losses=parse_section(LossesParams, params),
-        train=parse_section(TrainParams, params),
+        train=train,
         seed=3,
         runtime=parse_section(RuntimeParams, params),
         device="cpu",
         precision="fp32",
     )
-    out.mkdir()
-    os.environ.pop("DVC_ROOT", None)
-    train_fold(settings, inputs, 0, out.name, out)
-    return {"card": read_json(out / "model.json"), "plan": read_json(out / "plan.json")}
 
 
 def taught(name: str, inputs, place: Path, folder: Path = ROOT / "recipes"):

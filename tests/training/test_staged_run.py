@@ -8,7 +8,7 @@ from tiny_project import TRAIN, make_settings, write_project
 from watched_run import Watch, differing, first_weights, run, stop_before
 
 from pipeline_lib.models.saved import load_model
-from pipeline_lib.optim.schedules import warmup_cosine
+from pipeline_lib.optim.schedules import lr_factor
 from pipeline_lib.provenance import read_json
 from pipeline_lib.training.validation import Validator
 
@@ -75,7 +75,7 @@ def test_every_step_runs_at_the_plans_rate_times_the_schedules_factor(inputs, to
     total = len(watch.rates)
     assert total == 4 * 3  # epochs x batches of 8 among 24 products
     for step, rates in enumerate(watch.rates):
-        factor = warmup_cosine(step, total, round(0.3 * total))
+        factor = lr_factor(step, total, round(0.3 * total))
         assert rates == pytest.approx({name: lr * factor for name, lr in told.items()})
 
 

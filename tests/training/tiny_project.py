@@ -56,13 +56,14 @@ def write_project(root: Path, count: int = 36) -> Inputs:
 
 TRAIN = {
     "unfreeze_layers": 2, "epochs": 3, "batch_size": 8, "accumulate": 1, "tower_lr": 1e-3, "head_lr": 1e-2,
-    "weight_decay": 0.05, "warmup_fraction": 0.1, "clip_norm": 1.0, "precision": "fp32", "augment": "none",
+    "weight_decay": 0.05, "warmup_fraction": 0.1, "warmup_steps": None, "lr_schedule": "cosine",
+    "clip_norm": 1.0, "precision": "fp32", "augment": "none",
     "towers": {
         name: {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"} for name in ("image", "text")
     },
     "schedule": [], "unfreeze_lr_scale": 0.1, "lr_decay": 1.0, "init_from": str(NO_START),
     "init_heads": True, "ema_decay": 0.0, "grad_checkpointing": {"image": False, "text": False},
-    "crop_scale": 0.6, "photo": "random", "text": "first",
+    "crop_scale": 0.6, "photo": "random", "text": "first", "mix": "none", "mix_alpha": 0.2,
     "use_stored_features": True, "best_metric": "loss", "patience": 0,
     "mining": "none", "mining_share": 0.5,
     "text_augment": "none", "text_augment_rate": 0.1,
@@ -85,7 +86,8 @@ def make_settings(
         },
         "projector": {"image": "linear", "text": "linear", "hidden": 20, "shared": False},
         "fusion": "late", "fusion_heads": 2, "similarity": "cosine", "temperature": "learned",
-        "embedding_dim": 8, "logit_scale": 2.6593, "classifier": {"inputs": "concat", "hidden": 12, "dropout": 0.1},
+        "embedding_dim": 8, "logit_scale": 2.6593, "missing_image": "black",
+        "classifier": {"kind": "mlp", "inputs": "concat", "hidden": 12, "dropout": 0.1, "scale": 10.0},
         "register_memory": {"slots_private": 0, "slots_shared": 0},
         "positional_conv": {"after_block": 0, "stride": 2},
     }  # fmt: skip

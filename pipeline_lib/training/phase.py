@@ -1,0 +1,35 @@
+"""One phase of one fold, as the stages `phase` and `train` run it: where it begins, and who it is."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from pipeline_lib import paths
+from pipeline_lib.features.processes import joined
+from pipeline_lib.models.warm_start import start_folder
+from pipeline_lib.params.plan import TRUNK
+from pipeline_lib.params.training import TrainParams
+from pipeline_lib.provenance import Stage, fresh_folder
+from pipeline_lib.training.assembly import Settings
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.fold_data import Inputs
+
+
+def begun_after(train: TrainParams, after: str) -> TrainParams:
+    """Return a phase's params with the phase before it as its start; the first one keeps `train.init_from`."""
+    if after == paths.NO_PHASE:
+        return train
+    return train.model_copy(update={"init_from": (paths.PHASES / after).as_posix()})
+
+
+def train_phase(run: Stage, settings: Settings, features: list[str], fold: int, out: Path) -> None:
+    """Train one fold into `out`, in all processes that were started for it; `features` are those of the plan."""
+    teachers = {name: paths.features_of(name) for name in features if name != TRUNK}
+    inputs = Inputs(paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.features_of(TRUNK), teachers)
+    with joined(settings.device) as processes:
+        read = (paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, Path(settings.model.weights_root))
+        begun = start_folder(settings.train.init_from, fold) or Path(settings.train.init_from)
+        fingerprint = processes.from_first(
+            lambda: run.fingerprint(*read, begun, fold=fold, out=out.as_posix(), precision=settings.precision)
+        )
+        with fresh_folder(out) if processes.first else nullcontext(out) as folder:
+            train_fold(settings, inputs, fold, fingerprint, folder, processes)

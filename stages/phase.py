@@ -1,0 +1,52 @@
+"""Trains one fold in a phase before the last: as stages.train does, with the phase's own changes to `train`."""
+
+import argparse
+
+import pipeline_lib.openmp  # noqa: F401
+from pipeline_lib import paths
+from pipeline_lib.launch import launched, launcher, relaunch
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.phases import Changes, train_params
+from pipeline_lib.params.plan import FeatureName
+from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.provenance import Stage, stage
+from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--phase", required=True)
+    parser.add_argument("--after", required=True)
+    parser.add_argument("--fold", type=int, required=True)
+    asked = parser.parse_args()
+    with stage("stages.phase") as run:
+        if launcher():
+            relaunch("stages.phase")
+            return
+        with launched(run.check_unchanged):
+            train(run, asked.phase, asked.after, asked.fold)
+
+
+def train(run: Stage, phase: str, after: str, fold: int) -> None:
+    # Slow to import, and not for the process that only launches others.
+    from pipeline_lib.training.assembly import Settings
+    from pipeline_lib.training.phase import begun_after, train_phase
+
+    runtime = read_runtime()
+    params = train_params(run.section(TrainParams), run.value(f"phases.{phase}", Changes), phase)
+    device = pick_device(runtime.device)
+    settings = Settings(
+        model=run.section(ModelParams),
+        losses=run.section(LossesParams),
+        train=begun_after(params, after),
+        seed=run.value("seed", int),
+        runtime=runtime,
+        device=device,
+        precision=pick_precision(params.precision, device),
+    )
+    features = run.value("plan.features", list[FeatureName])
+    train_phase(run, settings, features, fold, paths.phase_of(phase, fold))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Two phases through DVC: each is a stage a fold, and a later one's settings are none of an earlier one's."""
+
+import json
+
+import pytest
+from safetensors.torch import load_file
+from small_shop import Project
+
+PHASES = ("plan.phases=[{name:head,after:none}]", "plan.last=head", "++phases.head={unfreeze_layers:0,head_lr:0.01}")
+FIRST, LAST = ["phase@step0-0", "phase@step0-1"], ["train@0", "train@1"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
+    made = Project(tmp_path_factory.mktemp("project"), tiny_image_folder, tiny_text_folder)
+    made.set_params(*PHASES, "++phases.train={tower_lr:0.00001}")
+    made.first = made.ran(made.run("dvc", "repro", "train").stdout)
+    made.run("git", "add", "-A")
+    made.run("git", "commit", "-qm", "made")
+    return made
+
+
+def card(project, folder):
+    return json.loads((project.folder / "data/work" / folder / "model.json").read_text(encoding="utf-8"))
+
+
+def test_each_phase_is_a_stage_a_fold_and_goes_on_from_the_one_before(project):
+    assert sorted(project.first) == sorted(["catalogue", "folds", "shards", "features@trunk", *FIRST, *LAST])
+    for fold in "01":
+        assert project.first.index(f"phase@step0-{fold}") < project.first.index(f"train@{fold}")
+    first, last = card(project, "phases/head/0")["run"], card(project, "train/0")["run"]
+    assert first["stored_features"] and not last["stored_features"]
+    assert [first["train"][key] for key in ("unfreeze_layers", "head_lr", "tower_lr")] == [0, 0.01, 0.0015]
+    assert [last["train"][key] for key in ("unfreeze_layers", "head_lr", "tower_lr")] == [1, 0.003, 1e-5]
+    assert last["train"]["init_from"] == "data/work/phases/head"
+    plan = json.loads((project.folder / "data/work/train/1/plan.json").read_text(encoding="utf-8"))
+    assert [row["source"] for row in plan["towers"]] == ["data/work/phases/head/1"] * 3
+    published = load_file(project.folder / "data/weights/image/model.safetensors")
+    towers = load_file(project.folder / "data/work/phases/head/0/model.safetensors")
+    assert all(value.equal(towers[f"image.trunk.{name}"]) for name, value in published.items() if "head" not in name)
+
+
+def test_the_last_phases_lr_does_not_rerun_the_first(project):
+    """Shown by DVC's own words: the first phase's stages did not change, the last one's run."""
+    project.set_params("phases.train.tower_lr=0.00002")
+    printed = project.run("dvc", "repro", "train").stdout
+    assert sorted(project.ran(printed)) == LAST
+    assert all(f"Stage '{stage}' didn't change, skipping" in printed for stage in FIRST)
+    project.back()
+
+
+def test_the_first_phases_lr_reruns_both_and_one_fold_alone_the_other_not(project):
+    project.set_params("phases.head.head_lr=0.02")
+    # A dry run does not know that the first phase's model will be another.
+    assert sorted(project.ran(project.run("dvc", "repro", "--dry", "train").stdout)) == FIRST
+    assert project.ran(project.run("dvc", "repro", "train@1").stdout) == ["phase@step0-1", "train@1"]
+    project.back()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (("plan.last=none",), "plan.last = 'none', but the last of plan.phases is head; write head"),
+        (("phases.head.head_lrs=1",), "phases.head.head_lrs is not a setting; did you mean 'head_lr'?"),
+        (("phases.head.epochs=0",), "phases.head.epochs = 0: input should be greater than 0"),
+        (("plan.phases=[]", "plan.last=none"), "phases.head is no phase of plan.phases; name it there, or take it out"),
+        (("plan.phases=[{name:head,after:stem}]",), "'head' comes after 'stem', but before it stands none"),
+        (("~phases.head",), "phases.head is missing; write what the phase changes in train"),
+        (("plan.phases=[{name:train,after:none}]", "plan.last=train"), "each needs a name of its own"),
+    ],
+)
+def test_a_plan_that_does_not_hold_together_is_one_line(project, changes, told):
+    project.set_params(*[f"++{one}" if "head_lrs" in one or "head.epochs" in one else one for one in changes])
+    done = project.run("vitrine", "check", check=False)
+    project.run("git", "checkout", "-q", ".")
+    assert done.returncode == 1 and told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
