@@ -1,6 +1,7 @@
 """From the `losses` section to the losses that are on. A new loss is a file, a params class, a line here, a test."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from pipeline_lib.records import Batch, Outputs
 Loss = Callable[[Outputs, Batch], Tensor]
 
 # Name in params.yaml -> builder from that loss's own params; a test compares the names with LossesParams.
-LOSSES: dict[str, Callable[..., Loss]] = {
+LOSSES: dict[str, Callable[[Any], Loss]] = {
     "info_nce": lambda params: InfoNCE(params.mask_false_negatives),
     "cross_entropy": CrossEntropy,
     "triplet": Triplet,
@@ -27,8 +28,6 @@ LOSSES: dict[str, Callable[..., Loss]] = {
     "hard_negatives": HardNegatives,
     "head_alignment": lambda params: HeadAlignment(params.uniformity, params.mask_false_negatives),
 }
-# Losses whose builder also takes the number of training products of each class.
-COUNTED = ("cross_entropy",)
 # Head that a loss trains; the model has a head only if some loss that is on needs it.
 NEEDS: dict[str, str] = {
     "info_nce": "retrieval",
@@ -53,6 +52,10 @@ def weights_of(params: LossesParams) -> dict[str, float]:
 def build_losses(params: LossesParams, names: list[str], counts: Sequence[int] = ()) -> dict[str, Loss]:
     """Return the named losses, ready to be called with a model's outputs and the batch.
 
-    `counts` are the training products of each class, which the losses of COUNTED weigh by.
+    `counts` are the training products of each class, by which cross-entropy weighs them.
     """
-    return {name: LOSSES[name](getattr(params, name), *((counts,) if name in COUNTED else ())) for name in names}
+    made = {name: LOSSES[name](getattr(params, name)) for name in names}
+    for loss in made.values():
+        if isinstance(loss, CrossEntropy):
+            loss.weigh(counts)
+    return made
