@@ -38,7 +38,9 @@ def main() -> None:
         pixels=torch.randint(0, 256, (count, 3, settings.image.size, settings.image.size), dtype=torch.uint8),
     ).to(device)  # fmt: skip
     begun = time.perf_counter()
-    loss = build_losses(losses, list(weights_of(losses)), counts=[1] * len(CLASSES))["cross_entropy"](model(batch), batch)
+    loss = build_losses(losses, list(weights_of(losses)), counts=[1] * len(CLASSES))["cross_entropy"](
+        model(batch), batch
+    )
     loss.backward()
     seconds = time.perf_counter() - begun
     without = [name for name, value in model.named_parameters() if value.grad is None]

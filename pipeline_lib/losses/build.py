@@ -23,7 +23,7 @@ from pipeline_lib.records import Batch, Outputs
 Loss = Callable[[Outputs, Batch], Tensor]
 
 # Name in params.yaml -> builder from that loss's own params; a test compares the names with LossesParams.
-LOSSES: dict[str, Callable[..., Loss]] = {
+LOSSES: dict[str, Callable[[Any], Loss]] = {
     "info_nce": lambda params: InfoNCE(params.mask_false_negatives),
     "cross_entropy": CrossEntropy,
     "triplet": Triplet,
@@ -38,8 +38,6 @@ DISTILLATION: dict[str, Callable[[Any, Lesson], Loss]] = {
     "feature_distillation": FeatureDistillation,
     "class_distillation": ClassDistillation,
 }
-# Losses whose builder also takes the number of training products of each class.
-COUNTED = ("cross_entropy",)
 # Head that a loss trains; the model has a head only if some loss that is on needs it.
 NEEDS: dict[str, str] = {
     "info_nce": "retrieval",
@@ -69,13 +67,16 @@ def build_losses(
 ) -> dict[str, Loss]:
     """Return the named losses, ready to be called with a model's outputs and the batch.
 
-    Some need a lesson; `counts` are the training products of each class, which the losses of COUNTED weigh by.
+    Some need a lesson; `counts` are the training products of each class, by which cross-entropy weighs them.
     """
-    found: dict[str, Loss] = {}
+    made: dict[str, Loss] = {}
     for name in names:
         if name in LOSSES:
-            found[name] = LOSSES[name](getattr(params, name), *((counts,) if name in COUNTED else ()))
+            made[name] = LOSSES[name](getattr(params, name))
         else:
             assert lesson is not None, f"{name} learns from teachers"
-            found[name] = DISTILLATION[name](getattr(params, name), lesson)
-    return found
+            made[name] = DISTILLATION[name](getattr(params, name), lesson)
+    for loss in made.values():
+        if isinstance(loss, CrossEntropy):
+            loss.weigh(counts)
+    return made

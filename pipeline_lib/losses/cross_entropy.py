@@ -49,14 +49,16 @@ def weighted_rows(
 
 
 class CrossEntropy:
-    """Cross-entropy of the classifier's logits; `counts` are the training products of each class."""
+    """Cross-entropy of the classifier's logits; with class weights it must hear the counts of `weigh` first."""
 
-    def __init__(self, params: CrossEntropyParams, counts: Sequence[int] = ()) -> None:
-        if params.class_weights != "none" and not counts:
-            raise ValueError("losses.cross_entropy.class_weights needs the number of training products of each class")
+    def __init__(self, params: CrossEntropyParams) -> None:
         self.params = params
-        self.weights = class_weights(params.class_weights, counts, params.beta) if counts else None
+        self.weights: Tensor | None = None
         self.plain = params.class_weights == "none" and not params.focal_gamma
+
+    def weigh(self, counts: Sequence[int]) -> None:
+        """Take the number of training products of each class."""
+        self.weights = class_weights(self.params.class_weights, counts, self.params.beta)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return the loss, a scalar: of a batch that is blended, share * loss(label) + (1 - share) * loss(other label).
@@ -67,8 +69,7 @@ class CrossEntropy:
         assert logits is not None
         if self.plain and batch.mix_share is None:
             return cross_entropy(logits, batch.label, smoothing)
-        if self.weights is None:
-            self.weights = torch.ones(logits.shape[1])
+        assert self.weights is not None, "weigh() comes first"
         self.weights = self.weights.to(logits.device)
         of = [(batch.label, torch.ones(len(logits), device=logits.device))]
         if batch.mix_share is not None:

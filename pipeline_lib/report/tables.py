@@ -28,12 +28,15 @@ OFF: dict[str, Any] = {
     "init_from": paths.NO_START.as_posix(),
     "mining": "none",
     "text_augment": "none",
+    "mix": "none",
+    "grad_checkpointing": {"image": False, "text": False},
 }
 MANNER = {
     "unfreeze_lr_scale": "schedule",
     "init_heads": "init_from",
     "mining_share": "mining",
     "text_augment_rate": "text_augment",
+    "mix_alpha": "mix",
 }
 
 
@@ -96,12 +99,9 @@ def _settings(train: dict[str, Any]) -> Facts:
         if key == "schedule":
             found.append(("Schedule", "; ".join(_step_in_words(step) for step in value)))
         elif isinstance(value, dict):
-            found += [
-                (f"{_title(rule)}, {tower}", _setting(told))
-                for tower, rules in value.items()
-                for rule, told in rules.items()
-                if _tells(told)
-            ]
+            for tower, told in value.items():
+                rules = told if isinstance(told, dict) else {key: told}
+                found += [(f"{_title(rule)}, {tower}", _setting(one)) for rule, one in rules.items() if _tells(one)]
         elif MANNER.get(key, key) in telling:
             found.append((_title(key), _setting(value)))
     return found

@@ -58,6 +58,12 @@ def params(**changes):
     return type(loss_params().cross_entropy).model_validate({**plain, "weight": 1.0, **changes})
 
 
+def weighed(counts, **changes):
+    made = CrossEntropy(params(**changes))
+    made.weigh(counts)
+    return made
+
+
 def batch_of(labels, **mixed):
     rows = torch.arange(len(labels))
     return Batch(rows, rows, rows, rows >= 0, torch.tensor(labels), **mixed)
@@ -94,7 +100,7 @@ def test_weights_and_focus_equal_the_slow_loop(labels, smoothing, gamma, kind):
             smoothed = -(1 - smoothing) * log_p[label] - smoothing / 3 * sum(log_p)
             total += weights[label] * (1 - math.exp(log_p[label])) ** gamma * smoothed
             norm += weights[label]
-    made = CrossEntropy(params(label_smoothing=smoothing, focal_gamma=gamma, class_weights=kind), counts)
+    made = weighed(counts, label_smoothing=smoothing, focal_gamma=gamma, class_weights=kind)
     found = made(Outputs(class_logits=logits), batch_of(labels))
     assert float(found) == pytest.approx(total / max(norm, 1e-9), abs=1e-5)
 
@@ -102,7 +108,7 @@ def test_weights_and_focus_equal_the_slow_loop(labels, smoothing, gamma, kind):
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
 def test_the_focus_has_a_finite_gradient_where_the_class_is_certain(gamma):
     logits = torch.tensor([[80.0, 0.0, 0.0]], requires_grad=True)
-    CrossEntropy(params(focal_gamma=gamma))(Outputs(class_logits=logits), batch_of([0])).backward()
+    weighed([1, 1, 1], focal_gamma=gamma)(Outputs(class_logits=logits), batch_of([0])).backward()
     assert logits.grad.isfinite().all()
 
 
@@ -111,15 +117,10 @@ def test_a_blend_costs_what_its_soft_labels_cost():
     batch = batch_of([0, 2, 1], mix_share=share, mixed_label=torch.tensor([1, 2, 2]))
     soft = torch.tensor([[0.3, 0.7, 0.0], [0.0, 0.0, 1.0], [0.0, 0.5, 0.5]])
     wanted = -(soft * logits.log_softmax(-1)).sum(-1).mean()
-    assert float(CrossEntropy(params())(Outputs(class_logits=logits), batch)) == pytest.approx(float(wanted), abs=1e-6)
+    assert float(weighed([5, 1, 1])(Outputs(class_logits=logits), batch)) == pytest.approx(float(wanted), abs=1e-6)
 
 
 def test_without_options_it_is_bit_for_bit_the_plain_loss():
     logits, labels = drawn(7), [0, 1, -1, 2, 2, 0, 1]
-    found = CrossEntropy(params(label_smoothing=0.1), [3, 2, 2])(Outputs(class_logits=logits), batch_of(labels))
+    found = weighed([3, 2, 2], label_smoothing=0.1)(Outputs(class_logits=logits), batch_of(labels))
     assert found.equal(cross_entropy(logits, torch.tensor(labels), 0.1))
-
-
-def test_weights_need_counts():
-    with pytest.raises(ValueError, match="class_weights needs the number of training products"):
-        CrossEntropy(params(class_weights="balanced"))
