@@ -5,7 +5,7 @@ from typing import get_args
 from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.ensembling.means import MEANS
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
-from pipeline_lib.features.store import DTYPES
+from pipeline_lib.features.numbers import DTYPES
 from pipeline_lib.losses.build import DISTILLATION, LOSSES, NEEDS
 from pipeline_lib.losses.feature_distillation import DISTANCES
 from pipeline_lib.losses.hard_negatives import CHOICES as CHOICES_OF_NEGATIVES
