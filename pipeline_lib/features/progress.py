@@ -45,7 +45,7 @@ class Progress:
         return 0
 
     def mark(self, photos: int, *flushes: Callable[[], None]) -> None:
-        """Remember that the first `photos` photos are stored, once `flushes` have run, if a shard has ended since then."""
+        """Run `flushes`, then remember that the first `photos` photos are stored, if a shard has ended since then."""
         reached = self._reached(photos)
         if self.path is None or reached == self._shard:
             return

@@ -53,7 +53,9 @@ class TeacherStores:
 
 def write_card(out: Path, card: TeacherCard) -> None:
     """Write the card; it comes last, so that stores without one are known to be half."""
-    write_json(out / TEACHER_CARD, asdict(card))
+    half = out / f"{TEACHER_CARD}.part"
+    write_json(half, asdict(card))
+    half.replace(out / TEACHER_CARD)
 
 
 def has_card(out: Path, encoder: str) -> bool:
