@@ -1,26 +1,19 @@
 """Runs one frozen encoder over every photo and text, once, and keeps its features.
 
 `--name trunk` is the model's own towers with the weights they begin with, any other the teacher in data/starts/NAME.
+In several processes where VITRINE_LAUNCH names a launcher, e.g. `torchrun --nproc-per-node 2`.
 """
 
 import argparse
-
-import polars as pl
+from pathlib import Path
 
 import pipeline_lib.openmp  # noqa: F401
 from pipeline_lib import paths
-from pipeline_lib.features.encode import Engine
-from pipeline_lib.features.joint_space import why_apart
-from pipeline_lib.features.teachers import extract_teacher
-from pipeline_lib.features.trunk import extract_trunk
-from pipeline_lib.models.teacher import teacher_models
-from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.launch import launched, launcher, relaunch
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.params.prediction import FeaturesParams
-from pipeline_lib.provenance import fresh_folder, stage, write_json
+from pipeline_lib.provenance import Stage, fresh_folder, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
-from pipeline_lib.shards.read import open_shards
 
 
 def main() -> None:
@@ -28,32 +21,37 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     name = parser.parse_args().name
     with stage("stages.features") as run:
-        params, runtime = run.section(FeaturesParams), read_runtime()
-        device = pick_device(runtime.device)
-        precision = pick_precision(params.precision, device)
-        engine = Engine(device, runtime.batch_size, runtime.workers, precision)
-        reader = open_shards(paths.SHARDS, runtime.shards_url)
-        photos = pl.read_parquet(paths.SHARDS / "manifest.parquet", columns=["product_id", "photo"])
-        texts = [
-            text
-            for table in ("products", "queries")
-            for text in pl.read_parquet(paths.CATALOGUE / f"{table}.parquet", columns=["text"])["text"]
-        ]
-        # Names of classes are the prompts of the zero-shot baseline.
-        labels = pl.read_parquet(paths.CATALOGUE / "products.parquet", columns=["label"])["label"]
-        texts += labels.drop_nulls().unique().sort().to_list()
-        layers = params.trunk.layers if params.trunk.at == "boundary" else 0
-        with fresh_folder(paths.features_of(name)) as out:
-            if name == TRUNK:
-                sources = resolve_towers(run.section(ModelParams))
-                extract_trunk(sources, reader, photos, texts, out, engine, params.dtype, layers, params.max_gb, print)
-                write_json(out / "joint.json", {"why_apart": why_apart(sources)})
-            else:
-                own = pl.read_parquet(paths.CATALOGUE / "products.parquet", columns=["product_id", "text"])
-                photos = photos.join(own, on="product_id", how="left", maintain_order="left")
-                for teacher in teacher_models(paths.STARTS / name):
-                    extract_teacher(teacher, reader, photos, texts, out / teacher.fold, engine, params.dtype)
-        print(f"features of {name}: {len(photos)} photos and {len(set(texts))} texts -> {paths.features_of(name)}")
+        if launcher():
+            relaunch("stages.features")
+            return
+        with launched(run.check_unchanged):
+            features(run, name)
+
+
+def features(run: Stage, name: str) -> None:
+    # Slow to import, and not for the process that only launches others.
+    from pipeline_lib.features.encode import Engine
+    from pipeline_lib.features.extract import extract, link_files, read_seen
+    from pipeline_lib.features.processes import joined
+    from pipeline_lib.training.checkpoint import CheckpointFolder
+
+    params, model, runtime = run.section(FeaturesParams), run.section(ModelParams), read_runtime()
+    device = pick_device(runtime.device)
+    precision = pick_precision(params.precision, device)
+    with joined(device) as processes:
+        seen = read_seen(paths.CATALOGUE, paths.SHARDS, runtime.shards_url)
+        read = (paths.CATALOGUE, paths.SHARDS, Path(model.weights_root), paths.STARTS / name)
+        fingerprint = processes.from_first(lambda: run.fingerprint(*read, name=name, precision=precision))
+        engine = Engine(device, runtime.batch_size, runtime.workers, precision, processes)
+        with CheckpointFolder(fingerprint, processes.first) as kept:
+            made = extract(name, seen, params, model, kept.folder, engine, print)
+            if not processes.first:
+                return
+            with fresh_folder(paths.features_of(name)) as out:
+                link_files(made, out)
+            kept.finish()
+        count = len(set(seen.texts))
+        print(f"features of {name}: {len(seen.photos)} photos and {count} texts -> {paths.features_of(name)}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib import paths
+from pipeline_lib.features.numbers import as_floats
 from pipeline_lib.features.splits import Split
 from pipeline_lib.features.store import HEADER, IDS, MATRIX, MatrixWriter, map_matrix
 from pipeline_lib.files import Place, local_folder
@@ -49,7 +50,7 @@ class ActivationStore:
     header: ActivationHeader
     ids: list[str]
     first: Rows
-    matrix: NDArray[np.floating[Any]]
+    matrix: NDArray[Any]
     folder: Path
 
     @cached_property
@@ -64,7 +65,8 @@ class ActivationStore:
     def gather(self, ids: Sequence[str]) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
         """Return tokens and their mask, (items, *grid, width) and (items, longest), in the store's dtype.
 
-        Texts come as (items, longest, width), zeros where the mask is False.
+        bfloat16, which numpy lacks, comes as float32. Texts come as (items, longest, width), zeros where the mask is
+        False.
         """
         items, grid = self._items(ids), self.header.grid
         starts, lengths = self.first[items], self.first[items + 1] - self.first[items]
@@ -72,10 +74,10 @@ class ActivationStore:
         width = self.header.width
         if grid is not None:
             whole = self.matrix.reshape(len(self.ids), -1)[items]
-            return whole.reshape(len(items), *grid, width), mask
+            return as_floats(whole).reshape(len(items), *grid, width), mask
         found = np.zeros((*mask.shape, width), dtype=self.matrix.dtype)
         found[mask] = self.matrix[(starts[:, None] + np.arange(mask.shape[1]))[mask]]
-        return found, mask
+        return as_floats(found), mask
 
     def _items(self, ids: Sequence[str]) -> Rows:
         try:
@@ -88,13 +90,18 @@ class ActivationStore:
 
 
 class ActivationWriter:
-    """Writes items one after another, so that no more than a block of them is ever held."""
+    """Writes items one after another, so that no more than a block of them is ever held.
 
-    def __init__(self, folder: Path, tokens: int, width: int, dtype: str) -> None:
-        self._matrix = MatrixWriter(folder, tokens, width, dtype)
-        self._ids: list[str] = []
-        self._lengths: list[int] = []
-        self._written = 0
+    `stored` are the ids of items that the file there holds already, of `each` tokens: it is written on behind them.
+    """
+
+    def __init__(
+        self, folder: Path, tokens: int, width: int, dtype: str, stored: Sequence[str] = (), each: int = 0
+    ) -> None:
+        self._matrix = MatrixWriter(folder, tokens, width, dtype, keep=bool(stored))
+        self._ids = list(stored)
+        self._lengths = [each] * len(stored)
+        self._written = each * len(stored)
 
     def write(self, ids: Sequence[str], values: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
         """Add items: values (items, *grid, width); of texts (items, longest, width) what the mask says is real.
@@ -107,11 +114,15 @@ class ActivationWriter:
         self._ids += ids
         self._lengths += mask.sum(axis=1).tolist() if mask is not None else [len(flat) // len(ids)] * len(ids)
 
+    def flush(self) -> None:
+        """Have what was written on the disk."""
+        self._matrix.flush()
+
     def close(self, encoder: str, preprocessing: str, split: Split) -> None:
         """Write ids and header; the header comes last, so that a store without one is known to be half."""
         tokens, width = self._matrix.shape
         assert self._written == tokens, (self._written, tokens)
-        self._matrix.flush()
+        self.flush()
         folder = self._matrix.folder
         table = pl.DataFrame({"id": self._ids, "tokens": self._lengths}, schema={"id": pl.String, "tokens": pl.Int32})
         write_table(table, folder / IDS)

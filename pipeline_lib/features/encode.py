@@ -7,6 +7,7 @@ gets them all, in order.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from pipeline_lib.features.products import Products
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 Array = NDArray[np.float32]
+MadeT = TypeVar("MadeT")
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,26 @@ def encode_photos(
     keys, processes = in_order(len(rows), engine.batch_size), engine.processes
     own = keys[processes.rank :: processes.world]
     loaded = load_ahead(_Photos(views, rows), own, processes.workers(engine.workers), engine.device)
-    for number in range(0, len(keys), processes.world):
-        made = None
-        if number + processes.rank < len(keys):
-            block = keys[number + processes.rank][1]
-            found = engine.run(function, next(loaded), torch.from_numpy(block))
-            made = int(block[0]), found if processes.world == 1 else found.cpu()
-        yield from (one for one in processes.to_first(made) if one is not None)
+
+    def make(number: int) -> tuple[int, Tensor]:
+        block = keys[number][1]
+        found = engine.run(function, next(loaded), torch.from_numpy(block))
+        return int(block[0]), found if processes.world == 1 else found.cpu()
+
+    return in_turns(len(keys), make, processes)
+
+
+def in_turns(count: int, make: Callable[[int], MadeT], processes: Processes) -> Iterator[MadeT]:
+    """Yield make(0) to make(count - 1) in this order on the first process, on the others nothing.
+
+    Of several processes each makes every so many-th, and all must go through this.
+    """
+    for number in range(0, count, processes.world):
+        own = number + processes.rank
+        # In a tuple, so that what is made may be None.
+        made = (make(own),) if own < count else ()
+        for one in processes.to_first(made):
+            yield from one
 
 
 def encode_texts(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from pipeline_lib.features.store import DTYPES
+from pipeline_lib.features.numbers import DTYPES
 from pipeline_lib.models.towers import Tower, TowerSource
 
 

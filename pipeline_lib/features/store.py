@@ -18,11 +18,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib import paths
+from pipeline_lib.features.numbers import DTYPES, as_floats, as_stored
 from pipeline_lib.files import Place, local_folder
 from pipeline_lib.provenance import read_json, write_json, write_table, writing
 
 HEADER, IDS, MATRIX = "header.json", "ids.parquet", "matrix.safetensors"
-DTYPES: dict[str, tuple[str, Any]] = {"float16": ("F16", np.float16), "float32": ("F32", np.float32)}
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,14 @@ class StoreHeader:
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """An open store; `matrix` is (count, dim), mapped from disk, its row i belongs to `ids[i]`."""
+    """An open store; `matrix` is (count, dim), mapped from disk, its row i belongs to `ids[i]`.
+
+    It holds bfloat16 as bits, see `numbers`; `rows` gives floats of any.
+    """
 
     header: StoreHeader
     ids: list[str]
-    matrix: NDArray[np.floating[Any]]
+    matrix: NDArray[Any]
     folder: Path
 
     @cached_property
@@ -62,34 +65,35 @@ class FeatureStore:
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.float32]:
         """Return the features of `ids` as float32 (len(ids), dim)."""
-        return np.asarray(self.matrix[self.positions(ids)], dtype=np.float32)
+        return np.asarray(as_floats(self.matrix[self.positions(ids)]), dtype=np.float32)
 
 
 class MatrixWriter:
-    """Writes a matrix of known size row block by row block, so that it is never held whole."""
+    """Writes a matrix of known size row block by row block, so that it is never held whole.
 
-    def __init__(self, folder: Path, count: int, dim: int, dtype: str) -> None:
-        name, kind = DTYPES[dtype]
+    With `keep` the file that is there, which `holds_matrix` must have said is one of this size, is written on.
+    """
+
+    def __init__(self, folder: Path, count: int, dim: int, dtype: str, keep: bool = False) -> None:
         self.dtype = dtype
         self.folder = folder
         self.shape = (count, dim)
         folder.mkdir(parents=True, exist_ok=True)
-        size = count * dim * np.dtype(kind).itemsize
-        header = {"matrix": {"dtype": name, "shape": [count, dim], "data_offsets": [0, size]}}
-        text = json.dumps(header).encode()
-        text += b" " * (-len(text) % 8)
-        with writing(folder / MATRIX), (folder / MATRIX).open("wb") as stream:
-            stream.write(struct.pack("<Q", len(text)) + text)
-            stream.flush()
-            # Room is taken now: a mapped page that finds none later ends the process by a signal, without a word.
-            os.posix_fallocate(stream.fileno(), 0, 8 + len(text) + size)
+        if keep:
+            assert holds_matrix(folder, count, dim, dtype), folder
+        else:
+            head, size = _head(count, dim, dtype)
+            with writing(folder / MATRIX), (folder / MATRIX).open("wb") as stream:
+                stream.write(head)
+                stream.flush()
+                # Room is taken now: a mapped page that finds none later ends the process by a signal, without a word.
+                os.posix_fallocate(stream.fileno(), 0, len(head) + size)
         self._matrix = map_matrix(folder / MATRIX, "r+")
 
     def write(self, start: int, block: NDArray[Any]) -> None:
         """Put `block` (rows, dim) at row `start`; ValueError for a value that is not finite in the store's dtype."""
-        with np.errstate(over="ignore"):
-            stored = block.astype(self._matrix.dtype)
-        if not np.isfinite(stored).all():
+        stored, finite = as_stored(block, self.dtype)
+        if not finite:
             raise ValueError(f"{self.folder}: a feature is not finite in {self.dtype}; store it as float32")
         self._matrix[start : start + len(block)] = stored
 
@@ -107,6 +111,25 @@ class MatrixWriter:
         write_table(pl.DataFrame({"id": list(ids)}, schema={"id": pl.String}), self.folder / IDS)
         header = StoreHeader(encoder, preprocessing, self.dtype, dim, count, similarity)
         write_json(self.folder / HEADER, asdict(header))
+
+
+def _head(count: int, dim: int, dtype: str) -> tuple[bytes, int]:
+    """Return what a safetensors file of one such matrix begins with, and how many bytes follow."""
+    name, kind = DTYPES[dtype]
+    size = count * dim * np.dtype(kind).itemsize
+    text = json.dumps({"matrix": {"dtype": name, "shape": [count, dim], "data_offsets": [0, size]}}).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text, size
+
+
+def holds_matrix(folder: Path, count: int, dim: int, dtype: str) -> bool:
+    """Tell whether a folder has a matrix file of this size and type, with room for all its values, written or not."""
+    head, size = _head(count, dim, dtype)
+    path = folder / MATRIX
+    if not path.is_file() or path.stat().st_size != len(head) + size:
+        return False
+    with path.open("rb") as stream:
+        return stream.read(len(head)) == head
 
 
 def map_matrix(path: Path, mode: Any = "r") -> NDArray[Any]:

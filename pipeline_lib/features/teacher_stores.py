@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline_lib.features.numbers import as_floats
 from pipeline_lib.features.products import Products, photo_key, text_key
 from pipeline_lib.features.store import FeatureStore, open_store
 from pipeline_lib.provenance import read_json, write_json
@@ -52,7 +53,15 @@ class TeacherStores:
 
 def write_card(out: Path, card: TeacherCard) -> None:
     """Write the card; it comes last, so that stores without one are known to be half."""
-    write_json(out / TEACHER_CARD, asdict(card))
+    half = out / f"{TEACHER_CARD}.part"
+    write_json(half, asdict(card))
+    half.replace(out / TEACHER_CARD)
+
+
+def has_card(out: Path, encoder: str) -> bool:
+    """Tell whether a folder holds whole stores of this very teacher."""
+    path = out / TEACHER_CARD
+    return path.is_file() and bool(read_json(path)["encoder"] == encoder)
 
 
 def open_teacher(folder: Path, fold: int) -> TeacherStores:
@@ -112,5 +121,5 @@ def teacher_rows(teachers: list[TeacherStores], products: Products) -> TeacherRo
 
 
 def _side_by_side(held: tuple[tuple[NDArray[Any], Rows], ...], wanted: Rows) -> Tensor:
-    parts = [np.asarray(matrix[rows[wanted]], dtype=np.float32) for matrix, rows in held]
+    parts = [np.asarray(as_floats(matrix[rows[wanted]]), dtype=np.float32) for matrix, rows in held]
     return torch.from_numpy(np.concatenate(parts, axis=1))

@@ -16,10 +16,11 @@ from torch import Tensor
 
 from pipeline_lib.features.activations import ActivationStore, ActivationWriter, open_activations
 from pipeline_lib.features.batches import PhotoViews, in_order
-from pipeline_lib.features.encode import Array, Engine, encode_photos
+from pipeline_lib.features.encode import Array, Engine, encode_photos, in_turns
 from pipeline_lib.features.products import photo_key, text_key
+from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.splits import Split, check_size, split_of
-from pipeline_lib.features.store import HEADER, IDS, FeatureStore, MatrixWriter, open_store
+from pipeline_lib.features.store import HEADER, IDS, FeatureStore, MatrixWriter, holds_matrix, open_store
 from pipeline_lib.files import Place, copy_of
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.models.towers import ImageTower, TextTower, Tower, TowerSource, fingerprint, load_strictly
@@ -42,11 +43,14 @@ def extract_trunk(
     layers: int = 0,
     max_gb: float = float("inf"),
     tell: Callable[[str], object] | None = None,
+    marks: Path | None = None,
 ) -> None:
     """Write `out`/image (an item a photo of the manifest) and `out`/text (an item a distinct text), if storable.
 
     With `layers`, what enters the last so many groups of each tower is stored beside them. ValueError, before a tower
     is run over the catalogue, if that would take more than `max_gb` 1e9 bytes; else `tell` hears what it will take.
+    With a folder `marks`, a run that was killed goes on where its marks there say. Of several processes all must call
+    this, and the first one tells and writes.
     """
     image, text = build_image_tower(sources["image"].description), build_text_tower(sources["text"].description)
     for tower, source in ((image, sources["image"]), (text, sources["text"])):
@@ -59,21 +63,28 @@ def extract_trunk(
             "text": split_of("text", text, sources["text"], layers, lambda behind: _dry_text(text, behind)),
         }
     cells = len(photos) * int(np.prod(splits["image"].shape[:-1]))
-    tokens = {"image": cells, "text": distinct.count_tokens() if splits["text"].groups_behind else 0}
+    tokens = {"image": cells, "text": 0}
+    if splits["text"].groups_behind:
+        tokens["text"] = engine.processes.from_first(distinct.count_tokens)
     told = check_size(splits, {"image": len(photos), "text": len(distinct.texts)}, tokens, dtype, max_gb)
+    tell = tell if engine.processes.first else None
     if tell is not None:
         tell("\n".join(told))
 
     keys = [photo_key(key, photo) for key, photo in photos.select("product_id", "photo").iter_rows()]
-    for name, blocks, count in (
-        ("image", _photo_blocks(image, splits["image"], views, keys, engine), len(keys)),
-        ("text", distinct.blocks(text, splits["text"]), len(distinct.texts)),
-    ):
-        if splits[name].pooled or splits[name].groups_behind:
-            stores = _Stores(out, name, splits[name], count, tokens[name], dtype)
-            for block in blocks:
-                stores.write(*block)
-            stores.close(*maker_of(name, sources[name]))
+    made_by = maker_of("image", sources["image"])
+    stores = _Stores(out, "image", splits["image"], len(keys), tokens["image"], dtype)
+    progress = Progress(marks and marks / "image.json", reader.manifest.tar, made_by)
+    if stores.wanted:
+        start = engine.processes.from_first(lambda: progress.resume(stores.held))
+        if start and tell is not None:
+            tell(f"image: goes on behind {start} of {len(keys)} photos, which are stored")
+        blocks = _photo_blocks(image, splits["image"], views, keys, engine, start)
+        _write(stores, keys[:start], blocks, made_by, engine, progress)
+    # Texts are encoded in the time of a few hundred photos: they begin anew.
+    stores = _Stores(out, "text", splits["text"], len(distinct.texts), tokens["text"], dtype)
+    if stores.wanted:
+        _write(stores, [], distinct.blocks(text, splits["text"]), maker_of("text", sources["text"]), engine)
 
 
 def _fill(tower: Tower, source: TowerSource, device: str) -> None:
@@ -101,14 +112,14 @@ def _beside(entering: Tensor, pooled: Tensor) -> Tensor:
 
 
 def _photo_blocks(
-    tower: ImageTower, split: Split, views: PhotoViews, keys: list[str], engine: Engine
+    tower: ImageTower, split: Split, views: PhotoViews, keys: list[str], engine: Engine, begin: int
 ) -> Iterator[Block]:
     def run(pixels: Tensor, _positions: Tensor) -> Tensor:
         entering = tower.enter(pixels, split.groups_behind)
         return _beside(entering, tower.leave(entering, split.groups_behind))
 
-    for start, block in encode_photos(run, views, np.arange(len(keys)), engine):
-        yield keys[start : start + len(block)], block.cpu().numpy(), None
+    for start, block in encode_photos(run, views, np.arange(begin, len(keys)), engine):
+        yield keys[begin + start : begin + start + len(block)], block.cpu().numpy(), None
 
 
 class _Texts:
@@ -121,26 +132,30 @@ class _Texts:
         self._max_tokens = source.description["max_tokens"]
         self._order = np.argsort([len(text) for text in texts], kind="stable")
 
-    def _tokenized(self) -> Iterator[tuple[list[str], Tensor, Tensor]]:
-        for _, rows in in_order(len(self._order), self.engine.batch_size):
-            texts = [self.texts[row] for row in self._order[rows]]
-            ids, mask = self._tokenizer.encode_batch(texts, self._max_tokens)
-            yield texts, torch.as_tensor(ids), torch.as_tensor(mask)
+        self._rows = in_order(len(texts), engine.batch_size)
+
+    def _tokenized(self, number: int) -> tuple[list[str], Tensor, Tensor]:
+        texts = [self.texts[row] for row in self._order[self._rows[number][1]]]
+        ids, mask = self._tokenizer.encode_batch(texts, self._max_tokens)
+        return texts, torch.as_tensor(ids), torch.as_tensor(mask)
 
     def count_tokens(self) -> int:
         """Return the tokens of all texts, none of them padding."""
-        return sum(int(mask.sum()) for _, _, mask in self._tokenized())
+        return sum(int(self._tokenized(number)[2].sum()) for number in range(len(self._rows)))
 
     def blocks(self, tower: TextTower, split: Split) -> Iterator[Block]:
-        """Yield what the tower makes of the texts, as `_Stores.write` takes it."""
+        """Yield what the tower makes of the texts, as `_Stores.write` takes it, on the first of all processes."""
 
         def run(ids: Tensor, mask: Tensor) -> Tensor:
             entering = tower.enter(ids, mask, split.groups_behind)
             return _beside(entering, tower.leave(entering, mask, split.groups_behind))
 
-        for texts, ids, mask in self._tokenized():
+        def make(number: int) -> Block:
+            texts, ids, mask = self._tokenized(number)
             block = self.engine.run(run, ids, mask)
-            yield [text_key(text) for text in texts], block.cpu().numpy(), mask.numpy()
+            return [text_key(text) for text in texts], block.cpu().numpy(), mask.numpy()
+
+        return in_turns(len(self._rows), make, self.engine.processes)
 
 
 class _Stores:
@@ -148,11 +163,32 @@ class _Stores:
 
     def __init__(self, out: Path, name: str, split: Split, count: int, tokens: int, dtype: str) -> None:
         self.split = split
+        self.dtype = dtype
         self.ids: list[str] = []
-        self.pooled = MatrixWriter(out / name, count, split.dim, dtype) if split.pooled else None
+        self.pooled: MatrixWriter | None = None
         self.entering: ActivationWriter | None = None
-        if split.groups_behind:
-            self.entering = ActivationWriter(out / f"{name}{BOUNDARY}", tokens, split.shape[-1], dtype)
+        self._pooled = (out / name, count, split.dim)
+        self._entering = (out / f"{name}{BOUNDARY}", tokens, split.shape[-1]) if split.groups_behind else None
+
+    @property
+    def wanted(self) -> bool:
+        """Tell whether anything is to be stored."""
+        return self.split.pooled or self._entering is not None
+
+    def held(self) -> bool:
+        """Tell whether files of the right sizes are there, so that they can be written on."""
+        wanted = [self._pooled] if self.split.pooled else []
+        wanted += [self._entering] if self._entering is not None else []
+        return all(holds_matrix(*sizes, self.dtype) for sizes in wanted)
+
+    def begin(self, stored: list[str]) -> None:
+        """Make the files, or open those that are there and hold the photos `stored` already."""
+        self.ids = list(stored)
+        if self.split.pooled:
+            self.pooled = MatrixWriter(*self._pooled, self.dtype, keep=bool(stored))
+        if self._entering is not None:
+            each = int(np.prod(self.split.shape[:-1]))
+            self.entering = ActivationWriter(*self._entering, self.dtype, stored, each)
 
     def write(self, ids: Sequence[str], both: Array, mask: NDArray[np.bool_] | None) -> None:
         """Take in a block of items: `both` is what `_beside` makes, `mask` (items, longest) that of texts."""
@@ -163,12 +199,33 @@ class _Stores:
             self.entering.write(ids, inside.reshape(len(ids), -1, self.split.shape[-1]), mask)
         self.ids += ids
 
+    def flush(self) -> None:
+        """Have what was written on the disk."""
+        for writer in (self.pooled, self.entering):
+            if writer is not None:
+                writer.flush()
+
     def close(self, encoder: str, preprocessing: str) -> None:
         """Write ids and headers."""
         if self.pooled is not None:
             self.pooled.close(self.ids, encoder, preprocessing)
         if self.entering is not None:
             self.entering.close(encoder, preprocessing, self.split)
+
+
+def _write(
+    stores: _Stores, stored: list[str], blocks: Iterator[Block], made_by: tuple[str, str], engine: Engine,
+    progress: Progress | None = None,
+) -> None:  # fmt: skip
+    """Write blocks behind what is `stored`; of several processes the first one alone has files, and is given blocks."""
+    if engine.processes.first:
+        stores.begin(stored)
+    for block in blocks:
+        stores.write(*block)
+        if progress is not None:
+            progress.mark(len(stores.ids), stores.flush)
+    if engine.processes.first:
+        stores.close(*made_by)
 
 
 def view_fingerprint(source: TowerSource) -> str:

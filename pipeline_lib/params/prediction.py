@@ -20,7 +20,7 @@ class FeaturesParams(Section):
     """Stored features of frozen encoders; `max_gb` is in 1e9 bytes."""
 
     section: ClassVar[str] = "features"
-    dtype: Literal["float16", "float32"]
+    dtype: Literal["float16", "bfloat16", "float32"]
     precision: Precision
     max_gb: Annotated[float, Field(gt=0)]
     trunk: TrunkParams

@@ -6,7 +6,7 @@ from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.ensembling.means import MEANS
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.features.mixing import MIXES
-from pipeline_lib.features.store import DTYPES
+from pipeline_lib.features.numbers import DTYPES
 from pipeline_lib.losses.build import DISTILLATION, LOSSES, NEEDS
 from pipeline_lib.losses.class_weights import CLASS_WEIGHTS
 from pipeline_lib.losses.feature_distillation import DISTANCES

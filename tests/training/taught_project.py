@@ -42,8 +42,8 @@ def say(inputs, name: str, dim: int, seed: int) -> Path:
     return folder
 
 
-def extract(start: Path, inputs, name: str) -> Path:
-    """Do what `stages.features --name NAME` does; return the folder of stores."""
+def extract(start: Path, inputs, name: str, marks: Path | None = None, tell=None) -> Path:
+    """Do what `stages.features --name NAME` does, with its marks in the folder `marks`; return the folder of stores."""
     folder = inputs.trunk.parent / name
     own = pl.read_parquet(inputs.catalogue / "products.parquet", columns=["product_id", "text"])
     photos = pl.read_parquet(inputs.shards / "manifest.parquet", columns=["product_id", "photo"])
@@ -52,5 +52,5 @@ def extract(start: Path, inputs, name: str) -> Path:
     texts = [*own["text"], *queries["text"]]
     reader, engine = ShardReader(Manifest(inputs.shards)), Engine("cpu", 16, 0, "fp32")
     for teacher in teacher_models(start):
-        extract_teacher(teacher, reader, photos, texts, folder / teacher.fold, engine, "float32")
+        extract_teacher(teacher, reader, photos, texts, folder / teacher.fold, engine, "float32", tell, marks)
     return folder

@@ -99,6 +99,24 @@ def test_stores_hold_what_the_model_says_of_every_photo_and_text(taught):
     assert abs(both[0] - both[1]).max() > 1e-6
 
 
+def test_a_killed_extraction_goes_on_in_the_fold_it_was_in(taught, tmp_path, monkeypatch):
+    """Fold 0 is whole; of fold 1 32 photos are marked and what lies behind them is lost."""
+    start, inputs = taught.trunk.parents[1].parent / "starts/old", replace(taught, trunk=tmp_path / "features/trunk")
+    folder = extract(start, inputs, "old", tmp_path)
+    whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    mark, lost = tmp_path / "photos1.json", 10 * 2 * 4  # float32 log probabilities of two classes, 10 photos
+    write_json(mark, read_json(mark) | {"photos": 32})
+    (folder / "1/teacher.json").unlink()
+    classes = folder / "1/classes/matrix.safetensors"
+    classes.write_bytes(whole[classes][:-lost] + bytes(lost))
+    told, read, plain = [], [], ShardReader.read_all
+    monkeypatch.setattr(ShardReader, "read_all", lambda self, rows: read.extend(rows) or plain(self, rows))
+    extract(start, inputs, "old", tmp_path, told.append)
+    assert told == ["image of fold 1: goes on behind 32 of 42 photos, which are stored"]
+    assert read == list(range(32, 42))
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == whole
+
+
 @pytest.mark.parametrize("text", ["first", "random"])
 def test_a_batch_carries_its_own_photos_and_texts_for_all_rows(taught, text, towers):
     """Random photo, random caption, half of the rows' content: teachers' values are there for every row."""

@@ -1,0 +1,144 @@
+"""The stage `features` as DVC runs it: killed and gone on with, begun again when whole, and in two processes."""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+from tiny_project import PARAMS, make_settings, write_project
+
+from pipeline_lib.features.activations import open_activations
+from pipeline_lib.features.store import MATRIX, open_store
+from pipeline_lib.params.section import load_params
+from pipeline_lib.provenance import read_json
+
+STORES = {"image", "image-boundary", "text", "text-boundary"}
+
+
+@pytest.fixture
+def begin(tmp_path, tiny_image_folder, tiny_text_folder):
+    """A function that starts the stage in a project of `count` products, 16 photos a shard."""
+
+    def start(project, count=36, processes=1, batch_size=5, name="trunk"):
+        root = tmp_path / project
+        if not root.exists():
+            write_project(root / "data/work", count)
+            for folder in ("data/work/features", "data/weights", "data/starts/trunk"):
+                (root / folder).mkdir(parents=True)
+        settings = make_settings(tiny_image_folder, tiny_text_folder)
+        runtime = settings.runtime.model_copy(update={"batch_size": batch_size, "workers": 1})
+        params = load_params(PARAMS)
+        params["model"], params["runtime"] = settings.model.model_dump(), runtime.model_dump()
+        params["features"]["trunk"]["layers"] = 2
+        with (root / "params.yaml").open("w", encoding="utf-8") as stream:
+            YAML().dump(params, stream)
+        taken = ("DVC_ROOT", "VITRINE_LAUNCH", "VITRINE_CHECKPOINTS", "OMP_NUM_THREADS")
+        environment = {key: value for key, value in os.environ.items() if key not in taken}
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        if processes > 1:
+            environment["VITRINE_LAUNCH"] = f"{sys.executable} -m torch.distributed.run --nproc-per-node {processes}"
+        command, pipe = [sys.executable, "-m", "stages.features", "--name", name], subprocess.PIPE
+        return subprocess.Popen(command, cwd=root, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+    return start
+
+
+def ended(process):
+    stdout, stderr = process.communicate(timeout=100)
+    assert process.returncode == 0, stderr
+    return stdout
+
+
+def marks(root):
+    return list(root.glob(".ckpt/*/image.json"))
+
+
+def killed_in_the_middle(process, root):
+    """Kill the process as soon as it has marked a shard; return how many photos are marked."""
+    end = time.monotonic() + 100
+    while not marks(root) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.001)
+    process.kill()
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == -9, stderr
+    return read_json(marks(root)[0])["photos"]
+
+
+def files(root):
+    out = root / "data/work/features/trunk"
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_killed_extraction_goes_on_and_ends_with_the_same_bytes(begin, tmp_path):
+    """150 products have 175 photos, one at a time."""
+    root = tmp_path / "killed"
+    stored = killed_in_the_middle(begin("killed", 150, batch_size=1), root)
+    assert 0 < stored < 175 and stored % 16 == 0 and not (root / "data/work/features/trunk").exists()
+    told = ended(begin("killed", 150, batch_size=1))
+    assert f"image: goes on behind {stored} of 175 photos" in told
+    shutil.copytree(root, tmp_path / "whole", ignore=shutil.ignore_patterns(".ckpt", "trunk"))
+    (tmp_path / "whole/data/starts/trunk").mkdir()
+    assert "goes on" not in ended(begin("whole", batch_size=1))
+    broken, whole = files(root), files(tmp_path / "whole")
+    assert {Path(name).parts[0] for name in whole} == {*STORES, "joint.json"}
+    assert broken.keys() == whole.keys()
+    assert [name for name, data in whole.items() if broken[name] != data] == []
+
+    # The outs are gone, as before DVC runs a stage: they are linked again and nothing is computed.
+    kept = marks(root)[0].parent
+    assert (kept / "DONE").is_file()
+    shutil.rmtree(root / "data/work/features/trunk")
+    told = ended(begin("killed", 150, batch_size=1))
+    assert "stored as" not in told and "goes on" not in told and files(root) == whole
+    matrix = f"image/{MATRIX}"
+    assert (root / "data/work/features/trunk" / matrix).samefile(kept / "stores" / matrix)
+
+
+def test_another_input_begins_anew_and_a_half_file_of_another_size_is_made_anew(begin, tmp_path):
+    root = tmp_path / "killed"
+    killed_in_the_middle(begin("killed", 150, batch_size=1), root)
+    matrix = marks(root)[0].parent / f"half/image-boundary/{MATRIX}"
+    matrix.write_bytes(matrix.read_bytes()[:-1])
+    assert "goes on" not in ended(begin("killed", 150, batch_size=1))
+    whole = files(root)
+    (root / "data/weights/new").write_text("a file more")
+    assert "goes on" not in ended(begin("killed", 150, batch_size=1))
+    assert len(list(root.glob(".ckpt/*"))) == 2 and files(root) == whole
+
+
+def opened(root):
+    out = root / "data/work/features/trunk"
+    return {name: (open_activations if name.endswith("boundary") else open_store)(out / name) for name in STORES}
+
+
+def test_two_processes_store_what_one_does(begin, tmp_path):
+    """42 photos, 5 at a time: nine blocks, of which the second process makes four."""
+    told = [ended(begin(name, processes=count)) for name, count in (("one", 1), ("two", 2))]
+    assert re.sub(r"\s+", " ", told[0]) == re.sub(r"\s+", " ", told[1])
+    assert told[1].count("features of trunk: 42 photos") == told[1].count("to be stored as float16") == 1
+    one, two = opened(tmp_path / "one"), opened(tmp_path / "two")
+    for name in STORES:
+        assert one[name].ids == two[name].ids and one[name].header == two[name].header, name
+        assert np.abs(one[name].matrix).max() > 0.1 and np.allclose(one[name].matrix, two[name].matrix, atol=1e-3)
+    # They agree on where to go on: as if killed behind the second shard, before anything was whole.
+    (mark,) = marks(tmp_path / "two")
+    mark.write_text(mark.read_text().replace("42", "35"))
+    (mark.parent / "stores").rename(mark.parent / "half")
+    assert ended(begin("two", processes=2)).count("image: goes on behind 35 of 42 photos") == 1
+    again = opened(tmp_path / "two")
+    assert all(np.array_equal(again[name].matrix, two[name].matrix) for name in STORES)
+
+    # Only the first process wants the folder's lock; the other one is waiting for it then.
+    with (mark.parent / "LOCK").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _, stderr = (process := begin("two", processes=2)).communicate(timeout=100)
+    assert process.returncode == 1 and "Traceback" not in stderr, stderr
+    assert re.fullmatch(r"stages\.features: error: .* another process .*", stderr.splitlines()[-1])
+    assert (tmp_path / "two/data/work/features/trunk/image").is_dir()  # the last outs
