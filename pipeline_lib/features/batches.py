@@ -49,16 +49,19 @@ class PhotoViews:
     def load(self, rows: Rows, seeds: Iterable[tuple[int, ...]]) -> torch.Tensor:
         """Decode manifest rows; one seed a photo."""
         after = AFTER_FIXED.get(self.view)
-        places = [int(row) for row in rows]
-        kept = [self.cache.get(row) if self.cache and after else None for row in places]
-        read = iter(self.reader.read_all([row for row, one in zip(places, kept, strict=True) if one is None]))
+        kept = {int(row): self.cache.get(int(row)) if self.cache and after else None for row in rows}
+        lacking = [row for row, one in kept.items() if one is None]
+        encoded = dict(zip(lacking, self.reader.read_all(lacking), strict=True))
         pixels = []
-        for row, one, seed in zip(places, kept, seeds, strict=True):
+        for row, seed in zip(map(int, rows), seeds, strict=True):
             if after:
-                seen = after(self._fixed(row, next(read)) if one is None else one, seed)
+                fixed = kept[row]
+                if fixed is None:
+                    fixed = kept[row] = self._fixed(row, encoded[row])
+                seen = after(fixed, seed)
             else:
                 rng = np.random.default_rng(seed)
-                seen = VIEWS[self.view](decode(next(read), self.size), self.size, rng, self.crop_scale)
+                seen = VIEWS[self.view](decode(encoded[row], self.size), self.size, rng, self.crop_scale)
             pixels.append(seen.transpose(1, 2, 0))
         return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
 

@@ -146,6 +146,9 @@ class Chain(TextTower):
     def tokens(self, token_ids, mask):
         raise NotImplementedError
 
+    def checkpoint_activations(self):
+        return False
+
     def layer_groups(self):
         return [LayerGroup(name, (f"{name}.weight", f"{name}.bias")) for name in ("first", "second", "pool")]
 

@@ -33,6 +33,9 @@ class Photos:
         Image.fromarray(self.pictures[row]).save(stream, "PNG")
         return stream.getvalue()
 
+    def read_all(self, rows):
+        return map(self.read, rows)
+
 
 def cache_of(rows, size=16, limit=1e6):
     return ViewCache(np.asarray(rows), size, limit)
@@ -52,7 +55,7 @@ def test_pixels_are_equal_with_and_without_and_are_decoded_once(view):
             for row, seed in zip(rows, seeds, strict=True)
         ]
         assert np.array_equal(one.numpy(), np.stack(expected))
-    assert sorted(kept.read_rows) == ([1, 3, 7] if view in AFTER_FIXED else [1, 1, 1, 3, 3, 3, 3, 3, 3, 7, 7, 7])
+    assert sorted(kept.read_rows) == ([1, 3, 7] if view in AFTER_FIXED else [1, 1, 1, 3, 3, 3, 7, 7, 7])
 
 
 def test_pixels_lie_colours_last_as_convolutions_want_them():
