@@ -54,6 +54,10 @@ class Tower(nn.Module, ABC):
 
     dim: int
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._boundaries: dict[int, int] = {}
+
     @abstractmethod
     def layer_groups(self) -> list[LayerGroup]:
         """Return every parameter of the tower in exactly one group, stem first; new parts are the last groups."""
@@ -73,8 +77,14 @@ class Tower(nn.Module, ABC):
     def boundary(self, groups_behind: int) -> int:
         """Return how many steps stand before all that hold a parameter of the last `groups_behind` layer groups.
 
-        None at all if the tower cannot be taken apart there; all of them if no group stands behind.
+        None at all if the tower cannot be taken apart there; all of them if no group stands behind. Found once: each
+        step of a training asks.
         """
+        if groups_behind not in self._boundaries:
+            self._boundaries[groups_behind] = self._find_boundary(groups_behind)
+        return self._boundaries[groups_behind]
+
+    def _find_boundary(self, groups_behind: int) -> int:
         groups, steps = self.layer_groups(), self.steps()
         behind = [name for group in groups[max(0, len(groups) - groups_behind) :] for name in group.parameters]
         held = (number for number, step in enumerate(steps) if any(_holds(step, name) for name in behind))

@@ -6,7 +6,7 @@ import pytest
 from tiny_project import make_settings, write_project
 
 from pipeline_lib.features.view_cache import ViewCache
-from pipeline_lib.training import fold
+from pipeline_lib.training import feeding
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
 
@@ -21,7 +21,7 @@ RECORD = 3 * 32 * 32 + 1
 def test_weights_are_equal_bit_for_bit(tmp_path, towers, monkeypatch, augment, photo):
     """With room for all photos, for five of them, and for none."""
     inputs, caches = write_project(tmp_path / "project"), []
-    monkeypatch.setattr(fold, "ViewCache", lambda *rest: caches.append(ViewCache(*rest)) or caches[-1])
+    monkeypatch.setattr(feeding, "ViewCache", lambda *rest: caches.append(ViewCache(*rest)) or caches[-1])
     settings = make_settings(*towers, augment=augment, photo=photo, epochs=3)
     made = []
     for number, room in enumerate((0.1, 5 * RECORD / 1e9, 0)):

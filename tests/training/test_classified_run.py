@@ -98,7 +98,7 @@ def test_all_photos_of_a_product_are_averaged_from_pixels_as_from_the_store(inpu
     store(settings, inputs)
     from_store = run(settings, inputs, "stored")
     cards = [load_model(out).card["run"] for out in (by_hand, from_store)]
-    assert [card["stored_features"] for card in cards] == [False, True]
+    assert [card["stored_features"] for card in cards] == [{}, {"image": "pooled", "text": "pooled"}]
     assert cards[0]["best"]["val_loss"] == pytest.approx(cards[1]["best"]["val_loss"], abs=1e-4)
     assert cards[0]["best"]["total"] == pytest.approx(cards[1]["best"]["total"], abs=1e-4)
 
@@ -116,7 +116,7 @@ def test_a_blend_of_stored_features_and_one_of_pixels_and_both_shares_reach_the_
     stored = run(settings, inputs, "stored")
     assert load_model(stored).card["run"]["stored_features"]
     cut = run(make_settings(*towers, **FROZEN, mix="cutmix"), inputs, "cut")
-    assert not load_model(cut).card["run"]["stored_features"]
+    assert load_model(cut).card["run"]["stored_features"] == {"text": "pooled"}
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Training from stored activations: the losses of a run from pixels and tokens, without its frozen part."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,8 +168,13 @@ def test_a_run_that_was_cut_goes_on_the_same(inputs, towers, monkeypatch):
         assert (whole / file).read_bytes() == (resumed / file).read_bytes(), file
 
 
-def starts(settings, inputs, opened, warm=False):
-    return find_starts(settings, inputs, resolve_towers(settings.model), opened, warm)
+def starts(settings, inputs, opened, warm=False, moved=0.0):
+    """What a run starts from; with `moved` its towers have other weights than `model` says, as a warm start's may."""
+    sources = {
+        name: replace(source, state={key: value + moved for key, value in source.state.items()})
+        for name, source in resolve_towers(settings.model).items()
+    }
+    return find_starts(settings, inputs, sources, opened, warm)
 
 
 def test_what_is_read_and_why_not(inputs, towers):
@@ -186,7 +192,8 @@ def test_what_is_read_and_why_not(inputs, towers):
         assert starts(settings, inputs, opened).stored.kinds() == kept
     told = starts(settings, inputs, {"image": image, "text": [None, 2, 2, 0]}).told
     assert told[1] == "text: from tokens, its last 3 of 4 layer groups are trained, but features.trunk.layers = 2"
-    assert starts(settings, inputs, none, warm=True).stored.kinds() == {}
+    assert starts(settings, inputs, none, warm=True).stored.kinds() == {"image": "pooled", "text": "pooled"}
+    assert starts(settings, inputs, none, warm=True, moved=0.1).stored.kinds() == {}
 
 
 @pytest.mark.parametrize(

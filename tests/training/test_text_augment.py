@@ -71,12 +71,11 @@ def test_stored_features_stand_in_for_fixed_views_only(inputs, tiny_image_folder
     engine = Engine("cpu", 16, 0, "fp32")
     extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
 
-    def kinds(changed, opened, warm=False):
-        return find_starts(changed, inputs, sources, opened, warm).stored.kinds()
+    def kinds(changed, opened):
+        return find_starts(changed, inputs, sources, opened, False).stored.kinds()
 
     assert kinds(settings, FROZEN) == {"image": "pooled", "text": "pooled"}
     assert kinds(settings, {**FROZEN, "text": [None, 2]}) == {"image": "pooled"}
-    assert kinds(settings, FROZEN, warm=True) == {}
     for changes, kept in (({"text_augment": "word_dropout"}, "image"), ({"augment": "jitter_flip"}, "text")):
         changed = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0, **changes)
         assert kinds(changed, FROZEN) == {kept: "pooled"}

@@ -24,7 +24,7 @@ class _Rows(Dataset):
 class _Task:
     """Stands for a model whose embeddings of products and of their own texts are given."""
 
-    model = SimpleNamespace(eval=lambda: None)
+    model, device = SimpleNamespace(eval=lambda: None), "cpu"
 
     def __init__(self, images, texts):
         self.images, self.texts = torch.from_numpy(images), torch.from_numpy(texts)
