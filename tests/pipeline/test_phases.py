@@ -29,7 +29,8 @@ def test_each_phase_is_a_stage_a_fold_and_goes_on_from_the_one_before(project):
     for fold in "01":
         assert project.first.index(f"phase@step0-{fold}") < project.first.index(f"train@{fold}")
     first, last = card(project, "phases/head/0")["run"], card(project, "train/0")["run"]
-    assert first["stored_features"] and not last["stored_features"]
+    assert first["stored_features"] == {"image": "pooled", "text": "pooled"}
+    assert "pooled" not in last["stored_features"].values()
     assert [first["train"][key] for key in ("unfreeze_layers", "head_lr", "tower_lr")] == [0, 0.01, 0.0015]
     assert [last["train"][key] for key in ("unfreeze_layers", "head_lr", "tower_lr")] == [1, 0.003, 1e-5]
     assert last["train"]["init_from"] == "data/work/phases/head"

@@ -91,7 +91,7 @@ def test_the_default_settings_say_what_is_on(make_run):
     train = load_params(Path(__file__).parents[2] / "params.yaml")["train"]
     silent = {
         "towers", "schedule", "unfreeze_lr_scale", "lr_decay", "init_from", "init_heads", "ema_decay", "mining",
-        "mining_share", "text_augment", "text_augment_rate",
+        "mining_share", "text_augment", "text_augment_rate", "mix", "mix_alpha", "grad_checkpointing", "warmup_steps",
     }  # fmt: skip
     told = dict(settings_told(make_run, **train))
     assert set(told) == {key.replace("_", " ").capitalize() for key in train.keys() - silent}

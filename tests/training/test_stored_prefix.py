@@ -171,7 +171,7 @@ def test_a_run_that_was_cut_goes_on_the_same(inputs, towers, monkeypatch):
 def starts(settings, inputs, opened, warm=False, moved=0.0):
     """What a run starts from; with `moved` its towers have other weights than `model` says, as a warm start's may."""
     sources = {
-        name: replace(source, state={key: value + moved for key, value in source.state.items()})
+        name: replace(source, state={key: value + moved for key, value in source.state.items()}) if moved else source
         for name, source in resolve_towers(settings.model).items()
     }
     return find_starts(settings, inputs, sources, opened, warm)
