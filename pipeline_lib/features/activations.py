@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pipeline_lib import paths
 from pipeline_lib.features.numbers import as_floats
 from pipeline_lib.features.splits import Split
-from pipeline_lib.features.store import HEADER, IDS, MATRIX, MatrixWriter, map_matrix
+from pipeline_lib.features.store import HEADER, IDS, MATRIX, MatrixWriter, map_matrix, read_header
 from pipeline_lib.files import Place, local_folder
-from pipeline_lib.provenance import read_json, write_json, write_table
+from pipeline_lib.provenance import write_json, write_table
 
 Rows = NDArray[np.int64]
 
@@ -146,15 +146,7 @@ def open_activations(place: Place, encoder: str | None = None, preprocessing: st
     ValueError if it is missing, half, of other sizes than its header, or of another maker.
     """
     folder = local_folder(place, paths.COPIES)
-    if not (folder / HEADER).is_file():
-        raise ValueError(f"{place}: no stored activations here (their {HEADER} is missing); run `dvc repro`")
-    header = ActivationHeader(**read_json(folder / HEADER))
-    for what, wanted, found in (
-        ("encoder", encoder, header.encoder),
-        ("preprocessing", preprocessing, header.preprocessing),
-    ):
-        if wanted is not None and wanted != found:
-            raise ValueError(f"{folder}: made by {what} {found}, but {wanted} is asked for; run `dvc repro`")
+    header = ActivationHeader(**read_header(folder, place, encoder, preprocessing))
     table = pl.read_parquet(folder / IDS)
     first = np.concatenate([np.zeros(1, np.int64), np.cumsum(table["tokens"].to_numpy(), dtype=np.int64)])
     matrix = map_matrix(folder / MATRIX)

@@ -162,21 +162,27 @@ def write_store(
     writer.close(ids, encoder, preprocessing, similarity)
 
 
+def read_header(folder: Path, place: Place, encoder: str | None, preprocessing: str | None) -> dict[str, Any]:
+    """Return the header of the store in a folder, which stands for `place`.
+
+    ValueError if there is none, or if another encoder or preprocessing made it than the one asked for, None being any.
+    """
+    if not (folder / HEADER).is_file():
+        raise ValueError(f"{place}: no feature store here (its {HEADER} is missing); run `dvc repro`")
+    header: dict[str, Any] = read_json(folder / HEADER)
+    for what, wanted in (("encoder", encoder), ("preprocessing", preprocessing)):
+        if wanted is not None and wanted != header[what]:
+            raise ValueError(f"{place}: made by {what} {header[what]}, but {wanted} is asked for; run `dvc repro`")
+    return header
+
+
 def open_store(place: Place, encoder: str | None = None, preprocessing: str | None = None) -> FeatureStore:
     """Open a store, one at a URL by a copy here (a row is a kilobyte, too little to ask a server for).
 
     ValueError if it is missing, half, of other sizes than its header, or of another maker.
     """
     folder = local_folder(place, paths.COPIES)
-    if not (folder / HEADER).is_file():
-        raise ValueError(f"{place}: no feature store here (its {HEADER} is missing); run `dvc repro`")
-    header = StoreHeader(**read_json(folder / HEADER))
-    for what, wanted, found in (
-        ("encoder", encoder, header.encoder),
-        ("preprocessing", preprocessing, header.preprocessing),
-    ):
-        if wanted is not None and wanted != found:
-            raise ValueError(f"{place}: made by {what} {found}, but {wanted} is asked for; run `dvc repro`")
+    header = StoreHeader(**read_header(folder, place, encoder, preprocessing))
     ids = pl.read_parquet(folder / IDS)["id"].to_list()
     matrix = map_matrix(folder / MATRIX)
     if matrix.shape != (header.count, header.dim) or len(ids) != header.count:

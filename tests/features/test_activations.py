@@ -97,7 +97,7 @@ def test_what_is_not_whole_is_refused(tmp_path):
     with pytest.raises(ValueError, match="truncated"):
         open_activations(tmp_path)
     (tmp_path / HEADER).unlink()
-    with pytest.raises(ValueError, match="no stored activations here"):
+    with pytest.raises(ValueError, match="no feature store here"):
         open_activations(tmp_path)
 
 
