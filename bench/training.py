@@ -43,7 +43,7 @@ def main() -> None:
         def ours(workers: int, precision: str, epochs: int = epochs, **train: object) -> float:
             return statistics.median(own(project, epochs, workers, precision, train=train)["epochs"][1:])
 
-        known = ("fp32", "amp_bf16") if pick_precision("auto", "cpu") == "bf16" else ("fp32",)
+        known = ("fp32", "amp_bf16") if pick_precision("auto", "cpu") == "auto" else ("fp32",)
         tries = [(number, name) for number in (1, 2) for name in known] if not options.quick else [(1, "fp32")]
         workers, precision = max(tries, key=lambda one: peer(*one, 2)) if len(tries) > 1 else tries[0]
         mine = PRECISIONS[precision]

@@ -53,12 +53,14 @@ def embed(run: Stage, fold: int, scale: int) -> None:
             (pl.col("fold") == fold) | (pl.col("split") == "test")
         )
         products = as_arrays(seen, saved.card["description"]["classes"])
-        precision = pick_precision(params.precision, device)
+        engine = Engine(
+            device, runtime.batch_size, runtime.workers, pick_precision(params.precision, device), processes
+        )
         predictor = Predictor(
             model=saved.model.to(device),
             tokenizer=TextTokenizer(folder / "tokenizer"),
             views=PhotoViews(open_shards(paths.SHARDS, runtime.shards_url), scale),
-            engine=Engine(device, runtime.batch_size, runtime.workers, precision, processes),
+            engine=engine.settled(saved.model),
             flip=params.flip,
             photo=params.photo,
         )

@@ -26,12 +26,26 @@ def test_bf16_is_told_by_the_processors_flags_alone(text, expected, tmp_path, mo
     assert runtime.has_bf16(text) is expected
     (tmp_path / "cpuinfo").write_text(text)
     monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "cpuinfo")
-    assert runtime.pick_precision("auto", "cpu") == ("bf16" if expected else "fp32")
+    assert runtime.pick_precision("auto", "cpu") == ("auto" if expected else "fp32")
 
 
 def test_a_precision_that_is_written_out_is_taken_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "none")
     assert [runtime.pick_precision(name, "cpu") for name in ("auto", "fp32", "bf16")] == ["fp32", "fp32", "bf16"]
+
+
+@pytest.mark.parametrize(
+    ("picked", "count", "expected"),
+    [
+        ("auto", 1_518_898, "fp32"),
+        ("auto", 4_000_000, "bf16"),
+        ("auto", 3_999_999, "fp32"),
+        ("bf16", 10, "bf16"),
+        ("fp32", 10**9, "fp32"),
+    ],
+)
+def test_auto_takes_bf16_on_a_processor_for_models_that_are_wide_enough(picked, count, expected):
+    assert runtime.settle_precision(picked, count) == expected
 
 
 @pytest.mark.parametrize(

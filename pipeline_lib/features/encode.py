@@ -6,19 +6,20 @@ gets them all, in order.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pipeline_lib.features.activations import ActivationStore
 from pipeline_lib.features.batches import PhotoViews, Rows, in_order, load_ahead
 from pipeline_lib.features.processes import ALONE, Processes
 from pipeline_lib.features.products import Products
+from pipeline_lib.runtime import settle_precision
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 Array = NDArray[np.float32]
@@ -34,6 +35,11 @@ class Engine:
     workers: int
     precision: str
     processes: Processes = ALONE
+
+    def settled(self, *modules: nn.Module) -> "Engine":
+        """Return the engine in the precision that suits these modules, which are run together."""
+        count = sum(value.numel() for module in modules for value in module.parameters())
+        return replace(self, precision=settle_precision(self.precision, count))
 
     def run(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Return function(inputs) without gradient, as float32 on this engine's device."""

@@ -41,7 +41,7 @@ def extract_teacher(
     processes = engine.processes
     if marks is not None and processes.from_first(lambda: has_card(out, teacher.fingerprint)):
         return
-    model = teacher.model.to(engine.device)
+    model, engine = teacher.model.to(engine.device), engine.settled(teacher.model)
     description = model.description
     classes, retrieval = description["classes"], description["retrieval"]
     reads_text = bool(classes) and "text" in CLASSIFIER_INPUTS[description["classifier"]["inputs"]]

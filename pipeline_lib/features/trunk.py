@@ -55,6 +55,7 @@ def extract_trunk(
     image, text = build_image_tower(sources["image"].description), build_text_tower(sources["text"].description)
     for tower, source in ((image, sources["image"]), (text, sources["text"])):
         _fill(tower, source, engine.device)
+    engine = engine.settled(image, text)
     views = PhotoViews(reader, sources["image"].description["size"])
     distinct = _Texts(sources["text"], sorted(set(texts)), engine)
     with torch.inference_mode():

@@ -1,6 +1,7 @@
 """One fold from params to a saved model: assembles model, data, optimizer and loop, and writes what they made."""
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline_lib.losses.build import NEEDS, weights_of
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
 from pipeline_lib.provenance import write_json
+from pipeline_lib.runtime import settle_precision
 from pipeline_lib.training.assembly import Assembled, Settings, assemble, make_task, optimizer_groups
 from pipeline_lib.training.averaging import MovingAverage
 from pipeline_lib.training.checkpoint import CheckpointFolder
@@ -55,6 +57,8 @@ def train_fold(
     data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
     _check_shares(settings, data, processes)
     made = assemble(settings, fold, data, "retrieval" in needed)
+    count = sum(value.numel() for value in made.model.parameters())
+    settings = replace(settings, precision=settle_precision(settings.precision, count))
     starts = find_starts(settings, inputs, made.sources, made.opened, made.start is not None)
     made.model.groups_behind = starts.stored.groups_behind()
     teaching = read_teaching(settings.losses, inputs.teachers, fold, data, made.model.description)
