@@ -315,6 +315,8 @@ def test_dvc_yaml_names_the_modules_and_params_of_each_entry(entry):
 def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("products:\n  count: 3\n")
+    Path("dvc.yaml").write_text("stages: {products: {deps: [code.py]}}\n")
+    Path("code.py").write_text("first\n")
     with stage.whole_folder(Path("products")) as out:
         (out / "a").write_text("1")
         assert not Path("products").exists()
@@ -323,6 +325,8 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
     assert Path("products/a").read_text() == "1"
     with pytest.raises(ValueError, match="changed while it was made"), stage.whole_folder(Path("products")) as out:
         Path("params.yaml").write_text("products:\n  count: 4\n")
+    with pytest.raises(ValueError, match="changed while it was made"), stage.whole_folder(Path("products")) as out:
+        Path("code.py").write_text("second\n")
     assert [path.name for path in Path("products").iterdir()] == ["a"]
 
 

@@ -5,7 +5,6 @@ what the pipeline is for. Supervised by properties they fine-tuned better here t
 same length. Seeded: the same machine and thread count give the same weights.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import torch
@@ -21,48 +20,46 @@ SIZES = (0.75, 0.875, 1.0, 1.125)
 IMAGE_LR, TEXT_LR, WEIGHT_DECAY, WARM_UP = 5e-3, 2e-3, 0.05, 0.15
 
 
-@dataclasses.dataclass(frozen=True)
-class Pretrained:
-    """Both towers, and how often each told a property right in its last epoch, averaged over the properties."""
+def pretrain_image(pairs: Pairs, params: dict[str, int], seed: int) -> tuple[nn.Module, float]:
+    """Return the trained image tower, and how often it told a property right in its last epoch.
 
-    image: nn.Module
-    text: nn.Module
-    image_accuracy: float
-    text_accuracy: float
-
-
-def pretrain(pairs: Pairs, tokenizer: Tokenizer, params: dict[str, int], seed: int) -> Pretrained:
-    """Return the trained towers; ValueError if a loss is not finite."""
+    ValueError if a loss is not finite.
+    """
     torch.manual_seed(seed)
-    tokenizer.enable_truncation(MAX_POSITIONS)
-    tokenizer.no_padding()
-    encoded = [tokenizer.encode(text).ids for text in pairs.texts]
     pixels = torch.from_numpy(pairs.pixels)
-    told = {name: torch.from_numpy(value) for name, value in pairs.properties.items()}
-    # A material's texture is gone at this size, and what a text mentions is not in the picture.
-    seen = {name: value for name, value in told.items() if name != "material"}
-    read_of = {**told, "mentioned": torch.from_numpy(pairs.mentioned)}
-    image = build_image_tower().to(memory_format=torch.channels_last)
-    text = build_text_tower(tokenizer.get_vocab_size())
+    # A material's texture is gone at this size.
+    seen = {name: torch.from_numpy(value) for name, value in pairs.properties.items() if name != "material"}
+    tower = build_image_tower().to(memory_format=torch.channels_last)
 
     def see(rows: Tensor) -> Tensor:
         pictures = image_input(pixels[rows])
         side = round(pictures.shape[-1] * SIZES[int(torch.randint(len(SIZES), ()))])
         shown = functional.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
-        features: Tensor = image(shown.contiguous(memory_format=torch.channels_last))
+        features: Tensor = tower(shown.contiguous(memory_format=torch.channels_last))
         return features
+
+    return tower, _learn(see, tower, seen, params["image_epochs"], params["batch_size"], IMAGE_LR)
+
+
+def pretrain_text(pairs: Pairs, tokenizer: Tokenizer, params: dict[str, int], seed: int) -> tuple[nn.Module, float]:
+    """Return the trained text tower, and how often it told a property right in its last epoch; raises as above."""
+    torch.manual_seed(seed)
+    tokenizer.enable_truncation(MAX_POSITIONS)
+    tokenizer.no_padding()
+    encoded = [tokenizer.encode(text).ids for text in pairs.texts]
+    # What a text mentions is not in the picture.
+    told = {name: torch.from_numpy(value) for name, value in pairs.properties.items()}
+    told |= {"mentioned": torch.from_numpy(pairs.mentioned)}
+    tower = build_text_tower(tokenizer.get_vocab_size())
 
     def read(rows: Tensor) -> Tensor:
         ids, mask = _padded([encoded[row] for row in rows.tolist()])
-        tokens = text(input_ids=ids, attention_mask=mask).last_hidden_state
+        tokens = tower(input_ids=ids, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(-1).to(tokens.dtype)
         pooled: Tensor = (tokens * weights).sum(dim=1) / weights.sum(dim=1)
         return pooled
 
-    batch = params["batch_size"]
-    image_accuracy = _learn(see, image, seen, params["image_epochs"], batch, IMAGE_LR)
-    text_accuracy = _learn(read, text, read_of, params["text_epochs"], batch, TEXT_LR)
-    return Pretrained(image, text, image_accuracy, text_accuracy)
+    return tower, _learn(read, tower, told, params["text_epochs"], params["batch_size"], TEXT_LR)
 
 
 def _learn(

@@ -1,6 +1,6 @@
 """The frame both entries run in: checked params, a folder that appears whole or not at all, and no change underway.
 
-DVC hashes code and params after a command (treeverse/dvc#11058); so the files this process was made of are hashed at
+DVC hashes code and params after a command (treeverse/dvc#11058); so the files that dvc.yaml names are hashed at
 the start, and again at the end before anything is put in place. Nothing of the pipeline's own library is imported:
 an edit there must not draw or pretrain anything again.
 """
@@ -8,13 +8,13 @@ an edit there must not draw or pretrain anything again.
 import contextlib
 import hashlib
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 PARAMS = Path("params.yaml")
+PIPELINE = Path("dvc.yaml")
 
 
 def read_section(name: str) -> dict[str, int]:
@@ -43,9 +43,9 @@ def whole_folder(out: Path) -> Iterator[Path]:
     half.rename(out)
 
 
-def _digest(section: str) -> str:
-    names = [name for name in sys.modules if name == "__main__" or name.split(".")[0] == "shop"]
-    files = sorted({path for name in names if (path := vars(sys.modules[name]).get("__file__"))})
-    params = repr(sorted(read_section(section).items())).encode()
-    content = b"\0".join([params, *(Path(path).read_bytes() for path in files)])
+def _digest(stage: str) -> str:
+    # What dvc.yaml names: processes that a stage starts load code that it does not.
+    deps = YAML(typ="safe").load(PIPELINE.read_text(encoding="utf-8"))["stages"][stage]["deps"]
+    params = repr(sorted(read_section(stage).items())).encode()
+    content = b"\0".join([params, *(Path(path).read_bytes() for path in deps)])
     return hashlib.sha256(content).hexdigest()
