@@ -15,9 +15,9 @@ import polars as pl
 from pipeline_lib import paths
 from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.joint_space import why_apart
+from pipeline_lib.features.teacher_models import teacher_models
 from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.features.trunk import extract_trunk
-from pipeline_lib.models.teacher import teacher_models
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.plan import TRUNK

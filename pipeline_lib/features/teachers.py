@@ -18,10 +18,10 @@ from pipeline_lib.features.encode import Array, Engine, encode_photos, encode_te
 from pipeline_lib.features.products import photo_key, text_key
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.store import MatrixWriter, holds_matrix
+from pipeline_lib.features.teacher_models import TeacherModel
 from pipeline_lib.features.teacher_stores import CLASSES, IMAGE, TEXT, TeacherCard, has_card, write_card
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import MAX_LOGIT_SCALE, ImageTextModel
-from pipeline_lib.models.teacher import TeacherModel
 from pipeline_lib.provenance import digest_value
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.transforms.image import preprocessing_fingerprint

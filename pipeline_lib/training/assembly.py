@@ -8,8 +8,6 @@ import numpy as np
 
 from pipeline_lib.losses.build import build_losses
 from pipeline_lib.losses.lesson import Lesson
-from pipeline_lib.models.checkpointing import checkpoint_tower
-from pipeline_lib.models.cut_vocabulary import cut_vocabulary
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import TowerSource
@@ -20,8 +18,10 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.training import LossesParams, TrainParams
 from pipeline_lib.training.compiling import compile_towers
+from pipeline_lib.training.cut_vocabulary import cut_vocabulary
 from pipeline_lib.training.fold_data import FoldData
 from pipeline_lib.training.momentum import momentum_copy
+from pipeline_lib.training.recompute import checkpoint_tower
 from pipeline_lib.training.task import Task
 from pipeline_lib.transforms.tokenize import TextTokenizer
 

@@ -9,9 +9,9 @@ import polars as pl
 from pipeline_lib.features.encode import Engine, normalise_rows
 from pipeline_lib.features.products import photo_key, text_key
 from pipeline_lib.features.store import write_store
+from pipeline_lib.features.teacher_models import teacher_models
 from pipeline_lib.features.teacher_stores import TeacherCard, write_card
 from pipeline_lib.features.teachers import extract_teacher
-from pipeline_lib.models.teacher import teacher_models
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 

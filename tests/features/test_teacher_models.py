@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from tiny_clip import CONFIG, make_clip, written
 from torch.nn import functional
 
-from pipeline_lib.models.teacher import read_pair, teacher_models
+from pipeline_lib.features.teacher_models import read_pair, teacher_models
 
 PAIR = """\
 image: {{kind: open_clip, name: {config}, weights: {weights}, size: 32}}

@@ -9,12 +9,12 @@ from tiny_clip import CONFIG, TIMM_CONFIG, resolved, written
 from torch import nn
 
 from pipeline_lib.models.adapters import attach
-from pipeline_lib.models.checkpointing import checkpoint_tower
 from pipeline_lib.models.hf_text_tower import HFTextTower
 from pipeline_lib.models.open_clip_image import OpenClipImageTower
 from pipeline_lib.models.open_clip_text import OpenClipTextTower
 from pipeline_lib.models.timm_tower import TimmTower
 from pipeline_lib.optim.freezing import open_groups, set_epoch, settle_frozen
+from pipeline_lib.training.recompute import checkpoint_tower
 
 RESNET = {"architecture": "resnet10t", "model_args": {}, "mean": [0.5] * 3, "std": [0.5] * 3}
 MEMORY = {"register_memory": {"slots_private": 2, "slots_shared": 0}}
