@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
 
@@ -143,6 +143,13 @@ def stage(module: str) -> Iterator[Stage]:
             raise
         print(f"{module}: error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+
+
+def leave() -> NoReturn:
+    """End this process at once, whose outs are written: to take torch and all it loaded apart takes 1.4 seconds."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from pipeline_lib import paths
 from pipeline_lib.launch import launched, launcher, relaunch
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import FeaturesParams
-from pipeline_lib.provenance import Stage, fresh_folder, stage
+from pipeline_lib.provenance import Stage, fresh_folder, leave, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 
 
@@ -56,3 +56,4 @@ def features(run: Stage, name: str) -> None:
 
 if __name__ == "__main__":
     main()
+    leave()

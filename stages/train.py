@@ -12,7 +12,7 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import LAST, Changes, train_params
 from pipeline_lib.params.plan import FeatureName
 from pipeline_lib.params.training import LossesParams, TrainParams
-from pipeline_lib.provenance import Stage, stage
+from pipeline_lib.provenance import Stage, leave, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 
 
@@ -51,3 +51,4 @@ def train(run: Stage, fold: int) -> None:
 
 if __name__ == "__main__":
     main()
+    leave()
