@@ -74,19 +74,19 @@ def set_epoch(tower: nn.Module, groups: Sequence[LayerGroup], opened: Openings, 
             parameters[name].requires_grad_(first is not None and epoch >= first)
 
 
-def settle_frozen(tower: nn.Module, prefix: Sequence[nn.Module] = ()) -> None:
+def settle_frozen(tower: nn.Module, prefix: Sequence[nn.Module] = (), hold_norms: bool = False) -> None:
     """Put what is frozen into evaluation mode; call it after `model.train()`.
 
     What runs before the first open layer group, `prefix`, runs as at prediction, without dropout and dropped paths, so
     that what is stored of it is what it computes; so does a tower without any trainable parameter. Behind that group,
-    frozen batch norms alone are held still.
+    frozen batch norms alone are held still, or with `hold_norms` all: their weights train alone.
     """
     if not any(parameter.requires_grad for parameter in tower.parameters()):
         tower.eval()
     for module in prefix:
         module.eval()
     for module in tower.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not any(
-            parameter.requires_grad for parameter in module.parameters(recurse=False)
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and (
+            hold_norms or not any(parameter.requires_grad for parameter in module.parameters(recurse=False))
         ):
             module.eval()

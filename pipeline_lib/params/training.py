@@ -198,6 +198,7 @@ class TrainParams(Section):
     warmup_steps: Annotated[int, Field(ge=0)] | None
     lr_schedule: ScheduleKind
     clip_norm: Annotated[float, Field(ge=0)]
+    batch_norm: Literal["batch", "running"]
     precision: Literal["auto", "fp32", "bf16"]
     augment: ViewName
     crop_scale: Annotated[float, Field(gt=0, le=1)]

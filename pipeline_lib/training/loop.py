@@ -116,7 +116,7 @@ class Loop:
         model = self.task.model.train()
         for name, tower in model.towers().items():
             set_epoch(tower, tower.layer_groups(), self.openings[name], epoch)
-            settle_frozen(tower, tower.frozen_prefix())
+            settle_frozen(tower, tower.frozen_prefix(), self.params.batch_norm == "running")
         size = self.params.accumulate
         groups = [order[start : start + size] for start in range(0, len(order), size)]
         total, begun, images = self.params.epochs * len(groups), time.perf_counter(), 0

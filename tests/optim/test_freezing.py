@@ -118,6 +118,17 @@ def test_frozen_norms_keep_their_statistics_and_open_ones_move():
         assert (not torch.equal(before, model[1].running_mean)) is moves
 
 
+def test_all_norms_keep_their_statistics_on_demand_and_their_weights_still_train():
+    model, groups = tower()
+    freeze(model, groups, 2)
+    model.train()
+    settle_frozen(model, hold_norms=True)
+    before, entered = model[1].running_mean.clone(), torch.randn(8, 3) + 5
+    assert torch.equal(model[1](entered), model.eval()[1](entered))
+    assert torch.equal(before, model[1].running_mean)
+    assert model[1].weight.requires_grad
+
+
 def test_a_frozen_tower_has_no_dropout_and_an_open_one_does():
     model, groups = tower()
     freeze(model, groups, 0)

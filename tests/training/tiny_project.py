@@ -57,7 +57,7 @@ def write_project(root: Path, count: int = 36) -> Inputs:
 TRAIN = {
     "unfreeze_layers": 2, "epochs": 3, "batch_size": 8, "accumulate": 1, "tower_lr": 1e-3, "head_lr": 1e-2,
     "weight_decay": 0.05, "warmup_fraction": 0.1, "warmup_steps": None, "lr_schedule": "cosine",
-    "clip_norm": 1.0, "precision": "fp32", "augment": "none",
+    "clip_norm": 1.0, "batch_norm": "batch", "precision": "fp32", "augment": "none",
     "towers": {
         name: {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"} for name in ("image", "text")
     },
