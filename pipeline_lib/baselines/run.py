@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline_lib.baselines.linear_probe import Sums, added, fit_probe, sums_of
+from pipeline_lib.baselines.linear_probe import Probe, fit_probes, sums_of
 from pipeline_lib.baselines.neighbours import Labels, Matrix, neighbour_scores
 from pipeline_lib.baselines.trunk_features import TrunkFeatures, read_trunk, text_vectors
 from pipeline_lib.features.store import open_store
@@ -32,12 +32,12 @@ class Baselines:
 
 @dataclass(frozen=True)
 class Taught:
-    """The labelled products outside test: rows by fold (None = always trained on), and their sums for the probe."""
+    """The labelled products outside test: rows by fold (None = always trained on), and probes by who is asked."""
 
     vectors: Matrix
     truth: Labels
     rows: dict[int | None, Labels]
-    sums: dict[int | None, Sums]
+    probes: dict[int | None, Probe]
 
     def scores(self, asked: Labels, fold: int | None, num_classes: int, seed: int) -> dict[str, Matrix]:
         """Return both baselines' scores of the rows `asked`, which `fold` holds out (None = test)."""
@@ -48,7 +48,7 @@ class Taught:
         own = self.vectors[asked]
         return {
             "knn": neighbour_scores(own, self.vectors[known], self.truth[known], num_classes, seed),
-            "linear_probe": fit_probe(added([self.sums[place] for place in places])).scores(own),
+            "linear_probe": self.probes[fold if fold in self.rows else None].scores(own),
         }
 
 
@@ -91,7 +91,7 @@ def run_baselines(
 
 
 def teach(vectors: Matrix, products: pl.DataFrame, classes: Sequence[str]) -> Taught:
-    """Part the labelled products outside test by their fold and sum each part for the probe."""
+    """Part the labelled products outside test by their fold, and fit the probe that is asked for each."""
     number_of = {label: number for number, label in enumerate(classes)}
     truth = np.array([number_of.get(label, -1) for label in products["label"]], np.int64)
     folds = products["fold"].to_list()
@@ -100,7 +100,7 @@ def teach(vectors: Matrix, products: pl.DataFrame, classes: Sequence[str]) -> Ta
         by_fold.setdefault(folds[row], []).append(row)
     rows = {fold: np.array(found, np.int64) for fold, found in by_fold.items()}
     sums = {fold: sums_of(vectors[found], truth[found], len(classes)) for fold, found in rows.items()}
-    return Taught(vectors, truth, rows, sums)
+    return Taught(vectors, truth, rows, fit_probes(sums) if sums else {})
 
 
 def zero_shot(features: TrunkFeatures, rows: Labels, prompts: Matrix) -> Matrix:
