@@ -16,9 +16,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib import paths
+from pipeline_lib.features.drawn_views import DrawnViews
 from pipeline_lib.features.numbers import as_floats
 from pipeline_lib.features.splits import Split
-from pipeline_lib.features.store import HEADER, IDS, MATRIX, MatrixWriter, map_matrix, read_header
+from pipeline_lib.features.store import HEADER, IDS, MATRIX, MatrixWriter, item_rows, map_matrix, read_header
 from pipeline_lib.files import Place, local_folder
 from pipeline_lib.provenance import write_json, write_table
 
@@ -29,7 +30,8 @@ Rows = NDArray[np.int64]
 class ActivationHeader:
     """Who made the activations and where the forward pass was left: before the last `groups_behind` layer groups.
 
-    `grid` is the shape of an item's tokens where all have the same, e.g. [7, 7] of a map; None for texts.
+    `grid` is the shape of an item's tokens where all have the same, e.g. [7, 7] of a map; None for texts. Where `views`
+    were drawn, there are so many items for each of the `count` ids, one after another.
     """
 
     encoder: str
@@ -41,6 +43,7 @@ class ActivationHeader:
     tokens: int
     count: int
     grid: list[int] | None
+    views: DrawnViews | None = None
 
 
 @dataclass(frozen=True)
@@ -59,27 +62,29 @@ class ActivationStore:
 
     def lengths(self, ids: Sequence[str]) -> Rows:
         """Return how many tokens each item has; ValueError names the first id the store lacks."""
-        items = self._items(ids)
+        items = self._positions(ids)
         return self.first[items + 1] - self.first[items]
 
-    def gather(self, ids: Sequence[str]) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
+    def gather(
+        self, ids: Sequence[str], views: Rows | None = None
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
         """Return tokens and their mask, (items, *grid, width) and (items, longest), in the store's dtype.
 
-        bfloat16, which numpy lacks, comes as float32. Texts come as (items, longest, width), zeros where the mask is
-        False.
+        Of drawn views those numbered `views`. bfloat16, which numpy lacks, comes as float32. Texts come as (items,
+        longest, width), zeros where the mask is False.
         """
-        items, grid = self._items(ids), self.header.grid
+        items, grid = item_rows(self._positions(ids), self.header.views, views), self.header.grid
         starts, lengths = self.first[items], self.first[items + 1] - self.first[items]
         mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
         width = self.header.width
         if grid is not None:
-            whole = self.matrix.reshape(len(self.ids), -1)[items]
+            whole = self.matrix.reshape(len(self.first) - 1, -1)[items]
             return as_floats(whole).reshape(len(items), *grid, width), mask
         found = np.zeros((*mask.shape, width), dtype=self.matrix.dtype)
         found[mask] = self.matrix[(starts[:, None] + np.arange(mask.shape[1]))[mask]]
         return as_floats(found), mask
 
-    def _items(self, ids: Sequence[str]) -> Rows:
+    def _positions(self, ids: Sequence[str]) -> Rows:
         try:
             return np.fromiter((self._row_of[key] for key in ids), dtype=np.int64, count=len(ids))
         except KeyError as error:
@@ -118,13 +123,16 @@ class ActivationWriter:
         """Have what was written on the disk."""
         self._matrix.flush()
 
-    def close(self, encoder: str, preprocessing: str, split: Split) -> None:
+    def close(self, encoder: str, preprocessing: str, split: Split, views: DrawnViews | None = None) -> None:
         """Write ids and header; the header comes last, so that a store without one is known to be half."""
         tokens, width = self._matrix.shape
         assert self._written == tokens, (self._written, tokens)
         self.flush()
         folder = self._matrix.folder
-        table = pl.DataFrame({"id": self._ids, "tokens": self._lengths}, schema={"id": pl.String, "tokens": pl.Int32})
+        # All views of a photo have its id and as many tokens: they are listed once.
+        step = views.count if views else 1
+        ids, lengths = self._ids[::step], self._lengths[::step]
+        table = pl.DataFrame({"id": ids, "tokens": lengths}, schema={"id": pl.String, "tokens": pl.Int32})
         write_table(table, folder / IDS)
         header = ActivationHeader(
             encoder,
@@ -134,8 +142,9 @@ class ActivationWriter:
             split.first_group,
             width,
             tokens,
-            len(self._ids),
+            len(ids),
             list(split.shape[:-1]) or None,
+            views,
         )
         write_json(folder / HEADER, asdict(header))
 
@@ -148,7 +157,8 @@ def open_activations(place: Place, encoder: str | None = None, preprocessing: st
     folder = local_folder(place, paths.COPIES)
     header = ActivationHeader(**read_header(folder, place, encoder, preprocessing))
     table = pl.read_parquet(folder / IDS)
-    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(table["tokens"].to_numpy(), dtype=np.int64)])
+    lengths = np.repeat(table["tokens"].to_numpy(), header.views.count if header.views else 1)
+    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
     matrix = map_matrix(folder / MATRIX)
     if matrix.shape != (header.tokens, header.width) or (len(table), int(first[-1])) != (header.count, header.tokens):
         raise ValueError(

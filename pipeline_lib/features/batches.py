@@ -5,12 +5,13 @@ does not change a batch, and a resumed run draws what the killed one would have 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline_lib.features.activations import ActivationStore
@@ -52,7 +53,9 @@ class PhotoViews:
         kept = {int(row): self.cache.get(int(row)) if self.cache and after else None for row in rows}
         lacking = [row for row, one in kept.items() if one is None]
         encoded = dict(zip(lacking, self.reader.read_all(lacking), strict=True))
-        pixels = []
+        # Several views of one photo come one after another, and it is decoded once.
+        pixels: list[Pixels] = []
+        opened: tuple[int, Image.Image] | None = None
         for row, seed in zip(map(int, rows), seeds, strict=True):
             if after:
                 fixed = kept[row]
@@ -60,8 +63,9 @@ class PhotoViews:
                     fixed = kept[row] = self._fixed(row, encoded[row])
                 seen = after(fixed, seed)
             else:
-                rng = np.random.default_rng(seed)
-                seen = VIEWS[self.view](decode(encoded[row], self.size), self.size, rng, self.crop_scale)
+                if opened is None or opened[0] != row:
+                    opened = row, decode(encoded[row], self.size)
+                seen = VIEWS[self.view](opened[1], self.size, np.random.default_rng(seed), self.crop_scale)
             pixels.append(seen.transpose(1, 2, 0))
         return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
 
@@ -74,10 +78,18 @@ class PhotoViews:
 
 @dataclass(frozen=True)
 class StoredFeatures:
-    """What stands in for pixels and tokens, pooled features or activations; None where the tower runs whole."""
+    """What stands in for pixels and tokens, pooled features or activations; None where the tower runs whole.
+
+    `image` has the fixed view of each photo; where `views` are given, which are as it is, they are read in its place.
+    """
 
     image: FeatureStore | ActivationStore | None = None
     text: FeatureStore | ActivationStore | None = None
+    views: FeatureStore | ActivationStore | None = None
+
+    def fixed(self) -> "StoredFeatures":
+        """Return what a product is measured by: the fixed view alone."""
+        return replace(self, views=None)
 
     def kinds(self) -> dict[str, str]:
         """Return `pooled` or `boundary` for each tower that is not run whole."""
@@ -90,12 +102,19 @@ class StoredFeatures:
         stores = {"image": self.image, "text": self.text}
         return {name: kept.header.groups_behind for name, kept in stores.items() if isinstance(kept, ActivationStore)}
 
-    def of_photos(self, ids: list[str], photos: Rows) -> dict[str, torch.Tensor]:
-        """Return a batch's content for photos, by product and number; none if the image tower runs whole."""
+    def of_photos(self, ids: list[str], photos: Rows, seeds: Sequence[tuple[int, ...]]) -> dict[str, torch.Tensor]:
+        """Return a batch's content for photos, by product and number; none if the image tower runs whole.
+
+        One seed a photo draws which of its views is read.
+        """
         keys = [photo_key(key, int(number)) for key, number in zip(ids, photos, strict=True)]
-        if isinstance(self.image, ActivationStore):
-            return {"image_activations": torch.from_numpy(self.image.gather(keys)[0])}
-        return {} if self.image is None else {"image_features": torch.from_numpy(self.image.rows(keys))}
+        store = self.image if self.views is None else self.views
+        if store is None:
+            return {}
+        views = store.header.views.pick(seeds) if store.header.views else None
+        if isinstance(store, ActivationStore):
+            return {"image_activations": torch.from_numpy(store.gather(keys, views)[0])}
+        return {"image_features": torch.from_numpy(store.rows(keys, views))}
 
     def of_texts(self, texts: list[str]) -> dict[str, torch.Tensor]:
         """Return a batch's content for texts; none if the text tower runs whole."""
@@ -204,11 +223,11 @@ class ProductBatches(Dataset[Batch]):
         counts = products.num_photos[rows] if several else np.ones_like(rows)
         owner = np.repeat(np.arange(len(rows)), counts)
         numbers = photos[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        content = self.stored.of_photos([products.ids[rows[one]] for one in owner], numbers)
+        views: Sequence[tuple[int, ...]] = seeds
+        if several:
+            views = [(*seeds[one], 3, int(photo)) for one, photo in zip(owner, numbers, strict=True)]
+        content = self.stored.of_photos([products.ids[rows[one]] for one in owner], numbers, views)
         if not content:
-            views: Sequence[tuple[int, ...]] = seeds
-            if several:
-                views = [(*seeds[one], 3, int(photo)) for one, photo in zip(owner, numbers, strict=True)]
             content = {"pixels": self.source.load(products.first_photo[rows][owner] + numbers, views)}
         if several:
             content["num_photos"] = torch.from_numpy(counts)

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from pipeline_lib.features.activations import ActivationStore
 from pipeline_lib.features.batches import PhotoViews, Rows, in_order, load_ahead
+from pipeline_lib.features.drawn_views import DrawnViews
 from pipeline_lib.features.processes import ALONE, Processes
 from pipeline_lib.features.products import Products
 from pipeline_lib.runtime import settle_precision
@@ -48,26 +49,33 @@ class Engine:
 
 
 class _Photos(Dataset[Tensor]):
-    def __init__(self, views: PhotoViews, rows: Rows) -> None:
+    def __init__(self, views: PhotoViews, rows: Rows, drawn: DrawnViews | None = None) -> None:
         self.views = views
         self.rows = rows
+        self.drawn = drawn
 
     def __getitem__(self, key: tuple[int, Rows]) -> Tensor:
         rows = self.rows[key[1]]
-        return self.views.load(rows, [(0,)] * len(rows))
+        if self.drawn is None:
+            return self.views.load(rows, [(0,)] * len(rows))
+        return self.views.load(self.drawn.photos(rows), self.drawn.seeds(rows))
 
 
 def encode_photos(
-    function: Callable[[Tensor, Tensor], Tensor], views: PhotoViews, rows: Rows, engine: Engine
+    function: Callable[[Tensor, Tensor], Tensor],
+    views: PhotoViews,
+    rows: Rows,
+    engine: Engine,
+    drawn: DrawnViews | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield (start, function(pixels, positions)) over blocks of manifest rows in their order.
+    """Yield (start, function(pixels, positions)) over blocks of manifest rows, or of items of `drawn`, in their order.
 
     Pixels are uint8 (block, 3, size, size); positions (block,) count into `rows`. Of several processes all must go
     through this, and only the first one is given anything.
     """
     keys, processes = in_order(len(rows), engine.batch_size), engine.processes
     own = keys[processes.rank :: processes.world]
-    loaded = load_ahead(_Photos(views, rows), own, processes.workers(engine.workers), engine.device)
+    loaded = load_ahead(_Photos(views, rows, drawn), own, processes.workers(engine.workers), engine.device)
 
     def make(number: int) -> tuple[int, Tensor]:
         block = keys[number][1]

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib import paths
+from pipeline_lib.features.drawn_views import views_of
 from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.joint_space import why_apart
 from pipeline_lib.features.teacher_models import teacher_models
@@ -64,10 +65,11 @@ def extract(
         half.mkdir(exist_ok=True)
     if name == TRUNK:
         sources = resolve_towers(model)
-        layers = params.trunk.layers if params.trunk.at == "boundary" else 0
+        trunk = params.trunk
+        layers = trunk.layers if trunk.at == "boundary" else 0
         extract_trunk(
             sources, seen.reader, seen.photos, seen.texts, half, engine, params.dtype, layers, params.max_gb, tell,
-            folder,
+            folder, views_of(trunk.augment, trunk.crop_scale, trunk.views, trunk.view_seed),
         )  # fmt: skip
         if processes.first:
             write_json(half / "joint.json", {"why_apart": why_apart(sources)})

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from pipeline_lib.features.drawn_views import DrawnViews
 from pipeline_lib.features.numbers import DTYPES
 from pipeline_lib.models.towers import Tower, TowerSource
 
@@ -62,17 +63,25 @@ def split_of(name: str, tower: Tower, source: TowerSource, layers: int, dry: Cal
 
 
 def check_size(
-    splits: dict[str, Split], items: dict[str, int], tokens: dict[str, int], dtype: str, max_gb: float
+    splits: dict[str, Split],
+    items: dict[str, int],
+    tokens: dict[str, int],
+    dtype: str,
+    max_gb: float,
+    drawn: DrawnViews | None = None,
 ) -> list[str]:
     """Return lines on what will be stored; ValueError, with the sizes, if it is more than `max_gb` 1e9 bytes.
 
-    `tokens` counts, tower by tower, how many vectors of activations there are: cells of all maps, or tokens.
+    `tokens` counts, tower by tower, how many vectors of activations there are: cells of all maps, or tokens; both
+    counts are those of the fixed view, and `drawn` views come on top.
     """
     size, total, told = np.dtype(DTYPES[dtype][1]).itemsize, 0, []
     notes = [f"{name}: {split.note}" for name, split in splits.items() if split.note]
     for name, split in splits.items():
-        output = items[name] * split.dim * size if split.pooled else 0
-        entering = tokens[name] * split.shape[-1] * size if split.groups_behind else 0
+        views = drawn if name == "image" else None
+        times = size * (1 + (views.count if views else 0))
+        output = items[name] * split.dim * times if split.pooled else 0
+        entering = tokens[name] * split.shape[-1] * times if split.groups_behind else 0
         total += output + entering
         each = " x ".join(str(length) for length in split.shape)
         parts = [f"output {in_words(output)}"] if output else []
@@ -80,12 +89,15 @@ def check_size(
             unit = each if name == "image" else f"{tokens[name]} tokens x {each}"
             parts.append(f"before {split.first_group} ({unit}) {in_words(entering)}")
         if parts:
-            told.append(f"{items[name]} {'photos' if name == 'image' else 'texts'}: {', '.join(parts)}")
+            what = "photos" if name == "image" else "texts"
+            beside = f", fixed and {views}" if views else ""
+            told.append(f"{items[name]} {what}{beside}: {', '.join(parts)}")
     said = "; ".join(told)
     if total > max_gb * 1e9:
         raise ValueError(
             f"features.max_gb = {max_gb:g}, but {in_words(total)} would be stored as {dtype} ({said}); raise it, or "
-            "set features.trunk.at = pooled, fewer features.trunk.layers or features.dtype = float16"
+            f"set features.trunk.at = pooled, fewer features.trunk.layers{' or views' if drawn else ''} or "
+            "features.dtype = float16"
         )
     return [*notes, f"to be stored as {dtype}: {said or 'nothing'}"]
 

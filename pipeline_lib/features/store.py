@@ -18,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib import paths
+from pipeline_lib.features.drawn_views import DrawnViews
 from pipeline_lib.features.numbers import DTYPES, as_floats, as_stored
 from pipeline_lib.files import Place, local_folder
 from pipeline_lib.provenance import read_json, write_json, write_table, writing
@@ -27,7 +28,10 @@ HEADER, IDS, MATRIX = "header.json", "ids.parquet", "matrix.safetensors"
 
 @dataclass(frozen=True)
 class StoreHeader:
-    """Who made the features and how large they are; `similarity` says how embeddings are compared (cosine | dot)."""
+    """Who made the features and how large they are; `similarity` says how embeddings are compared (cosine | dot).
+
+    Where `views` were drawn, there are so many rows for each of the `count` ids, one after another.
+    """
 
     encoder: str
     preprocessing: str
@@ -35,13 +39,14 @@ class StoreHeader:
     dim: int
     count: int
     similarity: str = "cosine"
+    views: DrawnViews | None = None
 
 
 @dataclass(frozen=True)
 class FeatureStore:
     """An open store; `matrix` is (count, dim), mapped from disk, its row i belongs to `ids[i]`.
 
-    It holds bfloat16 as bits, see `numbers`; `rows` gives floats of any.
+    It holds bfloat16 as bits, see `numbers`; `rows` gives floats of any. With drawn views it is (count x views, dim).
     """
 
     header: StoreHeader
@@ -63,9 +68,18 @@ class FeatureStore:
                 "the store belongs to another catalogue: run `dvc repro`"
             ) from None
 
-    def rows(self, ids: Sequence[str]) -> NDArray[np.float32]:
-        """Return the features of `ids` as float32 (len(ids), dim)."""
-        return np.asarray(as_floats(self.matrix[self.positions(ids)]), dtype=np.float32)
+    def rows(self, ids: Sequence[str], views: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Return the features of `ids`, of drawn views those numbered `views`, as float32 (len(ids), dim)."""
+        places = item_rows(self.positions(ids), self.header.views, views)
+        return np.asarray(as_floats(self.matrix[places]), dtype=np.float32)
+
+
+def item_rows(
+    positions: NDArray[np.int64], drawn: DrawnViews | None, views: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """Return the items of a store: its ids' positions, or of each id the drawn view that is asked for."""
+    assert (drawn is None) == (views is None), "a number of a view goes with a store of drawn views"
+    return positions if drawn is None or views is None else positions * drawn.count + views
 
 
 class MatrixWriter:
@@ -102,14 +116,21 @@ class MatrixWriter:
         if isinstance(self._matrix, np.memmap):
             self._matrix.flush()
 
-    def close(self, ids: Sequence[str], encoder: str, preprocessing: str, similarity: str = "cosine") -> None:
+    def close(
+        self,
+        ids: Sequence[str],
+        encoder: str,
+        preprocessing: str,
+        similarity: str = "cosine",
+        views: DrawnViews | None = None,
+    ) -> None:
         """Write ids and header; the header comes last, so that a store without one is known to be half."""
-        count, dim = self.shape
-        if len(ids) != count:
-            raise ValueError(f"{self.folder}: {len(ids)} ids for {count} rows")
+        rows, dim = self.shape
+        if len(ids) * (views.count if views else 1) != rows:
+            raise ValueError(f"{self.folder}: {len(ids)} ids for {rows} rows")
         self.flush()
         write_table(pl.DataFrame({"id": list(ids)}, schema={"id": pl.String}), self.folder / IDS)
-        header = StoreHeader(encoder, preprocessing, self.dtype, dim, count, similarity)
+        header = StoreHeader(encoder, preprocessing, self.dtype, dim, len(ids), similarity, views)
         write_json(self.folder / HEADER, asdict(header))
 
 
@@ -173,7 +194,7 @@ def read_header(folder: Path, place: Place, encoder: str | None, preprocessing: 
     for what, wanted in (("encoder", encoder), ("preprocessing", preprocessing)):
         if wanted is not None and wanted != header[what]:
             raise ValueError(f"{place}: made by {what} {header[what]}, but {wanted} is asked for; run `dvc repro`")
-    return header
+    return header | {"views": DrawnViews(**header["views"]) if header.get("views") else None}
 
 
 def open_store(place: Place, encoder: str | None = None, preprocessing: str | None = None) -> FeatureStore:
@@ -185,6 +206,7 @@ def open_store(place: Place, encoder: str | None = None, preprocessing: str | No
     header = StoreHeader(**read_header(folder, place, encoder, preprocessing))
     ids = pl.read_parquet(folder / IDS)["id"].to_list()
     matrix = map_matrix(folder / MATRIX)
-    if matrix.shape != (header.count, header.dim) or len(ids) != header.count:
+    rows = header.count * (header.views.count if header.views else 1)
+    if matrix.shape != (rows, header.dim) or len(ids) != header.count:
         raise ValueError(f"{place}: {len(ids)} ids and a {matrix.shape} matrix, but the header says {header}")
     return FeatureStore(header, ids, matrix, folder)

@@ -76,7 +76,7 @@ def make_feed(
         measured_photo(train),
         settings.seed,
         teachers=teaching.held_out,
-        stored=stored,
+        stored=stored.fixed(),
     )
     engine = Engine(settings.device, settings.runtime.batch_size, workers, settings.precision)
     embed = _text_embedder(model, tokenizer, stored, max_tokens, engine)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from pipeline_lib.features.activations import ActivationStore
 from pipeline_lib.features.batches import NOTHING_STORED, StoredFeatures
+from pipeline_lib.features.drawn_views import DrawnViews
 from pipeline_lib.features.splits import why_not_pooled
 from pipeline_lib.features.store import FeatureStore
-from pipeline_lib.features.trunk import open_boundary, open_pooled
+from pipeline_lib.features.tower_stores import drawn_in, open_boundary, open_pooled
 from pipeline_lib.models.adapters import CONV, MEMORY, describe_adapters
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import TowerSource, weights_hash
@@ -43,22 +44,35 @@ def find_starts(
         reason = _why_whole(name, settings, inputs, source, warm)
         store, said = (None, reason) if reason else _nearest(name, settings, inputs, source, opened[name])
         found[name] = store
+        if store is not None and name == "image" and settings.train.augment != "none":
+            drawn, found["views"] = _open_views(store, settings, inputs, source)
+            said = f"{drawn}, {said}"
         told.append(f"{name}: from {INPUT[name]}, {said}" if store is None else f"{name}: from {said}")
     return Starts(StoredFeatures(**found), tuple(told))
+
+
+def _open_views(
+    fixed: Stored, settings: Settings, inputs: Inputs, source: TowerSource
+) -> tuple[DrawnViews | None, Stored]:
+    """Return the drawn views, and their store that goes with the one of the fixed view."""
+    drawn = drawn_in(inputs.trunk)
+    open_one = open_boundary if isinstance(fixed, ActivationStore) else open_pooled
+    views = open_one(inputs.trunk, "image", source, settings.runtime.features_url, drawn)
+    if views is None or views.ids != fixed.ids:
+        raise ValueError(f"{fixed.folder}: the stores of drawn views beside it are not of its photos; run `dvc repro`")
+    return drawn, views
 
 
 def _why_whole(name: str, settings: Settings, inputs: Inputs, source: TowerSource, warm: bool) -> str | None:
     """Return why a tower computes all by itself whatever is trained of it, or None.
 
-    Stores hold what `model`'s own weights make of the fixed view. An adapter changes it from its block on, a cut
-    vocabulary reads unknown words otherwise, and early fusion asks for tokens.
+    Stores hold what `model`'s own weights make of the fixed view, and of drawn ones if they were asked for. An adapter
+    changes it from its block on, a cut vocabulary reads unknown words otherwise, and early fusion asks for tokens.
     """
     train, adapters = settings.train, describe_adapters(settings.model)
-    view = train.augment if name == "image" else train.text_augment
     reasons = {
         "train.use_stored_features is false": not train.use_stored_features,
         "plan.features does not hold trunk": not inputs.trunk.is_dir(),
-        f"train.{'augment' if name == 'image' else 'text_augment'} = {view}": view != "none",
         "train.mix = cutmix": name == "image" and train.mix == "cutmix",
         "train.init_from gives it other weights than are stored": warm and not _untouched(name, settings, source),
         "its weights are random": source.state is None,
@@ -67,7 +81,20 @@ def _why_whole(name: str, settings: Settings, inputs: Inputs, source: TowerSourc
         f"model.{MEMORY}": MEMORY in adapters,
         f"model.{CONV}": name == "image" and CONV in adapters,
     }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+    return next((reason for reason, holds in reasons.items() if holds), None) or _why_other_view(name, settings, inputs)
+
+
+def _why_other_view(name: str, settings: Settings, inputs: Inputs) -> str | None:
+    """Return why a tower sees what is not stored, or None."""
+    train = settings.train
+    if name == "text":
+        return f"train.text_augment = {train.text_augment}" if train.text_augment != "none" else None
+    if train.augment == "none":
+        return None
+    drawn = drawn_in(inputs.trunk)
+    if drawn is None:
+        return f"train.augment = {train.augment}, of which no views are stored"
+    return drawn.why_other(train.augment, train.crop_scale)
 
 
 def _untouched(name: str, settings: Settings, source: TowerSource) -> bool:

@@ -20,13 +20,14 @@ from pipeline_lib.params.section import load_params
 from pipeline_lib.provenance import read_json
 
 STORES = {"image", "image-boundary", "text", "text-boundary"}
+VIEWS = {"image-views", "image-views-boundary"}
 
 
 @pytest.fixture
 def begin(tmp_path, tiny_image_folder, tiny_text_folder):
     """A function that starts the stage in a project of `count` products, 16 photos a shard."""
 
-    def start(project, count=36, processes=1, batch_size=5, name="trunk"):
+    def start(project, count=36, processes=1, batch_size=5, name="trunk", **trunk):
         root = tmp_path / project
         if not root.exists():
             write_project(root / "data/work", count)
@@ -36,7 +37,7 @@ def begin(tmp_path, tiny_image_folder, tiny_text_folder):
         runtime = settings.runtime.model_copy(update={"batch_size": batch_size, "workers": 1})
         params = load_params(PARAMS)
         params["model"], params["runtime"] = settings.model.model_dump(), runtime.model_dump()
-        params["features"]["trunk"]["layers"] = 2
+        params["features"]["trunk"] |= {"layers": 2, **trunk}
         with (root / "params.yaml").open("w", encoding="utf-8") as stream:
             YAML().dump(params, stream)
         taken = ("DVC_ROOT", "VITRINE_LAUNCH", "VITRINE_CHECKPOINTS", "OMP_NUM_THREADS")
@@ -115,30 +116,34 @@ def test_another_input_begins_anew_and_a_half_file_of_another_size_is_made_anew(
 
 def opened(root):
     out = root / "data/work/features/trunk"
-    return {name: (open_activations if name.endswith("boundary") else open_store)(out / name) for name in STORES}
+    names = STORES | VIEWS
+    return {name: (open_activations if name.endswith("boundary") else open_store)(out / name) for name in names}
 
 
 def test_two_processes_store_what_one_does(begin, tmp_path):
-    """42 photos, 5 at a time: nine blocks, of which the second process makes four."""
-    told = [ended(begin(name, processes=count)) for name, count in (("one", 1), ("two", 2))]
+    """42 photos, 5 at a time: nine blocks, of which the second process makes four; and two views of each."""
+    views = {"augment": "clip", "views": 2}
+    told = [ended(begin(name, processes=count, **views)) for name, count in (("one", 1), ("two", 2))]
     assert re.sub(r"\s+", " ", told[0]) == re.sub(r"\s+", " ", told[1])
     assert told[1].count("features of trunk: 42 photos") == told[1].count("to be stored as float16") == 1
     one, two = opened(tmp_path / "one"), opened(tmp_path / "two")
-    for name in STORES:
+    for name in STORES | VIEWS:
         assert one[name].ids == two[name].ids and one[name].header == two[name].header, name
         assert np.abs(one[name].matrix).max() > 0.1 and np.allclose(one[name].matrix, two[name].matrix, atol=1e-3)
     # They agree on where to go on: as if killed behind the second shard, before anything was whole.
     (mark,) = marks(tmp_path / "two")
     mark.write_text(mark.read_text().replace("42", "35"))
     (mark.parent / "stores").rename(mark.parent / "half")
-    assert ended(begin("two", processes=2)).count("image: goes on behind 35 of 42 photos") == 1
+    told = ended(begin("two", processes=2, **views))
+    assert told.count("image: goes on behind 35 of 42 photos") == 1
+    assert told.count("image views: goes on behind 84 of 84 views") == 1
     again = opened(tmp_path / "two")
-    assert all(np.array_equal(again[name].matrix, two[name].matrix) for name in STORES)
+    assert all(np.array_equal(again[name].matrix, two[name].matrix) for name in STORES | VIEWS)
 
     # Only the first process wants the folder's lock; the other one is waiting for it then.
     with (mark.parent / "LOCK").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _, stderr = (process := begin("two", processes=2)).communicate(timeout=100)
+        _, stderr = (process := begin("two", processes=2, **views)).communicate(timeout=100)
     assert process.returncode == 1 and "Traceback" not in stderr, stderr
     assert re.fullmatch(r"stages\.features: error: .* another process .*", stderr.splitlines()[-1])
     assert (tmp_path / "two/data/work/features/trunk/image").is_dir()  # the last outs

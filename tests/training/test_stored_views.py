@@ -1,0 +1,280 @@
+"""Stored views: what a slow loop makes of each photo, and training with augmentation that never runs the trunk."""
+
+import shutil
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from tiny_project import PARAMS, make_settings, write_project
+
+from pipeline_lib.features.activations import open_activations
+from pipeline_lib.features.batches import PhotoViews, ProductBatches
+from pipeline_lib.features.drawn_views import DrawnViews
+from pipeline_lib.features.encode import Engine
+from pipeline_lib.features.progress import Progress
+from pipeline_lib.features.store import MATRIX, open_store
+from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers
+from pipeline_lib.models.towers import load_strictly
+from pipeline_lib.params.prediction import FeaturesParams
+from pipeline_lib.params.section import load_params, parse_section
+from pipeline_lib.provenance import read_json
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.training import feeding
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.loop import Loop
+from pipeline_lib.training.starts import find_starts
+from pipeline_lib.transforms.decode import decode
+from pipeline_lib.transforms.image import VIEWS
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
+    pytest.mark.usefixtures("alone"),
+]
+CLIP = DrawnViews("clip", 0.6, 3, 7)
+ENTERING = "stored activations before stages.3, the last 2 of 7 layer groups"
+NONE, LAST = {"image": [None] * 7, "text": [None] * 4}, {"image": [None] * 5 + [0, 0], "text": [None, None, 0, 0]}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    return write_project(tmp_path / "project")
+
+
+def store(settings, inputs, drawn=CLIP, batch_size=16, out=None, **more):
+    data = read_fold(inputs, 0, True)
+    queries = pl.read_parquet(inputs.catalogue / "queries.parquet")["text"].to_list()
+    texts = ["", *data.training.texts, *data.held_out.texts, *queries]
+    photos = pl.read_parquet(inputs.shards / "manifest.parquet")
+    reader, engine = ShardReader(Manifest(inputs.shards)), Engine("cpu", batch_size, 0, "fp32")
+    where = (out or inputs.trunk, engine, "float32", 2)
+    extract_trunk(resolve_towers(settings.model), reader, photos, texts, *where, drawn=drawn, **more)
+
+
+def opened(folder, name="image-views"):
+    return open_store(folder / name), open_activations(folder / f"{name}-boundary")
+
+
+def matrices(folder):
+    return {path.parent.name: path.read_bytes() for path in sorted(folder.rglob(MATRIX))}
+
+
+@pytest.mark.parametrize("drawn", [CLIP, DrawnViews("jitter_flip", None, 2, 0)], ids=str)
+def test_the_views_are_those_of_a_slow_loop_and_differ(inputs, towers, tmp_path, drawn):
+    settings = make_settings(*towers)
+    store(settings, inputs, drawn)
+    source, reader = resolve_towers(settings.model)["image"], ShardReader(Manifest(inputs.shards))
+    load_strictly(tower := build_image_tower(source.description).eval(), source.state, "here", source.new)
+    pooled, entering = opened(inputs.trunk)
+    assert pooled.ids == entering.ids == open_store(inputs.trunk / "image").ids
+    assert pooled.header.views == entering.header.views == drawn
+    for photo in range(0, len(pooled.ids), 5):
+        found = []
+        for view in range(drawn.count):
+            rng = np.random.default_rng((drawn.seed, photo, view))
+            picture = decode(next(iter(reader.read_all([photo]))), 32)
+            pixels = VIEWS[drawn.augment](picture, 32, rng, drawn.crop_scale or 1.0)
+            with torch.inference_mode():
+                inside = tower.enter(torch.from_numpy(pixels.copy())[None], 2)
+                outside = tower.leave(inside, 2).numpy()
+            asked = [pooled.ids[photo]], np.array([view])
+            assert np.allclose(pooled.rows(*asked), outside, atol=1e-5)
+            assert np.allclose(entering.gather(*asked)[0], inside.numpy(), atol=1e-5)
+            found.append(outside)
+        assert all(np.abs(one - other).max() > 1e-4 for one, other in pairwise(found))
+
+    store(settings, inputs, drawn, out=tmp_path / "again")
+    assert matrices(tmp_path / "again") == matrices(inputs.trunk)
+    store(settings, inputs, drawn, batch_size=5, out=tmp_path / "small")
+    for one, other in zip(opened(inputs.trunk), opened(tmp_path / "small"), strict=True):
+        assert np.allclose(one.matrix, other.matrix, atol=1e-5)
+    store(settings, inputs, None, out=tmp_path / "plain")
+    plain = matrices(tmp_path / "plain")
+    assert plain.keys() == {"image", "image-boundary", "text", "text-boundary"}
+    assert plain.items() <= matrices(inputs.trunk).items()
+
+
+class SlowViews(PhotoViews):
+    """Decodes and augments in each step what a store of CLIP would have given there."""
+
+    def load(self, rows, seeds):
+        if self.view == "none":
+            return super().load(rows, seeds)
+        numbers = [int(np.random.default_rng((*seed, 5)).integers(CLIP.count)) for seed in seeds]
+        return super().load(rows, [(CLIP.seed, int(row), number) for row, number in zip(rows, numbers, strict=True)])
+
+
+def run(settings, inputs, name, fingerprint=None):
+    out = Path(name)
+    out.mkdir()
+    train_fold(settings, inputs, 0, fingerprint or f"fingerprint-{name}", out)
+    return out
+
+
+def losses(out):
+    rows = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
+    return np.stack([rows[name] for name in rows.dtype.names if "loss" in name or "info" in name or "entropy" in name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"unfreeze_layers": 2}, ENTERING),
+        ({"unfreeze_layers": 0, "photo": "mean_pool"}, "its stored output, no layer is trained"),
+    ],
+    ids=["boundary", "pooled"],
+)
+def test_losses_are_those_of_a_run_that_encodes_the_same_views(inputs, towers, monkeypatch, changes, said):
+    settings = make_settings(*towers, augment="clip", **changes)
+    with monkeypatch.context() as patch:
+        patch.setattr(feeding, "PhotoViews", SlowViews)
+        slow = run(make_settings(*towers, augment="clip", use_stored_features=False, **changes), inputs, "slow")
+    store(settings, inputs)
+    monkeypatch.setattr("pipeline_lib.features.batches.decode", lambda *_: pytest.fail("a photo was decoded"))
+    stored = run(settings, inputs, "stored")
+    assert np.allclose(losses(slow), losses(stored), rtol=1e-5, atol=1e-5)
+    assert read_json(stored / "plan.json")["starts"][0] == f"image: from 3 views a photo (clip), {said}"
+
+
+def test_a_run_that_was_cut_goes_on_with_the_same_views_and_mixes_them(inputs, towers, monkeypatch):
+    settings = make_settings(*towers, augment="clip", mix="mixup", info_nce=0.0)
+    store(settings, inputs)
+    whole = run(settings, inputs, "whole")
+    step, steps = Loop._step, []
+
+    def cut(self):
+        step(self)
+        steps.append(1)
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Loop, "_step", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, inputs, "cut", "same")
+    monkeypatch.setattr(Loop, "_step", step)
+    resumed = run(settings, inputs, "resumed", "same")
+    for file in ("history.csv", "model.safetensors"):
+        assert (whole / file).read_bytes() == (resumed / file).read_bytes(), file
+
+
+def test_processes_read_the_same_views_and_epochs_others(inputs, towers):
+    settings = make_settings(*towers, augment="clip")
+    store(settings, inputs)
+    stored = find_starts(settings, inputs, resolve_towers(settings.model), NONE, False).stored
+    data, rows = read_fold(inputs, 0, True).training, np.arange(3, 20)
+
+    def features(part=(0, 1), epoch=1, stored=stored):
+        batches = ProductBatches(data, None, TextTokenizer(towers[1]), 16, "first", 3, part=part, stored=stored)
+        return batches[epoch, rows].image_features
+
+    assert torch.equal(torch.cat([features((rank, 3)) for rank in range(3)]), features())
+    views = stored.views.matrix.reshape(-1, CLIP.count, stored.views.header.dim)
+    which = []
+    for epoch in range(4):
+        found = features(epoch=epoch).numpy()[:, None] == views[data.first_photo[rows]]
+        assert (found.all(axis=2).sum(axis=1) == 1).all()
+        which.append(found.all(axis=2).argmax(axis=1))
+    assert {number for one in which for number in one.tolist()} == {0, 1, 2} and len(set(map(tuple, which))) == 4
+    fixed = open_store(inputs.trunk / "image").matrix[data.first_photo[rows]]
+    assert np.array_equal(features(stored=stored.fixed()), fixed)
+
+
+def starts(settings, inputs, towers, **train):
+    changed = replace(settings, train=make_settings(*towers, **train).train)
+    return find_starts(changed, inputs, resolve_towers(settings.model), LAST, False)
+
+
+def test_other_views_than_the_run_draws_are_not_read(inputs, towers):
+    settings = make_settings(*towers)
+    store(settings, inputs)
+    for train, said in (
+        ({"augment": "grayscale_blur"}, f"pixels, train.augment = grayscale_blur, but {CLIP} are stored"),
+        ({"augment": "clip", "crop_scale": 0.5}, f"pixels, train.crop_scale = 0.5, but {CLIP} are stored with 0.6"),
+        ({"augment": "clip", "mix": "cutmix"}, "pixels, train.mix = cutmix"),
+        ({"augment": "clip"}, f"{CLIP}, {ENTERING}"),
+        ({}, ENTERING),
+    ):
+        found = starts(settings, inputs, towers, **train)
+        assert found.told[0] == f"image: from {said}"
+        assert (found.stored.image is None) == said.startswith("pixels")
+        assert (found.stored.views is not None) == said.startswith("3 views")
+    for folder in ("image-views", "image-views-boundary"):
+        header = inputs.trunk / folder / "header.json"
+        header.write_text(header.read_text().replace('"seed": 7', '"seed": 8'))
+    with pytest.raises(ValueError, match=r"image-views-boundary: made by preprocessing \w+, but \w+ is asked for"):
+        starts(settings, inputs, towers, augment="clip")
+    shutil.rmtree(inputs.trunk)
+    store(settings, inputs, DrawnViews("jitter_flip", None, 1, 0))
+    said = "image: from 1 view a photo (jitter_flip), stored activations"
+    assert starts(settings, inputs, towers, augment="jitter_flip", crop_scale=0.2).told[0].startswith(said)
+    shutil.rmtree(inputs.trunk)
+    store(settings, inputs, None)
+    said = "image: from pixels, train.augment = clip, of which no views are stored"
+    assert starts(settings, inputs, towers, augment="clip").told[0] == said
+
+
+def test_a_killed_extraction_goes_on_inside_the_views(inputs, towers, tmp_path, monkeypatch):
+    """42 photos, the first 16 in a shard: their 48 views end inside a block of 5."""
+    settings, told = make_settings(*towers), []
+    (marks := tmp_path / "marks").mkdir()
+    mark = Progress.mark
+
+    def cut(self, photos, *flushes):
+        mark(self, photos, *flushes)
+        if self.path.stem == "image-views" and self.path.exists():
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "mark", cut)
+    with pytest.raises(KeyboardInterrupt):
+        store(settings, inputs, batch_size=5, marks=marks)
+    monkeypatch.setattr(Progress, "mark", mark)
+    assert not (inputs.trunk / "image-views/header.json").exists()
+    store(settings, inputs, batch_size=5, marks=marks, tell=told.append)
+    assert told[1:] == [
+        "image: goes on behind 42 of 42 photos, which are stored",
+        "image views: goes on behind 50 of 126 views, which are stored",
+    ]
+    store(settings, inputs, batch_size=5, out=tmp_path / "whole")
+    assert matrices(tmp_path / "whole") == matrices(inputs.trunk)
+    for one, other in zip(opened(tmp_path / "whole"), opened(inputs.trunk), strict=True):
+        assert one.ids == other.ids and one.header == other.header
+
+
+def test_views_count_in_the_size_that_is_told(inputs, towers, monkeypatch):
+    settings, told = make_settings(*towers), []
+    said = r"42 photos, fixed and 3 views a photo \(clip\): output .*layers or views or features.dtype = float16"
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=said):
+        patch.setattr("pipeline_lib.features.trunk.encode_photos", lambda *_: pytest.fail("a tower was run"))
+        store(settings, inputs, max_gb=1e-5, tell=told.append)
+    assert not inputs.trunk.exists() and not told
+    store(settings, inputs, tell=told.append)
+    photos = sum(len(data) for name, data in matrices(inputs.trunk).items() if name.startswith("image"))
+    fixed = sum(len(data) for name, data in matrices(inputs.trunk).items() if name in ("image", "image-boundary"))
+    assert abs(photos / fixed - 4) < 0.1
+    with pytest.raises(ValueError, match=r"features.max_gb"):
+        store(settings, inputs, max_gb=0.9 * sum(map(len, matrices(inputs.trunk).values())) / 1e9)
+    store(settings, inputs, None, max_gb=0.9 * sum(map(len, matrices(inputs.trunk).values())) / 1e9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"views": 4}, "features.trunk.views = 4: value error, features.trunk.augment = none is one view of a photo"),
+        ({"augment": "clip", "views": 65}, "features.trunk.views = 65: input should be less than or equal to 64"),
+        ({"augment": "clip", "views": 0}, "features.trunk.views = 0: input should be greater than or equal to 1"),
+        ({"augment": "crop"}, "features.trunk.augment = 'crop': input should be 'none', 'clip'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_one_clear_line(changes, said):
+    params = load_params(PARAMS)
+    params["features"]["trunk"] |= changes
+    with pytest.raises(ValueError) as error:
+        parse_section(FeaturesParams, params)
+    assert str(error.value).startswith(f"params.yaml: {said}") and "\n" not in str(error.value)
