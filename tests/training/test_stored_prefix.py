@@ -1,7 +1,6 @@
 """Training from stored activations: the losses of a run from pixels and tokens, without its frozen part."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -9,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
+from watched_run import losses, run, stop_after_steps
 
 from pipeline_lib.features.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk
@@ -18,7 +18,6 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.loop import Loop
 from pipeline_lib.training.starts import find_starts
@@ -44,20 +43,8 @@ def store(settings, inputs, dtype="float32", layers=2, **more):
     extract_trunk(resolve_towers(settings.model), reader, photos, texts, inputs.trunk, engine, dtype, layers, **more)
 
 
-def run(settings, inputs, name, fingerprint=None):
-    out = Path(name)
-    out.mkdir()
-    train_fold(settings, inputs, 0, fingerprint or f"fingerprint-{name}", out)
-    return out
-
-
 def kinds(out):
     return read_json(out / "model.json")["run"]["stored_features"]
-
-
-def losses(out):
-    rows = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
-    return np.stack([rows[name] for name in rows.dtype.names if "loss" in name or "info" in name or "entropy" in name])
 
 
 def ways(settings, inputs, dtype="float32", layers=2):
@@ -151,18 +138,7 @@ def test_a_run_that_was_cut_goes_on_the_same(inputs, towers, monkeypatch):
     settings = make_settings(*towers, unfreeze_layers=2)
     store(settings, inputs)
     whole = run(settings, inputs, "whole")
-    step, steps = Loop._step, []
-
-    def cut(self):
-        step(self)
-        steps.append(1)
-        if len(steps) == 5:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Loop, "_step", cut)
-    with pytest.raises(KeyboardInterrupt):
-        run(settings, inputs, "cut", "same")
-    monkeypatch.setattr(Loop, "_step", step)
+    stop_after_steps(5, settings, inputs, "same", monkeypatch)
     resumed = run(settings, inputs, "resumed", "same")
     for file in ("history.csv", "model.safetensors"):
         assert (whole / file).read_bytes() == (resumed / file).read_bytes(), file

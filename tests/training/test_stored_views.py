@@ -3,13 +3,13 @@
 import shutil
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 from tiny_project import PARAMS, make_settings, write_project
+from watched_run import losses, run, stop_after_steps
 
 from pipeline_lib.features.activations import open_activations
 from pipeline_lib.features.batches import PhotoViews, ProductBatches
@@ -26,9 +26,7 @@ from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training import feeding
-from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
-from pipeline_lib.training.loop import Loop
 from pipeline_lib.training.starts import find_starts
 from pipeline_lib.transforms.decode import decode
 from pipeline_lib.transforms.image import VIEWS
@@ -111,18 +109,6 @@ class SlowViews(PhotoViews):
         return super().load(rows, [(CLIP.seed, int(row), number) for row, number in zip(rows, numbers, strict=True)])
 
 
-def run(settings, inputs, name, fingerprint=None):
-    out = Path(name)
-    out.mkdir()
-    train_fold(settings, inputs, 0, fingerprint or f"fingerprint-{name}", out)
-    return out
-
-
-def losses(out):
-    rows = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
-    return np.stack([rows[name] for name in rows.dtype.names if "loss" in name or "info" in name or "entropy" in name])
-
-
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -147,18 +133,7 @@ def test_a_run_that_was_cut_goes_on_with_the_same_views_and_mixes_them(inputs, t
     settings = make_settings(*towers, augment="clip", mix="mixup", info_nce=0.0)
     store(settings, inputs)
     whole = run(settings, inputs, "whole")
-    step, steps = Loop._step, []
-
-    def cut(self):
-        step(self)
-        steps.append(1)
-        if len(steps) == 5:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(Loop, "_step", cut)
-    with pytest.raises(KeyboardInterrupt):
-        run(settings, inputs, "cut", "same")
-    monkeypatch.setattr(Loop, "_step", step)
+    stop_after_steps(5, settings, inputs, "same", monkeypatch)
     resumed = run(settings, inputs, "resumed", "same")
     for file in ("history.csv", "model.safetensors"):
         assert (whole / file).read_bytes() == (resumed / file).read_bytes(), file

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,6 +19,12 @@ def run(settings: Settings, inputs, name: str, fingerprint: str | None = None) -
     out.mkdir()
     train_fold(settings, inputs, 0, fingerprint or name, out)
     return out
+
+
+def losses(out: Path) -> np.ndarray:
+    """Every loss of every epoch that a run wrote into its history."""
+    rows = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
+    return np.stack([rows[name] for name in rows.dtype.names if "loss" in name or "info" in name or "entropy" in name])
 
 
 def state_of(model: ImageTextModel) -> dict[str, torch.Tensor]:
@@ -81,4 +88,19 @@ def stop_before(number: int, settings: Settings, inputs, fingerprint: str, monke
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
         patch.setattr(Loop, "_epoch", stopped)
+        run(settings, inputs, f"stopped-{fingerprint}", fingerprint)
+
+
+def stop_after_steps(number: int, settings: Settings, inputs, fingerprint: str, monkeypatch) -> None:
+    """Begin a run and break it off behind so many steps."""
+    step, steps = Loop._step, []
+
+    def stopped(loop):
+        step(loop)
+        steps.append(1)
+        if len(steps) == number:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Loop, "_step", stopped)
         run(settings, inputs, f"stopped-{fingerprint}", fingerprint)
