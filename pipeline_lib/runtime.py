@@ -2,9 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import load_params, parse_section
+
+if TYPE_CHECKING:
+    from torch import nn
 
 CPU_INFO = Path("/proc/cpuinfo")
 # Flags of x86 and ARM processors whose matrix products run in bf16; all others emulate it, about ten times slower.
@@ -43,11 +47,12 @@ def pick_precision(wanted: str, device: str) -> str:
     return "auto" if CPU_INFO.is_file() and has_bf16(CPU_INFO.read_text(encoding="utf-8")) else "fp32"
 
 
-def settle_precision(picked: str, num_parameters: int) -> str:
-    """Return `fp32` or `bf16` for a model of so many parameters, `picked` being what `pick_precision` said."""
+def settle_precision(picked: str, *modules: "nn.Module") -> str:
+    """Return `fp32` or `bf16` for modules that are run together, `picked` being what `pick_precision` said."""
     if picked != "auto":
         return picked
-    return "bf16" if num_parameters >= FEWEST_FOR_BF16 else "fp32"
+    count = sum(value.numel() for module in modules for value in module.parameters())
+    return "bf16" if count >= FEWEST_FOR_BF16 else "fp32"
 
 
 def has_bf16(cpu_info: str) -> bool:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from torch import nn
 
 from pipeline_lib import runtime
 
@@ -45,7 +46,8 @@ def test_a_precision_that_is_written_out_is_taken_as_it_is(tmp_path, monkeypatch
     ],
 )
 def test_auto_takes_bf16_on_a_processor_for_models_that_are_wide_enough(picked, count, expected):
-    assert runtime.settle_precision(picked, count) == expected
+    halves = [nn.Linear(part, 1, bias=False, device="meta") for part in (count // 2, count - count // 2)]
+    assert runtime.settle_precision(picked, *halves) == expected
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,7 @@ class Engine:
 
     def settled(self, *modules: nn.Module) -> "Engine":
         """Return the engine in the precision that suits these modules, which are run together."""
-        count = sum(value.numel() for module in modules for value in module.parameters())
-        return replace(self, precision=settle_precision(self.precision, count))
+        return replace(self, precision=settle_precision(self.precision, *modules))
 
     def run(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Return function(inputs) without gradient, as float32 on this engine's device."""
