@@ -28,6 +28,7 @@ bench: $(VENV)/.bench
 	python bench/extraction.py
 	python bench/frozen.py
 	python bench/training.py
+	python bench/distillation.py
 	python bench/pipeline.py
 	OMP_NUM_THREADS=1 python bench/growth.py
 	test ! -d ../shared/data/grocery || python bench/catalogue_and_shards.py --data ../shared/data/grocery --label label
@@ -45,8 +46,11 @@ $(VENV)/.test: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
 	touch $@
 
-$(VENV)/.bench: $(VENV)/.test
+# img2dataset asks for other versions than ours of what we share: it has a place of its own.
+$(VENV)/.bench: $(VENV)/.test bench/peers.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[bench]"
+	$(PYTHON) -m venv $(VENV)/peers
+	$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement bench/peers.txt
 	touch $@
 
 clean:

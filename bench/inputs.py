@@ -79,8 +79,10 @@ def write_project(root: Path, training: int, held_out: int, photo_size: int, sha
     return Inputs(catalogue, folds, shards, root / "trunk")
 
 
-def write_clip(folder: Path, size: int, context: int) -> None:
-    """Write a small CLIP with random weights: ResNet-10t, 4 text layers of width 256, in open_clip's own form."""
+def write_clip(
+    folder: Path, size: int, context: int, trunk: str = "resnet10t", width: int = 256, layers: int = 4
+) -> None:
+    """Write a small CLIP with random weights: a trunk of timm's, text layers of that width, in open_clip's own form."""
     import torch
     from open_clip.model import CLIP
     from safetensors.torch import save_file
@@ -88,10 +90,12 @@ def write_clip(folder: Path, size: int, context: int) -> None:
     config = {
         "embed_dim": 256,
         "vision_cfg": {
-            "timm_model_name": "resnet10t", "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear",
+            "timm_model_name": trunk, "timm_model_pretrained": False, "timm_pool": "avg", "timm_proj": "linear",
             "image_size": size,
         },
-        "text_cfg": {"context_length": context, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 4},
+        "text_cfg": {
+            "context_length": context, "vocab_size": 49408, "width": width, "heads": width // 64, "layers": layers,
+        },
     }  # fmt: skip
     folder.mkdir(parents=True)
     torch.manual_seed(0)

@@ -41,8 +41,9 @@ def write_csv(inputs: Inputs, count: int, out: Path) -> Path:
 
 
 def peer_epochs(
-    clip: Path, table: Path, count: int, epochs: int, workers: int, precision: str, locked: bool
-) -> list[float]:
+    clip: Path, table: Path, count: int, epochs: int, workers: int, precision: str, locked: bool,
+    teacher: Path | None = None,
+) -> list[float]:  # fmt: skip
     """Run open_clip's own loop; return the seconds of each epoch's steps.
 
     They are the mean of all steps but the first, times the steps: the start of its workers, which it makes anew each
@@ -57,6 +58,7 @@ def peer_epochs(
             "--lr", "1e-4", "--wd", "0.05", "--beta1", "0.9", "--beta2", "0.98", "--eps", "1e-6", "--warmup", "2",
             "--log-every-n-steps", "1000000", "--logs", logs, "--name", "peer",
             *(("--lock-image", "--lock-text", "--lock-text-freeze-layer-norm") if locked else ()),
+            *(("--distill-model", f"local-dir:{teacher}", "--distill-pretrained", "its own") if teacher else ()),
         ]  # fmt: skip
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:
@@ -86,6 +88,9 @@ def main() -> None:
     from inputs import params_of
 
     from pipeline_lib.features.encode import Engine
+    from pipeline_lib.features.extract import read_seen
+    from pipeline_lib.features.teacher_models import teacher_models
+    from pipeline_lib.features.teachers import extract_teacher
     from pipeline_lib.features.trunk import extract_trunk
     from pipeline_lib.models.tower_kinds import resolve_towers
     from pipeline_lib.params.model import ModelParams
@@ -97,6 +102,8 @@ def main() -> None:
 
     project, asked = Path(sys.argv[1]).resolve(), json.loads(sys.argv[2])
     inputs = Inputs(project / "catalogue", project / "folds", project / "shards", project / asked.get("trunk", "none"))
+    if asked.get("taught"):
+        inputs.teachers["big"] = project / "teacher"
     config = json.loads((project / "clip" / FOLDER_CONFIG).read_text())["model_cfg"]
     params = params_of(project / "clip", config["vision_cfg"]["image_size"], config["text_cfg"]["context_length"])
     params["train"] |= {"epochs": asked["epochs"], "precision": asked["precision"], **asked.get("train", {})}
@@ -104,6 +111,7 @@ def main() -> None:
     if asked["frozen"]:
         params["train"] |= {"unfreeze_layers": 0, "augment": "none", "head_lr": asked.get("head_lr", 1e-3)}
         params["model"]["projector"] |= {"image": "linear", "text": "linear"}
+    params["losses"]["contrastive_distillation"]["weight"] = float(bool(inputs.teachers))
     settings = Settings(
         model=parse_section(ModelParams, params), losses=parse_section(LossesParams, params),
         train=parse_section(TrainParams, params), seed=7, runtime=parse_section(RuntimeParams, params),
@@ -116,6 +124,12 @@ def main() -> None:
         engine = Engine("cpu", 256, asked["workers"], "fp32")
         reader = ShardReader(Manifest(inputs.shards))
         extract_trunk(resolve_towers(settings.model), reader, photos, texts, inputs.trunk, engine, "float16")
+    for name, store in inputs.teachers.items():
+        if not store.is_dir():
+            seen = read_seen(inputs.catalogue, inputs.shards, None)
+            engine = Engine("cpu", 256, asked["workers"], "fp32")
+            for teacher in teacher_models(project / "starts" / name):
+                extract_teacher(teacher, seen.reader, seen.photos, seen.texts, store, engine, "float16")
     extracted = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DVC_ROOT"] = folder  # checkpoints and curves are of no use here

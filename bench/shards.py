@@ -2,25 +2,24 @@
 
     python bench/shards.py [--quick] [--data FOLDER]
 
-Writing: `write_shards`, photos of 640 x 480 to a shorter side of 128, against a plain Pillow loop over a pool of as
-many processes that resizes, encodes with the same quality and packs tars with the standard library. Reading: one
-process through ShardReader and `decode` as training does it, against libjpeg-turbo itself (torchvision's binding, which
-calls it and nothing else) on the same bytes, held in memory. `--data` takes a folder of JPEGs in place of drawn ones.
+Writing: `write_shards` against img2dataset, which clip-retrieval and open_clip's README use, with as many processes,
+the same sides and quality, reading the same files by file:// URLs, its hashes and EXIF extraction off. Photos of three
+sizes. Reading: one process through ShardReader and `decode` as training does it, against libjpeg-turbo itself
+(torchvision's binding, which calls it and nothing else) on the same bytes, held in memory. `--data` takes a folder of
+JPEGs in place of the smallest.
 """
 
 import argparse
-import io
-import tarfile
+import json
+import subprocess
+import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import torch
 from inputs import write_photos
-from PIL import Image
 from results import Ratio, interleaved, report
 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -30,32 +29,61 @@ from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.shards.write import write_shards
 from pipeline_lib.transforms.decode import decode
 
-SIZE, QUALITY, WORKERS = 128, 92, 2
+QUALITY, WORKERS, PER_SHARD = 92, 2, 125
+PEER = Path(sys.prefix) / "peers" / "bin" / "python"
+PEER_THREADS = 2  # a process; 8 and 32 were slower here
 
 
-def shrink(path: Path) -> bytes:
-    """Return one photo as everybody stores it."""
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
-    scale = SIZE / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS)
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=QUALITY, subsampling="4:4:4")
-    return stream.getvalue()
+def img2dataset(root: Path, names: list[str], size: int) -> float:
+    """Return photos/s of the peer; every photo must come out."""
+    with tempfile.TemporaryDirectory() as folder:
+        table, script = Path(folder) / "urls.parquet", Path(__file__).parent / "img2dataset_run.py"
+        pl.DataFrame({"url": [(root / name).resolve().as_uri() for name in names]}).write_parquet(table)
+        command = [PEER, script, table, Path(folder) / "out", size, QUALITY, WORKERS, PEER_THREADS]
+        run = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise SystemExit(f"img2dataset ended with {run.returncode}:\n{(run.stdout + run.stderr)[-2000:]}")
+    told = json.loads(run.stdout.splitlines()[-1])
+    assert told["photos"] == len(names), told
+    return len(names) / told["seconds"]
 
 
-def plain_loop(paths: list[Path], out: Path, per_shard: int) -> float:
-    """Return photos/s of the plain loop; the pool is there before the clock starts."""
-    with ProcessPoolExecutor(WORKERS) as pool:
-        list(pool.map(shrink, paths[:WORKERS]))
+def written(root: Path, names: list[str], size: int, repetitions: int) -> list[list[float]]:
+    """Return photos/s of both sides."""
+    media = pl.DataFrame({"product_id": names, "media": [[name] for name in names]})
+
+    def ours() -> float:
+        with tempfile.TemporaryDirectory() as out:
+            begun = time.perf_counter()
+            params = ShardsParams(size=size, quality=QUALITY, photos_per_shard=PER_SHARD)
+            write_shards(media, root, params, Path(out), WORKERS)
+            return len(names) / (time.perf_counter() - begun)
+
+    ours()  # starts the pool of processes, which is kept
+    return interleaved(repetitions, ours, lambda: img2dataset(root, names, size))
+
+
+def decoded(root: Path, names: list[str], size: int, repetitions: int, folder: Path) -> list[list[float]]:
+    """Return photos/s of reading and decoding stored photos, and of libjpeg-turbo on bytes held in memory."""
+    media = pl.DataFrame({"product_id": names, "media": [[name] for name in names]})
+    folder.mkdir()
+    write_shards(media, root, ShardsParams(size=size, quality=QUALITY, photos_per_shard=PER_SHARD), folder, WORKERS)
+    reader = ShardReader(Manifest(folder))
+    held = [torch.frombuffer(bytearray(reader.read(row)), dtype=torch.uint8) for row in range(len(reader))]
+
+    def read() -> float:
         begun = time.perf_counter()
-        for start in range(0, len(paths), per_shard):
-            with tarfile.open(out / f"{start:06d}.tar", "w") as tar:
-                for number, data in enumerate(pool.map(shrink, paths[start : start + per_shard], chunksize=16), start):
-                    member = tarfile.TarInfo(f"{number:06d}.jpg")
-                    member.size = len(data)
-                    tar.addfile(member, io.BytesIO(data))
-        return len(paths) / (time.perf_counter() - begun)
+        for row in range(len(reader)):
+            decode(reader.read(row), size // 2)
+        return len(reader) / (time.perf_counter() - begun)
+
+    def raw() -> float:
+        begun = time.perf_counter()
+        for data in held:
+            decode_jpeg(data, mode=ImageReadMode.RGB)
+        return len(held) / (time.perf_counter() - begun)
+
+    return interleaved(repetitions, read, raw)
 
 
 def main() -> None:
@@ -63,62 +91,38 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--data", type=Path)
     options = parser.parse_args()
-    count, repetitions = (200, 1) if options.quick else (2_000, 5)
+    if not PEER.exists():
+        raise SystemExit("no img2dataset here; `make .venv/.bench` installs it")
+    count, repetitions = (250, 1) if options.quick else (2_000, 3)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="vitrine-bench-") as folder:
-        root = options.data or Path(folder) / "raw"
+        place = Path(folder)
         if options.data:
-            names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.jpg"))[:count]
+            small, names = (
+                options.data,
+                sorted(path.relative_to(options.data).as_posix() for path in options.data.rglob("*.jpg"))[:count],
+            )
         else:
-            names = write_photos(root, count)
-        media = pl.DataFrame({"product_id": names, "media": [[name] for name in names]})
-        per_shard = max(1, len(names) // 8)
-        params = ShardsParams(size=SIZE, quality=QUALITY, photos_per_shard=per_shard)
-
-        def ours() -> float:
-            with tempfile.TemporaryDirectory(dir=folder) as out:
-                begun = time.perf_counter()
-                write_shards(media, root, params, Path(out), WORKERS)
-                return len(names) / (time.perf_counter() - begun)
-
-        def peer() -> float:
-            with tempfile.TemporaryDirectory(dir=folder) as out:
-                return plain_loop([root / name for name in names], Path(out), per_shard)
-
-        ours()  # starts the pool of processes, which is kept
-        written = interleaved(repetitions, ours, peer)
-        shards = Path(folder) / "shards"
-        shards.mkdir()
-        write_shards(media, root, params, shards, WORKERS)
-        reader = ShardReader(Manifest(shards))
-        held = [torch.frombuffer(bytearray(reader.read(row)), dtype=torch.uint8) for row in range(len(reader))]
-
-        def read() -> float:
-            begun = time.perf_counter()
-            for row in range(len(reader)):
-                np.asarray(decode(reader.read(row), SIZE // 2))
-            return len(reader) / (time.perf_counter() - begun)
-
-        def raw() -> float:
-            begun = time.perf_counter()
-            for data in held:
-                decode_jpeg(data, mode=ImageReadMode.RGB)
-            return len(held) / (time.perf_counter() - begun)
-
-        decoded = interleaved(repetitions, read, raw)
-    about = (
-        f"{len(names):,} photos, stored at {SIZE} px and quality {QUALITY}, {WORKERS} processes write, one reads; "
-        "64 px are asked for, so nothing is decoded at a fraction of its scale."
-    )
-    report(
-        "Shards",
-        about,
-        [
-            Ratio("writing, against a Pillow loop", "photos/s", *written, ">= 2"),
-            Ratio("reading and decoding, against libjpeg-turbo", "photos/s", *decoded, ">= 0.8"),
-        ],
-        options.quick,
-    )
+            small, names = place / "small", write_photos(place / "small", count)
+        sides = {"640 x 480": (small, names, 128)}
+        for width, height in ((1200, 900), (2048, 1536)):
+            root = place / f"{width}"
+            sides[f"{width:,} x {height:,}"] = (root, write_photos(root, count * 400 // width, width, height), 256)
+        rows = [
+            Ratio(
+                f"writing {what} at {size} px, by img2dataset",
+                "photos/s",
+                *written(root, some, size, repetitions),
+                ">= 2",
+            )
+            for what, (root, some, size) in sides.items()
+        ]
+        for root, some, size in list(sides.values())[:2]:
+            found = decoded(root, some, size, repetitions, place / f"shards-{size}")
+            rows.append(Ratio(f"reading and decoding {size} px, by libjpeg-turbo", "photos/s", *found, ">= 0.8"))
+    counts = ", ".join(f"{len(some):,} photos of {what}" for what, (_, some, _) in sides.items())
+    about = f"{counts}; quality {QUALITY}; {WORKERS} processes write, one reads, at full scale."
+    report("Shards", about, rows, options.quick)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,16 @@ loses. Everything else becomes a JPEG without chroma subsampling: at 96 px, 4:2:
 """
 
 import io
+import math
 from dataclasses import dataclass
 
 from PIL import Image
 
-from pipeline_lib.transforms.decode import one_line, open_image, orientation, to_rgb
+from pipeline_lib.transforms.decode import decode, one_line, open_image, orientation
 
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
+# `decode` keeps twice the size it is asked for; from 1.5 times the stored size the reduced JPEG shrinks as the whole.
+REDUCED = 0.75
 JPEG_LIMIT = 65_500  # pixels a side
 PNG_BIT_DEPTH = 24  # byte of the header
 
@@ -34,12 +37,12 @@ def store_photo(data: bytes, size: int, quality: int) -> StoredPhoto:
         image = open_image(data)
         kept = _may_pass(image, data, size)
         width, height = image.size if orientation(image) < 5 else image.size[::-1]
-        rgb = to_rgb(image, size)  # a photo that passes is decoded too: nothing unreadable enters a shard
-        if kept:
-            return StoredPhoto(data, EXTENSIONS[str(image.format)], width, height, passed_through=True)
-        return _encode(_shrink(rgb, width, height, size), quality)
     except Exception as error:  # decoders raise whatever a broken file makes them raise
         raise ValueError(f"not a readable image ({one_line(error)})") from error
+    rgb = decode(data, math.ceil(REDUCED * size))  # also one that passes: nothing unreadable enters a shard
+    if kept:
+        return StoredPhoto(data, EXTENSIONS[str(image.format)], width, height, passed_through=True)
+    return _encode(_shrink(rgb, width, height, size), quality)
 
 
 def black_photo(size: int, quality: int) -> StoredPhoto:
@@ -60,12 +63,16 @@ def _may_pass(image: Image.Image, data: bytes, size: int) -> bool:
 
 
 def _shrink(image: Image.Image, width: int, height: int, size: int) -> Image.Image:
-    """Return the picture at the size that the whole file's `width` and `height` ask for; JPEGs come reduced."""
+    """Return the picture at the size that the whole file's `width` and `height` ask for; JPEGs come reduced.
+
+    Bicubic, as towers' own preprocessing: a third of the time of Lanczos over the whole picture, and 48 dB from it
+    where quality 92 leaves 40 (drawn photos of 640 x 480 stored at 128 px).
+    """
     shorter = min(width, height)
     if shorter <= size:
         return image
     target = (max(size, round(width * size / shorter)), max(size, round(height * size / shorter)))
-    return image.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    return image.resize(target, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 def _encode(image: Image.Image, quality: int) -> StoredPhoto:

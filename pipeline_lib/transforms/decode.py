@@ -1,17 +1,24 @@
 """Any image file's bytes -> one upright 8-bit RGB picture.
 
 The only place that knows of EXIF, alpha, palettes and deep pixels, so that a stored photo, a query photo and a test
-see the same colours. Large JPEGs are decoded at a fraction of their scale, which is several times faster.
+see the same colours. Large JPEGs are decoded at a fraction of their scale, which is several times faster. Whatever is
+no plain JPEG, or a broken one, is Pillow's to read and to judge; both call libjpeg-turbo and give the same pixels.
 """
 
 import io
+import math
 import struct
 
 import numpy as np
+import simplejpeg
 from PIL import Image
 
 # Decoders that work in this process on plain pixels; Pillow's others (EPS, say) start programs or read other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+JPEG_START, SCAN = b"\xff\xd8\xff", b"\xff\xda"
+PLAIN_COLOURS = ("YCbCr", "RGB", "Gray")
+# A file without these says nothing of being turned; a false alarm only costs the slower way.
+MAY_BE_TURNED = (b"Exif\0\0", b"tiff:Orientation")
 ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,6 +36,8 @@ def decode(data: bytes, size: int | None = None) -> Image.Image:
 
     Raises ValueError, one line without the file's name, if the bytes are no readable image.
     """
+    if (plain := _plain_jpeg(data, size)) is not None:
+        return plain
     try:
         return to_rgb(open_image(data), size)
     except Exception as error:  # decoders raise whatever a broken file makes them raise
@@ -69,6 +78,34 @@ def orientation(image: Image.Image) -> int:
 def one_line(error: BaseException) -> str:
     """Return an error's text on one line, or its kind if it has none."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _plain_jpeg(data: bytes, size: int | None) -> Image.Image | None:
+    """Return what `to_rgb` would, in half the time, or None for a file that needs its care."""
+    if not data.startswith(JPEG_START):
+        return None
+    head = _before_scan(data)
+    if any(mark in head for mark in MAY_BE_TURNED):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours not in PLAIN_COLOURS or height * width > (Image.MAX_IMAGE_PIXELS or math.inf):
+            return None
+        scale = next((k for k in (8, 4, 2) if size is not None and min(height, width) >= 2 * size * k), 1)
+        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=-(-height // scale), min_width=-(-width // scale))
+    except ValueError:
+        return None
+    return Image.fromarray(pixels)
+
+
+def _before_scan(data: bytes) -> bytes:
+    """Return a JPEG's segments before its first scan, where all that is said of it stands; all of an odd file."""
+    place = 2
+    while data[place : place + 1] == b"\xff":
+        if data[place : place + 2] == SCAN:
+            return data[:place]
+        place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return data
 
 
 def _deep_to_8_bit(image: Image.Image) -> Image.Image:

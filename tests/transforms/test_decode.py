@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from pipeline_lib.transforms.decode import decode, orientation
+from pipeline_lib.transforms.decode import FORMATS, decode, orientation
 
 GRADIENT = np.add.outer(np.arange(24) * 5, np.arange(40) * 3)[:, :, None] + np.array([0, 10, 20])
 
@@ -111,6 +111,49 @@ def test_a_reduced_jpeg_looks_like_the_whole_one() -> None:
     assert reduced.size == (200, 120)
     whole = decode(data).resize(reduced.size, Image.Resampling.BOX)
     assert np.abs(np.asarray(reduced).astype(int) - np.asarray(whole)).mean() < 1
+
+
+JPEGS = {
+    "4:4:4": {"subsampling": "4:4:4"}, "4:2:2": {"subsampling": "4:2:2"}, "4:2:0": {"subsampling": "4:2:0"},
+    "progressive": {"progressive": True}, "restarts": {"restart_marker_blocks": 3}, "RGB inside": {"keep_rgb": True},
+}  # fmt: skip
+
+
+@given(
+    width=st.integers(1, 300),
+    height=st.integers(1, 300),
+    size=st.none() | st.integers(1, 40),
+    kind=st.sampled_from([*JPEGS, "grey"]),
+)
+def test_the_short_way_gives_the_pixels_of_pillow(width: int, height: int, size: int | None, kind: str) -> None:
+    noise = np.random.default_rng(width * 1000 + height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    data = encoded(image.convert("L"), "JPEG") if kind == "grey" else encoded(image, "JPEG", **JPEGS[kind])
+    opened = Image.open(io.BytesIO(data))
+    if size is not None:
+        opened.draft(None, (2 * size, 2 * size))
+    assert np.array_equal(decode(data, size), opened.convert("RGB"))
+
+
+def test_a_picture_over_pillows_limit_is_refused_by_the_short_way_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    with pytest.raises(ValueError, match="exceeds limit"):
+        decode(encoded(photo(), "JPEG"))
+
+
+@given(cut=st.integers(1, 3000), noise=st.integers(0, 2**32))
+def test_a_damaged_jpeg_is_judged_as_pillow_judges_it(cut: int, noise: int) -> None:
+    data = bytearray(encoded(photo(200, 120), "JPEG", quality=95))
+    rng = np.random.default_rng(noise)
+    data[int(rng.integers(len(data)))] ^= int(rng.integers(1, 256))
+    data = bytes(data[: -cut % len(data)])
+    try:
+        expected = np.asarray(Image.open(io.BytesIO(data), formats=FORMATS).convert("RGB"))
+    except Exception:  # whatever Pillow raises, it is no readable image
+        with pytest.raises(ValueError, match="not a readable image"):
+            decode(data)
+    else:
+        assert np.array_equal(decode(data), expected)
 
 
 @pytest.mark.parametrize(
