@@ -19,7 +19,7 @@ from results import Ratio, interleaved, report
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-import pipeline_lib.openmp  # noqa: F401  (before torch, as in stages/features.py)
+import pipeline_lib.startup  # noqa: F401  (before torch, as in stages/features.py)
 from pipeline_lib.features.batches import PhotoViews
 from pipeline_lib.features.encode import Engine, encode_photos
 from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers

@@ -5,7 +5,7 @@ frozen; `python bench/loops.py PROJECT` is the process. The peer is `python -m o
 the two forms its README has: the other fails here (open_clip_train 3.3.0 with webdataset 1.0: KeyError 'fname').
 """
 
-import pipeline_lib.openmp  # noqa: F401, I001  (before torch, as in stages/train.py)
+import pipeline_lib.startup  # noqa: F401, I001  (before torch, as in stages/train.py)
 import json
 import os
 import re

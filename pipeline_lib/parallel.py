@@ -26,7 +26,7 @@ from joblib import Parallel, delayed, parallel_config
 from pipeline_lib.provenance import die_with_parent
 
 # What a photo's bytes are made by, besides this project's code.
-MAKERS = ("numpy", "pillow")
+MAKERS = ("numpy", "pillow", "simplejpeg")
 # For each worker of a cluster.
 TASKS_A_ROUND = 64
 ANSWER_SECONDS = 60

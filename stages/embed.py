@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 import polars as pl
 
-import pipeline_lib.openmp  # noqa: F401
+import pipeline_lib.startup  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.launch import launched, launcher, relaunch
 from pipeline_lib.params.model import ModelParams

@@ -7,7 +7,7 @@ In several processes where VITRINE_LAUNCH names a launcher, e.g. `torchrun --npr
 import argparse
 from pathlib import Path
 
-import pipeline_lib.openmp  # noqa: F401
+import pipeline_lib.startup  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.launch import launched, launcher, relaunch
 from pipeline_lib.params.model import ModelParams

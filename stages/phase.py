@@ -2,7 +2,7 @@
 
 import argparse
 
-import pipeline_lib.openmp  # noqa: F401
+import pipeline_lib.startup  # noqa: F401
 from pipeline_lib import paths
 from pipeline_lib.launch import launched, launcher, relaunch
 from pipeline_lib.params.model import ModelParams

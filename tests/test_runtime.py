@@ -59,6 +59,6 @@ def test_threads_spin_for_a_bounded_time_unless_the_user_says_otherwise(own, exp
     named = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
     environment = {name: value for name, value in os.environ.items() if name not in named}
     environment |= {"OMP_DISPLAY_ENV": "verbose", **own}
-    code = "import pipeline_lib.openmp, torch"
+    code = "import pipeline_lib.startup, torch"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert f"GOMP_SPINCOUNT = '{expected}'" in done.stderr

@@ -21,7 +21,7 @@ LAYERS = {
                 "paths",
                 "runtime",
                 "provenance",
-                "openmp",
+                "startup",
                 "launch",
             ),
             *("parallel", "files"),
@@ -78,7 +78,7 @@ def test_stages_bound_the_spinning_of_threads_before_torch_is_loaded():
     assert computing.keys() == {"embed", "features", "phase", "train"}
     for name, text in computing.items():
         ours = [line for line in text.splitlines() if line.startswith(("import pipeline_lib", "from pipeline_lib"))]
-        assert ours[0].startswith("import pipeline_lib.openmp"), name
+        assert ours[0].startswith("import pipeline_lib.startup"), name
         assert not re.search("^(import|from) (torch|faiss|sklearn|timm)", text, re.MULTILINE), name
 
 
