@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 import pipeline_lib.startup  # noqa: F401  (before torch, as in stages/features.py)
-from pipeline_lib.features.batches import PhotoViews
-from pipeline_lib.features.encode import Engine, encode_photos
+from pipeline_lib.encoding.batches import PhotoViews
+from pipeline_lib.encoding.encode import Engine, encode_photos
 from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers
 from pipeline_lib.models.towers import load_strictly
 from pipeline_lib.params.model import ModelParams

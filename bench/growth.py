@@ -29,9 +29,8 @@ from pipeline_lib.catalogue.build import build_catalogue
 from pipeline_lib.catalogue.folds import deal
 from pipeline_lib.catalogue.tables import write_catalogue
 from pipeline_lib.datasets.readers import READERS
-from pipeline_lib.features.batches import PhotoViews
-from pipeline_lib.features.encode import Engine, encode_photos
-from pipeline_lib.features.store import MatrixWriter
+from pipeline_lib.encoding.batches import PhotoViews
+from pipeline_lib.encoding.encode import Engine, encode_photos
 from pipeline_lib.metrics.positions import positions_from_lists
 from pipeline_lib.metrics.recall import best_positive_ranks
 from pipeline_lib.parallel import map_parallel
@@ -43,6 +42,7 @@ from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
 from pipeline_lib.retrieval.search import open_index
 from pipeline_lib.shards.read import open_shards
 from pipeline_lib.shards.write import write_shards
+from pipeline_lib.stores.store import MatrixWriter
 
 REPO = Path(__file__).resolve().parent.parent
 MILLION = 1_000_000

@@ -87,7 +87,7 @@ def own(project: Path, epochs: int, workers: int, precision: str, frozen: bool =
 def main() -> None:
     from inputs import params_of
 
-    from pipeline_lib.features.encode import Engine
+    from pipeline_lib.encoding.encode import Engine
     from pipeline_lib.features.extract import read_seen
     from pipeline_lib.features.teacher_models import teacher_models
     from pipeline_lib.features.teachers import extract_teacher

@@ -5,8 +5,8 @@ from rich.table import Table
 from torch import Tensor
 
 from pipeline_lib import paths
-from pipeline_lib.features.encode import Engine, encode_texts
-from pipeline_lib.features.interpolation import load_interpolated
+from pipeline_lib.embedding.interpolation import load_interpolated
+from pipeline_lib.encoding.encode import Engine, encode_texts
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import EmbedParams
 from pipeline_lib.params.section import load_params, parse_section

@@ -32,13 +32,13 @@ def main() -> None:
 
 def embed(run: Stage, fold: int, scale: int) -> None:
     # Slow to import, and not for the process that only launches others.
-    from pipeline_lib.features.batches import PhotoViews
-    from pipeline_lib.features.embeddings import queries_for, write_embeddings
-    from pipeline_lib.features.encode import Engine
-    from pipeline_lib.features.interpolation import load_interpolated
-    from pipeline_lib.features.predict import Predictor
-    from pipeline_lib.features.processes import joined
-    from pipeline_lib.features.products import as_arrays, read_products
+    from pipeline_lib.embedding.embeddings import queries_for, write_embeddings
+    from pipeline_lib.embedding.interpolation import load_interpolated
+    from pipeline_lib.embedding.predict import Predictor
+    from pipeline_lib.encoding.batches import PhotoViews
+    from pipeline_lib.encoding.encode import Engine
+    from pipeline_lib.encoding.processes import joined
+    from pipeline_lib.encoding.products import as_arrays, read_products
     from pipeline_lib.models.scales import check_scale
     from pipeline_lib.shards.read import open_shards
     from pipeline_lib.transforms.image import preprocessing_fingerprint

@@ -7,7 +7,6 @@ import polars as pl
 
 from pipeline_lib import paths
 from pipeline_lib.baselines.run import Baselines, read_dealt, run_baselines
-from pipeline_lib.features.store import HEADER, open_store
 from pipeline_lib.metrics.gains import baseline_trees
 from pipeline_lib.metrics.gallery_ranks import Gallery
 from pipeline_lib.metrics.label_issues import label_issues
@@ -18,6 +17,7 @@ from pipeline_lib.metrics.summary import SPLITS, classification_trees, labelled,
 from pipeline_lib.params.evaluation import EvaluateParams
 from pipeline_lib.provenance import fresh_folder, read_json, stage, write_json, write_table
 from pipeline_lib.schemas import RANKS_SCHEMA
+from pipeline_lib.stores.store import HEADER, open_store
 
 
 def rank_all(folds: list[int], protocol: Protocol, relevance: pl.DataFrame) -> pl.DataFrame:

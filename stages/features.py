@@ -30,9 +30,9 @@ def main() -> None:
 
 def features(run: Stage, name: str) -> None:
     # Slow to import, and not for the process that only launches others.
-    from pipeline_lib.features.encode import Engine
+    from pipeline_lib.encoding.encode import Engine
+    from pipeline_lib.encoding.processes import joined
     from pipeline_lib.features.extract import extract, link_files, read_seen
-    from pipeline_lib.features.processes import joined
     from pipeline_lib.training.checkpoint import CheckpointFolder
 
     params, model, runtime = run.section(FeaturesParams), run.section(ModelParams), read_runtime()

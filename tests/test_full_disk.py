@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline_lib.features.store import MatrixWriter
 from pipeline_lib.models import saved
 from pipeline_lib.params.evaluation import IndexParams
 from pipeline_lib.provenance import writing
 from pipeline_lib.retrieval.faiss_index import INDEX, Maker, build_index
+from pipeline_lib.stores.store import MatrixWriter
 from pipeline_lib.training.checkpoint import CheckpointFolder
 
 ROWS = np.ones((500, 64), dtype=np.float32)

@@ -13,8 +13,8 @@ import polars as pl
 from pipeline_lib.baselines.linear_probe import Probe, fit_probes, sums_of
 from pipeline_lib.baselines.neighbours import Labels, Matrix, neighbour_scores
 from pipeline_lib.baselines.trunk_features import TrunkFeatures, read_trunk, text_vectors
-from pipeline_lib.features.store import open_store
 from pipeline_lib.provenance import read_json
+from pipeline_lib.stores.store import open_store
 
 NAMES = ("knn", "linear_probe", "zero_shot")
 UNPLANNED = "plan.features has no trunk"

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.features.products import photo_key, text_key
-from pipeline_lib.features.store import HEADER, FeatureStore, open_store
+from pipeline_lib.encoding.products import photo_key, text_key
+from pipeline_lib.stores.store import HEADER, FeatureStore, open_store
 
 Matrix = NDArray[np.float32]
 BLOCK = 4096

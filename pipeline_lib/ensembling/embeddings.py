@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.features.store import FeatureStore
+from pipeline_lib.stores.store import FeatureStore
 
 Matrix = NDArray[np.float32]
 

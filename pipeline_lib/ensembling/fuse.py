@@ -9,8 +9,8 @@ from pipeline_lib.ensembling.embeddings import Matrix, fuse_folds, fuse_scales, 
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.members import Member
 from pipeline_lib.ensembling.rankings import rankings_table, top_positions
-from pipeline_lib.features.store import FeatureStore, write_store
 from pipeline_lib.schemas import RANKINGS_SCHEMA
+from pipeline_lib.stores.store import FeatureStore, write_store
 
 
 def fuse_retrieval(gallery: GalleryMembers, members: Sequence[Member], out: Path, depth: int) -> pl.DataFrame:

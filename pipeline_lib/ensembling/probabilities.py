@@ -12,9 +12,9 @@ from pipeline_lib.ensembling.fitting import Fitted, HeldOut
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.means import MEANS, Matrix
 from pipeline_lib.ensembling.members import Member
-from pipeline_lib.features.store import FeatureStore
 from pipeline_lib.params.evaluation import MeanKind
 from pipeline_lib.schemas import OOF_SCHEMA
+from pipeline_lib.stores.store import FeatureStore
 
 
 def fuse_probabilities(mean: MeanKind, stores: Sequence[FeatureStore], ids: Sequence[str], fitted: Fitted) -> Matrix:

@@ -13,8 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib import paths
-from pipeline_lib.features.drawn_views import views_of
-from pipeline_lib.features.encode import Engine
+from pipeline_lib.encoding.encode import Engine
 from pipeline_lib.features.joint_space import why_apart
 from pipeline_lib.features.teacher_models import teacher_models
 from pipeline_lib.features.teachers import extract_teacher
@@ -25,6 +24,7 @@ from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.provenance import write_json, writing
 from pipeline_lib.shards.read import ShardReader, open_shards
+from pipeline_lib.stores.drawn_views import views_of
 
 # In the folder of a run: stores that are not whole, and stores that are.
 HALF, WHOLE = "half", "stores"

@@ -13,17 +13,17 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from pipeline_lib.features.batches import PhotoViews, in_order
-from pipeline_lib.features.encode import Array, Engine, encode_photos, encode_texts
-from pipeline_lib.features.products import photo_key, text_key
+from pipeline_lib.encoding.batches import PhotoViews, in_order
+from pipeline_lib.encoding.encode import Array, Engine, encode_photos, encode_texts
+from pipeline_lib.encoding.products import photo_key, text_key
+from pipeline_lib.encoding.teacher_stores import CLASSES, IMAGE, TEXT, TeacherCard, has_card, write_card
 from pipeline_lib.features.progress import Progress
-from pipeline_lib.features.store import MatrixWriter, holds_matrix
 from pipeline_lib.features.teacher_models import TeacherModel
-from pipeline_lib.features.teacher_stores import CLASSES, IMAGE, TEXT, TeacherCard, has_card, write_card
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import MAX_LOGIT_SCALE, ImageTextModel
 from pipeline_lib.provenance import digest_value
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.stores.store import MatrixWriter, holds_matrix
 from pipeline_lib.transforms.image import preprocessing_fingerprint
 
 

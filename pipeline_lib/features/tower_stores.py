@@ -11,10 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.features.activations import ActivationStore, ActivationWriter, open_activations
-from pipeline_lib.features.drawn_views import DrawnViews
-from pipeline_lib.features.splits import Split
-from pipeline_lib.features.store import (
+from pipeline_lib.encoding.activations import ActivationStore, ActivationWriter, open_activations
+from pipeline_lib.encoding.splits import Split
+from pipeline_lib.files import Place, copy_of
+from pipeline_lib.models.towers import TowerSource, fingerprint
+from pipeline_lib.provenance import digest_value
+from pipeline_lib.stores.drawn_views import DrawnViews
+from pipeline_lib.stores.store import (
     HEADER,
     IDS,
     FeatureStore,
@@ -23,9 +26,6 @@ from pipeline_lib.features.store import (
     open_store,
     read_header,
 )
-from pipeline_lib.files import Place, copy_of
-from pipeline_lib.models.towers import TowerSource, fingerprint
-from pipeline_lib.provenance import digest_value
 from pipeline_lib.transforms.image import preprocessing_fingerprint
 
 Array = NDArray[np.float32]

@@ -16,16 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline_lib.features.batches import PhotoViews, in_order
-from pipeline_lib.features.drawn_views import DrawnViews
-from pipeline_lib.features.encode import Array, Engine, encode_photos, in_turns
-from pipeline_lib.features.products import photo_key, text_key
+from pipeline_lib.encoding.batches import PhotoViews, in_order
+from pipeline_lib.encoding.encode import Array, Engine, encode_photos, in_turns
+from pipeline_lib.encoding.products import photo_key, text_key
+from pipeline_lib.encoding.splits import Split, check_size, split_of
 from pipeline_lib.features.progress import Progress
-from pipeline_lib.features.splits import Split, check_size, split_of
 from pipeline_lib.features.tower_stores import TowerStores, maker_of
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.models.towers import ImageTower, TextTower, Tower, TowerSource, load_strictly
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 

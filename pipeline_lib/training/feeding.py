@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline_lib.features.activations import ActivationStore
-from pipeline_lib.features.batches import PhotoViews, ProductBatches, StoredFeatures
-from pipeline_lib.features.encode import Array, Engine, encode_texts, leave_texts, photo_rows
-from pipeline_lib.features.processes import Processes
-from pipeline_lib.features.products import text_key
-from pipeline_lib.features.view_cache import GB, ViewCache
+from pipeline_lib.encoding.activations import ActivationStore
+from pipeline_lib.encoding.batches import PhotoViews, ProductBatches, StoredFeatures
+from pipeline_lib.encoding.encode import Array, Engine, encode_texts, leave_texts, photo_rows
+from pipeline_lib.encoding.processes import Processes
+from pipeline_lib.encoding.products import text_key
+from pipeline_lib.encoding.view_cache import GB, ViewCache
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.params.training import TrainParams
 from pipeline_lib.shards.read import open_shards

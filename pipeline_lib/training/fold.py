@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 
-from pipeline_lib.features.processes import ALONE, Processes
+from pipeline_lib.encoding.processes import ALONE, Processes
 from pipeline_lib.losses.build import NEEDS, weights_of
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw

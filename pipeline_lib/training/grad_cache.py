@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline_lib.features.processes import ALONE, Processes
+from pipeline_lib.encoding.processes import ALONE, Processes
 from pipeline_lib.records import CONTENT, SHARED, Batch, Outputs
 from pipeline_lib.training.task import Task
 

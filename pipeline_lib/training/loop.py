@@ -20,15 +20,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from pipeline_lib.features.batches import load_ahead
-from pipeline_lib.features.copying import on_device
-from pipeline_lib.features.processes import ALONE, Processes
+from pipeline_lib.encoding.batches import load_ahead
+from pipeline_lib.encoding.processes import ALONE, Processes
 from pipeline_lib.optim.freezing import Openings, set_epoch, settle_frozen
 from pipeline_lib.optim.schedules import lr_factor, set_lr, warmup_of
 from pipeline_lib.params.training import TrainParams
 from pipeline_lib.records import Batch
 from pipeline_lib.training.averaging import MovingAverage
 from pipeline_lib.training.checkpoint import CheckpointFolder
+from pipeline_lib.training.copying import on_device
 from pipeline_lib.training.grad_cache import backward_jointly
 from pipeline_lib.training.history import History, Row
 from pipeline_lib.training.orders import Order, Orders

@@ -10,11 +10,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from pipeline_lib.features.batches import Rows, epoch_order
-from pipeline_lib.features.mining import hardest_strangers, mined_order
-from pipeline_lib.features.products import Products
+from pipeline_lib.encoding.batches import Rows, epoch_order
+from pipeline_lib.encoding.products import Products
 from pipeline_lib.params.training import MiningKind, TrainParams
 from pipeline_lib.records import Batch, Outputs
+from pipeline_lib.training.mining import hardest_strangers, mined_order
 
 Order = list[tuple[int, Rows]]
 # Strangers kept of each product: some will have been dealt already when it is its turn.

@@ -4,7 +4,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from pipeline_lib import paths
-from pipeline_lib.features.processes import joined
+from pipeline_lib.encoding.processes import joined
 from pipeline_lib.models.warm_start import start_folder
 from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.params.training import TrainParams

@@ -6,16 +6,16 @@ step: a run that is slower than it might be does not show it otherwise.
 
 from dataclasses import dataclass
 
-from pipeline_lib.features.activations import ActivationStore
-from pipeline_lib.features.batches import NOTHING_STORED, StoredFeatures
-from pipeline_lib.features.drawn_views import DrawnViews
-from pipeline_lib.features.splits import why_not_pooled
-from pipeline_lib.features.store import FeatureStore
+from pipeline_lib.encoding.activations import ActivationStore
+from pipeline_lib.encoding.batches import NOTHING_STORED, StoredFeatures
+from pipeline_lib.encoding.splits import why_not_pooled
 from pipeline_lib.features.tower_stores import drawn_in, open_boundary, open_pooled
 from pipeline_lib.models.adapters import CONV, MEMORY, describe_adapters
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import TowerSource, weights_hash
 from pipeline_lib.optim.freezing import Openings
+from pipeline_lib.stores.drawn_views import DrawnViews
+from pipeline_lib.stores.store import FeatureStore
 from pipeline_lib.training.assembly import Settings
 from pipeline_lib.training.fold_data import Inputs
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.features.teacher_stores import TeacherRows, TeacherStores, open_teacher, teacher_rows
+from pipeline_lib.encoding.teacher_stores import TeacherRows, TeacherStores, open_teacher, teacher_rows
 from pipeline_lib.losses.build import DISTILLATION, NEEDS
 from pipeline_lib.losses.lesson import Lesson, Teacher, voices
 from pipeline_lib.params.training import LossesParams

@@ -12,9 +12,9 @@ import polars as pl
 import torch
 from torch.utils.data import Dataset
 
-from pipeline_lib.features.batches import in_order, load_ahead
-from pipeline_lib.features.encode import Array
-from pipeline_lib.features.products import Products
+from pipeline_lib.encoding.batches import in_order, load_ahead
+from pipeline_lib.encoding.encode import Array
+from pipeline_lib.encoding.products import Products
 from pipeline_lib.metrics.classification import Labels, class_figures, confusion_counts
 from pipeline_lib.metrics.positions import Positions, positions_from_pairs
 from pipeline_lib.metrics.ranking import rank_figures

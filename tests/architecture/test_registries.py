@@ -3,10 +3,9 @@
 from typing import get_args
 
 from pipeline_lib.datasets.readers import READERS
+from pipeline_lib.encoding.mixing import MIXES
 from pipeline_lib.ensembling.means import MEANS
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
-from pipeline_lib.features.mixing import MIXES
-from pipeline_lib.features.numbers import DTYPES
 from pipeline_lib.losses.build import DISTILLATION, LOSSES, NEEDS
 from pipeline_lib.losses.class_weights import CLASS_WEIGHTS
 from pipeline_lib.losses.feature_distillation import DISTANCES
@@ -25,6 +24,7 @@ from pipeline_lib.parallel import CLUSTERS
 from pipeline_lib.params import data, evaluation, model, plan, runtime, training
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
+from pipeline_lib.stores.numbers import DTYPES
 from pipeline_lib.training.loop import CHOICES
 from pipeline_lib.training.orders import ORDERS
 from pipeline_lib.transforms.image import VIEWS

@@ -3,9 +3,9 @@
 import numpy as np
 import polars as pl
 
-from pipeline_lib.features.products import photo_key, text_key
-from pipeline_lib.features.store import write_store
+from pipeline_lib.encoding.products import photo_key, text_key
 from pipeline_lib.provenance import write_json
+from pipeline_lib.stores.store import write_store
 
 CLASSES = ["cup", "hat", "mug"]
 IMAGE_DIM, TEXT_DIM = 6, 6

@@ -5,8 +5,8 @@ from stored_trunk import make_products, write_trunk
 
 from pipeline_lib.baselines import trunk_features
 from pipeline_lib.baselines.trunk_features import read_trunk, unit
-from pipeline_lib.features.products import photo_key, text_key
-from pipeline_lib.features.store import open_store
+from pipeline_lib.encoding.products import photo_key, text_key
+from pipeline_lib.stores.store import open_store
 
 
 @pytest.mark.parametrize("block", [7, 4096])

@@ -7,10 +7,10 @@ import polars as pl
 from dvc.utils.hydra import apply_overrides
 
 from pipeline_lib import paths
-from pipeline_lib.features.store import write_store
 from pipeline_lib.params.evaluation import EnsembleParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.provenance import write_json
+from pipeline_lib.stores.store import write_store
 
 CLASSES = ["cup", "hat"]
 DIM = 6

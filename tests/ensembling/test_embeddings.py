@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.ensembling.embeddings import fuse_folds, fuse_scales, fused_identity
-from pipeline_lib.features.store import open_store, write_store
+from pipeline_lib.stores.store import open_store, write_store
 
 
 def unit_rows(rng, count, dim):

@@ -10,10 +10,10 @@ import pytest
 from embedded_project import make_project
 
 from pipeline_lib import paths
-from pipeline_lib.features.products import text_key
-from pipeline_lib.features.store import write_store
+from pipeline_lib.encoding.products import text_key
 from pipeline_lib.provenance import digest_folder, read_json, write_json
 from pipeline_lib.retrieval.search import search
+from pipeline_lib.stores.store import write_store
 from stages import ensemble, evaluate, index
 
 SLICES = [
@@ -213,7 +213,7 @@ def test_an_index_answers_for_its_own_model_only(project, monkeypatch, capsys):
     index.main()
     ensemble.main()
     folder = paths.index_of("flat", 1)
-    from pipeline_lib.features.store import open_store
+    from pipeline_lib.stores.store import open_store
 
     fused = open_store(paths.ENSEMBLE / "oof-1" / "products")
     hits = search(folder, fused.rows(["p4"]), 1, "model-1", "64px+80px")

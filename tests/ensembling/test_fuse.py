@@ -8,7 +8,7 @@ from pipeline_lib.ensembling.classification import classify
 from pipeline_lib.ensembling.fuse import fuse_retrieval
 from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
-from pipeline_lib.features.store import open_store
+from pipeline_lib.stores.store import open_store
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import pytest
 
 from pipeline_lib.ensembling.fitting import Fitted
 from pipeline_lib.ensembling.probabilities import fuse_probabilities, predictions_table
-from pipeline_lib.features.store import open_store, write_store
 from pipeline_lib.schemas import PREDICTIONS_SCHEMA
+from pipeline_lib.stores.store import open_store, write_store
 
 
 def store_of(folder, ids, rows):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.features.progress import Progress
-from pipeline_lib.features.store import MATRIX, MatrixWriter, holds_matrix, open_store
+from pipeline_lib.stores.store import MATRIX, MatrixWriter, holds_matrix, open_store
 
 SHARDS = np.repeat([0, 1, 2], [5, 5, 3])  # photos 0-4, 5-9, 10-12
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline_lib.features.encode import Engine, normalise_rows
-from pipeline_lib.features.products import photo_key, text_key
-from pipeline_lib.features.store import write_store
+from pipeline_lib.encoding.encode import Engine, normalise_rows
+from pipeline_lib.encoding.products import photo_key, text_key
+from pipeline_lib.encoding.teacher_stores import TeacherCard, write_card
 from pipeline_lib.features.teacher_models import teacher_models
-from pipeline_lib.features.teacher_stores import TeacherCard, write_card
 from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.stores.store import write_store
 
 ON = {"contrastive_distillation": {"weight": 1.0}}
 

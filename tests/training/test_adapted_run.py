@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.features.interpolation import load_interpolated
+from pipeline_lib.embedding.interpolation import load_interpolated
 from pipeline_lib.models.adapters import adapter_state
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model

@@ -7,10 +7,10 @@ import torch
 from tiny_project import make_settings, write_project
 from watched_run import run
 
-from pipeline_lib.features.batches import PhotoViews, ProductBatches
-from pipeline_lib.features.encode import Engine
-from pipeline_lib.features.predict import Predictor
-from pipeline_lib.features.processes import ALONE
+from pipeline_lib.embedding.predict import Predictor
+from pipeline_lib.encoding.batches import PhotoViews, ProductBatches
+from pipeline_lib.encoding.encode import Engine
+from pipeline_lib.encoding.processes import ALONE
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.losses.build import weights_of
 from pipeline_lib.models.saved import load_model

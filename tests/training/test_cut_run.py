@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.features.encode import Engine
+from pipeline_lib.encoding.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers

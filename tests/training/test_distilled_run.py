@@ -13,16 +13,16 @@ from safetensors.torch import load_file
 from taught_project import ON, extract, keep
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.features.batches import PhotoViews, ProductBatches
-from pipeline_lib.features.captions import with_captions
-from pipeline_lib.features.products import photo_key, text_key
-from pipeline_lib.features.store import open_store, write_store
-from pipeline_lib.features.teacher_stores import open_teacher, teacher_rows
+from pipeline_lib.encoding.batches import PhotoViews, ProductBatches
+from pipeline_lib.encoding.captions import with_captions
+from pipeline_lib.encoding.products import photo_key, text_key
+from pipeline_lib.encoding.teacher_stores import open_teacher, teacher_rows
 from pipeline_lib.models import multimodal
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.provenance import read_json, write_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.stores.store import open_store, write_store
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.teachers import read_teaching

@@ -14,10 +14,10 @@ import pytest
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, make_settings, write_project
 
-from pipeline_lib.features.activations import open_activations
-from pipeline_lib.features.store import MATRIX, open_store
+from pipeline_lib.encoding.activations import open_activations
 from pipeline_lib.params.section import load_params
 from pipeline_lib.provenance import read_json
+from pipeline_lib.stores.store import MATRIX, open_store
 
 STORES = {"image", "image-boundary", "text", "text-boundary"}
 VIEWS = {"image-views", "image-views-boundary"}

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.features.encode import Engine
+from pipeline_lib.encoding.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.losses.build import LOSSES
 from pipeline_lib.models.saved import load_model

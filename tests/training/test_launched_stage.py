@@ -12,8 +12,8 @@ import pytest
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, make_settings, write_project
 
-from pipeline_lib.features.store import open_store
 from pipeline_lib.params.section import load_params
+from pipeline_lib.stores.store import open_store
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import torch
 from tiny_project import TRAIN
 from torch.nn import functional
 
-from pipeline_lib.features.batches import epoch_order
-from pipeline_lib.features.products import Products
+from pipeline_lib.encoding.batches import epoch_order
+from pipeline_lib.encoding.products import Products
 from pipeline_lib.params.training import TrainParams
 from pipeline_lib.records import Outputs
 from pipeline_lib.training.orders import ORDERS

@@ -15,8 +15,8 @@ from taught_project import say
 from tiny_project import make_settings, write_project
 from torch import nn
 
-from pipeline_lib.features.batches import share_of
-from pipeline_lib.features.processes import ALONE, Processes, buckets, joined
+from pipeline_lib.encoding.batches import share_of
+from pipeline_lib.encoding.processes import ALONE, Processes, buckets, joined
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.records import Outputs
 from pipeline_lib.training.fold import train_fold

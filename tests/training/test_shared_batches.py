@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_project import write_project
 
-from pipeline_lib.features.batches import PhotoViews, ProductBatches
+from pipeline_lib.encoding.batches import PhotoViews, ProductBatches
 from pipeline_lib.records import CONTENT
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader

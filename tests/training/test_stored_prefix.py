@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 from watched_run import losses, run, stop_after_steps
 
-from pipeline_lib.features.encode import Engine
+from pipeline_lib.encoding.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
@@ -129,7 +129,7 @@ def test_the_frozen_part_is_not_run(inputs, towers, monkeypatch):
         return model
 
     monkeypatch.setattr(assembly, "build_model", watched)
-    monkeypatch.setattr("pipeline_lib.features.batches.decode", lambda *_: pytest.fail("a photo was decoded"))
+    monkeypatch.setattr("pipeline_lib.encoding.batches.decode", lambda *_: pytest.fail("a photo was decoded"))
     run(settings, inputs, "out")
     assert set(calls) == {"text.trunk.encoder.layer.1", "image.trunk.stages.3.blocks.0"}
 

@@ -11,12 +11,10 @@ import torch
 from tiny_project import PARAMS, make_settings, write_project
 from watched_run import losses, run, stop_after_steps
 
-from pipeline_lib.features.activations import open_activations
-from pipeline_lib.features.batches import PhotoViews, ProductBatches
-from pipeline_lib.features.drawn_views import DrawnViews
-from pipeline_lib.features.encode import Engine
+from pipeline_lib.encoding.activations import open_activations
+from pipeline_lib.encoding.batches import PhotoViews, ProductBatches
+from pipeline_lib.encoding.encode import Engine
 from pipeline_lib.features.progress import Progress
-from pipeline_lib.features.store import MATRIX, open_store
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers
 from pipeline_lib.models.towers import load_strictly
@@ -25,6 +23,8 @@ from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.stores.drawn_views import DrawnViews
+from pipeline_lib.stores.store import MATRIX, open_store
 from pipeline_lib.training import feeding
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.starts import find_starts
@@ -123,7 +123,7 @@ def test_losses_are_those_of_a_run_that_encodes_the_same_views(inputs, towers, m
         patch.setattr(feeding, "PhotoViews", SlowViews)
         slow = run(make_settings(*towers, augment="clip", use_stored_features=False, **changes), inputs, "slow")
     store(settings, inputs)
-    monkeypatch.setattr("pipeline_lib.features.batches.decode", lambda *_: pytest.fail("a photo was decoded"))
+    monkeypatch.setattr("pipeline_lib.encoding.batches.decode", lambda *_: pytest.fail("a photo was decoded"))
     stored = run(settings, inputs, "stored")
     assert np.allclose(losses(slow), losses(stored), rtol=1e-5, atol=1e-5)
     assert read_json(stored / "plan.json")["starts"][0] == f"image: from 3 views a photo (clip), {said}"

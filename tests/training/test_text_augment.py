@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.features.batches import PhotoViews, ProductBatches
-from pipeline_lib.features.encode import Engine
+from pipeline_lib.encoding.batches import PhotoViews, ProductBatches
+from pipeline_lib.encoding.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.shards.manifest import Manifest

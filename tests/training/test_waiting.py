@@ -5,10 +5,10 @@ import torch
 from tiny_project import make_settings, write_project
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pipeline_lib.features.copying import on_device
 from pipeline_lib.losses.build import LOSSES
 from pipeline_lib.models import hf_text_tower
 from pipeline_lib.training import loop as training_loop
+from pipeline_lib.training.copying import on_device
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.loop import Loop
 

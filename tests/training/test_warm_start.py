@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny_project import make_settings, write_project
 from watched_run import differing, run, state_of
 
-from pipeline_lib.features.encode import Engine
+from pipeline_lib.encoding.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers

@@ -5,7 +5,7 @@ import torch
 from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 
-from pipeline_lib.features.interpolation import load_interpolated
+from pipeline_lib.embedding.interpolation import load_interpolated
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, save_model
 from pipeline_lib.models.tower_kinds import resolve_towers

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from pipeline_lib.features import batches
-from pipeline_lib.features.batches import PhotoViews
-from pipeline_lib.features.encode import _Photos
-from pipeline_lib.features.view_cache import ViewCache
+from pipeline_lib.encoding import batches
+from pipeline_lib.encoding.batches import PhotoViews
+from pipeline_lib.encoding.encode import _Photos
+from pipeline_lib.encoding.view_cache import ViewCache
 from pipeline_lib.transforms.image import AFTER_FIXED, VIEWS, fixed_view, resize_and_crop
 
 

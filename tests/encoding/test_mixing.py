@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.features.mixing import cutmix, draw_mix
+from pipeline_lib.encoding.mixing import cutmix, draw_mix
 
 SEEDS = [(3, 1, row) for row in (5, 2, 9, 7)]
 ALL = np.ones(4, bool)

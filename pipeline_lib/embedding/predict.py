@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline_lib.features.batches import PhotoViews
-from pipeline_lib.features.encode import (
+from pipeline_lib.encoding.batches import PhotoViews
+from pipeline_lib.encoding.encode import (
     Array,
     Engine,
     encode_photos,
@@ -20,7 +20,7 @@ from pipeline_lib.features.encode import (
     normalise_rows,
     photo_rows,
 )
-from pipeline_lib.features.products import Products
+from pipeline_lib.encoding.products import Products
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.transforms.tokenize import TextTokenizer

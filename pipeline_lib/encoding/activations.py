@@ -16,12 +16,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib import paths
-from pipeline_lib.features.drawn_views import DrawnViews
-from pipeline_lib.features.numbers import as_floats
-from pipeline_lib.features.splits import Split
-from pipeline_lib.features.store import HEADER, IDS, MATRIX, MatrixWriter, item_rows, map_matrix, read_header
+from pipeline_lib.encoding.splits import Split
 from pipeline_lib.files import Place, local_folder
 from pipeline_lib.provenance import write_json, write_table
+from pipeline_lib.stores.drawn_views import DrawnViews
+from pipeline_lib.stores.numbers import as_floats
+from pipeline_lib.stores.store import HEADER, IDS, MATRIX, MatrixWriter, item_rows, map_matrix, read_header
 
 Rows = NDArray[np.int64]
 

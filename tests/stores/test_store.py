@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from pipeline_lib.features.store import HEADER, MATRIX, MatrixWriter, open_store, write_store
+from pipeline_lib.stores.store import HEADER, MATRIX, MatrixWriter, open_store, write_store
 
 
 def matrix(count, dim):

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline_lib.features.activations import ActivationStore
-from pipeline_lib.features.captions import answers_of, draw_captions
-from pipeline_lib.features.mixing import draw_mix
-from pipeline_lib.features.products import Products, photo_key, text_key
-from pipeline_lib.features.store import FeatureStore
-from pipeline_lib.features.teacher_stores import TeacherRows
-from pipeline_lib.features.view_cache import ViewCache
+from pipeline_lib.encoding.activations import ActivationStore
+from pipeline_lib.encoding.captions import answers_of, draw_captions
+from pipeline_lib.encoding.mixing import draw_mix
+from pipeline_lib.encoding.products import Products, photo_key, text_key
+from pipeline_lib.encoding.teacher_stores import TeacherRows
+from pipeline_lib.encoding.view_cache import ViewCache
 from pipeline_lib.params.training import MixKind
 from pipeline_lib.records import Batch
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.stores.store import FeatureStore
 from pipeline_lib.transforms.decode import decode
 from pipeline_lib.transforms.image import AFTER_FIXED, VIEWS, Pixels, fixed_view
 from pipeline_lib.transforms.text_views import TEXT_VIEWS

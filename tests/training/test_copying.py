@@ -6,9 +6,9 @@ from dataclasses import fields
 import torch
 from torch.utils.data import DataLoader
 
-from pipeline_lib.features import batches as loading
-from pipeline_lib.features.copying import on_device
+from pipeline_lib.encoding import batches as loading
 from pipeline_lib.records import Batch
+from pipeline_lib.training.copying import on_device
 
 FILLED = ("product", "group", "text", "has_text", "label", "pixels")
 

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.features.captions import answers_of, draw_captions, with_captions
-from pipeline_lib.features.products import Captions, Products
+from pipeline_lib.encoding.captions import answers_of, draw_captions, with_captions
+from pipeline_lib.encoding.products import Captions, Products
 from pipeline_lib.losses.pairs import false_negatives
 from pipeline_lib.records import Batch
 from pipeline_lib.training.grad_cache import join_batches

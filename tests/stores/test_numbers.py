@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from pipeline_lib.features.activations import ActivationWriter, open_activations
-from pipeline_lib.features.numbers import as_floats, as_stored
-from pipeline_lib.features.splits import Split
-from pipeline_lib.features.store import MATRIX, open_store, write_store
+from pipeline_lib.encoding.activations import ActivationWriter, open_activations
+from pipeline_lib.encoding.splits import Split
+from pipeline_lib.stores.numbers import as_floats, as_stored
+from pipeline_lib.stores.store import MATRIX, open_store, write_store
 
 EDGES = [0.0, -0.0, 1.0, 1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, 1e-40, -1e-45, 3.38e38, 65504.0, -1e6]
 

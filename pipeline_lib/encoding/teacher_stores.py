@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline_lib.features.numbers import as_floats
-from pipeline_lib.features.products import Products, photo_key, text_key
-from pipeline_lib.features.store import FeatureStore, open_store
+from pipeline_lib.encoding.products import Products, photo_key, text_key
 from pipeline_lib.provenance import read_json, write_json
+from pipeline_lib.stores.numbers import as_floats
+from pipeline_lib.stores.store import FeatureStore, open_store
 
 TEACHER_CARD = "teacher.json"
 IMAGE, TEXT, CLASSES = "image", "text", "classes"

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
 
-from pipeline_lib.features.batches import share_of
+from pipeline_lib.encoding.batches import share_of
 from pipeline_lib.launch import LAUNCH, SHARE_THREADS, Place, place
 from pipeline_lib.records import SHARED, Outputs
 

@@ -1,6 +1,6 @@
 import polars as pl
 
-from pipeline_lib.features.embeddings import queries_for
+from pipeline_lib.embedding.embeddings import queries_for
 
 
 def test_answered_here_or_unanswered_and_held_out():

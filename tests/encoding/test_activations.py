@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from pipeline_lib.features.activations import ActivationWriter, open_activations
-from pipeline_lib.features.splits import Split, check_size, split_of
-from pipeline_lib.features.store import HEADER, MATRIX
+from pipeline_lib.encoding.activations import ActivationWriter, open_activations
+from pipeline_lib.encoding.splits import Split, check_size, split_of
 from pipeline_lib.models.towers import Step, TextTower, TowerSource
 from pipeline_lib.records import LayerGroup
+from pipeline_lib.stores.store import HEADER, MATRIX
 
 TEXT = Split(True, 8, 2, "layer.1", (3,))
 PHOTO = Split(True, 8, 2, "block", (2, 2, 3))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.features.predict import Predictor
-from pipeline_lib.features.products import Products
-from pipeline_lib.features.store import MatrixWriter, write_store
+from pipeline_lib.embedding.predict import Predictor
+from pipeline_lib.encoding.products import Products
 from pipeline_lib.provenance import write_json
+from pipeline_lib.stores.store import MatrixWriter, write_store
 
 
 def write_embeddings(

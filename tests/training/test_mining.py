@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.features.batches import epoch_order
-from pipeline_lib.features.mining import hardest_strangers, mined_order
+from pipeline_lib.encoding.batches import epoch_order
+from pipeline_lib.training.mining import hardest_strangers, mined_order
 
 
 def slow(text, image, keys, count):

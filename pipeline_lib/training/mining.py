@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline_lib.features.batches import Rows
+from pipeline_lib.encoding.batches import Rows
 
 NONE = -1
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from pipeline_lib.features.activations import ActivationStore
-from pipeline_lib.features.batches import PhotoViews, Rows, in_order, load_ahead
-from pipeline_lib.features.drawn_views import DrawnViews
-from pipeline_lib.features.processes import ALONE, Processes
-from pipeline_lib.features.products import Products
+from pipeline_lib.encoding.activations import ActivationStore
+from pipeline_lib.encoding.batches import PhotoViews, Rows, in_order, load_ahead
+from pipeline_lib.encoding.processes import ALONE, Processes
+from pipeline_lib.encoding.products import Products
 from pipeline_lib.runtime import settle_precision
+from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 Array = NDArray[np.float32]

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.features.products import Captions, Products
+from pipeline_lib.encoding.products import Captions, Products
 
 Rows = NDArray[np.int64]
 

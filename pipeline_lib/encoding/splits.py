@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from pipeline_lib.features.drawn_views import DrawnViews
-from pipeline_lib.features.numbers import DTYPES
 from pipeline_lib.models.towers import Tower, TowerSource
+from pipeline_lib.stores.drawn_views import DrawnViews
+from pipeline_lib.stores.numbers import DTYPES
 
 
 @dataclass(frozen=True)
