@@ -95,7 +95,7 @@ def _plain_jpeg(data: bytes, size: int | None) -> Image.Image | None:
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=-(-height // scale), min_width=-(-width // scale))
     except ValueError:
         return None
-    return Image.fromarray(pixels)
+    return Image.frombytes("RGB", (pixels.shape[1], pixels.shape[0]), pixels)
 
 
 def _before_scan(data: bytes) -> bytes:

@@ -75,7 +75,9 @@ def draw_photo(item: Item, shape: Shape, number: int, size: tuple[int, int]) -> 
         main = part.paint == "main"
         filled = body[place] if main else paints[part.paint]
         lit = np.clip(filled * (part.tone * light[0][place]), 0, 1) + light[1][place]
-        image[place] += mask[..., None] * np.float32(opacity if main else 1.0) * (lit - image[place])
+        lit -= image[place]
+        lit *= mask[..., None] * np.float32(opacity if main else 1.0)
+        image[place] += lit
         if main:
             place, mask = _mask(part.points, view, EDGING)
             image[place] += mask[..., None] * (np.clip(paints["second"] * light[0][place], 0, 1) - image[place])
@@ -175,5 +177,9 @@ def _cast_shadow(image: Field, parts: list[Part], view: _View, depth: float) -> 
 
 def _camera(image: Field, rng: np.random.Generator) -> Pixels:
     cast = (1 + rng.uniform(-0.05, 0.05, 3)).astype(np.float32)
-    noise = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(rng.uniform(0.004, 0.02))
-    return np.clip((image * cast + noise) * 255 + 0.5, 0, 255).astype(np.uint8)
+    seen = rng.standard_normal(image.shape, dtype=np.float32)
+    seen *= np.float32(rng.uniform(0.004, 0.02))
+    seen += image * cast
+    seen *= 255
+    seen += 0.5
+    return np.clip(seen, 0, 255, out=seen).astype(np.uint8)
