@@ -6,6 +6,7 @@ photos: noise alone would make JPEGs of a size that no photo has.
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,20 @@ def photo(seed: int, width: int, height: int) -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(picture) + grain, 0, 255).astype(np.uint8))
 
 
-def write_photos(folder: Path, count: int, width: int = 640, height: int = 480) -> list[str]:
+def studio_photo(seed: int, width: int, height: int) -> Image.Image:
+    """Return a picture as shops show goods: an object with a little grain on a white sheet, half of the area."""
+    sheet = Image.new("RGB", (width, height), "white")
+    sheet.paste(photo(seed, width * 7 // 10, height * 7 // 10), (width * 3 // 20, height * 3 // 20))
+    return sheet
+
+
+def write_photos(
+    folder: Path, count: int, width: int = 640, height: int = 480, draw: Callable[..., Image.Image] = photo
+) -> list[str]:
     """Write JPEGs as cameras do (4:2:0, quality 90), and return their names."""
     folder.mkdir(parents=True)
     names = [f"{number:06d}.jpg" for number in range(count)]
-    kinds = [photo(number, width, height) for number in range(min(count, 64))]
+    kinds = [draw(number, width, height) for number in range(min(count, 64))]
     for number, name in enumerate(names):
         stream = io.BytesIO()
         # Some pictures, each cut to its own: drawing one takes longer than all that is measured.

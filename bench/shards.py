@@ -3,10 +3,10 @@
     python bench/shards.py [--quick] [--data FOLDER]
 
 Writing: `write_shards` against img2dataset, which clip-retrieval and open_clip's README use, with as many processes,
-the same sides and quality, reading the same files by file:// URLs, its hashes and EXIF extraction off. Photos of three
-sizes. Reading: one process through ShardReader and `decode` as training does it, against libjpeg-turbo itself
-(torchvision's binding, which calls it and nothing else) on the same bytes, held in memory. `--data` takes a folder of
-JPEGs in place of the smallest.
+the same sides and quality, reading the same files by file:// URLs, its hashes and EXIF extraction off. Photos of a
+camera at two sizes, and of a shop, an object on white. Reading: one process through ShardReader and `decode` as
+training does it, against libjpeg-turbo itself (torchvision's binding, which calls it and nothing else) on the same
+bytes, held in memory. `--data` takes a folder of JPEGs in place of the smallest.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import polars as pl
 import torch
-from inputs import write_photos
+from inputs import photo, studio_photo, write_photos
 from results import Ratio, interleaved, report
 from torchvision.io import ImageReadMode, decode_jpeg
 
@@ -30,6 +30,8 @@ from pipeline_lib.shards.write import write_shards
 from pipeline_lib.transforms.decode import decode
 
 QUALITY, WORKERS, PER_SHARD = 92, 2, 125
+# Besides camera photos of 640 x 480: what they are called, and how they are drawn.
+KINDS = {"1,200 x 900": (photo, 1200, 900), "1,000 x 1,000 on white": (studio_photo, 1000, 1000)}
 PEER = Path(sys.prefix) / "peers" / "bin" / "python"
 PEER_THREADS = 2  # a process; 8 and 32 were slower here
 
@@ -105,9 +107,9 @@ def main() -> None:
         else:
             small, names = place / "small", write_photos(place / "small", count)
         sides = {"640 x 480": (small, names, 128)}
-        for width, height in ((1200, 900), (2048, 1536)):
-            root = place / f"{width}"
-            sides[f"{width:,} x {height:,}"] = (root, write_photos(root, count * 400 // width, width, height), 256)
+        for what, (draw, width, height) in KINDS.items():
+            root = place / what
+            sides[what] = (root, write_photos(root, count * 400 // width, width, height, draw), 256)
         rows = [
             Ratio(
                 f"writing {what} at {size} px, by img2dataset",
