@@ -29,7 +29,7 @@ def imported_at_once(module: str) -> set[str]:
     return {name.split(".")[0] if not name.startswith("pipeline_lib") else name for name in seen}
 
 
-@pytest.mark.parametrize("module", ["features.predict", "features.trunk", "training.fold", "terminal", "models.saved"])
+@pytest.mark.parametrize("module", ["embedding.predict", "features.trunk", "training.fold", "terminal", "models.saved"])
 def test_no_towers_library_is_imported_before_the_tower(module):
     found = imported_at_once(f"pipeline_lib.{module}")
     assert TOWERS in found and "torch" in found
