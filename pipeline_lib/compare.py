@@ -56,6 +56,23 @@ def compare(ranks_a: pl.DataFrame, ranks_b: pl.DataFrame, resamples: int = 2000,
     return pl.DataFrame(rows, schema=COMPARISON_SCHEMA, orient="row")
 
 
+def common_splits(ranks_a: pl.DataFrame, ranks_b: pl.DataFrame) -> tuple[list[str], list[str]]:
+    """Return the splits in which both runs were asked the same queries, and a line for each other one.
+
+    One fold against three is compared on the test split, for out of fold they were asked different queries.
+    """
+    same, told = [], []
+    for split in sorted({*ranks_a["split"], *ranks_b["split"]}):
+        a, b = (ranks.filter(pl.col("split") == split) for ranks in (ranks_a, ranks_b))
+        missing = a.join(b, on=KEY, how="anti", nulls_equal=True).height
+        added = b.join(a, on=KEY, how="anti", nulls_equal=True).height
+        if missing or added:
+            told.append(f"{split} is left out: {missing:,} queries only in a, {added:,} only in b")
+        else:
+            same.append(split)
+    return same, told
+
+
 def read_ranks(revision: str, project: Path = Path()) -> pl.DataFrame:
     """Return `ranks.parquet` of a git revision or a DVC experiment's name; `workspace` is the working tree.
 
@@ -77,8 +94,13 @@ def read_ranks(revision: str, project: Path = Path()) -> pl.DataFrame:
 
 def compare_revisions(first: str, second: str, resamples: int, project: Path = Path()) -> Table:
     """Return the comparison of two revisions' ranks as a table for a terminal; see `compare` and `read_ranks`."""
-    rows = compare(read_ranks(first, project), read_ranks(second, project), resamples)
+    ranks_a, ranks_b = read_ranks(first, project), read_ranks(second, project)
+    same, left_out = common_splits(ranks_a, ranks_b)
+    if same:  # else compare says what is wrong
+        ranks_a, ranks_b = (ranks.filter(pl.col("split").is_in(same)) for ranks in (ranks_a, ranks_b))
+    rows = compare(ranks_a, ranks_b, resamples)
     table = Table(title=f"a = {first}, b = {second}: 95 % of {resamples} paired resamples of b - a")
+    table.caption = "\n".join(left_out) or None
     table.box = SIMPLE_HEAD
     for heading in ("metric", "a", "b", "b - a", "verdict"):
         table.add_column(heading, justify="right" if heading in ("a", "b", "b - a") else "left", no_wrap=True)

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from pipeline_lib import paths
-from pipeline_lib.compare import COMPARISON_SCHEMA, compare, compare_revisions, read_ranks
+from pipeline_lib.compare import COMPARISON_SCHEMA, common_splits, compare, compare_revisions, read_ranks
 from pipeline_lib.schemas import RANKS_SCHEMA
 
 
@@ -101,6 +101,30 @@ def test_the_printed_table_names_both_runs(project):
     (mean,) = [line for line in lines if "mean_rank" in line]
     assert mean.split() == ["mean_rank", "1.0", "3.0", "+2.0", "..", "+2.0", "a", "is", "better"]
     assert any(line.strip() == "oof text > image" for line in lines)
+
+
+def test_a_split_that_only_one_run_was_asked_in_is_left_out_and_told():
+    oof, test = ranks_of([1, 5, 9, 2]), ranks_of([3, 3, 3, 3], split="test")
+    fewer = pl.concat([oof.head(3), test])
+    assert common_splits(pl.concat([oof, test]), fewer) == (
+        ["test"],
+        ["oof is left out: 1 queries only in a, 0 only in b"],
+    )
+    assert common_splits(pl.concat([oof, test]), test)[0] == ["test"]
+    assert common_splits(oof, test) == ([], [
+        "oof is left out: 4 queries only in a, 0 only in b", "test is left out: 0 queries only in a, 4 only in b",
+    ])  # fmt: skip
+    assert common_splits(oof, oof.reverse()) == (["oof"], [])
+
+
+def test_the_printed_table_says_what_is_left_out(monkeypatch):
+    known = {"a": pl.concat([ranks_of([1, 5]), ranks_of([3, 3], split="test")]), "b": ranks_of([2, 2], split="test")}
+    monkeypatch.setattr("pipeline_lib.compare.read_ranks", lambda revision, project: known[revision])
+    output = io.StringIO()
+    Console(file=output, width=140).print(compare_revisions("a", "b", 200))
+    assert "oof is left out: 2 queries only in a, 0 only in b" in output.getvalue()
+    assert "test text > image" in output.getvalue()
+    assert "oof text > image" not in output.getvalue()
 
 
 def test_unknown_revisions_and_missing_ranks_are_named(project, tmp_path):
