@@ -37,8 +37,7 @@ def compare(ranks_a: pl.DataFrame, ranks_b: pl.DataFrame, resamples: int = 2000,
     Both frames are `ranks.parquet` of a run. Raises ValueError if they do not hold the same queries, because a mean
     over other queries is another figure.
     """
-    missing = ranks_a.join(ranks_b, on=KEY, how="anti", nulls_equal=True).height
-    added = ranks_b.join(ranks_a, on=KEY, how="anti", nulls_equal=True).height
+    missing, added = _apart(ranks_a, ranks_b)
     if missing or added:
         raise ValueError(
             f"the runs were not asked the same queries: {missing} only in a, {added} only in b, of {ranks_a.height} "
@@ -64,8 +63,7 @@ def common_splits(ranks_a: pl.DataFrame, ranks_b: pl.DataFrame) -> tuple[list[st
     same, told = [], []
     for split in sorted({*ranks_a["split"], *ranks_b["split"]}):
         a, b = (ranks.filter(pl.col("split") == split) for ranks in (ranks_a, ranks_b))
-        missing = a.join(b, on=KEY, how="anti", nulls_equal=True).height
-        added = b.join(a, on=KEY, how="anti", nulls_equal=True).height
+        missing, added = _apart(a, b)
         if missing or added:
             told.append(f"{split} is left out: {missing:,} queries only in a, {added:,} only in b")
         else:
@@ -114,6 +112,12 @@ def compare_revisions(first: str, second: str, resamples: int, project: Path = P
         table.add_row(f"  {metric}", f"{a:.{digits}f}", f"{b:.{digits}f}", span, verdict)
         before = where
     return table
+
+
+def _apart(ranks_a: pl.DataFrame, ranks_b: pl.DataFrame) -> tuple[int, int]:
+    """Return how many queries only the first, and only the second, was asked."""
+    missing = ranks_a.join(ranks_b, on=KEY, how="anti", nulls_equal=True).height
+    return missing, ranks_b.join(ranks_a, on=KEY, how="anti", nulls_equal=True).height
 
 
 def _verdict(metric: str, low: float, high: float) -> str:
