@@ -7,8 +7,8 @@ machine at a load of 3 to 5, 900 to 2,700 ms, with it 350 to 630. Threads that s
 took 145 there, and a tenth more alone.
 
 **Cyclic garbage.** Importing torch, timm and transformers makes millions of objects that stay, and Python looks through
-them for cycles again and again. It now looks when so many new ones are there, not at every 700: of four runs of the embed
-stage's imports the least took 6.1 seconds of processor before, 5.5 with it, 5.1 without any looking.
+them for cycles again and again. It now looks when so many new ones are there, not at every 700: of four runs of embed's
+imports the least took 6.1 seconds of processor before, 5.5 with it, 5.1 without any looking.
 """
 
 import gc
