@@ -21,7 +21,7 @@ from pipeline_lib.files import Place, local_folder
 from pipeline_lib.provenance import write_json, write_table
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.numbers import as_floats
-from pipeline_lib.stores.store import HEADER, IDS, MATRIX, MatrixWriter, item_rows, map_matrix, read_header
+from pipeline_lib.stores.store import HEADER, IDS, MATRIX, MatrixWriter, item_rows, map_matrix, read_header, rows_of
 
 Rows = NDArray[np.int64]
 
@@ -85,13 +85,7 @@ class ActivationStore:
         return as_floats(found), mask
 
     def _positions(self, ids: Sequence[str]) -> Rows:
-        try:
-            return np.fromiter((self._row_of[key] for key in ids), dtype=np.int64, count=len(ids))
-        except KeyError as error:
-            raise ValueError(
-                f"{self.folder}: no activations for {error.args[0]!r} among {len(self.ids)} ids; "
-                "the store belongs to another catalogue: run `dvc repro`"
-            ) from None
+        return rows_of(ids, self._row_of, self.folder, "activations")
 
 
 class ActivationWriter:

@@ -7,7 +7,7 @@ millions at 512 dimensions is larger than a training process should hold. What d
 import json
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,17 @@ class StoreHeader:
     views: DrawnViews | None = None
 
 
+def rows_of(ids: Sequence[str], known: Mapping[str, int], folder: Path, what: str) -> NDArray[np.int64]:
+    """Return the row of each id in the store of a folder; ValueError names the first id it lacks."""
+    try:
+        return np.fromiter((known[key] for key in ids), dtype=np.int64, count=len(ids))
+    except KeyError as error:
+        raise ValueError(
+            f"{folder}: no {what} for {error.args[0]!r} among {len(known)} ids; "
+            "the store belongs to another catalogue: run `dvc repro`"
+        ) from None
+
+
 @dataclass(frozen=True)
 class FeatureStore:
     """An open store; `matrix` is (count, dim), mapped from disk, its row i belongs to `ids[i]`.
@@ -60,13 +71,7 @@ class FeatureStore:
 
     def positions(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the row of each id; ValueError names the first id the store lacks."""
-        try:
-            return np.fromiter((self._row_of[key] for key in ids), dtype=np.int64, count=len(ids))
-        except KeyError as error:
-            raise ValueError(
-                f"{self.folder}: no features for {error.args[0]!r} among {len(self.ids)} ids; "
-                "the store belongs to another catalogue: run `dvc repro`"
-            ) from None
+        return rows_of(ids, self._row_of, self.folder, "features")
 
     def rows(self, ids: Sequence[str], views: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Return the features of `ids`, of drawn views those numbered `views`, as float32 (len(ids), dim)."""

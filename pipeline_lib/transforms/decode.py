@@ -1,7 +1,7 @@
 """Any image file's bytes -> one upright 8-bit RGB picture.
 
 The only place that knows of EXIF, alpha, palettes and deep pixels, so that a stored photo, a query photo and a test
-see the same colours. Large JPEGs are decoded at a fraction of their scale, which is several times faster. Whatever is
+see the same colours. Large JPEGs are decoded at a fraction of their scale, which is faster. Whatever is
 no plain JPEG, or a broken one, is Pillow's to read and to judge; both call libjpeg-turbo and give the same pixels.
 """
 
@@ -81,7 +81,7 @@ def one_line(error: BaseException) -> str:
 
 
 def _plain_jpeg(data: bytes, size: int | None) -> Image.Image | None:
-    """Return what `to_rgb` would, in half the time, or None for a file that needs its care."""
+    """Return what `to_rgb` would, sooner, or None for a file that needs its care."""
     if not data.startswith(JPEG_START):
         return None
     head = _before_scan(data)
