@@ -10,10 +10,11 @@ import polars as pl
 
 import pipeline_lib.startup  # noqa: F401
 from pipeline_lib import paths
+from pipeline_lib.forkserver import run_stage
 from pipeline_lib.launch import launched, launcher, relaunch
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import EmbedParams
-from pipeline_lib.provenance import Stage, fresh_folder, leave, stage
+from pipeline_lib.provenance import Stage, fresh_folder, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 
 
@@ -75,5 +76,4 @@ def embed(run: Stage, fold: int, scale: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
-    leave()
+    run_stage("stages.embed", main)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pipeline_lib.startup  # noqa: F401
 from pipeline_lib import paths
+from pipeline_lib.forkserver import run_stage
 from pipeline_lib.launch import launched, launcher, relaunch
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import FeaturesParams
-from pipeline_lib.provenance import Stage, fresh_folder, leave, stage
+from pipeline_lib.provenance import Stage, fresh_folder, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 
 
@@ -55,5 +56,4 @@ def features(run: Stage, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
-    leave()
+    run_stage("stages.features", main)

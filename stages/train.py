@@ -7,12 +7,13 @@ import argparse
 
 import pipeline_lib.startup  # noqa: F401
 from pipeline_lib import paths
+from pipeline_lib.forkserver import run_stage
 from pipeline_lib.launch import launched, launcher, relaunch
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import LAST, Changes, train_params
 from pipeline_lib.params.plan import FeatureName
 from pipeline_lib.params.training import LossesParams, TrainParams
-from pipeline_lib.provenance import Stage, leave, stage
+from pipeline_lib.provenance import Stage, stage
 from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 
 
@@ -50,5 +51,4 @@ def train(run: Stage, fold: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
-    leave()
+    run_stage("stages.train", main)

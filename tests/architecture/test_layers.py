@@ -22,6 +22,7 @@ LAYERS = {
                 "runtime",
                 "provenance",
                 "startup",
+                "forkserver",
                 "launch",
             ),
             *("parallel", "files"),
