@@ -75,6 +75,21 @@ BASELINES_SCHEMA: Schema = {
     "gain_low": pl.Float64,
     "gain_high": pl.Float64,
 }
+# Shares of products told rightly from image, from text and from both; `gain` is both minus the `better` of the two. Of
+# the products that the better one gets wrong, `found` are told rightly by the other.
+MODALITY_GAIN_SCHEMA: Schema = {
+    "split": pl.String,
+    "better": pl.String,
+    "image": pl.Float64,
+    "text": pl.Float64,
+    "both": pl.Float64,
+    "gain": pl.Float64,
+    "gain_low": pl.Float64,
+    "gain_high": pl.Float64,
+    "products": pl.Int64,
+    "missed": pl.Int64,
+    "found": pl.Int64,
+}
 # Form of MUGE's prediction files -> the keys of a line: the query's id, and its best images, best first.
 PREDICTION_KEYS = {"muge": ("query_id", "item_ids"), "chinese_clip": ("text_id", "image_ids")}
 PREDICTION_DEPTH = 10

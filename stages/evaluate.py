@@ -6,10 +6,11 @@ Out-of-fold and test figures stay apart: only test was seen by no model and by n
 import polars as pl
 
 from pipeline_lib import paths
-from pipeline_lib.baselines.run import Baselines, read_dealt, run_baselines
+from pipeline_lib.baselines.run import IMAGE_PROBE, TEXT_PROBE, Baselines, read_dealt, run_baselines
 from pipeline_lib.metrics.gains import baseline_trees
 from pipeline_lib.metrics.gallery_ranks import Gallery
 from pipeline_lib.metrics.label_issues import label_issues
+from pipeline_lib.metrics.modality_gain import modality_gain
 from pipeline_lib.metrics.plot_tables import class_tables, curve_table, read_uncalibrated
 from pipeline_lib.metrics.protocols import PROTOCOLS, Protocol
 from pipeline_lib.metrics.slices import modalities, modality_trees
@@ -53,6 +54,8 @@ def main() -> None:
         asked = predictions.filter(pl.col("label").is_in(classes))
         baselines = run_baselines(trunk, products, asked, classes, seed) if len(asked) else Baselines()
         *compared, gains = baseline_trees(predictions, baselines.scores, classes, params.bootstrap, seed)
+        image, text, both = (baselines.scores.get(name, {}) for name in (IMAGE_PROBE, TEXT_PROBE, "linear_probe"))
+        both_sides = modality_gain(predictions, image, text, both, classes, params.bootstrap, seed)
         data = {"data": {name: counts[name] for name in ("products", "queries", "rejected")}}
         with fresh_folder(paths.EVALUATION) as out:
             write_table(ranks, out / "ranks.parquet")
@@ -60,6 +63,7 @@ def main() -> None:
             for name, table in class_tables(predictions, uncalibrated, classes).items():
                 write_table(table, out / f"{name}.csv")
             write_table(gains, out / "baselines.csv")
+            write_table(both_sides, out / "modality_gain.csv")
             write_json(out / "skipped.json", baselines.skipped)
             write_table(label_issues(predictions, classes), out / "label_issues.csv")
         for split in SPLITS if classes else ():

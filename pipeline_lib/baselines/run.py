@@ -1,4 +1,4 @@
-"""What the frozen trunk knows of the classes without any fine-tuning: neighbours, a linear probe, names as prompts.
+"""What the frozen trunk knows of the classes without any fine-tuning: neighbours, linear probes, names as prompts.
 
 Each is asked as the fine-tuned models are: a held-out fold by what the other folds say, test by what all of them say.
 """
@@ -16,10 +16,12 @@ from pipeline_lib.baselines.trunk_features import TrunkFeatures, read_trunk, tex
 from pipeline_lib.provenance import read_json
 from pipeline_lib.stores.store import open_store
 
-NAMES = ("knn", "linear_probe", "zero_shot")
+IMAGE_PROBE, TEXT_PROBE = "linear_probe_image", "linear_probe_text"
+NAMES = ("knn", "linear_probe", IMAGE_PROBE, TEXT_PROBE, "zero_shot")
 UNPLANNED = "plan.features has no trunk"
 UNSTORED = "the trunk's features could not be stored, as the features stage says"
 UNTAUGHT = "no product outside test has a label that the models know"
+ONE_SIDED = "all products lack the other modality"
 
 
 @dataclass(frozen=True)
@@ -32,24 +34,27 @@ class Baselines:
 
 @dataclass(frozen=True)
 class Taught:
-    """The labelled products outside test: rows by fold (None = always trained on), and probes by who is asked."""
+    """The labelled products outside test: rows by fold (None = always trained on), and probes by who is asked.
 
-    vectors: Matrix
+    `vectors` and `probes` are by the probe's name, for each reads features of its own.
+    """
+
+    vectors: dict[str, Matrix]
     truth: Labels
     rows: dict[int | None, Labels]
-    probes: dict[int | None, Probe]
+    probes: dict[str, dict[int | None, Probe]]
 
     def scores(self, asked: Labels, fold: int | None, num_classes: int, seed: int) -> dict[str, Matrix]:
-        """Return both baselines' scores of the rows `asked`, which `fold` holds out (None = test)."""
+        """Return the neighbours' and the probes' scores of the rows `asked`, which `fold` holds out (None = test)."""
         places = [place for place in self.rows if fold is None or place != fold]
         if not places:
-            return {name: np.zeros((len(asked), num_classes), np.float32) for name in ("knn", "linear_probe")}
+            return {name: np.zeros((len(asked), num_classes), np.float32) for name in ("knn", *self.probes)}
         known = np.sort(np.concatenate([self.rows[place] for place in places]))
-        own = self.vectors[asked]
-        return {
-            "knn": neighbour_scores(own, self.vectors[known], self.truth[known], num_classes, seed),
-            "linear_probe": self.probes[fold if fold in self.rows else None].scores(own),
-        }
+        joined = self.vectors["linear_probe"]
+        found = {"knn": neighbour_scores(joined[asked], joined[known], self.truth[known], num_classes, seed)}
+        for name, probes in self.probes.items():
+            found[name] = probes[fold if fold in self.rows else None].scores(self.vectors[name][asked])
+        return found
 
 
 def read_dealt(catalogue: Path, folds_file: Path) -> pl.DataFrame:
@@ -69,13 +74,15 @@ def run_baselines(
     features = None if folder is None else read_trunk(folder, products)
     if folder is None or features is None:
         return Baselines(skipped=dict.fromkeys(NAMES, UNPLANNED if folder is None else UNSTORED))
-    taught = teach(features.joined(), products, classes)
+    taught = teach(_probed(features), products, classes)
     if not taught.rows:
         return Baselines(skipped=dict.fromkeys(NAMES, UNTAUGHT))
     why_apart = read_json(folder / "joint.json")["why_apart"]
     prompts = None if why_apart else text_vectors(open_store(folder / "text"), list(classes))
+    skipped = dict.fromkeys([name for name in (IMAGE_PROBE, TEXT_PROBE) if name not in taught.probes], ONE_SIDED)
+    skipped |= {"zero_shot": why_apart} if why_apart else {}
     row_of = {key: row for row, key in enumerate(products["product_id"])}
-    scores: dict[str, dict[str, Matrix]] = {name: {} for name in NAMES if name != "zero_shot" or prompts is not None}
+    scores: dict[str, dict[str, Matrix]] = {name: {} for name in NAMES if name not in skipped}
     for (split,), part in asked.group_by("split", maintain_order=True):
         rows = np.array([row_of[key] for key in part["product_id"]], np.int64)
         told = {name: np.zeros((len(rows), len(classes)), np.float32) for name in scores}
@@ -87,11 +94,17 @@ def run_baselines(
             told["zero_shot"] = zero_shot(features, rows, prompts)
         for name, values in told.items():
             scores[name][str(split)] = values
-    return Baselines(scores, {"zero_shot": why_apart} if why_apart else {})
+    return Baselines(scores, skipped)
 
 
-def teach(vectors: Matrix, products: pl.DataFrame, classes: Sequence[str]) -> Taught:
-    """Part the labelled products outside test by their fold, and fit the probe that is asked for each."""
+def _probed(features: TrunkFeatures) -> dict[str, Matrix]:
+    """Return the features that each probe reads; where all products lack a modality, the other alone is the whole."""
+    alone = {IMAGE_PROBE: features.image, TEXT_PROBE: features.text}
+    return {"linear_probe": features.joined()} | (alone if all(part.any() for part in alone.values()) else {})
+
+
+def teach(vectors: dict[str, Matrix], products: pl.DataFrame, classes: Sequence[str]) -> Taught:
+    """Part the labelled products outside test by their fold, and fit the probes that are asked for each."""
     number_of = {label: number for number, label in enumerate(classes)}
     truth = np.array([number_of.get(label, -1) for label in products["label"]], np.int64)
     folds = products["fold"].to_list()
@@ -99,8 +112,11 @@ def teach(vectors: Matrix, products: pl.DataFrame, classes: Sequence[str]) -> Ta
     for row in np.flatnonzero((products["split"] != "test").to_numpy() & (truth >= 0)).tolist():
         by_fold.setdefault(folds[row], []).append(row)
     rows = {fold: np.array(found, np.int64) for fold, found in by_fold.items()}
-    sums = {fold: sums_of(vectors[found], truth[found], len(classes)) for fold, found in rows.items()}
-    return Taught(vectors, truth, rows, fit_probes(sums) if sums else {})
+    probes = {}
+    for name, own in vectors.items() if rows else ():
+        sums = {fold: sums_of(own[found], truth[found], len(classes)) for fold, found in rows.items()}
+        probes[name] = fit_probes(sums)
+    return Taught(vectors, truth, rows, probes)
 
 
 def zero_shot(features: TrunkFeatures, rows: Labels, prompts: Matrix) -> Matrix:

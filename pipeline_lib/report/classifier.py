@@ -5,6 +5,7 @@ And the labels that the models doubt, with their photos: whoever knows the goods
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -16,9 +17,12 @@ from pipeline_lib.report.svg import Axes, Line, line_chart
 
 BASELINES = {
     "linear_probe": "linear probe on the frozen trunk",
+    "linear_probe_text": "linear probe on its texts alone",
+    "linear_probe_image": "linear probe on its photos alone",
     "knn": "nearest neighbours in the frozen trunk",
     "zero_shot": "zero-shot, class names as prompts",
 }
+SIDES = {"image": "photo", "text": "text"}
 MODALITIES = {"both": "photo and text", "image_only": "photo only", "text_only": "text only"}
 TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -68,6 +72,30 @@ def compared(inputs: ReportInputs) -> list[Compared]:
                 figures = figures_of(told[key], spans, CLASSIFICATION)
                 rows.append(Compared(f"{name}, {title}", figures, [_gain(inputs, split, key, f.key) for f in figures]))
     return rows
+
+
+def both_sides(inputs: ReportInputs) -> list[str]:
+    """Return, for each split, what photo and text together tell beyond the better of them, and why not more."""
+    return [_both_sides(SPLITS[row["split"]], row) for row in inputs.modality_gain.iter_rows(named=True)]
+
+
+def _both_sides(split: str, row: dict[str, Any]) -> str:
+    better = row["better"]
+    other = "image" if better == "text" else "text"
+    gain, low, high = (100 * row[name] for name in ("gain", "gain_low", "gain_high"))
+    verdict = "more" if low > 0 else "less" if high < 0 else "not told apart"
+    line = (
+        f"{split}: probes of the frozen trunk get {percent(row['text'])} right from the text alone, "
+        f"{percent(row['image'])} from the photo alone and {percent(row['both'])} from both: {gain:+.1f} points "
+        f"({low:+.1f} to {high:+.1f}) against the {SIDES[better]}, {verdict}."
+    )
+    if not row["missed"]:
+        return line
+    return (
+        f"{line} Of the {row['missed']:,} products that the {SIDES[better]} gets wrong, the {SIDES[other]} gets "
+        f"{percent(row['found'] / row['missed'])} right, against {percent(row[other])} of all; choosing between the "
+        f"two without fault would reach {percent(row[better] + row['found'] / row['products'])}."
+    )
 
 
 def slices(inputs: ReportInputs) -> list[Slice]:

@@ -19,6 +19,7 @@ from pipeline_lib.schemas import (
     CONFUSION_SCHEMA,
     CURVE_SCHEMA,
     ISSUES_SCHEMA,
+    MODALITY_GAIN_SCHEMA,
     PREDICTIONS_SCHEMA,
     RANKINGS_SCHEMA,
     RANKS_SCHEMA,
@@ -63,6 +64,7 @@ class ReportInputs:
     reliability: pl.DataFrame
     label_issues: pl.DataFrame
     baselines: pl.DataFrame
+    modality_gain: pl.DataFrame
     skipped: dict[str, str]
     rankings: pl.DataFrame
     probabilities: pl.DataFrame
@@ -89,6 +91,7 @@ def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
         reliability=_table(evaluation / "reliability.csv", RELIABILITY_SCHEMA),
         label_issues=_table(evaluation / "label_issues.csv", ISSUES_SCHEMA),
         baselines=_table(evaluation / "baselines.csv", BASELINES_SCHEMA),
+        modality_gain=_table(evaluation / "modality_gain.csv", MODALITY_GAIN_SCHEMA),
         skipped=read_json(evaluation / "skipped.json"),
         rankings=_table(ensemble / "rankings.parquet", RANKINGS_SCHEMA),
         probabilities=_table(ensemble / "probabilities.parquet", PREDICTIONS_SCHEMA),

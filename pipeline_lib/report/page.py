@@ -106,6 +106,7 @@ def _classifier(inputs: ReportInputs, params: ReportParams, photos: Thumbnails) 
     return {
         "class_columns": CLASSIFICATION,
         "compared": classifier.compared(inputs),
+        "both_sides": classifier.both_sides(inputs),
         "skipped": classifier.skipped(inputs),
         "slices": classifier.slices(inputs),
         "doubts": classifier.doubts(inputs, params.misses, photos),

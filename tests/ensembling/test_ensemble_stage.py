@@ -94,13 +94,18 @@ def test_baselines_stand_beside_the_models_in_the_same_file(project, capsys):
     # Fold 1 teaches fold 0 the class cup alone, so of its three products the hat is told wrongly.
     assert metrics["oof"]["baselines"]["knn"] == {"top1": 0.75, "macro_f1": pytest.approx(3 / 7, abs=1e-6)}
     assert metrics["test"]["baselines"] == {
-        name: {"top1": 1.0, "macro_f1": 1.0} for name in ("knn", "linear_probe", "zero_shot")
-    }
+        name: {"top1": 1.0, "macro_f1": 1.0} for name in ("knn", "linear_probe", "linear_probe_image", "zero_shot")
+    } | {"linear_probe_text": {"top1": 0.5, "macro_f1": pytest.approx(1 / 3, abs=1e-6)}}  # one of the two has no text
     assert intervals["test"]["baselines"]["zero_shot"] == {"top1": [1.0, 1.0], "macro_f1": [1.0, 1.0]}
     gains = pl.read_csv(paths.EVALUATION / "baselines.csv")
-    assert gains.height == 12 and read_json(paths.EVALUATION / "skipped.json") == {}
+    assert gains.height == 20 and read_json(paths.EVALUATION / "skipped.json") == {}
     top1 = metrics["test"]["classification"]["top1"]
-    assert gains.filter(pl.col("split") == "test", pl.col("figure") == "top1")["gain"].to_list() == [top1 - 1] * 3
+    assert gains.filter(pl.col("split") == "test", pl.col("figure") == "top1")["gain"].to_list() == [
+        top1 - told for told in (1, 1, 1, 0.5, 1)
+    ]
+    sides = pl.read_csv(paths.EVALUATION / "modality_gain.csv")
+    assert sides["split"].to_list() == ["oof", "test"]
+    assert sides.row(1)[1:6] == ("image", 1.0, 0.5, 1.0, 0.0) and sides.row(1, named=True)["missed"] == 0
     edit_params("  - trunk\n", "")
     edit_params("  features:\n", "  features: []\n")
     evaluate.main()

@@ -35,7 +35,8 @@ def test_metrics_have_exactly_the_promised_paths(project):
         assert set(metrics[part]["retrieval"]) == {"text_to_image", "image_to_text"}
         assert all(set(row) == RETRIEVAL for row in metrics[part]["retrieval"].values())
         assert set(metrics[part]["classification"]) == {"top1", "top3", "macro_f1", "balanced_accuracy", "ece"}
-        assert set(metrics[part]["baselines"]) == {"knn", "linear_probe"}  # its towers are no pair: no zero-shot
+        probes = {"linear_probe", "linear_probe_image", "linear_probe_text"}
+        assert set(metrics[part]["baselines"]) == {"knn", *probes}  # its towers are no pair: no zero-shot
     assert metrics["data"] == {"products": 71, "queries": metrics["data"]["queries"], "rejected": 2}
     assert set(metrics) == {"oof", "test", "data"}
 

@@ -22,6 +22,7 @@ from pipeline_lib.schemas import (
     CONFUSION_SCHEMA,
     CURVE_SCHEMA,
     ISSUES_SCHEMA,
+    MODALITY_GAIN_SCHEMA,
     PREDICTIONS_SCHEMA,
     RANKINGS_SCHEMA,
     RANKS_SCHEMA,
@@ -214,7 +215,7 @@ def count_classes(run: Run) -> None:
 
 def doubt_classes(run: Run) -> None:
     """Baselines, slices, bins and doubted labels: numbers of no meaning, but of one story."""
-    run.rows |= {"reliability": [], "baselines": [], "issues": []}
+    run.rows |= {"reliability": [], "baselines": [], "issues": [], "modality_gain": []}
     for split in ("oof", "test") if run.labels else ():
         if split not in run.metrics:
             continue
@@ -227,6 +228,8 @@ def doubt_classes(run: Run) -> None:
             for name, values in leaf["baselines"].items()
             for figure, value in values.items()
         ]
+        spans = (0.02, 0.01, 0.03) if split == "oof" else (-0.01, -0.04, 0.02)
+        run.rows["modality_gain"].append((split, "text", 0.25, 0.6, 0.6 + spans[0], *spans, 2000, 800, 96))
         run.rows["reliability"] += [(split, False, b, b / 15 + 0.05, b / 15 - 0.05, 10) for b in range(6, 15)]
         run.rows["reliability"] += [(split, True, b, b / 15 + 0.05, b / 15 + 0.03, 10) for b in range(6, 14)]
         kinds = {"both": 40, "image_only": 8} if split == "oof" else {}
@@ -298,6 +301,7 @@ def build_run(run: Run) -> Run:
     doubt_classes(run)
     run.frame(paths.EVALUATION / "reliability.csv", run.rows["reliability"], RELIABILITY_SCHEMA)
     run.frame(paths.EVALUATION / "baselines.csv", run.rows["baselines"], BASELINES_SCHEMA)
+    run.frame(paths.EVALUATION / "modality_gain.csv", run.rows["modality_gain"], MODALITY_GAIN_SCHEMA)
     run.frame(paths.EVALUATION / "label_issues.csv", run.rows["issues"], ISSUES_SCHEMA)
     run.put(paths.EVALUATION / "skipped.json", {"zero_shot": "the towers are no pair"})
     run.frame(paths.EVALUATION / "ranks.parquet", run.rows["ranks"], RANKS_SCHEMA)
