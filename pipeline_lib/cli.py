@@ -48,8 +48,8 @@ def compare(
     second: Annotated[str, typer.Argument(help="Likewise.")] = "workspace",
     resamples: Annotated[int, typer.Option(help="Resamples of the paired bootstrap.")] = 2000,
 ) -> None:
-    """Tell whether SECOND is better than FIRST: paired bootstrap over the same queries."""
-    from pipeline_lib.compare import compare_revisions
+    """Tell whether SECOND is better than FIRST: paired bootstrap over the same queries and products."""
+    from pipeline_lib.compare.revisions import compare_revisions
 
     Console().print(compare_revisions(first, second, resamples))
 

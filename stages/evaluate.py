@@ -6,7 +6,7 @@ Out-of-fold and test figures stay apart: only test was seen by no model and by n
 import polars as pl
 
 from pipeline_lib import paths
-from pipeline_lib.baselines.run import IMAGE_PROBE, TEXT_PROBE, Baselines, read_dealt, run_baselines
+from pipeline_lib.baselines.run import Baselines, read_dealt, run_baselines
 from pipeline_lib.metrics.gains import baseline_trees
 from pipeline_lib.metrics.gallery_ranks import Gallery
 from pipeline_lib.metrics.label_issues import label_issues
@@ -28,10 +28,8 @@ def rank_all(folds: list[int], protocol: Protocol, relevance: pl.DataFrame) -> p
         folder = paths.ENSEMBLE / name
         if (folder / "queries" / HEADER).is_file():
             products, queries = open_store(folder / "products"), open_store(folder / "queries")
-            gallery = Gallery(
-                split, fold, queries.ids, queries.rows(queries.ids), products.ids, products.rows(products.ids)
-            )
-            frames.append(protocol.rank(gallery, relevance))
+            sides = (queries.ids, queries.rows(queries.ids), products.ids, products.rows(products.ids))
+            frames.append(protocol.rank(Gallery(split, fold, *sides), relevance))
     return pl.concat(frames)
 
 
@@ -43,9 +41,7 @@ def main() -> None:
         relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
         ranks = rank_all(folds, protocol, relevance)
         predictions = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
-        uncalibrated = read_uncalibrated(paths.ENSEMBLE, predictions)
         classes = read_json(paths.ENSEMBLE / "classes.json")
-        counts = read_json(paths.CATALOGUE / "counts.json")
         retrieval = protocol.trees(ranks, relevance, params.bootstrap, seed)
         classification = classification_trees(predictions, classes, params.bootstrap, seed)
         products = read_dealt(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
@@ -54,28 +50,28 @@ def main() -> None:
         asked = predictions.filter(pl.col("label").is_in(classes))
         baselines = run_baselines(trunk, products, asked, classes, seed) if len(asked) else Baselines()
         *compared, gains = baseline_trees(predictions, baselines.scores, classes, params.bootstrap, seed)
-        image, text, both = (baselines.scores.get(name, {}) for name in (IMAGE_PROBE, TEXT_PROBE, "linear_probe"))
-        both_sides = modality_gain(predictions, image, text, both, classes, params.bootstrap, seed)
-        data = {"data": {name: counts[name] for name in ("products", "queries", "rejected")}}
         with fresh_folder(paths.EVALUATION) as out:
             write_table(ranks, out / "ranks.parquet")
             write_table(curve_table(ranks), out / "recall_curve.csv")
+            uncalibrated = read_uncalibrated(paths.ENSEMBLE, predictions)
             for name, table in class_tables(predictions, uncalibrated, classes).items():
                 write_table(table, out / f"{name}.csv")
             write_table(gains, out / "baselines.csv")
+            both_sides = modality_gain(predictions, *baselines.probes(), classes, params.bootstrap, seed)
             write_table(both_sides, out / "modality_gain.csv")
             write_json(out / "skipped.json", baselines.skipped)
             write_table(label_issues(predictions, classes), out / "label_issues.csv")
         for split in SPLITS if classes else ():
-            left_out = labelled(predictions, classes, split).left_out
-            if left_out:
+            if left_out := labelled(predictions, classes, split).left_out:
                 print(f"{split}: {left_out} products without a label the models know are in no classification figure")
         for name, reason in baselines.skipped.items():
             print(f"baseline {name} is left out: {reason}")
         trees = zip(retrieval, classification, sliced, compared, strict=True)
         figures, intervals = (merged(*parts) for parts in trees)
+        counts = read_json(paths.CATALOGUE / "counts.json")
+        data = {"data": {name: counts[name] for name in ("products", "queries", "rejected")}}
         write_json(paths.INTERVALS, intervals)
-        write_json(paths.METRICS, merged(figures, data))
+        write_json(paths.METRICS, figures | data)
         if protocol.warning:
             print(f"warning: {protocol.warning}")
 

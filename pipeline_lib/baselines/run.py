@@ -31,6 +31,11 @@ class Baselines:
     scores: dict[str, dict[str, Matrix]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
+    def probes(self) -> tuple[dict[str, Matrix], dict[str, Matrix], dict[str, Matrix]]:
+        """Return the scores by split of the probes of image, of text and of both; empty where there is none."""
+        image, text, both = (self.scores.get(name, {}) for name in (IMAGE_PROBE, TEXT_PROBE, "linear_probe"))
+        return image, text, both
+
 
 @dataclass(frozen=True)
 class Taught:
