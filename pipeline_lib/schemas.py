@@ -30,6 +30,7 @@ PREDICTIONS_SCHEMA: Schema = {
     "label": pl.String,
     "predicted": pl.String,
     "probabilities": pl.List(pl.Float32),
+    "group_id": pl.String,
 }
 CURVE_SCHEMA: Schema = {"split": pl.String, "direction": pl.String, "k": pl.Int64, "recall": pl.Float64}
 CONFUSION_SCHEMA: Schema = {"split": pl.String, "truth": pl.String, "predicted": pl.String, "count": pl.Int64}

@@ -37,7 +37,7 @@ def compare_products(
             continue
         first, second = (published(part) for part in parts)
         values_a, values_b = point(first, number), point(second, number)
-        differences = paired_differences(first, second, number, resamples, seed)
+        differences = paired_differences(first, second, number, resamples, seed, parts[0].groups)
         for metric, a, b, found in zip(PUBLISHED, values_a, values_b, differences, strict=True):
             said = verdict(found.low, found.high, metric in FALLING_FIGURES)
             rows.append((split, CLASSIFICATION, metric, a, b, found.difference, found.low, found.high, said))

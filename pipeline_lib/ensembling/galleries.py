@@ -37,7 +37,7 @@ def plan_galleries(
 ) -> list[GalleryMembers]:
     """Return the galleries of the listed folds, then that of test if it has products.
 
-    `products` has product_id, label, split (train | test) and fold. A query belongs to every gallery that holds a
+    `products` has product_id, label, group_id, split (train | test), fold. A query belongs to every gallery with a
     product relevant to it, unless its own split says test and the gallery is not, or the other way round. One without
     any answer belongs to the galleries of its split, val or test. Raises ValueError for a listed fold without products.
     """
@@ -56,7 +56,7 @@ def plan_galleries(
 
 def read_galleries(catalogue: Path, folds_file: Path, folds: Sequence[int]) -> list[GalleryMembers]:
     """Read the catalogue's tables and the folds, and return `plan_galleries` of the text queries."""
-    labels = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "label"])
+    labels = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "label", "group_id"])
     dealt = pl.read_parquet(folds_file, columns=["product_id", "split", "fold"])
     products = labels.join(dealt, on="product_id", how="inner", maintain_order="left")
     queries = pl.read_parquet(catalogue / "queries.parquet", columns=["query_id", "kind", "split"])
@@ -74,4 +74,4 @@ def _gallery(
     unanswered = asked.filter(pl.col("split").is_in(["val", "test"])).join(relevance, on="query_id", how="anti")
     chosen = pl.concat([found, unanswered]).select("query_id")
     query_ids = asked.join(chosen, on="query_id", how="semi", maintain_order="left")["query_id"].to_list()
-    return GalleryMembers(split, fold, products.select("product_id", "label"), query_ids)
+    return GalleryMembers(split, fold, products.select("product_id", "label", "group_id"), query_ids)

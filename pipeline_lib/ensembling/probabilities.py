@@ -32,7 +32,10 @@ def fuse_probabilities(mean: MeanKind, stores: Sequence[FeatureStore], ids: Sequ
 def predictions_table(
     split: str, fold: int | None, products: pl.DataFrame, classes: Sequence[str], probabilities: Matrix
 ) -> pl.DataFrame:
-    """Return PREDICTIONS_SCHEMA rows for `products` (product_id, label); equal probabilities go to the first class."""
+    """Return PREDICTIONS_SCHEMA rows for `products` (product_id, label, group_id).
+
+    Equal probabilities go to the first class.
+    """
     best = probabilities.argmax(axis=1)
     return products.select(
         "product_id",
@@ -41,6 +44,7 @@ def predictions_table(
         label="label",
         predicted=pl.Series([classes[number] for number in best], dtype=pl.String),
         probabilities=_listed(probabilities),
+        group_id="group_id",
     )
 
 

@@ -47,7 +47,8 @@ def baseline_trees(
             return np.concatenate([one(counts)[:, SHOWN] for one in statistics], axis=1)
 
         values = point(all_of_them, len(own.truth)).reshape(len(statistics), -1)
-        draws = resampled(all_of_them, len(own.truth), resamples, seed).reshape(resamples, len(statistics), -1)
+        draws = resampled(all_of_them, len(own.truth), resamples, seed, own.groups)
+        draws = draws.reshape(resamples, len(statistics), -1)
         for number, name in enumerate(told, start=1):
             spans = percentiles(draws[:, number]).round(DIGITS).tolist()
             gains = percentiles(draws[:, 0] - draws[:, number])

@@ -35,13 +35,14 @@ def modality_gain(
     """
     rows = []
     for split in SPLITS:
-        truth = labelled(predictions, classes, split).truth
+        own = labelled(predictions, classes, split)
+        truth = own.truth
         if not len(truth) or not (split in image and split in text and split in both):
             continue
         right = {name: scores[split].argmax(axis=1) == truth for name, scores in (("image", image), ("text", text))}
         joint = both[split].argmax(axis=1) == truth
         better, other = sorted(right, key=lambda name: -right[name].mean())
-        gain = paired_differences(_share(right[better]), _share(joint), len(truth), resamples, seed)[0]
+        gain = paired_differences(_share(right[better]), _share(joint), len(truth), resamples, seed, own.groups)[0]
         missed = ~right[better]
         shares = [right["image"].mean(), right["text"].mean(), joint.mean(), *gain[:3]]
         counts = [len(truth), int(missed.sum()), int((missed & right[other]).sum())]

@@ -48,6 +48,6 @@ def modality_trees(
 
 
 def _figures(part: Labelled, resamples: int, seed: int) -> tuple[Tree, Tree]:
-    values, spans = with_intervals(published(part), PUBLISHED, len(part.truth), resamples, seed)
+    values, spans = with_intervals(published(part), PUBLISHED, part.groups, resamples, seed)
     value = {name: values[name] for name in SLICE_FIGURES} | {"num_products": len(part.truth)}
     return value, {name: spans[name] for name in SLICE_FIGURES}

@@ -26,10 +26,15 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class Labelled:
-    """The products of one split whose label is one of the classes, and how many were left out."""
+    """The products of one split whose label is one of the classes, and how many were left out.
+
+    `groups` numbers what belongs together, (products,): photos of one thing, or near-duplicates, are right and wrong
+    together, so a resample draws them together.
+    """
 
     truth: NDArray[np.int64]
     probabilities: NDArray[np.float32]
+    groups: NDArray[np.int64]
     left_out: int
 
 
@@ -39,7 +44,7 @@ def retrieval_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tre
     intervals: Tree = {}
     for (split, direction), part in ranks.group_by("split", "direction", maintain_order=True):
         statistic = rank_statistic(part["rank"].to_numpy())
-        value, interval = with_intervals(statistic, RANK_FIGURES, part.height, resamples, seed)
+        value, interval = with_intervals(statistic, RANK_FIGURES, np.arange(part.height), resamples, seed)
         sizes = {"num_queries": part.height, "num_gallery": round(part["num_gallery"].to_numpy().mean())}
         figures.setdefault(split, {}).setdefault("retrieval", {})[direction] = value | sizes
         intervals.setdefault(split, {}).setdefault("retrieval", {})[direction] = interval
@@ -55,7 +60,7 @@ def classification_trees(
     for split in SPLITS:
         part = labelled(predictions, classes, split)
         if len(part.truth):
-            value, interval = with_intervals(published(part), PUBLISHED, len(part.truth), resamples, seed)
+            value, interval = with_intervals(published(part), PUBLISHED, part.groups, resamples, seed)
             figures[split] = {"classification": value}
             intervals[split] = {"classification": interval}
     return figures, intervals
@@ -79,7 +84,8 @@ def labelled(predictions: pl.DataFrame, classes: Sequence[str], split: str) -> L
     number_of = {label: number for number, label in enumerate(classes)}
     truth = np.array([number_of[label] for label in known["label"]], np.int64)
     probabilities = known["probabilities"].list.to_array(len(classes)).to_numpy()
-    return Labelled(truth, probabilities, part.height - known.height)
+    groups = known["group_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
+    return Labelled(truth, probabilities, groups, part.height - known.height)
 
 
 def merged(*trees: Tree) -> Tree:
@@ -92,9 +98,12 @@ def merged(*trees: Tree) -> Tree:
 
 
 def with_intervals(
-    statistic: Statistic, names: Sequence[str], num_units: int, resamples: int, seed: int
+    statistic: Statistic, names: Sequence[str], groups: NDArray[np.int64], resamples: int, seed: int
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Return by name the figures of the sample and their [low, high], both rounded for stable diffs."""
-    values = point(statistic, num_units).round(DIGITS).tolist()
-    intervals = percentile_intervals(statistic, num_units, resamples, seed).round(DIGITS).tolist()
+    """Return by name the figures of the sample and their [low, high], both rounded for stable diffs.
+
+    `groups` (units,) numbers what is drawn together, from 0.
+    """
+    values = point(statistic, len(groups)).round(DIGITS).tolist()
+    intervals = percentile_intervals(statistic, len(groups), resamples, seed, groups).round(DIGITS).tolist()
     return dict(zip(names, values, strict=True)), dict(zip(names, intervals, strict=True))

@@ -18,7 +18,7 @@ def told(sure: float, seed: int = 0, count: int = 300, split: str = "oof") -> pl
     shares = np.random.default_rng(seed).dirichlet(np.ones(3), count) + sure * np.eye(3)[truth]
     shares /= shares.sum(axis=1, keepdims=True)
     rows = [
-        (f"p{n}", split, n % 3, CLASSES[truth[n]], CLASSES[shares[n].argmax()], shares[n].tolist())
+        (f"p{n}", split, n % 3, CLASSES[truth[n]], CLASSES[shares[n].argmax()], shares[n].tolist(), f"g{n}")
         for n in range(count)
     ]
     return pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")

@@ -22,7 +22,7 @@ def ranks_of(ranks, split="oof"):
 
 
 def told(right, split="oof"):
-    rows = [(f"p{i}", split, i % 3, "cup", "cup" if hit else "hat", [0.8, 0.2] if hit else [0.3, 0.7])
+    rows = [(f"p{i}", split, i % 3, "cup", "cup" if hit else "hat", [0.8, 0.2] if hit else [0.3, 0.7], f"g{i}")
             for i, hit in enumerate(right)]  # fmt: skip
     return pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
 

@@ -51,7 +51,7 @@ def make_project(tmp_path, monkeypatch):
     # t2 has no photo; p4 no text, though a query asks for it.
     media = [[] if key == "t2" else [f"{key}.jpg"] for key in ids]
     texts = ["" if key == "p4" else f"text of {key}" for key in ids]
-    products = {"product_id": ids, "media": media, "text": texts, "label": labels}
+    products = {"product_id": ids, "media": media, "text": texts, "label": labels, "group_id": ids}
     pl.DataFrame(products).write_parquet(catalogue / "products.parquet")
     query_ids = [f"q-{key}" for key in ids]
     # The last query is of a kind that no text tower embeds.

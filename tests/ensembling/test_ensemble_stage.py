@@ -83,7 +83,7 @@ def test_baselines_stand_beside_the_models_in_the_same_file(project, capsys):
     products = pl.read_parquet(paths.CATALOGUE / "products.parquet")
     ways = np.eye(3, dtype=np.float32)
     known = {"cup": 0, "hat": 1}
-    rows = [(f"{key}#0", text, ways[known.get(label, 2)]) for key, _, text, label in products.iter_rows()]
+    rows = [(f"{key}#0", text, ways[known.get(label, 2)]) for key, _, text, label, _ in products.iter_rows()]
     trunk = paths.features_of("trunk")
     write_store(trunk / "image", [row[0] for row in rows], np.stack([row[2] for row in rows]), "m", "v")
     texts = {text_key(row[1]): row[2] for row in rows} | {text_key(name): ways[row] for name, row in known.items()}

@@ -7,6 +7,7 @@ PRODUCTS = pl.DataFrame(
     {
         "product_id": ["a", "b", "c", "always", "t"],
         "label": [None] * 5,
+        "group_id": ["a", "b", "c", "always", "t"],
         "split": ["train", "train", "train", "train", "test"],
         "fold": [0, 0, 1, None, None],
     },

@@ -28,10 +28,12 @@ def test_a_sure_member_outweighs_an_unsure_one(tmp_path):
 
 
 def test_the_table_predicts_the_first_of_equal_classes():
-    products = pl.DataFrame({"product_id": ["a", "b"], "label": ["hat", None]})
+    products = pl.DataFrame({"product_id": ["a", "b"], "label": ["hat", None], "group_id": ["g", "h"]})
     table = predictions_table("oof", 1, products, ["cup", "hat"], np.array([[0.5, 0.5], [0.1, 0.9]], np.float32))
     assert table.schema == PREDICTIONS_SCHEMA
-    assert table.drop("probabilities").rows() == [("a", "oof", 1, "hat", "cup"), ("b", "oof", 1, None, "hat")]
+    assert table.drop("probabilities").rows() == [
+        ("a", "oof", 1, "hat", "cup", "g"), ("b", "oof", 1, None, "hat", "h"),
+    ]  # fmt: skip
     assert table["probabilities"].to_list()[0] == [0.5, 0.5]
 
 

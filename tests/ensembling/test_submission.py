@@ -8,7 +8,8 @@ from pipeline_lib.schemas import PREDICTIONS_SCHEMA
 
 
 def table_of(ids, split="test"):
-    products = pl.DataFrame({"product_id": ids, "label": [None] * len(ids)}, schema_overrides={"label": pl.String})
+    columns = {"product_id": ids, "label": [None] * len(ids), "group_id": ids}
+    products = pl.DataFrame(columns, schema_overrides={"label": pl.String})
     return predictions_table(split, None, products, ["cup", "hat"], np.full((len(ids), 2), 0.5, np.float32))
 
 

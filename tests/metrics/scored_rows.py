@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from pipeline_lib.schemas import RANKS_SCHEMA
+from pipeline_lib.schemas import PREDICTIONS_SCHEMA, RANKS_SCHEMA
 
 
 def ranks_frame():
@@ -22,12 +22,4 @@ def predictions_frame():
         ("d", "oof", 1, "sofa", "cup", [0.8, 0.1, 0.1]),
         ("e", "test", None, None, "cup", [0.8, 0.1, 0.1]),
     ]
-    schema = {
-        "product_id": pl.String,
-        "split": pl.String,
-        "fold": pl.Int64,
-        "label": pl.String,
-        "predicted": pl.String,
-        "probabilities": pl.List(pl.Float32),
-    }
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame([(*row, row[0]) for row in rows], schema=PREDICTIONS_SCHEMA, orient="row")

@@ -15,7 +15,10 @@ def drawn():
     rng = np.random.default_rng(2)
     truth = rng.integers(0, 3, 50)
     tuned, plain = (rng.dirichlet(np.ones(3), 50) + sure * np.eye(3)[truth] for sure in (0.8, 0.3))
-    rows = [(f"p{n}", "oof", 0, CLASSES[truth[n]], CLASSES[tuned[n].argmax()], tuned[n].tolist()) for n in range(50)]
+    rows = [
+        (f"p{n}", "oof", 0, CLASSES[truth[n]], CLASSES[tuned[n].argmax()], tuned[n].tolist(), f"g{n:02}")
+        for n in range(50)
+    ]
     return truth, tuned.astype(np.float32), plain, pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
 
 

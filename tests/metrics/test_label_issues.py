@@ -39,7 +39,7 @@ def test_equals_a_slow_loop(seed, count, num_classes):
 
 
 def rows_of(*rows):
-    full = [(key, split, 0, label, "cup", list(row)) for key, split, label, row in rows]
+    full = [(key, split, 0, label, "cup", list(row), key) for key, split, label, row in rows]
     return pl.DataFrame(full, schema=PREDICTIONS_SCHEMA, orient="row")
 
 

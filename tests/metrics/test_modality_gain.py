@@ -28,9 +28,9 @@ def scores_of(column: int) -> np.ndarray:
 
 
 def predictions(split: str = "oof") -> pl.DataFrame:
-    rows = [(f"p{n}", split, 0, row[0], "cup", [0.5, 0.5]) for n, row in enumerate(TABLE)]
+    rows = [(f"p{n}", split, 0, row[0], "cup", [0.5, 0.5], f"g{n}") for n, row in enumerate(TABLE)]
     # A label that no model knows is in no figure.
-    rows.insert(3, ("odd", split, 0, "boat", "cup", [0.5, 0.5]))
+    rows.insert(3, ("odd", split, 0, "boat", "cup", [0.5, 0.5], "odd"))
     return pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
 
 

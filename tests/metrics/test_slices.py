@@ -23,7 +23,7 @@ def kinds():
 
 def told(*rows):
     sure = {"cup": [0.9, 0.1], "hat": [0.2, 0.8]}
-    full = [(key, split, None, label, said, sure[said]) for key, split, label, said in rows]
+    full = [(key, split, None, label, said, sure[said], key) for key, split, label, said in rows]
     return pl.DataFrame(full, schema=PREDICTIONS_SCHEMA, orient="row")
 
 

@@ -1,9 +1,10 @@
+import numpy as np
 import polars as pl
 import pytest
 from scored_rows import predictions_frame, ranks_frame
 
 from pipeline_lib.metrics.summary import classification_trees, labelled, merged, retrieval_trees
-from pipeline_lib.schemas import RANKS_SCHEMA
+from pipeline_lib.schemas import PREDICTIONS_SCHEMA, RANKS_SCHEMA
 
 CLASSES = ["cup", "hat", "mug"]
 
@@ -62,3 +63,17 @@ def test_figures_are_rounded_for_stable_diffs():
     figures, _ = retrieval_trees(ranks, 200, seed=1)
     assert figures["oof"]["retrieval"]["text_to_image"]["R@1"] == pytest.approx(1 / 3, abs=1e-6)
     assert figures["oof"]["retrieval"]["text_to_image"]["R@1"] == 0.333333
+
+
+def test_products_of_one_group_are_drawn_together():
+    rng = np.random.default_rng(4)
+    rows = [(f"p{n:03}", "oof", 0, "cup" if n % 2 else "hat", "cup", rng.dirichlet([1, 1]).tolist()) for n in range(60)]
+    alone = pl.DataFrame([(*row, row[0]) for row in rows], schema=PREDICTIONS_SCHEMA, orient="row")
+    # A second photo of everything, told as the first, says nothing new: the figures and their intervals stay.
+    twice = pl.concat([alone, alone.with_columns(product_id=pl.col("product_id") + "-again")])
+    assert classification_trees(twice, ["cup", "hat"], 200, 3) == classification_trees(alone, ["cup", "hat"], 200, 3)
+    apart = twice.with_columns(group_id="product_id")
+    _, narrow = classification_trees(apart, ["cup", "hat"], 200, 3)
+    _, wide = classification_trees(alone, ["cup", "hat"], 200, 3)
+    (low, high), (first, last) = (spans["oof"]["classification"]["top1"] for spans in (narrow, wide))
+    assert high - low < 0.85 * (last - first)

@@ -182,7 +182,7 @@ def classify(run: Run, split: str, fold: int | None, members: list) -> None:
         logits[truth] += run.signal
         shares = np.exp(logits) / np.exp(logits).sum()
         told = run.classes[int(shares.argmax())]
-        run.rows["probabilities"].append((product_id, split, fold, label, told, shares.tolist()))
+        run.rows["probabilities"].append((product_id, split, fold, label, told, shares.tolist(), product_id))
 
 
 def count_classes(run: Run) -> None:
