@@ -17,6 +17,7 @@ from pipeline_lib.compare.queries import KEY as QUERY_KEY
 from pipeline_lib.compare.queries import compare_queries
 from pipeline_lib.metrics.ranking import FALLING_FIGURES
 from pipeline_lib.revisions import WORKSPACE, at_hand
+from pipeline_lib.schemas import PREDICTIONS_SCHEMA, RANKS_SCHEMA, Schema
 
 TITLES = {"text_to_image": "text > image", "image_to_text": "image > text", CLASSIFICATION: CLASSIFICATION}
 FILES = (
@@ -51,7 +52,21 @@ def read_run(revision: str, project: Path = Path()) -> Run:
         with at_hand(revision, f"{FILES[0].as_posix()} or what lies beside it is"):
             stored = DVCFileSystem(str(project), rev=revision)
             ranks, probabilities, classes = (stored.read_bytes(file.as_posix()) for file in FILES)
-    return Run(pl.read_parquet(io.BytesIO(ranks)), pl.read_parquet(io.BytesIO(probabilities)), json.loads(classes))
+    return Run(
+        _table(revision, FILES[0], ranks, RANKS_SCHEMA),
+        _table(revision, FILES[1], probabilities, PREDICTIONS_SCHEMA),
+        json.loads(classes),
+    )
+
+
+def _table(revision: str, file: Path, data: bytes, columns: Schema) -> pl.DataFrame:
+    table = pl.read_parquet(io.BytesIO(data))
+    if missing := sorted(columns.keys() - set(table.columns)):
+        raise ValueError(
+            f"{revision}: {file} lacks {', '.join(missing)}: another version of the code wrote it; run that revision "
+            "again with this one"
+        )
+    return table
 
 
 def compare_runs(a: Run, b: Run, resamples: int) -> tuple[pl.DataFrame, list[str]]:

@@ -126,6 +126,12 @@ def test_unknown_revisions_and_missing_files_are_named(project, tmp_path):
         read_run("workspace", tmp_path)
 
 
+def test_a_run_of_another_version_of_the_code_is_refused_by_name(tmp_path):
+    write(tmp_path, Run(ranks_of([1]), told([1]).drop("group_id"), CLASSES))
+    with pytest.raises(ValueError, match=r"workspace: .*probabilities\.parquet lacks group_id: another version"):
+        read_run("workspace", tmp_path)
+
+
 def test_files_that_no_cache_holds_say_how_to_make_them(project, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(project, copy)
