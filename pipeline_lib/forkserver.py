@@ -76,10 +76,11 @@ def _dvc() -> int | None:
     if STAGE_NAME not in os.environ or sys.platform != "linux":
         return None
     number = os.getppid()
-    while number > 1:
-        if not any(entry.startswith(f"{STAGE_NAME}=") for entry in _environment(number)):
-            return number
-        number = int(_fields(number)[1])
+    with contextlib.suppress(OSError):  # a process of another user
+        while number > 1:
+            if not any(entry.startswith(f"{STAGE_NAME}=") for entry in _environment(number)):
+                return number
+            number = int(_fields(number)[1])
     return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from pipeline_lib import forkserver
 from pipeline_lib.forkserver import SWITCH
 
 ROOT = Path(__file__).parents[1]
@@ -190,3 +191,22 @@ def test_a_server_that_does_not_start_leaves_the_stage_to_its_own_process(projec
     assert told(project, "one")["started"] == "__main__"
     log = next((project / ".dvc/tmp/vitrine").glob("*.log"))
     assert log.name in printed and "no" in log.read_text(encoding="utf-8")
+
+
+def test_by_hand_there_is_no_dvc_above(monkeypatch):
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    assert forkserver._dvc() is None
+    monkeypatch.setenv("DVC_STAGE", "train")
+    assert forkserver._dvc() == os.getppid()
+    # A stage of a stage, of a stage, up to processes whose environment another user may not see.
+    asked = []
+
+    def environment(number):
+        asked.append(number)
+        if len(asked) > 2:
+            raise PermissionError(number)
+        return ["HOME=/", "DVC_STAGE=outer"]
+
+    monkeypatch.setattr(forkserver, "_environment", environment)
+    monkeypatch.setattr(forkserver, "_fields", lambda number: ["S", str(number + 1)])
+    assert forkserver._dvc() is None and len(asked) == 3
