@@ -108,3 +108,35 @@ def s3(s3_server, monkeypatch) -> Callable[[Path], str]:
         return url
 
     return put
+
+
+@pytest.fixture(scope="session")
+def three_states(tmp_path_factory) -> Callable[[str, Callable[[Path, int], None]], Path]:
+    """Makes a real repository of three states: tag `first-run`, experiment `tried`, and the working tree.
+
+    Its one stage is told by dvc.yaml's text; `write(root, state)` writes its outs for state 0, 1 and 2.
+    """
+
+    def make(pipeline: str, write: Callable[[Path, int], None]) -> Path:
+        root = tmp_path_factory.mktemp("project")
+
+        def run(*command: str) -> None:
+            subprocess.run(command, cwd=root, check=True, capture_output=True)
+
+        run("git", "init", "-q")
+        run("git", "config", "user.email", "test@example.org")
+        run("git", "config", "user.name", "Test")
+        run("dvc", "init", "-q")
+        run("dvc", "config", "core.analytics", "false")
+        (root / "dvc.yaml").write_text(pipeline, encoding="utf-8")
+        write(root, 0)
+        run("dvc", "commit", "-q", "-f")
+        run("git", "add", "-A")
+        run("git", "commit", "-qm", "first")
+        run("git", "tag", "first-run")
+        write(root, 1)
+        run("dvc", "exp", "save", "-q", "--force", "-n", "tried")
+        write(root, 2)
+        return root
+
+    return make

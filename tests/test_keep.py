@@ -1,7 +1,6 @@
 """Models kept from a revision, an experiment and the working tree, in a real repository; and what is refused."""
 
 import shutil
-import subprocess
 
 import pytest
 
@@ -19,31 +18,16 @@ def write_models(root, told, folds=(0, 1)):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(three_states):
     """Models `one` in the first commit, `two` in the experiment `tried`, `three` in the working tree; two folds."""
-    root = tmp_path_factory.mktemp("project")
 
-    def run(*command):
-        subprocess.run(command, cwd=root, check=True, capture_output=True)
+    def write(root, state):
+        (root / ".gitignore").write_text("data/work/*\ndata/starts/*\n", encoding="utf-8")
+        (root / "params.yaml").write_text("plan:\n  folds: [0, 1]\n", encoding="utf-8")
+        write_models(root, ("one", "two", "three")[state])
 
-    run("git", "init", "-q")
-    run("git", "config", "user.email", "test@example.org")
-    run("git", "config", "user.name", "Test")
-    run("dvc", "init", "-q")
-    run("dvc", "config", "core.analytics", "false")
-    (root / ".gitignore").write_text("data/work/*\ndata/starts/*\n", encoding="utf-8")
-    (root / "params.yaml").write_text("plan:\n  folds: [0, 1]\n", encoding="utf-8")
-    stages = "stages:\n  train:\n    matrix:\n      fold: ${plan.folds}\n    cmd: 'true'\n"
-    stages += f"    outs: ['{paths.TRAIN.as_posix()}/${{item.fold}}']\n"
-    (root / "dvc.yaml").write_text(stages, encoding="utf-8")
-    write_models(root, "one")
-    run("dvc", "commit", "-q", "-f")
-    run("git", "add", "-A")
-    run("git", "commit", "-qm", "first")
-    run("git", "tag", "first-run")
-    write_models(root, "two")
-    run("dvc", "exp", "save", "-q", "--force", "-n", "tried")
-    write_models(root, "three")
+    pipeline = "stages:\n  train:\n    matrix:\n      fold: ${plan.folds}\n    cmd: 'true'\n"
+    root = three_states(pipeline + f"    outs: ['{paths.TRAIN.as_posix()}/${{item.fold}}']\n", write)
     write_models(root, "left from another plan", folds=[2])
     return root
 

@@ -3,7 +3,6 @@
 import io
 import json
 import shutil
-import subprocess
 
 import polars as pl
 import pytest
@@ -39,29 +38,13 @@ def write(root, run: Run):
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """A real repository: ranks of 1 in the first commit, of 2 in the experiment `tried`, of 3 in the working tree."""
-    root = tmp_path_factory.mktemp("project")
-
-    def run(*command):
-        subprocess.run(command, cwd=root, check=True, capture_output=True)
-
-    run("git", "init", "-q")
-    run("git", "config", "user.email", "test@example.org")
-    run("git", "config", "user.name", "Test")
-    run("dvc", "init", "-q")
-    run("dvc", "config", "core.analytics", "false")
+def project(three_states):
+    """Ranks of 1 in the first commit, of 2 in the experiment `tried`, of 3 in the working tree."""
     outs = sorted({file.parent.as_posix() for file in FILES})
-    (root / "dvc.yaml").write_text(f"stages:\n  evaluate:\n    cmd: 'true'\n    outs: {outs}\n", encoding="utf-8")
-    write(root, Run(ranks_of([1, 1]), told([1, 0]), CLASSES))
-    run("dvc", "commit", "-q", "-f")
-    run("git", "add", "-A")
-    run("git", "commit", "-qm", "first")
-    run("git", "tag", "first-run")
-    write(root, Run(ranks_of([2, 2]), told([1, 1]), CLASSES))
-    run("dvc", "exp", "save", "-q", "--force", "-n", "tried")
-    write(root, Run(ranks_of([3, 3]), told([1, 1]), CLASSES))
-    return root
+    return three_states(
+        f"stages:\n  evaluate:\n    cmd: 'true'\n    outs: {outs}\n",
+        lambda root, state: write(root, Run(ranks_of([state + 1] * 2), told([1, state]), CLASSES)),
+    )
 
 
 def printed(*arguments) -> list[str]:
