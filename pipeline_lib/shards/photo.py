@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from pipeline_lib.transforms.decode import decode, one_line, open_image, orientation
+from pipeline_lib.transforms.decode import decode, one_line, open_image, orientation, plain_jpeg_size
 
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 # `decode` keeps twice the size it is asked for; from 1.5 times the stored size the reduced JPEG shrinks as the whole.
@@ -33,6 +33,9 @@ class StoredPhoto:
 
 def store_photo(data: bytes, size: int, quality: int) -> StoredPhoto:
     """Return a photo whose shorter side is at most `size` pixels; ValueError if the bytes are no readable image."""
+    plain = plain_jpeg_size(data)
+    if plain is not None and min(plain) > size:
+        return _encode(_shrink(decode(data, math.ceil(REDUCED * size)), *plain, size), quality)
     try:
         image = open_image(data)
         kept = _may_pass(image, data, size)

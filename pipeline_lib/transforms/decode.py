@@ -80,8 +80,8 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _plain_jpeg(data: bytes, size: int | None) -> Image.Image | None:
-    """Return what `to_rgb` would, sooner, or None for a file that needs its care."""
+def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height of a JPEG that is upright and of plain colours; None for a file that needs more care."""
     if not data.startswith(JPEG_START):
         return None
     head = _before_scan(data)
@@ -89,13 +89,26 @@ def _plain_jpeg(data: bytes, size: int | None) -> Image.Image | None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-        if colours not in PLAIN_COLOURS or height * width > (Image.MAX_IMAGE_PIXELS or math.inf):
-            return None
-        scale = next((k for k in (8, 4, 2) if size is not None and min(height, width) >= 2 * size * k), 1)
+    except ValueError:
+        return None
+    plain = colours in PLAIN_COLOURS and height * width <= (Image.MAX_IMAGE_PIXELS or math.inf)
+    return (width, height) if plain else None
+
+
+def _plain_jpeg(data: bytes, size: int | None) -> Image.Image | None:
+    """Return what `to_rgb` would, sooner, or None for a file that needs its care."""
+    whole = plain_jpeg_size(data)
+    if whole is None:
+        return None
+    width, height = whole
+    scale = next((k for k in (8, 4, 2) if size is not None and min(whole) >= 2 * size * k), 1)
+    try:
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=-(-height // scale), min_width=-(-width // scale))
     except ValueError:
         return None
-    return Image.frombytes("RGB", (pixels.shape[1], pixels.shape[0]), pixels)
+    image = Image.new("RGB", (pixels.shape[1], pixels.shape[0]), None)  # not black first, as Image.frombytes has it
+    image.frombytes(pixels)
+    return image
 
 
 def _before_scan(data: bytes) -> bytes:
