@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,6 +124,20 @@ def test_without_the_server_a_stage_is_the_process_that_dvc_started(project):
     assert run.returncode == 0, printed
     assert not told(project, "one")["torch"] and told(project, "one")["started"] == "__main__"
     assert not (project / ".dvc/tmp/vitrine").exists()
+
+
+def test_code_that_is_edited_between_two_stages_counts(project):
+    """Also code that the server has loaded itself."""
+    shutil.copytree(ROOT / "pipeline_lib", project / "pipeline_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    edited = "Path('pipeline_lib/provenance.py').open('a').write('EDITED = True\\n')"
+    seen = "Path(out).write_text(str(hasattr(provenance, 'EDITED')))"
+    toy = f"from pipeline_lib import provenance\n{TOY}".replace('print("said by", out)', f"{seen}; {edited}")
+    (project / "toy.py").write_text(toy, encoding="utf-8")
+    stages(project, one="end", two="end")
+    run = dvc(project, "repro", PYTHONPATH=str(project))
+    assert run.wait() == 0, run.communicate()[0]
+    run.communicate()
+    assert [(project / f"{name}.json").read_text(encoding="utf-8") for name in ("one", "two")] == ["False", "True"]
 
 
 @pytest.mark.parametrize(
