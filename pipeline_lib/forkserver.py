@@ -2,10 +2,10 @@
 
 Loading torch, timm and transformers takes 5 to 7 seconds, and each fold, scale and teacher is a stage of its own. The
 first such stage starts the server; it and all later ones hand it their arguments, environment and standard streams,
-and wait for the status of the fork that runs them. The server loads libraries only, none of our code, so each stage
-runs the code as it is then; it serves one DVC process, one stage at a time as DVC does, and ends with it. A stage is
-run in the process that DVC started where it is not Linux, where a launcher starts several, where there is a GPU
-(a driver that is awake does not survive a fork), under VITRINE_FORKSERVER=0, and by hand.
+and wait for the status of the fork that runs them. A fork takes over libraries only and loads our code anew, so that
+each stage runs the code as it is then. The server serves one DVC process, one stage at a time as DVC does, and ends
+with it. A stage is run in the process that DVC started where it is not Linux, where a launcher starts several, where
+there is a GPU (CUDA cannot be used in a fork of a process that has begun it), under VITRINE_FORKSERVER=0, and by hand.
 """
 
 import contextlib
