@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, chdir, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -26,7 +26,7 @@ from joblib import Parallel, delayed, parallel_config
 from pipeline_lib.provenance import die_with_parent
 
 # What a photo's bytes are made by, besides this project's code.
-MAKERS = ("numpy", "pillow", "simplejpeg")
+MAKERS = ("cykooz-resizer", "numpy", "pillow", "simplejpeg")
 # For each worker of a cluster.
 TASKS_A_ROUND = 64
 ANSWER_SECONDS = 60
@@ -116,8 +116,15 @@ def code_identity() -> str:
     root = Path(__file__).parent
     for path in sorted(root.rglob("*.py")):
         total.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
-    total.update(repr([(name, version(name)) for name in MAKERS]).encode())
+    total.update(repr([(name, _version(name)) for name in MAKERS]).encode())
     return total.hexdigest()
+
+
+def _version(library: str) -> str | None:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # what makes bytes where it is, and need not be everywhere
+        return None
 
 
 # A Dask worker may run tasks in several threads, and the folder, Pillow's limit and warnings belong to the process.

@@ -49,7 +49,7 @@ if __name__ == "__main__":
 
 @pytest.fixture(params=["/bin/sh", "/bin/bash"])
 def shell(request, monkeypatch):
-    """DVC runs a stage in the user's shell: dash waits for it and ends with 128 + its signal, bash becomes the stage."""
+    """DVC runs a stage in the user's shell: dash waits and ends with 128 + its signal, bash becomes the stage."""
     if not Path(request.param).exists():
         pytest.skip(f"there is no {request.param}")
     monkeypatch.setenv("SHELL", request.param)

@@ -11,7 +11,10 @@ import struct
 
 import numpy as np
 import simplejpeg
+from numpy.typing import NDArray
 from PIL import Image
+
+Pixels = NDArray[np.uint8]
 
 # Decoders that work in this process on plain pixels; Pillow's others (EPS, say) start programs or read other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -95,16 +98,24 @@ def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     return (width, height) if plain else None
 
 
-def _plain_jpeg(data: bytes, size: int | None) -> Image.Image | None:
-    """Return what `to_rgb` would, sooner, or None for a file that needs its care."""
-    whole = plain_jpeg_size(data)
-    if whole is None:
-        return None
+def plain_jpeg_pixels(data: bytes, whole: tuple[int, int], size: int | None) -> Pixels | None:
+    """Return (height, width, 3) of a JPEG whose `plain_jpeg_size` is `whole`; None for one that Pillow has to judge."""
     width, height = whole
     scale = next((k for k in (8, 4, 2) if size is not None and min(whole) >= 2 * size * k), 1)
     try:
-        pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=-(-height // scale), min_width=-(-width // scale))
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            data, "RGB", min_height=-(-height // scale), min_width=-(-width // scale)
+        )
     except ValueError:
+        return None
+    return pixels
+
+
+def _plain_jpeg(data: bytes, size: int | None) -> Image.Image | None:
+    """Return what `to_rgb` would, sooner, or None for a file that needs its care."""
+    whole = plain_jpeg_size(data)
+    pixels = None if whole is None else plain_jpeg_pixels(data, whole, size)
+    if pixels is None:
         return None
     image = Image.new("RGB", (pixels.shape[1], pixels.shape[0]), None)  # not black first, as Image.frombytes has it
     image.frombytes(pixels)
