@@ -71,6 +71,20 @@ def keep(
 
 
 @app.command()
+def keep_predictions(
+    experiments: Annotated[list[str], typer.Argument(help="Experiment names, git revisions, or `workspace`.")],
+    name: Annotated[str, typer.Argument(help="Name of the folder under data/predictions.")],
+) -> None:
+    """Keep the class predictions of EXPERIMENTS as data/predictions/NAME, for another run to fuse with its own."""
+    from pipeline_lib.keep import keep_predictions as keep_class_predictions
+
+    folder = keep_class_predictions(experiments, name)
+    print(f"{folder}: the class predictions of {', '.join(experiments)}")
+    print(f"have it tracked: dvc add {folder} && git add {folder}.dvc")
+    print(f"fuse with it:    dvc exp run -S ensemble.fuse_with={folder} -S ensemble.weights=fitted")
+
+
+@app.command()
 def search(
     text: Annotated[str, typer.Argument(help="What is looked for.")],
     kind: Annotated[str, typer.Option(help="Index kind, one of plan.index.")] = "flat",

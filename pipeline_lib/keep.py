@@ -1,13 +1,14 @@
-"""Keeps the trained models of an experiment where other runs can start from them: data/starts/NAME, a folder a fold.
+"""Keeps what an experiment made where other runs can use it: its models under data/starts, its predictions.
 
-An experiment's models live in DVC's cache under the hash of one state of the pipeline; a run that starts from them
-needs them as a dependency, which is a folder with a name. What is kept is whole, or nothing is.
+An experiment's files live in DVC's cache under the hash of one state of the pipeline; a run that uses them needs them
+as a dependency, which is a folder with a name. What is kept is whole, or nothing is.
 """
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib import paths
@@ -17,10 +18,16 @@ from pipeline_lib.provenance import digest_folder, fresh_folder
 from pipeline_lib.revisions import WORKSPACE, at_hand
 
 KEPT = (WEIGHTS, CARD, "tokenizer")
+PREDICTIONS = ("probabilities.parquet", "classes.json")
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
-# function(path from the project's root, where it goes): copies a file or folder.
-Copy = Callable[[Path, Path], None]
+
+@dataclass(frozen=True)
+class Made:
+    """What a revision made: `copy` takes a file or folder, by its path in the project, to a place; and its folds."""
+
+    copy: Callable[[Path, Path], None]
+    folds: Callable[[], list[str]]
 
 
 def keep(revision: str, name: str, project: Path = Path()) -> Path:
@@ -29,29 +36,68 @@ def keep(revision: str, name: str, project: Path = Path()) -> Path:
     Raises ValueError for a NAME that is no plain one or holds something else, for an unknown revision, and for models
     that are neither in DVC's cache nor in a remote.
     """
-    if not re.fullmatch(NAME, name) or name.endswith(".dvc"):
-        raise ValueError(
-            f"{name!r} is no name for a folder under {paths.STARTS}; write letters, digits, -, _ and ., and no .dvc "
-            "behind it"
-        )
-    folder = project / paths.STARTS / name
-    with fresh_folder(folder) as half:
-        try:
-            if revision == WORKSPACE:
-                _keep_workspace(project, half)
-            else:
-                _keep_revision(revision, project, half)
-            if folder.exists() and digest_folder(folder) != digest_folder(half):
-                raise ValueError(f"{paths.STARTS / name} is there already and holds something else; take another name")
-        except BaseException:
-            shutil.rmtree(half)
-            raise
+    with _kept_folder(paths.STARTS, name, project) as half, _made(revision, "models are", project) as made:
+        folds = made.folds()
+        if not folds:
+            raise ValueError("plan.folds is empty, so no model was trained")
+        for fold in folds:
+            (half / fold).mkdir()
+            for file in KEPT:
+                made.copy(paths.TRAIN / fold / file, half / fold / file)
     return paths.STARTS / name
 
 
-def _keep_workspace(project: Path, half: Path) -> None:
-    folds = parse_value("plan.folds", list[int], load_params(project / "params.yaml"))
+def keep_predictions(revisions: Sequence[str], name: str, project: Path = Path()) -> Path:
+    """Copy class predictions of revisions, out of fold and of test, to data/predictions/NAME/REVISION; return NAME's.
 
+    Raises ValueError as `keep` does, and for a revision whose name is no plain one, for it names a folder.
+    """
+    with _kept_folder(paths.PREDICTIONS, name, project) as half:
+        for revision in revisions:
+            if not re.fullmatch(NAME, revision):
+                raise ValueError(f"{revision!r} is no name for a folder; give it a plain one: git tag NAME {revision}")
+            (half / revision).mkdir()
+            with _made(revision, "predictions are", project) as made:
+                for file in PREDICTIONS:
+                    made.copy(paths.ENSEMBLE / file, half / revision / file)
+    return paths.PREDICTIONS / name
+
+
+@contextmanager
+def _kept_folder(root: Path, name: str, project: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `root`/`name` when all has gone well."""
+    if not re.fullmatch(NAME, name) or name.endswith(".dvc"):
+        raise ValueError(
+            f"{name!r} is no name for a folder under {root}; write letters, digits, -, _ and ., and no .dvc behind it"
+        )
+    folder = project / root / name
+    with fresh_folder(folder) as half:
+        try:
+            yield half
+            if folder.exists() and digest_folder(folder) != digest_folder(half):
+                raise ValueError(f"{root / name} is there already and holds something else; take another name")
+        except BaseException:
+            shutil.rmtree(half)
+            raise
+
+
+@contextmanager
+def _made(revision: str, what: str, project: Path) -> Iterator[Made]:
+    if revision == WORKSPACE:
+        yield _in_workspace(project)
+        return
+    import dvc.api  # slow, and the working tree is read without it
+
+    with at_hand(revision, what), closing(dvc.api.DVCFileSystem(str(project), rev=revision)) as tree:
+
+        def copy(source: Path, target: Path) -> None:
+            tree.info(source.as_posix())  # `get` passes over what is not there
+            tree.get(source.as_posix(), str(target), recursive=True)
+
+        yield Made(copy, lambda: sorted(Path(path).name for path in tree.ls(paths.TRAIN.as_posix(), detail=False)))
+
+
+def _in_workspace(project: Path) -> Made:
     def copy(source: Path, target: Path) -> None:
         path = project / source
         if not path.exists():
@@ -61,25 +107,7 @@ def _keep_workspace(project: Path, half: Path) -> None:
         else:
             shutil.copyfile(path, target)
 
-    _keep_folds([str(fold) for fold in folds], copy, half)
+    def folds() -> list[str]:
+        return [str(fold) for fold in parse_value("plan.folds", list[int], load_params(project / "params.yaml"))]
 
-
-def _keep_revision(revision: str, project: Path, half: Path) -> None:
-    import dvc.api  # slow, and the working tree is read without it
-
-    with at_hand(revision, "models are"), closing(dvc.api.DVCFileSystem(str(project), rev=revision)) as tree:
-
-        def copy(source: Path, target: Path) -> None:
-            tree.info(source.as_posix())  # `get` passes over what is not there
-            tree.get(source.as_posix(), str(target), recursive=True)
-
-        _keep_folds(sorted(Path(path).name for path in tree.ls(paths.TRAIN.as_posix(), detail=False)), copy, half)
-
-
-def _keep_folds(folds: Sequence[str], copy: Copy, half: Path) -> None:
-    if not folds:
-        raise ValueError("plan.folds is empty, so no model was trained")
-    for fold in folds:
-        (half / fold).mkdir()
-        for name in KEPT:
-            copy(paths.TRAIN / fold / name, half / fold / name)
+    return Made(copy, folds)

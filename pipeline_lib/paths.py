@@ -20,6 +20,9 @@ NO_PHASE = "none"
 # Trained models that others start from, a folder a name; the empty one stands for no start.
 STARTS = Path("data/starts")
 NO_START = STARTS / "none"
+# Class predictions of other experiments, a folder a name and in it one an experiment; the empty one stands for none.
+PREDICTIONS = Path("data/predictions")
+NO_PREDICTIONS = PREDICTIONS / "none"
 REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
 INTERVALS = REPORTS / "intervals.json"

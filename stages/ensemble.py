@@ -1,8 +1,11 @@
 """Fuses folds and scales into one prediction for each product and one ranking for each query, and a submission.
 
+Class predictions of other experiments join in where params name some.
 Out-of-fold products are predicted by the one model that never saw them, at all scales; test products by all models.
 The two are kept apart in everything written.
 """
+
+from pathlib import Path
 
 import polars as pl
 
@@ -11,6 +14,7 @@ from pipeline_lib.ensembling.classification import classify
 from pipeline_lib.ensembling.fitting import wants_fit
 from pipeline_lib.ensembling.fuse import fuse_retrieval
 from pipeline_lib.ensembling.galleries import read_galleries
+from pipeline_lib.ensembling.kept import open_kept
 from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.ensembling.submission import open_sample, write_submission
@@ -26,6 +30,7 @@ def main() -> None:
         scales = run.value("plan.scales", list[int])
         members = open_members(paths.embed_of, folds, scales)
         galleries = read_galleries(paths.CATALOGUE, paths.FOLDS / "folds.parquet", folds)
+        others = open_kept(Path(params.fuse_with), members[0].classes, galleries)
         sample = open_sample(paths.CATALOGUE)
         rankings = [pl.DataFrame(schema=RANKINGS_SCHEMA)]
         test_ids: list[str] = []
@@ -35,8 +40,10 @@ def main() -> None:
                 if gallery.fold is None and members[0].classes:
                     test_ids = gallery.products["product_id"].to_list()
                 print(f"{gallery.name}: {gallery.products.height} products, {len(gallery.query_ids)} queries")
-            classified = classify(galleries, members, params)
-            classified.write(out, params, scales)
+            classified = classify(galleries, members, params, others)
+            classified.write(out, params, scales, [other.name for other in others])
+            for other in others:
+                print(f"class predictions of {Path(params.fuse_with) / other.name} are fused with this run's")
             for fold, fit in classified.fits.items():
                 if wants_fit(params) and not fit.num_products:
                     place = "test" if fold is None else f"oof-{fold}"

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from pipeline_lib import paths
-from pipeline_lib.keep import KEPT, keep
+from pipeline_lib.keep import KEPT, PREDICTIONS, keep, keep_predictions
 from pipeline_lib.models.warm_start import start_folder
 
 
@@ -15,6 +15,9 @@ def write_models(root, told, folds=(0, 1)):
         (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
         for name in ("model.safetensors", "model.json", "plan.json", "tokenizer/tokenizer.json"):
             (folder / name).write_text(f"{told} {fold} {name}", encoding="utf-8")
+    (root / paths.ENSEMBLE).mkdir(parents=True, exist_ok=True)
+    for name in (*PREDICTIONS, "rankings.parquet"):
+        (root / paths.ENSEMBLE / name).write_text(f"{told} {name}", encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +30,10 @@ def made(three_states):
         write_models(root, ("one", "two", "three")[state])
 
     pipeline = "stages:\n  train:\n    matrix:\n      fold: ${plan.folds}\n    cmd: 'true'\n"
-    root = three_states(pipeline + f"    outs: ['{paths.TRAIN.as_posix()}/${{item.fold}}']\n", write)
-    write_models(root, "left from another plan", folds=[2])
+    pipeline += f"    outs: ['{paths.TRAIN.as_posix()}/${{item.fold}}']\n"
+    pipeline += f"  ensemble:\n    cmd: 'true'\n    outs: ['{paths.ENSEMBLE.as_posix()}']\n"
+    root = three_states(pipeline, write)
+    shutil.copytree(root / paths.train_of(1), root / paths.train_of(2))  # left from another plan
     return root
 
 
@@ -103,3 +108,33 @@ def test_unknown_revisions_and_untrained_projects_are_named(project):
     with pytest.raises(ValueError, match=r"plan.folds is empty"):
         keep("workspace", "mine", project)
     assert not list((project / "data/starts").iterdir())
+
+
+def test_predictions_of_several_revisions_are_kept_in_a_folder_each(project):
+    folder = keep_predictions(["first-run", "tried", "workspace"], "all", project)
+    assert folder.as_posix() == "data/predictions/all"
+    expected = {}
+    for revision, said in (("first-run", "one"), ("tried", "two"), ("workspace", "three")):
+        expected |= {f"{revision}/{name}": f"{said} {name}" for name in PREDICTIONS}
+    assert held(project / folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("revisions", "name", "line"),
+    [
+        (["first-run", "exp-nowhere"], "all", "exp-nowhere: no such revision or experiment"),
+        (["first-run", "HEAD~0"], "all", "'HEAD~0' is no name for a folder; give it a plain one: git tag NAME HEAD~0"),
+        (["first-run"], "../all", "is no name for a folder under data/predictions"),
+    ],
+)
+def test_predictions_are_kept_whole_or_not_at_all(revisions, name, line, project):
+    with pytest.raises(ValueError, match=line):
+        keep_predictions(revisions, name, project)
+    assert not list((project / "data").rglob("all*"))
+
+
+def test_predictions_that_no_cache_holds_leave_nothing_behind(project):
+    shutil.rmtree(project / ".dvc/cache")
+    with pytest.raises(ValueError, match=r"^tried: its predictions are not at hand \(.*\); run that revision again"):
+        keep_predictions(["tried"], "all", project)
+    assert not list((project / "data/predictions").iterdir())

@@ -1,4 +1,4 @@
-"""What is fitted on out-of-fold predictions: a weight for each scale, and a temperature.
+"""What is fitted on out-of-fold predictions: a weight for each scale and other experiment, and a temperature.
 
 A product's out-of-fold prediction is one model's, at every scale, so nothing there tells the folds apart: scales get
 weights, and the folds of a test prediction equal ones. What is fitted on products and then measured on them flatters,
@@ -18,16 +18,17 @@ from pipeline_lib.params.evaluation import EnsembleParams
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Labelled products of one held-out fold: members (scales, rows, classes) and truth (rows,)."""
+    """Labelled products of one held-out fold: members (scales, then others; rows, classes) and truth (rows,)."""
 
     fold: int
     members: Matrix
     truth: Labels
+    num_others: int = 0
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The weight of each scale (None = equal), the temperature, and on how many products they were fitted."""
+    """Weights of the scales, then of others (None = equal), the temperature, and on how many products they were fitted."""
 
     weights: Weights | None = None
     temperature: float = 1.0
@@ -37,6 +38,12 @@ class Fitted:
 def wants_fit(params: EnsembleParams) -> bool:
     """Return whether anything at all is fitted."""
     return "fitted" in (params.weights, params.temperature)
+
+
+def equal_shares(num_own: int, num_others: int) -> Weights:
+    """Return weights under which a run's own members weigh together what each other experiment does; the sum is 1."""
+    share = 1 / (1 + num_others)
+    return np.array([share / num_own] * num_own + [share] * num_others)
 
 
 def cross_fitted(held_out: Sequence[HeldOut], params: EnsembleParams) -> dict[int | None, Fitted]:
@@ -61,5 +68,7 @@ def fit(held_out: Sequence[HeldOut], params: EnsembleParams) -> Fitted:
     weights = mean.fit(members, truth) if params.weights == "fitted" else None
     temperature = 1.0
     if params.temperature == "fitted":
-        temperature = fit_temperature(mean.fuse(members, weights), truth)
+        others = parts[0].num_others
+        by = equal_shares(len(members) - others, others) if weights is None and others else weights
+        temperature = fit_temperature(mean.fuse(members, by), truth)
     return Fitted(weights, temperature, len(truth))

@@ -1,6 +1,7 @@
 """Fuses the class probabilities of one gallery's members, and writes them as the tables that later stages read.
 
 Members come fold by fold, scale by scale: a fold's own gallery is told by its one model at each scale, test by all.
+After them come other experiments, which have fused their own members already.
 """
 
 from collections.abc import Sequence
@@ -8,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from pipeline_lib.ensembling.fitting import Fitted, HeldOut
+from pipeline_lib.ensembling.fitting import Fitted, HeldOut, equal_shares
 from pipeline_lib.ensembling.galleries import GalleryMembers
+from pipeline_lib.ensembling.kept import KeptPredictions
 from pipeline_lib.ensembling.means import MEANS, Matrix
 from pipeline_lib.ensembling.members import Member
 from pipeline_lib.params.evaluation import MeanKind
@@ -17,16 +19,25 @@ from pipeline_lib.schemas import OOF_SCHEMA
 from pipeline_lib.stores.store import FeatureStore
 
 
-def fuse_probabilities(mean: MeanKind, stores: Sequence[FeatureStore], ids: Sequence[str], fitted: Fitted) -> Matrix:
+def fuse_probabilities(
+    mean: MeanKind,
+    stores: Sequence[FeatureStore],
+    ids: Sequence[str],
+    fitted: Fitted,
+    others: Sequence[KeptPredictions] = (),
+) -> Matrix:
     """Return the mean over the stores of the class probabilities of `ids`, (ids, classes), not yet at a temperature.
 
-    Fitted weights are those of the scales, which every fold's stores repeat in the same order.
+    Fitted weights are those of the scales, which every fold's stores repeat in the same order, then of the others.
     """
     weights = fitted.weights
-    if weights is not None:
-        num_folds = len(stores) // len(weights)
-        weights = np.tile(weights, num_folds) / num_folds
-    return MEANS[mean].fuse((store.rows(ids) for store in stores), weights)
+    if weights is None and others:
+        weights = equal_shares(len(stores), len(others))
+    elif weights is not None:
+        scales = weights[: len(weights) - len(others)]
+        num_folds = len(stores) // len(scales)
+        weights = np.concatenate([np.tile(scales, num_folds) / num_folds, weights[len(scales) :]])
+    return MEANS[mean].fuse((teller.rows(ids) for teller in (*stores, *others)), weights)
 
 
 def predictions_table(
@@ -48,8 +59,10 @@ def predictions_table(
     )
 
 
-def held_out(gallery: GalleryMembers, members: Sequence[Member]) -> HeldOut | None:
-    """Return the labelled products of one fold's gallery with each scale's probabilities; None without classes."""
+def held_out(
+    gallery: GalleryMembers, members: Sequence[Member], others: Sequence[KeptPredictions] = ()
+) -> HeldOut | None:
+    """Return one fold's labelled products with the probabilities of each scale and other; None without classes."""
     stores = [member.probabilities for member in members if member.probabilities is not None]
     if gallery.fold is None or not stores:
         return None
@@ -57,7 +70,8 @@ def held_out(gallery: GalleryMembers, members: Sequence[Member]) -> HeldOut | No
     known = gallery.products.filter(pl.col("label").is_in(members[0].classes))
     ids = known["product_id"].to_list()
     truth = np.array([number_of[label] for label in known["label"]], np.int64)
-    return HeldOut(gallery.fold, np.stack([store.rows(ids) for store in stores]), truth)
+    told = np.stack([teller.rows(ids) for teller in (*stores, *others)])
+    return HeldOut(gallery.fold, told, truth, len(others))
 
 
 def out_of_fold(gallery: GalleryMembers, members: Sequence[Member], fused: pl.DataFrame) -> pl.DataFrame:

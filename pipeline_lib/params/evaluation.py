@@ -30,6 +30,7 @@ class EnsembleParams(Section):
     mean: MeanKind
     weights: Literal["uniform", "fitted"]
     temperature: Literal["none", "fitted"]
+    fuse_with: str
     depth: Annotated[int, Field(gt=0)]
     predictions: PredictionFormat
 

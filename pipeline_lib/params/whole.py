@@ -47,6 +47,12 @@ def check_params(path: Path) -> None:
                 f"{name}` makes one of trained models, a model.yaml in it names published ones, `dvc pull` brings one "
                 "that others have added"
             )
+    others = parse_section(EnsembleParams, params).fuse_with
+    if not (path.parent / others).is_dir():
+        raise ValueError(
+            f"{path}: ensemble.fuse_with = {others!r}, but there is no such folder; `vitrine keep-predictions "
+            "EXPERIMENT... NAME` makes one, `dvc pull` brings one that others have added"
+        )
 
 
 def check_all(params: dict[str, Any], path: Path) -> None:

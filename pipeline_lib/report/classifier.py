@@ -162,6 +162,25 @@ def skipped(inputs: ReportInputs) -> list[str]:
     return [f"Left out: {', '.join(names)}. Reason: {reason}." for reason, names in reasons.items()]
 
 
+def fused_with(inputs: ReportInputs) -> list[str]:
+    """Return what the class figures owe to other experiments: a line where their predictions are fused in."""
+    told = inputs.fusion.values()
+    names = list(next(iter(told))["others"]) if told else []
+    if not names:
+        return []
+    shares = {name: [fit["others"][name] for fit in told] for name in names}
+    weights = " and ".join(f"{name} (weight {_between(shares[name])})" for name in names)
+    return [
+        f"Class predictions are not of these models alone: they are fused with those of {weights}. Every figure of "
+        "classes is of the fusion; `vitrine compare` with the run before it tells what that gained."
+    ]
+
+
+def _between(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.2f}", f"{max(values):.2f}"
+    return low if low == high else f"{low} to {high}"
+
+
 def _gain(inputs: ReportInputs, split: str, baseline: str, figure: str) -> str:
     row = inputs.baselines.filter(
         (pl.col("split") == split) & (pl.col("baseline") == baseline) & (pl.col("figure") == figure)

@@ -66,6 +66,7 @@ class ReportInputs:
     baselines: pl.DataFrame
     modality_gain: pl.DataFrame
     skipped: dict[str, str]
+    fusion: Tree
     rankings: pl.DataFrame
     probabilities: pl.DataFrame
     products: pl.DataFrame
@@ -93,6 +94,7 @@ def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
         baselines=_table(evaluation / "baselines.csv", BASELINES_SCHEMA),
         modality_gain=_table(evaluation / "modality_gain.csv", MODALITY_GAIN_SCHEMA),
         skipped=read_json(evaluation / "skipped.json"),
+        fusion=read_json(ensemble / "fusion.json"),
         rankings=_table(ensemble / "rankings.parquet", RANKINGS_SCHEMA),
         probabilities=_table(ensemble / "probabilities.parquet", PREDICTIONS_SCHEMA),
         products=pl.read_parquet(catalogue / "products.parquet"),

@@ -108,6 +108,7 @@ def _classifier(inputs: ReportInputs, params: ReportParams, photos: Thumbnails) 
         "compared": classifier.compared(inputs),
         "both_sides": classifier.both_sides(inputs),
         "skipped": classifier.skipped(inputs),
+        "fused_with": classifier.fused_with(inputs),
         "slices": classifier.slices(inputs),
         "doubts": classifier.doubts(inputs, params.misses, photos),
         "num_doubts": num_doubts,

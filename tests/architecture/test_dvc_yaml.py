@@ -89,9 +89,10 @@ def test_optional_branches_keep_their_folder():
 def test_dvc_looks_into_the_folders_that_users_add_to():
     """DVC asks whether a folder is ignored with a slash behind it; one that is, is not searched for .dvc files."""
     repository = Git(str(ROOT))
-    for name in ("raw", "weights", "starts"):
+    for name in ("raw", "weights", "starts", "predictions"):
         folder = f"{ROOT}/data/{name}/"
         assert not repository.is_ignored(folder) and not repository.is_ignored(f"{folder}mine.dvc"), name
         assert repository.is_ignored(f"{folder}mine") and repository.is_ignored(f"{folder}mine/"), name
-        assert not repository.is_ignored(f"{folder}.gitkeep") or name == "starts"
-    assert not repository.is_ignored(f"{ROOT}/data/starts/none/.gitkeep")
+        assert not repository.is_ignored(f"{folder}.gitkeep") or name in ("starts", "predictions")
+    for folder in (paths.NO_START, paths.NO_PREDICTIONS):
+        assert not repository.is_ignored(f"{ROOT}/{folder.as_posix()}/.gitkeep")

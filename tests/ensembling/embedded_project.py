@@ -47,6 +47,7 @@ def make_project(tmp_path, monkeypatch):
     labels = ["cup", "hat", "cup", None, "cup", "sofa", "hat", None, "cup"]
     catalogue, folds = paths.CATALOGUE, paths.FOLDS
     catalogue.mkdir(parents=True)
+    paths.NO_PREDICTIONS.mkdir(parents=True)
     folds.mkdir()
     # t2 has no photo; p4 no text, though a query asks for it.
     media = [[] if key == "t2" else [f"{key}.jpg"] for key in ids]

@@ -1,5 +1,6 @@
 """Fits see other folds only: what a fold's own rows hold can change nothing of how they are fused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from pipeline_lib.ensembling.classification import classify
 from pipeline_lib.ensembling.fitting import Fitted, HeldOut, cross_fitted, fit
 from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
+from pipeline_lib.ensembling.temperature import fit_temperature
 from pipeline_lib.provenance import read_json
 from pipeline_lib.schemas import OOF_SCHEMA
 from stages import ensemble, evaluate
@@ -57,6 +59,15 @@ def test_a_fit_of_one_kind_leaves_the_other_alone():
     parts = [drawn(0, seed=1), drawn(1, seed=2)]
     assert fit(parts, ensemble_params(weights="fitted")).temperature == 1.0
     assert fit(parts, ensemble_params(temperature="fitted")).weights is None
+
+
+def test_the_temperature_is_fitted_to_the_shares_that_are_published():
+    """Two scales weigh together what the one other experiment does."""
+    part = replace(drawn(0, seed=1, num_scales=3), num_others=1)
+    found = fit([part], ensemble_params(temperature="fitted"))
+    fused = part.members[0] / 4 + part.members[1] / 4 + part.members[2] / 2
+    assert found.weights is None and found.temperature == pytest.approx(fit_temperature(fused, part.truth), rel=1e-5)
+    assert found.temperature != pytest.approx(fit_temperature(part.members.mean(axis=0), part.truth), rel=1e-3)
 
 
 @pytest.fixture

@@ -66,6 +66,20 @@ def test_an_experiment_reruns_training_and_what_hangs_on_it(project):
     project.back()
 
 
+def test_predictions_of_another_run_are_fused_without_training_again(project):
+    kept = project.run("vitrine", "keep-predictions", "HEAD", "deeper", "both").stdout
+    assert "data/predictions/both: the class predictions of HEAD, deeper" in kept
+    change = kept.splitlines()[-1].split("dvc exp run ")[1].split()
+    done = project.run("dvc", "exp", "run", "-n", "fused", *change)
+    assert project.ran(done.stdout) == ["ensemble", "evaluate", "report"]
+    told = json.loads((project.folder / "data/work/ensemble/fusion.json").read_text())
+    assert set(told["test"]["others"]) == {"HEAD", "deeper"}
+    assert sum({**told["test"]["weights"], **told["test"]["others"]}.values()) == pytest.approx(1, abs=1e-5)
+    assert "they are fused with those of HEAD" in (project.folder / "reports/index.html").read_text()
+    assert "top1" in project.run("vitrine", "compare", "HEAD", "fused", "--resamples", "200").stdout
+    project.back()
+
+
 def test_the_trained_models_answer_a_search(project):
     found = project.run("vitrine", "search", "red mug", "--top", "3").stdout
     assert found.count("p") >= 3

@@ -60,6 +60,7 @@ class Run:
     products: list = field(default_factory=list)
     metrics: dict = field(default_factory=dict)
     intervals: dict = field(default_factory=dict)
+    fusion: dict = field(default_factory=dict)
     rows: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -310,6 +311,7 @@ def build_run(run: Run) -> Run:
     run.frame(paths.EVALUATION / "per_class.csv", run.rows["per_class"], CLASS_SCHEMA)
     run.frame(paths.ENSEMBLE / "rankings.parquet", run.rows["rankings"], RANKINGS_SCHEMA)
     run.frame(paths.ENSEMBLE / "probabilities.parquet", run.rows["probabilities"], PREDICTIONS_SCHEMA)
+    run.put(paths.ENSEMBLE / "fusion.json", run.fusion)
     run.put(paths.METRICS, run.metrics)
     run.put(paths.INTERVALS, run.intervals)
     for fold in run.folds:

@@ -8,7 +8,15 @@ import pytest
 
 from pipeline_lib import paths
 from pipeline_lib.provenance import read_json, write_json
-from pipeline_lib.report.classifier import both_sides, compared, doubts, reliability_figures, skipped, slices
+from pipeline_lib.report.classifier import (
+    both_sides,
+    compared,
+    doubts,
+    fused_with,
+    reliability_figures,
+    skipped,
+    slices,
+)
 from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.photos import Thumbnails
 from pipeline_lib.schemas import RELIABILITY_SCHEMA
@@ -99,3 +107,10 @@ def test_the_page_holds_them_all_and_none_where_there_is_none(run, make_run, par
         "tell more",
     ):
         assert absent not in text and absent in run.report().page
+
+
+def test_what_is_fused_from_elsewhere_is_said(inputs):
+    assert fused_with(inputs) == fused_with(replace(inputs, fusion={"test": {"others": {}}})) == []
+    fits = {"test": {"others": {"photos": 0.2, "old": 0.3}}, "oof-0": {"others": {"photos": 0.154, "old": 0.3}}}
+    (line,) = fused_with(replace(inputs, fusion=fits))
+    assert "fused with those of photos (weight 0.15 to 0.20) and old (weight 0.30)." in line
