@@ -28,7 +28,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Weights of the scales, then of others (None = equal), the temperature, and on how many products they were fitted."""
+    """Weights of scales, then of others (None = equal), the temperature, and on how many products they were fitted."""
 
     weights: Weights | None = None
     temperature: float = 1.0
