@@ -5,6 +5,7 @@ After them come other experiments, which have fused their own members already.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,13 @@ from pipeline_lib.ensembling.members import Member
 from pipeline_lib.params.evaluation import MeanKind
 from pipeline_lib.schemas import OOF_SCHEMA
 from pipeline_lib.stores.store import FeatureStore
+
+
+class Teller(Protocol):
+    """Whoever tells classes: a fold's model at one scale, or another experiment."""
+
+    def rows(self, ids: Sequence[str], /) -> Matrix:
+        """Return the class probabilities of `ids`, (ids, classes)."""
 
 
 def fuse_probabilities(
@@ -37,7 +45,8 @@ def fuse_probabilities(
         scales = weights[: len(weights) - len(others)]
         num_folds = len(stores) // len(scales)
         weights = np.concatenate([np.tile(scales, num_folds) / num_folds, weights[len(scales) :]])
-    return MEANS[mean].fuse((teller.rows(ids) for teller in (*stores, *others)), weights)
+    tellers: list[Teller] = [*stores, *others]
+    return MEANS[mean].fuse((teller.rows(ids) for teller in tellers), weights)
 
 
 def predictions_table(
@@ -70,8 +79,8 @@ def held_out(
     known = gallery.products.filter(pl.col("label").is_in(members[0].classes))
     ids = known["product_id"].to_list()
     truth = np.array([number_of[label] for label in known["label"]], np.int64)
-    told = np.stack([teller.rows(ids) for teller in (*stores, *others)])
-    return HeldOut(gallery.fold, told, truth, len(others))
+    tellers: list[Teller] = [*stores, *others]
+    return HeldOut(gallery.fold, np.stack([teller.rows(ids) for teller in tellers]), truth, len(others))
 
 
 def out_of_fold(gallery: GalleryMembers, members: Sequence[Member], fused: pl.DataFrame) -> pl.DataFrame:
