@@ -14,6 +14,7 @@ from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.kept import open_kept
 from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.keep import keep_predictions
+from pipeline_lib.params.whole import check_params
 from pipeline_lib.provenance import digest_folder, read_json, write_json
 from stages import ensemble
 
@@ -159,3 +160,12 @@ def test_a_run_without_classes_or_a_folder_that_is_not_there_is_one_line(project
         open_kept(ROOT, [], galleries())
     with pytest.raises(ValueError, match="'data/predictions/nowhere': no such folder; `vitrine keep-predictions`"):
         open_kept(paths.PREDICTIONS / "nowhere", CLASSES, galleries())
+
+
+def test_check_refuses_a_folder_that_is_not_there(project):
+    (paths.STARTS / "trunk").mkdir(parents=True)
+    check_params(Path("params.yaml"))
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("data/predictions/none", "data/predictions/new"), "utf-8")
+    with pytest.raises(ValueError, match=r"ensemble.fuse_with = 'data/predictions/new', but there is no such folder"):
+        check_params(Path("params.yaml"))
