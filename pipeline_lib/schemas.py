@@ -14,6 +14,7 @@ RANKS_SCHEMA: Schema = {
     "fold": pl.Int64,
     "rank": pl.Float64,
     "num_gallery": pl.Int64,
+    "group_id": pl.String,
 }
 RANKINGS_SCHEMA: Schema = {
     "query_id": pl.String,

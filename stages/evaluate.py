@@ -21,7 +21,7 @@ from pipeline_lib.schemas import RANKS_SCHEMA
 from pipeline_lib.stores.store import HEADER, open_store
 
 
-def rank_all(folds: list[int], protocol: Protocol, relevance: pl.DataFrame) -> pl.DataFrame:
+def rank_all(folds: list[int], protocol: Protocol, relevance: pl.DataFrame, groups: dict[str, str]) -> pl.DataFrame:
     """Return the ranks of every gallery that the ensemble wrote for the listed folds and for test."""
     frames = [pl.DataFrame(schema=RANKS_SCHEMA)]
     for split, fold, name in [*(("oof", fold, f"oof-{fold}") for fold in folds), ("test", None, "test")]:
@@ -29,7 +29,7 @@ def rank_all(folds: list[int], protocol: Protocol, relevance: pl.DataFrame) -> p
         if (folder / "queries" / HEADER).is_file():
             products, queries = open_store(folder / "products"), open_store(folder / "queries")
             sides = (queries.ids, queries.rows(queries.ids), products.ids, products.rows(products.ids))
-            frames.append(protocol.rank(Gallery(split, fold, *sides), relevance))
+            frames.append(protocol.rank(Gallery(split, fold, *sides, [groups[key] for key in products.ids]), relevance))
     return pl.concat(frames)
 
 
@@ -39,12 +39,12 @@ def main() -> None:
         folds = run.value("plan.folds", list[int])
         seed, protocol = run.value("seed", int), PROTOCOLS[params.protocol]
         relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
-        ranks = rank_all(folds, protocol, relevance)
+        products = read_dealt(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
+        ranks = rank_all(folds, protocol, relevance, dict(products.select("product_id", "group_id").iter_rows()))
         predictions = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
         classes = read_json(paths.ENSEMBLE / "classes.json")
-        retrieval = protocol.trees(ranks, relevance, params.bootstrap, seed)
+        retrieval = protocol.trees(ranks, params.bootstrap, seed)
         classification = classification_trees(predictions, classes, params.bootstrap, seed)
-        products = read_dealt(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
         sliced = modality_trees(predictions, classes, modalities(products), params.bootstrap, seed)
         trunk = paths.features_of("trunk") if "trunk" in run.value("plan.features", list[str]) else None
         asked = predictions.filter(pl.col("label").is_in(classes))

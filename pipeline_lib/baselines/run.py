@@ -63,8 +63,9 @@ class Taught:
 
 
 def read_dealt(catalogue: Path, folds_file: Path) -> pl.DataFrame:
-    """Return product_id, media, text, label of the catalogue's products with the split and fold they were dealt."""
-    products = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "media", "text", "label"])
+    """Return product_id, media, text, label, group_id of the catalogue's products, and the split and fold dealt."""
+    columns = ["product_id", "media", "text", "label", "group_id"]
+    products = pl.read_parquet(catalogue / "products.parquet", columns=columns)
     return products.join(pl.read_parquet(folds_file), on="product_id", maintain_order="left")
 
 

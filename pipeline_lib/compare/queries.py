@@ -1,9 +1,9 @@
-"""The ranks of two runs: a paired bootstrap over the queries both were asked."""
+"""The ranks of two runs: a paired bootstrap over the queries both were asked, those of one group drawn together."""
 
 import polars as pl
 
 from pipeline_lib.compare.pairing import COMPARISON_SCHEMA, apart, paired, verdict
-from pipeline_lib.metrics.bootstrap import paired_differences
+from pipeline_lib.metrics.bootstrap import clusters, paired_differences
 from pipeline_lib.metrics.ranking import FALLING_FIGURES, RANK_FIGURES, rank_statistic
 from pipeline_lib.metrics.weighted import point
 
@@ -26,7 +26,7 @@ def compare_queries(ranks_a: pl.DataFrame, ranks_b: pl.DataFrame, resamples: int
     for (split, direction), part in paired(ranks_a, ranks_b, KEY).group_by("split", "direction", maintain_order=True):
         first, second = (rank_statistic(part[column].to_numpy()) for column in ("rank", "rank_b"))
         values_a, values_b = point(first, part.height), point(second, part.height)
-        differences = paired_differences(first, second, part.height, resamples, seed)
+        differences = paired_differences(first, second, part.height, resamples, seed, clusters(part["group_id"]))
         for metric, a, b, found in zip(RANK_FIGURES, values_a, values_b, differences, strict=True):
             said = verdict(found.low, found.high, metric in FALLING_FIGURES)
             rows.append((split, direction, metric, a, b, found.difference, found.low, found.high, said))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.metrics.weighted import Counts, Statistic, point
@@ -24,6 +25,15 @@ class Difference(NamedTuple):
     low: float
     high: float
     share_not_above: float
+
+
+def clusters(group_ids: pl.Series) -> NDArray[np.int64]:
+    """Return the number of each unit's group, from 0: what a resample draws together.
+
+    >>> clusters(pl.Series(["b", "a", "b"])).tolist()
+    [1, 0, 1]
+    """
+    return group_ids.rank("dense").cast(pl.Int64).to_numpy() - 1
 
 
 def resampled(

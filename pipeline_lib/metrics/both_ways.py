@@ -1,7 +1,7 @@
 """The figures that caption retrieval reports over both directions: mR of each, total mR, and their sum.
 
 mR = mean(R@1, R@5, R@10) of a direction; total mR = the mean of the six; sum = the six added, so 6 x total mR. What is
-drawn for the intervals is an image with all its captions: five captions of one image are not five independent queries.
+drawn for the intervals is a group, in both directions at once: an image with all its captions.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.metrics.bootstrap import percentile_intervals
+from pipeline_lib.metrics.bootstrap import clusters, percentile_intervals
 from pipeline_lib.metrics.ranking import CUTOFFS
 from pipeline_lib.metrics.weighted import Counts, Statistic, point, weighted_means
 
@@ -34,7 +34,7 @@ def totals(text_to_image: dict[str, float], image_to_text: dict[str, float]) -> 
     return {"total_mR": total, "sum": 6 * total}
 
 
-def both_ways_trees(ranks: pl.DataFrame, relevance: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
+def both_ways_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
     """Return {split: {retrieval: {direction: {mR}, total_mR, sum}}} and the same tree of [low, high].
 
     A split that was ranked in one direction only has no total.
@@ -47,7 +47,8 @@ def both_ways_trees(ranks: pl.DataFrame, relevance: pl.DataFrame, resamples: int
             continue
         statistic = both_ways_statistic(text["rank"].to_numpy(), image["rank"].to_numpy())
         values = point(statistic, len(part)).round(DIGITS).tolist()
-        spans = percentile_intervals(statistic, len(part), resamples, seed, _image_of(text, image, relevance))
+        groups = clusters(pl.concat([text["group_id"], image["group_id"]]))
+        spans = percentile_intervals(statistic, len(part), resamples, seed, groups)
         figures[split] = _branch(values)
         intervals[split] = _branch(spans.round(DIGITS).tolist())
     return figures, intervals
@@ -63,14 +64,6 @@ def both_ways_statistic(text: NDArray[np.float64], image: NDArray[np.float64]) -
         return np.concatenate([*ways, total, 6 * total], axis=1)
 
     return figures
-
-
-def _image_of(text: pl.DataFrame, image: pl.DataFrame, relevance: pl.DataFrame) -> NDArray[np.int64]:
-    """Return the number of the image that each rank belongs to, text ranks first; a query's is its first answer."""
-    answers = relevance.filter(pl.col("grade") > 0).join(image, left_on="product_id", right_on="query_id", how="semi")
-    first = answers.unique("query_id", keep="first", maintain_order=True).select("query_id", "product_id")
-    asked = text.select("query_id").join(first, on="query_id", how="left", maintain_order="left")["product_id"]
-    return pl.concat([asked, image["query_id"]]).rank("dense").cast(pl.Int64).to_numpy() - 1
 
 
 def _branch(values: list[Any]) -> Tree:

@@ -19,7 +19,10 @@ DIRECTIONS = ("text_to_image", "image_to_text")
 
 @dataclass(frozen=True)
 class Gallery:
-    """Queries (queries, dim) and products (products, dim) embedded by one model, or fused over the same models."""
+    """Queries (queries, dim) and products (products, dim) embedded by one model, or fused over the same models.
+
+    `groups` are the products' group ids; None = each is a group of its own.
+    """
 
     split: str
     fold: int | None
@@ -27,6 +30,12 @@ class Gallery:
     queries: Matrix
     product_ids: Sequence[str]
     products: Matrix
+    groups: Sequence[str] | None = None
+
+    def group_ids(self, positions: NDArray[np.int64]) -> list[str]:
+        """Return the groups of the products at gallery positions."""
+        known = self.product_ids if self.groups is None else self.groups
+        return [known[int(position)] for position in positions]
 
 
 def answered_part(gallery: Gallery, relevance: pl.DataFrame) -> Gallery:
@@ -49,7 +58,8 @@ def gallery_positives(query_ids: Sequence[str], product_ids: Sequence[str], rele
 def rank_gallery(gallery: Gallery, relevance: pl.DataFrame) -> pl.DataFrame:
     """Return RANKS_SCHEMA rows: every query against all products, every product with a query against all queries.
 
-    Queries without any answer are left out. Raises ValueError for one whose answers are all outside the gallery.
+    A query's group is that of its first answer. Queries without any answer are left out. Raises ValueError for one
+    whose answers are all outside the gallery.
     """
     gallery = answered_part(gallery, relevance)
     positives = gallery_positives(gallery.query_ids, gallery.product_ids, relevance)
@@ -63,31 +73,40 @@ def rank_gallery(gallery: Gallery, relevance: pl.DataFrame) -> pl.DataFrame:
     described = positives.flipped(len(gallery.product_ids))
     with_query = np.flatnonzero(described.counts())
     product_ids = [gallery.product_ids[int(position)] for position in with_query]
+    first_answers = positives.indices[positives.indptr[:-1]]
     ways = (
-        (gallery.query_ids, best_positive_ranks(gallery.queries, gallery.products, positives), gallery.product_ids),
+        (gallery.query_ids, first_answers, best_positive_ranks(gallery.queries, gallery.products, positives)),
         (
             product_ids,
+            with_query,
             best_positive_ranks(gallery.products[with_query], gallery.queries, described.take(with_query)),
-            gallery.query_ids,
         ),
     )
+    sizes = (len(gallery.product_ids), len(gallery.query_ids))
     return pl.concat(
         [
-            direction_ranks(gallery, direction, ids, ranks, len(ranked))
-            for direction, (ids, ranks, ranked) in zip(DIRECTIONS, ways, strict=True)
+            direction_ranks(gallery, direction, ids, products, ranks, size)
+            for direction, (ids, products, ranks), size in zip(DIRECTIONS, ways, sizes, strict=True)
         ]
     )
 
 
 def direction_ranks(
-    gallery: Gallery, direction: str, ids: Sequence[str], ranks: NDArray[np.float64], num_gallery: int
+    gallery: Gallery,
+    direction: str,
+    ids: Sequence[str],
+    products: NDArray[np.int64],
+    ranks: NDArray[np.float64],
+    num_gallery: int,
 ) -> pl.DataFrame:
-    """Return RANKS_SCHEMA rows of one direction."""
-    return pl.DataFrame({"query_id": list(ids), "rank": ranks}, schema_overrides={"query_id": pl.String}).select(
+    """Return RANKS_SCHEMA rows of one direction; `products` are the gallery positions that say each row's group."""
+    told = {"query_id": list(ids), "rank": ranks, "group_id": gallery.group_ids(products)}
+    return pl.DataFrame(told, schema_overrides={"query_id": pl.String, "group_id": pl.String}).select(
         split=pl.lit(gallery.split),
         direction=pl.lit(direction),
         query_id="query_id",
         fold=pl.lit(gallery.fold, pl.Int64),
         rank="rank",
         num_gallery=pl.lit(num_gallery, pl.Int64),
+        group_id="group_id",
     )

@@ -17,8 +17,8 @@ from pipeline_lib.metrics.summary import merged, retrieval_trees
 Tree = dict[str, Any]
 # Contract: a gallery and the relevance table -> RANKS_SCHEMA rows.
 Rank = Callable[[Gallery, pl.DataFrame], pl.DataFrame]
-# Contract: ranks, relevance, resamples, seed -> trees of figures and of their intervals.
-Trees = Callable[[pl.DataFrame, pl.DataFrame, int, int], tuple[Tree, Tree]]
+# Contract: ranks, resamples, seed -> trees of figures and of their intervals.
+Trees = Callable[[pl.DataFrame, int, int], tuple[Tree, Tree]]
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Protocol:
     more: Trees | None = None
     warning: str = ""
 
-    def trees(self, ranks: pl.DataFrame, relevance: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
+    def trees(self, ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
         """Return {split: {retrieval: figures}} and the same tree of intervals."""
         found = retrieval_trees(ranks, resamples, seed)
         if self.more is None:
             return found
-        figures, intervals = zip(found, self.more(ranks, relevance, resamples, seed), strict=True)
+        figures, intervals = zip(found, self.more(ranks, resamples, seed), strict=True)
         return merged(*figures), merged(*intervals)
 
 

@@ -32,8 +32,8 @@ def rank_rows(gallery: Gallery, relevance: pl.DataFrame) -> pl.DataFrame:
     image_ids = [f"{gallery.product_ids[int(row)]}#{n}" for row, n in zip(product, _place_among(product), strict=True)]
     return pl.concat(
         [
-            direction_ranks(gallery, "text_to_image", ids, found, len(product)),
-            direction_ranks(gallery, "image_to_text", image_ids, described, len(product)),
+            direction_ranks(gallery, "text_to_image", ids, product, found, len(product)),
+            direction_ranks(gallery, "image_to_text", image_ids, product, described, len(product)),
         ]
     )
 

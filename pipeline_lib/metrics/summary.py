@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.metrics.bootstrap import percentile_intervals
+from pipeline_lib.metrics.bootstrap import clusters, percentile_intervals
 from pipeline_lib.metrics.calibration import calibration_statistic
 from pipeline_lib.metrics.classification import CLASS_FIGURES, class_statistic
 from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic
@@ -44,7 +44,7 @@ def retrieval_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tre
     intervals: Tree = {}
     for (split, direction), part in ranks.group_by("split", "direction", maintain_order=True):
         statistic = rank_statistic(part["rank"].to_numpy())
-        value, interval = with_intervals(statistic, RANK_FIGURES, np.arange(part.height), resamples, seed)
+        value, interval = with_intervals(statistic, RANK_FIGURES, clusters(part["group_id"]), resamples, seed)
         sizes = {"num_queries": part.height, "num_gallery": round(part["num_gallery"].to_numpy().mean())}
         figures.setdefault(split, {}).setdefault("retrieval", {})[direction] = value | sizes
         intervals.setdefault(split, {}).setdefault("retrieval", {})[direction] = interval
@@ -84,8 +84,7 @@ def labelled(predictions: pl.DataFrame, classes: Sequence[str], split: str) -> L
     number_of = {label: number for number, label in enumerate(classes)}
     truth = np.array([number_of[label] for label in known["label"]], np.int64)
     probabilities = known["probabilities"].list.to_array(len(classes)).to_numpy()
-    groups = known["group_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
-    return Labelled(truth, probabilities, groups, part.height - known.height)
+    return Labelled(truth, probabilities, clusters(known["group_id"]), part.height - known.height)
 
 
 def merged(*trees: Tree) -> Tree:

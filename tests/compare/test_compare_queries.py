@@ -10,7 +10,7 @@ from pipeline_lib.schemas import RANKS_SCHEMA
 
 
 def ranks_of(ranks, split="oof", direction="text_to_image"):
-    rows = [(split, direction, f"q{i}", i % 3, float(rank), 100) for i, rank in enumerate(ranks)]
+    rows = [(split, direction, f"q{i}", i % 3, float(rank), 100, f"g{i}") for i, rank in enumerate(ranks)]
     return pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
 
 
@@ -70,3 +70,20 @@ def test_a_split_that_only_one_run_was_asked_in_is_left_out_and_told():
         "oof is left out: 4 queries only in a, 0 only in b", "test is left out: 0 queries only in a, 4 only in b",
     ])  # fmt: skip
     assert common_splits(oof, oof.reverse(), KEY, "queries") == (["oof"], [])
+
+
+def test_queries_of_one_group_are_drawn_together():
+    """Asked twice about everything, the interval is that of asking once; taken for independent it would be narrower."""
+    rng = np.random.default_rng(2)
+    before, after = (rng.integers(1, 12, 200).astype(float) for _ in range(2))
+
+    def spans(together):
+        asked = [ranks_of(np.repeat(ranks, 2)) for ranks in (before, after)]
+        if together:
+            asked = [frame.with_columns(group_id=pl.Series([f"g{i // 2}" for i in range(400)])) for frame in asked]
+        table = compare_queries(*(frame.with_columns(fold=pl.lit(0, pl.Int64)) for frame in asked), resamples=800)
+        return (table["high"] - table["low"])[0]  # R@1
+
+    once = compare_queries(ranks_of(before), ranks_of(after), resamples=800)
+    assert spans(together=True) == pytest.approx((once["high"] - once["low"])[0], rel=0.1)
+    assert spans(together=False) == pytest.approx(spans(together=True) / np.sqrt(2), rel=0.1)

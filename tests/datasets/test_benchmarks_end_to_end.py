@@ -32,7 +32,7 @@ def run(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     Path("params.yaml").write_text((REPO / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    for folder in (paths.FEATURES, Path("data/starts/none")):
+    for folder in (paths.FEATURES, paths.NO_START, paths.NO_PREDICTIONS):
         folder.mkdir(parents=True)
     towers = [f"model.image.name={tiny_image_folder}", f"model.text.name={tiny_text_folder}"]
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -28,6 +30,10 @@ def test_hand_worked_both_ways():
     ]
     assert ranks["split"].unique().to_list() == ["oof"]
     assert ranks["fold"].unique().to_list() == [2]
+    assert ranks["group_id"].to_list() == ["a", "b", "a", "b", "d"]
+    grouped = rank_gallery(replace(gallery, groups=["shoe", "hat", "shoe", "hat"]), relevance)
+    assert grouped["group_id"].to_list() == ["shoe", "hat", "shoe", "hat", "hat"]
+    assert grouped.drop("group_id").equals(ranks.drop("group_id"))
 
 
 def test_five_captions_an_image_do_not_hide_a_perfect_model():

@@ -10,6 +10,7 @@ from pipeline_lib.metrics.protocols import PROTOCOLS
 from pipeline_lib.metrics.ranking import rank_figures
 from pipeline_lib.metrics.summary import retrieval_trees
 from pipeline_lib.metrics.weighted import point
+from pipeline_lib.schemas import RANKS_SCHEMA
 
 # Logged MUGE figures, R@1, R@5, R@10, MeanRecall over 5,008 queries.
 MUGE = [
@@ -64,7 +65,7 @@ def gallery_of(seed=0, num_images=12):
 def test_five_caption_equals_a_slow_loop_both_ways():
     gallery, relevance, owner = gallery_of()
     protocol = PROTOCOLS["five_caption"]
-    tree, intervals = protocol.trees(protocol.rank(gallery, relevance), relevance, 200, 1)
+    tree, intervals = protocol.trees(protocol.rank(gallery, relevance), 200, 1)
     scores = gallery.queries @ gallery.products.T
     hits = {"text_to_image": [], "image_to_text": []}
     for query, image in enumerate(owner):
@@ -91,16 +92,21 @@ def test_five_caption_equals_a_slow_loop_both_ways():
 def test_an_image_is_drawn_with_all_its_captions():
     """Captions of an image hit or miss together: the interval is as wide as that of 20 images, not of 100 captions."""
     rows = [
-        ("test", "text_to_image", f"q{i}-{c}", None, 1.0 if i % 2 else 99.0, 99) for i in range(20) for c in range(5)
+        ("test", "text_to_image", f"q{i}-{c}", None, 1.0 if i % 2 else 99.0, 99, f"p{i}")
+        for i in range(20)
+        for c in range(5)
     ]
-    rows += [("test", "image_to_text", f"p{i}", None, 1.0 if i % 2 else 99.0, 99) for i in range(20)]
-    ranks = pl.DataFrame(rows, schema=["split", "direction", "query_id", "fold", "rank", "num_gallery"], orient="row")
-    pairs = [(f"q{i}-{c}", f"p{i}", 1) for i in range(20) for c in range(5)]
-    relevance = pl.DataFrame(pairs, schema=["query_id", "product_id", "grade"], orient="row")
-    _, intervals = both_ways_trees(ranks, relevance, 2000, 3)
+    rows += [("test", "image_to_text", f"p{i}", None, 1.0 if i % 2 else 99.0, 99, f"p{i}") for i in range(20)]
+    ranks = pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
+    # 1.96 standard errors of a share of one half over 20 images, not over 100 captions nor 120 ranks.
+    width = pytest.approx(2 * 1.96 * 0.5 / np.sqrt(20), rel=0.15)
+    _, intervals = both_ways_trees(ranks, 2000, 3)
     low, high = intervals["test"]["retrieval"]["total_mR"]
-    # 1.96 standard errors of a share of one half over 20 images, not over 120 ranks.
-    assert high - low == pytest.approx(2 * 1.96 * 0.5 / np.sqrt(20), rel=0.15)
+    assert high - low == width
+    _, intervals = retrieval_trees(ranks, 2000, 3)
+    for direction in ("text_to_image", "image_to_text"):
+        low, high = intervals["test"]["retrieval"][direction]["R@1"]
+        assert high - low == width
 
 
 def test_the_statistic_of_ones_is_the_mean_of_the_figures():
@@ -117,7 +123,7 @@ def test_catalogue_and_muge_publish_the_plain_tree(name):
     gallery, relevance, _ = gallery_of(2)
     ranks = PROTOCOLS[name].rank(gallery, relevance)
     assert ranks.equals(rank_gallery(gallery, relevance))
-    assert PROTOCOLS[name].trees(ranks, relevance, 100, 1) == retrieval_trees(ranks, 100, 1)
+    assert PROTOCOLS[name].trees(ranks, 100, 1) == retrieval_trees(ranks, 100, 1)
 
 
 def test_only_row_paired_warns():
@@ -126,7 +132,5 @@ def test_only_row_paired_warns():
 
 
 def test_a_split_ranked_one_way_has_no_total():
-    rows = [("oof", "text_to_image", "q", 0, 1.0, 9)]
-    ranks = pl.DataFrame(rows, schema=["split", "direction", "query_id", "fold", "rank", "num_gallery"], orient="row")
-    relevance = pl.DataFrame([("q", "p", 1)], schema=["query_id", "product_id", "grade"], orient="row")
-    assert both_ways_trees(ranks, relevance, 100, 1) == ({}, {})
+    ranks = pl.DataFrame([("oof", "text_to_image", "q", 0, 1.0, 9, "p")], schema=RANKS_SCHEMA, orient="row")
+    assert both_ways_trees(ranks, 100, 1) == ({}, {})

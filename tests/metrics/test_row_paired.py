@@ -101,5 +101,6 @@ def test_rows_have_names_of_their_own_and_unanswered_queries_none():
     pairs = [("q", "a", 1), ("q", "b", 1), ("r", "b", 1), ("r", "a", 0)]
     relevance = pl.DataFrame(pairs, schema=["query_id", "product_id", "grade"], orient="row")
     gallery = Gallery("oof", 0, ["q", "r", "nobody"], np.ones((3, 2), np.float32), ["a", "b"], products)
-    names = rank_rows(gallery, relevance)["query_id"].to_list()
-    assert names == ["q", "q#1", "r", "a#0", "b#0", "b#1"]
+    ranks = rank_rows(gallery, relevance)
+    assert ranks["query_id"].to_list() == ["q", "q#1", "r", "a#0", "b#0", "b#1"]
+    assert ranks["group_id"].to_list() == ["a", "b", "b", "a", "b", "b"]

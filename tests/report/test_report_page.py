@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipeline_lib import paths
 from pipeline_lib.report.headline import CLASSIFICATION, RETRIEVAL
+from pipeline_lib.schemas import RANKS_SCHEMA
 
 
 @pytest.fixture
@@ -74,8 +75,8 @@ def test_exactly_the_right_answers_are_marked(run, parse):
 
 def test_misses_come_worst_first_and_are_the_worst(run, parse):
     cards = [a for a, _ in parse(run.report(misses=4).page).all("article") if "data-rank" in a]
-    ranks = pl.DataFrame(run.rows["ranks"], orient="row", schema=["split", "way", "id", "fold", "rank", "size"])
-    missed = ranks.filter(pl.col("split") == "test", pl.col("way") == "text_to_image", pl.col("rank") > 1)
+    ranks = pl.DataFrame(run.rows["ranks"], orient="row", schema=RANKS_SCHEMA)
+    missed = ranks.filter(pl.col("split") == "test", pl.col("direction") == "text_to_image", pl.col("rank") > 1)
     assert [float(a["data-rank"]) for a in cards] == missed["rank"].sort(descending=True).head(4).to_list()
 
 
