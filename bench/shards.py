@@ -120,7 +120,7 @@ def main() -> None:
             for what, (root, some, size) in sides.items()
         ]
         for root, some, size in list(sides.values())[:2]:
-            found = decoded(root, some, size, 3 * repetitions, place / f"shards-{size}")
+            found = decoded(root, some, size, 5 * repetitions, place / f"shards-{size}")
             rows.append(Ratio(f"reading and decoding {size} px, by libjpeg-turbo", "photos/s", *found, ">= 0.8"))
     counts = ", ".join(f"{len(some):,} photos of {what}" for what, (_, some, _) in sides.items())
     about = f"{counts}; quality {QUALITY}; {WORKERS} processes write, one reads, at full scale."
