@@ -1,8 +1,8 @@
 """Antialiased bicubic shrinking (Keys 1981, a = -0.5, widened by the factor), as towers' own preprocessing has it.
 
 By fast_image_resize, a quarter of Pillow's time, where its wheel exists, which it does not for Linux on ARM; there by
-Pillow. Both round between their two passes, one down first and one across, so they differ by a level or two from each
-other and from the exact picture. The vector code of every processor gives the same bytes.
+Pillow. Both round and clip between their two passes, one down first and one across, so they differ a little from each
+other and from the exact picture, most at hard edges. The vector code of every processor gives the same bytes.
 """
 
 from importlib.util import find_spec
