@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib import paths
+from pipeline_lib.ensembling.kept import CLASSES, TABLE
 from pipeline_lib.models.saved import CARD, WEIGHTS
 from pipeline_lib.params.section import load_params, parse_value
 from pipeline_lib.provenance import digest_folder, fresh_folder
 from pipeline_lib.revisions import WORKSPACE, at_hand
 
 KEPT = (WEIGHTS, CARD, "tokenizer")
-PREDICTIONS = ("probabilities.parquet", "classes.json")
+PREDICTIONS = (TABLE, CLASSES)
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipeline_lib.shards.shrink import Pixels, shrink
+from pipeline_lib.shards.shrink import shrink
 from pipeline_lib.transforms.decode import (
+    Pixels,
     decode,
     one_line,
     open_image,

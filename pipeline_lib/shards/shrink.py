@@ -8,10 +8,9 @@ other and from the exact picture, most at hard edges. The vector code of every p
 from importlib.util import find_spec
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.uint8]
+from pipeline_lib.transforms.decode import Pixels
 
 
 def by_resizer(pixels: Pixels, width: int, height: int) -> Pixels:
