@@ -19,7 +19,7 @@ from loops import BATCH, own, peer_epochs, write_csv
 from results import Ratio, interleaved, report
 from training import PRECISIONS
 
-from pipeline_lib.runtime import pick_precision
+from pipeline_lib.execution.device import pick_precision
 
 WORKERS = 2
 

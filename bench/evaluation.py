@@ -16,8 +16,8 @@ BARE = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 import numpy as np  # noqa: E402  (the interpreter is measured before anything is imported)
 
-from pipeline_lib.metrics.positions import Positions, positions_from_lists  # noqa: E402
 from pipeline_lib.metrics.recall import Matrix, best_positive_ranks  # noqa: E402
+from pipeline_lib.metrics.relevance import Positions, positions_from_lists  # noqa: E402
 
 NUM_QUERIES, NUM_PRODUCTS, DIM, POSITIVES, RUNS = 5_008, 29_806, 512, 6, 7
 

@@ -19,9 +19,9 @@ from results import Ratio, interleaved, report
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-import pipeline_lib.startup  # noqa: F401  (before torch, as in stages/features.py)
-from pipeline_lib.encoding.batches import PhotoViews
-from pipeline_lib.encoding.encode import Engine, encode_photos
+import pipeline_lib.execution.threads  # noqa: F401  (before torch, as in stages/features.py)
+from pipeline_lib.inference.engine import InferenceEngine, encode_photos
+from pipeline_lib.loading.dataset import PhotoViews
 from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers
 from pipeline_lib.models.towers import load_strictly
 from pipeline_lib.params.model import ModelParams
@@ -71,7 +71,7 @@ def main() -> None:
 
         def ours() -> float:
             begun = time.perf_counter()
-            views, engine = PhotoViews(reader, SIZE), Engine("cpu", BATCH, WORKERS, "fp32")
+            views, engine = PhotoViews(reader, SIZE), InferenceEngine("cpu", BATCH, WORKERS, "fp32")
             blocks = encode_photos(lambda pixels, _: tower.encode(pixels), views, np.arange(count), engine)
             kept["ours"] = np.concatenate([block.numpy() for _, block in blocks])
             return count / (time.perf_counter() - begun)

@@ -26,14 +26,13 @@ import timm
 from PIL import Image
 
 from pipeline_lib.catalogue.build import build_catalogue
-from pipeline_lib.catalogue.folds import deal
 from pipeline_lib.catalogue.tables import write_catalogue
 from pipeline_lib.datasets.readers import READERS
-from pipeline_lib.encoding.batches import PhotoViews
-from pipeline_lib.encoding.encode import Engine, encode_photos
-from pipeline_lib.metrics.positions import positions_from_lists
+from pipeline_lib.execution.parallel import map_parallel
+from pipeline_lib.inference.engine import InferenceEngine, encode_photos
+from pipeline_lib.loading.dataset import PhotoViews
 from pipeline_lib.metrics.recall import best_positive_ranks
-from pipeline_lib.parallel import map_parallel
+from pipeline_lib.metrics.relevance import positions_from_lists
 from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.evaluation import IndexParams
 from pipeline_lib.params.section import load_params, parse_section
@@ -42,6 +41,7 @@ from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
 from pipeline_lib.retrieval.search import open_index
 from pipeline_lib.shards.read import open_shards
 from pipeline_lib.shards.write import write_shards
+from pipeline_lib.splitting.folds import deal
 from pipeline_lib.stores.store import MatrixWriter
 
 REPO = Path(__file__).resolve().parent.parent
@@ -122,7 +122,7 @@ def measure(count: int, project: Path, workers: int) -> dict[str, tuple[float, i
     def extract() -> None:
         writer = MatrixWriter(features, len(part), tower.num_features, "float16")
         views = PhotoViews(open_shards(tars, None), 64)
-        run = encode_photos(lambda pixels, _: tower(pixels / 255), views, part, Engine("cpu", 64, 0, "fp32"))
+        run = encode_photos(lambda pixels, _: tower(pixels / 255), views, part, InferenceEngine("cpu", 64, 0, "fp32"))
         for start, block in run:
             writer.write(start, block.numpy())
         writer.close([str(row) for row in part], "growth", "none")

@@ -5,7 +5,7 @@ frozen; `python bench/loops.py PROJECT` is the process. The peer is `python -m o
 the two forms its README has: the other fails here (open_clip_train 3.3.0 with webdataset 1.0: KeyError 'fname').
 """
 
-import pipeline_lib.startup  # noqa: F401, I001  (before torch, as in stages/train.py)
+import pipeline_lib.execution.threads  # noqa: F401, I001  (before torch, as in stages/train.py)
 import json
 import os
 import re
@@ -87,18 +87,18 @@ def own(project: Path, epochs: int, workers: int, precision: str, frozen: bool =
 def main() -> None:
     from inputs import params_of
 
-    from pipeline_lib.encoding.encode import Engine
-    from pipeline_lib.features.extract import read_seen
+    from pipeline_lib.features.extract import read_extraction_inputs
     from pipeline_lib.features.teacher_models import teacher_models
     from pipeline_lib.features.teachers import extract_teacher
     from pipeline_lib.features.trunk import extract_trunk
+    from pipeline_lib.inference.engine import InferenceEngine
     from pipeline_lib.models.tower_kinds import resolve_towers
     from pipeline_lib.params.model import ModelParams
     from pipeline_lib.params.runtime import RuntimeParams
     from pipeline_lib.params.section import parse_section
     from pipeline_lib.params.training import LossesParams, TrainParams
-    from pipeline_lib.training.assembly import Settings
     from pipeline_lib.training.fold import train_fold
+    from pipeline_lib.training.model_setup import RunConfig
 
     project, asked = Path(sys.argv[1]).resolve(), json.loads(sys.argv[2])
     inputs = Inputs(project / "catalogue", project / "folds", project / "shards", project / asked.get("trunk", "none"))
@@ -112,7 +112,7 @@ def main() -> None:
         params["train"] |= {"unfreeze_layers": 0, "augment": "none", "head_lr": asked.get("head_lr", 1e-3)}
         params["model"]["projector"] |= {"image": "linear", "text": "linear"}
     params["losses"]["contrastive_distillation"]["weight"] = float(bool(inputs.teachers))
-    settings = Settings(
+    settings = RunConfig(
         model=parse_section(ModelParams, params), losses=parse_section(LossesParams, params),
         train=parse_section(TrainParams, params), seed=7, runtime=parse_section(RuntimeParams, params),
         device="cpu", precision=asked["precision"],
@@ -121,13 +121,13 @@ def main() -> None:
     if asked["frozen"] and not inputs.trunk.is_dir():
         photos = pl.read_parquet(inputs.shards / "manifest.parquet", columns=["product_id", "photo"])
         texts = pl.read_parquet(inputs.catalogue / "products.parquet")["text"].to_list()
-        engine = Engine("cpu", 256, asked["workers"], "fp32")
+        engine = InferenceEngine("cpu", 256, asked["workers"], "fp32")
         reader = ShardReader(Manifest(inputs.shards))
         extract_trunk(resolve_towers(settings.model), reader, photos, texts, inputs.trunk, engine, "float16")
     for name, store in inputs.teachers.items():
         if not store.is_dir():
-            seen = read_seen(inputs.catalogue, inputs.shards, None)
-            engine = Engine("cpu", 256, asked["workers"], "fp32")
+            seen = read_extraction_inputs(inputs.catalogue, inputs.shards, None)
+            engine = InferenceEngine("cpu", 256, asked["workers"], "fp32")
             for teacher in teacher_models(project / "starts" / name):
                 extract_teacher(teacher, seen.reader, seen.photos, seen.texts, store, engine, "float16")
     extracted = time.perf_counter()

@@ -18,7 +18,7 @@ from inputs import write_clip, write_project
 from loops import BATCH, own, peer_epochs, write_csv
 from results import Ratio, interleaved, report
 
-from pipeline_lib.runtime import pick_precision
+from pipeline_lib.execution.device import pick_precision
 
 PRECISIONS = {"fp32": "fp32", "amp_bf16": "bf16"}
 

@@ -1,14 +1,15 @@
 """Reads the raw table, opens every photo once, and writes the three tables that all later stages start from."""
 
-from pipeline_lib import paths
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import fresh_folder, write_table
 from pipeline_lib.catalogue.build import build_catalogue
 from pipeline_lib.catalogue.schema import Catalogue
 from pipeline_lib.catalogue.tables import count, write_catalogue
 from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.datasets.sample_submission import read_sample
+from pipeline_lib.execution.device import read_runtime
+from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.data import DataParams
-from pipeline_lib.provenance import fresh_folder, stage, write_table
-from pipeline_lib.runtime import read_runtime
 
 
 def main() -> None:

@@ -8,14 +8,15 @@ from contextlib import nullcontext
 
 import polars as pl
 
-import pipeline_lib.startup  # noqa: F401
-from pipeline_lib import paths
-from pipeline_lib.forkserver import run_stage
-from pipeline_lib.launch import launched, launcher, relaunch
+import pipeline_lib.execution.threads  # noqa: F401
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import fresh_folder
+from pipeline_lib.execution.device import pick_device, pick_precision, read_runtime
+from pipeline_lib.execution.forkserver import run_stage
+from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import EmbedParams
-from pipeline_lib.provenance import Stage, fresh_folder, stage
-from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 
 
 def main() -> None:
@@ -33,13 +34,13 @@ def main() -> None:
 
 def embed(run: Stage, fold: int, scale: int) -> None:
     # Slow to import, and not for the process that only launches others.
-    from pipeline_lib.embedding.embeddings import queries_for, write_embeddings
-    from pipeline_lib.embedding.interpolation import load_interpolated
-    from pipeline_lib.embedding.predict import Predictor
-    from pipeline_lib.encoding.batches import PhotoViews
-    from pipeline_lib.encoding.encode import Engine
-    from pipeline_lib.encoding.processes import joined
-    from pipeline_lib.encoding.products import as_arrays, read_products
+    from pipeline_lib.execution.process_group import joined
+    from pipeline_lib.inference.embeddings import queries_for, write_embeddings
+    from pipeline_lib.inference.engine import InferenceEngine
+    from pipeline_lib.inference.predict import Predictor
+    from pipeline_lib.inference.wise_ft import load_interpolated
+    from pipeline_lib.loading.dataset import PhotoViews
+    from pipeline_lib.loading.products import as_arrays, read_products
     from pipeline_lib.models.scales import check_scale
     from pipeline_lib.shards.read import open_shards
     from pipeline_lib.transforms.image import preprocessing_fingerprint
@@ -54,7 +55,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
             (pl.col("fold") == fold) | (pl.col("split") == "test")
         )
         products = as_arrays(seen, saved.card["description"]["classes"])
-        engine = Engine(
+        engine = InferenceEngine(
             device, runtime.batch_size, runtime.workers, pick_precision(params.precision, device), processes
         )
         predictor = Predictor(

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib import paths
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import fresh_folder, write_json, write_table
+from pipeline_lib.artifacts.schemas import RANKINGS_SCHEMA
 from pipeline_lib.ensembling.classification import classify
-from pipeline_lib.ensembling.fitting import wants_fit
+from pipeline_lib.ensembling.external_predictions import open_external
+from pipeline_lib.ensembling.fit import wants_fit
 from pipeline_lib.ensembling.fuse import fuse_retrieval
 from pipeline_lib.ensembling.galleries import read_galleries
-from pipeline_lib.ensembling.kept import open_kept
 from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.ensembling.submission import open_sample, write_submission
+from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.evaluation import EnsembleParams
-from pipeline_lib.provenance import fresh_folder, stage, write_json, write_table
-from pipeline_lib.schemas import RANKINGS_SCHEMA
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
         scales = run.value("plan.scales", list[int])
         members = open_members(paths.embed_of, folds, scales)
         galleries = read_galleries(paths.CATALOGUE, paths.FOLDS / "folds.parquet", folds)
-        others = open_kept(Path(params.fuse_with), members[0].classes, galleries)
+        others = open_external(Path(params.fuse_with), members[0].classes, galleries)
         sample = open_sample(paths.CATALOGUE)
         rankings = [pl.DataFrame(schema=RANKINGS_SCHEMA)]
         test_ids: list[str] = []

@@ -5,32 +5,19 @@ Out-of-fold and test figures stay apart: only test was seen by no model and by n
 
 import polars as pl
 
-from pipeline_lib import paths
-from pipeline_lib.baselines.run import Baselines, read_dealt, run_baselines
-from pipeline_lib.metrics.gains import baseline_trees
-from pipeline_lib.metrics.gallery_ranks import Gallery
-from pipeline_lib.metrics.label_issues import label_issues
-from pipeline_lib.metrics.modality_gain import modality_gain
-from pipeline_lib.metrics.plot_tables import class_tables, curve_table, read_uncalibrated
-from pipeline_lib.metrics.protocols import PROTOCOLS, Protocol
-from pipeline_lib.metrics.slices import modalities, modality_trees
-from pipeline_lib.metrics.summary import SPLITS, classification_trees, labelled, merged
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import fresh_folder, read_json, write_json, write_table
+from pipeline_lib.evaluation.baseline_comparison import baseline_trees
+from pipeline_lib.evaluation.baselines.run import Baselines, read_split_products, run_baselines
+from pipeline_lib.evaluation.label_issues import label_issues
+from pipeline_lib.evaluation.modality_gain import modality_gain
+from pipeline_lib.evaluation.plot_tables import class_tables, curve_table, read_uncalibrated
+from pipeline_lib.evaluation.protocols import PROTOCOLS
+from pipeline_lib.evaluation.ranks import rank_all
+from pipeline_lib.evaluation.slices import modalities, modality_trees
+from pipeline_lib.evaluation.summary import SPLITS, classification_trees, labelled, merged
+from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.evaluation import EvaluateParams
-from pipeline_lib.provenance import fresh_folder, read_json, stage, write_json, write_table
-from pipeline_lib.schemas import RANKS_SCHEMA
-from pipeline_lib.stores.store import HEADER, open_store
-
-
-def rank_all(folds: list[int], protocol: Protocol, relevance: pl.DataFrame, groups: dict[str, str]) -> pl.DataFrame:
-    """Return the ranks of every gallery that the ensemble wrote for the listed folds and for test."""
-    frames = [pl.DataFrame(schema=RANKS_SCHEMA)]
-    for split, fold, name in [*(("oof", fold, f"oof-{fold}") for fold in folds), ("test", None, "test")]:
-        folder = paths.ENSEMBLE / name
-        if (folder / "queries" / HEADER).is_file():
-            products, queries = open_store(folder / "products"), open_store(folder / "queries")
-            sides = (queries.ids, queries.rows(queries.ids), products.ids, products.rows(products.ids))
-            frames.append(protocol.rank(Gallery(split, fold, *sides, [groups[key] for key in products.ids]), relevance))
-    return pl.concat(frames)
 
 
 def main() -> None:
@@ -39,7 +26,7 @@ def main() -> None:
         folds = run.value("plan.folds", list[int])
         seed, protocol = run.value("seed", int), PROTOCOLS[params.protocol]
         relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
-        products = read_dealt(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
+        products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
         ranks = rank_all(folds, protocol, relevance, dict(products.select("product_id", "group_id").iter_rows()))
         predictions = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
         classes = read_json(paths.ENSEMBLE / "classes.json")

@@ -7,14 +7,15 @@ In several processes where VITRINE_LAUNCH names a launcher, e.g. `torchrun --npr
 import argparse
 from pathlib import Path
 
-import pipeline_lib.startup  # noqa: F401
-from pipeline_lib import paths
-from pipeline_lib.forkserver import run_stage
-from pipeline_lib.launch import launched, launcher, relaunch
+import pipeline_lib.execution.threads  # noqa: F401
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import fresh_folder
+from pipeline_lib.execution.device import pick_device, pick_precision, read_runtime
+from pipeline_lib.execution.forkserver import run_stage
+from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.prediction import FeaturesParams
-from pipeline_lib.provenance import Stage, fresh_folder, stage
-from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 
 
 def main() -> None:
@@ -31,19 +32,19 @@ def main() -> None:
 
 def features(run: Stage, name: str) -> None:
     # Slow to import, and not for the process that only launches others.
-    from pipeline_lib.encoding.encode import Engine
-    from pipeline_lib.encoding.processes import joined
-    from pipeline_lib.features.extract import extract, link_files, read_seen
-    from pipeline_lib.training.checkpoint import CheckpointFolder
+    from pipeline_lib.execution.checkpoint import CheckpointFolder
+    from pipeline_lib.execution.process_group import joined
+    from pipeline_lib.features.extract import extract, link_files, read_extraction_inputs
+    from pipeline_lib.inference.engine import InferenceEngine
 
     params, model, runtime = run.section(FeaturesParams), run.section(ModelParams), read_runtime()
     device = pick_device(runtime.device)
     precision = pick_precision(params.precision, device)
     with joined(device) as processes:
-        seen = read_seen(paths.CATALOGUE, paths.SHARDS, runtime.shards_url)
+        seen = read_extraction_inputs(paths.CATALOGUE, paths.SHARDS, runtime.shards_url)
         read = (paths.CATALOGUE, paths.SHARDS, Path(model.weights_root), paths.STARTS / name)
         fingerprint = processes.from_first(lambda: run.fingerprint(*read, name=name, precision=precision))
-        engine = Engine(device, runtime.batch_size, runtime.workers, precision, processes)
+        engine = InferenceEngine(device, runtime.batch_size, runtime.workers, precision, processes)
         with CheckpointFolder(fingerprint, processes.first) as kept:
             made = extract(name, seen, params, model, kept.folder, engine, print)
             if not processes.first:

@@ -2,12 +2,13 @@
 
 import polars as pl
 
-from pipeline_lib import paths
-from pipeline_lib.catalogue.folds import check_planned, deal, tabulate
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import fresh_folder, write_json, write_table
 from pipeline_lib.catalogue.tables import read_products
 from pipeline_lib.ensembling.submission import check_ids, open_sample
+from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.split import SplitParams
-from pipeline_lib.provenance import fresh_folder, stage, write_json, write_table
+from pipeline_lib.splitting.folds import check_planned, deal, tabulate
 
 
 def main() -> None:

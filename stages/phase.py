@@ -2,16 +2,16 @@
 
 import argparse
 
-import pipeline_lib.startup  # noqa: F401
-from pipeline_lib import paths
-from pipeline_lib.forkserver import run_stage
-from pipeline_lib.launch import launched, launcher, relaunch
+import pipeline_lib.execution.threads  # noqa: F401
+from pipeline_lib.artifacts import paths
+from pipeline_lib.execution.device import pick_device, pick_precision, read_runtime
+from pipeline_lib.execution.forkserver import run_stage
+from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import Changes, train_params
 from pipeline_lib.params.plan import FeatureName
 from pipeline_lib.params.training import LossesParams, TrainParams
-from pipeline_lib.provenance import Stage, stage
-from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 
 
 def main() -> None:
@@ -30,13 +30,13 @@ def main() -> None:
 
 def train(run: Stage, phase: str, after: str, fold: int) -> None:
     # Slow to import, and not for the process that only launches others.
-    from pipeline_lib.training.assembly import Settings
+    from pipeline_lib.training.model_setup import RunConfig
     from pipeline_lib.training.phase import begun_after, train_phase
 
     runtime = read_runtime()
     params = train_params(run.section(TrainParams), run.value(f"phases.{phase}", Changes), phase)
     device = pick_device(runtime.device)
-    settings = Settings(
+    settings = RunConfig(
         model=run.section(ModelParams),
         losses=run.section(LossesParams),
         train=begun_after(params, after),

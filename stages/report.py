@@ -1,8 +1,9 @@
 """Turns a run's figures, rankings and photos into one HTML page that opens offline, and its figures as SVG files."""
 
-from pipeline_lib import paths
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import fresh_folder
+from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.report import ReportParams
-from pipeline_lib.provenance import fresh_folder, stage
 from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.page import build_report
 

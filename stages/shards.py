@@ -5,10 +5,11 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib import paths
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import fresh_folder
+from pipeline_lib.execution.device import read_runtime
+from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.provenance import fresh_folder, stage
-from pipeline_lib.runtime import read_runtime
 from pipeline_lib.shards.write import write_shards
 
 

@@ -5,16 +5,16 @@ In several processes where VITRINE_LAUNCH names a launcher, e.g. `torchrun --npr
 
 import argparse
 
-import pipeline_lib.startup  # noqa: F401
-from pipeline_lib import paths
-from pipeline_lib.forkserver import run_stage
-from pipeline_lib.launch import launched, launcher, relaunch
+import pipeline_lib.execution.threads  # noqa: F401
+from pipeline_lib.artifacts import paths
+from pipeline_lib.execution.device import pick_device, pick_precision, read_runtime
+from pipeline_lib.execution.forkserver import run_stage
+from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import LAST, Changes, train_params
 from pipeline_lib.params.plan import FeatureName
 from pipeline_lib.params.training import LossesParams, TrainParams
-from pipeline_lib.provenance import Stage, stage
-from pipeline_lib.runtime import pick_device, pick_precision, read_runtime
 
 
 def main() -> None:
@@ -31,13 +31,13 @@ def main() -> None:
 
 def train(run: Stage, fold: int) -> None:
     # Slow to import, and not for the process that only launches others.
-    from pipeline_lib.training.assembly import Settings
+    from pipeline_lib.training.model_setup import RunConfig
     from pipeline_lib.training.phase import begun_after, train_phase
 
     runtime = read_runtime()
     params = train_params(run.section(TrainParams), run.value("phases.train", Changes), LAST)
     device = pick_device(runtime.device)
-    settings = Settings(
+    settings = RunConfig(
         model=run.section(ModelParams),
         losses=run.section(LossesParams),
         train=begun_after(params, run.value("plan.last", str)),

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests run beside each other; see pipeline_lib/startup.py
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "passive"
+)  # tests run beside each other; see pipeline_lib/execution/threads.py
 
 # A machine that does other work at the same time is not a failing test.
 settings.register_profile("unhurried", deadline=None)

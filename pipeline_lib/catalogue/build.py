@@ -4,7 +4,7 @@ import polars as pl
 
 from pipeline_lib.catalogue.cleaning import clean
 from pipeline_lib.catalogue.duplicates import group_products, near_pairs
-from pipeline_lib.catalogue.queries import keep_queries, make_queries
+from pipeline_lib.catalogue.queries import make_queries, select_queries
 from pipeline_lib.catalogue.schema import MEDIA, PRODUCTS, Catalogue, Records, conform
 from pipeline_lib.params.data import DataParams
 
@@ -24,6 +24,6 @@ def build_catalogue(records: Records, data: DataParams, workers: int, parallel: 
     if records.queries is None or records.relevance is None:
         queries, relevance = make_queries(products)
     else:
-        queries, relevance, lost = keep_queries(records, records.queries, records.relevance, products)
+        queries, relevance, lost = select_queries(records, records.queries, records.relevance, products)
         rejects = pl.concat([rejects, lost])
     return Catalogue(products, media, queries, relevance, rejects)

@@ -24,7 +24,7 @@ from pipeline_lib.catalogue.schema import (
     conform,
     rejects_of,
 )
-from pipeline_lib.parallel import map_parallel
+from pipeline_lib.execution.parallel import map_parallel
 from pipeline_lib.params.data import DataParams
 
 PHOTOS_PER_TASK = 128

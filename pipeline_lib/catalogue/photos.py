@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline_lib.media import BadPhotoError, Stream, open_photo
+from pipeline_lib.catalogue.media import BadPhotoError, Stream, open_photo
 
 GRID = 9
 HASH = partial(hashlib.blake2b, digest_size=16)

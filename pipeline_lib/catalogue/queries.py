@@ -48,7 +48,7 @@ def make_queries(products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return queries, conform(relevance, RELEVANCE)
 
 
-def keep_queries(
+def select_queries(
     records: Records, queries: pl.DataFrame, relevance: pl.DataFrame, products: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Return a reader's own queries and relevance without rejected products, and reject rows for what they lost.

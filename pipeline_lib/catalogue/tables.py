@@ -9,8 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from pipeline_lib.artifacts.io import write_json, write_table
 from pipeline_lib.catalogue.schema import PRODUCTS, REJECTED, TABLES, Catalogue, check_schema
-from pipeline_lib.provenance import write_json, write_table
 
 
 def write_catalogue(folder: Path, catalogue: Catalogue) -> None:

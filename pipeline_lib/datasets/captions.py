@@ -8,15 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from pipeline_lib.catalogue.schema import (
-    QUERY_DROPPED,
-    RECORDS,
-    RELEVANCE,
-    Records,
-    conform,
-    rejects_of,
-    text_queries,
-)
+from pipeline_lib.catalogue.schema import QUERY_DROPPED, RECORDS, RELEVANCE, Records, conform, rejects_of, text_queries
 from pipeline_lib.datasets.csv_table import squeeze
 from pipeline_lib.datasets.product_ids import reject_ids
 

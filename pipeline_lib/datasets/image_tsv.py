@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.media import slice_name
+from pipeline_lib.catalogue.media import slice_name
 
 # Bytes in which a line must have its tab: a whole number of 20 digits and a few spaces.
 LONGEST_ID = 24

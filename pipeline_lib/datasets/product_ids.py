@@ -2,8 +2,8 @@
 
 import polars as pl
 
+from pipeline_lib.catalogue.media import UNSAFE
 from pipeline_lib.catalogue.schema import REJECTED, REJECTS, rejects_of
-from pipeline_lib.media import UNSAFE
 
 
 def reject_ids(table: str, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

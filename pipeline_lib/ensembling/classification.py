@@ -10,15 +10,15 @@ from typing import Any
 
 import polars as pl
 
-from pipeline_lib.ensembling.fitting import Fitted, cross_fitted, equal_shares, wants_fit
+from pipeline_lib.artifacts.io import write_json, write_table
+from pipeline_lib.artifacts.schemas import OOF_SCHEMA, PREDICTIONS_SCHEMA
+from pipeline_lib.ensembling.external_predictions import ExternalPredictions
+from pipeline_lib.ensembling.fit import Fitted, cross_fitted, equal_shares, wants_fit
 from pipeline_lib.ensembling.galleries import GalleryMembers
-from pipeline_lib.ensembling.kept import KeptPredictions
 from pipeline_lib.ensembling.members import Member
 from pipeline_lib.ensembling.probabilities import fuse_probabilities, held_out, out_of_fold, predictions_table
 from pipeline_lib.ensembling.temperature import scaled
 from pipeline_lib.params.evaluation import EnsembleParams
-from pipeline_lib.provenance import write_json, write_table
-from pipeline_lib.schemas import OOF_SCHEMA, PREDICTIONS_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def classify(
     galleries: Sequence[GalleryMembers],
     members: Sequence[Member],
     params: EnsembleParams,
-    others: Sequence[KeptPredictions] = (),
+    others: Sequence[ExternalPredictions] = (),
 ) -> Classified:
     """Return every gallery's class predictions; empty tables if the models have no classes."""
     entitled = {gallery.name: gallery.entitled(members) for gallery in galleries}

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.schemas import RANKINGS_SCHEMA
 from pipeline_lib.ensembling.embeddings import Matrix, fuse_folds, fuse_scales, fused_identity
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.members import Member
 from pipeline_lib.ensembling.rankings import rankings_table, top_positions
-from pipeline_lib.schemas import RANKINGS_SCHEMA
 from pipeline_lib.stores.store import FeatureStore, write_store
 
 

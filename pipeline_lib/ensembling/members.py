@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline_lib.provenance import read_json
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.stores.store import HEADER, FeatureStore, open_store
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.schemas import PREDICTION_DEPTH, PREDICTION_KEYS
+from pipeline_lib.artifacts.schemas import PREDICTION_DEPTH, PREDICTION_KEYS
 
 # Split of a gallery -> the benchmark's name of it.
 SPLITS = {"oof": "valid", "test": "test"}

@@ -10,17 +10,17 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-from pipeline_lib.ensembling.fitting import Fitted, HeldOut, equal_shares
+from pipeline_lib.artifacts.schemas import OOF_SCHEMA
+from pipeline_lib.ensembling.external_predictions import ExternalPredictions
+from pipeline_lib.ensembling.fit import Fitted, HeldOut, equal_shares
 from pipeline_lib.ensembling.galleries import GalleryMembers
-from pipeline_lib.ensembling.kept import KeptPredictions
 from pipeline_lib.ensembling.means import MEANS, Matrix
 from pipeline_lib.ensembling.members import Member
 from pipeline_lib.params.evaluation import MeanKind
-from pipeline_lib.schemas import OOF_SCHEMA
 from pipeline_lib.stores.store import FeatureStore
 
 
-class Teller(Protocol):
+class ProbabilitySource(Protocol):
     """Whoever tells classes: a fold's model at one scale, or another experiment."""
 
     def rows(self, ids: Sequence[str], /) -> Matrix:
@@ -32,7 +32,7 @@ def fuse_probabilities(
     stores: Sequence[FeatureStore],
     ids: Sequence[str],
     fitted: Fitted,
-    others: Sequence[KeptPredictions] = (),
+    others: Sequence[ExternalPredictions] = (),
 ) -> Matrix:
     """Return the mean over the stores of the class probabilities of `ids`, (ids, classes), not yet at a temperature.
 
@@ -45,7 +45,7 @@ def fuse_probabilities(
         scales = weights[: len(weights) - len(others)]
         num_folds = len(stores) // len(scales)
         weights = np.concatenate([np.tile(scales, num_folds) / num_folds, weights[len(scales) :]])
-    tellers: list[Teller] = [*stores, *others]
+    tellers: list[ProbabilitySource] = [*stores, *others]
     return MEANS[mean].fuse((teller.rows(ids) for teller in tellers), weights)
 
 
@@ -69,7 +69,7 @@ def predictions_table(
 
 
 def held_out(
-    gallery: GalleryMembers, members: Sequence[Member], others: Sequence[KeptPredictions] = ()
+    gallery: GalleryMembers, members: Sequence[Member], others: Sequence[ExternalPredictions] = ()
 ) -> HeldOut | None:
     """Return one fold's labelled products with the probabilities of each scale and other; None without classes."""
     stores = [member.probabilities for member in members if member.probabilities is not None]
@@ -79,7 +79,7 @@ def held_out(
     known = gallery.products.filter(pl.col("label").is_in(members[0].classes))
     ids = known["product_id"].to_list()
     truth = np.array([number_of[label] for label in known["label"]], np.int64)
-    tellers: list[Teller] = [*stores, *others]
+    tellers: list[ProbabilitySource] = [*stores, *others]
     return HeldOut(gallery.fold, np.stack([teller.rows(ids) for teller in tellers]), truth, len(others))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.schemas import RANKINGS_SCHEMA
+from pipeline_lib.artifacts.schemas import RANKINGS_SCHEMA
 
 Matrix = NDArray[np.float32]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.provenance import write_table
+from pipeline_lib.artifacts.io import write_table
 
 SAMPLE = "sample_submission.csv"
 

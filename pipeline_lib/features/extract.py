@@ -12,17 +12,17 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib import paths
-from pipeline_lib.encoding.encode import Engine
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import write_json, writing
 from pipeline_lib.features.joint_space import why_apart
 from pipeline_lib.features.teacher_models import teacher_models
 from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.params.prediction import FeaturesParams
-from pipeline_lib.provenance import write_json, writing
 from pipeline_lib.shards.read import ShardReader, open_shards
 from pipeline_lib.stores.drawn_views import views_of
 
@@ -31,7 +31,7 @@ HALF, WHOLE = "half", "stores"
 
 
 @dataclass(frozen=True)
-class Seen:
+class ExtractionInputs:
     """What an encoder is run over: `photos` has product_id, photo and the product's own text, as the manifest lies."""
 
     reader: ShardReader
@@ -39,7 +39,7 @@ class Seen:
     texts: list[str]
 
 
-def read_seen(catalogue: Path, shards: Path, url: str | None) -> Seen:
+def read_extraction_inputs(catalogue: Path, shards: Path, url: str | None) -> ExtractionInputs:
     """Return a catalogue's photos and texts, read from the shards or from a copy of them at `url`."""
     own = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "text", "label"])
     photos = pl.read_parquet(shards / "manifest.parquet", columns=["product_id", "photo"])
@@ -47,12 +47,12 @@ def read_seen(catalogue: Path, shards: Path, url: str | None) -> Seen:
     queries = pl.read_parquet(catalogue / "queries.parquet", columns=["text"])
     # Names of classes are the prompts of the zero-shot baseline.
     texts = [*own["text"], *queries["text"], *own["label"].drop_nulls().unique().sort()]
-    return Seen(open_shards(shards, url), photos, texts)
+    return ExtractionInputs(open_shards(shards, url), photos, texts)
 
 
 def extract(
-    name: str, seen: Seen, params: FeaturesParams, model: ModelParams, folder: Path, engine: Engine,
-    tell: Callable[[str], object] | None = None,
+    name: str, seen: ExtractionInputs, params: FeaturesParams, model: ModelParams, folder: Path,
+    engine: InferenceEngine, tell: Callable[[str], object] | None = None,
 ) -> Path:  # fmt: skip
     """Return a folder of whole stores inside `folder`, going on from what a killed run left there.
 

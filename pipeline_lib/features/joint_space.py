@@ -1,6 +1,6 @@
 """Whether a photo and a text can be compared by the trunk's own features: only in a pair that was trained as one."""
 
-from pipeline_lib.encoding.splits import why_not_pooled
+from pipeline_lib.features.boundaries import why_not_pooled
 from pipeline_lib.models.towers import TowerSource
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.provenance import digest_value, read_json, write_json, writing
+from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.artifacts.io import read_json, write_json, writing
 
 
 @dataclass

@@ -13,23 +13,23 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from pipeline_lib.encoding.batches import PhotoViews, in_order
-from pipeline_lib.encoding.encode import Array, Engine, encode_photos, encode_texts
-from pipeline_lib.encoding.products import photo_key, text_key
-from pipeline_lib.encoding.teacher_stores import CLASSES, IMAGE, TEXT, TeacherCard, has_card, write_card
+from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.teacher_models import TeacherModel
+from pipeline_lib.inference.engine import Array, InferenceEngine, encode_photos, encode_texts
+from pipeline_lib.loading.dataset import PhotoViews, in_order
+from pipeline_lib.loading.products import photo_key, text_key
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import MAX_LOGIT_SCALE, ImageTextModel
-from pipeline_lib.provenance import digest_value
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.store import MatrixWriter, holds_matrix
+from pipeline_lib.stores.teacher_store import CLASSES, IMAGE, TEXT, TeacherCard, has_card, write_card
 from pipeline_lib.transforms.image import preprocessing_fingerprint
 
 
 def extract_teacher(
-    teacher: TeacherModel, reader: ShardReader, photos: pl.DataFrame, texts: list[str], out: Path, engine: Engine,
-    dtype: str, tell: Callable[[str], object] | None = None, marks: Path | None = None,
+    teacher: TeacherModel, reader: ShardReader, photos: pl.DataFrame, texts: list[str], out: Path,
+    engine: InferenceEngine, dtype: str, tell: Callable[[str], object] | None = None, marks: Path | None = None,
 ) -> None:  # fmt: skip
     """Write `out`/image, /classes (a row a photo) and /text (a row a distinct text), as far as it has the heads.
 
@@ -68,7 +68,7 @@ def extract_teacher(
 
 
 def _write_texts(
-    teacher: TeacherModel, distinct: list[str], features: Array, out: Path, engine: Engine, dtype: str
+    teacher: TeacherModel, distinct: list[str], features: Array, out: Path, engine: InferenceEngine, dtype: str
 ) -> None:
     description = teacher.model.description
     writer = MatrixWriter(out / TEXT, len(distinct), description["embedding_dim"], dtype)
@@ -81,7 +81,7 @@ def _write_texts(
 
 def _write_photos(
     teacher: TeacherModel, reader: ShardReader, photos: pl.DataFrame, own_texts: tuple[Tensor, Tensor] | None,
-    out: Path, engine: Engine, dtype: str, progress: Progress, tell: Callable[[str], object] | None,
+    out: Path, engine: InferenceEngine, dtype: str, progress: Progress, tell: Callable[[str], object] | None,
 ) -> None:  # fmt: skip
     model, description = teacher.model, teacher.model.description
     dim = description["embedding_dim"] if description["retrieval"] else 0

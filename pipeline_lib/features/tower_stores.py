@@ -11,21 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.encoding.activations import ActivationStore, ActivationWriter, open_activations
-from pipeline_lib.encoding.splits import Split
-from pipeline_lib.files import Place, copy_of
+from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.artifacts.remote import Place, copy_of
 from pipeline_lib.models.towers import TowerSource, fingerprint
-from pipeline_lib.provenance import digest_value
+from pipeline_lib.stores.activations import ActivationStore, ActivationWriter, open_activations
+from pipeline_lib.stores.boundary import TowerBoundary
 from pipeline_lib.stores.drawn_views import DrawnViews
-from pipeline_lib.stores.store import (
-    HEADER,
-    IDS,
-    FeatureStore,
-    MatrixWriter,
-    holds_matrix,
-    open_store,
-    read_header,
-)
+from pipeline_lib.stores.store import HEADER, IDS, FeatureStore, MatrixWriter, holds_matrix, open_store, read_header
 from pipeline_lib.transforms.image import preprocessing_fingerprint
 
 Array = NDArray[np.float32]
@@ -43,7 +35,7 @@ class TowerStores:
         self,
         out: Path,
         name: str,
-        split: Split,
+        split: TowerBoundary,
         count: int,
         tokens: int,
         dtype: str,

@@ -16,15 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline_lib.encoding.batches import PhotoViews, in_order
-from pipeline_lib.encoding.encode import Array, Engine, encode_photos, in_turns
-from pipeline_lib.encoding.products import photo_key, text_key
-from pipeline_lib.encoding.splits import Split, check_size, split_of
+from pipeline_lib.features.boundaries import find_boundary
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.tower_stores import TowerStores, maker_of
+from pipeline_lib.inference.engine import Array, InferenceEngine, encode_photos, in_turns
+from pipeline_lib.loading.dataset import PhotoViews, in_order
+from pipeline_lib.loading.products import photo_key, text_key
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.models.towers import ImageTower, TextTower, Tower, TowerSource, load_strictly
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.stores.boundary import TowerBoundary, check_size
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -35,7 +36,7 @@ def extract_trunk(
     photos: pl.DataFrame,
     texts: list[str],
     out: Path,
-    engine: Engine,
+    engine: InferenceEngine,
     dtype: str,
     layers: int = 0,
     max_gb: float = float("inf"),
@@ -59,8 +60,8 @@ def extract_trunk(
     distinct = _Texts(sources["text"], sorted(set(texts)), engine)
     with torch.inference_mode():
         splits = {
-            "image": split_of("image", image, sources["image"], layers, lambda behind: _dry(image, behind, size)),
-            "text": split_of("text", text, sources["text"], layers, lambda behind: _dry_text(text, behind)),
+            "image": find_boundary("image", image, sources["image"], layers, lambda behind: _dry(image, behind, size)),
+            "text": find_boundary("text", text, sources["text"], layers, lambda behind: _dry_text(text, behind)),
         }
     cells = len(photos) * int(np.prod(splits["image"].shape[:-1]))
     tokens = {"image": cells, "text": 0}
@@ -113,12 +114,12 @@ class _Photos:
     keys: list[str]
     tower: ImageTower
     source: TowerSource
-    split: Split
+    split: TowerBoundary
     tokens: int
     dtype: str
 
     def write(
-        self, out: Path, drawn: DrawnViews | None, engine: Engine, marks: Path | None,
+        self, out: Path, drawn: DrawnViews | None, engine: InferenceEngine, marks: Path | None,
         tell: Callable[[str], object] | None,
     ) -> None:  # fmt: skip
         """Write the stores of the fixed view, or those of drawn ones, going on behind what is marked."""
@@ -137,7 +138,7 @@ class _Photos:
         stored = [self.keys[item // each] for item in range(start)]
         _write(stores, stored, self._blocks(items, drawn, engine), made_by, engine, progress)
 
-    def _blocks(self, items: NDArray[np.int64], drawn: DrawnViews | None, engine: Engine) -> Iterator[Block]:
+    def _blocks(self, items: NDArray[np.int64], drawn: DrawnViews | None, engine: InferenceEngine) -> Iterator[Block]:
         def run(pixels: Tensor, _positions: Tensor) -> Tensor:
             entering = self.tower.enter(pixels, self.split.groups_behind)
             return _beside(entering, self.tower.leave(entering, self.split.groups_behind))
@@ -152,7 +153,7 @@ class _Photos:
 class _Texts:
     """Distinct texts, encoded batch by batch of about one length, so that little is padding."""
 
-    def __init__(self, source: TowerSource, texts: list[str], engine: Engine) -> None:
+    def __init__(self, source: TowerSource, texts: list[str], engine: InferenceEngine) -> None:
         self.texts = texts
         self.engine = engine
         self._tokenizer = TextTokenizer(source.description["tokenizer"])
@@ -170,7 +171,7 @@ class _Texts:
         """Return the tokens of all texts, none of them padding."""
         return sum(int(self._tokenized(number)[2].sum()) for number in range(len(self._rows)))
 
-    def blocks(self, tower: TextTower, split: Split) -> Iterator[Block]:
+    def blocks(self, tower: TextTower, split: TowerBoundary) -> Iterator[Block]:
         """Yield what the tower makes of the texts, as `TowerStores.write` takes it, on the first of all processes."""
 
         def run(ids: Tensor, mask: Tensor) -> Tensor:
@@ -186,7 +187,7 @@ class _Texts:
 
 
 def _write(
-    stores: TowerStores, stored: list[str], blocks: Iterator[Block], made_by: tuple[str, str], engine: Engine,
+    stores: TowerStores, stored: list[str], blocks: Iterator[Block], made_by: tuple[str, str], engine: InferenceEngine,
     progress: Progress | None = None,
 ) -> None:  # fmt: skip
     """Write blocks behind what is `stored`; of several processes the first one alone has files, and is given blocks."""

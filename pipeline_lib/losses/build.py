@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.class_distillation import ClassDistillation
 from pipeline_lib.losses.contrastive_distillation import ContrastiveDistillation
 from pipeline_lib.losses.cross_entropy import CrossEntropy
@@ -12,12 +13,11 @@ from pipeline_lib.losses.feature_distillation import FeatureDistillation
 from pipeline_lib.losses.hard_negatives import HardNegatives
 from pipeline_lib.losses.head_alignment import HeadAlignment
 from pipeline_lib.losses.info_nce import InfoNCE
-from pipeline_lib.losses.lesson import Lesson
 from pipeline_lib.losses.memory_queue import MemoryQueue
 from pipeline_lib.losses.siglip import SigLIP
+from pipeline_lib.losses.teachers import DistillationTeachers
 from pipeline_lib.losses.triplet import Triplet
 from pipeline_lib.params.training import LossesParams
-from pipeline_lib.records import Batch, Outputs
 
 # A plain callable, or a StatefulLoss where it learns or remembers.
 Loss = Callable[[Outputs, Batch], Tensor]
@@ -33,13 +33,13 @@ LOSSES: dict[str, Callable[[Any], Loss]] = {
     "head_alignment": lambda params: HeadAlignment(params.uniformity, params.mask_false_negatives),
 }
 # Likewise, from that loss's own params and what is known of the teachers.
-DISTILLATION: dict[str, Callable[[Any, Lesson], Loss]] = {
+DISTILLATION: dict[str, Callable[[Any, DistillationTeachers], Loss]] = {
     "contrastive_distillation": ContrastiveDistillation,
     "feature_distillation": FeatureDistillation,
     "class_distillation": ClassDistillation,
 }
 # Head that a loss trains; the model has a head only if some loss that is on needs it.
-NEEDS: dict[str, str] = {
+LOSS_HEADS: dict[str, str] = {
     "info_nce": "retrieval",
     "cross_entropy": "classification",
     "triplet": "retrieval",
@@ -55,7 +55,7 @@ NEEDS: dict[str, str] = {
 
 def weights_of(params: LossesParams) -> dict[str, float]:
     """Return the weight of each loss that is on; ValueError when none is."""
-    found = {name: float(getattr(params, name).weight) for name in NEEDS}
+    found = {name: float(getattr(params, name).weight) for name in LOSS_HEADS}
     on = {name: weight for name, weight in found.items() if weight > 0}
     if not on:
         raise ValueError(f"params.yaml: every weight under losses is 0 ({', '.join(found)}); give one a weight")
@@ -63,7 +63,7 @@ def weights_of(params: LossesParams) -> dict[str, float]:
 
 
 def build_losses(
-    params: LossesParams, names: list[str], lesson: Lesson | None = None, counts: Sequence[int] = ()
+    params: LossesParams, names: list[str], lesson: DistillationTeachers | None = None, counts: Sequence[int] = ()
 ) -> dict[str, Loss]:
     """Return the named losses, ready to be called with a model's outputs and the batch.
 

@@ -8,9 +8,9 @@ without a label teach, too.
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline_lib.losses.lesson import Lesson, voices
+from pipeline_lib.batch import Batch, Outputs
+from pipeline_lib.losses.teachers import DistillationTeachers, select_teachers
 from pipeline_lib.params.training import ClassDistillationParams
-from pipeline_lib.records import Batch, Outputs
 
 
 def class_distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -23,11 +23,11 @@ def class_distillation(logits: Tensor, teacher: Tensor, temperature: float) -> T
 class ClassDistillation:
     """Class distillation over all products of a batch, the mean over its teachers; ValueError for other classes."""
 
-    def __init__(self, params: ClassDistillationParams, lesson: Lesson) -> None:
+    def __init__(self, params: ClassDistillationParams, lesson: DistillationTeachers) -> None:
         self.temperature = params.temperature
-        self.voices = voices("class_distillation", params.teachers, lesson.teachers, "classification")
+        self.select_teachers = select_teachers("class_distillation", params.teachers, lesson.teachers, "classification")
         ours = lesson.student_classes
-        for voice in self.voices:
+        for voice in self.select_teachers:
             theirs = voice.teacher.classes
             if theirs != ours:
                 only = sorted(set(theirs) ^ set(ours))
@@ -41,7 +41,7 @@ class ClassDistillation:
         """Return the loss, a scalar."""
         assert outputs.class_logits is not None and batch.teacher_classes is not None
         total = outputs.class_logits.sum() * 0.0
-        for voice in self.voices:
+        for voice in self.select_teachers:
             taught = batch.teacher_classes[:, voice.columns]
             total = total + voice.share * class_distillation(outputs.class_logits, taught, self.temperature)
         return total

@@ -10,10 +10,10 @@ says how alike equal or near texts are, and a mask would take just that away.
 from torch import Tensor
 from torch.nn import functional
 
-from pipeline_lib.losses.lesson import Lesson, voices
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.pairs import pairs_of, per_direction
+from pipeline_lib.losses.teachers import DistillationTeachers, select_teachers
 from pipeline_lib.params.training import ContrastiveDistillationParams
-from pipeline_lib.records import Batch, Outputs
 
 
 def contrastive_distillation(
@@ -42,8 +42,10 @@ def contrastive_distillation(
 class ContrastiveDistillation:
     """Contrastive distillation over the products of a batch that have a text, the mean over its teachers."""
 
-    def __init__(self, params: ContrastiveDistillationParams, lesson: Lesson) -> None:
-        self.voices = voices("contrastive_distillation", params.teachers, lesson.teachers, "retrieval")
+    def __init__(self, params: ContrastiveDistillationParams, lesson: DistillationTeachers) -> None:
+        self.select_teachers = select_teachers(
+            "contrastive_distillation", params.teachers, lesson.teachers, "retrieval"
+        )
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return the loss, a scalar."""
@@ -51,7 +53,7 @@ class ContrastiveDistillation:
         pairs = pairs_of(outputs, batch, mask_false_negatives=False)
         image, text = batch.teacher_image[batch.has_text], batch.teacher_text[batch.has_text]
         total = pairs.image.sum() * 0.0
-        for voice in self.voices:
+        for voice in self.select_teachers:
             taught = image[:, voice.columns], text[:, voice.columns], voice.teacher.scale
             total = total + voice.share * contrastive_distillation(pairs.image, pairs.text, pairs.scale, *taught)
         return total

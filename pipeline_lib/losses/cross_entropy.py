@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.class_weights import class_weights
 from pipeline_lib.params.training import CrossEntropyParams
-from pipeline_lib.records import Batch, Outputs
 
 UNKNOWN = -1
 

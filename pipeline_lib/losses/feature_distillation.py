@@ -13,10 +13,10 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline_lib.losses.lesson import Lesson, voices
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.stateful import StatefulLoss
+from pipeline_lib.losses.teachers import DistillationTeachers, select_teachers
 from pipeline_lib.params.training import FeatureDistance, FeatureDistillationParams
-from pipeline_lib.records import Batch, Outputs
 
 # Name -> function(student, teacher), both (rows, dim) -> distance of each row.
 DISTANCES: dict[FeatureDistance, Callable[[Tensor, Tensor], Tensor]] = {
@@ -33,13 +33,13 @@ def feature_distillation(student: Tensor, teacher: Tensor, distance: FeatureDist
 class FeatureDistillation(StatefulLoss):
     """Feature distillation of both modalities, the mean over its teachers; the maps are trained parameters."""
 
-    def __init__(self, params: FeatureDistillationParams, lesson: Lesson) -> None:
+    def __init__(self, params: FeatureDistillationParams, lesson: DistillationTeachers) -> None:
         super().__init__()
         self.distance = params.distance
-        self.voices = voices("feature_distillation", params.teachers, lesson.teachers, "retrieval")
+        self.select_teachers = select_teachers("feature_distillation", params.teachers, lesson.teachers, "retrieval")
         self.maps = nn.ModuleList(
             nn.ModuleDict({side: _map(lesson.student_dim, voice.teacher.dim) for side in ("image", "text")})
-            for voice in self.voices
+            for voice in self.select_teachers
         )
 
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:
@@ -52,7 +52,7 @@ class FeatureDistillation(StatefulLoss):
             "text": (outputs.text_embedding[keep], batch.teacher_text[keep]),
         }
         total = outputs.image_embedding.sum() * 0.0
-        for voice, maps in zip(self.voices, self.maps, strict=True):
+        for voice, maps in zip(self.select_teachers, self.maps, strict=True):
             assert isinstance(maps, nn.ModuleDict)
             for side, (student, teacher) in sides.items():
                 cost = feature_distillation(maps[side](student), teacher[:, voice.columns], self.distance)

@@ -8,8 +8,8 @@ everything is one point, so it belongs beside a contrastive loss, or with unifor
 
 from torch import Tensor
 
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.pairs import negatives, pairs_of
-from pipeline_lib.records import Batch, Outputs
 
 SHARPNESS = 2.0  # t of the paper
 

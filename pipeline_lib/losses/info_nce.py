@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.pairs import negatives, pairs_of, per_direction
-from pipeline_lib.records import Batch, Outputs
 
 
 def info_nce(image: Tensor, text: Tensor, scale: Tensor, ignore: Tensor | None = None) -> Tensor:

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.info_nce import info_nce
 from pipeline_lib.losses.pairs import Pairs, negatives, pairs_of, per_direction
 from pipeline_lib.losses.stateful import StatefulLoss
 from pipeline_lib.params.training import MemoryQueueParams
-from pipeline_lib.records import Batch, Outputs
 
 IDS = ("product", "group", "text_id")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline_lib.records import Batch, Outputs
+from pipeline_lib.batch import Batch, Outputs
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.pairs import negatives, pairs_of, per_direction
 from pipeline_lib.losses.stateful import StatefulLoss
-from pipeline_lib.records import Batch, Outputs
 
 
 def siglip(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, ignore: Tensor | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from pipeline_lib.records import Batch, Outputs
+from pipeline_lib.batch import Batch, Outputs
 
 
 class StatefulLoss(nn.Module, ABC):

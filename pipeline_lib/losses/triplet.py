@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.pairs import negatives, pairs_of
 from pipeline_lib.params.training import Reduction, TripletNegatives, TripletParams
-from pipeline_lib.records import Batch, Outputs
 
 Terms = tuple[Tensor, Tensor]
 

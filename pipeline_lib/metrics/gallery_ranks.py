@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.metrics.positions import Positions, positions_from_pairs
 from pipeline_lib.metrics.recall import Matrix, best_positive_ranks
+from pipeline_lib.metrics.relevance import Positions, positions_from_pairs
 
 DIRECTIONS = ("text_to_image", "image_to_text")
 

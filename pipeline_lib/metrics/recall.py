@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.metrics.positions import Positions
+from pipeline_lib.metrics.relevance import Positions
 
 BLOCK_BYTES = 32 << 20
 MAX_CHUNK = 512

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pipeline_lib.records import Batch
+from pipeline_lib.batch import Batch
 
 
 def mean_of_photos(features: Tensor, num_photos: Tensor) -> Tensor:

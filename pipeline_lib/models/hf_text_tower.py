@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.heads import PROJECTORS
-from pipeline_lib.models.hf_steps import hf_steps
+from pipeline_lib.models.hf_blocks import hf_blocks
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.towers import (
     Description,
@@ -29,7 +30,6 @@ from pipeline_lib.models.towers import (
     read_weights,
 )
 from pipeline_lib.params.model import ModelParams, TextTowerParams
-from pipeline_lib.records import LayerGroup
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 # The library reports a left-out pooler at length; what is really missing is refused below in one line.
@@ -107,7 +107,7 @@ class HFTextTower(TextTower):
 
     def steps(self, mask: Tensor | None = None) -> list[Step]:
         """Return the embeddings, each layer, and what stands behind the last one."""
-        return hf_steps(self.trunk, mask, ("pool", "projection"), lambda hidden: self._pooled(hidden, mask))
+        return hf_blocks(self.trunk, mask, ("pool", "projection"), lambda hidden: self._pooled(hidden, mask))
 
     def _whole_mask(self, mask: Tensor) -> Tensor:
         """Return what each token may read, bool (batch, 1, length, length).

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.models.adapters import adapter_state, attach, describe_adapters
 from pipeline_lib.models.classifier import Classifier
 from pipeline_lib.models.content import blended, blended_pixels, mean_of_photos
@@ -20,7 +21,6 @@ from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.models.towers import Description, ImageTower, TextTower, TowerSource, load_strictly
 from pipeline_lib.params.model import ModelParams, SimilarityKind, TemperatureKind
-from pipeline_lib.records import Batch, Outputs
 
 MAX_LOGIT_SCALE = 4.6052  # ln 100, the clamp of CLIP and Chinese-CLIP
 # What a description without these keys means.

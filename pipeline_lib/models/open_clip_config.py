@@ -17,10 +17,10 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 from torch import Tensor
 
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.models.clip_models import CLIP_MODELS
 from pipeline_lib.models.towers import check_asked, local_folder, read_weights
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
-from pipeline_lib.provenance import read_json
 
 FOLDER_CONFIG = "open_clip_config.json"
 FOLDER_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")

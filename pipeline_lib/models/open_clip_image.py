@@ -12,13 +12,13 @@ from open_clip.transformer import VisionTransformer
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
 from pipeline_lib.models.scales import free_size
-from pipeline_lib.models.timm_steps import trunk_steps
+from pipeline_lib.models.timm_blocks import trunk_steps
 from pipeline_lib.models.timm_tower import checkpoint_trunk, trunk_groups
 from pipeline_lib.models.towers import Description, ImageTower, Parts, Step, TowerSource, check_groups, groups_of
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
-from pipeline_lib.records import LayerGroup
 
 
 class OpenClipImageTower(ImageTower):

@@ -10,12 +10,12 @@ from typing import Any
 from open_clip.model import _build_text_tower
 from torch import Tensor, nn
 
+from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.hf_text_tower import describe_hf, find_config
 from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
 from pipeline_lib.models.pooling import TEXT_POOLING, pool_last
 from pipeline_lib.models.towers import Description, Parts, Step, TextTower, TowerSource, check_groups, groups_of
 from pipeline_lib.params.model import ModelParams, PoolingKind, TextTowerParams
-from pipeline_lib.records import LayerGroup
 from pipeline_lib.transforms.tokenize import CLIP_NAME
 
 # open_clip's poolers of Hugging Face towers -> ours.

@@ -6,9 +6,10 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.artifacts.io import read_json, write_json, writing
 from pipeline_lib.models.multimodal import ImageTextModel, build_model
 from pipeline_lib.models.towers import load_strictly, read_weights, weights_hash
-from pipeline_lib.provenance import digest_value, read_json, write_json, writing
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 

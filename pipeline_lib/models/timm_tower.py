@@ -13,10 +13,12 @@ import torch
 from timm.models import PretrainedCfg, group_parameters
 from torch import Tensor, nn
 
+from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.image_pooling import IMAGE_POOLING, Grid, ImagePool
 from pipeline_lib.models.pooling import as_tokens
 from pipeline_lib.models.scales import free_size
-from pipeline_lib.models.timm_steps import trunk_steps
+from pipeline_lib.models.timm_blocks import trunk_steps
 from pipeline_lib.models.towers import (
     Description,
     ImageTower,
@@ -29,8 +31,6 @@ from pipeline_lib.models.towers import (
     read_weights,
 )
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
-from pipeline_lib.provenance import read_json
-from pipeline_lib.records import LayerGroup
 
 # What a description without these keys means.
 PLAIN: Description = {"feature": "pooled", "pooling": None, "classes": 0, "out_dim": 0, "tokens": False}

@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from pipeline_lib.provenance import digest_value
-from pipeline_lib.records import LayerGroup
+from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.batch import LayerGroup
 
 Description = dict[str, Any]
 # Groups of a tower as (name, its modules and parameters), stem first.

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from pipeline_lib.batch import LayerGroup
 from pipeline_lib.params.training import Depth, TowerFreezing, TrainParams
-from pipeline_lib.records import LayerGroup
 
-Openings = list[int | None]
+UnfreezeEpochs = list[int | None]
 
 
 def open_groups(count: int, depth: Depth) -> list[bool]:
@@ -35,7 +35,7 @@ def first_groups_closed(count: int, first: int) -> list[bool]:
     return [first == 0 or position > first for position in range(count)]
 
 
-def openings(count: int, tower: str, train: TrainParams) -> Openings:
+def unfreeze_epochs(count: int, tower: str, train: TrainParams) -> UnfreezeEpochs:
     """Return for each of a tower's `count` groups, stem first, the epoch from which it is trained; None is never.
 
     ValueError for a step of the schedule that is never reached or opens nothing new.
@@ -43,7 +43,7 @@ def openings(count: int, tower: str, train: TrainParams) -> Openings:
     rule: TowerFreezing = getattr(train.towers, tower)
     depth = train.unfreeze_layers if rule.unfreeze_layers is None else rule.unfreeze_layers
     start = open_groups(count, depth) if rule.freeze_first is None else first_groups_closed(count, rule.freeze_first)
-    found: Openings = [0 if is_open else None for is_open in start]
+    found: UnfreezeEpochs = [0 if is_open else None for is_open in start]
     found[0] = {"follow": found[0], "open": 0, "frozen": None}[rule.embeddings]
     steps = [step for step in train.schedule if step.tower == tower]
     for step in sorted(steps, key=lambda step: step.epoch):
@@ -66,7 +66,7 @@ def openings(count: int, tower: str, train: TrainParams) -> Openings:
     return found
 
 
-def set_epoch(tower: nn.Module, groups: Sequence[LayerGroup], opened: Openings, epoch: int) -> None:
+def set_epoch(tower: nn.Module, groups: Sequence[LayerGroup], opened: UnfreezeEpochs, epoch: int) -> None:
     """Train the groups that are open at `epoch`, and freeze all others."""
     parameters = dict(tower.named_parameters())
     for group, first in zip(groups, opened, strict=True):
@@ -74,7 +74,7 @@ def set_epoch(tower: nn.Module, groups: Sequence[LayerGroup], opened: Openings, 
             parameters[name].requires_grad_(first is not None and epoch >= first)
 
 
-def settle_frozen(tower: nn.Module, prefix: Sequence[nn.Module] = (), hold_norms: bool = False) -> None:
+def set_frozen_eval(tower: nn.Module, prefix: Sequence[nn.Module] = (), hold_norms: bool = False) -> None:
     """Put what is frozen into evaluation mode; call it after `model.train()`.
 
     What runs before the first open layer group, `prefix`, runs as at prediction, without dropout and dropped paths, so

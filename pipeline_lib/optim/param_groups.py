@@ -12,12 +12,12 @@ from typing import Any
 from torch import nn
 from torch.optim import AdamW
 
-from pipeline_lib.optim.freezing import Openings
+from pipeline_lib.batch import LayerGroup
+from pipeline_lib.optim.freezing import UnfreezeEpochs
 from pipeline_lib.params.training import TrainParams
-from pipeline_lib.records import LayerGroup
 
 
-def group_lrs(opened: Openings, train: TrainParams) -> list[float]:
+def group_lrs(opened: UnfreezeEpochs, train: TrainParams) -> list[float]:
     """Return the highest lr of each layer group, stem first; 0 for one that never opens.
 
     lr = tower_lr * lr_decay ^ (groups between it and the head) (layer-wise lr decay, arXiv:1801.06146), times
@@ -33,7 +33,7 @@ def group_lrs(opened: Openings, train: TrainParams) -> list[float]:
 
 
 def tower_groups(
-    tower: nn.Module, groups: Sequence[LayerGroup], opened: Openings, train: TrainParams, name: str
+    tower: nn.Module, groups: Sequence[LayerGroup], opened: UnfreezeEpochs, train: TrainParams, name: str
 ) -> list[dict[str, Any]]:
     """Return AdamW groups of all that a tower ever trains; layer groups of one lr share theirs."""
     parameters = dict(tower.named_parameters())

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.artifacts.paths import STARTS
 from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.evaluation import EnsembleParams, EvaluateParams, IndexParams
 from pipeline_lib.params.model import ModelParams
@@ -15,7 +16,6 @@ from pipeline_lib.params.section import Section, load_params, parse_section, par
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.params.training import LossesParams, TrainParams
-from pipeline_lib.paths import STARTS
 
 SECTIONS: tuple[type[Section], ...] = (
     PlanParams,

@@ -11,8 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pipeline_lib import paths
-from pipeline_lib.provenance import read_json
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import read_json
 
 Tree = Mapping[str, Any]
 SPLITS = {"test": "Test", "oof": "Out of fold"}

@@ -11,9 +11,9 @@ from typing import Any
 
 import polars as pl
 
-from pipeline_lib import paths
-from pipeline_lib.provenance import read_json
-from pipeline_lib.schemas import (
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.schemas import (
     BASELINES_SCHEMA,
     CLASS_SCHEMA,
     CONFUSION_SCHEMA,

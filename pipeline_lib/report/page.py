@@ -13,7 +13,8 @@ import polars as pl
 from markupsafe import Markup
 
 from pipeline_lib.params.report import ReportParams
-from pipeline_lib.report import classifier, tables
+from pipeline_lib.report import classification as classifier
+from pipeline_lib.report import tables
 from pipeline_lib.report.chance import retrieval_chance
 from pipeline_lib.report.figures import MAX_NAMED, confusion_matrix, learning_curves, recall_curves
 from pipeline_lib.report.gallery import Gallery, confident_mistakes, spread_sample, worst

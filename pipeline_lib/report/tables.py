@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from pipeline_lib import paths
+from pipeline_lib.artifacts import paths
 from pipeline_lib.report.inputs import FoldRun, ReportInputs
 
 Facts = list[tuple[str, str]]

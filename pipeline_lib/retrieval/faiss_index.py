@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.io import write_json, write_table, writing
 from pipeline_lib.params.evaluation import IndexParams
-from pipeline_lib.provenance import write_json, write_table, writing
 
 INDEX, IDS, MANIFEST = "index.faiss", "ids.parquet", "manifest.json"
 METRIC = "inner_product"

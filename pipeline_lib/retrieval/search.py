@@ -13,7 +13,7 @@ import faiss
 import numpy as np
 import polars as pl
 
-from pipeline_lib.provenance import read_json
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.retrieval.faiss_index import IDS, INDEX, MANIFEST, Maker, Matrix
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipeline_lib.files import Place, inside, is_url, read_file, sizes_at
+from pipeline_lib.artifacts.remote import Place, inside, is_url, read_file, sizes_at
 from pipeline_lib.shards.tars import tar_length
 from pipeline_lib.shards.write import MANIFEST
 

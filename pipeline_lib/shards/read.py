@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline_lib.files import copy_of, read_ranges
+from pipeline_lib.artifacts.remote import copy_of, read_ranges
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.write import MANIFEST
 

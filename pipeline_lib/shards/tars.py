@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipeline_lib.media import photo_bytes
+from pipeline_lib.catalogue.media import photo_bytes
 from pipeline_lib.shards.photo import StoredPhoto, black_photo, store_photo
 
 BLOCK = tarfile.BLOCKSIZE

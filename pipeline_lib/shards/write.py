@@ -11,9 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.parallel import map_parallel
+from pipeline_lib.artifacts.io import write_json, write_table
+from pipeline_lib.execution.parallel import map_parallel
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.provenance import write_json, write_table
 from pipeline_lib.shards.tars import ShardRows, ShardTask, ShardWriter
 
 MANIFEST = "manifest.parquet"

@@ -17,9 +17,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib import paths
-from pipeline_lib.files import Place, local_folder
-from pipeline_lib.provenance import read_json, write_json, write_table, writing
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import read_json, write_json, write_table, writing
+from pipeline_lib.artifacts.remote import Place, local_folder
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.numbers import DTYPES, as_floats, as_stored
 

@@ -9,32 +9,32 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 
-from pipeline_lib.encoding.processes import ALONE, Processes
-from pipeline_lib.losses.build import NEEDS, weights_of
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.execution.checkpoint import CheckpointFolder
+from pipeline_lib.execution.device import settle_precision
+from pipeline_lib.execution.process_group import ALONE, ProcessGroup
+from pipeline_lib.losses.build import LOSS_HEADS, weights_of
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
-from pipeline_lib.provenance import write_json
-from pipeline_lib.runtime import settle_precision
-from pipeline_lib.training.assembly import Assembled, Settings, assemble, make_task, optimizer_groups
-from pipeline_lib.training.averaging import MovingAverage
-from pipeline_lib.training.checkpoint import CheckpointFolder
 from pipeline_lib.training.compiling import named_compile_failures
-from pipeline_lib.training.feeding import Feed, make_feed
+from pipeline_lib.training.distillation import read_distillation
+from pipeline_lib.training.ema import WeightEma
 from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
-from pipeline_lib.training.loop import Loop
-from pipeline_lib.training.orders import ORDERS
-from pipeline_lib.training.plan_table import plan_of, plan_table
-from pipeline_lib.training.starts import find_starts
+from pipeline_lib.training.loaders import Loaders, build_loaders
+from pipeline_lib.training.model_setup import ModelBundle, RunConfig, build_bundle, make_task, optimizer_groups
+from pipeline_lib.training.samplers import SAMPLERS
+from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.training.task import Task
-from pipeline_lib.training.teachers import read_teaching
+from pipeline_lib.training.trainable_report import plan_of, plan_table
+from pipeline_lib.training.trainer import Trainer
 
 # Columns of a log, which has no width of its own: at the usual 80 the table's names would be cut.
 LOG_WIDTH = 132
 
 
 def train_fold(
-    settings: Settings, inputs: Inputs, fold: int, fingerprint: str, out: Path, processes: Processes = ALONE
+    settings: RunConfig, inputs: Inputs, fold: int, fingerprint: str, out: Path, processes: ProcessGroup = ALONE
 ) -> None:
     """Train one fold and write model, card, tokenizer, plan table and history into `out`.
 
@@ -42,7 +42,7 @@ def train_fold(
     """
     torch.manual_seed(settings.seed)
     weights = weights_of(settings.losses)
-    needed = {NEEDS[name] for name in weights}
+    needed = {LOSS_HEADS[name] for name in weights}
     if settings.train.mining != "none" and "retrieval" not in needed:
         raise ValueError(
             f"train.mining = {settings.train.mining!r} compares embeddings, but no loss that trains them is on; "
@@ -56,18 +56,18 @@ def train_fold(
         )
     data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
     _check_shares(settings, data, processes)
-    made = assemble(settings, fold, data, "retrieval" in needed)
+    made = build_bundle(settings, fold, data, "retrieval" in needed)
     settings = replace(settings, precision=settle_precision(settings.precision, made.model))
-    starts = find_starts(settings, inputs, made.sources, made.opened, made.start is not None)
+    starts = find_stored_inputs(settings, inputs, made.sources, made.opened, made.start is not None)
     made.model.groups_behind = starts.stored.groups_behind()
-    teaching = read_teaching(settings.losses, inputs.teachers, fold, data, made.model.description)
+    teaching = read_distillation(settings.losses, inputs.teachers, fold, data, made.model.description)
     plan = plan_of(made.model, made.sources, settings.train, made.opened, made.start) | {"starts": starts.told}
     plan["warnings"] += teaching.warnings
     if processes.first:
         _show(plan, settings, fold, len(data.training), len(data.held_out))
     task = make_task(made, settings, weights, data, teaching.lesson)
     _check_mix(settings, starts.stored.image is not None, processes)
-    feed = make_feed(settings, inputs, data, task.model, made.tokenizer, starts.stored, teaching, processes)
+    feed = build_loaders(settings, inputs, data, task.model, made.tokenizer, starts.stored, teaching, processes)
     compiling = named_compile_failures() if settings.runtime.compile else nullcontext()
     with CheckpointFolder(fingerprint, processes.first) as checkpoints, compiling:
         loop = _loop(task, settings, data, made, feed, checkpoints, processes)
@@ -90,7 +90,7 @@ def train_fold(
     write_rows(out / "history.csv", progression.rows)
 
 
-def _check_shares(settings: Settings, data: FoldData, processes: Processes) -> None:
+def _check_shares(settings: RunConfig, data: FoldData, processes: ProcessGroup) -> None:
     rows = min(settings.train.batch_size, len(data.training))
     if rows < processes.world:
         raise ValueError(
@@ -99,7 +99,7 @@ def _check_shares(settings: Settings, data: FoldData, processes: Processes) -> N
         )
 
 
-def _check_mix(settings: Settings, stored: bool, processes: Processes) -> None:
+def _check_mix(settings: RunConfig, stored: bool, processes: ProcessGroup) -> None:
     """Raise ValueError where the two that would be blended are not both there: not one picture each, or elsewhere."""
     mix = settings.train.mix
     if mix != "none" and settings.train.photo == "mean_pool" and not stored:
@@ -111,7 +111,7 @@ def _check_mix(settings: Settings, stored: bool, processes: Processes) -> None:
         raise ValueError(f"train.mix = {mix!r} blends products of one process, these are {processes.world}; start one")
 
 
-def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int, num_held_out: int) -> None:
+def _show(plan: dict[str, Any], settings: RunConfig, fold: int, num_training: int, num_held_out: int) -> None:
     console = Console(stderr=True)
     if not console.is_terminal:
         console.width = LOG_WIDTH
@@ -129,29 +129,29 @@ def _show(plan: dict[str, Any], settings: Settings, fold: int, num_training: int
 
 def _loop(
     task: Task,
-    settings: Settings,
+    settings: RunConfig,
     data: FoldData,
-    made: Assembled,
-    feed: Feed,
+    made: ModelBundle,
+    feed: Loaders,
     checkpoints: CheckpointFolder,
-    processes: Processes,
-) -> Loop:
+    processes: ProcessGroup,
+) -> Trainer:
     train = settings.train
     groups = optimizer_groups(task, train, made.opened)
     trained = [value for group in groups for value in group["params"]]
-    return Loop(
+    return Trainer(
         task=task,
         optimizer=build_adamw(groups),
         accelerator=Accelerator(cpu=settings.device == "cpu"),
         batches=feed.training,
-        orders=ORDERS[train.mining](data.training, train, settings.seed, settings.device),
+        orders=SAMPLERS[train.mining](data.training, train, settings.seed, settings.device),
         params=train,
         seed=settings.seed,
         workers=feed.workers,
         log_every=settings.runtime.log_every,
         checkpoints=checkpoints,
         measure=lambda: feed.validator.measure(task),
-        openings=made.opened,
-        average=MovingAverage(trained, train.ema_decay) if train.ema_decay else None,
+        unfreeze_epochs=made.opened,
+        average=WeightEma(trained, train.ema_decay) if train.ema_decay else None,
         processes=processes,
     )

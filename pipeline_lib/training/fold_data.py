@@ -5,8 +5,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.encoding.captions import with_captions
-from pipeline_lib.encoding.products import Products, as_arrays, class_names, read_products
+from pipeline_lib.loading.captions import with_captions
+from pipeline_lib.loading.products import Products, as_arrays, class_names, read_products
 from pipeline_lib.training.validation import HeldOutQueries, held_out_queries
 
 

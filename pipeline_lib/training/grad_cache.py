@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline_lib.encoding.processes import ALONE, Processes
-from pipeline_lib.records import CONTENT, SHARED, Batch, Outputs
+from pipeline_lib.batch import CONTENT, SHARED, Batch, Outputs
+from pipeline_lib.execution.process_group import ALONE, ProcessGroup
 from pipeline_lib.training.task import Task
 
 Backward = Callable[[Tensor], object]
 
 
 def backward_jointly(
-    task: Task, batches: Sequence[Batch], backward: Backward, processes: Processes = ALONE
+    task: Task, batches: Sequence[Batch], backward: Backward, processes: ProcessGroup = ALONE
 ) -> tuple[Outputs, dict[str, Tensor]]:
     """Add the gradient of the total loss of all batches, joined, to the parameters; return outputs and named losses.
 

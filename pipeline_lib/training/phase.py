@@ -3,15 +3,16 @@
 from contextlib import nullcontext
 from pathlib import Path
 
-from pipeline_lib import paths
-from pipeline_lib.encoding.processes import joined
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import fresh_folder
+from pipeline_lib.execution.process_group import joined
+from pipeline_lib.execution.stage import Stage
 from pipeline_lib.models.warm_start import start_folder
 from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.params.training import TrainParams
-from pipeline_lib.provenance import Stage, fresh_folder
-from pipeline_lib.training.assembly import Settings
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import Inputs
+from pipeline_lib.training.model_setup import RunConfig
 
 
 def begun_after(train: TrainParams, after: str) -> TrainParams:
@@ -21,7 +22,7 @@ def begun_after(train: TrainParams, after: str) -> TrainParams:
     return train.model_copy(update={"init_from": (paths.PHASES / after).as_posix()})
 
 
-def train_phase(run: Stage, settings: Settings, features: list[str], fold: int, out: Path) -> None:
+def train_phase(run: Stage, settings: RunConfig, features: list[str], fold: int, out: Path) -> None:
     """Train one fold into `out`, in all processes that were started for it; `features` are those of the plan."""
     teachers = {name: paths.features_of(name) for name in features if name != TRUNK}
     inputs = Inputs(paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.features_of(TRUNK), teachers)

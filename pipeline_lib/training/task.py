@@ -4,18 +4,18 @@ The loop knows this face alone, so it never hears of InfoNCE or of a classifier.
 (`StatefulLoss`): the task lends the optimizer their parameters and the checkpoint their state.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.build import Loss
 from pipeline_lib.losses.stateful import StatefulLoss
 from pipeline_lib.models.multimodal import ImageTextModel
-from pipeline_lib.records import Batch, Outputs
-from pipeline_lib.training.checkpoint import trained_state
-from pipeline_lib.training.momentum import MomentumCopy
+from pipeline_lib.training.momentum_encoder import MomentumEncoder
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Task:
     precision: str
     # Parameters of the model that are trained at some time of the run.
     trained: frozenset[str]
-    slow: MomentumCopy | None = None
+    slow: MomentumEncoder | None = None
 
     def run(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
         """Return the outputs and the named scalar losses, with their weighted sum as `total`."""
@@ -100,3 +100,13 @@ class Task:
                 assert not unknown, unknown
         if "losses" in state:
             self.stateful().load_state_dict(state["losses"])
+
+
+def trained_state(model: torch.nn.Module, trained: Collection[str]) -> dict[str, torch.Tensor]:
+    """Return buffers and the named parameters, those that are trained at some time.
+
+    All others come back from the weights the run began with. Those that only open later are in it too: an early epoch
+    restored over a later one must close nothing half-trained.
+    """
+    others = {name for name, _ in model.named_parameters()} - set(trained)
+    return {name: value for name, value in model.state_dict().items() if name not in others}

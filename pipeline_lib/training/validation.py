@@ -12,14 +12,14 @@ import polars as pl
 import torch
 from torch.utils.data import Dataset
 
-from pipeline_lib.encoding.batches import in_order, load_ahead
-from pipeline_lib.encoding.encode import Array
-from pipeline_lib.encoding.products import Products
+from pipeline_lib.batch import Batch, Outputs
+from pipeline_lib.inference.engine import Array
+from pipeline_lib.loading.dataset import in_order, load_ahead
+from pipeline_lib.loading.products import Products
 from pipeline_lib.metrics.classification import Labels, class_figures, confusion_counts
-from pipeline_lib.metrics.positions import Positions, positions_from_pairs
 from pipeline_lib.metrics.ranking import rank_figures
 from pipeline_lib.metrics.recall import best_positive_ranks
-from pipeline_lib.records import Batch, Outputs
+from pipeline_lib.metrics.relevance import Positions, positions_from_pairs
 from pipeline_lib.training.task import Task
 
 # Figure -> column of the history, for texts that look for images, and for images that look for texts.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline_lib.provenance import digest_value
+from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.transforms.colour import grey_and_blur, jitter
 
 Pixels = npt.NDArray[np.uint8]

@@ -8,9 +8,9 @@ import pytest
 from ruamel.yaml import YAML
 from scmrepo.git import Git
 
-from pipeline_lib import paths
+from pipeline_lib.artifacts import paths
+from pipeline_lib.cli.stage_deps import code_deps, declared_code, module_of
 from pipeline_lib.params.whole import SECTIONS
-from pipeline_lib.stage_deps import code_deps, declared_code, module_of
 
 ROOT = Path(__file__).parents[2]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

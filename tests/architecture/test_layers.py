@@ -9,39 +9,22 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("pipeline_lib/**/*.py"), *ROOT.glob("stages/*.py")])
 SHOP = sorted(ROOT.glob("data/sample/shop/**/*.py"))
-LAYERS = {
-    **dict.fromkeys(
-        (
-            *(
-                "params",
-                "media",
-                "records",
-                "schemas",
-                "protocols",
-                "paths",
-                "runtime",
-                "provenance",
-                "startup",
-                "forkserver",
-                "launch",
-            ),
-            *("parallel", "files"),
-        ),
-        0,
-    ),
-    **dict.fromkeys(("catalogue", "transforms"), 1),
-    "datasets": 1.5,
-    **dict.fromkeys(("models", "losses", "optim", "shards", "metrics"), 2),
-    "stores": 2.5,
-    "encoding": 3,
-    **dict.fromkeys(("features", "embedding"), 3.5),
-    **dict.fromkeys(("training", "retrieval", "ensembling", "baselines"), 4),
-    **dict.fromkeys(("report", "web"), 5),
-    **dict.fromkeys(("compare", "recipes", "stage_deps", "terminal", "predictions", "keep"), 5),
-    "revisions": 0,
-    "cli": 5.5,
-    "stages": 6,
-}
+# The floors, top first. A package imports from lower floors only, never from one beside it.
+FLOORS = (
+    ("stages", "cli"),
+    ("report",),
+    ("training", "experiments"),
+    ("features",),
+    ("inference", "evaluation", "ensembling"),
+    ("loading", "retrieval"),
+    ("models", "losses", "optim", "shards", "stores", "datasets"),
+    ("catalogue", "splitting", "transforms", "metrics"),
+    ("execution",),
+    ("params",),
+    ("artifacts",),
+    ("batch",),
+)
+FLOOR_OF = {name: number for number, floor in enumerate(reversed(FLOORS)) for name in floor}
 
 
 def room(module: str) -> str:
@@ -65,14 +48,19 @@ def imports(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] in ("pipeline_lib", "stages") and name != "pipeline_lib"}
 
 
+def own_room(path: Path) -> str:
+    return room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+
+
+def test_floors_name_exactly_the_packages_that_exist():
+    assert set(FLOOR_OF) == {own_room(path) for path in SOURCES} - {"__init__"}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_down_only(path):
-    own = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    if own == "__init__":
-        return
-    for name in imports(path):
-        other = room(name)
-        assert other == own or LAYERS[other] < LAYERS[own] or LAYERS[own] == LAYERS[other] == 0, f"{own} imports {name}"
+    own = own_room(path)
+    wrong = [name for name in imports(path) if room(name) != own and FLOOR_OF[room(name)] >= FLOOR_OF[own]]
+    assert not wrong, f"{own} imports {wrong}"
 
 
 def test_stages_bound_the_spinning_of_threads_before_torch_is_loaded():
@@ -81,15 +69,8 @@ def test_stages_bound_the_spinning_of_threads_before_torch_is_loaded():
     assert computing.keys() == {"embed", "features", "phase", "train"}
     for name, text in computing.items():
         ours = [line for line in text.splitlines() if line.startswith(("import pipeline_lib", "from pipeline_lib"))]
-        assert ours[0].startswith("import pipeline_lib.startup"), name
+        assert ours[0].startswith("import pipeline_lib.execution.threads"), name
         assert not re.search("^(import|from) (torch|faiss|sklearn|timm)", text, re.MULTILINE), name
-
-
-def test_layer_0_imports_nothing_above_it():
-    for path in SOURCES:
-        own = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
-        if LAYERS.get(own) == 0:
-            assert all(LAYERS[room(name)] == 0 for name in imports(path)), path
 
 
 def test_stages_never_import_each_other():

@@ -3,16 +3,17 @@
 from typing import get_args
 
 from pipeline_lib.datasets.readers import READERS
-from pipeline_lib.encoding.mixing import MIXES
 from pipeline_lib.ensembling.means import MEANS
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
-from pipeline_lib.losses.build import DISTILLATION, LOSSES, NEEDS
+from pipeline_lib.evaluation.protocols import PROTOCOLS
+from pipeline_lib.execution.parallel import CLUSTERS
+from pipeline_lib.loading.mixup import MIXES
+from pipeline_lib.losses.build import DISTILLATION, LOSS_HEADS, LOSSES
 from pipeline_lib.losses.class_weights import CLASS_WEIGHTS
 from pipeline_lib.losses.feature_distillation import DISTANCES
 from pipeline_lib.losses.hard_negatives import CHOICES as CHOICES_OF_NEGATIVES
 from pipeline_lib.losses.hard_negatives import FORMS
 from pipeline_lib.losses.triplet import NEGATIVES
-from pipeline_lib.metrics.protocols import PROTOCOLS
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS, CLASSIFIERS, JOINTS
 from pipeline_lib.models.heads import PROJECTORS
 from pipeline_lib.models.image_pooling import IMAGE_POOLING
@@ -20,13 +21,12 @@ from pipeline_lib.models.multimodal import SIMILARITIES
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.tower_kinds import IMAGE_TOWERS, TEXT_TOWERS
 from pipeline_lib.optim.schedules import SCHEDULES
-from pipeline_lib.parallel import CLUSTERS
 from pipeline_lib.params import data, evaluation, model, plan, runtime, training
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.stores.numbers import DTYPES
-from pipeline_lib.training.loop import CHOICES
-from pipeline_lib.training.orders import ORDERS
+from pipeline_lib.training.samplers import SAMPLERS
+from pipeline_lib.training.trainer import CHOICES
 from pipeline_lib.transforms.image import VIEWS
 from pipeline_lib.transforms.text_views import TEXT_VIEWS
 
@@ -52,7 +52,7 @@ def test_registries_equal_the_kinds_params_allow():
         "hard negatives": (CHOICES_OF_NEGATIVES, training.HardNegativesChoice),
         "hard negatives' form": (FORMS, training.HardNegativesForm),
         "feature distance": (DISTANCES, training.FeatureDistance),
-        "mining": (ORDERS, training.MiningKind),
+        "mining": (SAMPLERS, training.MiningKind),
         "protocol": (PROTOCOLS, evaluation.ProtocolName),
         "mean": (MEANS, evaluation.MeanKind),
         "prediction format": (PREDICTION_FORMATS, evaluation.PredictionFormat),
@@ -67,6 +67,6 @@ def test_registries_equal_the_kinds_params_allow():
 
 def test_every_loss_has_params_and_a_head():
     assert not set(LOSSES) & set(DISTILLATION)
-    assert {*LOSSES, *DISTILLATION} == set(training.LossesParams.model_fields) == set(NEEDS)
+    assert {*LOSSES, *DISTILLATION} == set(training.LossesParams.model_fields) == set(LOSS_HEADS)
     for name, field in training.LossesParams.model_fields.items():
         assert "weight" in field.annotation.model_fields, name

@@ -3,10 +3,10 @@ import polars as pl
 import pytest
 from drawn_records import data_params, photo, records
 
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.catalogue.build import build_catalogue
 from pipeline_lib.catalogue.schema import MEDIA, PRODUCTS, QUERIES, REJECTS, RELEVANCE, Catalogue
 from pipeline_lib.catalogue.tables import count, read_catalogue, read_products, write_catalogue
-from pipeline_lib.provenance import read_json
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.catalogue.queries import keep_queries, make_queries, query_id_of
+from pipeline_lib.catalogue.queries import make_queries, query_id_of, select_queries
 from pipeline_lib.catalogue.schema import QUERIES, RECORDS, REJECTS, RELEVANCE, Records
 
 
@@ -68,7 +68,7 @@ def test_a_readers_own_queries_lose_only_what_was_rejected():
         [("q1", "b", 1), ("q1", "gone", 1), ("q2", "a", 1), ("q3", "gone", 1)], schema=RELEVANCE, orient="row"
     )
     records = Records("cap.json", 3, pl.DataFrame(schema=RECORDS), pl.DataFrame(schema=REJECTS), queries, relevance)
-    kept, relevant, lost = keep_queries(records, queries, relevance, products)
+    kept, relevant, lost = select_queries(records, queries, relevance, products)
     assert kept.select("query_id", "subset").rows() == [("q1", ["a", "b"]), ("q4", ["a"])]
     assert relevant.rows() == [("q1", "b", 1)]
     assert lost.select("product_id", "file", "value", "action").rows() == [

@@ -3,8 +3,8 @@ import tracemalloc
 import pytest
 from written_muge import encoded, jpeg
 
+from pipeline_lib.catalogue.media import photo_bytes
 from pipeline_lib.datasets.image_tsv import list_tsv_images
-from pipeline_lib.media import photo_bytes
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])

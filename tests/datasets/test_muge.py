@@ -7,13 +7,13 @@ from written_muge import ASKED, write_muge
 from written_tables import reader_params
 
 from pipeline_lib.catalogue.build import build_catalogue
-from pipeline_lib.catalogue.folds import deal
 from pipeline_lib.catalogue.schema import QUERIES, RECORDS, RELEVANCE
 from pipeline_lib.datasets.muge import read_muge
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.shards.write import write_shards
+from pipeline_lib.splitting.folds import deal
 
 
 def edit(path, old, new):

@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 from embedded_project import make_project
 
-from pipeline_lib import paths
-from pipeline_lib.encoding.products import text_key
-from pipeline_lib.provenance import digest_folder, read_json, write_json
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.digests import digest_folder
+from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.loading.products import text_key
 from pipeline_lib.retrieval.search import search
 from pipeline_lib.stores.store import write_store
 from stages import ensemble, evaluate, index

@@ -3,7 +3,7 @@ import polars as pl
 import pytest
 from embedded_project import ensemble_params, make_project
 
-from pipeline_lib import paths
+from pipeline_lib.artifacts import paths
 from pipeline_lib.ensembling.classification import classify
 from pipeline_lib.ensembling.fuse import fuse_retrieval
 from pipeline_lib.ensembling.galleries import read_galleries

@@ -15,9 +15,9 @@ PRODUCTS = pl.DataFrame(
 )
 
 
-def queries_of(**split_of):
+def queries_of(**find_boundary):
     return pl.DataFrame(
-        {"query_id": list(split_of), "split": list(split_of.values())}, schema_overrides={"split": pl.String}
+        {"query_id": list(find_boundary), "split": list(find_boundary.values())}, schema_overrides={"split": pl.String}
     )
 
 

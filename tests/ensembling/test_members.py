@@ -3,9 +3,9 @@ import shutil
 import pytest
 from embedded_project import make_project
 
-from pipeline_lib import paths
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.ensembling.members import open_members
-from pipeline_lib.provenance import write_json
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@ import json
 import polars as pl
 import pytest
 
+from pipeline_lib.artifacts.schemas import RANKINGS_SCHEMA
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
-from pipeline_lib.schemas import RANKINGS_SCHEMA
 
 
 def rankings_of(split, fold, query_ids, depth=12, prefix="valid"):

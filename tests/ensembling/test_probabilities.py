@@ -2,9 +2,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline_lib.ensembling.fitting import Fitted
+from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
+from pipeline_lib.ensembling.fit import Fitted
 from pipeline_lib.ensembling.probabilities import fuse_probabilities, predictions_table
-from pipeline_lib.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.stores.store import open_store, write_store
 
 

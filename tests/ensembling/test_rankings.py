@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline_lib.artifacts.schemas import RANKINGS_SCHEMA
 from pipeline_lib.ensembling.rankings import rankings_table, top_positions
-from pipeline_lib.schemas import RANKINGS_SCHEMA
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 5))

@@ -2,9 +2,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.ensembling.probabilities import predictions_table
 from pipeline_lib.ensembling.submission import SAMPLE, check_ids, open_sample, write_submission
-from pipeline_lib.schemas import PREDICTIONS_SCHEMA
 
 
 def table_of(ids, split="test"):

@@ -6,10 +6,10 @@ from drawn_pairs import loss_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.build import build_losses, weights_of
 from pipeline_lib.losses.class_weights import class_weights
 from pipeline_lib.losses.cross_entropy import CrossEntropy, cross_entropy
-from pipeline_lib.records import Batch, Outputs
 
 
 def slow(logits, labels, smoothing):

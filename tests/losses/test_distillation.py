@@ -12,11 +12,11 @@ from pipeline_lib.losses.build import DISTILLATION, build_losses
 from pipeline_lib.losses.class_distillation import class_distillation
 from pipeline_lib.losses.contrastive_distillation import contrastive_distillation
 from pipeline_lib.losses.feature_distillation import feature_distillation
-from pipeline_lib.losses.lesson import Lesson, Teacher, voices
+from pipeline_lib.losses.teachers import DistillationTeachers, Teacher, select_teachers
 
 SMALL = Teacher("small", 5, (20.0, 20.0), ("hat", "mug"))
 LARGE = Teacher("large", 7, (50.0, 30.0), ("hat", "mug"))
-LESSON = Lesson((SMALL, LARGE), 5, ("hat", "mug"))
+LESSON = DistillationTeachers((SMALL, LARGE), 5, ("hat", "mug"))
 
 
 def built(name, lesson=LESSON, **changes):
@@ -191,11 +191,16 @@ NONE = Teacher("texts", 0, (1.0, 1.0), ("hat", "mug"))
         ),
         (
             "feature_distillation",
-            Lesson((NONE, SMALL), 5, ()),
+            DistillationTeachers((NONE, SMALL), 5, ()),
             {"texts": 1.0},
             r"names 'texts', which has no such head \(of retrieval: small\)",
         ),
-        ("feature_distillation", Lesson((NONE,), 5, ()), {}, r"no teacher has a head of retrieval \(texts\)"),
+        (
+            "feature_distillation",
+            DistillationTeachers((NONE,), 5, ()),
+            {},
+            r"no teacher has a head of retrieval \(texts\)",
+        ),
         (
             "class_distillation",
             replace(LESSON, student_classes=("hat", "lamp")),
@@ -212,7 +217,7 @@ def test_what_cannot_teach_is_refused_in_one_line(name, lesson, asked, told):
 
 
 def test_a_teacher_without_the_head_takes_no_columns():
-    found = voices("feature_distillation", {}, (SMALL, NONE, LARGE), "retrieval")
+    found = select_teachers("feature_distillation", {}, (SMALL, NONE, LARGE), "retrieval")
     assert [(voice.teacher.name, voice.columns, voice.share) for voice in found] == [
         ("small", slice(0, 5), 0.5),
         ("large", slice(5, 12), 0.5),

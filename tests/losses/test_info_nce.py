@@ -6,9 +6,9 @@ from drawn_pairs import batch, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline_lib.batch import Outputs
 from pipeline_lib.losses.info_nce import InfoNCE, info_nce
 from pipeline_lib.losses.pairs import false_negatives
-from pipeline_lib.records import Outputs
 
 
 def slow(image, text, scale, ignore):

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scored_rows import predictions_frame
 
+from pipeline_lib.artifacts.schemas import RELIABILITY_SCHEMA
+from pipeline_lib.evaluation.plot_tables import reliability_table
 from pipeline_lib.metrics.calibration import BINS, calibration_statistic, reliability_rows
-from pipeline_lib.metrics.plot_tables import reliability_table
 from pipeline_lib.metrics.weighted import point
-from pipeline_lib.schemas import RELIABILITY_SCHEMA
 
 
 def ece(truth, probabilities):

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from pipeline_lib.artifacts.schemas import RANKS_SCHEMA
 from pipeline_lib.metrics.gallery_ranks import Gallery, gallery_positives, rank_gallery
-from pipeline_lib.schemas import RANKS_SCHEMA
 
 
 def relevance_of(*pairs):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.metrics.positions import positions_from_lists
 from pipeline_lib.metrics.recall import best_positive_ranks
+from pipeline_lib.metrics.relevance import positions_from_lists
 
 
 def slow_rank(scores, own, ranked):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import pytrec_eval
 
-from pipeline_lib.metrics.positions import positions_from_lists
 from pipeline_lib.metrics.ranking import rank_figures
 from pipeline_lib.metrics.recall import best_positive_ranks
+from pipeline_lib.metrics.relevance import positions_from_lists
 
 CUTOFFS = (1, 5, 10)
 MEASURES = {f"success.{','.join(map(str, CUTOFFS))}", "recip_rank"}

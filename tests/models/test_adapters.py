@@ -8,10 +8,10 @@ from adapted_towers import VIT, pictures, shake
 from model_settings import make_model_params
 from safetensors.torch import save_file
 
+from pipeline_lib.batch import Batch
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, save_model
 from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.records import Batch
 
 
 @pytest.fixture(scope="module")

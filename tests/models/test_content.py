@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from pipeline_lib.batch import Batch
 from pipeline_lib.models.content import blended, blended_pixels, mean_of_photos
-from pipeline_lib.records import Batch
 
 
 def batch(count, **content):

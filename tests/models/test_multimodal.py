@@ -3,10 +3,10 @@ import torch
 from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 
+from pipeline_lib.batch import Batch
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import WEIGHTS, load_model, save_model
 from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.records import Batch
 
 
 def build(image, text, retrieval=True, classes=("a", "b", "c"), inputs="concat", **changes):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_lib.provenance import import_closure
+from pipeline_lib.execution.import_closure import import_closure
 
 ROOT = Path(__file__).parents[2]
 SLOW = ("open_clip", "timm", "transformers")

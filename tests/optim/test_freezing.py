@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
-from pipeline_lib.optim.freezing import openings, set_epoch, settle_frozen
+from pipeline_lib.batch import LayerGroup
+from pipeline_lib.optim.freezing import set_epoch, set_frozen_eval, unfreeze_epochs
 from pipeline_lib.optim.param_groups import build_adamw, group_lrs, split_decay, tower_groups
 from pipeline_lib.optim.schedules import lr_factor, set_lr
 from pipeline_lib.params.section import load_params
 from pipeline_lib.params.training import TrainParams
-from pipeline_lib.records import LayerGroup
 
 FOLLOW = {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"}
 
@@ -36,7 +36,7 @@ def tower():
 
 
 def freeze(model, groups, depth):
-    set_epoch(model, groups, openings(len(groups), "text", params(unfreeze_layers=depth)), 0)
+    set_epoch(model, groups, unfreeze_epochs(len(groups), "text", params(unfreeze_layers=depth)), 0)
 
 
 depths = st.one_of(st.integers(0, 5), st.just("all"))
@@ -75,7 +75,7 @@ def test_only_the_last_call_counts(calls):
 )
 def test_each_group_opens_when_the_rules_say(changed, expected):
     """Hand-worked: five groups, stem first; the number is the epoch a group opens."""
-    assert openings(5, "text", params(**changed)) == expected
+    assert unfreeze_epochs(5, "text", params(**changed)) == expected
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_each_group_opens_when_the_rules_say(changed, expected):
 )
 def test_a_step_that_does_nothing_is_refused(schedule, told):
     with pytest.raises(ValueError, match=told):
-        openings(5, "text", params(unfreeze_layers=1, schedule=schedule))
+        unfreeze_epochs(5, "text", params(unfreeze_layers=1, schedule=schedule))
 
 
 def test_two_rules_for_one_tower_are_refused():
@@ -100,7 +100,7 @@ def test_two_rules_for_one_tower_are_refused():
 def test_what_is_open_stays_open(count, depth, steps):
     """A property of every schedule that is accepted: groups open from the head downwards and never close."""
     try:
-        opened = openings(count, "text", params(unfreeze_layers=depth, schedule=[step(*one) for one in steps]))
+        opened = unfreeze_epochs(count, "text", params(unfreeze_layers=depth, schedule=[step(*one) for one in steps]))
     except ValueError:
         return
     order = [10 if epoch is None else epoch for epoch in opened]
@@ -112,7 +112,7 @@ def test_frozen_norms_keep_their_statistics_and_open_ones_move():
         model, groups = tower()
         freeze(model, groups, depth)
         model.train()
-        settle_frozen(model)
+        set_frozen_eval(model)
         before = model[1].running_mean.clone()
         model(torch.randn(8, 3) + 5)
         assert (not torch.equal(before, model[1].running_mean)) is moves
@@ -122,7 +122,7 @@ def test_all_norms_keep_their_statistics_on_demand_and_their_weights_still_train
     model, groups = tower()
     freeze(model, groups, 2)
     model.train()
-    settle_frozen(model, hold_norms=True)
+    set_frozen_eval(model, hold_norms=True)
     before, entered = model[1].running_mean.clone(), torch.randn(8, 3) + 5
     assert torch.equal(model[1](entered), model.eval()[1](entered))
     assert torch.equal(before, model[1].running_mean)
@@ -133,24 +133,24 @@ def test_a_frozen_tower_has_no_dropout_and_an_open_one_does():
     model, groups = tower()
     freeze(model, groups, 0)
     model.train()
-    settle_frozen(model)
+    set_frozen_eval(model)
     assert not model[3].training
     freeze(model, groups, 1)
     model.train()
-    settle_frozen(model)
+    set_frozen_eval(model)
     assert model[3].training
 
 
 def test_layer_wise_decay_counts_from_the_head():
     """lr = base * decay ^ distance, and what opens later learns at its share of that."""
     train = params(unfreeze_layers=3, tower_lr=0.1, lr_decay=0.5, schedule=[step(2, 4)], unfreeze_lr_scale=0.2)
-    assert group_lrs(openings(5, "text", train), train) == pytest.approx([0.0, 0.1 / 8 * 0.2, 0.025, 0.05, 0.1])
+    assert group_lrs(unfreeze_epochs(5, "text", train), train) == pytest.approx([0.0, 0.1 / 8 * 0.2, 0.025, 0.05, 0.1])
 
 
 def test_every_parameter_that_is_ever_trained_is_in_exactly_one_group():
     model, groups = tower()
     train = params(unfreeze_layers=1, lr_decay=0.5, schedule=[step(2, 3)])
-    made = tower_groups(model, groups, openings(3, "text", train), train, "text")
+    made = tower_groups(model, groups, unfreeze_epochs(3, "text", train), train, "text")
     held = [id(value) for group in made for value in group["params"]]
     assert sorted(held) == sorted(id(value) for value in model.parameters())
     assert len({group["base_lr"] for group in made}) == 3 and len({group["name"] for group in made}) == len(made)
@@ -161,7 +161,7 @@ def test_every_parameter_that_is_ever_trained_is_in_exactly_one_group():
 def test_one_lr_makes_one_pair_of_groups_in_the_towers_order():
     model, groups = tower()
     train = params(unfreeze_layers=2, tower_lr=0.1, weight_decay=0.05)
-    decayed, free = tower_groups(model, list(groups), openings(3, "text", train), train, "text")
+    decayed, free = tower_groups(model, list(groups), unfreeze_epochs(3, "text", train), train, "text")
     assert [id(value) for value in decayed["params"]] == [id(model[2].weight)]
     assert [id(value) for value in free["params"]] == [id(model[1].weight), id(model[1].bias), id(model[2].bias)]
     assert (decayed["name"], decayed["weight_decay"], free["weight_decay"]) == ("text/decay", 0.05, 0.0)
@@ -170,7 +170,7 @@ def test_one_lr_makes_one_pair_of_groups_in_the_towers_order():
 def test_a_frozen_tower_has_no_optimizer_groups():
     model, groups = tower()
     train = params(unfreeze_layers=0)
-    assert tower_groups(model, groups, openings(3, "text", train), train, "text") == []
+    assert tower_groups(model, groups, unfreeze_epochs(3, "text", train), train, "text") == []
     with pytest.raises(ValueError, match="nothing is trainable"):
         build_adamw([])
 
@@ -179,7 +179,7 @@ def test_a_closed_layer_in_the_optimizer_is_not_touched():
     """It has no gradient, so AdamW passes over it, weight decay and all, until it opens."""
     model, groups = tower()
     train = params(unfreeze_layers=1, tower_lr=0.1, weight_decay=0.5, unfreeze_lr_scale=1.0, schedule=[step(1, 3)])
-    opened = openings(3, "text", train)
+    opened = unfreeze_epochs(3, "text", train)
     optimizer = build_adamw(tower_groups(model, groups, opened, train, "text"))
     before = model[0].weight.clone()
     for epoch, moved in ((0, False), (1, True)):

@@ -10,7 +10,7 @@ from small_shop import Project
 SHOP = ("data.root=data/raw/shop", "data.max_reject_fraction=0.2", "shards.size=40", "runtime.workers=1")
 
 # The command of the copy, whatever project the installed `vitrine` belongs to.
-VITRINE = "from pipeline_lib.cli import main; main()"
+VITRINE = "from pipeline_lib.cli.main import main; main()"
 
 
 @pytest.fixture(scope="module")

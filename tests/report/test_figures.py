@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_lib.artifacts.schemas import CONFUSION_SCHEMA, CURVE_SCHEMA
 from pipeline_lib.report.chance import Chance
 from pipeline_lib.report.figures import confusion_matrix, learning_curves, recall_curves
 from pipeline_lib.report.inputs import FoldRun
@@ -25,7 +26,6 @@ from pipeline_lib.report.svg import (
     nice_ticks,
     standalone,
 )
-from pipeline_lib.schemas import CONFUSION_SCHEMA, CURVE_SCHEMA
 
 NAME = "{http://www.w3.org/2000/svg}"
 

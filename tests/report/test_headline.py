@@ -3,7 +3,7 @@
 import pytest
 from rich.console import Console
 
-from pipeline_lib.provenance import write_json
+from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.report import headline as module
 from pipeline_lib.report.headline import headline, percent, rank, retrieval_rows
 

@@ -6,7 +6,7 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from pipeline_lib import paths
+from pipeline_lib.artifacts import paths
 from pipeline_lib.report.photos import SIDE, Thumbnails, data_uri
 
 

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from pipeline_lib import paths
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.schemas import RANKS_SCHEMA
 from pipeline_lib.report.headline import CLASSIFICATION, RETRIEVAL
-from pipeline_lib.schemas import RANKS_SCHEMA
 
 
 @pytest.fixture

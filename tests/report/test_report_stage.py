@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_lib import paths
+from pipeline_lib.artifacts import paths
 from pipeline_lib.params.report import ReportParams
 from pipeline_lib.params.section import load_params, parse_section
 from stages import report

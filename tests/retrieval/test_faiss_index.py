@@ -3,9 +3,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from pipeline_lib.artifacts.digests import digest_folder
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.params.evaluation import IndexParams
 from pipeline_lib.params.plan import IndexKind
-from pipeline_lib.provenance import digest_folder, read_json
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
 
 MAKER = Maker("model-1", "64px")

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.provenance import digest_folder
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.write import write_shards
 

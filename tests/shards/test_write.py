@@ -5,8 +5,9 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from pipeline_lib.artifacts.digests import digest_folder
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.provenance import digest_folder, read_json
 from pipeline_lib.shards.write import list_photos, write_shards
 
 PARAMS = ShardsParams(size=24, quality=90, photos_per_shard=4)

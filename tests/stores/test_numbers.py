@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from pipeline_lib.encoding.activations import ActivationWriter, open_activations
-from pipeline_lib.encoding.splits import Split
+from pipeline_lib.stores.activations import ActivationWriter, open_activations
+from pipeline_lib.stores.boundary import TowerBoundary
 from pipeline_lib.stores.numbers import as_floats, as_stored
 from pipeline_lib.stores.store import MATRIX, open_store, write_store
 
@@ -61,7 +61,7 @@ def test_an_activation_store_gives_back_torchs_numbers(tmp_path, grid):
     real = None if grid else np.arange(4) < np.array([[2], [4], [1]])
     writer = ActivationWriter(tmp_path, 12 if grid else 7, 5, "bfloat16")
     writer.write(list("abc"), values.reshape(3, *(grid or (4,)), 5), real)
-    writer.close("enc", "pre", Split(True, 8, 2, "block", (*grid, 5)))
+    writer.close("enc", "pre", TowerBoundary(True, 8, 2, "block", (*grid, 5)))
     found, mask = open_activations(tmp_path).gather(["c", "b"])
     wanted = as_torch(values[[2, 1]]).float().numpy() * (1 if grid else real[[2, 1], :, None])
     assert found.dtype == np.float32 and np.array_equal(found.reshape(2, 4, 5), wanted)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline_lib import paths
-from pipeline_lib.files import copy_of
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.remote import copy_of
 from pipeline_lib.stores.store import HEADER, IDS, open_store, write_store
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.encoding.view_cache import ViewCache
-from pipeline_lib.training import feeding
+from pipeline_lib.loading.view_cache import ViewCache
+from pipeline_lib.training import loaders as feeding
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
 

@@ -7,20 +7,20 @@ import torch
 from tiny_project import make_settings, write_project
 from watched_run import run
 
-from pipeline_lib.embedding.predict import Predictor
-from pipeline_lib.encoding.batches import PhotoViews, ProductBatches
-from pipeline_lib.encoding.encode import Engine
-from pipeline_lib.encoding.processes import ALONE
+from pipeline_lib.execution.process_group import ALONE
 from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.inference.engine import InferenceEngine
+from pipeline_lib.inference.predict import Predictor
+from pipeline_lib.loading.dataset import PhotoViews, ProductBatches
 from pipeline_lib.losses.build import weights_of
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.training.assembly import assemble, make_task
 from pipeline_lib.training.fold import _check_mix
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.model_setup import build_bundle, make_task
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
@@ -37,7 +37,7 @@ def store(settings, inputs):
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     data = read_fold(inputs, 0, True)
     texts = ["", *data.training.texts, *data.held_out.texts]
-    engine = Engine("cpu", 16, 0, "fp32")
+    engine = InferenceEngine("cpu", 16, 0, "fp32")
     reader = ShardReader(Manifest(inputs.shards))
     extract_trunk(resolve_towers(settings.model), reader, photos, texts, inputs.trunk, engine, "float32")
 
@@ -69,13 +69,13 @@ def test_a_missing_image_is_learned_and_predicted_with(inputs, towers):
     out = run(settings, inputs, "learned")
     model = load_model(out).model
     torch.manual_seed(settings.seed)
-    begun = assemble(settings, 0, read_fold(inputs, 0, True), False).model.missing_image
+    begun = build_bundle(settings, 0, read_fold(inputs, 0, True), False).model.missing_image
     assert model.missing_image.shape == begun.shape and (model.missing_image != begun).all()
     data = read_fold(inputs, 1, True)
     assert data.training.has_photo is not None and not data.training.has_photo.all()
     views = PhotoViews(ShardReader(Manifest(inputs.shards)), 32)
     tokenizer = TextTokenizer(out / "tokenizer")
-    predictor = Predictor(model, tokenizer, views, Engine("cpu", 7, 0, "fp32"), False, "first")
+    predictor = Predictor(model, tokenizer, views, InferenceEngine("cpu", 7, 0, "fp32"), False, "first")
     found = np.concatenate([block.probabilities for block in predictor.products(data.training)])
     for row in (data.training.ids.index("p0"), data.training.ids.index("p1")):
         text = data.training.texts[data.training.text[row]]
@@ -158,7 +158,7 @@ def test_class_weights_count_the_training_products_of_the_fold_alone(inputs, tow
     balanced = {"cross_entropy": {"weight": 1.0, "class_weights": "balanced"}}
     settings = make_settings(*towers, **FROZEN, losses_on=balanced)
     data = read_fold(inputs, 0, True)
-    task = make_task(assemble(settings, 0, data, False), settings, weights_of(settings.losses), data)
+    task = make_task(build_bundle(settings, 0, data, False), settings, weights_of(settings.losses), data)
     labels = [label for label in data.training.label.tolist() if label >= 0]
     wanted = [len(labels) / (2 * labels.count(number)) for number in range(2)]
     assert task.losses["cross_entropy"].weights.tolist() == pytest.approx(wanted)

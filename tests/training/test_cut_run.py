@@ -8,17 +8,17 @@ import torch
 from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.encoding.encode import Engine
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
-from pipeline_lib.training.starts import find_starts
+from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
@@ -64,10 +64,13 @@ def test_features_of_the_whole_tower_are_not_taken_for_those_of_the_cut_one(
     settings = cut_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
     sources = resolve_towers(settings.model)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
-    engine = Engine("cpu", 16, 0, "fp32")
+    engine = InferenceEngine("cpu", 16, 0, "fp32")
     extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
     whole = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
-    assert find_starts(whole, inputs, sources, FROZEN, False).stored.kinds() == {"image": "pooled", "text": "pooled"}
-    starts = find_starts(settings, inputs, sources, FROZEN, False)
+    assert find_stored_inputs(whole, inputs, sources, FROZEN, False).stored.kinds() == {
+        "image": "pooled",
+        "text": "pooled",
+    }
+    starts = find_stored_inputs(settings, inputs, sources, FROZEN, False)
     assert starts.stored.kinds() == {"image": "pooled"}
     assert starts.told[1] == "text: from tokens, model.text.vocabulary = cut"

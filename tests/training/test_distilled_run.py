@@ -13,19 +13,20 @@ from safetensors.torch import load_file
 from taught_project import ON, extract, keep
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.encoding.batches import PhotoViews, ProductBatches
-from pipeline_lib.encoding.captions import with_captions
-from pipeline_lib.encoding.products import photo_key, text_key
-from pipeline_lib.encoding.teacher_stores import open_teacher, teacher_rows
+from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.loading.captions import with_captions
+from pipeline_lib.loading.dataset import PhotoViews, ProductBatches
+from pipeline_lib.loading.products import photo_key, text_key
+from pipeline_lib.loading.teacher_rows import teacher_rows
 from pipeline_lib.models import multimodal
 from pipeline_lib.models.saved import load_model
-from pipeline_lib.provenance import read_json, write_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.store import open_store, write_store
+from pipeline_lib.stores.teacher_store import open_teacher
+from pipeline_lib.training.distillation import read_distillation
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
-from pipeline_lib.training.teachers import read_teaching
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
@@ -70,7 +71,9 @@ def only(inputs, *names):
 
 def teaching(inputs, settings, fold=0):
     data = read_fold(inputs, fold, True)
-    return read_teaching(settings.losses, inputs.teachers, fold, data, {"embedding_dim": 8, "classes": data.classes})
+    return read_distillation(
+        settings.losses, inputs.teachers, fold, data, {"embedding_dim": 8, "classes": data.classes}
+    )
 
 
 def test_stores_hold_what_the_model_says_of_every_photo_and_text(taught):

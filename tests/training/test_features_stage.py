@@ -14,9 +14,9 @@ import pytest
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, make_settings, write_project
 
-from pipeline_lib.encoding.activations import open_activations
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.params.section import load_params
-from pipeline_lib.provenance import read_json
+from pipeline_lib.stores.activations import open_activations
 from pipeline_lib.stores.store import MATRIX, open_store
 
 STORES = {"image", "image-boundary", "text", "text-boundary"}

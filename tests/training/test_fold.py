@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.encoding.encode import Engine
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.losses.build import LOSSES
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.fold import train_fold
@@ -84,7 +84,9 @@ def test_stored_features_train_like_the_trunk(inputs, towers):
     manifest = Manifest(inputs.shards)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     sources = resolve_towers(settings.model)
-    extract_trunk(sources, ShardReader(manifest), photos, texts, inputs.trunk, Engine("cpu", 16, 0, "fp32"), "float32")
+    extract_trunk(
+        sources, ShardReader(manifest), photos, texts, inputs.trunk, InferenceEngine("cpu", 16, 0, "fp32"), "float32"
+    )
     stored = run(settings, inputs, "stored")
     assert read_json(stored / "model.json")["run"]["stored_features"]
     assert not read_json(plain / "model.json")["run"]["stored_features"]
@@ -98,7 +100,7 @@ def test_a_store_of_other_towers_is_refused(inputs, towers):
     sources = resolve_towers(settings.model)
     manifest = Manifest(inputs.shards)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
-    engine = Engine("cpu", 16, 0, "fp32")
+    engine = InferenceEngine("cpu", 16, 0, "fp32")
     extract_trunk(sources, ShardReader(manifest), photos, ["a"], inputs.trunk, engine, "float16")
     other = settings.model.model_dump()
     other["image"]["size"] = 40
@@ -115,18 +117,18 @@ import torch
 sys.path[:0] = {paths}
 from tiny_project import make_settings
 from pipeline_lib.training.fold import Inputs, train_fold
-from pipeline_lib.training.loop import Loop
+from pipeline_lib.training.loop import Trainer
 torch.set_num_threads(1)
 kill_at = int(sys.argv[2])
 steps = 0
-step = Loop._step
+step = Trainer._step
 def counted(self):
     global steps
     step(self)
     steps += 1
     if steps == kill_at:
         os.kill(os.getpid(), 9)
-Loop._step = counted
+Trainer._step = counted
 root = Path({root!r})
 settings = make_settings(Path({image!r}), Path({text!r}), augment="clip", unfreeze_layers=2, epochs=3)
 out = Path(sys.argv[1])
@@ -138,7 +140,7 @@ train_fold(settings, inputs, 1, sys.argv[3], out)
 
 def test_a_run_killed_anywhere_ends_as_the_unbroken_one(inputs, towers, tmp_path):
     """kill -9 in the first, second and third epoch; history and weights come out bit-equal on one thread."""
-    here = [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+    here = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
     root = str(inputs.catalogue.parent)
     code = SCRIPT.format(paths=here, root=root, image=str(towers[0]), text=str(towers[1]))
 
@@ -180,7 +182,7 @@ def test_early_stop_keeps_the_best_epoch(inputs, towers):
 
 
 def test_one_process_a_run(inputs, towers):
-    from pipeline_lib.training.checkpoint import CheckpointFolder
+    from pipeline_lib.execution.checkpoint import CheckpointFolder
 
     held = pytest.raises(ValueError, match="another process is training this very run")
     with CheckpointFolder("fingerprint-out"), held:

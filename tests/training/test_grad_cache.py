@@ -7,12 +7,12 @@ import torch
 from tiny_project import make_settings
 from torch import nn
 
+from pipeline_lib.batch import CONTENT, Batch
 from pipeline_lib.losses.build import LOSSES, build_losses, weights_of
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.records import CONTENT, Batch
 from pipeline_lib.training.grad_cache import backward_jointly, join_batches, join_outputs
-from pipeline_lib.training.momentum import momentum_copy
+from pipeline_lib.training.momentum_encoder import build_momentum_encoder
 from pipeline_lib.training.task import Task
 
 
@@ -29,7 +29,7 @@ def make_task(towers, momentum=0.0, dropout=True):
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
     losses = build_losses(settings.losses, list(LOSSES))
-    slow = momentum_copy(model, momentum) if momentum else None
+    slow = build_momentum_encoder(model, momentum) if momentum else None
     task = Task(
         model, losses, weights_of(settings.losses), "cpu", "fp32", frozenset(dict(model.named_parameters())), slow
     )

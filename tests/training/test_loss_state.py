@@ -10,9 +10,9 @@ from tiny_project import make_settings, write_project
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.training.fold import train_fold
-from pipeline_lib.training.loop import Loop
-from pipeline_lib.training.momentum import momentum_copy
+from pipeline_lib.training.momentum_encoder import build_momentum_encoder
 from pipeline_lib.training.task import Task
+from pipeline_lib.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
@@ -33,7 +33,7 @@ def model_of(settings):
 
 
 def stop_before_the_third_epoch(settings, inputs, monkeypatch):
-    epoch = Loop._epoch
+    epoch = Trainer._epoch
 
     def stopped(self, number, *rest):
         if number == 2:
@@ -41,7 +41,7 @@ def stop_before_the_third_epoch(settings, inputs, monkeypatch):
         return epoch(self, number, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
-        patch.setattr(Loop, "_epoch", stopped)
+        patch.setattr(Trainer, "_epoch", stopped)
         run(settings, inputs, "stopped", "same")
 
 
@@ -98,14 +98,14 @@ def test_the_state_of_losses_decides_what_a_resumed_run_does(towers, tmp_path, m
 
 def test_the_bias_is_trained_at_the_heads_rate(towers, tmp_path, monkeypatch):
     seen = []
-    step = Loop._step
+    step = Trainer._step
 
     def watched(self):
         step(self)
         group = self.optimizer.param_groups[-1]
         seen.append((group["name"], group["base_lr"], group["weight_decay"], group["params"][0].item()))
 
-    monkeypatch.setattr(Loop, "_step", watched)
+    monkeypatch.setattr(Trainer, "_step", watched)
     losses = {"siglip": {"weight": 1.0}}
     run(make_settings(*towers, losses_on=losses, epochs=1), write_project(tmp_path / "project"), "out")
     assert {one[:3] for one in seen} == {("losses/no-decay", 1e-2, 0.0)}
@@ -125,7 +125,7 @@ def test_losses_that_are_off_leave_no_trace_in_a_run(towers, tmp_path):
 def test_the_slow_copy_follows_at_its_momentum(towers):
     """Closed form: after n steps towards weights that stay, the distance left is momentum ** n of the first."""
     model = model_of(make_settings(*towers))
-    copied = momentum_copy(model, 0.8)
+    copied = build_momentum_encoder(model, 0.8)
     first = {name: value.clone() for name, value in model.named_parameters()}
     with torch.no_grad():
         for value in model.parameters():

@@ -5,8 +5,8 @@ import pytest
 import torch
 from tiny_project import write_project
 
-from pipeline_lib.encoding.batches import PhotoViews, ProductBatches
-from pipeline_lib.records import CONTENT
+from pipeline_lib.batch import CONTENT
+from pipeline_lib.loading.dataset import PhotoViews, ProductBatches
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.fold_data import read_fold

@@ -7,9 +7,9 @@ from safetensors.torch import load_file
 from tiny_project import TRAIN, make_settings, write_project
 from watched_run import Watch, differing, first_weights, run, stop_before
 
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.optim.schedules import lr_factor
-from pipeline_lib.provenance import read_json
 from pipeline_lib.training.validation import Validator
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]

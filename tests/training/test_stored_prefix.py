@@ -10,17 +10,17 @@ from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 from watched_run import losses, run, stop_after_steps
 
-from pipeline_lib.encoding.encode import Engine
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.fold_data import read_fold
-from pipeline_lib.training.loop import Loop
-from pipeline_lib.training.starts import find_starts
+from pipeline_lib.training.stored_inputs import find_stored_inputs
+from pipeline_lib.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
@@ -39,7 +39,7 @@ def store(settings, inputs, dtype="float32", layers=2, **more):
     queries = pl.read_parquet(inputs.catalogue / "queries.parquet")["text"].to_list()
     texts = ["", *data.training.texts, *data.held_out.texts, *queries]
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
-    reader, engine = ShardReader(Manifest(inputs.shards)), Engine("cpu", 16, 0, "fp32")
+    reader, engine = ShardReader(Manifest(inputs.shards)), InferenceEngine("cpu", 16, 0, "fp32")
     extract_trunk(resolve_towers(settings.model), reader, photos, texts, inputs.trunk, engine, dtype, layers, **more)
 
 
@@ -117,7 +117,7 @@ def both(**rules):
 def test_the_frozen_part_is_not_run(inputs, towers, monkeypatch):
     settings = make_settings(*towers, unfreeze_layers=2, epochs=1)
     store(settings, inputs)
-    from pipeline_lib.training import assembly
+    from pipeline_lib.training import model_setup as assembly
 
     calls, build = [], assembly.build_model
 
@@ -129,7 +129,7 @@ def test_the_frozen_part_is_not_run(inputs, towers, monkeypatch):
         return model
 
     monkeypatch.setattr(assembly, "build_model", watched)
-    monkeypatch.setattr("pipeline_lib.encoding.batches.decode", lambda *_: pytest.fail("a photo was decoded"))
+    monkeypatch.setattr("pipeline_lib.loading.dataset.decode", lambda *_: pytest.fail("a photo was decoded"))
     run(settings, inputs, "out")
     assert set(calls) == {"text.trunk.encoder.layer.1", "image.trunk.stages.3.blocks.0"}
 
@@ -150,11 +150,11 @@ def starts(settings, inputs, opened, warm=False, moved=0.0):
         name: replace(source, state={key: value + moved for key, value in source.state.items()}) if moved else source
         for name, source in resolve_towers(settings.model).items()
     }
-    return find_starts(settings, inputs, sources, opened, warm)
+    return find_stored_inputs(settings, inputs, sources, opened, warm)
 
 
 def test_what_is_read_and_why_not(inputs, towers):
-    """Openings of 7 image and 4 text groups, stem first; a group that opens in a later epoch counts as trained."""
+    """7 image and 4 text groups, stem first; a group that opens in a later epoch counts as trained."""
     settings = make_settings(*towers)
     none, image, text = {"image": [None] * 7, "text": [None] * 4}, [None] * 5 + [0, 0], [None, None, 2, 0]
     assert starts(settings, inputs, none).told[0] == "image: from pixels, plan.features does not hold trunk"
@@ -207,7 +207,7 @@ def test_new_parts_behind_the_boundary_are_trained_from_it(inputs, towers):
 def test_a_foreign_or_cut_store_is_refused_before_the_first_step(inputs, towers, monkeypatch):
     settings = make_settings(*towers, unfreeze_layers=2)
     store(settings, inputs)
-    monkeypatch.setattr(Loop, "run", lambda *_: pytest.fail("it has begun"))
+    monkeypatch.setattr(Trainer, "run", lambda *_: pytest.fail("it has begun"))
     other = make_settings(*towers, unfreeze_layers=2)
     object.__setattr__(other, "model", ModelParams.model_validate(
         settings.model.model_dump() | {"text": settings.model.text.model_dump() | {"max_tokens": 12}}

@@ -11,23 +11,23 @@ import torch
 from tiny_project import PARAMS, make_settings, write_project
 from watched_run import losses, run, stop_after_steps
 
-from pipeline_lib.encoding.activations import open_activations
-from pipeline_lib.encoding.batches import PhotoViews, ProductBatches
-from pipeline_lib.encoding.encode import Engine
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.inference.engine import InferenceEngine
+from pipeline_lib.loading.dataset import PhotoViews, ProductBatches
 from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers
 from pipeline_lib.models.towers import load_strictly
 from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.params.section import load_params, parse_section
-from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.stores.activations import open_activations
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import MATRIX, open_store
-from pipeline_lib.training import feeding
+from pipeline_lib.training import loaders as feeding
 from pipeline_lib.training.fold_data import read_fold
-from pipeline_lib.training.starts import find_starts
+from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.transforms.decode import decode
 from pipeline_lib.transforms.image import VIEWS
 from pipeline_lib.transforms.tokenize import TextTokenizer
@@ -51,7 +51,7 @@ def store(settings, inputs, drawn=CLIP, batch_size=16, out=None, **more):
     queries = pl.read_parquet(inputs.catalogue / "queries.parquet")["text"].to_list()
     texts = ["", *data.training.texts, *data.held_out.texts, *queries]
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
-    reader, engine = ShardReader(Manifest(inputs.shards)), Engine("cpu", batch_size, 0, "fp32")
+    reader, engine = ShardReader(Manifest(inputs.shards)), InferenceEngine("cpu", batch_size, 0, "fp32")
     where = (out or inputs.trunk, engine, "float32", 2)
     extract_trunk(resolve_towers(settings.model), reader, photos, texts, *where, drawn=drawn, **more)
 
@@ -123,7 +123,7 @@ def test_losses_are_those_of_a_run_that_encodes_the_same_views(inputs, towers, m
         patch.setattr(feeding, "PhotoViews", SlowViews)
         slow = run(make_settings(*towers, augment="clip", use_stored_features=False, **changes), inputs, "slow")
     store(settings, inputs)
-    monkeypatch.setattr("pipeline_lib.encoding.batches.decode", lambda *_: pytest.fail("a photo was decoded"))
+    monkeypatch.setattr("pipeline_lib.loading.dataset.decode", lambda *_: pytest.fail("a photo was decoded"))
     stored = run(settings, inputs, "stored")
     assert np.allclose(losses(slow), losses(stored), rtol=1e-5, atol=1e-5)
     assert read_json(stored / "plan.json")["starts"][0] == f"image: from 3 views a photo (clip), {said}"
@@ -142,7 +142,7 @@ def test_a_run_that_was_cut_goes_on_with_the_same_views_and_mixes_them(inputs, t
 def test_processes_read_the_same_views_and_epochs_others(inputs, towers):
     settings = make_settings(*towers, augment="clip")
     store(settings, inputs)
-    stored = find_starts(settings, inputs, resolve_towers(settings.model), NONE, False).stored
+    stored = find_stored_inputs(settings, inputs, resolve_towers(settings.model), NONE, False).stored
     data, rows = read_fold(inputs, 0, True).training, np.arange(3, 20)
 
     def features(part=(0, 1), epoch=1, stored=stored):
@@ -163,7 +163,7 @@ def test_processes_read_the_same_views_and_epochs_others(inputs, towers):
 
 def starts(settings, inputs, towers, **train):
     changed = replace(settings, train=make_settings(*towers, **train).train)
-    return find_starts(changed, inputs, resolve_towers(settings.model), LAST, False)
+    return find_stored_inputs(changed, inputs, resolve_towers(settings.model), LAST, False)
 
 
 def test_other_views_than_the_run_draws_are_not_read(inputs, towers):

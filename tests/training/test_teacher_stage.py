@@ -9,10 +9,10 @@ import pytest
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, make_settings, write_project
 
-from pipeline_lib.keep import keep
+from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.experiments.keep import keep
 from pipeline_lib.params.section import load_params
 from pipeline_lib.params.whole import check_params
-from pipeline_lib.provenance import read_json
 
 
 @pytest.fixture

@@ -6,14 +6,14 @@ import pytest
 import torch
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.encoding.batches import PhotoViews, ProductBatches
-from pipeline_lib.encoding.encode import Engine
 from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.inference.engine import InferenceEngine
+from pipeline_lib.loading.dataset import PhotoViews, ProductBatches
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.fold_data import read_fold
-from pipeline_lib.training.starts import find_starts
+from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.transforms.text_views import word_dropout
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -68,11 +68,11 @@ def test_stored_features_stand_in_for_fixed_views_only(inputs, tiny_image_folder
     settings = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
     sources = resolve_towers(settings.model)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
-    engine = Engine("cpu", 16, 0, "fp32")
+    engine = InferenceEngine("cpu", 16, 0, "fp32")
     extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
 
     def kinds(changed, opened):
-        return find_starts(changed, inputs, sources, opened, False).stored.kinds()
+        return find_stored_inputs(changed, inputs, sources, opened, False).stored.kinds()
 
     assert kinds(settings, FROZEN) == {"image": "pooled", "text": "pooled"}
     assert kinds(settings, {**FROZEN, "text": [None, 2]}) == {"image": "pooled"}

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from pipeline_lib.encoding.products import Products
-from pipeline_lib.metrics.positions import positions_from_lists
-from pipeline_lib.records import Outputs
+from pipeline_lib.batch import Outputs
+from pipeline_lib.loading.products import Products
+from pipeline_lib.metrics.relevance import positions_from_lists
 from pipeline_lib.training.history import IMAGE, TEXT
 from pipeline_lib.training.validation import HeldOutQueries, Validator
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from tiny_project import make_settings, write_project
 
-from pipeline_lib.embedding.embeddings import write_embeddings
-from pipeline_lib.embedding.predict import Predictor
-from pipeline_lib.encoding.batches import PhotoViews
-from pipeline_lib.encoding.encode import Engine
-from pipeline_lib.encoding.splits import why_not_pooled
+from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.features.boundaries import why_not_pooled
 from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.inference.embeddings import write_embeddings
+from pipeline_lib.inference.engine import InferenceEngine
+from pipeline_lib.inference.predict import Predictor
+from pipeline_lib.loading.dataset import PhotoViews
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.provenance import read_json, write_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.store import open_store
@@ -27,7 +27,7 @@ from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.transforms.tokenize import CLIP_MARK, TextTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
-ENGINE = Engine("cpu", 16, 0, "fp32")
+ENGINE = InferenceEngine("cpu", 16, 0, "fp32")
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline_lib.losses.build import LOSSES
 from pipeline_lib.models import hf_text_tower
-from pipeline_lib.training import loop as training_loop
-from pipeline_lib.training.copying import on_device
+from pipeline_lib.training import trainer as training_loop
 from pipeline_lib.training.fold import train_fold
-from pipeline_lib.training.loop import Loop
+from pipeline_lib.training.prefetch import on_device
+from pipeline_lib.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
@@ -52,7 +52,7 @@ def waits(monkeypatch):
 
     for name in METHODS:
         monkeypatch.setattr(torch.Tensor, name, watched(name, getattr(torch.Tensor, name)))
-    epoch, add_up = Loop._epoch, training_loop.add_up
+    epoch, add_up = Trainer._epoch, training_loop.add_up
 
     def watched_epoch(loop, *rest):
         watch.paused = False
@@ -81,7 +81,7 @@ def waits(monkeypatch):
     # As on a GPU; these all stay on the CPU, whose values nobody waits for.
     monkeypatch.setattr(hf_text_tower, "runs_ahead", lambda device: True)
     monkeypatch.setattr(training_loop, "on_device", making)
-    monkeypatch.setattr(Loop, "_epoch", watched_epoch)
+    monkeypatch.setattr(Trainer, "_epoch", watched_epoch)
     monkeypatch.setattr(training_loop, "add_up", at_a_log_point)
     return watch
 

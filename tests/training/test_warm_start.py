@@ -11,17 +11,17 @@ from safetensors.torch import load_file, save_file
 from tiny_project import make_settings, write_project
 from watched_run import differing, run, state_of
 
-from pipeline_lib.encoding.encode import Engine
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.warm_start import start_folder
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.provenance import read_json
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.training.assembly import assemble
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.model_setup import build_bundle
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
 STILL = {"tower_lr": 0.0, "head_lr": 0.0, "epochs": 1, "unfreeze_layers": "all"}
@@ -52,7 +52,7 @@ def with_model(settings, **changes):
 
 def begun(settings, inputs, fold=0):
     torch.manual_seed(settings.seed)
-    return assemble(settings, fold, read_fold(inputs, fold, settings.losses.cross_entropy.weight > 0), True)
+    return build_bundle(settings, fold, read_fold(inputs, fold, settings.losses.cross_entropy.weight > 0), True)
 
 
 def test_training_begins_exactly_at_the_kept_weights(inputs, towers):
@@ -212,7 +212,7 @@ def test_stored_features_of_published_weights_are_not_used(inputs, towers):
     data = read_fold(inputs, 0, True)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     texts = ["", *data.training.texts, *data.held_out.texts]
-    engine, reader = Engine("cpu", 16, 0, "fp32"), ShardReader(Manifest(inputs.shards))
+    engine, reader = InferenceEngine("cpu", 16, 0, "fp32"), ShardReader(Manifest(inputs.shards))
     extract_trunk(resolve_towers(make_settings(*towers).model), reader, photos, texts, inputs.trunk, engine, "float16")
     used = {
         name: load_model(run(make_settings(*towers, **frozen, **start_of), inputs, name)).card["run"]["stored_features"]

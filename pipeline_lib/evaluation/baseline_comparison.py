@@ -1,0 +1,64 @@
+"""What fine-tuning gained: baselines measured on the same products, and the differences over the same draws of them.
+
+Two intervals that overlap say little of two classifiers asked about the same products; the interval of their
+difference does, for what is hard for both cancels.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipeline_lib.artifacts.schemas import BASELINES_SCHEMA
+from pipeline_lib.evaluation.bootstrap import percentiles, resampled
+from pipeline_lib.evaluation.summary import DIGITS, SPLITS, labelled
+from pipeline_lib.metrics.classification import CLASS_FIGURES, Probabilities, class_statistic
+from pipeline_lib.metrics.weighted import Counts, point
+
+Tree = dict[str, Any]
+GAIN_FIGURES = ("top1", "macro_f1")
+SHOWN = [CLASS_FIGURES.index(name) for name in GAIN_FIGURES]
+
+
+def baseline_trees(
+    predictions: pl.DataFrame,
+    scores: Mapping[str, Mapping[str, Probabilities]],
+    classes: Sequence[str],
+    resamples: int,
+    seed: int,
+) -> tuple[Tree, Tree, pl.DataFrame]:
+    """Return {split: {baselines: {name: figures}}}, the same tree of intervals, and BASELINES_SCHEMA rows with gains.
+
+    `scores` are by baseline and split, a row for each product that `labelled` returns, in its order.
+    """
+    figures: Tree = {}
+    intervals: Tree = {}
+    rows = []
+    for split in SPLITS:
+        own = labelled(predictions, classes, split)
+        told = {name: parts[split] for name, parts in scores.items() if split in parts}
+        if not len(own.truth) or not told:
+            continue
+        statistics = [class_statistic(own.truth, scored) for scored in (own.probabilities, *told.values())]
+
+        def all_of_them(counts: Counts, statistics: Sequence[Any] = tuple(statistics)) -> NDArray[np.float64]:
+            return np.concatenate([one(counts)[:, SHOWN] for one in statistics], axis=1)
+
+        values = point(all_of_them, len(own.truth)).reshape(len(statistics), -1)
+        draws = resampled(all_of_them, len(own.truth), resamples, seed, own.groups)
+        draws = draws.reshape(resamples, len(statistics), -1)
+        for number, name in enumerate(told, start=1):
+            spans = percentiles(draws[:, number]).round(DIGITS).tolist()
+            gains = percentiles(draws[:, 0] - draws[:, number])
+            figures.setdefault(split, {}).setdefault("baselines", {})[name] = dict(
+                zip(GAIN_FIGURES, values[number].round(DIGITS).tolist(), strict=True)
+            )
+            intervals.setdefault(split, {}).setdefault("baselines", {})[name] = dict(
+                zip(GAIN_FIGURES, spans, strict=True)
+            )
+            for place, figure in enumerate(GAIN_FIGURES):
+                gained = (values[0, place] - values[number, place], *gains[place])
+                rows.append((split, name, figure, *np.round([values[number, place], *gained], DIGITS).tolist()))
+    return figures, intervals, pl.DataFrame(rows, schema=BASELINES_SCHEMA, orient="row")

@@ -1,0 +1,72 @@
+"""The figures that caption retrieval reports over both directions: mR of each, total mR, and their sum.
+
+mR = mean(R@1, R@5, R@10) of a direction; total mR = the mean of the six; sum = the six added, so 6 x total mR. What is
+drawn for the intervals is a group, in both directions at once: an image with all its captions.
+"""
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipeline_lib.evaluation.bootstrap import clusters, percentile_intervals
+from pipeline_lib.metrics.ranking import CUTOFFS
+from pipeline_lib.metrics.weighted import Counts, Statistic, point, weighted_means
+
+Tree = dict[str, Any]
+DIGITS = 6
+HITS = tuple(f"R@{k}" for k in CUTOFFS)
+
+
+def mean_recall(recalls: dict[str, float]) -> float:
+    """Return the mean of R@1, R@5 and R@10.
+
+    >>> round(mean_recall({"R@1": 0.1500, "R@5": 0.3312, "R@10": 0.4413}), 4)
+    0.3075
+    """
+    return sum(recalls[name] for name in HITS) / len(HITS)
+
+
+def totals(text_to_image: dict[str, float], image_to_text: dict[str, float]) -> dict[str, float]:
+    """Return total_mR and sum of the two directions' R@1, R@5 and R@10, in their unit."""
+    total = (mean_recall(text_to_image) + mean_recall(image_to_text)) / 2
+    return {"total_mR": total, "sum": 6 * total}
+
+
+def bidirectional_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
+    """Return {split: {retrieval: {direction: {mR}, total_mR, sum}}} and the same tree of [low, high].
+
+    A split that was ranked in one direction only has no total.
+    """
+    figures: Tree = {}
+    intervals: Tree = {}
+    for (split,), part in ranks.group_by("split", maintain_order=True):
+        text, image = (part.filter(pl.col("direction") == way) for way in ("text_to_image", "image_to_text"))
+        if text.is_empty() or image.is_empty():
+            continue
+        statistic = bidirectional_statistic(text["rank"].to_numpy(), image["rank"].to_numpy())
+        values = point(statistic, len(part)).round(DIGITS).tolist()
+        groups = clusters(pl.concat([text["group_id"], image["group_id"]]))
+        spans = percentile_intervals(statistic, len(part), resamples, seed, groups)
+        figures[split] = _branch(values)
+        intervals[split] = _branch(spans.round(DIGITS).tolist())
+    return figures, intervals
+
+
+def bidirectional_statistic(text: NDArray[np.float64], image: NDArray[np.float64]) -> Statistic:
+    """Return the statistic of (mR text to image, mR image to text, total mR, sum); units are all ranks, text first."""
+    hits = [np.stack([ranks <= k for k in CUTOFFS], axis=1).mean(axis=1, keepdims=True) for ranks in (text, image)]
+
+    def figures(counts: Counts) -> NDArray[np.float64]:
+        ways = [weighted_means(*pair) for pair in zip(hits, np.split(counts, [len(text)], axis=1), strict=True)]
+        total = (ways[0] + ways[1]) / 2
+        return np.concatenate([*ways, total, 6 * total], axis=1)
+
+    return figures
+
+
+def _branch(values: list[Any]) -> Tree:
+    text, image, total, added = values
+    ways = {"text_to_image": {"mR": text}, "image_to_text": {"mR": image}}
+    return {"retrieval": {**ways, "total_mR": total, "sum": added}}

@@ -1,0 +1,83 @@
+"""The tables behind the report's plots: Recall@K curve, confusion counts, figures of each class, reliability."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib.artifacts.schemas import CLASS_SCHEMA, CONFUSION_SCHEMA, CURVE_SCHEMA, RELIABILITY_SCHEMA
+from pipeline_lib.evaluation.summary import DIGITS, SPLITS, labelled
+from pipeline_lib.metrics.calibration import reliability_rows
+from pipeline_lib.metrics.classification import Labels, class_table, confusion_counts
+from pipeline_lib.metrics.ranking import recall_curve
+
+CURVE_DEPTH = 100
+
+
+def curve_table(ranks: pl.DataFrame) -> pl.DataFrame:
+    """Return recall at every k up to CURVE_DEPTH for each split and direction of the ranks."""
+    cutoffs = range(1, CURVE_DEPTH + 1)
+    frames = [pl.DataFrame(schema=CURVE_SCHEMA)]
+    for (split, direction), part in ranks.group_by("split", "direction", maintain_order=True):
+        curve = [round(value, DIGITS) for value in recall_curve(part["rank"].to_numpy(), cutoffs)]
+        rows = {"k": list(cutoffs), "recall": curve}
+        frames.append(
+            pl.DataFrame(rows).select(pl.lit(split).alias("split"), pl.lit(direction).alias("direction"), "k", "recall")
+        )
+    return pl.concat(frames)
+
+
+def read_uncalibrated(ensemble: Path, predictions: pl.DataFrame) -> pl.DataFrame:
+    """Return the predictions before their temperature, no row where none was fitted."""
+    path = ensemble / "uncalibrated.parquet"
+    return pl.read_parquet(path) if path.is_file() else predictions.clear()
+
+
+def class_tables(
+    predictions: pl.DataFrame, uncalibrated: pl.DataFrame, classes: Sequence[str]
+) -> dict[str, pl.DataFrame]:
+    """Return by name the tables of classes that the report draws."""
+    return {
+        "confusion": confusion_table(predictions, classes),
+        "per_class": per_class_table(predictions, classes),
+        "reliability": reliability_table(predictions, uncalibrated, classes),
+    }
+
+
+def confusion_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+    """Return the pairs of true and predicted label that occur, with their counts, in the order of the classes."""
+    frames = [pl.DataFrame(schema=CONFUSION_SCHEMA)]
+    for split, truth, predicted in _scored(predictions, classes):
+        counts = confusion_counts(truth, predicted, len(classes))
+        rows = [(split, classes[i], classes[j], int(counts[i, j])) for i, j in np.argwhere(counts)]
+        frames.append(pl.DataFrame(rows, schema=CONFUSION_SCHEMA, orient="row"))
+    return pl.concat(frames)
+
+
+def per_class_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+    """Return precision, recall, f1 and support of each class that is true or predicted somewhere in a split."""
+    frames = [pl.DataFrame(schema=CLASS_SCHEMA)]
+    for split, truth, predicted in _scored(predictions, classes):
+        table = class_table(truth, predicted, classes).with_columns(pl.col(pl.Float64).round(DIGITS))
+        frames.append(table.select(pl.lit(split).alias("split"), pl.all()))
+    return pl.concat(frames)
+
+
+def reliability_table(predictions: pl.DataFrame, uncalibrated: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+    """Return the bins of the reliability diagram of each split, after calibration and, where there was any, before."""
+    rows = []
+    for frame, calibrated in ((uncalibrated, False), (predictions, True)):
+        for split in SPLITS:
+            part = labelled(frame, classes, split)
+            if len(part.truth):
+                for number, sure, right, count in reliability_rows(part.truth, part.probabilities):
+                    rows.append((split, calibrated, number, round(sure, DIGITS), round(right, DIGITS), count))
+    return pl.DataFrame(rows, schema=RELIABILITY_SCHEMA, orient="row")
+
+
+def _scored(predictions: pl.DataFrame, classes: Sequence[str]) -> Iterator[tuple[str, Labels, Labels]]:
+    for split in SPLITS:
+        part = labelled(predictions, classes, split)
+        if len(part.truth):
+            yield split, part.truth, part.probabilities.argmax(axis=1)

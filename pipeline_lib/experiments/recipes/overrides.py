@@ -1,0 +1,78 @@
+"""From params to other params as DVC's `-S` overrides, which rewrite params.yaml in place and keep its comments.
+
+An override a leaf, in the grammar of Hydra that DVC reads: `key=value` for what is there, `++key=value` for what an
+architecture's changes add, `~key` for what they lose. Strings stand in quotes, so that none is taken for a number, a
+sweep or an interpolation.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pipeline_lib.experiments.recipes.merging import Params
+
+ABSENT = "(absent)"
+
+
+class Difference(NamedTuple):
+    """A leaf that two params files do not agree on; ABSENT is no value."""
+
+    key: str
+    old: Any
+    new: Any
+
+
+def differences(old: Params, new: Params, prefix: str = "") -> list[Difference]:
+    """Return the leaves that differ, in the order of the files; a list is a leaf."""
+    found = []
+    for key in [*old, *(key for key in new if key not in old)]:
+        path = f"{prefix}.{key}".lstrip(".")
+        first, second = old.get(key, ABSENT), new.get(key, ABSENT)
+        if isinstance(first, dict) and isinstance(second, dict):
+            found += differences(first, second, path)
+        elif type(first) is not type(second) or first != second:
+            found.append(Difference(path, first, second))
+    return found
+
+
+def overrides(old: Params, new: Params) -> list[str]:
+    """Return the overrides that turn one params file into another."""
+    return [_override(difference) for difference in differences(old, new)]
+
+
+def apply(path: Path, old: Params, new: Params) -> None:
+    """Rewrite a params file from `old`, which it holds, to `new`, as `dvc exp run -S` does it."""
+    from dvc.utils.hydra import apply_overrides
+
+    apply_overrides(path, overrides(old, new))
+
+
+def _override(difference: Difference) -> str:
+    key, old, new = difference
+    if new is ABSENT:
+        return f"~{key}"
+    # A mapping is merged into what is there, so one that takes a value's place is added over it.
+    added = "++" if old is ABSENT or isinstance(new, dict) else ""
+    return f"{added}{key}={as_value(new)}"
+
+
+def as_value(value: Any) -> str:
+    """Write a value in Hydra's grammar.
+
+    >>> as_value([{"epoch": 3, "tower": "text"}, None, True, 2e-5, "data/a:b"])
+    "[{epoch:3,tower:'text'},null,true,2e-05,'data/a:b']"
+    """
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{as_value(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(as_value(one) for one in value) + "]"
+    if isinstance(value, str):
+        return "'" + _escaped(value) + "'"
+    return json.dumps(value)
+
+
+def _escaped(text: str) -> str:
+    if "${" in text:
+        raise ValueError(f"{text!r}: ${{...}} would be read as an interpolation; write the value itself")
+    tail = len(text) - len(text.rstrip("\\"))
+    return text.replace("\\'", "\\\\'").replace("'", "\\'") + "\\" * tail

@@ -1,0 +1,58 @@
+"""Writes a trained model's view of the catalogue: product embeddings, query embeddings, class probabilities."""
+
+from collections import deque
+from pathlib import Path
+
+import polars as pl
+
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.inference.predict import Predictor
+from pipeline_lib.loading.products import Products
+from pipeline_lib.stores.store import MatrixWriter, write_store
+
+
+def write_embeddings(
+    predictor: Predictor, products: Products, queries: pl.DataFrame, out: Path, model: str, preprocessing: str
+) -> None:
+    """Write the stores products/, queries/ and probabilities/ (with classes.json), each if the model has that head.
+
+    `queries` has columns query_id and text; embeddings are float16, probabilities float32. Of several processes all
+    compute, and the first one writes.
+    """
+    description = predictor.model.description
+    if not predictor.engine.processes.first:
+        deque(predictor.products(products), maxlen=0)
+        if description["retrieval"]:
+            predictor.texts(queries["text"].to_list())
+        return
+    count = len(products)
+    writers: dict[str, MatrixWriter] = {}
+    if description["retrieval"]:
+        writers["products"] = MatrixWriter(out / "products", count, description["embedding_dim"], "float16")
+    if description["classes"]:
+        writers["probabilities"] = MatrixWriter(out / "probabilities", count, len(description["classes"]), "float32")
+        write_json(out / "classes.json", description["classes"])
+    for block in predictor.products(products):
+        for name, values in (("products", block.embeddings), ("probabilities", block.probabilities)):
+            if values is not None:
+                writers[name].write(block.start, values)
+    for writer in writers.values():
+        writer.close(products.ids, model, preprocessing, description["similarity"])
+    if description["retrieval"]:
+        embedded = predictor.texts(queries["text"].to_list())
+        ids, similarity = queries["query_id"].to_list(), description["similarity"]
+        write_store(out / "queries", ids, embedded, model, preprocessing, similarity=similarity)
+
+
+def queries_for(product_ids: list[str], queries: pl.DataFrame, relevance: pl.DataFrame) -> pl.DataFrame:
+    """Return query_id and text of the text queries to embed, sorted by id.
+
+    Those with a relevant product among `product_ids`, and those of the val and test splits that have no answer at all:
+    a public test set's, which are ranked for its prediction file.
+    """
+    wanted = relevance.join(pl.DataFrame({"product_id": product_ids}), on="product_id", how="semi")
+    texts = queries.filter(pl.col("kind") == "text")
+    answered = texts.join(wanted, on="query_id", how="semi")
+    held_out = texts.filter(pl.col("split").is_in(["val", "test"]))
+    unanswered = held_out.join(relevance, on="query_id", how="anti")
+    return pl.concat([answered, unanswered]).select("query_id", "text").sort("query_id")

@@ -1,0 +1,162 @@
+"""Stored activations: for each photo or text the tokens, or cells of a map, that enter a tower's last layer groups.
+
+Tokens of all items lie one after another in one mapped matrix, and ids.parquet says how many each has: a short text
+takes the room of a short text, and a batch is padded to its own longest. The header names encoder and preprocessing, as
+that of pooled features does, and the split: how many layer groups stand behind it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import write_json, write_table
+from pipeline_lib.artifacts.remote import Place, local_folder
+from pipeline_lib.stores.boundary import TowerBoundary
+from pipeline_lib.stores.drawn_views import DrawnViews
+from pipeline_lib.stores.numbers import as_floats
+from pipeline_lib.stores.store import HEADER, IDS, MATRIX, MatrixWriter, item_rows, map_matrix, read_header, rows_of
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ActivationHeader:
+    """Who made the activations and where the forward pass was left: before the last `groups_behind` layer groups.
+
+    `grid` is the shape of an item's tokens where all have the same, e.g. [7, 7] of a map; None for texts. Where `views`
+    were drawn, there are so many items for each of the `count` ids, one after another.
+    """
+
+    encoder: str
+    preprocessing: str
+    dtype: str
+    groups_behind: int
+    first_group: str
+    width: int
+    tokens: int
+    count: int
+    grid: list[int] | None
+    views: DrawnViews | None = None
+
+
+@dataclass(frozen=True)
+class ActivationStore:
+    """An open store; item i has the rows first[i] .. first[i + 1] - 1 of `matrix` (tokens, width), mapped from disk."""
+
+    header: ActivationHeader
+    ids: list[str]
+    first: Rows
+    matrix: NDArray[Any]
+    folder: Path
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(self.ids)}
+
+    def lengths(self, ids: Sequence[str]) -> Rows:
+        """Return how many tokens each item has; ValueError names the first id the store lacks."""
+        items = self._positions(ids)
+        return self.first[items + 1] - self.first[items]
+
+    def gather(
+        self, ids: Sequence[str], views: Rows | None = None
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
+        """Return tokens and their mask, (items, *grid, width) and (items, longest), in the store's dtype.
+
+        Of drawn views those numbered `views`. bfloat16, which numpy lacks, comes as float32. Texts come as (items,
+        longest, width), zeros where the mask is False.
+        """
+        items, grid = item_rows(self._positions(ids), self.header.views, views), self.header.grid
+        starts, lengths = self.first[items], self.first[items + 1] - self.first[items]
+        mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+        width = self.header.width
+        if grid is not None:
+            whole = self.matrix.reshape(len(self.first) - 1, -1)[items]
+            return as_floats(whole).reshape(len(items), *grid, width), mask
+        found = np.zeros((*mask.shape, width), dtype=self.matrix.dtype)
+        found[mask] = self.matrix[(starts[:, None] + np.arange(mask.shape[1]))[mask]]
+        return as_floats(found), mask
+
+    def _positions(self, ids: Sequence[str]) -> Rows:
+        return rows_of(ids, self._row_of, self.folder, "activations")
+
+
+class ActivationWriter:
+    """Writes items one after another, so that no more than a block of them is ever held.
+
+    `stored` are the ids of items that the file there holds already, of `each` tokens: it is written on behind them.
+    """
+
+    def __init__(
+        self, folder: Path, tokens: int, width: int, dtype: str, stored: Sequence[str] = (), each: int = 0
+    ) -> None:
+        self._matrix = MatrixWriter(folder, tokens, width, dtype, keep=bool(stored))
+        self._ids = list(stored)
+        self._lengths = [each] * len(stored)
+        self._written = each * len(stored)
+
+    def write(self, ids: Sequence[str], values: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
+        """Add items: values (items, *grid, width); of texts (items, longest, width) what the mask says is real.
+
+        ValueError for a value that is not finite in the store's dtype.
+        """
+        flat = values[mask] if mask is not None else values.reshape(-1, values.shape[-1])
+        self._matrix.write(self._written, flat)
+        self._written += len(flat)
+        self._ids += ids
+        self._lengths += mask.sum(axis=1).tolist() if mask is not None else [len(flat) // len(ids)] * len(ids)
+
+    def flush(self) -> None:
+        """Have what was written on the disk."""
+        self._matrix.flush()
+
+    def close(self, encoder: str, preprocessing: str, split: TowerBoundary, views: DrawnViews | None = None) -> None:
+        """Write ids and header; the header comes last, so that a store without one is known to be half."""
+        tokens, width = self._matrix.shape
+        assert self._written == tokens, (self._written, tokens)
+        self.flush()
+        folder = self._matrix.folder
+        # All views of a photo have its id and as many tokens: they are listed once.
+        step = views.count if views else 1
+        ids, lengths = self._ids[::step], self._lengths[::step]
+        table = pl.DataFrame({"id": ids, "tokens": lengths}, schema={"id": pl.String, "tokens": pl.Int32})
+        write_table(table, folder / IDS)
+        header = ActivationHeader(
+            encoder,
+            preprocessing,
+            self._matrix.dtype,
+            split.groups_behind,
+            split.first_group,
+            width,
+            tokens,
+            len(ids),
+            list(split.shape[:-1]) or None,
+            views,
+        )
+        write_json(folder / HEADER, asdict(header))
+
+
+def open_activations(place: Place, encoder: str | None = None, preprocessing: str | None = None) -> ActivationStore:
+    """Open a store, one at a URL by a copy here.
+
+    ValueError if it is missing, half, of other sizes than its header, or of another maker.
+    """
+    folder = local_folder(place, paths.COPIES)
+    header = ActivationHeader(**read_header(folder, place, encoder, preprocessing))
+    table = pl.read_parquet(folder / IDS)
+    lengths = np.repeat(table["tokens"].to_numpy(), header.views.count if header.views else 1)
+    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    matrix = map_matrix(folder / MATRIX)
+    if matrix.shape != (header.tokens, header.width) or (len(table), int(first[-1])) != (header.count, header.tokens):
+        raise ValueError(
+            f"{folder}: {len(table)} ids of {first[-1]} tokens and a {matrix.shape} matrix, but the header says "
+            f"{header}; run `dvc repro`"
+        )
+    return ActivationStore(header, table["id"].to_list(), first, matrix, folder)

@@ -1,0 +1,101 @@
+"""Places here and at URLs; what cannot be reached is one line that names the URL and the way out."""
+
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib.artifacts.remote import copy_of, local_folder, read_file, read_ranges, sizes_at
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "things"
+    folder.mkdir()
+    for name, size in (("a", 10), ("b", 300_000), ("c", 0)):
+        (folder / name).write_bytes(bytes(number % 251 for number in range(size)))
+    return folder
+
+
+def test_ranges_equal_slices(folder, s3):
+    url = s3(folder)
+    assert sizes_at(url) == {"a": 10, "b": 300_000, "c": 0}
+    whole = (folder / "b").read_bytes()
+    assert read_file(f"{url}/b") == read_file(folder / "b") == whole
+    asked = [(0, 5), (299_990, 50), (100_000, 1), (17, 200_000)]
+    found = read_ranges([f"{url}/b"] * 4, [start for start, _ in asked], [size for _, size in asked])
+    assert found == [whole[start : start + size] for start, size in asked]
+    assert read_ranges([], [], []) == []
+
+
+def test_a_copy_is_made_once_by_whoever_comes_first_and_again_when_the_url_changes(folder, s3, tmp_path):
+    import s3fs
+
+    url, copies = s3(folder), tmp_path / "copies"
+    assert local_folder(folder, copies) == folder and not copies.exists()
+    with ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(lambda _: local_folder(url, copies), range(4)))
+    (first,) = found
+    assert [path.name for path in copies.iterdir()] == [first.name]
+    assert {path.name: path.read_bytes() for path in first.iterdir()} == {
+        path.name: path.read_bytes() for path in folder.iterdir()
+    }
+    before = (first / "b").stat().st_mtime_ns
+    assert local_folder(url, copies) == first and (first / "b").stat().st_mtime_ns == before
+    s3fs.S3FileSystem().pipe_file(f"{url}/a", b"0123456789")
+    second = local_folder(url, copies)
+    assert second != first and (second / "a").read_bytes() == b"0123456789"
+
+
+def test_a_url_must_hold_the_same_files(folder, s3, tmp_path):
+    url = s3(folder)
+    assert copy_of(folder, None, ["missing"]) == folder
+    assert copy_of(folder, url, ["a", "b"]) == url
+    changed = Path(shutil.copytree(folder, tmp_path / "changed"))
+    (changed / "b").write_bytes(b"other")
+    assert copy_of(changed, url, ["a"]) == url
+    with pytest.raises(ValueError, match=f"{url}/b: not the same as {changed}/b"):
+        copy_of(changed, url, ["a", "b"])
+
+
+def test_what_is_not_there_is_named(folder, s3, tmp_path):
+    url = s3(folder)
+    for ask in (
+        lambda: read_file(f"{url}/d"),
+        lambda: read_ranges([f"{url}/a", f"{url}/d"], [0, 0], [1, 1]),
+        lambda: local_folder(f"{url}/d", tmp_path / "copies"),
+    ):
+        with pytest.raises(ValueError, match=rf"{url}/d: nothing there; copy") as caught:
+            ask()
+        assert "\n" not in str(caught.value)
+
+
+def test_missing_credentials_a_silent_server_and_a_missing_library_are_one_line_each(folder, s3, monkeypatch):
+    import s3fs
+
+    url = s3(folder)
+    with monkeypatch.context() as patch:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            patch.delenv(name, raising=False)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "none")
+        patch.setenv("AWS_CONFIG_FILE", "none")
+        s3fs.S3FileSystem.clear_instance_cache()
+        with pytest.raises(OSError, match=rf"{url}/a: cannot be read: NoCredentialsError: .*; set the cred") as caught:
+            read_file(f"{url}/a")
+        assert "\n" not in str(caught.value)
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        patch.setenv("AWS_MAX_ATTEMPTS", "1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        patch.setattr(s3fs.S3FileSystem, "retries", 1)
+        with pytest.raises(OSError, match=rf"{url}/a: cannot be read: EndpointConnectionError"):
+            read_file(f"{url}/a")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "s3fs", None)
+        patch.delitem(sys.modules["fsspec.registry"]._registry, "s3")
+        with pytest.raises(ValueError, match=r"s3:// is not installed: pip install 'vitrine\[s3\]'"):
+            read_file(f"{url}/a")
+    with pytest.raises(OSError, match="nowhere://x: cannot be read: ValueError: Protocol not known"):
+        read_file("nowhere://x")

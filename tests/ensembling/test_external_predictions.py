@@ -1,0 +1,172 @@
+"""Other experiments' class predictions in the ensemble: joined by product and class, and never from another fold."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from embedded_project import CLASSES, ensemble_params, make_project
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.digests import digest_folder
+from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.ensembling.classification import classify
+from pipeline_lib.ensembling.external_predictions import open_external
+from pipeline_lib.ensembling.fit import equal_shares
+from pipeline_lib.ensembling.galleries import read_galleries
+from pipeline_lib.ensembling.members import open_members
+from pipeline_lib.experiments.keep import keep_predictions
+from pipeline_lib.params.whole import check_params
+from stages import ensemble
+
+ROOT = paths.PREDICTIONS / "mine"
+OTHER = ROOT / "other"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project whose own predictions are kept as those of `other`, its rows shuffled and surer of the hat."""
+    make_project(tmp_path, monkeypatch)
+    ensemble.main()
+    table = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
+    OTHER.mkdir(parents=True)
+    told = np.random.default_rng(5).dirichlet((1, 3), len(table)).astype(np.float32)
+    table = table.with_columns(probabilities=pl.Series(told.tolist(), dtype=pl.List(pl.Float32)))
+    table.sample(fraction=1, shuffle=True, seed=1).write_parquet(OTHER / "probabilities.parquet")
+    write_json(OTHER / "classes.json", CLASSES)
+    return dict(zip(table["product_id"], told, strict=True))
+
+
+def galleries():
+    return read_galleries(paths.CATALOGUE, paths.FOLDS / "folds.parquet", [0, 1])
+
+
+def classified(others, **changes):
+    return classify(galleries(), open_members(paths.embed_of, [0, 1], [64, 80]), ensemble_params(**changes), others)
+
+
+def by_product(predictions):
+    return {key: np.array(row) for key, row in predictions.select("product_id", "probabilities").iter_rows()}
+
+
+def rewrite(expression):
+    file = OTHER / "probabilities.parquet"
+    pl.read_parquet(file).with_columns(expression).write_parquet(file)
+
+
+def test_nothing_kept_changes_nothing(project):
+    before = digest_folder(paths.ENSEMBLE)
+    assert open_external(paths.NO_PREDICTIONS, CLASSES, galleries()) == []
+    ensemble.main()
+    assert digest_folder(paths.ENSEMBLE) == before
+
+
+@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
+def test_another_experiment_weighs_as_all_scales_and_folds_together(mean, project):
+    others = open_external(ROOT, CLASSES, galleries())
+    alone, both = (by_product(classified(some, mean=mean).predictions) for some in ([], others))
+    for product, own in alone.items():
+        if mean == "arithmetic":
+            expected = (own + project[product]) / 2
+        else:
+            powers = np.sqrt(own * project[product])
+            expected = powers / powers.sum()
+        assert both[product] == pytest.approx(expected, abs=1e-6)
+    assert equal_shares(4, 2).tolist() == pytest.approx([1 / 12] * 4 + [1 / 3] * 2)
+
+
+def test_classes_in_another_order_are_put_into_this_ones(project):
+    (first,) = open_external(ROOT, CLASSES, galleries())
+    rewrite(pl.col("probabilities").list.reverse())
+    write_json(OTHER / "classes.json", CLASSES[::-1])
+    (turned,) = open_external(ROOT, CLASSES, galleries())
+    ids = ["t1", "p0", "p4"]
+    assert np.array_equal(first.rows(ids), turned.rows(ids))
+    assert np.array_equal(first.rows(ids), np.stack([project[key] for key in ids]))
+
+
+def test_fitted_weights_find_the_one_who_knows(project):
+    """`other` knows every label; weights of a fold are fitted on the other fold, so both must see it to use it."""
+    labels = dict(pl.read_parquet(paths.CATALOGUE / "products.parquet").select("product_id", "label").iter_rows())
+    knows = {"cup": [0.98, 0.02], "hat": [0.02, 0.98]}
+    rewrite(pl.col("product_id").replace_strict({key: knows.get(label, [0.5, 0.5]) for key, label in labels.items()},
+                                                return_dtype=pl.List(pl.Float32)).alias("probabilities"))  # fmt: skip
+    others = open_external(ROOT, CLASSES, galleries())
+    found = classified(others, weights="fitted", temperature="fitted")
+    for fit in found.fits.values():
+        assert fit.weights.sum() == pytest.approx(1) and fit.weights[2] > 0.9
+    table = found.predictions.filter(pl.col("label").is_in(CLASSES))
+    assert (table["predicted"] == table["label"]).all() and table.height == 6
+
+
+def test_the_stage_fuses_and_tells_with_what_weights(project, capsys):
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("fuse_with: data/predictions/none", f"fuse_with: {ROOT}"), "utf-8")
+    before = by_product(pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet"))
+    ensemble.main()
+    assert f"class predictions of {OTHER} are fused with this run's" in capsys.readouterr().out
+    after = by_product(pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet"))
+    assert all(after[key] == pytest.approx((before[key] + project[key]) / 2, abs=1e-6) for key in before)
+    told = read_json(paths.ENSEMBLE / "fusion.json")
+    assert told["test"]["weights"] == {"64": 0.25, "80": 0.25} and told["test"]["others"] == {"other": 0.5}
+
+
+def test_what_is_kept_is_what_the_ensemble_wrote(project):
+    assert keep_predictions(["workspace"], "again") == paths.PREDICTIONS / "again"
+    kept = paths.PREDICTIONS / "again" / "workspace"
+    for name in ("probabilities.parquet", "classes.json"):
+        assert (kept / name).read_bytes() == (paths.ENSEMBLE / name).read_bytes()
+    (own,) = open_external(paths.PREDICTIONS / "again", CLASSES, galleries())
+    alone, doubled = (by_product(classified(some).predictions) for some in ([], [own]))
+    assert all(doubled[key] == pytest.approx(alone[key], abs=1e-6) for key in alone)
+
+
+def spoil(what):
+    if what == "a fold":
+        rewrite(pl.when(pl.col("product_id") == "p1").then(1).otherwise("fold").cast(pl.Int64).alias("fold"))
+    elif what == "a split":
+        rewrite(pl.when(pl.col("product_id") == "t1").then(pl.lit("oof")).otherwise("split").alias("split"))
+    elif what == "a product":
+        file = OTHER / "probabilities.parquet"
+        pl.read_parquet(file).filter(pl.col("product_id") != "p4").write_parquet(file)
+    elif what == "a class":
+        write_json(OTHER / "classes.json", ["cup", "sofa"])
+    elif what == "a column":
+        file = OTHER / "probabilities.parquet"
+        pl.read_parquet(file).drop("group_id").write_parquet(file)
+    elif what == "a file":
+        (OTHER / "classes.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("a fold", "has 'p1' in oof-1, this run in oof-0; keep predictions of a run on this catalogue and these folds"),
+        ("a split", "has 't1' in oof, this run in test; keep"),
+        ("a product", "tells nothing of 'p4', a product of oof-1; keep"),
+        ("a class", "classes.json: 2 classes, not this run's: only this run has 'hat'"),
+        ("a column", "probabilities.parquet: has no column group_id; run that experiment again"),
+        ("a file", "classes.json: no such file; `vitrine keep-predictions` makes a whole folder"),
+    ],
+)
+def test_predictions_that_do_not_fit_are_one_line(what, line, project):
+    spoil(what)
+    with pytest.raises(ValueError) as error:
+        open_external(ROOT, CLASSES, galleries())
+    assert str(error.value).startswith(str(OTHER)) and line in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_run_without_classes_or_a_folder_that_is_not_there_is_one_line(project):
+    with pytest.raises(ValueError, match="holds class predictions, but this run's models tell no classes"):
+        open_external(ROOT, [], galleries())
+    with pytest.raises(ValueError, match="'data/predictions/nowhere': no such folder; `vitrine keep-predictions`"):
+        open_external(paths.PREDICTIONS / "nowhere", CLASSES, galleries())
+
+
+def test_check_refuses_a_folder_that_is_not_there(project):
+    (paths.STARTS / "trunk").mkdir(parents=True)
+    check_params(Path("params.yaml"))
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("data/predictions/none", "data/predictions/new"), "utf-8")
+    with pytest.raises(ValueError, match=r"ensemble.fuse_with = 'data/predictions/new', but there is no such folder"):
+        check_params(Path("params.yaml"))

@@ -1,0 +1,127 @@
+"""Fits see other folds only: what a fold's own rows hold can change nothing of how they are fused."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from embedded_project import ensemble_params, make_project
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.schemas import OOF_SCHEMA
+from pipeline_lib.ensembling.classification import classify
+from pipeline_lib.ensembling.fit import Fitted, HeldOut, cross_fitted, fit
+from pipeline_lib.ensembling.galleries import read_galleries
+from pipeline_lib.ensembling.members import open_members
+from pipeline_lib.ensembling.temperature import fit_temperature
+from stages import ensemble, evaluate
+
+FITTED = {"weights": "fitted", "temperature": "fitted"}
+
+
+def drawn(fold, seed, rows=40, num_scales=2):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, rows)
+    logits = rng.normal(size=(num_scales, rows, 3)) + np.eye(3)[truth]
+    powers = np.exp(2 * logits)
+    return HeldOut(fold, (powers / powers.sum(-1, keepdims=True)).astype(np.float32), truth)
+
+
+def same(first: Fitted, second: Fitted):
+    return np.array_equal(first.weights, second.weights) and first.temperature == second.temperature
+
+
+@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
+def test_a_folds_fit_uses_none_of_its_own_rows(mean):
+    params = ensemble_params(mean=mean, **FITTED)
+    parts = [drawn(fold, seed=fold) for fold in range(3)]
+    poisoned = HeldOut(1, np.full_like(parts[1].members, np.nan), 2 - parts[1].truth)
+    clean, dirty = cross_fitted(parts, params), cross_fitted([parts[0], poisoned, parts[2]], params)
+    assert same(clean[1], dirty[1]) and clean[1].num_products == 80
+    assert not same(clean[0], dirty[0]) and not same(clean[None], dirty[None])
+    assert same(clean[1], fit([parts[0], parts[2]], params)) and same(clean[None], fit(parts, params))
+    assert clean[1].weights.tolist() != [0.5, 0.5] and clean[1].temperature != 1
+
+
+def test_nothing_to_fit_on_is_fused_evenly():
+    params = ensemble_params(**FITTED)
+    alone = cross_fitted([drawn(4, seed=1)], params)
+    assert (alone[4].weights, alone[4].temperature, alone[4].num_products) == (None, 1.0, 0)
+    assert alone[None].num_products == 40
+    empty = HeldOut(0, np.zeros((2, 0, 3), np.float32), np.zeros(0, np.int64))
+    assert cross_fitted([empty], params)[None] == Fitted()
+    assert cross_fitted([drawn(0, seed=1), drawn(1, seed=2)], ensemble_params())[None] == Fitted()
+
+
+def test_a_fit_of_one_kind_leaves_the_other_alone():
+    parts = [drawn(0, seed=1), drawn(1, seed=2)]
+    assert fit(parts, ensemble_params(weights="fitted")).temperature == 1.0
+    assert fit(parts, ensemble_params(temperature="fitted")).weights is None
+
+
+def test_the_temperature_is_fitted_to_the_shares_that_are_published():
+    """Two scales weigh together what the one other experiment does."""
+    part = replace(drawn(0, seed=1, num_scales=3), num_others=1)
+    found = fit([part], ensemble_params(temperature="fitted"))
+    fused = part.members[0] / 4 + part.members[1] / 4 + part.members[2] / 2
+    assert found.weights is None and found.temperature == pytest.approx(fit_temperature(fused, part.truth), rel=1e-5)
+    assert found.temperature != pytest.approx(fit_temperature(part.members.mean(axis=0), part.truth), rel=1e-3)
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    make_project(tmp_path, monkeypatch)
+
+
+def classified(**changes):
+    members = open_members(paths.embed_of, [0, 1], [64, 80])
+    galleries = read_galleries(paths.CATALOGUE, paths.FOLDS / "folds.parquet", [0, 1])
+    return members, classify(galleries, members, ensemble_params(**changes))
+
+
+def test_the_out_of_fold_table_holds_every_scale_and_what_is_published(project):
+    members, found = classified(temperature="fitted")
+    table = found.out_of_fold
+    assert table.schema == OOF_SCHEMA
+    products = ["p0", "p1", "p2", "p3", "p4", "p5"]
+    assert table.sort("id", "scale").select("id", "scale").rows() == [
+        (key, scale) for key in products for scale in (None, 64, 80)
+    ]
+    assert dict(table.select("id", "fold").iter_rows()) == dict(zip(products, [0, 0, 0, 1, 1, 1], strict=True))
+    assert dict(table.select("id", "truth").iter_rows())["p5"] == "sofa"
+    published = found.predictions.filter(pl.col("split") == "oof")["probabilities"]
+    assert table.filter(pl.col("scale").is_null())["probabilities"].equals(published)
+    for member in members:
+        ids = products[3 * member.fold : 3 * member.fold + 3]
+        rows = table.filter((pl.col("scale") == member.scale) & pl.col("id").is_in(ids))
+        assert np.array_equal(np.stack(rows["probabilities"].to_list()), member.probabilities.rows(ids))
+
+
+def test_predictions_of_a_fold_are_at_the_temperature_of_the_other(project):
+    _, found = classified(temperature="fitted")
+    before, after = found.uncalibrated, found.predictions
+    assert before["predicted"].equals(after["predicted"])
+    for split, fold, heat in (("oof", 0, 0), ("oof", 1, 1), ("test", None, None)):
+        rows = (pl.col("split") == split) & pl.col("fold").eq_missing(fold)
+        raw, told = (np.stack(frame.filter(rows)["probabilities"].to_list()) for frame in (before, after))
+        powers = raw ** (1 / found.fits[heat].temperature)
+        assert told == pytest.approx(powers / powers.sum(axis=1, keepdims=True), abs=1e-5)
+
+
+def test_the_stages_tell_what_was_fitted_and_draw_the_diagram_of_before_and_after(project, capsys):
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    text = text.replace("weights: uniform", "weights: fitted").replace("temperature: none", "temperature: fitted")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    ensemble.main()
+    evaluate.main()
+    told = read_json(paths.ENSEMBLE / "fusion.json")
+    # p0-p2 of fold 0 have labels, of fold 1 p4 alone: p3 has none and p5's is unknown to the models.
+    assert {name: fit["fitted_on"] for name, fit in told.items()} == {"oof-0": 1, "oof-1": 3, "test": 4}
+    assert all(sum(fit["weights"].values()) == pytest.approx(1) for fit in told.values())
+    assert list(told["test"]["weights"]) == ["64", "80"]
+    bins = pl.read_csv(paths.EVALUATION / "reliability.csv")
+    assert sorted(bins.group_by("split", "calibrated").agg(pl.col("count").sum()).rows()) == [
+        ("oof", False, 4), ("oof", True, 4), ("test", False, 2), ("test", True, 2),
+    ]  # fmt: skip

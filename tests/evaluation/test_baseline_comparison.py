@@ -1,0 +1,45 @@
+import numpy as np
+import polars as pl
+import pytest
+
+from pipeline_lib.artifacts.schemas import BASELINES_SCHEMA, PREDICTIONS_SCHEMA
+from pipeline_lib.evaluation.baseline_comparison import baseline_trees
+from pipeline_lib.evaluation.bootstrap import paired_differences, percentile_intervals
+from pipeline_lib.metrics.classification import class_figures, class_statistic
+
+CLASSES = ["cup", "hat", "mug"]
+
+
+@pytest.fixture
+def drawn():
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 3, 50)
+    tuned, plain = (rng.dirichlet(np.ones(3), 50) + sure * np.eye(3)[truth] for sure in (0.8, 0.3))
+    rows = [
+        (f"p{n}", "oof", 0, CLASSES[truth[n]], CLASSES[tuned[n].argmax()], tuned[n].tolist(), f"g{n:02}")
+        for n in range(50)
+    ]
+    return truth, tuned.astype(np.float32), plain, pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
+
+
+def test_figures_and_gains_are_those_of_the_paired_bootstrap(drawn):
+    truth, tuned, plain, predictions = drawn
+    figures, intervals, gains = baseline_trees(predictions, {"knn": {"oof": plain}}, CLASSES, 300, seed=5)
+    wanted = class_figures(truth, plain)
+    statistic = class_statistic(truth, plain)
+    spans = percentile_intervals(statistic, 50, 300, 5)
+    differences = paired_differences(statistic, class_statistic(truth, tuned), 50, 300, 5)
+    assert gains.schema == BASELINES_SCHEMA and gains["figure"].to_list() == ["top1", "macro_f1"]
+    for row, (name, place) in zip(gains.iter_rows(named=True), (("top1", 0), ("macro_f1", 2)), strict=True):
+        assert figures["oof"]["baselines"]["knn"][name] == row["value"] == pytest.approx(wanted[name], abs=1e-6)
+        assert intervals["oof"]["baselines"]["knn"][name] == pytest.approx(spans[place], abs=1e-6)
+        found = (row["gain"], row["gain_low"], row["gain_high"])
+        assert found == pytest.approx(differences[place][:3], abs=1e-6)
+    assert gains["gain"].min() > 0
+
+
+def test_without_baselines_there_is_no_branch(drawn):
+    *_, predictions = drawn
+    for empty in ({}, {"knn": {}}):
+        figures, intervals, gains = baseline_trees(predictions, empty, CLASSES, 200, seed=5)
+        assert (figures, intervals, gains.height) == ({}, {}, 0)

@@ -1,0 +1,61 @@
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline_lib.artifacts.schemas import ISSUES_SCHEMA, PREDICTIONS_SCHEMA
+from pipeline_lib.evaluation.label_issues import label_issues, suggested_labels
+
+
+def slow_suggestions(truth, probabilities):
+    """Northcutt et al. 2021, equations 1 and 2, one product and one class at a time."""
+    num_classes = probabilities.shape[1]
+    bars = {
+        j: np.mean([row[j] for label, row in zip(truth, probabilities, strict=True) if label == j])
+        for j in range(num_classes)
+        if j in truth
+    }
+    found = []
+    for row in probabilities:
+        cleared = [j for j in range(num_classes) if j in bars and row[j] >= bars[j]]
+        found.append(max(cleared, key=lambda j: row[j]) if cleared else -1)
+    return found
+
+
+def test_hand_worked_table():
+    truth = np.array([0, 0, 0, 1, 1])
+    probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.3, 0.7], [0.45, 0.55]])
+    # Bars: class 0 (0.9 + 0.8 + 0.1) / 3 = 0.6, class 1 0.625; the last product clears neither.
+    assert suggested_labels(truth, probabilities).tolist() == [0, 0, 1, 1, -1]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 25), st.integers(2, 5))
+def test_equals_a_slow_loop(seed, count, num_classes):
+    rng = np.random.default_rng(seed)
+    truth, probabilities = rng.integers(0, num_classes, count), rng.dirichlet(np.ones(num_classes), count)
+    # A bar of one product is its own probability, so sums must not differ in the last digit.
+    assert suggested_labels(truth, probabilities).tolist() == slow_suggestions(truth, probabilities)
+
+
+def rows_of(*rows):
+    full = [(key, split, 0, label, "cup", list(row), key) for key, split, label, row in rows]
+    return pl.DataFrame(full, schema=PREDICTIONS_SCHEMA, orient="row")
+
+
+def test_candidates_are_out_of_fold_and_the_surest_first():
+    predictions = rows_of(
+        ("a", "oof", "cup", [0.9, 0.1]), ("b", "oof", "cup", [0.3, 0.7]), ("c", "oof", "cup", [0.1, 0.9]),
+        ("d", "oof", "hat", [0.4, 0.6]), ("e", "oof", None, [0.0, 1.0]), ("f", "test", "cup", [0.0, 1.0]),
+        ("g", "oof", "sofa", [0.0, 1.0]),
+    )  # fmt: skip
+    issues = label_issues(predictions, ["cup", "hat"])
+    assert issues.schema == ISSUES_SCHEMA
+    assert issues.drop("probability", "label_probability").rows() == [("c", 0, "cup", "hat"), ("b", 0, "cup", "hat")]
+    assert issues["probability"].to_list() == pytest.approx([0.9, 0.7])
+    assert issues["label_probability"].to_list() == pytest.approx([0.1, 0.3])
+
+
+def test_without_labels_there_is_nothing_to_doubt():
+    assert label_issues(rows_of(("a", "oof", None, [0.1, 0.9])), ["cup", "hat"]).rows() == []
+    assert label_issues(pl.DataFrame(schema=PREDICTIONS_SCHEMA), []).schema == ISSUES_SCHEMA

@@ -1,0 +1,29 @@
+import polars as pl
+from scored_rows import predictions_frame, ranks_frame
+
+from pipeline_lib.evaluation.plot_tables import confusion_table, curve_table, per_class_table
+
+CLASSES = ["cup", "hat", "mug"]
+
+
+def test_the_curve_has_every_cutoff():
+    curve = curve_table(ranks_frame())
+    oof = curve.filter(pl.col("split") == "oof")
+    assert oof["k"].to_list() == list(range(1, 101))
+    assert oof["recall"].to_list()[:11] == [0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.75, 0.75, 0.75, 0.75, 1.0]
+    assert curve.filter(pl.col("split") == "test")["direction"].unique().to_list() == ["image_to_text"]
+
+
+def test_confusion_lists_the_pairs_that_occur():
+    table = confusion_table(predictions_frame(), CLASSES)
+    assert table.rows() == [("oof", "cup", "cup", 1), ("oof", "hat", "mug", 1)]
+    assert confusion_table(predictions_frame().clear(), CLASSES).height == 0
+
+
+def test_per_class_rows_carry_the_split():
+    table = per_class_table(predictions_frame(), CLASSES)
+    assert table.rows() == [
+        ("oof", "cup", 1.0, 1.0, 1.0, 1),
+        ("oof", "hat", 0.0, 0.0, 0.0, 1),
+        ("oof", "mug", 0.0, 0.0, 0.0, 0),
+    ]

@@ -1,0 +1,79 @@
+import numpy as np
+import polars as pl
+import pytest
+from scored_rows import predictions_frame, ranks_frame
+
+from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA, RANKS_SCHEMA
+from pipeline_lib.evaluation.summary import classification_trees, labelled, merged, retrieval_trees
+
+CLASSES = ["cup", "hat", "mug"]
+
+
+def test_retrieval_tree_has_exactly_the_published_leaves():
+    figures, intervals = retrieval_trees(ranks_frame(), 200, seed=1)
+    assert figures["oof"] == {
+        "retrieval": {
+            "text_to_image": {
+                "R@1": 0.25,
+                "R@5": 0.5,
+                "R@10": 0.75,
+                "MeanRecall": 0.5,
+                "median_rank": 4.5,
+                "mean_rank": 5.25,
+                "num_queries": 4,
+                "num_gallery": 125,
+            }
+        }
+    }
+    assert list(figures["test"]["retrieval"]) == ["image_to_text"]
+    leaves = intervals["oof"]["retrieval"]["text_to_image"]
+    assert set(leaves) == set(figures["oof"]["retrieval"]["text_to_image"]) - {"num_queries", "num_gallery"}
+    for name, (low, high) in leaves.items():
+        assert low <= figures["oof"]["retrieval"]["text_to_image"][name] <= high
+    assert intervals["test"]["retrieval"]["image_to_text"]["R@1"] == [1.0, 1.0]
+
+
+def test_classification_counts_only_products_with_a_known_label():
+    figures, intervals = classification_trees(predictions_frame(), CLASSES, 200, seed=1)
+    # One is right at 0.8, one wrong at 0.6: gaps of 0.2 and 0.6, each of half the products.
+    told = {"top1": 0.5, "top3": 1.0, "macro_f1": 0.5, "balanced_accuracy": 0.5, "ece": 0.4}
+    assert figures == {"oof": {"classification": told}}
+    assert intervals["oof"]["classification"]["top1"] == [0.0, 1.0]
+    part = labelled(predictions_frame(), CLASSES, "oof")
+    assert (part.truth.tolist(), part.left_out) == ([0, 1], 2)
+    assert part.probabilities.shape == (2, 3)
+
+
+def test_without_classes_there_is_no_branch():
+    assert classification_trees(predictions_frame().clear(), [], 200, seed=1) == ({}, {})
+    assert retrieval_trees(pl.DataFrame(schema=RANKS_SCHEMA), 200, seed=1) == ({}, {})
+
+
+def test_trees_merge_level_by_level():
+    left = {"oof": {"retrieval": {"x": 1}}}
+    assert merged(left, {"oof": {"classification": 2}}, {"data": 3}) == {
+        "oof": {"retrieval": {"x": 1}, "classification": 2},
+        "data": 3,
+    }
+    assert left == {"oof": {"retrieval": {"x": 1}}}
+
+
+def test_figures_are_rounded_for_stable_diffs():
+    ranks = ranks_frame().head(3)
+    figures, _ = retrieval_trees(ranks, 200, seed=1)
+    assert figures["oof"]["retrieval"]["text_to_image"]["R@1"] == pytest.approx(1 / 3, abs=1e-6)
+    assert figures["oof"]["retrieval"]["text_to_image"]["R@1"] == 0.333333
+
+
+def test_products_of_one_group_are_drawn_together():
+    rng = np.random.default_rng(4)
+    rows = [(f"p{n:03}", "oof", 0, "cup" if n % 2 else "hat", "cup", rng.dirichlet([1, 1]).tolist()) for n in range(60)]
+    alone = pl.DataFrame([(*row, row[0]) for row in rows], schema=PREDICTIONS_SCHEMA, orient="row")
+    # A second photo of everything, told as the first, says nothing new: the figures and their intervals stay.
+    twice = pl.concat([alone, alone.with_columns(product_id=pl.col("product_id") + "-again")])
+    assert classification_trees(twice, ["cup", "hat"], 200, 3) == classification_trees(alone, ["cup", "hat"], 200, 3)
+    apart = twice.with_columns(group_id="product_id")
+    _, narrow = classification_trees(apart, ["cup", "hat"], 200, 3)
+    _, wide = classification_trees(alone, ["cup", "hat"], 200, 3)
+    (low, high), (first, last) = (spans["oof"]["classification"]["top1"] for spans in (narrow, wide))
+    assert high - low < 0.85 * (last - first)

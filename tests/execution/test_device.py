@@ -1,0 +1,64 @@
+"""The machine is asked, not assumed: where bf16 is emulated, `auto` must not take it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from torch import nn
+
+from pipeline_lib.execution import device as runtime
+
+X86 = "processor\t: 0\nflags\t\t: fpu sse2 avx2 {}\nbugs\t\t: none\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (X86.format("avx512f avx512bw"), False),
+        (X86.format("avx512_bf16"), True),
+        (X86.format("amx_bf16 amx_tile"), True),
+        ("Features\t: fp asimd bf16 i8mm\n", True),
+        ("model name\t: the bf16 processor\nflags\t: fpu\n", False),
+        ("", False),
+    ],
+)
+def test_bf16_is_told_by_the_processors_flags_alone(text, expected, tmp_path, monkeypatch):
+    assert runtime.has_bf16(text) is expected
+    (tmp_path / "cpuinfo").write_text(text)
+    monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "cpuinfo")
+    assert runtime.pick_precision("auto", "cpu") == ("auto" if expected else "fp32")
+
+
+def test_a_precision_that_is_written_out_is_taken_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "none")
+    assert [runtime.pick_precision(name, "cpu") for name in ("auto", "fp32", "bf16")] == ["fp32", "fp32", "bf16"]
+
+
+@pytest.mark.parametrize(
+    ("picked", "count", "expected"),
+    [
+        ("auto", 1_518_898, "fp32"),
+        ("auto", 4_000_000, "bf16"),
+        ("auto", 3_999_999, "fp32"),
+        ("bf16", 10, "bf16"),
+        ("fp32", 10**9, "fp32"),
+    ],
+)
+def test_auto_takes_bf16_on_a_processor_for_models_that_are_wide_enough(picked, count, expected):
+    halves = [nn.Linear(part, 1, bias=False, device="meta") for part in (count // 2, count - count // 2)]
+    assert runtime.settle_precision(picked, *halves) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "0")],
+)
+def test_threads_spin_for_a_bounded_time_unless_the_user_says_otherwise(own, expected):
+    """Checked where it counts: in what libgomp prints of its settings when torch loads it."""
+    named = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    environment = {name: value for name, value in os.environ.items() if name not in named}
+    environment |= {"OMP_DISPLAY_ENV": "verbose", **own}
+    code = "import pipeline_lib.execution.threads, torch"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert f"GOMP_SPINCOUNT = '{expected}'" in done.stderr

@@ -1,0 +1,147 @@
+"""A stage that starts itself again: one line for what went wrong in any process, and nobody stays behind."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline_lib.execution import launch
+
+# Starts 2 processes as torchrun does, waits for both, and says so on stderr if one failed.
+LAUNCHER = """
+import os, subprocess, sys
+started = []
+for rank in range(2):
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    environment = os.environ | {name: str(value) for name, value in names.items()}
+    started.append(subprocess.Popen([sys.executable, *sys.argv[1:]], env=environment))
+if any([process.wait() for process in started]):
+    print("pages of what a launcher says", file=sys.stderr)
+    sys.exit(1)
+"""
+STAGE = """
+import os, sys, time
+from pathlib import Path
+from pipeline_lib.launch import launched, launcher, place, relaunch
+from pipeline_lib.provenance import stage
+
+def body(what):
+    rank = place().rank if place() else None
+    Path(f"began-{rank}").write_text(os.environ["OMP_NUM_THREADS"])
+    if what == "wait":
+        time.sleep(60)
+    if what == "both" or (what in ("one", "bug", "status") and rank == 1):
+        if what == "status":
+            os._exit(3)
+        raise (RuntimeError if what == "bug" else ValueError)("train.epochs = 0; write 1")
+    if what in ("one", "bug"):
+        time.sleep(60)
+
+def check():
+    if sys.argv[1] == "moved":
+        raise ValueError("train changed while the stage ran")
+
+with stage("stages.any") as run:
+    if launcher():
+        relaunch("any_stage")
+    else:
+        with launched(check):
+            body(sys.argv[1])
+        print("plain")
+print("done")
+"""
+
+
+@pytest.fixture
+def begin(tmp_path):
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    (tmp_path / "any_stage.py").write_text(STAGE)
+    (tmp_path / "params.yaml").write_text("seed: 1\n")
+
+    def start(what, line=f"{sys.executable} launcher.py"):
+        environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+        environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path)])
+        pipe = subprocess.PIPE
+        command = [sys.executable, "-m", "any_stage", what]
+        environment |= {launch.LAUNCH: line} if line else {"OMP_NUM_THREADS": "7"}
+        return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+    return start
+
+
+def test_all_processes_run_the_body_and_the_first_one_goes_on(begin, tmp_path):
+    process = begin("work")
+    stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout, stderr) == (0, "done\n", "")
+    assert sorted(path.name for path in tmp_path.glob("began-*")) == ["began-0", "began-1"]
+    assert (tmp_path / "began-0").read_text() == "1"
+
+
+def test_without_a_launcher_the_stage_runs_here(begin, tmp_path):
+    process = begin("work", "")
+    stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout, stderr) == (0, "plain\ndone\n", "")
+    assert (tmp_path / "began-None").read_text() == "7"
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("one", "train.epochs = 0; write 1"),
+        ("both", "train.epochs = 0; write 1"),
+        ("moved", "train changed while the stage ran"),
+    ],
+)
+def test_what_one_process_cannot_do_is_one_line(begin, what, line):
+    """Within seconds, though the other would wait for a minute."""
+    begun = time.monotonic()
+    process = begin(what)
+    stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout, stderr) == (1, "", f"stages.any: error: {line}\n")
+    assert time.monotonic() - begun < 20
+
+
+def test_a_bug_shows_its_traceback_once(begin):
+    process = begin("bug")
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1 and stderr.count("Traceback") == 1 and "pages of" not in stderr
+    last = stderr.splitlines()[-1]
+    assert last == "stages.any: error: a process failed with RuntimeError; its traceback is above"
+
+
+def test_a_status_without_a_reason_names_the_line(begin):
+    process = begin("status")
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1 and "pages of what a launcher says" in stderr
+    assert "error: VITRINE_LAUNCH: `" in stderr and "ended with status 1; what it said is above" in stderr
+
+
+def test_a_launcher_that_is_not_there_is_one_line(begin):
+    process = begin("work", "no-such-launcher -n 2")
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1 and stderr.count("\n") == 1 and "no-such-launcher" in stderr
+
+
+def test_a_launcher_that_does_not_number_its_processes_is_one_line(begin):
+    process = begin("work", sys.executable)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1 and stderr.count("\n") == 1
+    assert "the launcher does not set RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE" in stderr
+
+
+@pytest.mark.parametrize("victim", ["stage", "launcher"])
+def test_nobody_stays_behind(begin, tmp_path, victim):
+    process = begin("wait")
+    end = time.monotonic() + 30
+    while len(list(tmp_path.glob("began-*"))) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) == 3
+    (process if victim == "stage" else children[0]).kill()
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+    process.communicate(timeout=10)
+    assert process.returncode in (-9, 1)

@@ -1,0 +1,181 @@
+"""Who works shows in no byte: processes of this machine, a Ray cluster started apart, and Dask give the same files."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from pipeline_lib.artifacts.digests import digest_folder
+from pipeline_lib.catalogue.build import build_catalogue
+from pipeline_lib.catalogue.cleaning import check_all
+from pipeline_lib.catalogue.tables import write_catalogue
+from pipeline_lib.datasets.readers import READERS
+from pipeline_lib.execution import parallel
+from pipeline_lib.execution.parallel import ClusterTask, Failed, map_parallel
+from pipeline_lib.params.data import DataParams
+from pipeline_lib.params.section import load_params, parse_section
+from pipeline_lib.params.shards import ShardsParams
+from pipeline_lib.shards.write import write_shards
+
+ROOT = Path(__file__).parents[2]
+NUM_PRODUCTS = 150  # two tasks of photo checks
+
+# Both libraries leave sockets to the garbage collector.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch) -> Path:
+    """A small shop in which every kind of photo happens; its own folder is the current one."""
+    images = tmp_path / "raw" / "images"
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for number in range(NUM_PRODUCTS):
+        pixels = rng.integers(0, 256, (12 + number % 30, 20, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{number}.{'jpg' if number % 3 else 'png'}")
+    whole = (images / "1.jpg").read_bytes()
+    (images / "1.jpg").write_bytes(whole[: len(whole) // 2])
+    (images / "2.jpg").write_bytes(b"no image")
+    Image.new("RGB", (300, 300)).save(images / "4.jpg")
+    rows = [f"{number},red {number % 40},{number % 4}" for number in [*range(NUM_PRODUCTS), 999]]
+    (tmp_path / "raw" / "shop.csv").write_text("\n".join(["id,title,label", *rows]) + "\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def ray_address():
+    """A real cluster of one machine and two workers, begun in another folder, with a token of its own."""
+    with pytest.MonkeyPatch.context() as patch, socket.socket() as free:
+        for name, value in (("MODE", "token"), ("TOKEN", uuid.uuid4().hex + uuid.uuid4().hex)):
+            patch.setenv(f"RAY_AUTH_{name}", value)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        pytest.importorskip("ray", reason="pip install 'vitrine[ray]'")
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        free.close()
+        ray = [sys.executable, "-m", "ray.scripts.scripts"]
+        start = [*ray, "start", "--head", "--block", f"--port={address.rpartition(':')[2]}", "--num-cpus=2"]
+        start += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", f"--object-store-memory={100 * 2**20}"]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+        null = subprocess.DEVNULL
+        head = subprocess.Popen(start, cwd="/", env=environment, stdout=null, stderr=null, start_new_session=True)
+        try:
+            end = time.monotonic() + 120
+            while subprocess.run([*ray, "health-check", f"--address={address}"], capture_output=True).returncode:
+                assert head.poll() is None and time.monotonic() < end
+                time.sleep(0.5)
+            yield address
+        finally:
+            os.killpg(head.pid, signal.SIGKILL)  # politely it waits half a minute for nobody
+            head.wait()
+
+
+@pytest.fixture
+def ray_cluster(ray_address, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", ray_address)
+
+
+@pytest.fixture
+def dask_cluster():
+    """One worker process with two threads, which must not disturb each other."""
+    distributed = pytest.importorskip("distributed", reason="pip install 'vitrine[dask]'")
+    with distributed.Client(n_workers=1, threads_per_worker=2, dashboard_address=None):
+        yield
+
+
+def made_by(kind: str, name: str) -> str:
+    """The hash of all files of a catalogue and its shards."""
+    params = load_params(ROOT / "params.yaml")
+    params["data"] |= {"root": "raw", "max_pixels": 80_000}
+    data = parse_section(DataParams, params)
+    out = Path(name).resolve()  # loky's workers live on from test to test, in the first one's folder
+    for folder in ("catalogue", "shards"):
+        (out / folder).mkdir(parents=True)
+    catalogue = build_catalogue(READERS["csv_table"](data), data, 2, kind)
+    assert {"missing image", "truncated image", "not an image", "too many pixels"} <= set(catalogue.rejects["reason"])
+    write_catalogue(out / "catalogue", catalogue)
+    shards = ShardsParams(size=16, quality=90, photos_per_shard=20)
+    write_shards(catalogue.media, Path("raw").resolve(), shards, out / "shards", 2, kind)
+    return digest_folder(out)
+
+
+@pytest.mark.parametrize("kind", ["ray", "dask"])
+def test_a_cluster_makes_the_same_files(kind, shop, request):
+    expected = made_by("loky", "here")
+    request.getfixturevalue(f"{kind}_cluster")
+    assert made_by(kind, "there") == expected
+    assert sorted(path.name for path in Path("there/shards").iterdir()) == sorted(
+        path.name for path in Path("here/shards").iterdir()
+    )
+
+
+@pytest.mark.parametrize("kind", ["ray", "dask"])
+def test_a_task_fails_by_its_own_words_and_a_wrong_machine_by_name(kind, shop, request, monkeypatch):
+    request.getfixturevalue(f"{kind}_cluster")
+    media = pl.DataFrame({"product_id": ["a", "b"], "media": [["images/0.png"], ["images/2.jpg"]]})
+    (shop / "out").mkdir()
+    with pytest.raises(ValueError, match=r"^raw/images/2\.jpg: photo 0 of product 'b' changed") as caught:
+        write_shards(media, Path("raw"), ShardsParams(size=16, quality=90, photos_per_shard=1), Path("out"), 2, kind)
+    assert "\n" not in str(caught.value)
+    if kind == "dask":  # Ray takes seconds to begin, and all of this is the task's own
+        with pytest.raises(TypeError) as bug:
+            list(map_parallel(len, [[], 3], 2, kind))
+        assert "Traceback" in bug.value.__notes__[0]
+        with pytest.raises(OSError, match="none: no such folder on .* at the same path"):
+            check_all(Path("none"), ["images/0.png"], 10**6, 2, kind)
+    monkeypatch.setattr(parallel, "code_identity", lambda: "other")
+    with pytest.raises(OSError, match="its worker holds other code.* check out the same commit"):
+        list(map_parallel(len, [[]], 2, kind))
+
+
+def test_results_keep_their_order_over_several_rounds(request, shop, monkeypatch):
+    request.getfixturevalue("dask_cluster")
+    monkeypatch.setattr(parallel, "TASKS_A_ROUND", 3)
+    taken = []
+    results = map_parallel(abs, (taken.append(n) or -n for n in range(20)), 2, "dask")
+    assert [next(results) for _ in range(6)] == list(range(6)) and len(taken) == 6
+    assert list(results) == list(range(6, 20))
+
+
+def test_a_local_cluster_is_started_where_none_is_named_and_gone_afterwards(shop, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
+    assert list(map_parallel(abs, [-1, 2], 1, "dask")) == [1, 2]
+    with pytest.raises(ValueError, match="No"):
+        distributed.get_client()
+
+
+@pytest.mark.parametrize(("kind", "module"), [("ray", "ray"), ("dask", "distributed")])
+def test_a_library_that_is_not_installed_is_one_line(kind, module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ValueError, match=rf"runtime.parallel = '{kind}', .* pip install 'vitrine\[{kind}\]'"):
+        list(map_parallel(abs, [1], 2, kind))
+
+
+def test_a_task_runs_in_the_stages_folder_and_tells_what_it_raised(tmp_path):
+    def where(item: int) -> str:
+        if item:
+            raise ValueError(f"{item} is bad")
+        return str(Path.cwd())
+
+    task = ClusterTask(where, tmp_path, (), parallel.code_identity())
+    before = Path.cwd()
+    assert task(0) == str(tmp_path) and Path.cwd() == before
+    failed = task(7)
+    assert isinstance(failed, Failed) and str(failed.error) == "7 is bad"
+    lost = ClusterTask(partial(int), tmp_path / "gone", (), parallel.code_identity())(1)
+    assert str(lost.error).startswith(f"{tmp_path}/gone: no such folder on ")

@@ -1,0 +1,190 @@
+"""What is asked of DVC for a recipe, and that nothing of it stays in params.yaml whatever DVC does."""
+
+import shutil
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from trained import ROOT
+from typer.testing import CliRunner
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.cli.main import app
+from pipeline_lib.experiments.recipes import run, smoke
+from pipeline_lib.experiments.recipes.merging import cells
+from pipeline_lib.experiments.recipes.pending import PENDING
+from pipeline_lib.experiments.recipes.schema import recipe_names
+from pipeline_lib.params.section import load_params
+
+PARAMS = load_params(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with params.yaml and the recipes, in which DVC is a function that keeps what it was asked."""
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    monkeypatch.chdir(tmp_path)
+    asked = []
+
+    def dvc(command, **_):
+        asked.append(command)
+        Path("params.yaml").write_text("as dvc exp run leaves it\n")
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", dvc)
+    return SimpleNamespace(asked=asked, params=(ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+
+def options(command, name):
+    return [value for option, value in pairwise(command) if option == name]
+
+
+def vitrine(*words):
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["recipe", *words])
+
+
+def test_a_recipe_is_one_experiment_of_its_name_and_a_suffix(project):
+    printed = vitrine("run", "a11-dot", "-S", "train.epochs=2", "--set-param", "seed=8").output
+    (command,) = project.asked
+    assert command[:5] == [sys.executable, "-m", "dvc", "exp", "run"]
+    (name,) = options(command, "-n")
+    assert name.removesuffix(name[-4:]) == "a11-dot-"
+    assert int(name[-4:], 16) >= 0
+    assert printed == f"{name}\n"
+    assert "--queue" not in command
+    assert "model.similarity='dot'" in options(command, "-S")
+    assert options(command, "-S")[-2:] == ["train.epochs=2", "seed=8"]
+    assert Path("params.yaml").read_text(encoding="utf-8") == project.params
+
+
+def test_two_runs_are_two_experiments(project):
+    names = {run.run_recipe("a11-dot", False, [], False)[0] for _ in range(3)}
+    assert len(names) == 3
+
+
+def test_a_grid_is_queued_a_cell_at_a_time_under_one_suffix(project):
+    printed = vitrine("run", "a16", "--tiny").output
+    names = [options(command, "-n")[0] for command in project.asked]
+    assert [name.rpartition("-tiny-")[0] for name in names] == [
+        cell.name for cell in cells("a16", PARAMS, folder=ROOT / "recipes")
+    ]
+    assert len({name[-4:] for name in names}) == 1
+    assert all("--queue" in command for command in project.asked)
+    assert printed.endswith("queued; `dvc queue start` runs them\n")
+    wanted = "train.augment='grayscale_blur'", "train.text_augment='word_dropout'"
+    assert set(wanted) < set(options(project.asked[7], "-S"))
+
+
+def test_a_recipe_that_starts_from_models_waits_for_them(project):
+    with pytest.raises(ValueError, match="data/starts/a01-baseline holds no models") as caught:
+        run.run_recipe("a02-warm-start", True, [], False)
+    assert "`vitrine recipe run a01-baseline` trains them, `vitrine keep EXPERIMENT a01-baseline` puts" in str(
+        caught.value
+    )
+    assert project.asked == []
+    Path("data/starts/a01-baseline/0").mkdir(parents=True)
+    Path("data/starts/a01-baseline/0/model.safetensors").touch()
+    run.run_recipe("a02-warm-start", True, [], False)
+    (command,) = project.asked
+    assert options(command, "--copy-paths") == ["data/starts/a01-baseline"]
+    assert "train.init_from='data/starts/a01-baseline'" in options(command, "-S")
+
+
+@pytest.mark.parametrize("ends", ["badly", "interrupted"])
+def test_params_are_put_back_when_dvc_fails(project, monkeypatch, ends):
+    def dvc(*_, **__):
+        Path("params.yaml").write_text("half\n")
+        if ends == "interrupted":
+            raise KeyboardInterrupt
+        return SimpleNamespace(returncode=1)
+
+    monkeypatch.setattr(subprocess, "run", dvc)
+    with pytest.raises(ValueError if ends == "badly" else KeyboardInterrupt):
+        run.run_recipe("a11-dot", False, [], False)
+    assert Path("params.yaml").read_text(encoding="utf-8") == project.params
+
+
+def test_apply_writes_the_recipe_and_then_there_is_nothing_to_change(project):
+    assert "settings changed" in vitrine("apply", "d02-staged").output
+    assert load_params(Path("params.yaml")) == cells("d02-staged", PARAMS, folder=ROOT / "recipes")[0].params
+    again = vitrine("apply", "d02-staged")
+    assert "changes nothing: params.yaml says all of it already" in str(again.exception)
+    assert "is a grid (a06-image2-3, a06-image2-5)" in str(vitrine("apply", "a06-image2").exception)
+
+
+def test_list_names_every_recipe_and_what_is_not_there_yet(project):
+    printed = vitrine("list").output
+    for name in [*recipe_names(ROOT / "recipes"), *PENDING]:
+        assert name in printed
+    assert printed.count("not yet: ") == len(PENDING)
+
+
+def test_show_tells_what_changes_and_where_the_name_is_not_the_content(project):
+    path = Path("recipes/a05-unfreeze8.yaml")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("unfreeze_layers: 9", "unfreeze_layers: 5"), encoding="utf-8"
+    )
+    printed = vitrine("show", "a05-unfreeze8").output
+    assert "log A, row a05-unfreeze8; reported: R@1 0.0749, R@5 0.241, R@10 0.3506, MeanRecall 0.2222\n" in printed
+    assert "note (muge): The log names neither tower" in printed
+    line = "warning: the name says unfreeze8, but 4 text layers are trained (and the pooling behind them)"
+    assert line in printed
+    row = next(line for line in printed.splitlines() if "train.towers.text.unfreeze_layers" in line)
+    assert [cell.strip() for cell in row.split("│")][2:4] == ["null", "5"]
+    assert "warning" not in vitrine("show", "a05-unfreeze4").output
+    assert "none | jitter_flip |" in vitrine("show", "a16").output
+
+
+@pytest.fixture
+def smoked(project, monkeypatch):
+    """DVC that makes metrics, but fails for one recipe."""
+
+    def dvc(command, stdout, **_):
+        (name,) = options(command, "-n")
+        stdout.write(f"running {name}\n")
+        Path("params.yaml").write_text("changed\n")
+        Path("dvc.lock").write_text(name)
+        write_json(paths.METRICS, {"test": {"retrieval": {"text_to_image": {"R@1": 0.0125, "MeanRecall": 0.5}}}})
+        Path(paths.train_of(0)).mkdir(parents=True, exist_ok=True)
+        (paths.train_of(0) / "model.safetensors").write_text(name)
+        project.asked.append(command)
+        return SimpleNamespace(returncode=1 if name.startswith("a11") else 0)
+
+    paths.METRICS.parent.mkdir()
+    monkeypatch.setattr(subprocess, "run", dvc)
+    return project
+
+
+def test_run_all_goes_on_after_a_failure_and_says_so(smoked):
+    done = vitrine("run-all", "a02-warm-start", "a11-dot", "a16")
+    assert done.exit_code == 1
+    assert done.output.endswith("3 of 4 recipes ran; reports/recipes.md\n")
+    text = Path("reports/recipes.md").read_text(encoding="utf-8")
+    assert "Smoke figures" in text
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| a")]
+    assert [row[0] for row in rows] == ["a01-baseline", "a02-warm-start", "a11-dot", "a16"]
+    assert [row[2] for row in rows] == ["ran", "ran", "failed, see logs/recipes/a11-dot.txt", "ran"]
+    assert [row[4:] for row in rows] == [[".013", ".500"], [".013", ".500"], ["-", "-"], [".013", ".500"]]
+    assert Path("logs/recipes/a11-dot.txt").read_text().startswith("running a11-dot-tiny-")
+
+
+def test_run_all_leaves_the_workspace_as_it_was_and_keeps_what_others_start_from(smoked):
+    vitrine("run-all", "a02-warm-start")
+    assert Path("params.yaml").read_text(encoding="utf-8") == smoked.params
+    assert not Path("dvc.lock").exists()
+    assert not paths.METRICS.exists()
+    kept = Path("data/starts/a01-baseline-tiny/0/model.safetensors").read_text()
+    assert kept.startswith("a01-baseline-tiny-")
+    assert "train.init_from='data/starts/a01-baseline-tiny'" in options(smoked.asked[1], "-S")
+
+
+def test_all_recipes_are_run_after_what_they_start_from(project):
+    order = smoke.in_order(recipe_names())
+    assert sorted(order) == recipe_names()
+    assert order.index("a01-baseline") < order.index("a02-warm-start")
+    assert smoke.in_order(["a02-warm-start"]) == ["a01-baseline", "a02-warm-start"]

@@ -1,0 +1,140 @@
+"""Models kept from a revision, an experiment and the working tree, in a real repository; and what is refused."""
+
+import shutil
+
+import pytest
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.experiments.keep import KEPT, PREDICTIONS, keep, keep_predictions
+from pipeline_lib.models.warm_start import start_folder
+
+
+def write_models(root, told, folds=(0, 1)):
+    for fold in folds:
+        folder = root / paths.TRAIN / str(fold)
+        (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
+        for name in ("model.safetensors", "model.json", "plan.json", "tokenizer/tokenizer.json"):
+            (folder / name).write_text(f"{told} {fold} {name}", encoding="utf-8")
+    (root / paths.ENSEMBLE).mkdir(parents=True, exist_ok=True)
+    for name in (*PREDICTIONS, "rankings.parquet"):
+        (root / paths.ENSEMBLE / name).write_text(f"{told} {name}", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def made(three_states):
+    """Models `one` in the first commit, `two` in the experiment `tried`, `three` in the working tree; two folds."""
+
+    def write(root, state):
+        (root / ".gitignore").write_text("data/work/*\ndata/starts/*\n", encoding="utf-8")
+        (root / "params.yaml").write_text("plan:\n  folds: [0, 1]\n", encoding="utf-8")
+        write_models(root, ("one", "two", "three")[state])
+
+    pipeline = "stages:\n  train:\n    matrix:\n      fold: ${plan.folds}\n    cmd: 'true'\n"
+    pipeline += f"    outs: ['{paths.TRAIN.as_posix()}/${{item.fold}}']\n"
+    pipeline += f"  ensemble:\n    cmd: 'true'\n    outs: ['{paths.ENSEMBLE.as_posix()}']\n"
+    root = three_states(pipeline, write)
+    shutil.copytree(root / paths.train_of(1), root / paths.train_of(2))  # left from another plan
+    return root
+
+
+@pytest.fixture
+def project(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "project")
+
+
+def held(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def parts(project):
+    return [path for path in (project / "data/starts").glob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(("revision", "told"), [("first-run", "one"), ("tried", "two"), ("workspace", "three")])
+def test_every_folds_model_is_kept_and_nothing_else(revision, told, project):
+    folder = keep(revision, "mine", project)
+    assert folder.as_posix() == "data/starts/mine"
+    files = [name if name != "tokenizer" else "tokenizer/tokenizer.json" for name in KEPT]
+    assert held(project / folder) == {f"{fold}/{name}": f"{told} {fold} {name}" for fold in (0, 1) for name in files}
+    assert [start_folder(str(project / folder), fold).name for fold in (0, 1)] == ["0", "1"]
+    assert not parts(project)
+
+
+def test_a_name_is_taken_unless_it_holds_the_same(project):
+    keep("tried", "mine", project)
+    before = held(project / "data/starts/mine")
+    keep("tried", "mine", project)
+    (project / "data/starts/none").mkdir()
+    for taken in ("mine", "none"):
+        with pytest.raises(ValueError, match=f"data/starts/{taken} is there already and holds something else; take an"):
+            keep("first-run", taken, project)
+    assert held(project / "data/starts/mine") == before and not parts(project)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "../up", "-n", "mine.dvc", "/tmp/x"])
+def test_a_name_with_path_characters_is_refused(name, project):
+    with pytest.raises(ValueError, match="is no name for a folder under data/starts"):
+        keep("first-run", name, project)
+    assert not (project / "data/starts").exists()
+
+
+def test_models_that_no_cache_holds_leave_nothing_behind(project):
+    shutil.rmtree(project / ".dvc/cache")
+    with pytest.raises(
+        ValueError, match=r"^first-run: its models are not at hand \(.*\); run that revision again"
+    ) as error:
+        keep("first-run", "mine", project)
+    assert "\n" not in str(error.value)
+    assert not list((project / "data/starts").iterdir())
+
+
+def test_what_the_cache_has_lost_in_part_is_not_kept_in_part(project):
+    """One fold's weights are gone from the cache: no other fold is kept without them."""
+    cached = (path for path in (project / ".dvc/cache").rglob("*") if path.is_file())
+    (lost,) = [path for path in cached if path.read_bytes() == b"one 1 model.safetensors"]
+    lost.unlink()
+    with pytest.raises(ValueError, match="first-run: its models are not at hand"):
+        keep("first-run", "mine", project)
+    assert not list((project / "data/starts").iterdir())
+
+
+def test_unknown_revisions_and_untrained_projects_are_named(project):
+    with pytest.raises(ValueError, match="exp-nowhere: no such revision or experiment"):
+        keep("exp-nowhere", "mine", project)
+    shutil.rmtree(project / paths.train_of(1))
+    with pytest.raises(ValueError, match=r"data/work/train/1/model.safetensors: no such file; run `dvc repro`"):
+        keep("workspace", "mine", project)
+    (project / "params.yaml").write_text("plan:\n  folds: []\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"plan.folds is empty"):
+        keep("workspace", "mine", project)
+    assert not list((project / "data/starts").iterdir())
+
+
+def test_predictions_of_several_revisions_are_kept_in_a_folder_each(project):
+    folder = keep_predictions(["first-run", "tried", "workspace"], "all", project)
+    assert folder.as_posix() == "data/predictions/all"
+    expected = {}
+    for revision, said in (("first-run", "one"), ("tried", "two"), ("workspace", "three")):
+        expected |= {f"{revision}/{name}": f"{said} {name}" for name in PREDICTIONS}
+    assert held(project / folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("revisions", "name", "line"),
+    [
+        (["first-run", "exp-nowhere"], "all", "exp-nowhere: no such revision or experiment"),
+        (["first-run", "HEAD~0"], "all", "'HEAD~0' is no name for a folder; give it a plain one: git tag NAME HEAD~0"),
+        (["first-run"], "../all", "is no name for a folder under data/predictions"),
+    ],
+)
+def test_predictions_are_kept_whole_or_not_at_all(revisions, name, line, project):
+    with pytest.raises(ValueError, match=line):
+        keep_predictions(revisions, name, project)
+    assert not list((project / "data").rglob("all*"))
+
+
+def test_predictions_that_no_cache_holds_leave_nothing_behind(project):
+    shutil.rmtree(project / ".dvc/cache")
+    with pytest.raises(ValueError, match=r"^tried: its predictions are not at hand \(.*\); run that revision again"):
+        keep_predictions(["tried"], "all", project)
+    assert not list((project / "data/predictions").iterdir())

@@ -1,0 +1,121 @@
+"""Weights between start and end: both ends exactly, a straight line between them, and what has no start."""
+
+import pytest
+import torch
+from model_settings import make_model_params
+from safetensors.torch import load_file, save_file
+
+from pipeline_lib.inference.wise_ft import load_interpolated
+from pipeline_lib.models.multimodal import build_model, describe
+from pipeline_lib.models.saved import load_model, save_model
+from pipeline_lib.models.tower_kinds import resolve_towers
+
+SHARES = (0.0, 0.25, 0.5, 1.0)
+
+
+@pytest.fixture
+def params(tiny_image_folder, tiny_text_folder):
+    return make_model_params(image={"name": str(tiny_image_folder)}, text={"name": str(tiny_text_folder)})
+
+
+def train(params, folder, init_from):
+    """Save a model whose every weight has moved from its start, as a train stage does."""
+    sources = resolve_towers(params)
+    torch.manual_seed(5)
+    model = build_model(describe(params, sources, True, ["hat", "mug"]), sources)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(torch.randn_like(value))
+    save_model(folder, model, {"fold": 1, "train": {"init_from": str(init_from)}})
+    return folder
+
+
+@pytest.fixture
+def trained(params, tmp_path):
+    (tmp_path / "none").mkdir()
+    return train(params, tmp_path / "trained", tmp_path / "none")
+
+
+def first_weights(params):
+    return {f"{n}.{key}": value for n, source in resolve_towers(params).items() for key, value in source.state.items()}
+
+
+def test_the_whole_share_is_the_trained_model_and_none_of_it_the_start_with_trained_heads(params, trained):
+    whole, bare = (load_interpolated(trained, share, params) for share in (1.0, 0.0))
+    end, start = load_file(trained / "model.safetensors"), first_weights(params)
+    assert whole.card == load_model(trained).card and start.keys() < end.keys()
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, end[name]), name
+    for name, value in bare.model.state_dict().items():
+        assert torch.equal(value, start.get(name, end[name])), name
+        assert name not in start or not torch.equal(value, end[name]), name
+
+
+def test_weights_lie_on_a_straight_line(params, trained):
+    end, start = load_file(trained / "model.safetensors"), first_weights(params)
+    for share in SHARES:
+        model = load_interpolated(trained, share, params).model
+        for name, value in model.state_dict().items():
+            expected = (1 - share) * start[name] + share * end[name] if name in start else end[name]
+            assert torch.allclose(value, expected, atol=1e-6), name
+        assert not model.training
+
+
+def test_every_share_is_another_model_by_its_fingerprint(params, trained):
+    found = [load_interpolated(trained, share, params).fingerprint for share in (*SHARES, 0.5)]
+    assert len(set(found)) == 4 and found[2] == found[4]
+    assert found[3] == load_model(trained).fingerprint
+
+
+def test_another_start_is_another_model_by_its_fingerprint(tiny_image_folder, params, trained, tmp_path):
+    """Else a search would mix its own blend with an index of another one."""
+    other = tmp_path / "other.safetensors"
+    state = load_file(tiny_image_folder / "model.safetensors")
+    save_file({**state, "stem.0.weight": state["stem.0.weight"] + 1}, other)
+    moved = params.model_copy(update={"image": params.image.model_copy(update={"weights": str(other)})})
+    prints = [[load_interpolated(trained, share, one).fingerprint for share in (0.5, 1.0)] for one in (params, moved)]
+    assert prints[0][0] != prints[1][0] and prints[0][1] == prints[1][1]
+
+
+def test_a_warm_starts_weights_are_the_start(params, trained, tmp_path):
+    """Those of its fold, and not the published ones that it was built upon."""
+    kept = tmp_path / "kept/1"
+    kept.mkdir(parents=True)
+    state = load_file(trained / "model.safetensors")
+    save_file({name: torch.full_like(value, 0.5) for name, value in state.items()}, kept / "model.safetensors")
+    (kept / "model.json").write_bytes((trained / "model.json").read_bytes())
+    second = train(params, tmp_path / "second", tmp_path / "kept")
+    end = load_file(second / "model.safetensors")
+    for name, value in load_interpolated(second, 0.5, params).model.state_dict().items():
+        tower = name.startswith(("image.", "text."))
+        assert torch.allclose(value, (end[name] + 0.5) / 2 if tower else end[name], atol=1e-6), name
+
+
+def test_a_random_start_and_one_that_does_not_fit_are_refused(tiny_image_folder, params, trained, tmp_path):
+    random = params.model_copy(update={"image": params.image.model_copy(update={"pretrained": False})})
+    told = r"embed.interpolation = 0.5: the image tower began with random weights, .* write 1.0"
+    with pytest.raises(ValueError, match=told):
+        load_interpolated(trained, 0.5, random)
+    assert load_interpolated(trained, 1.0, random).fingerprint == load_model(trained).fingerprint
+
+    other = tmp_path / "other.safetensors"
+    state = load_file(tiny_image_folder / "model.safetensors")
+    save_file({name: value for name, value in state.items() if name != "stem.0.weight"}, other)
+    lacking = params.model_copy(update={"image": params.image.model_copy(update={"weights": str(other)})})
+    with pytest.raises(ValueError, match=r"do not fit the model: trunk.stem.0.weight .* write 1.0"):
+        load_interpolated(trained, 0.5, lacking)
+
+
+def test_parts_that_began_at_random_stay_as_trained(tiny_image_folder, tiny_text_folder, tmp_path):
+    """A new pooling has no start, as the heads have none."""
+    params = make_model_params(
+        image={"name": str(tiny_image_folder), "pooling": "attentive"},
+        text={"name": str(tiny_text_folder), "pooling": "attentive"},
+    )
+    (tmp_path / "none").mkdir()
+    trained = train(params, tmp_path / "trained", tmp_path / "none")
+    end, start = load_file(trained / "model.safetensors"), first_weights(params)
+    state = load_interpolated(trained, 0.0, params).model.state_dict()
+    new = {name for name in state if name.startswith(("image.pool.", "text.pool."))}
+    assert new and not new & start.keys()
+    assert all(torch.equal(value, start.get(name, end[name])) for name, value in state.items())

@@ -1,0 +1,116 @@
+"""Decoded views kept from epoch to epoch: the same pixels, decoded once, within a bound, whatever workers there are."""
+
+import io
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from pipeline_lib.inference.engine import _Photos
+from pipeline_lib.loading import dataset as batches
+from pipeline_lib.loading.dataset import PhotoViews
+from pipeline_lib.loading.view_cache import ViewCache
+from pipeline_lib.transforms.image import AFTER_FIXED, VIEWS, fixed_view, resize_and_crop
+
+
+class Photos:
+    """Stands for a reader: photo `row` is a picture of noise, as a PNG; counts what is read."""
+
+    def __init__(self, count=12):
+        rng = np.random.default_rng(0)
+        self.pictures = [rng.integers(0, 256, (30, 40, 3), dtype=np.uint8) for _ in range(count)]
+        self.read_rows = []
+
+    def read(self, row):
+        self.read_rows.append(row)
+        stream = io.BytesIO()
+        Image.fromarray(self.pictures[row]).save(stream, "PNG")
+        return stream.getvalue()
+
+    def read_all(self, rows):
+        return map(self.read, rows)
+
+
+def cache_of(rows, size=16, limit=1e6):
+    return ViewCache(np.asarray(rows), size, limit)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_pixels_are_equal_with_and_without_and_are_decoded_once(view):
+    plain, kept = Photos(), Photos()
+    seen = [PhotoViews(plain, 16, view, 0.5), PhotoViews(kept, 16, view, 0.5, cache_of(range(12)))]
+    rows = np.array([3, 1, 3, 7])
+    for epoch in range(3):
+        seeds = [(0, epoch, int(row)) for row in rows]
+        one, other = (views.load(rows, seeds) for views in seen)
+        assert torch.equal(one, other) and one.dtype == torch.uint8
+        expected = [
+            VIEWS[view](Image.fromarray(plain.pictures[row]), 16, np.random.default_rng(seed), 0.5)
+            for row, seed in zip(rows, seeds, strict=True)
+        ]
+        assert np.array_equal(one.numpy(), np.stack(expected))
+    assert sorted(kept.read_rows) == ([1, 3, 7] if view in AFTER_FIXED else [1, 1, 1, 3, 3, 3, 7, 7, 7])
+
+
+def test_pixels_lie_colours_last_as_convolutions_want_them():
+    pixels = PhotoViews(Photos(), 16).load(np.arange(4), [(0,)] * 4)
+    assert pixels.shape == (4, 3, 16, 16) and pixels.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_fixed_view_is_the_one_of_the_stores():
+    picture = Image.fromarray(Photos().pictures[0])
+    assert np.array_equal(fixed_view(picture, 20).transpose(2, 0, 1), resize_and_crop(picture, 20))
+    assert set(VIEWS) - set(AFTER_FIXED) == {"clip"}  # whose crop is random, so nothing of it is fixed
+
+
+@given(st.lists(st.integers(0, 30), max_size=20), st.integers(1, 8), st.integers(0, 2000))
+def test_a_bound_is_kept_and_what_has_a_place_comes_back(rows, size, limit):
+    cache = cache_of(np.array(rows, dtype=np.int64), size, limit)
+    record = 3 * size * size + 1
+    places = sorted(set(rows))[: limit // record]
+    assert cache.bytes == len(places) * record <= limit
+    for row in range(32):
+        assert cache.get(row) is None
+        cache.put(row, np.full((size, size, 3), row, np.uint8))
+        found = cache.get(row)
+        assert (found is not None) == (row in places)
+        assert found is None or (found == row).all()
+
+
+def test_memory_is_taken_by_what_is_kept_alone():
+    cache = cache_of(range(100_000), size=64, limit=1e9)
+    cache.put(70_000, np.ones((64, 64, 3), np.uint8))
+    assert os.fstat(cache._file).st_blocks * 512 <= 32_768 < cache.bytes
+    assert cache.get(70_000).all() and cache.get(69_999) is None
+
+
+def test_half_a_picture_is_none():
+    cache = cache_of([0, 1])
+    os.pwrite(cache._file, bytes([7]) * 100, 0)  # a worker was killed here
+    assert cache.get(0) is None
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_what_a_worker_decodes_all_others_have(start, monkeypatch):
+    views = PhotoViews(Photos(), 16, cache=cache_of(range(12)))
+    keys = [(0, np.arange(0, 6)), (0, np.arange(6, 12))]
+    context = multiprocessing.get_context(start)
+    dataset = _Photos(views, np.arange(12))
+    made = list(DataLoader(dataset, sampler=keys, batch_size=None, num_workers=2, multiprocessing_context=context))
+    monkeypatch.setattr(batches, "decode", lambda *_: pytest.fail("decoded again"))
+    again = views.load(np.arange(12), [(0,)] * 12)
+    assert torch.equal(torch.cat(made), again)
+
+
+def test_its_file_is_closed_with_it():
+    cache = cache_of([0])
+    file = cache._file
+    del cache
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(file)

@@ -1,0 +1,175 @@
+"""Ragged stores: what goes in comes out, padded to a batch's longest; what is not whole is refused."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from pipeline_lib.batch import LayerGroup
+from pipeline_lib.features.boundaries import find_boundary
+from pipeline_lib.models.towers import Step, TextTower, TowerSource
+from pipeline_lib.stores.activations import ActivationWriter, open_activations
+from pipeline_lib.stores.boundary import TowerBoundary, check_size
+from pipeline_lib.stores.store import HEADER, MATRIX
+
+TEXT = TowerBoundary(True, 8, 2, "layer.1", (3,))
+PHOTO = TowerBoundary(True, 8, 2, "block", (2, 2, 3))
+
+
+def drawn(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def write_texts(folder, lengths, width=3, dtype="float32", block=4):
+    """Store texts of these lengths, block by block, padding filled with a value that must not be kept."""
+    writer = ActivationWriter(folder, sum(lengths), width, dtype)
+    items = [drawn(length, width) + number for number, length in enumerate(lengths)]
+    for start in range(0, len(items), block):
+        part = items[start : start + block]
+        longest = max(len(item) for item in part) + 1
+        values, mask = np.full((len(part), longest, width), 99.0, np.float32), np.zeros((len(part), longest), bool)
+        for row, item in enumerate(part):
+            values[row, : len(item)], mask[row, : len(item)] = item, True
+        writer.write([f"t{start + row}" for row in range(len(part))], values, mask)
+    writer.close("enc", "pre", TowerBoundary(True, 8, 2, "layer.1", (width,)))
+    return items
+
+
+@settings(max_examples=25)
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=9),
+    asked=st.lists(st.integers(0, 99), min_size=1, max_size=6),
+    dtype=st.sampled_from(["float16", "float32"]),
+)
+def test_texts_come_back_as_they_went_in(tmp_path_factory, lengths, asked, dtype):
+    folder = tmp_path_factory.mktemp("store")
+    items = write_texts(folder, lengths, dtype=dtype)
+    store = open_activations(folder, "enc", "pre")
+    rows = [number % len(lengths) for number in asked]
+    values, mask = store.gather([f"t{row}" for row in rows])
+    wanted = [lengths[row] for row in rows]
+    assert store.lengths([f"t{row}" for row in rows]).tolist() == mask.sum(1).tolist() == wanted
+    assert values.shape == (len(rows), max(wanted), 3) and values.dtype == dtype
+    for value, own, row in zip(values, mask, rows, strict=True):
+        assert np.array_equal(value[own], items[row].astype(dtype)) and not value[~own].any()
+
+
+def test_photos_come_back_in_any_order(tmp_path):
+    values = drawn(5, 2, 2, 3)
+    writer = ActivationWriter(tmp_path, 5 * 4, 3, "float32")
+    writer.write(["a", "b", "c"], values[:3])
+    writer.write(["d", "e"], values[3:])
+    writer.close("enc", "pre", PHOTO)
+    store = open_activations(tmp_path)
+    assert np.array_equal(store.gather(["e", "a", "e"])[0], values[[4, 0, 4]])
+    assert (store.header.groups_behind, store.header.first_group, store.header.grid) == (2, "block", [2, 2])
+
+
+def test_a_gathered_batch_is_no_view_of_the_file(tmp_path):
+    items = write_texts(tmp_path, [2])
+    values = torch.from_numpy(open_activations(tmp_path).gather(["t0"])[0])
+    values.zero_()
+    assert np.array_equal(open_activations(tmp_path).gather(["t0"])[0][0], items[0])
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"), [({"encoder": "other"}, "encoder enc, but other"), ({"preprocessing": "x"}, "pre, but x")]
+)
+def test_a_foreign_maker_is_refused(tmp_path, asked, text):
+    write_texts(tmp_path, [2, 1])
+    with pytest.raises(ValueError, match=text):
+        open_activations(tmp_path, **asked)
+
+
+def test_what_is_not_whole_is_refused(tmp_path):
+    write_texts(tmp_path, [2, 1])
+    with pytest.raises(ValueError, match="no activations for 'z' among 2 ids"):
+        open_activations(tmp_path).gather(["t0", "z"])
+    table = pl.read_parquet(tmp_path / "ids.parquet")
+    table.head(1).write_parquet(tmp_path / "ids.parquet")
+    with pytest.raises(ValueError, match=r"1 ids of 2 tokens and a \(3, 3\) matrix"):
+        open_activations(tmp_path)
+    table.write_parquet(tmp_path / "ids.parquet")
+    whole = (tmp_path / MATRIX).read_bytes()
+    (tmp_path / MATRIX).write_bytes(whole[:-4])
+    with pytest.raises(ValueError, match="truncated"):
+        open_activations(tmp_path)
+    (tmp_path / HEADER).unlink()
+    with pytest.raises(ValueError, match="no feature store here"):
+        open_activations(tmp_path)
+
+
+def test_a_store_that_was_not_written_to_its_end_has_no_header(tmp_path):
+    writer = ActivationWriter(tmp_path, 3, 3, "float32")
+    writer.write(["a"], drawn(1, 2, 3), np.ones((1, 2), bool))
+    with pytest.raises(AssertionError):
+        writer.close("enc", "pre", TEXT)
+    assert not (tmp_path / HEADER).exists()
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not finite in float16"):
+        ActivationWriter(tmp_path, 1, 1, "float16").write(["a"], np.full((1, 1, 1), 1e6, np.float32))
+
+
+def test_sizes_are_told_and_too_much_is_refused_with_them():
+    """COCO's photos at 7 x 7 x 768 in float16: 113,287 x 75,264 bytes = 8.53 GB, and 768 x 2 each for the output."""
+    splits = {
+        "image": TowerBoundary(True, 768, 4, "stages.3.blocks.0", (7, 7, 768)),
+        "text": TowerBoundary(False, 0, 4, "layer.4", (256,), "parts of it are new"),
+    }
+    counted = {"image": 113_287, "text": 10}, {"image": 113_287 * 49, "text": 120}
+    lines = check_size(splits, *counted, "float16", 50)
+    assert lines == [
+        "text: parts of it are new",
+        "to be stored as float16: 113287 photos: output 174 MB, before stages.3.blocks.0 (7 x 7 x 768) 8.53 GB; "
+        "10 texts: before layer.4 (120 tokens x 256) 61.4 KB",
+    ]
+    with pytest.raises(
+        ValueError, match=r"features.max_gb = 8, but 8\.7 GB would be stored as float16 \(.*8\.53 GB.*set"
+    ):
+        check_size(splits, *counted, "float16", 8)
+    with pytest.raises(ValueError, match=r"but 17\.4 GB would be stored as float32"):
+        check_size(splits, *counted, "float32", 8)
+
+
+class Chain(TextTower):
+    """Three groups in two steps: the first two cannot be told apart."""
+
+    def __init__(self):
+        super().__init__()
+        self.dim = 2
+        self.first, self.second, self.pool = nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def tokens(self, token_ids, mask):
+        raise NotImplementedError
+
+    def checkpoint_activations(self):
+        return False
+
+    def layer_groups(self):
+        return [LayerGroup(name, (f"{name}.weight", f"{name}.bias")) for name in ("first", "second", "pool")]
+
+    def steps(self, mask=None):
+        return [Step(("first", "second"), lambda x: self.second(self.first(x))), Step(("pool",), self.pool)]
+
+
+def test_where_a_tower_is_left():
+    tower, source = Chain(), TowerSource({}, "here", {})
+
+    def split(layers, own=source):
+        return find_boundary("text", tower, own, layers, lambda behind: torch.zeros(1, 2, 5))
+
+    assert split(0) == TowerBoundary(True, 2)
+    assert split(1) == TowerBoundary(True, 2, 1, "pool", (5,))
+    assert (
+        split(2).note == "Linear cannot be left before the last 2 of its 3 layer groups, so no activations are stored"
+    )
+    assert split(9).groups_behind == 0 and split(9).pooled
+    new = TowerSource({}, "here", {}, new=("pool.",))
+    assert (split(1, new).pooled, split(1, new).groups_behind) == (False, 1)
+    drawn_anew = TowerSource({}, "here", {}, new=("second.",))
+    assert (split(1, drawn_anew).pooled, split(1, drawn_anew).groups_behind) == (False, 0)

@@ -1,0 +1,75 @@
+"""A catalogue of nine products and the stores that two folds at two scales would have embedded of it."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from dvc.utils.hydra import apply_overrides
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.params.evaluation import EnsembleParams
+from pipeline_lib.params.section import load_params, parse_section
+from pipeline_lib.stores.store import write_store
+
+CLASSES = ["cup", "hat"]
+DIM = 6
+
+
+def ensemble_params(**changes):
+    """The project's own ensemble section with some settings changed."""
+    params = parse_section(EnsembleParams, load_params(Path(__file__).parents[2] / "params.yaml"))
+    return params.model_copy(update=changes)
+
+
+def unit_rows(rng, count, dim=DIM):
+    rows = rng.standard_normal((count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def write_member(folder: Path, fold: int, scale: int, product_ids, query_ids, classes=CLASSES):
+    rng = np.random.default_rng(100 * fold + scale)
+    write_store(folder / "products", product_ids, unit_rows(rng, len(product_ids)), f"model-{fold}", f"{scale}px")
+    write_store(folder / "queries", query_ids, unit_rows(rng, len(query_ids)), f"model-{fold}", f"{scale}px")
+    probabilities = rng.dirichlet(np.ones(len(classes)), len(product_ids)).astype(np.float32)
+    write_store(folder / "probabilities", product_ids, probabilities, f"model-{fold}", f"{scale}px", dtype="float32")
+    write_json(folder / "classes.json", classes)
+
+
+def make_project(tmp_path, monkeypatch):
+    """Enter a working directory with params, catalogue, folds and embeddings; p0-p5 in folds 0 and 1, t0-t2 in test."""
+    root = Path(__file__).parents[2]
+    monkeypatch.chdir(tmp_path)
+    text = (root / "params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    apply_overrides(Path("params.yaml"), ["plan.folds=[0,1]", "plan.scales=[64,80]"])
+    ids = ["p0", "p1", "p2", "p3", "p4", "p5", "t0", "t1", "t2"]
+    labels = ["cup", "hat", "cup", None, "cup", "sofa", "hat", None, "cup"]
+    catalogue, folds = paths.CATALOGUE, paths.FOLDS
+    catalogue.mkdir(parents=True)
+    paths.NO_PREDICTIONS.mkdir(parents=True)
+    folds.mkdir()
+    # t2 has no photo; p4 no text, though a query asks for it.
+    media = [[] if key == "t2" else [f"{key}.jpg"] for key in ids]
+    texts = ["" if key == "p4" else f"text of {key}" for key in ids]
+    products = {"product_id": ids, "media": media, "text": texts, "label": labels, "group_id": ids}
+    pl.DataFrame(products).write_parquet(catalogue / "products.parquet")
+    query_ids = [f"q-{key}" for key in ids]
+    # The last query is of a kind that no text tower embeds.
+    asked = {"query_id": [*query_ids, "photo"], "kind": ["text"] * 9 + ["image"], "split": [None] * 10}
+    queries = pl.DataFrame(asked, schema_overrides={"split": pl.String})
+    queries.write_parquet(catalogue / "queries.parquet")
+    # p0 and p1 share their text, as p4 (fold 1) and t0 (test) do.
+    pairs = [*zip(query_ids, ids, strict=True), ("q-p0", "p1"), ("q-p1", "p0"), ("q-p4", "t0"), ("photo", "p0")]
+    relevance = pl.DataFrame(pairs, schema=["query_id", "product_id"], orient="row").with_columns(grade=1)
+    relevance.write_parquet(catalogue / "relevance.parquet")
+    write_json(catalogue / "counts.json", {"products": 9, "queries": 9, "rejected": 1, "reasons": {}, "classes": 3})
+    dealt = {
+        "product_id": ids,
+        "split": ["train"] * 6 + ["test"] * 3,
+        "fold": [0, 0, 0, 1, 1, 1, None, None, None],
+    }
+    pl.DataFrame(dealt).write_parquet(folds / "folds.parquet")
+    for fold, held_out in ((0, ids[:3]), (1, ids[3:6])):
+        for scale in (64, 80):
+            write_member(paths.embed_of(fold, scale), fold, scale, [*held_out, *ids[6:]], query_ids)

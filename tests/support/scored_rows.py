@@ -1,0 +1,25 @@
+"""Ranks and predictions of a handful of queries and products, small enough to score by hand."""
+
+import polars as pl
+
+from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA, RANKS_SCHEMA
+
+
+def ranks_frame():
+    rows = [
+        ("oof", "text_to_image", f"q{i}", i % 2, float(rank), size, f"g{i}")
+        for i, (rank, size) in enumerate([(1, 100), (2, 100), (7, 100), (11, 201)])
+    ]
+    rows += [("test", "image_to_text", f"p{i}", None, 1.0, 50, f"g{i}") for i in range(3)]
+    return pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
+
+
+def predictions_frame():
+    rows = [
+        ("a", "oof", 0, "cup", "cup", [0.8, 0.1, 0.1]),
+        ("b", "oof", 1, "hat", "mug", [0.1, 0.3, 0.6]),
+        ("c", "oof", 1, None, "cup", [0.8, 0.1, 0.1]),
+        ("d", "oof", 1, "sofa", "cup", [0.8, 0.1, 0.1]),
+        ("e", "test", None, None, "cup", [0.8, 0.1, 0.1]),
+    ]
+    return pl.DataFrame([(*row, row[0]) for row in rows], schema=PREDICTIONS_SCHEMA, orient="row")

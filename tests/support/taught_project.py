@@ -1,0 +1,56 @@
+"""The tiny project with teachers: models kept as `vitrine keep` lays them out, and their outputs extracted."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib.features.teacher_models import teacher_models
+from pipeline_lib.features.teachers import extract_teacher
+from pipeline_lib.inference.engine import InferenceEngine, normalise_rows
+from pipeline_lib.loading.products import photo_key, text_key
+from pipeline_lib.shards.manifest import Manifest
+from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.stores.store import write_store
+from pipeline_lib.stores.teacher_store import TeacherCard, write_card
+
+ON = {"contrastive_distillation": {"weight": 1.0}}
+
+
+def keep(out: Path, start: Path) -> Path:
+    """Copy a trained fold to where teachers lie."""
+    start.mkdir(parents=True)
+    for name in ("model.safetensors", "model.json"):
+        shutil.copy(out / name, start / name)
+    shutil.copytree(out / "tokenizer", start / "tokenizer")
+    return start
+
+
+def say(inputs, name: str, dim: int, seed: int) -> Path:
+    """Write stores of a teacher that says something drawn of every photo and text; return their folder."""
+    folder, drawn = inputs.trunk.parent / name, np.random.default_rng(seed)
+    photos = pl.read_parquet(inputs.shards / "manifest.parquet", columns=["product_id", "photo"])
+    texts = pl.read_parquet(inputs.catalogue / "products.parquet", columns=["text"])["text"].unique().sort()
+    keys = {"image": [photo_key(*row) for row in photos.iter_rows()], "text": [text_key(text) for text in texts]}
+    for kind, ids in keys.items():
+        write_store(folder / kind, ids, normalise_rows(drawn.standard_normal((len(ids), dim))), name, "view")
+    logits = drawn.standard_normal((len(keys["image"]), 2))
+    likely = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    write_store(folder / "classes", keys["image"], likely, name, "view", "float32")
+    write_card(folder, TeacherCard(name, (20.0, 12.0), ("hat", "mug"), trained=False))
+    return folder
+
+
+def extract(start: Path, inputs, name: str, marks: Path | None = None, tell=None) -> Path:
+    """Do what `stages.features --name NAME` does, with its marks in the folder `marks`; return the folder of stores."""
+    folder = inputs.trunk.parent / name
+    own = pl.read_parquet(inputs.catalogue / "products.parquet", columns=["product_id", "text"])
+    photos = pl.read_parquet(inputs.shards / "manifest.parquet", columns=["product_id", "photo"])
+    photos = photos.join(own, on="product_id", how="left", maintain_order="left")
+    queries = pl.read_parquet(inputs.catalogue / "queries.parquet", columns=["text"])
+    texts = [*own["text"], *queries["text"]]
+    reader, engine = ShardReader(Manifest(inputs.shards)), InferenceEngine("cpu", 16, 0, "fp32")
+    for teacher in teacher_models(start):
+        extract_teacher(teacher, reader, photos, texts, folder / teacher.fold, engine, "float32", tell, marks)
+    return folder

@@ -1,0 +1,82 @@
+"""A recipe with tiny towers, trained for a few steps in this process on 64 products; what it left is read back."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+from tests.training.taught_project import extract, keep
+from tests.training.tiny_project import write_project
+
+from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.experiments.recipes.merging import Cell, cells, merge
+from pipeline_lib.experiments.recipes.schema import read_recipe
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.phases import train_params
+from pipeline_lib.params.runtime import RuntimeParams
+from pipeline_lib.params.section import load_params, parse_section
+from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.model_setup import RunConfig
+
+ROOT = Path(__file__).parents[2]
+# So few products make a step or two an epoch.
+FEW = {"train": {"batch_size": 32}, "runtime": {"workers": 1, "batch_size": 64, "log_every": 1}}
+
+
+def tiny_cell(name: str) -> Cell:
+    """The last experiment of a recipe: its cells differ in values, not in what code they reach."""
+    return cells(name, load_params(ROOT / "params.yaml"), tiny=True, folder=ROOT / "recipes")[-1]
+
+
+def train(params: dict, inputs, out: Path) -> dict:
+    """Train fold 0, phase after phase, and return its card and plan; checkpoints lie under the working directory."""
+    params = merge(params, FEW) if params["train"]["accumulate"] == 1 else params
+    os.environ.pop("DVC_ROOT", None)
+    base, start = parse_section(TrainParams, params), params["train"]["init_from"]
+    for phase in [*(step["name"] for step in params["plan"]["phases"]), "train"]:
+        place = out if phase == "train" else out.with_name(f"{out.name}-{phase}")
+        place.mkdir()
+        changes = {**params["phases"][phase], "init_from": start}
+        train_fold(settings_of(params, train_params(base, changes, phase)), inputs, 0, place.name, place)
+        start = str(place)
+    return {"card": read_json(out / "model.json"), "plan": read_json(out / "plan.json")}
+
+
+def settings_of(params: dict, train: TrainParams) -> RunConfig:
+    return RunConfig(
+        model=parse_section(ModelParams, params),
+        losses=parse_section(LossesParams, params),
+        train=train,
+        seed=3,
+        runtime=parse_section(RuntimeParams, params),
+        device="cpu",
+        precision="fp32",
+    )
+
+
+def taught(name: str, inputs, place: Path, folder: Path = ROOT / "recipes"):
+    """Inputs with what the teachers of a recipe said, trained and kept first; for most recipes there are none."""
+    teachers = {}
+    for teacher in _teachers_of(read_recipe(name, folder)):
+        train(tiny_cell(teacher).params, inputs, place / "teacher")
+        start = keep(place / "teacher", place / f"starts/{teacher}-tiny/0").parent
+        teachers[start.name] = extract(start, inputs, start.name)
+    return replace(inputs, teachers=teachers)
+
+
+def _teachers_of(recipe) -> list[str]:
+    return [*recipe.taught_by, *recipe.published_teachers.values()]
+
+
+def make_inputs(folder: Path):
+    """A project of 64 products, each with a second text of its own, a Chinese one."""
+    inputs = write_project(folder, 64)
+    queries, relevance = (pl.read_parquet(inputs.catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
+    ids = pl.read_parquet(inputs.catalogue / "products.parquet")["product_id"]
+    more = pl.DataFrame({"query_id": "zh " + ids, "kind": "text", "text": "红色马克杯 " + ids, "product_id": ids})
+    more = more.with_columns(split=pl.lit(None, pl.String))
+    pl.concat([queries, more.select(queries.columns)]).write_parquet(inputs.catalogue / "queries.parquet")
+    pairs = pl.concat([relevance, more.select(relevance.columns)]).with_columns(grade=pl.lit(1))
+    pairs.write_parquet(inputs.catalogue / "relevance.parquet")
+    return inputs

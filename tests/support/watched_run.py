@@ -1,0 +1,106 @@
+"""A fold trained under observation: weights after each step and epoch, the lr of each step, and a stop on demand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.model_setup import RunConfig
+from pipeline_lib.training.trainer import Trainer
+from pipeline_lib.training.validation import Validator
+
+
+def run(settings: RunConfig, inputs, name: str, fingerprint: str | None = None) -> Path:
+    out = Path(name)
+    out.mkdir()
+    train_fold(settings, inputs, 0, fingerprint or name, out)
+    return out
+
+
+def losses(out: Path) -> np.ndarray:
+    """Every loss of every epoch that a run wrote into its history."""
+    rows = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
+    return np.stack([rows[name] for name in rows.dtype.names if "loss" in name or "info" in name or "entropy" in name])
+
+
+def state_of(model: ImageTextModel) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+def first_weights(settings: RunConfig) -> dict[str, torch.Tensor]:
+    """The towers' published weights under the names they have in the model."""
+    return {
+        f"{name}.{key}": value
+        for name, source in resolve_towers(settings.model).items()
+        for key, value in source.state.items()
+    }
+
+
+def differing(one, other) -> set[str]:
+    return {name for name in one.keys() & other.keys() if not torch.equal(one[name], other[name])}
+
+
+class Watch:
+    """Lists that fill while a run goes on: `start`, `steps` and `epochs` hold weights, `rates` name -> lr a step."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.start: dict[str, torch.Tensor] = {}
+        self.steps: list[dict[str, torch.Tensor]] = []
+        self.epochs: list[dict[str, torch.Tensor]] = []
+        self.measured: list[dict[str, torch.Tensor]] = []
+        self.rates: list[dict[str, float]] = []
+        epoch, step, measure = Trainer._epoch, Trainer._step, Validator.measure
+
+        def watched_epoch(loop, *rest):
+            self.start = self.start or state_of(loop.task.model)
+            done = epoch(loop, *rest)
+            self.epochs.append(state_of(loop.task.model))
+            return done
+
+        def watched_step(loop):
+            names = {id(value): name for name, value in loop.task.model.named_parameters()}
+            groups = loop.optimizer.param_groups
+            self.rates.append({names[id(value)]: group["lr"] for group in groups for value in group["params"]})
+            step(loop)
+            self.steps.append(state_of(loop.task.model))
+
+        def watched_measure(validator, task):
+            self.measured.append(state_of(task.model))
+            return measure(validator, task)
+
+        monkeypatch.setattr(Trainer, "_epoch", watched_epoch)
+        monkeypatch.setattr(Trainer, "_step", watched_step)
+        monkeypatch.setattr(Validator, "measure", watched_measure)
+
+
+def stop_before(number: int, settings: RunConfig, inputs, fingerprint: str, monkeypatch) -> None:
+    """Begin a run and break it off before an epoch."""
+    epoch = Trainer._epoch
+
+    def stopped(loop, now, *rest):
+        if now == number:
+            raise RuntimeError("stopped")
+        return epoch(loop, now, *rest)
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
+        patch.setattr(Trainer, "_epoch", stopped)
+        run(settings, inputs, f"stopped-{fingerprint}", fingerprint)
+
+
+def stop_after_steps(number: int, settings: RunConfig, inputs, fingerprint: str, monkeypatch) -> None:
+    """Begin a run and break it off behind so many steps."""
+    step, steps = Trainer._step, []
+
+    def stopped(loop):
+        step(loop)
+        steps.append(1)
+        if len(steps) == number:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "_step", stopped)
+        run(settings, inputs, f"stopped-{fingerprint}", fingerprint)

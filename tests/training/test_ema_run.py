@@ -1,0 +1,93 @@
+"""The moving average: against a slow loop, in a whole run, and after a stop."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from tiny_project import make_settings, write_project
+from watched_run import Watch, differing, run, stop_before
+
+from pipeline_lib.models.saved import load_model
+from pipeline_lib.training.ema import WeightEma
+
+pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
+
+
+@settings(max_examples=20)
+@given(decay=st.floats(0, 0.999), values=st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=8))
+def test_the_average_is_its_sum_written_out(decay, values):
+    """average_n = decay^n * first + (1 - decay) * sum_i decay^(n - i) * value_i."""
+    parameter = torch.nn.Parameter(torch.tensor([2.0, -3.0]))
+    first, count = parameter.detach().double(), len(values)
+    average = WeightEma([parameter], decay)
+    for value in values:
+        parameter.data.fill_(value)
+        average.update()
+    expected = decay**count * first
+    for number, value in enumerate(values, start=1):
+        expected = expected + (1 - decay) * decay ** (count - number) * value
+    with average.in_place():
+        assert torch.allclose(parameter.detach().double(), expected, atol=1e-4)
+    assert parameter.tolist() == [values[-1]] * 2
+
+
+def test_a_failure_while_the_averages_are_in_place_gives_the_weights_back():
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    average = WeightEma([parameter], 0.5)
+    parameter.data.fill_(8.0)
+    with pytest.raises(RuntimeError, match="broken"), average.in_place():
+        assert parameter.item() == 0.0
+        raise RuntimeError("broken")
+    assert parameter.item() == 8.0
+
+
+STAGED = {"unfreeze_layers": 1, "schedule": [{"epoch": 1, "tower": "text", "layers": 2}]}
+
+
+def test_averages_are_measured_and_kept_and_training_goes_on_from_the_weights(towers, tmp_path, monkeypatch):
+    inputs = write_project(tmp_path / "project")
+    watch = Watch(monkeypatch)
+    out = run(make_settings(*towers, **STAGED, ema_decay=0.7), inputs, "out")
+    best = load_model(out).card["run"]["best_epoch"]
+    names = set(watch.rates[0])
+    slow = {name: watch.start[name].double() for name in names}
+    for number, state in enumerate(watch.steps, start=1):
+        slow = {name: 0.7 * slow[name] + 0.3 * state[name] for name in names}
+        if number % 3:
+            continue
+        epoch = number // 3 - 1
+        measured = watch.measured[epoch]
+        assert all(torch.allclose(measured[name].double(), slow[name], atol=1e-6) for name in names)
+        assert differing({name: measured[name] for name in names}, state)
+        # What is not trained is not averaged.
+        assert differing(measured, state) <= names
+    assert not differing(load_file(out / "model.safetensors"), watch.measured[best])
+
+    averaged = list(watch.steps)
+    run(make_settings(*towers, **STAGED), inputs, "plain")
+    plain = watch.steps[len(averaged) :]
+    assert all(not differing(one, two) for one, two in zip(averaged, plain, strict=True))
+
+
+def test_a_stopped_run_goes_on_with_its_averages(towers, tmp_path, monkeypatch):
+    inputs = write_project(tmp_path / "project")
+    settings = make_settings(*towers, **STAGED, ema_decay=0.9)
+    whole = run(settings, inputs, "whole")
+    stop_before(1, settings, inputs, "same", monkeypatch)
+    ended = run(settings, inputs, "ended", "same")
+    for file in ("history.csv", "model.safetensors"):
+        assert (whole / file).read_bytes() == (ended / file).read_bytes(), file
+    # The test can fail: with the averages forgotten, the same stop ends elsewhere.
+    stop_before(1, settings, inputs, "forgetful", monkeypatch)
+    monkeypatch.setattr(WeightEma, "restore", lambda self, state: None)
+    forgetful = run(settings, inputs, "forgetful", "forgetful")
+    assert (whole / "model.safetensors").read_bytes() != (forgetful / "model.safetensors").read_bytes()
+
+
+def test_a_decay_of_nothing_is_no_average(towers, tmp_path):
+    """1e-30 averages, but 1 - 1e-30 is 1; 0 takes the average away: the same bytes."""
+    inputs = write_project(tmp_path / "project")
+    outs = [run(make_settings(*towers, ema_decay=decay, epochs=2), inputs, str(decay)) for decay in (0.0, 1e-30)]
+    for file in ("history.csv", "model.safetensors"):
+        assert len({(out / file).read_bytes() for out in outs}) == 1, file

@@ -1,0 +1,263 @@
+"""Two processes train as one does at the same global batch: histories, weights, losses' memories, stops and resumes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from taught_project import say
+from tiny_project import make_settings, write_project
+from torch import nn
+
+from pipeline_lib.batch import Outputs
+from pipeline_lib.execution.process_group import ALONE, ProcessGroup, buckets, joined, share_of
+from pipeline_lib.params.model import ModelParams
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.fold_data import Inputs
+from pipeline_lib.training.trainer import Trainer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
+STATEFUL = {
+    "siglip": {"weight": 0.5},
+    "memory_queue": {"weight": 0.5, "momentum": 0.9, "start_epoch": 1, "size": 20},
+}
+DISTILLATION = {f"{name}_distillation": {"weight": 0.5} for name in ("contrastive", "feature", "class")}
+OPENING = {"epochs": 4, "unfreeze_layers": 0, "schedule": [{"epoch": 1, "tower": "text", "layers": 2}]}
+# Name -> changes of the settings. A batch of 7 is shared out as 3 and 4.
+RUNS = {
+    "plain": {"epochs": 2, "batch_size": 7},
+    "accumulated": {"epochs": 2, "batch_size": 6, "accumulate": 2, "mining": "hard"},
+    "stateful": {"epochs": 3, "info_nce": 0.0, "losses_on": STATEFUL, "batch_size": 4, "ema_decay": 0.5},
+    # Widths 5 and 8 beside the student's 8: one teacher is heard through a learned map.
+    "taught": {"epochs": 2, "batch_size": 7, "losses_on": DISTILLATION},
+    "opening": OPENING,
+    "two then one": OPENING,
+    "one then two": OPENING,
+}
+
+
+def settings_of(image, text, name):
+    """No dropout anywhere: its draws are each process's own."""
+    settings = make_settings(image, text, clip_norm=0.5, **RUNS[name])
+    values = settings.model.model_dump()
+    values["text"]["config"] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    values["classifier"]["dropout"] = 0.0
+    object.__setattr__(settings, "model", ModelParams.model_validate(values))
+    return settings
+
+
+def run(settings, inputs, name, processes=ALONE, stop_before=None):
+    """Train one fold into ./name; a stop leaves the checkpoint of the epochs before it."""
+    out = Path(name)
+    if processes.first:
+        out.mkdir(exist_ok=True)
+    epoch = Trainer._epoch
+
+    def stopped(self, number, *rest):
+        if number == stop_before:
+            raise InterruptedError
+        return epoch(self, number, *rest)
+
+    Trainer._epoch = stopped
+    try:
+        train_fold(settings, inputs, 0, name, out, processes)
+    except InterruptedError:
+        assert stop_before is not None
+    finally:
+        Trainer._epoch = epoch
+
+
+def gathered_slowly(processes):
+    """Gradients of a small network by shares, gathered and averaged, against the whole batch in one go."""
+    torch.manual_seed(1)
+    layer, scale, unused = nn.Linear(3, 2), nn.Parameter(torch.tensor(0.5)), nn.Parameter(torch.ones(2))
+    for count in (5, 4, 2):
+        rows = torch.randn(count, 3)
+
+        def price(values, shared):
+            return (values @ values.T * shared).logsumexp(1).mean() + values.pow(3).sum()
+
+        price(layer(rows), scale.exp()).backward()
+        parameters = [layer.weight, layer.bias, unused, scale]
+        expected = [None if value.grad is None else value.grad.clone() for value in parameters]
+        for value in parameters:
+            value.grad = None
+        own = Outputs(image_embedding=layer(rows[share_of(count, *processes.part)]), logit_scale=scale.exp())
+        found = processes.gather(own, count)
+        assert torch.allclose(found.image_embedding, layer(rows), atol=1e-6) and found.logit_scale is own.logit_scale
+        price(found.image_embedding, found.logit_scale).backward()
+        processes.average_gradients(parameters)
+        for value, wanted in zip(parameters, expected, strict=True):
+            assert (value.grad is None) == (wanted is None)
+            assert wanted is None or torch.allclose(value.grad, wanted, rtol=1e-5, atol=1e-6)
+            value.grad = None
+
+
+def on_one_only(processes):
+    """A gradient that one process has counts as 0 on the other; different weights are found out."""
+    value = nn.Parameter(torch.zeros(2))
+    if processes.rank == 1:
+        value.grad = torch.tensor([2.0, 6.0])
+    processes.average_gradients([value])
+    assert value.grad.tolist() == [1.0, 3.0]
+    kernel = nn.Parameter(torch.zeros(2, 3, 2, 2).to(memory_format=torch.channels_last))
+    kernel.grad = torch.arange(24.0).view(2, 3, 2, 2).to(memory_format=torch.channels_last) * (processes.rank + 1)
+    processes.average_gradients([value, kernel])
+    assert torch.equal(kernel.grad, 1.5 * torch.arange(24.0).view(2, 3, 2, 2))
+    assert kernel.grad.stride() == kernel.stride(), "a fused optimizer would read it in the wrong order"
+    processes.check_equal([torch.ones(3), torch.full((2,), torch.nan)])
+    try:
+        processes.check_equal([torch.tensor([1.0 + processes.rank])])
+    except AssertionError as error:
+        assert processes.rank == 1 and "the weights of process 1 are no longer those of process 0" in str(error)
+    else:
+        assert processes.rank == 0
+    assert processes.from_first(lambda: [processes.rank, "said"]) == [0, "said"]
+
+
+def main(root, image, text):
+    """What each of the two processes does: unit checks, then all runs; its losses' memory is left for the test."""
+    torch.set_num_threads(1)
+    inputs = Inputs(*(Path(root, name) for name in ("catalogue", "folds", "shards", "none")))
+    inputs = replace(inputs, teachers={name: Path(root, "features", name) for name in ("five", "eight")})
+    save = Trainer._save
+
+    def saved(self, *rest):
+        save(self, *rest)
+        if "memory_queue" in self.task.losses:
+            torch.save(self.task.state(), f"stateful-{self.processes.rank}.pt")
+
+    Trainer._save = saved
+    with joined("cpu") as processes:
+        gathered_slowly(processes)
+        on_one_only(processes)
+        for name in RUNS:
+            stop = 2 if name == "two then one" else None
+            run(settings_of(Path(image), Path(text), name), inputs, name, processes, stop)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, tiny_image_folder, tiny_text_folder):
+    """A folder with `one` and `two`: what one process made of all RUNS, and what two did."""
+    folder = tmp_path_factory.mktemp("processes")
+    inputs = write_project(folder / "project")
+    inputs = replace(inputs, teachers={"five": say(inputs, "five", 5, 1), "eight": say(inputs, "eight", 8, 2)})
+    towers = tiny_image_folder, tiny_text_folder
+    arguments = json.dumps([str(inputs.catalogue.parent), *map(str, towers)])
+    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__, arguments]
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("DVC_ROOT", raising=False)
+        patch.chdir(folder / "two")
+        run(settings_of(*towers, "one then two"), inputs, "one then two", stop_before=2)
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "VITRINE_LAUNCHED": str(folder)}
+        environment["PYTHONPATH"] = os.pathsep.join(
+            str(Path(__file__).parents[2] / part) for part in ("", "tests/support")
+        )
+        done = subprocess.run(two, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, done.stderr
+        run(settings_of(*towers, "two then one"), inputs, "two then one")
+        patch.chdir(folder / "one")
+        for name in ("plain", "accumulated", "stateful", "taught", "opening"):
+            run(settings_of(*towers, name), inputs, name)
+    torch.set_num_threads(threads)
+    return folder
+
+
+def rows_of(out):
+    return np.genfromtxt(out / "history.csv", delimiter=",", names=True)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_two_processes_train_as_one_does(made, name):
+    """Losses and held-out figures of every epoch, and every weight; so too over an opening epoch, and taken over."""
+    one, two = made / "one" / ("opening" if name.endswith(("one", "two")) else name), made / "two" / name
+    expected, found = rows_of(one), rows_of(two)
+    assert expected.dtype.names == found.dtype.names and len(expected) == RUNS[name]["epochs"]
+    for column in expected.dtype.names:
+        assert np.allclose(found[column], expected[column], rtol=1e-5), column
+    weights, other = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+    assert weights.keys() == other.keys()
+    for key, value in weights.items():
+        assert torch.allclose(value, other[key], rtol=1e-4, atol=1e-6), (key, (value - other[key]).abs().max())
+    assert (one / "plan.json").read_bytes() == (two / "plan.json").read_bytes()
+
+
+def test_the_comparison_can_fail(made):
+    """Runs that differ in the batch or in what opens are apart by more than the tolerance."""
+    plain, opening = (load_file(made / "one" / name / "model.safetensors") for name in ("plain", "opening"))
+    moved = [(plain[key] - opening[key]).abs().max() for key in plain if key.startswith("head.")]
+    assert max(moved) > 1e-2
+
+
+def test_losses_remember_the_same_on_both(made):
+    """Learned bias, queue with its ids and its order, and the slow copy: bit-equal, and as one process has them."""
+    first, second = (torch.load(made / "two" / f"stateful-{rank}.pt", weights_only=True) for rank in (0, 1))
+    alone = torch.load(made / "one/.ckpt/stateful/last.pt", weights_only=True)
+    assert first["losses"]["siglip.bias"].item() != -10.0
+    queue = "memory_queue._extra_state"
+    assert len(first["losses"][queue]["product"]) == 20
+    for key in ("product", "group", "text_id"):
+        assert torch.equal(first["losses"][queue][key], alone["losses"][queue][key]), key
+    for part in ("model", "slow"):
+        assert all(torch.equal(value, second[part][key]) for key, value in first[part].items())
+    assert torch.equal(first["losses"]["siglip.bias"], second["losses"]["siglip.bias"])
+    for key, value in first["losses"][queue].items():
+        assert torch.equal(value, second["losses"][queue][key]), key
+        assert torch.allclose(value.float(), alone["losses"][queue][key].float(), atol=1e-5), key
+
+
+def test_the_first_process_alone_writes(made):
+    """One TensorBoard log a part of a run, no second checkpoint, no half-written file."""
+    boards = list((made / "two/logs/tensorboard/fold0-plain").iterdir())
+    assert len(boards) == 1
+    assert sorted(path.name for path in (made / "two/.ckpt/plain").iterdir()) == ["DONE", "LOCK", "best.pt", "last.pt"]
+
+
+def test_one_process_does_nothing_here():
+    """The very same objects pass through."""
+    outputs = Outputs(image_embedding=torch.ones(2, 3))
+    assert ALONE.gather(outputs, 2) is outputs and ALONE.own(outputs.image_embedding) is outputs.image_embedding
+    assert ALONE.from_first(lambda: 5) == 5 and ALONE.seed(7) == 7 and ALONE.workers(3) == 3
+    with joined("cpu") as processes:
+        assert processes is ALONE
+
+
+def test_workers_are_those_of_the_machine():
+    assert [ProcessGroup(0, 4, 4).workers(total) for total in (0, 1, 4, 9)] == [0, 1, 1, 2]
+
+
+def test_each_process_draws_its_own():
+    """Seeds stay apart in what the generator of the CPU takes of them, their lower 32 bits."""
+    drawn = set()
+    for rank in range(8):
+        torch.manual_seed(ProcessGroup(rank, 8).seed(3 * 100_003))
+        drawn.add(torch.rand(1).item())
+    assert len(drawn) == 8
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, [1, 1, 1, 1]), (5, [2, 1, 1]), (100, [3, 1])])
+def test_buckets_keep_the_order_and_one_type(size, expected):
+    values = [torch.zeros(2), torch.zeros(3), torch.zeros(4), torch.zeros(1, dtype=torch.float64)]
+    made = list(buckets(values, size))
+    assert [len(bucket) for bucket in made] == expected
+    assert [id(value) for bucket in made for value in bucket] == [id(value) for value in values]
+
+
+def test_fewer_rows_than_processes_is_one_line(tmp_path, tiny_image_folder, tiny_text_folder):
+    settings = make_settings(tiny_image_folder, tiny_text_folder, batch_size=2)
+    with pytest.raises(ValueError, match=r"3 processes share out a batch of 2 products \(train.batch_size = 2, 24"):
+        train_fold(settings, write_project(tmp_path / "project"), 0, "none", tmp_path, ProcessGroup(0, 3, 3))
+
+
+if __name__ == "__main__":
+    main(*json.loads(sys.argv[1]))
