@@ -66,7 +66,7 @@ def taught(name: str, inputs, place: Path, folder: Path = ROOT / "recipes"):
 
 
 def _teachers_of(recipe) -> list[str]:
-    return [*recipe.taught_by, *recipe.published_teachers.values()]
+    return [*recipe.distilled_from, *recipe.published_teachers.values()]
 
 
 def make_inputs(folder: Path):

@@ -95,10 +95,10 @@ def _start(recipe: Recipe, tiny: bool, folder: Path) -> Patch:
 
 def _teachers(recipe: Recipe, tiny: bool, folder: Path) -> list[str]:
     """Return the names of the folders of data/starts that teach; ValueError for an unknown recipe."""
-    for name in (*recipe.taught_by, *recipe.published_teachers.values()):
+    for name in (*recipe.distilled_from, *recipe.published_teachers.values()):
         read_recipe(name, folder)
     published = recipe.published_teachers
-    kept = [*recipe.taught_by, *(published.values() if tiny else ())]
+    kept = [*recipe.distilled_from, *(published.values() if tiny else ())]
     return [kept_folder(name, tiny).name for name in kept] + ([] if tiny else list(published))
 
 

@@ -36,7 +36,7 @@ class Recipe(Base):
 
     `row` is its name in LOGS.md where that is not the file's. `reported` has the log's figures with their unit, or the
     words it has instead. `grid` names values for dotted keys, one experiment a cell. `starts_from` is the recipe whose
-    kept models it begins with, `taught_by` are those whose kept models are its teachers.
+    kept models it begins with, `distilled_from` are those whose kept models are its teachers.
     `published_teachers` are folders of data/starts that name public weights, each with the recipe whose kept models
     stand in for it in a tiny run.
     """
@@ -46,13 +46,13 @@ class Recipe(Base):
     reported: str | dict[str, Any]
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     starts_from: str | None = None
-    taught_by: list[str] = Field(default_factory=list)
+    distilled_from: list[str] = Field(default_factory=list)
     published_teachers: dict[str, str] = Field(default_factory=dict)
 
     def needs(self, tiny: bool) -> list[str]:
         """Return the recipes whose kept models this one reads."""
         stand_ins = self.published_teachers.values() if tiny else ()
-        return [*([self.starts_from] if self.starts_from else []), *self.taught_by, *stand_ins]
+        return [*([self.starts_from] if self.starts_from else []), *self.distilled_from, *stand_ins]
 
     @field_validator("reported")
     @classmethod

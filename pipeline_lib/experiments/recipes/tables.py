@@ -53,8 +53,8 @@ def told(name: str, folder: Path = FOLDER) -> str:
     ]
     if recipe.starts_from:
         lines.append(f"starts from the kept models of {recipe.starts_from}")
-    if recipe.taught_by:
-        lines.append(f"learns from the kept models of {', '.join(recipe.taught_by)}")
+    if recipe.distilled_from:
+        lines.append(f"learns from the kept models of {', '.join(recipe.distilled_from)}")
     for teacher, stand_in in recipe.published_teachers.items():
         public = paths.STARTS / teacher
         lines.append(f"learns from the public model of {public}; with --tiny from {stand_in}'s kept ones")

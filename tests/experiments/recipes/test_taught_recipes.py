@@ -19,7 +19,7 @@ RECIPE = """\
 about: A student of the kept models of d04
 log: D
 based_on: d04-3stage
-taught_by: [d04-3stage]
+distilled_from: [d04-3stage]
 reported: no figure, it is a test's
 params:
   model: {embedding_dim: 320, projector: {text: linear}}
