@@ -34,14 +34,14 @@ from pipeline_lib.loading.dataset import PhotoViews
 from pipeline_lib.metrics.recall import best_positive_ranks
 from pipeline_lib.metrics.relevance import positions_from_lists
 from pipeline_lib.params.data import DataParams
-from pipeline_lib.params.evaluation import IndexParams
+from pipeline_lib.params.index import IndexParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
 from pipeline_lib.retrieval.search import open_index
 from pipeline_lib.shards.read import open_shards
 from pipeline_lib.shards.write import write_shards
-from pipeline_lib.splitting.folds import deal
+from pipeline_lib.splitting.folds import split_products
 from pipeline_lib.stores.store import MatrixWriter
 
 REPO = Path(__file__).resolve().parent.parent
@@ -113,7 +113,7 @@ def measure(count: int, project: Path, workers: int) -> dict[str, tuple[float, i
         return catalogue
 
     catalogue = timed("catalogue", tables, make_catalogue)
-    timed("folds", None, lambda: deal(catalogue.products, 3, 0.2, 7))
+    timed("folds", None, lambda: split_products(catalogue.products, 3, 0.2, 7))
     timed("shards", tars, lambda: write_shards(catalogue.media, project / "raw", shards, tars, workers))
 
     tower = timm.create_model("convnext_atto", pretrained=False, num_classes=0).eval()

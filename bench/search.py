@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from results import Ratio, interleaved, report
 
-from pipeline_lib.params.evaluation import IndexParams
+from pipeline_lib.params.index import IndexParams
 from pipeline_lib.retrieval.faiss_index import Maker, build_index
 from pipeline_lib.retrieval.search import open_index
 

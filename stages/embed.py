@@ -15,8 +15,8 @@ from pipeline_lib.execution.device import pick_device, pick_precision, read_runt
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import launched, launcher, relaunch
 from pipeline_lib.execution.stage import Stage, stage
+from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.prediction import EmbedParams
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
 
 def embed(run: Stage, fold: int, scale: int) -> None:
     # Slow to import, and not for the process that only launches others.
-    from pipeline_lib.execution.process_group import joined
+    from pipeline_lib.execution.process_group import join_process_group
     from pipeline_lib.inference.embeddings import queries_for, write_embeddings
     from pipeline_lib.inference.engine import InferenceEngine
     from pipeline_lib.inference.predict import Predictor
@@ -48,7 +48,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
 
     params, runtime = run.section(EmbedParams), read_runtime()
     device, folder = pick_device(runtime.device), paths.train_of(fold)
-    with joined(device) as processes:
+    with join_process_group(device) as processes:
         saved = load_interpolated(folder, params.interpolation, run.section(ModelParams))
         check_scale(saved.model.image, scale)
         seen = read_products(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet").filter(

@@ -21,7 +21,7 @@ from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.ensembling.submission import open_sample, write_submission
 from pipeline_lib.execution.stage import stage
-from pipeline_lib.params.evaluation import EnsembleParams
+from pipeline_lib.params.ensemble import EnsembleParams
 
 
 def main() -> None:

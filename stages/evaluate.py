@@ -17,7 +17,7 @@ from pipeline_lib.evaluation.ranks import rank_all
 from pipeline_lib.evaluation.slices import modalities, modality_trees
 from pipeline_lib.evaluation.summary import SPLITS, classification_trees, labelled, merged
 from pipeline_lib.execution.stage import stage
-from pipeline_lib.params.evaluation import EvaluateParams
+from pipeline_lib.params.evaluate import EvaluateParams
 
 
 def main() -> None:

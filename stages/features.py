@@ -14,8 +14,8 @@ from pipeline_lib.execution.device import pick_device, pick_precision, read_runt
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import launched, launcher, relaunch
 from pipeline_lib.execution.stage import Stage, stage
+from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.prediction import FeaturesParams
 
 
 def main() -> None:
@@ -33,17 +33,17 @@ def main() -> None:
 def features(run: Stage, name: str) -> None:
     # Slow to import, and not for the process that only launches others.
     from pipeline_lib.execution.checkpoint import CheckpointFolder
-    from pipeline_lib.execution.process_group import joined
+    from pipeline_lib.execution.process_group import join_process_group
     from pipeline_lib.features.extract import extract, link_files, read_extraction_inputs
     from pipeline_lib.inference.engine import InferenceEngine
 
     params, model, runtime = run.section(FeaturesParams), run.section(ModelParams), read_runtime()
     device = pick_device(runtime.device)
     precision = pick_precision(params.precision, device)
-    with joined(device) as processes:
+    with join_process_group(device) as processes:
         seen = read_extraction_inputs(paths.CATALOGUE, paths.SHARDS, runtime.shards_url)
         read = (paths.CATALOGUE, paths.SHARDS, Path(model.weights_root), paths.STARTS / name)
-        fingerprint = processes.from_first(lambda: run.fingerprint(*read, name=name, precision=precision))
+        fingerprint = processes.broadcast_from_first(lambda: run.fingerprint(*read, name=name, precision=precision))
         engine = InferenceEngine(device, runtime.batch_size, runtime.workers, precision, processes)
         with CheckpointFolder(fingerprint, processes.first) as kept:
             made = extract(name, seen, params, model, kept.folder, engine, print)

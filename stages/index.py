@@ -12,7 +12,7 @@ from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.ensembling.embeddings import fuse_scales, fused_identity
 from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.execution.stage import stage
-from pipeline_lib.params.evaluation import IndexParams
+from pipeline_lib.params.index import IndexParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
 
 

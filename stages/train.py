@@ -11,10 +11,11 @@ from pipeline_lib.execution.device import pick_device, pick_precision, read_runt
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import launched, launcher, relaunch
 from pipeline_lib.execution.stage import Stage, stage
+from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import LAST, Changes, train_params
 from pipeline_lib.params.plan import FeatureName
-from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.params.train import TrainParams
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ app.add_typer(recipes, name="recipe")
 @app.command()
 def check() -> None:
     """Check every section of params.yaml before anything runs."""
-    from pipeline_lib.params.whole import check_params
+    from pipeline_lib.params.all_sections import check_params
 
     check_params(Path("params.yaml"))
     print("params.yaml: every key is known and every value fits")

@@ -8,8 +8,8 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.inference.engine import InferenceEngine, encode_texts
 from pipeline_lib.inference.wise_ft import load_interpolated
+from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.prediction import EmbedParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.retrieval.faiss_index import MANIFEST
 from pipeline_lib.retrieval.search import search

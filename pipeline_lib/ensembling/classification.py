@@ -18,7 +18,7 @@ from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.members import Member
 from pipeline_lib.ensembling.probabilities import fuse_probabilities, held_out, out_of_fold, predictions_table
 from pipeline_lib.ensembling.temperature import scaled
-from pipeline_lib.params.evaluation import EnsembleParams
+from pipeline_lib.params.ensemble import EnsembleParams
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline_lib.ensembling.means import MEANS, Labels, Matrix, Weights
 from pipeline_lib.ensembling.temperature import fit_temperature
-from pipeline_lib.params.evaluation import EnsembleParams
+from pipeline_lib.params.ensemble import EnsembleParams
 
 
 @dataclass(frozen=True)

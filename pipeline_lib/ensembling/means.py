@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.params.evaluation import MeanKind
+from pipeline_lib.params.ensemble import MeanKind
 
 Matrix = NDArray[np.float32]
 Weights = NDArray[np.float64]

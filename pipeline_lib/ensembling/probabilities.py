@@ -16,7 +16,7 @@ from pipeline_lib.ensembling.fit import Fitted, HeldOut, equal_shares
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.means import MEANS, Matrix
 from pipeline_lib.ensembling.members import Member
-from pipeline_lib.params.evaluation import MeanKind
+from pipeline_lib.params.ensemble import MeanKind
 from pipeline_lib.stores.store import FeatureStore
 
 

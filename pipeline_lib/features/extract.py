@@ -20,9 +20,9 @@ from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.plan import TRUNK
-from pipeline_lib.params.prediction import FeaturesParams
 from pipeline_lib.shards.read import ShardReader, open_shards
 from pipeline_lib.stores.drawn_views import views_of
 
@@ -59,7 +59,7 @@ def extract(
     Of several processes all must call this, and the first one tells and writes.
     """
     whole, half, processes = folder / WHOLE, folder / HALF, engine.processes
-    if processes.from_first(whole.is_dir):
+    if processes.broadcast_from_first(whole.is_dir):
         return whole
     if processes.first:
         half.mkdir(exist_ok=True)

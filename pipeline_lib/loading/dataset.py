@@ -15,13 +15,13 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline_lib.batch import Batch
-from pipeline_lib.execution.process_group import share_of
+from pipeline_lib.execution.process_group import rows_of_rank
 from pipeline_lib.loading.captions import answers_of, draw_captions
 from pipeline_lib.loading.mixup import draw_mix
 from pipeline_lib.loading.products import Products, photo_key, text_key
 from pipeline_lib.loading.teacher_rows import TeacherRows
 from pipeline_lib.loading.view_cache import ViewCache
-from pipeline_lib.params.training import MixKind
+from pipeline_lib.params.train import MixKind
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.stores.store import FeatureStore
@@ -98,7 +98,7 @@ class StoredFeatures:
         kinds = {FeatureStore: "pooled", ActivationStore: "boundary"}
         return {name: kinds[type(store)] for name, store in stores.items() if store is not None}
 
-    def groups_behind(self) -> dict[str, int]:
+    def num_suffix_groups(self) -> dict[str, int]:
         """Return for each tower that is taken up at a boundary how many layer groups stand behind it."""
         stores = {"image": self.image, "text": self.text}
         return {name: kept.header.groups_behind for name, kept in stores.items() if isinstance(kept, ActivationStore)}
@@ -185,7 +185,7 @@ class ProductBatches(Dataset[Batch]):
             numbers = draw_captions(products.captions, rows, self.seed, epoch)
             answers = torch.from_numpy(answers_of(products.captions, rows))
         texts = [products.texts[number] for number in numbers]
-        own = share_of(len(rows), *self.part)
+        own = rows_of_rank(len(rows), *self.part)
         has_text = torch.tensor([bool(text) for text in texts])
         return Batch(
             product=torch.from_numpy(rows.copy()),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.params.training import MixKind
+from pipeline_lib.params.train import MixKind
 
 Rows = NDArray[np.int64]
 Box = tuple[int, int, int, int]

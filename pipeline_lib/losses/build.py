@@ -17,7 +17,7 @@ from pipeline_lib.losses.memory_queue import MemoryQueue
 from pipeline_lib.losses.siglip import SigLIP
 from pipeline_lib.losses.teachers import DistillationTeachers
 from pipeline_lib.losses.triplet import Triplet
-from pipeline_lib.params.training import LossesParams
+from pipeline_lib.params.losses import LossesParams
 
 # A plain callable, or a StatefulLoss where it learns or remembers.
 Loss = Callable[[Outputs, Batch], Tensor]

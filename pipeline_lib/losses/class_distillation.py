@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.teachers import DistillationTeachers, select_teachers
-from pipeline_lib.params.training import ClassDistillationParams
+from pipeline_lib.params.losses import ClassDistillationParams
 
 
 def class_distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from pipeline_lib.params.training import ClassWeights
+from pipeline_lib.params.losses import ClassWeights
 
 
 def equal(counts: Tensor, beta: float) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.pairs import pairs_of, per_direction
 from pipeline_lib.losses.teachers import DistillationTeachers, select_teachers
-from pipeline_lib.params.training import ContrastiveDistillationParams
+from pipeline_lib.params.losses import ContrastiveDistillationParams
 
 
 def contrastive_distillation(

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.class_weights import class_weights
-from pipeline_lib.params.training import CrossEntropyParams
+from pipeline_lib.params.losses import CrossEntropyParams
 
 UNKNOWN = -1
 

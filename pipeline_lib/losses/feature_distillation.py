@@ -16,7 +16,7 @@ from torch.nn import functional
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.stateful import StatefulLoss
 from pipeline_lib.losses.teachers import DistillationTeachers, select_teachers
-from pipeline_lib.params.training import FeatureDistance, FeatureDistillationParams
+from pipeline_lib.params.losses import FeatureDistance, FeatureDistillationParams
 
 # Name -> function(student, teacher), both (rows, dim) -> distance of each row.
 DISTANCES: dict[FeatureDistance, Callable[[Tensor, Tensor], Tensor]] = {

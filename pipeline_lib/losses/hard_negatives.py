@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.pairs import negatives, pairs_of, per_direction
-from pipeline_lib.params.training import HardNegativesChoice, HardNegativesForm, HardNegativesParams
+from pipeline_lib.params.losses import HardNegativesChoice, HardNegativesForm, HardNegativesParams
 
 
 def _in_band(similarity: Tensor, counted: Tensor, first: int, last: int) -> Tensor:

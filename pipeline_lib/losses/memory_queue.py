@@ -22,7 +22,7 @@ from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.info_nce import info_nce
 from pipeline_lib.losses.pairs import Pairs, negatives, pairs_of, per_direction
 from pipeline_lib.losses.stateful import StatefulLoss
-from pipeline_lib.params.training import MemoryQueueParams
+from pipeline_lib.params.losses import MemoryQueueParams
 
 IDS = ("product", "group", "text_id")
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.pairs import negatives, pairs_of
-from pipeline_lib.params.training import Reduction, TripletNegatives, TripletParams
+from pipeline_lib.params.losses import Reduction, TripletNegatives, TripletParams
 
 Terms = tuple[Tensor, Tensor]
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from pipeline_lib.batch import LayerGroup
-from pipeline_lib.params.training import Depth, TowerFreezing, TrainParams
+from pipeline_lib.params.train import Depth, TowerFreezing, TrainParams
 
 UnfreezeEpochs = list[int | None]
 

@@ -14,7 +14,7 @@ from torch.optim import AdamW
 
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.optim.freezing import UnfreezeEpochs
-from pipeline_lib.params.training import TrainParams
+from pipeline_lib.params.train import TrainParams
 
 
 def group_lrs(opened: UnfreezeEpochs, train: TrainParams) -> list[float]:

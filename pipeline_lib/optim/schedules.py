@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from torch.optim import Optimizer
 
-from pipeline_lib.params.training import ScheduleKind, TrainParams
+from pipeline_lib.params.train import ScheduleKind, TrainParams
 
 
 def cosine(done: float) -> float:

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, ValidationError
 
 from pipeline_lib.artifacts.paths import NO_PHASE
 from pipeline_lib.params.section import Section, parse_section, said_of
-from pipeline_lib.params.training import TrainParams
+from pipeline_lib.params.train import TrainParams
 
 Changes = dict[str, Any]
 # The last phase, which is always there.

@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.io import write_json, write_table, writing
-from pipeline_lib.params.evaluation import IndexParams
+from pipeline_lib.params.index import IndexParams
 
 INDEX, IDS, MANIFEST = "index.faiss", "ids.parquet", "manifest.json"
 METRIC = "inner_product"

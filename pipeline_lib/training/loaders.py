@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.execution.process_group import ProcessGroup
-from pipeline_lib.inference.engine import Array, InferenceEngine, encode_texts, leave_texts, photo_rows
+from pipeline_lib.inference.engine import Array, InferenceEngine, encode_stored_texts, encode_texts, photo_rows
 from pipeline_lib.loading.dataset import PhotoViews, ProductBatches, StoredFeatures
 from pipeline_lib.loading.products import text_key
 from pipeline_lib.loading.view_cache import GB, ViewCache
 from pipeline_lib.models.multimodal import ImageTextModel
-from pipeline_lib.params.training import TrainParams
+from pipeline_lib.params.train import TrainParams
 from pipeline_lib.shards.read import open_shards
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.training.distillation import DistillationData
@@ -106,14 +106,14 @@ def _text_embedder(
         return model.embed_text(model.encode_text(ids, mask))
 
     def leave(activations: Tensor, mask: Tensor) -> Tensor:
-        return model.embed_text(model.leave_text(activations, mask))
+        return model.embed_text(model.forward_text_suffix(activations, mask))
 
     def embed(texts: list[str]) -> Array:
         if stored.text is None:
             return encode_texts(encode, tokenizer, texts, max_tokens, engine)
         keys = [text_key(text) for text in texts]
         if isinstance(stored.text, ActivationStore):
-            return leave_texts(leave, stored.text, keys, engine)
+            return encode_stored_texts(leave, stored.text, keys, engine)
         return engine.run(model.embed_text, torch.from_numpy(stored.text.rows(keys))).cpu().numpy()
 
     return embed

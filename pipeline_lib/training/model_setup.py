@@ -14,9 +14,10 @@ from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.models.warm_start import load_heads, start_folder, warm_sources
 from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, unfreeze_epochs
 from pipeline_lib.optim.param_groups import split_decay, tower_groups
+from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.runtime import RuntimeParams
-from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.params.train import TrainParams
 from pipeline_lib.training.activation_checkpointing import checkpoint_tower
 from pipeline_lib.training.compiling import compile_towers
 from pipeline_lib.training.cut_vocabulary import cut_vocabulary

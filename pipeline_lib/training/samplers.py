@@ -13,7 +13,7 @@ import torch
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.loading.dataset import Rows, epoch_order
 from pipeline_lib.loading.products import Products
-from pipeline_lib.params.training import MiningKind, TrainParams
+from pipeline_lib.params.train import MiningKind, TrainParams
 from pipeline_lib.training.hard_negative_mining import hardest_negatives, mined_order
 
 Order = list[tuple[int, Rows]]

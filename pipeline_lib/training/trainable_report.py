@@ -15,7 +15,7 @@ from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.towers import TowerSource, weights_hash
 from pipeline_lib.optim.freezing import UnfreezeEpochs
 from pipeline_lib.optim.param_groups import group_lrs
-from pipeline_lib.params.training import TrainParams
+from pipeline_lib.params.train import TrainParams
 
 Plan = dict[str, Any]
 HARDLY_ANY = 0.001

@@ -22,11 +22,11 @@ from torch.utils.data import Dataset
 
 from pipeline_lib.batch import Batch
 from pipeline_lib.execution.checkpoint import CheckpointFolder
-from pipeline_lib.execution.process_group import ALONE, ProcessGroup
+from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
 from pipeline_lib.loading.dataset import load_ahead
 from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, set_frozen_eval
 from pipeline_lib.optim.schedules import lr_factor, set_lr, warmup_of
-from pipeline_lib.params.training import TrainParams
+from pipeline_lib.params.train import TrainParams
 from pipeline_lib.training.ema import WeightEma
 from pipeline_lib.training.grad_cache import backward_jointly
 from pipeline_lib.training.history import History, Row
@@ -77,7 +77,7 @@ class Trainer:
     measure: Callable[[], dict[str, float]]
     unfreeze_epochs: dict[str, UnfreezeEpochs]
     average: WeightEma | None
-    processes: ProcessGroup = ALONE
+    processes: ProcessGroup = SINGLE_PROCESS
 
     def run(self, name: str) -> TrainState:
         """Train to the end or to the early stop, and leave the best epoch's weights in the model."""
@@ -99,11 +99,11 @@ class Trainer:
                 row, remark = self._epoch(epoch, coming.pop(0), stream, history, lambda: progress.advance(bar))
                 self._end_epoch(epoch)
                 with self.average.in_place() if self.average else contextlib.nullcontext():
-                    history.add({**row, **self.processes.from_first(self.measure)}, epoch, remark)
+                    history.add({**row, **self.processes.broadcast_from_first(self.measure)}, epoch, remark)
                     self._keep_best(progression, epoch, history)
                 self._save(progression, epoch, history)
         history.close()
-        self.processes.wait()  # for the first one, which may still be writing what is read now
+        self.processes.barrier()  # for the first one, which may still be writing what is read now
         self._restore(self.checkpoints.load(BEST))
         return progression
 
@@ -162,7 +162,7 @@ class Trainer:
         self.orders.end_epoch(epoch)
         if self.processes.world > 1:
             self.processes.check_equal(self._parameters())
-            self.orders.load_state(self.processes.from_first(self.orders.state))
+            self.orders.load_state(self.processes.broadcast_from_first(self.orders.state))
 
     def _keep_best(self, progression: TrainState, epoch: int, history: History) -> None:
         """Save the weights as they were measured if no epoch was better."""

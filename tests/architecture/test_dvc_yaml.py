@@ -10,7 +10,7 @@ from scmrepo.git import Git
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.cli.stage_deps import code_deps, declared_code, module_of
-from pipeline_lib.params.whole import SECTIONS
+from pipeline_lib.params.all_sections import SECTIONS
 
 ROOT = Path(__file__).parents[2]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from dvc.utils.hydra import apply_overrides
 
+from pipeline_lib.params.all_sections import check_params
 from pipeline_lib.params.section import load_params
-from pipeline_lib.params.whole import check_params
 
 ROOT = Path(__file__).parents[2]
 LINES = (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines()

@@ -21,8 +21,8 @@ from pipeline_lib.models.multimodal import SIMILARITIES
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.tower_kinds import IMAGE_TOWERS, TEXT_TOWERS
 from pipeline_lib.optim.schedules import SCHEDULES
-from pipeline_lib.params import data, evaluation, model, plan, runtime, training
-from pipeline_lib.params.prediction import FeaturesParams
+from pipeline_lib.params import data, ensemble, evaluate, losses, model, plan, runtime, train, values
+from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.stores.numbers import DTYPES
 from pipeline_lib.training.samplers import SAMPLERS
@@ -43,22 +43,22 @@ def test_registries_equal_the_kinds_params_allow():
         "classifier": (CLASSIFIERS, model.ClassifierKind),
         "classifier inputs": (CLASSIFIER_INPUTS, model.ClassifierInputs),
         "classifier's joint": (JOINTS, model.ClassifierInputs),
-        "lr schedule": (SCHEDULES, training.ScheduleKind),
-        "mix": (MIXES, training.MixKind),
-        "class weights": (CLASS_WEIGHTS, training.ClassWeights),
+        "lr schedule": (SCHEDULES, train.ScheduleKind),
+        "mix": (MIXES, train.MixKind),
+        "class weights": (CLASS_WEIGHTS, losses.ClassWeights),
         "index": (INDEX_KINDS, plan.IndexKind),
-        "view": (VIEWS, training.ViewName),
-        "triplet negatives": (NEGATIVES, training.TripletNegatives),
-        "hard negatives": (CHOICES_OF_NEGATIVES, training.HardNegativesChoice),
-        "hard negatives' form": (FORMS, training.HardNegativesForm),
-        "feature distance": (DISTANCES, training.FeatureDistance),
-        "mining": (SAMPLERS, training.MiningKind),
-        "protocol": (PROTOCOLS, evaluation.ProtocolName),
-        "mean": (MEANS, evaluation.MeanKind),
-        "prediction format": (PREDICTION_FORMATS, evaluation.PredictionFormat),
-        "text view": (TEXT_VIEWS, training.TextViewName),
+        "view": (VIEWS, values.ViewName),
+        "triplet negatives": (NEGATIVES, losses.TripletNegatives),
+        "hard negatives": (CHOICES_OF_NEGATIVES, losses.HardNegativesChoice),
+        "hard negatives' form": (FORMS, losses.HardNegativesForm),
+        "feature distance": (DISTANCES, losses.FeatureDistance),
+        "mining": (SAMPLERS, train.MiningKind),
+        "protocol": (PROTOCOLS, evaluate.ProtocolName),
+        "mean": (MEANS, ensemble.MeanKind),
+        "prediction format": (PREDICTION_FORMATS, ensemble.PredictionFormat),
+        "text view": (TEXT_VIEWS, train.TextViewName),
         "parallel": ({"loky", *CLUSTERS}, runtime.ParallelKind),
-        "best metric": (CHOICES, training.BestMetric),
+        "best metric": (CHOICES, train.BestMetric),
         "dtype": (DTYPES, FeaturesParams.model_fields["dtype"].annotation),
     }
     for name, (registry, kinds) in pairs.items():
@@ -67,6 +67,6 @@ def test_registries_equal_the_kinds_params_allow():
 
 def test_every_loss_has_params_and_a_head():
     assert not set(LOSSES) & set(DISTILLATION)
-    assert {*LOSSES, *DISTILLATION} == set(training.LossesParams.model_fields) == set(LOSS_HEADS)
-    for name, field in training.LossesParams.model_fields.items():
+    assert {*LOSSES, *DISTILLATION} == set(losses.LossesParams.model_fields) == set(LOSS_HEADS)
+    for name, field in losses.LossesParams.model_fields.items():
         assert "weight" in field.annotation.model_fields, name

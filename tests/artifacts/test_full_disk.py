@@ -13,7 +13,7 @@ import torch
 from pipeline_lib.artifacts.io import writing
 from pipeline_lib.execution.checkpoint import CheckpointFolder
 from pipeline_lib.models import saved
-from pipeline_lib.params.evaluation import IndexParams
+from pipeline_lib.params.index import IndexParams
 from pipeline_lib.retrieval.faiss_index import INDEX, Maker, build_index
 from pipeline_lib.stores.store import MatrixWriter
 

@@ -16,7 +16,7 @@ from pipeline_lib.ensembling.fit import equal_shares
 from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.experiments.keep import keep_predictions
-from pipeline_lib.params.whole import check_params
+from pipeline_lib.params.all_sections import check_params
 from stages import ensemble
 
 ROOT = paths.PREDICTIONS / "mine"

@@ -10,7 +10,7 @@ from pipeline_lib.optim.freezing import set_epoch, set_frozen_eval, unfreeze_epo
 from pipeline_lib.optim.param_groups import build_adamw, group_lrs, split_decay, tower_groups
 from pipeline_lib.optim.schedules import lr_factor, set_lr
 from pipeline_lib.params.section import load_params
-from pipeline_lib.params.training import TrainParams
+from pipeline_lib.params.train import TrainParams
 
 FOLLOW = {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"}
 

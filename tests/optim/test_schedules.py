@@ -6,7 +6,7 @@ import pytest
 
 from pipeline_lib.optim.schedules import lr_factor, warmup_of
 from pipeline_lib.params.section import load_params
-from pipeline_lib.params.training import TrainParams
+from pipeline_lib.params.train import TrainParams
 
 
 def params(**changes):

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.artifacts.io import read_json
-from pipeline_lib.params.evaluation import IndexParams
+from pipeline_lib.params.index import IndexParams
 from pipeline_lib.params.plan import IndexKind
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.params.evaluation import IndexParams
+from pipeline_lib.params.index import IndexParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
 from pipeline_lib.retrieval.search import open_index, search
 

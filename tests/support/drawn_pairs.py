@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional
 
 from pipeline_lib.batch import Batch, Outputs
+from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.section import load_params
-from pipeline_lib.params.training import LossesParams
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 

@@ -8,7 +8,7 @@ from dvc.utils.hydra import apply_overrides
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_json
-from pipeline_lib.params.evaluation import EnsembleParams
+from pipeline_lib.params.ensemble import EnsembleParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.stores.store import write_store
 

@@ -5,11 +5,12 @@ from pathlib import Path
 import polars as pl
 from PIL import Image
 
+from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import load_params
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.params.train import TrainParams
 from pipeline_lib.shards.write import write_shards
 from pipeline_lib.training.fold_data import Inputs
 from pipeline_lib.training.model_setup import RunConfig

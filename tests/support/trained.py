@@ -11,11 +11,12 @@ from tests.training.tiny_project import write_project
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.experiments.recipes.merging import Cell, cells, merge
 from pipeline_lib.experiments.recipes.schema import read_recipe
+from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import train_params
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import load_params, parse_section
-from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.params.train import TrainParams
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.model_setup import RunConfig
 

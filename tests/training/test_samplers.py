@@ -11,7 +11,7 @@ from torch.nn import functional
 from pipeline_lib.batch import Outputs
 from pipeline_lib.loading.dataset import epoch_order
 from pipeline_lib.loading.products import Products
-from pipeline_lib.params.training import TrainParams
+from pipeline_lib.params.train import TrainParams
 from pipeline_lib.training.samplers import SAMPLERS
 
 

@@ -18,7 +18,7 @@ from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.loading.dataset import PhotoViews, ProductBatches
 from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers
 from pipeline_lib.models.towers import load_strictly
-from pipeline_lib.params.prediction import FeaturesParams
+from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
@@ -80,8 +80,8 @@ def test_the_views_are_those_of_a_slow_loop_and_differ(inputs, towers, tmp_path,
             picture = decode(next(iter(reader.read_all([photo]))), 32)
             pixels = VIEWS[drawn.augment](picture, 32, rng, drawn.crop_scale or 1.0)
             with torch.inference_mode():
-                inside = tower.enter(torch.from_numpy(pixels.copy())[None], 2)
-                outside = tower.leave(inside, 2).numpy()
+                inside = tower.forward_prefix(torch.from_numpy(pixels.copy())[None], 2)
+                outside = tower.forward_suffix(inside, 2).numpy()
             asked = [pooled.ids[photo]], np.array([view])
             assert np.allclose(pooled.rows(*asked), outside, atol=1e-5)
             assert np.allclose(entering.gather(*asked)[0], inside.numpy(), atol=1e-5)

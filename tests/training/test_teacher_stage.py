@@ -11,8 +11,8 @@ from tiny_project import PARAMS, make_settings, write_project
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.experiments.keep import keep
+from pipeline_lib.params.all_sections import check_params
 from pipeline_lib.params.section import load_params
-from pipeline_lib.params.whole import check_params
 
 
 @pytest.fixture

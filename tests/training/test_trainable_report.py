@@ -4,7 +4,7 @@ from tiny_project import TRAIN
 from pipeline_lib.models.adapters import attach, frozen_adapters
 from pipeline_lib.models.hf_text_tower import HFTextTower
 from pipeline_lib.optim.freezing import unfreeze_epochs
-from pipeline_lib.params.training import TrainParams
+from pipeline_lib.params.train import TrainParams
 from pipeline_lib.training.trainable_report import plan_of
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.experiments.recipes.schema import FOLDER, TINY_PATCH, Patch, Recipe, lineage, read_recipe, read_yaml
-from pipeline_lib.params.whole import check_all
+from pipeline_lib.params.all_sections import check_all
 
 Params = dict[str, Any]
 # Mappings whose keys are an architecture's own, or the names of teachers.

@@ -7,8 +7,8 @@ from trained import ROOT
 
 from pipeline_lib.experiments.recipes.merging import REPLACED, cells, merge, nested
 from pipeline_lib.experiments.recipes.schema import lineage, read_recipe, recipe_names
+from pipeline_lib.params.all_sections import SECTIONS
 from pipeline_lib.params.section import Keys, load_params
-from pipeline_lib.params.whole import SECTIONS
 
 PARAMS = load_params(ROOT / "params.yaml")
 HEAD = "about: a thing\nlog: A\nreported: worse\n"

@@ -18,7 +18,7 @@ from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.optim.freezing import set_epoch, unfreeze_epochs
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params, parse_section
-from pipeline_lib.params.training import TrainParams
+from pipeline_lib.params.train import TrainParams
 
 FOLDER = ROOT / "recipes"
 NAMES = recipe_names(FOLDER)

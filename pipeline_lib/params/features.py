@@ -1,13 +1,11 @@
-"""How frozen encoders and trained models are run over the catalogue."""
+"""Stored features of frozen encoders."""
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline_lib.params.section import Keys, Section
-from pipeline_lib.params.training import ViewName
-
-Precision = Literal["auto", "fp32", "bf16"]
+from pipeline_lib.params.values import Precision, ViewName
 
 
 class TrunkParams(Keys):
@@ -39,13 +37,3 @@ class FeaturesParams(Section):
     precision: Precision
     max_gb: Annotated[float, Field(gt=0)]
     trunk: TrunkParams
-
-
-class EmbedParams(Section):
-    """Views and photos that a product's embedding is averaged over."""
-
-    section: ClassVar[str] = "embed"
-    flip: bool
-    photo: Literal["first", "mean_pool"]
-    interpolation: Annotated[float, Field(ge=0, le=1)]
-    precision: Precision

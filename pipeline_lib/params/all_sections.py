@@ -5,17 +5,21 @@ from typing import Any
 
 from pipeline_lib.artifacts.paths import STARTS
 from pipeline_lib.params.data import DataParams
-from pipeline_lib.params.evaluation import EnsembleParams, EvaluateParams, IndexParams
+from pipeline_lib.params.embed import EmbedParams
+from pipeline_lib.params.ensemble import EnsembleParams
+from pipeline_lib.params.evaluate import EvaluateParams
+from pipeline_lib.params.features import FeaturesParams
+from pipeline_lib.params.index import IndexParams
+from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import PhasesParams, check_phases
 from pipeline_lib.params.plan import PlanParams
-from pipeline_lib.params.prediction import EmbedParams, FeaturesParams
 from pipeline_lib.params.report import ReportParams
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.params.split import SplitParams
-from pipeline_lib.params.training import LossesParams, TrainParams
+from pipeline_lib.params.train import TrainParams
 
 SECTIONS: tuple[type[Section], ...] = (
     PlanParams,

@@ -1,0 +1,9 @@
+"""Types of values that several sections share."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Precision = Literal["auto", "fp32", "bf16"]
+ViewName = Literal["none", "clip", "jitter_flip", "grayscale_blur"]
+Positive = Annotated[int, Field(gt=0)]
