@@ -50,7 +50,7 @@ class TowerStores:
         self.pooled: MatrixWriter | None = None
         self.entering: ActivationWriter | None = None
         self._pooled = (out / name, count, split.dim)
-        self._entering = (out / f"{name}{BOUNDARY}", tokens, split.shape[-1]) if split.groups_behind else None
+        self._entering = (out / f"{name}{BOUNDARY}", tokens, split.shape[-1]) if split.num_suffix_groups else None
 
     @property
     def wanted(self) -> bool:

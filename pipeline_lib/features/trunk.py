@@ -20,7 +20,8 @@ from pipeline_lib.features.boundaries import find_boundary
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.tower_stores import TowerStores, maker_of
 from pipeline_lib.inference.engine import Array, InferenceEngine, encode_photos, in_turns
-from pipeline_lib.loading.dataset import PhotoViews, in_order
+from pipeline_lib.loading.dataset import sequential_batches
+from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import photo_key, text_key
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.models.towers import ImageTower, TextTower, Tower, TowerSource, load_strictly
@@ -65,10 +66,10 @@ def extract_trunk(
         }
     cells = len(photos) * int(np.prod(splits["image"].shape[:-1]))
     tokens = {"image": cells, "text": 0}
-    if splits["text"].groups_behind:
-        tokens["text"] = engine.processes.from_first(distinct.count_tokens)
+    if splits["text"].num_suffix_groups:
+        tokens["text"] = engine.processes.broadcast_from_first(distinct.count_tokens)
     told = check_size(splits, {"image": len(photos), "text": len(distinct.texts)}, tokens, dtype, max_gb, drawn)
-    tell = tell if engine.processes.first else None
+    tell = tell if engine.processes.is_first else None
     if tell is not None:
         tell("\n".join(told))
 
@@ -88,13 +89,13 @@ def _fill(tower: Tower, source: TowerSource, device: str) -> None:
     tower.eval().to(device)
 
 
-def _dry(tower: ImageTower, groups_behind: int, size: int) -> Tensor:
-    return tower.enter(torch.zeros(1, 3, size, size, dtype=torch.uint8), groups_behind)
+def _dry(tower: ImageTower, num_suffix_groups: int, size: int) -> Tensor:
+    return tower.forward_prefix(torch.zeros(1, 3, size, size, dtype=torch.uint8), num_suffix_groups)
 
 
-def _dry_text(tower: TextTower, groups_behind: int) -> Tensor:
+def _dry_text(tower: TextTower, num_suffix_groups: int) -> Tensor:
     ids = torch.zeros(1, 2, dtype=torch.long, device=next(tower.parameters()).device)
-    return tower.enter(ids, torch.ones_like(ids, dtype=torch.bool), groups_behind)
+    return tower.forward_prefix(ids, torch.ones_like(ids, dtype=torch.bool), num_suffix_groups)
 
 
 # Ids (a photo's for each of its views), what `_beside` makes of the items, the mask of texts.
@@ -131,7 +132,7 @@ class _Photos:
             return
         mark = marks and marks / f"{what.replace(' ', '-')}.json"
         progress = Progress(mark, np.repeat(self.reader.manifest.tar, each), made_by)
-        start = engine.processes.from_first(lambda: progress.resume(stores.held))
+        start = engine.processes.broadcast_from_first(lambda: progress.resume(stores.held))
         if start and tell is not None:
             tell(f"{what}: goes on behind {start} of {count} {'views' if drawn else 'photos'}, which are stored")
         items = np.arange(start, count)
@@ -140,8 +141,8 @@ class _Photos:
 
     def _blocks(self, items: NDArray[np.int64], drawn: DrawnViews | None, engine: InferenceEngine) -> Iterator[Block]:
         def run(pixels: Tensor, _positions: Tensor) -> Tensor:
-            entering = self.tower.enter(pixels, self.split.groups_behind)
-            return _beside(entering, self.tower.leave(entering, self.split.groups_behind))
+            entering = self.tower.forward_prefix(pixels, self.split.num_suffix_groups)
+            return _beside(entering, self.tower.forward_suffix(entering, self.split.num_suffix_groups))
 
         size = self.source.description["size"]
         views = PhotoViews(self.reader, size, drawn.augment, drawn.crop_scale or 1.0) if drawn else None
@@ -160,7 +161,7 @@ class _Texts:
         self._max_tokens = source.description["max_tokens"]
         self._order = np.argsort([len(text) for text in texts], kind="stable")
 
-        self._rows = in_order(len(texts), engine.batch_size)
+        self._rows = sequential_batches(len(texts), engine.batch_size)
 
     def _tokenized(self, number: int) -> tuple[list[str], Tensor, Tensor]:
         texts = [self.texts[row] for row in self._order[self._rows[number][1]]]
@@ -175,8 +176,8 @@ class _Texts:
         """Yield what the tower makes of the texts, as `TowerStores.write` takes it, on the first of all processes."""
 
         def run(ids: Tensor, mask: Tensor) -> Tensor:
-            entering = tower.enter(ids, mask, split.groups_behind)
-            return _beside(entering, tower.leave(entering, mask, split.groups_behind))
+            entering = tower.forward_prefix(ids, mask, split.num_suffix_groups)
+            return _beside(entering, tower.forward_suffix(entering, mask, split.num_suffix_groups))
 
         def make(number: int) -> Block:
             texts, ids, mask = self._tokenized(number)
@@ -191,11 +192,11 @@ def _write(
     progress: Progress | None = None,
 ) -> None:  # fmt: skip
     """Write blocks behind what is `stored`; of several processes the first one alone has files, and is given blocks."""
-    if engine.processes.first:
+    if engine.processes.is_first:
         stores.begin(stored)
     for block in blocks:
         stores.write(*block)
         if progress is not None:
             progress.mark(len(stores.ids), stores.flush)
-    if engine.processes.first:
+    if engine.processes.is_first:
         stores.close(*made_by)

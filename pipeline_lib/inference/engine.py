@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pipeline_lib.execution.device import settle_precision
-from pipeline_lib.execution.process_group import ALONE, ProcessGroup
-from pipeline_lib.loading.dataset import PhotoViews, Rows, in_order, load_ahead
+from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
+from pipeline_lib.loading.dataset import Rows, data_loader, sequential_batches
+from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import Products
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.stores.drawn_views import DrawnViews
@@ -35,7 +36,7 @@ class InferenceEngine:
     batch_size: int
     workers: int
     precision: str
-    processes: ProcessGroup = ALONE
+    processes: ProcessGroup = SINGLE_PROCESS
 
     def settled(self, *modules: nn.Module) -> "InferenceEngine":
         """Return the engine in the precision that suits these modules, which are run together."""
@@ -72,14 +73,14 @@ def encode_photos(
     Pixels are uint8 (block, 3, size, size); positions (block,) count into `rows`. Of several processes all must go
     through this, and only the first one is given anything.
     """
-    keys, processes = in_order(len(rows), engine.batch_size), engine.processes
-    own = keys[processes.rank :: processes.world]
-    loaded = load_ahead(_Photos(views, rows, drawn), own, processes.workers(engine.workers), engine.device)
+    keys, processes = sequential_batches(len(rows), engine.batch_size), engine.processes
+    own = keys[processes.rank :: processes.world_size]
+    loaded = data_loader(_Photos(views, rows, drawn), own, processes.workers(engine.workers), engine.device)
 
     def make(number: int) -> tuple[int, Tensor]:
         block = keys[number][1]
         found = engine.run(function, next(loaded), torch.from_numpy(block))
-        return int(block[0]), found if processes.world == 1 else found.cpu()
+        return int(block[0]), found if processes.world_size == 1 else found.cpu()
 
     return in_turns(len(keys), make, processes)
 
@@ -89,11 +90,11 @@ def in_turns(count: int, make: Callable[[int], MadeT], processes: ProcessGroup) 
 
     Of several processes each makes every so many-th, and all must go through this.
     """
-    for number in range(0, count, processes.world):
+    for number in range(0, count, processes.world_size):
         own = number + processes.rank
         # In a tuple, so that what is made may be None.
         made = (make(own),) if own < count else ()
-        for one in processes.to_first(made):
+        for one in processes.gather_to_first(made):
             yield from one
 
 
@@ -116,7 +117,7 @@ def encode_texts(
     return _by_length(run, [len(text) for text in texts], engine)
 
 
-def leave_texts(
+def encode_stored_texts(
     function: Callable[[Tensor, Tensor], Tensor], store: ActivationStore, keys: Sequence[str], engine: InferenceEngine
 ) -> Array:
     """Return function(activations, mask) of stored texts as (texts, dim), batched by length."""
@@ -130,10 +131,10 @@ def leave_texts(
 
 def _by_length(run: Callable[[Rows], Tensor], lengths: Sequence[int] | Rows, engine: InferenceEngine) -> Array:
     order, processes = np.argsort(lengths, kind="stable"), engine.processes
-    keys = in_order(len(order), engine.batch_size)
-    blocks = [run(order[rows]).cpu().numpy() for _, rows in keys[processes.rank :: processes.world]]
-    of_all = processes.to_all(blocks)
-    found = np.concatenate([of_all[number % processes.world][number // processes.world] for number in range(len(keys))])
+    keys = sequential_batches(len(order), engine.batch_size)
+    blocks = [run(order[rows]).cpu().numpy() for _, rows in keys[processes.rank :: processes.world_size]]
+    of_all = processes.all_gather_objects(blocks)
+    found = np.concatenate([of_all[number % processes.world_size][number // processes.world_size] for number in range(len(keys))])
     result = np.empty_like(found)
     result[order] = found
     return result

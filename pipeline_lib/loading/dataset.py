@@ -1,191 +1,86 @@
-"""Batches of products for training and prediction, made by worker processes: pixels leave them as uint8.
+"""The dataset of product batches, and the DataLoader that prefetches them in worker processes.
 
-Everything random is drawn from (seed, epoch, product), never from a worker's own state: so the number of workers
-does not change a batch, and a resumed run draws what the killed one would have drawn.
+Every random draw is seeded with (seed, epoch, row) and never with a worker's state. So the number of workers does not
+change a batch, and a resumed run draws the same batches as an uninterrupted one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline_lib.batch import Batch
 from pipeline_lib.execution.process_group import rows_of_rank
 from pipeline_lib.loading.captions import answers_of, draw_captions
 from pipeline_lib.loading.mixup import draw_mix
-from pipeline_lib.loading.products import Products, photo_key, text_key
+from pipeline_lib.loading.photo_views import PhotoViews
+from pipeline_lib.loading.products import Products
+from pipeline_lib.loading.stored_features import NOTHING_STORED, StoredFeatures
 from pipeline_lib.loading.teacher_rows import TeacherRows
-from pipeline_lib.loading.view_cache import ViewCache
+from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.params.train import MixKind
-from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.stores.activations import ActivationStore
-from pipeline_lib.stores.store import FeatureStore
-from pipeline_lib.transforms.decode import decode
-from pipeline_lib.transforms.image import AFTER_FIXED, VIEWS, Pixels, fixed_view
-from pipeline_lib.transforms.text_views import TEXT_VIEWS
-from pipeline_lib.transforms.tokenize import TextTokenizer
 
 Rows = NDArray[np.int64]
+BatchKey = tuple[int, Rows]  # (epoch, rows of the products)
+Seeds = list[tuple[int, int, int]]
 ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True)
-class PhotoViews:
-    """Photos of the shards as uint8 pixels (batch, 3, size, size), seen through one view.
+class Sampling:
+    """How a batch is drawn from its products.
 
-    They lie in memory as pictures do, colours last, which is what convolutions want. With a cache, a photo whose view
-    begins with the fixed one is decoded once.
+    `photo` is first, random or mean_pool (all photos of a product); `part` is (rank, world size) of the process.
     """
 
-    reader: ShardReader
-    size: int
-    view: str = "none"
-    crop_scale: float = 1.0
-    cache: ViewCache | None = None
+    seed: int
+    photo: str = "first"
+    mix: MixKind = "none"
+    mix_alpha: float = 1.0
+    part: tuple[int, int] = (0, 1)
 
-    def load(self, rows: Rows, seeds: Iterable[tuple[int, ...]]) -> torch.Tensor:
-        """Decode manifest rows; one seed a photo."""
-        after = AFTER_FIXED.get(self.view)
-        kept = {int(row): self.cache.get(int(row)) if self.cache and after else None for row in rows}
-        lacking = [row for row, one in kept.items() if one is None]
-        encoded = dict(zip(lacking, self.reader.read_all(lacking), strict=True))
-        # Several views of one photo come one after another, and it is decoded once.
-        pixels: list[Pixels] = []
-        opened: tuple[int, Image.Image] | None = None
-        for row, seed in zip(map(int, rows), seeds, strict=True):
-            if after:
-                fixed = kept[row]
-                if fixed is None:
-                    fixed = kept[row] = self._fixed(row, encoded[row])
-                seen = after(fixed, seed)
-            else:
-                if opened is None or opened[0] != row:
-                    opened = row, decode(encoded[row], self.size)
-                seen = VIEWS[self.view](opened[1], self.size, np.random.default_rng(seed), self.crop_scale)
-            pixels.append(seen.transpose(1, 2, 0))
-        return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-
-    def _fixed(self, row: int, encoded: bytes) -> Pixels:
-        made = fixed_view(decode(encoded, self.size), self.size)
-        if self.cache:
-            self.cache.put(row, made)
-        return made
+    def __post_init__(self) -> None:
+        assert self.mix == "none" or self.part[1] == 1, "rows that are mixed must be in one process"
 
 
-@dataclass(frozen=True)
-class StoredFeatures:
-    """What stands in for pixels and tokens, pooled features or activations; None where the tower runs whole.
+class ProductDataset(Dataset[Batch]):
+    """A map-style dataset from (epoch, rows of `products`) to a batch with a photo, or all photos, and one text each.
 
-    `image` has the fixed view of each photo; where `views` are given, which are as it is, they are read in its place.
-    """
-
-    image: FeatureStore | ActivationStore | None = None
-    text: FeatureStore | ActivationStore | None = None
-    views: FeatureStore | ActivationStore | None = None
-
-    def fixed(self) -> "StoredFeatures":
-        """Return what a product is measured by: the fixed view alone."""
-        return replace(self, views=None)
-
-    def kinds(self) -> dict[str, str]:
-        """Return `pooled` or `boundary` for each tower that is not run whole."""
-        stores = {"image": self.image, "text": self.text}
-        kinds = {FeatureStore: "pooled", ActivationStore: "boundary"}
-        return {name: kinds[type(store)] for name, store in stores.items() if store is not None}
-
-    def num_suffix_groups(self) -> dict[str, int]:
-        """Return for each tower that is taken up at a boundary how many layer groups stand behind it."""
-        stores = {"image": self.image, "text": self.text}
-        return {name: kept.header.groups_behind for name, kept in stores.items() if isinstance(kept, ActivationStore)}
-
-    def of_photos(self, ids: list[str], photos: Rows, seeds: Sequence[tuple[int, ...]]) -> dict[str, torch.Tensor]:
-        """Return a batch's content for photos, by product and number; none if the image tower runs whole.
-
-        One seed a photo draws which of its views is read.
-        """
-        keys = [photo_key(key, int(number)) for key, number in zip(ids, photos, strict=True)]
-        store = self.image if self.views is None else self.views
-        if store is None:
-            return {}
-        views = store.header.views.pick(seeds) if store.header.views else None
-        if isinstance(store, ActivationStore):
-            return {"image_activations": torch.from_numpy(store.gather(keys, views)[0])}
-        return {"image_features": torch.from_numpy(store.rows(keys, views))}
-
-    def of_texts(self, texts: list[str]) -> dict[str, torch.Tensor]:
-        """Return a batch's content for texts; none if the text tower runs whole."""
-        keys = [text_key(text) for text in texts]
-        if isinstance(self.text, ActivationStore):
-            values, mask = self.text.gather(keys)
-            return {"text_activations": torch.from_numpy(values), "token_mask": torch.from_numpy(mask)}
-        return {} if self.text is None else {"text_features": torch.from_numpy(self.text.rows(keys))}
-
-
-NOTHING_STORED = StoredFeatures()
-
-
-class ProductBatches(Dataset[Batch]):
-    """Turns (epoch, rows of `products`) into a batch with one photo, or all, and one text of each product.
-
-    With `part` (rank, world), what the model reads (`records.CONTENT`) is there for this process's rows alone; what
-    losses read is small and there for all of them.
+    With several processes, the model's inputs (`batch.CONTENT`) are loaded for this process's rows only. The inputs of
+    the losses are small and loaded for all rows.
     """
 
     def __init__(
         self,
         products: Products,
-        source: PhotoViews,
-        tokenizer: TextTokenizer,
-        max_tokens: int,
-        photo: str,
-        seed: int,
-        text_view: str = "none",
-        text_rate: float = 0.0,
-        part: tuple[int, int] = (0, 1),
-        teachers: TeacherRows | None = None,
+        photos: PhotoViews,
+        texts: TextViews,
+        sampling: Sampling,
         stored: StoredFeatures = NOTHING_STORED,
-        mix: MixKind = "none",
-        mix_alpha: float = 1.0,
+        teachers: TeacherRows | None = None,
     ) -> None:
         self.products = products
-        self.source = source
-        self.tokenizer = tokenizer
-        self.max_tokens = max_tokens
-        self.photo = photo
-        self.seed = seed
-        self.text_view = text_view
-        self.text_rate = text_rate
-        self.part = part
-        self.teachers = teachers
+        self.photos = photos
+        self.texts = texts
+        self.sampling = sampling
         self.stored = stored
-        assert mix == "none" or part[1] == 1, "the rows that are blended lie in one process"
-        self.mix = mix
-        self.mix_alpha = mix_alpha
+        self.teachers = teachers
 
-    def __getitem__(self, key: tuple[int, Rows]) -> Batch:
+    def __getitem__(self, key: BatchKey) -> Batch:
         epoch, rows = key
         products = self.products
-        seeds = [(self.seed, epoch, int(row)) for row in rows]
-        photos = np.zeros(len(rows), dtype=np.int64)
-        if self.photo == "random":
-            counts = products.num_photos[rows]
-            photos = np.array(
-                [
-                    np.random.default_rng((*seed, 1)).integers(n) if n > 1 else 0
-                    for seed, n in zip(seeds, counts, strict=True)
-                ]
-            )
+        seeds = [(self.sampling.seed, epoch, int(row)) for row in rows]
+        photos = self._draw_photos(rows, seeds)
         numbers, answers = products.text[rows], None
         if products.captions is not None:
-            numbers = draw_captions(products.captions, rows, self.seed, epoch)
+            numbers = draw_captions(products.captions, rows, self.sampling.seed, epoch)
             answers = torch.from_numpy(answers_of(products.captions, rows))
         texts = [products.texts[number] for number in numbers]
-        own = rows_of_rank(len(rows), *self.part)
+        own = rows_of_rank(len(rows), *self.sampling.part)
         has_text = torch.tensor([bool(text) for text in texts])
         return Batch(
             product=torch.from_numpy(rows.copy()),
@@ -197,59 +92,60 @@ class ProductBatches(Dataset[Batch]):
             answers=answers,
             **(self.teachers.of(rows, photos, numbers) if self.teachers else {}),
             **self._content(rows[own], photos[own], texts[own], seeds[own]),
-            **self._blend(rows, seeds),
+            **self._mix(rows, seeds),
         )
 
-    def _blend(self, rows: Rows, seeds: list[tuple[int, int, int]]) -> dict[str, torch.Tensor]:
-        if self.mix == "none":
+    def _draw_photos(self, rows: Rows, seeds: Seeds) -> Rows:
+        """Return the number of the photo of each product, (batch,)."""
+        if self.sampling.photo != "random":
+            return np.zeros(len(rows), dtype=np.int64)
+        counts = self.products.num_photos[rows]
+        return np.array(
+            [
+                np.random.default_rng((*seed, 1)).integers(count) if count > 1 else 0
+                for seed, count in zip(seeds, counts, strict=True)
+            ]
+        )
+
+    def _mix(self, rows: Rows, seeds: Seeds) -> dict[str, torch.Tensor]:
+        if self.sampling.mix == "none":
             return {}
         products = self.products
-        # What has no label would leave half of a blend without one, and a picture that is missing cannot be blended.
-        may = products.label[rows] >= 0
+        # A product without a label has no target to mix, and a missing photo has no pixels to mix.
+        mixable = products.label[rows] >= 0
         if products.has_photo is not None:
-            may &= products.has_photo[rows]
-        size = 0 if self.stored.image else self.source.size
-        drawn = draw_mix(self.mix, self.mix_alpha, size, seeds, may)
-        blend = {
+            mixable &= products.has_photo[rows]
+        size = 0 if self.stored.image else self.photos.size
+        drawn = draw_mix(self.sampling.mix, self.sampling.mix_alpha, size, seeds, mixable)
+        mix = {
             "mix_with": torch.from_numpy(drawn.partner),
             "mix_share": torch.from_numpy(drawn.share),
             "mixed_label": torch.from_numpy(products.label[rows[drawn.partner]]),
         }
-        return blend if drawn.cut is None else {**blend, "cut": torch.from_numpy(drawn.cut)}
+        return mix if drawn.cut is None else {**mix, "cut": torch.from_numpy(drawn.cut)}
 
-    def _content(
-        self, rows: Rows, photos: Rows, texts: list[str], seeds: list[tuple[int, int, int]]
-    ) -> dict[str, torch.Tensor]:
-        products, several = self.products, self.photo == "mean_pool"
-        counts = products.num_photos[rows] if several else np.ones_like(rows)
+    def _content(self, rows: Rows, photos: Rows, texts: list[str], seeds: Seeds) -> dict[str, torch.Tensor]:
+        products, all_photos = self.products, self.sampling.photo == "mean_pool"
+        counts = products.num_photos[rows] if all_photos else np.ones_like(rows)
         owner = np.repeat(np.arange(len(rows)), counts)
         numbers = photos[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        views: Sequence[tuple[int, ...]] = seeds
-        if several:
-            views = [(*seeds[one], 3, int(photo)) for one, photo in zip(owner, numbers, strict=True)]
-        content = self.stored.of_photos([products.ids[rows[one]] for one in owner], numbers, views)
+        photo_seeds: Sequence[tuple[int, ...]] = seeds
+        if all_photos:
+            photo_seeds = [(*seeds[row], 3, int(photo)) for row, photo in zip(owner, numbers, strict=True)]
+        content = self.stored.of_photos([products.ids[rows[row]] for row in owner], numbers, photo_seeds)
         if not content:
-            content = {"pixels": self.source.load(products.first_photo[rows][owner] + numbers, views)}
-        if several:
+            content = {"pixels": self.photos.load(products.first_photo[rows][owner] + numbers, photo_seeds)}
+        if all_photos:
             content["num_photos"] = torch.from_numpy(counts)
         if products.has_photo is not None:
             content["has_image"] = torch.from_numpy(products.has_photo[rows])
-        return content | (self.stored.of_texts(texts) or self._tokens(texts, seeds))
-
-    def _tokens(self, texts: list[str], seeds: list[tuple[int, int, int]]) -> dict[str, torch.Tensor]:
-        see = TEXT_VIEWS[self.text_view]
-        seen = [
-            see(text, np.random.default_rng((*seed, 2)), self.text_rate)
-            for text, seed in zip(texts, seeds, strict=True)
-        ]
-        token_ids, mask = self.tokenizer.encode_batch(seen, self.max_tokens)
-        return {"token_ids": torch.as_tensor(token_ids), "token_mask": torch.as_tensor(mask)}
+        return content | (self.stored.of_texts(texts) or self.texts.load(texts, seeds))
 
 
-def load_ahead(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int, device: str = "cpu") -> Iterator[ItemT]:
-    """Yield dataset[key] in the keys' order, made ahead by worker processes; 0 workers stay in this process.
+def data_loader(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int, device: str = "cpu") -> Iterator[ItemT]:
+    """Yield dataset[key] in the order of `keys`, prefetched by worker processes; 0 workers load in this process.
 
-    For a GPU they lie in pinned memory, from which a copy does not hold this process up.
+    For a GPU the tensors are in pinned memory, so that a copy does not block this process.
     """
     yield from DataLoader(
         dataset,
@@ -258,21 +154,22 @@ def load_ahead(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int, devic
         num_workers=min(workers, len(keys)),
         prefetch_factor=4 if workers and len(keys) else None,
         pin_memory=device == "cuda",
-        # Else the loader draws from the global generator, which a resumed run must find untouched.
+        # Without a generator the loader draws from the global one, which would change the draws of a resumed run.
         generator=torch.Generator(),
     )
 
 
-def epoch_order(count: int, batch_size: int, seed: int, epoch: int) -> list[tuple[int, Rows]]:
-    """Return one epoch's batches of shuffled rows; the last incomplete one is left out unless it is the only one.
+def shuffled_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[BatchKey]:
+    """Return the keys of one epoch's batches in random order, without the last incomplete batch (drop_last).
 
-    A contrastive loss over a short batch is another loss; which rows are left out changes with each epoch.
+    A contrastive loss over a short batch is not comparable. The rows that are dropped change with each epoch. If
+    `count` is smaller than the batch size, all rows are one batch.
     """
     order = np.random.default_rng((seed, epoch)).permutation(count)
     size = min(batch_size, count)
     return [(epoch, order[start : start + size]) for start in range(0, count - size + 1, size)]
 
 
-def in_order(count: int, batch_size: int) -> list[tuple[int, Rows]]:
-    """Return all rows in order, the last batch as short as it comes."""
+def sequential_batches(count: int, batch_size: int) -> list[BatchKey]:
+    """Return the keys of batches of all rows in order; the last batch may be shorter."""
     return [(0, np.arange(start, min(start + batch_size, count))) for start in range(0, count, batch_size)]

@@ -10,14 +10,14 @@ from typing import Any
 from torch import Tensor, arange
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
-from pipeline_lib.models.towers import Step
+from pipeline_lib.models.towers import ForwardBlock
 
 
 def hf_blocks(
     trunk: Any, mask: Tensor | None, behind: tuple[str, ...], finish: Callable[[Tensor], Tensor]
-) -> list[Step]:
+) -> list[ForwardBlock]:
     """Return the steps of a tower whose trunk this is; `finish` takes the last tokens on, through modules `behind`."""
-    return (_gpt2_steps if trunk.config.model_type == "gpt2" else _bert_steps)(trunk, mask, behind, finish)
+    return (_gpt2_blocks if trunk.config.model_type == "gpt2" else _bert_blocks)(trunk, mask, behind, finish)
 
 
 class _Attention:
@@ -34,9 +34,9 @@ class _Attention:
         return self.made[0]
 
 
-def _bert_steps(
+def _bert_blocks(
     trunk: Any, mask: Tensor | None, behind: tuple[str, ...], finish: Callable[[Tensor], Tensor]
-) -> list[Step]:
+) -> list[ForwardBlock]:
     widen = getattr(trunk, "embeddings_project", None)  # of an ELECTRA with narrow embeddings
 
     def embed(token_ids: Tensor) -> Tensor:
@@ -49,10 +49,14 @@ def _bert_steps(
     else:
         attention = _Attention(create_bidirectional_mask, trunk.config, mask)
     layers = [
-        Step((f"trunk.{path}.layer.{number}",), _bert_layer(layer, attention))
+        ForwardBlock((f"trunk.{path}.layer.{number}",), _bert_layer(layer, attention))
         for number, layer in enumerate(trunk.get_submodule(path).layer)
     ]
-    return [Step(("trunk.embeddings", "trunk.embeddings_project"), embed), *layers, Step(behind, finish)]
+    return [
+        ForwardBlock(("trunk.embeddings", "trunk.embeddings_project"), embed),
+        *layers,
+        ForwardBlock(behind, finish),
+    ]
 
 
 def _bert_layer(layer: Any, attention: _Attention) -> Callable[[Tensor], Tensor]:
@@ -63,18 +67,18 @@ def _bert_layer(layer: Any, attention: _Attention) -> Callable[[Tensor], Tensor]
     return run
 
 
-def _gpt2_steps(
+def _gpt2_blocks(
     trunk: Any, mask: Tensor | None, behind: tuple[str, ...], finish: Callable[[Tensor], Tensor]
-) -> list[Step]:
+) -> list[ForwardBlock]:
     def embed(token_ids: Tensor) -> Tensor:
         positions = arange(token_ids.shape[1], device=token_ids.device)
         embedded: Tensor = trunk.drop(trunk.wte(token_ids) + trunk.wpe(positions.unsqueeze(0)))
         return embedded
 
     attention = _Attention(create_causal_mask, trunk.config, mask, past_key_values=None)
-    layers = [Step((f"trunk.h.{n}",), _gpt2_layer(layer, attention)) for n, layer in enumerate(trunk.h)]
-    stem = Step(("trunk.wte", "trunk.wpe", "trunk.drop"), embed)
-    return [stem, *layers, Step(("trunk.ln_f", *behind), lambda hidden: finish(trunk.ln_f(hidden)))]
+    layers = [ForwardBlock((f"trunk.h.{n}",), _gpt2_layer(layer, attention)) for n, layer in enumerate(trunk.h)]
+    stem = ForwardBlock(("trunk.wte", "trunk.wpe", "trunk.drop"), embed)
+    return [stem, *layers, ForwardBlock(("trunk.ln_f", *behind), lambda hidden: finish(trunk.ln_f(hidden)))]
 
 
 def _gpt2_layer(layer: Any, attention: _Attention) -> Callable[[Tensor], Tensor]:

@@ -20,7 +20,7 @@ from pipeline_lib.models.hf_blocks import hf_blocks
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.towers import (
     Description,
-    Step,
+    ForwardBlock,
     TextTower,
     TowerSource,
     check_asked,
@@ -105,7 +105,7 @@ class HFTextTower(TextTower):
         pooled: Tensor = self.pool(hidden, mask)
         return pooled if self.projection is None else self.projection(pooled)
 
-    def steps(self, mask: Tensor | None = None) -> list[Step]:
+    def forward_blocks(self, mask: Tensor | None = None) -> list[ForwardBlock]:
         """Return the embeddings, each layer, and what stands behind the last one."""
         return hf_blocks(self.trunk, mask, ("pool", "projection"), lambda hidden: self._pooled(hidden, mask))
 

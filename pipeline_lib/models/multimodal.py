@@ -69,7 +69,7 @@ class ImageTextModel(nn.Module):
             head["classifier"] = Classifier(**description["classifier"], dims=dims, classes=len(description["classes"]))
         self.head = nn.ModuleDict(head)
         # Layer groups of each tower that stand behind the activations of a batch; how a run reads, no part of a model.
-        self.groups_behind: dict[str, int] = {}
+        self.num_suffix_groups: dict[str, int] = {}
         learned = description["missing_image"] == "learned"
         # Not zeros: their direction, which cosines ask for, has no gradient.
         self.missing_image = nn.Parameter(0.02 * torch.randn(dims["image"])) if learned else None
@@ -104,9 +104,9 @@ class ImageTextModel(nn.Module):
             return self.text.encode(token_ids, mask)
         return self.fusion.text(self.text.tokens(token_ids, mask), mask)
 
-    def leave_text(self, activations: Tensor, mask: Tensor) -> Tensor:
+    def forward_text_suffix(self, activations: Tensor, mask: Tensor) -> Tensor:
         """Return pooled features (batch, dim) of stored activations (batch, length, width) and their mask."""
-        return self.text.leave(activations, mask, self.groups_behind["text"])
+        return self.text.forward_suffix(activations, mask, self.num_suffix_groups["text"])
 
     def features(self, batch: Batch) -> dict[str, Tensor]:
         """Return both sides' pooled features (batch, dim), stored ones where the batch has them.
@@ -130,7 +130,7 @@ class ImageTextModel(nn.Module):
         if batch.image_features is not None:
             return batch.image_features
         if batch.image_activations is not None:
-            return self.image.leave(batch.image_activations, self.groups_behind["image"])
+            return self.image.forward_suffix(batch.image_activations, self.num_suffix_groups["image"])
         return self.encode_image(blended_pixels(batch.pixels, batch)) if batch.pixels is not None else None
 
     def _text_features(self, batch: Batch) -> Tensor | None:
@@ -140,7 +140,7 @@ class ImageTextModel(nn.Module):
         if batch.token_mask is None:
             return None
         if batch.text_activations is not None:
-            return self.leave_text(batch.text_activations, batch.token_mask)
+            return self.forward_text_suffix(batch.text_activations, batch.token_mask)
         return self.encode_text(batch.token_ids, batch.token_mask) if batch.token_ids is not None else None
 
     def with_missing(self, image: Tensor, has_image: Tensor | None) -> Tensor:

@@ -15,9 +15,17 @@ from torch import Tensor, nn
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
 from pipeline_lib.models.scales import free_size
-from pipeline_lib.models.timm_blocks import trunk_steps
+from pipeline_lib.models.timm_blocks import timm_blocks
 from pipeline_lib.models.timm_tower import checkpoint_trunk, trunk_groups
-from pipeline_lib.models.towers import Description, ImageTower, Parts, Step, TowerSource, check_groups, groups_of
+from pipeline_lib.models.towers import (
+    Description,
+    ForwardBlock,
+    ImageTower,
+    Parts,
+    TowerSource,
+    check_groups,
+    groups_of,
+)
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
 
 
@@ -68,26 +76,26 @@ class OpenClipImageTower(ImageTower):
         embedded: Tensor = visual.ln_pre(tokens)
         return embedded
 
-    def steps(self, mask: Tensor | None = None) -> list[Step]:
+    def forward_blocks(self, mask: Tensor | None = None) -> list[ForwardBlock]:
         """Return the embeddings, each block and the projection; of the other kinds their stages and the head."""
         visual = self.visual
         if isinstance(visual, TimmModel):
-            return [*trunk_steps(visual.trunk, "visual.trunk"), Step(("visual.head",), visual.head)]
+            return [*timm_blocks(visual.trunk, "visual.trunk"), ForwardBlock(("visual.head",), visual.head)]
         if isinstance(visual, ModifiedResNet):
             parts = _resnet_parts()
-            stages = [Step((f"visual.{name}",), visual.get_submodule(name)) for name, _ in parts[1:]]
+            stages = [ForwardBlock((f"visual.{name}",), visual.get_submodule(name)) for name, _ in parts[1:]]
             free = tuple(f"visual.{name}" for name in ("act1", "act2", "act3", "avgpool"))
-            return [Step((*parts[0][1], *free), visual.stem), *stages]
+            return [ForwardBlock((*parts[0][1], *free), visual.stem), *stages]
         assert isinstance(visual, VisionTransformer)
         blocks = [
-            Step((f"visual.transformer.resblocks.{number}",), block)
+            ForwardBlock((f"visual.transformer.resblocks.{number}",), block)
             for number, block in enumerate(visual.transformer.resblocks)
         ]
         ending = ("visual.attn_pool", "visual.attn_pool_contrastive", "visual.ln_post", "visual.proj")
         return [
-            Step((*_stem(), "visual.patch_dropout"), lambda pixels: self._embedded(visual, pixels)),
+            ForwardBlock((*_stem(), "visual.patch_dropout"), lambda pixels: self._embedded(visual, pixels)),
             *blocks,
-            Step(ending, lambda hidden: self._pooled(visual, hidden)),
+            ForwardBlock(ending, lambda hidden: self._pooled(visual, hidden)),
         ]
 
     def checkpoint_activations(self) -> bool:

@@ -14,7 +14,7 @@ from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.hf_text_tower import describe_hf, find_config
 from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
 from pipeline_lib.models.pooling import TEXT_POOLING, pool_last
-from pipeline_lib.models.towers import Description, Parts, Step, TextTower, TowerSource, check_groups, groups_of
+from pipeline_lib.models.towers import Description, ForwardBlock, Parts, TextTower, TowerSource, check_groups, groups_of
 from pipeline_lib.params.model import ModelParams, PoolingKind, TextTowerParams
 from pipeline_lib.transforms.tokenize import CLIP_NAME
 
@@ -65,7 +65,7 @@ class OpenClipTextTower(TextTower):
         embedded: Tensor = self.text.token_embedding(token_ids) + self.text.positional_embedding[: token_ids.shape[1]]
         return embedded
 
-    def steps(self, mask: Tensor | None = None) -> list[Step]:
+    def forward_blocks(self, mask: Tensor | None = None) -> list[ForwardBlock]:
         """Return the embeddings, each block, and what stands behind the last one."""
 
         def through(block: Any) -> Callable[[Tensor], Tensor]:
@@ -81,11 +81,11 @@ class OpenClipTextTower(TextTower):
             return self._pooled(self.text.ln_final(hidden), mask)
 
         blocks = [
-            Step((f"text.transformer.resblocks.{number}",), through(block))
+            ForwardBlock((f"text.transformer.resblocks.{number}",), through(block))
             for number, block in enumerate(self.text.transformer.resblocks)
         ]
-        stem = Step(("text.token_embedding", "text.positional_embedding"), self._embedded)
-        return [stem, *blocks, Step(("text.ln_final", "text.text_projection", "pool"), finish)]
+        stem = ForwardBlock(("text.token_embedding", "text.positional_embedding"), self._embedded)
+        return [stem, *blocks, ForwardBlock(("text.ln_final", "text.text_projection", "pool"), finish)]
 
     def _project(self, features: Tensor) -> Tensor:
         projection = self.text.text_projection

@@ -1,7 +1,7 @@
-"""Forward passes of timm's trunks as steps, family by family, so that one can be taken up at any layer group.
+"""Forward passes of timm's trunks as blocks, family by family, so that one can be taken up at any layer group.
 
 A family's own `forward` is a chain of modules; only the chain is told here, and the modules stay timm's. A trunk of
-another family (a subclass may well compute something else) is one step, which is right and saves nothing.
+another family (a subclass may well compute something else) is one block, which is right and saves nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,33 +14,33 @@ from timm.models.resnet import ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pipeline_lib.models.towers import Step
+from pipeline_lib.models.towers import ForwardBlock
 
 
-def trunk_steps(trunk: Any, prefix: str) -> list[Step]:
-    """Return the steps of a timm model from normalised pixels to its output, their paths under `prefix`."""
+def timm_blocks(trunk: Any, prefix: str) -> list[ForwardBlock]:
+    """Return the blocks of a timm model from normalised pixels to its output, their paths under `prefix`."""
     chain = CHAINS.get(type(trunk))
     if chain is None:
-        return [Step((prefix,), trunk)]
-    steps = list(chain(trunk))
-    named = {path for step in steps for path in step.held}
+        return [ForwardBlock((prefix,), trunk)]
+    blocks = list(chain(trunk))
+    named = {path for block in blocks for path in block.paths}
     inside = {path.split(".")[0] for path in named}
     own = [name for name, _ in [*trunk.named_children(), *trunk.named_parameters(recurse=False)]]
-    steps.append(Step(tuple(name for name in own if name not in inside), trunk.forward_head))
-    return [Step(tuple(f"{prefix}.{path}" for path in step.held), step.run) for step in steps]
+    blocks.append(ForwardBlock(tuple(name for name in own if name not in inside), trunk.forward_head))
+    return [ForwardBlock(tuple(f"{prefix}.{path}" for path in block.paths), block.run) for block in blocks]
 
 
-def _modules(trunk: nn.Module, *paths: str) -> Iterator[Step]:
-    """Yield a step for each module, the members of a list or of a list of lists one by one."""
+def _modules(trunk: nn.Module, *paths: str) -> Iterator[ForwardBlock]:
+    """Yield a block for each module, the members of a list or of a list of lists one by one."""
     for path in paths:
         module = trunk.get_submodule(path)
         if type(module) is nn.Sequential and path.startswith(("blocks", "layer")):
             yield from _modules(trunk, *(f"{path}.{name}" for name, _ in module.named_children()))
         else:
-            yield Step((path,), module)
+            yield ForwardBlock((path,), module)
 
 
-def _convnext(trunk: Any) -> Iterator[Step]:
+def _convnext(trunk: Any) -> Iterator[ForwardBlock]:
     yield from _modules(trunk, "stem")
     for number, stage in enumerate(trunk.stages):
         blocks = [f"stages.{number}.blocks.{name}" for name, _ in stage.blocks.named_children()]
@@ -48,30 +48,30 @@ def _convnext(trunk: Any) -> Iterator[Step]:
     yield from _modules(trunk, "norm_pre")
 
 
-def _vit(trunk: Any) -> Iterator[Step]:
+def _vit(trunk: Any) -> Iterator[ForwardBlock]:
     def embed(pixels: Tensor) -> Tensor:
         embedded: Tensor = trunk.norm_pre(trunk.patch_drop(trunk._pos_embed(trunk.patch_embed(pixels))))
         return embedded
 
     stem = ("patch_embed", "cls_token", "reg_token", "pos_embed", "pos_drop", "patch_drop", "norm_pre")
-    yield Step(stem, embed)
+    yield ForwardBlock(stem, embed)
     yield from _modules(trunk, "blocks", "norm")
 
 
-def _resnet(trunk: Any) -> Iterator[Step]:
+def _resnet(trunk: Any) -> Iterator[ForwardBlock]:
     yield from _modules(trunk, "conv1", "bn1", "act1", "maxpool", "layer1", "layer2", "layer3", "layer4")
 
 
-def _efficientnet(trunk: Any) -> Iterator[Step]:
+def _efficientnet(trunk: Any) -> Iterator[ForwardBlock]:
     yield from _modules(trunk, "conv_stem", "bn1", "blocks", "conv_head", "bn2")
 
 
-def _mobilenetv3(trunk: Any) -> Iterator[Step]:
+def _mobilenetv3(trunk: Any) -> Iterator[ForwardBlock]:
     yield from _modules(trunk, "conv_stem", "bn1", "blocks")
 
 
-# Class of a trunk -> function(trunk) -> its steps in their order, all but the head's.
-CHAINS: dict[type[nn.Module], Callable[[Any], Iterator[Step]]] = {
+# Class of a trunk -> function(trunk) -> its blocks in their order, all but the head's.
+CHAINS: dict[type[nn.Module], Callable[[Any], Iterator[ForwardBlock]]] = {
     ConvNeXt: _convnext,
     VisionTransformer: _vit,
     ResNet: _resnet,

@@ -18,11 +18,11 @@ from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.image_pooling import IMAGE_POOLING, Grid, ImagePool
 from pipeline_lib.models.pooling import as_tokens
 from pipeline_lib.models.scales import free_size
-from pipeline_lib.models.timm_blocks import trunk_steps
+from pipeline_lib.models.timm_blocks import timm_blocks
 from pipeline_lib.models.towers import (
     Description,
+    ForwardBlock,
     ImageTower,
-    Step,
     TowerSource,
     check_asked,
     check_groups,
@@ -65,9 +65,9 @@ class TimmTower(ImageTower):
         """Return features (batch, dim) of normalised pixels (batch, 3, height, width)."""
         return self._pooled(self.trunk(pixels))
 
-    def steps(self, mask: Tensor | None = None) -> list[Step]:
+    def forward_blocks(self, mask: Tensor | None = None) -> list[ForwardBlock]:
         """Return the trunk's steps, and what stands on it as one more."""
-        return [*trunk_steps(self.trunk, "trunk"), Step(("pool", "fc"), self._pooled)]
+        return [*timm_blocks(self.trunk, "trunk"), ForwardBlock(("pool", "fc"), self._pooled)]
 
     def tokens(self, pixels: Tensor) -> Tensor:
         """Return the cells of the last map, or a transformer's patches, as (batch, n, width)."""

@@ -42,10 +42,10 @@ class TowerSource:
     notes: tuple[str, ...] = ()
 
 
-class Step(NamedTuple):
+class ForwardBlock(NamedTuple):
     """A piece of a forward pass, and the paths of the modules and parameters that it runs."""
 
-    held: tuple[str, ...]
+    paths: tuple[str, ...]
     run: Callable[[Tensor], Tensor]
 
 
@@ -67,28 +67,28 @@ class Tower(nn.Module, ABC):
         """Have the backward pass compute each block's activations anew; False if the architecture does not know how."""
 
     @abstractmethod
-    def steps(self, mask: Tensor | None = None) -> list[Step]:
+    def forward_blocks(self, mask: Tensor | None = None) -> list[ForwardBlock]:
         """Return the steps from input to pooled features, each parameter and module in exactly one of them.
 
         `mask` (batch, length) is a text's; without one the steps only tell what they hold. A tower of a kind that is
         not known to be taken apart is one step.
         """
 
-    def boundary(self, groups_behind: int) -> int:
-        """Return how many steps stand before all that hold a parameter of the last `groups_behind` layer groups.
+    def boundary(self, num_suffix_groups: int) -> int:
+        """Return how many steps stand before all that hold a parameter of the last `num_suffix_groups` layer groups.
 
         None at all if the tower cannot be taken apart there; all of them if no group stands behind. Found once: each
         step of a training asks.
         """
-        if groups_behind not in self._boundaries:
-            self._boundaries[groups_behind] = self._find_boundary(groups_behind)
-        return self._boundaries[groups_behind]
+        if num_suffix_groups not in self._boundaries:
+            self._boundaries[num_suffix_groups] = self._find_boundary(num_suffix_groups)
+        return self._boundaries[num_suffix_groups]
 
-    def _find_boundary(self, groups_behind: int) -> int:
-        groups, steps = self.layer_groups(), self.steps()
-        behind = [name for group in groups[max(0, len(groups) - groups_behind) :] for name in group.parameters]
-        held = (number for number, step in enumerate(steps) if any(_holds(step, name) for name in behind))
-        return next(held, len(steps))
+    def _find_boundary(self, num_suffix_groups: int) -> int:
+        groups, blocks = self.layer_groups(), self.forward_blocks()
+        behind = [name for group in groups[max(0, len(groups) - num_suffix_groups) :] for name in group.parameters]
+        suffix = (number for number, block in enumerate(blocks) if any(_holds(block, name) for name in behind))
+        return next(suffix, len(blocks))
 
     def frozen_prefix(self) -> list[nn.Module]:
         """Return the modules that run before the first layer group with a trainable parameter.
@@ -101,13 +101,13 @@ class Tower(nn.Module, ABC):
         first = opened.index(True) if True in opened else len(groups)
         closed = {id(parameters[name]) for group in groups[:first] for name in group.parameters}
         found = [module for module in self.modules() if _all_in(module, closed)]
-        for step in self.steps()[: self.boundary(len(groups) - first)]:
-            found += [module for path, module in self.named_modules() if path in step.held]
+        for block in self.forward_blocks()[: self.boundary(len(groups) - first)]:
+            found += [module for path, module in self.named_modules() if path in block.paths]
         return found
 
 
-def _holds(step: Step, name: str) -> bool:
-    return any(f"{name}.".startswith(f"{path}.") for path in step.held)
+def _holds(block: ForwardBlock, name: str) -> bool:
+    return any(f"{name}.".startswith(f"{path}.") for path in block.paths)
 
 
 def _all_in(module: nn.Module, closed: set[int]) -> bool:
@@ -115,9 +115,9 @@ def _all_in(module: nn.Module, closed: set[int]) -> bool:
     return bool(own) and closed.issuperset(own)
 
 
-def _run(steps: Sequence[Step], values: Tensor) -> Tensor:
-    for step in steps:
-        values = step.run(values)
+def _run(blocks: Sequence[ForwardBlock], values: Tensor) -> Tensor:
+    for block in blocks:
+        values = block.run(values)
     return values
 
 
@@ -142,19 +142,19 @@ class ImageTower(Tower):
         features: Tensor = self(self.normalise(pixels))
         return features
 
-    def enter(self, pixels: Tensor, groups_behind: int) -> Tensor:
-        """Return what enters the last `groups_behind` layer groups, of uint8 pixels (batch, 3, height, width).
+    def forward_prefix(self, pixels: Tensor, num_suffix_groups: int) -> Tensor:
+        """Return what enters the last `num_suffix_groups` layer groups, of uint8 pixels (batch, 3, height, width).
 
         Maps as (batch, height, width, channels), tokens as (batch, n, width): the width comes last.
         """
-        values = _run(self.steps()[: self.boundary(groups_behind)], self.normalise(pixels))
+        values = _run(self.forward_blocks()[: self.boundary(num_suffix_groups)], self.normalise(pixels))
         return values.permute(0, 2, 3, 1) if values.ndim == 4 else values
 
-    def leave(self, activations: Tensor, groups_behind: int) -> Tensor:
+    def forward_suffix(self, activations: Tensor, num_suffix_groups: int) -> Tensor:
         """Return pooled features (batch, dim) of what `enter` gave for as many groups: together they are `encode`."""
         values = activations.float()
-        steps = self.steps()[self.boundary(groups_behind) :]
-        return _run(steps, values.permute(0, 3, 1, 2) if values.ndim == 4 else values)
+        blocks = self.forward_blocks()[self.boundary(num_suffix_groups) :]
+        return _run(blocks, values.permute(0, 3, 1, 2) if values.ndim == 4 else values)
 
     @abstractmethod
     def tokens(self, pixels: Tensor) -> Tensor:
@@ -173,15 +173,15 @@ class TextTower(Tower):
         features: Tensor = self(token_ids, mask)
         return features
 
-    def enter(self, token_ids: Tensor, mask: Tensor, groups_behind: int) -> Tensor:
-        """Return the tokens (batch, length, width) that enter the last `groups_behind` layer groups."""
-        return _run(self.steps(mask)[: self.boundary(groups_behind)], token_ids)
+    def forward_prefix(self, token_ids: Tensor, mask: Tensor, num_suffix_groups: int) -> Tensor:
+        """Return the tokens (batch, length, width) that enter the last `num_suffix_groups` layer groups."""
+        return _run(self.forward_blocks(mask)[: self.boundary(num_suffix_groups)], token_ids)
 
-    def leave(self, activations: Tensor, mask: Tensor, groups_behind: int) -> Tensor:
+    def forward_suffix(self, activations: Tensor, mask: Tensor, num_suffix_groups: int) -> Tensor:
         """Return pooled features (batch, dim) of what `enter` gave for as many groups, padding not read."""
         # With all groups behind they are token ids.
         values = activations.float() if activations.is_floating_point() else activations
-        return _run(self.steps(mask)[self.boundary(groups_behind) :], values)
+        return _run(self.forward_blocks(mask)[self.boundary(num_suffix_groups) :], values)
 
 
 def groups_of(tower: nn.Module, parts: Parts) -> list[LayerGroup]:

@@ -132,7 +132,7 @@ class ActivationWriter:
             encoder,
             preprocessing,
             self._matrix.dtype,
-            split.groups_behind,
+            split.num_suffix_groups,
             split.first_group,
             width,
             tokens,

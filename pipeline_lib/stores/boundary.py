@@ -14,7 +14,7 @@ from pipeline_lib.stores.numbers import DTYPES
 
 @dataclass(frozen=True)
 class TowerBoundary:
-    """What is kept of a tower: its output, `dim` wide, and what enters its last `groups_behind` layer groups, if any.
+    """What a store holds of a tower: its output, `dim` wide, and the input of its last `num_suffix_groups` layer groups.
 
     `shape` is that of an item there, [*grid, width] of a photo and [width] of each token of a text; `note` says why
     less is kept than is asked for.
@@ -22,7 +22,7 @@ class TowerBoundary:
 
     pooled: bool
     dim: int
-    groups_behind: int = 0
+    num_suffix_groups: int = 0
     first_group: str = ""
     shape: tuple[int, ...] = ()
     note: str | None = None
@@ -41,13 +41,13 @@ def check_size(
     `tokens` counts, tower by tower, how many vectors of activations there are: cells of all maps, or tokens; both
     counts are those of the fixed view, and `drawn` views come on top.
     """
-    size, total, told = np.dtype(DTYPES[dtype][1]).itemsize, 0, []
+    size, total, told = np.dtype(DTYPES[dtype]).itemsize, 0, []
     notes = [f"{name}: {split.note}" for name, split in splits.items() if split.note]
     for name, split in splits.items():
         views = drawn if name == "image" else None
         times = size * (1 + (views.count if views else 0))
         output = items[name] * split.dim * times if split.pooled else 0
-        entering = tokens[name] * split.shape[-1] * times if split.groups_behind else 0
+        entering = tokens[name] * split.shape[-1] * times if split.num_suffix_groups else 0
         total += output + entering
         each = " x ".join(str(length) for length in split.shape)
         parts = [f"output {in_words(output)}"] if output else []

@@ -12,7 +12,7 @@ from rich.console import Console
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.execution.checkpoint import CheckpointFolder
 from pipeline_lib.execution.device import settle_precision
-from pipeline_lib.execution.process_group import ALONE, ProcessGroup
+from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
 from pipeline_lib.losses.build import LOSS_HEADS, weights_of
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
@@ -34,7 +34,7 @@ LOG_WIDTH = 132
 
 
 def train_fold(
-    settings: RunConfig, inputs: Inputs, fold: int, fingerprint: str, out: Path, processes: ProcessGroup = ALONE
+    settings: RunConfig, inputs: Inputs, fold: int, fingerprint: str, out: Path, processes: ProcessGroup = SINGLE_PROCESS
 ) -> None:
     """Train one fold and write model, card, tokenizer, plan table and history into `out`.
 
@@ -59,21 +59,21 @@ def train_fold(
     made = build_bundle(settings, fold, data, "retrieval" in needed)
     settings = replace(settings, precision=settle_precision(settings.precision, made.model))
     starts = find_stored_inputs(settings, inputs, made.sources, made.opened, made.start is not None)
-    made.model.groups_behind = starts.stored.groups_behind()
+    made.model.num_suffix_groups = starts.stored.num_suffix_groups()
     teaching = read_distillation(settings.losses, inputs.teachers, fold, data, made.model.description)
     plan = plan_of(made.model, made.sources, settings.train, made.opened, made.start) | {"starts": starts.told}
     plan["warnings"] += teaching.warnings
-    if processes.first:
+    if processes.is_first:
         _show(plan, settings, fold, len(data.training), len(data.held_out))
     task = make_task(made, settings, weights, data, teaching.lesson)
     _check_mix(settings, starts.stored.image is not None, processes)
     feed = build_loaders(settings, inputs, data, task.model, made.tokenizer, starts.stored, teaching, processes)
     compiling = named_compile_failures() if settings.runtime.compile else nullcontext()
-    with CheckpointFolder(fingerprint, processes.first) as checkpoints, compiling:
+    with CheckpointFolder(fingerprint, processes.is_first) as checkpoints, compiling:
         loop = _loop(task, settings, data, made, feed, checkpoints, processes)
         progression = loop.run(f"fold{fold}-{fingerprint}")
         checkpoints.finish()
-    if not processes.first:
+    if not processes.is_first:
         return
 
     best = progression.rows[progression.best_epoch]
@@ -92,9 +92,9 @@ def train_fold(
 
 def _check_shares(settings: RunConfig, data: FoldData, processes: ProcessGroup) -> None:
     rows = min(settings.train.batch_size, len(data.training))
-    if rows < processes.world:
+    if rows < processes.world_size:
         raise ValueError(
-            f"{processes.world} processes share out a batch of {rows} products (train.batch_size = "
+            f"{processes.world_size} processes share out a batch of {rows} products (train.batch_size = "
             f"{settings.train.batch_size}, {len(data.training)} products to train on); start at most {rows}"
         )
 
@@ -107,8 +107,8 @@ def _check_mix(settings: RunConfig, stored: bool, processes: ProcessGroup) -> No
             f"train.mix = {mix!r} blends two pictures, and train.photo = mean_pool has several of a product; set one "
             "of them to none, or first"
         )
-    if mix != "none" and processes.world > 1:
-        raise ValueError(f"train.mix = {mix!r} blends products of one process, these are {processes.world}; start one")
+    if mix != "none" and processes.world_size > 1:
+        raise ValueError(f"train.mix = {mix!r} blends products of one process, these are {processes.world_size}; start one")
 
 
 def _show(plan: dict[str, Any], settings: RunConfig, fold: int, num_training: int, num_held_out: int) -> None:

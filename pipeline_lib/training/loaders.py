@@ -13,8 +13,11 @@ from torch import Tensor
 
 from pipeline_lib.execution.process_group import ProcessGroup
 from pipeline_lib.inference.engine import Array, InferenceEngine, encode_stored_texts, encode_texts, photo_rows
-from pipeline_lib.loading.dataset import PhotoViews, ProductBatches, StoredFeatures
+from pipeline_lib.loading.dataset import ProductDataset, Sampling
+from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import text_key
+from pipeline_lib.loading.stored_features import StoredFeatures
+from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.loading.view_cache import GB, ViewCache
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.params.train import TrainParams
@@ -32,7 +35,7 @@ from pipeline_lib.transforms.tokenize import TextTokenizer
 class Loaders:
     """Batches of the products to train on, the measure of the held-out ones, and this process's loader workers."""
 
-    training: ProductBatches
+    training: ProductDataset
     validator: Validator
     workers: int
 
@@ -53,30 +56,21 @@ def build_loaders(
     reader = open_shards(inputs.shards, settings.runtime.shards_url)
     cache = None if stored.image else _view_cache(settings, data, processes)
     max_tokens = settings.model.text.max_tokens
-    training = ProductBatches(
+    training = ProductDataset(
         data.training,
         PhotoViews(reader, size, train.augment, train.crop_scale, cache),
-        tokenizer,
-        max_tokens,
-        train.photo,
-        settings.seed,
-        text_view=train.text_augment,
-        text_rate=train.text_augment_rate,
-        part=processes.part,
-        teachers=teaching.training,
-        stored=stored,
-        mix=train.mix,
-        mix_alpha=train.mix_alpha,
+        TextViews(tokenizer, max_tokens, train.text_augment, train.text_augment_rate),
+        Sampling(settings.seed, train.photo, train.mix, train.mix_alpha, processes.part),
+        stored,
+        teaching.training,
     )
-    held_out = ProductBatches(
+    held_out = ProductDataset(
         data.held_out,
         PhotoViews(reader, size, cache=cache),
-        tokenizer,
-        max_tokens,
-        measured_photo(train),
-        settings.seed,
-        teachers=teaching.held_out,
-        stored=stored.fixed(),
+        TextViews(tokenizer, max_tokens),
+        Sampling(settings.seed, measured_photo(train)),
+        stored.fixed(),
+        teaching.held_out,
     )
     engine = InferenceEngine(settings.device, settings.runtime.batch_size, workers, settings.precision)
     embed = _text_embedder(model, tokenizer, stored, max_tokens, engine)

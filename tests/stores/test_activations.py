@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.features.boundaries import find_boundary
-from pipeline_lib.models.towers import Step, TextTower, TowerSource
+from pipeline_lib.models.towers import ForwardBlock, TextTower, TowerSource
 from pipeline_lib.stores.activations import ActivationWriter, open_activations
 from pipeline_lib.stores.boundary import TowerBoundary, check_size
 from pipeline_lib.stores.store import HEADER, MATRIX
@@ -153,8 +153,9 @@ class Chain(TextTower):
     def layer_groups(self):
         return [LayerGroup(name, (f"{name}.weight", f"{name}.bias")) for name in ("first", "second", "pool")]
 
-    def steps(self, mask=None):
-        return [Step(("first", "second"), lambda x: self.second(self.first(x))), Step(("pool",), self.pool)]
+    def forward_blocks(self, mask=None):
+        both = ForwardBlock(("first", "second"), lambda x: self.second(self.first(x)))
+        return [both, ForwardBlock(("pool",), self.pool)]
 
 
 def test_where_a_tower_is_left():
@@ -168,8 +169,8 @@ def test_where_a_tower_is_left():
     assert (
         split(2).note == "Linear cannot be left before the last 2 of its 3 layer groups, so no activations are stored"
     )
-    assert split(9).groups_behind == 0 and split(9).pooled
+    assert split(9).num_suffix_groups == 0 and split(9).pooled
     new = TowerSource({}, "here", {}, new=("pool.",))
-    assert (split(1, new).pooled, split(1, new).groups_behind) == (False, 1)
+    assert (split(1, new).pooled, split(1, new).num_suffix_groups) == (False, 1)
     drawn_anew = TowerSource({}, "here", {}, new=("second.",))
-    assert (split(1, drawn_anew).pooled, split(1, drawn_anew).groups_behind) == (False, 0)
+    assert (split(1, drawn_anew).pooled, split(1, drawn_anew).num_suffix_groups) == (False, 0)

@@ -15,7 +15,9 @@ from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
-from pipeline_lib.loading.dataset import PhotoViews, ProductBatches
+from pipeline_lib.loading.dataset import ProductDataset, Sampling
+from pipeline_lib.loading.photo_views import PhotoViews
+from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers
 from pipeline_lib.models.towers import load_strictly
 from pipeline_lib.params.features import FeaturesParams
@@ -123,7 +125,7 @@ def test_losses_are_those_of_a_run_that_encodes_the_same_views(inputs, towers, m
         patch.setattr(feeding, "PhotoViews", SlowViews)
         slow = run(make_settings(*towers, augment="clip", use_stored_features=False, **changes), inputs, "slow")
     store(settings, inputs)
-    monkeypatch.setattr("pipeline_lib.loading.dataset.decode", lambda *_: pytest.fail("a photo was decoded"))
+    monkeypatch.setattr("pipeline_lib.loading.photo_views.decode", lambda *_: pytest.fail("a photo was decoded"))
     stored = run(settings, inputs, "stored")
     assert np.allclose(losses(slow), losses(stored), rtol=1e-5, atol=1e-5)
     assert read_json(stored / "plan.json")["starts"][0] == f"image: from 3 views a photo (clip), {said}"
@@ -146,7 +148,8 @@ def test_processes_read_the_same_views_and_epochs_others(inputs, towers):
     data, rows = read_fold(inputs, 0, True).training, np.arange(3, 20)
 
     def features(part=(0, 1), epoch=1, stored=stored):
-        batches = ProductBatches(data, None, TextTokenizer(towers[1]), 16, "first", 3, part=part, stored=stored)
+        texts = TextViews(TextTokenizer(towers[1]), 16)
+        batches = ProductDataset(data, None, texts, Sampling(3, part=part), stored)
         return batches[epoch, rows].image_features
 
     assert torch.equal(torch.cat([features((rank, 3)) for rank in range(3)]), features())

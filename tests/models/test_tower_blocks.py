@@ -80,13 +80,13 @@ def tokens():
 def check_images(tower, size=32, apart=True):
     whole, count = tower.encode(pixels(size)), len(tower.layer_groups())
     for behind in range(count + 1):
-        entering = tower.enter(pixels(size), behind)
+        entering = tower.forward_prefix(pixels(size), behind)
         kept = entering.clone()
-        assert torch.equal(tower.leave(entering, behind), whole), behind
+        assert torch.equal(tower.forward_suffix(entering, behind), whole), behind
         assert torch.equal(entering, kept), "a batch may be run twice"
         stored = torch.from_numpy(entering.numpy().copy())
-        assert torch.allclose(tower.leave(stored, behind), whole, atol=1e-5), behind
-    check_steps(tower, apart)
+        assert torch.allclose(tower.forward_suffix(stored, behind), whole, atol=1e-5), behind
+    check_blocks(tower, apart)
 
 
 @torch.no_grad()
@@ -94,22 +94,22 @@ def check_texts(tower):
     ids, mask = tokens()
     whole, count = tower.encode(ids, mask), len(tower.layer_groups())
     for behind in range(count + 1):
-        entering = tower.enter(ids, mask, behind)
-        assert torch.equal(tower.leave(entering, mask, behind), whole), behind
+        entering = tower.forward_prefix(ids, mask, behind)
+        assert torch.equal(tower.forward_suffix(entering, mask, behind), whole), behind
         if 0 < behind < count:
             blank = entering.masked_fill(~mask[:, :, None], 0)  # as a store gives it back
-            assert torch.allclose(tower.leave(blank, mask, behind), whole, atol=1e-6), behind
-    check_steps(tower, True)
+            assert torch.allclose(tower.forward_suffix(blank, mask, behind), whole, atol=1e-6), behind
+    check_blocks(tower, True)
 
 
-def check_steps(tower, apart):
+def check_blocks(tower, apart):
     """Every parameter, and every module without inner ones, is in exactly one step; boundaries go down with groups."""
-    steps, groups = tower.steps(), tower.layer_groups()
+    blocks, groups = tower.forward_blocks(), tower.layer_groups()
     leaves = [name for name, module in tower.named_modules() if not list(module.children())]
     for name in [*leaves, *(name for name, _ in tower.named_parameters())]:
-        assert sum(any(f"{name}.".startswith(f"{path}.") for path in step.held) for step in steps) == 1, name
+        assert sum(any(f"{name}.".startswith(f"{path}.") for path in block.paths) for block in blocks) == 1, name
     places = [tower.boundary(behind) for behind in range(len(groups) + 1)]
-    assert places == sorted(places, reverse=True) and places[0] == len(steps)
+    assert places == sorted(places, reverse=True) and places[0] == len(blocks)
     if apart:
         assert len(set(places)) >= len(groups) and all(places[1:-1])
 
@@ -190,9 +190,9 @@ def test_a_drawn_prefix_is_the_stored_one():
     arguments = {**VIT, "drop_path_rate": 0.5, "pos_drop_rate": 0.5, "proj_drop_rate": 0.5}
     drawn = [("vit_tiny_patch16_224", arguments), ("convnext_atto", {**SMALL, "drop_path_rate": 0.5})]
     for tower in (timm_tower(*one) for one in drawn):
-        expected = tower.enter(pixels(), 2).detach()
+        expected = tower.forward_prefix(pixels(), 2).detach()
         open_last(tower, 2)
-        assert torch.equal(tower.enter(pixels(), 2), expected)
+        assert torch.equal(tower.forward_prefix(pixels(), 2), expected)
         assert not torch.equal(tower.encode(pixels()), tower.encode(pixels()))
 
 
