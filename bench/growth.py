@@ -30,7 +30,7 @@ from pipeline_lib.catalogue.tables import write_catalogue
 from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.execution.parallel import map_parallel
 from pipeline_lib.inference.engine import InferenceEngine, encode_photos
-from pipeline_lib.loading.dataset import PhotoViews
+from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.metrics.recall import best_positive_ranks
 from pipeline_lib.metrics.relevance import positions_from_lists
 from pipeline_lib.params.data import DataParams

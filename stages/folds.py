@@ -8,14 +8,14 @@ from pipeline_lib.catalogue.tables import read_products
 from pipeline_lib.ensembling.submission import check_ids, open_sample
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.split import SplitParams
-from pipeline_lib.splitting.folds import check_planned, deal, tabulate
+from pipeline_lib.splitting.folds import check_planned, split_products, tabulate
 
 
 def main() -> None:
     with stage("stages.folds") as run:
         split = run.section(SplitParams)
         products = read_products(paths.CATALOGUE)
-        folds, notes = deal(products, split.num_folds, split.test_fraction, run.value("seed", int))
+        folds, notes = split_products(products, split.num_folds, split.test_fraction, run.value("seed", int))
         check_planned(folds, run.value("plan.folds", list[int]))
         sample = open_sample(paths.CATALOGUE)
         if sample is not None:

@@ -30,7 +30,7 @@ from typing import NoReturn
 import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.execution.import_closure import PACKAGES
 from pipeline_lib.execution.launch import LAUNCHED, launcher
-from pipeline_lib.execution.stage import die_with_parent, leave
+from pipeline_lib.execution.stage import die_with_parent, exit_now
 
 SWITCH = "VITRINE_FORKSERVER"
 # DVC sets it for the commands of a stage.
@@ -64,7 +64,7 @@ def run_stage(module: str, main: Callable[[], None]) -> NoReturn:
             _end_as(_status(server, child, module))
         sys.stderr.write(f"{module}: loads torch itself; {log} says why there is no process to be forked from\n")
     main()
-    leave()
+    exit_now()
 
 
 def _of_use() -> bool:
@@ -149,7 +149,7 @@ def _end_as(status: int) -> NoReturn:
         with contextlib.suppress(OSError):  # SIGKILL cannot be handled, nor set
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
-    leave(status)
+    exit_now(status)
 
 
 def serve(address: Path, owner: int) -> None:
@@ -213,13 +213,13 @@ def _become(job: Job, streams: list[int]) -> NoReturn:
     except SystemExit as end:
         if isinstance(end.code, str):
             sys.stderr.write(f"{end.code}\n")
-        leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+        exit_now(end.code if isinstance(end.code, int) else int(end.code is not None))
     except KeyboardInterrupt:
         _end_as(-signal.SIGINT)
     except BaseException:
         traceback.print_exc()
-        leave(1)
-    leave()
+        exit_now(1)
+    exit_now()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
-"""Several processes at one task: training with the gradients of one process, each on its share of every batch.
+"""A group of training processes whose gradients equal those of one process; each computes its rows of every batch.
 
-Let O = [O_0; ...; O_{W-1}] be a batch's outputs, O_r those of process r's rows, and L(O, s) the loss, s being what
-belongs to no row (the logit scale, a loss's own parameters). Every process gathers O and computes the same L, but its
-graph reaches the weights w through its own rows and s alone. The gradient of O_r is therefore counted W-fold, and the
-mean over processes is 1/W sum_r [W dL/dO_r dO_r/dw + dL/ds ds/dw] = dL/dw: that of one process with the whole batch.
+Let O = [O_0; ...; O_{W-1}] be a batch's outputs, where O_r are the rows of rank r. L(O, s) is the loss, where s is
+shared by all rows (the logit scale, a loss's own parameters). Every rank gathers O and computes the same L, but
+autograd reaches the weights w only through the rank's own rows and s. The gradient of O_r is therefore multiplied by W,
+and the mean over ranks is 1/W sum_r [W dL/dO_r dO_r/dw + dL/ds ds/dw] = dL/dw, as in one process with the full batch.
 
-What must be equal everywhere is computed from equal things: losses with a memory see the gathered outputs, the
-optimizer the averaged gradients, and decisions are the first process's. Only batch norms in training mode differ from
-one process: they normalise over their own rows, and the first process's running statistics are kept.
+Losses with a memory read the gathered outputs, the optimizer reads the averaged gradients, and rank 0 takes every
+decision, so all ranks stay equal. Batch norms in training mode are the exception: they normalise over the rank's own
+rows, and the running statistics of rank 0 are saved.
 """
 
 import datetime
@@ -24,16 +24,16 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
 
 from pipeline_lib.batch import SHARED, Outputs
-from pipeline_lib.execution.launch import LAUNCH, SHARE_THREADS, Place, place
+from pipeline_lib.execution.launch import LAUNCH, SHARE_THREADS, Ranks, read_ranks
 
-# Numbers in one message of gradients (64 MiB of float32).
-BUCKET = 2**24
-# Longest wait for all processes to have started.
-MEETING = datetime.timedelta(minutes=5)
-# Nobody waits that long for a process that failed: `launched` ends them all. But the others wait for the first one
-# while it measures, for as long as that takes.
-PATIENCE = datetime.timedelta(days=7)
-# Apart from each other modulo 2 ** 32, which is all that the generator of the CPU takes of a seed.
+# Elements per all-reduce of gradients (64 MiB of float32).
+BUCKET_SIZE = 2**24
+# Time limit for all processes to start.
+START_TIMEOUT = datetime.timedelta(minutes=5)
+# Time limit of one collective operation. It is long because the other ranks wait while rank 0 runs validation. A failed
+# process does not cause such a wait: `launched` ends all processes.
+COLLECTIVE_TIMEOUT = datetime.timedelta(days=7)
+# Seeds of two ranks differ modulo 2 ** 32, because the CPU generator uses only these bits of a seed.
 SEED_STEP = 1_000_000_007
 
 ResultT = TypeVar("ResultT")
@@ -41,176 +41,179 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """Where a process stands among those that train together; the one process of a plain run does nothing here."""
+    """The rank of this process in its group; every method is a no-op in a group of one process."""
 
     rank: int = 0
-    world: int = 1
-    local_world: int = 1
+    world_size: int = 1
+    local_world_size: int = 1
 
     @property
-    def first(self) -> bool:
-        """Tell whether this is the process that writes, shows and decides."""
+    def is_first(self) -> bool:
+        """Return True on rank 0, the process that writes files, prints and decides."""
         return self.rank == 0
 
     @property
     def part(self) -> tuple[int, int]:
-        """Return (rank, world), by which a batch's rows are shared out."""
-        return self.rank, self.world
+        """Return (rank, world size), the arguments of `rows_of_rank`."""
+        return self.rank, self.world_size
 
     def seed(self, seed: int) -> int:
-        """Return this process's own seed: dropout differs from process to process; the first has the plain seed."""
+        """Return the seed of this rank, so that dropout differs between ranks; rank 0 uses `seed` itself."""
         return seed + SEED_STEP * self.rank
 
-    def workers(self, of_machine: int) -> int:
-        """Return this process's share of a machine's loader workers, at least one if there are any."""
-        return max(1, of_machine // self.local_world) if of_machine else 0
+    def workers(self, num_workers: int) -> int:
+        """Return this process's share of a machine's `num_workers` loader workers, at least 1 unless there are none."""
+        return max(1, num_workers // self.local_world_size) if num_workers else 0
 
     def gather(self, outputs: Outputs, count: int) -> Outputs:
-        """Return the outputs of all `count` rows of a batch, in their order, from this process's of its own rows.
+        """Return the outputs of all `count` rows of a batch in order; `outputs` are those of this rank's rows.
 
-        Gradients pass to the own rows alone, W-fold (see above).
+        Gradients flow to this rank's rows only, multiplied by the world size (see the module docstring).
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return outputs
         rows = {name: self._rows(value, count) for name, value in outputs.present().items() if name not in SHARED}
         return replace(outputs, **rows)
 
     def _rows(self, value: Tensor, count: int) -> Tensor:
-        shares = [share_of(count, rank, self.world) for rank in range(self.world)]
-        sizes = [share.stop - share.start for share in shares]
+        slices = [rows_of_rank(count, rank, self.world_size) for rank in range(self.world_size)]
+        sizes = [rows.stop - rows.start for rows in slices]
         assert len(value) == sizes[self.rank], (len(value), sizes, self.rank)
-        sent = functional.pad(value.detach(), (0, 0, 0, max(sizes) - len(value))).contiguous()
-        received = [torch.empty_like(sent) for _ in sizes]
-        dist.all_gather(received, sent)
+        padded = functional.pad(value.detach(), (0, 0, 0, max(sizes) - len(value))).contiguous()
+        received = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(received, padded)
         parts = [part[:size] for part, size in zip(received, sizes, strict=True)]
-        parts[self.rank] = self._counted(value)
+        parts[self.rank] = self._with_scaled_gradient(value)
         return torch.cat(parts)
 
-    def _counted(self, value: Tensor) -> Tensor:
+    def _with_scaled_gradient(self, value: Tensor) -> Tensor:
         if not value.requires_grad:
             return value
-        counted = value.view_as(value)
-        counted.register_hook(lambda gradient: gradient * self.world)  # type: ignore[no-untyped-call]
-        return counted
+        scaled = value.view_as(value)
+        scaled.register_hook(lambda gradient: gradient * self.world_size)  # type: ignore[no-untyped-call]
+        return scaled
 
-    def own(self, gradient: Tensor) -> Tensor:
-        """Return the gradient of this process's rows, W-fold, from that of gathered rows which are leaves."""
-        return gradient[share_of(len(gradient), *self.part)] * self.world if self.world > 1 else gradient
+    def local_gradient(self, gradient: Tensor) -> Tensor:
+        """Return this rank's rows of the gradient of gathered leaf tensors, multiplied by the world size."""
+        if self.world_size == 1:
+            return gradient
+        return gradient[rows_of_rank(len(gradient), *self.part)] * self.world_size
 
     def average_gradients(self, parameters: Sequence[Tensor]) -> None:
-        """Put the mean over processes in the place of each gradient, in messages of many parameters.
+        """Replace each gradient by its mean over ranks; one all-reduce covers a bucket of parameters.
 
-        A parameter that has one on some processes only (a layer dropped by chance) counts as 0 on the others; one
-        that has none anywhere keeps none, so that the optimizer leaves it alone.
+        If a parameter has a gradient on some ranks only (stochastic depth, say), it counts as 0 on the others. If it
+        has none on any rank, its gradient stays None and the optimizer skips it.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return
-        known = torch.tensor([value.grad is not None for value in parameters], dtype=torch.uint8)
-        dist.all_reduce(known, dist.ReduceOp.MAX)
-        wanted = [value for value, one in zip(parameters, known.tolist(), strict=True) if one]
-        for bucket in buckets(wanted):
-            found = [torch.zeros_like(value) if value.grad is None else value.grad for value in bucket]
-            flat = torch.cat([gradient.flatten() for gradient in found])
+        has_gradient = torch.tensor([value.grad is not None for value in parameters], dtype=torch.uint8)
+        dist.all_reduce(has_gradient, dist.ReduceOp.MAX)
+        reduced = [value for value, one in zip(parameters, has_gradient.tolist(), strict=True) if one]
+        for bucket in buckets(reduced):
+            gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in bucket]
+            flat = torch.cat([gradient.flatten() for gradient in gradients])
             dist.all_reduce(flat)
-            flat /= self.world
+            flat /= self.world_size
             parts = torch.split(flat, [value.numel() for value in bucket])
-            for value, gradient, part in zip(bucket, found, parts, strict=True):
-                # Into its own memory: a fused optimizer takes a gradient to lie as its parameter does (channels last).
+            for value, gradient, part in zip(bucket, gradients, parts, strict=True):
+                # Copied in place: a fused optimizer expects the memory layout of the parameter (channels last).
                 value.grad = gradient.copy_(part.view_as(gradient))
 
-    def from_first(self, function: Callable[[], ResultT]) -> ResultT:
-        """Return on every process what `function()` gives on the first, the only one that calls it."""
-        if self.world == 1:
+    def broadcast_from_first(self, function: Callable[[], ResultT]) -> ResultT:
+        """Return the result of `function()` on every rank; only rank 0 calls it."""
+        if self.world_size == 1:
             return function()
-        held: list[ResultT | None] = [function() if self.first else None]
-        dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
-        value: ResultT = held[0]  # type: ignore[assignment]  # filled by the broadcast
+        objects: list[ResultT | None] = [function() if self.is_first else None]
+        dist.broadcast_object_list(objects, src=0, device=torch.device("cpu"))
+        value: ResultT = objects[0]  # type: ignore[assignment]  # filled by the broadcast
         return value
 
-    def to_first(self, value: ResultT) -> list[ResultT]:
-        """Return on the first process what all of them hand over here, in their order; on the others nothing."""
-        if self.world == 1:
+    def gather_to_first(self, value: ResultT) -> list[ResultT]:
+        """Return the values of all ranks in rank order on rank 0, an empty list on the others."""
+        if self.world_size == 1:
             return [value]
-        held: list[ResultT] | None = [value] * self.world if self.first else None
-        dist.gather_object(value, held, dst=0)
-        return held or []
+        objects: list[ResultT] | None = [value] * self.world_size if self.is_first else None
+        dist.gather_object(value, objects, dst=0)
+        return objects or []
 
-    def to_all(self, value: ResultT) -> list[ResultT]:
-        """Return what all processes hand over here, in their order."""
-        if self.world == 1:
+    def all_gather_objects(self, value: ResultT) -> list[ResultT]:
+        """Return the values of all ranks in rank order, on every rank."""
+        if self.world_size == 1:
             return [value]
-        held = [value] * self.world
-        dist.all_gather_object(held, value)
-        return held
+        objects = [value] * self.world_size
+        dist.all_gather_object(objects, value)
+        return objects
 
-    def wait(self) -> None:
-        """Return when all processes have come here."""
-        if self.world > 1:
+    def barrier(self) -> None:
+        """Wait until every rank has called this method."""
+        if self.world_size > 1:
             dist.all_reduce(torch.zeros(1))
 
     @torch.no_grad()
     def check_equal(self, values: Sequence[Tensor]) -> None:
-        """AssertionError if these are no longer the same numbers on every process as on the first."""
-        if self.world == 1 or not values:
+        """Raise AssertionError on a rank whose tensors differ from those of rank 0, compared by their sums."""
+        if self.world_size == 1 or not values:
             return
-        own = torch.stack([value.double().sum() for value in values]).cpu()
-        same = torch.equal(own.nan_to_num(), self.from_first(lambda: own).nan_to_num())
-        assert same, f"the weights of process {self.rank} are no longer those of process 0"
+        sums = torch.stack([value.double().sum() for value in values]).cpu()
+        same = torch.equal(sums.nan_to_num(), self.broadcast_from_first(lambda: sums).nan_to_num())
+        assert same, f"the weights of rank {self.rank} differ from those of rank 0"
 
 
-ALONE = ProcessGroup()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def buckets(parameters: Sequence[Tensor], size: int = BUCKET) -> Iterator[list[Tensor]]:
-    """Yield the parameters in their order, as many at a time as hold at most `size` numbers (or one), of one type."""
+def buckets(parameters: Sequence[Tensor], size: int = BUCKET_SIZE) -> Iterator[list[Tensor]]:
+    """Yield the parameters in order, in lists of one dtype with at most `size` elements (or one parameter)."""
     bucket: list[Tensor] = []
-    held = 0
+    num_elements = 0
     for value in parameters:
-        if bucket and (held + value.numel() > size or value.dtype != bucket[0].dtype):
+        if bucket and (num_elements + value.numel() > size or value.dtype != bucket[0].dtype):
             yield bucket
-            bucket, held = [], 0
+            bucket, num_elements = [], 0
         bucket.append(value)
-        held += value.numel()
+        num_elements += value.numel()
     if bucket:
         yield bucket
 
 
 @contextmanager
-def joined(device: str) -> Iterator[ProcessGroup]:
-    """Connect this process with the others that were launched with it; a plain process stays alone.
+def join_process_group(device: str) -> Iterator[ProcessGroup]:
+    """Yield the group of the processes launched together, or SINGLE_PROCESS in a process without a launcher.
 
-    ValueError if a machine has fewer GPUs than processes.
+    Raises ValueError if a machine has fewer GPUs than processes.
     """
-    stands = place()
-    if stands is None:
-        yield ALONE
+    ranks = read_ranks()
+    if ranks is None:
+        yield SINGLE_PROCESS
         return
-    _take_device(device, stands)
-    store, rank, world = next(rendezvous("env://", timeout=MEETING))
+    _set_device(device, ranks)
+    store, rank, world_size = next(rendezvous("env://", timeout=START_TIMEOUT))
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=PATIENCE)
-    processes = ProcessGroup(stands.rank, stands.world, stands.local_world)
-    yield processes
-    processes.wait()
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=COLLECTIVE_TIMEOUT)
+    group = ProcessGroup(ranks.rank, ranks.world_size, ranks.local_world_size)
+    yield group
+    group.barrier()
     dist.destroy_process_group()
 
 
-def _take_device(device: str, stands: Place) -> None:
+def _set_device(device: str, ranks: Ranks) -> None:
     if device == "cuda":
         count = torch.cuda.device_count()
-        if stands.local_world > count:
+        if ranks.local_world_size > count:
             raise ValueError(
-                f"{LAUNCH}: {stands.local_world} processes on a machine that shows {count} GPU(s); start one for each"
+                f"{LAUNCH}: {ranks.local_world_size} processes on a machine with {count} visible GPU(s); "
+                "start one process per GPU"
             )
-        torch.cuda.set_device(stands.local_rank)
+        torch.cuda.set_device(ranks.local_rank)
     if SHARE_THREADS in os.environ:
-        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // stands.local_world))
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // ranks.local_world_size))
 
 
-def share_of(count: int, rank: int, world: int) -> slice:
-    """Return which of a batch's `count` rows process `rank` of `world` takes; sizes differ by one at most.
+def rows_of_rank(count: int, rank: int, world_size: int) -> slice:
+    """Return the rows of a batch of `count` that `rank` computes; the sizes of two ranks differ by at most one.
 
-    >>> [share_of(8, rank, 3) for rank in range(3)]
+    >>> [rows_of_rank(8, rank, 3) for rank in range(3)]
     [slice(0, 2, None), slice(2, 5, None), slice(5, 8, None)]
     """
-    return slice(count * rank // world, count * (rank + 1) // world)
+    return slice(count * rank // world_size, count * (rank + 1) // world_size)

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from pipeline_lib.splitting.stratify import TEST, assign_groups, name_some
+from pipeline_lib.splitting.stratify import TEST, assign_folds, name_some
 
 
-def deal(products: pl.DataFrame, num_folds: int, test_fraction: float, seed: int) -> tuple[pl.DataFrame, list[str]]:
+def split_products(
+    products: pl.DataFrame, num_folds: int, test_fraction: float, seed: int
+) -> tuple[pl.DataFrame, list[str]]:
     """Return product_id, split (train | test) and fold (null: in every training set, or test), and notes for people.
 
     A `fold` column wins, then a `split` column (its val rows are the only fold), else both are dealt. ValueError if
@@ -30,7 +32,7 @@ def deal(products: pl.DataFrame, num_folds: int, test_fraction: float, seed: int
             raise ValueError("params.yaml: split.num_folds = 1 leaves nothing to train fold 0 on; write 2 or more")
         has_split = products["split"].count() > 0
         waiting = given.filter(pl.col("split") != "test")
-        bins, notes = assign_groups(waiting, num_folds, 0.0 if has_split else test_fraction, seed)
+        bins, notes = assign_folds(waiting, num_folds, 0.0 if has_split else test_fraction, seed)
         dealt = waiting.select("product_id", pl.Series("bin", bins, dtype=pl.Int64))
         frame = given.join(dealt, on="product_id", how="left", maintain_order="left").with_columns(
             pl.when(pl.col("bin").fill_null(TEST) == TEST)

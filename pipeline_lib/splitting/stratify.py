@@ -24,7 +24,7 @@ class _Class:
     lacks: list[float]
 
 
-def assign_groups(
+def assign_folds(
     products: pl.DataFrame, num_folds: int, test_fraction: float, seed: int
 ) -> tuple[list[int], list[str]]:
     """Return the bin of each product: its fold, TEST or ALWAYS_TRAIN; test is the last bin while dealing."""

@@ -13,7 +13,7 @@ from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.shards.write import write_shards
-from pipeline_lib.splitting.folds import deal
+from pipeline_lib.splitting.folds import split_products
 
 
 def edit(path, old, new):
@@ -63,7 +63,7 @@ def test_the_photos_come_out_of_the_shards_byte_for_byte(tmp_path, reader_params
 def test_valid_is_the_only_fold_and_test_keeps_its_unanswered_queries(tmp_path, reader_params):
     write_muge(tmp_path)
     catalogue = build_catalogue(read_muge(reader_params()), reader_params(), 1)
-    folds, _ = deal(catalogue.products, 3, 0.2, 7)
+    folds, _ = split_products(catalogue.products, 3, 0.2, 7)
     places = folds.group_by("split", "fold").len().sort("split", "fold", nulls_last=True).rows()
     assert places == [("test", None, 6), ("train", 0, 6), ("train", None, 6)]
     unanswered = catalogue.queries.join(catalogue.relevance, on="query_id", how="anti")

@@ -1,4 +1,4 @@
-"""The machine is asked, not assumed: where bf16 is emulated, `auto` must not take it."""
+"""`auto` picks bf16 only on hardware that computes in bf16; elsewhere it is emulated and slow."""
 
 import os
 import subprocess
@@ -23,14 +23,14 @@ X86 = "processor\t: 0\nflags\t\t: fpu sse2 avx2 {}\nbugs\t\t: none\n"
         ("", False),
     ],
 )
-def test_bf16_is_told_by_the_processors_flags_alone(text, expected, tmp_path, monkeypatch):
+def test_bf16_support_depends_on_the_cpu_flags_only(text, expected, tmp_path, monkeypatch):
     assert runtime.has_bf16(text) is expected
     (tmp_path / "cpuinfo").write_text(text)
     monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "cpuinfo")
     assert runtime.pick_precision("auto", "cpu") == ("auto" if expected else "fp32")
 
 
-def test_a_precision_that_is_written_out_is_taken_as_it_is(tmp_path, monkeypatch):
+def test_an_explicit_precision_is_not_changed(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "CPU_INFO", tmp_path / "none")
     assert [runtime.pick_precision(name, "cpu") for name in ("auto", "fp32", "bf16")] == ["fp32", "fp32", "bf16"]
 
@@ -45,20 +45,20 @@ def test_a_precision_that_is_written_out_is_taken_as_it_is(tmp_path, monkeypatch
         ("fp32", 10**9, "fp32"),
     ],
 )
-def test_auto_takes_bf16_on_a_processor_for_models_that_are_wide_enough(picked, count, expected):
+def test_auto_picks_bf16_on_a_cpu_for_large_enough_models(picked, count, expected):
     halves = [nn.Linear(part, 1, bias=False, device="meta") for part in (count // 2, count - count // 2)]
     assert runtime.settle_precision(picked, *halves) == expected
 
 
 @pytest.mark.parametrize(
-    ("own", "expected"),
+    ("variables", "expected"),
     [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "passive"}, "0")],
 )
-def test_threads_spin_for_a_bounded_time_unless_the_user_says_otherwise(own, expected):
-    """Checked where it counts: in what libgomp prints of its settings when torch loads it."""
+def test_threads_spin_for_a_bounded_time_unless_the_user_sets_it(variables, expected):
+    """The check reads the settings that libgomp prints when torch loads it."""
     named = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
     environment = {name: value for name, value in os.environ.items() if name not in named}
-    environment |= {"OMP_DISPLAY_ENV": "verbose", **own}
+    environment |= {"OMP_DISPLAY_ENV": "verbose", **variables}
     code = "import pipeline_lib.execution.threads, torch"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert f"GOMP_SPINCOUNT = '{expected}'" in done.stderr

@@ -1,4 +1,4 @@
-"""A stage that starts itself again: one line for what went wrong in any process, and nobody stays behind."""
+"""A stage that relaunches itself: a failure in any process is one line, and no process outlives the stage."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ import pytest
 
 from pipeline_lib.execution import launch
 
-# Starts 2 processes as torchrun does, waits for both, and says so on stderr if one failed.
+# Starts 2 processes as torchrun does, waits for both, and writes to stderr if one failed.
 LAUNCHER = """
 import os, subprocess, sys
 started = []
@@ -20,18 +20,18 @@ for rank in range(2):
     environment = os.environ | {name: str(value) for name, value in names.items()}
     started.append(subprocess.Popen([sys.executable, *sys.argv[1:]], env=environment))
 if any([process.wait() for process in started]):
-    print("pages of what a launcher says", file=sys.stderr)
+    print("pages of launcher output", file=sys.stderr)
     sys.exit(1)
 """
 STAGE = """
 import os, sys, time
 from pathlib import Path
-from pipeline_lib.launch import launched, launcher, place, relaunch
-from pipeline_lib.provenance import stage
+from pipeline_lib.execution.launch import launched, launcher, read_ranks, relaunch
+from pipeline_lib.execution.stage import stage
 
 def body(what):
-    rank = place().rank if place() else None
-    Path(f"began-{rank}").write_text(os.environ["OMP_NUM_THREADS"])
+    rank = read_ranks().rank if read_ranks() else None
+    Path(f"started-{rank}").write_text(os.environ["OMP_NUM_THREADS"])
     if what == "wait":
         time.sleep(60)
     if what == "both" or (what in ("one", "bug", "status") and rank == 1):
@@ -57,35 +57,35 @@ print("done")
 
 
 @pytest.fixture
-def begin(tmp_path):
+def start_stage(tmp_path):
     (tmp_path / "launcher.py").write_text(LAUNCHER)
     (tmp_path / "any_stage.py").write_text(STAGE)
     (tmp_path / "params.yaml").write_text("seed: 1\n")
 
-    def start(what, line=f"{sys.executable} launcher.py"):
+    def start(what, launcher=f"{sys.executable} launcher.py"):
         environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
         environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path)])
         pipe = subprocess.PIPE
         command = [sys.executable, "-m", "any_stage", what]
-        environment |= {launch.LAUNCH: line} if line else {"OMP_NUM_THREADS": "7"}
+        environment |= {launch.LAUNCH: launcher} if launcher else {"OMP_NUM_THREADS": "7"}
         return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True)
 
     return start
 
 
-def test_all_processes_run_the_body_and_the_first_one_goes_on(begin, tmp_path):
-    process = begin("work")
+def test_all_processes_run_the_body_and_the_stage_continues(start_stage, tmp_path):
+    process = start_stage("work")
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout, stderr) == (0, "done\n", "")
-    assert sorted(path.name for path in tmp_path.glob("began-*")) == ["began-0", "began-1"]
-    assert (tmp_path / "began-0").read_text() == "1"
+    assert sorted(path.name for path in tmp_path.glob("started-*")) == ["started-0", "started-1"]
+    assert (tmp_path / "started-0").read_text() == "1"
 
 
-def test_without_a_launcher_the_stage_runs_here(begin, tmp_path):
-    process = begin("work", "")
+def test_without_a_launcher_the_stage_runs_in_its_own_process(start_stage, tmp_path):
+    process = start_stage("work", "")
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout, stderr) == (0, "plain\ndone\n", "")
-    assert (tmp_path / "began-None").read_text() == "7"
+    assert (tmp_path / "started-None").read_text() == "7"
 
 
 @pytest.mark.parametrize(
@@ -96,48 +96,48 @@ def test_without_a_launcher_the_stage_runs_here(begin, tmp_path):
         ("moved", "train changed while the stage ran"),
     ],
 )
-def test_what_one_process_cannot_do_is_one_line(begin, what, line):
-    """Within seconds, though the other would wait for a minute."""
-    begun = time.monotonic()
-    process = begin(what)
+def test_a_failure_of_one_process_is_one_line(start_stage, what, line):
+    """It appears within seconds, although the other process would sleep for a minute."""
+    start = time.monotonic()
+    process = start_stage(what)
     stdout, stderr = process.communicate(timeout=30)
     assert (process.returncode, stdout, stderr) == (1, "", f"stages.any: error: {line}\n")
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - start < 20
 
 
-def test_a_bug_shows_its_traceback_once(begin):
-    process = begin("bug")
+def test_a_bug_shows_its_traceback_once(start_stage):
+    process = start_stage("bug")
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1 and stderr.count("Traceback") == 1 and "pages of" not in stderr
     last = stderr.splitlines()[-1]
     assert last == "stages.any: error: a process failed with RuntimeError; its traceback is above"
 
 
-def test_a_status_without_a_reason_names_the_line(begin):
-    process = begin("status")
+def test_a_status_without_a_reason_names_the_command(start_stage):
+    process = start_stage("status")
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 1 and "pages of what a launcher says" in stderr
-    assert "error: VITRINE_LAUNCH: `" in stderr and "ended with status 1; what it said is above" in stderr
+    assert process.returncode == 1 and "pages of launcher output" in stderr
+    assert "error: VITRINE_LAUNCH: `" in stderr and "ended with status 1; its output is above" in stderr
 
 
-def test_a_launcher_that_is_not_there_is_one_line(begin):
-    process = begin("work", "no-such-launcher -n 2")
+def test_a_missing_launcher_is_one_line(start_stage):
+    process = start_stage("work", "no-such-launcher -n 2")
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1 and stderr.count("\n") == 1 and "no-such-launcher" in stderr
 
 
-def test_a_launcher_that_does_not_number_its_processes_is_one_line(begin):
-    process = begin("work", sys.executable)
+def test_a_launcher_that_sets_no_ranks_is_one_line(start_stage):
+    process = start_stage("work", sys.executable)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1 and stderr.count("\n") == 1
     assert "the launcher does not set RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE" in stderr
 
 
 @pytest.mark.parametrize("victim", ["stage", "launcher"])
-def test_nobody_stays_behind(begin, tmp_path, victim):
-    process = begin("wait")
+def test_no_process_outlives_the_stage_or_its_launcher(start_stage, tmp_path, victim):
+    process = start_stage("wait")
     end = time.monotonic() + 30
-    while len(list(tmp_path.glob("began-*"))) < 2 and time.monotonic() < end:
+    while len(list(tmp_path.glob("started-*"))) < 2 and time.monotonic() < end:
         time.sleep(0.02)
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) == 3

@@ -1,4 +1,4 @@
-"""The guard every stage runs under: what changed underway is refused, and closures hold what an import can reach."""
+"""The guard of every stage refuses code or params that changed meanwhile; a closure is what an import can reach."""
 
 import shutil
 from pathlib import Path
@@ -30,7 +30,7 @@ def project(tmp_path):
         ("pipeline_lib/losses/info_nce.py", "import torch", "import  torch", None),
     ],
 )
-def test_only_what_the_stage_reads_may_not_change(project, file, old, new, text):
+def test_what_the_stage_reads_must_not_change_while_it_runs(project, file, old, new, text):
     run = Stage("stages.folds", project)
     run.section(SplitParams)
     before = (project / file).read_text()
@@ -43,17 +43,17 @@ def test_only_what_the_stage_reads_may_not_change(project, file, old, new, text)
             run.check_unchanged()
 
 
-def test_a_closure_follows_imports_and_no_others():
+def test_a_closure_follows_imports_only():
     names = {path.relative_to(ROOT).as_posix() for path in import_closure("stages.folds", ROOT)}
     assert "pipeline_lib/splitting/stratify.py" in names
     assert not [name for name in names if name.startswith(("pipeline_lib/losses", "pipeline_lib/models"))]
 
 
-def test_a_half_made_folder_never_takes_the_place_of_a_whole_one(tmp_path):
+def test_an_incomplete_folder_never_replaces_a_complete_one(tmp_path):
     out = tmp_path / "out"
-    with fresh_folder(out) as half:
-        (half / "a").write_text("1")
-    with pytest.raises(RuntimeError), fresh_folder(out) as half:
-        (half / "a").write_text("2")
+    with fresh_folder(out) as folder:
+        (folder / "a").write_text("1")
+    with pytest.raises(RuntimeError), fresh_folder(out) as folder:
+        (folder / "a").write_text("2")
         raise RuntimeError
     assert (out / "a").read_text() == "1"

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.splitting.folds import check_planned, deal, tabulate
+from pipeline_lib.splitting.folds import check_planned, split_products, tabulate
 
 
 def products_of(rows):
@@ -32,7 +32,7 @@ groups = st.lists(
 def test_no_group_is_in_two_places_and_every_product_in_one(groups, num_folds, test_fraction, seed):
     products = products_of([(f"g{place}", label) for place, (labels,) in enumerate(groups) for label in labels])
     try:
-        frame, notes = deal(products, num_folds, test_fraction, seed)
+        frame, notes = split_products(products, num_folds, test_fraction, seed)
     except ValueError as error:
         assert "folds got a product" in str(error)
         return
@@ -41,7 +41,7 @@ def test_no_group_is_in_two_places_and_every_product_in_one(groups, num_folds, t
     assert placed.group_by("group_id").agg(pl.col("place").n_unique())["place"].max() == 1
     assert set(frame.filter(pl.col("split") == "test")["fold"]) <= {None}
     assert not any("both sides" in note for note in notes)
-    again, _ = deal(products, num_folds, test_fraction, seed)
+    again, _ = split_products(products, num_folds, test_fraction, seed)
     assert frame.equals(again)
 
 
@@ -54,7 +54,7 @@ def test_no_group_is_in_two_places_and_every_product_in_one(groups, num_folds, t
 def test_each_class_is_within_its_largest_group_of_its_share(sizes, num_folds, test_fraction):
     rows = [(f"g{place}", label) for place, (label, size) in enumerate(sizes) for _ in range(size)]
     products = products_of(rows)
-    placed = places(products, deal(products, num_folds, test_fraction, 7)[0])
+    placed = places(products, split_products(products, num_folds, test_fraction, 7)[0])
     for label in "abc":
         here = [size for other, size in sizes if other == label]
         if len(here) < num_folds + 1:
@@ -69,17 +69,17 @@ def test_each_class_is_within_its_largest_group_of_its_share(sizes, num_folds, t
 def test_the_order_of_rows_changes_nothing_and_the_seed_does():
     rows = [(f"g{number // 2}", "ab"[number % 3 == 0]) for number in range(200)]
     products = products_of(rows)
-    frame, _ = deal(products, 3, 0.2, 7)
-    turned, _ = deal(products.reverse(), 3, 0.2, 7)
+    frame, _ = split_products(products, 3, 0.2, 7)
+    turned, _ = split_products(products.reverse(), 3, 0.2, 7)
     assert frame.equals(turned.reverse())
-    assert not frame.equals(deal(products, 3, 0.2, 8)[0])
+    assert not frame.equals(split_products(products, 3, 0.2, 8)[0])
 
 
 def test_small_classes_serve_the_folds_first_and_a_class_of_one_is_always_trained_on():
     rows = [(f"g{number}", "big") for number in range(40)]
     rows += [("s0", "small"), ("s1", "small"), ("s2", "small"), ("one", "single"), ("one", "big")]
     products = products_of(rows)
-    frame, notes = deal(products, 3, 0.2, 7)
+    frame, notes = split_products(products, 3, 0.2, 7)
     placed = places(products, frame)
     assert sorted(placed.filter(pl.col("label") == "small")["place"]) == ["train/0", "train/1", "train/2"]
     assert placed.filter(pl.col("group_id") == "one")["place"].to_list() == ["train/-", "train/-"]
@@ -95,7 +95,7 @@ def test_small_classes_serve_the_folds_first_and_a_class_of_one_is_always_traine
 
 def test_products_without_labels_are_dealt_too():
     products = products_of([(f"g{number}",) for number in range(50)])
-    frame, notes = deal(products, 4, 0.2, 1)
+    frame, notes = split_products(products, 4, 0.2, 1)
     assert sorted(frame.group_by("split", "fold").len()["len"]) == [10] * 5
     assert notes == []
 
@@ -104,27 +104,27 @@ def test_a_fold_column_wins_and_test_rows_stay_test():
     products = products_of(
         [("a", "x", "train", 1), ("b", "x", "train", 4), ("c", "x", "test", 1), ("d", "x", "train", None)]
     )
-    frame, _ = deal(products, 3, 0.2, 7)
+    frame, _ = split_products(products, 3, 0.2, 7)
     assert frame.rows() == [("p0", "train", 1), ("p1", "train", 4), ("p2", "test", None), ("p3", "train", None)]
 
 
 def test_a_split_column_with_val_makes_one_fold_of_it():
     products = products_of([("a", "x", "train"), ("b", "x", "val"), ("c", "x", "test")])
-    frame, notes = deal(products, 3, 0.2, 7)
+    frame, notes = split_products(products, 3, 0.2, 7)
     assert frame.rows() == [("p0", "train", None), ("p1", "train", 0), ("p2", "test", None)]
     assert notes == []
 
 
 def test_a_split_column_without_val_is_dealt_within_train():
     products = products_of([(f"g{number}", "x", "test" if number < 10 else "train") for number in range(40)])
-    frame, _ = deal(products, 3, 0.9, 7)
+    frame, _ = split_products(products, 3, 0.9, 7)
     assert frame.filter(pl.col("split") == "test")["product_id"].to_list() == [f"p{number}" for number in range(10)]
     assert sorted(frame.group_by("fold").len().drop_nulls()["len"]) == [10, 10, 10]
 
 
 def test_official_splits_that_part_a_group_are_kept_and_the_leak_is_counted():
     products = products_of([("a", "x", "train"), ("a", "x", "test"), ("b", "x", "val"), ("b", "x", "train")])
-    frame, notes = deal(products, 3, 0.2, 7)
+    frame, notes = split_products(products, 3, 0.2, 7)
     assert frame["split"].to_list() == ["train", "test", "train", "train"]
     assert notes == [
         "2 groups (4 products) lie on both sides of a split that the table gives, which was kept: "
@@ -133,7 +133,7 @@ def test_official_splits_that_part_a_group_are_kept_and_the_leak_is_counted():
 
 
 def test_a_class_that_one_given_fold_holds_whole_is_told():
-    _, notes = deal(products_of([("a", "x", None, 0), ("b", "y", None, 1), ("c", "x", None, 1)]), 3, 0.2, 7)
+    _, notes = split_products(products_of([("a", "x", None, 0), ("b", "y", None, 1), ("c", "x", None, 1)]), 3, 0.2, 7)
     assert notes[-1] == "classes that one fold holds whole, so that its model cannot learn them: y"
     assert notes[0] == "there are no test rows: figures are out-of-fold only"
 
@@ -151,11 +151,11 @@ def test_a_class_that_one_given_fold_holds_whole_is_told():
 )
 def test_tables_that_cannot_be_dealt_say_why(rows, num_folds, message):
     with pytest.raises(ValueError, match=message):
-        deal(products_of(rows), num_folds, 0.0, 7)
+        split_products(products_of(rows), num_folds, 0.0, 7)
 
 
 def test_a_planned_fold_that_was_not_made_is_one_line():
-    frame, _ = deal(products_of([("a", "x", "train"), ("b", "x", "val")]), 3, 0.2, 7)
+    frame, _ = split_products(products_of([("a", "x", "train"), ("b", "x", "val")]), 3, 0.2, 7)
     check_planned(frame, [0])
     with pytest.raises(ValueError, match=r"plan.folds lists 1, but the folds are 0; they come from"):
         check_planned(frame, [0, 1])
