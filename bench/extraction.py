@@ -21,7 +21,7 @@ from torchvision import transforms
 
 import pipeline_lib.execution.threads  # noqa: F401  (before torch, as in stages/features.py)
 from pipeline_lib.inference.engine import InferenceEngine, encode_photos
-from pipeline_lib.loading.dataset import PhotoViews
+from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers
 from pipeline_lib.models.towers import load_strictly
 from pipeline_lib.params.model import ModelParams

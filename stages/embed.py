@@ -39,7 +39,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.inference.engine import InferenceEngine
     from pipeline_lib.inference.predict import Predictor
     from pipeline_lib.inference.wise_ft import load_interpolated
-    from pipeline_lib.loading.dataset import PhotoViews
+    from pipeline_lib.loading.photo_views import PhotoViews
     from pipeline_lib.loading.products import as_arrays, read_products
     from pipeline_lib.models.scales import check_scale
     from pipeline_lib.shards.read import open_shards
@@ -70,9 +70,9 @@ def embed(run: Stage, fold: int, scale: int) -> None:
         image = saved.card["description"]["image"]
         preprocessing = preprocessing_fingerprint(scale, image["mean"], image["std"])
         queries, out = queries_for(products.ids, *tables), paths.embed_of(fold, scale)
-        with fresh_folder(out) if processes.first else nullcontext(out) as made:
+        with fresh_folder(out) if processes.is_first else nullcontext(out) as made:
             write_embeddings(predictor, products, queries, made, saved.fingerprint, preprocessing)
-        if processes.first:
+        if processes.is_first:
             print(f"fold {fold} at {scale} px: {len(products)} products, {len(queries)} queries")
 
 

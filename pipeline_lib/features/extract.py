@@ -61,7 +61,7 @@ def extract(
     whole, half, processes = folder / WHOLE, folder / HALF, engine.processes
     if processes.broadcast_from_first(whole.is_dir):
         return whole
-    if processes.first:
+    if processes.is_first:
         half.mkdir(exist_ok=True)
     if name == TRUNK:
         sources = resolve_towers(model)
@@ -71,13 +71,13 @@ def extract(
             sources, seen.reader, seen.photos, seen.texts, half, engine, params.dtype, layers, params.max_gb, tell,
             folder, views_of(trunk.augment, trunk.crop_scale, trunk.views, trunk.view_seed),
         )  # fmt: skip
-        if processes.first:
+        if processes.is_first:
             write_json(half / "joint.json", {"why_apart": why_apart(sources)})
     else:
         for teacher in teacher_models(paths.STARTS / name):
             out = half / teacher.fold
             extract_teacher(teacher, seen.reader, seen.photos, seen.texts, out, engine, params.dtype, tell, folder)
-    if processes.first:
+    if processes.is_first:
         half.rename(whole)
     return whole
 

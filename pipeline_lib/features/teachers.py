@@ -17,7 +17,8 @@ from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.teacher_models import TeacherModel
 from pipeline_lib.inference.engine import Array, InferenceEngine, encode_photos, encode_texts
-from pipeline_lib.loading.dataset import PhotoViews, in_order
+from pipeline_lib.loading.dataset import sequential_batches
+from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import photo_key, text_key
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import MAX_LOGIT_SCALE, ImageTextModel
@@ -39,7 +40,7 @@ def extract_teacher(
     processes all must call this, and the first one tells and writes.
     """
     processes = engine.processes
-    if marks is not None and processes.from_first(lambda: has_card(out, teacher.fingerprint)):
+    if marks is not None and processes.broadcast_from_first(lambda: has_card(out, teacher.fingerprint)):
         return
     model, engine = teacher.model.to(engine.device), engine.settled(teacher.model)
     description = model.description
@@ -51,7 +52,7 @@ def extract_teacher(
         limit = description["text"]["max_tokens"]
         features = encode_texts(model.encode_text, teacher.tokenizer, distinct, limit, engine)
     # Heads take no time beside towers: the first process runs them alone.
-    if retrieval and processes.first:
+    if retrieval and processes.is_first:
         assert features is not None
         _write_texts(teacher, distinct, features, out, engine, dtype)
 
@@ -63,7 +64,7 @@ def extract_teacher(
     progress = Progress(marks and marks / f"photos{teacher.fold}.json", reader.manifest.tar, teacher.fingerprint)
     _write_photos(teacher, reader, photos, own_texts, out, engine, dtype, progress, tell)
     scale = _scale(model) if retrieval else ()
-    if processes.first:
+    if processes.is_first:
         write_card(out, TeacherCard(teacher.fingerprint, scale, tuple(classes), teacher.trained))
 
 
@@ -72,7 +73,7 @@ def _write_texts(
 ) -> None:
     description = teacher.model.description
     writer = MatrixWriter(out / TEXT, len(distinct), description["embedding_dim"], dtype)
-    for _, rows in in_order(len(distinct), engine.batch_size):
+    for _, rows in sequential_batches(len(distinct), engine.batch_size):
         embedded = engine.run(teacher.model.embed_text, torch.from_numpy(features[rows]))
         writer.write(int(rows[0]), embedded.cpu().numpy())
     fed = digest_value(["tokenizer of", teacher.fingerprint, description["text"]["max_tokens"]])
@@ -91,14 +92,14 @@ def _write_photos(
     if description["classes"]:
         columns[CLASSES] = slice(dim, dim + len(description["classes"])), "float32"
     sizes = {name: (out / name, len(photos), part.stop - part.start, kind) for name, (part, kind) in columns.items()}
-    begin = engine.processes.from_first(
+    begin = engine.processes.broadcast_from_first(
         lambda: progress.resume(lambda: all(holds_matrix(*size) for size in sizes.values()))
     )
-    if begin and tell is not None and engine.processes.first:
+    if begin and tell is not None and engine.processes.is_first:
         whose = f" of fold {teacher.fold}" if teacher.fold else ""
         tell(f"{IMAGE}{whose}: goes on behind {begin} of {len(photos)} photos, which are stored")
     writers: dict[str, MatrixWriter] = {}
-    if engine.processes.first:
+    if engine.processes.is_first:
         writers = {name: MatrixWriter(*size, keep=begin > 0) for name, size in sizes.items()}
 
     def see(pixels: Tensor, positions: Tensor) -> Tensor:

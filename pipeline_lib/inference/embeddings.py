@@ -20,7 +20,7 @@ def write_embeddings(
     compute, and the first one writes.
     """
     description = predictor.model.description
-    if not predictor.engine.processes.first:
+    if not predictor.engine.processes.is_first:
         deque(predictor.products(products), maxlen=0)
         if description["retrieval"]:
             predictor.texts(queries["text"].to_list())
@@ -41,7 +41,7 @@ def write_embeddings(
     if description["retrieval"]:
         embedded = predictor.texts(queries["text"].to_list())
         ids, similarity = queries["query_id"].to_list(), description["similarity"]
-        write_store(out / "queries", ids, embedded, model, preprocessing, similarity=similarity)
+        write_store(out / "queries", ids, embedded, (model, preprocessing), similarity=similarity)
 
 
 def queries_for(product_ids: list[str], queries: pl.DataFrame, relevance: pl.DataFrame) -> pl.DataFrame:

@@ -19,7 +19,7 @@ from pipeline_lib.inference.engine import (
     normalise_rows,
     photo_rows,
 )
-from pipeline_lib.loading.dataset import PhotoViews
+from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import Products
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import ImageTextModel

@@ -49,7 +49,7 @@ def hardest_negatives(
 def mined_order(
     strangers: NDArray[np.int64], batch_size: int, share: float, seed: int, epoch: int
 ) -> list[tuple[int, Rows]]:
-    """Return one epoch's batches: a `share` of each are strangers of its other rows, the rest as `epoch_order` draws.
+    """Return one epoch's batches: a `share` of each are strangers of its other rows, the rest as `shuffled_batches` draws.
 
     strangers (products, count) holds rows, best first, -1 for none. Every product's best is asked for before any
     product's second; one that has been dealt already is passed over, and what is left open is drawn.

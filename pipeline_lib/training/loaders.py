@@ -89,7 +89,7 @@ def _view_cache(settings: RunConfig, data: FoldData, processes: ProcessGroup) ->
     rows = [photo_rows(data.held_out, measured_photo(settings.train))[0]]
     if settings.train.augment in AFTER_FIXED:
         rows.append(trained)
-    limit = settings.runtime.cache_gb * GB / processes.local_world
+    limit = settings.runtime.cache_gb * GB / processes.local_world_size
     return ViewCache(np.concatenate(rows), settings.model.image.size, limit) if limit else None
 
 

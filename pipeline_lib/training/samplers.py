@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pipeline_lib.batch import Batch, Outputs
-from pipeline_lib.loading.dataset import Rows, epoch_order
+from pipeline_lib.loading.dataset import Rows, shuffled_batches
 from pipeline_lib.loading.products import Products
 from pipeline_lib.params.train import MiningKind, TrainParams
 from pipeline_lib.training.hard_negative_mining import hardest_negatives, mined_order
@@ -49,7 +49,7 @@ class ShuffledSampler:
     def coming(self, epoch: int) -> list[Order]:
         """Return all epochs' batches to the end of the run."""
         size = self.params.batch_size
-        return [epoch_order(self.count, size, self.seed, number) for number in range(epoch, self.params.epochs)]
+        return [shuffled_batches(self.count, size, self.seed, number) for number in range(epoch, self.params.epochs)]
 
     def gather(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
         """See nothing."""
@@ -82,7 +82,7 @@ class MiningSampler:
 
     def coming(self, epoch: int) -> list[Order]:
         """Return this epoch's batches alone."""
-        return [self._next or epoch_order(self.count, self.params.batch_size, self.seed, epoch)]
+        return [self._next or shuffled_batches(self.count, self.params.batch_size, self.seed, epoch)]
 
     def gather(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
         """Keep the embeddings of a step."""

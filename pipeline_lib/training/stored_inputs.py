@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline_lib.features.boundaries import why_not_pooled
 from pipeline_lib.features.tower_stores import drawn_in, open_boundary, open_pooled
-from pipeline_lib.loading.dataset import NOTHING_STORED, StoredFeatures
+from pipeline_lib.loading.stored_features import NOTHING_STORED, StoredFeatures
 from pipeline_lib.models.adapters import CONV, MEMORY, describe_adapters
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import TowerSource, weights_hash

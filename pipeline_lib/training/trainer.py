@@ -23,7 +23,7 @@ from torch.utils.data import Dataset
 from pipeline_lib.batch import Batch
 from pipeline_lib.execution.checkpoint import CheckpointFolder
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
-from pipeline_lib.loading.dataset import load_ahead
+from pipeline_lib.loading.dataset import data_loader
 from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, set_frozen_eval
 from pipeline_lib.optim.schedules import lr_factor, set_lr, warmup_of
 from pipeline_lib.params.train import TrainParams
@@ -82,7 +82,7 @@ class Trainer:
     def run(self, name: str) -> TrainState:
         """Train to the end or to the early stop, and leave the best epoch's weights in the model."""
         progression = self._resume()
-        history = History(name, progression.rows, self.processes.first)
+        history = History(name, progression.rows, self.processes.is_first)
         started_at = progression.epoch
         coming: list[Order] = []
         with Progress(console=Console(stderr=True), disable=not history.console.is_terminal) as progress:
@@ -94,7 +94,7 @@ class Trainer:
                     coming = self.orders.coming(epoch)
                     keys = [key for order in coming for key in order]
                     device = self.task.device
-                    stream = on_device(load_ahead(self.batches, keys, self.workers, device), device)
+                    stream = on_device(data_loader(self.batches, keys, self.workers, device), device)
                     progress.update(bar, total=len(coming[0]) * (self.params.epochs - started_at))
                 row, remark = self._epoch(epoch, coming.pop(0), stream, history, lambda: progress.advance(bar))
                 self._end_epoch(epoch)
@@ -160,7 +160,7 @@ class Trainer:
     def _end_epoch(self, epoch: int) -> None:
         """Settle the next epoch's batches, for all processes as the first one has them."""
         self.orders.end_epoch(epoch)
-        if self.processes.world > 1:
+        if self.processes.world_size > 1:
             self.processes.check_equal(self._parameters())
             self.orders.load_state(self.processes.broadcast_from_first(self.orders.state))
 

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.inference.engine import Array
-from pipeline_lib.loading.dataset import in_order, load_ahead
+from pipeline_lib.loading.dataset import data_loader, sequential_batches
 from pipeline_lib.loading.products import Products
 from pipeline_lib.metrics.classification import Labels, class_figures, confusion_counts
 from pipeline_lib.metrics.ranking import rank_figures
@@ -60,13 +60,13 @@ class Validator:
     def measure(self, task: Task) -> dict[str, float]:
         """Return `val_loss` and the metrics of the heads the model has."""
         task.model.eval()
-        keys = in_order(len(self.products), self.batch_size)
+        keys = sequential_batches(len(self.products), self.batch_size)
         images: list[Array] = []
         texts: list[Array] = []
         logits: list[Array] = []
         losses, sizes = [], []
         with torch.inference_mode():
-            for batch in load_ahead(self.batches, keys, self.workers, task.device):
+            for batch in data_loader(self.batches, keys, self.workers, task.device):
                 outputs, named = task.run(batch)
                 losses.append(named["total"])
                 sizes.append(len(batch.product))

@@ -13,8 +13,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from pipeline_lib.inference.engine import _Photos
-from pipeline_lib.loading import dataset as batches
-from pipeline_lib.loading.dataset import PhotoViews
+from pipeline_lib.loading import photo_views
+from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.view_cache import ViewCache
 from pipeline_lib.transforms.image import AFTER_FIXED, VIEWS, fixed_view, resize_and_crop
 
@@ -103,7 +103,7 @@ def test_what_a_worker_decodes_all_others_have(start, monkeypatch):
     context = multiprocessing.get_context(start)
     dataset = _Photos(views, np.arange(12))
     made = list(DataLoader(dataset, sampler=keys, batch_size=None, num_workers=2, multiprocessing_context=context))
-    monkeypatch.setattr(batches, "decode", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(photo_views, "decode", lambda *_: pytest.fail("decoded again"))
     again = views.load(np.arange(12), [(0,)] * 12)
     assert torch.equal(torch.cat(made), again)
 

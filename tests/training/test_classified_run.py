@@ -7,11 +7,13 @@ import torch
 from tiny_project import make_settings, write_project
 from watched_run import run
 
-from pipeline_lib.execution.process_group import ALONE
+from pipeline_lib.execution.process_group import SINGLE_PROCESS
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.predict import Predictor
-from pipeline_lib.loading.dataset import PhotoViews, ProductBatches
+from pipeline_lib.loading.dataset import ProductDataset, Sampling
+from pipeline_lib.loading.photo_views import PhotoViews
+from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.losses.build import weights_of
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
@@ -46,7 +48,7 @@ def batches(settings, inputs, **changes):
     data = read_fold(inputs, 0, True)
     views = PhotoViews(ShardReader(Manifest(inputs.shards)), 32)
     tokenizer = TextTokenizer(resolve_towers(settings.model)["text"].description["tokenizer"])
-    return ProductBatches(data.training, views, tokenizer, 16, changes.pop("photo", "first"), 3, **changes), data
+    return ProductDataset(data.training, views, TextViews(tokenizer, 16), Sampling(3, **changes)), data
 
 
 def without_photos(inputs, *ids):
@@ -133,7 +135,7 @@ def test_what_cannot_be_blended_is_one_line(changes, told, inputs, towers):
 
 def test_blends_want_one_process(towers):
     settings = make_settings(*towers, **ONLY, mix="cutmix")
-    _check_mix(settings, False, ALONE)
+    _check_mix(settings, False, SINGLE_PROCESS)
     two = type("Two", (), {"world": 2})()
     with pytest.raises(ValueError, match="blends products of one process, these are 2; start one"):
         _check_mix(settings, False, two)

@@ -15,9 +15,11 @@ from tiny_project import make_settings, write_project
 
 from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.loading.captions import with_captions
-from pipeline_lib.loading.dataset import PhotoViews, ProductBatches
+from pipeline_lib.loading.dataset import ProductDataset, Sampling
+from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import photo_key, text_key
 from pipeline_lib.loading.teacher_rows import teacher_rows
+from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.models import multimodal
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.shards.manifest import Manifest
@@ -110,7 +112,7 @@ def test_a_killed_extraction_goes_on_in_the_fold_it_was_in(taught, tmp_path, mon
     mark, lost = tmp_path / "photos1.json", 10 * 2 * 4  # float32 log probabilities of two classes, 10 photos
     write_json(mark, read_json(mark) | {"photos": 32})
     (folder / "1/teacher.json").unlink()
-    classes = folder / "1/classes/matrix.safetensors"
+    classes = folder / "1/classes/matrix.npy"
     classes.write_bytes(whole[classes][:-lost] + bytes(lost))
     told, read, plain = [], [], ShardReader.read_all
     monkeypatch.setattr(ShardReader, "read_all", lambda self, rows: read.extend(rows) or plain(self, rows))
@@ -132,9 +134,8 @@ def test_a_batch_carries_its_own_photos_and_texts_for_all_rows(taught, text, tow
         answers = pl.DataFrame(pairs, schema=["query_id", "product_id"], orient="row").with_columns(grade=pl.lit(1))
         products = with_captions(products, queries, answers)
     views = PhotoViews(ShardReader(Manifest(taught.shards)), 32)
-    made = ProductBatches(
-        products, views, TextTokenizer(towers[1]), 16, "random", 3, part=(1, 2), teachers=teacher_rows(opened, products)
-    )
+    texts, sampling = TextViews(TextTokenizer(towers[1]), 16), Sampling(3, "random", part=(1, 2))
+    made = ProductDataset(products, views, texts, sampling, teachers=teacher_rows(opened, products))
     seen_photos, seen_texts = set(), set()
     for epoch in range(6):
         rows = np.random.default_rng(epoch).permutation(len(products))[:9]
@@ -217,7 +218,7 @@ def test_each_fold_learns_from_its_own_teacher(copied, alone, towers):
         store = open_store(place / name)
         header = store.header
         spoilt = np.roll(np.array(store.matrix), 1, axis=0)
-        write_store(place / name, store.ids, spoilt, header.encoder, header.preprocessing, header.dtype)
+        write_store(place / name, store.ids, spoilt, (header.encoder, header.preprocessing), header.dtype)
     assert same(before, weights(run(settings, inputs, "after")))
     for fold, now in enumerate(read_values(inputs, settings)):
         for name, value in now.items():
@@ -253,7 +254,7 @@ def test_one_trained_model_for_all_folds_is_told(taught, towers):
 def without_a_row(folder, name):
     store = open_store(folder / "0" / name)
     header = store.header
-    write_store(folder / "0" / name, store.ids[:-9], store.matrix[:-9], header.encoder, "x", header.dtype)
+    write_store(folder / "0" / name, store.ids[:-9], store.matrix[:-9], (header.encoder, "x"), header.dtype)
 
 
 def of_another(folder, name):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.loading.dataset import epoch_order
+from pipeline_lib.loading.dataset import shuffled_batches
 from pipeline_lib.training.hard_negative_mining import hardest_negatives, mined_order
 
 
@@ -41,14 +41,14 @@ def drawn_strangers(count, kept, seed):
 @given(count=st.integers(1, 40), size=st.integers(1, 12), share=st.floats(0, 0.99), seed=st.integers(0, 20))
 def test_each_product_is_dealt_at_most_once_in_as_many_full_batches_as_a_shuffle(count, size, share, seed):
     batches = mined_order(drawn_strangers(count, 3, seed), size, share, seed, 4)
-    plain = epoch_order(count, size, seed, 4)
+    plain = shuffled_batches(count, size, seed, 4)
     assert [(epoch, len(rows)) for epoch, rows in batches] == [(epoch, len(rows)) for epoch, rows in plain]
     dealt = np.concatenate([rows for _, rows in batches])
     assert len(set(dealt.tolist())) == len(dealt)
 
 
 def test_without_a_share_or_without_strangers_it_is_the_shuffle():
-    plain = epoch_order(20, 6, 3, 1)
+    plain = shuffled_batches(20, 6, 3, 1)
     nobody = np.full((20, 3), -1)
     for batches in (mined_order(drawn_strangers(20, 3, 0), 6, 0.0, 3, 1), mined_order(nobody, 6, 0.5, 3, 1)):
         assert all(np.array_equal(one[1], other[1]) for one, other in zip(batches, plain, strict=True))

@@ -80,7 +80,7 @@ def test_pinned_memory_is_asked_for_a_gpu_alone(monkeypatch):
 
     monkeypatch.setattr(loading, "DataLoader", Watched)
     for device in ("cpu", "cuda"):
-        assert list(loading.load_ahead([10, 20, 30], [2, 0], 0, device)) == [30, 10]
+        assert list(loading.data_loader([10, 20, 30], [2, 0], 0, device)) == [30, 10]
     assert asked == [False, True]
 
 

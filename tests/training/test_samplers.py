@@ -9,7 +9,7 @@ from tiny_project import TRAIN
 from torch.nn import functional
 
 from pipeline_lib.batch import Outputs
-from pipeline_lib.loading.dataset import epoch_order
+from pipeline_lib.loading.dataset import shuffled_batches
 from pipeline_lib.loading.products import Products
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.training.samplers import SAMPLERS
@@ -45,7 +45,7 @@ def together(order):
 def test_a_shuffle_is_settled_to_the_end_and_mining_for_one_epoch():
     shuffled, mined = make("none"), make("hard")
     assert len(shuffled.coming(1)) == TRAIN["epochs"] - 1 and len(mined.coming(0)) == 1
-    for one, other in zip(mined.coming(0)[0], epoch_order(24, 4, 3, 0), strict=True):
+    for one, other in zip(mined.coming(0)[0], shuffled_batches(24, 4, 3, 0), strict=True):
         assert np.array_equal(one[1], other[1])
 
 
@@ -86,5 +86,5 @@ def test_an_epoch_without_any_text_mines_nothing(seen):
     rows = torch.tensor(seen, dtype=torch.long)
     orders.gather(Outputs(image_embedding=said, text_embedding=said), [SimpleNamespace(product=rows)])
     orders.end_epoch(0)
-    for one, other in zip(orders.coming(1)[0], epoch_order(24, 4, 3, 1), strict=True):
+    for one, other in zip(orders.coming(1)[0], shuffled_batches(24, 4, 3, 1), strict=True):
         assert np.array_equal(one[1], other[1])

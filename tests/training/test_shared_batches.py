@@ -6,7 +6,9 @@ import torch
 from tiny_project import write_project
 
 from pipeline_lib.batch import CONTENT
-from pipeline_lib.loading.dataset import PhotoViews, ProductBatches
+from pipeline_lib.loading.dataset import ProductDataset, Sampling
+from pipeline_lib.loading.photo_views import PhotoViews
+from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.fold_data import read_fold
@@ -21,8 +23,8 @@ def test_the_shares_make_up_the_batch(tmp_path, tiny_text_folder, world):
     data = read_fold(inputs, 0, True).training
 
     def batch(part):
-        text = TextTokenizer(tiny_text_folder), 16
-        return ProductBatches(data, photos, *text, "random", 3, "word_dropout", 0.5, part)[2, np.arange(7, 14)]
+        texts = TextViews(TextTokenizer(tiny_text_folder), 16, "word_dropout", 0.5)
+        return ProductDataset(data, photos, texts, Sampling(3, "random", part=part))[2, np.arange(7, 14)]
 
     whole, shares = batch((0, 1)), [batch((rank, world)) for rank in range(world)]
     assert torch.equal(torch.cat([share.pixels for share in shares]), whole.pixels)

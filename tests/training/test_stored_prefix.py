@@ -129,7 +129,7 @@ def test_the_frozen_part_is_not_run(inputs, towers, monkeypatch):
         return model
 
     monkeypatch.setattr(assembly, "build_model", watched)
-    monkeypatch.setattr("pipeline_lib.loading.dataset.decode", lambda *_: pytest.fail("a photo was decoded"))
+    monkeypatch.setattr("pipeline_lib.loading.photo_views.decode", lambda *_: pytest.fail("a photo was decoded"))
     run(settings, inputs, "out")
     assert set(calls) == {"text.trunk.encoder.layer.1", "image.trunk.stages.3.blocks.0"}
 
@@ -214,9 +214,9 @@ def test_a_foreign_or_cut_store_is_refused_before_the_first_step(inputs, towers,
     ))  # fmt: skip
     with pytest.raises(ValueError, match=r"text-boundary: made by encoder \w+, but \w+ is asked for; run `dvc repro`"):
         run(other, inputs, "other")
-    matrix = inputs.trunk / "image-boundary" / "matrix.safetensors"
+    matrix = inputs.trunk / "image-boundary" / "matrix.npy"
     matrix.write_bytes(matrix.read_bytes()[:-2])
-    with pytest.raises(ValueError, match=r"image-boundary/matrix.safetensors: truncated"):
+    with pytest.raises(ValueError, match=r"image-boundary/matrix.npy: truncated"):
         run(settings, inputs, "out")
 
 

@@ -8,7 +8,9 @@ from tiny_project import make_settings, write_project
 
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
-from pipeline_lib.loading.dataset import PhotoViews, ProductBatches
+from pipeline_lib.loading.dataset import ProductDataset, Sampling
+from pipeline_lib.loading.photo_views import PhotoViews
+from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
@@ -29,7 +31,8 @@ def inputs(tmp_path_factory):
 def batches(inputs, text_folder, view="none", rate=0.0, seed=3):
     data = read_fold(inputs, 0, False)
     photos = PhotoViews(ShardReader(Manifest(inputs.shards)), 16)
-    return ProductBatches(data.training, photos, TextTokenizer(text_folder), 16, "random", seed, view, rate)
+    texts = TextViews(TextTokenizer(text_folder), 16, view, rate)
+    return ProductDataset(data.training, photos, texts, Sampling(seed, "random"))
 
 
 def tokens(made, epoch, rows):

@@ -15,7 +15,7 @@ from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.embeddings import write_embeddings
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.predict import Predictor
-from pipeline_lib.loading.dataset import PhotoViews
+from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
