@@ -1,4 +1,4 @@
-"""The records that pass between layers: a batch on its way into a model, the outputs on their way into losses."""
+"""The records that pass between the layers of the library: the batch a model reads, the outputs the losses read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Parameters of a tower that freeze together; a tower's groups are ordered stem -> head."""
+    """Parameters of a tower that are frozen together; a tower's groups are ordered from stem to head."""
 
     name: str
     parameters: tuple[str, ...]
@@ -20,18 +20,20 @@ class LayerGroup:
 
 @dataclass(frozen=True)
 class Batch:
-    """Products of one training or prediction step; of each side its pixels or tokens, stored activations, or features.
+    """Products of one training or prediction step: pixels and tokens, or stored activations, or stored features.
 
-    Shapes: pixels uint8 (batch, 3, size, size); token_ids int64 and token_mask bool (batch, longest);
-    image_features and text_features float (batch, dim); image_activations and text_activations, which stands beside a
-    token_mask, float (batch, ..., width), what enters the towers' last layer groups; answers int64 (batch, most), the
-    texts that each product is known to answer, filled up with -1; teacher_image, teacher_text (batch, widths of all
-    teachers' joint spaces) and teacher_classes, log probabilities (batch, all teachers' classes), float32; text_rows
-    int64 (n,), the rows where has_text is True, found where the batch is made; cut int64 (batch, 4); all others
-    (batch,). A label of -1 is unknown.
-    With `num_photos`, what the image tower reads holds so many photos of each product one behind the other, and the
-    mean of their features counts. With `mix_with`, row i is blended with row mix_with[i] and keeps the share
-    mix_share[i]; with `cut`, what it takes of the other's pixels is the box [top, bottom, left, right].
+    Model inputs: pixels uint8 (photos, 3, size, size); token_ids int64 and token_mask bool (batch, length);
+    image_features and text_features float (batch, dim); image_activations and text_activations float
+    (batch, ..., width), the inputs of the towers' last layer groups, the text's with a token_mask. With `num_photos`
+    (batch,), the image inputs hold the photos of each product one after another, and their features are averaged.
+
+    Loss inputs: answers int64 (batch, n), the texts that are relevant to each product, padded with -1; teacher_image
+    and teacher_text float32 (batch, sum of the teachers' embedding dims); teacher_classes float32 (batch, sum of the
+    teachers' classes), log probabilities; text_rows int64 (n,), the rows where has_text is True. A label of -1 is
+    unknown. All others are (batch,).
+
+    Mixing: row i is mixed with row mix_with[i], with weight mix_share[i] on itself. With `cut` int64 (batch, 4), the
+    box [top, bottom, left, right] of its pixels is replaced by the other row's.
     """
 
     product: Tensor
@@ -58,8 +60,8 @@ class Batch:
     mix_share: Tensor | None = None
     mixed_label: Tensor | None = None
 
-    def described(self) -> Tensor:
-        """Return the rows that have a text, (n,); a GPU is waited for only if the maker of the batch did not say."""
+    def rows_with_text(self) -> Tensor:
+        """Return the rows that have a text, int64 (n,); a batch without `text_rows` synchronises with the GPU."""
         return self.has_text.nonzero().flatten() if self.text_rows is None else self.text_rows
 
     def to(self, device: torch.device | str) -> Batch:
@@ -69,12 +71,12 @@ class Batch:
         return replace(self, **moved)
 
     def pin_memory(self) -> Batch:
-        """Return the batch in memory that a GPU copies from by itself; a data loader asks for it by this name."""
+        """Return the batch in pinned memory; `DataLoader(pin_memory=True)` calls a method of this name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: value.pin_memory() for name, value in values.items() if value is not None})
 
 
-# Fields of a batch that only the model reads: what losses see of several batches does without them.
+# Fields of a batch that only the model reads. A joined batch for the losses leaves them out.
 CONTENT = (
     "pixels", "token_ids", "token_mask", "image_features", "text_features", "image_activations", "text_activations",
     "has_image", "num_photos", "mix_with", "cut",
@@ -83,25 +85,25 @@ CONTENT = (
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of a batch; a head that the model does not have leaves None.
+    """Outputs of a model for a batch; None for a head that the model does not have.
 
-    Shapes: embeddings (batch, dim), L2-normalised unless the model compares by dot product; logit_scale scalar, or (2,)
-    for text -> image and image -> text, already exponentiated; class_logits (batch, classes). The slow embeddings are
-    those of the model's momentum copy.
+    Shapes: embeddings (batch, dim), L2-normalised unless the similarity is the dot product; logit_scale scalar, or (2,)
+    for text -> image and image -> text, already exponentiated; class_logits (batch, classes). The momentum embeddings
+    are those of the momentum encoder.
     """
 
     image_embedding: Tensor | None = None
     text_embedding: Tensor | None = None
     logit_scale: Tensor | None = None
     class_logits: Tensor | None = None
-    slow_image_embedding: Tensor | None = None
-    slow_text_embedding: Tensor | None = None
+    momentum_image_embedding: Tensor | None = None
+    momentum_text_embedding: Tensor | None = None
 
     def present(self) -> dict[str, Tensor]:
-        """Return by name what the model does say."""
+        """Return the outputs that are not None, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None}
 
 
-# Fields of the outputs that belong to the model and not to a row of the batch.
-SHARED = ("logit_scale",)
+# Outputs that have no batch dimension.
+UNBATCHED = ("logit_scale",)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
 
-from pipeline_lib.batch import SHARED, Outputs
+from pipeline_lib.batch import UNBATCHED, Outputs
 from pipeline_lib.execution.launch import LAUNCH, SHARE_THREADS, Ranks, read_ranks
 
 # Elements per all-reduce of gradients (64 MiB of float32).
@@ -72,7 +72,7 @@ class ProcessGroup:
         """
         if self.world_size == 1:
             return outputs
-        rows = {name: self._rows(value, count) for name, value in outputs.present().items() if name not in SHARED}
+        rows = {name: self._rows(value, count) for name, value in outputs.present().items() if name not in UNBATCHED}
         return replace(outputs, **rows)
 
     def _rows(self, value: Tensor, count: int) -> Tensor:

@@ -82,7 +82,7 @@ class MemoryQueue(StatefulLoss):
         keys = self._keys(outputs, batch, pairs)
         ids = {"product": batch.product, "group": batch.group, "text_id": batch.text}
         ids["answers"] = batch.text[:, None] if batch.answers is None else batch.answers
-        ids = {name: value[batch.described()] for name, value in ids.items()}
+        ids = {name: value[batch.rows_with_text()] for name, value in ids.items()}
         if not (self.training and self._counts and self._held and len(pairs.image)):
             loss = info_nce(pairs.image, pairs.text, pairs.scale, pairs.ignore)
         else:
@@ -94,9 +94,9 @@ class MemoryQueue(StatefulLoss):
     def _keys(self, outputs: Outputs, batch: Batch, pairs: Pairs) -> dict[str, Tensor]:
         if not (self.training and self.params.momentum):
             return {"image": pairs.image, "text": pairs.text}
-        assert outputs.slow_image_embedding is not None and outputs.slow_text_embedding is not None
-        keep = batch.described()
-        return {"image": outputs.slow_image_embedding[keep], "text": outputs.slow_text_embedding[keep]}
+        assert outputs.momentum_image_embedding is not None and outputs.momentum_text_embedding is not None
+        keep = batch.rows_with_text()
+        return {"image": outputs.momentum_image_embedding[keep], "text": outputs.momentum_text_embedding[keep]}
 
     def _loss(self, pairs: Pairs, keys: dict[str, Tensor], ids: dict[str, Tensor]) -> Tensor:
         device = pairs.image.device

@@ -48,7 +48,7 @@ def pairs_of(outputs: Outputs, batch: Batch, mask_false_negatives: bool) -> Pair
     """Return the pairs of the products that have a text."""
     assert outputs.image_embedding is not None and outputs.text_embedding is not None
     assert outputs.logit_scale is not None
-    keep = batch.described()
+    keep = batch.rows_with_text()
     ignore = false_negatives(batch)[keep][:, keep] if mask_false_negatives else None
     return Pairs(outputs.image_embedding[keep], outputs.text_embedding[keep], outputs.logit_scale, ignore)
 

@@ -16,15 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline_lib.batch import CONTENT, SHARED, Batch, Outputs
-from pipeline_lib.execution.process_group import ALONE, ProcessGroup
+from pipeline_lib.batch import CONTENT, UNBATCHED, Batch, Outputs
+from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
 from pipeline_lib.training.task import Task
 
 Backward = Callable[[Tensor], object]
 
 
 def backward_jointly(
-    task: Task, batches: Sequence[Batch], backward: Backward, processes: ProcessGroup = ALONE
+    task: Task, batches: Sequence[Batch], backward: Backward, processes: ProcessGroup = SINGLE_PROCESS
 ) -> tuple[Outputs, dict[str, Tensor]]:
     """Add the gradient of the total loss of all batches, joined, to the parameters; return outputs and named losses.
 
@@ -54,10 +54,10 @@ def backward_jointly(
         again = task.forward(batch.to(task.device)).present()
         end = start + len(batch.product)
         pushed = [
-            (again[name] * (gradient if name in SHARED else processes.own(gradient[start:end]))).sum()
+            (again[name] * (gradient if name in UNBATCHED else processes.local_gradient(gradient[start:end]))).sum()
             for name, gradient in gradients.items()
             # A shared output is the same in every batch and is pushed back once.
-            if name in again and again[name].requires_grad and (name not in SHARED or start == 0)
+            if name in again and again[name].requires_grad and (name not in UNBATCHED or start == 0)
         ]
         if pushed:
             backward(torch.stack(pushed).sum())
@@ -73,7 +73,7 @@ def join_batches(batches: Sequence[Batch]) -> Batch:
         if field.name not in (*CONTENT, "text_rows") and getattr(batches[0], field.name) is not None
     }
     starts = accumulate((len(batch.product) for batch in batches), initial=0)
-    rows = torch.cat([batch.described() + start for batch, start in zip(batches, starts, strict=False)])
+    rows = torch.cat([batch.rows_with_text() + start for batch, start in zip(batches, starts, strict=False)])
     return Batch(**joined, text_rows=rows)
 
 
@@ -88,7 +88,7 @@ def _join(parts: Sequence[Tensor]) -> Tensor:
 def join_outputs(parts: Sequence[Outputs]) -> Outputs:
     """Return several batches' outputs as those of one; what belongs to the model is taken from the first."""
     joined = {
-        name: value.clone() if name in SHARED else torch.cat([getattr(part, name) for part in parts])
+        name: value.clone() if name in UNBATCHED else torch.cat([getattr(part, name) for part in parts])
         for name, value in parts[0].present().items()
     }
     return Outputs(**joined)

@@ -50,7 +50,7 @@ class Task:
             return outputs
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
             said = self.slow.embed(batch)
-        return replace(outputs, slow_image_embedding=said.image_embedding, slow_text_embedding=said.text_embedding)
+        return replace(outputs, momentum_image_embedding=said.image_embedding, momentum_text_embedding=said.text_embedding)
 
     def price(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Return the named losses and `total`, in float32: a softmax over bf16 logits has three digits."""

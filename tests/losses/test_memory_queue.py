@@ -129,7 +129,7 @@ def test_with_momentum_the_slow_copy_gives_the_keys():
     def with_slow(said, copy):
         return outputs(
             said.image_embedding.requires_grad_(), said.text_embedding.requires_grad_(), 7.0,
-            slow_image_embedding=copy.image_embedding, slow_text_embedding=copy.text_embedding,
+            momentum_image_embedding=copy.image_embedding, momentum_text_embedding=copy.text_embedding,
         )  # fmt: skip
 
     loss(with_slow(drawn(0, [0, 1])[0], slow_one), batch([0, 1]))
