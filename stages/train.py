@@ -1,6 +1,7 @@
-"""Trains the model of one fold: everything outside the fold trains, the fold itself is held out and measured.
+"""Trains the model of one fold in one phase: the fold is held out, products outside it are the training set.
 
-In several processes where VITRINE_LAUNCH names a launcher, e.g. `torchrun --nproc-per-node 2`.
+dvc.yaml runs this script in two stages: `phase` trains the phases of plan.phases, `train` the last phase.
+If VITRINE_LAUNCH names a launcher, e.g. `torchrun --nproc-per-node 2`, several processes train together.
 """
 
 import argparse
@@ -21,34 +22,37 @@ from pipeline_lib.params.train import TrainParams
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fold", type=int, required=True)
-    fold = parser.parse_args().fold
+    parser.add_argument("--phase", default=LAST, help="section of `phases` that changes `train`")
+    parser.add_argument("--after", help="phase whose model this one starts from (default: plan.last)")
+    arguments = parser.parse_args()
     with stage("stages.train") as run:
         if launcher():
             relaunch("stages.train")
             return
         with launched(run.check_unchanged):
-            train(run, fold)
+            train(run, arguments.fold, arguments.phase, arguments.after)
 
 
-def train(run: Stage, fold: int) -> None:
-    # Slow to import, and not for the process that only launches others.
+def train(run: Stage, fold: int, phase: str, after: str | None) -> None:
+    # Slow to import, and not needed by the process that only starts the launcher.
     from pipeline_lib.training.model_setup import RunConfig
     from pipeline_lib.training.phase import begun_after, train_phase
 
     runtime = read_runtime()
-    params = train_params(run.section(TrainParams), run.value("phases.train", Changes), LAST)
+    params = train_params(run.section(TrainParams), run.value(f"phases.{phase}", Changes), phase)
     device = pick_device(runtime.device)
     settings = RunConfig(
         model=run.section(ModelParams),
         losses=run.section(LossesParams),
-        train=begun_after(params, run.value("plan.last", str)),
+        train=begun_after(params, run.value("plan.last", str) if after is None else after),
         seed=run.value("seed", int),
         runtime=runtime,
         device=device,
         precision=pick_precision(params.precision, device),
     )
     features = run.value("plan.features", list[FeatureName])
-    train_phase(run, settings, features, fold, paths.train_of(fold))
+    out = paths.train_of(fold) if phase == LAST else paths.phase_of(phase, fold)
+    train_phase(run, settings, features, fold, out)
 
 
 if __name__ == "__main__":

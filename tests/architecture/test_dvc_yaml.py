@@ -2,6 +2,10 @@
 
 import ast
 import re
+import shlex
+import sys
+from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,11 +14,16 @@ from scmrepo.git import Git
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.cli.stage_deps import code_deps, declared_code, module_of
+from pipeline_lib.execution.stage import Stage
 from pipeline_lib.params.all_sections import SECTIONS
+from stages import train as train_script
 
 ROOT = Path(__file__).parents[2]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 SECTION_OF = {kind.__name__: kind.section for kind in SECTIONS}
+SCRIPTS = {name: module_of(stage["cmd"]) for name, stage in STAGES.items()}
+# Stages that run one script with different arguments.
+SHARING = {"phase": "stages.train", "train": "stages.train"}
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -42,11 +51,62 @@ def literal(node: ast.expr) -> str:
     return node.value
 
 
-@pytest.mark.parametrize("name", STAGES)
+def script_of(name: str) -> Path:
+    return ROOT / (SCRIPTS[name].replace(".", "/") + ".py")
+
+
+@pytest.mark.parametrize("name", STAGES.keys() - SHARING.keys())
 def test_params_are_exactly_what_the_code_asks_for(name):
-    script = ROOT / (module_of(STAGES[name]["cmd"]).replace(".", "/") + ".py")
     declared = [re.sub(r"\$\{item[^}]*\}", "{}", key) for key in STAGES[name]["params"]]
-    assert sorted(declared) == sorted(asked_params(script))
+    assert sorted(declared) == sorted(asked_params(script_of(name)))
+
+
+def filled(text: str) -> str:
+    """Text of dvc.yaml with the item of one member of a matrix: fold 1, of phase `head`, which comes after `none`."""
+    item = {"fold": "1", "step.name": "head", "step.after": "none"}
+    return re.sub(r"\$\{item\.([\w.]+)\}", lambda match: item[match[1]], text)
+
+
+class RecordingStage(Stage):
+    """A stage that remembers the sections and keys it was asked for."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(module)
+        self.read: set[str] = set()
+
+    def section(self, kind):
+        self.read.add(kind.section)
+        return super().section(kind)
+
+    def value(self, key, kind):
+        self.read.add(key)
+        return super().value(key, kind)
+
+
+def params_read(name: str, folder: Path, monkeypatch) -> set[str]:
+    """Run a stage's own command up to the training, and return the params that it read."""
+    yaml = YAML()
+    params = yaml.load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params["phases"]["head"] = {"epochs": 1}
+    with (folder / "params.yaml").open("w", encoding="utf-8") as stream:
+        yaml.dump(params, stream)
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("VITRINE_LAUNCH", raising=False)
+    run = RecordingStage(SCRIPTS[name])
+    monkeypatch.setattr(train_script, "stage", lambda module: nullcontext(run))
+    monkeypatch.setattr("pipeline_lib.training.phase.train_phase", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", shlex.split(filled(STAGES[name]["cmd"]))[2:])
+    train_script.main()
+    return run.read
+
+
+def test_stages_that_share_a_script_declare_exactly_what_each_command_reads(tmp_path, monkeypatch):
+    reads = {name: params_read(name, tmp_path, monkeypatch) for name in SHARING}
+    for name, read in reads.items():
+        assert read == {filled(key) for key in STAGES[name]["params"]}, name
+    # Every key in the script is read by one of the commands, so the lists above leave none out.
+    phases = {"phases.head": "phases.{}", "phases.train": "phases.{}"}
+    assert asked_params(script_of("train")) == {phases.get(key, key) for read in reads.values() for key in read}
 
 
 def test_runtime_is_never_tracked():
@@ -54,8 +114,11 @@ def test_runtime_is_never_tracked():
 
 
 def test_every_stage_script_is_a_stage():
-    scripts = {path.stem for path in ROOT.glob("stages/*.py")} - {"__init__"}
-    assert scripts == {module_of(stage["cmd"]).split(".")[1] for stage in STAGES.values()} == set(STAGES)
+    scripts = {f"stages.{path.stem}" for path in ROOT.glob("stages/*.py")} - {"stages.__init__"}
+    assert scripts == set(SCRIPTS.values())
+    assert {name: f"stages.{name}" for name in STAGES} | SHARING == SCRIPTS
+    shared = {module for module, count in Counter(SCRIPTS.values()).items() if count > 1}
+    assert shared == set(SHARING.values())
 
 
 @pytest.mark.parametrize("name", STAGES)

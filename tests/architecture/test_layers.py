@@ -66,7 +66,7 @@ def test_imports_go_down_only(path):
 def test_stages_bound_the_spinning_of_threads_before_torch_is_loaded():
     told = {path.stem: path.read_text(encoding="utf-8") for path in ROOT.glob("stages/[a-z]*.py")}
     computing = {name: text for name, text in told.items() if "pick_device" in text}
-    assert computing.keys() == {"embed", "features", "phase", "train"}
+    assert computing.keys() == {"embed", "features", "train"}
     for name, text in computing.items():
         ours = [line for line in text.splitlines() if line.startswith(("import pipeline_lib", "from pipeline_lib"))]
         assert ours[0].startswith("import pipeline_lib.execution.threads"), name
