@@ -1,8 +1,7 @@
-"""Fuses folds and scales into one prediction for each product and one ranking for each query, and a submission.
+"""Fuses folds and scales into one class prediction per product, one ranking per query, and a submission.
 
-Class predictions of other experiments join in where params name some.
-Out-of-fold products are predicted by the one model that never saw them, at all scales; test products by all models.
-The two are kept apart in everything written.
+External predictions are fused too if ensemble.fuse_with names some. The one model that did not train on an out-of-fold
+product predicts it, at all scales. All models predict the test products. No output mixes the two.
 """
 
 from pathlib import Path
@@ -14,7 +13,7 @@ from pipeline_lib.artifacts.io import fresh_folder, write_json, write_table
 from pipeline_lib.artifacts.schemas import RANKINGS_SCHEMA
 from pipeline_lib.ensembling.classification import classify
 from pipeline_lib.ensembling.external_predictions import open_external
-from pipeline_lib.ensembling.fit import wants_fit
+from pipeline_lib.ensembling.fit import needs_fit
 from pipeline_lib.ensembling.fuse import fuse_retrieval
 from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
@@ -31,24 +30,24 @@ def main() -> None:
         scales = run.value("plan.scales", list[int])
         members = open_members(paths.embed_of, folds, scales)
         galleries = read_galleries(paths.CATALOGUE, paths.FOLDS / "folds.parquet", folds)
-        others = open_external(Path(params.fuse_with), members[0].classes, galleries)
+        external = open_external(Path(params.fuse_with), members[0].classes, galleries)
         sample = open_sample(paths.CATALOGUE)
         rankings = [pl.DataFrame(schema=RANKINGS_SCHEMA)]
         test_ids: list[str] = []
         with fresh_folder(paths.ENSEMBLE) as out:
             for gallery in galleries:
-                rankings.append(fuse_retrieval(gallery, gallery.entitled(members), out / gallery.name, params.depth))
+                rankings.append(fuse_retrieval(gallery, gallery.eligible(members), out / gallery.name, params.depth))
                 if gallery.fold is None and members[0].classes:
                     test_ids = gallery.products["product_id"].to_list()
                 print(f"{gallery.name}: {gallery.products.height} products, {len(gallery.query_ids)} queries")
-            classified = classify(galleries, members, params, others)
-            classified.write(out, params, scales, [other.name for other in others])
-            for other in others:
-                print(f"class predictions of {Path(params.fuse_with) / other.name} are fused with this run's")
+            classified = classify(galleries, members, params, external)
+            classified.write(out, params, scales, [experiment.name for experiment in external])
+            for experiment in external:
+                print(f"class predictions of {Path(params.fuse_with) / experiment.name} are fused with this run's")
             for fold, fit in classified.fits.items():
-                if wants_fit(params) and not fit.num_products:
-                    place = "test" if fold is None else f"oof-{fold}"
-                    print(f"{place}: no labelled product of another fold to fit on; equal weights and temperature 1")
+                if needs_fit(params) and not fit.num_products:
+                    name = "test" if fold is None else f"oof-{fold}"
+                    print(f"{name}: no labelled product of another fold to fit on; equal weights and temperature 1")
             ranked = pl.concat(rankings)
             write_table(ranked, out / "rankings.parquet")
             write_json(out / "classes.json", members[0].classes)

@@ -1,9 +1,9 @@
-"""Fuses embeddings: the scales of one model into one vector, the models of several folds into one dot product.
+"""Fuses embeddings: averages the scales of one model, and concatenates the models of several folds.
 
-Scales of one model share a space, so their mean, brought back to length 1, is an embedding like any other (where the
-model compares by dot product, lengths have a meaning and the mean keeps its own). Spaces of
-different folds have nothing in common: their vectors are put side by side and divided by the root of their number,
-so that the dot product of two fused vectors is the mean of the folds' similarities. No score matrix is ever held.
+Scales of one model share an embedding space, so their mean, L2-normalised, is an ordinary embedding. For a model that
+compares by dot product the length has a meaning, so its mean is not normalised. Folds have unrelated embedding spaces.
+Their vectors are concatenated and divided by the square root of the number of folds, so the dot product of two fused
+vectors is the mean of the folds' similarities. This needs no score matrix.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ Matrix = NDArray[np.float32]
 
 
 def fuse_scales(stores: Sequence[FeatureStore], ids: Sequence[str]) -> Matrix:
-    """Return the mean over the stores of the rows of `ids`, L2-normalised unless they compare by dot, (ids, dim).
+    """Return the mean over the stores of the rows of `ids`, (ids, dim), L2-normalised unless compared by dot product.
 
-    Raises ValueError for stores of several models or widths, and for an id that one of them lacks.
+    Raises ValueError if the stores differ in model or width, or if one of them lacks an id.
     """
     first = stores[0]
     for store in stores[1:]:
@@ -39,14 +39,14 @@ def fuse_scales(stores: Sequence[FeatureStore], ids: Sequence[str]) -> Matrix:
 
 
 def fuse_folds(matrices: Sequence[Matrix]) -> Matrix:
-    """Return the folds' matrices (ids, dim) side by side, (ids, folds x dim): a dot product is the mean similarity."""
+    """Concatenate the folds' matrices (ids, dim) to (ids, folds x dim); a dot product is then the mean similarity."""
     fused = np.concatenate(matrices, axis=1, dtype=np.float32)
     fused /= np.float32(np.sqrt(len(matrices)))
     return fused
 
 
 def fused_identity(stores: Sequence[FeatureStore]) -> tuple[str, str]:
-    """Return encoder and preprocessing of what the stores fuse into: the distinct ones joined by `+`, in order."""
+    """Return the fused encoder and preprocessing fingerprints: the distinct ones of the stores, joined by `+`."""
     encoders = dict.fromkeys(store.header.encoder for store in stores)
     preprocessings = dict.fromkeys(store.header.preprocessing for store in stores)
     return "+".join(encoders), "+".join(preprocessings)

@@ -1,7 +1,7 @@
-"""Class predictions that other experiments made of the same products, to be fused with this run's.
+"""External predictions: class probabilities of the same products from other experiments, fused with this run's.
 
-A model of texts, say, and one of photos. `vitrine keep-predictions` puts them under data/predictions. A product must
-lie in the same fold there as here, so that whatever told it, there as here, never saw it.
+For example, one experiment trains on texts and another on photos. `vitrine keep-predictions` stores them under
+data/predictions. A product must be in the same fold in both runs, so that no model predicts a product it trained on.
 """
 
 from collections.abc import Sequence
@@ -17,69 +17,71 @@ from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.means import Matrix
 
 TABLE, CLASSES = "probabilities.parquet", "classes.json"
-# What git and DVC may have put beside the kept experiments.
-NOT_KEPT = (".gitkeep", ".gitignore")
+# Files of git and DVC that may lie next to the stored experiments.
+IGNORED = (".gitkeep", ".gitignore")
 REMEDY = "keep predictions of a run on this catalogue and these folds"
 
 
 @dataclass(frozen=True)
 class ExternalPredictions:
-    """One experiment's table (product_id, split, fold, probabilities), its classes in this run's order."""
+    """One experiment's table (product_id, split, fold, probabilities), with its classes in this run's order."""
 
     name: str
     table: pl.DataFrame
 
     def rows(self, ids: Sequence[str]) -> Matrix:
-        """Return the probabilities of `ids`, all of which are here, (ids, classes)."""
-        wanted = pl.DataFrame({"product_id": list(ids)}, schema={"product_id": pl.String})
-        found = wanted.join(self.table, on="product_id", how="left", maintain_order="left")
-        return np.asarray(found["probabilities"].to_numpy(), np.float32)
+        """Return the probabilities of `ids`, (ids, classes); the table must have all of them."""
+        products = pl.DataFrame({"product_id": list(ids)}, schema={"product_id": pl.String})
+        rows = products.join(self.table, on="product_id", how="left", maintain_order="left")
+        return np.asarray(rows["probabilities"].to_numpy(), np.float32)
 
 
 def open_external(root: Path, classes: Sequence[str], galleries: Sequence[GalleryMembers]) -> list[ExternalPredictions]:
-    """Return what is kept under `root`, by name; nothing for an empty folder.
+    """Return the external predictions under `root`, sorted by name; none for an empty folder.
 
-    Raises ValueError for a folder that is none of `vitrine keep-predictions`, for other classes, and for a product
-    of a gallery that was not told there, or in another fold.
+    Raises ValueError if a folder was not written by `vitrine keep-predictions`, if its classes differ from `classes`,
+    or if a product of a gallery has no prediction or is in another fold there.
     """
     if not root.is_dir():
-        raise ValueError(f"ensemble.fuse_with = {str(root)!r}: no such folder; `vitrine keep-predictions` makes one")
-    folders = sorted(path for path in root.iterdir() if path.name not in NOT_KEPT)
+        raise ValueError(f"ensemble.fuse_with = {str(root)!r}: no such folder; `vitrine keep-predictions` creates one")
+    folders = sorted(path for path in root.iterdir() if path.name not in IGNORED)
     if folders and not classes:
-        raise ValueError(f"ensemble.fuse_with: {root} holds class predictions, but this run's models tell no classes")
-    kept = [_open(folder, classes) for folder in folders]
-    for experiment in kept:
+        raise ValueError(f"ensemble.fuse_with: {root} has class predictions, but this run's models have no classifier")
+    experiments = [_open(folder, classes) for folder in folders]
+    for experiment in experiments:
         for gallery in galleries:
             _check(root / experiment.name, experiment, gallery)
-    return kept
+    return experiments
 
 
 def _open(folder: Path, classes: Sequence[str]) -> ExternalPredictions:
     for name in (TABLE, CLASSES):
         if not (folder / name).is_file():
-            raise ValueError(f"{folder / name}: no such file; `vitrine keep-predictions` makes a whole folder")
-    told = read_json(folder / CLASSES)
-    if odd := sorted(set(told) ^ set(classes)):
-        holder = folder if odd[0] in told else "this run"
-        raise ValueError(f"{folder / CLASSES}: {len(told)} classes, not this run's: only {holder} has {odd[0]!r}")
+            raise ValueError(f"{folder / name}: no such file; `vitrine keep-predictions` writes a complete folder")
+    stored = read_json(folder / CLASSES)
+    if different := sorted(set(stored) ^ set(classes)):
+        owner = folder if different[0] in stored else "this run"
+        raise ValueError(
+            f"{folder / CLASSES}: {len(stored)} classes that differ from this run's: only {owner} has {different[0]!r}"
+        )
     table = pl.read_parquet(folder / TABLE)
     if lacking := sorted(PREDICTIONS_SCHEMA.keys() - set(table.columns)):
         raise ValueError(f"{folder / TABLE}: has no column {', '.join(lacking)}; run that experiment again")
-    # As an array: a list of another length than there are classes is refused by the cast.
-    rows = table["probabilities"].cast(pl.Array(pl.Float32, len(told))).to_numpy()
-    order = [told.index(name) for name in classes]
+    # The cast to a fixed-size array raises an error for a list whose length is not the number of classes.
+    rows = table["probabilities"].cast(pl.Array(pl.Float32, len(stored))).to_numpy()
+    order = [stored.index(name) for name in classes]
     ordered = pl.Series(rows[:, order], dtype=pl.Array(pl.Float32, len(order)))
     return ExternalPredictions(folder.name, table.select("product_id", "split", "fold", probabilities=ordered))
 
 
-def _check(folder: Path, kept: ExternalPredictions, gallery: GalleryMembers) -> None:
-    both = gallery.products.join(kept.table, on="product_id", how="left", maintain_order="left")
+def _check(folder: Path, experiment: ExternalPredictions, gallery: GalleryMembers) -> None:
+    both = gallery.products.join(experiment.table, on="product_id", how="left", maintain_order="left")
     missing = both.filter(pl.col("split").is_null())
     if missing.height:
         first = missing["product_id"][0]
-        raise ValueError(f"{folder / TABLE}: tells nothing of {first!r}, a product of {gallery.name}; {REMEDY}")
-    astray = both.filter((pl.col("split") != gallery.split) | pl.col("fold").ne_missing(pl.lit(gallery.fold, pl.Int64)))
-    if astray.height:
-        product, split, fold = astray.select("product_id", "split", "fold").row(0)
-        there = split if fold is None else f"{split}-{fold}"
-        raise ValueError(f"{folder / TABLE}: has {product!r} in {there}, this run in {gallery.name}; {REMEDY}")
+        raise ValueError(f"{folder / TABLE}: no prediction for {first!r}, a product of {gallery.name}; {REMEDY}")
+    moved = both.filter((pl.col("split") != gallery.split) | pl.col("fold").ne_missing(pl.lit(gallery.fold, pl.Int64)))
+    if moved.height:
+        product, split, fold = moved.select("product_id", "split", "fold").row(0)
+        other = split if fold is None else f"{split}-{fold}"
+        raise ValueError(f"{folder / TABLE}: {product!r} is in {other}, in this run in {gallery.name}; {REMEDY}")

@@ -1,9 +1,9 @@
-"""What is fitted on out-of-fold predictions: a weight for each scale and other experiment, and a temperature.
+"""Fits on out-of-fold predictions: a weight for each scale and each external experiment, and a temperature.
 
-A product's out-of-fold prediction is one model's, at every scale, so nothing there tells the folds apart: scales get
-weights, and the folds of a test prediction equal ones. What is fitted on products and then measured on them flatters,
-so each fold's own predictions are fused by what the other folds say, and only test by what all say. Test averages more
-models than the temperature was fitted for, each fold alone: it may come out a little too unsure.
+An out-of-fold prediction comes from one fold's model at every scale. It gives weights for scales, but none for folds,
+so all folds of a test prediction weigh the same. Measuring on the products of the fit would be too optimistic, so each
+fold is fused with the fit of the other folds, and test with the fit of all folds. Test averages more models than the
+temperature was fitted for, so its probabilities may be slightly underconfident.
 """
 
 from collections.abc import Sequence
@@ -18,49 +18,49 @@ from pipeline_lib.params.ensemble import EnsembleParams
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Labelled products of one held-out fold: members (scales, then others; rows, classes) and truth (rows,)."""
+    """Labelled products of one held-out fold: members (scales, then external; rows, classes) and truth (rows,)."""
 
     fold: int
     members: Matrix
     truth: Labels
-    num_others: int = 0
+    num_external: int = 0
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """Weights of scales, then of others (None = equal), the temperature, and on how many products they were fitted."""
+    """Weights of scales, then of external experiments (None = equal), temperature, number of products of the fit."""
 
     weights: Weights | None = None
     temperature: float = 1.0
     num_products: int = 0
 
 
-def wants_fit(params: EnsembleParams) -> bool:
-    """Return whether anything at all is fitted."""
+def needs_fit(params: EnsembleParams) -> bool:
+    """Return whether weights or temperature are fitted."""
     return "fitted" in (params.weights, params.temperature)
 
 
-def equal_shares(num_own: int, num_others: int) -> Weights:
-    """Return weights under which a run's own members weigh together what each other experiment does; the sum is 1."""
-    share = 1 / (1 + num_others)
-    return np.array([share / num_own] * num_own + [share] * num_others)
+def equal_shares(num_own: int, num_external: int) -> Weights:
+    """Return weights that sum to 1: one share for this run's members together, one for each external experiment."""
+    share = 1 / (1 + num_external)
+    return np.array([share / num_own] * num_own + [share] * num_external)
 
 
 def cross_fitted(held_out: Sequence[HeldOut], params: EnsembleParams) -> dict[int | None, Fitted]:
-    """Return what each fold's predictions are fused by, fitted on the other folds, and under None what test's are.
+    """Return the fit for each fold, from the other folds, and under the key None the fit for test, from all folds.
 
-    Where there is no labelled product to fit on, a single fold's own, say, nothing is fitted.
+    Without labelled products in other folds, as with a single fold, the fit is the default one.
     """
-    found: dict[int | None, Fitted] = {
+    fits: dict[int | None, Fitted] = {
         own.fold: fit([part for part in held_out if part.fold != own.fold], params) for own in held_out
     }
-    return found | {None: fit(held_out, params)}
+    return fits | {None: fit(held_out, params)}
 
 
 def fit(held_out: Sequence[HeldOut], params: EnsembleParams) -> Fitted:
-    """Return weights, and a temperature of what they fuse, of least log-loss over all the given products."""
+    """Return the weights, and the temperature of their fused predictions, that minimise log-loss on the products."""
     parts = [part for part in held_out if len(part.truth)]
-    if not parts or not wants_fit(params):
+    if not parts or not needs_fit(params):
         return Fitted()
     members = np.concatenate([part.members for part in parts], axis=1)
     truth = np.concatenate([part.truth for part in parts])
@@ -68,7 +68,7 @@ def fit(held_out: Sequence[HeldOut], params: EnsembleParams) -> Fitted:
     weights = mean.fit(members, truth) if params.weights == "fitted" else None
     temperature = 1.0
     if params.temperature == "fitted":
-        others = parts[0].num_others
-        by = equal_shares(len(members) - others, others) if weights is None and others else weights
-        temperature = fit_temperature(mean.fuse(members, by), truth)
+        external = parts[0].num_external
+        shares = equal_shares(len(members) - external, external) if weights is None and external else weights
+        temperature = fit_temperature(mean.fuse(members, shares), truth)
     return Fitted(weights, temperature, len(truth))

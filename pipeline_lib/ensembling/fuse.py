@@ -1,4 +1,4 @@
-"""Fuses the embeddings of one gallery's members and writes what evaluation and report read of them."""
+"""Fuses the embeddings of one gallery's members, and writes them for the evaluation and the report."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ from pipeline_lib.stores.store import FeatureStore, write_store
 
 
 def fuse_retrieval(gallery: GalleryMembers, members: Sequence[Member], out: Path, depth: int) -> pl.DataFrame:
-    """Write the gallery's fused `products` and `queries` stores under `out`; return its best `depth` products a query.
+    """Write the gallery's fused `products` and `queries` stores under `out`; return the top `depth` of each query.
 
-    `members` are those that may predict this gallery: of its own fold, or of all folds for test. Without embeddings
-    of both nothing is written and the table is empty.
+    `members` are the eligible members of this gallery. If products or queries have no embeddings, nothing is written
+    and the table (RANKINGS_SCHEMA) is empty.
     """
     product_stores = _by_fold(members, lambda member: member.products)
     query_stores = _by_fold(members, lambda member: member.queries)
@@ -47,4 +47,4 @@ def _by_fold(members: Sequence[Member], part: Callable[[Member], FeatureStore | 
 
 def _write(out: Path, stores: dict[int, list[FeatureStore]], ids: Sequence[str], fused: Matrix) -> None:
     encoder, preprocessing = fused_identity([store for scales in stores.values() for store in scales])
-    write_store(out, ids, fused, encoder, preprocessing, dtype="float32")
+    write_store(out, ids, fused, (encoder, preprocessing), dtype="float32")

@@ -1,7 +1,7 @@
-"""Which products and queries are ranked against each other: one gallery for each held-out fold, one for test.
+"""Galleries: the products and queries that are ranked against each other, one for each held-out fold, one for test.
 
-A product is predicted only by models that never saw it, so a fold's gallery belongs to that fold's model, and scores
-of different models are never put into one ranking.
+Only models that did not train on a product predict it. So the gallery of a fold uses that fold's model alone, and no
+ranking mixes the scores of different models.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pipeline_lib.ensembling.members import Member
 
 @dataclass(frozen=True)
 class GalleryMembers:
-    """Products (product_id, label) and queries of one gallery, in the catalogue's order; test has no fold."""
+    """Products (product_id, label, group_id) and queries of one gallery, in catalogue order; test has no fold."""
 
     split: str
     fold: int | None
@@ -27,19 +27,19 @@ class GalleryMembers:
         """Return the folder name: `oof-<fold>` or `test`."""
         return self.split if self.fold is None else f"{self.split}-{self.fold}"
 
-    def entitled(self, members: Sequence[Member]) -> list[Member]:
-        """Return the members that may predict this gallery: of its own fold, or all of them for test."""
+    def eligible(self, members: Sequence[Member]) -> list[Member]:
+        """Return the members that may predict this gallery: those of its own fold, or all members for test."""
         return [member for member in members if self.fold in (None, member.fold)]
 
 
 def plan_galleries(
     products: pl.DataFrame, queries: pl.DataFrame, relevance: pl.DataFrame, folds: Sequence[int]
 ) -> list[GalleryMembers]:
-    """Return the galleries of the listed folds, then that of test if it has products.
+    """Return the galleries of the listed folds, then the test gallery if there are test products.
 
-    `products` has product_id, label, group_id, split (train | test), fold. A query belongs to every gallery with a
-    product relevant to it, unless its own split says test and the gallery is not, or the other way round. One without
-    any answer belongs to the galleries of its split, val or test. Raises ValueError for a listed fold without products.
+    `products` has product_id, label, group_id, split (train | test), fold. A query joins every gallery that has one of
+    its relevant products. A query with a split joins galleries of its own side, test or not test. A query without any
+    relevance joins the galleries of its split, val or test. Raises ValueError for a listed fold without products.
     """
     galleries = []
     for fold in folds:
@@ -55,10 +55,10 @@ def plan_galleries(
 
 
 def read_galleries(catalogue: Path, folds_file: Path, folds: Sequence[int]) -> list[GalleryMembers]:
-    """Read the catalogue's tables and the folds, and return `plan_galleries` of the text queries."""
+    """Read the catalogue and the folds, and return `plan_galleries` for the text queries."""
     labels = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "label", "group_id"])
-    dealt = pl.read_parquet(folds_file, columns=["product_id", "split", "fold"])
-    products = labels.join(dealt, on="product_id", how="inner", maintain_order="left")
+    assigned = pl.read_parquet(folds_file, columns=["product_id", "split", "fold"])
+    products = labels.join(assigned, on="product_id", how="inner", maintain_order="left")
     queries = pl.read_parquet(catalogue / "queries.parquet", columns=["query_id", "kind", "split"])
     texts = queries.filter(pl.col("kind") == "text")
     return plan_galleries(products, texts, pl.read_parquet(catalogue / "relevance.parquet"), folds)
@@ -67,11 +67,10 @@ def read_galleries(catalogue: Path, folds_file: Path, folds: Sequence[int]) -> l
 def _gallery(
     split: str, fold: int | None, products: pl.DataFrame, queries: pl.DataFrame, relevance: pl.DataFrame
 ) -> GalleryMembers:
-    answers = relevance.filter(pl.col("grade") > 0)
-    here = answers.join(products, on="product_id", how="semi")
-    asked = queries.filter(pl.col("split").is_null() | ((pl.col("split") == "test") == (split == "test")))
-    found = asked.join(here, on="query_id", how="semi")
-    unanswered = asked.filter(pl.col("split").is_in(["val", "test"])).join(relevance, on="query_id", how="anti")
-    chosen = pl.concat([found, unanswered]).select("query_id")
-    query_ids = asked.join(chosen, on="query_id", how="semi", maintain_order="left")["query_id"].to_list()
+    pairs = relevance.filter(pl.col("grade") > 0).join(products, on="product_id", how="semi")
+    allowed = queries.filter(pl.col("split").is_null() | ((pl.col("split") == "test") == (split == "test")))
+    answered = allowed.join(pairs, on="query_id", how="semi")
+    unanswered = allowed.filter(pl.col("split").is_in(["val", "test"])).join(relevance, on="query_id", how="anti")
+    chosen = pl.concat([answered, unanswered]).select("query_id")
+    query_ids = allowed.join(chosen, on="query_id", how="semi", maintain_order="left")["query_id"].to_list()
     return GalleryMembers(split, fold, products.select("product_id", "label", "group_id"), query_ids)

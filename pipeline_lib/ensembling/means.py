@@ -1,8 +1,8 @@
-"""Means of what several models believe, and the weights under which such a mean believes the truth most.
+"""Weighted means of class probabilities, and the weights that minimise the log-loss of such a mean.
 
-The arithmetic mean lets a member that is unsure move the result less than one that is sure; the geometric one, brought
-back to a sum of 1, is the mean of their logits, and lets any member veto a class. Both fits lower the log-loss of the
-truth from equal weights on, step by step and never back, so fitted weights are no worse where they were fitted.
+In the arithmetic mean an uncertain member moves the result less than a confident one. The geometric mean, normalised to
+a sum of 1, is the mean of the logits, so any member can veto a class. Both fits start from equal weights and never
+raise the log-loss, so on the products of the fit the fitted weights are at least as good.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ Labels = NDArray[np.int64]
 SMALLEST = float(np.finfo(np.float32).tiny)
 MIXTURE_STEPS = 500
 POOL_STEPS = 60
-SETTLED = 1e-7
+TOLERANCE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -40,19 +40,19 @@ def arithmetic_mean(members: Iterable[Matrix], weights: Weights | None = None) -
 
 
 def geometric_mean(members: Iterable[Matrix], weights: Weights | None = None) -> Matrix:
-    """Return the weighted geometric mean of the members, each row brought back to a sum of 1.
+    """Return the weighted geometric mean of the members, each row normalised to a sum of 1.
 
-    A probability of 0 counts as the smallest one that a float32 holds.
+    A probability of 0 counts as the smallest normal float32.
     """
     mean = _weighted_sum((logarithm(member) for member in members), weights)
     return softmax(mean).astype(np.float32)
 
 
 def fit_mixture(members: Matrix, truth: Labels) -> Weights:
-    """Return the arithmetic mean's weights of least log-loss, by expectation maximisation.
+    """Return the weights (members,) of the arithmetic mean that minimise log-loss, by expectation maximisation.
 
-    Its step, weight x the mean share of the member in the truth's probability, never raises the loss (Dempster, Laird
-    and Rubin 1977), and needs the probabilities of the truth alone.
+    A step multiplies each weight by the mean share of its member in the probability of the true class. It never raises
+    the loss (Dempster, Laird and Rubin 1977) and only needs the probabilities of the true class.
     """
     own = np.take_along_axis(members, truth[None, :, None], axis=2)[..., 0].astype(np.float64)
     own = np.maximum(own, SMALLEST)
@@ -60,26 +60,27 @@ def fit_mixture(members: Matrix, truth: Labels) -> Weights:
     for _ in range(MIXTURE_STEPS):
         shares = weights[:, None] * own
         moved = (shares / shares.sum(axis=0)).mean(axis=1)
-        settled = np.abs(moved - weights).max() < SETTLED
+        converged = np.abs(moved - weights).max() < TOLERANCE
         weights = moved / moved.sum()
-        if settled:
+        if converged:
             break
     return weights
 
 
 def fit_pool(members: Matrix, truth: Labels) -> Weights:
-    """Return the geometric mean's weights of least log-loss, by exponentiated gradients that keep to the simplex.
+    """Return the weights (members,) of the geometric mean that minimise log-loss, by exponentiated gradient.
 
-    The loss is convex in the weights; a step that would raise it is halved (Kivinen and Warmuth 1997).
+    The loss is convex in the weights, which stay on the simplex. A step that would raise it is halved (Kivinen and
+    Warmuth 1997).
     """
     logs = logarithm(members)
     own = np.take_along_axis(logs, truth[None, :, None], axis=2)[..., 0]
 
     def loss(weights: Weights) -> tuple[float, Weights]:
         pooled = np.tensordot(weights, logs, axes=1)
-        believed = softmax(pooled)
-        value = -np.log(np.maximum(np.take_along_axis(believed, truth[:, None], axis=1), SMALLEST)).mean()
-        expected = np.einsum("nc,mnc->mn", believed, logs)
+        fused = softmax(pooled)
+        value = -np.log(np.maximum(np.take_along_axis(fused, truth[:, None], axis=1), SMALLEST)).mean()
+        expected = np.einsum("nc,mnc->mn", fused, logs)
         return float(value), np.asarray((expected - own).mean(axis=1))
 
     weights, step = np.full(len(members), 1 / len(members)), 1.0
@@ -91,32 +92,32 @@ def fit_pool(members: Matrix, truth: Labels) -> Weights:
         if reached > value:
             step /= 2
             continue
-        settled = value - reached < SETTLED
+        converged = value - reached < TOLERANCE
         weights, value, gradient, step = moved, reached, slope, 2 * step
-        if settled:
+        if converged:
             break
     return weights
 
 
 def logarithm(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the logarithm of probabilities, of 0 that of the smallest float32."""
+    """Return the natural logarithm of probabilities; 0 counts as the smallest normal float32."""
     return np.asarray(np.log(np.maximum(probabilities, SMALLEST).astype(np.float64)))
 
 
 def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return rows of logits (rows, classes) as probabilities."""
+    """Return the softmax of each row of logits (rows, classes)."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _weighted_sum(members: Iterable[NDArray[np.floating]], weights: Weights | None) -> NDArray[np.float64]:
-    """Return the weighted sum, or the plain mean, which a sum of equal weights gives but for the last bit."""
+    """Return the weighted sum, or without weights the plain mean, equal to a sum with equal weights up to rounding."""
     total: NDArray[np.float64] | None = None
     number = 0
     for number, member in enumerate(members, start=1):
         part = member if weights is None else weights[number - 1] * member
         total = part.astype(np.float64) if total is None else total + part
-    assert total is not None, "a mean of no member"
+    assert total is not None, "the mean of no members"
     return total if weights is not None else total / number
 
 

@@ -1,7 +1,7 @@
-"""The members of an ensemble: what one fold's model said at one scale.
+"""The members of an ensemble: the embeddings and probabilities of one fold's model at one scale.
 
-Only members named by fold and scale are opened. Folders of folds or scales that were once listed stay on disk, and
-reading all that is there would mix them in.
+Only the listed folds and scales are opened. Folders of folds or scales that were listed earlier stay on disk, so
+reading every folder would add stale members.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from pipeline_lib.stores.store import HEADER, FeatureStore, open_store
 
 @dataclass(frozen=True)
 class Member:
-    """Open stores of one fold and scale; what the model has no head for is None, and `classes` is then empty."""
+    """Open stores of one fold and scale. A store is None if the model has no head for it; `classes` is then empty."""
 
     folder: Path
     fold: int
@@ -26,19 +26,19 @@ class Member:
 
 
 def open_members(folder_of: Callable[[int, int], Path], folds: Sequence[int], scales: Sequence[int]) -> list[Member]:
-    """Open every listed member, fold by fold; ValueError if one is missing or has other heads or classes."""
+    """Open every listed member, fold by fold; ValueError if one is missing or differs in heads or classes."""
     members = [_open_member(folder_of(fold, scale), fold, scale) for fold in folds for scale in scales]
     first = members[0]
     for member in members[1:]:
         if member.classes != first.classes:
             raise ValueError(
-                f"{member.folder}: {len(member.classes)} classes that are not the {len(first.classes)} of "
-                f"{first.folder} in the same order; their probabilities cannot be averaged: run `dvc repro`"
+                f"{member.folder}: its {len(member.classes)} classes differ in names or order from the "
+                f"{len(first.classes)} of {first.folder}; their probabilities cannot be averaged: run `dvc repro`"
             )
         for part in ("products", "queries", "probabilities"):
             if (_part(member, part) is None) != (_part(first, part) is None):
-                lacking, having = (member, first) if _part(member, part) is None else (first, member)
-                raise ValueError(f"{lacking.folder}: no {part}, but {having.folder} has them; run `dvc repro`")
+                without, other = (member, first) if _part(member, part) is None else (first, member)
+                raise ValueError(f"{without.folder}: no {part}, but {other.folder} has them; run `dvc repro`")
     return members
 
 
@@ -49,20 +49,20 @@ def _part(member: Member, part: str) -> FeatureStore | None:
 def _open_member(folder: Path, fold: int, scale: int) -> Member:
     if not folder.is_dir():
         raise ValueError(
-            f"{folder}: fold {fold} at scale {scale} is listed in plan but was not embedded; run `dvc repro`, or take "
-            "it off plan.folds or plan.scales"
+            f"{folder}: fold {fold} at scale {scale} is listed in plan but was not embedded; run `dvc repro`, or "
+            "remove it from plan.folds or plan.scales"
         )
-    probabilities = _open_if_there(folder / "probabilities")
+    probabilities = _open_optional(folder / "probabilities")
     return Member(
         folder,
         fold,
         scale,
-        products=_open_if_there(folder / "products"),
-        queries=_open_if_there(folder / "queries"),
+        products=_open_optional(folder / "products"),
+        queries=_open_optional(folder / "queries"),
         probabilities=probabilities,
         classes=read_json(folder / "classes.json") if probabilities else [],
     )
 
 
-def _open_if_there(folder: Path) -> FeatureStore | None:
+def _open_optional(folder: Path) -> FeatureStore | None:
     return open_store(folder) if (folder / HEADER).is_file() else None

@@ -1,7 +1,7 @@
-"""Fuses the class probabilities of one gallery's members, and writes them as the tables that later stages read.
+"""Fuses the class probabilities of one gallery's members, and returns them as the tables that later stages read.
 
-Members come fold by fold, scale by scale: a fold's own gallery is told by its one model at each scale, test by all.
-After them come other experiments, which have fused their own members already.
+Members are ordered by fold, then by scale. A fold's gallery uses its own model at each scale, test uses all members.
+External experiments follow; each has already fused its own members.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from pipeline_lib.stores.store import FeatureStore
 
 
 class ProbabilitySource(Protocol):
-    """Whoever tells classes: a fold's model at one scale, or another experiment."""
+    """A source of class probabilities: a fold's model at one scale, or an external experiment."""
 
     def rows(self, ids: Sequence[str], /) -> Matrix:
         """Return the class probabilities of `ids`, (ids, classes)."""
@@ -32,21 +32,21 @@ def fuse_probabilities(
     stores: Sequence[FeatureStore],
     ids: Sequence[str],
     fitted: Fitted,
-    others: Sequence[ExternalPredictions] = (),
+    external: Sequence[ExternalPredictions] = (),
 ) -> Matrix:
-    """Return the mean over the stores of the class probabilities of `ids`, (ids, classes), not yet at a temperature.
+    """Return the mean class probabilities of `ids` over all sources, (ids, classes), before temperature scaling.
 
-    Fitted weights are those of the scales, which every fold's stores repeat in the same order, then of the others.
+    Fitted weights are those of the scales, repeated for each fold, then those of the external experiments.
     """
     weights = fitted.weights
-    if weights is None and others:
-        weights = equal_shares(len(stores), len(others))
+    if weights is None and external:
+        weights = equal_shares(len(stores), len(external))
     elif weights is not None:
-        scales = weights[: len(weights) - len(others)]
+        scales = weights[: len(weights) - len(external)]
         num_folds = len(stores) // len(scales)
         weights = np.concatenate([np.tile(scales, num_folds) / num_folds, weights[len(scales) :]])
-    tellers: list[ProbabilitySource] = [*stores, *others]
-    return MEANS[mean].fuse((teller.rows(ids) for teller in tellers), weights)
+    sources: list[ProbabilitySource] = [*stores, *external]
+    return MEANS[mean].fuse((source.rows(ids) for source in sources), weights)
 
 
 def predictions_table(
@@ -54,7 +54,7 @@ def predictions_table(
 ) -> pl.DataFrame:
     """Return PREDICTIONS_SCHEMA rows for `products` (product_id, label, group_id).
 
-    Equal probabilities go to the first class.
+    The first of equally probable classes is predicted.
     """
     best = probabilities.argmax(axis=1)
     return products.select(
@@ -69,9 +69,9 @@ def predictions_table(
 
 
 def held_out(
-    gallery: GalleryMembers, members: Sequence[Member], others: Sequence[ExternalPredictions] = ()
+    gallery: GalleryMembers, members: Sequence[Member], external: Sequence[ExternalPredictions] = ()
 ) -> HeldOut | None:
-    """Return one fold's labelled products with the probabilities of each scale and other; None without classes."""
+    """Return a fold's labelled products with each source's probabilities; None for test or without a classifier."""
     stores = [member.probabilities for member in members if member.probabilities is not None]
     if gallery.fold is None or not stores:
         return None
@@ -79,14 +79,14 @@ def held_out(
     known = gallery.products.filter(pl.col("label").is_in(members[0].classes))
     ids = known["product_id"].to_list()
     truth = np.array([number_of[label] for label in known["label"]], np.int64)
-    tellers: list[ProbabilitySource] = [*stores, *others]
-    return HeldOut(gallery.fold, np.stack([teller.rows(ids) for teller in tellers]), truth, len(others))
+    sources: list[ProbabilitySource] = [*stores, *external]
+    return HeldOut(gallery.fold, np.stack([source.rows(ids) for source in sources]), truth, len(external))
 
 
 def out_of_fold(gallery: GalleryMembers, members: Sequence[Member], fused: pl.DataFrame) -> pl.DataFrame:
-    """Return OOF_SCHEMA rows of one fold's gallery: every product at each scale, and as `fused`, with a null scale."""
+    """Return OOF_SCHEMA rows of one fold's gallery: each product at each scale, and as `fused` with a null scale."""
     ids = gallery.products["product_id"].to_list()
-    told = [
+    by_scale = [
         (member.scale, _listed(member.probabilities.rows(ids)))
         for member in members
         if member.probabilities is not None
@@ -99,7 +99,7 @@ def out_of_fold(gallery: GalleryMembers, members: Sequence[Member], fused: pl.Da
             scale=pl.lit(scale, pl.Int64),
             probabilities=probabilities,
         )
-        for scale, probabilities in (*told, (None, fused["probabilities"]))
+        for scale, probabilities in (*by_scale, (None, fused["probabilities"]))
     ]
     return pl.concat(frames).cast(pl.Schema(OOF_SCHEMA))
 

@@ -1,6 +1,6 @@
-"""The best products of each query, in memory of one block of queries.
+"""The top products of each query, computed block by block so that memory does not grow with the number of queries.
 
-Equal scores are ordered as the gallery is, so that the same embeddings always give the same file.
+Products with equal scores are in gallery order, so the same embeddings always give the same file.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ MAX_CHUNK = 512
 def top_positions(
     queries: Matrix, gallery: Matrix, depth: int, chunk: int | None = None
 ) -> tuple[NDArray[np.int64], Matrix]:
-    """Return gallery positions and scores of each query's best `depth` (or the whole gallery), best first.
+    """Return the gallery positions and scores of each query's top `depth` products, best first.
 
     (queries, dim) x (gallery, dim) -> two arrays (queries, min(depth, gallery)).
     """
@@ -45,7 +45,7 @@ def rankings_table(
     product_ids: Sequence[str],
     top: tuple[NDArray[np.int64], Matrix],
 ) -> pl.DataFrame:
-    """Return RANKINGS_SCHEMA rows, ranks from 1, of what `top_positions` gave."""
+    """Return RANKINGS_SCHEMA rows for `top`, the result of `top_positions`; ranks start at 1."""
     positions, scores = top
     depth = positions.shape[1]
     return pl.DataFrame(

@@ -1,7 +1,7 @@
-"""One number that brings a classifier's confidence in line with how often it is right.
+"""Temperature scaling: one number that calibrates a classifier's confidence.
 
-Temperature scaling of Guo et al. 2017 (arXiv:1706.04599): logits / T, with the T of least log-loss. The logarithm of a
-fused probability serves as the logit. The order of the classes stays, and so does every figure but the calibration.
+Guo et al. 2017 (arXiv:1706.04599): logits / T, with the T that minimises log-loss. The logarithm of a fused probability
+serves as the logit. The ranking of the classes does not change, so only the calibration figures do.
 """
 
 import numpy as np
@@ -11,20 +11,20 @@ from pipeline_lib.ensembling.means import Labels, Matrix, logarithm, softmax
 
 COLDEST, HOTTEST = 0.05, 20.0
 STEPS = 40
-SETTLED = 1e-6
+TOLERANCE = 1e-6
 
 
 def scaled(probabilities: Matrix, temperature: float) -> Matrix:
-    """Return probabilities (rows, classes) at a temperature; 1 leaves them as they are, bit for bit."""
+    """Return probabilities (rows, classes) scaled by a temperature; 1 returns them unchanged."""
     if temperature == 1.0:
         return probabilities
     return softmax(logarithm(probabilities) / temperature).astype(np.float32)
 
 
 def fit_temperature(probabilities: Matrix, truth: Labels) -> float:
-    """Return the temperature of least log-loss between COLDEST and HOTTEST, for truth (rows,).
+    """Return the temperature between COLDEST and HOTTEST that minimises log-loss, for truth (rows,).
 
-    In 1 / T the loss is convex: Newton's steps, kept inside a bracket of its slope's change of sign.
+    The loss is convex in 1 / T. Newton's method finds its minimum, with bisection where a step would leave the bracket.
     """
     logits = logarithm(probabilities)
     own = np.take_along_axis(logits, truth[:, None], axis=1)[:, 0]
@@ -35,19 +35,19 @@ def fit_temperature(probabilities: Matrix, truth: Labels) -> float:
         return COLDEST
     inverse = 1.0
     for _ in range(STEPS):
-        slope, bend = _slope(logits, own, inverse)
+        slope, curvature = _slope(logits, own, inverse)
         low, high = (low, inverse) if slope > 0 else (inverse, high)
-        step = inverse - slope / bend if bend > 0 else low
+        step = inverse - slope / curvature if curvature > 0 else low
         moved = step if low < step < high else (low + high) / 2
-        if abs(moved - inverse) < SETTLED * inverse:
+        if abs(moved - inverse) < TOLERANCE * inverse:
             break
         inverse = moved
     return float(1 / inverse)
 
 
 def _slope(logits: NDArray[np.float64], own: NDArray[np.float64], inverse: float) -> tuple[float, float]:
-    """Return the first and second derivative of the mean log-loss by 1 / T."""
-    believed = softmax(logits * inverse)
-    mean = (believed * logits).sum(axis=1)
-    spread = (believed * (logits - mean[:, None]) ** 2).sum(axis=1)
+    """Return the first and second derivative of the mean log-loss with respect to 1 / T."""
+    probabilities = softmax(logits * inverse)
+    mean = (probabilities * logits).sum(axis=1)
+    spread = (probabilities * (logits - mean[:, None]) ** 2).sum(axis=1)
     return float((mean - own).mean()), float(spread.mean())

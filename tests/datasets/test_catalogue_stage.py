@@ -92,5 +92,5 @@ def test_a_sample_submission_must_ask_for_exactly_the_test_products(project):
     kept.write_text("id,target\n22,a\n20,a\n23,a\n", encoding="utf-8")
     done = run("stages.folds", project)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
-    assert "asks for 3 ids, the test split has 3: 1 of its ids are no test product" in done.stderr
+    assert "has 3 ids, the test split has 3: 1 of its ids are not test products" in done.stderr
     assert "the first '23'; 1 test products are not in it, the first '21'" in done.stderr

@@ -1,3 +1,5 @@
+"""Fused embeddings: the mean over scales, the concatenation over folds, and what cannot be fused."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,22 +15,22 @@ def unit_rows(rng, count, dim):
 
 
 def store_of(folder, ids, matrix, encoder="m", preprocessing="64px", similarity="cosine"):
-    write_store(folder, ids, matrix, encoder, preprocessing, dtype="float32", similarity=similarity)
+    write_store(folder, ids, matrix, (encoder, preprocessing), dtype="float32", similarity=similarity)
     return open_store(folder)
 
 
-def test_scales_are_averaged_by_id_and_brought_back_to_length_one(tmp_path):
+def test_scales_are_averaged_by_id_and_normalised(tmp_path):
     small = store_of(tmp_path / "64", ["a", "b"], np.array([[1, 0], [0, 1]], np.float32))
     large = store_of(tmp_path / "80", ["b", "a"], np.array([[0, 1], [0, 1]], np.float32))
     fused = fuse_scales([small, large], ["b", "a"])
     assert fused == pytest.approx(np.array([[0, 1], [np.sqrt(0.5), np.sqrt(0.5)]]))
 
 
-def test_one_scale_stays_itself_and_opposite_scales_stay_finite(tmp_path):
+def test_one_scale_is_unchanged_and_opposite_scales_stay_finite(tmp_path):
     rows = unit_rows(np.random.default_rng(0), 2, 4)
-    there, back = store_of(tmp_path / "64", ["a", "b"], rows), store_of(tmp_path / "80", ["a", "b"], -rows)
-    assert fuse_scales([there], ["a", "b"]) == pytest.approx(rows, abs=1e-6)
-    assert fuse_scales([there, back], ["a", "b"]).tolist() == [[0] * 4] * 2
+    store, opposite = store_of(tmp_path / "64", ["a", "b"], rows), store_of(tmp_path / "80", ["a", "b"], -rows)
+    assert fuse_scales([store], ["a", "b"]) == pytest.approx(rows, abs=1e-6)
+    assert fuse_scales([store, opposite], ["a", "b"]).tolist() == [[0] * 4] * 2
 
 
 def test_scales_compared_by_dot_product_keep_their_mean_length(tmp_path):
@@ -63,7 +65,7 @@ def test_a_missing_product_is_named(tmp_path):
         fuse_scales([store], ["x", "y"])
 
 
-def test_identity_lists_each_maker_once_in_order(tmp_path):
+def test_identity_lists_each_fingerprint_once_in_order(tmp_path):
     rows = np.ones((1, 2), np.float32)
     stores = [
         store_of(tmp_path / f"{model}-{size}", ["x"], rows, model, size)

@@ -1,4 +1,4 @@
-"""The stages that follow the models, run as they are on embeddings made by hand: ensemble, evaluate, index."""
+"""The stages after embed, run on hand-made embeddings: ensemble, evaluate, index."""
 
 import shutil
 import sys
@@ -75,24 +75,24 @@ def test_figures_have_exactly_the_published_paths(project):
     assert metrics["data"] == {"products": 9, "queries": 9, "rejected": 1}
 
 
-def test_baselines_stand_beside_the_models_in_the_same_file(project, capsys):
-    """Made-up features of a trunk: a product's photo and text are its class and nothing else."""
+def test_baselines_are_in_the_same_metrics_file_as_the_models(project, capsys):
+    """Synthetic trunk features: a product's photo and text encode its class and nothing else."""
     ensemble.main()
     evaluate.main()
-    told = capsys.readouterr().out
-    assert "baseline knn is left out: the trunk's features could not be stored" in told
+    assert "baseline knn is left out: the trunk's features could not be stored" in capsys.readouterr().out
     products = pl.read_parquet(paths.CATALOGUE / "products.parquet")
-    ways = np.eye(3, dtype=np.float32)
+    directions = np.eye(3, dtype=np.float32)
     known = {"cup": 0, "hat": 1}
-    rows = [(f"{key}#0", text, ways[known.get(label, 2)]) for key, _, text, label, _ in products.iter_rows()]
+    rows = [(f"{key}#0", text, directions[known.get(label, 2)]) for key, _, text, label, _ in products.iter_rows()]
     trunk = paths.features_of("trunk")
-    write_store(trunk / "image", [row[0] for row in rows], np.stack([row[2] for row in rows]), "m", "v")
-    texts = {text_key(row[1]): row[2] for row in rows} | {text_key(name): ways[row] for name, row in known.items()}
-    write_store(trunk / "text", list(texts), np.stack(list(texts.values())), "m", "v")
+    write_store(trunk / "image", [row[0] for row in rows], np.stack([row[2] for row in rows]), ("m", "v"))
+    texts = {text_key(row[1]): row[2] for row in rows}
+    texts |= {text_key(name): directions[row] for name, row in known.items()}
+    write_store(trunk / "text", list(texts), np.stack(list(texts.values())), ("m", "v"))
     write_json(trunk / "joint.json", {"why_apart": None})
     evaluate.main()
     metrics, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
-    # Fold 1 teaches fold 0 the class cup alone, so of its three products the hat is told wrongly.
+    # The labelled products of fold 1 are all cups, so of fold 0's three products the hat is predicted wrongly.
     assert metrics["oof"]["baselines"]["knn"] == {"top1": 0.75, "macro_f1": pytest.approx(3 / 7, abs=1e-6)}
     assert metrics["test"]["baselines"] == {
         name: {"top1": 1.0, "macro_f1": 1.0} for name in ("knn", "linear_probe", "linear_probe_image", "zero_shot")
@@ -102,7 +102,7 @@ def test_baselines_stand_beside_the_models_in_the_same_file(project, capsys):
     assert gains.height == 20 and read_json(paths.EVALUATION / "skipped.json") == {}
     top1 = metrics["test"]["classification"]["top1"]
     assert gains.filter(pl.col("split") == "test", pl.col("figure") == "top1")["gain"].to_list() == [
-        top1 - told for told in (1, 1, 1, 0.5, 1)
+        top1 - baseline for baseline in (1, 1, 1, 0.5, 1)
     ]
     sides = pl.read_csv(paths.EVALUATION / "modality_gain.csv")
     assert sides["split"].to_list() == ["oof", "test"]
@@ -118,9 +118,9 @@ def test_sizes_and_predictions_are_those_of_the_catalogue(project, capsys):
     ensemble.main()
     evaluate.main()
     metrics = read_json(paths.METRICS)
-    # Every product has its own query; q-p4 is also asked of test, where it is right about t0.
+    # Every product has its own query; q-p4 also belongs to the test gallery, where t0 is relevant to it.
     oof, test = metrics["oof"]["retrieval"], metrics["test"]["retrieval"]
-    assert [(way["num_queries"], way["num_gallery"]) for way in oof.values()] == [(6, 3), (6, 3)]
+    assert [(sizes["num_queries"], sizes["num_gallery"]) for sizes in oof.values()] == [(6, 3), (6, 3)]
     assert (test["text_to_image"]["num_queries"], test["text_to_image"]["num_gallery"]) == (4, 3)
     assert (test["image_to_text"]["num_queries"], test["image_to_text"]["num_gallery"]) == (3, 4)
     # p3 and t1 have no label and p5's is unknown to the models.
@@ -167,7 +167,7 @@ def test_stale_members_change_nothing(project):
     assert digest_folder(paths.ENSEMBLE) == before
 
 
-def test_a_fold_taken_off_the_plan_leaves_no_trace(project):
+def test_a_fold_removed_from_the_plan_leaves_no_outputs(project):
     ensemble.main()
     edit_params("  - 1\n", "")
     ensemble.main()
@@ -204,7 +204,7 @@ def test_embeddings_without_a_classifier_have_only_retrieval(project):
     assert (paths.ENSEMBLE / "submission.csv").read_text(encoding="utf-8") == "id,label\n"
 
 
-def test_a_missing_member_is_one_line_and_an_exit_status(project, capsys):
+def test_a_missing_member_gives_one_line_and_an_exit_status(project, capsys):
     shutil.rmtree(paths.embed_of(1, 64))
     with pytest.raises(SystemExit) as stopped:
         ensemble.main()
@@ -214,7 +214,7 @@ def test_a_missing_member_is_one_line_and_an_exit_status(project, capsys):
     assert not paths.ENSEMBLE.exists()
 
 
-def test_an_index_answers_for_its_own_model_only(project, monkeypatch, capsys):
+def test_an_index_answers_only_for_its_own_model(project, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["stages.index", "--kind", "flat", "--fold", "1"])
     index.main()
     ensemble.main()
@@ -228,7 +228,7 @@ def test_an_index_answers_for_its_own_model_only(project, monkeypatch, capsys):
         search(folder, fused.rows(["p4"]), 1, "model-0", "64px+80px")
 
 
-def test_an_index_of_a_model_without_embeddings_says_so(project, monkeypatch, capsys):
+def test_indexing_a_model_without_embeddings_is_an_error(project, monkeypatch, capsys):
     for folder in embedded():
         shutil.rmtree(folder / "products")
     monkeypatch.setattr(sys, "argv", ["stages.index", "--kind", "hnsw", "--fold", "0"])

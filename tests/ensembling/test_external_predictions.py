@@ -1,4 +1,4 @@
-"""Other experiments' class predictions in the ensemble: joined by product and class, and never from another fold."""
+"""External predictions in the ensemble: joined by product and class, and never from another fold."""
 
 from pathlib import Path
 
@@ -25,24 +25,24 @@ OTHER = ROOT / "other"
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A project whose own predictions are kept as those of `other`, its rows shuffled and surer of the hat."""
+    """A project with external predictions `other`: its rows are shuffled and it prefers the class hat."""
     make_project(tmp_path, monkeypatch)
     ensemble.main()
     table = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
     OTHER.mkdir(parents=True)
-    told = np.random.default_rng(5).dirichlet((1, 3), len(table)).astype(np.float32)
-    table = table.with_columns(probabilities=pl.Series(told.tolist(), dtype=pl.List(pl.Float32)))
+    probabilities = np.random.default_rng(5).dirichlet((1, 3), len(table)).astype(np.float32)
+    table = table.with_columns(probabilities=pl.Series(probabilities.tolist(), dtype=pl.List(pl.Float32)))
     table.sample(fraction=1, shuffle=True, seed=1).write_parquet(OTHER / "probabilities.parquet")
     write_json(OTHER / "classes.json", CLASSES)
-    return dict(zip(table["product_id"], told, strict=True))
+    return dict(zip(table["product_id"], probabilities, strict=True))
 
 
 def galleries():
     return read_galleries(paths.CATALOGUE, paths.FOLDS / "folds.parquet", [0, 1])
 
 
-def classified(others, **changes):
-    return classify(galleries(), open_members(paths.embed_of, [0, 1], [64, 80]), ensemble_params(**changes), others)
+def classified(external, **changes):
+    return classify(galleries(), open_members(paths.embed_of, [0, 1], [64, 80]), ensemble_params(**changes), external)
 
 
 def by_product(predictions):
@@ -54,7 +54,7 @@ def rewrite(expression):
     pl.read_parquet(file).with_columns(expression).write_parquet(file)
 
 
-def test_nothing_kept_changes_nothing(project):
+def test_an_empty_folder_changes_nothing(project):
     before = digest_folder(paths.ENSEMBLE)
     assert open_external(paths.NO_PREDICTIONS, CLASSES, galleries()) == []
     ensemble.main()
@@ -62,9 +62,9 @@ def test_nothing_kept_changes_nothing(project):
 
 
 @pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
-def test_another_experiment_weighs_as_all_scales_and_folds_together(mean, project):
-    others = open_external(ROOT, CLASSES, galleries())
-    alone, both = (by_product(classified(some, mean=mean).predictions) for some in ([], others))
+def test_an_external_experiment_weighs_as_much_as_all_scales_and_folds_together(mean, project):
+    external = open_external(ROOT, CLASSES, galleries())
+    alone, both = (by_product(classified(some, mean=mean).predictions) for some in ([], external))
     for product, own in alone.items():
         if mean == "arithmetic":
             expected = (own + project[product]) / 2
@@ -75,31 +75,30 @@ def test_another_experiment_weighs_as_all_scales_and_folds_together(mean, projec
     assert equal_shares(4, 2).tolist() == pytest.approx([1 / 12] * 4 + [1 / 3] * 2)
 
 
-def test_classes_in_another_order_are_put_into_this_ones(project):
+def test_classes_in_another_order_are_reordered(project):
     (first,) = open_external(ROOT, CLASSES, galleries())
     rewrite(pl.col("probabilities").list.reverse())
     write_json(OTHER / "classes.json", CLASSES[::-1])
-    (turned,) = open_external(ROOT, CLASSES, galleries())
+    (reordered,) = open_external(ROOT, CLASSES, galleries())
     ids = ["t1", "p0", "p4"]
-    assert np.array_equal(first.rows(ids), turned.rows(ids))
+    assert np.array_equal(first.rows(ids), reordered.rows(ids))
     assert np.array_equal(first.rows(ids), np.stack([project[key] for key in ids]))
 
 
-def test_fitted_weights_find_the_one_who_knows(project):
-    """`other` knows every label; weights of a fold are fitted on the other fold, so both must see it to use it."""
+def test_fitted_weights_prefer_the_source_that_is_right(project):
+    """`other` is always right. The weights of one fold are fitted on the other fold, so both folds must prefer it."""
     labels = dict(pl.read_parquet(paths.CATALOGUE / "products.parquet").select("product_id", "label").iter_rows())
-    knows = {"cup": [0.98, 0.02], "hat": [0.02, 0.98]}
-    rewrite(pl.col("product_id").replace_strict({key: knows.get(label, [0.5, 0.5]) for key, label in labels.items()},
+    right = {"cup": [0.98, 0.02], "hat": [0.02, 0.98]}
+    rewrite(pl.col("product_id").replace_strict({key: right.get(label, [0.5, 0.5]) for key, label in labels.items()},
                                                 return_dtype=pl.List(pl.Float32)).alias("probabilities"))  # fmt: skip
-    others = open_external(ROOT, CLASSES, galleries())
-    found = classified(others, weights="fitted", temperature="fitted")
-    for fit in found.fits.values():
+    result = classified(open_external(ROOT, CLASSES, galleries()), weights="fitted", temperature="fitted")
+    for fit in result.fits.values():
         assert fit.weights.sum() == pytest.approx(1) and fit.weights[2] > 0.9
-    table = found.predictions.filter(pl.col("label").is_in(CLASSES))
+    table = result.predictions.filter(pl.col("label").is_in(CLASSES))
     assert (table["predicted"] == table["label"]).all() and table.height == 6
 
 
-def test_the_stage_fuses_and_tells_with_what_weights(project, capsys):
+def test_the_stage_fuses_and_reports_the_weights(project, capsys):
     text = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(text.replace("fuse_with: data/predictions/none", f"fuse_with: {ROOT}"), "utf-8")
     before = by_product(pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet"))
@@ -107,15 +106,15 @@ def test_the_stage_fuses_and_tells_with_what_weights(project, capsys):
     assert f"class predictions of {OTHER} are fused with this run's" in capsys.readouterr().out
     after = by_product(pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet"))
     assert all(after[key] == pytest.approx((before[key] + project[key]) / 2, abs=1e-6) for key in before)
-    told = read_json(paths.ENSEMBLE / "fusion.json")
-    assert told["test"]["weights"] == {"64": 0.25, "80": 0.25} and told["test"]["others"] == {"other": 0.5}
+    report = read_json(paths.ENSEMBLE / "fusion.json")
+    assert report["test"]["weights"] == {"64": 0.25, "80": 0.25} and report["test"]["others"] == {"other": 0.5}
 
 
-def test_what_is_kept_is_what_the_ensemble_wrote(project):
+def test_keep_predictions_copies_what_the_ensemble_wrote(project):
     assert keep_predictions(["workspace"], "again") == paths.PREDICTIONS / "again"
-    kept = paths.PREDICTIONS / "again" / "workspace"
+    copy = paths.PREDICTIONS / "again" / "workspace"
     for name in ("probabilities.parquet", "classes.json"):
-        assert (kept / name).read_bytes() == (paths.ENSEMBLE / name).read_bytes()
+        assert (copy / name).read_bytes() == (paths.ENSEMBLE / name).read_bytes()
     (own,) = open_external(paths.PREDICTIONS / "again", CLASSES, galleries())
     alone, doubled = (by_product(classified(some).predictions) for some in ([], [own]))
     assert all(doubled[key] == pytest.approx(alone[key], abs=1e-6) for key in alone)
@@ -141,29 +140,32 @@ def spoil(what):
 @pytest.mark.parametrize(
     ("what", "line"),
     [
-        ("a fold", "has 'p1' in oof-1, this run in oof-0; keep predictions of a run on this catalogue and these folds"),
-        ("a split", "has 't1' in oof, this run in test; keep"),
-        ("a product", "tells nothing of 'p4', a product of oof-1; keep"),
-        ("a class", "classes.json: 2 classes, not this run's: only this run has 'hat'"),
+        (
+            "a fold",
+            "'p1' is in oof-1, in this run in oof-0; keep predictions of a run on this catalogue and these",
+        ),
+        ("a split", "'t1' is in oof, in this run in test; keep"),
+        ("a product", "no prediction for 'p4', a product of oof-1; keep"),
+        ("a class", "classes.json: 2 classes that differ from this run's: only this run has 'hat'"),
         ("a column", "probabilities.parquet: has no column group_id; run that experiment again"),
-        ("a file", "classes.json: no such file; `vitrine keep-predictions` makes a whole folder"),
+        ("a file", "classes.json: no such file; `vitrine keep-predictions` writes a complete folder"),
     ],
 )
-def test_predictions_that_do_not_fit_are_one_line(what, line, project):
+def test_predictions_that_do_not_match_this_run_give_one_line(what, line, project):
     spoil(what)
     with pytest.raises(ValueError) as error:
         open_external(ROOT, CLASSES, galleries())
     assert str(error.value).startswith(str(OTHER)) and line in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_run_without_classes_or_a_folder_that_is_not_there_is_one_line(project):
-    with pytest.raises(ValueError, match="holds class predictions, but this run's models tell no classes"):
+def test_a_run_without_a_classifier_or_a_missing_folder_gives_one_line(project):
+    with pytest.raises(ValueError, match="has class predictions, but this run's models have no classifier"):
         open_external(ROOT, [], galleries())
     with pytest.raises(ValueError, match="'data/predictions/nowhere': no such folder; `vitrine keep-predictions`"):
         open_external(paths.PREDICTIONS / "nowhere", CLASSES, galleries())
 
 
-def test_check_refuses_a_folder_that_is_not_there(project):
+def test_check_refuses_a_missing_folder(project):
     (paths.STARTS / "trunk").mkdir(parents=True)
     check_params(Path("params.yaml"))
     text = Path("params.yaml").read_text(encoding="utf-8")

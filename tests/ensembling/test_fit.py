@@ -1,4 +1,4 @@
-"""Fits see other folds only: what a fold's own rows hold can change nothing of how they are fused."""
+"""Fits use other folds only: the rows of a fold never change how that fold is fused."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_a_folds_fit_uses_none_of_its_own_rows(mean):
     assert clean[1].weights.tolist() != [0.5, 0.5] and clean[1].temperature != 1
 
 
-def test_nothing_to_fit_on_is_fused_evenly():
+def test_without_products_to_fit_on_weights_are_equal():
     params = ensemble_params(**FITTED)
     alone = cross_fitted([drawn(4, seed=1)], params)
     assert (alone[4].weights, alone[4].temperature, alone[4].num_products) == (None, 1.0, 0)
@@ -55,15 +55,15 @@ def test_nothing_to_fit_on_is_fused_evenly():
     assert cross_fitted([drawn(0, seed=1), drawn(1, seed=2)], ensemble_params())[None] == Fitted()
 
 
-def test_a_fit_of_one_kind_leaves_the_other_alone():
+def test_a_fit_of_one_kind_does_not_change_the_other():
     parts = [drawn(0, seed=1), drawn(1, seed=2)]
     assert fit(parts, ensemble_params(weights="fitted")).temperature == 1.0
     assert fit(parts, ensemble_params(temperature="fitted")).weights is None
 
 
 def test_the_temperature_is_fitted_to_the_shares_that_are_published():
-    """Two scales weigh together what the one other experiment does."""
-    part = replace(drawn(0, seed=1, num_scales=3), num_others=1)
+    """The two scales together weigh as much as the one external experiment."""
+    part = replace(drawn(0, seed=1, num_scales=3), num_external=1)
     found = fit([part], ensemble_params(temperature="fitted"))
     fused = part.members[0] / 4 + part.members[1] / 4 + part.members[2] / 2
     assert found.weights is None and found.temperature == pytest.approx(fit_temperature(fused, part.truth), rel=1e-5)
@@ -81,7 +81,7 @@ def classified(**changes):
     return members, classify(galleries, members, ensemble_params(**changes))
 
 
-def test_the_out_of_fold_table_holds_every_scale_and_what_is_published(project):
+def test_the_out_of_fold_table_has_every_scale_and_the_published_prediction(project):
     members, found = classified(temperature="fitted")
     table = found.out_of_fold
     assert table.schema == OOF_SCHEMA
@@ -99,28 +99,28 @@ def test_the_out_of_fold_table_holds_every_scale_and_what_is_published(project):
         assert np.array_equal(np.stack(rows["probabilities"].to_list()), member.probabilities.rows(ids))
 
 
-def test_predictions_of_a_fold_are_at_the_temperature_of_the_other(project):
+def test_predictions_of_a_fold_use_the_temperature_of_the_other(project):
     _, found = classified(temperature="fitted")
     before, after = found.uncalibrated, found.predictions
     assert before["predicted"].equals(after["predicted"])
-    for split, fold, heat in (("oof", 0, 0), ("oof", 1, 1), ("test", None, None)):
+    for split, fold in (("oof", 0), ("oof", 1), ("test", None)):
         rows = (pl.col("split") == split) & pl.col("fold").eq_missing(fold)
-        raw, told = (np.stack(frame.filter(rows)["probabilities"].to_list()) for frame in (before, after))
-        powers = raw ** (1 / found.fits[heat].temperature)
-        assert told == pytest.approx(powers / powers.sum(axis=1, keepdims=True), abs=1e-5)
+        raw, published = (np.stack(frame.filter(rows)["probabilities"].to_list()) for frame in (before, after))
+        powers = raw ** (1 / found.fits[fold].temperature)
+        assert published == pytest.approx(powers / powers.sum(axis=1, keepdims=True), abs=1e-5)
 
 
-def test_the_stages_tell_what_was_fitted_and_draw_the_diagram_of_before_and_after(project, capsys):
+def test_the_stages_report_the_fits_and_the_reliability_before_and_after(project, capsys):
     text = Path("params.yaml").read_text(encoding="utf-8")
     text = text.replace("weights: uniform", "weights: fitted").replace("temperature: none", "temperature: fitted")
     Path("params.yaml").write_text(text, encoding="utf-8")
     ensemble.main()
     evaluate.main()
-    told = read_json(paths.ENSEMBLE / "fusion.json")
-    # p0-p2 of fold 0 have labels, of fold 1 p4 alone: p3 has none and p5's is unknown to the models.
-    assert {name: fit["fitted_on"] for name, fit in told.items()} == {"oof-0": 1, "oof-1": 3, "test": 4}
-    assert all(sum(fit["weights"].values()) == pytest.approx(1) for fit in told.values())
-    assert list(told["test"]["weights"]) == ["64", "80"]
+    report = read_json(paths.ENSEMBLE / "fusion.json")
+    # p0-p2 of fold 0 have labels; of fold 1 only p4 has a usable one: p3 has none and p5's is unknown to the models.
+    assert {name: fit["fitted_on"] for name, fit in report.items()} == {"oof-0": 1, "oof-1": 3, "test": 4}
+    assert all(sum(fit["weights"].values()) == pytest.approx(1) for fit in report.values())
+    assert list(report["test"]["weights"]) == ["64", "80"]
     bins = pl.read_csv(paths.EVALUATION / "reliability.csv")
     assert sorted(bins.group_by("split", "calibrated").agg(pl.col("count").sum()).rows()) == [
         ("oof", False, 4), ("oof", True, 4), ("test", False, 2), ("test", True, 2),

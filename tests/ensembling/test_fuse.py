@@ -1,3 +1,5 @@
+"""The fused scores equal the mean of the members' scores, and each query ranks its gallery."""
+
 import numpy as np
 import polars as pl
 import pytest
@@ -45,7 +47,7 @@ def test_test_scores_are_the_mean_cosine_of_the_folds(parts, tmp_path):
         assert score == pytest.approx(expected[test.query_ids.index(query_id), ids.index(product_id)], abs=1e-6)
 
 
-def test_each_query_ranks_the_whole_gallery_once(parts, tmp_path):
+def test_each_query_ranks_the_full_gallery_once(parts, tmp_path):
     members, (first, *_) = parts
     rankings = fuse_retrieval(first, members[:2], tmp_path / "oof-0", depth=50)
     assert rankings.height == len(first.query_ids) * 3
@@ -55,12 +57,12 @@ def test_each_query_ranks_the_whole_gallery_once(parts, tmp_path):
         assert part["score"].is_sorted(descending=True)
 
 
-def test_probabilities_are_the_mean_over_entitled_members(parts):
+def test_probabilities_are_the_mean_over_eligible_members(parts):
     members, galleries = parts
     predictions = classify(galleries, members, ensemble_params()).predictions
-    for gallery, entitled in zip(galleries, (members[:2], members[2:], members), strict=True):
+    for gallery, eligible in zip(galleries, (members[:2], members[2:], members), strict=True):
         ids = gallery.products["product_id"].to_list()
         table = predictions.filter(pl.col("product_id").is_in(ids))
-        expected = np.mean([member.probabilities.rows(ids) for member in entitled], axis=0)
+        expected = np.mean([member.probabilities.rows(ids) for member in eligible], axis=0)
         assert np.stack(table["probabilities"].to_list()) == pytest.approx(expected, abs=1e-6)
         assert table["label"].to_list() == gallery.products["label"].to_list()

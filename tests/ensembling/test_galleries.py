@@ -1,3 +1,5 @@
+"""Galleries: each fold's own products and the queries about them, then test."""
+
 import polars as pl
 import pytest
 
@@ -15,9 +17,9 @@ PRODUCTS = pl.DataFrame(
 )
 
 
-def queries_of(**find_boundary):
+def queries_of(**splits):
     return pl.DataFrame(
-        {"query_id": list(find_boundary), "split": list(find_boundary.values())}, schema_overrides={"split": pl.String}
+        {"query_id": list(splits), "split": list(splits.values())}, schema_overrides={"split": pl.String}
     )
 
 
@@ -25,7 +27,7 @@ def relevance_of(*pairs):
     return pl.DataFrame(pairs, schema=["query_id", "product_id", "grade"], orient="row")
 
 
-def test_a_query_belongs_where_its_products_are():
+def test_a_query_belongs_to_the_galleries_of_its_products():
     queries = queries_of(q_t=None, q_ac=None, q_always=None, q_zero=None)
     relevance = relevance_of(
         ("q_ac", "a", 1), ("q_ac", "c", 2), ("q_t", "t", 1), ("q_always", "always", 1), ("q_zero", "a", 0)
@@ -57,7 +59,7 @@ def test_a_listed_fold_without_products_is_named():
 
 
 def test_queries_without_any_answer_are_ranked_in_their_split():
-    queries = queries_of(made=None, test="test", val="val", train="train", answered="test", zero="test")
+    queries = queries_of(unused=None, test="test", val="val", train="train", answered="test", zero="test")
     relevance = relevance_of(("answered", "t", 1), ("zero", "t", 0))
     galleries = plan_galleries(PRODUCTS, queries, relevance, [0, 1])
     assert [(g.name, g.query_ids) for g in galleries] == [

@@ -1,4 +1,4 @@
-"""Both means by hand and by a slow loop, and what fitted weights must never do."""
+"""Both means by hand and by a slow loop, and the limits of fitted weights."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_hand_worked_means():
     assert geometric_mean(members, weights)[0, 0] == pytest.approx(2**0.5 / (1 + 2**0.5))
 
 
-def test_any_member_vetoes_a_geometric_mean_and_none_leaves_nothing():
+def test_any_member_vetoes_a_geometric_mean_and_the_result_stays_a_distribution():
     members = np.array([[[0.9, 0.1, 0.0]], [[0.0, 0.1, 0.9]]], np.float32)
     assert geometric_mean(members)[0] == pytest.approx([0, 1, 0], abs=1e-6)
     assert geometric_mean(np.array([[[1.0, 0.0]], [[0.0, 1.0]]], np.float32))[0] == pytest.approx([0.5, 0.5])
@@ -51,7 +51,7 @@ def test_equals_a_slow_loop(case):
 
 
 @given(cases())
-def test_no_weights_are_the_plain_mean_to_the_last_bit(case):
+def test_without_weights_the_result_is_exactly_the_plain_mean(case):
     members, _ = case
     total = np.zeros(members.shape[1:], np.float64)
     for member in members:

@@ -1,3 +1,5 @@
+"""Prediction files in the format of each benchmark, and rankings that have no such format."""
+
 import json
 
 import polars as pl
@@ -19,7 +21,7 @@ def rankings_of(split, fold, query_ids, depth=12, prefix="valid"):
 @pytest.mark.parametrize(
     ("form", "keys"), [("muge", ("query_id", "item_ids")), ("chinese_clip", ("text_id", "image_ids"))]
 )
-def test_the_best_ten_of_each_query_in_its_own_form(tmp_path, form, keys):
+def test_the_top_ten_of_each_query_in_the_benchmarks_format(tmp_path, form, keys):
     valid = rankings_of("oof", 0, ["valid-7", "valid-3"])
     test = rankings_of("test", None, ["test-9"], prefix="test")
     shuffled = pl.concat([valid, test]).sort("score", descending=True, maintain_order=True)
@@ -49,11 +51,11 @@ def test_none_writes_nothing(tmp_path):
         (rankings_of("oof", 0, ["valid-1"], prefix="shirt"), "the id 'shirt-1' is not"),
         (
             pl.concat([rankings_of("oof", fold, ["valid-1"]) for fold in (0, 1)]),
-            "several folds rank its queries, the format wants one list each",
+            "several folds rank its queries, but the format needs one list per query",
         ),
     ],
 )
-def test_what_has_no_such_form_is_one_clear_line(tmp_path, rankings, message):
+def test_rankings_without_such_a_format_give_one_line(tmp_path, rankings, message):
     with pytest.raises(ValueError, match=message) as caught:
         PREDICTION_FORMATS["muge"](rankings, tmp_path)
     assert str(caught.value).startswith("ensemble.predictions = 'muge': ") and "\n" not in str(caught.value)

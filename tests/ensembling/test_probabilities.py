@@ -1,3 +1,5 @@
+"""Fused class probabilities and their tables."""
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,7 +11,7 @@ from pipeline_lib.stores.store import open_store, write_store
 
 
 def store_of(folder, ids, rows):
-    write_store(folder, ids, np.array(rows, np.float32), "m", "64px", dtype="float32")
+    write_store(folder, ids, np.array(rows, np.float32), ("m", "64px"), dtype="float32")
     return open_store(folder)
 
 
@@ -21,10 +23,10 @@ def test_the_mean_is_taken_by_id_and_stays_a_distribution(tmp_path):
     assert fused.sum(axis=1) == pytest.approx(1)
 
 
-def test_a_sure_member_outweighs_an_unsure_one(tmp_path):
-    sure = store_of(tmp_path / "a", ["x"], [[0.02, 0.98]])
-    unsure = [store_of(tmp_path / name, ["x"], [[0.55, 0.45]]) for name in "bc"]
-    assert fuse_probabilities("arithmetic", [sure, *unsure], ["x"], Fitted()).argmax() == 1
+def test_a_confident_member_outweighs_uncertain_ones(tmp_path):
+    confident = store_of(tmp_path / "a", ["x"], [[0.02, 0.98]])
+    uncertain = [store_of(tmp_path / name, ["x"], [[0.55, 0.45]]) for name in "bc"]
+    assert fuse_probabilities("arithmetic", [confident, *uncertain], ["x"], Fitted()).argmax() == 1
 
 
 def test_the_table_predicts_the_first_of_equal_classes():

@@ -1,3 +1,5 @@
+"""The top products of each query equal a stable sort."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,7 +21,7 @@ def test_equals_a_stable_sort_whatever_the_chunk(seed, depth, chunk):
     assert np.array_equal(scores, np.take_along_axis(exact, positions, axis=1))
 
 
-def test_depth_beyond_the_gallery_ranks_all_of_it():
+def test_a_depth_above_the_gallery_size_ranks_the_full_gallery():
     positions, _ = top_positions(np.ones((1, 1), np.float32), np.array([[1], [3], [2]], np.float32), 50)
     assert positions.tolist() == [[1, 2, 0]]
 

@@ -1,3 +1,5 @@
+"""The submission: exactly the test products, in the format of the sample submission if there is one."""
+
 import numpy as np
 import polars as pl
 import pytest
@@ -50,20 +52,20 @@ def test_the_sample_submission_sets_order_and_names(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("expected", "message"),
     [
         (
             ["a", "b", "007"],
-            "asks for 3 ids, .* has 2: 1 of its ids are no test product .*, the first '007'",
+            "has 3 ids, .* has 2: 1 of its ids are not test products .*, the first '007'",
         ),
-        (["b"], "asks for 1 ids, the test split has 2: 1 test products are not in it, the first 'a'$"),
+        (["b"], "has 1 ids, the test split has 2: 1 test products are not in it, the first 'a'$"),
         (["c", "b"], "the first 'c'; 1 test products are not in it, the first 'a'$"),
     ],
 )
-def test_an_id_that_is_missing_or_added_is_refused(tmp_path, asked, message):
+def test_an_id_that_is_missing_or_added_is_refused(tmp_path, expected, message):
     for call in (
-        lambda: check_ids(sample_of(*asked), ["a", "b"]),
-        lambda: write_submission(tmp_path / "s.csv", table_of(["a", "b"]), ["a", "b"], sample_of(*asked)),
+        lambda: check_ids(sample_of(*expected), ["a", "b"]),
+        lambda: write_submission(tmp_path / "s.csv", table_of(["a", "b"]), ["a", "b"], sample_of(*expected)),
     ):
         with pytest.raises(ValueError, match=message) as caught:
             call()
@@ -71,12 +73,12 @@ def test_an_id_that_is_missing_or_added_is_refused(tmp_path, asked, message):
     assert not (tmp_path / "s.csv").exists()
 
 
-def test_a_model_without_labels_cannot_answer_a_sample_submission(tmp_path):
+def test_a_model_without_classifier_cannot_fill_a_sample_submission(tmp_path):
     with pytest.raises(ValueError, match="no test product got a label; set it to null"):
         write_submission(tmp_path / "s.csv", pl.DataFrame(schema=PREDICTIONS_SCHEMA), [], sample_of("a"))
 
 
-def test_the_kept_sample_is_read_as_strings_and_need_not_be_there(tmp_path):
+def test_the_stored_sample_is_read_as_strings_and_is_optional(tmp_path):
     assert open_sample(tmp_path) is None
     (tmp_path / SAMPLE).write_text("id,label\n007,0\n", encoding="utf-8")
     assert open_sample(tmp_path).rows() == [("007", "0")]

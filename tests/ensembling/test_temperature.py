@@ -1,3 +1,5 @@
+"""The fitted temperature is the best one, changes no ranking and undoes a known distortion."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,19 +14,19 @@ def log_loss(probabilities, truth):
 
 
 def test_hand_worked_temperature():
-    # Always sure at 0.9 and right three times in four: the loss is least where 0.9's odds of 9 become 3, 9 ** (1 / 2).
+    # Always 0.9 and right three times in four: the loss is lowest where the odds of 9 become 3 = 9 ** (1 / 2).
     probabilities = np.array([[0.9, 0.1]] * 4, np.float32)
     truth = np.array([0, 0, 0, 1])
     assert fit_temperature(probabilities, truth) == pytest.approx(2, rel=1e-4)
     assert scaled(probabilities, 2.0)[0] == pytest.approx([0.75, 0.25])
 
 
-def test_one_leaves_every_bit():
+def test_a_temperature_of_one_changes_nothing():
     probabilities = np.random.default_rng(0).dirichlet(np.ones(4), 5).astype(np.float32)
     assert scaled(probabilities, 1.0) is probabilities
 
 
-def test_what_is_always_or_never_right_stops_at_the_ends():
+def test_always_or_never_right_gives_the_limits():
     probabilities = np.array([[0.7, 0.3], [0.6, 0.4]], np.float32)
     assert fit_temperature(probabilities, np.array([0, 0])) == COLDEST
     assert fit_temperature(probabilities, np.array([1, 1])) == HOTTEST
@@ -47,7 +49,7 @@ def test_no_temperature_of_a_grid_is_better_and_no_order_changes(seed, spread):
 
 
 def test_a_known_distortion_is_undone():
-    """Labels drawn from probabilities, which are then made three times as sure."""
+    """Labels drawn from probabilities whose logits are then multiplied by three."""
     rng = np.random.default_rng(1)
     honest = rng.dirichlet(np.ones(3), 4000)
     truth = np.array([rng.choice(3, p=row) for row in honest])
