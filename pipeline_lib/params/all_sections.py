@@ -1,4 +1,4 @@
-"""All sections of params.yaml at once, so that a misspelt key is found before the first stage, not before the last."""
+"""Checks all sections of params.yaml at once, so that a misspelt key is found before the first stage runs."""
 
 from pathlib import Path
 from typing import Any
@@ -21,58 +21,59 @@ from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.params.train import TrainParams
 
+# In the order of the DAG, as in params.yaml; runtime and the lists of plan come last.
 SECTIONS: tuple[type[Section], ...] = (
-    PlanParams,
     DataParams,
     SplitParams,
     ShardsParams,
     ModelParams,
+    FeaturesParams,
     LossesParams,
     TrainParams,
     PhasesParams,
-    FeaturesParams,
     EmbedParams,
     IndexParams,
     EnsembleParams,
     EvaluateParams,
     ReportParams,
     RuntimeParams,
+    PlanParams,
 )
 
 
 def check_params(path: Path) -> None:
-    """Raise ValueError for the first fault: a section or key that is unknown or missing, a value that does not fit."""
+    """Raise ValueError for the first fault of the file: an unknown or missing key, or a value that does not fit."""
     params = load_params(path)
     check_all(params, path)
     for name in parse_section(PlanParams, params).features:
         if not (path.parent / STARTS / name).is_dir():
             raise ValueError(
-                f"{path}: plan.features has {name!r}, but there is no folder {STARTS / name}; `vitrine keep EXPERIMENT "
-                f"{name}` makes one of trained models, a model.yaml in it names published ones, `dvc pull` brings one "
-                "that others have added"
+                f"{path}: plan.features has {name!r}, but there is no folder {STARTS / name}. Create it: `vitrine keep "
+                f"EXPERIMENT {name}` copies trained models, a model.yaml in it names published ones, `dvc pull` "
+                "downloads one that is tracked"
             )
-    others = parse_section(EnsembleParams, params).fuse_with
-    if not (path.parent / others).is_dir():
+    external = parse_section(EnsembleParams, params).fuse_with
+    if not (path.parent / external).is_dir():
         raise ValueError(
-            f"{path}: ensemble.fuse_with = {others!r}, but there is no such folder; `vitrine keep-predictions "
-            "EXPERIMENT... NAME` makes one, `dvc pull` brings one that others have added"
+            f"{path}: ensemble.fuse_with = {external!r}, but there is no such folder. Create it with "
+            "`vitrine keep-predictions EXPERIMENT... NAME`, or download a tracked one with `dvc pull`"
         )
 
 
 def check_all(params: dict[str, Any], path: Path) -> None:
-    """Raise ValueError for the first fault of params that were, or would be, read from `path`."""
+    """Raise ValueError for the first fault of params; `path` is the file that the message names."""
     parse_value("seed", int, params)
     for kind in SECTIONS:
         parse_section(kind, params)
     known = {kind.section for kind in SECTIONS} | {"seed"}
     for section in params:
         if section not in known:
-            raise ValueError(f"{path}: {section} is not a section; known: {', '.join(sorted(known))}")
+            raise ValueError(f"{path}: {section} is not a section; known sections: {', '.join(sorted(known))}")
     plan, split = parse_section(PlanParams, params), parse_section(SplitParams, params)
-    beyond = [fold for fold in plan.folds if fold >= split.num_folds]
-    if beyond:
+    too_large = [fold for fold in plan.folds if fold >= split.num_folds]
+    if too_large:
         last = split.num_folds - 1
-        raise ValueError(f"{path}: plan.folds has {beyond[0]}, but split.num_folds makes folds 0 .. {last}")
+        raise ValueError(f"{path}: plan.folds has {too_large[0]}, but split.num_folds gives folds 0 .. {last}")
     for name, values in (
         ("folds", plan.folds),
         ("scales", plan.scales),
@@ -80,5 +81,5 @@ def check_all(params: dict[str, Any], path: Path) -> None:
         ("index", plan.index),
     ):
         if len(set(values)) != len(values):
-            raise ValueError(f"{path}: plan.{name} names a member twice: {values}")
+            raise ValueError(f"{path}: plan.{name} has the same item twice: {values}")
     check_phases(params, [(step.name, step.after) for step in plan.phases], plan.last)

@@ -1,6 +1,6 @@
 """Where the catalogue comes from and how it is cleaned."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,28 +10,48 @@ ReaderKind = Literal["csv_table", "muge", "karpathy", "captions_csv"]
 
 
 class ColumnParams(Keys):
-    """Names of the table's columns; None is inferred from the usual names."""
+    """Column names of the table that `csv_table` reads; null = found by the usual names."""
 
-    id: str | None
-    label: str | None
-    text: str | list[str] | None
-    image: str | None
-    group: str | None
-    fold: str | None
-    split: str | None
+    id: str | None = Field(description="Product id, unique in the table.")
+    label: str | None = Field(description="Class of the product. A row without one still trains retrieval.")
+    text: str | list[str] | None = Field(description="One column or a list of columns, joined in this order.")
+    image: str | None = Field(description="Path of the image, relative to root.")
+    group: str | None = Field(description="Products of one group stay in the same fold.")
+    fold: str | None = Field(description="Number of the fold, if the table assigns folds itself.")
+    split: str | None = Field(description="train | val | test, if the table assigns splits itself.")
 
 
 class DataParams(Section):
-    """The raw catalogue and the limits it must keep."""
+    """The raw catalogue, and when a row is rejected."""
 
     section: ClassVar[str] = "data"
-    root: str
-    reader: ReaderKind
-    table: str | None
-    sample_submission: str | None
-    image_folder: str
+    root: str = Field(
+        description="Folder with one table and its images. Track it with `dvc add`, or let a dvc.yaml produce it."
+    )
+    reader: ReaderKind = Field(
+        description="Format of the catalogue: csv_table (one row per product) | muge (MUGE or Chinese-CLIP files) | "
+        "karpathy (COCO, Flickr30k: dataset_*.json) | captions_csv (one row per caption)."
+    )
+    table: str | None = Field(description="File name of the table inside root; null = the only .csv there.")
+    sample_submission: str | None = Field(
+        description="CSV inside root that gives submission.csv its ids, their order and its two column names; "
+        "null = all test products with the columns id and label."
+    )
+    image_folder: str = Field(
+        description="Folder inside root with images named <id>.<ext> or <id>_*.<ext>; used if the table has no image "
+        "column."
+    )
     columns: ColumnParams
-    duplicate_bits: Annotated[int, Field(ge=-1, le=7)]
-    missing_image: Literal["reject", "black"]
-    max_pixels: Annotated[int, Field(gt=0)]
-    max_reject_fraction: Annotated[float, Field(ge=0, le=1)]
+    duplicate_bits: int = Field(
+        ge=-1,
+        le=7,
+        description="Two images are near-duplicates if their 128-bit perceptual hashes differ in at most this many "
+        "bits and their colours are close; -1 = off.",
+    )
+    missing_image: Literal["reject", "black"] = Field(
+        description="Products without a readable image: reject (they are left out) | black (they get a black image)."
+    )
+    max_pixels: int = Field(gt=0, description="Images with more pixels than this are rejected before they are decoded.")
+    max_reject_fraction: float = Field(
+        ge=0, le=1, description="The stage fails if a larger fraction of the rows is rejected."
+    )

@@ -1,6 +1,6 @@
 """Stored features of frozen encoders."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -9,31 +9,42 @@ from pipeline_lib.params.values import Precision, ViewName
 
 
 class TrunkParams(Keys):
-    """What is kept of the model's own towers; `layers` counts layer groups from the head, for `at: boundary`.
+    """Stored outputs of the towers of `model` before training, so that training need not run their frozen layers."""
 
-    Beside the fixed view of each photo, `views` of `augment` are kept, drawn with `view_seed`.
-    """
-
-    at: Literal["pooled", "boundary"]
-    layers: Annotated[int, Field(gt=0)]
-    augment: ViewName
-    crop_scale: Annotated[float, Field(gt=0, le=1)]
-    views: Annotated[int, Field(ge=1, le=64)]
-    view_seed: Annotated[int, Field(ge=0)]
+    at: Literal["pooled", "boundary"] = Field(
+        description="pooled (each tower's output, for towers that stay frozen) | boundary (also the input of the last "
+        "`layers` layer groups, for towers of which at most these are trained)."
+    )
+    layers: int = Field(gt=0, description="Layer groups after the boundary, counted from the head.")
+    augment: ViewName = Field(
+        description="Augmented views of each image, stored beside the fixed one: none | jitter_flip | grayscale_blur | "
+        "clip. Training reads a random one per epoch if train.augment (for clip also train.crop_scale) is the same."
+    )
+    crop_scale: float = Field(gt=0, le=1, description="Smallest fraction of the area that clip's random crop keeps.")
+    views: int = Field(ge=1, le=64, description="Augmented views per image, 1 to 64.")
+    view_seed: int = Field(
+        ge=0,
+        description="Seed of these views. It is not the top-level seed, because a new one would run the towers again.",
+    )
 
     @field_validator("views")
     @classmethod
     def _one_fixed_view(cls, views: int, info: ValidationInfo) -> int:
         if views > 1 and info.data.get("augment") == "none":
-            raise ValueError("features.trunk.augment = none is one view of a photo; set views = 1, or an augment")
+            raise ValueError("features.trunk.augment = none gives one view per image; set views = 1 or an augment")
         return views
 
 
 class FeaturesParams(Section):
-    """Stored features of frozen encoders; `max_gb` is in 1e9 bytes."""
+    """Features of the frozen encoders in plan.features, computed once for every image and text."""
 
     section: ClassVar[str] = "features"
-    dtype: Literal["float16", "bfloat16", "float32"]
-    precision: Precision
-    max_gb: Annotated[float, Field(gt=0)]
+    dtype: Literal["float16", "bfloat16", "float32"] = Field(
+        description="Number format of stored features: float16 | bfloat16 | float32."
+    )
+    precision: Precision = Field(description="Precision of the encoders: auto | fp32 | bf16 (see train.precision).")
+    max_gb: float = Field(
+        gt=0,
+        description="The stage fails before it runs an encoder if the store would exceed this size in GB (1e9 bytes).",
+    )
     trunk: TrunkParams

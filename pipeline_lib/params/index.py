@@ -1,6 +1,6 @@
 """Sizes of the FAISS indexes."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -8,12 +8,16 @@ from pipeline_lib.params.section import Section
 
 
 class IndexParams(Section):
-    """Sizes of the approximate FAISS indexes; `flat` needs none."""
+    """Sizes of the FAISS indexes of plan.index; `flat` needs none."""
 
     section: ClassVar[str] = "index"
-    lists: Annotated[int, Field(gt=0)]
-    probes: Annotated[int, Field(gt=0)]
-    pq_bytes: Annotated[int, Field(gt=0)]
-    links: Annotated[int, Field(ge=2)]
-    build_beam: Annotated[int, Field(gt=0)]
-    search_beam: Annotated[int, Field(gt=0)]
+    lists: int = Field(gt=0, description="ivf and ivf_pq: number of lists that the vectors are clustered into.")
+    probes: int = Field(gt=0, description="ivf and ivf_pq: lists searched per query.")
+    pq_bytes: int = Field(
+        gt=0,
+        description="ivf_pq: bytes per compressed vector. If it does not divide embedding_dim, the next smaller number "
+        "that does is used.",
+    )
+    links: int = Field(ge=2, description="hnsw: links per node.")
+    build_beam: int = Field(gt=0, description="hnsw: beam width when the index is built.")
+    search_beam: int = Field(gt=0, description="hnsw: beam width of a search.")

@@ -13,108 +13,147 @@ TripletNegatives = Literal["all", "hardest"]
 HardNegativesChoice = Literal["hardest", "semi_hard", "band"]
 HardNegativesForm = Literal["contrastive", "margin"]
 FeatureDistance = Literal["cosine", "mse"]
-# Teacher -> share of the mean over teachers; none = all of plan.features, equally.
-TeacherShares = dict[str, Annotated[float, Field(gt=0)]]
-Weight = Annotated[float, Field(ge=0)]
-Margin = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, description="Weight of this loss in the total; 0 = off.")]
+MaskFalseNegatives = Annotated[
+    bool,
+    Field(description="true = texts of the same product or group, and equal texts, are never negatives of each other."),
+]
+TeacherShares = Annotated[
+    dict[str, Annotated[float, Field(gt=0)]],
+    Field(
+        description="Share of each teacher in the mean over teachers, e.g. {big: 2, old: 1}; {} = all teachers of "
+        "plan.features, equally."
+    ),
+]
 
 
 class InfoNCEParams(Keys):
-    """Symmetric contrastive loss over the batch."""
+    """InfoNCE: symmetric contrastive loss over the batch, as in CLIP."""
 
     weight: Weight
-    mask_false_negatives: bool
+    mask_false_negatives: MaskFalseNegatives
 
 
 class CrossEntropyParams(Keys):
-    """Classification loss over labelled products."""
+    """Cross-entropy of the classifier over products with a label."""
 
     weight: Weight
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    class_weights: ClassWeights
-    beta: Annotated[float, Field(ge=0, lt=1)]
-    focal_gamma: Annotated[float, Field(ge=0)]
+    label_smoothing: float = Field(ge=0, lt=1, description="Label smoothing; 0 = none.")
+    class_weights: ClassWeights = Field(
+        description="Weight of each class, computed from the fold's training labels: none | balanced (each class "
+        "counts the same) | effective_number (between the two)."
+    )
+    beta: float = Field(ge=0, lt=1, description="For effective_number: 0 = no weighting, close to 1 = balanced.")
+    focal_gamma: float = Field(ge=0, description="Focal loss: down-weights easy examples; 0 = off.")
 
 
 class TripletParams(Keys):
-    """Triplet loss of caption retrieval."""
+    """Triplet loss with a margin, in both directions (VSE++)."""
 
     weight: Weight
-    margin: Margin
-    negatives: TripletNegatives
-    reduction: Reduction
-    mask_false_negatives: bool
+    margin: float = Field(ge=0, description="Margin between the similarities of positive and negative pairs.")
+    negatives: TripletNegatives = Field(description="all | hardest (one negative for each image and each text).")
+    reduction: Reduction = Field(
+        description="sum | mean over the triplets. The sum grows with the square of the batch size, so use lower "
+        "learning rates with it."
+    )
+    mask_false_negatives: MaskFalseNegatives
 
 
 class SigLIPParams(Keys):
-    """Pairwise sigmoid loss, and where its learned bias starts."""
+    """SigLIP: pairwise sigmoid loss with a learned bias."""
 
     weight: Weight
-    bias: float
-    mask_false_negatives: bool
+    bias: float = Field(
+        description="Initial value of the learned bias. The paper uses -10 with model.logit_scale 2.3026."
+    )
+    mask_false_negatives: MaskFalseNegatives
 
 
 class MemoryQueueParams(Keys):
-    """InfoNCE whose negatives are the batch and a queue of past embeddings."""
+    """InfoNCE with a queue of past embeddings as more negatives; use it instead of info_nce."""
 
     weight: Weight
-    size: Positive
-    start_epoch: Annotated[int, Field(ge=0)]
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    mask_false_negatives: bool
+    size: Positive = Field(description="Embeddings in the queue, for each modality.")
+    start_epoch: int = Field(
+        ge=0,
+        description="First epoch (from 0) in which the queue adds negatives. It fills from the first step on, but "
+        "early embeddings are soon out of date.",
+    )
+    momentum: float = Field(
+        ge=0,
+        lt=1,
+        description="0 = the queue holds the model's own past embeddings (XBM). Above 0 it holds those of a momentum "
+        "encoder (MoCo) with this decay, typically 0.995, which costs one more forward pass per step.",
+    )
+    mask_false_negatives: bool = Field(
+        description="true = queue entries of the same product, group or text are masked as well. With false, a product "
+        "is pushed away from its own past embedding."
+    )
 
 
 class HardNegativesParams(Keys):
-    """A loss over chosen negatives of the batch."""
+    """Loss over selected negatives of the batch."""
 
     weight: Weight
-    negatives: HardNegativesChoice
-    form: HardNegativesForm
-    margin: Margin
-    band_from: Positive
-    band_to: Positive
-    mask_false_negatives: bool
+    negatives: HardNegativesChoice = Field(
+        description="Which negatives count: hardest | semi_hard (less similar than the positive, by at most margin) | "
+        "band (those ranked band_from to band_to by similarity)."
+    )
+    form: HardNegativesForm = Field(
+        description="contrastive (softmax over the positive and these negatives) | margin (hinge with margin)."
+    )
+    margin: float = Field(ge=0, description="Margin of semi_hard and of the form margin.")
+    band_from: Positive = Field(description="First rank of band; 1 = the most similar negative.")
+    band_to: Positive = Field(description="Last rank of band.")
+    mask_false_negatives: MaskFalseNegatives
 
     @model_validator(mode="after")
     def _band_is_a_span(self) -> Self:
         if self.band_to < self.band_from:
-            raise ValueError(f"band_from = {self.band_from} lies beyond band_to = {self.band_to}; swap them")
+            raise ValueError(f"band_from = {self.band_from} is greater than band_to = {self.band_to}; swap them")
         return self
 
 
 class HeadAlignmentParams(Keys):
-    """Distance of matched pairs in the joint space, and the share of uniformity."""
+    """Mean squared distance of matched pairs; use it beside a contrastive loss, or with uniformity."""
 
     weight: Weight
-    uniformity: Annotated[float, Field(ge=0)]
-    mask_false_negatives: bool
+    uniformity: float = Field(
+        ge=0, description="Weight of the term that spreads the embeddings of each modality out; 0 = off."
+    )
+    mask_false_negatives: MaskFalseNegatives
 
 
 class ContrastiveDistillationParams(Keys):
-    """The teacher's similarities of a batch as the student's targets."""
+    """Distillation: the teachers' similarities within the batch are the targets (plan.features names the teachers)."""
 
     weight: Weight
     teachers: TeacherShares
 
 
 class FeatureDistillationParams(Keys):
-    """Distance of the student's embeddings from the teacher's."""
+    """Distillation: distance of the embeddings from those of the teachers."""
 
     weight: Weight
-    distance: FeatureDistance
+    distance: FeatureDistance = Field(
+        description="cosine | mse. If the embeddings have different dimensions, a learned linear layer maps them."
+    )
     teachers: TeacherShares
 
 
 class ClassDistillationParams(Keys):
-    """The teacher's class probabilities as the student's targets."""
+    """Distillation: KL divergence from the teachers' class probabilities."""
 
     weight: Weight
-    temperature: Annotated[float, Field(gt=0)]
+    temperature: float = Field(
+        gt=0, description="Divides the logits of student and teacher; the loss is multiplied by its square."
+    )
     teachers: TeacherShares
 
 
 class LossesParams(Section):
-    """Every loss with its weight; weight 0 takes it, and the head only it trains, away."""
+    """The training loss is the weighted sum of these losses. A head that only losses of weight 0 use is not built."""
 
     section: ClassVar[str] = "losses"
     info_nce: InfoNCEParams

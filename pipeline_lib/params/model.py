@@ -1,6 +1,6 @@
-"""Which towers the model has and what stands on top of them."""
+"""Which towers the model has, and the heads on top of them."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,82 +23,145 @@ Channels = tuple[float, float, float]
 
 
 class ImageTowerParams(Keys):
-    """An image tower: architecture, weights, what pixels it wants, and which of its outputs is the feature."""
+    """Image tower: architecture, weights, preprocessing, and which of its outputs is the feature."""
 
-    kind: ImageTowerKind
-    name: str
-    weights: str | None
-    pretrained: bool
-    size: Annotated[int, Field(gt=0)]
-    mean: Channels | None
-    std: Channels | None
-    args: dict[str, Any]
-    feature: ImageFeature
-    pooling: ImagePoolingKind | None
+    kind: ImageTowerKind = Field(description="Library that builds the tower: timm | open_clip.")
+    name: str = Field(
+        description="timm: an architecture, or a folder with config.json (architecture, model_args) and "
+        "model.safetensors. open_clip: a model's name (four TinyCLIP models and three with ConvNeXt are known as "
+        "well), a config's .json, a folder, or hf-hub:owner/model."
+    )
+    weights: str | None = Field(
+        description="A .safetensors file for an architecture given by name; null = the weights in the folder, or the "
+        "published ones. open_clip: also a .pt or .bin file, or the tag of published weights."
+    )
+    pretrained: bool = Field(description="false = random initial weights.")
+    size: int = Field(gt=0, description="Image size in training, in pixels.")
+    mean: Channels | None = Field(
+        description="Mean of each colour channel for normalisation; null = the value in the tower's config."
+    )
+    std: Channels | None = Field(
+        description="Standard deviation of each colour channel for normalisation; null = the value in the tower's "
+        "config."
+    )
+    feature: ImageFeature = Field(
+        description="Output used as the image feature: pooled (the pooled trunk) | new_fc (a new linear layer on it) | "
+        "logits (the output of the pretrained classifier)."
+    )
+    pooling: ImagePoolingKind | None = Field(
+        description="Pooling of the trunk's output: mean | max | gem | attentive | abs_attn | rot_attn (the last two "
+        "have embedding_dim outputs); null = the trunk's own."
+    )
+    args: dict[str, Any] = Field(
+        description="Changes to the architecture: arguments of timm.create_model, or keys of open_clip's vision_cfg."
+    )
 
 
 class TextTowerParams(Keys):
-    """A text tower: model, weights, tokenizer, pooling of its tokens, and the longest text."""
+    """Text tower: model, weights, tokenizer, and how its tokens are pooled."""
 
-    kind: TextTowerKind
-    name: str
-    weights: str | None
-    pretrained: bool
-    config: dict[str, Any]
-    tokenizer: str | None
-    pooling: PoolingKind
-    max_tokens: Annotated[int, Field(ge=4)]
-    vocabulary: VocabularyKind
+    kind: TextTowerKind = Field(
+        description="Library that builds the tower: hf (Hugging Face transformers) | open_clip."
+    )
+    name: str = Field(
+        description="hf: a model's folder or hub name, or a model type (gpt2, bert) whose config is `config`. "
+        "open_clip: see model.image.name."
+    )
+    weights: str | None = Field(
+        description="A .safetensors file for an architecture given by name; null = the weights in the folder, or the "
+        "hub's. open_clip: see model.image.weights."
+    )
+    pretrained: bool = Field(description="false = random initial weights.")
+    tokenizer: str | None = Field(description="Folder or hub name of the tokenizer; null = the tower's own.")
+    pooling: PoolingKind = Field(
+        description="How token features become one vector: cls | mean | max | gem | attentive | last (the last token "
+        "that is not padding, as open_clip's own text towers use)."
+    )
+    max_tokens: int = Field(
+        ge=4, description="Longer texts are truncated to this many tokens. A batch is padded to its longest text only."
+    )
+    vocabulary: VocabularyKind = Field(
+        description="Token embeddings of the tower: full | cut (only the tokens of the fold's training texts, the "
+        "special tokens, and single letters for unknown words)."
+    )
+    config: dict[str, Any] = Field(description="Changes to the Hugging Face config, or to open_clip's text_cfg.")
 
 
 class ProjectorParams(Keys):
-    """The maps from the towers' features into the joint space."""
+    """Projections from each tower's features to the joint embedding."""
 
-    image: ProjectorKind
-    text: ProjectorKind
-    hidden: Annotated[int, Field(gt=0)]
-    shared: bool
+    image: ProjectorKind = Field(
+        description="Projection of image features: linear | mlp (two layers with GELU between) | none (the features "
+        "already have embedding_dim values)."
+    )
+    text: ProjectorKind = Field(description="Projection of text features: linear | mlp | none.")
+    hidden: int = Field(gt=0, description="Hidden units of an mlp.")
+    shared: bool = Field(
+        description="true = both towers share one projection; their features must have the same width."
+    )
 
 
 class ClassifierParams(Keys):
-    """The classification head: how both sides become one vector, and what tells its class."""
+    """Classification head on top of both towers' features."""
 
-    kind: ClassifierKind
-    inputs: ClassifierInputs
-    hidden: Annotated[int, Field(gt=0)]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    scale: Annotated[float, Field(gt=0)]
+    kind: ClassifierKind = Field(
+        description="Layers of the head: mlp (Dropout, Linear, GELU, Dropout, Linear) | linear | cosine (cosines with "
+        "class vectors, times a learned scale)."
+    )
+    inputs: ClassifierInputs = Field(
+        description="Features the class is predicted from: concat | gated (a learned gate weighs image against text in "
+        "each hidden unit) | sum (through linear layers to `hidden` if the towers' widths differ) | image | text."
+    )
+    hidden: int = Field(gt=0, description="Hidden units.")
+    dropout: float = Field(ge=0, lt=1, description="Dropout probability.")
+    scale: float = Field(gt=0, description="Initial value of cosine's learned scale.")
 
 
 class RegisterMemoryParams(Keys):
-    """Learned slots that each transformer layer of both towers reads; none = off."""
+    """Adapter: learned memory slots that every transformer layer of both towers reads."""
 
-    slots_private: Annotated[int, Field(ge=0)]
-    slots_shared: Annotated[int, Field(ge=0)]
+    slots_private: int = Field(ge=0, description="Slots of each layer's own. 0 here and in slots_shared = off.")
+    slots_shared: int = Field(ge=0, description="Slots that all layers of both towers share.")
 
 
 class PositionalConvParams(Keys):
-    """A convolution of the image tower's patches on their grid, after a block counted from 1; 0 = off."""
+    """Adapter: a convolution over the patch grid of a vision transformer."""
 
-    after_block: Annotated[int, Field(ge=0)]
-    stride: Literal[1, 2]
+    after_block: int = Field(ge=0, description="Block after which it is inserted, counted from 1; 0 = off.")
+    stride: Literal[1, 2] = Field(description="Stride of the convolution: 1 | 2 (a quarter of the patches remains).")
 
 
 class ModelParams(Section):
     """Two towers, the joint embedding, and the classifier."""
 
     section: ClassVar[str] = "model"
-    weights_root: str
+    weights_root: str = Field(
+        description="Folder of local weights, a dependency of the stages that build a model. For names on a hub, set "
+        "the empty folder data/weights."
+    )
     image: ImageTowerParams
     text: TextTowerParams
-    embedding_dim: Annotated[int, Field(gt=0)]
+    embedding_dim: int = Field(gt=0, description="Dimensions of the joint embedding.")
     projector: ProjectorParams
-    fusion: FusionKind
-    fusion_heads: Annotated[int, Field(gt=0)]
-    similarity: SimilarityKind
-    temperature: TemperatureKind
-    logit_scale: Annotated[float, Field(ge=0, le=4.6052)]
+    fusion: FusionKind = Field(
+        description="late (each tower is pooled on its own) | early (the tokens of both towers pass one shared "
+        "transformer layer of width embedding_dim before pooling)."
+    )
+    fusion_heads: int = Field(gt=0, description="Attention heads of the layer of early fusion.")
+    similarity: SimilarityKind = Field(description="Similarity of two embeddings: cosine | dot.")
+    temperature: TemperatureKind = Field(
+        description="Scale of the similarities: fixed | learned | per_direction (one learned scale for text to image, "
+        "one for image to text)."
+    )
+    logit_scale: float = Field(
+        ge=0,
+        le=4.6052,
+        description="Initial log of the scale. A learned one is clipped to [0, ln 100]; 2.6593 is ln(1 / 0.07).",
+    )
     classifier: ClassifierParams
-    missing_image: MissingImage
+    missing_image: MissingImage = Field(
+        description="Image features of a product without an image (see data.missing_image): black (the features of a "
+        "black image) | learned (a learned vector)."
+    )
     register_memory: RegisterMemoryParams
     positional_conv: PositionalConvParams

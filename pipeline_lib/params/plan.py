@@ -7,25 +7,38 @@ from pydantic import Field
 from pipeline_lib.params.section import Keys, Section
 
 IndexKind = Literal["flat", "ivf", "hnsw", "ivf_pq"]
-# The towers of `model` as they are before training; every other name is a teacher, a folder of data/starts.
+# The towers of `model` before training; every other name is a teacher, a folder of data/starts.
 TRUNK = "trunk"
 FeatureName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class PhaseStep(Keys):
-    """A phase before the last one, and the phase it goes on from."""
+    """One item of plan.phases: a training phase before the last, and the phase that it starts from."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    after: str
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", description="Name of the phase; `phases` has its settings under this name."
+    )
+    after: str = Field(description="The phase before it; none for the first.")
 
 
 class PlanParams(Section):
-    """The lists that dvc.yaml's matrices read."""
+    """Stages of the DAG: one for each item of these lists; an empty list removes the stage."""
 
     section: ClassVar[str] = "plan"
-    last: str
-    phases: list[PhaseStep]
-    folds: list[Annotated[int, Field(ge=0)]] = Field(min_length=1)
-    scales: list[Annotated[int, Field(gt=0)]] = Field(min_length=1)
-    features: list[FeatureName]
-    index: list[IndexKind]
+    last: str = Field(description="The phase that `train` starts from, the last of plan.phases; none without phases.")
+    phases: list[PhaseStep] = Field(
+        description="Training phases before the last, in order: [{name: head, after: none}, {name: top, after: head}]."
+    )
+    folds: list[Annotated[int, Field(ge=0)]] = Field(
+        min_length=1, description="Folds to train, each in 0 .. split.num_folds - 1."
+    )
+    scales: list[Annotated[int, Field(gt=0)]] = Field(
+        min_length=1, description="Image sizes in pixels at which the trained models predict."
+    )
+    features: list[FeatureName] = Field(
+        description="Frozen encoders whose features are stored: trunk (the towers of `model` before training), or NAME "
+        "for the teacher in data/starts/NAME."
+    )
+    index: list[IndexKind] = Field(
+        description="FAISS indexes built for each fold: flat | ivf | hnsw | ivf_pq (compressed)."
+    )

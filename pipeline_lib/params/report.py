@@ -1,6 +1,6 @@
 """What the report shows."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -8,8 +8,10 @@ from pipeline_lib.params.section import Section
 
 
 class ReportParams(Section):
-    """How many queries the gallery shows, and how many of the worst misses."""
+    """Sizes of the report's galleries."""
 
     section: ClassVar[str] = "report"
-    queries: Annotated[int, Field(ge=0)]
-    misses: Annotated[int, Field(ge=0)]
+    queries: int = Field(ge=0, description="Example queries shown with their results.")
+    misses: int = Field(
+        ge=0, description="Worst-ranked queries, most confident mistakes and doubtful labels shown, of each this many."
+    )

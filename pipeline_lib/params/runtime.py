@@ -1,4 +1,4 @@
-"""Machine facts that no cache depends on."""
+"""Settings of the machine, which no cache depends on."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -7,20 +7,32 @@ from pydantic import Field
 from pipeline_lib.params.section import Section
 
 ParallelKind = Literal["loky", "ray", "dask"]
-# Where the same files lie too, for fsspec: s3://bucket/folder and the like.
+# A URL that fsspec can read: s3://bucket/folder and the like.
 Url = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://.")]
 
 
 class RuntimeParams(Section):
-    """Workers, devices and places of files: what differs between machines and changes nothing that is computed."""
+    """Settings of this machine. DVC does not track them: they may differ between machines without a rerun."""
 
     section: ClassVar[str] = "runtime"
-    workers: Annotated[int, Field(ge=1)]
-    parallel: ParallelKind
-    device: Literal["auto", "cpu", "cuda"]
-    batch_size: Annotated[int, Field(gt=0)]
-    log_every: Annotated[int, Field(gt=0)]
-    compile: bool
-    cache_gb: Annotated[float, Field(ge=0)]
-    shards_url: Url | None
-    features_url: Url | None
+    workers: int = Field(ge=1, description="Processes that check and decode images.")
+    parallel: ParallelKind = Field(
+        description="What runs these processes in catalogue and shards: loky (this machine) | ray | dask (a cluster at "
+        "RAY_ADDRESS or DASK_SCHEDULER_ADDRESS, otherwise a local one)."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(description="auto (cuda if there is a GPU) | cpu | cuda.")
+    batch_size: int = Field(gt=0, description="Images or texts per forward pass in inference.")
+    log_every: int = Field(gt=0, description="Steps between two points of a training curve.")
+    compile: bool = Field(
+        description="true = torch.compile of the towers in training: faster steps on a GPU after a minute or more of "
+        "compiling. It needs a C++ compiler; results are equal up to rounding."
+    )
+    cache_gb: float = Field(
+        ge=0,
+        description="Memory for decoded images of a fixed view in training, shared by all workers, in GB; 0 = decode "
+        "them in each epoch.",
+    )
+    shards_url: Url | None = Field(
+        description="URL of a copy of data/work/shards to read instead (s3://bucket/folder); null = off."
+    )
+    features_url: Url | None = Field(description="URL of a copy of data/work/features to read instead; null = off.")

@@ -1,7 +1,7 @@
 """Reads params.yaml and checks one section of it.
 
-Every key of a section must be written out and every written key must be known, so that the file says all that
-happens. `ruamel.yaml` in its safe form reads YAML 1.2, as DVC does (PyYAML takes `1e-4` for a string).
+Every key must be present and no other key may be, so params.yaml is a complete record of the settings. The classes
+check values and never change them. `ruamel.yaml` reads YAML 1.2, as DVC does (PyYAML reads `1e-4` as a string).
 """
 
 import difflib
@@ -30,7 +30,7 @@ ValueT = TypeVar("ValueT")
 
 
 def load_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
-    """Return the whole params file; ValueError if it is missing or not a YAML mapping."""
+    """Return the content of params.yaml; ValueError if it is missing or not a YAML mapping."""
     try:
         loaded = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -45,21 +45,21 @@ def load_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
 def pick(params: dict[str, Any], key: str) -> Any:
     """Return the value under a dotted key; ValueError names the first part that is missing."""
     value: Any = params
-    seen = ""
+    path = ""
     for part in key.split("."):
-        seen = f"{seen}.{part}".lstrip(".")
+        path = f"{path}.{part}".lstrip(".")
         if not isinstance(value, dict) or part not in value:
-            raise ValueError(f"params.yaml: {seen} is missing; write it out (README names every key)")
+            raise ValueError(f"params.yaml: {path} is missing; add it (docs/settings.md lists every key)")
         value = value[part]
     return value
 
 
 def parse_section(kind: type[SectionT], params: dict[str, Any]) -> SectionT:
-    """Return one checked section; ValueError has one line for the first fault: key, value, way out."""
+    """Return one checked section; ValueError in one line for the first fault: key, value, what to do."""
     try:
         return kind.model_validate(pick(params, kind.section))
     except ValidationError as error:
-        raise ValueError(said_of(kind, kind.section, error)) from None
+        raise ValueError(fault_message(kind, kind.section, error)) from None
 
 
 def parse_value(key: str, kind: type[ValueT], params: dict[str, Any]) -> ValueT:
@@ -67,21 +67,21 @@ def parse_value(key: str, kind: type[ValueT], params: dict[str, Any]) -> ValueT:
     try:
         return TypeAdapter(kind).validate_python(pick(params, key))
     except ValidationError as error:
-        raise ValueError(said_of(None, key, error)) from None
+        raise ValueError(fault_message(None, key, error)) from None
 
 
-def said_of(kind: type[Keys] | None, prefix: str, error: ValidationError) -> str:
-    """Return one line for the first fault of a section, whose keys stand under `prefix`."""
+def fault_message(kind: type[Keys] | None, prefix: str, error: ValidationError) -> str:
+    """Return one line for the first fault of a section whose keys are under `prefix`."""
     faults = error.errors()
-    # A misspelt key is also a missing one; the spelling is what helps.
+    # A misspelt key is also a missing one; the message about the spelling is the helpful one.
     fault = next((one for one in faults if one["type"] == "extra_forbidden"), faults[0])
-    where = [str(part) for part in fault["loc"]]
-    key = ".".join([prefix, *where])
+    parts = [str(part) for part in fault["loc"]]
+    key = ".".join([prefix, *parts])
     if fault["type"] == "missing":
-        return f"params.yaml: {key} is missing; write it out"
+        return f"params.yaml: {key} is missing; add it (docs/settings.md lists every key)"
     if fault["type"] == "extra_forbidden":
-        known = _known_keys(kind, where[:-1])
-        near = difflib.get_close_matches(where[-1], known, n=1)
+        known = _known_keys(kind, parts[:-1])
+        near = difflib.get_close_matches(parts[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"params.yaml: {key} is not a setting; {hint}"
     return f"params.yaml: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"

@@ -1,6 +1,6 @@
-"""How photos are stored."""
+"""How images are stored in shards."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -8,9 +8,11 @@ from pipeline_lib.params.section import Section
 
 
 class ShardsParams(Section):
-    """How photos are stored."""
+    """Resized images in WebDataset tars."""
 
     section: ClassVar[str] = "shards"
-    size: Annotated[int, Field(gt=0)]
-    quality: Annotated[int, Field(ge=1, le=100)]
-    photos_per_shard: Annotated[int, Field(gt=0)]
+    size: int = Field(gt=0, description="Larger images are resized so that their shorter side has this many pixels.")
+    quality: int = Field(
+        ge=1, le=100, description="JPEG quality of resized images. Images that are small enough are copied unchanged."
+    )
+    photos_per_shard: int = Field(gt=0, description="Images per tar file.")

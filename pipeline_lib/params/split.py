@@ -1,6 +1,6 @@
-"""How products are dealt into test and folds."""
+"""How products are assigned to the test split and to folds."""
 
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -8,8 +8,13 @@ from pipeline_lib.params.section import Section
 
 
 class SplitParams(Section):
-    """How products are dealt into test and folds."""
+    """Assignment of products to the test split and to folds: stratified by label, groups never split up."""
 
     section: ClassVar[str] = "split"
-    num_folds: Annotated[int, Field(ge=1)]
-    test_fraction: Annotated[float, Field(ge=0, lt=1)]
+    num_folds: int = Field(ge=1, description="Number of folds that the training products are split into.")
+    test_fraction: float = Field(
+        ge=0,
+        lt=1,
+        description="Fraction of the products held out as test split; used if the table has no split and no fold "
+        "column.",
+    )

@@ -1,4 +1,4 @@
-"""How a model is trained: trainable layers, optimizer, augmentation, batches, and when to stop."""
+"""How a model is trained: trainable layers, optimizer, augmentation, batches, and when training stops."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -19,76 +19,148 @@ TowerName = Literal["image", "text"]
 
 
 class TowerFreezing(Keys):
-    """Where one tower departs from `unfreeze_layers`."""
+    """Layers of one tower that are trained, where that differs from unfreeze_layers above."""
 
-    unfreeze_layers: Depth | None
-    freeze_first: Annotated[int, Field(ge=0)] | None
-    embeddings: Literal["follow", "open", "frozen"]
+    unfreeze_layers: Depth | None = Field(
+        description="Trainable layer groups of this tower, counted from the head: a number | all; null = as above."
+    )
+    freeze_first: Annotated[int, Field(ge=0)] | None = Field(
+        description="Instead of unfreeze_layers: freeze the embeddings and this many layers after them, and train the "
+        "rest; null = off."
+    )
+    embeddings: Literal["follow", "open", "frozen"] = Field(
+        description="The first layer group: follow (the rule of the layers) | open (always trained) | frozen (never "
+        "trained)."
+    )
 
     @model_validator(mode="after")
     def _one_rule(self) -> Self:
         if self.unfreeze_layers is not None and self.freeze_first is not None:
-            raise ValueError("unfreeze_layers and freeze_first are two ways to say one thing; set one of them to null")
+            raise ValueError("unfreeze_layers and freeze_first are alternatives; set one of them to null")
         return self
 
 
 class TowersFreezing(Keys):
-    """Each tower's own rule."""
+    """Exceptions from unfreeze_layers, for each tower."""
 
     image: TowerFreezing
     text: TowerFreezing
 
 
 class TowersCheckpointing(Keys):
-    """Whose activations the backward pass computes anew."""
+    """Activation checkpointing: the backward pass recomputes a tower's blocks: less memory, a third more time."""
 
-    image: bool
-    text: bool
+    image: bool = Field(description="true = on for the image tower.")
+    text: bool = Field(description="true = on for the text tower.")
 
 
 class OpeningStep(Keys):
-    """From this epoch on (the first is 0) so many of a tower's last layer groups are open."""
+    """One step of train.schedule: from this epoch on, a tower's last `layers` layer groups are trained."""
 
-    epoch: Positive
-    tower: TowerName
-    layers: Positive | Literal["all"]
+    epoch: Positive = Field(description="First epoch in which they are trained; the run's first epoch is 0.")
+    tower: TowerName = Field(description="image | text.")
+    layers: Positive | Literal["all"] = Field(description="Layer groups counted from the head: a number | all.")
 
 
 class TrainParams(Section):
-    """One training run."""
+    """One training run. Layer groups are counted from the head (the last layers) to the input."""
 
     section: ClassVar[str] = "train"
-    unfreeze_layers: Depth
+    unfreeze_layers: Depth = Field(
+        description="Trainable layer groups of both towers, counted from the head: a number | all."
+    )
     towers: TowersFreezing
-    schedule: tuple[OpeningStep, ...]
-    unfreeze_lr_scale: Annotated[float, Field(gt=0)]
-    lr_decay: Annotated[float, Field(gt=0, le=1)]
-    init_from: str
-    init_heads: bool
-    ema_decay: Annotated[float, Field(ge=0, lt=1)]
-    epochs: Positive
-    batch_size: Positive
-    accumulate: Positive
-    tower_lr: Annotated[float, Field(ge=0)]
-    head_lr: Annotated[float, Field(ge=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    warmup_fraction: Annotated[float, Field(ge=0, le=1)]
+    lr_decay: float = Field(
+        gt=0,
+        le=1,
+        description="Layer-wise lr decay: each layer group's lr is this factor times that of the next group towards "
+        "the head; 1 = off.",
+    )
+    init_from: str = Field(
+        description="Folder of trained models to start from instead of the weights of `model`: one model per fold (0/, "
+        "1/, ...) or one for all. `vitrine keep EXPERIMENT NAME` creates data/starts/NAME. The empty folder "
+        "data/starts/none = off."
+    )
+    init_heads: bool = Field(description="true = init_from also gives the heads; false = the towers only.")
+    ema_decay: float = Field(
+        ge=0,
+        lt=1,
+        description="Decay per step of the exponential moving average (EMA) of the weights. If it is on, the averaged "
+        "weights are evaluated and saved; 0 = off.",
+    )
+    epochs: Positive = Field(description="Number of epochs.")
+    batch_size: Positive = Field(description="Products per batch.")
+    accumulate: Positive = Field(
+        description="Batches per optimizer step (GradCache). Losses, negatives and gradients are those of one batch of "
+        "batch_size x accumulate products, in the memory of batch_size; each batch needs two forward passes."
+    )
     grad_checkpointing: TowersCheckpointing
-    warmup_steps: Annotated[int, Field(ge=0)] | None
-    lr_schedule: ScheduleKind
-    clip_norm: Annotated[float, Field(ge=0)]
-    batch_norm: Literal["batch", "running"]
-    precision: Precision
-    augment: ViewName
-    crop_scale: Annotated[float, Field(gt=0, le=1)]
-    text_augment: TextViewName
-    text_augment_rate: Annotated[float, Field(ge=0, le=1)]
-    photo: Literal["first", "random", "mean_pool"]
-    mix: MixKind
-    mix_alpha: Annotated[float, Field(gt=0)]
-    mining: MiningKind
-    mining_share: Annotated[float, Field(ge=0, lt=1)]
-    text: Literal["first", "random"]
-    use_stored_features: bool
-    best_metric: BestMetric
-    patience: Annotated[int, Field(ge=0)]
+    tower_lr: float = Field(ge=0, description="Peak learning rate of the towers.")
+    head_lr: float = Field(ge=0, description="Peak learning rate of all new layers on top of the towers.")
+    weight_decay: float = Field(ge=0, description="Weight decay of AdamW.")
+    warmup_fraction: float = Field(
+        ge=0, le=1, description="Fraction of all steps over which the learning rate rises linearly."
+    )
+    warmup_steps: Annotated[int, Field(ge=0)] | None = Field(
+        description="Number of warm-up steps, instead of warmup_fraction; null = off."
+    )
+    lr_schedule: ScheduleKind = Field(
+        description="Learning rate after the warm-up: cosine (decays to zero) | linear (decays to zero) | constant."
+    )
+    clip_norm: float = Field(ge=0, description="Gradients are clipped to this norm; 0 = no clipping.")
+    batch_norm: Literal["batch", "running"] = Field(
+        description="Statistics that trainable batch norms use in training: batch (those of the batch, as in "
+        "pretraining) | running (the stored ones, as in prediction; for small data sets or images unlike those of "
+        "pretraining)."
+    )
+    precision: Precision = Field(
+        description="fp32 | bf16 | auto (bf16 if the device supports it; on a CPU only for models of 4 M parameters or "
+        "more, because smaller ones are slower in it). model.json records which one was used."
+    )
+    augment: ViewName = Field(
+        description="Image augmentation: none | jitter_flip (colour jitter, horizontal flip) | grayscale_blur (random "
+        "grayscale and blur) | clip (resize to size + 32, random resized crop, horizontal flip)."
+    )
+    crop_scale: float = Field(gt=0, le=1, description="Smallest fraction of the area that clip's random crop keeps.")
+    text_augment: TextViewName = Field(
+        description="Text augmentation: none | word_dropout (drops random words) | random_swap (swaps random words). "
+        "In Chinese text the unit is a character."
+    )
+    text_augment_rate: float = Field(
+        ge=0, le=1, description="Probability that a word is dropped, or number of swaps per word."
+    )
+    photo: Literal["first", "random", "mean_pool"] = Field(
+        description="Image of a product with several: first | random | mean_pool (mean of the features of all)."
+    )
+    mix: MixKind = Field(
+        description="Blends each product and its label with another of its batch, for classifiers only: none | mixup "
+        "(of stored features if they are used, otherwise of pixels and text features) | cutmix (of pixels)."
+    )
+    mix_alpha: float = Field(gt=0, description="Both parameters of the Beta distribution that gives the share.")
+    mining: MiningKind = Field(
+        description="Composition of batches: none (random) | hard (products are put beside the images that their texts "
+        "were mistaken for in the previous epoch)."
+    )
+    mining_share: float = Field(ge=0, lt=1, description="Fraction of a batch that consists of such hard negatives.")
+    text: Literal["first", "random"] = Field(
+        description="Text of a product with several: first (its own) | random (one per epoch of all queries that it "
+        "answers)."
+    )
+    use_stored_features: bool = Field(
+        description="true = a tower starts from the output of the features stage instead of running its frozen part, "
+        "if the result is the same: its view is fixed and no stored layer is trained."
+    )
+    best_metric: BestMetric = Field(
+        description="The best epoch by this metric of the held-out fold is saved: MeanRecall | R@1 | R@5 | R@10 | "
+        "i2t_MeanRecall | top1 | top3 | macro_f1 | balanced_accuracy | loss."
+    )
+    patience: int = Field(
+        ge=0, description="Training stops after this many epochs without improvement of best_metric; 0 = never."
+    )
+    unfreeze_lr_scale: float = Field(
+        gt=0, description="Layer groups that `schedule` opens learn at this factor times tower_lr."
+    )
+    schedule: tuple[OpeningStep, ...] = Field(
+        description="Layer groups that open later, e.g. [{epoch: 3, tower: text, layers: 6}]: from epoch 3 on (the "
+        "first is 0) the last 6 layer groups of the text tower are trained."
+    )

@@ -83,5 +83,5 @@ def test_a_batch_whose_rows_are_all_one_product_costs_nothing():
 
 
 def test_a_band_that_ends_before_it_begins_is_refused():
-    with pytest.raises(ValueError, match="band_from = 5 lies beyond band_to = 2; swap them"):
+    with pytest.raises(ValueError, match="band_from = 5 is greater than band_to = 2; swap them"):
         params(band_from=5, band_to=2)

@@ -92,7 +92,7 @@ def test_a_step_that_does_nothing_is_refused(schedule, told):
 
 
 def test_two_rules_for_one_tower_are_refused():
-    with pytest.raises(ValidationError, match="two ways to say one thing"):
+    with pytest.raises(ValidationError, match="are alternatives; set one of them to null"):
         params(text={"unfreeze_layers": 1, "freeze_first": 1})
 
 

@@ -61,13 +61,13 @@ def test_the_first_phases_lr_reruns_both_and_one_fold_alone_the_other_not(projec
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        (("plan.last=none",), "plan.last = 'none', but the last of plan.phases is head; write head"),
+        (("plan.last=none",), "plan.last = 'none', but the last phase of plan.phases is 'head'; write head"),
         (("phases.head.head_lrs=1",), "phases.head.head_lrs is not a setting; did you mean 'head_lr'?"),
         (("phases.head.epochs=0",), "phases.head.epochs = 0: input should be greater than 0"),
-        (("plan.phases=[]", "plan.last=none"), "phases.head is no phase of plan.phases; name it there, or take it out"),
-        (("plan.phases=[{name:head,after:stem}]",), "'head' comes after 'stem', but before it stands none"),
-        (("~phases.head",), "phases.head is missing; write what the phase changes in train"),
-        (("plan.phases=[{name:train,after:none}]", "plan.last=train"), "each needs a name of its own"),
+        (("plan.phases=[]", "plan.last=none"), "phases.head is not a phase of plan.phases; add it there or remove it"),
+        (("plan.phases=[{name:head,after:stem}]",), "'head' comes after 'stem', but the one before it is 'none'"),
+        (("~phases.head",), "phases.head is missing; write the settings of train that"),
+        (("plan.phases=[{name:train,after:none}]", "plan.last=train"), "each needs a unique name"),
     ],
 )
 def test_a_plan_that_does_not_hold_together_is_one_line(project, changes, told):

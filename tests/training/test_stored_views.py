@@ -161,7 +161,7 @@ def test_processes_read_the_same_views_and_epochs_others(inputs, towers):
         which.append(found.all(axis=2).argmax(axis=1))
     assert {number for one in which for number in one.tolist()} == {0, 1, 2} and len(set(map(tuple, which))) == 4
     fixed = open_store(inputs.trunk / "image").matrix[data.first_photo[rows]]
-    assert np.array_equal(features(stored=stored.fixed()), fixed)
+    assert np.array_equal(features(stored=stored.without_views()), fixed)
 
 
 def starts(settings, inputs, towers, **train):
@@ -244,7 +244,7 @@ def test_views_count_in_the_size_that_is_told(inputs, towers, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"views": 4}, "features.trunk.views = 4: value error, features.trunk.augment = none is one view of a photo"),
+        ({"views": 4}, "features.trunk.views = 4: value error, features.trunk.augment = none gives one view per image"),
         ({"augment": "clip", "views": 65}, "features.trunk.views = 65: input should be less than or equal to 64"),
         ({"augment": "clip", "views": 0}, "features.trunk.views = 0: input should be greater than or equal to 1"),
         ({"augment": "crop"}, "features.trunk.augment = 'crop': input should be 'none', 'clip'"),

@@ -60,9 +60,9 @@ def test_a_kept_experiment_teaches_another(stage, tmp_path):
 @pytest.mark.parametrize(
     ("features", "told"),
     [
-        (["trunk", "new"], "plan.features has 'new', but there is no folder data/starts/new; `vitrine keep EXPERIMENT"),
+        (["trunk", "new"], "plan.features has 'new', but there is no folder data/starts/new. Create it: `vitrine"),
         (["a/b"], "plan.features.0 = 'a/b': string should match pattern"),
-        (["trunk", "trunk"], "plan.features names a member twice"),
+        (["trunk", "trunk"], "plan.features has the same item twice"),
     ],
 )
 def test_check_refuses_a_teacher_that_is_not_there(tmp_path, features, told):
