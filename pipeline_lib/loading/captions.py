@@ -1,8 +1,8 @@
-"""Which texts a product may be trained with: all text queries that it answers, not only its own text.
+"""The texts that a product is trained with: all text queries that it answers, not only its own text.
 
-A benchmark's pairs are its relevance table: MUGE has 250 thousand over 129 thousand images, COCO five an image. One
-text a product would leave most of them out. A product goes through its texts in a shuffled order, one an epoch, so that
-as many epochs as it has texts see each of them once.
+The relevance table of a benchmark lists its pairs: MUGE has 250,000 pairs for 129,000 images, COCO has five captions
+for each image. With one text per product most pairs would not be used. Each epoch uses one text of a product, in a
+shuffled order: a product with n texts uses each of them once in n epochs.
 """
 
 from dataclasses import replace
@@ -17,41 +17,44 @@ Rows = NDArray[np.int64]
 
 
 def with_captions(products: Products, queries: pl.DataFrame, relevance: pl.DataFrame) -> Products:
-    """Return the products with the texts of all text queries that each answers; one without any keeps its own text.
+    """Return the products with the texts of all text queries that each answers.
 
-    Queries of the val and test splits are no training texts.
+    A product without such a query keeps its own text. Queries of the val and test splits are excluded.
     """
-    asking = queries.filter(
+    texts_of_queries = queries.filter(
         (pl.col("kind") == "text") & (pl.col("text") != "") & ~pl.col("split").fill_null("train").is_in(["val", "test"])
     )
     rows = pl.DataFrame({"product_id": products.ids}).with_row_index("row")
-    answers = relevance.filter(pl.col("grade") > 0).join(rows, on="product_id")
-    pairs = answers.join(asking.select("query_id", "text"), on="query_id").select("row", "text")
-    silent = rows.join(pairs, on="row", how="anti")["row"]
-    own = pl.DataFrame({"row": silent, "text": [products.texts[number] for number in products.text[silent.to_numpy()]]})
+    relevant = relevance.filter(pl.col("grade") > 0).join(rows, on="product_id")
+    pairs = relevant.join(texts_of_queries.select("query_id", "text"), on="query_id").select("row", "text")
+    without = rows.join(pairs, on="row", how="anti")["row"]
+    own_texts = [products.texts[number] for number in products.text[without.to_numpy()]]
+    own = pl.DataFrame({"row": without, "text": own_texts})
     pairs = pl.concat([pairs, own.cast({"text": pl.String})]).unique()
     texts = list(dict.fromkeys([*products.texts, *pairs["text"].sort().to_list()]))
     numbers = pl.DataFrame({"text": texts}).with_row_index("number")
-    placed = pairs.join(numbers, on="text").sort("row", "number")
-    counts = np.bincount(placed["row"].to_numpy(), minlength=len(products))
-    first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-    return replace(products, texts=texts, captions=Captions(first, placed["number"].cast(pl.Int64).to_numpy().copy()))
+    numbered = pairs.join(numbers, on="text").sort("row", "number")
+    counts = np.bincount(numbered["row"].to_numpy(), minlength=len(products))
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+    captions = Captions(offsets, numbered["number"].cast(pl.Int64).to_numpy().copy())
+    return replace(products, texts=texts, captions=captions)
 
 
 def draw_captions(captions: Captions, rows: Rows, seed: int, epoch: int) -> Rows:
-    """Return the text (a row of `texts`) that each product is seen with in this epoch, (batch,)."""
+    """Return the text (a row of `texts`) that each product is trained with in this epoch, (batch,)."""
     drawn = np.empty(len(rows), np.int64)
-    for place, row in enumerate(rows):
-        own = captions.of(int(row))
-        round_, turn = divmod(epoch, len(own))
-        drawn[place] = own[np.random.default_rng((seed, round_, int(row), 2)).permutation(len(own))[turn]]
+    for index, row in enumerate(rows):
+        texts = captions.of_product(int(row))
+        pass_number, position = divmod(epoch, len(texts))
+        order = np.random.default_rng((seed, pass_number, int(row), 2)).permutation(len(texts))
+        drawn[index] = texts[order[position]]
     return drawn
 
 
-def answers_of(captions: Captions, rows: Rows) -> Rows:
-    """Return the texts that each product answers, (batch, most), filled up with -1."""
-    counts = captions.first[rows + 1] - captions.first[rows]
-    found = np.full((len(rows), counts.max(initial=0)), -1, np.int64)
-    for place, row in enumerate(rows):
-        found[place, : counts[place]] = captions.of(int(row))
-    return found
+def answered_texts(captions: Captions, rows: Rows) -> Rows:
+    """Return the texts that each product answers, (batch, longest list), padded with -1."""
+    counts = captions.offsets[rows + 1] - captions.offsets[rows]
+    texts = np.full((len(rows), counts.max(initial=0)), -1, np.int64)
+    for index, row in enumerate(rows):
+        texts[index, : counts[index]] = captions.of_product(int(row))
+    return texts

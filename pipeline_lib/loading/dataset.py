@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pipeline_lib.batch import Batch
 from pipeline_lib.execution.process_group import rows_of_rank
-from pipeline_lib.loading.captions import answers_of, draw_captions
+from pipeline_lib.loading.captions import answered_texts, draw_captions
 from pipeline_lib.loading.mixup import draw_mix
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import Products
@@ -78,7 +78,7 @@ class ProductDataset(Dataset[Batch]):
         numbers, answers = products.text[rows], None
         if products.captions is not None:
             numbers = draw_captions(products.captions, rows, self.sampling.seed, epoch)
-            answers = torch.from_numpy(answers_of(products.captions, rows))
+            answers = torch.from_numpy(answered_texts(products.captions, rows))
         texts = [products.texts[number] for number in numbers]
         own = rows_of_rank(len(rows), *self.sampling.part)
         has_text = torch.tensor([bool(text) for text in texts])
@@ -90,7 +90,7 @@ class ProductDataset(Dataset[Batch]):
             text_rows=has_text.nonzero().flatten(),
             label=torch.from_numpy(products.label[rows]),
             answers=answers,
-            **(self.teachers.of(rows, photos, numbers) if self.teachers else {}),
+            **(self.teachers.batch_fields(rows, photos, numbers) if self.teachers else {}),
             **self._content(rows[own], photos[own], texts[own], seeds[own]),
             **self._mix(rows, seeds),
         )
@@ -132,14 +132,14 @@ class ProductDataset(Dataset[Batch]):
         photo_seeds: Sequence[tuple[int, ...]] = seeds
         if all_photos:
             photo_seeds = [(*seeds[row], 3, int(photo)) for row, photo in zip(owner, numbers, strict=True)]
-        content = self.stored.of_photos([products.ids[rows[row]] for row in owner], numbers, photo_seeds)
+        content = self.stored.photo_content([products.ids[rows[row]] for row in owner], numbers, photo_seeds)
         if not content:
             content = {"pixels": self.photos.load(products.first_photo[rows][owner] + numbers, photo_seeds)}
         if all_photos:
             content["num_photos"] = torch.from_numpy(counts)
         if products.has_photo is not None:
             content["has_image"] = torch.from_numpy(products.has_photo[rows])
-        return content | (self.stored.of_texts(texts) or self.texts.load(texts, seeds))
+        return content | (self.stored.text_content(texts) or self.texts.load(texts, seeds))
 
 
 def data_loader(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int, device: str = "cpu") -> Iterator[ItemT]:

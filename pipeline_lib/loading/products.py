@@ -1,7 +1,7 @@
 """The products of one part of the catalogue as plain arrays, ready for worker processes.
 
-Workers are forked and polars must not run in a fork, and Python objects a row are too large at a million products:
-so ids and texts are lists, and everything else is a numpy array of row numbers.
+Workers are forked, and polars must not run in a forked process. One Python object per product would take too much
+memory at a million products. So ids and texts are lists, and everything else is a numpy array of row numbers.
 """
 
 import hashlib
@@ -18,22 +18,22 @@ UNKNOWN_LABEL = -1
 
 @dataclass(frozen=True)
 class Captions:
-    """The texts of each product, rows of `texts`: those of product i are text[first[i]:first[i + 1]], at least one."""
+    """The texts of each product as rows of `texts`: product i has text[offsets[i]:offsets[i + 1]], at least one."""
 
-    first: NDArray[np.int64]
+    offsets: NDArray[np.int64]
     text: NDArray[np.int64]
 
-    def of(self, product: int) -> NDArray[np.int64]:
+    def of_product(self, product: int) -> NDArray[np.int64]:
         """Return the texts of one product."""
-        return self.text[self.first[product] : self.first[product + 1]]
+        return self.text[self.offsets[product] : self.offsets[product + 1]]
 
 
 @dataclass(frozen=True)
 class Products:
-    """Products in catalogue order; arrays are (products,), `text` counts into `texts`, photos are manifest rows.
+    """Products in catalogue order; arrays are (products,), and `text` holds rows of `texts`.
 
-    The photos of product i are the manifest rows first_photo[i] .. first_photo[i] + num_photos[i] - 1. `captions` are
-    what it is trained with in turn; without them it is always its own text.
+    The photos of product i are the manifest rows first_photo[i] .. first_photo[i] + num_photos[i] - 1. With `captions`,
+    training uses a different text in each epoch; without, always the product's own text.
     """
 
     ids: list[str]
@@ -44,7 +44,7 @@ class Products:
     first_photo: NDArray[np.int64]
     num_photos: NDArray[np.int64]
     captions: Captions | None = None
-    # False where the photo is a black one, for a product that has none; None where all have one.
+    # False for a product without a photo, whose stored photo is black; None if every product has a photo.
     has_photo: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
@@ -62,10 +62,10 @@ def photo_key(product_id: str, photo: int) -> str:
 
 
 def read_products(catalogue: Path, folds: Path, manifest: Path) -> pl.DataFrame:
-    """Join products, their fold and their photos' manifest rows, in the manifest's order.
+    """Join products, folds and the manifest rows of the photos, in the order of the manifest.
 
-    Columns: product_id, text, label, group_id, has_photo, split, fold, first_photo, num_photos. ValueError for a
-    product that the shards lack.
+    Columns: product_id, text, label, group_id, has_photo, split, fold, first_photo, num_photos. Raises ValueError if a
+    product is missing in the folds or in the shards.
     """
     photos = (
         pl.read_parquet(manifest, columns=["product_id"])
@@ -74,16 +74,16 @@ def read_products(catalogue: Path, folds: Path, manifest: Path) -> pl.DataFrame:
         .agg(pl.col("row").first().cast(pl.Int64).alias("first_photo"), pl.len().cast(pl.Int64).alias("num_photos"))
     )
     columns = ["product_id", "text", "label", "group_id", "media"]
-    told = pl.read_parquet(catalogue / "products.parquet", columns=columns)
-    told = told.with_columns(has_photo=pl.col("media").list.len() > 0).drop("media")
-    dealt = pl.read_parquet(folds / "folds.parquet")
-    products = told.join(dealt, on="product_id", how="left", maintain_order="left")
-    joined = products.join(photos, on="product_id", how="left", maintain_order="left")
-    for column, maker in (("first_photo", manifest), ("split", folds)):
-        lost = joined.filter(pl.col(column).is_null())
-        if len(lost):
-            raise ValueError(f"{maker}: product {lost['product_id'][0]!r} is not in it; run `dvc repro`")
-    return joined.sort("first_photo")
+    products = pl.read_parquet(catalogue / "products.parquet", columns=columns)
+    products = products.with_columns(has_photo=pl.col("media").list.len() > 0).drop("media")
+    assigned = pl.read_parquet(folds / "folds.parquet")
+    products = products.join(assigned, on="product_id", how="left", maintain_order="left")
+    products = products.join(photos, on="product_id", how="left", maintain_order="left")
+    for column, source in (("first_photo", manifest), ("split", folds)):
+        missing = products.filter(pl.col(column).is_null())
+        if len(missing):
+            raise ValueError(f"{source}: product {missing['product_id'][0]!r} is not in it; run `dvc repro`")
+    return products.sort("first_photo")
 
 
 def class_names(products: pl.DataFrame) -> list[str]:
@@ -93,7 +93,7 @@ def class_names(products: pl.DataFrame) -> list[str]:
 
 
 def as_arrays(products: pl.DataFrame, classes: Sequence[str]) -> Products:
-    """Turn rows of `read_products` into arrays; a label outside `classes` becomes -1."""
+    """Convert rows of `read_products` to arrays; a label that is not in `classes` becomes -1."""
     numbers = {name: number for number, name in enumerate(classes)}
     texts = products["text"].unique(maintain_order=True).to_list()
     text_rows = {text: row for row, text in enumerate(texts)}

@@ -25,8 +25,8 @@ class StoredFeatures:
     text: FeatureStore | ActivationStore | None = None
     views: FeatureStore | ActivationStore | None = None
 
-    def fixed(self) -> "StoredFeatures":
-        """Return the stores that validation reads: the fixed view of each photo, without augmented views."""
+    def without_views(self) -> "StoredFeatures":
+        """Return the stores that validation reads: the fixed view of each photo, no augmented views."""
         return replace(self, views=None)
 
     def kinds(self) -> dict[str, str]:
@@ -41,7 +41,7 @@ class StoredFeatures:
         opened = {name: store for name, store in stores.items() if isinstance(store, ActivationStore)}
         return {name: store.header.groups_behind for name, store in opened.items()}
 
-    def of_photos(self, ids: list[str], photos: Rows, seeds: Sequence[tuple[int, ...]]) -> dict[str, torch.Tensor]:
+    def photo_content(self, ids: list[str], photos: Rows, seeds: Sequence[tuple[int, ...]]) -> dict[str, torch.Tensor]:
         """Return a batch's content for photos, by product id and photo number; empty if the image tower reads pixels.
 
         Each photo has its own seed, which draws the stored view to read.
@@ -55,7 +55,7 @@ class StoredFeatures:
             return {"image_activations": torch.from_numpy(store.gather(keys, views)[0])}
         return {"image_features": torch.from_numpy(store.rows(keys, views))}
 
-    def of_texts(self, texts: list[str]) -> dict[str, torch.Tensor]:
+    def text_content(self, texts: list[str]) -> dict[str, torch.Tensor]:
         """Return a batch's content for texts; empty if the text tower reads tokens."""
         keys = [text_key(text) for text in texts]
         if isinstance(self.text, ActivationStore):

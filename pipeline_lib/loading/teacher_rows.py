@@ -1,4 +1,4 @@
-"""Rows of the teachers' stores for the products of a run: looked up once, copied batch by batch."""
+"""Rows of the teachers' stores for the products of a run: looked up once, then copied for each batch."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,41 +17,47 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TeacherRows:
-    """Teachers' values of some products: mapped matrices, each with the row of every photo or text of theirs."""
+    """The outputs of all teachers for some products: memory-mapped matrices, each with the row of every photo or text.
+
+    `first` (products,) is the position of each product's first photo among the photos of these products.
+    """
 
     image: tuple[tuple[NDArray[Any], Rows], ...]
     text: tuple[tuple[NDArray[Any], Rows], ...]
     classes: tuple[tuple[NDArray[Any], Rows], ...]
-    # Where each product's photos begin among the photos of these products.
     first: Rows
 
-    def of(self, rows: Rows, photos: Rows, texts: Rows) -> dict[str, Tensor]:
-        """Return the batch's teacher fields of products, the photo each is seen with and its text, all (batch,).
+    def batch_fields(self, rows: Rows, photos: Rows, texts: Rows) -> dict[str, Tensor]:
+        """Return the teacher fields of a batch for products, their photos and their texts, all (batch,).
 
-        Teachers stand side by side, float32 (batch, their widths); a kind that none has is left out.
+        The outputs of several teachers are concatenated, float32 (batch, sum of widths). A field without a teacher is
+        left out.
         """
-        photo = self.first[rows] + photos
-        kinds = (
-            ("teacher_image", self.image, photo),
+        photo_rows = self.first[rows] + photos
+        fields = (
+            ("teacher_image", self.image, photo_rows),
             ("teacher_text", self.text, texts),
-            ("teacher_classes", self.classes, photo),
+            ("teacher_classes", self.classes, photo_rows),
         )
-        return {name: _side_by_side(held, wanted) for name, held, wanted in kinds if held}
+        return {name: _concatenated(stores, positions) for name, stores, positions in fields if stores}
 
 
-def teacher_rows(teachers: list[TeacherStores], products: Products) -> TeacherRows:
-    """Look up the photos and texts of products in teachers' stores; ValueError names the first that one lacks."""
+def find_teacher_rows(teachers: list[TeacherStores], products: Products) -> TeacherRows:
+    """Look up the photos and texts of products in the teachers' stores.
+
+    Raises ValueError with the first photo or text that a store lacks.
+    """
     counts = products.num_photos
     photos = [photo_key(key, n) for key, count in zip(products.ids, counts, strict=True) for n in range(count)]
     keys = {IMAGE: photos, CLASSES: photos, TEXT: [text_key(text) for text in products.texts]}
 
-    def found(name: str) -> tuple[tuple[NDArray[Any], Rows], ...]:
-        held = [teacher.stores[name] for teacher in teachers if name in teacher.stores]
-        return tuple((store.matrix, store.positions(keys[name])) for store in held)
+    def find(name: str) -> tuple[tuple[NDArray[Any], Rows], ...]:
+        stores = [teacher.stores[name] for teacher in teachers if name in teacher.stores]
+        return tuple((store.matrix, store.positions(keys[name])) for store in stores)
 
-    return TeacherRows(found(IMAGE), found(TEXT), found(CLASSES), np.cumsum(counts) - counts)
+    return TeacherRows(find(IMAGE), find(TEXT), find(CLASSES), np.cumsum(counts) - counts)
 
 
-def _side_by_side(held: tuple[tuple[NDArray[Any], Rows], ...], wanted: Rows) -> Tensor:
-    parts = [np.asarray(as_floats(matrix[rows[wanted]]), dtype=np.float32) for matrix, rows in held]
+def _concatenated(stores: tuple[tuple[NDArray[Any], Rows], ...], positions: Rows) -> Tensor:
+    parts = [np.asarray(as_floats(matrix[rows[positions]]), dtype=np.float32) for matrix, rows in stores]
     return torch.from_numpy(np.concatenate(parts, axis=1))

@@ -23,8 +23,7 @@ class TextViews:
         """Return a batch's content for texts; each text has its own seed (seed, epoch, row)."""
         augment = TEXT_VIEWS[self.view]
         views = [
-            augment(text, np.random.default_rng((*seed, 2)), self.rate)
-            for text, seed in zip(texts, seeds, strict=True)
+            augment(text, np.random.default_rng((*seed, 2)), self.rate) for text, seed in zip(texts, seeds, strict=True)
         ]
         token_ids, mask = self.tokenizer.encode_batch(views, self.max_tokens)
         return {"token_ids": torch.as_tensor(token_ids), "token_mask": torch.as_tensor(mask)}

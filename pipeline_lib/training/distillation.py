@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.loading.teacher_rows import TeacherRows, teacher_rows
+from pipeline_lib.loading.teacher_rows import TeacherRows, find_teacher_rows
 from pipeline_lib.losses.build import DISTILLATION, LOSS_HEADS
 from pipeline_lib.losses.teachers import DistillationTeachers, Teacher, select_teachers
 from pipeline_lib.params.losses import LossesParams
@@ -58,7 +58,7 @@ def read_distillation(
     warnings = [_unread(name) for name in teachers if name not in heard]
     warnings += [_leak(name, fold) for name in read if opened[name].card.trained and not opened[name].own]
     return DistillationData(
-        lesson, teacher_rows(stores, data.training), teacher_rows(stores, data.held_out), tuple(warnings)
+        lesson, find_teacher_rows(stores, data.training), find_teacher_rows(stores, data.held_out), tuple(warnings)
     )
 
 

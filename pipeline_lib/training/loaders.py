@@ -69,7 +69,7 @@ def build_loaders(
         PhotoViews(reader, size, cache=cache),
         TextViews(tokenizer, max_tokens),
         Sampling(settings.seed, measured_photo(train)),
-        stored.fixed(),
+        stored.without_views(),
         teaching.held_out,
     )
     engine = InferenceEngine(settings.device, settings.runtime.batch_size, workers, settings.precision)
@@ -100,7 +100,7 @@ def _text_embedder(
         return model.embed_text(model.encode_text(ids, mask))
 
     def leave(activations: Tensor, mask: Tensor) -> Tensor:
-        return model.embed_text(model.forward_text_suffix(activations, mask))
+        return model.embed_text(model.text.forward_suffix(activations, mask, stored.num_suffix_groups()["text"]))
 
     def embed(texts: list[str]) -> Array:
         if stored.text is None:

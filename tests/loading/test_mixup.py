@@ -1,4 +1,4 @@
-"""Blends are drawn from (seed, epoch, row) alone, and the share is that of the box."""
+"""mixup and cutmix depend on (seed, epoch, row) only, and the share of cutmix is the area outside the box."""
 
 import numpy as np
 import pytest
@@ -12,34 +12,34 @@ ALL = np.ones(4, bool)
 
 
 @given(seed=st.integers(0, 10_000), size=st.integers(8, 64))
-def test_the_share_of_cutmix_is_what_the_box_leaves(seed, size):
+def test_the_share_of_cutmix_is_the_area_outside_the_box(seed, size):
     share, (top, bottom, left, right) = cutmix(np.random.default_rng(seed), 1.0, size)
     assert 0 <= top <= bottom <= size and 0 <= left <= right <= size
-    picture = np.ones((size, size))
-    picture[top:bottom, left:right] = 0
-    assert share == pytest.approx(picture.mean())
+    outside = np.ones((size, size))
+    outside[top:bottom, left:right] = 0
+    assert share == pytest.approx(outside.mean())
 
 
-def test_a_row_draws_the_same_whatever_stands_beside_it():
-    whole = draw_mix("mixup", 0.4, 32, SEEDS, ALL)
-    turned = draw_mix("mixup", 0.4, 32, SEEDS[::-1], ALL)
-    assert whole.share.tolist() == turned.share[::-1].tolist() and whole.cut is None
-    assert whole.partner.tolist() == turned.partner[::-1].tolist()
+def test_a_rows_draw_does_not_depend_on_the_other_rows():
+    drawn = draw_mix("mixup", 0.4, 32, SEEDS, ALL)
+    reverse = draw_mix("mixup", 0.4, 32, SEEDS[::-1], ALL)
+    assert drawn.share.tolist() == reverse.share[::-1].tolist() and drawn.cut is None
+    assert drawn.partner.tolist() == reverse.partner[::-1].tolist()
     later = draw_mix("mixup", 0.4, 32, [(3, 2, row) for _, _, row in SEEDS], ALL)
-    assert later.share.tolist() != whole.share.tolist()
+    assert later.share.tolist() != drawn.share.tolist()
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
-def test_what_may_not_be_blended_stays_whole_and_is_in_no_other(kind):
-    may = np.array([True, False, True, False])
+def test_a_row_that_is_not_mixable_is_neither_mixed_nor_a_partner(kind):
+    mixable = np.array([True, False, True, False])
     for epoch in range(30):
-        drawn = draw_mix(kind, 1.0, 32, [(3, epoch, row) for _, _, row in SEEDS], may)
-        for place in range(4):
-            own = drawn.partner[place] == place and drawn.share[place] == 1
-            assert may[drawn.partner[place]] or own
-            assert own if not may[place] else True
-            if own and kind == "cutmix" and not may[place]:
-                assert not drawn.cut[place].any()
+        drawn = draw_mix(kind, 1.0, 32, [(3, epoch, row) for _, _, row in SEEDS], mixable)
+        for row in range(4):
+            unmixed = drawn.partner[row] == row and drawn.share[row] == 1
+            assert mixable[drawn.partner[row]] or unmixed
+            assert unmixed if not mixable[row] else True
+            if unmixed and kind == "cutmix" and not mixable[row]:
+                assert not drawn.cut[row].any()
 
 
 def test_mixup_draws_from_beta():

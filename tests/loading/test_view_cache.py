@@ -1,4 +1,4 @@
-"""Decoded views kept from epoch to epoch: the same pixels, decoded once, within a bound, whatever workers there are."""
+"""The cache of decoded views: the same pixels, decoded once, within a memory limit, with any number of workers."""
 
 import io
 import multiprocessing
@@ -20,17 +20,17 @@ from pipeline_lib.transforms.image import AFTER_FIXED, VIEWS, fixed_view, resize
 
 
 class Photos:
-    """Stands for a reader: photo `row` is a picture of noise, as a PNG; counts what is read."""
+    """A fake reader: photo `row` is a PNG of random pixels; `read_rows` records the rows that are read."""
 
     def __init__(self, count=12):
         rng = np.random.default_rng(0)
-        self.pictures = [rng.integers(0, 256, (30, 40, 3), dtype=np.uint8) for _ in range(count)]
+        self.images = [rng.integers(0, 256, (30, 40, 3), dtype=np.uint8) for _ in range(count)]
         self.read_rows = []
 
     def read(self, row):
         self.read_rows.append(row)
         stream = io.BytesIO()
-        Image.fromarray(self.pictures[row]).save(stream, "PNG")
+        Image.fromarray(self.images[row]).save(stream, "PNG")
         return stream.getvalue()
 
     def read_all(self, rows):
@@ -42,73 +42,72 @@ def cache_of(rows, size=16, limit=1e6):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_pixels_are_equal_with_and_without_and_are_decoded_once(view):
-    plain, kept = Photos(), Photos()
-    seen = [PhotoViews(plain, 16, view, 0.5), PhotoViews(kept, 16, view, 0.5, cache_of(range(12)))]
+def test_pixels_are_equal_with_and_without_a_cache_and_are_decoded_once(view):
+    plain, cached = Photos(), Photos()
+    both = [PhotoViews(plain, 16, view, 0.5), PhotoViews(cached, 16, view, 0.5, cache_of(range(12)))]
     rows = np.array([3, 1, 3, 7])
     for epoch in range(3):
         seeds = [(0, epoch, int(row)) for row in rows]
-        one, other = (views.load(rows, seeds) for views in seen)
+        one, other = (views.load(rows, seeds) for views in both)
         assert torch.equal(one, other) and one.dtype == torch.uint8
         expected = [
-            VIEWS[view](Image.fromarray(plain.pictures[row]), 16, np.random.default_rng(seed), 0.5)
+            VIEWS[view](Image.fromarray(plain.images[row]), 16, np.random.default_rng(seed), 0.5)
             for row, seed in zip(rows, seeds, strict=True)
         ]
         assert np.array_equal(one.numpy(), np.stack(expected))
-    assert sorted(kept.read_rows) == ([1, 3, 7] if view in AFTER_FIXED else [1, 1, 1, 3, 3, 3, 7, 7, 7])
+    assert sorted(cached.read_rows) == ([1, 3, 7] if view in AFTER_FIXED else [1, 1, 1, 3, 3, 3, 7, 7, 7])
 
 
-def test_pixels_lie_colours_last_as_convolutions_want_them():
+def test_pixels_have_the_channels_last_memory_format():
     pixels = PhotoViews(Photos(), 16).load(np.arange(4), [(0,)] * 4)
     assert pixels.shape == (4, 3, 16, 16) and pixels.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_fixed_view_is_the_one_of_the_stores():
-    picture = Image.fromarray(Photos().pictures[0])
-    assert np.array_equal(fixed_view(picture, 20).transpose(2, 0, 1), resize_and_crop(picture, 20))
-    assert set(VIEWS) - set(AFTER_FIXED) == {"clip"}  # whose crop is random, so nothing of it is fixed
+def test_the_cached_fixed_view_equals_the_one_of_the_stores():
+    image = Image.fromarray(Photos().images[0])
+    assert np.array_equal(fixed_view(image, 20).transpose(2, 0, 1), resize_and_crop(image, 20))
+    assert set(VIEWS) - set(AFTER_FIXED) == {"clip"}  # its crop is random, so it does not start from the fixed view
 
 
 @given(st.lists(st.integers(0, 30), max_size=20), st.integers(1, 8), st.integers(0, 2000))
-def test_a_bound_is_kept_and_what_has_a_place_comes_back(rows, size, limit):
+def test_the_limit_holds_and_a_row_with_a_slot_is_returned(rows, size, limit):
     cache = cache_of(np.array(rows, dtype=np.int64), size, limit)
     record = 3 * size * size + 1
-    places = sorted(set(rows))[: limit // record]
-    assert cache.bytes == len(places) * record <= limit
+    cached = sorted(set(rows))[: limit // record]
+    assert cache.bytes == len(cached) * record <= limit
     for row in range(32):
         assert cache.get(row) is None
         cache.put(row, np.full((size, size, 3), row, np.uint8))
-        found = cache.get(row)
-        assert (found is not None) == (row in places)
-        assert found is None or (found == row).all()
+        view = cache.get(row)
+        assert (view is not None) == (row in cached)
+        assert view is None or (view == row).all()
 
 
-def test_memory_is_taken_by_what_is_kept_alone():
+def test_memory_is_allocated_for_stored_views_only():
     cache = cache_of(range(100_000), size=64, limit=1e9)
     cache.put(70_000, np.ones((64, 64, 3), np.uint8))
     assert os.fstat(cache._file).st_blocks * 512 <= 32_768 < cache.bytes
     assert cache.get(70_000).all() and cache.get(69_999) is None
 
 
-def test_half_a_picture_is_none():
+def test_a_half_written_view_is_not_returned():
     cache = cache_of([0, 1])
-    os.pwrite(cache._file, bytes([7]) * 100, 0)  # a worker was killed here
+    os.pwrite(cache._file, bytes([7]) * 100, 0)  # a worker was killed while writing
     assert cache.get(0) is None
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_what_a_worker_decodes_all_others_have(start, monkeypatch):
+def test_a_view_that_one_worker_decodes_is_cached_for_all(start, monkeypatch):
     views = PhotoViews(Photos(), 16, cache=cache_of(range(12)))
     keys = [(0, np.arange(0, 6)), (0, np.arange(6, 12))]
     context = multiprocessing.get_context(start)
     dataset = _Photos(views, np.arange(12))
-    made = list(DataLoader(dataset, sampler=keys, batch_size=None, num_workers=2, multiprocessing_context=context))
+    decoded = list(DataLoader(dataset, sampler=keys, batch_size=None, num_workers=2, multiprocessing_context=context))
     monkeypatch.setattr(photo_views, "decode", lambda *_: pytest.fail("decoded again"))
-    again = views.load(np.arange(12), [(0,)] * 12)
-    assert torch.equal(torch.cat(made), again)
+    assert torch.equal(torch.cat(decoded), views.load(np.arange(12), [(0,)] * 12))
 
 
-def test_its_file_is_closed_with_it():
+def test_the_file_is_closed_with_the_cache():
     cache = cache_of([0])
     file = cache._file
     del cache

@@ -18,7 +18,7 @@ from pipeline_lib.loading.captions import with_captions
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import photo_key, text_key
-from pipeline_lib.loading.teacher_rows import teacher_rows
+from pipeline_lib.loading.teacher_rows import find_teacher_rows
 from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.models import multimodal
 from pipeline_lib.models.saved import load_model
@@ -135,7 +135,7 @@ def test_a_batch_carries_its_own_photos_and_texts_for_all_rows(taught, text, tow
         products = with_captions(products, queries, answers)
     views = PhotoViews(ShardReader(Manifest(taught.shards)), 32)
     texts, sampling = TextViews(TextTokenizer(towers[1]), 16), Sampling(3, "random", part=(1, 2))
-    made = ProductDataset(products, views, texts, sampling, teachers=teacher_rows(opened, products))
+    made = ProductDataset(products, views, texts, sampling, teachers=find_teacher_rows(opened, products))
     seen_photos, seen_texts = set(), set()
     for epoch in range(6):
         rows = np.random.default_rng(epoch).permutation(len(products))[:9]
@@ -268,7 +268,7 @@ def of_another(folder, name):
         (lambda folder: without_a_row(folder, "image"), r"old/0/image: no features for 'p\d+#\d' among \d+ ids; the"),
         (lambda folder: without_a_row(folder, "classes"), r"old/0/classes: no features for 'p\d+#\d' among"),
         (lambda folder: without_a_row(folder, "text"), r"old/0/text: no features for '\w+' among"),
-        (lambda folder: of_another(folder, "text"), "old/0/text: made by encoder somebody, but .* is asked for; run"),
+        (lambda folder: of_another(folder, "text"), "old/0/text: made by encoder somebody, but .* is expected; run"),
         (lambda folder: shutil.rmtree(folder / "0"), "no outputs of this teacher for fold 0; it has models of folds 1"),
         (shutil.rmtree, "old: no outputs of this teacher for fold 0; run `dvc repro`"),
     ],

@@ -165,7 +165,7 @@ def test_a_loss_that_is_not_finite_stops_with_every_term(inputs, towers, monkeyp
         calls.append(1)
         return outputs.class_logits.sum() * (float("nan") if len(calls) == 2 else 1.0)
 
-    monkeypatch.setitem(LOSSES, "cross_entropy", lambda params: broken)
+    monkeypatch.setitem(LOSSES, "cross_entropy", lambda params, class_counts: broken)
     with pytest.raises(
         ValueError, match=r"not finite at epoch 0, batch 1: info_nce [\d.]+, cross_entropy nan, total nan"
     ):
@@ -184,7 +184,7 @@ def test_early_stop_keeps_the_best_epoch(inputs, towers):
 def test_one_process_a_run(inputs, towers):
     from pipeline_lib.execution.checkpoint import CheckpointFolder
 
-    held = pytest.raises(ValueError, match="another process is training this very run")
+    held = pytest.raises(ValueError, match="another process is training the same run")
     with CheckpointFolder("fingerprint-out"), held:
         run(make_settings(*towers), inputs, "out")
 
@@ -224,7 +224,7 @@ def test_texts_in_turn_train_on_every_query_and_first_on_none_of_them(inputs, to
     pl.concat([relevance, pairs], how="vertical_relaxed").write_parquet(inputs.catalogue / "relevance.parquet")
     settings = make_settings(*towers, text="random", epochs=2)
     data = read_fold(inputs, 0, True, captions=True)
-    assert (np.diff(data.training.captions.first) >= 1).all() and len(data.training.captions.text) > len(data.training)
+    assert (np.diff(data.training.captions.offsets) >= 1).all() and len(data.training.captions.text) > len(data.training)
     assert read_fold(inputs, 0, True).training.captions is None
     losses = []
     for name, one in (("turn", settings), ("own", make_settings(*towers, epochs=2))):
