@@ -4,7 +4,8 @@ A batch carries pixels or tokens, stored activations, or stored features; the mo
 stored. `describe` and `build_model` are inverse, so a saved model needs no params to come back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -23,6 +24,9 @@ from pipeline_lib.models.towers import Description, ImageTower, TextTower, Tower
 from pipeline_lib.params.model import ModelParams, SimilarityKind, TemperatureKind
 
 MAX_LOGIT_SCALE = 4.6052  # ln 100, the clamp of CLIP and Chinese-CLIP
+# Tower -> how many of its last layer groups run on the stored activations of a batch.
+SuffixGroups = Mapping[str, int]
+NO_SUFFIX: SuffixGroups = MappingProxyType({})
 # What a description without these keys means.
 PLAIN: Description = {
     "projector": {"image": "linear", "text": "linear", "hidden": 0, "shared": False},
@@ -68,8 +72,6 @@ class ImageTextModel(nn.Module):
         if description["classes"]:
             head["classifier"] = Classifier(**description["classifier"], dims=dims, classes=len(description["classes"]))
         self.head = nn.ModuleDict(head)
-        # Layer groups of each tower that stand behind the activations of a batch; how a run reads, no part of a model.
-        self.num_suffix_groups: dict[str, int] = {}
         learned = description["missing_image"] == "learned"
         # Not zeros: their direction, which cosines ask for, has no gradient.
         self.missing_image = nn.Parameter(0.02 * torch.randn(dims["image"])) if learned else None
@@ -104,43 +106,40 @@ class ImageTextModel(nn.Module):
             return self.text.encode(token_ids, mask)
         return self.fusion.text(self.text.tokens(token_ids, mask), mask)
 
-    def forward_text_suffix(self, activations: Tensor, mask: Tensor) -> Tensor:
-        """Return pooled features (batch, dim) of stored activations (batch, length, width) and their mask."""
-        return self.text.forward_suffix(activations, mask, self.num_suffix_groups["text"])
-
-    def features(self, batch: Batch) -> dict[str, Tensor]:
+    def features(self, batch: Batch, num_suffix_groups: SuffixGroups = NO_SUFFIX) -> dict[str, Tensor]:
         """Return both sides' pooled features (batch, dim), stored ones where the batch has them.
 
+        Of a tower whose stored activations the batch has, the last `num_suffix_groups` layer groups are run.
         Products are blended as the batch says: pixels where there are some, else features; of texts always features.
         """
         found: dict[str, Tensor] = {}
-        image = self._image_features(batch)
+        image = self._image_features(batch, num_suffix_groups)
         if image is not None:
             if batch.num_photos is not None:
                 image = mean_of_photos(image, batch.num_photos)
             image = self.with_missing(image, batch.has_image)
             found["image"] = image if batch.pixels is not None else blended(image, batch)
-        text = self._text_features(batch)
+        text = self._text_features(batch, num_suffix_groups)
         if text is not None:
             found["text"] = blended(text, batch)
         return found
 
-    def _image_features(self, batch: Batch) -> Tensor | None:
+    def _image_features(self, batch: Batch, num_suffix_groups: SuffixGroups) -> Tensor | None:
         """Return pooled features (photos, dim), from what the batch has of them; blended where there are pixels."""
         if batch.image_features is not None:
             return batch.image_features
         if batch.image_activations is not None:
-            return self.image.forward_suffix(batch.image_activations, self.num_suffix_groups["image"])
+            return self.image.forward_suffix(batch.image_activations, num_suffix_groups["image"])
         return self.encode_image(blended_pixels(batch.pixels, batch)) if batch.pixels is not None else None
 
-    def _text_features(self, batch: Batch) -> Tensor | None:
+    def _text_features(self, batch: Batch, num_suffix_groups: SuffixGroups) -> Tensor | None:
         """Return pooled features (batch, dim), from what the batch has of them."""
         if batch.text_features is not None:
             return batch.text_features
         if batch.token_mask is None:
             return None
         if batch.text_activations is not None:
-            return self.forward_text_suffix(batch.text_activations, batch.token_mask)
+            return self.text.forward_suffix(batch.text_activations, batch.token_mask, num_suffix_groups["text"])
         return self.encode_text(batch.token_ids, batch.token_mask) if batch.token_ids is not None else None
 
     def with_missing(self, image: Tensor, has_image: Tensor | None) -> Tensor:
@@ -166,9 +165,9 @@ class ImageTextModel(nn.Module):
         logits: Tensor = self.head["classifier"](features)
         return logits.float()
 
-    def forward(self, batch: Batch) -> Outputs:
-        """Return what each head says of the batch."""
-        found = self.features(batch)
+    def forward(self, batch: Batch, num_suffix_groups: SuffixGroups = NO_SUFFIX) -> Outputs:
+        """Return the outputs of every head; `num_suffix_groups` is as in `features`."""
+        found = self.features(batch, num_suffix_groups)
         retrieval = self.description["retrieval"]
         return Outputs(
             image_embedding=self.embed_image(found["image"]) if retrieval else None,

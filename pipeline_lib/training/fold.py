@@ -34,7 +34,12 @@ LOG_WIDTH = 132
 
 
 def train_fold(
-    settings: RunConfig, inputs: Inputs, fold: int, fingerprint: str, out: Path, processes: ProcessGroup = SINGLE_PROCESS
+    settings: RunConfig,
+    inputs: Inputs,
+    fold: int,
+    fingerprint: str,
+    out: Path,
+    processes: ProcessGroup = SINGLE_PROCESS,
 ) -> None:
     """Train one fold and write model, card, tokenizer, plan table and history into `out`.
 
@@ -59,13 +64,14 @@ def train_fold(
     made = build_bundle(settings, fold, data, "retrieval" in needed)
     settings = replace(settings, precision=settle_precision(settings.precision, made.model))
     starts = find_stored_inputs(settings, inputs, made.sources, made.opened, made.start is not None)
-    made.model.num_suffix_groups = starts.stored.num_suffix_groups()
     teaching = read_distillation(settings.losses, inputs.teachers, fold, data, made.model.description)
     plan = plan_of(made.model, made.sources, settings.train, made.opened, made.start) | {"starts": starts.told}
     plan["warnings"] += teaching.warnings
     if processes.is_first:
         _show(plan, settings, fold, len(data.training), len(data.held_out))
-    task = make_task(made, settings, weights, data, teaching.lesson)
+    task = replace(
+        make_task(made, settings, weights, data, teaching.lesson), num_suffix_groups=starts.stored.num_suffix_groups()
+    )
     _check_mix(settings, starts.stored.image is not None, processes)
     feed = build_loaders(settings, inputs, data, task.model, made.tokenizer, starts.stored, teaching, processes)
     compiling = named_compile_failures() if settings.runtime.compile else nullcontext()
@@ -108,7 +114,9 @@ def _check_mix(settings: RunConfig, stored: bool, processes: ProcessGroup) -> No
             "of them to none, or first"
         )
     if mix != "none" and processes.world_size > 1:
-        raise ValueError(f"train.mix = {mix!r} blends products of one process, these are {processes.world_size}; start one")
+        raise ValueError(
+            f"train.mix = {mix!r} blends products of one process, these are {processes.world_size}; start one"
+        )
 
 
 def _show(plan: dict[str, Any], settings: RunConfig, fold: int, num_training: int, num_held_out: int) -> None:

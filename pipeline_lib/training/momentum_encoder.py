@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from pipeline_lib.batch import Batch, Outputs
-from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.models.multimodal import NO_SUFFIX, ImageTextModel, SuffixGroups
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class MomentumEncoder:
     momentum: float
 
     @torch.no_grad()
-    def embed(self, batch: Batch) -> Outputs:
-        """Return the copy's outputs."""
-        outputs: Outputs = self.model(batch)
+    def embed(self, batch: Batch, num_suffix_groups: SuffixGroups = NO_SUFFIX) -> Outputs:
+        """Return the copy's outputs; `num_suffix_groups` is as in `ImageTextModel.features`."""
+        outputs: Outputs = self.model(batch, num_suffix_groups)
         return outputs
 
     @torch.no_grad()

@@ -32,5 +32,5 @@ def train_phase(run: Stage, settings: RunConfig, features: list[str], fold: int,
         fingerprint = processes.broadcast_from_first(
             lambda: run.fingerprint(*read, begun, fold=fold, out=out.as_posix(), precision=settings.precision)
         )
-        with fresh_folder(out) if processes.first else nullcontext(out) as folder:
+        with fresh_folder(out) if processes.is_first else nullcontext(out) as folder:
             train_fold(settings, inputs, fold, fingerprint, folder, processes)

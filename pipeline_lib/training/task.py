@@ -5,7 +5,7 @@ The loop knows this face alone, so it never hears of InfoNCE or of a classifier.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.build import Loss
 from pipeline_lib.losses.stateful import StatefulLoss
-from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.models.multimodal import ImageTextModel, SuffixGroups
 from pipeline_lib.training.momentum_encoder import MomentumEncoder
 
 
@@ -30,6 +30,7 @@ class Task:
     # Parameters of the model that are trained at some time of the run.
     trained: frozenset[str]
     slow: MomentumEncoder | None = None
+    num_suffix_groups: SuffixGroups = field(default_factory=dict)
 
     def run(self, batch: Batch) -> tuple[Outputs, dict[str, Tensor]]:
         """Return the outputs and the named scalar losses, with their weighted sum as `total`."""
@@ -40,7 +41,7 @@ class Task:
     def forward(self, batch: Batch) -> Outputs:
         """Return what the model says of a batch on its device, in the task's precision."""
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
-            outputs: Outputs = self.model(batch)
+            outputs: Outputs = self.model(batch, self.num_suffix_groups)
         return outputs
 
     def observe(self, batch: Batch) -> Outputs:
@@ -49,8 +50,10 @@ class Task:
         if self.slow is None or not self.model.training:
             return outputs
         with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
-            said = self.slow.embed(batch)
-        return replace(outputs, momentum_image_embedding=said.image_embedding, momentum_text_embedding=said.text_embedding)
+            said = self.slow.embed(batch, self.num_suffix_groups)
+        return replace(
+            outputs, momentum_image_embedding=said.image_embedding, momentum_text_embedding=said.text_embedding
+        )
 
     def price(self, outputs: Outputs, batch: Batch) -> dict[str, Tensor]:
         """Return the named losses and `total`, in float32: a softmax over bf16 logits has three digits."""

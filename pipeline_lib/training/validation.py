@@ -87,7 +87,7 @@ class Validator:
             return {}
         queries, gallery = self._query_embeddings(np.concatenate(texts)), np.concatenate(images)
         positives = self.queries.positives
-        described = positives.flipped(len(gallery))
+        described = positives.transposed(len(gallery))
         asking = np.flatnonzero(described.counts())
         ranks = best_positive_ranks(queries, gallery, positives)
         backwards = best_positive_ranks(gallery[asking], queries, described.take(asking))
