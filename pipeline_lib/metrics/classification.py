@@ -1,9 +1,8 @@
-"""Figures of class probabilities: top-1, top-3, macro-F1, balanced accuracy, the classes and the confusion counts.
+"""Classification metrics: top-1, top-3, macro-F1, balanced accuracy, the figures of each class, confusion counts.
 
-Macro-F1 is the mean over the classes that occur in the truth: a class no product has can only be predicted wrongly,
-which already lowers the others; balanced accuracy is the mean recall over the same classes. Equal probabilities are
-ordered as the classes are, as `argmax` does, so top-1 is the share of products whose predicted label, the one in the
-submission, is right.
+Macro-F1 is the mean over the classes that occur in the truth. Predicting any other class is an error that already
+lowers the recall of the true class. Balanced accuracy is the mean recall over the same classes. Ties between classes
+are broken by class order, as `argmax` does, so top-1 is the accuracy of the predicted labels in the submission.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,22 +21,22 @@ Labels = NDArray[np.int64]
 
 def class_statistic(truth: Labels, probabilities: Probabilities) -> Statistic:
     """Return the statistic of CLASS_FIGURES for truth (products,) and probabilities (products, classes)."""
-    places = _places(truth, probabilities)
-    hits = np.stack([places < 1, places < 3], axis=1).astype(np.float64)
+    ranks = _true_class_ranks(truth, probabilities)
+    hits = np.stack([ranks < 1, ranks < 3], axis=1).astype(np.float64)
     num_classes = probabilities.shape[1]
-    right = hits[:, 0]
+    correct = hits[:, 0]
     sum_by_truth = _class_sums(truth, num_classes)
     sum_by_prediction = _class_sums(probabilities.argmax(axis=1), num_classes)
 
     def figures(counts: Counts) -> NDArray[np.float64]:
         support = sum_by_truth(counts)
-        found = sum_by_truth(counts * right)
-        f1 = 2 * found / np.maximum(support + sum_by_prediction(counts), 1)
+        true_positives = sum_by_truth(counts * correct)
+        f1 = 2 * true_positives / np.maximum(support + sum_by_prediction(counts), 1)
         occurs = support > 0
-        num_classes_drawn = occurs.sum(axis=1, keepdims=True)
+        num_occurring = occurs.sum(axis=1, keepdims=True)
         macro, balanced = (
-            share.sum(axis=1, where=occurs, keepdims=True) / num_classes_drawn
-            for share in (f1, found / np.maximum(support, 1))
+            share.sum(axis=1, where=occurs, keepdims=True) / num_occurring
+            for share in (f1, true_positives / np.maximum(support, 1))
         )
         return np.concatenate([weighted_means(hits, counts), macro, balanced], axis=1)
 
@@ -45,45 +44,45 @@ def class_statistic(truth: Labels, probabilities: Probabilities) -> Statistic:
 
 
 def class_figures(truth: Labels, probabilities: Probabilities) -> dict[str, float]:
-    """Return CLASS_FIGURES for truth (products,) as class numbers and probabilities (products, classes)."""
+    """Return CLASS_FIGURES by name, for truth (products,) as class numbers and probabilities (products, classes)."""
     return dict(zip(CLASS_FIGURES, point(class_statistic(truth, probabilities), len(truth)).tolist(), strict=True))
 
 
 def confusion_counts(truth: Labels, predicted: Labels, num_classes: int) -> NDArray[np.int64]:
-    """Return how many products of class i were called j, (classes, classes)."""
+    """Return the confusion matrix (classes, classes): entry i, j counts the products of class i predicted as j."""
     flat = np.bincount(truth * num_classes + predicted, minlength=num_classes * num_classes)
     return flat.reshape(num_classes, num_classes)
 
 
 def class_table(truth: Labels, predicted: Labels, classes: Sequence[str]) -> pl.DataFrame:
-    """Return label, precision, recall, f1 and support of every class that is true or predicted somewhere.
+    """Return label, precision, recall, f1 and support of every class that occurs in the truth or the predictions.
 
-    A share of nothing is 0: precision of a class never predicted, recall of one that never occurs.
+    The precision of a class that is never predicted is 0, and so is the recall of one that never occurs.
     """
     counts = confusion_counts(truth, predicted, len(classes))
-    right, support, called = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    true_positives, support, num_predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     table = pl.DataFrame(
         {
             "label": list(classes),
-            "precision": right / np.maximum(called, 1),
-            "recall": right / np.maximum(support, 1),
-            "f1": 2 * right / np.maximum(support + called, 1),
+            "precision": true_positives / np.maximum(num_predicted, 1),
+            "recall": true_positives / np.maximum(support, 1),
+            "f1": 2 * true_positives / np.maximum(support + num_predicted, 1),
             "support": support,
         },
         schema_overrides={"label": pl.String},
     )
-    return table.filter(pl.Series(support + called > 0))
+    return table.filter(pl.Series(support + num_predicted > 0))
 
 
-def _places(truth: Labels, probabilities: Probabilities) -> NDArray[np.int64]:
-    """Return the place, from 0, of the true class of each product, (products,)."""
+def _true_class_ranks(truth: Labels, probabilities: Probabilities) -> NDArray[np.int64]:
+    """Return the rank, from 0, of the true class of each product, (products,)."""
     own = np.take_along_axis(probabilities, truth[:, None], axis=1)
     earlier = np.arange(probabilities.shape[1])[None, :] < truth[:, None]
     return np.asarray((probabilities > own).sum(axis=1) + ((probabilities == own) & earlier).sum(axis=1))
 
 
 def _class_sums(labels: Labels, num_classes: int) -> Callable[[Counts], Counts]:
-    """Return the function from counts (resamples, products) to their sums by class, without a one-hot matrix."""
+    """Return a function that sums counts (resamples, products) by class, without a one-hot matrix."""
     order = np.argsort(labels, kind="stable")
     present, starts = np.unique(labels[order], return_index=True)
 

@@ -1,7 +1,7 @@
-"""Ranks of one gallery, both ways: products for each query, and queries for each product.
+"""Ranks of one gallery in both directions: products for each query, and queries for each product.
 
-Every product and every query stands in the gallery once. Ranking rows of (image, text) pairs against each other
-instead counts an image with five texts as four wrong answers to its own text.
+Every product and every query is in the gallery once. If rows of (image, text) pairs were ranked instead, an image with
+five texts would count as four wrong results for its own text.
 """
 
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ DIRECTIONS = ("text_to_image", "image_to_text")
 
 @dataclass(frozen=True)
 class Gallery:
-    """Queries (queries, dim) and products (products, dim) embedded by one model, or fused over the same models.
+    """Queries (queries, dim) and products (products, dim), embedded by one model or fused over the same models.
 
-    `groups` are the products' group ids; None = each is a group of its own.
+    `groups` are the products' group ids; None = each product is its own group.
     """
 
     split: str
@@ -34,21 +34,21 @@ class Gallery:
 
     def group_ids(self, positions: NDArray[np.int64]) -> list[str]:
         """Return the groups of the products at gallery positions."""
-        known = self.product_ids if self.groups is None else self.groups
-        return [known[int(position)] for position in positions]
+        groups = self.product_ids if self.groups is None else self.groups
+        return [groups[int(position)] for position in positions]
 
 
-def answered_part(gallery: Gallery, relevance: pl.DataFrame) -> Gallery:
-    """Return the gallery with those queries only that have an answer somewhere: nothing else can be scored."""
-    answered = set(relevance["query_id"])
-    kept = [row for row, query_id in enumerate(gallery.query_ids) if query_id in answered]
-    if len(kept) == len(gallery.query_ids):
+def drop_queries_without_relevance(gallery: Gallery, relevance: pl.DataFrame) -> Gallery:
+    """Return the gallery without the queries that are not in `relevance`; they cannot be scored."""
+    judged = set(relevance["query_id"])
+    rows = [row for row, query_id in enumerate(gallery.query_ids) if query_id in judged]
+    if len(rows) == len(gallery.query_ids):
         return gallery
-    return replace(gallery, query_ids=[gallery.query_ids[row] for row in kept], queries=gallery.queries[kept])
+    return replace(gallery, query_ids=[gallery.query_ids[row] for row in rows], queries=gallery.queries[rows])
 
 
 def gallery_positives(query_ids: Sequence[str], product_ids: Sequence[str], relevance: pl.DataFrame) -> Positions:
-    """Return the gallery positions of each query's relevant products (grade above 0); other products are left out."""
+    """Return the gallery positions of each query's relevant products (grade above 0) that are in the gallery."""
     queries = pl.DataFrame({"query_id": query_ids}, schema={"query_id": pl.String}).with_row_index("query")
     products = pl.DataFrame({"product_id": product_ids}, schema={"product_id": pl.String}).with_row_index("product")
     pairs = relevance.filter(pl.col("grade") > 0).join(queries, on="query_id").join(products, on="product_id")
@@ -58,35 +58,35 @@ def gallery_positives(query_ids: Sequence[str], product_ids: Sequence[str], rele
 def rank_gallery(gallery: Gallery, relevance: pl.DataFrame) -> pl.DataFrame:
     """Return RANKS_SCHEMA rows: every query against all products, every product with a query against all queries.
 
-    A query's group is that of its first answer. Queries without any answer are left out. Raises ValueError for one
-    whose answers are all outside the gallery.
+    The group of a query is that of its first relevant product. Queries without relevance are left out. Raises
+    ValueError if all relevant products of a query are outside the gallery.
     """
-    gallery = answered_part(gallery, relevance)
+    gallery = drop_queries_without_relevance(gallery, relevance)
     positives = gallery_positives(gallery.query_ids, gallery.product_ids, relevance)
-    lonely = np.flatnonzero(positives.counts() == 0)
-    if len(lonely):
+    without = np.flatnonzero(positives.counts() == 0)
+    if len(without):
         raise ValueError(
-            f"query {gallery.query_ids[lonely[0]]!r}: none of its relevant products is among the "
+            f"query {gallery.query_ids[without[0]]!r}: none of its relevant products is among the "
             f"{len(gallery.product_ids)} of {gallery.split} (fold {gallery.fold}); the embeddings belong to another "
             "catalogue: run `dvc repro`"
         )
-    described = positives.flipped(len(gallery.product_ids))
-    with_query = np.flatnonzero(described.counts())
+    queries_of = positives.transposed(len(gallery.product_ids))
+    with_query = np.flatnonzero(queries_of.counts())
     product_ids = [gallery.product_ids[int(position)] for position in with_query]
-    first_answers = positives.indices[positives.indptr[:-1]]
-    ways = (
-        (gallery.query_ids, first_answers, best_positive_ranks(gallery.queries, gallery.products, positives)),
+    first_relevant = positives.indices[positives.indptr[:-1]]
+    directions = (
+        (gallery.query_ids, first_relevant, best_positive_ranks(gallery.queries, gallery.products, positives)),
         (
             product_ids,
             with_query,
-            best_positive_ranks(gallery.products[with_query], gallery.queries, described.take(with_query)),
+            best_positive_ranks(gallery.products[with_query], gallery.queries, queries_of.take(with_query)),
         ),
     )
     sizes = (len(gallery.product_ids), len(gallery.query_ids))
     return pl.concat(
         [
             direction_ranks(gallery, direction, ids, products, ranks, size)
-            for direction, (ids, products, ranks), size in zip(DIRECTIONS, ways, sizes, strict=True)
+            for direction, (ids, products, ranks), size in zip(DIRECTIONS, directions, sizes, strict=True)
         ]
     )
 
@@ -99,9 +99,9 @@ def direction_ranks(
     ranks: NDArray[np.float64],
     num_gallery: int,
 ) -> pl.DataFrame:
-    """Return RANKS_SCHEMA rows of one direction; `products` are the gallery positions that say each row's group."""
-    told = {"query_id": list(ids), "rank": ranks, "group_id": gallery.group_ids(products)}
-    return pl.DataFrame(told, schema_overrides={"query_id": pl.String, "group_id": pl.String}).select(
+    """Return RANKS_SCHEMA rows of one direction; `products` are gallery positions, which give the group of each row."""
+    columns = {"query_id": list(ids), "rank": ranks, "group_id": gallery.group_ids(products)}
+    return pl.DataFrame(columns, schema_overrides={"query_id": pl.String, "group_id": pl.String}).select(
         split=pl.lit(gallery.split),
         direction=pl.lit(direction),
         query_id="query_id",

@@ -1,7 +1,7 @@
-"""Figures of a list of ranks: hit rates, their mean, median and mean rank.
+"""Retrieval metrics of a list of ranks: the hit rates R@k, their mean, median rank and mean rank.
 
-A hit is an expected rank of at most k. With ties an expected rank can be a fraction: three products that tie for the
-first place with the one right among them have rank 2, no hit at 1. So a tie never counts as won.
+A hit at k is an expected rank of at most k. With ties the expected rank can be a fraction: if three products tie for
+the top and one of them is relevant, its rank is 2, which is no hit at 1. So a model gains nothing from ties.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from pipeline_lib.metrics.weighted import Counts, Statistic, point, weighted_mea
 
 CUTOFFS = (1, 5, 10)
 RANK_FIGURES = (*(f"R@{k}" for k in CUTOFFS), "MeanRecall", "median_rank", "mean_rank")
-# For these less is better.
-FALLING_FIGURES = ("median_rank", "mean_rank")
+# Figures for which a lower value is better.
+LOWER_IS_BETTER = ("median_rank", "mean_rank")
 
 Ranks = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ def rank_statistic(ranks: Ranks) -> Statistic:
 
 
 def rank_figures(ranks: Ranks) -> dict[str, float]:
-    """Return RANK_FIGURES of the ranks (queries,).
+    """Return RANK_FIGURES by name for the ranks (queries,).
 
     >>> rank_figures(np.array([1.0, 4.0, 10.5]))["R@5"] == 2 / 3
     True
@@ -44,5 +44,5 @@ def rank_figures(ranks: Ranks) -> dict[str, float]:
 def recall_curve(ranks: Ranks, cutoffs: Sequence[int]) -> list[float]:
     """Return the share of queries with a rank of at most k, for each k."""
     ordered = np.sort(ranks)
-    found = np.searchsorted(ordered, np.asarray(cutoffs), side="right")
-    return [int(count) / len(ranks) for count in found]
+    hits = np.searchsorted(ordered, np.asarray(cutoffs), side="right")
+    return [int(count) / len(ranks) for count in hits]

@@ -1,9 +1,9 @@
-"""The rank of each query's best positive, exact and in memory of one block of queries.
+"""The exact rank of each query's best positive, computed block by block.
 
-A sorted ranking is not needed for a rank: counting what scores higher is one pass over a block of scores, so the
-cost is that of the matrix product. Ties count by expectation, because an `argsort` decides them by position and
-hands a collapsed model a perfect score. Equal embeddings must score equally for that; a BLAS does not promise it
-(its kernels at the edge of a matrix round differently), so repeated gallery rows take the score of the first.
+A rank does not need a sorted list: counting the higher scores is one pass over a block, so the cost is that of the
+matrix product. Ties count as the expected rank, because `argsort` breaks them by position and can give a collapsed
+model a perfect score. Equal embeddings need equal scores for this. BLAS does not guarantee that, as its kernels at the
+edge of a matrix round differently, so repeated gallery rows take the score of the first.
 """
 
 from collections.abc import Iterator
@@ -29,10 +29,10 @@ def best_positive_ranks(
 ) -> NDArray[np.float64]:
     """Return the expected rank, from 1, of each query's best-scoring positive; (queries, dim) x (gallery, dim).
 
-    With h negatives above that score, and t negatives and m positives at it, in random order among themselves, the
-    rank is 1 + h + t / (m + 1). `excluded` positions are not ranked at all; with a `subset` only its positions are.
-    Memory is `chunk` x gallery scores. Raises ValueError for a query without a ranked positive, for embeddings of
-    other sizes than each other's, and for values that are not finite.
+    If h negatives score higher, and t negatives and m positives share the score in random order, the rank is
+    1 + h + t / (m + 1). `excluded` positions are not ranked; with a `subset` only its positions are. Memory is
+    `chunk` x gallery scores. Raises ValueError for a query without a ranked positive, for queries and gallery of
+    different widths, and for values that are not finite.
     """
     queries, gallery = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(gallery, np.float32)
     _check(queries, gallery, (positives, excluded, subset))
@@ -46,7 +46,7 @@ def best_positive_ranks(
 
 
 def score_rows(queries: Matrix, gallery: Matrix, chunk: int | None = None) -> Iterator[tuple[int, Matrix]]:
-    """Yield each query's number and its scores (gallery,), which hold until the next one is asked for.
+    """Yield each query's number and its scores (gallery,), a view that is valid until the next item.
 
     Equal gallery rows score equally. Memory is `chunk` x gallery scores.
     """
@@ -63,7 +63,7 @@ def score_rows(queries: Matrix, gallery: Matrix, chunk: int | None = None) -> It
 
 def _expected_rank(scores: Matrix, own: NDArray[np.int64], query: int) -> float:
     if not len(own):
-        raise ValueError(f"query {query} has no positive in the gallery it is ranked against; leave it out")
+        raise ValueError(f"query {query} has no positive in its gallery; remove the query")
     own_scores = scores[own]
     best = own_scores.max()
     above = np.count_nonzero(scores > best)  # no positive is above the best one
@@ -94,18 +94,18 @@ def _repeated_rows(gallery: Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 def _check(queries: Matrix, gallery: Matrix, rows: tuple[Positions | None, ...]) -> None:
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
-        raise ValueError(f"queries {queries.shape} and gallery {gallery.shape} must be two matrices of one width")
+        raise ValueError(f"queries {queries.shape} and gallery {gallery.shape} must be two matrices of the same width")
     for name, matrix in (("queries", queries), ("gallery", gallery)):
-        # A sum is finite only if every term is (embeddings are far from overflow), and needs no mask.
+        # A sum is finite only if every term is, since embeddings do not overflow; it needs no mask.
         with np.errstate(invalid="ignore"):
             sums = matrix.sum(axis=1)
         if not np.isfinite(sums).all():
             bad = int(np.flatnonzero(~np.isfinite(sums))[0])
-            raise ValueError(f"{name}: the embedding in row {bad} is not finite; no rank can be told from it")
-    for given in rows:
-        if given is None:
+            raise ValueError(f"{name}: the embedding in row {bad} is not finite, so it has no rank")
+    for positions in rows:
+        if positions is None:
             continue
-        if len(given) != len(queries):
-            raise ValueError(f"{len(given)} rows of gallery positions for {len(queries)} queries")
-        if len(given.indices) and not 0 <= given.indices.min() <= given.indices.max() < len(gallery):
-            raise ValueError(f"gallery positions must lie in 0 .. {len(gallery) - 1}, found {given.indices.max()}")
+        if len(positions) != len(queries):
+            raise ValueError(f"{len(positions)} rows of gallery positions for {len(queries)} queries")
+        if len(positions.indices) and not 0 <= positions.indices.min() <= positions.indices.max() < len(gallery):
+            raise ValueError(f"gallery positions must be in 0 .. {len(gallery) - 1}, found {positions.indices.max()}")

@@ -1,6 +1,6 @@
-"""Figures as functions of how often each unit counts: the sample itself is a row of ones, a resample a row of counts.
+"""Statistics as functions of how often each unit counts: a row of ones is the sample, a row of counts a resample.
 
-Apart from the bootstrap that draws such rows, so that what only needs the figures does not hang on it.
+The bootstrap that draws the counts is in another package, so code that only needs the figures does not import it.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,9 @@ def weighted_means(values: NDArray[np.float64], counts: Counts) -> NDArray[np.fl
 
 
 def weighted_medians(values: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
-    """Return the median of `values` (units,) in each resample, (resamples,); of an even number, the middle two's mean.
+    """Return the median of `values` (units,) in each resample, (resamples,).
+
+    The median of an even count is the mean of the middle two.
 
     >>> weighted_medians(np.array([5.0, 1.0, 3.0]), np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0]])).tolist()
     [3.0, 4.0]

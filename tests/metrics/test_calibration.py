@@ -1,4 +1,4 @@
-"""ECE by hand, against a slow loop, and as the bins of the diagram add up to it."""
+"""ECE by hand, against a slow loop, and as the sum over the bins of the reliability diagram."""
 
 import numpy as np
 import polars as pl
@@ -18,14 +18,14 @@ def ece(truth, probabilities):
 
 
 def slow_ece(truth, probabilities, weights):
-    """The definition, product by product and bin by bin: bin m is (m / 15, (m + 1) / 15]."""
+    """ECE by its definition, for each bin m = (m / 15, (m + 1) / 15] and each product."""
     total = 0.0
     for m in range(BINS):
         gap = 0.0
         for label, row, weight in zip(truth, probabilities, weights, strict=True):
-            sure = max(row)
-            if m / BINS < sure <= (m + 1) / BINS:
-                gap += weight * (float(np.argmax(row) == label) - sure)
+            confidence = max(row)
+            if m / BINS < confidence <= (m + 1) / BINS:
+                gap += weight * (float(np.argmax(row) == label) - confidence)
         total += abs(gap)
     return total / sum(weights)
 
@@ -33,14 +33,14 @@ def slow_ece(truth, probabilities, weights):
 def test_hand_worked_table():
     truth = np.array([0, 0, 1, 1])
     probabilities = np.array([[0.62, 0.38], [0.65, 0.35], [0.61, 0.39], [0.1, 0.9]])
-    # (0.6, 0.667] holds three at 0.6267 on average, two right; (0.867, 0.933] holds one right at 0.9.
+    # (0.6, 0.667] has three with mean 0.6267, two of them correct; (0.867, 0.933] has one, correct, at 0.9.
     assert ece(truth, probabilities) == pytest.approx(3 / 4 * abs(2 / 3 - 1.88 / 3) + 1 / 4 * 0.1)
-    found = list(reliability_rows(truth, probabilities))
-    assert [row[::3] for row in found] == [(9, 3), (13, 1)]
-    assert found[0][1:3] == pytest.approx((1.88 / 3, 2 / 3)) and found[1][1:3] == pytest.approx((0.9, 1.0))
+    rows = list(reliability_rows(truth, probabilities))
+    assert [row[::3] for row in rows] == [(9, 3), (13, 1)]
+    assert rows[0][1:3] == pytest.approx((1.88 / 3, 2 / 3)) and rows[1][1:3] == pytest.approx((0.9, 1.0))
 
 
-def test_the_ends_of_a_probability_have_a_bin():
+def test_probabilities_0_and_1_have_a_bin():
     assert ece(np.array([0, 1]), np.array([[1.0, 0.0], [1.0, 0.0]])) == 0.5
     assert [row[0] for row in reliability_rows(np.array([0]), np.array([[0.0, 0.0]]))] == [0]
 
@@ -62,16 +62,16 @@ def test_the_bins_add_up_to_the_figure(seed):
     truth, probabilities = rng.integers(0, 3, 25), rng.dirichlet(np.ones(3), 25)
     rows = list(reliability_rows(truth, probabilities))
     assert sum(count for *_, count in rows) == 25
-    total = sum(abs(right - sure) * count for _, sure, right, count in rows)
+    total = sum(abs(accuracy - confidence) * count for _, confidence, accuracy, count in rows)
     assert total / 25 == pytest.approx(ece(truth, probabilities))
 
 
-def test_the_table_tells_before_and_after_apart():
+def test_the_table_has_separate_rows_before_and_after_calibration():
     after = predictions_frame()
     before = after.with_columns(probabilities=pl.Series([[0.9, 0.05, 0.05]] * after.height, dtype=pl.List(pl.Float32)))
     table = reliability_table(after, before, ["cup", "hat", "mug"])
     assert table.schema == RELIABILITY_SCHEMA
-    # As float32s, 0.6 and 0.8 lie just above the edges 9 / 15 and 12 / 15.
+    # As float32, 0.6 and 0.8 are just above the edges 9 / 15 and 12 / 15.
     assert table.rows() == [
         ("oof", False, 13, 0.9, 0.5, 2),
         ("oof", True, 9, 0.6, 0.0, 1),

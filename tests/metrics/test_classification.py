@@ -1,3 +1,5 @@
+"""Classification metrics by hand, against sklearn, and under weights."""
+
 import warnings
 
 import numpy as np
@@ -32,10 +34,10 @@ def test_hand_worked_table():
     truth = np.array([0, 0, 1, 2])
     probabilities = np.array(
         [
-            [0.7, 0.1, 0.1, 0.1],  # right
-            [0.1, 0.6, 0.2, 0.1],  # called 1; the truth ties with class 3 and comes first: third
-            [0.1, 0.6, 0.2, 0.1],  # right
-            [0.3, 0.3, 0.1, 0.3],  # called 0; the truth is fourth
+            [0.7, 0.1, 0.1, 0.1],  # correct
+            [0.1, 0.6, 0.2, 0.1],  # predicted 1; the true class ties with class 3 and is third
+            [0.1, 0.6, 0.2, 0.1],  # correct
+            [0.3, 0.3, 0.1, 0.3],  # predicted 0; the true class is fourth
         ]
     )
     figures = class_figures(truth, probabilities)
@@ -46,7 +48,7 @@ def test_hand_worked_table():
     assert figures["balanced_accuracy"] == pytest.approx((0.5 + 1 + 0) / 3)
 
 
-def test_equal_probabilities_are_no_win_for_every_class():
+def test_equal_probabilities_are_a_hit_for_the_first_class_only():
     figures = class_figures(np.array([0, 1, 2, 3]), np.full((4, 4), 0.25))
     assert (figures["top1"], figures["top3"]) == (0.25, 0.75)
 
@@ -77,15 +79,15 @@ def test_the_class_table_equals_sklearn(case):
     predicted = probabilities.argmax(axis=1)
     names = [f"class {number}" for number in range(probabilities.shape[1])]
     table = class_table(truth, predicted, names)
-    seen = sorted(set(truth.tolist()) | set(predicted.tolist()))
-    assert table["label"].to_list() == [names[number] for number in seen]
-    expected = precision_recall_fscore_support(truth, predicted, labels=seen, zero_division=0)
+    present = sorted(set(truth.tolist()) | set(predicted.tolist()))
+    assert table["label"].to_list() == [names[number] for number in present]
+    expected = precision_recall_fscore_support(truth, predicted, labels=present, zero_division=0)
     for column, values in zip(("precision", "recall", "f1", "support"), expected, strict=True):
         assert table[column].to_numpy() == pytest.approx(values)
 
 
 @given(cases(), st.integers(0, 2**32 - 1))
-def test_weights_mean_repeated_products(case, seed):
+def test_weights_equal_repeated_products(case, seed):
     truth, probabilities = case
     counts = np.random.default_rng(seed).integers(0, 3, (2, len(truth))).astype(float)
     counts[:, -1] += 1

@@ -1,3 +1,5 @@
+"""Ranks of a gallery in both directions, by hand."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +15,8 @@ def relevance_of(*pairs):
     return pl.DataFrame(rows, schema={"query_id": pl.String, "product_id": pl.String, "grade": pl.Int64}, orient="row")
 
 
-def test_hand_worked_both_ways():
-    # Products on the axes and one diagonal; q1 wants a, q2 wants b or d, nobody wants c.
+def test_hand_worked_in_both_directions():
+    # Products on the axes and one diagonal; a is relevant to q1, b and d to q2, c to none.
     products = np.array([[1, 0], [0, 1], [0.8, 0.6], [-1, 0]], np.float32)
     queries = np.array([[0.6, 0.8], [0.9, 0.1]], np.float32)
     relevance = relevance_of(("q1", "a", 1), ("q2", "b", 1), ("q2", "d", 1), ("q2", "elsewhere", 1), ("q1", "c", 0))
@@ -36,8 +38,8 @@ def test_hand_worked_both_ways():
     assert grouped.drop("group_id").equals(ranks.drop("group_id"))
 
 
-def test_five_captions_an_image_do_not_hide_a_perfect_model():
-    # Row-paired evaluation would score this model R@1 = 20 %.
+def test_five_captions_per_image_do_not_hide_a_perfect_model():
+    # Row-paired evaluation would give this model R@1 = 20 %.
     products = np.eye(4, dtype=np.float32)
     query_ids = [f"{image}-{caption}" for image in range(4) for caption in range(5)]
     relevance = relevance_of(*((query, query[0], 1) for query in query_ids))
@@ -67,13 +69,13 @@ def test_no_query_gives_an_empty_table():
     assert ranks.schema == RANKS_SCHEMA
 
 
-def test_queries_without_any_answer_are_left_out_both_ways():
+def test_queries_without_relevance_are_left_out_in_both_directions():
     products = np.eye(2, dtype=np.float32)
     queries = np.array([[9, 9], [0.6, 0.8]], np.float32)
-    gallery = Gallery("test", None, ["unanswered", "q"], queries, ["a", "b"], products)
+    gallery = Gallery("test", None, ["unjudged", "q"], queries, ["a", "b"], products)
     ranks = rank_gallery(gallery, relevance_of(("q", "a", 1)))
-    # As a distractor the first query would have put q second.
+    # As a distractor the first query would rank above q.
     assert ranks.select("query_id", "rank", "num_gallery").rows() == [("q", 2.0, 2), ("a", 1.0, 1)]
-    alone = Gallery("test", None, ["unanswered"], queries[:1], ["a", "b"], products)
+    alone = Gallery("test", None, ["unjudged"], queries[:1], ["a", "b"], products)
     assert rank_gallery(alone, relevance_of(("q", "a", 1))).schema == RANKS_SCHEMA
     assert rank_gallery(alone, relevance_of(("q", "a", 1))).is_empty()

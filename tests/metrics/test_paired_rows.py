@@ -1,4 +1,4 @@
-"""The row-paired protocol of old logs: equal to a slow loop over rows, and related to the true scores as derived."""
+"""The row-paired protocol of old logs: equal to a slow loop over rows, and its relation to the true figures."""
 
 import numpy as np
 import polars as pl
@@ -26,19 +26,19 @@ def figures(ranks, direction):
 
 
 def slow_rank(scores, truth, copy_of):
-    """Mean place of row `truth` over all orders of its ties in which copies of one item keep their order."""
+    """Mean rank of row `truth` over all orders of its ties in which copies of one item keep their order."""
     above = sum(score > scores[truth] for score in scores)
-    mine = [row for row in range(len(scores)) if copy_of[row] == copy_of[truth]]
-    tied = [row for row in range(len(scores)) if scores[row] == scores[truth] and row not in mine]
-    before = mine.index(truth)
-    # A stranger stands, with equal chance, in any gap between the copies; before + 1 of the gaps lie before ours.
-    return 1 + above + before + len(tied) * (before + 1) / (len(mine) + 1)
+    copies = [row for row in range(len(scores)) if copy_of[row] == copy_of[truth]]
+    tied = [row for row in range(len(scores)) if scores[row] == scores[truth] and row not in copies]
+    before = copies.index(truth)
+    # Another tied row is equally likely in any gap between the copies; before + 1 of the gaps are before row `truth`.
+    return 1 + above + before + len(tied) * (before + 1) / (len(copies) + 1)
 
 
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=60)
 def test_equals_a_slow_loop_over_rows(seed):
-    """Whole numbers, so ties are many; texts with several images, images without a text."""
+    """Integer embeddings give many ties; some texts have several images, some images no text."""
     rng = np.random.default_rng(seed)
     queries = rng.integers(-2, 3, (rng.integers(1, 6), 2)).astype(np.float32)
     products = rng.integers(-2, 3, (rng.integers(1, 5), 2)).astype(np.float32)
@@ -59,14 +59,14 @@ def test_equals_a_slow_loop_over_rows(seed):
 def test_a_perfect_model_with_five_captions_scores_a_fifth(num_images):
     rng = np.random.default_rng(0)
     products = np.eye(num_images, dtype=np.float32)
-    # Captions of one image differ a little: what ranks them among themselves says nothing of the model.
+    # Captions of one image differ a little, so their order among themselves is unrelated to the model.
     queries = np.repeat(products, 5, axis=0) * rng.uniform(0.9, 1, (5 * num_images, 1)).astype(np.float32)
     gallery, relevance = captioned(num_images, 5, queries, products)
     ranks = rank_rows(gallery, relevance)
     assert ranks.schema == RANKS_SCHEMA
     for direction in ("text_to_image", "image_to_text"):
-        found = figures(ranks, direction)
-        assert (found["R@1"], found["R@5"]) == (pytest.approx(0.2), 1.0)
+        logged = figures(ranks, direction)
+        assert (logged["R@1"], logged["R@5"]) == (pytest.approx(0.2), 1.0)
         assert figures(rank_gallery(gallery, relevance), direction)["R@1"] == 1.0
     assert ranks["num_gallery"].unique().to_list() == [5 * num_images]
 
@@ -87,7 +87,7 @@ def test_true_scores_are_recovered_from_logged_ones(noise):
     assert 0.2 < (ranks <= 1).mean() < 1
 
 
-def test_a_collapsed_model_gets_chance():
+def test_a_collapsed_model_scores_at_chance():
     ones = np.ones((1, 8), np.float32)
     gallery, relevance = captioned(20, 5, np.repeat(ones, 100, axis=0), np.repeat(ones, 20, axis=0))
     ranks = rank_rows(gallery, relevance)
@@ -96,7 +96,7 @@ def test_a_collapsed_model_gets_chance():
         assert figures(ranks, direction)["R@10"] == 0
 
 
-def test_rows_have_names_of_their_own_and_unanswered_queries_none():
+def test_rows_have_unique_names_and_queries_without_relevance_have_no_row():
     products = np.eye(2, dtype=np.float32)
     pairs = [("q", "a", 1), ("q", "b", 1), ("r", "b", 1), ("r", "a", 0)]
     relevance = pl.DataFrame(pairs, schema=["query_id", "product_id", "grade"], orient="row")

@@ -1,3 +1,5 @@
+"""The rank of the best positive: against a slow loop, by hand, with ties, exclusions and subsets."""
+
 import itertools
 
 import numpy as np
@@ -10,7 +12,7 @@ from pipeline_lib.metrics.relevance import positions_from_lists
 
 
 def slow_rank(scores, own, ranked):
-    """Mean, over every order of the candidates that agrees with the scores, of the first positive's place."""
+    """Mean rank of the first positive over every order of the candidates that agrees with the scores."""
     best = max(scores[i] for i in ranked if i in own)
     above = sum(scores[i] > best for i in ranked)
     tied = [i for i in ranked if scores[i] == best]
@@ -20,7 +22,7 @@ def slow_rank(scores, own, ranked):
 
 @st.composite
 def cases(draw):
-    """Whole-number vectors: scores are exact, and ties are frequent."""
+    """Integer vectors: scores are exact and ties are frequent."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     num_queries, num_gallery = draw(st.integers(1, 6)), draw(st.integers(1, 7))
     spread = draw(st.integers(1, 3))
@@ -45,22 +47,22 @@ def test_equals_the_mean_over_all_orders_of_the_ties(case):
 @settings(max_examples=60)
 def test_neither_chunk_nor_gallery_order_matters(case, chunk, random):
     queries, gallery, positives = case
-    whole = best_positive_ranks(queries, gallery, positions_from_lists(positives))
+    ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
     order = list(range(len(gallery)))
     random.shuffle(order)
     moved = positions_from_lists([[order.index(position) for position in own] for own in positives])
-    assert np.array_equal(whole, best_positive_ranks(queries, gallery[order], moved, chunk=chunk))
+    assert np.array_equal(ranks, best_positive_ranks(queries, gallery[order], moved, chunk=chunk))
 
 
 def test_neither_chunk_nor_gallery_order_matters_for_unit_vectors():
     rng = np.random.default_rng(3)
     queries, gallery = (rng.standard_normal((n, 64)).astype(np.float32) for n in (40, 90))
     positives = [rng.choice(90, 2, replace=False) for _ in queries]
-    whole = best_positive_ranks(queries, gallery, positions_from_lists(positives))
+    ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
     order = rng.permutation(90)
     moved = positions_from_lists([np.argsort(order)[own] for own in positives])
     for chunk in (1, 7, 39, 40):
-        assert np.array_equal(whole, best_positive_ranks(queries, gallery[order], moved, chunk=chunk))
+        assert np.array_equal(ranks, best_positive_ranks(queries, gallery[order], moved, chunk=chunk))
 
 
 @pytest.mark.parametrize(
@@ -85,8 +87,8 @@ def test_hand_worked_ranks(scores, positives, rank):
 @pytest.mark.parametrize("num_gallery", [3, 10, 50, 300])
 @pytest.mark.parametrize("dim", [64, 130, 512])
 @pytest.mark.parametrize("num_queries", [1, 2, 7])
-def test_a_collapsed_gallery_ties_exactly_whatever_kernel_multiplies(num_queries, num_gallery, dim):
-    # Kernels at a matrix's edge round equal rows differently; ranks by their raw scores would be luck.
+def test_a_collapsed_gallery_ties_exactly_with_any_kernel(num_queries, num_gallery, dim):
+    # BLAS kernels at the edge of a matrix round equal rows differently; ranks by raw scores would be random.
     rng = np.random.default_rng(0)
     gallery = np.repeat(rng.standard_normal((1, dim)).astype(np.float32), num_gallery, axis=0)
     queries = rng.standard_normal((num_queries, dim)).astype(np.float32)
@@ -102,7 +104,7 @@ def test_excluded_products_are_not_ranked():
     assert best_positive_ranks(query, gallery, positives, excluded=reference).tolist() == [2]
 
 
-def test_a_subset_is_ranked_alone_and_exclusion_applies_inside_it():
+def test_only_the_subset_is_ranked_and_exclusion_applies_within_it():
     gallery = np.array([[9], [8], [7], [6]], np.float32)
     query = np.ones((2, 1), np.float32)
     positives = positions_from_lists([[3], [0, 2]])
@@ -143,7 +145,7 @@ def test_bad_input_is_named():
         best_positive_ranks(ones, ones, positions_from_lists([[0], []]))
     with pytest.raises(ValueError, match="query 0 has no positive"):
         best_positive_ranks(ones, ones, positives, excluded=positives)
-    with pytest.raises(ValueError, match="one width"):
+    with pytest.raises(ValueError, match="the same width"):
         best_positive_ranks(ones, ones[:, :2], positives)
     with pytest.raises(ValueError, match="1 rows of gallery positions for 2 queries"):
         best_positive_ranks(ones, ones, positions_from_lists([[0]]))

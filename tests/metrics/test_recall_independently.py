@@ -1,8 +1,7 @@
-"""Hit rates against pytrec_eval (trec_eval's own C code), on random relevance with ties and several positives.
+"""Hit rates against pytrec_eval (trec_eval's C code), on random relevance with ties and several positives.
 
-trec_eval breaks a tie by document name, the later one first, and its `success_k` is our hit rate. So names can be given
-that put positives first in their ties, or last; over shuffled names the mean place of its first hit is our expected
-rank.
+trec_eval breaks ties by document name, the later one first; its `success_k` is our hit rate. Names are chosen so that
+positives are first or last in their ties. Over shuffled names, the mean rank of the first hit is our expected rank.
 """
 
 import numpy as np
@@ -18,15 +17,15 @@ MEASURES = {f"success.{','.join(map(str, CUTOFFS))}", "recip_rank"}
 
 
 def judged(scores, positives, names):
-    """What trec_eval says of each query; `names` are the documents' names, by gallery position."""
+    """Return trec_eval's measures of each query; `names` are the document names by gallery position."""
     relevance = {f"q{i}": {names[p]: 1 for p in own} for i, own in enumerate(positives)}
     run = {f"q{i}": {names[p]: float(s) for p, s in enumerate(row)} for i, row in enumerate(scores)}
-    found = pytrec_eval.RelevanceEvaluator(relevance, MEASURES).evaluate(run)
-    return [found[f"q{i}"] for i in range(len(scores))]
+    measures = pytrec_eval.RelevanceEvaluator(relevance, MEASURES).evaluate(run)
+    return [measures[f"q{i}"] for i in range(len(scores))]
 
 
 def case(seed, spread):
-    """Whole-number embeddings, exact in float32, so that a small spread makes many ties; 1 to 6 positives a query."""
+    """Integer embeddings, exact in float32, so a small spread gives many ties; 1 to 6 positives per query."""
     rng = np.random.default_rng(seed)
     queries = rng.integers(-spread, spread + 1, (30, 4)).astype(np.float32)
     gallery = rng.integers(-spread, spread + 1, (40, 4)).astype(np.float32)
@@ -39,26 +38,26 @@ def test_without_ties_every_hit_is_the_same():
     queries, gallery = (rng.standard_normal((n, 16)).astype(np.float32) for n in (60, 200))
     positives = [rng.choice(200, rng.integers(1, 7), replace=False).tolist() for _ in queries]
     ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
-    told = judged(queries @ gallery.T, positives, [f"{p:03d}" for p in range(200)])
-    assert ranks == pytest.approx([1 / each["recip_rank"] for each in told])
+    measures = judged(queries @ gallery.T, positives, [f"{p:03d}" for p in range(200)])
+    assert ranks == pytest.approx([1 / each["recip_rank"] for each in measures])
     figures = rank_figures(ranks)
     for k in CUTOFFS:
-        assert figures[f"R@{k}"] == pytest.approx(np.mean([each[f"success_{k}"] for each in told]))
+        assert figures[f"R@{k}"] == pytest.approx(np.mean([each[f"success_{k}"] for each in measures]))
 
 
 @pytest.mark.parametrize(("seed", "spread"), [(1, 1), (2, 2), (3, 3)])
-def test_ties_lie_between_the_best_and_the_worst_order(seed, spread):
-    """Names that put positives first, then last: our rank is between, and equal where both agree."""
+def test_ties_are_between_the_best_and_the_worst_order(seed, spread):
+    """With names that put positives first or last, our rank is between the two, and equal where they agree."""
     _, queries, gallery, positives = case(seed, spread)
     ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
-    scores, places = queries @ gallery.T, []
+    scores, bounds = queries @ gallery.T, []
     for mark in ("zy", "yz"):  # trec_eval puts the later name first
         each = []
         for row, own in zip(scores, positives, strict=True):
             names = [f"{mark[0] if p in own else mark[1]}{p:02d}" for p in range(40)]
             each.append(1 / judged([row], [own], names)[0]["recip_rank"])
-        places.append(np.round(each))
-    best, worst = places
+        bounds.append(np.round(each))
+    best, worst = bounds
     assert (best < worst).sum() > 5
     assert (best <= ranks).all() and (ranks <= worst).all()
     assert (ranks == best)[best == worst].all()
@@ -73,6 +72,6 @@ def test_the_expected_rank_is_the_mean_over_shuffled_names():
     for _ in range(draws):
         names = [f"{p:02d}" for p in rng.permutation(40)]
         total += [1 / each["recip_rank"] for each in judged(scores, positives, names)]
-    spread = 40 / np.sqrt(12 * draws)  # standard error of a place that could be anywhere
+    spread = 40 / np.sqrt(12 * draws)  # standard error of a rank that is uniform over the gallery
     assert np.abs(total / draws - ranks).max() < 4 * spread
     assert np.abs(total / draws - ranks).mean() < 0.1

@@ -1,3 +1,5 @@
+"""Compressed rows of gallery positions: from pairs, from lists, transposed."""
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,18 +22,18 @@ def test_pairs_and_lists_agree_and_repeats_count_once(rows):
 
 
 @given(ROWS)
-def test_flipping_twice_gives_the_same_rows(rows):
-    given_rows = positions_from_lists(rows)
-    back = given_rows.flipped(10).flipped(len(rows))
-    assert np.array_equal(back.indptr, given_rows.indptr)
-    assert np.array_equal(back.indices, given_rows.indices)
+def test_transposing_twice_gives_the_same_rows(rows):
+    positions = positions_from_lists(rows)
+    twice = positions.transposed(10).transposed(len(rows))
+    assert np.array_equal(twice.indptr, positions.indptr)
+    assert np.array_equal(twice.indices, positions.indices)
 
 
-def test_flipped_lists_the_queries_of_each_position():
-    flipped = positions_from_lists([[0, 2], [2], []]).flipped(3)
-    assert [flipped.row(position).tolist() for position in range(3)] == [[0], [], [0, 1]]
+def test_transposed_lists_the_queries_of_each_position():
+    transposed = positions_from_lists([[0, 2], [2], []]).transposed(3)
+    assert [transposed.row(position).tolist() for position in range(3)] == [[0], [], [0, 1]]
 
 
-def test_take_keeps_the_order_asked_for():
+def test_take_returns_rows_in_the_given_order():
     taken = positions_from_lists([[0], [1, 2], []]).take(np.array([2, 1]))
     assert [taken.row(query).tolist() for query in range(2)] == [[], [1, 2]]

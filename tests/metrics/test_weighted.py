@@ -1,3 +1,5 @@
+"""Weighted means and medians equal those of repeated values."""
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,6 @@ def test_the_weighted_median_is_that_of_the_repeated_values(values, seed):
     assert weighted_medians(values, counts).tolist() == expected
 
 
-def test_point_is_the_sample_itself():
+def test_point_is_the_statistic_of_the_sample():
     values = np.array([[1.0, 0.0], [2.0, 1.0], [6.0, 2.0]])
     assert point(lambda counts: weighted_means(values, counts), 3).tolist() == [3.0, 1.0]
