@@ -1,7 +1,7 @@
-"""Where a killed run goes on: a locked folder outside DVC's outs, named by the run's fingerprint.
+"""Checkpoints of a run: a locked folder outside DVC's outs, named by the run's fingerprint.
 
-DVC removes a stage's outs before it runs, and `persist: true` would resume after a param changed. The folder is kept
-when the run ends (DVC has not recorded the outs yet) and removed by a later run that is not its own.
+DVC removes a stage's outs before it runs, and with `persist: true` a run would resume after a param changed. The folder
+stays when the run ends, because DVC has not recorded the outs yet. A later run of another fingerprint removes it.
 """
 
 import fcntl
@@ -15,13 +15,13 @@ import torch
 
 from pipeline_lib.artifacts.io import writing
 
-KEPT_SECONDS = 3600
+RETENTION_SECONDS = 3600
 
 
 class CheckpointFolder:
-    """One run's folder under `$DVC_ROOT/.ckpt`, locked until it is left; ValueError if another process holds it.
+    """One run's folder under `$DVC_ROOT/.ckpt`, locked until the context ends; ValueError if it is already locked.
 
-    With several processes only the first one `writes` and holds the lock; the others read what it has saved.
+    In a process group only rank 0 `writes` and locks the folder; the other ranks read its checkpoints.
     """
 
     def __init__(self, fingerprint: str, writes: bool = True) -> None:
@@ -37,7 +37,7 @@ class CheckpointFolder:
         except OSError:
             self._lock.close()
             raise ValueError(
-                f"{self.folder}: another process is training this very run; wait for it, or end it"
+                f"{self.folder}: another process is training the same run; wait for it, or end it"
             ) from None
         self._remove_finished(base)
 
@@ -49,13 +49,13 @@ class CheckpointFolder:
             self._lock.close()
 
     def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write one state; a kill leaves the former one whole."""
+        """Write one state; if the process is killed meanwhile, the previous state remains."""
         if not self._lock:
             return
-        half = self.folder / f"{name}.part"
-        with writing(half):
-            torch.save(state, half)
-        half.replace(self.folder / name)
+        part = self.folder / f"{name}.part"
+        with writing(part):
+            torch.save(state, part)
+        part.replace(self.folder / name)
 
     def load(self, name: str) -> dict[str, Any] | None:
         """Return a saved state, or None if there is none."""
@@ -66,11 +66,11 @@ class CheckpointFolder:
         return state
 
     def finish(self) -> None:
-        """Mark the run as ended, so that a later one may remove the folder."""
+        """Mark the run as finished, so that a later run may remove the folder."""
         if self._lock:
             (self.folder / "DONE").touch()
 
     def _remove_finished(self, base: Path) -> None:
         for mark in base.glob("*/DONE"):
-            if mark.parent != self.folder and time.time() - mark.stat().st_mtime > KEPT_SECONDS:
+            if mark.parent != self.folder and time.time() - mark.stat().st_mtime > RETENTION_SECONDS:
                 shutil.rmtree(mark.parent, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What the machine offers: workers and devices, read from the untracked `runtime` section."""
+"""The device and the precision of a run, from the untracked `runtime` section of params.yaml and the machine."""
 
 import re
 from pathlib import Path
@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 CPU_INFO = Path("/proc/cpuinfo")
-# Flags of x86 and ARM processors whose matrix products run in bf16; all others emulate it, about ten times slower.
+# CPU flags of x86 and ARM with bf16 matrix products in hardware; other CPUs emulate them, about ten times slower.
 BF16_FLAGS = re.compile(r"^(?:flags|Features)\s*:.*\b(?:avx512_bf16|amx_bf16|bf16|svebf16)\b", re.MULTILINE)
-# Fewest parameters of a model that a processor trains faster in bf16. Below it layers are too narrow for the units that
-# multiply whole tiles, and the conversions cost more than they save. Steps on a processor with AMX, bf16 against fp32:
-# 1.5 M 0.5 times as fast, MobileNetV2 (2.2 M) 0.9, ConvNeXt-atto (3.4 M) 0.9, ResNet-10-T (4.9 M) 2.1, ResNet-18 2.3.
-FEWEST_FOR_BF16 = 4_000_000
+# Smallest number of parameters with which a model trains faster in bf16 on a CPU. In smaller models the layers are too
+# narrow for the tile units, and the conversions cost more than they save. Speed of a bf16 step relative to fp32 on a CPU
+# with AMX: 1.5 M parameters 0.5, MobileNetV2 (2.2 M) 0.9, ConvNeXt-atto (3.4 M) 0.9, ResNet-10-T (4.9 M) 2.1,
+# ResNet-18 2.3.
+MIN_PARAMETERS_FOR_BF16 = 4_000_000
 
 
 def read_runtime() -> RuntimeParams:
@@ -24,39 +25,42 @@ def read_runtime() -> RuntimeParams:
     return parse_section(RuntimeParams, load_params())
 
 
-def pick_device(wanted: str) -> str:
-    """Return `cuda` or `cpu`; `auto` takes the GPU where there is one."""
-    import torch  # slow to import, and stages without a model never need it
+def pick_device(requested: str) -> str:
+    """Return `cuda` or `cpu` for runtime.device; `auto` means the GPU if there is one.
 
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("params.yaml: runtime.device = 'cuda', but no CUDA device is visible; write auto or cpu")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
-
-
-def pick_precision(wanted: str, device: str) -> str:
-    """Return `fp32` or `bf16`; `auto` takes bf16 where the device computes in it and does not emulate it.
-
-    On a processor that does, `auto` stays: `settle_precision` has to know the model.
+    Raises ValueError for `cuda` without a visible CUDA device.
     """
-    if wanted != "auto":
-        return wanted
-    if device == "cuda":
-        import torch
+    import torch  # slow to import, and not needed by stages without a model
 
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    return "auto" if CPU_INFO.is_file() and has_bf16(CPU_INFO.read_text(encoding="utf-8")) else "fp32"
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise ValueError("params.yaml: runtime.device = 'cuda', but no CUDA device is visible; write auto or cpu")
+    return "cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def settle_precision(picked: str, *modules: "nn.Module") -> str:
-    """Return `fp32` or `bf16` for modules that are run together, `picked` being what `pick_precision` said."""
-    if picked != "auto":
-        return picked
+def resolve_precision(requested: str, device: str, *modules: "nn.Module") -> str:
+    """Return `fp32` or `bf16` for modules that run together.
+
+    `auto` means bf16 on a device that computes in bf16 without emulation; on a CPU the modules must be large enough too.
+    """
+    if requested != "auto":
+        return requested
+    if not supports_bf16(device):
+        return "fp32"
     count = sum(value.numel() for module in modules for value in module.parameters())
-    return "bf16" if count >= FEWEST_FOR_BF16 else "fp32"
+    return "bf16" if device == "cuda" or count >= MIN_PARAMETERS_FOR_BF16 else "fp32"
+
+
+def supports_bf16(device: str) -> bool:
+    """Return whether a device computes in bf16 without emulation."""
+    if device == "cuda":
+        import torch  # slow to import
+
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return CPU_INFO.is_file() and has_bf16(CPU_INFO.read_text(encoding="utf-8"))
 
 
 def has_bf16(cpu_info: str) -> bool:
-    """Tell from the text of /proc/cpuinfo whether the processor multiplies bf16 matrices itself.
+    """Return whether the text of /proc/cpuinfo lists a flag of bf16 matrix products in hardware.
 
     >>> has_bf16("flags : fpu avx2 avx512f"), has_bf16("flags : avx512f avx512_bf16 amx_tile")
     (False, True)

@@ -1,11 +1,11 @@
-"""The stages of one `dvc repro` that need torch start as forks of one process that has loaded it already.
+"""Runs the stages of one `dvc repro` that need torch as forks of a server process that has already imported it.
 
-Loading torch, timm and transformers takes 5 to 7 seconds, and each fold, scale and teacher is a stage of its own. The
-first such stage starts the server; it and all later ones hand it their arguments, environment and standard streams,
-and wait for the status of the fork that runs them. A fork takes over libraries only and loads our code anew, so that
-each stage runs the code as it is then. The server serves one DVC process, one stage at a time as DVC does, and ends
-with it. A stage is run in the process that DVC started where it is not Linux, where a launcher starts several, where
-there is a GPU (CUDA cannot be used in a fork of a process that has begun it), under VITRINE_FORKSERVER=0, and by hand.
+Importing torch, timm and transformers takes 5 to 7 seconds, and each fold, scale and teacher is a stage of its own. The
+first such stage starts the server. Every stage sends its arguments, environment and standard streams to the server and
+waits for the exit status of its fork. A fork inherits the libraries only and imports our code again, so each stage runs
+the current code. The server belongs to one DVC process, runs one stage at a time and ends with DVC. There is no server
+outside Linux, under a launcher, with a GPU (CUDA must not be used in a fork of a process that initialised it), with
+VITRINE_FORKSERVER=0, or for a stage that is started by hand: such a stage runs in its own process.
 """
 
 import contextlib
@@ -38,12 +38,12 @@ STAGE_NAME = "DVC_STAGE"
 LIBRARIES = ("torch", "timm", "transformers.modeling_utils", "transformers.models.auto.modeling_auto")
 GPUS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
 STREAMS = (0, 1, 2)
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a stage is run with: the module whose `main` it is, and what a process of its own would have."""
+    """The module whose `main` is the stage, and the arguments, folder and environment of its process."""
 
     module: str
     argv: list[str]
@@ -52,76 +52,76 @@ class Job:
 
 
 def run_stage(module: str, main: Callable[[], None]) -> NoReturn:
-    """Run `main`, the function of that name in `module`, in a fork of the server or else here; ends the process."""
-    owner = _dvc()
-    if owner is not None and _of_use():
+    """Run `main` of `module` in a fork of the server, or in this process if there is no server; ends the process."""
+    owner = _find_dvc()
+    if owner is not None and _is_enabled():
         job = Job(module, sys.argv, str(Path.cwd()), dict(os.environ))
         address = _address(owner)
         log = address.with_suffix(".log")
-        server = _connected(address, log, owner)
-        child = None if server is None else _forked(server, job)
+        server = _connect(address, log, owner)
+        child = None if server is None else _start_fork(server, job)
         if server is not None and child is not None:
-            _end_as(_status(server, child, module))
-        sys.stderr.write(f"{module}: loads torch itself; {log} says why there is no process to be forked from\n")
+            _exit_as(_wait_for(server, child, module))
+        sys.stderr.write(f"{module}: imports torch itself, because the fork server did not start; see {log}\n")
     main()
     exit_now()
 
 
-def _of_use() -> bool:
-    elsewhere = launcher() or LAUNCHED in os.environ or os.environ.get(SWITCH) == "0"
-    return not elsewhere and not any(path.exists() for path in GPUS)
+def _is_enabled() -> bool:
+    disabled = launcher() or LAUNCHED in os.environ or os.environ.get(SWITCH) == "0"
+    return not disabled and not any(path.exists() for path in GPUS)
 
 
-def _dvc() -> int | None:
-    """Return the process that runs this stage: the nearest above it that is not itself of a stage."""
+def _find_dvc() -> int | None:
+    """Return the DVC process that runs this stage: the nearest ancestor that does not belong to a stage."""
     if STAGE_NAME not in os.environ or sys.platform != "linux":
         return None
-    number = os.getppid()
+    process = os.getppid()
     with contextlib.suppress(OSError):  # a process of another user
-        while number > 1:
-            if not any(entry.startswith(f"{STAGE_NAME}=") for entry in _environment(number)):
-                return number
-            number = int(_fields(number)[1])
+        while process > 1:
+            if not any(entry.startswith(f"{STAGE_NAME}=") for entry in _environment(process)):
+                return process
+            process = int(_stat_fields(process)[1])
     return None
 
 
 def _address(owner: int) -> Path:
-    """Return where the server listens, for stages that began with the same environment, interpreter and search path."""
-    # As it was at first: libraries that a stage imports set variables of their own.
-    began = [entry for entry in _environment("self") if entry.partition("=")[0] not in (STAGE_NAME, "_", "SHLVL")]
-    identity = json.dumps([owner, _fields(owner)[19], sys.executable, sys.path, sorted(began)])
-    # Relative: the address of a socket has 107 characters at most.
+    """Return the server's socket, shared by stages that started with one environment, interpreter and search path."""
+    # The environment at process start, because libraries that a stage imports set variables.
+    initial = [entry for entry in _environment("self") if entry.partition("=")[0] not in (STAGE_NAME, "_", "SHLVL")]
+    identity = json.dumps([owner, _stat_fields(owner)[19], sys.executable, sys.path, sorted(initial)])
+    # A relative path, because the address of a socket is limited to 107 characters.
     folder = Path(os.path.relpath(Path(os.environ["DVC_ROOT"], ".dvc", "tmp", "vitrine")))
     return folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.socket"
 
 
 def _environment(process: int | str) -> list[str]:
-    """Return the NAME=value of a process, as it began."""
+    """Return the NAME=value entries of a process's environment at its start."""
     return Path(f"/proc/{process}/environ").read_bytes().decode(errors="surrogateescape").split("\0")
 
 
-def _fields(process: int) -> list[str]:
-    """Return what /proc tells of a process from its state on: state, parent, ...; its start is the 20th."""
+def _stat_fields(process: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on: state, parent, ...; the 20th is the start time."""
     return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
 
 
-def _connected(address: Path, log: Path, owner: int) -> Connection | None:
-    """Return a connection to the server, which is started where none is; None where it ended, its log tells why."""
+def _connect(address: Path, log: Path, owner: int) -> Connection | None:
+    """Return a connection to the server, and start it first if needed; None if it ended, with the reason in its log."""
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
         return Client(str(address), "AF_UNIX")
-    address.parent.mkdir(mode=0o700, exist_ok=True)  # who may connect may run anything as this user
+    address.parent.mkdir(mode=0o700, exist_ok=True)  # a client can run any code as this user
     command = [sys.executable, "-m", "pipeline_lib.execution.forkserver", str(address), str(owner)]
     with log.open("wb") as out:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
     while server.poll() is None:
         with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
             return Client(str(address), "AF_UNIX")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return None
 
 
-def _forked(server: Connection, job: Job) -> int | None:
-    """Return the process that runs the stage; None where the server ended before it came to that."""
+def _start_fork(server: Connection, job: Job) -> int | None:
+    """Return the process id of the fork that runs the stage; None if the server ended before it forked."""
     try:
         server.send(job)
         for stream in STREAMS:
@@ -132,29 +132,28 @@ def _forked(server: Connection, job: Job) -> int | None:
     return child
 
 
-def _status(server: Connection, child: int, module: str) -> int:
-    """Return how the process of the stage ended: its status, or the signal it died of, negative."""
+def _wait_for(server: Connection, child: int, module: str) -> int:
+    """Return the exit status of the fork, or minus the signal that killed it; this process forwards signals to it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: os.kill(child, number))
     try:
         status: int = server.recv()
     except (EOFError, ConnectionError):
-        gone = f"{module}: error: the process it was forked from was killed; run `dvc repro` again"
-        raise SystemExit(gone) from None
+        raise SystemExit(f"{module}: error: the fork server was killed; run `dvc repro` again") from None
     return status
 
 
-def _end_as(status: int) -> NoReturn:
+def _exit_as(status: int) -> NoReturn:
     if status < 0:
-        with contextlib.suppress(OSError):  # SIGKILL cannot be handled, nor set
+        with contextlib.suppress(OSError):  # the handler of SIGKILL cannot be set
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     exit_now(status)
 
 
 def serve(address: Path, owner: int) -> None:
-    """Run one stage after the other, as they come, each in a fork of this process, until the process `owner` ends."""
-    ended = os.pidfd_open(owner)
+    """Run each stage that connects in a fork of this process, one at a time, until the process `owner` ends."""
+    owner_ended = os.pidfd_open(owner)
     address.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(address))
@@ -162,41 +161,41 @@ def serve(address: Path, owner: int) -> None:
         for name in LIBRARIES:
             importlib.import_module(name)
         gc.collect()
-        gc.freeze()  # a fork need not look through what was loaded here, and shares it
-        while ended not in wait([ended, listener]):
-            _run_one(listener, ended)
+        gc.freeze()  # forks share the objects of the libraries and do not scan them for cycles
+        while owner_ended not in wait([owner_ended, listener]):
+            _serve_client(listener, owner_ended)
     address.unlink(missing_ok=True)
     address.with_suffix(".log").unlink(missing_ok=True)
 
 
-def _run_one(listener: socket.socket, ended: int) -> None:
-    """Run a client's stage to its end, which is also that of the client or of DVC, and tell the client its status."""
+def _serve_client(listener: socket.socket, owner_ended: int) -> None:
+    """Run a client's stage in a fork and send its exit status; terminate the fork if the client or DVC ends first."""
     client = Connection(listener.accept()[0].detach())
-    with client, contextlib.suppress(EOFError, ConnectionError):  # the client is gone: nobody to tell
+    with client, contextlib.suppress(EOFError, ConnectionError):  # the client has ended
         job: Job = client.recv()
         streams = [recv_handle(client) for _ in STREAMS]
         child = os.fork()
         if child == 0:
             listener.close()
             client.close()
-            os.close(ended)
-            _become(job, streams)
+            os.close(owner_ended)
+            _run_job(job, streams)
         for stream in streams:
             os.close(stream)
-        over = os.pidfd_open(child)
+        child_ended = os.pidfd_open(child)
         try:
             client.send(child)
-            gone = over not in wait([ended, client, over])
+            abandoned = child_ended not in wait([owner_ended, client, child_ended])
         except ConnectionError:
-            gone = True
-        if gone:
-            signal.pidfd_send_signal(over, signal.SIGTERM)
-        os.close(over)
+            abandoned = True
+        if abandoned:
+            signal.pidfd_send_signal(child_ended, signal.SIGTERM)
+        os.close(child_ended)
         client.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
-def _become(job: Job, streams: list[int]) -> NoReturn:
-    """Be the process of a stage: its streams, folder, environment and arguments; our code is loaded anew."""
+def _run_job(job: Job, streams: list[int]) -> NoReturn:
+    """Take over the stage's streams, folder, environment and arguments, import our code again and run the stage."""
     die_with_parent()
     try:
         for number, stream in zip(STREAMS, streams, strict=True):
@@ -210,12 +209,12 @@ def _become(job: Job, streams: list[int]) -> NoReturn:
         for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
             del sys.modules[name]
         importlib.import_module(job.module).main()
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            sys.stderr.write(f"{end.code}\n")
-        exit_now(end.code if isinstance(end.code, int) else int(end.code is not None))
+    except SystemExit as error:
+        if isinstance(error.code, str):
+            sys.stderr.write(f"{error.code}\n")
+        exit_now(error.code if isinstance(error.code, int) else int(error.code is not None))
     except KeyboardInterrupt:
-        _end_as(-signal.SIGINT)
+        _exit_as(-signal.SIGINT)
     except BaseException:
         traceback.print_exc()
         exit_now(1)

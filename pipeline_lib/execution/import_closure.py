@@ -1,4 +1,4 @@
-"""The project's own source files that a module can reach by importing, found without executing anything."""
+"""Finds the project's own source files that a module imports, directly or indirectly, without executing anything."""
 
 import ast
 from pathlib import Path
@@ -7,21 +7,21 @@ PACKAGES = ("pipeline_lib", "stages")
 
 
 def import_closure(module: str, root: Path = Path()) -> list[Path]:
-    """Return the project's own source files that importing `module` can reach, found without executing anything."""
-    waiting, seen = [module], dict[str, Path]()
-    while waiting:
-        name = waiting.pop()
+    """Return the sorted source files of the project that an import of `module` can execute."""
+    pending, sources = [module], dict[str, Path]()
+    while pending:
+        name = pending.pop()
         path = _source_of(name, root)
-        if name in seen or path is None:
+        if name in sources or path is None:
             continue
-        seen[name] = path
-        waiting.append(name.rpartition(".")[0])
+        sources[name] = path
+        pending.append(name.rpartition(".")[0])
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
-                waiting += [alias.name for alias in node.names]
+                pending += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
-                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return sorted(set(seen.values()))
+                pending += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return sorted(set(sources.values()))
 
 
 def _source_of(module: str, root: Path) -> Path | None:

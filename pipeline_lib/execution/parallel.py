@@ -1,8 +1,8 @@
-"""Maps a function over items in worker processes: of this machine (loky), or of a Ray or Dask cluster.
+"""Maps a function over items in worker processes of this machine (loky) or of a Ray or Dask cluster.
 
-joblib runs all three, and results come in the items' order, so who worked shows in no byte. Workers of a cluster are
-nobody's children here: each first says which code it holds and what it sees of the project's folders, and is refused
-if that is not what the stage has. What a task raises comes back as it was, not in a cluster's wrapping of it.
+joblib runs all three backends, and results come in the order of the items, so the backend changes no byte. A worker of
+a cluster may run other code or lack the data: each task first checks the code and the folders, and fails if they differ
+from those of the stage. An exception of a task is raised here unchanged, without the cluster's wrapper.
 """
 
 import hashlib
@@ -25,11 +25,12 @@ from joblib import Parallel, delayed, parallel_config
 
 from pipeline_lib.execution.stage import die_with_parent
 
-# What a photo's bytes are made by, besides this project's code.
-MAKERS = ("cykooz-resizer", "numpy", "pillow", "simplejpeg")
-# For each worker of a cluster.
-TASKS_A_ROUND = 64
-ANSWER_SECONDS = 60
+# Libraries that determine the bytes of a stored photo, besides this project's code.
+IMAGE_LIBRARIES = ("cykooz-resizer", "numpy", "pillow", "simplejpeg")
+# Tasks per worker of a cluster and round.
+TASKS_PER_ROUND = 64
+# Time limit for the first worker of a Dask cluster.
+CONNECT_SECONDS = 60
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -42,12 +43,12 @@ def map_parallel(
     parallel: str = "loky",
     needs: tuple[Path, ...] = (),
 ) -> Iterator[ResultT]:
-    """Yield function(item) in the items' order, computed by processes of this machine (loky) or a cluster's workers.
+    """Yield function(item) in the order of the items, computed by processes of this machine (loky) or by a cluster.
 
-    One loky worker is this process. A cluster gives as many workers as it has; `workers` is the size of one that must
-    be started first. There each task begins in this process's folder, and `needs` are folders that must be there too.
-    Raises ValueError for a library that is not installed, OSError for a cluster that does not answer or a worker that
-    sees another project.
+    With one loky worker the function runs in this process. On a cluster all its workers are used; `workers` is the size
+    of a local cluster that is started if there is none. A cluster's task runs in this process's working folder, and the
+    folders in `needs` must exist on its machine. Raises ValueError if the backend's library is not installed, OSError
+    if the cluster does not answer or a worker has another project.
     """
     if parallel == "loky" and workers == 1:
         yield from map(function, items)
@@ -59,9 +60,9 @@ def map_parallel(
     task = ClusterTask(function, Path.cwd(), tuple(path.resolve() for path in needs), code_identity())
     waiting = iter(items)
     with CLUSTERS[parallel](workers) as jobs, _pool(parallel, jobs) as run:
-        # In rounds, for Ray's pool gives a list and no generator: memory stays bounded, one task in so many is a wait.
-        while round_of := list(islice(waiting, TASKS_A_ROUND * jobs)):
-            for result in run(delayed(task)(item) for item in round_of):
+        # Ray's pool returns a list, not a generator: rounds bound the memory at the cost of one wait per round.
+        while batch := list(islice(waiting, TASKS_PER_ROUND * jobs)):
+            for result in run(delayed(task)(item) for item in batch):
                 if isinstance(result, Failed):
                     raise result.error
                 yield result
@@ -69,14 +70,14 @@ def map_parallel(
 
 @dataclass(frozen=True)
 class Failed:
-    """What a task raised on another machine."""
+    """The exception of a task on another machine."""
 
     error: Exception
 
 
 @dataclass(frozen=True)
 class ClusterTask(Generic[ItemT, ResultT]):
-    """A function as a cluster's worker runs it: in the stage's folder, with the stage's code, one at a time."""
+    """A function that a cluster's worker runs in the stage's folder with the stage's code, one task at a time."""
 
     function: Callable[[ItemT], ResultT]
     folder: Path
@@ -84,13 +85,13 @@ class ClusterTask(Generic[ItemT, ResultT]):
     code: str
 
     def __call__(self, item: ItemT) -> ResultT | Failed:
-        """Return function(item), or what it raised."""
+        """Return function(item), or its exception as Failed."""
         with _ONE_TASK:
             try:
                 self._check_machine()
                 with chdir(self.folder):
                     return self.function(item)
-            except Exception as error:  # a cluster's library would wrap it
+            except Exception as error:  # the cluster's library would wrap it
                 if not isinstance(error, ValueError | OSError):
                     error.add_note(f"on {platform.node()}: {traceback.format_exc()}")
                 return Failed(error)
@@ -104,30 +105,30 @@ class ClusterTask(Generic[ItemT, ResultT]):
                 )
         if code_identity() != self.code:
             raise OSError(
-                f"{platform.node()}: its worker holds other code, or another version of {' or '.join(MAKERS)}, than "
-                "this stage; check out the same commit, install constraints.txt and start its workers again"
+                f"{platform.node()}: its worker has other code, or another version of {' or '.join(IMAGE_LIBRARIES)}, "
+                "than this stage; check out the same commit, install constraints.txt and restart its workers"
             )
 
 
 @cache
 def code_identity() -> str:
-    """Return a hash of this package's sources as imported here, and of the versions that make a photo's bytes."""
+    """Return a hash of the sources of pipeline_lib as imported here, and of the image libraries' versions."""
     total = hashlib.sha256()
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
         total.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
-    total.update(repr([(name, _version(name)) for name in MAKERS]).encode())
+    total.update(repr([(name, _version(name)) for name in IMAGE_LIBRARIES]).encode())
     return total.hexdigest()
 
 
 def _version(library: str) -> str | None:
     try:
         return version(library)
-    except PackageNotFoundError:  # what makes bytes where it is, and need not be everywhere
+    except PackageNotFoundError:  # an optional library
         return None
 
 
-# A Dask worker may run tasks in several threads, and the folder, Pillow's limit and warnings belong to the process.
+# A Dask worker may run tasks in several threads, but the working folder, Pillow's limit and warnings are global.
 _ONE_TASK = threading.Lock()
 
 
@@ -145,18 +146,18 @@ def _pool(backend: str, jobs: int) -> Parallel:
 def _ray(workers: int) -> Iterator[int]:
     ray = _library("ray", "ray")
     _library("ray", "ray.util.joblib").register_ray()
-    begun = not ray.is_initialized()
-    if begun:
-        if "RAY_ADDRESS" in os.environ:  # Ray's own variable: it connects there without being told
-            there: dict[str, Any] = {}
+    is_owner = not ray.is_initialized()
+    if is_owner:
+        if "RAY_ADDRESS" in os.environ:  # read by Ray itself
+            options: dict[str, Any] = {}
         else:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            there = {"address": "local", "num_cpus": workers, "include_dashboard": False}
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **there)
+            options = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
     try:
         yield int(ray.cluster_resources()["CPU"])
     finally:
-        if begun:
+        if is_owner:
             ray.shutdown()
 
 
@@ -164,17 +165,17 @@ def _ray(workers: int) -> Iterator[int]:
 def _dask(workers: int) -> Iterator[int]:
     dask, distributed = _library("dask", "dask"), _library("dask", "distributed")
     try:
-        client, begun = distributed.get_client(), False
-    except ValueError:  # there is none yet
-        # DASK_SCHEDULER_ADDRESS is Dask's own variable for this setting.
+        client, is_owner = distributed.get_client(), False
+    except ValueError:  # no client yet
+        # Dask fills this setting from the variable DASK_SCHEDULER_ADDRESS.
         address = dask.config.get("scheduler-address", None)
         local = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
-        client, begun = distributed.Client(**({"address": address} if address else local)), True
+        client, is_owner = distributed.Client(**({"address": address} if address else local)), True
     try:
-        client.wait_for_workers(1, timeout=ANSWER_SECONDS)
+        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
         yield sum(client.ncores().values())
     finally:
-        if begun:
+        if is_owner:
             client.close()
 
 
@@ -188,6 +189,6 @@ def _library(extra: str, module: str) -> Any:
         ) from None
 
 
-# Contract: (workers to start where there is no cluster yet) -> a context that holds the cluster and gives the number of
-# its workers; the name is joblib's for it. All that runtime.parallel may name besides loky.
+# joblib's name of the backend -> function(workers to start if there is no cluster) -> a context manager that connects
+# to the cluster and yields its number of workers. The keys are all values of runtime.parallel besides loky.
 CLUSTERS: dict[str, Callable[[int], AbstractContextManager[int]]] = {"ray": _ray, "dask": _dask}

@@ -1,7 +1,7 @@
-"""Who made an artefact: import closures, fingerprints, and the guard every stage runs under.
+"""The context in which every stage runs: its params, its fingerprint, and a guard against edits while it runs.
 
-DVC hashes a stage's code and params after its command (treeverse/dvc#11058), so a run whose sources changed underway
-would be recorded under the wrong ones. The guard takes both at the start and fails the stage if they moved.
+DVC hashes a stage's code and params after its command (treeverse/dvc#11058). If they were edited while the stage ran,
+its outs would be recorded under the new state. The guard hashes both at the start and fails the stage if they changed.
 """
 
 import contextlib
@@ -24,52 +24,52 @@ ValueT = TypeVar("ValueT")
 
 
 class Stage:
-    """One run of a stage: the params it asked for and the code it started with."""
+    """One run of a stage: the params it has read and the hash of the code it started with."""
 
     def __init__(self, module: str, root: Path = Path()) -> None:
         self.module = module
         self._params = load_params(root / "params.yaml")
         self._root = root
-        self._asked: dict[str, Any] = {}
+        self._read: dict[str, Any] = {}
         self._code = digest_files(import_closure(module, root))
 
     def section(self, kind: type[SectionT]) -> SectionT:
-        """Return a checked section of params.yaml; it must be declared in dvc.yaml (a test compares)."""
-        self._asked[kind.section] = pick(self._params, kind.section)
+        """Return a checked section of params.yaml; dvc.yaml must declare it (a test compares)."""
+        self._read[kind.section] = pick(self._params, kind.section)
         return parse_section(kind, self._params)
 
     def value(self, key: str, kind: type[ValueT]) -> ValueT:
-        """Return one checked value of params.yaml by its dotted key; declared likewise."""
-        self._asked[key] = pick(self._params, key)
+        """Return one checked value of params.yaml by its dotted key; dvc.yaml must declare it."""
+        self._read[key] = pick(self._params, key)
         return parse_value(key, kind, self._params)
 
     def fingerprint(self, *inputs: Path, **identity: object) -> str:
-        """Return the identity of this run: code, asked params, content of input folders, fold and the like."""
+        """Return a hash of the code, the params read so far, the content of input folders, and `identity` (fold, ...)."""
         folders = {path.as_posix(): digest_folder(path) for path in inputs}
-        return digest_value([self._code, self._asked, folders, identity])
+        return digest_value([self._code, self._read, folders, identity])
 
     def check_unchanged(self) -> None:
-        """Raise ValueError if this stage's code or params are no longer what it started with."""
+        """Raise ValueError if this stage's code or the params it has read changed since its start."""
         now = load_params(self._root / "params.yaml")
-        moved = [key for key, value in self._asked.items() if pick(now, key) != value]
+        changed = [key for key, value in self._read.items() if pick(now, key) != value]
         if digest_files(import_closure(self.module, self._root)) != self._code:
-            moved.append("the code")
-        if moved:
+            changed.append("the code")
+        if changed:
             raise ValueError(
-                f"{self.module}: {', '.join(moved)} changed while the stage ran; its outs would be recorded under "
+                f"{self.module}: {', '.join(changed)} changed while the stage ran; its outs would be recorded under "
                 "the new state. Not recorded: run `dvc repro` again"
             )
 
 
 def die_with_parent() -> None:
-    """Have the kernel end this process when its parent is killed: no orphan trains on, or holds a terminal open."""
-    with contextlib.suppress(OSError, AttributeError):  # not Linux: an orphan is possible, nothing worse
+    """Ask the kernel to end this process when its parent ends, so that no orphan continues to train."""
+    with contextlib.suppress(OSError, AttributeError):  # outside Linux an orphan is possible
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextlib.contextmanager
 def stage(module: str) -> Iterator[Stage]:
-    """Run a stage's body: die with dvc, print bad input as one line with exit status 1, check that nothing moved."""
+    """Run a stage's body: it ends with DVC, reports bad input as one line with status 1, and checks for edits."""
     die_with_parent()
     try:
         run = Stage(module)
@@ -83,7 +83,7 @@ def stage(module: str) -> Iterator[Stage]:
 
 
 def exit_now(status: int = 0) -> NoReturn:
-    """End this process at once, whose outs are written: to take torch and all it loaded apart takes 1.4 seconds."""
+    """End this process without clean-up, which takes 1.4 seconds once torch is imported; all outs must be written."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -1,4 +1,7 @@
-"""Stages forked from one process under a real `dvc repro`: what they are run with, and every way to end."""
+"""Stages forked from a server process under a real `dvc repro`: their environment, and every way to end.
+
+One test imports the real libraries. The others give the server empty modules of their names, which start in no time.
+"""
 
 import json
 import os
@@ -13,32 +16,32 @@ import psutil
 import pytest
 
 from pipeline_lib.execution import forkserver
-from pipeline_lib.execution.forkserver import SWITCH
+from pipeline_lib.execution.forkserver import LIBRARIES, SWITCH
 
 ROOT = Path(__file__).parents[2]
 TOY = """
 import json, os, signal, sys, time
 from pathlib import Path
-from pipeline_lib.forkserver import run_stage
+from pipeline_lib.execution.forkserver import run_stage
 
 
 def main() -> None:
-    out, what = sys.argv[1:]
-    told = {
+    out, ending = sys.argv[1:]
+    record = {
         "parent": os.getppid(), "own": os.getpid(), "folder": os.getcwd(), "colour": os.environ.get("COLOUR"),
-        "stage": os.environ["DVC_STAGE"], "torch": "torch" in sys.modules, "started": __name__,
+        "stage": os.environ["DVC_STAGE"], "torch": "torch" in sys.modules, "module": __name__,
     }
-    Path(out).write_text(json.dumps(told), encoding="utf-8")
-    print("said by", out)
-    if what == "fail":
+    Path(out).write_text(json.dumps(record), encoding="utf-8")
+    print("printed by", out)
+    if ending == "fail":
         raise SystemExit(3)
-    if what == "error":
+    if ending == "error":
         raise RuntimeError("a fault of the code")
-    if what == "refuse":
+    if ending == "refuse":
         raise SystemExit("toy: error: a bad row")
-    if what == "die":
+    if ending == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    if what == "wait":
+    if ending == "wait":
         time.sleep(600)
 
 
@@ -49,60 +52,73 @@ if __name__ == "__main__":
 
 @pytest.fixture(params=["/bin/sh", "/bin/bash"])
 def shell(request, monkeypatch):
-    """DVC runs a stage in the user's shell: dash waits and ends with 128 + its signal, bash becomes the stage."""
+    """DVC runs a stage in the user's shell: dash waits and ends with 128 + the signal, bash becomes the stage."""
     if not Path(request.param).exists():
         pytest.skip(f"there is no {request.param}")
     monkeypatch.setenv("SHELL", request.param)
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    """A DVC project with the toy stage, and empty modules in place of the libraries."""
+    folder = tmp_path_factory.mktemp("template")
+    (folder / "toy.py").write_text(TOY, encoding="utf-8")
+    for library in LIBRARIES:
+        path = folder / "stubs" / library.replace(".", "/")
+        path.mkdir(parents=True)
+        for package in (path, *path.parents[: library.count(".")]):
+            (package / "__init__.py").touch()
+    assert dvc(folder, "init", "--no-scm", "--quiet").communicate() == ("", None)
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path):
-    (tmp_path / "toy.py").write_text(TOY, encoding="utf-8")
-    assert dvc(tmp_path, "init", "--no-scm", "--quiet").communicate() == ("", None)
-    return tmp_path
+def project(template, tmp_path):
+    return shutil.copytree(template, tmp_path / "project")
 
 
-def dvc(project: Path, *arguments: str, **environment: str) -> subprocess.Popen:
+def dvc(project: Path, *arguments: str, **variables: str) -> subprocess.Popen:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    whole = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path, "COLOUR": "red"} | environment
+    modules = os.pathsep.join([str(project / "stubs"), str(ROOT)])
+    environment = os.environ | {"PYTHONPATH": modules, "PATH": path, "COLOUR": "red"} | variables
     return subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
-        cwd=project, env=whole, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
+        cwd=project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
     )  # fmt: skip
 
 
-def stages(project: Path, **what: str) -> None:
-    """A DAG of stages, each after the one before it."""
+def write_stages(project: Path, chained: bool = True, **endings: str) -> None:
+    """Write a DAG of toy stages; if `chained`, each depends on the previous one."""
     lines, before = ["stages:"], None
-    for name, ending in what.items():
+    for name, ending in endings.items():
         lines += [f"  {name}:", f"    cmd: python -m toy {name}.json {ending}", "    outs:", f"    - {name}.json"]
-        lines += ["    deps:", f"    - {before}.json"] if before else []
+        lines += ["    deps:", f"    - {before}.json"] if before and chained else []
         before = name
     (project / "dvc.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def told(project: Path, name: str) -> dict:
+def read_record(project: Path, name: str) -> dict:
     return json.loads((project / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def until(true, seconds=60):
+def wait_until(condition, seconds=60):
     end = time.monotonic() + seconds
-    while not true():
+    while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
 
 
-def running(project: Path, name: str) -> dict:
+def wait_for_record(project: Path, name: str) -> dict:
     path = project / f"{name}.json"
-    until(lambda: path.exists() and path.read_text(encoding="utf-8"))
-    return told(project, name)
+    wait_until(lambda: path.exists() and path.read_text(encoding="utf-8"))
+    return read_record(project, name)
 
 
-def said_to_have_died_of(number: int, printed: str) -> bool:
+def reports_signal(number: int, printed: str) -> bool:
     return any(f"exited with {status}\n" in printed for status in (-number, 128 + number))
 
 
-def gone(*processes: int) -> bool:
+def have_ended(*processes: int) -> bool:
     return not any(
         psutil.pid_exists(number) and psutil.Process(number).status() != "zombie" for number in processes
     )  # fmt: skip
@@ -115,100 +131,90 @@ def client_of(run: subprocess.Popen) -> psutil.Process:
 
 
 def test_stages_are_forks_of_one_process_that_has_torch_and_ends_with_dvc(project):
-    stages(project, one="end", two="end")
-    run = dvc(project, "repro")
+    write_stages(project, one="end", two="end")
+    run = dvc(project, "repro", PYTHONPATH=str(ROOT))
     printed = run.communicate()[0]
     assert run.returncode == 0, printed
-    one, two = told(project, "one"), told(project, "two")
+    one, two = read_record(project, "one"), read_record(project, "two")
     assert one["parent"] == two["parent"] and one["own"] != two["own"]
     for name, stage in (("one", one), ("two", two)):
-        assert stage["torch"] and stage["started"] == "toy"
+        assert stage["torch"] and stage["module"] == "toy"
         assert (stage["folder"], stage["colour"], stage["stage"]) == (str(project), "red", name)
-        assert f"said by {name}.json" in printed
-    until(lambda: gone(one["parent"]))
+        assert f"printed by {name}.json" in printed
+    wait_until(lambda: have_ended(one["parent"]))
     assert not list((project / ".dvc/tmp/vitrine").iterdir())
 
 
 def test_without_the_server_a_stage_is_the_process_that_dvc_started(project):
-    stages(project, one="end")
+    write_stages(project, one="end")
     run = dvc(project, "repro", **{SWITCH: "0"})
     printed = run.communicate()[0]
     assert run.returncode == 0, printed
-    assert not told(project, "one")["torch"] and told(project, "one")["started"] == "__main__"
+    assert not read_record(project, "one")["torch"] and read_record(project, "one")["module"] == "__main__"
     assert not (project / ".dvc/tmp/vitrine").exists()
 
 
 def test_code_that_is_edited_between_two_stages_counts(project):
-    """Also code that the server has loaded itself."""
+    """This includes modules that the server has imported itself."""
     shutil.copytree(ROOT / "pipeline_lib", project / "pipeline_lib", ignore=shutil.ignore_patterns("__pycache__"))
-    edited = "Path('pipeline_lib/execution/stage.py').open('a').write('EDITED = True\\n')"
-    seen = "Path(out).write_text(str(hasattr(provenance, 'EDITED')))"
-    toy = f"from pipeline_lib import provenance\n{TOY}".replace('print("said by", out)', f"{seen}; {edited}")
+    edit = "Path('pipeline_lib/execution/stage.py').open('a').write('EDITED = True\\n')"
+    write = "Path(out).write_text(str(hasattr(stage, 'EDITED')))"
+    toy = f"from pipeline_lib.execution import stage\n{TOY}".replace('print("printed by", out)', f"{write}; {edit}")
     (project / "toy.py").write_text(toy, encoding="utf-8")
-    stages(project, one="end", two="end")
-    run = dvc(project, "repro", PYTHONPATH=str(project))
-    assert run.wait() == 0, run.communicate()[0]
-    run.communicate()
+    write_stages(project, one="end", two="end")
+    run = dvc(project, "repro", PYTHONPATH=os.pathsep.join([str(project / "stubs"), str(project)]))
+    printed = run.communicate()[0]
+    assert run.returncode == 0, printed
     assert [(project / f"{name}.json").read_text(encoding="utf-8") for name in ("one", "two")] == ["False", "True"]
 
 
-@pytest.mark.parametrize(
-    ("ending", "status", "line"),
-    [
-        ("fail", 3, "said by"),
-        ("error", 1, "RuntimeError: a fault of the code"),
-        ("refuse", 1, "toy: error: a bad row"),
-    ],
-)
-def test_a_stage_ends_as_its_fork_did(project, ending, status, line):
-    stages(project, one=ending)
-    run = dvc(project, "repro")
+def test_a_stage_ends_as_its_fork_ended(shell, project):
+    """One `dvc repro --keep-going` runs a stage for every ending, all on one server."""
+    endings = ("fail", "error", "refuse", "die")
+    write_stages(project, chained=False, **{ending: ending for ending in endings})
+    run = dvc(project, "repro", "--keep-going")
     printed = run.communicate()[0]
-    assert run.returncode != 0 and f"exited with {status}\n" in printed and line in printed
-    assert not (project / "dvc.lock").exists()
+    assert run.returncode != 0 and not (project / "dvc.lock").exists()
+    assert all(f"printed by {ending}.json" in printed for ending in endings)
+    for ending, status in (("fail", 3), ("error", 1), ("refuse", 1)):
+        assert f"python -m toy {ending}.json {ending}, exited with {status}\n" in printed
+    assert "RuntimeError: a fault of the code" in printed and "toy: error: a bad row\n" in printed
+    assert reports_signal(signal.SIGKILL, printed)
 
 
-def test_a_stage_dies_as_its_fork_did(shell, project):
-    stages(project, one="die")
+def test_all_processes_end_when_dvc_is_killed(shell, project):
+    write_stages(project, one="wait")
     run = dvc(project, "repro")
-    printed = run.communicate()[0]
-    assert run.returncode != 0 and said_to_have_died_of(signal.SIGKILL, printed)
-    assert not (project / "dvc.lock").exists()
-
-
-def test_all_end_when_dvc_is_killed(shell, project):
-    stages(project, one="wait")
-    run = dvc(project, "repro")
-    one = running(project, "one")
+    one = wait_for_record(project, "one")
     os.kill(run.pid, signal.SIGKILL)
-    until(lambda: gone(one["own"], one["parent"]))
+    wait_until(lambda: have_ended(one["own"], one["parent"]))
     run.communicate()
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_stage_ends_when_the_process_that_dvc_waits_for_is_told_to(shell, project, number):
-    stages(project, one="wait")
+def test_a_signal_to_the_process_that_dvc_started_ends_the_stage(shell, project, number):
+    write_stages(project, one="wait")
     run = dvc(project, "repro")
-    one = running(project, "one")
+    one = wait_for_record(project, "one")
     client_of(run).send_signal(number)
     printed = run.communicate()[0]
-    assert run.returncode != 0 and said_to_have_died_of(number, printed)
-    until(lambda: gone(one["own"], one["parent"]))
+    assert run.returncode != 0 and reports_signal(number, printed)
+    wait_until(lambda: have_ended(one["own"], one["parent"]))
 
 
-def test_a_server_that_is_killed_fails_the_stage_in_one_line(project):
-    stages(project, one="wait")
+def test_a_killed_server_fails_the_stage_in_one_line(project):
+    write_stages(project, one="wait")
     run = dvc(project, "repro")
-    one = running(project, "one")
+    one = wait_for_record(project, "one")
     os.kill(one["parent"], signal.SIGKILL)
     printed = run.communicate()[0]
-    assert run.returncode != 0 and "toy: error: the process it was forked from was killed" in printed
-    until(lambda: gone(one["own"]))
+    assert run.returncode != 0 and "toy: error: the fork server was killed" in printed
+    wait_until(lambda: have_ended(one["own"]))
 
 
-@pytest.mark.parametrize("where", ["in the server", "in a library it loads"])
-def test_a_server_that_does_not_start_leaves_the_stage_to_its_own_process(project, where):
-    stages(project, one="end")
+@pytest.mark.parametrize("where", ["in the server", "in a library"])
+def test_if_the_server_does_not_start_the_stage_runs_in_its_own_process(project, where):
+    write_stages(project, one="end")
     broken = project / "broken"
     broken.mkdir()
     name, text = {
@@ -216,31 +222,31 @@ def test_a_server_that_does_not_start_leaves_the_stage_to_its_own_process(projec
             "sitecustomize",
             "import sys\nif 'pipeline_lib.execution.forkserver' in sys.orig_argv: sys.exit('no')\n",
         ),
-        "in a library it loads": ("torch", "import time\ntime.sleep(1)\nraise ImportError('no')\n"),
+        "in a library": ("torch", "import time\ntime.sleep(1)\nraise ImportError('no')\n"),
     }[where]
     (broken / f"{name}.py").write_text(text, encoding="utf-8")
     run = dvc(project, "repro", PYTHONPATH=f"{broken}{os.pathsep}{ROOT}")
     printed = run.communicate()[0]
-    assert run.returncode == 0 and "toy: loads torch itself" in printed, printed
-    assert told(project, "one")["started"] == "__main__"
+    assert run.returncode == 0 and "toy: imports torch itself" in printed, printed
+    assert read_record(project, "one")["module"] == "__main__"
     log = next((project / ".dvc/tmp/vitrine").glob("*.log"))
     assert log.name in printed and "no" in log.read_text(encoding="utf-8")
 
 
-def test_by_hand_there_is_no_dvc_above(monkeypatch):
+def test_a_stage_that_is_started_by_hand_has_no_dvc_process(monkeypatch):
     monkeypatch.delenv("DVC_STAGE", raising=False)
-    assert forkserver._dvc() is None
+    assert forkserver._find_dvc() is None
     monkeypatch.setenv("DVC_STAGE", "train")
-    assert forkserver._dvc() == os.getppid()
-    # A stage of a stage, of a stage, up to processes whose environment another user may not see.
-    asked = []
+    assert forkserver._find_dvc() == os.getppid()
+    # All ancestors belong to stages, up to a process of another user whose environment cannot be read.
+    processes = []
 
     def environment(number):
-        asked.append(number)
-        if len(asked) > 2:
+        processes.append(number)
+        if len(processes) > 2:
             raise PermissionError(number)
         return ["HOME=/", "DVC_STAGE=outer"]
 
     monkeypatch.setattr(forkserver, "_environment", environment)
-    monkeypatch.setattr(forkserver, "_fields", lambda number: ["S", str(number + 1)])
-    assert forkserver._dvc() is None and len(asked) == 3
+    monkeypatch.setattr(forkserver, "_stat_fields", lambda number: ["S", str(number + 1)])
+    assert forkserver._find_dvc() is None and len(processes) == 3

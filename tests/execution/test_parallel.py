@@ -1,4 +1,4 @@
-"""Who works shows in no byte: processes of this machine, a Ray cluster started apart, and Dask give the same files."""
+"""Every parallel backend writes the same files: processes of this machine, a separate Ray cluster, and Dask."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ from pipeline_lib.shards.write import write_shards
 ROOT = Path(__file__).parents[2]
 NUM_PRODUCTS = 150  # two tasks of photo checks
 
-# Both libraries leave sockets to the garbage collector.
+# Ray and Dask close sockets only in garbage collection.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -39,15 +39,15 @@ pytestmark = [
 
 @pytest.fixture
 def shop(tmp_path: Path, monkeypatch) -> Path:
-    """A small shop in which every kind of photo happens; its own folder is the current one."""
+    """A small shop with every kind of photo, good and bad; its folder is the working folder."""
     images = tmp_path / "raw" / "images"
     images.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for number in range(NUM_PRODUCTS):
         pixels = rng.integers(0, 256, (12 + number % 30, 20, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(images / f"{number}.{'jpg' if number % 3 else 'png'}")
-    whole = (images / "1.jpg").read_bytes()
-    (images / "1.jpg").write_bytes(whole[: len(whole) // 2])
+    encoded = (images / "1.jpg").read_bytes()
+    (images / "1.jpg").write_bytes(encoded[: len(encoded) // 2])
     (images / "2.jpg").write_bytes(b"no image")
     Image.new("RGB", (300, 300)).save(images / "4.jpg")
     rows = [f"{number},red {number % 40},{number % 4}" for number in [*range(NUM_PRODUCTS), 999]]
@@ -58,7 +58,7 @@ def shop(tmp_path: Path, monkeypatch) -> Path:
 
 @pytest.fixture(scope="module")
 def ray_address():
-    """A real cluster of one machine and two workers, begun in another folder, with a token of its own."""
+    """A real cluster of one machine with two workers, started in another folder, with an authentication token."""
     with pytest.MonkeyPatch.context() as patch, socket.socket() as free:
         for name, value in (("MODE", "token"), ("TOKEN", uuid.uuid4().hex + uuid.uuid4().hex)):
             patch.setenv(f"RAY_AUTH_{name}", value)
@@ -80,7 +80,7 @@ def ray_address():
                 time.sleep(0.5)
             yield address
         finally:
-            os.killpg(head.pid, signal.SIGKILL)  # politely it waits half a minute for nobody
+            os.killpg(head.pid, signal.SIGKILL)  # SIGTERM would take half a minute
             head.wait()
 
 
@@ -91,18 +91,18 @@ def ray_cluster(ray_address, monkeypatch):
 
 @pytest.fixture
 def dask_cluster():
-    """One worker process with two threads, which must not disturb each other."""
+    """One worker process with two threads, whose tasks must not run at the same time."""
     distributed = pytest.importorskip("distributed", reason="pip install 'vitrine[dask]'")
     with distributed.Client(n_workers=1, threads_per_worker=2, dashboard_address=None):
         yield
 
 
-def made_by(kind: str, name: str) -> str:
-    """The hash of all files of a catalogue and its shards."""
+def build_and_hash(kind: str, name: str) -> str:
+    """Build a catalogue and its shards with a backend, and return the hash of all files."""
     params = load_params(ROOT / "params.yaml")
     params["data"] |= {"root": "raw", "max_pixels": 80_000}
     data = parse_section(DataParams, params)
-    out = Path(name).resolve()  # loky's workers live on from test to test, in the first one's folder
+    out = Path(name).resolve()  # loky's workers stay in the folder of the test that started them
     for folder in ("catalogue", "shards"):
         (out / folder).mkdir(parents=True)
     catalogue = build_catalogue(READERS["csv_table"](data), data, 2, kind)
@@ -114,44 +114,44 @@ def made_by(kind: str, name: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["ray", "dask"])
-def test_a_cluster_makes_the_same_files(kind, shop, request):
-    expected = made_by("loky", "here")
+def test_a_cluster_writes_the_same_files(kind, shop, request):
+    expected = build_and_hash("loky", "here")
     request.getfixturevalue(f"{kind}_cluster")
-    assert made_by(kind, "there") == expected
+    assert build_and_hash(kind, "there") == expected
     assert sorted(path.name for path in Path("there/shards").iterdir()) == sorted(
         path.name for path in Path("here/shards").iterdir()
     )
 
 
 @pytest.mark.parametrize("kind", ["ray", "dask"])
-def test_a_task_fails_by_its_own_words_and_a_wrong_machine_by_name(kind, shop, request, monkeypatch):
+def test_a_task_raises_its_own_error_and_a_wrong_machine_is_named(kind, shop, request, monkeypatch):
     request.getfixturevalue(f"{kind}_cluster")
     media = pl.DataFrame({"product_id": ["a", "b"], "media": [["images/0.png"], ["images/2.jpg"]]})
     (shop / "out").mkdir()
     with pytest.raises(ValueError, match=r"^raw/images/2\.jpg: photo 0 of product 'b' changed") as caught:
         write_shards(media, Path("raw"), ShardsParams(size=16, quality=90, photos_per_shard=1), Path("out"), 2, kind)
     assert "\n" not in str(caught.value)
-    if kind == "dask":  # Ray takes seconds to begin, and all of this is the task's own
+    if kind == "dask":  # one backend is enough, because the task itself checks this; Ray takes seconds to start
         with pytest.raises(TypeError) as bug:
             list(map_parallel(len, [[], 3], 2, kind))
         assert "Traceback" in bug.value.__notes__[0]
         with pytest.raises(OSError, match="none: no such folder on .* at the same path"):
             check_all(Path("none"), ["images/0.png"], 10**6, 2, kind)
     monkeypatch.setattr(parallel, "code_identity", lambda: "other")
-    with pytest.raises(OSError, match="its worker holds other code.* check out the same commit"):
+    with pytest.raises(OSError, match="its worker has other code.* check out the same commit"):
         list(map_parallel(len, [[]], 2, kind))
 
 
 def test_results_keep_their_order_over_several_rounds(request, shop, monkeypatch):
     request.getfixturevalue("dask_cluster")
-    monkeypatch.setattr(parallel, "TASKS_A_ROUND", 3)
+    monkeypatch.setattr(parallel, "TASKS_PER_ROUND", 3)
     taken = []
     results = map_parallel(abs, (taken.append(n) or -n for n in range(20)), 2, "dask")
     assert [next(results) for _ in range(6)] == list(range(6)) and len(taken) == 6
     assert list(results) == list(range(6, 20))
 
 
-def test_a_local_cluster_is_started_where_none_is_named_and_gone_afterwards(shop, monkeypatch):
+def test_without_a_cluster_a_local_one_is_started_and_closed(shop, monkeypatch):
     distributed = pytest.importorskip("distributed")
     monkeypatch.delenv("DASK_SCHEDULER_ADDRESS", raising=False)
     assert list(map_parallel(abs, [-1, 2], 1, "dask")) == [1, 2]
@@ -160,22 +160,22 @@ def test_a_local_cluster_is_started_where_none_is_named_and_gone_afterwards(shop
 
 
 @pytest.mark.parametrize(("kind", "module"), [("ray", "ray"), ("dask", "distributed")])
-def test_a_library_that_is_not_installed_is_one_line(kind, module, monkeypatch):
+def test_a_missing_library_is_one_line(kind, module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ValueError, match=rf"runtime.parallel = '{kind}', .* pip install 'vitrine\[{kind}\]'"):
         list(map_parallel(abs, [1], 2, kind))
 
 
-def test_a_task_runs_in_the_stages_folder_and_tells_what_it_raised(tmp_path):
-    def where(item: int) -> str:
+def test_a_task_runs_in_the_stages_folder_and_returns_its_error(tmp_path):
+    def working_folder(item: int) -> str:
         if item:
             raise ValueError(f"{item} is bad")
         return str(Path.cwd())
 
-    task = ClusterTask(where, tmp_path, (), parallel.code_identity())
+    task = ClusterTask(working_folder, tmp_path, (), parallel.code_identity())
     before = Path.cwd()
     assert task(0) == str(tmp_path) and Path.cwd() == before
     failed = task(7)
     assert isinstance(failed, Failed) and str(failed.error) == "7 is bad"
-    lost = ClusterTask(partial(int), tmp_path / "gone", (), parallel.code_identity())(1)
-    assert str(lost.error).startswith(f"{tmp_path}/gone: no such folder on ")
+    elsewhere = ClusterTask(partial(int), tmp_path / "gone", (), parallel.code_identity())(1)
+    assert str(elsewhere.error).startswith(f"{tmp_path}/gone: no such folder on ")
