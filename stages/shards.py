@@ -1,4 +1,4 @@
-"""Photos of the catalogue -> shards: resized once, read by every later stage. Knows no folds."""
+"""Writes the photos of the catalogue into shards: resized once, read by every later stage, independent of folds."""
 
 import time
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""Encoded photos out of the tars, by row; in order, webdataset reads the same tars.
+"""Reads encoded photos from the tars by row; webdataset can stream the same tars.
 
-A read opens, reads at the offset and closes (4 microseconds): no state to break under fork, pickling or threads, and
-no limit on the number of tars. From a URL the photos of a batch are asked for all at once, each by its range of bytes.
+Each read opens the tar, reads at the offset and closes it (4 microseconds). So there is no state that fork, pickling or
+threads could break, and no limit on the number of tars. From a URL, all photos of a batch are requested at once, each
+by its range of bytes.
 """
 
 import os
@@ -14,7 +15,7 @@ from pipeline_lib.shards.write import MANIFEST
 
 
 def open_shards(folder: Path, url: str | None) -> "ShardReader":
-    """Open the shards of a folder, or at a URL that holds the same manifest; ValueError where it is another."""
+    """Open the shards of a folder, or at a URL with the same manifest; ValueError if the manifest differs."""
     return ShardReader(Manifest(copy_of(folder, url, [MANIFEST])))
 
 
@@ -28,38 +29,38 @@ class ShardReader:
         return len(self.manifest)
 
     def read(self, row: int) -> bytes:
-        """Return the encoded image of one row; ValueError if its tar is gone or shorter than it was."""
+        """Return the encoded image of one row; ValueError if its tar is missing or truncated."""
         tar = int(self.manifest.tar[row])
         path = self.manifest.tars[tar]
         if not isinstance(path, Path):
-            return self._read_away([row])[0]
+            return self._read_remote([row])[0]
         file = self._open(path)
         try:
-            return self._whole(os.pread(file, int(self.manifest.size[row]), int(self.manifest.offset[row])), row)
+            return self._checked(os.pread(file, int(self.manifest.size[row]), int(self.manifest.offset[row])), row)
         finally:
             os.close(file)
 
     def read_all(self, rows: Iterable[int]) -> Iterator[bytes]:
-        """Yield the encoded images of `rows` in their order; raises as `read`, OSError where a URL is not reached."""
+        """Yield the encoded images of `rows` in order; raises as `read`, OSError for a URL that cannot be reached."""
         if isinstance(self.manifest.place, Path):
             yield from map(self.read, rows)
         else:
-            yield from self._read_away(list(rows))
+            yield from self._read_remote(list(rows))
 
     def _open(self, path: Path) -> int:
         try:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise ValueError(f"{path}: gone since the manifest was read; run `dvc repro shards`") from None
+            raise ValueError(f"{path}: missing since the manifest was read; run `dvc repro shards`") from None
 
-    def _read_away(self, rows: list[int]) -> list[bytes]:
+    def _read_remote(self, rows: list[int]) -> list[bytes]:
         about = self.manifest
         urls = [str(about.tars[about.tar[row]]) for row in rows]
         found = read_ranges(urls, about.offset[rows].tolist(), about.size[rows].tolist())
-        return [self._whole(data, row) for data, row in zip(found, rows, strict=True)]
+        return [self._checked(data, row) for data, row in zip(found, rows, strict=True)]
 
-    def _whole(self, data: bytes, row: int) -> bytes:
+    def _checked(self, data: bytes, row: int) -> bytes:
         if len(data) != self.manifest.size[row]:
             tar = self.manifest.tars[self.manifest.tar[row]]
-            raise ValueError(f"{tar}: cut off inside photo {row}; run `dvc repro shards`")
+            raise ValueError(f"{tar}: truncated inside photo {row}; run `dvc repro shards`")
         return data

@@ -1,7 +1,7 @@
-"""media.parquet + the photos it names -> tars, their manifest and a count of what was done.
+"""Writes the photos of media.parquet into tars, with a manifest and counts.
 
-Photos keep the catalogue's order and know nothing of folds, so a new split never writes them again. Each worker writes
-whole tars; which tar holds which photo follows from the order alone, so the bytes do not depend on the workers.
+Photos keep the catalogue's order and do not depend on folds, so a new split never writes them again. Each worker writes
+complete tars. The order alone decides which tar holds which photo, so the bytes do not depend on the workers.
 """
 
 import os
@@ -29,18 +29,20 @@ def write_shards(
     cannot be read, OSError when a tar cannot be written.
     """
     photos = list_photos(media)
-    alone = parallel == "loky"
-    writer = ShardWriter(root, params.size, params.quality, os.getpid() if alone else None)
-    # A cluster's worker may outlive a stage that was killed: in a folder that no other run has, it can harm none.
-    made = out if alone else out / f".{uuid.uuid4().hex}"
-    made.mkdir(exist_ok=True)
+    local = parallel == "loky"
+    writer = ShardWriter(root, params.size, params.quality, os.getpid() if local else None)
+    # A cluster's worker may outlive a killed stage, so it writes into a folder of this run alone.
+    target = out if local else out / f".{uuid.uuid4().hex}"
+    target.mkdir(exist_ok=True)
     shards = []
-    for shard in map_parallel(writer, _tasks(photos, params.photos_per_shard, made), workers, parallel, (root, made)):
-        if not alone:
-            (made / shard.tar).rename(out / shard.tar)
+    for shard in map_parallel(
+        writer, _tasks(photos, params.photos_per_shard, target), workers, parallel, (root, target)
+    ):
+        if not local:
+            (target / shard.tar).rename(out / shard.tar)
         shards.append(shard)
-    if not alone:
-        made.rmdir()
+    if not local:
+        target.rmdir()
     manifest = photos.select("product_id", "photo").hstack(_places(shards))
     write_table(manifest, out / MANIFEST)
     passed = sum(shard.num_passed for shard in shards)
@@ -59,12 +61,12 @@ def write_shards(
 
 
 def list_photos(media: pl.DataFrame) -> pl.DataFrame:
-    """Return one row a photo: product_id, photo (position in media), path (null for a black photo)."""
+    """Return one row per photo: product_id, photo (position in media), path (null for a black photo)."""
     if media.is_empty():
-        raise ValueError("the catalogue holds no product; nothing to store")
+        raise ValueError("the catalogue has no products, so there are no photos to write")
     repeated = media.filter(pl.col("product_id").is_duplicated())
     if not repeated.is_empty():
-        raise ValueError(f"product {repeated['product_id'][0]!r} stands twice in the catalogue's media.parquet")
+        raise ValueError(f"product {repeated['product_id'][0]!r} is twice in the catalogue's media.parquet")
     rows = media.select("product_id", path="media").explode("path", empty_as_null=True, keep_nulls=True)
     return rows.select("product_id", pl.int_range(pl.len()).over("product_id").alias("photo"), "path")
 

@@ -1,8 +1,8 @@
-"""Stored activations: for each photo or text the tokens, or cells of a map, that enter a tower's last layer groups.
+"""Stored activations: the tokens (or cells of a feature map) that enter the last layer groups of a tower.
 
-Tokens of all items lie one after another in one mapped matrix, and ids.parquet says how many each has: a short text
-takes the room of a short text, and a batch is padded to its own longest. The header names encoder and preprocessing, as
-that of pooled features does, and the split: how many layer groups stand behind it.
+The tokens of all items are concatenated in one mapped matrix, and ids.parquet has the number of each item's tokens. So
+a short text takes little space, and a batch is padded to its own longest text. The header names the encoder, the
+preprocessing and the boundary: the number of layer groups after it.
 """
 
 from collections.abc import Sequence
@@ -28,10 +28,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ActivationHeader:
-    """Who made the activations and where the forward pass was left: before the last `groups_behind` layer groups.
+    """Encoder, preprocessing and boundary of the activations: they enter the last `groups_behind` layer groups.
 
-    `grid` is the shape of an item's tokens where all have the same, e.g. [7, 7] of a map; None for texts. Where `views`
-    were drawn, there are so many items for each of the `count` ids, one after another.
+    `grid` is the shape of an item's tokens if all items have the same, e.g. [7, 7] for a feature map; None for texts. A
+    store of drawn `views` has `views.count` consecutive items for each of its `count` ids.
     """
 
     encoder: str
@@ -48,7 +48,7 @@ class ActivationHeader:
 
 @dataclass(frozen=True)
 class ActivationStore:
-    """An open store; item i has the rows first[i] .. first[i + 1] - 1 of `matrix` (tokens, width), mapped from disk."""
+    """An open store; item i has rows first[i] to first[i + 1] - 1 of `matrix` (tokens, width), mapped from disk."""
 
     header: ActivationHeader
     ids: list[str]
@@ -61,17 +61,17 @@ class ActivationStore:
         return {key: row for row, key in enumerate(self.ids)}
 
     def lengths(self, ids: Sequence[str]) -> Rows:
-        """Return how many tokens each item has; ValueError names the first id the store lacks."""
+        """Return the number of tokens of each item; ValueError names the first id that the store lacks."""
         items = self._positions(ids)
         return self.first[items + 1] - self.first[items]
 
     def gather(
         self, ids: Sequence[str], views: Rows | None = None
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
-        """Return tokens and their mask, (items, *grid, width) and (items, longest), in the store's dtype.
+        """Return tokens (items, *grid, width) and their mask (items, longest), in the store's dtype.
 
-        Of drawn views those numbered `views`. bfloat16, which numpy lacks, comes as float32. Texts come as (items,
-        longest, width), zeros where the mask is False.
+        `views` numbers one drawn view for each id. Texts are (items, longest, width), with zeros where the mask is
+        False. bfloat16 becomes float32, because numpy has no bfloat16.
         """
         items, grid = item_rows(self._positions(ids), self.header.views, views), self.header.grid
         starts, lengths = self.first[items], self.first[items + 1] - self.first[items]
@@ -89,9 +89,9 @@ class ActivationStore:
 
 
 class ActivationWriter:
-    """Writes items one after another, so that no more than a block of them is ever held.
+    """Writes items block by block, so that only one block is in memory.
 
-    `stored` are the ids of items that the file there holds already, of `each` tokens: it is written on behind them.
+    `stored` are the ids of the items, of `each` tokens, that an existing file already has; new items follow them.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class ActivationWriter:
         self._written = each * len(stored)
 
     def write(self, ids: Sequence[str], values: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> None:
-        """Add items: values (items, *grid, width); of texts (items, longest, width) what the mask says is real.
+        """Append items: values (items, *grid, width), or texts (items, longest, width) with their mask.
 
         ValueError for a value that is not finite in the store's dtype.
         """
@@ -114,16 +114,16 @@ class ActivationWriter:
         self._lengths += mask.sum(axis=1).tolist() if mask is not None else [len(flat) // len(ids)] * len(ids)
 
     def flush(self) -> None:
-        """Have what was written on the disk."""
+        """Flush the written items to disk."""
         self._matrix.flush()
 
     def close(self, encoder: str, preprocessing: str, split: TowerBoundary, views: DrawnViews | None = None) -> None:
-        """Write ids and header; the header comes last, so that a store without one is known to be half."""
+        """Write ids and header; the header comes last, so that a store without one is known to be incomplete."""
         tokens, width = self._matrix.shape
         assert self._written == tokens, (self._written, tokens)
         self.flush()
         folder = self._matrix.folder
-        # All views of a photo have its id and as many tokens: they are listed once.
+        # All views of a photo share its id and number of tokens, so each photo is listed once.
         step = views.count if views else 1
         ids, lengths = self._ids[::step], self._lengths[::step]
         table = pl.DataFrame({"id": ids, "tokens": lengths}, schema={"id": pl.String, "tokens": pl.Int32})
@@ -144,9 +144,9 @@ class ActivationWriter:
 
 
 def open_activations(place: Place, encoder: str | None = None, preprocessing: str | None = None) -> ActivationStore:
-    """Open a store, one at a URL by a copy here.
+    """Open a store; one at a URL is copied here first.
 
-    ValueError if it is missing, half, of other sizes than its header, or of another maker.
+    ValueError if it is missing or incomplete, does not fit its header, or has another encoder or preprocessing.
     """
     folder = local_folder(place, paths.COPIES)
     header = ActivationHeader(**read_header(folder, place, encoder, preprocessing))

@@ -1,7 +1,6 @@
-"""The types of numbers that stores hold, on their way to the disk and back.
+"""The number formats of stores: conversion from floats to the stored type and back.
 
-numpy has no bfloat16: its bits, the upper half of a float32's, lie in a uint16, and become the float32 they are when
-they are read.
+numpy has no bfloat16. Its bits, the upper half of a float32, are stored as uint16 and converted to float32 when read.
 """
 
 from typing import Any
@@ -9,30 +8,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# name of a type -> (what safetensors calls it, what numpy maps it as)
-DTYPES: dict[str, tuple[str, Any]] = {
-    "float16": ("F16", np.float16),
-    "bfloat16": ("BF16", np.uint16),
-    "float32": ("F32", np.float32),
-}
+# name of a type -> the numpy type of a store's matrix
+DTYPES: dict[str, Any] = {"float16": np.float16, "bfloat16": np.uint16, "float32": np.float32}
 
 
 def as_stored(values: NDArray[Any], dtype: str) -> tuple[NDArray[Any], bool]:
-    """Return floats as a store of type `dtype` holds them, rounded to the nearest, and whether all are finite there."""
+    """Return floats converted to a store's type `dtype`, rounded to nearest, and whether all converted values are finite."""
     if dtype != "bfloat16":
         with np.errstate(over="ignore"):
-            stored = values.astype(DTYPES[dtype][1])
+            stored = values.astype(DTYPES[dtype])
         return stored, bool(np.isfinite(stored).all())
     with np.errstate(over="ignore"):
         exact = values.astype(np.float32)
     bits = exact.view(np.uint32)
-    # Half of a last place is added, less one where the last place kept is even: ties go to the even one.
+    # Round half to even: add half a unit in the last place, minus one bit if the last stored bit is 0.
     rounded = ((bits.astype(np.uint64) + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     return rounded, bool(np.isfinite(exact).all() and np.isfinite(as_floats(rounded)).all())
 
 
 def as_floats(stored: NDArray[Any]) -> NDArray[np.floating[Any]]:
-    """Return what a mapped matrix holds as floats: bfloat16 exactly, as float32; other types as they are."""
+    """Return the values of a stored matrix as floats: bfloat16 exactly as float32, other types unchanged."""
     if stored.dtype != np.uint16:
         return stored
     return (stored.astype(np.uint32) << 16).view(np.float32)

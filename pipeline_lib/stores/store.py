@@ -1,12 +1,11 @@
-"""A feature store: ids, one memory-mapped matrix, and a header that says which encoder and preprocessing made it.
+"""A feature store: ids, one memory-mapped matrix, and a header that names the encoder and the preprocessing.
 
-The matrix is a plain safetensors file, so other tools read it; it is mapped, never loaded, because a catalogue of
-millions at 512 dimensions is larger than a training process should hold. What does not fit its header is refused.
+The matrix is a plain .npy file, so other tools read it. It is mapped and never loaded: a catalogue of millions at 512
+dimensions is larger than a training process should hold. A matrix that does not fit its header is refused.
 """
 
-import json
+import io
 import os
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
@@ -23,14 +23,14 @@ from pipeline_lib.artifacts.remote import Place, local_folder
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.numbers import DTYPES, as_floats, as_stored
 
-HEADER, IDS, MATRIX = "header.json", "ids.parquet", "matrix.safetensors"
+HEADER, IDS, MATRIX = "header.json", "ids.parquet", "matrix.npy"
 
 
 @dataclass(frozen=True)
 class StoreHeader:
-    """Who made the features and how large they are; `similarity` says how embeddings are compared (cosine | dot).
+    """Encoder, preprocessing and size of the features; `similarity` is how embeddings are compared (cosine | dot).
 
-    Where `views` were drawn, there are so many rows for each of the `count` ids, one after another.
+    A store of drawn `views` has `views.count` consecutive rows for each of its `count` ids.
     """
 
     encoder: str
@@ -55,9 +55,10 @@ def rows_of(ids: Sequence[str], known: Mapping[str, int], folder: Path, what: st
 
 @dataclass(frozen=True)
 class FeatureStore:
-    """An open store; `matrix` is (count, dim), mapped from disk, its row i belongs to `ids[i]`.
+    """An open store; `matrix` (count, dim) is mapped from disk, and row i belongs to `ids[i]`.
 
-    It holds bfloat16 as bits, see `numbers`; `rows` gives floats of any. With drawn views it is (count x views, dim).
+    A store of drawn views has a matrix (count x views, dim). bfloat16 is stored as its bits (see `numbers`); `rows`
+    returns floats for every type.
     """
 
     header: StoreHeader
@@ -74,23 +75,23 @@ class FeatureStore:
         return rows_of(ids, self._row_of, self.folder, "features")
 
     def rows(self, ids: Sequence[str], views: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
-        """Return the features of `ids`, of drawn views those numbered `views`, as float32 (len(ids), dim)."""
-        places = item_rows(self.positions(ids), self.header.views, views)
-        return np.asarray(as_floats(self.matrix[places]), dtype=np.float32)
+        """Return the features of `ids` as float32 (len(ids), dim); `views` numbers one drawn view for each id."""
+        rows = item_rows(self.positions(ids), self.header.views, views)
+        return np.asarray(as_floats(self.matrix[rows]), dtype=np.float32)
 
 
 def item_rows(
     positions: NDArray[np.int64], drawn: DrawnViews | None, views: NDArray[np.int64] | None
 ) -> NDArray[np.int64]:
-    """Return the items of a store: its ids' positions, or of each id the drawn view that is asked for."""
-    assert (drawn is None) == (views is None), "a number of a view goes with a store of drawn views"
+    """Return rows of the matrix: the positions themselves, or for each position the row of one drawn view."""
+    assert (drawn is None) == (views is None), "view numbers go with a store of drawn views"
     return positions if drawn is None or views is None else positions * drawn.count + views
 
 
 class MatrixWriter:
-    """Writes a matrix of known size row block by row block, so that it is never held whole.
+    """Writes a matrix of known size block by block, so that it is never in memory as a whole.
 
-    With `keep` the file that is there, which `holds_matrix` must have said is one of this size, is written on.
+    With `keep`, the existing file is continued; `holds_matrix` must have confirmed its size.
     """
 
     def __init__(self, folder: Path, count: int, dim: int, dtype: str, keep: bool = False) -> None:
@@ -105,21 +106,20 @@ class MatrixWriter:
             with writing(folder / MATRIX), (folder / MATRIX).open("wb") as stream:
                 stream.write(head)
                 stream.flush()
-                # Room is taken now: a mapped page that finds none later ends the process by a signal, without a word.
+                # Allocate the disk space now: a full disk under a mapped page would kill the process by a signal.
                 os.posix_fallocate(stream.fileno(), 0, len(head) + size)
         self._matrix = map_matrix(folder / MATRIX, "r+")
 
     def write(self, start: int, block: NDArray[Any]) -> None:
-        """Put `block` (rows, dim) at row `start`; ValueError for a value that is not finite in the store's dtype."""
+        """Write `block` (rows, dim) from row `start`; ValueError for a value not finite in the store's dtype."""
         stored, finite = as_stored(block, self.dtype)
         if not finite:
             raise ValueError(f"{self.folder}: a feature is not finite in {self.dtype}; store it as float32")
         self._matrix[start : start + len(block)] = stored
 
     def flush(self) -> None:
-        """Have what was written on the disk."""
-        if isinstance(self._matrix, np.memmap):
-            self._matrix.flush()
+        """Flush the written rows to disk."""
+        self._matrix.flush()
 
     def close(
         self,
@@ -129,7 +129,7 @@ class MatrixWriter:
         similarity: str = "cosine",
         views: DrawnViews | None = None,
     ) -> None:
-        """Write ids and header; the header comes last, so that a store without one is known to be half."""
+        """Write ids and header; the header comes last, so that a store without one is known to be incomplete."""
         rows, dim = self.shape
         if len(ids) * (views.count if views else 1) != rows:
             raise ValueError(f"{self.folder}: {len(ids)} ids for {rows} rows")
@@ -140,16 +140,16 @@ class MatrixWriter:
 
 
 def _head(count: int, dim: int, dtype: str) -> tuple[bytes, int]:
-    """Return what a safetensors file of one such matrix begins with, and how many bytes follow."""
-    name, kind = DTYPES[dtype]
-    size = count * dim * np.dtype(kind).itemsize
-    text = json.dumps({"matrix": {"dtype": name, "shape": [count, dim], "data_offsets": [0, size]}}).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text, size
+    """Return the header of a .npy file of such a matrix, and the number of bytes that follow it."""
+    kind = np.dtype(DTYPES[dtype])
+    stream = io.BytesIO()
+    description = {"descr": npy.dtype_to_descr(kind), "fortran_order": False, "shape": (count, dim)}
+    npy.write_array_header_1_0(stream, description)
+    return stream.getvalue(), count * dim * kind.itemsize
 
 
 def holds_matrix(folder: Path, count: int, dim: int, dtype: str) -> bool:
-    """Tell whether a folder has a matrix file of this size and type, with room for all its values, written or not."""
+    """Return whether a folder has a matrix file of this size and type; its values may not be written yet."""
     head, size = _head(count, dim, dtype)
     path = folder / MATRIX
     if not path.is_file() or path.stat().st_size != len(head) + size:
@@ -158,54 +158,53 @@ def holds_matrix(folder: Path, count: int, dim: int, dtype: str) -> bool:
         return stream.read(len(head)) == head
 
 
-def map_matrix(path: Path, mode: Any = "r") -> NDArray[Any]:
-    """Map the single matrix of a safetensors file; ValueError if the file is shorter than its header says."""
-    with path.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        entry = json.loads(stream.read(length))["matrix"]
-    kinds = dict(DTYPES.values())
-    begin, end = entry["data_offsets"]
-    if path.stat().st_size != 8 + length + end:
-        raise ValueError(f"{path}: truncated: {path.stat().st_size} bytes of {8 + length + end}; run `dvc repro`")
-    shape = tuple(entry["shape"])
-    if begin == end:
-        return np.zeros(shape, dtype=kinds[entry["dtype"]])
-    return np.memmap(path, dtype=kinds[entry["dtype"]], mode=mode, offset=8 + length, shape=shape)
+def map_matrix(path: Path, mode: Any = "r") -> np.memmap[Any, Any]:
+    """Map the matrix of a .npy file; ValueError if the file is no .npy file, or shorter than its header says."""
+    try:
+        with path.open("rb") as stream:
+            npy.read_magic(stream)
+            shape, _, kind = npy.read_array_header_1_0(stream)
+            expected = stream.tell() + int(np.prod(shape)) * kind.itemsize
+    except ValueError as error:
+        raise ValueError(f"{path}: not a .npy file ({error}); run `dvc repro`") from None
+    size = path.stat().st_size
+    if size != expected:
+        raise ValueError(f"{path}: truncated: {size} bytes of {expected}; run `dvc repro`")
+    return npy.open_memmap(path, mode=mode)
 
 
 def write_store(
     folder: Path,
     ids: Sequence[str],
     matrix: NDArray[Any],
-    encoder: str,
-    preprocessing: str,
+    origin: tuple[str, str],
     dtype: str = "float16",
     similarity: str = "cosine",
 ) -> None:
-    """Write a store from a matrix (count, dim) that is in memory."""
+    """Write a store from a matrix (count, dim) in memory; `origin` is its encoder and its preprocessing."""
     writer = MatrixWriter(folder, matrix.shape[0], matrix.shape[1], dtype)
     writer.write(0, matrix)
-    writer.close(ids, encoder, preprocessing, similarity)
+    writer.close(ids, *origin, similarity)
 
 
 def read_header(folder: Path, place: Place, encoder: str | None, preprocessing: str | None) -> dict[str, Any]:
-    """Return the header of the store in a folder, which stands for `place`.
+    """Return the header of the store in `folder`, a local copy of `place`.
 
-    ValueError if there is none, or if another encoder or preprocessing made it than the one asked for, None being any.
+    ValueError if there is none, or if its encoder or preprocessing is not the expected one; None accepts any.
     """
     if not (folder / HEADER).is_file():
         raise ValueError(f"{place}: no feature store here (its {HEADER} is missing); run `dvc repro`")
     header: dict[str, Any] = read_json(folder / HEADER)
-    for what, wanted in (("encoder", encoder), ("preprocessing", preprocessing)):
-        if wanted is not None and wanted != header[what]:
-            raise ValueError(f"{place}: made by {what} {header[what]}, but {wanted} is asked for; run `dvc repro`")
+    for what, expected in (("encoder", encoder), ("preprocessing", preprocessing)):
+        if expected is not None and expected != header[what]:
+            raise ValueError(f"{place}: made by {what} {header[what]}, but {expected} is expected; run `dvc repro`")
     return header | {"views": DrawnViews(**header["views"]) if header.get("views") else None}
 
 
 def open_store(place: Place, encoder: str | None = None, preprocessing: str | None = None) -> FeatureStore:
-    """Open a store, one at a URL by a copy here (a row is a kilobyte, too little to ask a server for).
+    """Open a store; one at a URL is copied here first, because single rows are too small for requests to a server.
 
-    ValueError if it is missing, half, of other sizes than its header, or of another maker.
+    ValueError if it is missing or incomplete, does not fit its header, or has another encoder or preprocessing.
     """
     folder = local_folder(place, paths.COPIES)
     header = StoreHeader(**read_header(folder, place, encoder, preprocessing))

@@ -59,7 +59,7 @@ def runs(pid, module):
 # What a stage has made in the middle of its work, as a pattern.
 HALF = {
     "shards": "data/work/.shards.part/shard-00000.tar",
-    "features@trunk": ".ckpt/*/half/image/matrix.safetensors",
+    "features@trunk": ".ckpt/*/half/image/matrix.npy",
     "train@0": "data/work/train/.0.part",
 }
 

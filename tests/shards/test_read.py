@@ -98,8 +98,8 @@ def test_a_tar_cut_or_removed_after_opening_is_named(folder: Path, tmp_path: Pat
     reader = ShardReader(Manifest(tmp_path))
     tar = tmp_path / "shard-00002.tar"
     tar.write_bytes(tar.read_bytes()[:-1600])
-    with pytest.raises(ValueError, match=r"shard-00002\.tar: cut off inside photo 10"):
+    with pytest.raises(ValueError, match=r"shard-00002\.tar: truncated inside photo 10"):
         reader.read(10)
     tar.unlink()
-    with pytest.raises(ValueError, match=r"shard-00002\.tar: gone"):
+    with pytest.raises(ValueError, match=r"shard-00002\.tar: missing"):
         reader.read(10)

@@ -86,7 +86,7 @@ def test_a_missing_or_cut_tar_is_named(folder: Path, s3) -> None:
     whole = system.cat_file(tar)
     last = int(reader.manifest.offset[8])
     system.pipe_file(tar, whole[: last + 100])
-    with pytest.raises(ValueError, match=r"shard-00002\.tar: cut off inside photo 8"):
+    with pytest.raises(ValueError, match=r"shard-00002\.tar: truncated inside photo 8"):
         reader.read(8)
     with pytest.raises(ValueError, match=rf"-00002\.tar: {last + 100:,} bytes .*Copy data/work/shards there again"):
         Manifest(url)

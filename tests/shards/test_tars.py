@@ -68,7 +68,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
 
 def test_a_worker_whose_stage_is_gone_stops(tmp_path: Path) -> None:
     orphan = ShardWriter(tmp_path, 32, 90, stage_pid=2**22 + 1)
-    with pytest.raises(ValueError, match="the stage this worker belongs to is gone"):
+    with pytest.raises(ValueError, match="the stage of this worker has ended"):
         orphan(ShardTask(tmp_path / "x.tar", 0, [("mug", 0, None)]))
 
 

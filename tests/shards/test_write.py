@@ -80,7 +80,7 @@ def test_an_empty_and_a_missing_list_both_give_one_black_photo() -> None:
 def test_no_product_and_a_repeated_product_are_refused() -> None:
     with pytest.raises(ValueError, match="no product"):
         list_photos(pl.DataFrame(schema=MEDIA_TYPES))
-    with pytest.raises(ValueError, match=r"'b' stands twice in the catalogue's media\.parquet"):
+    with pytest.raises(ValueError, match=r"'b' is twice in the catalogue's media\.parquet"):
         list_photos(pl.DataFrame({"product_id": ["a", "b", "b"], "media": [[], [], []]}, schema=MEDIA_TYPES))
 
 

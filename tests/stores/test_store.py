@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file
 
 from pipeline_lib.stores.store import HEADER, MATRIX, MatrixWriter, open_store, write_store
 
@@ -16,16 +15,16 @@ def matrix(count, dim):
 def test_round_trip(tmp_path_factory, count, dim, dtype):
     folder = tmp_path_factory.mktemp("store")
     ids, values = [f"商品/{n}#1" for n in range(count)], matrix(count, dim)
-    write_store(folder, ids, values, "enc", "pre", dtype)
+    write_store(folder, ids, values, ("enc", "pre"), dtype)
     store = open_store(folder, "enc", "pre")
     assert store.ids == ids
     assert np.array_equal(store.rows(ids[::-1]), values.astype(dtype).astype(np.float32)[::-1])
-    assert np.array_equal(load_file(folder / MATRIX)["matrix"], values.astype(dtype))
+    assert np.array_equal(np.load(folder / MATRIX), values.astype(dtype))
 
 
 def test_same_values_same_bytes(tmp_path):
     for name in "ab":
-        write_store(tmp_path / name, ["x", "y"], matrix(2, 3), "enc", "pre")
+        write_store(tmp_path / name, ["x", "y"], matrix(2, 3), ("enc", "pre"))
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
@@ -40,23 +39,30 @@ def test_blocks_equal_the_whole(tmp_path):
 
 
 def test_a_missing_id_is_named(tmp_path):
-    write_store(tmp_path, ["a"], matrix(1, 2), "enc", "pre")
+    write_store(tmp_path, ["a"], matrix(1, 2), ("enc", "pre"))
     with pytest.raises(ValueError, match="no features for 'b' among 1 ids"):
         open_store(tmp_path).rows(["a", "b"])
 
 
 @pytest.mark.parametrize(("asked", "text"), [({"encoder": "other"}, "encoder enc"), ({"preprocessing": "x"}, "pre")])
 def test_a_foreign_maker_is_refused(tmp_path, asked, text):
-    write_store(tmp_path, ["a"], matrix(1, 2), "enc", "pre")
+    write_store(tmp_path, ["a"], matrix(1, 2), ("enc", "pre"))
     with pytest.raises(ValueError, match=f"made by .*{text}"):
         open_store(tmp_path, **asked)
 
 
 def test_a_truncated_matrix_is_refused(tmp_path):
-    write_store(tmp_path, ["a", "b"], matrix(2, 4), "enc", "pre")
+    write_store(tmp_path, ["a", "b"], matrix(2, 4), ("enc", "pre"))
     data = (tmp_path / MATRIX).read_bytes()
     (tmp_path / MATRIX).write_bytes(data[:-3])
     with pytest.raises(ValueError, match=f"truncated: {len(data) - 3} bytes of {len(data)}"):
+        open_store(tmp_path)
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    write_store(tmp_path, ["a", "b"], matrix(2, 4), ("enc", "pre"))
+    (tmp_path / MATRIX).write_bytes(b"no matrix of numpy")
+    with pytest.raises(ValueError, match=r"matrix.npy: not a .npy file \(the magic string is not correct"):
         open_store(tmp_path)
 
 
@@ -69,9 +75,9 @@ def test_a_store_without_header_is_half_written(tmp_path):
 
 def test_what_float16_cannot_hold_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not finite in float16; store it as float32"):
-        write_store(tmp_path, ["a"], np.full((1, 2), 1e6, np.float32), "enc", "pre")
+        write_store(tmp_path, ["a"], np.full((1, 2), 1e6, np.float32), ("enc", "pre"))
 
 
 def test_ids_must_match_rows(tmp_path):
     with pytest.raises(ValueError, match="1 ids for 2 rows"):
-        write_store(tmp_path, ["a"], matrix(2, 2), "enc", "pre")
+        write_store(tmp_path, ["a"], matrix(2, 2), ("enc", "pre"))

@@ -11,7 +11,7 @@ from pipeline_lib.stores.store import HEADER, IDS, open_store, write_store
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_store(tmp_path / "image", [f"p{n}#0" for n in range(9)], np.arange(36).reshape(9, 4) / 8, "enc", "pre")
+    write_store(tmp_path / "image", [f"p{n}#0" for n in range(9)], np.arange(36).reshape(9, 4) / 8, ("enc", "pre"))
     return tmp_path / "image"
 
 
@@ -26,9 +26,9 @@ def test_rows_equal_a_loop_over_the_store_here(folder, s3):
 
 def test_another_maker_another_catalogue_and_nothing_are_refused(folder, s3, tmp_path):
     url = s3(folder)
-    with pytest.raises(ValueError, match=f"{url}: made by encoder enc, but other is asked for"):
+    with pytest.raises(ValueError, match=f"{url}: made by encoder enc, but other is expected"):
         open_store(url, "other")
-    write_store(tmp_path / "mine", [f"q{n}#0" for n in range(9)], np.zeros((9, 4)), "enc", "pre")
+    write_store(tmp_path / "mine", [f"q{n}#0" for n in range(9)], np.zeros((9, 4)), ("enc", "pre"))
     with pytest.raises(ValueError, match=rf"{url}/ids\.parquet: not the same as .*mine/ids\.parquet"):
         copy_of(tmp_path / "mine", url, [HEADER, IDS])
     with pytest.raises(ValueError, match=f"{url}/none: nothing there"):

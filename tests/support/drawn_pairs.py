@@ -17,7 +17,7 @@ def unit(count, dim, seed):
 
 
 def drawn_ignore(count, seed, share):
-    """A symmetric mask, as ids make it."""
+    """A symmetric mask, as equal ids give."""
     drawn = torch.rand(count, count, generator=torch.Generator().manual_seed(seed)) < share
     return drawn | drawn.T
 
@@ -25,8 +25,8 @@ def drawn_ignore(count, seed, share):
 def batch(product, group=None, text=None, has_text=None):
     keys = {"product": product, "group": group or product, "text": text or product}
     tensors = {name: torch.tensor(value) for name, value in keys.items()}
-    kept = torch.tensor(has_text or [True] * len(product))
-    return Batch(**tensors, has_text=kept, label=torch.zeros(len(product), dtype=torch.long))
+    mask = torch.tensor(has_text or [True] * len(product))
+    return Batch(**tensors, has_text=mask, label=torch.zeros(len(product), dtype=torch.long))
 
 
 def outputs(image, text, scale=9.0, **more):
@@ -34,7 +34,7 @@ def outputs(image, text, scale=9.0, **more):
 
 
 def loss_params(**changes):
-    """The losses of params.yaml with every weight 0 but for `changes`, e.g. triplet={"weight": 1.0}."""
+    """The losses of params.yaml, every weight 0 except in `changes`, e.g. triplet={"weight": 1.0}."""
     section = load_params(PARAMS)["losses"]
     for name, values in section.items():
         values.update({"weight": 0.0, **changes.get(name, {})})

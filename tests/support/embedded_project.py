@@ -29,10 +29,10 @@ def unit_rows(rng, count, dim=DIM):
 
 def write_member(folder: Path, fold: int, scale: int, product_ids, query_ids, classes=CLASSES):
     rng = np.random.default_rng(100 * fold + scale)
-    write_store(folder / "products", product_ids, unit_rows(rng, len(product_ids)), f"model-{fold}", f"{scale}px")
-    write_store(folder / "queries", query_ids, unit_rows(rng, len(query_ids)), f"model-{fold}", f"{scale}px")
+    write_store(folder / "products", product_ids, unit_rows(rng, len(product_ids)), (f"model-{fold}", f"{scale}px"))
+    write_store(folder / "queries", query_ids, unit_rows(rng, len(query_ids)), (f"model-{fold}", f"{scale}px"))
     probabilities = rng.dirichlet(np.ones(len(classes)), len(product_ids)).astype(np.float32)
-    write_store(folder / "probabilities", product_ids, probabilities, f"model-{fold}", f"{scale}px", dtype="float32")
+    write_store(folder / "probabilities", product_ids, probabilities, (f"model-{fold}", f"{scale}px"), dtype="float32")
     write_json(folder / "classes.json", classes)
 
 

@@ -41,5 +41,5 @@ def write_trunk(folder, products, signal=1.0, seed=0, why_apart=None):
         texts[text_key(text)] = vector(known)
     texts |= {text_key(label): ways[number] for number, label in enumerate(CLASSES)}
     for part, found in (("image", photos), ("text", texts)):
-        write_store(folder / part, list(found), np.stack(list(found.values())).astype(np.float32), "m", "v", "float32")
+        write_store(folder / part, list(found), np.stack(list(found.values())).astype(np.float32), ("m", "v"), "float32")
     write_json(folder / "joint.json", {"why_apart": why_apart})

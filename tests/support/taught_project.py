@@ -34,10 +34,10 @@ def say(inputs, name: str, dim: int, seed: int) -> Path:
     texts = pl.read_parquet(inputs.catalogue / "products.parquet", columns=["text"])["text"].unique().sort()
     keys = {"image": [photo_key(*row) for row in photos.iter_rows()], "text": [text_key(text) for text in texts]}
     for kind, ids in keys.items():
-        write_store(folder / kind, ids, normalise_rows(drawn.standard_normal((len(ids), dim))), name, "view")
+        write_store(folder / kind, ids, normalise_rows(drawn.standard_normal((len(ids), dim))), (name, "view"))
     logits = drawn.standard_normal((len(keys["image"]), 2))
     likely = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-    write_store(folder / "classes", keys["image"], likely, name, "view", "float32")
+    write_store(folder / "classes", keys["image"], likely, (name, "view"), "float32")
     write_card(folder, TeacherCard(name, (20.0, 12.0), ("hat", "mug"), trained=False))
     return folder
 

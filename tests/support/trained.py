@@ -1,12 +1,12 @@
-"""A recipe with tiny towers, trained for a few steps in this process on 64 products; what it left is read back."""
+"""Trains a recipe with tiny towers for a few steps in this process, on 64 products, and reads the results."""
 
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
-from tests.training.taught_project import extract, keep
-from tests.training.tiny_project import write_project
+from taught_project import extract, keep
+from tiny_project import write_project
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.experiments.recipes.merging import Cell, cells, merge
@@ -21,17 +21,17 @@ from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.model_setup import RunConfig
 
 ROOT = Path(__file__).parents[2]
-# So few products make a step or two an epoch.
+# 64 products give one or two steps an epoch.
 FEW = {"train": {"batch_size": 32}, "runtime": {"workers": 1, "batch_size": 64, "log_every": 1}}
 
 
 def tiny_cell(name: str) -> Cell:
-    """The last experiment of a recipe: its cells differ in values, not in what code they reach."""
+    """The last experiment of a recipe: its cells differ in values, not in the code that they reach."""
     return cells(name, load_params(ROOT / "params.yaml"), tiny=True, folder=ROOT / "recipes")[-1]
 
 
 def train(params: dict, inputs, out: Path) -> dict:
-    """Train fold 0, phase after phase, and return its card and plan; checkpoints lie under the working directory."""
+    """Train fold 0, phase after phase; return its card and trainable report. Checkpoints go to the working directory."""
     params = merge(params, FEW) if params["train"]["accumulate"] == 1 else params
     os.environ.pop("DVC_ROOT", None)
     base, start = parse_section(TrainParams, params), params["train"]["init_from"]
@@ -56,8 +56,8 @@ def settings_of(params: dict, train: TrainParams) -> RunConfig:
     )
 
 
-def taught(name: str, inputs, place: Path, folder: Path = ROOT / "recipes"):
-    """Inputs with what the teachers of a recipe said, trained and kept first; for most recipes there are none."""
+def with_teachers(name: str, inputs, place: Path, folder: Path = ROOT / "recipes"):
+    """Inputs with the outputs of a recipe's teachers, which are trained and saved first; most recipes have none."""
     teachers = {}
     for teacher in _teachers_of(read_recipe(name, folder)):
         train(tiny_cell(teacher).params, inputs, place / "teacher")
@@ -71,7 +71,7 @@ def _teachers_of(recipe) -> list[str]:
 
 
 def make_inputs(folder: Path):
-    """A project of 64 products, each with a second text of its own, a Chinese one."""
+    """A project of 64 products, each with a second, Chinese text."""
     inputs = write_project(folder, 64)
     queries, relevance = (pl.read_parquet(inputs.catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
     ids = pl.read_parquet(inputs.catalogue / "products.parquet")["product_id"]

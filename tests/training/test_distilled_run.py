@@ -86,7 +86,7 @@ def test_stores_hold_what_the_model_says_of_every_photo_and_text(taught):
     views = PhotoViews(ShardReader(Manifest(taught.shards)), 32)
     data = read_fold(taught, 0, True)
     products = data.training
-    assert stores.own and stores.card.trained and stores.card.encoder == saved.fingerprint
+    assert stores.out_of_fold and stores.card.trained and stores.card.encoder == saved.fingerprint
     assert stores.card.classes == ("hat", "mug")
     assert stores.card.scale == pytest.approx([model.logit_scale.exp().item()] * 2)
     with torch.inference_mode():

@@ -212,7 +212,7 @@ def test_a_foreign_or_cut_store_is_refused_before_the_first_step(inputs, towers,
     object.__setattr__(other, "model", ModelParams.model_validate(
         settings.model.model_dump() | {"text": settings.model.text.model_dump() | {"max_tokens": 12}}
     ))  # fmt: skip
-    with pytest.raises(ValueError, match=r"text-boundary: made by encoder \w+, but \w+ is asked for; run `dvc repro`"):
+    with pytest.raises(ValueError, match=r"text-boundary: made by encoder \w+, but \w+ is expected; run `dvc repro`"):
         run(other, inputs, "other")
     matrix = inputs.trunk / "image-boundary" / "matrix.npy"
     matrix.write_bytes(matrix.read_bytes()[:-2])
