@@ -1,6 +1,6 @@
-"""Deals products into test and folds: whole groups only, each class spread evenly, the table's own splits first.
+"""Assigns each product to test or to a fold: by the table's own columns, else by a stratified group k-fold.
 
-What the table says is kept even where it leaks; then the leak is told. Nothing is changed silently.
+A split that the table gives is used unchanged, even if near-duplicates are on both sides of it. A note reports this.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,18 @@ from pipeline_lib.splitting.stratify import TEST, assign_folds, name_some
 def split_products(
     products: pl.DataFrame, num_folds: int, test_fraction: float, seed: int
 ) -> tuple[pl.DataFrame, list[str]]:
-    """Return product_id, split (train | test) and fold (null: in every training set, or test), and notes for people.
+    """Return the columns product_id, split (train | test) and fold, and notes for the user.
 
-    A `fold` column wins, then a `split` column (its val rows are the only fold), else both are dealt. ValueError if
-    some fold would have nothing to train on or nothing to evaluate.
+    A null fold means test, or part of every training set. The table's `fold` column takes precedence, then its `split`
+    column, whose val rows become fold 0. Without val rows `assign_folds` chooses the folds, and also test if there is
+    no `split` column. Raises ValueError if a fold would have no training or no evaluation products.
     """
     notes: list[str] = []
     given = products.select("product_id", "label", "group_id", pl.col("split").fill_null("train"), "fold")
     if (given["split"] == "test").all():
         raise ValueError("every row of the table is test: there is nothing to train on; check data.columns.split")
     if products["fold"].count():
-        frame = _keep_folds(given)
+        frame = _given_folds(given)
     elif (given["split"] == "val").any():
         fold = pl.when(pl.col("split") == "val").then(pl.lit(0, dtype=pl.Int64))
         frame = given.with_columns(fold.alias("fold"), _train_or_test().alias("split"))
@@ -31,17 +32,17 @@ def split_products(
         if num_folds < 2:
             raise ValueError("params.yaml: split.num_folds = 1 leaves nothing to train fold 0 on; write 2 or more")
         has_split = products["split"].count() > 0
-        waiting = given.filter(pl.col("split") != "test")
-        bins, notes = assign_folds(waiting, num_folds, 0.0 if has_split else test_fraction, seed)
-        dealt = waiting.select("product_id", pl.Series("bin", bins, dtype=pl.Int64))
-        frame = given.join(dealt, on="product_id", how="left", maintain_order="left").with_columns(
+        unassigned = given.filter(pl.col("split") != "test")
+        bins, notes = assign_folds(unassigned, num_folds, 0.0 if has_split else test_fraction, seed)
+        assigned = unassigned.select("product_id", pl.Series("bin", bins, dtype=pl.Int64))
+        frame = given.join(assigned, on="product_id", how="left", maintain_order="left").with_columns(
             pl.when(pl.col("bin").fill_null(TEST) == TEST)
             .then(pl.lit("test"))
             .otherwise(pl.lit("train"))
             .alias("split"),
             pl.when(pl.col("bin") >= 0).then(pl.col("bin")).alias("fold"),
         )
-        _check_dealt(frame, num_folds)
+        _check_num_folds(frame, num_folds)
     _check_trainable(frame)
     if not (frame["split"] == "test").any():
         notes.append("there are no test rows: figures are out-of-fold only")
@@ -49,12 +50,12 @@ def split_products(
 
 
 def check_planned(frame: pl.DataFrame, planned: Sequence[int]) -> None:
-    """Raise ValueError if plan.folds lists a fold that was not made."""
-    made = frame["fold"].drop_nulls().unique().sort().to_list()
+    """Raise ValueError if plan.folds lists a fold that does not exist."""
+    folds = frame["fold"].drop_nulls().unique().sort().to_list()
     for fold in planned:
-        if fold not in made:
+        if fold not in folds:
             raise ValueError(
-                f"params.yaml: plan.folds lists {fold}, but the folds are {', '.join(map(str, made))}; "
+                f"params.yaml: plan.folds lists {fold}, but the folds are {', '.join(map(str, folds))}; "
                 "they come from the table's fold or split column, else from split.num_folds"
             )
 
@@ -81,11 +82,11 @@ def _train_or_test() -> pl.Expr:
     return pl.when(pl.col("split") == "test").then(pl.lit("test")).otherwise(pl.lit("train"))
 
 
-def _keep_folds(given: pl.DataFrame) -> pl.DataFrame:
-    homeless = given.filter((pl.col("split") == "val") & pl.col("fold").is_null())
-    if len(homeless):
+def _given_folds(given: pl.DataFrame) -> pl.DataFrame:
+    foldless = given.filter((pl.col("split") == "val") & pl.col("fold").is_null())
+    if len(foldless):
         raise ValueError(
-            f"product {homeless['product_id'][0]!r}: split is val, but its fold is empty; give it a fold, or write "
+            f"product {foldless['product_id'][0]!r}: split is val, but its fold is empty; give it a fold, or write "
             "train if it may be trained on"
         )
     fold = pl.when(pl.col("split") != "test").then(pl.col("fold"))
@@ -97,32 +98,30 @@ def _unlearnable(frame: pl.DataFrame) -> list[str]:
     folds = train.group_by("label").agg(
         pl.col("fold").n_unique().alias("folds"), pl.col("fold").null_count().alias("free")
     )
-    torn = folds.filter((pl.col("folds") == 1) & (pl.col("free") == 0))["label"]
-    return (
-        [f"classes that one fold holds whole, so that its model cannot learn them: {name_some(torn)}"]
-        if len(torn)
-        else []
-    )
+    in_one_fold = folds.filter((pl.col("folds") == 1) & (pl.col("free") == 0))["label"]
+    if len(in_one_fold) == 0:
+        return []
+    return [f"classes with all products in one fold, so that its model cannot learn them: {name_some(in_one_fold)}"]
 
 
 def _leaks(frame: pl.DataFrame) -> list[str]:
     places = frame.group_by("group_id").agg(pl.struct("split", "fold").n_unique().alias("places"), pl.len())
-    torn = places.filter(pl.col("places") > 1)
-    if len(torn) == 0:
+    divided = places.filter(pl.col("places") > 1)
+    if len(divided) == 0:
         return []
     return [
-        f"{len(torn)} groups ({torn['len'].sum()} products) lie on both sides of a split that the table gives, which "
-        f"was kept: near-duplicates of what is evaluated are trained on: {name_some(torn['group_id'])}"
+        f"{len(divided)} groups ({divided['len'].sum()} products) are on both sides of a split that the table gives, "
+        f"so that near-duplicates of evaluated products are in training: {name_some(divided['group_id'])}"
     ]
 
 
-def _check_dealt(frame: pl.DataFrame, num_folds: int) -> None:
-    made = frame["fold"].drop_nulls().n_unique()
-    if made < num_folds:
+def _check_num_folds(frame: pl.DataFrame, num_folds: int) -> None:
+    count = frame["fold"].drop_nulls().n_unique()
+    if count < num_folds:
         groups = frame.filter(pl.col("split") == "train")["group_id"].n_unique()
         raise ValueError(
-            f"params.yaml: split.num_folds = {num_folds}, but only {made} folds got a product: {groups} groups to "
-            "train on, and a class that is one group cannot be parted; lower it, or check data.columns.group"
+            f"params.yaml: split.num_folds = {num_folds}, but only {count} folds got a product: {groups} groups to "
+            "train on, and a class of a single group cannot be split; lower it, or check data.columns.group"
         )
 
 
@@ -131,6 +130,6 @@ def _check_trainable(frame: pl.DataFrame) -> None:
     folds = train["fold"].drop_nulls().unique()
     if len(folds) == 1 and train["fold"].null_count() == 0:
         raise ValueError(
-            f"fold {folds[0]} holds every row that is not test: there is nothing to train it on; "
+            f"fold {folds[0]} contains every row that is not test, so nothing is left to train its model; "
             "give the table's fold column a second value, or its split column train rows"
         )

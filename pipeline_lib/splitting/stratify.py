@@ -1,8 +1,9 @@
-"""Deals groups of products into folds and test so that each class is spread evenly.
+"""Stratified group k-fold: assigns groups of products to folds and test, with each class spread evenly.
 
-Groups come in an order hashed from the seed, and each goes to the bin that lacks most of its class, then most of all:
-one pass, every class within one group of its share, and a new product moves few others. A class of a single group is
-always trained on and held out in no fold, since the model of a fold that held it could not have learnt it.
+One pass visits the groups in an order hashed from the seed. Each group goes to the bin with the largest deficit of its
+class, ties to the bin with the largest deficit overall. Every class stays within one group of its share, and a new
+product changes few other assignments. A class of a single group is always in training and held out in no fold, because
+the model of the fold that holds it out could not learn it.
 """
 
 from collections.abc import Iterable
@@ -18,27 +19,30 @@ NUM_NAMED = 5
 
 @dataclass
 class _Class:
-    """What is known of one class while dealing: its groups, and what each bin still lacks of it."""
+    """One class during assignment: its number of groups, and how many products each bin still needs."""
 
     num_groups: int
-    lacks: list[float]
+    deficits: list[float]
 
 
 def assign_folds(
     products: pl.DataFrame, num_folds: int, test_fraction: float, seed: int
 ) -> tuple[list[int], list[str]]:
-    """Return the bin of each product: its fold, TEST or ALWAYS_TRAIN; test is the last bin while dealing."""
+    """Return the bin of each product (its fold, TEST or ALWAYS_TRAIN) and notes for the user.
+
+    Reads the columns group_id and label. During assignment test is the last bin.
+    """
     contents: dict[str, dict[str | None, int]] = {}
     totals: dict[str | None, int] = {}
     num_groups: dict[str | None, int] = {}
     for group_id, label in products.select("group_id", "label").iter_rows():
-        inside = contents.setdefault(group_id, {})
-        if label not in inside:
+        counts = contents.setdefault(group_id, {})
+        if label not in counts:
             num_groups[label] = num_groups.get(label, 0) + 1
-        inside[label] = inside.get(label, 0) + 1
+        counts[label] = counts.get(label, 0) + 1
         totals[label] = totals.get(label, 0) + 1
     single = sorted(label for label, number in num_groups.items() if label is not None and number == 1)
-    bins = {group_id: ALWAYS_TRAIN for group_id, inside in contents.items() if not inside.keys().isdisjoint(single)}
+    bins = {group_id: ALWAYS_TRAIN for group_id, counts in contents.items() if not counts.keys().isdisjoint(single)}
     for group_id in bins:
         for label, size in contents[group_id].items():
             totals[label] -= size
@@ -46,13 +50,13 @@ def assign_folds(
     classes = {label: _Class(num_groups[label], [share * total for share in shares]) for label, total in totals.items()}
     overall = [share * sum(totals.values()) for share in shares]
     for group_id in _shuffled((group_id for group_id in contents if group_id not in bins), seed):
-        inside = contents[group_id]
-        main = classes[max(inside, key=lambda label: (label is not None, inside[label], label))]
-        # A class too small for all bins serves the folds first: without them it could not be validated at all.
-        choice = len(shares) if main.num_groups >= len(shares) else num_folds
-        chosen = max(range(choice), key=lambda place: (main.lacks[place], overall[place]))
-        for label, size in inside.items():
-            classes[label].lacks[chosen] -= size
+        counts = contents[group_id]
+        main = classes[max(counts, key=lambda label: (label is not None, counts[label], label))]
+        # A class with fewer groups than bins goes to the folds only, because otherwise it could not be validated.
+        num_bins = len(shares) if main.num_groups >= len(shares) else num_folds
+        chosen = max(range(num_bins), key=lambda number: (main.deficits[number], overall[number]))
+        for label, size in counts.items():
+            classes[label].deficits[chosen] -= size
             overall[chosen] -= size
         bins[group_id] = chosen if chosen < num_folds else TEST
     small = {label: number for label, number in num_groups.items() if label is not None and 1 < number < len(shares)}
@@ -67,18 +71,16 @@ def _shuffled(group_ids: Iterable[str], seed: int) -> list[str]:
 def _class_notes(single: list[str], small: dict[str, int], num_folds: int, test_fraction: float) -> list[str]:
     notes = []
     if single:
-        notes.append(
-            f"classes with a single group to deal, always trained on and held out in no fold: {name_some(single)}"
-        )
+        notes.append(f"classes with a single group, always trained on and held out in no fold: {name_some(single)}")
     if small:
         bins = f"{num_folds} folds" + (" and test" if test_fraction else "")
-        told = name_some(f"{label} ({number})" for label, number in small.items())
-        notes.append(f"classes with fewer groups than there are bins ({bins}), so that some hold none: {told}")
+        listed = name_some(f"{label} ({number})" for label, number in small.items())
+        notes.append(f"classes with fewer groups than there are bins ({bins}), so that some hold none: {listed}")
     return notes
 
 
 def name_some(names: Iterable[str]) -> str:
-    """Return the first few names in order, and how many more there are."""
-    every = sorted(names)
-    more = f" and {len(every) - NUM_NAMED} more" if len(every) > NUM_NAMED else ""
-    return ", ".join(every[:NUM_NAMED]) + more
+    """Return the first few names in sorted order, and the number of the others."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - NUM_NAMED} more" if len(ordered) > NUM_NAMED else ""
+    return ", ".join(ordered[:NUM_NAMED]) + more

@@ -7,7 +7,7 @@ from pipeline_lib.splitting.folds import check_planned, split_products, tabulate
 
 
 def products_of(rows):
-    """Rows are (group, label, split, fold), shorter ones filled with None."""
+    """Return the products of rows (group, label, split, fold); missing values are None."""
     full = [(f"p{place}", *row, *[None] * (4 - len(row))) for place, row in enumerate(rows)]
     schema = {"product_id": pl.String, "group_id": pl.String, "label": pl.String, "split": pl.String, "fold": pl.Int64}
     return pl.DataFrame(full, schema=schema, orient="row")
@@ -29,7 +29,7 @@ groups = st.lists(
 @given(
     groups=groups, num_folds=st.integers(2, 5), test_fraction=st.sampled_from([0.0, 0.2, 0.5]), seed=st.integers(0, 99)
 )
-def test_no_group_is_in_two_places_and_every_product_in_one(groups, num_folds, test_fraction, seed):
+def test_every_group_is_in_exactly_one_place(groups, num_folds, test_fraction, seed):
     products = products_of([(f"g{place}", label) for place, (labels,) in enumerate(groups) for label in labels])
     try:
         frame, notes = split_products(products, num_folds, test_fraction, seed)
@@ -61,21 +61,21 @@ def test_each_class_is_within_its_largest_group_of_its_share(sizes, num_folds, t
             continue
         part = placed.filter(pl.col("label") == label)
         for fold in range(num_folds):
-            got = len(part.filter(pl.col("place") == f"train/{fold}"))
-            assert abs(got - sum(here) * (1 - test_fraction) / num_folds) <= max(here)
+            count = len(part.filter(pl.col("place") == f"train/{fold}"))
+            assert abs(count - sum(here) * (1 - test_fraction) / num_folds) <= max(here)
         assert abs(len(part.filter(pl.col("split") == "test")) - sum(here) * test_fraction) <= max(here)
 
 
-def test_the_order_of_rows_changes_nothing_and_the_seed_does():
+def test_the_split_depends_on_the_seed_and_not_on_the_order_of_rows():
     rows = [(f"g{number // 2}", "ab"[number % 3 == 0]) for number in range(200)]
     products = products_of(rows)
     frame, _ = split_products(products, 3, 0.2, 7)
-    turned, _ = split_products(products.reverse(), 3, 0.2, 7)
-    assert frame.equals(turned.reverse())
+    reversed_rows, _ = split_products(products.reverse(), 3, 0.2, 7)
+    assert frame.equals(reversed_rows.reverse())
     assert not frame.equals(split_products(products, 3, 0.2, 8)[0])
 
 
-def test_small_classes_serve_the_folds_first_and_a_class_of_one_is_always_trained_on():
+def test_small_classes_fill_the_folds_first_and_a_class_of_one_group_is_always_in_training():
     rows = [(f"g{number}", "big") for number in range(40)]
     rows += [("s0", "small"), ("s1", "small"), ("s2", "small"), ("one", "single"), ("one", "big")]
     products = products_of(rows)
@@ -84,7 +84,7 @@ def test_small_classes_serve_the_folds_first_and_a_class_of_one_is_always_traine
     assert sorted(placed.filter(pl.col("label") == "small")["place"]) == ["train/0", "train/1", "train/2"]
     assert placed.filter(pl.col("group_id") == "one")["place"].to_list() == ["train/-", "train/-"]
     assert notes == [
-        "classes with a single group to deal, always trained on and held out in no fold: single",
+        "classes with a single group, always trained on and held out in no fold: single",
         "classes with fewer groups than there are bins (3 folds and test), so that some hold none: small (3)",
     ]
     table = tabulate(products, frame)
@@ -93,14 +93,14 @@ def test_small_classes_serve_the_folds_first_and_a_class_of_one_is_always_traine
     assert table.select(pl.exclude("label")).sum_horizontal().sum() == len(products)
 
 
-def test_products_without_labels_are_dealt_too():
+def test_products_without_labels_are_split_too():
     products = products_of([(f"g{number}",) for number in range(50)])
     frame, notes = split_products(products, 4, 0.2, 1)
     assert sorted(frame.group_by("split", "fold").len()["len"]) == [10] * 5
     assert notes == []
 
 
-def test_a_fold_column_wins_and_test_rows_stay_test():
+def test_a_fold_column_takes_precedence_and_test_rows_stay_test():
     products = products_of(
         [("a", "x", "train", 1), ("b", "x", "train", 4), ("c", "x", "test", 1), ("d", "x", "train", None)]
     )
@@ -108,33 +108,33 @@ def test_a_fold_column_wins_and_test_rows_stay_test():
     assert frame.rows() == [("p0", "train", 1), ("p1", "train", 4), ("p2", "test", None), ("p3", "train", None)]
 
 
-def test_a_split_column_with_val_makes_one_fold_of_it():
+def test_the_val_rows_of_a_split_column_are_fold_0():
     products = products_of([("a", "x", "train"), ("b", "x", "val"), ("c", "x", "test")])
     frame, notes = split_products(products, 3, 0.2, 7)
     assert frame.rows() == [("p0", "train", None), ("p1", "train", 0), ("p2", "test", None)]
     assert notes == []
 
 
-def test_a_split_column_without_val_is_dealt_within_train():
+def test_without_val_rows_the_folds_come_from_the_train_rows():
     products = products_of([(f"g{number}", "x", "test" if number < 10 else "train") for number in range(40)])
     frame, _ = split_products(products, 3, 0.9, 7)
     assert frame.filter(pl.col("split") == "test")["product_id"].to_list() == [f"p{number}" for number in range(10)]
     assert sorted(frame.group_by("fold").len().drop_nulls()["len"]) == [10, 10, 10]
 
 
-def test_official_splits_that_part_a_group_are_kept_and_the_leak_is_counted():
+def test_a_given_split_that_divides_a_group_is_unchanged_and_the_leak_is_counted():
     products = products_of([("a", "x", "train"), ("a", "x", "test"), ("b", "x", "val"), ("b", "x", "train")])
     frame, notes = split_products(products, 3, 0.2, 7)
     assert frame["split"].to_list() == ["train", "test", "train", "train"]
     assert notes == [
-        "2 groups (4 products) lie on both sides of a split that the table gives, which was kept: "
-        "near-duplicates of what is evaluated are trained on: a, b"
+        "2 groups (4 products) are on both sides of a split that the table gives, "
+        "so that near-duplicates of evaluated products are in training: a, b"
     ]
 
 
-def test_a_class_that_one_given_fold_holds_whole_is_told():
+def test_a_class_with_all_products_in_one_given_fold_is_noted():
     _, notes = split_products(products_of([("a", "x", None, 0), ("b", "y", None, 1), ("c", "x", None, 1)]), 3, 0.2, 7)
-    assert notes[-1] == "classes that one fold holds whole, so that its model cannot learn them: y"
+    assert notes[-1] == "classes with all products in one fold, so that its model cannot learn them: y"
     assert notes[0] == "there are no test rows: figures are out-of-fold only"
 
 
@@ -145,16 +145,16 @@ def test_a_class_that_one_given_fold_holds_whole_is_told():
         ([("a", "x"), ("b", "x")], 1, "split.num_folds = 1 leaves nothing to train fold 0 on"),
         ([("a", "x"), ("b", "x")], 3, "split.num_folds = 3, but only 2 folds got a product: 2 groups"),
         ([("a", "x"), ("b", "y")], 3, "only 0 folds got a product"),
-        ([("a", "x", None, 2), ("b", "x", None, 2)], 3, "fold 2 holds every row that is not test"),
+        ([("a", "x", None, 2), ("b", "x", None, 2)], 3, "fold 2 contains every row that is not test"),
         ([("a", "x", "val", None), ("b", "x", "train", 0)], 3, "product 'p0': split is val, but its fold is empty"),
     ],
 )
-def test_tables_that_cannot_be_dealt_say_why(rows, num_folds, message):
+def test_a_table_that_cannot_be_split_raises(rows, num_folds, message):
     with pytest.raises(ValueError, match=message):
         split_products(products_of(rows), num_folds, 0.0, 7)
 
 
-def test_a_planned_fold_that_was_not_made_is_one_line():
+def test_a_planned_fold_that_does_not_exist_raises():
     frame, _ = split_products(products_of([("a", "x", "train"), ("b", "x", "val")]), 3, 0.2, 7)
     check_planned(frame, [0])
     with pytest.raises(ValueError, match=r"plan.folds lists 1, but the folds are 0; they come from"):
