@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from pipeline_lib.artifacts.paths import STARTS
 from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.embed import EmbedParams
@@ -16,28 +18,39 @@ from pipeline_lib.params.phases import PhasesParams, check_phases
 from pipeline_lib.params.plan import PlanParams
 from pipeline_lib.params.report import ReportParams
 from pipeline_lib.params.runtime import RuntimeParams
-from pipeline_lib.params.section import Section, load_params, parse_section, parse_value
+from pipeline_lib.params.section import Keys, Section, load_params, parse_section, parse_value
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.params.train import TrainParams
 
-# In the order of the DAG, as in params.yaml; runtime and the lists of plan come last.
-SECTIONS: tuple[type[Section], ...] = (
-    DataParams,
-    SplitParams,
-    ShardsParams,
-    ModelParams,
-    FeaturesParams,
-    LossesParams,
-    TrainParams,
-    PhasesParams,
-    EmbedParams,
-    IndexParams,
-    EnsembleParams,
-    EvaluateParams,
-    ReportParams,
-    RuntimeParams,
-    PlanParams,
+
+class Params(Keys):
+    """Every setting of the pipeline, in the order of the DAG; runtime and the lists of plan come last."""
+
+    seed: int = Field(
+        description="Seed of all random choices: folds, initial weights, batches, augmentation, bootstrap samples."
+    )
+    data: DataParams
+    split: SplitParams
+    shards: ShardsParams
+    model: ModelParams
+    features: FeaturesParams
+    losses: LossesParams
+    train: TrainParams
+    phases: PhasesParams
+    embed: EmbedParams
+    index: IndexParams
+    ensemble: EnsembleParams
+    evaluate: EvaluateParams
+    report: ReportParams
+    runtime: RuntimeParams
+    plan: PlanParams
+
+
+SECTIONS: tuple[type[Section], ...] = tuple(
+    field.annotation
+    for field in Params.model_fields.values()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 )
 
 
@@ -65,7 +78,7 @@ def check_all(params: dict[str, Any], path: Path) -> None:
     parse_value("seed", int, params)
     for kind in SECTIONS:
         parse_section(kind, params)
-    known = {kind.section for kind in SECTIONS} | {"seed"}
+    known = Params.model_fields
     for section in params:
         if section not in known:
             raise ValueError(f"{path}: {section} is not a section; known sections: {', '.join(sorted(known))}")

@@ -10,15 +10,15 @@ ReaderKind = Literal["csv_table", "muge", "karpathy", "captions_csv"]
 
 
 class ColumnParams(Keys):
-    """Column names of the table that `csv_table` reads; null = found by the usual names."""
+    """Names of the table's columns; null = found by the usual names."""
 
     id: str | None = Field(description="Product id, unique in the table.")
     label: str | None = Field(description="Class of the product. A row without one still trains retrieval.")
-    text: str | list[str] | None = Field(description="One column or a list of columns, joined in this order.")
     image: str | None = Field(description="Path of the image, relative to root.")
     group: str | None = Field(description="Products of one group stay in the same fold.")
     fold: str | None = Field(description="Number of the fold, if the table assigns folds itself.")
     split: str | None = Field(description="train | val | test, if the table assigns splits itself.")
+    text: str | list[str] | None = Field(description="One column or a list of columns, joined in this order.")
 
 
 class DataParams(Section):
@@ -41,7 +41,6 @@ class DataParams(Section):
         description="Folder inside root with images named <id>.<ext> or <id>_*.<ext>; used if the table has no image "
         "column."
     )
-    columns: ColumnParams
     duplicate_bits: int = Field(
         ge=-1,
         le=7,
@@ -55,3 +54,4 @@ class DataParams(Section):
     max_reject_fraction: float = Field(
         ge=0, le=1, description="The stage fails if a larger fraction of the rows is rejected."
     )
+    columns: ColumnParams

@@ -37,13 +37,6 @@ class ImageTowerParams(Keys):
     )
     pretrained: bool = Field(description="false = random initial weights.")
     size: int = Field(gt=0, description="Image size in training, in pixels.")
-    mean: Channels | None = Field(
-        description="Mean of each colour channel for normalisation; null = the value in the tower's config."
-    )
-    std: Channels | None = Field(
-        description="Standard deviation of each colour channel for normalisation; null = the value in the tower's "
-        "config."
-    )
     feature: ImageFeature = Field(
         description="Output used as the image feature: pooled (the pooled trunk) | new_fc (a new linear layer on it) | "
         "logits (the output of the pretrained classifier)."
@@ -51,6 +44,13 @@ class ImageTowerParams(Keys):
     pooling: ImagePoolingKind | None = Field(
         description="Pooling of the trunk's output: mean | max | gem | attentive | abs_attn | rot_attn (the last two "
         "have embedding_dim outputs); null = the trunk's own."
+    )
+    mean: Channels | None = Field(
+        description="Mean of each colour channel for normalisation; null = the value in the tower's config."
+    )
+    std: Channels | None = Field(
+        description="Standard deviation of each colour channel for normalisation; null = the value in the tower's "
+        "config."
     )
     args: dict[str, Any] = Field(
         description="Changes to the architecture: arguments of timm.create_model, or keys of open_clip's vision_cfg."
@@ -141,8 +141,8 @@ class ModelParams(Section):
     )
     image: ImageTowerParams
     text: TextTowerParams
-    embedding_dim: int = Field(gt=0, description="Dimensions of the joint embedding.")
     projector: ProjectorParams
+    embedding_dim: int = Field(gt=0, description="Dimensions of the joint embedding.")
     fusion: FusionKind = Field(
         description="late (each tower is pooled on its own) | early (the tokens of both towers pass one shared "
         "transformer layer of width embedding_dim before pooling)."

@@ -43,20 +43,48 @@ def changed(value):
     return "other"
 
 
+# Null by default, but they may be lists.
+LISTS = {
+    "data.columns.text": ["title", "description"],
+    "model.image.mean": [0.5, 0.5, 0.5],
+    "model.image.std": [0.5, 0.5, 0.5],
+}
+
+
+def comments(path: Path) -> list[str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip().startswith("#")]
+
+
 @pytest.mark.parametrize("key", PARAMS)
 def test_a_key_can_be_set_and_nothing_else_moves(key, tmp_path):
     path = tmp_path / "params.yaml"
     values = [changed(PARAMS[key]), *([[]] if isinstance(PARAMS[key], list) else [])]
-    for value in values:
+    for value in [*values, *([LISTS[key]] if key in LISTS else [])]:
         shutil.copy(ROOT / "params.yaml", path)
         apply_overrides(path, [f"{key}={as_override(value)}"])
         after = dict(leaves(load_params(path)))
         assert after.pop(key) == value
         assert after == {name: old for name, old in PARAMS.items() if name != key}
-        comments = [
-            line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip().startswith("#")
-        ]
-        assert comments == [line.strip() for line in LINES if line.strip().startswith("#")]
+        assert comments(path) == comments(ROOT / "params.yaml")
+        # Editors read the name of the schema from line 1 only.
+        assert path.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=params.schema.json\n")
+
+
+@pytest.mark.parametrize(
+    "added",
+    ["phases.train.epochs=3", "phases.head={epochs:3}", "model.image.args.depths=[1,2]", "model.text.config.layers=2",
+     "losses.class_distillation.teachers={big:2.0}"],
+)  # fmt: skip
+def test_a_mapping_that_is_empty_can_be_filled(added, tmp_path):
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
+    apply_overrides(path, [f"++{added}"])
+    assert comments(path) == comments(ROOT / "params.yaml")
+    section = added.partition(".")[0]
+    before, after = load_params(ROOT / "params.yaml"), load_params(path)
+    assert before.pop(section) != after.pop(section) and before == after
+    assert dict(leaves(load_params(path))).keys() > PARAMS.keys()
 
 
 def test_no_comment_follows_a_value():
