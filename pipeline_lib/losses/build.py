@@ -1,4 +1,7 @@
-"""From the `losses` section to the losses that are on. A new loss is a file, a params class, a line here, a test."""
+"""From the `losses` section to the losses with a weight above 0.
+
+To add a loss: a file here, a class in params/losses.py, a line in LOSSES and in LOSS_HEADS, and a test.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,26 +22,27 @@ from pipeline_lib.losses.teachers import DistillationTeachers
 from pipeline_lib.losses.triplet import Triplet
 from pipeline_lib.params.losses import LossesParams
 
-# A plain callable, or a StatefulLoss where it learns or remembers.
+# A plain callable, or a StatefulLoss if it has parameters or a memory.
 Loss = Callable[[Outputs, Batch], Tensor]
 
-# Name in params.yaml -> builder from that loss's own params; a test compares the names with LossesParams.
-LOSSES: dict[str, Callable[[Any], Loss]] = {
-    "info_nce": lambda params: InfoNCE(params.mask_false_negatives),
+# Name in params.yaml -> builder(that loss's params, training products of each class); a test compares the names with
+# LossesParams.
+LOSSES: dict[str, Callable[[Any, Sequence[int]], Loss]] = {
+    "info_nce": lambda params, _: InfoNCE(params.mask_false_negatives),
     "cross_entropy": CrossEntropy,
-    "triplet": Triplet,
-    "siglip": lambda params: SigLIP(params.bias, params.mask_false_negatives),
-    "memory_queue": MemoryQueue,
-    "hard_negatives": HardNegatives,
-    "head_alignment": lambda params: HeadAlignment(params.uniformity, params.mask_false_negatives),
+    "triplet": lambda params, _: Triplet(params),
+    "siglip": lambda params, _: SigLIP(params.bias, params.mask_false_negatives),
+    "memory_queue": lambda params, _: MemoryQueue(params),
+    "hard_negatives": lambda params, _: HardNegatives(params),
+    "head_alignment": lambda params, _: HeadAlignment(params.uniformity, params.mask_false_negatives),
 }
-# Likewise, from that loss's own params and what is known of the teachers.
+# Losses that learn from teachers: name -> builder(that loss's params, teachers).
 DISTILLATION: dict[str, Callable[[Any, DistillationTeachers], Loss]] = {
     "contrastive_distillation": ContrastiveDistillation,
     "feature_distillation": FeatureDistillation,
     "class_distillation": ClassDistillation,
 }
-# Head that a loss trains; the model has a head only if some loss that is on needs it.
+# Name of a loss -> the head that it trains; a model has only the heads that its losses train.
 LOSS_HEADS: dict[str, str] = {
     "info_nce": "retrieval",
     "cross_entropy": "classification",
@@ -54,29 +58,30 @@ LOSS_HEADS: dict[str, str] = {
 
 
 def weights_of(params: LossesParams) -> dict[str, float]:
-    """Return the weight of each loss that is on; ValueError when none is."""
-    found = {name: float(getattr(params, name).weight) for name in LOSS_HEADS}
-    on = {name: weight for name, weight in found.items() if weight > 0}
+    """Return the weights of the losses that are on, by name; ValueError if every weight is 0."""
+    weights = {name: float(getattr(params, name).weight) for name in LOSS_HEADS}
+    on = {name: weight for name, weight in weights.items() if weight > 0}
     if not on:
-        raise ValueError(f"params.yaml: every weight under losses is 0 ({', '.join(found)}); give one a weight")
+        raise ValueError(f"params.yaml: every weight under losses is 0 ({', '.join(weights)}); give one a weight")
     return on
 
 
 def build_losses(
-    params: LossesParams, names: list[str], lesson: DistillationTeachers | None = None, counts: Sequence[int] = ()
+    params: LossesParams,
+    names: Sequence[str],
+    teachers: DistillationTeachers | None = None,
+    class_counts: Sequence[int] = (),
 ) -> dict[str, Loss]:
-    """Return the named losses, ready to be called with a model's outputs and the batch.
+    """Return the named losses as functions of a model's outputs and the batch.
 
-    Some need a lesson; `counts` are the training products of each class, by which cross-entropy weighs them.
+    Distillation losses need `teachers`. `class_counts`, the training products of each class, set the class weights of
+    the cross-entropy.
     """
-    made: dict[str, Loss] = {}
+    losses: dict[str, Loss] = {}
     for name in names:
         if name in LOSSES:
-            made[name] = LOSSES[name](getattr(params, name))
+            losses[name] = LOSSES[name](getattr(params, name), class_counts)
         else:
-            assert lesson is not None, f"{name} learns from teachers"
-            made[name] = DISTILLATION[name](getattr(params, name), lesson)
-    for loss in made.values():
-        if isinstance(loss, CrossEntropy):
-            loss.weigh(counts)
-    return made
+            assert teachers is not None, f"{name} needs teachers"
+            losses[name] = DISTILLATION[name](getattr(params, name), teachers)
+    return losses

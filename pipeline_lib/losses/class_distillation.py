@@ -1,8 +1,8 @@
-"""Class distillation: the classifier's probabilities are drawn to the teacher's (Hinton et al. 2015, arXiv:1503.02531).
+"""Class distillation: the student's class probabilities follow the teacher's (Hinton et al. 2015, arXiv:1503.02531).
 
-L = T^2 mean_i KL(softmax(t_i / T) || softmax(s_i / T)), s_i the student's logits and t_i the teacher's; their log
-probabilities serve as well, being the logits less a number a row. The factor T^2 keeps the gradient's size. Products
-without a label teach, too.
+L = T^2 mean_i KL(softmax(t_i / T) || softmax(s_i / T)), with s_i the student's logits, t_i the teacher's, T the
+temperature. Log probabilities may stand in for the teacher's logits: they differ by one constant a row. The factor T^2
+keeps the size of the gradient independent of T. Products without a label contribute too.
 """
 
 from torch import Tensor
@@ -21,27 +21,32 @@ def class_distillation(logits: Tensor, teacher: Tensor, temperature: float) -> T
 
 
 class ClassDistillation:
-    """Class distillation over all products of a batch, the mean over its teachers; ValueError for other classes."""
+    """Class distillation over all products of a batch, averaged over its teachers.
 
-    def __init__(self, params: ClassDistillationParams, lesson: DistillationTeachers) -> None:
+    ValueError if a teacher has other classes than the student.
+    """
+
+    def __init__(self, params: ClassDistillationParams, teachers: DistillationTeachers) -> None:
         self.temperature = params.temperature
-        self.select_teachers = select_teachers("class_distillation", params.teachers, lesson.teachers, "classification")
-        ours = lesson.student_classes
-        for voice in self.select_teachers:
-            theirs = voice.teacher.classes
-            if theirs != ours:
-                only = sorted(set(theirs) ^ set(ours))
-                differ = f"{only[0]!r} is in one of them alone" if only else "their order differs"
-                raise ValueError(
-                    f"losses.class_distillation: the {len(theirs)} classes of teacher {voice.teacher.name!r} are not "
-                    f"the {len(ours)} here, {differ}; take a teacher trained on these classes, or set the weight to 0"
-                )
+        self.slices = select_teachers("class_distillation", params.teachers, teachers.teachers, "classification")
+        for one in self.slices:
+            _check_classes(one.teacher.name, one.teacher.classes, teachers.student_classes)
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
         """Return the loss, a scalar."""
         assert outputs.class_logits is not None and batch.teacher_classes is not None
         total = outputs.class_logits.sum() * 0.0
-        for voice in self.select_teachers:
-            taught = batch.teacher_classes[:, voice.columns]
-            total = total + voice.share * class_distillation(outputs.class_logits, taught, self.temperature)
+        for one in self.slices:
+            teacher = batch.teacher_classes[:, one.columns]
+            total = total + one.weight * class_distillation(outputs.class_logits, teacher, self.temperature)
         return total
+
+
+def _check_classes(name: str, teacher: tuple[str, ...], student: tuple[str, ...]) -> None:
+    if teacher != student:
+        only = sorted(set(teacher) ^ set(student))
+        difference = f"{only[0]!r} is in only one of them" if only else "their order differs"
+        raise ValueError(
+            f"losses.class_distillation: the {len(teacher)} classes of teacher {name!r} are not the student's "
+            f"{len(student)}: {difference}; use a teacher trained on these classes, or set the weight to 0"
+        )

@@ -1,4 +1,4 @@
-"""How much each class counts, from how many products of it a fold trains on."""
+"""Weights of classes in the cross-entropy, from the number of training products of each class."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,12 +14,12 @@ def equal(counts: Tensor, beta: float) -> Tensor:
 
 
 def balanced(counts: Tensor, beta: float) -> Tensor:
-    """Return n / (K n_k): each of K classes counts as much in sum over n products (King & Zeng 2001)."""
+    """Return n / (K n_k), so that each of K classes has the same total weight over n products (King & Zeng 2001)."""
     return counts.sum() / (len(counts) * counts)
 
 
 def effective_number(counts: Tensor, beta: float) -> Tensor:
-    """Return (1 - beta) / (1 - beta^n_k), scaled to K in sum over K classes (Cui et al. 2019, arXiv:1901.05555)."""
+    """Return (1 - beta) / (1 - beta^n_k), scaled to sum to K over K classes (Cui et al. 2019, arXiv:1901.05555)."""
     weights = (1 - beta) / (1 - beta**counts)
     return weights * (len(counts) / weights.sum())
 
@@ -33,5 +33,5 @@ CLASS_WEIGHTS: dict[ClassWeights, Callable[[Tensor, float], Tensor]] = {
 
 
 def class_weights(kind: ClassWeights, counts: Sequence[int], beta: float) -> Tensor:
-    """Return float32 (classes,) of the products of each class; one that has none counts as if it had one."""
+    """Return float32 weights (classes,) from the number of products of each class; a count of 0 is taken as 1."""
     return CLASS_WEIGHTS[kind](torch.tensor(counts, dtype=torch.float64).clamp(min=1), beta).float()

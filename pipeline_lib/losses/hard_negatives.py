@@ -1,11 +1,11 @@
-"""Losses over chosen negatives of the batch: the hardest, the semi-hard, or a band of ranks.
+"""Losses over mined negatives of the batch: the hardest, the semi-hard, or a band of ranks.
 
-For each anchor (image against texts, text against images) with positive similarity d and negatives s_j:
-hardest = the largest s_j (VSE++, arXiv:1707.05612); semi_hard = d - margin < s_j < d (FaceNet, Schroff et al. 2015,
-arXiv:1503.03832, which reports that the hardest alone can collapse a young model); band = the negatives of ranks
-`band_from` .. `band_to`, 1 the most similar: beyond the first few, which in a catalogue are often unlabelled positives.
-The form `contrastive` is -log softmax over the positive and the chosen; `margin` is the mean of
-max(0, margin + s_j - d) over the chosen. An anchor with none chosen costs 0 and counts in the mean over anchors.
+For each anchor (image against texts, text against images) with positive similarity d and negative similarities s_j:
+hardest: the largest s_j (VSE++, arXiv:1707.05612). semi_hard: d - margin < s_j < d (FaceNet, Schroff et al. 2015,
+arXiv:1503.03832, which reports that the hardest alone can collapse a model early in training). band: the negatives of
+ranks `band_from` .. `band_to`, 1 the most similar; the top ranks of a catalogue are often unlabelled positives.
+The form `contrastive` is -log softmax over the positive and the selected negatives; `margin` is the mean of
+max(0, margin + s_j - d) over the selected. An anchor without a selected negative has loss 0 and counts in the mean.
 """
 
 from collections.abc import Callable
@@ -19,43 +19,43 @@ from pipeline_lib.losses.pairs import negatives, pairs_of, per_direction
 from pipeline_lib.params.losses import HardNegativesChoice, HardNegativesForm, HardNegativesParams
 
 
-def _in_band(similarity: Tensor, counted: Tensor, first: int, last: int) -> Tensor:
-    order = similarity.masked_fill(~counted, float("-inf")).argsort(dim=1, descending=True, stable=True)
+def _in_band(similarity: Tensor, negative: Tensor, first: int, last: int) -> Tensor:
+    order = similarity.masked_fill(~negative, float("-inf")).argsort(dim=1, descending=True, stable=True)
     rank = order.argsort(dim=1) + 1
-    return counted & (rank >= first) & (rank <= last)
+    return negative & (rank >= first) & (rank <= last)
 
 
-def _hardest(similarity: Tensor, counted: Tensor, params: HardNegativesParams) -> Tensor:
-    return _in_band(similarity, counted, 1, 1)
+def _hardest(similarity: Tensor, negative: Tensor, params: HardNegativesParams) -> Tensor:
+    return _in_band(similarity, negative, 1, 1)
 
 
-def _semi_hard(similarity: Tensor, counted: Tensor, params: HardNegativesParams) -> Tensor:
+def _semi_hard(similarity: Tensor, negative: Tensor, params: HardNegativesParams) -> Tensor:
     positive = similarity.diagonal()[:, None]
-    return counted & (similarity < positive) & (similarity > positive - params.margin)
+    return negative & (similarity < positive) & (similarity > positive - params.margin)
 
 
-def _band(similarity: Tensor, counted: Tensor, params: HardNegativesParams) -> Tensor:
-    return _in_band(similarity, counted, params.band_from, params.band_to)
+def _band(similarity: Tensor, negative: Tensor, params: HardNegativesParams) -> Tensor:
+    return _in_band(similarity, negative, params.band_from, params.band_to)
 
 
-def _contrastive(similarity: Tensor, chosen: Tensor, scale: Tensor, margin: float) -> Tensor:
-    kept = chosen | torch.eye(len(chosen), dtype=torch.bool, device=chosen.device)
-    logits = (scale * similarity).masked_fill(~kept, float("-inf"))
+def _contrastive(similarity: Tensor, selected: Tensor, scale: Tensor, margin: float) -> Tensor:
+    included = selected | torch.eye(len(selected), dtype=torch.bool, device=selected.device)
+    logits = (scale * similarity).masked_fill(~included, float("-inf"))
     return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
 
 
-def _margin(similarity: Tensor, chosen: Tensor, scale: Tensor, margin: float) -> Tensor:
-    cost = functional.relu(margin + similarity - similarity.diagonal()[:, None]).masked_fill(~chosen, 0.0)
-    return (cost.sum(dim=1) / chosen.sum(dim=1).clamp(min=1)).mean()
+def _margin(similarity: Tensor, selected: Tensor, scale: Tensor, margin: float) -> Tensor:
+    hinge = functional.relu(margin + similarity - similarity.diagonal()[:, None]).masked_fill(~selected, 0.0)
+    return (hinge.sum(dim=1) / selected.sum(dim=1).clamp(min=1)).mean()
 
 
-# Name -> function(similarity of anchors in rows, which pairs may be chosen, params) -> which are chosen; all (B, B).
-CHOICES: dict[HardNegativesChoice, Callable[[Tensor, Tensor, HardNegativesParams], Tensor]] = {
+# Name -> function(similarity, which pairs are negatives, params) -> which are selected; all (B, B), anchors in rows.
+MINERS: dict[HardNegativesChoice, Callable[[Tensor, Tensor, HardNegativesParams], Tensor]] = {
     "hardest": _hardest,
     "semi_hard": _semi_hard,
     "band": _band,
 }
-# Name -> function(similarity, which negatives are chosen, scale, margin) -> mean cost of the anchors in rows.
+# Name -> function(similarity, which negatives are selected, scale, margin) -> mean loss over the anchors in rows.
 FORMS: dict[HardNegativesForm, Callable[[Tensor, Tensor, Tensor, float], Tensor]] = {
     "contrastive": _contrastive,
     "margin": _margin,
@@ -65,24 +65,24 @@ FORMS: dict[HardNegativesForm, Callable[[Tensor, Tensor, Tensor, float], Tensor]
 def hard_negatives(
     image: Tensor, text: Tensor, scale: Tensor, params: HardNegativesParams, ignore: Tensor | None = None
 ) -> Tensor:
-    """Return the mean over both directions, for embeddings (batch, dim); `ignore` (batch, batch) is never chosen.
+    """Return the mean loss of both directions, for embeddings (batch, dim); 0 for an empty batch.
 
-    `scale` as in `info_nce`; the form `margin` does not use it. An empty batch costs 0.
+    Pairs in `ignore` (batch, batch) bool are never selected. `scale` as in `info_nce`; the form `margin` ignores it.
     """
     if len(image) == 0:
         return image.sum() * 0.0
     to_image, to_text = per_direction(scale)
-    similarity, counted = image @ text.T, negatives(len(image), ignore, image.device)
-    choose, form = CHOICES[params.negatives], FORMS[params.form]
-    costs = []
-    for scores, allowed, one in ((similarity, counted, to_text), (similarity.T, counted.T, to_image)):
-        chosen = choose(scores.detach(), allowed, params)
-        costs.append(form(scores, chosen, one, params.margin))
-    return (costs[0] + costs[1]) / 2
+    similarity, negative = image @ text.T, negatives(len(image), ignore, image.device)
+    miner, form = MINERS[params.negatives], FORMS[params.form]
+    losses = []
+    for scores, candidates, one in ((similarity, negative, to_text), (similarity.T, negative.T, to_image)):
+        selected = miner(scores.detach(), candidates, params)
+        losses.append(form(scores, selected, one, params.margin))
+    return (losses[0] + losses[1]) / 2
 
 
 class HardNegatives:
-    """Hard negatives among the products of a batch that have a text."""
+    """Hard-negative loss over the products of a batch that have a text."""
 
     def __init__(self, params: HardNegativesParams) -> None:
         self.params = params

@@ -1,9 +1,9 @@
-"""Head alignment: matched pairs are drawn together in the joint space, and each head may be asked to spread out.
+"""Head alignment: matched pairs move together in the joint space; optionally each head's embeddings spread out.
 
 Alignment and uniformity of Wang & Isola 2020 (arXiv:2005.10242), between the two projected heads x (image), y (text):
 L = mean_i ||x_i - y_i||^2 + uniformity * 1/2 [u(x) + u(y)], u(x) = log mean_{i != j} exp(-2 ||x_i - x_j||^2).
-Log D's `headalign` run does not define its loss; this is our definition. The first term alone is least when
-everything is one point, so it belongs beside a contrastive loss, or with uniformity > 0.
+Log D's `headalign` run does not define its loss; this is our definition. The first term alone has its minimum where
+all embeddings are equal, so combine it with a contrastive loss, or set uniformity > 0.
 """
 
 from torch import Tensor
@@ -20,21 +20,21 @@ def alignment(image: Tensor, text: Tensor) -> Tensor:
 
 
 def uniformity(embedding: Tensor, ignore: Tensor | None = None) -> Tensor:
-    """Return log mean exp(-2 ||x_i - x_j||^2) over i != j of (batch, dim), at most 0; `ignore` leaves pairs out.
+    """Return log mean exp(-2 ||x_i - x_j||^2) over i != j of embeddings (batch, dim); at most 0.
 
-    0 where no two products are left to compare.
+    Pairs in `ignore` (batch, batch) bool are excluded. The result is 0 if no pair remains.
     """
-    counted = negatives(len(embedding), ignore, embedding.device)
-    if not counted.any():
+    negative = negatives(len(embedding), ignore, embedding.device)
+    if not negative.any():
         return embedding.sum() * 0.0
-    length = embedding.pow(2).sum(dim=1)
-    # Not cdist: the root in it has no gradient where two embeddings are equal.
-    squared = length[:, None] + length[None, :] - 2 * embedding @ embedding.T
-    return squared[counted].mul(-SHARPNESS).exp().mean().log()
+    squared_norm = embedding.pow(2).sum(dim=1)
+    # Not cdist: its square root has no gradient where two embeddings are equal.
+    squared = squared_norm[:, None] + squared_norm[None, :] - 2 * embedding @ embedding.T
+    return squared[negative].mul(-SHARPNESS).exp().mean().log()
 
 
 class HeadAlignment:
-    """Alignment of the two heads, with a share of uniformity, over the products of a batch that have a text."""
+    """Alignment plus weighted uniformity of the two heads, over the products of a batch that have a text."""
 
     def __init__(self, uniformity: float, mask_false_negatives: bool) -> None:
         self.uniformity = uniformity

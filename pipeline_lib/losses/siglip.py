@@ -1,9 +1,9 @@
-"""SigLIP's pairwise sigmoid loss, with a learned bias of its own (Zhai et al. 2023, arXiv:2303.15343).
+"""SigLIP's pairwise sigmoid loss, with a learned bias (Zhai et al. 2023, arXiv:2303.15343).
 
 With z_ij = 1 for matched pairs and -1 for negatives, and S_ij = scale * <image_i, text_j> + bias,
 L = -1/B sum_ij log sigmoid(z_ij S_ij).
-Each pair is judged alone, so pairs that are no true negatives are simply not summed. The paper starts at
-scale 10 (`model.logit_scale: 2.3026`) and bias -10, which is what a batch of almost only negatives asks for.
+Pairs are independent of each other, so false negatives are left out of the sum. The paper initialises scale 10
+(`model.logit_scale: 2.3026`) and bias -10, because almost all pairs of a batch are negatives.
 """
 
 import torch
@@ -16,18 +16,19 @@ from pipeline_lib.losses.stateful import StatefulLoss
 
 
 def siglip(image: Tensor, text: Tensor, scale: Tensor, bias: Tensor, ignore: Tensor | None = None) -> Tensor:
-    """Return the loss of embeddings (batch, dim); `ignore` (batch, batch) bool leaves pairs out.
+    """Return the loss of embeddings (batch, dim); 0 for an empty batch.
 
-    A pair's sigmoid has no direction: with a scale (2,) for each, the loss is the mean of the losses under both.
+    Pairs in `ignore` (batch, batch) bool are excluded. The sigmoid of a pair has no direction: with a scale (2,) for
+    text -> image and image -> text, the loss is the mean of the losses under both.
     """
     if len(image) == 0:
         return image.sum() * 0.0
     similarity = image @ text.T
     sign = 2 * torch.eye(len(image), dtype=similarity.dtype, device=image.device) - 1
-    counted = negatives(len(image), ignore, image.device) | (sign > 0)
+    included = negatives(len(image), ignore, image.device) | (sign > 0)
     scales = per_direction(scale) if scale.ndim else (scale,)
-    costs = [-functional.logsigmoid(sign * (one * similarity + bias)) for one in scales]
-    return torch.stack([cost.masked_fill(~counted, 0.0).sum() for cost in costs]).mean() / len(image)
+    losses = [-functional.logsigmoid(sign * (one * similarity + bias)) for one in scales]
+    return torch.stack([loss.masked_fill(~included, 0.0).sum() for loss in losses]).mean() / len(image)
 
 
 class SigLIP(StatefulLoss):

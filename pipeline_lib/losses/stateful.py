@@ -1,4 +1,4 @@
-"""What a loss is when it learns or remembers: a module whose parameters are trained and whose state is saved."""
+"""Base class of losses with state: modules whose parameters are trained and whose state is checkpointed."""
 
 from abc import ABC, abstractmethod
 
@@ -8,13 +8,13 @@ from pipeline_lib.batch import Batch, Outputs
 
 
 class StatefulLoss(nn.Module, ABC):
-    """A loss with parameters or a memory; the task trains them, saves them, and tells it epoch and mode.
+    """A loss with parameters or a memory; the task trains and saves it, and sets its epoch and its mode.
 
-    Outside training (`self.training` is False) it must not change its state.
+    In evaluation mode (`self.training` is False) it must not change its state.
     """
 
     def begin_epoch(self, epoch: int) -> None:
-        """Hear that an epoch, counted from 0, begins; called again with the same epoch after a resume."""
+        """Start an epoch, counted from 0; called again with the same epoch when a run is resumed."""
 
     @abstractmethod
     def forward(self, outputs: Outputs, batch: Batch) -> Tensor:

@@ -1,8 +1,8 @@
-"""What losses know of the teachers they learn from: widths, scales, classes, and whose columns of a batch are whose.
+"""What the losses know of the teachers: names, embedding dims, logit scales, classes, and columns of a batch.
 
-A teacher is never in memory while a student trains: its values come with the batch, all teachers' side by side. Each
-loss is the mean of what it costs against each of its teachers. For the cross-entropies this has the gradient of one
-cross-entropy against the mean of the teachers' probabilities.
+No teacher is in memory while a student trains. Its outputs are stored and come with the batch, the columns of all
+teachers side by side. A distillation loss is the weighted mean of its losses against single teachers. For the
+cross-entropies this has the gradient of one cross-entropy against the mean of the teachers' probabilities.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Teacher:
-    """One teacher: width of its joint space, 0 without one; scales of text -> image and image -> text; its classes."""
+    """One teacher: its embedding dim (0 without one), scales of text -> image and image -> text, and its classes."""
 
     name: str
     dim: int
@@ -21,7 +21,7 @@ class Teacher:
 
 @dataclass(frozen=True)
 class DistillationTeachers:
-    """The teachers whose values a batch carries, in this order, and what the student is."""
+    """The teachers whose outputs a batch carries, in this order, and the student's embedding dim and classes."""
 
     teachers: tuple[Teacher, ...]
     student_dim: int
@@ -30,46 +30,46 @@ class DistillationTeachers:
 
 @dataclass(frozen=True)
 class TeacherSlice:
-    """A teacher as one loss hears it: its columns of the batch's teacher fields, and its share of the mean."""
+    """A teacher of one loss: its columns in the batch's teacher fields, and its weight in the mean over teachers."""
 
     teacher: Teacher
     columns: slice
-    share: float
+    weight: float
 
 
-# Head that a loss needs -> columns that a teacher takes in the batch for it; 0 for one without that head.
-WIDTHS: dict[str, Callable[[Teacher], int]] = {
+# Head that a loss needs -> number of columns that a teacher has in the batch for it; 0 for one without that head.
+COLUMNS: dict[str, Callable[[Teacher], int]] = {
     "retrieval": lambda teacher: teacher.dim,
     "classification": lambda teacher: len(teacher.classes),
 }
 
 
 def select_teachers(
-    loss: str, asked: Mapping[str, float], teachers: Sequence[Teacher], head: str
+    loss: str, weights: Mapping[str, float], teachers: Sequence[Teacher], head: str
 ) -> list[TeacherSlice]:
-    """Return who teaches a loss, shares summing to 1: those `asked` for, or equally all that have the head.
+    """Return the teachers of a loss: those in `weights`, or all that have the head, with equal weights summing to 1.
 
-    ValueError for a teacher that is asked for and is not there or lacks the head, and where none has it.
+    ValueError if a teacher in `weights` does not exist or lacks the head, and if no teacher has the head.
     """
-    width = WIDTHS[head]
-    known = {teacher.name: width(teacher) for teacher in teachers}
-    for name in asked:
-        if not known.get(name):
-            fault = "has no such head" if name in known else "is none of the teachers"
+    num_columns = {teacher.name: COLUMNS[head](teacher) for teacher in teachers}
+    with_head = [name for name, count in num_columns.items() if count]
+    for name in weights:
+        if name not in with_head:
+            fault = "has no such head" if name in num_columns else "is none of the teachers"
             raise ValueError(
-                f"losses.{loss}.teachers names {name!r}, which {fault} (of {head}: "
-                f"{', '.join(one for one, columns in known.items() if columns) or 'none'}); change it or plan.features"
+                f"losses.{loss}.teachers names {name!r}, which {fault} (with a {head} head: "
+                f"{', '.join(with_head) or 'none'}); change it or plan.features"
             )
-    shares = dict(asked) or {name: 1.0 for name, columns in known.items() if columns}
-    if not shares:
+    selected = dict(weights) or dict.fromkeys(with_head, 1.0)
+    if not selected:
         raise ValueError(
-            f"losses.{loss}.weight is above 0, but no teacher has a head of {head} ({', '.join(known)}); add one to "
+            f"losses.{loss}.weight is above 0, but no teacher has a {head} head ({', '.join(num_columns)}); add one to "
             "plan.features, or set the weight to 0"
         )
-    found, start, total = [], 0, sum(shares.values())
+    slices, start, total = [], 0, sum(selected.values())
     for teacher in teachers:
-        end = start + width(teacher)
-        if teacher.name in shares:
-            found.append(TeacherSlice(teacher, slice(start, end), shares[teacher.name] / total))
+        end = start + num_columns[teacher.name]
+        if teacher.name in selected:
+            slices.append(TeacherSlice(teacher, slice(start, end), selected[teacher.name] / total))
         start = end
-    return found
+    return slices

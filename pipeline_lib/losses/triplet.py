@@ -1,9 +1,9 @@
-"""Triplet loss of caption retrieval, with all negatives or the hardest (VSE++, Faghri et al. 2018, arXiv:1707.05612).
+"""Triplet loss of image-text retrieval with all or the hardest negatives (VSE++, Faghri et al. 2018, arXiv:1707.05612).
 
-With S_ij = <image_i, text_j>, d its diagonal and m the margin, over the pairs i != j that are true negatives:
-L = sum max(0, m + S_ij - d_i) + sum max(0, m + S_ij - d_j). The first sum fixes the image and compares texts, the
-second fixes the text and compares images. `hardest` keeps the largest term of each row and each column.
-Collapsed embeddings cost 2 B (B - 1) m: with B = 64 and m = .15 that is 1,209.6.
+With S_ij = <image_i, text_j>, d its diagonal and m the margin, over the pairs i != j that are not false negatives:
+L = sum max(0, m + S_ij - d_i) + sum max(0, m + S_ij - d_j). The anchor of the first sum is an image, that of the second
+a text. `hardest` uses only the largest term of each row and each column.
+If all embeddings are equal, L = 2 B (B - 1) m: 1,209.6 for B = 64 and m = .15.
 """
 
 from collections.abc import Callable
@@ -19,41 +19,42 @@ from pipeline_lib.params.losses import Reduction, TripletNegatives, TripletParam
 Terms = tuple[Tensor, Tensor]
 
 
-def _all(cost: Tensor, counted: Tensor, dim: int) -> Terms:
-    return cost.sum(), counted.sum()
+def _all(hinge: Tensor, negative: Tensor, dim: int) -> Terms:
+    return hinge.sum(), negative.sum()
 
 
-def _hardest(cost: Tensor, counted: Tensor, dim: int) -> Terms:
-    return cost.amax(dim).sum(), counted.any(dim).sum()
+def _hardest(hinge: Tensor, negative: Tensor, dim: int) -> Terms:
+    return hinge.amax(dim).sum(), negative.any(dim).sum()
 
 
-# Name -> function(cost of each pair, which pairs count, the compared dimension) -> (sum of terms, number of terms).
-NEGATIVES: dict[TripletNegatives, Callable[[Tensor, Tensor, int], Terms]] = {"all": _all, "hardest": _hardest}
+# Name -> function(hinge of each pair, which pairs are negatives, dim to compare) -> (sum of terms, number of terms).
+TRIPLET_MINERS: dict[TripletNegatives, Callable[[Tensor, Tensor, int], Terms]] = {"all": _all, "hardest": _hardest}
 
 
 def triplet(
     image: Tensor,
     text: Tensor,
     margin: float,
-    negatives_kept: TripletNegatives = "all",
+    mining: TripletNegatives = "all",
     reduction: Reduction = "sum",
     ignore: Tensor | None = None,
 ) -> Tensor:
-    """Return the loss of embeddings (batch, dim), both directions; `ignore` (batch, batch) bool leaves pairs out.
+    """Return the loss of embeddings (batch, dim) in both directions; 0 without any negative.
 
-    `mean` divides by the number of terms: negatives, or with `hardest` anchors that have one. No term costs 0.
+    Pairs in `ignore` (batch, batch) bool are excluded. `mean` divides by the number of terms: all negatives, or with
+    `hardest` the anchors that have a negative.
     """
     if len(image) == 0:
         return image.sum() * 0.0
     similarity = image @ text.T
     positive = similarity.diagonal()
-    counted = negatives(len(image), ignore, image.device)
-    keep = NEGATIVES[negatives_kept]
+    negative = negatives(len(image), ignore, image.device)
+    miner = TRIPLET_MINERS[mining]
     total, terms = similarity.new_zeros(()), torch.zeros((), dtype=torch.long, device=image.device)
     for anchor, dim in ((positive[:, None], 1), (positive[None, :], 0)):
-        cost = functional.relu(margin + similarity - anchor).masked_fill(~counted, 0.0)
-        kept, number = keep(cost, counted, dim)
-        total, terms = total + kept, terms + number
+        hinge = functional.relu(margin + similarity - anchor).masked_fill(~negative, 0.0)
+        subtotal, count = miner(hinge, negative, dim)
+        total, terms = total + subtotal, terms + count
     return total if reduction == "sum" else total / terms.clamp(min=1)
 
 

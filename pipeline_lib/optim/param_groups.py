@@ -1,9 +1,8 @@
-"""Optimizer groups: an lr for each layer group, and no weight decay for tensors of one dimension or none.
+"""Optimizer groups: one lr for each layer group, and no weight decay for tensors with fewer than two dimensions.
 
-Everything that will ever be trained is in the optimizer from the start: a closed layer has no gradient, and AdamW
-passes over it. So a resumed run finds the same groups whatever epoch it goes on from. The scheduler multiplies
-`base_lr`, so groups keep their ratios. Norms, biases and the logit scale have at most one dimension; decaying them
-only hurts (practice since ViT and CLIP).
+The optimizer holds every parameter that is trained in any epoch. A frozen layer has no gradient, so AdamW skips it, and
+a run can be resumed in any epoch with the same groups. The schedule multiplies `base_lr`, so the groups keep their
+ratios. Norms, biases and the logit scale have fewer than two dimensions and are not decayed, as in ViT and CLIP.
 """
 
 from collections.abc import Sequence
@@ -17,54 +16,54 @@ from pipeline_lib.optim.freezing import UnfreezeEpochs
 from pipeline_lib.params.train import TrainParams
 
 
-def group_lrs(opened: UnfreezeEpochs, train: TrainParams) -> list[float]:
-    """Return the highest lr of each layer group, stem first; 0 for one that never opens.
+def group_lrs(unfreeze: UnfreezeEpochs, train: TrainParams) -> list[float]:
+    """Return the highest lr of each layer group, stem first; 0 for a group that is never trained.
 
-    lr = tower_lr * lr_decay ^ (groups between it and the head) (layer-wise lr decay, arXiv:1801.06146), times
-    `unfreeze_lr_scale` for a group that opens after the first epoch.
+    lr = tower_lr * lr_decay ^ (number of groups after it) (layer-wise lr decay, arXiv:1801.06146), times
+    `unfreeze_lr_scale` for a group that is unfrozen after the first epoch.
     """
-    last = len(opened) - 1
+    last = len(unfreeze) - 1
     return [
         0.0
         if first is None
         else train.tower_lr * train.lr_decay ** (last - position) * (train.unfreeze_lr_scale if first else 1.0)
-        for position, first in enumerate(opened)
+        for position, first in enumerate(unfreeze)
     ]
 
 
 def tower_groups(
-    tower: nn.Module, groups: Sequence[LayerGroup], opened: UnfreezeEpochs, train: TrainParams, name: str
+    tower: nn.Module, groups: Sequence[LayerGroup], unfreeze: UnfreezeEpochs, train: TrainParams, name: str
 ) -> list[dict[str, Any]]:
-    """Return AdamW groups of all that a tower ever trains; layer groups of one lr share theirs."""
+    """Return AdamW groups of a tower's parameters that are trained in any epoch; layer groups of one lr are joined."""
     parameters = dict(tower.named_parameters())
     by_lr: dict[float, list[tuple[str, nn.Parameter]]] = {}
-    for group, lr, first in zip(groups, group_lrs(opened, train), opened, strict=True):
+    for group, lr, first in zip(groups, group_lrs(unfreeze, train), unfreeze, strict=True):
         if first is not None:
             by_lr.setdefault(lr, []).extend((key, parameters[key]) for key in group.parameters)
     order = {key: number for number, key in enumerate(parameters)}
-    made = []
+    adamw_groups = []
     for number, (lr, named) in enumerate(by_lr.items()):
-        # In the tower's own order, whatever order its groups list them in.
+        # The tower's own order of parameters, independent of the order in its groups.
         named.sort(key=lambda item: order[item[0]])
-        made += split_decay(named, lr, train.weight_decay, name if len(by_lr) == 1 else f"{name}.{number}")
-    return made
+        adamw_groups += split_decay(named, lr, train.weight_decay, name if len(by_lr) == 1 else f"{name}.{number}")
+    return adamw_groups
 
 
 def split_decay(
     named: list[tuple[str, nn.Parameter]], lr: float, weight_decay: float, name: str
 ) -> list[dict[str, Any]]:
-    """Return AdamW groups of the parameters, matrices with decay and the rest without."""
+    """Return AdamW groups of the parameters: matrices with weight decay, all others without."""
     matrices = [value for _, value in named if value.ndim > 1]
     others = [value for _, value in named if value.ndim <= 1]
-    made = (
+    groups = (
         {"params": matrices, "lr": lr, "base_lr": lr, "weight_decay": weight_decay, "name": f"{name}/decay"},
         {"params": others, "lr": lr, "base_lr": lr, "weight_decay": 0.0, "name": f"{name}/no-decay"},
     )
-    return [group for group in made if group["params"]]
+    return [group for group in groups if group["params"]]
 
 
 def build_adamw(groups: list[dict[str, Any]]) -> AdamW:
-    """Return a fused AdamW, several times faster than the loop over tensors on CPU and GPU alike."""
+    """Return a fused AdamW, on CPU and GPU several times as fast as the loop over tensors; ValueError if no group."""
     if not groups:
         raise ValueError("nothing is trainable: train.unfreeze_layers = 0 and the model has no head")
     return AdamW(groups, fused=True, betas=(0.9, 0.98), eps=1e-6)

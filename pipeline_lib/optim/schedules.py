@@ -1,4 +1,4 @@
-"""Learning rate over a run, as a factor on every group's own base lr, so that groups keep their ratios."""
+"""Learning-rate schedules, as a factor on the base lr of each optimizer group, so that groups keep their ratios."""
 
 import math
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from pipeline_lib.params.train import ScheduleKind, TrainParams
 
 
 def cosine(done: float) -> float:
-    """Return half a cosine, from 1 to 0."""
+    """Return half a period of a cosine, from 1 to 0."""
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -23,12 +23,12 @@ def constant(done: float) -> float:
     return 1.0
 
 
-# Name -> factor, of the share (from 0 to below 1) of the steps behind the warm-up that are done.
+# Name -> function(share of the steps after the warm-up that are done, 0 to below 1) -> factor.
 SCHEDULES: dict[ScheduleKind, Callable[[float], float]] = {"cosine": cosine, "linear": linear, "constant": constant}
 
 
 def lr_factor(step: int, total: int, warmup: int, kind: ScheduleKind = "cosine") -> float:
-    """Return the factor at a step counted from 0: a linear rise over `warmup` steps, then the schedule.
+    """Return the factor at a step, counted from 0: linear warm-up over `warmup` steps, then the schedule.
 
     >>> [round(lr_factor(step, 6, 2), 3) for step in range(6)]
     [0.5, 1.0, 1.0, 0.854, 0.5, 0.146]
@@ -40,14 +40,14 @@ def lr_factor(step: int, total: int, warmup: int, kind: ScheduleKind = "cosine")
     return SCHEDULES[kind]((step - warmup) / max(1, total - warmup))
 
 
-def warmup_of(train: TrainParams, total: int) -> int:
-    """Return the steps over which the rate rises; ValueError if a run of `total` steps never gets past them."""
+def warmup_steps(train: TrainParams, total: int) -> int:
+    """Return the number of warm-up steps; ValueError if a run of `total` steps ends before the warm-up does."""
     if train.warmup_steps is None:
         return round(train.warmup_fraction * total)
     if train.warmup_steps >= total:
         raise ValueError(
-            f"train.warmup_steps = {train.warmup_steps}, but the run has only {total} steps, so the rate would never "
-            "stop rising; lower it, train longer, or set it to null and train.warmup_fraction to a share"
+            f"train.warmup_steps = {train.warmup_steps}, but the run has only {total} steps, so the warm-up would "
+            "never end; lower it, train longer, or set it to null and train.warmup_fraction to a share"
         )
     return train.warmup_steps
 

@@ -11,9 +11,8 @@ from pipeline_lib.loading.mixup import MIXES
 from pipeline_lib.losses.build import DISTILLATION, LOSS_HEADS, LOSSES
 from pipeline_lib.losses.class_weights import CLASS_WEIGHTS
 from pipeline_lib.losses.feature_distillation import DISTANCES
-from pipeline_lib.losses.hard_negatives import CHOICES as CHOICES_OF_NEGATIVES
-from pipeline_lib.losses.hard_negatives import FORMS
-from pipeline_lib.losses.triplet import NEGATIVES
+from pipeline_lib.losses.hard_negatives import FORMS, MINERS
+from pipeline_lib.losses.triplet import TRIPLET_MINERS
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS, CLASSIFIERS, JOINTS
 from pipeline_lib.models.heads import PROJECTORS
 from pipeline_lib.models.image_pooling import IMAGE_POOLING
@@ -48,8 +47,8 @@ def test_registries_equal_the_kinds_params_allow():
         "class weights": (CLASS_WEIGHTS, losses.ClassWeights),
         "index": (INDEX_KINDS, plan.IndexKind),
         "view": (VIEWS, values.ViewName),
-        "triplet negatives": (NEGATIVES, losses.TripletNegatives),
-        "hard negatives": (CHOICES_OF_NEGATIVES, losses.HardNegativesChoice),
+        "triplet negatives": (TRIPLET_MINERS, losses.TripletNegatives),
+        "hard negatives": (MINERS, losses.HardNegativesChoice),
         "hard negatives' form": (FORMS, losses.HardNegativesForm),
         "feature distance": (DISTANCES, losses.FeatureDistance),
         "mining": (SAMPLERS, train.MiningKind),

@@ -32,7 +32,7 @@ def test_equals_the_slow_loop(labels, smoothing):
     assert float(found) == pytest.approx(slow(logits, torch.tensor(labels), smoothing), abs=1e-5)
 
 
-def test_no_known_label_costs_nothing_instead_of_nan():
+def test_without_a_known_label_the_loss_is_0_and_not_nan():
     logits = torch.randn(3, 2, requires_grad=True)
     loss = cross_entropy(logits, torch.tensor([-1, -1, -1]))
     loss.backward()
@@ -48,7 +48,7 @@ def test_weight_zero_turns_a_loss_off():
     assert list(build_losses(losses(1.0, 0.5), ["cross_entropy"])) == ["cross_entropy"]
 
 
-def test_all_off_is_refused():
+def test_a_run_without_any_loss_is_refused():
     with pytest.raises(ValueError, match=r"every weight under losses is 0 \(info_nce, cross_entropy, .*head_alignment"):
         weights_of(losses(0.0, 0.0))
 
@@ -58,10 +58,8 @@ def params(**changes):
     return type(loss_params().cross_entropy).model_validate({**plain, "weight": 1.0, **changes})
 
 
-def weighed(counts, **changes):
-    made = CrossEntropy(params(**changes))
-    made.weigh(counts)
-    return made
+def build(class_counts, **changes):
+    return CrossEntropy(params(**changes), class_counts)
 
 
 def batch_of(labels, **mixed):
@@ -90,7 +88,7 @@ def test_balanced_and_effective_weights_by_hand():
     gamma=st.sampled_from([0.0, 0.5, 2.0]),
     kind=st.sampled_from(["none", "balanced"]),
 )
-def test_weights_and_focus_equal_the_slow_loop(labels, smoothing, gamma, kind):
+def test_class_weights_and_focal_loss_equal_the_slow_loop(labels, smoothing, gamma, kind):
     logits, counts = drawn(len(labels)), [5, 2, 1]
     weights = [8 / 15, 8 / 6, 8 / 3] if kind == "balanced" else [1.0, 1.0, 1.0]
     total = norm = 0.0
@@ -100,27 +98,27 @@ def test_weights_and_focus_equal_the_slow_loop(labels, smoothing, gamma, kind):
             smoothed = -(1 - smoothing) * log_p[label] - smoothing / 3 * sum(log_p)
             total += weights[label] * (1 - math.exp(log_p[label])) ** gamma * smoothed
             norm += weights[label]
-    made = weighed(counts, label_smoothing=smoothing, focal_gamma=gamma, class_weights=kind)
-    found = made(Outputs(class_logits=logits), batch_of(labels))
+    loss = build(counts, label_smoothing=smoothing, focal_gamma=gamma, class_weights=kind)
+    found = loss(Outputs(class_logits=logits), batch_of(labels))
     assert float(found) == pytest.approx(total / max(norm, 1e-9), abs=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_the_focus_has_a_finite_gradient_where_the_class_is_certain(gamma):
+def test_the_focal_loss_has_a_finite_gradient_where_the_class_is_certain(gamma):
     logits = torch.tensor([[80.0, 0.0, 0.0]], requires_grad=True)
-    weighed([1, 1, 1], focal_gamma=gamma)(Outputs(class_logits=logits), batch_of([0])).backward()
+    build([1, 1, 1], focal_gamma=gamma)(Outputs(class_logits=logits), batch_of([0])).backward()
     assert logits.grad.isfinite().all()
 
 
-def test_a_blend_costs_what_its_soft_labels_cost():
+def test_the_loss_of_a_mixed_batch_is_that_of_its_soft_labels():
     logits, share = drawn(3), torch.tensor([0.3, 1.0, 0.5])
     batch = batch_of([0, 2, 1], mix_share=share, mixed_label=torch.tensor([1, 2, 2]))
     soft = torch.tensor([[0.3, 0.7, 0.0], [0.0, 0.0, 1.0], [0.0, 0.5, 0.5]])
-    wanted = -(soft * logits.log_softmax(-1)).sum(-1).mean()
-    assert float(weighed([5, 1, 1])(Outputs(class_logits=logits), batch)) == pytest.approx(float(wanted), abs=1e-6)
+    expected = -(soft * logits.log_softmax(-1)).sum(-1).mean()
+    assert float(build([5, 1, 1])(Outputs(class_logits=logits), batch)) == pytest.approx(float(expected), abs=1e-6)
 
 
-def test_without_options_it_is_bit_for_bit_the_plain_loss():
+def test_without_options_it_equals_the_plain_loss_bit_for_bit():
     logits, labels = drawn(7), [0, 1, -1, 2, 2, 0, 1]
-    found = weighed([3, 2, 2], label_smoothing=0.1)(Outputs(class_logits=logits), batch_of(labels))
+    found = build([3, 2, 2], label_smoothing=0.1)(Outputs(class_logits=logits), batch_of(labels))
     assert found.equal(cross_entropy(logits, torch.tensor(labels), 0.1))

@@ -40,7 +40,7 @@ def test_alignment_of_unit_vectors_is_two_minus_two_cosines():
 
 
 def test_the_closed_form_of_an_orthogonal_batch():
-    """Unit vectors at right angles are 2 apart, squared: u = log exp(-4) = -4; one point has u = 0."""
+    """Orthogonal unit vectors have squared distance 2: u = log exp(-4) = -4. Equal embeddings have u = 0."""
     assert float(uniformity(torch.eye(4))) == pytest.approx(-4)
     assert float(uniformity(unit(1, 4, 0).expand(3, 4))) == pytest.approx(0, abs=1e-6)
 
@@ -52,17 +52,17 @@ def test_equal_embeddings_have_a_finite_gradient():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5])
-def test_the_loss_is_alignment_and_a_share_of_uniformity(share):
+def test_the_loss_is_alignment_plus_weighted_uniformity(share):
     params = loss_params(head_alignment={"weight": 1.0, "uniformity": share})
     image, text = unit(4, 5, 1), unit(4, 5, 2)
     ids = batch([0, 1, 2, 3], group=[0, 0, 2, 3], has_text=[True, True, True, False])
-    found = build_losses(params, ["head_alignment"])["head_alignment"](outputs(image, text), ids)
+    loss = build_losses(params, ["head_alignment"])["head_alignment"](outputs(image, text), ids)
     ignore = torch.tensor([[1, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.bool)
-    spread = uniformity(image[:3], ignore) + uniformity(text[:3], ignore)
-    assert torch.allclose(found, alignment(image[:3], text[:3]) + share * spread / 2)
+    both = uniformity(image[:3], ignore) + uniformity(text[:3], ignore)
+    assert torch.allclose(loss, alignment(image[:3], text[:3]) + share * both / 2)
 
 
-def test_a_batch_without_any_text_costs_nothing():
+def test_a_batch_without_any_text_has_loss_0():
     params = loss_params(head_alignment={"weight": 1.0, "uniformity": 1.0})
     loss = build_losses(params, ["head_alignment"])["head_alignment"]
     assert float(loss(outputs(unit(2, 4, 1), unit(2, 4, 2)), batch([0, 1], has_text=[False, False]))) == 0

@@ -42,19 +42,19 @@ def test_equals_open_clip():
 
 @settings(max_examples=25)
 @given(count=st.integers(1, 7), seed=st.integers(0, 99))
-def test_two_scales_serve_one_direction_each(count, seed):
-    """(text -> image, image -> text): the loss is the mean of what each direction costs under its own scale."""
+def test_each_of_two_scales_is_used_in_one_direction(count, seed):
+    """Scales (text -> image, image -> text): the loss is the mean of both directions, each under its own scale."""
     image, text = unit(count, 5, seed), unit(count, 5, seed + 1)
     to_image, to_text = 4.0, 9.0
     total = 0.0
     for i in range(count):
         total += math.log(sum(math.exp(to_text * float(image[i] @ (text[j] - text[i]))) for j in range(count)))
         total += math.log(sum(math.exp(to_image * float(text[i] @ (image[j] - image[i]))) for j in range(count)))
-    found = info_nce(image, text, torch.tensor([to_image, to_text]))
-    assert float(found) == pytest.approx(total / (2 * count), abs=1e-5)
+    loss = info_nce(image, text, torch.tensor([to_image, to_text]))
+    assert float(loss) == pytest.approx(total / (2 * count), abs=1e-5)
 
 
-def test_equal_scales_are_one_scale_and_share_its_gradient():
+def test_two_equal_scales_are_one_scale_and_split_its_gradient():
     image, text, ignore = unit(6, 4, 1), unit(6, 4, 2), torch.rand(6, 6) < 0.3
     one, two = torch.tensor(5.0, requires_grad=True), torch.tensor([5.0, 5.0], requires_grad=True)
     single, double = info_nce(image, text, one, ignore), info_nce(image, text, two, ignore)
@@ -68,13 +68,13 @@ def test_is_symmetric_in_its_towers():
     assert torch.allclose(info_nce(image, text, scale), info_nce(text, image, scale))
 
 
-def test_equal_embeddings_cost_ln_of_the_batch():
+def test_equal_embeddings_have_loss_ln_of_the_batch_size():
     same = unit(1, 4, 0).expand(5, 4)
     assert float(info_nce(same, same, torch.tensor(3.0))) == pytest.approx(math.log(5), abs=1e-6)
 
 
-def test_the_floor_of_five_captions_goes_away_with_the_mask():
-    """FIELD section 2: five texts of one image in a batch have a floor of ln 5; masked, a perfect model reaches 0."""
+def test_the_mask_removes_the_minimum_loss_of_five_captions():
+    """FIELD section 2: five texts of one image in a batch have a minimum loss of ln 5; with the mask it is 0."""
     product = torch.arange(3).repeat_interleave(5)
     embedding = torch.eye(3)[product]
     ignore = product[:, None] == product[None, :]
@@ -84,20 +84,20 @@ def test_the_floor_of_five_captions_goes_away_with_the_mask():
 
 
 def test_false_negatives_share_product_group_or_text():
-    found = false_negatives(batch([0, 0, 1, 2], [5, 5, 6, 7], [1, 2, 3, 3], [True] * 4))
-    pairs = {(i, j) for i in range(4) for j in range(4) if i != j and found[i, j]}
+    mask = false_negatives(batch([0, 0, 1, 2], [5, 5, 6, 7], [1, 2, 3, 3], [True] * 4))
+    pairs = {(i, j) for i in range(4) for j in range(4) if i != j and mask[i, j]}
     assert pairs == {(0, 1), (1, 0), (2, 3), (3, 2)}
 
 
-def test_products_without_text_take_no_part():
+def test_products_without_text_are_left_out():
     image, text = unit(4, 8, 1), unit(4, 8, 2)
     outputs = Outputs(image_embedding=image, text_embedding=text, logit_scale=torch.tensor(9.0))
     loss = InfoNCE(True)(outputs, batch([0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3], [True, False, True, True]))
-    keep = [0, 2, 3]
-    assert torch.allclose(loss, info_nce(image[keep], text[keep], torch.tensor(9.0)))
+    rows = [0, 2, 3]
+    assert torch.allclose(loss, info_nce(image[rows], text[rows], torch.tensor(9.0)))
 
 
-def test_a_batch_without_any_text_costs_nothing_and_has_a_gradient():
+def test_a_batch_without_any_text_has_loss_0_and_a_gradient():
     image = unit(2, 4, 1).requires_grad_()
     outputs = Outputs(image_embedding=image, text_embedding=unit(2, 4, 2), logit_scale=torch.tensor(9.0))
     loss = InfoNCE(True)(outputs, batch([0, 1], [0, 1], [0, 0], [False, False]))

@@ -1,4 +1,4 @@
-"""The queue: exactly InfoNCE until it counts, then the slow loop over what it holds; and no collapse by default."""
+"""The memory queue equals InfoNCE until it is active, then a slow loop; with its defaults it does not collapse."""
 
 import math
 from dataclasses import replace
@@ -27,26 +27,26 @@ def drawn(step, rows, **more):
 
 
 def slow(now, ids, past, size, scale=7.0):
-    """Two directions, term by term, over the batch and the last `size` pairs of the past of another product."""
-    held = [
+    """Both directions, term by term, over the batch and those of the last `size` pairs that are another product's."""
+    queue = [
         (image, text, int(product))
-        for said, seen in past
-        for image, text, product in zip(said.image_embedding, said.text_embedding, seen.product, strict=True)
+        for earlier, batch_ids in past
+        for image, text, product in zip(earlier.image_embedding, earlier.text_embedding, batch_ids.product, strict=True)
     ][-size:]
     count, total = len(ids.product), 0.0
     for side, (anchors, keys) in enumerate(
         ((now.image_embedding, now.text_embedding), (now.text_embedding, now.image_embedding))
     ):
         for i in range(count):
-            others = [row[1 - side] for row in held if row[2] != int(ids.product[i])]
+            others = [row[1 - side] for row in queue if row[2] != int(ids.product[i])]
             scores = [scale * float(anchors[i] @ key) for key in [*keys, *others]]
             total += math.log(sum(map(math.exp, scores))) - scores[i]
     return total / (2 * count)
 
 
 @pytest.mark.parametrize("size", [3, 5, 100])
-def test_equals_the_slow_loop_and_forgets_the_oldest_first(size):
-    """Five steps over products that come back; the queue holds the last 3, 5 or all of the past."""
+def test_equals_the_slow_loop_and_drops_the_oldest_first(size):
+    """Five steps over products that repeat; the queue holds the last 3, 5 or all earlier pairs."""
     loss, past = make(size=size), []
     for step, rows in enumerate(([0, 1, 2], [3, 4], [0, 3, 5], [6], [1, 6, 2])):
         now, ids = drawn(step, rows)
@@ -54,7 +54,7 @@ def test_equals_the_slow_loop_and_forgets_the_oldest_first(size):
         past.append((now, ids))
 
 
-def test_is_exactly_info_nce_until_it_counts_and_outside_training():
+def test_equals_info_nce_until_it_is_active_and_in_evaluation_mode():
     loss = make(start_epoch=2)
     for epoch in (0, 1):
         loss.begin_epoch(epoch)
@@ -71,7 +71,7 @@ def test_is_exactly_info_nce_until_it_counts_and_outside_training():
 
 @pytest.mark.parametrize(("group", "text"), [([0, 1], [5, 6]), ([7, 8], [0, 1])], ids=["of one group", "of one text"])
 def test_entries_of_one_group_or_text_are_masked(group, text):
-    """Other products of the same groups or texts come back: the queue adds no negative, unless the mask is off."""
+    """Later products of the same groups or texts: the queue adds no negative, unless the mask is off."""
     for mask in (True, False):
         loss = make(mask_false_negatives=mask)
         loss(drawn(0, [0, 1])[0], batch([0, 1], group=[0, 0], text=[0, 0]))
@@ -82,10 +82,10 @@ def test_entries_of_one_group_or_text_are_masked(group, text):
         assert torch.allclose(loss(now, ids), alone) is mask
 
 
-def test_a_queued_product_is_no_negative_of_another_text_that_it_answers():
-    """Product 0 is queued with text 0 and answers 5 too; text 5 of product 9 comes: 0's image must not be its negative.
+def test_a_queued_product_is_no_negative_of_another_text_relevant_to_it():
+    """Product 0 is queued with text 0; text 5 is relevant to it too. It must not be a negative of text 5 of product 9.
 
-    The other way round text 0 stays a negative of product 9, which does not answer it.
+    In the other direction text 0 is a negative of product 9, to which it is not relevant.
     """
     loss = make()
     before = drawn(0, [0, 1])[0]
@@ -113,7 +113,7 @@ def test_products_without_text_are_not_queued():
     assert loss.get_extra_state()["product"].tolist() == [0, 2]
 
 
-def test_what_is_queued_has_no_graph():
+def test_the_queue_has_no_graph():
     loss = make()
     now, ids = drawn(0, [0, 1])
     now.image_embedding.requires_grad_()
@@ -121,27 +121,27 @@ def test_what_is_queued_has_no_graph():
     assert not any(value.requires_grad for value in loss.get_extra_state().values())
 
 
-def test_with_momentum_the_slow_copy_gives_the_keys():
-    """Positives, batch negatives and the queue are the copy's embeddings; the gradient reaches the anchors alone."""
+def test_with_momentum_the_momentum_encoder_gives_the_keys():
+    """Positives, batch negatives and queue are the momentum encoder's; only the anchors have a gradient."""
     loss = make(momentum=0.9)
-    slow_one, slow_two = drawn(5, [0, 1])[0], drawn(6, [2, 3])[0]
+    first, second = drawn(5, [0, 1])[0], drawn(6, [2, 3])[0]
 
-    def with_slow(said, copy):
+    def with_momentum(own, momentum):
         return outputs(
-            said.image_embedding.requires_grad_(), said.text_embedding.requires_grad_(), 7.0,
-            momentum_image_embedding=copy.image_embedding, momentum_text_embedding=copy.text_embedding,
+            own.image_embedding.requires_grad_(), own.text_embedding.requires_grad_(), 7.0,
+            momentum_image_embedding=momentum.image_embedding, momentum_text_embedding=momentum.text_embedding,
         )  # fmt: skip
 
-    loss(with_slow(drawn(0, [0, 1])[0], slow_one), batch([0, 1]))
-    now = with_slow(drawn(1, [2, 3])[0], slow_two)
+    loss(with_momentum(drawn(0, [0, 1])[0], first), batch([0, 1]))
+    now = with_momentum(drawn(1, [2, 3])[0], second)
     expected = 0.0
     for anchors, key in ((now.image_embedding, "text_embedding"), (now.text_embedding, "image_embedding")):
-        keys = torch.cat([getattr(slow_two, key), getattr(slow_one, key)])
+        keys = torch.cat([getattr(second, key), getattr(first, key)])
         expected += functional.cross_entropy(7.0 * anchors.detach() @ keys.T, torch.arange(2)).item() / 2
     assert loss(now, batch([2, 3])).item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_two_scales_serve_one_direction_each():
+def test_each_of_two_scales_is_used_in_one_direction():
     loss, other = make(), make()
     for one in (loss, other):
         one(*drawn(0, [0, 1]))
@@ -158,21 +158,21 @@ def test_two_scales_serve_one_direction_each():
     assert torch.allclose(first(unequal, ids), second(swapped, ids))
 
 
-def test_a_saved_queue_goes_on_as_the_unbroken_one(tmp_path):
-    whole, first = make(size=4), make(size=4)
+def test_a_restored_queue_continues_as_the_uninterrupted_one(tmp_path):
+    uninterrupted, first = make(size=4), make(size=4)
     for step in range(3):
-        whole(*drawn(step, [step, step + 1]))
+        uninterrupted(*drawn(step, [step, step + 1]))
         first(*drawn(step, [step, step + 1]))
     torch.save(first.state_dict(), tmp_path / "state.pt")
     second = make(size=4)
     second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     for step in range(3, 6):
         now, ids = drawn(step, [step, step + 1])
-        assert torch.equal(whole(now, ids), second(now, ids))
+        assert torch.equal(uninterrupted(now, ids), second(now, ids))
 
 
 def toy_gap(name, seed=0, **changes):
-    """Train two small towers on 128 pairs; return mean cosine of unseen matched pairs minus that of all pairs."""
+    """Train two small towers on 128 pairs; return the mean cosine of new matched pairs minus that of all new pairs."""
     views = [torch.randn(8, 32, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]
 
     def sides(count, seed):
@@ -191,8 +191,9 @@ def toy_gap(name, seed=0, **changes):
         if isinstance(loss, nn.Module):
             loss.begin_epoch(epoch)
         for rows in torch.randperm(128, generator=torch.Generator().manual_seed(epoch)).split(16):
-            said = [functional.normalize(tower(seen[rows]), dim=1) for tower, seen in ((image, pixels), (text, words))]
-            loss(outputs(*said, scale.clamp(0, 4.6052).exp()), batch(rows.tolist())).backward()
+            sides_now = ((image, pixels), (text, words))
+            embeddings = [functional.normalize(tower(values[rows]), dim=1) for tower, values in sides_now]
+            loss(outputs(*embeddings, scale.clamp(0, 4.6052).exp()), batch(rows.tolist())).backward()
             optimizer.step()
             optimizer.zero_grad()
     with torch.no_grad():
@@ -202,8 +203,8 @@ def toy_gap(name, seed=0, **changes):
     return float(similarity.diagonal().mean() - similarity.mean())
 
 
-def test_the_default_keeps_the_joint_space_open_where_a_naive_queue_closes_it():
-    """Matched pairs stand out by about .8 under InfoNCE; a queue of the same products as negatives costs most of it."""
+def test_the_defaults_do_not_collapse_where_a_naive_queue_does():
+    """The gap is about .8 with InfoNCE; a queue with the same products as negatives loses most of it."""
     plain, default = toy_gap("info_nce"), toy_gap("memory_queue")
     naive = toy_gap("memory_queue", start_epoch=0, mask_false_negatives=False)
     assert default > 0.7 * plain

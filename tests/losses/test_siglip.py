@@ -23,8 +23,8 @@ def slow(image, text, scale, bias, ignore):
 @given(count=st.integers(1, 7), seed=st.integers(0, 99), share=st.floats(0, 1), bias=st.floats(-10, 2))
 def test_equals_the_slow_loop(count, seed, share, bias):
     image, text, ignore = unit(count, 5, seed), unit(count, 5, seed + 1), drawn_ignore(count, seed, share)
-    found = siglip(image, text, torch.tensor(7.0), torch.tensor(bias), ignore)
-    assert float(found) == pytest.approx(slow(image, text, 7.0, bias, ignore.tolist()), abs=1e-4)
+    loss = siglip(image, text, torch.tensor(7.0), torch.tensor(bias), ignore)
+    assert float(loss) == pytest.approx(slow(image, text, 7.0, bias, ignore.tolist()), abs=1e-4)
 
 
 def test_equals_open_clip():
@@ -49,8 +49,8 @@ def test_a_masked_pair_has_no_gradient():
         assert torch.allclose(image.grad[row], pull, atol=1e-6)
 
 
-def test_the_bias_is_learnt_and_saved():
-    """With a start of -10 and ten negatives to a positive the bias has a gradient; state_dict brings it back."""
+def test_the_bias_is_learned_and_saved():
+    """The bias has a gradient at -10 with ten negatives to a positive, and state_dict restores it."""
     loss = SigLIP(-10.0, True)
     loss(outputs(unit(11, 4, 1), unit(11, 4, 2)), batch(list(range(11)))).backward()
     assert loss.bias.grad.item() != 0
@@ -61,6 +61,6 @@ def test_the_bias_is_learnt_and_saved():
     assert other.bias.item() == -9.0
 
 
-def test_a_batch_without_any_text_costs_nothing():
-    found = SigLIP(-10.0, True)(outputs(unit(2, 4, 1), unit(2, 4, 2)), batch([0, 1], has_text=[False, False]))
-    assert found.item() == 0
+def test_a_batch_without_any_text_has_loss_0():
+    loss = SigLIP(-10.0, True)(outputs(unit(2, 4, 1), unit(2, 4, 2)), batch([0, 1], has_text=[False, False]))
+    assert loss.item() == 0

@@ -15,10 +15,10 @@ from pipeline_lib.params.train import TrainParams
 FOLLOW = {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"}
 
 
-def params(text=None, **changed) -> TrainParams:
-    """The project's own train section with some keys changed; `text` changes that tower's rule."""
+def params(text=None, **changes) -> TrainParams:
+    """The train section of params.yaml with some keys changed; `text` changes that tower's rule."""
     towers = {"image": FOLLOW, "text": FOLLOW | (text or {})}
-    return TrainParams.model_validate({**load_params()["train"], "epochs": 10, "towers": towers, **changed})
+    return TrainParams.model_validate({**load_params()["train"], "epochs": 10, "towers": towers, **changes})
 
 
 def step(epoch, layers, tower="text"):
@@ -44,17 +44,17 @@ depths = st.one_of(st.integers(0, 5), st.just("all"))
 
 @given(st.lists(depths, min_size=1, max_size=4))
 def test_only_the_last_call_counts(calls):
-    """Opening and closing in any order leaves exactly what the last depth says."""
+    """After any order of freezing and unfreezing, exactly the groups of the last depth are trained."""
     model, groups = tower()
     for depth in calls:
         freeze(model, groups, depth)
     count = 3 if calls[-1] == "all" else min(3, calls[-1])
-    opened = {name for group in groups[3 - count :] for name in group.parameters}
-    assert {name for name, value in model.named_parameters() if value.requires_grad} == opened
+    trained = {name for group in groups[3 - count :] for name in group.parameters}
+    assert {name for name, value in model.named_parameters() if value.requires_grad} == trained
 
 
 @pytest.mark.parametrize(
-    ("changed", "expected"),
+    ("changes", "expected"),
     [
         ({"unfreeze_layers": 2}, [None, None, None, 0, 0]),
         ({"unfreeze_layers": 0}, [None] * 5),
@@ -62,7 +62,7 @@ def test_only_the_last_call_counts(calls):
         ({"unfreeze_layers": 9}, [0] * 5),
         ({"unfreeze_layers": 2, "text": {"unfreeze_layers": 1}}, [None, None, None, None, 0]),
         ({"unfreeze_layers": 0, "text": {"unfreeze_layers": "all"}}, [0] * 5),
-        # Log B: "freeze 2" is the first two layers, and the embeddings below them.
+        # Log B: "freeze 2" means the first two layers and the embeddings before them.
         ({"unfreeze_layers": 0, "text": {"freeze_first": 2}}, [None, None, None, 0, 0]),
         ({"unfreeze_layers": 0, "text": {"freeze_first": 0}}, [0] * 5),
         ({"unfreeze_layers": "all", "text": {"embeddings": "frozen"}}, [None, 0, 0, 0, 0]),
@@ -73,21 +73,21 @@ def test_only_the_last_call_counts(calls):
         ({"unfreeze_layers": 0, "schedule": [step(3, 2, "image")]}, [None] * 5),
     ],
 )
-def test_each_group_opens_when_the_rules_say(changed, expected):
-    """Hand-worked: five groups, stem first; the number is the epoch a group opens."""
-    assert unfreeze_epochs(5, "text", params(**changed)) == expected
+def test_each_group_is_unfrozen_in_the_epoch_of_its_rule(changes, expected):
+    """Hand-worked: five groups, stem first; the number is the first epoch of training."""
+    assert unfreeze_epochs(5, "text", params(**changes)) == expected
 
 
 @pytest.mark.parametrize(
-    ("schedule", "told"),
+    ("schedule", "message"),
     [
-        ([step(10, 3)], r"text at epoch 10, 3 layers: never reached, the last of train.epochs = 10 is 9"),
-        ([step(3, 3), step(4, 2)], r"text at epoch 4, 2 layers: opens nothing that is not open by then"),
-        ([step(3, 1)], r"text at epoch 3, 1 layers: opens nothing"),
+        ([step(10, 3)], r"text at epoch 10, 3 layers: never reached, the last epoch of train.epochs = 10 is 9"),
+        ([step(3, 3), step(4, 2)], r"text at epoch 4, 2 layers: all these groups are already trained by then"),
+        ([step(3, 1)], r"text at epoch 3, 1 layers: all these groups"),
     ],
 )
-def test_a_step_that_does_nothing_is_refused(schedule, told):
-    with pytest.raises(ValueError, match=told):
+def test_a_step_without_effect_is_refused(schedule, message):
+    with pytest.raises(ValueError, match=message):
         unfreeze_epochs(5, "text", params(unfreeze_layers=1, schedule=schedule))
 
 
@@ -97,39 +97,39 @@ def test_two_rules_for_one_tower_are_refused():
 
 
 @given(st.integers(1, 9), depths, st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), max_size=3))
-def test_what_is_open_stays_open(count, depth, steps):
-    """A property of every schedule that is accepted: groups open from the head downwards and never close."""
+def test_an_unfrozen_group_stays_unfrozen(count, depth, steps):
+    """A property of every accepted schedule: groups are unfrozen from the head to the stem and never frozen again."""
     try:
-        opened = unfreeze_epochs(count, "text", params(unfreeze_layers=depth, schedule=[step(*one) for one in steps]))
+        epochs = unfreeze_epochs(count, "text", params(unfreeze_layers=depth, schedule=[step(*one) for one in steps]))
     except ValueError:
         return
-    order = [10 if epoch is None else epoch for epoch in opened]
+    order = [10 if epoch is None else epoch for epoch in epochs]
     assert order == sorted(order, reverse=True)
 
 
-def test_frozen_norms_keep_their_statistics_and_open_ones_move():
-    for depth, moves in ((1, False), (2, True)):
+def test_frozen_norms_keep_their_statistics_and_trained_ones_update_them():
+    for depth, updates in ((1, False), (2, True)):
         model, groups = tower()
         freeze(model, groups, depth)
         model.train()
         set_frozen_eval(model)
         before = model[1].running_mean.clone()
         model(torch.randn(8, 3) + 5)
-        assert (not torch.equal(before, model[1].running_mean)) is moves
+        assert (not torch.equal(before, model[1].running_mean)) is updates
 
 
-def test_all_norms_keep_their_statistics_on_demand_and_their_weights_still_train():
+def test_all_norms_can_keep_their_statistics_while_their_weights_are_trained():
     model, groups = tower()
     freeze(model, groups, 2)
     model.train()
-    set_frozen_eval(model, hold_norms=True)
-    before, entered = model[1].running_mean.clone(), torch.randn(8, 3) + 5
-    assert torch.equal(model[1](entered), model.eval()[1](entered))
+    set_frozen_eval(model, freeze_statistics=True)
+    before, inputs = model[1].running_mean.clone(), torch.randn(8, 3) + 5
+    assert torch.equal(model[1](inputs), model.eval()[1](inputs))
     assert torch.equal(before, model[1].running_mean)
     assert model[1].weight.requires_grad
 
 
-def test_a_frozen_tower_has_no_dropout_and_an_open_one_does():
+def test_a_frozen_tower_has_no_dropout_and_a_trained_one_does():
     model, groups = tower()
     freeze(model, groups, 0)
     model.train()
@@ -142,23 +142,24 @@ def test_a_frozen_tower_has_no_dropout_and_an_open_one_does():
 
 
 def test_layer_wise_decay_counts_from_the_head():
-    """lr = base * decay ^ distance, and what opens later learns at its share of that."""
+    """lr = base * decay ^ distance to the head, times a factor for groups that are unfrozen later."""
     train = params(unfreeze_layers=3, tower_lr=0.1, lr_decay=0.5, schedule=[step(2, 4)], unfreeze_lr_scale=0.2)
     assert group_lrs(unfreeze_epochs(5, "text", train), train) == pytest.approx([0.0, 0.1 / 8 * 0.2, 0.025, 0.05, 0.1])
 
 
-def test_every_parameter_that_is_ever_trained_is_in_exactly_one_group():
+def test_every_trained_parameter_is_in_exactly_one_optimizer_group():
     model, groups = tower()
     train = params(unfreeze_layers=1, lr_decay=0.5, schedule=[step(2, 3)])
-    made = tower_groups(model, groups, unfreeze_epochs(3, "text", train), train, "text")
-    held = [id(value) for group in made for value in group["params"]]
-    assert sorted(held) == sorted(id(value) for value in model.parameters())
-    assert len({group["base_lr"] for group in made}) == 3 and len({group["name"] for group in made}) == len(made)
-    for group in made:
+    optimizer_groups = tower_groups(model, groups, unfreeze_epochs(3, "text", train), train, "text")
+    ids = [id(value) for group in optimizer_groups for value in group["params"]]
+    assert sorted(ids) == sorted(id(value) for value in model.parameters())
+    assert len({group["base_lr"] for group in optimizer_groups}) == 3
+    assert len({group["name"] for group in optimizer_groups}) == len(optimizer_groups)
+    for group in optimizer_groups:
         assert {value.ndim > 1 for value in group["params"]} == {group["weight_decay"] > 0}
 
 
-def test_one_lr_makes_one_pair_of_groups_in_the_towers_order():
+def test_layer_groups_of_one_lr_are_joined_in_the_towers_order():
     model, groups = tower()
     train = params(unfreeze_layers=2, tower_lr=0.1, weight_decay=0.05)
     decayed, free = tower_groups(model, list(groups), unfreeze_epochs(3, "text", train), train, "text")
@@ -175,19 +176,19 @@ def test_a_frozen_tower_has_no_optimizer_groups():
         build_adamw([])
 
 
-def test_a_closed_layer_in_the_optimizer_is_not_touched():
-    """It has no gradient, so AdamW passes over it, weight decay and all, until it opens."""
+def test_a_frozen_layer_in_the_optimizer_does_not_change():
+    """It has no gradient, so AdamW skips it, weight decay included, until it is unfrozen."""
     model, groups = tower()
     train = params(unfreeze_layers=1, tower_lr=0.1, weight_decay=0.5, unfreeze_lr_scale=1.0, schedule=[step(1, 3)])
-    opened = unfreeze_epochs(3, "text", train)
-    optimizer = build_adamw(tower_groups(model, groups, opened, train, "text"))
+    unfreeze = unfreeze_epochs(3, "text", train)
+    optimizer = build_adamw(tower_groups(model, groups, unfreeze, train, "text"))
     before = model[0].weight.clone()
-    for epoch, moved in ((0, False), (1, True)):
-        set_epoch(model, groups, opened, epoch)
+    for epoch, changes in ((0, False), (1, True)):
+        set_epoch(model, groups, unfreeze, epoch)
         model(torch.randn(8, 3)).pow(2).sum().backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        assert (not torch.equal(before, model[0].weight)) is moved
+        assert (not torch.equal(before, model[0].weight)) is changes
 
 
 def test_the_schedule_keeps_the_ratio_of_groups():
