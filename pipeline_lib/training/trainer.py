@@ -25,7 +25,7 @@ from pipeline_lib.execution.checkpoint import CheckpointFolder
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
 from pipeline_lib.loading.dataset import data_loader
 from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, set_frozen_eval
-from pipeline_lib.optim.schedules import lr_factor, set_lr, warmup_of
+from pipeline_lib.optim.schedules import lr_factor, set_lr, warmup_steps
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.training.ema import WeightEma
 from pipeline_lib.training.grad_cache import backward_jointly
@@ -122,7 +122,7 @@ class Trainer:
         total, begun, images = self.params.epochs * len(groups), time.perf_counter(), 0
         sums: dict[str, float] = {}
         unread: list[dict[str, Tensor]] = []
-        warmup = warmup_of(self.params, total)
+        warmup = warmup_steps(self.params, total)
         for number, group in enumerate(groups):
             step = epoch * len(groups) + number
             set_lr(self.optimizer, lr_factor(step, total, warmup, self.params.lr_schedule))
