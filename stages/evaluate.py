@@ -1,6 +1,6 @@
-"""Turns fused embeddings and probabilities into figures with intervals, per-query ranks and the plots' tables.
+"""Computes figures with intervals, per-query ranks and plot tables from the fused embeddings and probabilities.
 
-Out-of-fold and test figures stay apart: only test was seen by no model and by no choice of an epoch.
+Out-of-fold and test figures are separate: only test was used neither to train a model nor to select an epoch.
 """
 
 import polars as pl
@@ -34,8 +34,8 @@ def main() -> None:
         classification = classification_trees(predictions, classes, params.bootstrap, seed)
         sliced = modality_trees(predictions, classes, modalities(products), params.bootstrap, seed)
         trunk = paths.features_of("trunk") if "trunk" in run.value("plan.features", list[str]) else None
-        asked = predictions.filter(pl.col("label").is_in(classes))
-        baselines = run_baselines(trunk, products, asked, classes, seed) if len(asked) else Baselines()
+        scored = predictions.filter(pl.col("label").is_in(classes))
+        baselines = run_baselines(trunk, products, scored, classes, seed) if len(scored) else Baselines()
         *compared, gains = baseline_trees(predictions, baselines.scores, classes, params.bootstrap, seed)
         with fresh_folder(paths.EVALUATION) as out:
             write_table(ranks, out / "ranks.parquet")
@@ -44,8 +44,8 @@ def main() -> None:
             for name, table in class_tables(predictions, uncalibrated, classes).items():
                 write_table(table, out / f"{name}.csv")
             write_table(gains, out / "baselines.csv")
-            both_sides = modality_gain(predictions, *baselines.probes(), classes, params.bootstrap, seed)
-            write_table(both_sides, out / "modality_gain.csv")
+            modality = modality_gain(predictions, baselines.probes(), classes, params.bootstrap, seed)
+            write_table(modality, out / "modality_gain.csv")
             write_json(out / "skipped.json", baselines.skipped)
             write_table(label_issues(predictions, classes), out / "label_issues.csv")
         for split in SPLITS if classes else ():

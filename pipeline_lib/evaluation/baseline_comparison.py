@@ -1,7 +1,7 @@
-"""What fine-tuning gained: baselines measured on the same products, and the differences over the same draws of them.
+"""Compares the fine-tuned models with the baselines on the same products, by a paired bootstrap.
 
-Two intervals that overlap say little of two classifiers asked about the same products; the interval of their
-difference does, for what is hard for both cancels.
+Two overlapping intervals say little about two classifiers on the same products. The interval of their difference is
+narrower, because products that are hard for both cancel out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,25 +31,25 @@ def baseline_trees(
 ) -> tuple[Tree, Tree, pl.DataFrame]:
     """Return {split: {baselines: {name: figures}}}, the same tree of intervals, and BASELINES_SCHEMA rows with gains.
 
-    `scores` are by baseline and split, a row for each product that `labelled` returns, in its order.
+    `scores` are by baseline and split, with one row for each product that `labelled` returns, in its order.
     """
     figures: Tree = {}
     intervals: Tree = {}
     rows = []
     for split in SPLITS:
         own = labelled(predictions, classes, split)
-        told = {name: parts[split] for name, parts in scores.items() if split in parts}
-        if not len(own.truth) or not told:
+        baselines = {name: by_split[split] for name, by_split in scores.items() if split in by_split}
+        if not len(own.truth) or not baselines:
             continue
-        statistics = [class_statistic(own.truth, scored) for scored in (own.probabilities, *told.values())]
+        statistics = [class_statistic(own.truth, scored) for scored in (own.probabilities, *baselines.values())]
 
-        def all_of_them(counts: Counts, statistics: Sequence[Any] = tuple(statistics)) -> NDArray[np.float64]:
-            return np.concatenate([one(counts)[:, SHOWN] for one in statistics], axis=1)
+        def joint(counts: Counts, statistics: Sequence[Any] = tuple(statistics)) -> NDArray[np.float64]:
+            return np.concatenate([statistic(counts)[:, SHOWN] for statistic in statistics], axis=1)
 
-        values = point(all_of_them, len(own.truth)).reshape(len(statistics), -1)
-        draws = resampled(all_of_them, len(own.truth), resamples, seed, own.groups)
+        values = point(joint, len(own.truth)).reshape(len(statistics), -1)
+        draws = resampled(joint, len(own.truth), resamples, seed, own.groups)
         draws = draws.reshape(resamples, len(statistics), -1)
-        for number, name in enumerate(told, start=1):
+        for number, name in enumerate(baselines, start=1):
             spans = percentiles(draws[:, number]).round(DIGITS).tolist()
             gains = percentiles(draws[:, 0] - draws[:, number])
             figures.setdefault(split, {}).setdefault("baselines", {})[name] = dict(
@@ -58,7 +58,7 @@ def baseline_trees(
             intervals.setdefault(split, {}).setdefault("baselines", {})[name] = dict(
                 zip(GAIN_FIGURES, spans, strict=True)
             )
-            for place, figure in enumerate(GAIN_FIGURES):
-                gained = (values[0, place] - values[number, place], *gains[place])
-                rows.append((split, name, figure, *np.round([values[number, place], *gained], DIGITS).tolist()))
+            for column, figure in enumerate(GAIN_FIGURES):
+                gain = (values[0, column] - values[number, column], *gains[column])
+                rows.append((split, name, figure, *np.round([values[number, column], *gain], DIGITS).tolist()))
     return figures, intervals, pl.DataFrame(rows, schema=BASELINES_SCHEMA, orient="row")

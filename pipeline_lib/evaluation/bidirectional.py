@@ -1,7 +1,7 @@
-"""The figures that caption retrieval reports over both directions: mR of each, total mR, and their sum.
+"""Caption retrieval figures over both directions: mR of each direction, total mR, and the sum.
 
-mR = mean(R@1, R@5, R@10) of a direction; total mR = the mean of the six; sum = the six added, so 6 x total mR. What is
-drawn for the intervals is a group, in both directions at once: an image with all its captions.
+mR is the mean of R@1, R@5 and R@10 of one direction, total mR the mean of all six, and sum their sum, so 6 x total mR.
+The bootstrap resamples groups in both directions at once: an image together with all its captions.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ def mean_recall(recalls: dict[str, float]) -> float:
 
 
 def totals(text_to_image: dict[str, float], image_to_text: dict[str, float]) -> dict[str, float]:
-    """Return total_mR and sum of the two directions' R@1, R@5 and R@10, in their unit."""
+    """Return total_mR and sum of the R@1, R@5 and R@10 of both directions, in their unit."""
     total = (mean_recall(text_to_image) + mean_recall(image_to_text)) / 2
     return {"total_mR": total, "sum": 6 * total}
 
@@ -37,12 +37,12 @@ def totals(text_to_image: dict[str, float], image_to_text: dict[str, float]) -> 
 def bidirectional_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
     """Return {split: {retrieval: {direction: {mR}, total_mR, sum}}} and the same tree of [low, high].
 
-    A split that was ranked in one direction only has no total.
+    A split that is ranked in one direction only is left out.
     """
     figures: Tree = {}
     intervals: Tree = {}
     for (split,), part in ranks.group_by("split", maintain_order=True):
-        text, image = (part.filter(pl.col("direction") == way) for way in ("text_to_image", "image_to_text"))
+        text, image = (part.filter(pl.col("direction") == name) for name in ("text_to_image", "image_to_text"))
         if text.is_empty() or image.is_empty():
             continue
         statistic = bidirectional_statistic(text["rank"].to_numpy(), image["rank"].to_numpy())
@@ -55,18 +55,18 @@ def bidirectional_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple
 
 
 def bidirectional_statistic(text: NDArray[np.float64], image: NDArray[np.float64]) -> Statistic:
-    """Return the statistic of (mR text to image, mR image to text, total mR, sum); units are all ranks, text first."""
+    """Return the statistic of (mR text to image, mR image to text, total mR, sum); units are the ranks, text first."""
     hits = [np.stack([ranks <= k for k in CUTOFFS], axis=1).mean(axis=1, keepdims=True) for ranks in (text, image)]
 
     def figures(counts: Counts) -> NDArray[np.float64]:
-        ways = [weighted_means(*pair) for pair in zip(hits, np.split(counts, [len(text)], axis=1), strict=True)]
-        total = (ways[0] + ways[1]) / 2
-        return np.concatenate([*ways, total, 6 * total], axis=1)
+        means = [weighted_means(*pair) for pair in zip(hits, np.split(counts, [len(text)], axis=1), strict=True)]
+        total = (means[0] + means[1]) / 2
+        return np.concatenate([*means, total, 6 * total], axis=1)
 
     return figures
 
 
 def _branch(values: list[Any]) -> Tree:
-    text, image, total, added = values
-    ways = {"text_to_image": {"mR": text}, "image_to_text": {"mR": image}}
-    return {"retrieval": {**ways, "total_mR": total, "sum": added}}
+    text, image, total, sum_of_six = values
+    directions = {"text_to_image": {"mR": text}, "image_to_text": {"mR": image}}
+    return {"retrieval": {**directions, "total_mR": total, "sum": sum_of_six}}

@@ -1,8 +1,8 @@
-"""Percentile bootstrap over queries: how far a figure could have moved had other queries been drawn.
+"""Percentile bootstrap over queries or products: the range of a figure over resamples of the sample.
 
-A resample is a row of counts, how often each query was drawn, not a list of positions: every figure here is then a
-weighted sum or a weighted median, computed for a block of resamples at once, and drawing whole groups of queries
-needs no other code. Two systems are compared on the same draws, so what they share cancels.
+A resample is a row of counts (how often each unit was drawn), not a list of positions. So every figure is a weighted
+sum or median that is computed for a block of resamples at once, and resampling groups needs no extra code. Two systems
+are compared on the same resamples, so what they have in common cancels out.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ BLOCK_VALUES = 1 << 20
 
 
 class Difference(NamedTuple):
-    """One figure of system b minus that of system a, its interval, and the share of resamples at or below zero."""
+    """A figure of system b minus that of system a, its interval, and the share of resamples at or below zero."""
 
     difference: float
     low: float
@@ -28,7 +28,7 @@ class Difference(NamedTuple):
 
 
 def clusters(group_ids: pl.Series) -> NDArray[np.int64]:
-    """Return the number of each unit's group, from 0: what a resample draws together.
+    """Return the number, from 0, of the group of each unit; a resample draws groups.
 
     >>> clusters(pl.Series(["b", "a", "b"])).tolist()
     [1, 0, 1]
@@ -39,9 +39,9 @@ def clusters(group_ids: pl.Series) -> NDArray[np.int64]:
 def resampled(
     statistic: Statistic, num_units: int, resamples: int, seed: int, groups: NDArray[np.int64] | None = None
 ) -> NDArray[np.float64]:
-    """Return the figures of each resample, (resamples, figures), in memory of one block of counts.
+    """Return the figures of each resample, (resamples, figures), computed block by block.
 
-    `groups` (units,) numbers the clusters 0 .. n - 1; then whole clusters are drawn with replacement.
+    With `groups` (units,), the cluster numbers 0 .. n - 1 of the units, clusters are drawn with replacement.
     """
     return np.concatenate([statistic(counts) for counts in _draws(num_units, resamples, seed, groups)])
 
@@ -61,7 +61,7 @@ def paired_differences(
     seed: int,
     groups: NDArray[np.int64] | None = None,
 ) -> list[Difference]:
-    """Return second minus first for every figure, both taken on the same draws of the same units."""
+    """Return second minus first for every figure, both on the same resamples of the same units."""
 
     def difference(counts: Counts) -> NDArray[np.float64]:
         return second(counts) - first(counts)
@@ -73,13 +73,13 @@ def paired_differences(
 
 def _draws(num_units: int, resamples: int, seed: int, groups: NDArray[np.int64] | None) -> Iterator[Counts]:
     if num_units == 0:
-        raise ValueError("no unit to resample: an interval needs at least one query")
+        raise ValueError("no unit to resample: an interval needs at least one query or product")
     num_drawn = num_units if groups is None else int(groups.max()) + 1
     block = max(1, BLOCK_VALUES // max(num_units, num_drawn))
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
-        # One call a resample: the draws are then the same whatever the block size.
+        # One call per resample, so the draws do not depend on the block size.
         drawn = np.stack([rng.integers(0, num_drawn, num_drawn) for _ in range(rows)])
         drawn += np.arange(rows)[:, None] * num_drawn
         counts = np.bincount(drawn.ravel(), minlength=rows * num_drawn).reshape(rows, num_drawn).astype(np.float64)

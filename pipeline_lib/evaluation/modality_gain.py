@@ -1,11 +1,12 @@
-"""Does the second modality tell what the first does not? Three classifiers on the same products, side by side.
+"""Measures what the second modality adds: classifiers on image, text and both, on the same products.
 
-One reads the photos, one the texts, one both; the difference of the last to the better of the others has the interval
-of the paired bootstrap. Why it is small, where it is, the overlap tells: how often the weaker one is right where the
-better one is wrong. If that is rarer than it is right elsewhere, both find the same products hard.
+The gain is the accuracy of the classifier on both minus that of the better single one, with the interval of the paired
+bootstrap. The overlap explains a small gain: how often the weaker classifier is right where the better one is wrong. If
+that is less than its overall accuracy, both find the same products hard.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -20,40 +21,43 @@ from pipeline_lib.metrics.weighted import Counts, Statistic, weighted_means
 Scores = dict[str, Probabilities]
 
 
-def modality_gain(
-    predictions: pl.DataFrame,
-    image: Scores,
-    text: Scores,
-    both: Scores,
-    classes: Sequence[str],
-    resamples: int,
-    seed: int,
-) -> pl.DataFrame:
-    """Return MODALITY_GAIN_SCHEMA rows, one a split, of the classifiers that read image, text, and both.
+class ModalityScores(NamedTuple):
+    """Scores (products, classes) by split of the classifiers on image, on text and on both; empty without one.
 
-    Scores are (products, classes) by split, a row for each product that `labelled` returns, in its order.
+    A split has one row for each product that `labelled` returns, in its order.
     """
+
+    image: Scores
+    text: Scores
+    both: Scores
+
+
+def modality_gain(
+    predictions: pl.DataFrame, scores: ModalityScores, classes: Sequence[str], resamples: int, seed: int
+) -> pl.DataFrame:
+    """Return MODALITY_GAIN_SCHEMA rows, one for each split that all three classifiers have."""
     rows = []
     for split in SPLITS:
         own = labelled(predictions, classes, split)
         truth = own.truth
-        if not len(truth) or not (split in image and split in text and split in both):
+        if not len(truth) or not all(split in part for part in scores):
             continue
-        right = {name: scores[split].argmax(axis=1) == truth for name, scores in (("image", image), ("text", text))}
-        joint = both[split].argmax(axis=1) == truth
-        better, other = sorted(right, key=lambda name: -right[name].mean())
-        gain = paired_differences(_share(right[better]), _share(joint), len(truth), resamples, seed, own.groups)[0]
-        missed = ~right[better]
-        shares = [right["image"].mean(), right["text"].mean(), joint.mean(), *gain[:3]]
-        counts = [len(truth), int(missed.sum()), int((missed & right[other]).sum())]
+        image, text, both = (part[split].argmax(axis=1) == truth for part in scores)
+        correct = {"image": image, "text": text}
+        better, other = sorted(correct, key=lambda name: -correct[name].mean())
+        systems = (_accuracy(correct[better]), _accuracy(both))
+        gain = paired_differences(*systems, len(truth), resamples, seed, own.groups)[0]
+        missed = ~correct[better]
+        shares = [image.mean(), text.mean(), both.mean(), *gain[:3]]
+        counts = [len(truth), int(missed.sum()), int((missed & correct[other]).sum())]
         rows.append((split, better, *np.round(shares, DIGITS).tolist(), *counts))
     return pl.DataFrame(rows, schema=MODALITY_GAIN_SCHEMA, orient="row")
 
 
-def _share(right: NDArray[np.bool_]) -> Statistic:
-    hits = right.astype(np.float64)[:, None]
+def _accuracy(correct: NDArray[np.bool_]) -> Statistic:
+    hits = correct.astype(np.float64)[:, None]
 
-    def share(counts: Counts) -> NDArray[np.float64]:
+    def accuracy(counts: Counts) -> NDArray[np.float64]:
         return weighted_means(hits, counts)
 
-    return share
+    return accuracy

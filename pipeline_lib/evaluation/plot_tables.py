@@ -1,4 +1,4 @@
-"""The tables behind the report's plots: Recall@K curve, confusion counts, figures of each class, reliability."""
+"""The tables that the report plots: Recall@K curve, confusion counts, figures of each class, reliability."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,7 +29,7 @@ def curve_table(ranks: pl.DataFrame) -> pl.DataFrame:
 
 
 def read_uncalibrated(ensemble: Path, predictions: pl.DataFrame) -> pl.DataFrame:
-    """Return the predictions before their temperature, no row where none was fitted."""
+    """Return the predictions before temperature scaling; no rows if no temperature was fitted."""
     path = ensemble / "uncalibrated.parquet"
     return pl.read_parquet(path) if path.is_file() else predictions.clear()
 
@@ -37,7 +37,7 @@ def read_uncalibrated(ensemble: Path, predictions: pl.DataFrame) -> pl.DataFrame
 def class_tables(
     predictions: pl.DataFrame, uncalibrated: pl.DataFrame, classes: Sequence[str]
 ) -> dict[str, pl.DataFrame]:
-    """Return by name the tables of classes that the report draws."""
+    """Return the class tables that the report draws, by name."""
     return {
         "confusion": confusion_table(predictions, classes),
         "per_class": per_class_table(predictions, classes),
@@ -46,7 +46,7 @@ def class_tables(
 
 
 def confusion_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
-    """Return the pairs of true and predicted label that occur, with their counts, in the order of the classes."""
+    """Return CONFUSION_SCHEMA rows: the pairs of true and predicted label that occur, in class order."""
     frames = [pl.DataFrame(schema=CONFUSION_SCHEMA)]
     for split, truth, predicted in _scored(predictions, classes):
         counts = confusion_counts(truth, predicted, len(classes))
@@ -56,7 +56,7 @@ def confusion_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.Dat
 
 
 def per_class_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
-    """Return precision, recall, f1 and support of each class that is true or predicted somewhere in a split."""
+    """Return CLASS_SCHEMA rows: precision, recall, f1 and support of each class that occurs in a split."""
     frames = [pl.DataFrame(schema=CLASS_SCHEMA)]
     for split, truth, predicted in _scored(predictions, classes):
         table = class_table(truth, predicted, classes).with_columns(pl.col(pl.Float64).round(DIGITS))
@@ -65,14 +65,15 @@ def per_class_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.Dat
 
 
 def reliability_table(predictions: pl.DataFrame, uncalibrated: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
-    """Return the bins of the reliability diagram of each split, after calibration and, where there was any, before."""
+    """Return RELIABILITY_SCHEMA rows: the bins of each split, before calibration (if any) and after."""
     rows = []
     for frame, calibrated in ((uncalibrated, False), (predictions, True)):
         for split in SPLITS:
             part = labelled(frame, classes, split)
             if len(part.truth):
-                for number, sure, right, count in reliability_rows(part.truth, part.probabilities):
-                    rows.append((split, calibrated, number, round(sure, DIGITS), round(right, DIGITS), count))
+                for number, confidence, accuracy, count in reliability_rows(part.truth, part.probabilities):
+                    figures = (round(confidence, DIGITS), round(accuracy, DIGITS), count)
+                    rows.append((split, calibrated, number, *figures))
     return pl.DataFrame(rows, schema=RELIABILITY_SCHEMA, orient="row")
 
 

@@ -1,6 +1,6 @@
-"""The ways of counting that `evaluate.protocol` may name, so that a figure can be compared with one counted alike.
+"""The retrieval protocols of `evaluate.protocol`, so that figures can be compared with published ones.
 
-Ranks come from whole galleries in all of them but `row_paired`, and a hit is any right answer among the first k.
+All protocols but `row_paired` rank complete galleries and count a hit if any relevant item is among the first k.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Trees = Callable[[pl.DataFrame, int, int], tuple[Tree, Tree]]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How ranks are told, what is published beside R@k and MeanRecall, and what a reader must be warned of."""
+    """How ranks are computed, the figures in addition to R@k and MeanRecall, and a warning for the reader."""
 
     rank: Rank = rank_gallery
     more: Trees | None = None
@@ -31,14 +31,14 @@ class Protocol:
 
     def trees(self, ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
         """Return {split: {retrieval: figures}} and the same tree of intervals."""
-        found = retrieval_trees(ranks, resamples, seed)
+        trees = retrieval_trees(ranks, resamples, seed)
         if self.more is None:
-            return found
-        figures, intervals = zip(found, self.more(ranks, resamples, seed), strict=True)
+            return trees
+        figures, intervals = zip(trees, self.more(ranks, resamples, seed), strict=True)
         return merged(*figures), merged(*intervals)
 
 
-# Name in params.yaml -> protocol. MUGE counts hits over its own answers, as the catalogue does over its.
+# Name in params.yaml -> protocol. MUGE counts hits as `catalogue` does, over its own relevance.
 PROTOCOLS: dict[str, Protocol] = {
     "catalogue": Protocol(),
     "muge": Protocol(),
@@ -46,6 +46,6 @@ PROTOCOLS: dict[str, Protocol] = {
     "row_paired": Protocol(
         rank=rank_rows,
         warning="evaluate.protocol = row_paired counts an image's own captions as wrong: it understates R@1 about five "
-        "times where images have five captions. Compare it with old logs of this protocol only",
+        "times if images have five captions. Compare it only with old logs of this protocol",
     ),
 }

@@ -1,4 +1,4 @@
-"""Ranks of every gallery that the ensemble wrote: one of each held-out fold, one of test."""
+"""Ranks all galleries that the ensemble wrote: one for each held-out fold, one for test."""
 
 import polars as pl
 
@@ -10,7 +10,7 @@ from pipeline_lib.stores.store import HEADER, open_store
 
 
 def rank_all(folds: list[int], protocol: Protocol, relevance: pl.DataFrame, groups: dict[str, str]) -> pl.DataFrame:
-    """Return the ranks of every gallery that the ensemble wrote for the listed folds and for test."""
+    """Return RANKS_SCHEMA rows of the galleries of the listed folds and of test; `groups` maps products to groups."""
     frames = [pl.DataFrame(schema=RANKS_SCHEMA)]
     for split, fold, name in [*(("oof", fold, f"oof-{fold}") for fold in folds), ("test", None, "test")]:
         folder = paths.ENSEMBLE / name

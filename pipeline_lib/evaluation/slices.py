@@ -1,7 +1,7 @@
-"""The classification figures of parts of a split: products with both modalities, with a photo only, with a text only.
+"""Classification figures by modality: products with photo and text, with photos only, with text only.
 
-A classifier that leans on one modality looks fine on the whole and fails where that modality is missing. Where all
-products of a split are of one kind the slice would repeat the whole, so it is not published.
+A classifier that relies on one modality can look good overall and fail where that modality is missing. If all products
+of a split have the same modalities, the slice would equal the split, so it is not published.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ SLICE_FIGURES = ("top1", "macro_f1")
 def modalities(products: pl.DataFrame) -> pl.DataFrame:
     """Return product_id and modality (one of MODALITIES; null for neither) of the catalogue's products.
 
-    A product without media is shown to the model as a black photo, one without text as an empty one.
+    The model gets a black photo for a product without media, and an empty text for one without text.
     """
     image, text = pl.col("media").list.len() > 0, pl.col("text").fill_null("").str.strip_chars() != ""
     kind = pl.when(image & text).then(pl.lit("both")).when(image).then(pl.lit("image_only"))
@@ -35,9 +35,9 @@ def modality_trees(
     """
     figures: Tree = {}
     intervals: Tree = {}
-    told = predictions.join(kinds, on="product_id", how="left", maintain_order="left")
+    joined = predictions.join(kinds, on="product_id", how="left", maintain_order="left")
     for split in SPLITS:
-        parts = {kind: labelled(told.filter(pl.col("modality") == kind), classes, split) for kind in MODALITIES}
+        parts = {kind: labelled(joined.filter(pl.col("modality") == kind), classes, split) for kind in MODALITIES}
         present = {kind: part for kind, part in parts.items() if len(part.truth)}
         if len(present) < 2:
             continue

@@ -1,7 +1,7 @@
-"""From ranks and probabilities to the published tree of figures and the same tree of intervals.
+"""Turns ranks and probabilities into the published tree of figures and the same tree of intervals.
 
-Galleries of different folds are ranked apart, because scores of different models do not compare; their queries are
-then one sample, so an out-of-fold figure covers the whole catalogue and its gallery size is the mean one.
+Galleries of different folds are ranked separately, because scores of different models are not comparable. Their queries
+form one sample, so an out-of-fold figure covers all folds; its gallery size is the mean over the queries.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ Tree = dict[str, Any]
 class Labelled:
     """The products of one split whose label is one of the classes, and how many were left out.
 
-    `groups` numbers what belongs together, (products,): photos of one thing, or near-duplicates, are right and wrong
-    together, so a resample draws them together.
+    `groups` (products,) numbers the groups. Near-duplicates and photos of one product are right or wrong together, so
+    the bootstrap draws them together.
     """
 
     truth: NDArray[np.int64]
@@ -54,7 +54,7 @@ def retrieval_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tre
 def classification_trees(
     predictions: pl.DataFrame, classes: Sequence[str], resamples: int, seed: int
 ) -> tuple[Tree, Tree]:
-    """Return {split: {classification: figures}} and the same tree of intervals; a split without labels is absent."""
+    """Return {split: {classification: figures}} and the same tree of intervals; a split without labels is left out."""
     figures: Tree = {}
     intervals: Tree = {}
     for split in SPLITS:
@@ -67,7 +67,7 @@ def classification_trees(
 
 
 def published(part: Labelled) -> Statistic:
-    """Return the statistic of PUBLISHED, the figures of one classifier over one set of products."""
+    """Return the statistic of the PUBLISHED figures."""
     classified = class_statistic(part.truth, part.probabilities)
     calibrated = calibration_statistic(part.truth, part.probabilities)
 
@@ -78,7 +78,7 @@ def published(part: Labelled) -> Statistic:
 
 
 def labelled(predictions: pl.DataFrame, classes: Sequence[str], split: str) -> Labelled:
-    """Return what can be scored of one split: a product without label, or with one unknown to the model, cannot."""
+    """Return the products of a split that can be scored: those with a label that is one of the classes."""
     part = predictions.filter(pl.col("split") == split)
     known = part.filter(pl.col("label").is_in(list(classes)))
     number_of = {label: number for number, label in enumerate(classes)}
@@ -88,7 +88,7 @@ def labelled(predictions: pl.DataFrame, classes: Sequence[str], split: str) -> L
 
 
 def merged(*trees: Tree) -> Tree:
-    """Return one tree with the branches of all; equal keys are merged level by level."""
+    """Return one tree with the branches of all trees, merged level by level."""
     total: Tree = {}
     for tree in trees:
         for key, value in tree.items():
@@ -99,9 +99,9 @@ def merged(*trees: Tree) -> Tree:
 def with_intervals(
     statistic: Statistic, names: Sequence[str], groups: NDArray[np.int64], resamples: int, seed: int
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """Return by name the figures of the sample and their [low, high], both rounded for stable diffs.
+    """Return the figures of the sample and their [low, high] by name, both rounded for stable diffs.
 
-    `groups` (units,) numbers what is drawn together, from 0.
+    `groups` (units,) numbers the groups that the bootstrap draws, from 0.
     """
     values = point(statistic, len(groups)).round(DIGITS).tolist()
     intervals = percentile_intervals(statistic, len(groups), resamples, seed, groups).round(DIGITS).tolist()

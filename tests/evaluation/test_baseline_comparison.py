@@ -1,3 +1,5 @@
+"""Baseline figures and gains equal those of the paired bootstrap."""
+
 import numpy as np
 import polars as pl
 import pytest
@@ -14,7 +16,7 @@ CLASSES = ["cup", "hat", "mug"]
 def drawn():
     rng = np.random.default_rng(2)
     truth = rng.integers(0, 3, 50)
-    tuned, plain = (rng.dirichlet(np.ones(3), 50) + sure * np.eye(3)[truth] for sure in (0.8, 0.3))
+    tuned, plain = (rng.dirichlet(np.ones(3), 50) + signal * np.eye(3)[truth] for signal in (0.8, 0.3))
     rows = [
         (f"p{n}", "oof", 0, CLASSES[truth[n]], CLASSES[tuned[n].argmax()], tuned[n].tolist(), f"g{n:02}")
         for n in range(50)
@@ -25,16 +27,16 @@ def drawn():
 def test_figures_and_gains_are_those_of_the_paired_bootstrap(drawn):
     truth, tuned, plain, predictions = drawn
     figures, intervals, gains = baseline_trees(predictions, {"knn": {"oof": plain}}, CLASSES, 300, seed=5)
-    wanted = class_figures(truth, plain)
+    expected = class_figures(truth, plain)
     statistic = class_statistic(truth, plain)
     spans = percentile_intervals(statistic, 50, 300, 5)
     differences = paired_differences(statistic, class_statistic(truth, tuned), 50, 300, 5)
     assert gains.schema == BASELINES_SCHEMA and gains["figure"].to_list() == ["top1", "macro_f1"]
-    for row, (name, place) in zip(gains.iter_rows(named=True), (("top1", 0), ("macro_f1", 2)), strict=True):
-        assert figures["oof"]["baselines"]["knn"][name] == row["value"] == pytest.approx(wanted[name], abs=1e-6)
-        assert intervals["oof"]["baselines"]["knn"][name] == pytest.approx(spans[place], abs=1e-6)
-        found = (row["gain"], row["gain_low"], row["gain_high"])
-        assert found == pytest.approx(differences[place][:3], abs=1e-6)
+    for row, (name, column) in zip(gains.iter_rows(named=True), (("top1", 0), ("macro_f1", 2)), strict=True):
+        assert figures["oof"]["baselines"]["knn"][name] == row["value"] == pytest.approx(expected[name], abs=1e-6)
+        assert intervals["oof"]["baselines"]["knn"][name] == pytest.approx(spans[column], abs=1e-6)
+        gain = (row["gain"], row["gain_low"], row["gain_high"])
+        assert gain == pytest.approx(differences[column][:3], abs=1e-6)
     assert gains["gain"].min() > 0
 
 

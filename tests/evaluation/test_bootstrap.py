@@ -1,3 +1,5 @@
+"""The bootstrap: equal to a slow loop, correct coverage, clusters, paired differences."""
+
 import numpy as np
 import pytest
 
@@ -12,10 +14,10 @@ def mean_of(values):
 
 def test_the_draws_do_not_depend_on_the_block_size(monkeypatch):
     values = np.random.default_rng(0).standard_normal(37)
-    whole = resampled(mean_of(values), 37, 50, seed=5)
+    draws = resampled(mean_of(values), 37, 50, seed=5)
     monkeypatch.setattr(bootstrap, "BLOCK_VALUES", 100)
-    assert np.allclose(whole, resampled(mean_of(values), 37, 50, seed=5), rtol=0, atol=1e-12)
-    assert not np.allclose(whole, resampled(mean_of(values), 37, 50, seed=6))
+    assert np.allclose(draws, resampled(mean_of(values), 37, 50, seed=5), rtol=0, atol=1e-12)
+    assert not np.allclose(draws, resampled(mean_of(values), 37, 50, seed=6))
 
 
 def test_equals_a_slow_loop_over_the_same_draws():
@@ -53,25 +55,25 @@ def test_clusters_widen_the_interval_by_the_root_of_their_size():
     assert clustered / alone == pytest.approx(3, rel=0.15)
 
 
-def test_pairing_sees_a_difference_smaller_than_either_interval():
+def test_pairing_detects_a_difference_smaller_than_either_interval():
     rng = np.random.default_rng(3)
     first = rng.standard_normal(400)
     second = first + 0.05 + 0.01 * rng.standard_normal(400)
-    (found,) = paired_differences(mean_of(first), mean_of(second), 400, 1000, seed=0)
-    assert found.difference == pytest.approx((second - first).mean())
-    assert 0 < found.low < found.difference < found.high
-    assert found.share_not_above == 0
-    (back,) = paired_differences(mean_of(second), mean_of(first), 400, 1000, seed=0)
-    assert (back.low, back.high) == pytest.approx((-found.high, -found.low))
-    assert back.share_not_above == 1
+    (gain,) = paired_differences(mean_of(first), mean_of(second), 400, 1000, seed=0)
+    assert gain.difference == pytest.approx((second - first).mean())
+    assert 0 < gain.low < gain.difference < gain.high
+    assert gain.share_not_above == 0
+    (loss,) = paired_differences(mean_of(second), mean_of(first), 400, 1000, seed=0)
+    assert (loss.low, loss.high) == pytest.approx((-gain.high, -gain.low))
+    assert loss.share_not_above == 1
 
 
 def test_equal_systems_do_not_differ():
     values = np.arange(10.0)
-    (found,) = paired_differences(mean_of(values), mean_of(values), 10, 100, seed=0)
-    assert found == (0, 0, 0, 1)
+    (difference,) = paired_differences(mean_of(values), mean_of(values), 10, 100, seed=0)
+    assert difference == (0, 0, 0, 1)
 
 
-def test_no_unit_is_refused():
+def test_an_empty_sample_is_refused():
     with pytest.raises(ValueError, match="no unit to resample"):
         percentile_intervals(mean_of(np.zeros(0)), 0, 100, seed=0)

@@ -1,3 +1,5 @@
+"""Label issues by hand and against a slow loop."""
+
 import numpy as np
 import polars as pl
 import pytest
@@ -11,22 +13,22 @@ from pipeline_lib.evaluation.label_issues import label_issues, suggested_labels
 def slow_suggestions(truth, probabilities):
     """Northcutt et al. 2021, equations 1 and 2, one product and one class at a time."""
     num_classes = probabilities.shape[1]
-    bars = {
+    thresholds = {
         j: np.mean([row[j] for label, row in zip(truth, probabilities, strict=True) if label == j])
         for j in range(num_classes)
         if j in truth
     }
-    found = []
+    suggestions = []
     for row in probabilities:
-        cleared = [j for j in range(num_classes) if j in bars and row[j] >= bars[j]]
-        found.append(max(cleared, key=lambda j: row[j]) if cleared else -1)
-    return found
+        reached = [j for j in range(num_classes) if j in thresholds and row[j] >= thresholds[j]]
+        suggestions.append(max(reached, key=lambda j: row[j]) if reached else -1)
+    return suggestions
 
 
 def test_hand_worked_table():
     truth = np.array([0, 0, 0, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.3, 0.7], [0.45, 0.55]])
-    # Bars: class 0 (0.9 + 0.8 + 0.1) / 3 = 0.6, class 1 0.625; the last product clears neither.
+    # Thresholds: class 0 (0.9 + 0.8 + 0.1) / 3 = 0.6, class 1 0.625; the last product reaches neither.
     assert suggested_labels(truth, probabilities).tolist() == [0, 0, 1, 1, -1]
 
 
@@ -34,7 +36,7 @@ def test_hand_worked_table():
 def test_equals_a_slow_loop(seed, count, num_classes):
     rng = np.random.default_rng(seed)
     truth, probabilities = rng.integers(0, num_classes, count), rng.dirichlet(np.ones(num_classes), count)
-    # A bar of one product is its own probability, so sums must not differ in the last digit.
+    # The threshold of one product is its own probability, so sums must be equal to the last digit.
     assert suggested_labels(truth, probabilities).tolist() == slow_suggestions(truth, probabilities)
 
 
@@ -43,7 +45,7 @@ def rows_of(*rows):
     return pl.DataFrame(full, schema=PREDICTIONS_SCHEMA, orient="row")
 
 
-def test_candidates_are_out_of_fold_and_the_surest_first():
+def test_candidates_are_out_of_fold_and_the_largest_margin_first():
     predictions = rows_of(
         ("a", "oof", "cup", [0.9, 0.1]), ("b", "oof", "cup", [0.3, 0.7]), ("c", "oof", "cup", [0.1, 0.9]),
         ("d", "oof", "hat", [0.4, 0.6]), ("e", "oof", None, [0.0, 1.0]), ("f", "test", "cup", [0.0, 1.0]),
@@ -56,6 +58,6 @@ def test_candidates_are_out_of_fold_and_the_surest_first():
     assert issues["label_probability"].to_list() == pytest.approx([0.1, 0.3])
 
 
-def test_without_labels_there_is_nothing_to_doubt():
+def test_without_labels_there_are_no_issues():
     assert label_issues(rows_of(("a", "oof", None, [0.1, 0.9])), ["cup", "hat"]).rows() == []
     assert label_issues(pl.DataFrame(schema=PREDICTIONS_SCHEMA), []).schema == ISSUES_SCHEMA

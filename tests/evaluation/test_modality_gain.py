@@ -1,4 +1,4 @@
-"""What one modality finds of the other's misses, counted by hand, and the interval of the paired bootstrap."""
+"""The overlap of the modalities counted by hand, and the interval of the paired bootstrap."""
 
 import numpy as np
 import polars as pl
@@ -6,7 +6,7 @@ import pytest
 
 from pipeline_lib.artifacts.schemas import MODALITY_GAIN_SCHEMA, PREDICTIONS_SCHEMA
 from pipeline_lib.evaluation.bootstrap import paired_differences
-from pipeline_lib.evaluation.modality_gain import modality_gain
+from pipeline_lib.evaluation.modality_gain import ModalityScores, modality_gain
 from pipeline_lib.metrics.classification import class_statistic
 
 CLASSES = ["cup", "hat"]
@@ -29,13 +29,14 @@ def scores_of(column: int) -> np.ndarray:
 
 def predictions(split: str = "oof") -> pl.DataFrame:
     rows = [(f"p{n}", split, 0, row[0], "cup", [0.5, 0.5], f"g{n}") for n, row in enumerate(TABLE)]
-    # A label that no model knows is in no figure.
+    # A product with an unknown label is in no figure.
     rows.insert(3, ("odd", split, 0, "boat", "cup", [0.5, 0.5], "odd"))
     return pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
 
 
 def gain_of(image, text, both, split="oof"):
-    return modality_gain(predictions(split), {split: image}, {split: text}, {split: both}, CLASSES, 200, 3)
+    scores = ModalityScores({split: image}, {split: text}, {split: both})
+    return modality_gain(predictions(split), scores, CLASSES, 200, 3)
 
 
 def test_shares_and_overlap_are_counted():
@@ -44,12 +45,12 @@ def test_shares_and_overlap_are_counted():
     assert table.schema == MODALITY_GAIN_SCHEMA and len(table) == 1
     row = table.row(0, named=True)
     assert (row["split"], row["better"], row["products"]) == ("oof", "text", 8)
-    # Text misses products 4, 5 and 6; of these the image has only 4.
+    # Text is wrong on three products; on one of these the image is right.
     assert (row["image"], row["text"], row["both"], row["missed"], row["found"]) == (3 / 8, 5 / 8, 6 / 8, 3, 1)
     assert row["gain"] == 1 / 8
 
 
-def test_the_better_one_may_be_the_image():
+def test_the_image_can_be_the_better_modality():
     text, image, both = (scores_of(column) for column in (1, 2, 3))
     row = gain_of(image, text, both, "test").row(0, named=True)
     assert (row["split"], row["better"], row["gain"], row["missed"], row["found"]) == ("test", "image", 1 / 8, 3, 1)
@@ -58,13 +59,15 @@ def test_the_better_one_may_be_the_image():
 def test_the_interval_is_that_of_top1_on_the_same_draws():
     image, text, both = (scores_of(column) for column in (1, 2, 3))
     truth = np.array([CLASSES.index(row[0]) for row in TABLE])
-    wanted = paired_differences(class_statistic(truth, text), class_statistic(truth, both), 8, 200, 3)[0]
+    expected = paired_differences(class_statistic(truth, text), class_statistic(truth, both), 8, 200, 3)[0]
     row = gain_of(image, text, both).row(0, named=True)
-    assert (row["gain"], row["gain_low"], row["gain_high"]) == pytest.approx(wanted[:3], abs=1e-6)
+    assert (row["gain"], row["gain_low"], row["gain_high"]) == pytest.approx(expected[:3], abs=1e-6)
 
 
 def test_without_all_three_there_is_no_row():
     image, text, both = (scores_of(column) for column in (1, 2, 3))
     for empty in ({}, {"test": image}):
-        assert modality_gain(predictions(), empty, {"oof": text}, {"oof": both}, CLASSES, 200, 3).is_empty()
-    assert modality_gain(predictions("val"), {}, {}, {}, CLASSES, 200, 3).schema == MODALITY_GAIN_SCHEMA
+        scores = ModalityScores(empty, {"oof": text}, {"oof": both})
+        assert modality_gain(predictions(), scores, CLASSES, 200, 3).is_empty()
+    none = ModalityScores({}, {}, {})
+    assert modality_gain(predictions("val"), none, CLASSES, 200, 3).schema == MODALITY_GAIN_SCHEMA

@@ -1,3 +1,5 @@
+"""Nearest neighbours by hand, against a slow loop, and on a sample."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,41 +14,43 @@ def drawn(rng, rows):
     return unit(rng.normal(size=(rows, 5)).astype(np.float32))
 
 
-def slow_scores(asked, known, truth, num_classes):
-    found = []
-    for one in asked:
-        alike = sorted(((float(one @ other), label) for other, label in zip(known, truth, strict=True)), reverse=True)
+def slow_scores(queries, known, truth, num_classes):
+    scores = []
+    for query in queries:
+        ranked = sorted(
+            ((float(query @ other), label) for other, label in zip(known, truth, strict=True)), reverse=True
+        )
         row = [0.0] * num_classes
-        for cosine, label in alike[:NEIGHBOURS]:
+        for cosine, label in sorted(cosines, reverse=True)[:NEIGHBOURS]:
             row[label] += np.exp(cosine / TEMPERATURE)
-        found.append(np.array(row) / sum(row))
-    return np.array(found)
+        scores.append(np.array(row) / sum(row))
+    return np.array(scores)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 50), st.integers(1, 1000))
 @settings(max_examples=40)
-def test_equals_a_slow_loop_whatever_the_block(seed, num_known, block_bytes):
+def test_equals_a_slow_loop_for_any_block(seed, num_known, block_bytes):
     rng = np.random.default_rng(seed)
-    asked, known, truth = drawn(rng, 7), drawn(rng, num_known), rng.integers(0, 3, num_known)
+    queries, known, truth = drawn(rng, 7), drawn(rng, num_known), rng.integers(0, 3, num_known)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neighbours, "BLOCK_BYTES", block_bytes)
-        found = neighbour_scores(asked, known, truth, 3, seed=0)
-    assert found == pytest.approx(slow_scores(asked, known, truth, 3), abs=1e-4)
+        scores = neighbour_scores(queries, known, truth, 3, seed=0)
+    assert scores == pytest.approx(slow_scores(queries, known, truth, 3), abs=1e-4)
 
 
 def test_hand_worked_neighbours():
     known = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)
     found = neighbour_scores(np.array([[1, 0]], np.float32), known, np.array([0, 1, 1]), 2, seed=0)
-    # e ** (-0.4 / 0.07) and e ** (-1 / 0.07) beside 1.
+    # The weights are e ** (-0.4 / 0.07) and e ** (-1 / 0.07), relative to 1.
     rest = np.exp(-0.4 / 0.07) + np.exp(-1 / 0.07)
     assert found[0] == pytest.approx([1 / (1 + rest), rest / (1 + rest)], rel=1e-4)
 
 
-def test_beyond_the_limit_a_seeded_sample_is_known(monkeypatch):
+def test_above_the_limit_a_seeded_sample_is_searched(monkeypatch):
     monkeypatch.setattr(neighbours, "MAX_KNOWN", 30)
     rng = np.random.default_rng(0)
-    asked, known, truth = drawn(rng, 5), drawn(rng, 300), rng.integers(0, 3, 300)
-    kept = np.sort(np.random.default_rng(4).choice(300, 30, replace=False))
-    found = neighbour_scores(asked, known, truth, 3, seed=4)
-    assert found == pytest.approx(slow_scores(asked, known[kept], truth[kept], 3), abs=1e-4)
-    assert not np.allclose(found, neighbour_scores(asked, known, truth, 3, seed=5))
+    queries, known, truth = drawn(rng, 5), drawn(rng, 300), rng.integers(0, 3, 300)
+    sample = np.sort(np.random.default_rng(4).choice(300, 30, replace=False))
+    scores = neighbour_scores(queries, known, truth, 3, seed=4)
+    assert scores == pytest.approx(slow_scores(queries, known[sample], truth[sample], 3), abs=1e-4)
+    assert not np.allclose(scores, neighbour_scores(queries, known, truth, 3, seed=5))

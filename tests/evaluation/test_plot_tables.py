@@ -1,3 +1,5 @@
+"""Plot tables by hand."""
+
 import polars as pl
 from scored_rows import predictions_frame, ranks_frame
 
@@ -20,7 +22,7 @@ def test_confusion_lists_the_pairs_that_occur():
     assert confusion_table(predictions_frame().clear(), CLASSES).height == 0
 
 
-def test_per_class_rows_carry_the_split():
+def test_per_class_rows_name_the_split():
     table = per_class_table(predictions_frame(), CLASSES)
     assert table.rows() == [
         ("oof", "cup", 1.0, 1.0, 1.0, 1),

@@ -1,4 +1,4 @@
-"""Protocols and the identities of their figures, on hand-worked ranks and on the figures printed in experiment logs."""
+"""Protocols and the identities of their figures, on hand-worked ranks and on the figures of experiment logs."""
 
 import numpy as np
 import polars as pl
@@ -41,17 +41,17 @@ def test_mean_recall_of_ranks_is_that_of_the_logs(r1, r5, r10, mean):
     assert mean_recall(figures) == pytest.approx(figures["MeanRecall"], abs=1e-12)
 
 
-@pytest.mark.parametrize(("text", "image", "total", "added"), CAPTIONS)
-def test_total_and_sum_are_those_of_the_logs(text, image, total, added):
-    named = [dict(zip(("R@1", "R@5", "R@10"), way, strict=True)) for way in (image, text)]
-    found = totals(*named)
-    assert found["total_mR"] == pytest.approx(total, abs=0.011)
-    assert found["sum"] == pytest.approx(added, abs=0.021)
-    assert found["sum"] == pytest.approx(sum(text) + sum(image)) == pytest.approx(6 * found["total_mR"])
+@pytest.mark.parametrize(("text", "image", "total", "sum_of_six"), CAPTIONS)
+def test_total_and_sum_are_those_of_the_logs(text, image, total, sum_of_six):
+    recalls = [dict(zip(("R@1", "R@5", "R@10"), values, strict=True)) for values in (image, text)]
+    figures = totals(*recalls)
+    assert figures["total_mR"] == pytest.approx(total, abs=0.011)
+    assert figures["sum"] == pytest.approx(sum_of_six, abs=0.021)
+    assert figures["sum"] == pytest.approx(sum(text) + sum(image)) == pytest.approx(6 * figures["total_mR"])
 
 
 def gallery_of(seed=0, num_images=12):
-    """Images with 1 to 7 captions each and noise enough to miss some."""
+    """Images with 1 to 7 captions each, with enough noise for some misses."""
     rng = np.random.default_rng(seed)
     products = rng.standard_normal((num_images, 6)).astype(np.float32)
     owner = np.repeat(np.arange(num_images), rng.integers(1, 8, num_images))
@@ -62,7 +62,7 @@ def gallery_of(seed=0, num_images=12):
     return Gallery("test", None, [f"q{row}" for row in range(len(owner))], queries, names, products), relevance, owner
 
 
-def test_five_caption_equals_a_slow_loop_both_ways():
+def test_five_caption_equals_a_slow_loop_in_both_directions():
     gallery, relevance, owner = gallery_of()
     protocol = PROTOCOLS["five_caption"]
     tree, intervals = protocol.trees(protocol.rank(gallery, relevance), 200, 1)
@@ -90,7 +90,7 @@ def test_five_caption_equals_a_slow_loop_both_ways():
 
 
 def test_an_image_is_drawn_with_all_its_captions():
-    """Captions of an image hit or miss together: the interval is as wide as that of 20 images, not of 100 captions."""
+    """Captions of one image hit or miss together, so the interval is that of 20 images, not of 100 captions."""
     rows = [
         ("test", "text_to_image", f"q{i}-{c}", None, 1.0 if i % 2 else 99.0, 99, f"p{i}")
         for i in range(20)
@@ -98,7 +98,7 @@ def test_an_image_is_drawn_with_all_its_captions():
     ]
     rows += [("test", "image_to_text", f"p{i}", None, 1.0 if i % 2 else 99.0, 99, f"p{i}") for i in range(20)]
     ranks = pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
-    # 1.96 standard errors of a share of one half over 20 images, not over 100 captions nor 120 ranks.
+    # 1.96 standard errors of a share of one half over 20 images, not over 100 captions or 120 ranks.
     width = pytest.approx(2 * 1.96 * 0.5 / np.sqrt(20), rel=0.15)
     _, intervals = bidirectional_trees(ranks, 2000, 3)
     low, high = intervals["test"]["retrieval"]["total_mR"]
@@ -113,9 +113,11 @@ def test_the_statistic_of_ones_is_the_mean_of_the_figures():
     rng = np.random.default_rng(5)
     text, image = rng.integers(1, 20, 30).astype(float), rng.integers(1, 20, 7).astype(float)
     found = point(bidirectional_statistic(text, image), 37)
-    ways = [rank_figures(ranks) for ranks in (text, image)]
-    expected = totals(*ways)
-    assert found == pytest.approx([*(way["MeanRecall"] for way in ways), expected["total_mR"], expected["sum"]])
+    directions = [rank_figures(ranks) for ranks in (text, image)]
+    expected = totals(*directions)
+    assert found == pytest.approx(
+        [*(figures["MeanRecall"] for figures in directions), expected["total_mR"], expected["sum"]]
+    )
 
 
 @pytest.mark.parametrize("name", ["catalogue", "muge"])
@@ -131,6 +133,6 @@ def test_only_row_paired_warns():
     assert "understates R@1 about five times" in PROTOCOLS["row_paired"].warning
 
 
-def test_a_split_ranked_one_way_has_no_total():
+def test_a_split_ranked_in_one_direction_has_no_total():
     ranks = pl.DataFrame([("oof", "text_to_image", "q", 0, 1.0, 9, "p")], schema=RANKS_SCHEMA, orient="row")
     assert bidirectional_trees(ranks, 100, 1) == ({}, {})

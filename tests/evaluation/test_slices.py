@@ -1,3 +1,5 @@
+"""Figures by modality, and splits that have one modality only."""
+
 import polars as pl
 import pytest
 
@@ -21,24 +23,24 @@ def kinds():
     return modalities(pl.DataFrame(rows, schema=schema, orient="row"))
 
 
-def told(*rows):
-    sure = {"cup": [0.9, 0.1], "hat": [0.2, 0.8]}
-    full = [(key, split, None, label, said, sure[said], key) for key, split, label, said in rows]
+def predictions_of(*rows):
+    probabilities = {"cup": [0.9, 0.1], "hat": [0.2, 0.8]}
+    full = [(key, split, None, label, best, probabilities[best], key) for key, split, label, best in rows]
     return pl.DataFrame(full, schema=PREDICTIONS_SCHEMA, orient="row")
 
 
-def test_each_product_is_of_the_kind_of_what_it_has(kinds):
-    wanted = {"a": "both", "b": "image_only", "c": "text_only", "d": "image_only", "e": "both", "f": None}
-    assert dict(kinds.iter_rows()) == wanted
+def test_the_kind_of_a_product_is_the_modalities_it_has(kinds):
+    expected = {"a": "both", "b": "image_only", "c": "text_only", "d": "image_only", "e": "both", "f": None}
+    assert dict(kinds.iter_rows()) == expected
 
 
-def test_figures_are_those_of_the_slice_alone(kinds):
-    predictions = told(
+def test_figures_are_those_of_the_slice(kinds):
+    predictions = predictions_of(
         ("a", "oof", "cup", "cup"), ("b", "oof", "cup", "hat"), ("d", "oof", "cup", "cup"), ("e", "oof", "hat", "hat"),
         ("c", "oof", None, "hat"), ("f", "oof", "cup", "hat"),
     )  # fmt: skip
     figures, intervals = modality_trees(predictions, CLASSES, kinds, 200, seed=1)
-    # c has no label, f neither photo nor text.
+    # c has no label; f has neither photo nor text.
     assert figures["oof"]["classification_by_modality"] == {
         "both": {"top1": 1.0, "macro_f1": 1.0, "num_products": 2},
         "image_only": {"top1": 0.5, "macro_f1": pytest.approx(2 / 3, abs=1e-6), "num_products": 2},
@@ -47,7 +49,7 @@ def test_figures_are_those_of_the_slice_alone(kinds):
     assert intervals["oof"]["classification_by_modality"]["image_only"]["top1"] == [0.0, 1.0]
 
 
-def test_a_split_of_one_kind_repeats_nothing(kinds):
-    predictions = told(("a", "oof", "cup", "cup"), ("e", "oof", "hat", "cup"), ("b", "test", "hat", "cup"))
+def test_a_split_of_one_kind_has_no_slices(kinds):
+    predictions = predictions_of(("a", "oof", "cup", "cup"), ("e", "oof", "hat", "cup"), ("b", "test", "hat", "cup"))
     assert modality_trees(predictions, CLASSES, kinds, 200, seed=1) == ({}, {})
     assert modality_trees(predictions.clear(), [], kinds, 200, seed=1) == ({}, {})

@@ -1,3 +1,5 @@
+"""The published trees of figures and intervals."""
+
 import numpy as np
 import polars as pl
 import pytest
@@ -35,9 +37,9 @@ def test_retrieval_tree_has_exactly_the_published_leaves():
 
 def test_classification_counts_only_products_with_a_known_label():
     figures, intervals = classification_trees(predictions_frame(), CLASSES, 200, seed=1)
-    # One is right at 0.8, one wrong at 0.6: gaps of 0.2 and 0.6, each of half the products.
-    told = {"top1": 0.5, "top3": 1.0, "macro_f1": 0.5, "balanced_accuracy": 0.5, "ece": 0.4}
-    assert figures == {"oof": {"classification": told}}
+    # One is right with 0.8, one wrong with 0.6: gaps of 0.2 and 0.6, each for half of the products.
+    expected = {"top1": 0.5, "top3": 1.0, "macro_f1": 0.5, "balanced_accuracy": 0.5, "ece": 0.4}
+    assert figures == {"oof": {"classification": expected}}
     assert intervals["oof"]["classification"]["top1"] == [0.0, 1.0]
     part = labelled(predictions_frame(), CLASSES, "oof")
     assert (part.truth.tolist(), part.left_out) == ([0, 1], 2)
@@ -69,7 +71,7 @@ def test_products_of_one_group_are_drawn_together():
     rng = np.random.default_rng(4)
     rows = [(f"p{n:03}", "oof", 0, "cup" if n % 2 else "hat", "cup", rng.dirichlet([1, 1]).tolist()) for n in range(60)]
     alone = pl.DataFrame([(*row, row[0]) for row in rows], schema=PREDICTIONS_SCHEMA, orient="row")
-    # A second photo of everything, told as the first, says nothing new: the figures and their intervals stay.
+    # A duplicate of every product with the same prediction adds no information: figures and intervals are equal.
     twice = pl.concat([alone, alone.with_columns(product_id=pl.col("product_id") + "-again")])
     assert classification_trees(twice, ["cup", "hat"], 200, 3) == classification_trees(alone, ["cup", "hat"], 200, 3)
     apart = twice.with_columns(group_id="product_id")

@@ -1,12 +1,12 @@
 """A linear probe in closed form: ridge regression of the classes on standardised features of the frozen trunk.
 
-Least squares and not a logistic regression, because it needs only sums over the products: one pass over any number of
-them gives every fold's probe, and its error on another fold at any strength. Time is products x width^2, whatever the
-number of folds, classes and strengths.
+Ridge regression, unlike logistic regression, only needs sums over the products: one pass over them gives the probe of
+every fold, and its error on another fold at any strength. Time is products x width^2, for any number of folds, classes
+and strengths.
 
-The strength is the one of least error on folds that did not teach. Generalised cross-validation (Golub, Heath and Wahba
-1979), which needs no fold, takes products for independent: two photos of one thing made it choose far too little (.43
-right where the choice by folds has .65, on 1,746 photos of 873 exercises). It serves where there are no folds.
+The strength is the one with the lowest error on folds that the probe was not fitted on. Without folds it is chosen by
+generalised cross-validation (Golub, Heath and Wahba 1979), which assumes independent products: with two photos of one
+product it chose far too low a strength (accuracy .43 instead of .65, on 1,746 photos of 873 exercises).
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ BLOCK = 8192
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over some products: how many, of features (width,), of their products, of classes, and of both."""
+    """Sums over products: their number, features, feature x feature, classes (one-hot), and feature x class."""
 
     count: int
     features: Real
@@ -43,7 +43,7 @@ class Probe:
     offset: Real
 
     def scores(self, features: Matrix) -> Matrix:
-        """Return (rows, classes); the largest is the class that is told."""
+        """Return the scores (rows, classes); the largest is the prediction."""
         return np.asarray(features @ self.slope + self.offset, np.float32)
 
 
@@ -53,9 +53,9 @@ def sums_of(features: Matrix, truth: Labels, num_classes: int) -> Sums:
     squares, crossed = np.zeros((width, width)), np.zeros((width, num_classes))
     for start in range(0, len(features), BLOCK):
         block = features[start : start + BLOCK].astype(np.float64)
-        told = np.eye(num_classes)[truth[start : start + BLOCK]]
+        one_hot = np.eye(num_classes)[truth[start : start + BLOCK]]
         squares += block.T @ block
-        crossed += block.T @ told
+        crossed += block.T @ one_hot
     classes = np.bincount(truth, minlength=num_classes).astype(np.float64)
     return Sums(len(features), features.sum(axis=0, dtype=np.float64), squares, classes, crossed)
 
@@ -73,7 +73,7 @@ def added(parts: Sequence[Sums]) -> Sums:
 
 @dataclass(frozen=True)
 class Regression:
-    """The ridge regression on some products at every strength at once, in the basis where features do not mix."""
+    """A ridge regression for all strengths, in the eigenbasis of the standardised features' covariance."""
 
     mean: Real
     shares: Real
@@ -89,57 +89,60 @@ class Regression:
         return Probe(slope, self.shares - self.mean @ slope)
 
     def best(self, errors: Real) -> Probe:
-        """Return the probe of least error, given one for each of STRENGTHS."""
+        """Return the probe with the lowest error; `errors` has one for each of STRENGTHS."""
         return self.probe(float(STRENGTHS[errors.argmin()]))
 
     def errors_on(self, held: Sums) -> Real:
-        """Return the squared error on other products, summed over them and the classes, for each of STRENGTHS."""
-        found = []
+        """Return the squared error on held-out products, summed over products and classes, for each of STRENGTHS."""
+        errors = []
         for strength in STRENGTHS:
             probe = self.probe(strength)
             means = held.features @ probe.slope
             squared = (probe.slope * (held.squares @ probe.slope)).sum() + 2 * means @ probe.offset
             squared += held.count * (probe.offset**2).sum() + held.count
-            found.append(squared - 2 * ((probe.slope * held.crossed).sum() + probe.offset @ held.classes))
-        return np.array(found)
+            errors.append(squared - 2 * ((probe.slope * held.crossed).sum() + probe.offset @ held.classes))
+        return np.array(errors)
 
     def generalised_errors(self) -> Real:
-        """Return residual / (1 - freedom / products)^2 on the products themselves, for each of STRENGTHS."""
+        """Return the generalised cross-validation error on the products of the fit, for each of STRENGTHS.
+
+        It is residual / (1 - degrees of freedom / products)^2.
+        """
         energy = (self.along**2).sum(axis=1)
-        kept = self.values / (self.values + STRENGTHS[:, None])
+        shrinkage = self.values / (self.values + STRENGTHS[:, None])
         variance = float((self.shares * (1 - self.shares)).sum())
-        residual = variance - (energy / (self.values + STRENGTHS[:, None]) * (2 - kept)).sum(axis=1)
-        left = 1 - (1 + kept.sum(axis=1)) / self.count
+        residual = variance - (energy / (self.values + STRENGTHS[:, None]) * (2 - shrinkage)).sum(axis=1)
+        left = 1 - (1 + shrinkage.sum(axis=1)) / self.count
         return np.where(left > 0, np.maximum(residual, 0) / np.maximum(left, FLAT) ** 2, np.inf)
 
 
 def regress(sums: Sums) -> Regression:
-    """Return the ridge regression of the classes on standardised features of the products that were summed."""
+    """Return the ridge regression of the classes on standardised features, from the sums over the products."""
     mean, shares = sums.features / sums.count, sums.classes / sums.count
     spread = sums.squares / sums.count - np.outer(mean, mean)
     deviation = np.sqrt(np.maximum(np.diag(spread), 0))
-    # A feature that never changes says nothing, and would be divided by 0.
+    # A constant feature gets the scale 0, because its deviation is 0.
     scale = np.where(deviation > FLAT, 1 / np.maximum(deviation, FLAT), 0.0)
     values, vectors = np.linalg.eigh(scale[:, None] * spread * scale)
     along = vectors.T @ (scale[:, None] * (sums.crossed / sums.count - np.outer(mean, shares)))
     return Regression(mean, shares, scale, np.maximum(values, 0), vectors, along, sums.count)
 
 
-def fit_probes(parts: Mapping[int | None, Sums]) -> dict[int | None, Probe]:
-    """Return each fold's probe, taught by all parts but it, and under None the one for test, taught by all.
+def cross_fit_probes(parts: Mapping[int | None, Sums]) -> dict[int | None, Probe]:
+    """Return for each fold the probe that is fitted on all other parts, and under None the one fitted on all parts.
 
-    `parts` are sums by fold; what is always trained on stands under None. A fold's strength is judged on the next fold
-    by a probe that neither of the two taught, so that nothing of a fold tells of it, that of test on every fold by the
-    fold's own probe, and by generalised cross-validation where nobody is left to teach or to judge. A fold that nothing
-    else teaches has no probe.
+    `parts` are sums by fold, with products that are always trained on under None. The strength of a fold's probe is
+    chosen on the next fold, by a probe fitted without both, so a fold never affects its own probe. The strength of the
+    probe of all parts is chosen by the errors of the folds' probes on their folds. Without enough folds generalised
+    cross-validation chooses the strength. A fold without any other part has no probe.
     """
     folds = sorted(fold for fold in parts if fold is not None)
 
     def without(*left_out: int) -> Regression | None:
-        taught = [part for key, part in parts.items() if key not in left_out]
-        return regress(added(taught)) if taught else None
+        remaining = [part for key, part in parts.items() if key not in left_out]
+        return regress(added(remaining)) if remaining else None
 
-    found: dict[int | None, Probe] = {}
+    probes: dict[int | None, Probe] = {}
     errors = []
     for fold, judge in zip(folds, [*folds[1:], *folds[:1]], strict=True):
         fit = without(fold)
@@ -147,6 +150,6 @@ def fit_probes(parts: Mapping[int | None, Sums]) -> dict[int | None, Probe]:
             continue
         errors.append(fit.errors_on(parts[fold]))
         inner = without(fold, judge) if judge != fold else None
-        found[fold] = fit.best(fit.generalised_errors() if inner is None else inner.errors_on(parts[judge]))
-    whole = regress(added(list(parts.values())))
-    return found | {None: whole.best(np.sum(errors, axis=0) if errors else whole.generalised_errors())}
+        probes[fold] = fit.best(fit.generalised_errors() if inner is None else inner.errors_on(parts[judge]))
+    total = regress(added(list(parts.values())))
+    return probes | {None: total.best(np.sum(errors, axis=0) if errors else total.generalised_errors())}

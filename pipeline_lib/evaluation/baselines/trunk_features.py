@@ -1,7 +1,7 @@
-"""One vector a product and modality from the stored features of the frozen trunk: what was there before fine-tuning.
+"""One vector per product and modality, from the stored features of the frozen trunk.
 
-Every photo counts: a product's image vector is the mean of its photos' directions. What a product lacks is a vector of
-zeros, not the features of a black photo or of an empty text.
+The image vector of a product is the normalised mean of the unit vectors of all its photos. A missing modality is a
+vector of zeros, not the features of a black photo or of an empty text.
 """
 
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class TrunkFeatures:
-    """Unit vectors, or zeros, of products in order: image (products, width) and text (products, another width)."""
+    """Unit vectors, or zeros, of the products: image (products, image width) and text (products, text width)."""
 
     image: Matrix
     text: Matrix
 
     def joined(self) -> Matrix:
-        """Return both side by side, brought to length 1: the dot product of two is the mean of their cosines."""
+        """Return both concatenated and normalised; a dot product is the mean of the two cosines if none is zero."""
         return unit(np.concatenate([self.image, self.text], axis=1))
 
 
 def read_trunk(folder: Path, products: pl.DataFrame) -> TrunkFeatures | None:
-    """Return the features of `products` (product_id, media, text); None if the trunk's could not be stored."""
+    """Return the features of `products` (product_id, media, text); None if the trunk's features are not stored."""
     if not all((folder / part / HEADER).is_file() for part in ("image", "text")):
         return None
     image, text = open_store(folder / "image"), open_store(folder / "text")
@@ -40,26 +40,26 @@ def read_trunk(folder: Path, products: pl.DataFrame) -> TrunkFeatures | None:
 
 def text_vectors(store: FeatureStore, texts: list[str]) -> Matrix:
     """Return the unit vector of each text, zeros for an empty one, (texts, width)."""
-    found = np.zeros((len(texts), store.header.dim), np.float32)
-    said = np.array([bool(text.strip()) for text in texts], bool)
-    found[said] = unit(store.rows([text_key(text) for text in texts if text.strip()]))
-    return found
+    vectors = np.zeros((len(texts), store.header.dim), np.float32)
+    has_text = np.array([bool(text.strip()) for text in texts], bool)
+    vectors[has_text] = unit(store.rows([text_key(text) for text in texts if text.strip()]))
+    return vectors
 
 
 def unit(rows: Matrix) -> Matrix:
-    """Return rows brought to length 1; a row of zeros stays one."""
+    """Return the rows L2-normalised; rows of zeros are unchanged."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(lengths > 0, lengths, 1), np.float32)
 
 
 def _photos(store: FeatureStore, products: pl.DataFrame) -> Matrix:
     counts = products["media"].list.len().to_numpy()
-    found = np.zeros((len(products), store.header.dim), np.float32)
+    totals = np.zeros((len(products), store.header.dim), np.float32)
     for start in range(0, len(products), BLOCK):
-        here = slice(start, start + BLOCK)
-        numbers = counts[here].tolist()
+        block = slice(start, start + BLOCK)
+        numbers = counts[block].tolist()
         owner = np.repeat(np.arange(len(numbers)), numbers)
-        ids = products["product_id"][here].to_list()
+        ids = products["product_id"][block].to_list()
         keys = [photo_key(key, photo) for key, number in zip(ids, numbers, strict=True) for photo in range(number)]
-        np.add.at(found[here], owner, unit(store.rows(keys)))
-    return unit(found)
+        np.add.at(totals[block], owner, unit(store.rows(keys)))
+    return unit(totals)
