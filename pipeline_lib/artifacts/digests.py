@@ -1,4 +1,4 @@
-"""Hashes of files, folders and values: the identity of whatever an artefact was made from."""
+"""Hashes of files, folders and values; they identify the inputs of an artefact."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def digest_files(files: Iterable[Path]) -> str:
-    """Return a hash of the files' names and contents, read in blocks."""
+    """Return a hash of the files' paths and contents."""
     total = hashlib.sha256()
     for path in sorted(files):
         total.update(f"{path.as_posix()}\0".encode())
@@ -17,9 +17,9 @@ def digest_files(files: Iterable[Path]) -> str:
 
 
 def digest_folder(folder: Path) -> str:
-    """Return a hash of a folder's files by relative name and content; ValueError if there is no such folder."""
+    """Return a hash of the relative paths and contents of a folder's files; ValueError if the folder does not exist."""
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; `dvc repro` makes it")
+        raise ValueError(f"{folder}: no such folder; run `dvc repro` to create it")
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name not in (".gitignore", ".gitkeep"):

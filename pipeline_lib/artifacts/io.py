@@ -1,4 +1,4 @@
-"""Tables, JSON files and folders as stages write them: equal values give equal bytes, a kill leaves nothing half."""
+"""Writes tables, JSON files and folders: equal values give equal bytes, and a killed stage leaves no partial folder."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ ROW_GROUP = 100_000
 
 @contextlib.contextmanager
 def fresh_folder(out: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `out` and put it in its place at the end, so that a killed stage leaves no half."""
+    """Yield an empty folder beside `out` that replaces `out` when the context ends without an exception."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    half = out.with_name(f".{out.name}.part")
-    shutil.rmtree(half, ignore_errors=True)
-    half.mkdir()
-    yield half
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    yield part
     if out.exists():
         shutil.rmtree(out)
-    half.rename(out)
+    part.rename(out)
 
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn whatever a library raises over a file it cannot write (a full disk, say) into one OSError naming it."""
+    """Turn any exception while writing a file (a full disk, say) into one OSError that names the file."""
     try:
         yield
-    except Exception as error:  # torch, safetensors, faiss and polars each raise a kind of their own
+    except Exception as error:  # torch, safetensors, faiss and polars each raise their own type
         raise OSError(
-            f"{path}: cannot be written: {' '.join(str(error).split())[:200]}; make room and run `dvc repro` again, "
-            "finished stages and epochs are kept"
+            f"{path}: cannot be written: {' '.join(str(error).split())[:200]}; free some space and run `dvc repro` "
+            "again; it resumes after the last finished stage or epoch"
         ) from error
 
 
 def write_table(frame: DataFrame, path: Path) -> None:
-    """Write a polars frame as the suffix says, .csv or .parquet; OSError where there is no room."""
+    """Write a polars frame in the format of the suffix, .csv or .parquet; OSError if it cannot be written."""
     with writing(path):
         if path.suffix == ".csv":
             frame.write_csv(path)
         else:
-            # Every choice that would change the file's bytes is spelled out.
+            # Every option that affects the file's bytes is explicit.
             frame.rechunk().write_parquet(
                 path, compression="zstd", compression_level=3, statistics=True, row_group_size=ROW_GROUP
             )
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write JSON with sorted keys, so that equal values give equal bytes; NaN is refused."""
+    """Write JSON with sorted keys, so that equal values give equal bytes; ValueError for NaN."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """Return what `write_json` wrote."""
+    """Return the value of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))

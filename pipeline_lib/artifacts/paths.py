@@ -1,4 +1,4 @@
-"""Where each stage's outs lie, relative to the project's root; dvc.yaml names the same paths."""
+"""Paths of the stages' outs, relative to the project's root; dvc.yaml names the same paths."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ TRAIN = WORK / "train"
 EMBED = WORK / "embed"
 INDEX = WORK / "index"
 ENSEMBLE = WORK / "ensemble"
-# Copies of feature stores that are read from a URL; may be deleted at any time.
+# Local copies of feature stores at a URL; they can be deleted at any time.
 COPIES = WORK / "copies"
 EVALUATION = WORK / "evaluation"
-# Models of the phases before the last, a folder a phase and in it one a fold; that of `none` is empty but for a mark.
+# PHASES/NAME/FOLD: models of all phases but the last. The folders of phase `none` contain only a marker file.
 PHASES = WORK / "phases"
 NO_PHASE = "none"
-# Trained models that others start from, a folder a name; the empty one stands for no start.
+# STARTS/NAME: trained models for a warm start. `none` is empty and means no warm start.
 STARTS = Path("data/starts")
 NO_START = STARTS / "none"
-# Class predictions of other experiments, a folder a name and in it one an experiment; the empty one stands for none.
+# PREDICTIONS/NAME/EXPERIMENT: class probabilities of other experiments. `none` is empty and means no such experiment.
 PREDICTIONS = Path("data/predictions")
 NO_PREDICTIONS = PREDICTIONS / "none"
 REPORTS = Path("reports")
@@ -31,25 +31,25 @@ FIGURES = REPORTS / "figures"
 
 
 def features_of(name: str) -> Path:
-    """Feature store of one frozen encoder."""
+    """Return the folder of one frozen encoder's feature store."""
     return FEATURES / name
 
 
 def train_of(fold: int) -> Path:
-    """Model, history and plan table of one fold."""
+    """Return the folder of one fold's model, history and trainable report."""
     return TRAIN / str(fold)
 
 
 def phase_of(name: str, fold: int) -> Path:
-    """Model, history and plan table of one fold after a phase."""
+    """Return the folder of one fold's model, history and trainable report after a phase."""
     return PHASES / name / str(fold)
 
 
 def embed_of(fold: int, scale: int) -> Path:
-    """Embeddings and probabilities of one fold's model at one image size."""
+    """Return the folder of the embeddings and probabilities of one fold's model at one image size."""
     return EMBED / str(fold) / str(scale)
 
 
 def index_of(kind: str, fold: int) -> Path:
-    """FAISS index of one kind over one fold's embeddings."""
+    """Return the folder of a FAISS index of one kind over one fold's embeddings."""
     return INDEX / f"{kind}-{fold}"

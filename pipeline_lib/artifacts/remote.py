@@ -1,7 +1,7 @@
-"""Files of a folder here or at a URL (s3://bucket/folder): read whole, by ranges, or copied here first.
+"""Reads files of a local folder or of a URL (s3://bucket/folder): complete files, byte ranges, or a local copy.
 
-A connection must not be shared with a forked process. fsspec keeps one for each process and protocol, so nothing here
-holds any: a filesystem is asked for at every read, which costs microseconds where the answer takes milliseconds.
+A forked process must not share a connection. fsspec caches one filesystem per process and protocol, so this module
+stores none and requests it for every read. That costs microseconds, where the answer takes milliseconds.
 """
 
 import shutil
@@ -13,116 +13,116 @@ from typing import Any, TypeGuard
 
 from pipeline_lib.artifacts.digests import digest_value
 
-# A folder or file here, or the URL of one.
-Place = Path | str
+# A local folder or file, or the URL of one.
+Location = Path | str
 
 
-def is_url(place: Place) -> TypeGuard[str]:
-    """Tell a URL from a folder here.
+def is_url(location: Location) -> TypeGuard[str]:
+    """Return whether a location is a URL.
 
     >>> is_url("s3://bucket/shards"), is_url(Path("data/work/shards"))
     (True, False)
     """
-    return isinstance(place, str) and "://" in place
+    return isinstance(location, str) and "://" in location
 
 
-def inside(place: Place, name: str) -> Place:
-    """Return what is called `name` in a place.
+def join_location(location: Location, name: str) -> Location:
+    """Return the location of `name` in a folder.
 
-    >>> inside("s3://bucket/shards/", "shard-00000.tar")
+    >>> join_location("s3://bucket/shards/", "shard-00000.tar")
     's3://bucket/shards/shard-00000.tar'
     """
-    return f"{place.rstrip('/')}/{name}" if is_url(place) else Path(place) / name
+    return f"{location.rstrip('/')}/{name}" if is_url(location) else Path(location) / name
 
 
-def copy_of(folder: Path, url: str | None, names: Sequence[str]) -> Place:
-    """Return the place to read `folder` from: itself, or `url` if its files `names` are byte for byte the same.
+def verified_location(folder: Path, url: str | None, names: Sequence[str]) -> Location:
+    """Return the location to read `folder` from: `folder` itself, or `url` if the files `names` are identical there.
 
-    Raises ValueError where they differ or one is missing, OSError where the URL cannot be reached.
+    Raises ValueError if a file differs or is missing, OSError if the URL cannot be read.
     """
     if url is None:
         return folder
     for name in names:
-        own, other = folder / name, inside(url, name)
-        if not own.is_file():
-            raise ValueError(f"{own}: no such file, so {other} cannot be held to it; `dvc pull {own}` brings it")
-        if own.read_bytes() != read_file(other):
-            raise ValueError(f"{other}: not the same as {own}; copy {folder} there again, or set its URL to null")
+        local, remote = folder / name, join_location(url, name)
+        if not local.is_file():
+            raise ValueError(f"{local}: no such file to compare {remote} with; run `dvc pull {local}`")
+        if local.read_bytes() != read_file(remote):
+            raise ValueError(f"{remote}: differs from {local}; copy {folder} there again, or set its URL to null")
     return url
 
 
-def read_file(place: Place) -> bytes:
-    """Return all bytes of a file; ValueError if there is none, OSError if it cannot be reached."""
-    if not is_url(place):
-        return Path(place).read_bytes()
-    with _reached(place) as (system, path):
+def read_file(location: Location) -> bytes:
+    """Return the bytes of a file; ValueError if a URL has no such file, OSError if it cannot be read."""
+    if not is_url(location):
+        return Path(location).read_bytes()
+    with _open_url(location) as (system, path):
         data: bytes = system.cat_file(path)
     return data
 
 
 def read_ranges(urls: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
-    """Return `sizes[i]` bytes of `urls[i]` from `starts[i]` on, fewer where the file ends; asked for all at once.
+    """Return `sizes[i]` bytes of `urls[i]` from `starts[i]` on, or fewer at the end of a file, in one request each.
 
-    The URLs must be of one protocol. Raises as `read_file`.
+    The URLs must have the same protocol. All requests run concurrently. Raises the same errors as `read_file`.
     """
     if not urls:
         return []
     ends = [start + size for start, size in zip(starts, sizes, strict=True)]
-    with _reached(urls[0]) as (system, _):
-        found = system.cat_ranges([system._strip_protocol(url) for url in urls], list(starts), ends)
-    for url, data in zip(urls, found, strict=True):
+    with _open_url(urls[0]) as (system, _):
+        ranges = system.cat_ranges([system._strip_protocol(url) for url in urls], list(starts), ends)
+    for url, data in zip(urls, ranges, strict=True):
         if isinstance(data, BaseException):
-            with _reached(url):
+            with _open_url(url):
                 raise data
-    return list(found)
+    return list(ranges)
 
 
-def sizes_at(url: str) -> dict[str, int]:
-    """Return the size in bytes of each file right under a URL, by name; raises as `read_file`."""
-    return {name: int(entry["size"]) for name, entry in _listed(url).items()}
+def list_sizes(url: str) -> dict[str, int]:
+    """Return name -> size in bytes of the files of a folder at a URL; raises the same errors as `read_file`."""
+    return {name: int(entry["size"]) for name, entry in _list_files(url).items()}
 
 
-def local_folder(place: Place, copies: Path) -> Path:
-    """Return a folder as it is, and one at a URL as a copy under `copies`, which is made once and shared.
+def local_folder(location: Location, copies: Path) -> Path:
+    """Return a local folder unchanged; copy a folder at a URL once to `copies` and return the copy.
 
-    The copy's name says what lies at the URL (each file's size and mark of change), so a changed folder is copied anew.
-    Raises as `read_file`.
+    The name of the copy is a hash of each file's size and version at the URL, so a changed folder is copied again.
+    Raises the same errors as `read_file`.
     """
-    if not is_url(place):
-        return Path(place)
-    listed = _listed(place)
-    if not listed:
-        raise ValueError(f"{place}: nothing there; copy the folder of that name there, or set its URL to null")
-    with _reached(place) as (system, path):
-        marks = [(name, entry["size"], system.ukey(entry["name"])) for name, entry in sorted(listed.items())]
-        target = copies / f"{Path(path).name}-{digest_value([place, marks])}"
+    if not is_url(location):
+        return Path(location)
+    files = _list_files(location)
+    if not files:
+        raise ValueError(f"{location}: nothing there; copy the folder of that name there, or set its URL to null")
+    with _open_url(location) as (system, path):
+        versions = [(name, entry["size"], system.ukey(entry["name"])) for name, entry in sorted(files.items())]
+        target = copies / f"{Path(path).name}-{digest_value([location, versions])}"
         if target.is_dir():
             return target
-        half = copies / f".{target.name}.{uuid.uuid4().hex}.part"
-        half.mkdir(parents=True)
-        for name, entry in listed.items():
-            system.get_file(entry["name"], str(half / name))
+        part = copies / f".{target.name}.{uuid.uuid4().hex}.part"
+        part.mkdir(parents=True)
+        for name, entry in files.items():
+            system.get_file(entry["name"], str(part / name))
     try:
-        half.rename(target)
+        part.rename(target)
     except OSError:
-        if not target.is_dir():  # else another process was faster, with the same bytes
+        if not target.is_dir():  # otherwise another process has just copied the same bytes
             raise
-        shutil.rmtree(half)
+        shutil.rmtree(part)
     return target
 
 
-def _listed(url: str) -> dict[str, dict[str, Any]]:
-    with _reached(url) as (system, path):
+def _list_files(url: str) -> dict[str, dict[str, Any]]:
+    with _open_url(url) as (system, path):
         system.invalidate_cache(path)
         entries = system.ls(path, detail=True)
-        # An object of the folder's own name is how some programs mark a folder.
+        # Some programs mark a folder by an empty object of the folder's own name.
         files = [entry for entry in entries if entry["type"] == "file" and entry["name"].strip("/") != path.strip("/")]
         return {entry["name"].rpartition("/")[2]: entry for entry in files}
 
 
 @contextmanager
-def _reached(url: str) -> Iterator[tuple[Any, str]]:
-    """Yield the URL's filesystem and path in it; whatever its library raises becomes one line that names the URL."""
+def _open_url(url: str) -> Iterator[tuple[Any, str]]:
+    """Yield the filesystem of a URL and the path in it; any error of its library becomes one line with the URL."""
     from fsspec.core import url_to_fs
 
     try:
@@ -133,7 +133,7 @@ def _reached(url: str) -> Iterator[tuple[Any, str]]:
         protocol = url.partition("://")[0]
         way_out = "pip install 'vitrine[s3]'" if protocol == "s3" else _one_line(error)
         raise ValueError(f"{url}: the library for {protocol}:// is not installed: {way_out}") from None
-    except Exception as error:  # every protocol's library raises a kind of its own
+    except Exception as error:  # each protocol's library raises its own types
         refused = isinstance(error, PermissionError) or "Credentials" in type(error).__name__
         way_out = "; set the credentials that its library reads, e.g. AWS_PROFILE" if refused else ""
         raise OSError(f"{url}: cannot be read: {type(error).__name__}: {_one_line(error)}{way_out}") from error

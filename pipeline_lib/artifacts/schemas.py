@@ -1,6 +1,6 @@
-"""Columns of the tables that pass from evaluation and ensemble to the report, each told once.
+"""Columns of the tables that ensemble and evaluate write and the report reads.
 
-Plain columns and no code: a stage that reads a table need not hang on the code that made it.
+This module contains no code, so a stage that reads a table does not depend on the code that wrote it.
 """
 
 import polars as pl
@@ -43,7 +43,7 @@ CLASS_SCHEMA: Schema = {
     "f1": pl.Float64,
     "support": pl.Int64,
 }
-# One product at one scale; a null scale is the fusion of all that is published. Probabilities as in classes.json.
+# One row is one product at one scale; a null scale is the published fusion. Probabilities follow classes.json.
 OOF_SCHEMA: Schema = {
     "id": pl.String,
     "fold": pl.Int64,
@@ -67,7 +67,7 @@ ISSUES_SCHEMA: Schema = {
     "probability": pl.Float32,
     "label_probability": pl.Float32,
 }
-# `gain` is the fine-tuned models' figure minus the baseline's, over the same products and the same draws of them.
+# `gain` is the figure of the fine-tuned models minus that of the baseline, over the same bootstrap samples.
 BASELINES_SCHEMA: Schema = {
     "split": pl.String,
     "baseline": pl.String,
@@ -77,8 +77,8 @@ BASELINES_SCHEMA: Schema = {
     "gain_low": pl.Float64,
     "gain_high": pl.Float64,
 }
-# Shares of products told rightly from image, from text and from both; `gain` is both minus the `better` of the two. Of
-# the products that the better one gets wrong, `found` are told rightly by the other.
+# Accuracy from the image, from the text and from both; `gain` is both minus the `better` of the two. `missed` products
+# are misclassified by the better modality; `found` of them are classified correctly by the other one.
 MODALITY_GAIN_SCHEMA: Schema = {
     "split": pl.String,
     "better": pl.String,
@@ -92,6 +92,6 @@ MODALITY_GAIN_SCHEMA: Schema = {
     "missed": pl.Int64,
     "found": pl.Int64,
 }
-# Form of MUGE's prediction files -> the keys of a line: the query's id, and its best images, best first.
+# Format of MUGE's prediction files -> the keys of a line: the query's id, and the ids of its best images, best first.
 PREDICTION_KEYS = {"muge": ("query_id", "item_ids"), "chinese_clip": ("text_id", "image_ids")}
 PREDICTION_DEPTH = 10

@@ -14,9 +14,8 @@ CPU_INFO = Path("/proc/cpuinfo")
 # CPU flags of x86 and ARM with bf16 matrix products in hardware; other CPUs emulate them, about ten times slower.
 BF16_FLAGS = re.compile(r"^(?:flags|Features)\s*:.*\b(?:avx512_bf16|amx_bf16|bf16|svebf16)\b", re.MULTILINE)
 # Smallest number of parameters with which a model trains faster in bf16 on a CPU. In smaller models the layers are too
-# narrow for the tile units, and the conversions cost more than they save. Speed of a bf16 step relative to fp32 on a CPU
-# with AMX: 1.5 M parameters 0.5, MobileNetV2 (2.2 M) 0.9, ConvNeXt-atto (3.4 M) 0.9, ResNet-10-T (4.9 M) 2.1,
-# ResNet-18 2.3.
+# narrow for the tile units, and the conversions cost more than they save. Step speed in bf16 relative to fp32 with AMX:
+# 1.5 M parameters 0.5, MobileNetV2 (2.2 M) 0.9, ConvNeXt-atto (3.4 M) 0.9, ResNet-10-T (4.9 M) 2.1, ResNet-18 2.3.
 MIN_PARAMETERS_FOR_BF16 = 4_000_000
 
 
@@ -40,7 +39,7 @@ def pick_device(requested: str) -> str:
 def resolve_precision(requested: str, device: str, *modules: "nn.Module") -> str:
     """Return `fp32` or `bf16` for modules that run together.
 
-    `auto` means bf16 on a device that computes in bf16 without emulation; on a CPU the modules must be large enough too.
+    `auto` means bf16 if the device computes in bf16 without emulation and, on a CPU, if the modules are large enough.
     """
     if requested != "auto":
         return requested

@@ -44,7 +44,7 @@ class Stage:
         return parse_value(key, kind, self._params)
 
     def fingerprint(self, *inputs: Path, **identity: object) -> str:
-        """Return a hash of the code, the params read so far, the content of input folders, and `identity` (fold, ...)."""
+        """Return a hash of the code, the params read so far, the content of input folders, and the keywords."""
         folders = {path.as_posix(): digest_folder(path) for path in inputs}
         return digest_value([self._code, self._read, folders, identity])
 

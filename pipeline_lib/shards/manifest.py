@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from pipeline_lib.artifacts.remote import Place, inside, is_url, read_file, sizes_at
+from pipeline_lib.artifacts.remote import Location, is_url, join_location, list_sizes, read_file
 from pipeline_lib.shards.tars import tar_length
 from pipeline_lib.shards.write import MANIFEST
 
@@ -27,9 +27,9 @@ class Manifest:
     the manifest or a tar is missing, or a tar is shorter or longer than the manifest says.
     """
 
-    def __init__(self, folder: Place) -> None:
+    def __init__(self, folder: Location) -> None:
         self.place = folder
-        path = inside(folder, MANIFEST)
+        path = join_location(folder, MANIFEST)
         if isinstance(path, Path) and not path.is_file():
             raise ValueError(f"{path}: no such file; `dvc repro shards` makes it")
         source = path if isinstance(path, Path) else io.BytesIO(read_file(path))
@@ -39,7 +39,7 @@ class Manifest:
         runs = table["shard"].rle_id().to_numpy()
         tar_starts = np.flatnonzero(np.diff(runs, prepend=-1))
         self.tar: npt.NDArray[np.int32] = runs.astype(np.int32)
-        self.tars = [inside(folder, name) for name in table["shard"].gather(tar_starts)]
+        self.tars = [join_location(folder, name) for name in table["shard"].gather(tar_starts)]
         self._check_tars(np.append(tar_starts[1:], len(table)) - 1)
         starts = np.flatnonzero(np.diff(table["product_id"].rle_id().to_numpy(), prepend=-1))
         ids = table["product_id"].gather(starts)
@@ -62,7 +62,7 @@ class Manifest:
     def _check_tars(self, last_rows: Integers) -> None:
         away = is_url(self.place)
         way_out = "Copy data/work/shards there again" if away else "Delete the folder and run `dvc repro shards`"
-        there = sizes_at(self.place) if is_url(self.place) else {}
+        there = list_sizes(self.place) if is_url(self.place) else {}
         for path, row in zip(self.tars, last_rows, strict=True):
             expected = tar_length(int(self.offset[row]), int(self.size[row]))
             if isinstance(path, Path):

@@ -9,14 +9,14 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline_lib.artifacts.remote import copy_of, read_ranges
+from pipeline_lib.artifacts.remote import verified_location, read_ranges
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.write import MANIFEST
 
 
 def open_shards(folder: Path, url: str | None) -> "ShardReader":
     """Open the shards of a folder, or at a URL with the same manifest; ValueError if the manifest differs."""
-    return ShardReader(Manifest(copy_of(folder, url, [MANIFEST])))
+    return ShardReader(Manifest(verified_location(folder, url, [MANIFEST])))
 
 
 class ShardReader:

@@ -1,6 +1,6 @@
-"""A disk that takes no more: every large file's writer ends in one OSError that names the file and the way out.
+"""On a full disk every writer of large files raises one OSError that names the file and what to do.
 
-No file of this process may grow beyond 4 kB meanwhile, which writers meet as they meet a full disk: a short write.
+A limit of 4 kB per file simulates the full disk: both cause a short write.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pipeline_lib.execution.checkpoint import CheckpointFolder
 from pipeline_lib.models import saved
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.retrieval.faiss_index import INDEX, Maker, build_index
-from pipeline_lib.stores.store import MatrixWriter
+from pipeline_lib.stores.store import MATRIX, MatrixWriter
 
 ROWS = np.ones((500, 64), dtype=np.float32)
 PARAMS = IndexParams(lists=4, probes=2, pq_bytes=8, links=8, build_beam=16, search_beam=16)
@@ -31,36 +31,42 @@ def full_disk():
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_checkpoint_is_told_and_the_former_one_stays_whole(tmp_path, monkeypatch):
+def test_a_failed_checkpoint_is_named_and_the_previous_one_remains(tmp_path, monkeypatch):
     monkeypatch.setenv("VITRINE_CHECKPOINTS", str(tmp_path))
     with CheckpointFolder("run") as folder:
         folder.save("last.pt", {"epoch": 1})
-        with full_disk(), pytest.raises(OSError, match=r"last\.pt\.part: cannot be written: .*; make room and run"):
+        with (
+            full_disk(),
+            pytest.raises(OSError, match=r"last\.pt\.part: cannot be written: .*; free some space and run"),
+        ):
             folder.save("last.pt", {"epoch": 2, "weights": torch.ones(100_000)})
         assert folder.load("last.pt") == {"epoch": 1}
 
 
-def test_a_model_is_told(tmp_path):
+def test_a_failed_model_is_named(tmp_path):
     layer = torch.nn.Linear(300, 300)
     layer.description = {"kind": "one layer"}
-    with full_disk(), pytest.raises(OSError, match=r"model\.safetensors: cannot be written: .*; make room and run"):
+    with (
+        full_disk(),
+        pytest.raises(OSError, match=r"model\.safetensors: cannot be written: .*; free some space and run"),
+    ):
         saved.save_model(tmp_path, layer, {})
 
 
-def test_an_index_is_told_and_leaves_no_manifest(tmp_path):
+def test_a_failed_index_is_named_and_has_no_manifest(tmp_path):
     products = ROWS / 8
-    with full_disk(), pytest.raises(OSError, match=rf"{INDEX}: cannot be written: .*; make room and run"):
+    with full_disk(), pytest.raises(OSError, match=rf"{INDEX}: cannot be written: .*; free some space and run"):
         build_index(tmp_path, "flat", [str(row) for row in range(500)], products, Maker("m", "p"), PARAMS)
     assert not (tmp_path / "manifest.json").exists()
 
 
-def test_a_feature_store_is_told_before_the_encoder_runs(tmp_path):
-    with full_disk(), pytest.raises(OSError, match=r"matrix\.safetensors: cannot be written: .*; make room and run"):
+def test_a_failed_feature_store_is_named_before_the_encoder_runs(tmp_path):
+    with full_disk(), pytest.raises(OSError, match=rf"{MATRIX}: cannot be written: .*; free some space and run"):
         MatrixWriter(tmp_path / "store", 500, 64, "float16")
     assert not (tmp_path / "store/header.json").exists()
 
 
-def test_the_line_is_one_line(tmp_path):
+def test_the_message_is_one_short_line(tmp_path):
     with pytest.raises(OSError) as caught, writing(tmp_path / "x"):
         raise RuntimeError("first\nsecond\n" + "long " * 200)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500

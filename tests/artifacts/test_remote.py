@@ -1,4 +1,4 @@
-"""Places here and at URLs; what cannot be reached is one line that names the URL and the way out."""
+"""Locations on disk and at URLs; an error is one line that names the URL and what to do."""
 
 import shutil
 import sys
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_lib.artifacts.remote import copy_of, local_folder, read_file, read_ranges, sizes_at
+from pipeline_lib.artifacts.remote import list_sizes, local_folder, read_file, read_ranges, verified_location
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "things"
+    folder = tmp_path / "files"
     folder.mkdir()
     for name, size in (("a", 10), ("b", 300_000), ("c", 0)):
         (folder / name).write_bytes(bytes(number % 251 for number in range(size)))
@@ -21,23 +21,23 @@ def folder(tmp_path: Path) -> Path:
 
 def test_ranges_equal_slices(folder, s3):
     url = s3(folder)
-    assert sizes_at(url) == {"a": 10, "b": 300_000, "c": 0}
-    whole = (folder / "b").read_bytes()
-    assert read_file(f"{url}/b") == read_file(folder / "b") == whole
-    asked = [(0, 5), (299_990, 50), (100_000, 1), (17, 200_000)]
-    found = read_ranges([f"{url}/b"] * 4, [start for start, _ in asked], [size for _, size in asked])
-    assert found == [whole[start : start + size] for start, size in asked]
+    assert list_sizes(url) == {"a": 10, "b": 300_000, "c": 0}
+    content = (folder / "b").read_bytes()
+    assert read_file(f"{url}/b") == read_file(folder / "b") == content
+    ranges = [(0, 5), (299_990, 50), (100_000, 1), (17, 200_000)]
+    parts = read_ranges([f"{url}/b"] * 4, [start for start, _ in ranges], [size for _, size in ranges])
+    assert parts == [content[start : start + size] for start, size in ranges]
     assert read_ranges([], [], []) == []
 
 
-def test_a_copy_is_made_once_by_whoever_comes_first_and_again_when_the_url_changes(folder, s3, tmp_path):
+def test_a_folder_is_copied_once_and_again_after_a_change_at_the_url(folder, s3, tmp_path):
     import s3fs
 
     url, copies = s3(folder), tmp_path / "copies"
     assert local_folder(folder, copies) == folder and not copies.exists()
     with ThreadPoolExecutor(4) as pool:
-        found = set(pool.map(lambda _: local_folder(url, copies), range(4)))
-    (first,) = found
+        folders = set(pool.map(lambda _: local_folder(url, copies), range(4)))
+    (first,) = folders
     assert [path.name for path in copies.iterdir()] == [first.name]
     assert {path.name: path.read_bytes() for path in first.iterdir()} == {
         path.name: path.read_bytes() for path in folder.iterdir()
@@ -49,30 +49,30 @@ def test_a_copy_is_made_once_by_whoever_comes_first_and_again_when_the_url_chang
     assert second != first and (second / "a").read_bytes() == b"0123456789"
 
 
-def test_a_url_must_hold_the_same_files(folder, s3, tmp_path):
+def test_a_url_must_have_identical_files(folder, s3, tmp_path):
     url = s3(folder)
-    assert copy_of(folder, None, ["missing"]) == folder
-    assert copy_of(folder, url, ["a", "b"]) == url
+    assert verified_location(folder, None, ["missing"]) == folder
+    assert verified_location(folder, url, ["a", "b"]) == url
     changed = Path(shutil.copytree(folder, tmp_path / "changed"))
     (changed / "b").write_bytes(b"other")
-    assert copy_of(changed, url, ["a"]) == url
-    with pytest.raises(ValueError, match=f"{url}/b: not the same as {changed}/b"):
-        copy_of(changed, url, ["a", "b"])
+    assert verified_location(changed, url, ["a"]) == url
+    with pytest.raises(ValueError, match=f"{url}/b: differs from {changed}/b"):
+        verified_location(changed, url, ["a", "b"])
 
 
-def test_what_is_not_there_is_named(folder, s3, tmp_path):
+def test_a_missing_file_is_named(folder, s3, tmp_path):
     url = s3(folder)
-    for ask in (
+    for read in (
         lambda: read_file(f"{url}/d"),
         lambda: read_ranges([f"{url}/a", f"{url}/d"], [0, 0], [1, 1]),
         lambda: local_folder(f"{url}/d", tmp_path / "copies"),
     ):
         with pytest.raises(ValueError, match=rf"{url}/d: nothing there; copy") as caught:
-            ask()
+            read()
         assert "\n" not in str(caught.value)
 
 
-def test_missing_credentials_a_silent_server_and_a_missing_library_are_one_line_each(folder, s3, monkeypatch):
+def test_missing_credentials_an_unreachable_server_and_a_missing_library_are_one_line_each(folder, s3, monkeypatch):
     import s3fs
 
     url = s3(folder)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.remote import copy_of
+from pipeline_lib.artifacts.remote import verified_location
 from pipeline_lib.stores.store import HEADER, IDS, open_store, write_store
 
 
@@ -29,7 +29,7 @@ def test_another_maker_another_catalogue_and_nothing_are_refused(folder, s3, tmp
     with pytest.raises(ValueError, match=f"{url}: made by encoder enc, but other is expected"):
         open_store(url, "other")
     write_store(tmp_path / "mine", [f"q{n}#0" for n in range(9)], np.zeros((9, 4)), ("enc", "pre"))
-    with pytest.raises(ValueError, match=rf"{url}/ids\.parquet: not the same as .*mine/ids\.parquet"):
-        copy_of(tmp_path / "mine", url, [HEADER, IDS])
+    with pytest.raises(ValueError, match=rf"{url}/ids\.parquet: differs from .*mine/ids\.parquet"):
+        verified_location(tmp_path / "mine", url, [HEADER, IDS])
     with pytest.raises(ValueError, match=f"{url}/none: nothing there"):
         open_store(f"{url}/none")
