@@ -87,7 +87,7 @@ def own(project: Path, epochs: int, workers: int, precision: str, frozen: bool =
 def main() -> None:
     from inputs import params_of
 
-    from pipeline_lib.features.extract import read_extraction_inputs
+    from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun, read_extraction_inputs
     from pipeline_lib.features.teacher_models import teacher_models
     from pipeline_lib.features.teachers import extract_teacher
     from pipeline_lib.features.trunk import extract_trunk
@@ -123,14 +123,14 @@ def main() -> None:
         photos = pl.read_parquet(inputs.shards / "manifest.parquet", columns=["product_id", "photo"])
         texts = pl.read_parquet(inputs.catalogue / "products.parquet")["text"].to_list()
         engine = InferenceEngine("cpu", 256, asked["workers"], "fp32")
-        reader = ShardReader(Manifest(inputs.shards))
-        extract_trunk(resolve_towers(settings.model), reader, photos, texts, inputs.trunk, engine, "float16")
+        extracted = ExtractionInputs(ShardReader(Manifest(inputs.shards)), photos, texts)
+        extract_trunk(resolve_towers(settings.model), extracted, inputs.trunk, ExtractionRun(engine, "float16"))
     for name, store in inputs.teachers.items():
         if not store.is_dir():
-            seen = read_extraction_inputs(inputs.catalogue, inputs.shards, None)
+            extracted = read_extraction_inputs(inputs.catalogue, inputs.shards, None)
             engine = InferenceEngine("cpu", 256, asked["workers"], "fp32")
             for teacher in teacher_models(project / "starts" / name):
-                extract_teacher(teacher, seen.reader, seen.photos, seen.texts, store, engine, "float16")
+                extract_teacher(teacher, extracted, store, ExtractionRun(engine, "float16"))
     extracted = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["DVC_ROOT"] = folder  # checkpoints and curves are of no use here

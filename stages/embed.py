@@ -1,6 +1,6 @@
-"""Runs one fold's model over its held-out fold and the test split at one image size, over all photos and views.
+"""Runs one fold's model over its held-out fold and the test split at one image size.
 
-In several processes where VITRINE_LAUNCH names a launcher, e.g. `torchrun --nproc-per-node 2`.
+Runs in several processes if VITRINE_LAUNCH has a launcher, e.g. `torchrun --nproc-per-node 2`.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import polars as pl
 import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
-from pipeline_lib.execution.device import pick_device, pick_precision, read_runtime
+from pipeline_lib.execution.device import pick_device, read_runtime, resolve_precision
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import launched, launcher, relaunch
 from pipeline_lib.execution.stage import Stage, stage
@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def embed(run: Stage, fold: int, scale: int) -> None:
-    # Slow to import, and not for the process that only launches others.
+    # Slow imports, which a process that only launches others does not need.
     from pipeline_lib.execution.process_group import join_process_group
     from pipeline_lib.inference.embeddings import queries_for, write_embeddings
     from pipeline_lib.inference.engine import InferenceEngine
@@ -51,18 +51,17 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     with join_process_group(device) as processes:
         saved = load_interpolated(folder, params.interpolation, run.section(ModelParams))
         check_scale(saved.model.image, scale)
-        seen = read_products(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet").filter(
+        table = read_products(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet").filter(
             (pl.col("fold") == fold) | (pl.col("split") == "test")
         )
-        products = as_arrays(seen, saved.card["description"]["classes"])
-        engine = InferenceEngine(
-            device, runtime.batch_size, runtime.workers, pick_precision(params.precision, device), processes
-        )
+        products = as_arrays(table, saved.card["description"]["classes"])
+        precision = resolve_precision(params.precision, device, saved.model)
+        engine = InferenceEngine(device, runtime.batch_size, runtime.workers, precision, processes)
         predictor = Predictor(
             model=saved.model.to(device),
             tokenizer=TextTokenizer(folder / "tokenizer"),
             views=PhotoViews(open_shards(paths.SHARDS, runtime.shards_url), scale),
-            engine=engine.settled(saved.model),
+            engine=engine,
             flip=params.flip,
             photo=params.photo,
         )
@@ -70,8 +69,8 @@ def embed(run: Stage, fold: int, scale: int) -> None:
         image = saved.card["description"]["image"]
         preprocessing = preprocessing_fingerprint(scale, image["mean"], image["std"])
         queries, out = queries_for(products.ids, *tables), paths.embed_of(fold, scale)
-        with fresh_folder(out) if processes.is_first else nullcontext(out) as made:
-            write_embeddings(predictor, products, queries, made, saved.fingerprint, preprocessing)
+        with fresh_folder(out) if processes.is_first else nullcontext(out) as folder:
+            write_embeddings(predictor, products, queries, folder, saved.fingerprint, preprocessing)
         if processes.is_first:
             print(f"fold {fold} at {scale} px: {len(products)} products, {len(queries)} queries")
 

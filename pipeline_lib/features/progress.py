@@ -1,7 +1,8 @@
-"""How far an extraction has come: how many photos a half-written store holds, in a small file that a kill leaves whole.
+"""The progress of an extraction: a small file with the number of photos that the unfinished stores have.
 
-It is replaced after each shard's photos, once they are on the disk, and says who made them: so the next run maps the
-half-written matrices again, goes on behind them, and ends with the bytes of a run that nobody broke.
+It is replaced after the photos of each shard, once they are flushed to disk, and it names the origin of the values. The
+next run maps the unfinished matrices, resumes after the last completed shard, and ends with the same bytes as an
+uninterrupted run.
 """
 
 import os
@@ -18,51 +19,52 @@ from pipeline_lib.artifacts.io import read_json, write_json, writing
 
 @dataclass
 class Progress:
-    """The mark of one store, or of some that are written together.
+    """The progress of one store, or of several that are written together.
 
-    path: the file, None where nothing is to be resumed; shards (photos,): the shard of each photo, ascending; made_by:
-    whatever the stored values depend on. Shards are numbered from 0.
+    path: the progress file, None if nothing is resumed; shards (photos,): the shard of each photo, ascending from 0;
+    origin: everything that the stored values depend on.
     """
 
     path: Path | None
     shards: NDArray[np.integer]
-    made_by: object
-    # The shard that the photo behind the last mark lies in.
+    origin: object
+    # The shard of the first photo that is not stored, as of the last save.
     _shard: int = field(default=0, init=False)
 
-    def resume(self, holds: Callable[[], bool]) -> int:
-        """Return how many photos are stored: none if another encoder made them, or the files are not what `holds` asks.
+    def resume(self, files_exist: Callable[[], bool]) -> int:
+        """Return the number of stored photos: 0 if the origin differs or the files are missing.
 
-        What cannot be gone on from is forgotten before anything is written in its place.
+        A progress file that cannot be used is deleted, before anything is overwritten.
         """
         if self.path is None or not self.path.is_file():
             return 0
-        kept = read_json(self.path)
-        if kept["made_by"] == self._maker and holds():
-            photos = int(kept["photos"])
-            self._shard = self._reached(photos)
+        saved = read_json(self.path)
+        if saved["origin"] == self._digest and files_exist():
+            photos = int(saved["photos"])
+            self._shard = self._next_shard(photos)
             return photos
         self.path.unlink()
         return 0
 
-    def mark(self, photos: int, *flushes: Callable[[], None]) -> None:
-        """Run `flushes`, then remember that the first `photos` photos are stored, if a shard has ended since then."""
-        reached = self._reached(photos)
-        if self.path is None or reached == self._shard:
+    def save(self, photos: int, *flushes: Callable[[], None]) -> None:
+        """If a shard was completed since the last save, call `flushes`, then save that `photos` photos are stored."""
+        next_shard = self._next_shard(photos)
+        if self.path is None or next_shard == self._shard:
             return
         for flush in flushes:
             flush()
-        half = self.path.with_name(f"{self.path.name}.part")
+        part = self.path.with_name(f"{self.path.name}.part")
         with writing(self.path):
-            write_json(half, {"photos": photos, "made_by": self._maker})
-            with half.open("rb") as stream:
+            write_json(part, {"photos": photos, "origin": self._digest})
+            with part.open("rb") as stream:
                 os.fsync(stream.fileno())
-            half.replace(self.path)
-        self._shard = reached
+            part.replace(self.path)
+        self._shard = next_shard
 
-    def _reached(self, photos: int) -> int:
+    def _next_shard(self, photos: int) -> int:
+        """Return the shard of the first photo that is not stored."""
         return int(self.shards[photos]) if photos < len(self.shards) else int(self.shards[-1]) + 1
 
     @property
-    def _maker(self) -> str:
-        return digest_value(self.made_by)
+    def _digest(self) -> str:
+        return digest_value(self.origin)

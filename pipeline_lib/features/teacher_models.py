@@ -1,7 +1,8 @@
-"""The models of a teacher's folder, data/starts/NAME: kept ones, a folder a fold or one for all, or a published pair.
+"""The models of a teacher's folder, data/starts/NAME: trained models (one for all folds, or one per fold), or a pair.
 
-A published pair is a model.yaml: keys of params.yaml's `model` that name two towers which come with their own
-projections into one joint space. What it leaves out is plain, never the student's: a teacher does not change with it.
+A published pair is a model.yaml with keys of the section `model` of params.yaml. They name two towers with their own
+projections into a joint space. Keys that are left out get the defaults below, not the student's values, so a teacher
+does not depend on the student's settings.
 """
 
 from collections.abc import Iterator
@@ -20,8 +21,8 @@ from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 PAIR = "model.yaml"
-# What a model.yaml need not say; image, text and embedding_dim have keys that it must.
-PLAIN_PAIR: dict[str, Any] = {
+# Defaults of a model.yaml; the other keys of image and text, and embedding_dim, are required.
+PAIR_DEFAULTS: dict[str, Any] = {
     "weights_root": "data/weights",
     "image": {
         "weights": None, "pretrained": True, "mean": None, "std": None, "args": {}, "feature": "pooled",
@@ -42,54 +43,58 @@ PLAIN_PAIR: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TeacherModel:
-    """One model of a teacher; `fold` is the one it never saw, "" for a model that teaches all folds."""
+    """One model of a teacher; `fold` is its held-out fold, "" for a model that is the teacher of all folds.
+
+    `trained` if this project trained it, so that the held-out products may be in its training data.
+    """
 
     fold: str
     model: ImageTextModel
     tokenizer: TextTokenizer
     fingerprint: str
-    # Whether this project trained it, so that it may have seen the catalogue's held-out products.
     trained: bool
 
 
 def teacher_models(folder: Path) -> Iterator[TeacherModel]:
-    """Yield the models of a teacher one after the other; ValueError if the folder holds none, or half ones."""
+    """Yield the models of a teacher, one at a time; ValueError if the folder has none, or an incomplete one."""
     if not folder.is_dir():
         raise ValueError(
-            f"{folder}: no such folder; `vitrine keep EXPERIMENT {folder.name}` makes a teacher of trained models, a "
-            f"{PAIR} in it names published ones"
+            f"{folder}: no such folder; `vitrine keep EXPERIMENT {folder.name}` saves trained models as a teacher, or "
+            f"write a {PAIR} that names a published pair"
         )
     pair = folder / PAIR
-    places = [folder / name for name in sorted(path.name for path in folder.iterdir()) if name.isdigit()]
-    places += [folder] if (folder / WEIGHTS).is_file() or (folder / CARD).is_file() else []
-    if pair.is_file() and places:
-        raise ValueError(f"{folder}: holds a {PAIR} and trained models ({places[0]}); leave one of them")
+    folders = [folder / name for name in sorted(path.name for path in folder.iterdir()) if name.isdigit()]
+    folders += [folder] if (folder / WEIGHTS).is_file() or (folder / CARD).is_file() else []
+    if pair.is_file() and folders:
+        raise ValueError(f"{folder}: has a {PAIR} and trained models ({folders[0]}); remove one of them")
     if pair.is_file():
         yield read_pair(pair)
-    elif not places:
+    elif not folders:
         raise ValueError(
-            f"{folder}: holds no teacher; `vitrine keep EXPERIMENT {folder.name}` puts trained models there, a {PAIR} "
-            "names published ones"
+            f"{folder}: no teacher here; `vitrine keep EXPERIMENT {folder.name}` saves trained models here, or write a "
+            f"{PAIR} that names a published pair"
         )
-    for place in places:
+    for model_folder in folders:
         for name in (WEIGHTS, CARD, "tokenizer"):
-            if not (place / name).exists():
-                raise ValueError(f"{place / name} is missing; `vitrine keep EXPERIMENT NAME` makes a whole teacher")
-        saved = load_model(place)
-        tokenizer = TextTokenizer(place / "tokenizer")
-        fold = "" if place == folder else place.name
+            if not (model_folder / name).exists():
+                raise ValueError(
+                    f"{model_folder / name} is missing; `vitrine keep EXPERIMENT NAME` saves a complete teacher"
+                )
+        saved = load_model(model_folder)
+        tokenizer = TextTokenizer(model_folder / "tokenizer")
+        fold = "" if model_folder == folder else model_folder.name
         yield TeacherModel(fold, saved.model, tokenizer, saved.fingerprint, trained=True)
 
 
 def read_pair(path: Path) -> TeacherModel:
-    """Build the pair of published towers that a model.yaml names; ValueError, said of the file, for any fault."""
+    """Build the pair of published towers that a model.yaml names; every ValueError names the file."""
     try:
-        params, own_scale = _params(load_params(path))
+        params, logit_scale = _params(load_params(path))
         sources = resolve_towers(params)
-        _check_joint(sources)
-        if own_scale is None:
-            own_scale = _scale_of(params, sources)
-        params = params.model_copy(update={"logit_scale": own_scale})
+        _check_pretrained(sources)
+        if logit_scale is None:
+            logit_scale = _checkpoint_scale(params, sources)
+        params = params.model_copy(update={"logit_scale": logit_scale})
         model = build_model(describe(params, sources, True, []), sources)
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix('params.yaml: ')}") from None
@@ -99,28 +104,28 @@ def read_pair(path: Path) -> TeacherModel:
 
 
 def _params(patch: dict[str, Any]) -> tuple[ModelParams, float | None]:
-    """Return the whole `model` section, and the log of the scale if the patch says it."""
-    merged = {**PLAIN_PAIR, "logit_scale": 0.0, **patch}
-    for key, value in PLAIN_PAIR.items():
+    """Return the complete `model` section, and the log of the scale if the patch has it."""
+    merged = {**PAIR_DEFAULTS, "logit_scale": 0.0, **patch}
+    for key, value in PAIR_DEFAULTS.items():
         if isinstance(value, dict) and isinstance(merged[key], dict):
             merged[key] = {**value, **merged[key]}
     return parse_section(ModelParams, {"model": merged}), patch.get("logit_scale")
 
 
-def _check_joint(sources: dict[str, TowerSource]) -> None:
+def _check_pretrained(sources: dict[str, TowerSource]) -> None:
     for name, source in sources.items():
         if source.state is None or source.new:
             parts = "weights" if source.state is None else f"weights for {', '.join(source.new)}"
-            raise ValueError(f"model.{name} has no pretrained {parts}, and a teacher is not trained; name some")
+            raise ValueError(f"model.{name} has no pretrained {parts}, and a teacher is not trained; name a checkpoint")
 
 
-def _scale_of(params: ModelParams, sources: dict[str, TowerSource]) -> float:
-    """Return the log of the scale in the towers' own checkpoint."""
+def _checkpoint_scale(params: ModelParams, sources: dict[str, TowerSource]) -> float:
+    """Return the log of the scale in the towers' checkpoint."""
     kinds = {params.image.kind, params.text.kind}
-    found = checkpoint_scale(Path(str(sources["image"].weights))) if kinds == {"open_clip"} else None
-    if found is None:
+    scale = checkpoint_scale(Path(str(sources["image"].weights))) if kinds == {"open_clip"} else None
+    if scale is None:
         raise ValueError(
-            "model.logit_scale: the weights hold none; write the log of the scale the pair was trained with, e.g. "
-            "4.6052 for CLIP's 100"
+            "model.logit_scale: the weights have none; write the log of the scale that the pair was trained with, e.g. "
+            "4.6052 for CLIP's scale of 100"
         )
-    return found
+    return scale

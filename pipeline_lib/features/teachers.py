@@ -1,19 +1,20 @@
 """Runs a teacher over every photo and every distinct text, once: joint embeddings, and class log probabilities.
 
-Log probabilities, because a temperature above 1 asks for what float16 or a plain probability has rounded to 0. A
-classifier that reads text as well reads the product's own text: a row is what the teacher believes of the product, seen
-on that photo, whatever caption a student is then shown. The view is the plain one at the teacher's own image size.
+The stores have log probabilities, because a distillation temperature above 1 needs values that float16, or a plain
+probability, would round to 0. A classifier that also reads text gets the product's own text: a row is the teacher's
+prediction for the product with this photo, independent of the caption that the student gets. The view is the fixed view
+at the teacher's own image size.
 """
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import torch
 from torch import Tensor
 
 from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.teacher_models import TeacherModel
 from pipeline_lib.inference.engine import Array, InferenceEngine, encode_photos, encode_texts
@@ -22,109 +23,124 @@ from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import photo_key, text_key
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import MAX_LOGIT_SCALE, ImageTextModel
-from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.store import MatrixWriter, holds_matrix
 from pipeline_lib.stores.teacher_store import CLASSES, IMAGE, TEXT, TeacherCard, has_card, write_card
 from pipeline_lib.transforms.image import preprocessing_fingerprint
 
 
-def extract_teacher(
-    teacher: TeacherModel, reader: ShardReader, photos: pl.DataFrame, texts: list[str], out: Path,
-    engine: InferenceEngine, dtype: str, tell: Callable[[str], object] | None = None, marks: Path | None = None,
-) -> None:  # fmt: skip
-    """Write `out`/image, /classes (a row a photo) and /text (a row a distinct text), as far as it has the heads.
+def extract_teacher(teacher: TeacherModel, inputs: ExtractionInputs, out: Path, run: ExtractionRun) -> None:
+    """Write `out`/image and /classes (a row per photo) and /text (a row per distinct text), if the model has the heads.
 
-    `photos` has product_id, photo and the product's own text, in the manifest's order; all these are in `texts`.
-    Embeddings are stored as `dtype`, log probabilities as float32. With a folder `marks`, a run that was killed goes on
-    where its marks there say, and `tell` hears of it; stores that have this teacher's card are whole. Of several
-    processes all must call this, and the first one tells and writes.
+    Embeddings are stored in the dtype of the run, log probabilities as float32. All texts of the photos must be in
+    `inputs.texts`. With a progress folder, a killed run resumes, and stores with this teacher's card are complete. In a
+    process group every rank must call this; rank 0 writes.
     """
-    processes = engine.processes
-    if marks is not None and processes.broadcast_from_first(lambda: has_card(out, teacher.fingerprint)):
+    processes = run.engine.processes
+    if run.progress is not None and processes.broadcast_from_first(lambda: has_card(out, teacher.fingerprint)):
         return
-    model, engine = teacher.model.to(engine.device), engine.settled(teacher.model)
-    description = model.description
-    classes, retrieval = description["classes"], description["retrieval"]
-    reads_text = bool(classes) and "text" in CLASSIFIER_INPUTS[description["classifier"]["inputs"]]
-    distinct = sorted(set(texts))
+    model, engine = teacher.model.to(run.engine.device), run.engine.for_modules(teacher.model)
+    classes, retrieval = model.description["classes"], model.description["retrieval"]
+    reads_text = bool(classes) and "text" in CLASSIFIER_INPUTS[model.description["classifier"]["inputs"]]
+    texts = sorted(set(inputs.texts))
     features = None
     if retrieval or reads_text:
-        limit = description["text"]["max_tokens"]
-        features = encode_texts(model.encode_text, teacher.tokenizer, distinct, limit, engine)
-    # Heads take no time beside towers: the first process runs them alone.
+        features = encode_texts(
+            model.encode_text, teacher.tokenizer, texts, model.description["text"]["max_tokens"], engine
+        )
+    # Heads are fast compared with towers, so rank 0 runs them alone.
     if retrieval and processes.is_first:
         assert features is not None
-        _write_texts(teacher, distinct, features, out, engine, dtype)
+        _write_texts(teacher, texts, features, out / TEXT, engine, run.dtype)
 
-    own_texts = None
+    text_features = None
     if reads_text:
         assert features is not None
-        number = {text: row for row, text in enumerate(distinct)}
-        own_texts = torch.from_numpy(features), torch.tensor([number[text] for text in photos["text"]])
-    progress = Progress(marks and marks / f"photos{teacher.fold}.json", reader.manifest.tar, teacher.fingerprint)
-    _write_photos(teacher, reader, photos, own_texts, out, engine, dtype, progress, tell)
+        number = {text: row for row, text in enumerate(texts)}
+        rows = torch.tensor([number[text] for text in inputs.photos["text"]])
+        text_features = TextFeatures(torch.from_numpy(features), rows)
+    _write_photos(teacher, inputs, text_features, out, run, engine)
     scale = _scale(model) if retrieval else ()
     if processes.is_first:
         write_card(out, TeacherCard(teacher.fingerprint, scale, tuple(classes), teacher.trained))
 
 
+@dataclass(frozen=True)
+class TextFeatures:
+    """Pooled features of the distinct texts (texts, dim), and the row of each photo's own text, (photos,)."""
+
+    features: Tensor
+    rows: Tensor
+
+
 def _write_texts(
-    teacher: TeacherModel, distinct: list[str], features: Array, out: Path, engine: InferenceEngine, dtype: str
+    teacher: TeacherModel, texts: list[str], features: Array, folder: Path, engine: InferenceEngine, dtype: str
 ) -> None:
     description = teacher.model.description
-    writer = MatrixWriter(out / TEXT, len(distinct), description["embedding_dim"], dtype)
-    for _, rows in sequential_batches(len(distinct), engine.batch_size):
+    writer = MatrixWriter(folder, len(texts), description["embedding_dim"], dtype)
+    for _, rows in sequential_batches(len(texts), engine.batch_size):
         embedded = engine.run(teacher.model.embed_text, torch.from_numpy(features[rows]))
         writer.write(int(rows[0]), embedded.cpu().numpy())
-    fed = digest_value(["tokenizer of", teacher.fingerprint, description["text"]["max_tokens"]])
-    writer.close([text_key(text) for text in distinct], teacher.fingerprint, fed, description["similarity"])
+    preprocessing = digest_value(["tokenizer of", teacher.fingerprint, description["text"]["max_tokens"]])
+    writer.close([text_key(text) for text in texts], teacher.fingerprint, preprocessing, description["similarity"])
 
 
 def _write_photos(
-    teacher: TeacherModel, reader: ShardReader, photos: pl.DataFrame, own_texts: tuple[Tensor, Tensor] | None,
-    out: Path, engine: InferenceEngine, dtype: str, progress: Progress, tell: Callable[[str], object] | None,
-) -> None:  # fmt: skip
-    model, description = teacher.model, teacher.model.description
-    dim = description["embedding_dim"] if description["retrieval"] else 0
+    teacher: TeacherModel,
+    inputs: ExtractionInputs,
+    texts: TextFeatures | None,
+    out: Path,
+    run: ExtractionRun,
+    engine: InferenceEngine,
+) -> None:
+    """Write the stores of all photos; resume after the last completed shard."""
+    model, photos = teacher.model, inputs.photos
+    columns = _photo_columns(model, run.dtype)
+    matrices = {name: (out / name, len(photos), part.stop - part.start, kind) for name, (part, kind) in columns.items()}
+    path = run.progress and run.progress / f"photos{teacher.fold}.json"
+    progress = Progress(path, inputs.reader.manifest.tar, teacher.fingerprint)
+    begin = engine.processes.broadcast_from_first(
+        lambda: progress.resume(lambda: all(holds_matrix(*matrix) for matrix in matrices.values()))
+    )
+    if begin:
+        of_fold = f" of fold {teacher.fold}" if teacher.fold else ""
+        run.report(f"{IMAGE}{of_fold}: resumes after {begin} of {len(photos)} photos")
+    writers: dict[str, MatrixWriter] = {}
+    if engine.processes.is_first:
+        writers = {name: MatrixWriter(*matrix, keep=begin > 0) for name, matrix in matrices.items()}
+
+    def predict(pixels: Tensor, positions: Tensor) -> Tensor:
+        features = {"image": model.encode_image(pixels)}
+        outputs = [model.embed_image(features["image"])] if IMAGE in columns else []
+        if texts is not None:
+            features["text"] = texts.features[texts.rows[begin + positions.cpu()]].to(pixels.device)
+        if CLASSES in columns:
+            outputs.append(model.classify(features).log_softmax(-1))
+        return torch.cat([output.float() for output in outputs], dim=1)
+
+    image = model.description["image"]
+    views = PhotoViews(inputs.reader, image["size"])
+    for start, block in encode_photos(predict, views, np.arange(begin, len(photos)), engine):
+        for name, writer in writers.items():
+            writer.write(begin + start, block[:, columns[name][0]].cpu().numpy())
+        progress.save(begin + start + len(block), *(writer.flush for writer in writers.values()))
+    keys = [photo_key(key, photo) for key, photo in photos.select("product_id", "photo").iter_rows()]
+    preprocessing = preprocessing_fingerprint(image["size"], image["mean"], image["std"])
+    for writer in writers.values():
+        writer.close(keys, teacher.fingerprint, preprocessing, model.description["similarity"])
+
+
+def _photo_columns(model: ImageTextModel, dtype: str) -> dict[str, tuple[slice, str]]:
+    """Return the stores of photos: name -> (columns of the outputs of `predict`, number format)."""
+    dim = model.description["embedding_dim"] if model.description["retrieval"] else 0
     columns: dict[str, tuple[slice, str]] = {}
     if dim:
         columns[IMAGE] = slice(0, dim), dtype
-    if description["classes"]:
-        columns[CLASSES] = slice(dim, dim + len(description["classes"])), "float32"
-    sizes = {name: (out / name, len(photos), part.stop - part.start, kind) for name, (part, kind) in columns.items()}
-    begin = engine.processes.broadcast_from_first(
-        lambda: progress.resume(lambda: all(holds_matrix(*size) for size in sizes.values()))
-    )
-    if begin and tell is not None and engine.processes.is_first:
-        whose = f" of fold {teacher.fold}" if teacher.fold else ""
-        tell(f"{IMAGE}{whose}: goes on behind {begin} of {len(photos)} photos, which are stored")
-    writers: dict[str, MatrixWriter] = {}
-    if engine.processes.is_first:
-        writers = {name: MatrixWriter(*size, keep=begin > 0) for name, size in sizes.items()}
-
-    def see(pixels: Tensor, positions: Tensor) -> Tensor:
-        found = {"image": model.encode_image(pixels)}
-        parts = [model.embed_image(found["image"])] if dim else []
-        if own_texts is not None:
-            features, row_of = own_texts
-            found["text"] = features[row_of[begin + positions.cpu()]].to(pixels.device)
-        if description["classes"]:
-            parts.append(model.classify(found).log_softmax(-1))
-        return torch.cat([part.float() for part in parts], dim=1)
-
-    image = description["image"]
-    views = PhotoViews(reader, image["size"])
-    for start, block in encode_photos(see, views, np.arange(begin, len(photos)), engine):
-        for name, writer in writers.items():
-            writer.write(begin + start, block[:, columns[name][0]].cpu().numpy())
-        progress.mark(begin + start + len(block), *(writer.flush for writer in writers.values()))
-    keys = [photo_key(key, photo) for key, photo in photos.select("product_id", "photo").iter_rows()]
-    seen = preprocessing_fingerprint(image["size"], image["mean"], image["std"])
-    for writer in writers.values():
-        writer.close(keys, teacher.fingerprint, seen, description["similarity"])
+    if model.description["classes"]:
+        columns[CLASSES] = slice(dim, dim + len(model.description["classes"])), "float32"
+    return columns
 
 
 def _scale(model: ImageTextModel) -> tuple[float, ...]:
-    """Return the scales of text -> image and image -> text, as the model itself uses them."""
+    """Return the logit scales of text -> image and image -> text, as the model uses them."""
     value = model.logit_scale.detach().cpu().clamp(0, MAX_LOGIT_SCALE).exp()
     return tuple(value.expand(2).tolist() if value.ndim == 0 else value.tolist())

@@ -1,7 +1,7 @@
-"""The stores of one tower: its output and what enters its last layer groups, written side by side, opened by training.
+"""The stores of one tower, its output and its activations at a boundary: written together, opened by training.
 
-Of photos there may be a second pair, of augmented views that were drawn once. All name the tower's weights and the view
-they were made from, and refuse any other.
+Photos may have a second pair of stores, for augmented views. Each store names the tower's weights and its inputs, and
+training refuses a store whose tower or inputs differ.
 """
 
 from collections.abc import Sequence
@@ -12,113 +12,114 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.digests import digest_value
-from pipeline_lib.artifacts.remote import Place, copy_of
+from pipeline_lib.artifacts.remote import Location, verified_location
 from pipeline_lib.models.towers import TowerSource, fingerprint
 from pipeline_lib.stores.activations import ActivationStore, ActivationWriter, open_activations
-from pipeline_lib.stores.boundary import TowerBoundary
+from pipeline_lib.stores.boundary import ItemCounts, TowerBoundary
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import HEADER, IDS, FeatureStore, MatrixWriter, holds_matrix, open_store, read_header
 from pipeline_lib.transforms.image import preprocessing_fingerprint
 
 Array = NDArray[np.float32]
-BOUNDARY = "-boundary"  # behind a tower's name: the folder of its activations
-VIEWS = "-views"  # behind `image`, and before the above: what drawn views gave
+# Folder names: image, image-boundary, image-views, image-views-boundary, text, text-boundary.
+BOUNDARY = "-boundary"
+VIEWS = "-views"
 
 
 class TowerStores:
-    """The store of a tower's output and that of its activations, each if it is wanted, written side by side.
+    """Writes a tower's output and its activations, as far as the boundary includes them.
 
-    An item is a text, a photo or, of `drawn` views, one view; `ids` are those of texts and photos.
+    An item is a text, a photo, or one `drawn` view of a photo; `ids` has the id of the text or photo of each item.
     """
 
     def __init__(
         self,
         out: Path,
         name: str,
-        split: TowerBoundary,
-        count: int,
-        tokens: int,
+        boundary: TowerBoundary,
+        counts: ItemCounts,
         dtype: str,
         drawn: DrawnViews | None = None,
     ) -> None:
+        items, vectors = counts.items, counts.vectors
         if drawn is not None:
-            name, count, tokens = f"{name}{VIEWS}", count * drawn.count, tokens * drawn.count
-        self.split = split
+            name, items, vectors = f"{name}{VIEWS}", items * drawn.count, vectors * drawn.count
+        self.boundary = boundary
         self.drawn = drawn
         self.dtype = dtype
         self.ids: list[str] = []
         self.pooled: MatrixWriter | None = None
-        self.entering: ActivationWriter | None = None
-        self._pooled = (out / name, count, split.dim)
-        self._entering = (out / f"{name}{BOUNDARY}", tokens, split.shape[-1]) if split.num_suffix_groups else None
+        self.activations: ActivationWriter | None = None
+        self._pooled_matrix = (out / name, items, boundary.dim)
+        self._activation_matrix = (
+            (out / f"{name}{BOUNDARY}", vectors, boundary.shape[-1]) if boundary.num_suffix_groups else None
+        )
 
     @property
-    def wanted(self) -> bool:
-        """Tell whether anything is to be stored."""
-        return self.split.pooled or self._entering is not None
+    def is_empty(self) -> bool:
+        """Return whether nothing is to be stored."""
+        return not self.boundary.pooled and self._activation_matrix is None
 
-    def held(self) -> bool:
-        """Tell whether files of the right sizes are there, so that they can be written on."""
-        wanted = [self._pooled] if self.split.pooled else []
-        wanted += [self._entering] if self._entering is not None else []
-        return all(holds_matrix(*sizes, self.dtype) for sizes in wanted)
+    def files_exist(self) -> bool:
+        """Return whether all matrices exist with the right size, so that writing can resume."""
+        matrices = [self._pooled_matrix] if self.boundary.pooled else []
+        matrices += [self._activation_matrix] if self._activation_matrix is not None else []
+        return all(holds_matrix(*matrix, self.dtype) for matrix in matrices)
 
-    def begin(self, stored: list[str]) -> None:
-        """Make the files, or open those that are there and hold the items of the ids `stored` already."""
+    def open(self, stored: list[str]) -> None:
+        """Create the files, or resume those that already have the items of the ids `stored`."""
         self.ids = list(stored)
-        if self.split.pooled:
-            self.pooled = MatrixWriter(*self._pooled, self.dtype, keep=bool(stored))
-        if self._entering is not None:
-            each = int(np.prod(self.split.shape[:-1]))
-            self.entering = ActivationWriter(*self._entering, self.dtype, stored, each)
+        if self.boundary.pooled:
+            self.pooled = MatrixWriter(*self._pooled_matrix, self.dtype, keep=bool(stored))
+        if self._activation_matrix is not None:
+            vectors_per_item = int(np.prod(self.boundary.shape[:-1]))
+            self.activations = ActivationWriter(*self._activation_matrix, self.dtype, stored, vectors_per_item)
 
-    def write(self, ids: Sequence[str], both: Array, mask: NDArray[np.bool_] | None) -> None:
-        """Take in a block of items: `both` (items, cells + dim), `mask` (items, longest) that of texts."""
-        inside, pooled = np.split(both, [both.shape[1] - self.split.dim], axis=1)
+    def write(self, ids: Sequence[str], values: Array, mask: NDArray[np.bool_] | None) -> None:
+        """Write a block of items: `values` (items, activations + dim), and for texts `mask` (items, longest)."""
+        activations, pooled = np.split(values, [values.shape[1] - self.boundary.dim], axis=1)
         if self.pooled is not None:
             self.pooled.write(len(self.ids), pooled)
-        if self.entering is not None:
-            self.entering.write(ids, inside.reshape(len(ids), -1, self.split.shape[-1]), mask)
+        if self.activations is not None:
+            self.activations.write(ids, activations.reshape(len(ids), -1, self.boundary.shape[-1]), mask)
         self.ids += ids
 
     def flush(self) -> None:
-        """Have what was written on the disk."""
-        for writer in (self.pooled, self.entering):
+        """Flush the written items to disk."""
+        for writer in (self.pooled, self.activations):
             if writer is not None:
                 writer.flush()
 
     def close(self, encoder: str, preprocessing: str) -> None:
         """Write ids and headers."""
         if self.pooled is not None:
-            self.pooled.close(
-                self.ids[:: self.drawn.count if self.drawn else 1], encoder, preprocessing, views=self.drawn
-            )
-        if self.entering is not None:
-            self.entering.close(encoder, preprocessing, self.split, self.drawn)
+            ids = self.ids[:: self.drawn.count if self.drawn else 1]
+            self.pooled.close(ids, encoder, preprocessing, views=self.drawn)
+        if self.activations is not None:
+            self.activations.close(encoder, preprocessing, self.boundary, self.drawn)
 
 
 def view_fingerprint(source: TowerSource, drawn: DrawnViews | None = None) -> str:
-    """Return the identity of the fixed view that an image tower sees, or of the views that are drawn for it."""
+    """Return the identity of the fixed view of an image tower, or of the drawn views."""
     size, mean, std = (source.description[key] for key in ("size", "mean", "std"))
     return preprocessing_fingerprint(size, mean, std, **({"drawn": asdict(drawn)} if drawn else {}))
 
 
 def text_fingerprint(source: TowerSource) -> str:
-    """Return the identity of what a text tower is fed."""
+    """Return the identity of a text tower's preprocessing."""
     return digest_value([source.description[key] for key in ("tokenizer", "max_tokens")])
 
 
-def maker_of(name: str, source: TowerSource, drawn: DrawnViews | None = None) -> tuple[str, str]:
-    """Return (encoder, preprocessing) as the headers of a tower's stores name them."""
-    fed = view_fingerprint(source, drawn) if name == "image" else text_fingerprint(source)
-    return fingerprint(source), fed
+def origin_of(name: str, source: TowerSource, drawn: DrawnViews | None = None) -> tuple[str, str]:
+    """Return (encoder, preprocessing) as in the headers of a tower's stores."""
+    return fingerprint(source), view_fingerprint(source, drawn) if name == "image" else text_fingerprint(source)
 
 
-def drawn_in(folder: Path) -> DrawnViews | None:
-    """Return which views of photos a folder of stores holds beside the fixed one; ValueError if a store is half."""
+def stored_views(folder: Path) -> DrawnViews | None:
+    """Return the drawn views in a folder of stores, None if there are none; ValueError for an incomplete store."""
     for name in (f"image{VIEWS}", f"image{VIEWS}{BOUNDARY}"):
-        if (kept := folder / name).is_dir():
-            drawn: DrawnViews | None = read_header(kept, kept, None, None)["views"]
+        if (store := folder / name).is_dir():
+            drawn: DrawnViews | None = read_header(store, store, None, None)["views"]
             return drawn
     return None
 
@@ -126,22 +127,21 @@ def drawn_in(folder: Path) -> DrawnViews | None:
 def open_pooled(
     folder: Path, name: str, source: TowerSource, url: str | None = None, drawn: DrawnViews | None = None
 ) -> FeatureStore | None:
-    """Open the store of a tower's output, None if there is none; ValueError if another tower or view made it.
+    """Open the store of a tower's output, or of its output for drawn views; None if there is none.
 
-    With `drawn`, that of those views. `url` is that of a copy of data/work/features, which is read instead where it is
-    given.
+    `url` is a copy of data/work/features that is read instead. ValueError if the store has another tower or view.
     """
-    kept = folder / f"{name}{VIEWS if drawn else ''}"
-    return open_store(_place(kept, url), *maker_of(name, source, drawn)) if kept.is_dir() else None
+    store = folder / f"{name}{VIEWS if drawn else ''}"
+    return open_store(_place(store, url), *origin_of(name, source, drawn)) if store.is_dir() else None
 
 
 def open_boundary(
     folder: Path, name: str, source: TowerSource, url: str | None = None, drawn: DrawnViews | None = None
 ) -> ActivationStore | None:
-    """Open the store of a tower's activations, as `open_pooled` that of its output."""
-    kept = folder / f"{name}{VIEWS if drawn else ''}{BOUNDARY}"
-    return open_activations(_place(kept, url), *maker_of(name, source, drawn)) if kept.is_dir() else None
+    """Open the store of a tower's activations; the arguments are those of `open_pooled`."""
+    store = folder / f"{name}{VIEWS if drawn else ''}{BOUNDARY}"
+    return open_activations(_place(store, url), *origin_of(name, source, drawn)) if store.is_dir() else None
 
 
-def _place(kept: Path, url: str | None) -> Place:
-    return copy_of(kept, url and f"{url.rstrip('/')}/{kept.parent.name}/{kept.name}", (HEADER, IDS))
+def _place(store: Path, url: str | None) -> Location:
+    return verified_location(store, url and f"{url.rstrip('/')}/{store.parent.name}/{store.name}", (HEADER, IDS))

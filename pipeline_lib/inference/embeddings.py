@@ -1,4 +1,4 @@
-"""Writes a trained model's view of the catalogue: product embeddings, query embeddings, class probabilities."""
+"""Writes a trained model's product embeddings, query embeddings and class probabilities."""
 
 from collections import deque
 from pathlib import Path
@@ -14,16 +14,16 @@ from pipeline_lib.stores.store import MatrixWriter, write_store
 def write_embeddings(
     predictor: Predictor, products: Products, queries: pl.DataFrame, out: Path, model: str, preprocessing: str
 ) -> None:
-    """Write the stores products/, queries/ and probabilities/ (with classes.json), each if the model has that head.
+    """Write the stores products/, queries/ and probabilities/ (with classes.json), each if the model has its head.
 
-    `queries` has columns query_id and text; embeddings are float16, probabilities float32. Of several processes all
-    compute, and the first one writes.
+    `queries` has the columns query_id and text. Embeddings are float16, probabilities float32. In a process group all
+    ranks compute, and rank 0 writes.
     """
     description = predictor.model.description
     if not predictor.engine.processes.is_first:
-        deque(predictor.products(products), maxlen=0)
+        deque(predictor.predict(products), maxlen=0)
         if description["retrieval"]:
-            predictor.texts(queries["text"].to_list())
+            predictor.embed_texts(queries["text"].to_list())
         return
     count = len(products)
     writers: dict[str, MatrixWriter] = {}
@@ -32,14 +32,14 @@ def write_embeddings(
     if description["classes"]:
         writers["probabilities"] = MatrixWriter(out / "probabilities", count, len(description["classes"]), "float32")
         write_json(out / "classes.json", description["classes"])
-    for block in predictor.products(products):
+    for block in predictor.predict(products):
         for name, values in (("products", block.embeddings), ("probabilities", block.probabilities)):
             if values is not None:
                 writers[name].write(block.start, values)
     for writer in writers.values():
         writer.close(products.ids, model, preprocessing, description["similarity"])
     if description["retrieval"]:
-        embedded = predictor.texts(queries["text"].to_list())
+        embedded = predictor.embed_texts(queries["text"].to_list())
         ids, similarity = queries["query_id"].to_list(), description["similarity"]
         write_store(out / "queries", ids, embedded, (model, preprocessing), similarity=similarity)
 
@@ -47,12 +47,12 @@ def write_embeddings(
 def queries_for(product_ids: list[str], queries: pl.DataFrame, relevance: pl.DataFrame) -> pl.DataFrame:
     """Return query_id and text of the text queries to embed, sorted by id.
 
-    Those with a relevant product among `product_ids`, and those of the val and test splits that have no answer at all:
-    a public test set's, which are ranked for its prediction file.
+    These are the queries with a relevant product among `product_ids`, and the queries of the val and test splits
+    without any relevant product: those of a public test set, which are ranked for its prediction file.
     """
-    wanted = relevance.join(pl.DataFrame({"product_id": product_ids}), on="product_id", how="semi")
+    relevant = relevance.join(pl.DataFrame({"product_id": product_ids}), on="product_id", how="semi")
     texts = queries.filter(pl.col("kind") == "text")
-    answered = texts.join(wanted, on="query_id", how="semi")
+    answered = texts.join(relevant, on="query_id", how="semi")
     held_out = texts.filter(pl.col("split").is_in(["val", "test"]))
     unanswered = held_out.join(relevance, on="query_id", how="anti")
     return pl.concat([answered, unanswered]).select("query_id", "text").sort("query_id")

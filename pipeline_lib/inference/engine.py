@@ -1,8 +1,7 @@
-"""One way to run an encoder over photos and texts: the frozen trunk's features and a trained model's predictions.
+"""Runs an encoder over photos and texts, for the frozen trunk's features and for a trained model's predictions.
 
-Worker processes decode, this process computes; blocks are yielded as they are made, so that a catalogue of any size
-passes through without being held. Processes that were launched together take turns with the blocks; the first one
-gets them all, in order.
+Worker processes decode, and this process computes. Results are yielded block by block, so memory does not depend on the
+size of the catalogue. In a process group the ranks compute blocks in turn, and rank 0 receives all of them in order.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from pipeline_lib.execution.device import settle_precision
+from pipeline_lib.execution.device import resolve_precision
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
 from pipeline_lib.loading.dataset import Rows, data_loader, sequential_batches
 from pipeline_lib.loading.photo_views import PhotoViews
@@ -25,12 +24,12 @@ from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 Array = NDArray[np.float32]
-MadeT = TypeVar("MadeT")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
 class InferenceEngine:
-    """How much is computed at once, where, in which precision, and with which other processes."""
+    """Device, batch size, loader workers, precision (auto | fp32 | bf16) and process group of an inference pass."""
 
     device: str
     batch_size: int
@@ -38,17 +37,19 @@ class InferenceEngine:
     precision: str
     processes: ProcessGroup = SINGLE_PROCESS
 
-    def settled(self, *modules: nn.Module) -> "InferenceEngine":
-        """Return the engine in the precision that suits these modules, which are run together."""
-        return replace(self, precision=settle_precision(self.precision, *modules))
+    def for_modules(self, *modules: nn.Module) -> "InferenceEngine":
+        """Return the engine with its precision resolved for modules that run together."""
+        return replace(self, precision=resolve_precision(self.precision, self.device, *modules))
 
     def run(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-        """Return function(inputs) without gradient, as float32 on this engine's device."""
+        """Return function(*inputs) without gradients, as float32 on the engine's device."""
         with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
             return function(*(value.to(self.device, non_blocking=True) for value in inputs)).float()
 
 
 class _Photos(Dataset[Tensor]):
+    """Pixels of batches of manifest rows, or of items of `drawn` views."""
+
     def __init__(self, views: PhotoViews, rows: Rows, drawn: DrawnViews | None = None) -> None:
         self.views = views
         self.rows = rows
@@ -68,34 +69,34 @@ def encode_photos(
     engine: InferenceEngine,
     drawn: DrawnViews | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
-    """Yield (start, function(pixels, positions)) over blocks of manifest rows, or of items of `drawn`, in their order.
+    """Yield (start, function(pixels, positions)) for blocks of manifest rows, or of items of `drawn` views, in order.
 
-    Pixels are uint8 (block, 3, size, size); positions (block,) count into `rows`. Of several processes all must go
-    through this, and only the first one is given anything.
+    Pixels are uint8 (block, 3, size, size); positions (block,) are indices of `rows`. In a process group every rank
+    must iterate, and only rank 0 receives blocks.
     """
     keys, processes = sequential_batches(len(rows), engine.batch_size), engine.processes
     own = keys[processes.rank :: processes.world_size]
     loaded = data_loader(_Photos(views, rows, drawn), own, processes.workers(engine.workers), engine.device)
 
-    def make(number: int) -> tuple[int, Tensor]:
-        block = keys[number][1]
-        found = engine.run(function, next(loaded), torch.from_numpy(block))
-        return int(block[0]), found if processes.world_size == 1 else found.cpu()
+    def encode(number: int) -> tuple[int, Tensor]:
+        positions = keys[number][1]
+        block = engine.run(function, next(loaded), torch.from_numpy(positions))
+        return int(positions[0]), block if processes.world_size == 1 else block.cpu()
 
-    return in_turns(len(keys), make, processes)
+    return round_robin(len(keys), encode, processes)
 
 
-def in_turns(count: int, make: Callable[[int], MadeT], processes: ProcessGroup) -> Iterator[MadeT]:
-    """Yield make(0) to make(count - 1) in this order on the first process, on the others nothing.
+def round_robin(count: int, compute: Callable[[int], ResultT], processes: ProcessGroup) -> Iterator[ResultT]:
+    """Yield compute(0), ..., compute(count - 1) in order on rank 0, and nothing on the other ranks.
 
-    Of several processes each makes every so many-th, and all must go through this.
+    Each rank computes every world_size-th result. Every rank must iterate.
     """
-    for number in range(0, count, processes.world_size):
-        own = number + processes.rank
-        # In a tuple, so that what is made may be None.
-        made = (make(own),) if own < count else ()
-        for one in processes.gather_to_first(made):
-            yield from one
+    for first in range(0, count, processes.world_size):
+        own = first + processes.rank
+        # A tuple, so that a rank without a result differs from a result None.
+        results = (compute(own),) if own < count else ()
+        for of_rank in processes.gather_to_first(results):
+            yield from of_rank
 
 
 def encode_texts(
@@ -105,9 +106,9 @@ def encode_texts(
     max_tokens: int,
     engine: InferenceEngine,
 ) -> Array:
-    """Return function(token ids, mask) of all texts as (texts, dim), batched by length so that little is padding.
+    """Return function(token ids, mask) of all texts as (texts, dim), batched by length so that there is little padding.
 
-    Of several processes all must call this, and all are given the whole.
+    In a process group every rank must call this, and every rank gets the complete result.
     """
 
     def run(rows: Rows) -> Tensor:
@@ -133,15 +134,18 @@ def _by_length(run: Callable[[Rows], Tensor], lengths: Sequence[int] | Rows, eng
     order, processes = np.argsort(lengths, kind="stable"), engine.processes
     keys = sequential_batches(len(order), engine.batch_size)
     blocks = [run(order[rows]).cpu().numpy() for _, rows in keys[processes.rank :: processes.world_size]]
-    of_all = processes.all_gather_objects(blocks)
-    found = np.concatenate([of_all[number % processes.world_size][number // processes.world_size] for number in range(len(keys))])
-    result = np.empty_like(found)
-    result[order] = found
+    of_ranks, world_size = processes.all_gather_objects(blocks), processes.world_size
+    by_length = np.concatenate([of_ranks[number % world_size][number // world_size] for number in range(len(keys))])
+    result = np.empty_like(by_length)
+    result[order] = by_length
     return result
 
 
 def photo_rows(products: Products, rule: str) -> tuple[Rows, Rows]:
-    """Return the manifest rows to encode and, for each, the row of its product: all photos, or only the first."""
+    """Return the manifest rows to encode, and the row of the product of each.
+
+    `rule` mean_pool includes all photos of a product, any other rule only the first photo.
+    """
     counts = products.num_photos if rule == "mean_pool" else np.ones_like(products.num_photos)
     owner = np.repeat(np.arange(len(products)), counts)
     offset = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -149,9 +153,10 @@ def photo_rows(products: Products, rule: str) -> tuple[Rows, Rows]:
 
 
 def mean_per_product(blocks: Iterator[tuple[int, Tensor]], owner: Rows, count: int) -> Iterator[tuple[int, Array]]:
-    """Average rows of the same owner over blocks; `owner` ascends, so a product is complete once the next one starts.
+    """Yield (first product, mean of the rows of each product (products, dim)) in order.
 
-    Yields (first product, (products, dim)) in order; only the products of one block are held.
+    `owner` is the product of each row, ascending, so a product is complete when the next one starts. Memory holds the
+    products of one block only.
     """
     carry: NDArray[np.float64] | None = None
     start = 0
@@ -163,12 +168,12 @@ def mean_per_product(blocks: Iterator[tuple[int, Tensor]], owner: Rows, count: i
         if carry is not None:
             sums[0] = carry
         np.add.at(sums, owners - start, values)
-        whole = len(sums) - 1
+        complete = len(sums) - 1
         if first + len(block) == len(owner):
-            whole = len(sums)
-        if whole:
-            yield start, (sums[:whole] / counts[start : start + whole, None]).astype(np.float32)
-        carry, start = (sums[-1], start + whole) if whole < len(sums) else (None, start + whole)
+            complete = len(sums)
+        if complete:
+            yield start, (sums[:complete] / counts[start : start + complete, None]).astype(np.float32)
+        carry, start = (sums[-1], start + complete) if complete < len(sums) else (None, start + complete)
 
 
 def normalise_rows(values: Array) -> Array:

@@ -1,8 +1,8 @@
-"""Weights between the start and the end of fine-tuning: WiSE-FT (Wortsman et al. 2021, arXiv:2109.01903).
+"""Interpolation of weights before and after fine-tuning: WiSE-FT (Wortsman et al. 2021, arXiv:2109.01903).
 
-theta = (1 - share) * theta_start + share * theta_trained, for the towers. Heads, and parts of a tower that no published
-weights have, began at random and stay as trained.
-Nothing is trained again for another share: it is a setting of prediction.
+theta = (1 - share) * theta_start + share * theta_trained, for the towers. Heads, and the parts of a tower without
+pretrained weights, were initialized at random and stay as trained. The share is a setting of prediction, so another
+share needs no training.
 """
 
 from dataclasses import replace
@@ -21,9 +21,9 @@ from pipeline_lib.params.model import ModelParams
 
 
 def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedModel:
-    """Return the model of a train folder with `share` of its trained towers; its fingerprint tells share and start.
+    """Return the model of a train folder with `share` of its trained towers; its fingerprint includes share and start.
 
-    ValueError if the start has no weights (a tower from random ones) or does not fit.
+    ValueError if a tower started from random weights, or if its start has other parameters.
     """
     saved = load_model(folder)
     if share == 1.0:
@@ -37,33 +37,33 @@ def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedM
         state = sources[name].state
         if state is None:
             raise ValueError(
-                f"embed.interpolation = {share}: the {name} tower began with random weights, between which and the "
-                "trained ones nothing lies; write 1.0"
+                f"embed.interpolation = {share}: the {name} tower started from random weights, so there is "
+                "nothing to interpolate with; write 1.0"
             )
-        blend(_begun(tower, sources[name], state), state, share)
+        interpolate(_interpolated_state(tower, sources[name], state), state, share)
     starts = {name: weights_hash(source.state) for name, source in sources.items()}
     fingerprint = digest_value([saved.fingerprint, "interpolation", share, starts])
     return replace(saved, card={**saved.card, "fingerprint": fingerprint})
 
 
-def _begun(tower: Tower, source: TowerSource, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tower's tensors but for those that, like the heads, began at random: new parts and adapters."""
+def _interpolated_state(tower: Tower, source: TowerSource, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tower's tensors without those that were initialized at random: new parts and adapters."""
     random = {name for name in tower.state_dict() if name.startswith(source.new)} | set(adapter_state(tower))
     return {name: value for name, value in tower.state_dict().items() if name in state or name not in random}
 
 
-def blend(trained: dict[str, Tensor], start: dict[str, Tensor], share: float) -> None:
-    """Move the trained tensors in place towards the start's; ValueError if they are not the same parameters.
+def interpolate(trained: dict[str, Tensor], start: dict[str, Tensor], share: float) -> None:
+    """Interpolate the trained tensors in place with those of the start; ValueError if their names or shapes differ.
 
-    Counters, which are whole numbers, stay as trained.
+    Integer tensors (counters) stay as trained.
     """
     differ = sorted(trained.keys() ^ start.keys()) + sorted(
         name for name in trained.keys() & start.keys() if trained[name].shape != start[name].shape
     )
     if differ:
         raise ValueError(
-            f"embed.interpolation: the weights training began with do not fit the model: {differ[0]} (a cut vocabulary "
-            "does not); write 1.0"
+            f"embed.interpolation: the weights before training do not fit the model: {differ[0]} (for example after "
+            "a vocabulary cut); write 1.0"
         )
     with torch.no_grad():
         for name, value in trained.items():

@@ -1,7 +1,7 @@
-"""Where the towers' forward passes are left so that their activations can be stored, and how much room that takes.
+"""The boundary of a tower, at which its activations are stored, and the disk space that the stores take.
 
-Told before anything is run: a map of 7 x 7 x 768 is 75 KB a photo in float16, so a large catalogue of an early split is
-sooner too large for its disk than anybody expects.
+The sizes are reported before a tower runs. A map of 7 x 7 x 768 takes 75 KB per photo in float16, so an early boundary
+of a large catalogue can fill a disk.
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ from pipeline_lib.stores.numbers import DTYPES
 
 @dataclass(frozen=True)
 class TowerBoundary:
-    """What a store holds of a tower: its output, `dim` wide, and the input of its last `num_suffix_groups` layer groups.
+    """What is stored of a tower: its output, `dim` wide, and the input of its last `num_suffix_groups` layer groups.
 
-    `shape` is that of an item there, [*grid, width] of a photo and [width] of each token of a text; `note` says why
-    less is kept than is asked for.
+    `shape` is the shape of one item at the boundary: (*grid, width) for a photo, (width,) for each token of a text.
+    `note` gives the reason if less is stored than the settings request.
     """
 
     pooled: bool
@@ -28,50 +28,57 @@ class TowerBoundary:
     note: str | None = None
 
 
+@dataclass(frozen=True)
+class ItemCounts:
+    """The number of photos or texts, and of their activation vectors (cells of all maps, or tokens of all texts)."""
+
+    items: int
+    vectors: int
+
+
 def check_size(
-    splits: dict[str, TowerBoundary],
-    items: dict[str, int],
-    tokens: dict[str, int],
+    boundaries: dict[str, TowerBoundary],
+    counts: dict[str, ItemCounts],
     dtype: str,
     max_gb: float,
     drawn: DrawnViews | None = None,
 ) -> list[str]:
-    """Return lines on what will be stored; ValueError, with the sizes, if it is more than `max_gb` 1e9 bytes.
+    """Return lines that describe what will be stored; ValueError if it takes more than `max_gb` 1e9 bytes.
 
-    `tokens` counts, tower by tower, how many vectors of activations there are: cells of all maps, or tokens; both
-    counts are those of the fixed view, and `drawn` views come on top.
+    `counts` are those of the fixed view of each photo; the `drawn` views are added.
     """
-    size, total, told = np.dtype(DTYPES[dtype]).itemsize, 0, []
-    notes = [f"{name}: {split.note}" for name, split in splits.items() if split.note]
-    for name, split in splits.items():
+    itemsize, total, described = np.dtype(DTYPES[dtype]).itemsize, 0, []
+    notes = [f"{name}: {boundary.note}" for name, boundary in boundaries.items() if boundary.note]
+    for name, boundary in boundaries.items():
+        items, vectors = counts[name].items, counts[name].vectors
         views = drawn if name == "image" else None
-        times = size * (1 + (views.count if views else 0))
-        output = items[name] * split.dim * times if split.pooled else 0
-        entering = tokens[name] * split.shape[-1] * times if split.num_suffix_groups else 0
-        total += output + entering
-        each = " x ".join(str(length) for length in split.shape)
-        parts = [f"output {in_words(output)}"] if output else []
-        if entering:
-            unit = each if name == "image" else f"{tokens[name]} tokens x {each}"
-            parts.append(f"before {split.first_group} ({unit}) {in_words(entering)}")
+        factor = itemsize * (1 + (views.count if views else 0))
+        output = items * boundary.dim * factor if boundary.pooled else 0
+        activations = vectors * boundary.shape[-1] * factor if boundary.num_suffix_groups else 0
+        total += output + activations
+        shape = " x ".join(str(length) for length in boundary.shape)
+        parts = [f"output {format_size(output)}"] if output else []
+        if activations:
+            unit = shape if name == "image" else f"{vectors} tokens x {shape}"
+            parts.append(f"before {boundary.first_group} ({unit}) {format_size(activations)}")
         if parts:
             what = "photos" if name == "image" else "texts"
-            beside = f", fixed and {views}" if views else ""
-            told.append(f"{items[name]} {what}{beside}: {', '.join(parts)}")
-    said = "; ".join(told)
+            which = f", fixed and {views}" if views else ""
+            described.append(f"{items} {what}{which}: {', '.join(parts)}")
+    content = "; ".join(described)
     if total > max_gb * 1e9:
         raise ValueError(
-            f"features.max_gb = {max_gb:g}, but {in_words(total)} would be stored as {dtype} ({said}); raise it, or "
-            f"set features.trunk.at = pooled, fewer features.trunk.layers{' or views' if drawn else ''} or "
+            f"features.max_gb = {max_gb:g}, but {format_size(total)} would be stored as {dtype} ({content}); increase "
+            f"it, or set features.trunk.at = pooled, fewer features.trunk.layers{' or views' if drawn else ''} or "
             "features.dtype = float16"
         )
-    return [*notes, f"to be stored as {dtype}: {said or 'nothing'}"]
+    return [*notes, f"to be stored as {dtype}: {content or 'nothing'}"]
 
 
-def in_words(size: int) -> str:
-    """Write a number of bytes.
+def format_size(size: int) -> str:
+    """Format a number of bytes.
 
-    >>> in_words(8_500_000_000), in_words(75_264)
+    >>> format_size(8_500_000_000), format_size(75_264)
     ('8.5 GB', '75.3 KB')
     """
     unit, by = next(((unit, by) for unit, by in (("GB", 1e9), ("MB", 1e6)) if size >= by), ("KB", 1e3))

@@ -1,7 +1,7 @@
-"""Augmented views of every photo that are drawn once and stored, for frozen towers that train with augmentation.
+"""Augmented views of every photo that are drawn once and stored, so that frozen towers can train with augmentation.
 
-There are two kinds of chance. What view v of photo p shows follows from (the store's seed, p, v), whatever batch,
-worker or process makes it. Which view a run reads follows from the run's own (seed, epoch, row), as its other draws do.
+Two random draws are independent. View v of photo p depends on (seed of the store, p, v), and not on the batch, worker
+or process that computes it. The view that a run reads depends on the run's (seed, epoch, row), as its other draws do.
 """
 
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Rows = NDArray[np.int64]
-CROPPED = "clip"  # the augmentation that reads crop_scale
+CROPPED = "clip"  # the augmentation that uses crop_scale
 
 
 @dataclass(frozen=True)
 class DrawnViews:
-    """`count` views a photo of one augmentation; `crop_scale` is None where it crops nothing.
+    """`count` views per photo of one augmentation; `crop_scale` is None if the augmentation does not crop.
 
-    Views are numbered photo after photo: item i is view i % count of photo i // count.
+    Views are numbered photo by photo: item i is view i % count of photo i // count.
     """
 
     augment: str
@@ -31,16 +31,16 @@ class DrawnViews:
         return items // self.count
 
     def seeds(self, items: Rows) -> list[tuple[int, int, int]]:
-        """Return the seed that each item is drawn with: (seed, photo, view)."""
+        """Return the seed of each item: (seed, photo, view)."""
         return [(self.seed, item // self.count, item % self.count) for item in items.tolist()]
 
     def pick(self, seeds: Sequence[tuple[int, ...]]) -> Rows:
-        """Return one of the views for each seed (seed, epoch, row, ...) of a run."""
+        """Return the number of one view for each seed (seed, epoch, row, ...) of a run."""
         drawn = (np.random.default_rng((*seed, 5)).integers(self.count) for seed in seeds)
         return np.fromiter(drawn, dtype=np.int64, count=len(seeds))
 
-    def why_other(self, augment: str, crop_scale: float) -> str | None:
-        """Return why a run cannot read these views, or None if it would draw such views itself."""
+    def mismatch(self, augment: str, crop_scale: float) -> str | None:
+        """Return the reason why these views do not match a run's augmentation, or None if they match."""
         if augment != self.augment:
             return f"train.augment = {augment}, but {self} are stored"
         if self.crop_scale is not None and crop_scale != self.crop_scale:
@@ -48,7 +48,7 @@ class DrawnViews:
         return None
 
     def __str__(self) -> str:
-        """Return what they are, in words.
+        """Return a short description.
 
         >>> str(DrawnViews("clip", 0.6, 8, 0))
         '8 views a photo (clip)'
@@ -56,8 +56,8 @@ class DrawnViews:
         return f"{self.count} view{'s' if self.count > 1 else ''} a photo ({self.augment})"
 
 
-def views_of(augment: str, crop_scale: float, count: int, seed: int) -> DrawnViews | None:
-    """Return what is to be drawn; None without an augmentation."""
+def views_to_draw(augment: str, crop_scale: float, count: int, seed: int) -> DrawnViews | None:
+    """Return the views that the settings request; None without an augmentation."""
     if augment == "none":
         return None
     return DrawnViews(augment, crop_scale if augment == CROPPED else None, count, seed)

@@ -13,7 +13,7 @@ DTYPES: dict[str, Any] = {"float16": np.float16, "bfloat16": np.uint16, "float32
 
 
 def as_stored(values: NDArray[Any], dtype: str) -> tuple[NDArray[Any], bool]:
-    """Return floats converted to a store's type `dtype`, rounded to nearest, and whether all converted values are finite."""
+    """Return floats as the type `dtype` of a store, rounded to nearest, and whether all results are finite."""
     if dtype != "bfloat16":
         with np.errstate(over="ignore"):
             stored = values.astype(DTYPES[dtype])

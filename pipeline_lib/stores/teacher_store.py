@@ -1,7 +1,7 @@
-"""What a teacher said of every photo and text, on disk: a card and up to three stores, read while a student trains.
+"""A teacher's outputs for every photo and text on disk: a card and up to three stores, read while a student trains.
 
-No model is built or imported here. Rows are looked up once, when a training begins, so that a product that the stores
-lack is found then, and a step only copies rows of mapped matrices.
+No model is built or imported here. Rows are looked up once at the start of training, so a missing product is found
+before the first step, and a step only copies rows of memory-mapped matrices.
 """
 
 from dataclasses import asdict, dataclass
@@ -21,10 +21,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class TeacherCard:
-    """Who made the stores, and what their numbers mean.
+    """The encoder of the stores, and the meaning of their values.
 
-    `scale`: text -> image and image -> text, empty without a joint space; `classes`: columns of the store `classes`,
-    which holds log probabilities; `trained`: this project trained the teacher.
+    `scale`: logit scales of text -> image and image -> text, empty without a joint space. `classes`: the columns of the
+    store `classes`, which has log probabilities. `trained`: this project trained the teacher.
     """
 
     encoder: str
@@ -35,11 +35,11 @@ class TeacherCard:
 
 @dataclass(frozen=True)
 class TeacherStores:
-    """A teacher's open stores for one fold; `own` tells that its model never saw the fold's held-out products."""
+    """A teacher's open stores for one fold; `out_of_fold` if the teacher was not trained on its held-out products."""
 
     card: TeacherCard
     stores: dict[str, FeatureStore]
-    own: bool
+    out_of_fold: bool
 
     @property
     def dim(self) -> int:
@@ -48,32 +48,32 @@ class TeacherStores:
 
 
 def write_card(out: Path, card: TeacherCard) -> None:
-    """Write the card; it comes last, so that stores without one are known to be half."""
-    half = out / f"{TEACHER_CARD}.part"
-    write_json(half, asdict(card))
-    half.replace(out / TEACHER_CARD)
+    """Write the card; it is written last, so that stores without a card are known to be incomplete."""
+    part = out / f"{TEACHER_CARD}.part"
+    write_json(part, asdict(card))
+    part.replace(out / TEACHER_CARD)
 
 
 def has_card(out: Path, encoder: str) -> bool:
-    """Tell whether a folder holds whole stores of this very teacher."""
+    """Return whether a folder has complete stores of this encoder."""
     path = out / TEACHER_CARD
     return path.is_file() and bool(read_json(path)["encoder"] == encoder)
 
 
 def open_teacher(folder: Path, fold: int) -> TeacherStores:
-    """Open a teacher's stores for one fold: its own if there are such, or those of the one model for all.
+    """Open a teacher's stores for one fold: those of the fold's model, or else those of the model for all folds.
 
-    ValueError where neither is there, or a store was made by another model than the card says.
+    ValueError if there are neither, or if the encoder of a store is not the one of the card.
     """
-    own = (folder / str(fold) / TEACHER_CARD).is_file()
-    place = folder / str(fold) if own else folder
-    if not (place / TEACHER_CARD).is_file():
-        held = sorted(path.parent.name for path in folder.glob(f"*/{TEACHER_CARD}"))
+    out_of_fold = (folder / str(fold) / TEACHER_CARD).is_file()
+    source = folder / str(fold) if out_of_fold else folder
+    if not (source / TEACHER_CARD).is_file():
+        folds = sorted(path.parent.name for path in folder.glob(f"*/{TEACHER_CARD}"))
         raise ValueError(
             f"{folder}: no outputs of this teacher for fold {fold}; "
-            + (f"it has models of folds {', '.join(held)} alone" if held else "run `dvc repro`")
+            + (f"it has models of folds {', '.join(folds)} only" if folds else "run `dvc repro`")
         )
-    value: dict[str, Any] = read_json(place / TEACHER_CARD)
+    value: dict[str, Any] = read_json(source / TEACHER_CARD)
     card = TeacherCard(value["encoder"], tuple(value["scale"]), tuple(value["classes"]), value["trained"])
     names = ((IMAGE, TEXT) if card.scale else ()) + ((CLASSES,) if card.classes else ())
-    return TeacherStores(card, {name: open_store(place / name, card.encoder) for name in names}, own)
+    return TeacherStores(card, {name: open_store(source / name, card.encoder) for name in names}, out_of_fold)

@@ -8,7 +8,7 @@ def sources(image="clip.pt", text="clip.pt", new=(), notes=()):
     return {"image": TowerSource({}, image, {}), "text": TowerSource({}, text, {}, new, notes)}
 
 
-def test_a_pair_from_one_file_shares_a_space():
+def test_a_pair_from_one_file_has_a_joint_space():
     assert why_apart(sources()) is None
 
 
@@ -21,5 +21,5 @@ def test_a_pair_from_one_file_shares_a_space():
         ({"new": ("pool.",)}, "parts without pretrained weights"),
     ],
 )
-def test_other_towers_share_none(options, reason):
+def test_other_towers_have_no_joint_space(options, reason):
     assert reason in why_apart(sources(**options))

@@ -1,4 +1,4 @@
-"""The models of a teacher's folder: published pairs by model.yaml, as open_clip runs them; and what is no teacher."""
+"""The models of a teacher's folder: a published pair equals open_clip, and an invalid folder gives one error line."""
 
 import shutil
 
@@ -20,7 +20,7 @@ embedding_dim: 24
 
 @pytest.fixture
 def pair(tmp_path, tiny_text_folder):
-    """A folder under starts, its model.yaml, and the model that open_clip has of it."""
+    """Return a teacher's folder with its model.yaml, and open_clip's model of the same weights."""
     model = make_clip()
     with torch.no_grad():
         model.logit_scale.fill_(3.25)
@@ -32,8 +32,8 @@ def pair(tmp_path, tiny_text_folder):
     return folder, model
 
 
-def test_a_published_pair_embeds_as_open_clip_does_with_its_own_scale(pair):
-    folder, theirs = pair
+def test_a_published_pair_embeds_like_open_clip_and_has_its_scale(pair):
+    folder, expected = pair
     (teacher,) = teacher_models(folder)
     assert (teacher.fold, teacher.trained, teacher.model.training) == ("", False, False)
     assert teacher.model.logit_scale.item() == pytest.approx(3.25)
@@ -43,16 +43,16 @@ def test_a_published_pair_embeds_as_open_clip_does_with_its_own_scale(pair):
     token_ids[:, :4] = torch.tensor([[1, 5, 9, 49407], [1, 7, 49407, 0]])
     with torch.inference_mode():
         image = teacher.model.embed_image(teacher.model.encode_image(pixels))
-        assert torch.allclose(image, functional.normalize(theirs.encode_image(normal), dim=-1), atol=1e-5)
+        assert torch.allclose(image, functional.normalize(expected.encode_image(normal), dim=-1), atol=1e-5)
         text = teacher.model.embed_text(teacher.model.encode_text(token_ids, token_ids != 0))
-        assert torch.allclose(text, functional.normalize(theirs.encode_text(token_ids), dim=-1), atol=1e-5)
+        assert torch.allclose(text, functional.normalize(expected.encode_text(token_ids), dim=-1), atol=1e-5)
 
 
-def test_the_scale_may_be_said_and_makes_no_other_teacher_of_equal_weights(pair):
+def test_equal_weights_have_one_fingerprint_and_a_given_scale_is_used(pair):
     folder, _ = pair
     path = folder / "model.yaml"
-    own, again = read_pair(path), read_pair(path)
-    assert own.fingerprint == again.fingerprint
+    first, second = read_pair(path), read_pair(path)
+    assert first.fingerprint == second.fingerprint
     path.write_text(path.read_text() + "logit_scale: 4.5\n")
     assert read_pair(path).model.logit_scale.item() == pytest.approx(4.5)
 
@@ -67,11 +67,11 @@ def rewrite(old, new):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
-        (lambda folder: shutil.rmtree(folder), "published: no such folder; `vitrine keep EXPERIMENT published` makes"),
-        (lambda folder: (folder / "model.yaml").unlink(), "published: holds no teacher; `vitrine keep EXPERIMENT"),
-        (lambda folder: (folder / "0").mkdir(), r"holds a model.yaml and trained models \(.*published/0\); leave one"),
+        (lambda folder: shutil.rmtree(folder), "published: no such folder; `vitrine keep EXPERIMENT published` saves"),
+        (lambda folder: (folder / "model.yaml").unlink(), "published: no teacher here; `vitrine keep EXPERIMENT"),
+        (lambda folder: (folder / "0").mkdir(), r"has a model.yaml and trained models \(.*published/0\); remove one"),
         (rewrite("size: 32", "sizes: 32"), "model.yaml: model.image.sizes is not a setting; did you mean 'size'"),
         (rewrite("embedding_dim: 24\n", ""), "model.yaml: model.embedding_dim is missing"),
         (rewrite("embedding_dim: 24", "embedding_dim: 25"), "model.yaml: a projector none needs features as wide as"),
@@ -79,30 +79,30 @@ def rewrite(old, new):
         (rewrite("pooling: last", "pooling: attentive"), "model.text has no pretrained weights for pool."),
     ],
 )
-def test_what_is_no_teacher_is_one_line(pair, spoil, told):
+def test_an_invalid_folder_is_one_error_line(pair, spoil, message):
     folder, _ = pair
     spoil(folder)
-    if told.startswith("model.image has"):
+    if message.startswith("model.image has"):
         path = folder / "model.yaml"
         first, rest = path.read_text().split("\n", 1)
         path.write_text(first.replace(first[first.index(", weights: /") : first.index(", size")], "") + "\n" + rest)
-    with pytest.raises(ValueError, match=told) as error:
+    with pytest.raises(ValueError, match=message) as error:
         list(teacher_models(folder))
     assert "\n" not in str(error.value) and "published" in str(error.value)
 
 
-def test_weights_without_a_scale_want_it_said(pair, tmp_path):
+def test_weights_without_a_scale_need_one_in_the_file(pair, tmp_path):
     folder, _ = pair
     state = make_clip(kind=CustomTextCLIP).state_dict()
     del state["logit_scale"]
     save_file(state, tmp_path / "clip.safetensors")
-    with pytest.raises(ValueError, match=r"model.yaml: model.logit_scale: the weights hold none; write the log of"):
+    with pytest.raises(ValueError, match=r"model.yaml: model.logit_scale: the weights have none; write the log of"):
         read_pair(folder / "model.yaml")
 
 
-def test_half_a_kept_model_is_no_teacher(tmp_path):
-    place = tmp_path / "mine/0"
-    place.mkdir(parents=True)
-    (place / "model.json").write_text("{}")
+def test_an_incomplete_saved_model_is_no_teacher(tmp_path):
+    folder = tmp_path / "mine/0"
+    folder.mkdir(parents=True)
+    (folder / "model.json").write_text("{}")
     with pytest.raises(ValueError, match=r"mine/0/model.safetensors is missing; `vitrine keep EXPERIMENT NAME`"):
         list(teacher_models(tmp_path / "mine"))

@@ -3,10 +3,10 @@ import polars as pl
 from pipeline_lib.inference.embeddings import queries_for
 
 
-def test_answered_here_or_unanswered_and_held_out():
+def test_queries_answered_by_these_products_and_unanswered_held_out_queries():
     queries = pl.DataFrame(
         {
-            "query_id": ["here", "elsewhere", "test", "val", "train", "photo", "made"],
+            "query_id": ["here", "elsewhere", "test", "val", "train", "photo", "generated"],
             "kind": ["text"] * 5 + ["image", "text"],
             "text": list("abcdefg"),
             "split": [None, None, "test", "val", "train", "test", None],

@@ -1,4 +1,4 @@
-"""Weights between start and end: both ends exactly, a straight line between them, and what has no start."""
+"""Interpolated weights: exact at both ends, linear between them, and unchanged for parts without a start."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def params(tiny_image_folder, tiny_text_folder):
 
 
 def train(params, folder, init_from):
-    """Save a model whose every weight has moved from its start, as a train stage does."""
+    """Save a model in which every weight differs from its start, as a train stage does."""
     sources = resolve_towers(params)
     torch.manual_seed(5)
     model = build_model(describe(params, sources, True, ["hat", "mug"]), sources)
@@ -40,18 +40,18 @@ def first_weights(params):
     return {f"{n}.{key}": value for n, source in resolve_towers(params).items() for key, value in source.state.items()}
 
 
-def test_the_whole_share_is_the_trained_model_and_none_of_it_the_start_with_trained_heads(params, trained):
-    whole, bare = (load_interpolated(trained, share, params) for share in (1.0, 0.0))
+def test_share_1_is_the_trained_model_and_share_0_the_start_with_trained_heads(params, trained):
+    full, zero = (load_interpolated(trained, share, params) for share in (1.0, 0.0))
     end, start = load_file(trained / "model.safetensors"), first_weights(params)
-    assert whole.card == load_model(trained).card and start.keys() < end.keys()
-    for name, value in whole.model.state_dict().items():
+    assert full.card == load_model(trained).card and start.keys() < end.keys()
+    for name, value in full.model.state_dict().items():
         assert torch.equal(value, end[name]), name
-    for name, value in bare.model.state_dict().items():
+    for name, value in zero.model.state_dict().items():
         assert torch.equal(value, start.get(name, end[name])), name
         assert name not in start or not torch.equal(value, end[name]), name
 
 
-def test_weights_lie_on_a_straight_line(params, trained):
+def test_weights_are_linear_in_the_share(params, trained):
     end, start = load_file(trained / "model.safetensors"), first_weights(params)
     for share in SHARES:
         model = load_interpolated(trained, share, params).model
@@ -61,14 +61,14 @@ def test_weights_lie_on_a_straight_line(params, trained):
         assert not model.training
 
 
-def test_every_share_is_another_model_by_its_fingerprint(params, trained):
-    found = [load_interpolated(trained, share, params).fingerprint for share in (*SHARES, 0.5)]
-    assert len(set(found)) == 4 and found[2] == found[4]
-    assert found[3] == load_model(trained).fingerprint
+def test_each_share_has_its_own_fingerprint(params, trained):
+    prints = [load_interpolated(trained, share, params).fingerprint for share in (*SHARES, 0.5)]
+    assert len(set(prints)) == 4 and prints[2] == prints[4]
+    assert prints[3] == load_model(trained).fingerprint
 
 
-def test_another_start_is_another_model_by_its_fingerprint(tiny_image_folder, params, trained, tmp_path):
-    """Else a search would mix its own blend with an index of another one."""
+def test_another_start_has_another_fingerprint(tiny_image_folder, params, trained, tmp_path):
+    """Otherwise a search could use an index of another interpolation."""
     other = tmp_path / "other.safetensors"
     state = load_file(tiny_image_folder / "model.safetensors")
     save_file({**state, "stem.0.weight": state["stem.0.weight"] + 1}, other)
@@ -78,13 +78,13 @@ def test_another_start_is_another_model_by_its_fingerprint(tiny_image_folder, pa
 
 
 def test_a_warm_starts_weights_are_the_start(params, trained, tmp_path):
-    """Those of its fold, and not the published ones that it was built upon."""
-    kept = tmp_path / "kept/1"
-    kept.mkdir(parents=True)
+    """The weights of the fold, not the published weights."""
+    start = tmp_path / "start/1"
+    start.mkdir(parents=True)
     state = load_file(trained / "model.safetensors")
-    save_file({name: torch.full_like(value, 0.5) for name, value in state.items()}, kept / "model.safetensors")
-    (kept / "model.json").write_bytes((trained / "model.json").read_bytes())
-    second = train(params, tmp_path / "second", tmp_path / "kept")
+    save_file({name: torch.full_like(value, 0.5) for name, value in state.items()}, start / "model.safetensors")
+    (start / "model.json").write_bytes((trained / "model.json").read_bytes())
+    second = train(params, tmp_path / "second", tmp_path / "start")
     end = load_file(second / "model.safetensors")
     for name, value in load_interpolated(second, 0.5, params).model.state_dict().items():
         tower = name.startswith(("image.", "text."))
@@ -93,8 +93,8 @@ def test_a_warm_starts_weights_are_the_start(params, trained, tmp_path):
 
 def test_a_random_start_and_one_that_does_not_fit_are_refused(tiny_image_folder, params, trained, tmp_path):
     random = params.model_copy(update={"image": params.image.model_copy(update={"pretrained": False})})
-    told = r"embed.interpolation = 0.5: the image tower began with random weights, .* write 1.0"
-    with pytest.raises(ValueError, match=told):
+    message = r"embed.interpolation = 0.5: the image tower started from random weights, .* write 1.0"
+    with pytest.raises(ValueError, match=message):
         load_interpolated(trained, 0.5, random)
     assert load_interpolated(trained, 1.0, random).fingerprint == load_model(trained).fingerprint
 
@@ -106,8 +106,8 @@ def test_a_random_start_and_one_that_does_not_fit_are_refused(tiny_image_folder,
         load_interpolated(trained, 0.5, lacking)
 
 
-def test_parts_that_began_at_random_stay_as_trained(tiny_image_folder, tiny_text_folder, tmp_path):
-    """A new pooling has no start, as the heads have none."""
+def test_parts_initialized_at_random_stay_as_trained(tiny_image_folder, tiny_text_folder, tmp_path):
+    """A new pooling has no start, like the heads."""
     params = make_model_params(
         image={"name": str(tiny_image_folder), "pooling": "attentive"},
         text={"name": str(tiny_text_folder), "pooling": "attentive"},

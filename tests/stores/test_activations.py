@@ -1,4 +1,4 @@
-"""Ragged stores: what goes in comes out, padded to a batch's longest; what is not whole is refused."""
+"""Stores of activations: round trips, padding to the longest item of a batch, and refused stores."""
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,7 @@ from pipeline_lib.batch import LayerGroup
 from pipeline_lib.features.boundaries import find_boundary
 from pipeline_lib.models.towers import ForwardBlock, TextTower, TowerSource
 from pipeline_lib.stores.activations import ActivationWriter, open_activations
-from pipeline_lib.stores.boundary import TowerBoundary, check_size
+from pipeline_lib.stores.boundary import ItemCounts, TowerBoundary, check_size
 from pipeline_lib.stores.store import HEADER, MATRIX
 
 TEXT = TowerBoundary(True, 8, 2, "layer.1", (3,))
@@ -24,7 +24,7 @@ def drawn(*shape):
 
 
 def write_texts(folder, lengths, width=3, dtype="float32", block=4):
-    """Store texts of these lengths, block by block, padding filled with a value that must not be kept."""
+    """Store texts of these lengths, block by block; the padding has a value that must not be stored."""
     writer = ActivationWriter(folder, sum(lengths), width, dtype)
     items = [drawn(length, width) + number for number, length in enumerate(lengths)]
     for start in range(0, len(items), block):
@@ -41,23 +41,23 @@ def write_texts(folder, lengths, width=3, dtype="float32", block=4):
 @settings(max_examples=25)
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=1, max_size=9),
-    asked=st.lists(st.integers(0, 99), min_size=1, max_size=6),
+    numbers=st.lists(st.integers(0, 99), min_size=1, max_size=6),
     dtype=st.sampled_from(["float16", "float32"]),
 )
-def test_texts_come_back_as_they_went_in(tmp_path_factory, lengths, asked, dtype):
+def test_texts_round_trip(tmp_path_factory, lengths, numbers, dtype):
     folder = tmp_path_factory.mktemp("store")
     items = write_texts(folder, lengths, dtype=dtype)
     store = open_activations(folder, "enc", "pre")
-    rows = [number % len(lengths) for number in asked]
+    rows = [number % len(lengths) for number in numbers]
     values, mask = store.gather([f"t{row}" for row in rows])
-    wanted = [lengths[row] for row in rows]
-    assert store.lengths([f"t{row}" for row in rows]).tolist() == mask.sum(1).tolist() == wanted
-    assert values.shape == (len(rows), max(wanted), 3) and values.dtype == dtype
+    expected = [lengths[row] for row in rows]
+    assert store.lengths([f"t{row}" for row in rows]).tolist() == mask.sum(1).tolist() == expected
+    assert values.shape == (len(rows), max(expected), 3) and values.dtype == dtype
     for value, own, row in zip(values, mask, rows, strict=True):
         assert np.array_equal(value[own], items[row].astype(dtype)) and not value[~own].any()
 
 
-def test_photos_come_back_in_any_order(tmp_path):
+def test_photos_round_trip_in_any_order(tmp_path):
     values = drawn(5, 2, 2, 3)
     writer = ActivationWriter(tmp_path, 5 * 4, 3, "float32")
     writer.write(["a", "b", "c"], values[:3])
@@ -68,7 +68,7 @@ def test_photos_come_back_in_any_order(tmp_path):
     assert (store.header.groups_behind, store.header.first_group, store.header.grid) == (2, "block", [2, 2])
 
 
-def test_a_gathered_batch_is_no_view_of_the_file(tmp_path):
+def test_a_gathered_batch_is_a_copy(tmp_path):
     items = write_texts(tmp_path, [2])
     values = torch.from_numpy(open_activations(tmp_path).gather(["t0"])[0])
     values.zero_()
@@ -76,15 +76,15 @@ def test_a_gathered_batch_is_no_view_of_the_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("asked", "text"), [({"encoder": "other"}, "encoder enc, but other"), ({"preprocessing": "x"}, "pre, but x")]
+    ("expected", "text"), [({"encoder": "other"}, "encoder enc, but other"), ({"preprocessing": "x"}, "pre, but x")]
 )
-def test_a_foreign_maker_is_refused(tmp_path, asked, text):
+def test_another_encoder_or_preprocessing_is_refused(tmp_path, expected, text):
     write_texts(tmp_path, [2, 1])
     with pytest.raises(ValueError, match=text):
-        open_activations(tmp_path, **asked)
+        open_activations(tmp_path, **expected)
 
 
-def test_what_is_not_whole_is_refused(tmp_path):
+def test_an_incomplete_store_is_refused(tmp_path):
     write_texts(tmp_path, [2, 1])
     with pytest.raises(ValueError, match="no activations for 'z' among 2 ids"):
         open_activations(tmp_path).gather(["t0", "z"])
@@ -93,8 +93,8 @@ def test_what_is_not_whole_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"1 ids of 2 tokens and a \(3, 3\) matrix"):
         open_activations(tmp_path)
     table.write_parquet(tmp_path / "ids.parquet")
-    whole = (tmp_path / MATRIX).read_bytes()
-    (tmp_path / MATRIX).write_bytes(whole[:-4])
+    data = (tmp_path / MATRIX).read_bytes()
+    (tmp_path / MATRIX).write_bytes(data[:-4])
     with pytest.raises(ValueError, match="truncated"):
         open_activations(tmp_path)
     (tmp_path / HEADER).unlink()
@@ -102,7 +102,7 @@ def test_what_is_not_whole_is_refused(tmp_path):
         open_activations(tmp_path)
 
 
-def test_a_store_that_was_not_written_to_its_end_has_no_header(tmp_path):
+def test_a_store_with_missing_items_gets_no_header(tmp_path):
     writer = ActivationWriter(tmp_path, 3, 3, "float32")
     writer.write(["a"], drawn(1, 2, 3), np.ones((1, 2), bool))
     with pytest.raises(AssertionError):
@@ -110,19 +110,19 @@ def test_a_store_that_was_not_written_to_its_end_has_no_header(tmp_path):
     assert not (tmp_path / HEADER).exists()
 
 
-def test_what_float16_cannot_hold_is_refused(tmp_path):
+def test_a_value_out_of_float16s_range_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not finite in float16"):
         ActivationWriter(tmp_path, 1, 1, "float16").write(["a"], np.full((1, 1, 1), 1e6, np.float32))
 
 
-def test_sizes_are_told_and_too_much_is_refused_with_them():
+def test_sizes_are_reported_and_too_large_stores_are_refused():
     """COCO's photos at 7 x 7 x 768 in float16: 113,287 x 75,264 bytes = 8.53 GB, and 768 x 2 each for the output."""
-    splits = {
+    boundaries = {
         "image": TowerBoundary(True, 768, 4, "stages.3.blocks.0", (7, 7, 768)),
         "text": TowerBoundary(False, 0, 4, "layer.4", (256,), "parts of it are new"),
     }
-    counted = {"image": 113_287, "text": 10}, {"image": 113_287 * 49, "text": 120}
-    lines = check_size(splits, *counted, "float16", 50)
+    counts = {"image": ItemCounts(113_287, 113_287 * 49), "text": ItemCounts(10, 120)}
+    lines = check_size(boundaries, counts, "float16", 50)
     assert lines == [
         "text: parts of it are new",
         "to be stored as float16: 113287 photos: output 174 MB, before stages.3.blocks.0 (7 x 7 x 768) 8.53 GB; "
@@ -131,13 +131,13 @@ def test_sizes_are_told_and_too_much_is_refused_with_them():
     with pytest.raises(
         ValueError, match=r"features.max_gb = 8, but 8\.7 GB would be stored as float16 \(.*8\.53 GB.*set"
     ):
-        check_size(splits, *counted, "float16", 8)
+        check_size(boundaries, counts, "float16", 8)
     with pytest.raises(ValueError, match=r"but 17\.4 GB would be stored as float32"):
-        check_size(splits, *counted, "float32", 8)
+        check_size(boundaries, counts, "float32", 8)
 
 
 class Chain(TextTower):
-    """Three groups in two steps: the first two cannot be told apart."""
+    """Three layer groups in two blocks: there is no boundary between the first two groups."""
 
     def __init__(self):
         super().__init__()
@@ -158,19 +158,18 @@ class Chain(TextTower):
         return [both, ForwardBlock(("pool",), self.pool)]
 
 
-def test_where_a_tower_is_left():
+def test_the_boundary_of_a_tower():
     tower, source = Chain(), TowerSource({}, "here", {})
 
-    def split(layers, own=source):
-        return find_boundary("text", tower, own, layers, lambda behind: torch.zeros(1, 2, 5))
+    def boundary(layers, source=source):
+        return find_boundary("text", tower, source, layers, lambda _: torch.zeros(1, 2, 5))
 
-    assert split(0) == TowerBoundary(True, 2)
-    assert split(1) == TowerBoundary(True, 2, 1, "pool", (5,))
-    assert (
-        split(2).note == "Linear cannot be left before the last 2 of its 3 layer groups, so no activations are stored"
-    )
-    assert split(9).num_suffix_groups == 0 and split(9).pooled
+    assert boundary(0) == TowerBoundary(True, 2)
+    assert boundary(1) == TowerBoundary(True, 2, 1, "pool", (5,))
+    reason = "Linear has no boundary before the last 2 of its 3 layer groups, so no activations are stored"
+    assert boundary(2).note == reason
+    assert boundary(9).num_suffix_groups == 0 and boundary(9).pooled
     new = TowerSource({}, "here", {}, new=("pool.",))
-    assert (split(1, new).pooled, split(1, new).num_suffix_groups) == (False, 1)
-    drawn_anew = TowerSource({}, "here", {}, new=("second.",))
-    assert (split(1, drawn_anew).pooled, split(1, drawn_anew).num_suffix_groups) == (False, 0)
+    assert (boundary(1, new).pooled, boundary(1, new).num_suffix_groups) == (False, 1)
+    initialized = TowerSource({}, "here", {}, new=("second.",))
+    assert (boundary(1, initialized).pooled, boundary(1, initialized).num_suffix_groups) == (False, 0)

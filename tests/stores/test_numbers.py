@@ -1,4 +1,4 @@
-"""bfloat16 without numpy's help: torch's rounding bit for bit, and stores that give back exactly what they hold."""
+"""bfloat16 in numpy: the rounding of torch bit for bit, and stores that return exactly the stored values."""
 
 import numpy as np
 import pytest
@@ -20,48 +20,48 @@ def as_torch(values):
 
 @settings(max_examples=200)
 @given(st.lists(st.floats(-(2.0**127), 2.0**127, width=32), max_size=20))
-def test_rounding_is_torchs(drawn):
+def test_rounding_equals_torchs(drawn):
     values = np.array([*EDGES, *drawn], np.float32)
     stored, finite = as_stored(values, "bfloat16")
     assert finite and np.array_equal(stored, as_torch(values).view(torch.uint16).numpy())
     assert np.array_equal(as_floats(stored), as_torch(values).float().numpy())
 
 
-def test_every_number_there_is_comes_back_as_it_was():
+def test_every_bfloat16_round_trips():
     bits = np.arange(2**16, dtype=np.uint16)
-    held = torch.from_numpy(bits).view(torch.bfloat16).float().numpy()
-    finite = np.isfinite(held)
-    assert np.array_equal(as_floats(bits)[finite], held[finite])
-    back, whole = as_stored(held[finite], "bfloat16")
-    assert whole and np.array_equal(back, bits[finite])
+    values = torch.from_numpy(bits).view(torch.bfloat16).float().numpy()
+    finite = np.isfinite(values)
+    assert np.array_equal(as_floats(bits)[finite], values[finite])
+    stored, all_finite = as_stored(values[finite], "bfloat16")
+    assert all_finite and np.array_equal(stored, bits[finite])
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, np.finfo(np.float32).max, 1e39])
-def test_what_it_cannot_hold_is_told(value, tmp_path):
+def test_a_value_out_of_range_is_refused(value, tmp_path):
     """The largest float32 rounds up to infinity."""
     assert not as_stored(np.array([1.0, value]), "bfloat16")[1]
     with pytest.raises(ValueError, match="not finite in bfloat16; store it as float32"):
         write_store(tmp_path, ["a"], np.array([[1.0, value]]), ("enc", "pre"), "bfloat16")
 
 
-def test_a_feature_store_gives_back_torchs_numbers(tmp_path):
+def test_a_feature_store_returns_torchs_values(tmp_path):
     values = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32) * 1e6  # beyond float16
     write_store(tmp_path, list("abcde"), values, ("enc", "pre"), "bfloat16")
-    kept = torch.from_numpy(np.load(tmp_path / MATRIX)).view(torch.bfloat16)
-    assert kept.dtype == torch.bfloat16 and torch.equal(kept, as_torch(values))
+    stored = torch.from_numpy(np.load(tmp_path / MATRIX)).view(torch.bfloat16)
+    assert stored.dtype == torch.bfloat16 and torch.equal(stored, as_torch(values))
     rows = open_store(tmp_path).rows(["d", "a"])
-    assert rows.dtype == np.float32 and np.array_equal(rows, kept[[3, 0]].float().numpy())
+    assert rows.dtype == np.float32 and np.array_equal(rows, stored[[3, 0]].float().numpy())
     assert (tmp_path / MATRIX).stat().st_size < 5 * 3 * 2 + 200
 
 
 @pytest.mark.parametrize("grid", [(2, 2), ()])
-def test_an_activation_store_gives_back_torchs_numbers(tmp_path, grid):
+def test_an_activation_store_returns_torchs_values(tmp_path, grid):
     values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
-    real = None if grid else np.arange(4) < np.array([[2], [4], [1]])
+    mask = None if grid else np.arange(4) < np.array([[2], [4], [1]])
     writer = ActivationWriter(tmp_path, 12 if grid else 7, 5, "bfloat16")
-    writer.write(list("abc"), values.reshape(3, *(grid or (4,)), 5), real)
+    writer.write(list("abc"), values.reshape(3, *(grid or (4,)), 5), mask)
     writer.close("enc", "pre", TowerBoundary(True, 8, 2, "block", (*grid, 5)))
-    found, mask = open_activations(tmp_path).gather(["c", "b"])
-    wanted = as_torch(values[[2, 1]]).float().numpy() * (1 if grid else real[[2, 1], :, None])
-    assert found.dtype == np.float32 and np.array_equal(found.reshape(2, 4, 5), wanted)
-    assert np.array_equal(mask, real[[2, 1]] if not grid else np.ones((2, 4), bool))
+    values_read, mask_read = open_activations(tmp_path).gather(["c", "b"])
+    expected = as_torch(values[[2, 1]]).float().numpy() * (1 if grid else mask[[2, 1], :, None])
+    assert values_read.dtype == np.float32 and np.array_equal(values_read.reshape(2, 4, 5), expected)
+    assert np.array_equal(mask_read, mask[[2, 1]] if not grid else np.ones((2, 4), bool))

@@ -22,14 +22,14 @@ def test_round_trip(tmp_path_factory, count, dim, dtype):
     assert np.array_equal(np.load(folder / MATRIX), values.astype(dtype))
 
 
-def test_same_values_same_bytes(tmp_path):
+def test_equal_values_give_equal_bytes(tmp_path):
     for name in "ab":
         write_store(tmp_path / name, ["x", "y"], matrix(2, 3), ("enc", "pre"))
     for file in (tmp_path / "a").iterdir():
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
 
 
-def test_blocks_equal_the_whole(tmp_path):
+def test_blocks_in_any_order_equal_one_matrix(tmp_path):
     values = matrix(7, 3)
     writer = MatrixWriter(tmp_path, 7, 3, "float32")
     for start in (4, 0, 2, 6):
@@ -44,11 +44,11 @@ def test_a_missing_id_is_named(tmp_path):
         open_store(tmp_path).rows(["a", "b"])
 
 
-@pytest.mark.parametrize(("asked", "text"), [({"encoder": "other"}, "encoder enc"), ({"preprocessing": "x"}, "pre")])
-def test_a_foreign_maker_is_refused(tmp_path, asked, text):
+@pytest.mark.parametrize(("expected", "text"), [({"encoder": "other"}, "encoder enc"), ({"preprocessing": "x"}, "pre")])
+def test_another_encoder_or_preprocessing_is_refused(tmp_path, expected, text):
     write_store(tmp_path, ["a"], matrix(1, 2), ("enc", "pre"))
     with pytest.raises(ValueError, match=f"made by .*{text}"):
-        open_store(tmp_path, **asked)
+        open_store(tmp_path, **expected)
 
 
 def test_a_truncated_matrix_is_refused(tmp_path):
@@ -66,14 +66,14 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         open_store(tmp_path)
 
 
-def test_a_store_without_header_is_half_written(tmp_path):
+def test_a_store_without_header_is_incomplete(tmp_path):
     writer = MatrixWriter(tmp_path, 2, 4, "float16")
     writer.write(0, matrix(2, 4))
     with pytest.raises(ValueError, match=f"its {HEADER} is missing"):
         open_store(tmp_path)
 
 
-def test_what_float16_cannot_hold_is_refused(tmp_path):
+def test_a_value_out_of_float16s_range_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not finite in float16; store it as float32"):
         write_store(tmp_path, ["a"], np.full((1, 2), 1e6, np.float32), ("enc", "pre"))
 

@@ -1,4 +1,4 @@
-"""A store at a URL is read from one copy here: mapped like any other, and held to its maker and to the folder here."""
+"""A store at a URL is copied once and memory-mapped; its origin is checked, and it must match the local folder."""
 
 import numpy as np
 import pytest
@@ -15,16 +15,16 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "image"
 
 
-def test_rows_equal_a_loop_over_the_store_here(folder, s3):
-    here, away = open_store(folder), open_store(s3(folder), "enc", "pre")
-    assert isinstance(away.matrix, np.memmap) and away.header == here.header and away.ids == here.ids
-    assert away.folder.parent == paths.COPIES
-    asked = [here.ids[n] for n in (8, 0, 3, 3)]
-    slow = np.stack([np.array(here.matrix[here.ids.index(key)], np.float32) for key in asked])
-    assert np.array_equal(away.rows(asked), slow)
+def test_rows_equal_a_loop_over_the_local_store(folder, s3):
+    local, remote = open_store(folder), open_store(s3(folder), "enc", "pre")
+    assert isinstance(remote.matrix, np.memmap) and remote.header == local.header and remote.ids == local.ids
+    assert remote.folder.parent == paths.COPIES
+    ids = [local.ids[n] for n in (8, 0, 3, 3)]
+    slow = np.stack([np.array(local.matrix[local.ids.index(key)], np.float32) for key in ids])
+    assert np.array_equal(remote.rows(ids), slow)
 
 
-def test_another_maker_another_catalogue_and_nothing_are_refused(folder, s3, tmp_path):
+def test_another_encoder_another_catalogue_and_a_missing_store_are_refused(folder, s3, tmp_path):
     url = s3(folder)
     with pytest.raises(ValueError, match=f"{url}: made by encoder enc, but other is expected"):
         open_store(url, "other")

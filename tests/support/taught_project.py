@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.teacher_models import teacher_models
 from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.inference.engine import InferenceEngine, normalise_rows
@@ -42,15 +43,16 @@ def say(inputs, name: str, dim: int, seed: int) -> Path:
     return folder
 
 
-def extract(start: Path, inputs, name: str, marks: Path | None = None, tell=None) -> Path:
-    """Do what `stages.features --name NAME` does, with its marks in the folder `marks`; return the folder of stores."""
+def extract(start: Path, inputs, name: str, progress: Path | None = None, log=None) -> Path:
+    """Extract as `stages.features --name NAME` does, with progress files in `progress`; return the folder of stores."""
     folder = inputs.trunk.parent / name
     own = pl.read_parquet(inputs.catalogue / "products.parquet", columns=["product_id", "text"])
     photos = pl.read_parquet(inputs.shards / "manifest.parquet", columns=["product_id", "photo"])
     photos = photos.join(own, on="product_id", how="left", maintain_order="left")
     queries = pl.read_parquet(inputs.catalogue / "queries.parquet", columns=["text"])
     texts = [*own["text"], *queries["text"]]
-    reader, engine = ShardReader(Manifest(inputs.shards)), InferenceEngine("cpu", 16, 0, "fp32")
+    extracted = ExtractionInputs(ShardReader(Manifest(inputs.shards)), photos, texts)
+    run = ExtractionRun(InferenceEngine("cpu", 16, 0, "fp32"), "float32", progress, log)
     for teacher in teacher_models(start):
-        extract_teacher(teacher, reader, photos, texts, folder / teacher.fold, engine, "float32", tell, marks)
+        extract_teacher(teacher, extracted, folder / teacher.fold, run)
     return folder

@@ -8,6 +8,7 @@ from tiny_project import make_settings, write_project
 from watched_run import run
 
 from pipeline_lib.execution.process_group import SINGLE_PROCESS
+from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.predict import Predictor
@@ -41,7 +42,8 @@ def store(settings, inputs):
     texts = ["", *data.training.texts, *data.held_out.texts]
     engine = InferenceEngine("cpu", 16, 0, "fp32")
     reader = ShardReader(Manifest(inputs.shards))
-    extract_trunk(resolve_towers(settings.model), reader, photos, texts, inputs.trunk, engine, "float32")
+    sources, extracted = resolve_towers(settings.model), ExtractionInputs(reader, photos, texts)
+    extract_trunk(sources, extracted, inputs.trunk, ExtractionRun(engine, "float32"))
 
 
 def batches(settings, inputs, **changes):
@@ -78,7 +80,7 @@ def test_a_missing_image_is_learned_and_predicted_with(inputs, towers):
     views = PhotoViews(ShardReader(Manifest(inputs.shards)), 32)
     tokenizer = TextTokenizer(out / "tokenizer")
     predictor = Predictor(model, tokenizer, views, InferenceEngine("cpu", 7, 0, "fp32"), False, "first")
-    found = np.concatenate([block.probabilities for block in predictor.products(data.training)])
+    found = np.concatenate([block.probabilities for block in predictor.predict(data.training)])
     for row in (data.training.ids.index("p0"), data.training.ids.index("p1")):
         text = data.training.texts[data.training.text[row]]
         ids, mask = (torch.as_tensor(value) for value in tokenizer.encode_batch([text], 16))

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.models.saved import load_model
@@ -65,7 +66,8 @@ def test_features_of_the_whole_tower_are_not_taken_for_those_of_the_cut_one(
     sources = resolve_towers(settings.model)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     engine = InferenceEngine("cpu", 16, 0, "fp32")
-    extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
+    extracted = ExtractionInputs(ShardReader(Manifest(inputs.shards)), photos, ["a"])
+    extract_trunk(sources, extracted, inputs.trunk, ExtractionRun(engine, "float16"))
     whole = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
     assert find_stored_inputs(whole, inputs, sources, FROZEN, False).stored.kinds() == {
         "image": "pooled",

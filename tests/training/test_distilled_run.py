@@ -117,7 +117,7 @@ def test_a_killed_extraction_goes_on_in_the_fold_it_was_in(taught, tmp_path, mon
     told, read, plain = [], [], ShardReader.read_all
     monkeypatch.setattr(ShardReader, "read_all", lambda self, rows: read.extend(rows) or plain(self, rows))
     extract(start, inputs, "old", tmp_path, told.append)
-    assert told == ["image of fold 1: goes on behind 32 of 42 photos, which are stored"]
+    assert told == ["image of fold 1: resumes after 32 of 42 photos"]
     assert read == list(range(32, 42))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == whole
 

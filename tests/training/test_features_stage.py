@@ -83,10 +83,10 @@ def test_a_killed_extraction_goes_on_and_ends_with_the_same_bytes(begin, tmp_pat
     stored = killed_in_the_middle(begin("killed", 150, batch_size=1), root)
     assert 0 < stored < 175 and stored % 16 == 0 and not (root / "data/work/features/trunk").exists()
     told = ended(begin("killed", 150, batch_size=1))
-    assert f"image: goes on behind {stored} of 175 photos" in told
+    assert f"image: resumes after {stored} of 175 photos" in told
     shutil.copytree(root, tmp_path / "whole", ignore=shutil.ignore_patterns(".ckpt", "trunk"))
     (tmp_path / "whole/data/starts/trunk").mkdir()
-    assert "goes on" not in ended(begin("whole", batch_size=1))
+    assert "resumes" not in ended(begin("whole", batch_size=1))
     broken, whole = files(root), files(tmp_path / "whole")
     assert {Path(name).parts[0] for name in whole} == {*STORES, "joint.json"}
     assert broken.keys() == whole.keys()
@@ -97,7 +97,7 @@ def test_a_killed_extraction_goes_on_and_ends_with_the_same_bytes(begin, tmp_pat
     assert (kept / "DONE").is_file()
     shutil.rmtree(root / "data/work/features/trunk")
     told = ended(begin("killed", 150, batch_size=1))
-    assert "stored as" not in told and "goes on" not in told and files(root) == whole
+    assert "stored as" not in told and "resumes" not in told and files(root) == whole
     matrix = f"image/{MATRIX}"
     assert (root / "data/work/features/trunk" / matrix).samefile(kept / "stores" / matrix)
 
@@ -105,12 +105,12 @@ def test_a_killed_extraction_goes_on_and_ends_with_the_same_bytes(begin, tmp_pat
 def test_another_input_begins_anew_and_a_half_file_of_another_size_is_made_anew(begin, tmp_path):
     root = tmp_path / "killed"
     killed_in_the_middle(begin("killed", 150, batch_size=1), root)
-    matrix = marks(root)[0].parent / f"half/image-boundary/{MATRIX}"
+    matrix = marks(root)[0].parent / f"partial/image-boundary/{MATRIX}"
     matrix.write_bytes(matrix.read_bytes()[:-1])
-    assert "goes on" not in ended(begin("killed", 150, batch_size=1))
+    assert "resumes" not in ended(begin("killed", 150, batch_size=1))
     whole = files(root)
     (root / "data/weights/new").write_text("a file more")
-    assert "goes on" not in ended(begin("killed", 150, batch_size=1))
+    assert "resumes" not in ended(begin("killed", 150, batch_size=1))
     assert len(list(root.glob(".ckpt/*"))) == 2 and files(root) == whole
 
 
@@ -133,10 +133,10 @@ def test_two_processes_store_what_one_does(begin, tmp_path):
     # They agree on where to go on: as if killed behind the second shard, before anything was whole.
     (mark,) = marks(tmp_path / "two")
     mark.write_text(mark.read_text().replace("42", "35"))
-    (mark.parent / "stores").rename(mark.parent / "half")
+    (mark.parent / "stores").rename(mark.parent / "partial")
     told = ended(begin("two", processes=2, **views))
-    assert told.count("image: goes on behind 35 of 42 photos") == 1
-    assert told.count("image views: goes on behind 84 of 84 views") == 1
+    assert told.count("image: resumes after 35 of 42 photos") == 1
+    assert told.count("image views: resumes after 84 of 84 views") == 1
     again = opened(tmp_path / "two")
     assert all(np.array_equal(again[name].matrix, two[name].matrix) for name in STORES | VIEWS)
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.losses.build import LOSSES
@@ -84,9 +85,8 @@ def test_stored_features_train_like_the_trunk(inputs, towers):
     manifest = Manifest(inputs.shards)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     sources = resolve_towers(settings.model)
-    extract_trunk(
-        sources, ShardReader(manifest), photos, texts, inputs.trunk, InferenceEngine("cpu", 16, 0, "fp32"), "float32"
-    )
+    extraction = ExtractionRun(InferenceEngine("cpu", 16, 0, "fp32"), "float32")
+    extract_trunk(sources, ExtractionInputs(ShardReader(manifest), photos, texts), inputs.trunk, extraction)
     stored = run(settings, inputs, "stored")
     assert read_json(stored / "model.json")["run"]["stored_features"]
     assert not read_json(plain / "model.json")["run"]["stored_features"]
@@ -101,7 +101,8 @@ def test_a_store_of_other_towers_is_refused(inputs, towers):
     manifest = Manifest(inputs.shards)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     engine = InferenceEngine("cpu", 16, 0, "fp32")
-    extract_trunk(sources, ShardReader(manifest), photos, ["a"], inputs.trunk, engine, "float16")
+    extracted = ExtractionInputs(ShardReader(manifest), photos, ["a"])
+    extract_trunk(sources, extracted, inputs.trunk, ExtractionRun(engine, "float16"))
     other = settings.model.model_dump()
     other["image"]["size"] = 40
     changed = make_settings(*towers, unfreeze_layers=0)

@@ -11,7 +11,8 @@ from tiny_project import make_settings, write_project
 from watched_run import losses, run, stop_after_steps
 
 from pipeline_lib.artifacts.io import read_json
-from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
+from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
@@ -34,13 +35,15 @@ def inputs(tmp_path):
     return write_project(tmp_path / "project")
 
 
-def store(settings, inputs, dtype="float32", layers=2, **more):
+def store(settings, inputs, dtype="float32", layers=2, log=None, **options):
     data = read_fold(inputs, 0, True)
     queries = pl.read_parquet(inputs.catalogue / "queries.parquet")["text"].to_list()
     texts = ["", *data.training.texts, *data.held_out.texts, *queries]
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     reader, engine = ShardReader(Manifest(inputs.shards)), InferenceEngine("cpu", 16, 0, "fp32")
-    extract_trunk(resolve_towers(settings.model), reader, photos, texts, inputs.trunk, engine, dtype, layers, **more)
+    sources, extracted = resolve_towers(settings.model), ExtractionInputs(reader, photos, texts)
+    extraction = ExtractionRun(engine, dtype, log=log)
+    extract_trunk(sources, extracted, inputs.trunk, extraction, TrunkOptions(layers, **options))
 
 
 def kinds(out):
@@ -224,5 +227,5 @@ def test_sizes_are_told_before_the_towers_run_and_too_much_ends_the_stage(inputs
     settings, told = make_settings(*towers), []
     monkeypatch.setattr("pipeline_lib.features.trunk.encode_photos", lambda *_: pytest.fail("a tower was run"))
     with pytest.raises(ValueError, match=r"features.max_gb = 1e-05, but [\d.]+ KB would be stored"):
-        store(settings, inputs, max_gb=1e-5, tell=told.append)
+        store(settings, inputs, max_gb=1e-5, log=told.append)
     assert not inputs.trunk.exists() and not told

@@ -12,8 +12,9 @@ from tiny_project import PARAMS, make_settings, write_project
 from watched_run import losses, run, stop_after_steps
 
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.progress import Progress
-from pipeline_lib.features.trunk import extract_trunk
+from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
 from pipeline_lib.loading.photo_views import PhotoViews
@@ -48,14 +49,15 @@ def inputs(tmp_path):
     return write_project(tmp_path / "project")
 
 
-def store(settings, inputs, drawn=CLIP, batch_size=16, out=None, **more):
+def store(settings, inputs, drawn=CLIP, batch_size=16, out=None, max_gb=1e9, **more):
     data = read_fold(inputs, 0, True)
     queries = pl.read_parquet(inputs.catalogue / "queries.parquet")["text"].to_list()
     texts = ["", *data.training.texts, *data.held_out.texts, *queries]
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     reader, engine = ShardReader(Manifest(inputs.shards)), InferenceEngine("cpu", batch_size, 0, "fp32")
-    where = (out or inputs.trunk, engine, "float32", 2)
-    extract_trunk(resolve_towers(settings.model), reader, photos, texts, *where, drawn=drawn, **more)
+    sources, extracted = resolve_towers(settings.model), ExtractionInputs(reader, photos, texts)
+    options = TrunkOptions(2, max_gb, drawn)
+    extract_trunk(sources, extracted, out or inputs.trunk, ExtractionRun(engine, "float32", **more), options)
 
 
 def opened(folder, name="image-views"):
@@ -201,23 +203,23 @@ def test_other_views_than_the_run_draws_are_not_read(inputs, towers):
 def test_a_killed_extraction_goes_on_inside_the_views(inputs, towers, tmp_path, monkeypatch):
     """42 photos, the first 16 in a shard: their 48 views end inside a block of 5."""
     settings, told = make_settings(*towers), []
-    (marks := tmp_path / "marks").mkdir()
-    mark = Progress.mark
+    (progress := tmp_path / "progress").mkdir()
+    save = Progress.save
 
     def cut(self, photos, *flushes):
-        mark(self, photos, *flushes)
+        save(self, photos, *flushes)
         if self.path.stem == "image-views" and self.path.exists():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "mark", cut)
+    monkeypatch.setattr(Progress, "save", cut)
     with pytest.raises(KeyboardInterrupt):
-        store(settings, inputs, batch_size=5, marks=marks)
-    monkeypatch.setattr(Progress, "mark", mark)
+        store(settings, inputs, batch_size=5, progress=progress)
+    monkeypatch.setattr(Progress, "save", save)
     assert not (inputs.trunk / "image-views/header.json").exists()
-    store(settings, inputs, batch_size=5, marks=marks, tell=told.append)
+    store(settings, inputs, batch_size=5, progress=progress, log=told.append)
     assert told[1:] == [
-        "image: goes on behind 42 of 42 photos, which are stored",
-        "image views: goes on behind 50 of 126 views, which are stored",
+        "image: resumes after 42 of 42 photos",
+        "image views: resumes after 50 of 126 views",
     ]
     store(settings, inputs, batch_size=5, out=tmp_path / "whole")
     assert matrices(tmp_path / "whole") == matrices(inputs.trunk)
@@ -230,9 +232,9 @@ def test_views_count_in_the_size_that_is_told(inputs, towers, monkeypatch):
     said = r"42 photos, fixed and 3 views a photo \(clip\): output .*layers or views or features.dtype = float16"
     with monkeypatch.context() as patch, pytest.raises(ValueError, match=said):
         patch.setattr("pipeline_lib.features.trunk.encode_photos", lambda *_: pytest.fail("a tower was run"))
-        store(settings, inputs, max_gb=1e-5, tell=told.append)
+        store(settings, inputs, max_gb=1e-5, log=told.append)
     assert not inputs.trunk.exists() and not told
-    store(settings, inputs, tell=told.append)
+    store(settings, inputs, log=told.append)
     photos = sum(len(data) for name, data in matrices(inputs.trunk).items() if name.startswith("image"))
     fixed = sum(len(data) for name, data in matrices(inputs.trunk).items() if name in ("image", "image-boundary"))
     assert abs(photos / fixed - 4) < 0.1

@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_project import make_settings, write_project
 
+from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
@@ -72,7 +73,8 @@ def test_stored_features_stand_in_for_fixed_views_only(inputs, tiny_image_folder
     sources = resolve_towers(settings.model)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     engine = InferenceEngine("cpu", 16, 0, "fp32")
-    extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, ["a"], inputs.trunk, engine, "float16")
+    extracted = ExtractionInputs(ShardReader(Manifest(inputs.shards)), photos, ["a"])
+    extract_trunk(sources, extracted, inputs.trunk, ExtractionRun(engine, "float16"))
 
     def kinds(changed, opened):
         return find_stored_inputs(changed, inputs, sources, opened, False).stored.kinds()

@@ -11,6 +11,7 @@ from tiny_project import make_settings, write_project
 
 from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.features.boundaries import why_not_pooled
+from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.embeddings import write_embeddings
 from pipeline_lib.inference.engine import InferenceEngine
@@ -62,7 +63,8 @@ def extract(settings, inputs):
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     data = read_fold(inputs, 0, True)
     texts = ["", *data.training.texts, *data.held_out.texts]
-    extract_trunk(sources, ShardReader(Manifest(inputs.shards)), photos, texts, inputs.trunk, ENGINE, "float32")
+    extracted = ExtractionInputs(ShardReader(Manifest(inputs.shards)), photos, texts)
+    extract_trunk(sources, extracted, inputs.trunk, ExtractionRun(ENGINE, "float32"))
     return sources
 
 

@@ -12,6 +12,7 @@ from tiny_project import make_settings, write_project
 from watched_run import differing, run, state_of
 
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.models.saved import load_model
@@ -213,7 +214,8 @@ def test_stored_features_of_published_weights_are_not_used(inputs, towers):
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     texts = ["", *data.training.texts, *data.held_out.texts]
     engine, reader = InferenceEngine("cpu", 16, 0, "fp32"), ShardReader(Manifest(inputs.shards))
-    extract_trunk(resolve_towers(make_settings(*towers).model), reader, photos, texts, inputs.trunk, engine, "float16")
+    sources, extracted = resolve_towers(make_settings(*towers).model), ExtractionInputs(reader, photos, texts)
+    extract_trunk(sources, extracted, inputs.trunk, ExtractionRun(engine, "float16"))
     used = {
         name: load_model(run(make_settings(*towers, **frozen, **start_of), inputs, name)).card["run"]["stored_features"]
         for name, start_of in (("cold", {}), ("warm", {"init_from": str(start)}))

@@ -1,0 +1,52 @@
+"""The photos and texts that an encoder runs over, and how the extraction of its features runs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from pipeline_lib.inference.engine import InferenceEngine
+from pipeline_lib.shards.read import ShardReader, open_shards
+
+
+@dataclass(frozen=True)
+class ExtractionInputs:
+    """The photos and texts of a catalogue.
+
+    `photos` has the columns product_id, photo and text (the product's own), in the order of the manifest.
+    """
+
+    reader: ShardReader
+    photos: pl.DataFrame
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class ExtractionRun:
+    """How an extraction runs.
+
+    `dtype` is the number format of the stores. `progress` is a folder for progress files; without it the extraction
+    always starts from the first photo. `log` receives messages on rank 0.
+    """
+
+    engine: InferenceEngine
+    dtype: str
+    progress: Path | None = None
+    log: Callable[[str], object] | None = None
+
+    def report(self, message: str) -> None:
+        """Log a message on rank 0."""
+        if self.log is not None and self.engine.processes.is_first:
+            self.log(message)
+
+
+def read_extraction_inputs(catalogue: Path, shards: Path, url: str | None) -> ExtractionInputs:
+    """Return a catalogue's photos and texts; encoded photos are read from `shards`, or from a copy of them at `url`."""
+    own = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "text", "label"])
+    photos = pl.read_parquet(shards / "manifest.parquet", columns=["product_id", "photo"])
+    photos = photos.join(own.drop("label"), on="product_id", how="left", maintain_order="left")
+    queries = pl.read_parquet(catalogue / "queries.parquet", columns=["text"])
+    # Class names are the prompts of the zero-shot baseline.
+    texts = [*own["text"], *queries["text"], *own["label"].drop_nulls().unique().sort()]
+    return ExtractionInputs(open_shards(shards, url), photos, texts)
