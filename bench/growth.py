@@ -37,7 +37,7 @@ from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
+from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_index
 from pipeline_lib.retrieval.search import open_index
 from pipeline_lib.shards.read import open_shards
 from pipeline_lib.shards.write import write_shards
@@ -47,7 +47,7 @@ from pipeline_lib.stores.store import MatrixWriter
 REPO = Path(__file__).resolve().parent.parent
 MILLION = 1_000_000
 DIM, SEARCHES, QUERY_SHARE = 128, 100, 10
-MAKER = Maker("growth", "none")
+SOURCE = Fingerprints("growth", "none")
 # Seconds for n products, up to a factor.
 LAWS: dict[str, Callable[[float], float]] = {
     "n": lambda n: n,
@@ -134,8 +134,8 @@ def measure(count: int, project: Path, workers: int) -> dict[str, tuple[float, i
     params = parse_section(IndexParams, params)
     for kind in INDEX_KINDS:
         out = project / kind
-        timed(f"index {kind}", out, lambda kind=kind, out=out: build_index(out, kind, ids, products, MAKER, params))
-        opened = open_index(out, MAKER)
+        timed(f"index {kind}", out, lambda kind=kind, out=out: build_index(out, kind, ids, products, SOURCE, params))
+        opened = open_index(out, SOURCE)
         opened.search(products[:1], 10)
         search = partial(opened.search, products[:SEARCHES], 10)
         timed(f"search {kind}, a query", None, search, 1 / SEARCHES)

@@ -14,7 +14,7 @@ import numpy as np
 from results import Ratio, interleaved, report
 
 from pipeline_lib.params.index import IndexParams
-from pipeline_lib.retrieval.faiss_index import Maker, build_index
+from pipeline_lib.retrieval.faiss_index import Fingerprints, build_index
 from pipeline_lib.retrieval.search import open_index
 
 NUM_PRODUCTS, DIM, K, BLOCK = 29_806, 512, 10, 256
@@ -34,7 +34,7 @@ def main() -> None:
     products, queries = unit_rows(rng, NUM_PRODUCTS), unit_rows(rng, num_queries)
     ids = [str(row) for row in range(NUM_PRODUCTS)]
     with tempfile.TemporaryDirectory() as folder:
-        maker = Maker("bench", "bench")
+        maker = Fingerprints("bench", "bench")
         settings = IndexParams(lists=1, probes=1, links=4, build_beam=8, search_beam=8, pq_bytes=8)
         build_index(Path(folder) / "index", "flat", ids, products, maker, settings)
         index = open_index(Path(folder) / "index", maker)

@@ -1,7 +1,7 @@
-"""Builds FAISS indexes over product embeddings and keeps them with a manifest that names their maker.
+"""Builds FAISS indexes over product embeddings, with a manifest that names the model and the preprocessing.
 
-All kinds search by inner product of unit vectors, so scores are cosines. Building runs on one thread: k-means and
-HNSW insertion depend on the order in which threads finish, and the same embeddings must give the same bytes.
+All kinds search by the inner product of unit vectors, so scores are cosines. Building uses one thread: k-means and HNSW
+insertion depend on the order in which threads finish, and the same embeddings must give the same bytes.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ from pipeline_lib.params.index import IndexParams
 
 INDEX, IDS, MANIFEST = "index.faiss", "ids.parquet", "manifest.json"
 METRIC = "inner_product"
-# FAISS wants at least 39 vectors a list to learn its centre from (ClusteringParameters.min_points_per_centroid).
+# FAISS needs at least 39 vectors per list to train its centroid (ClusteringParameters.min_points_per_centroid).
 POINTS_PER_LIST = 39
 
 Matrix = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Maker:
-    """Which model, and which preprocessing of images, the indexed embeddings come from."""
+class Fingerprints:
+    """The fingerprints of the model and of the image preprocessing that computed the embeddings."""
 
     model: str
     preprocessing: str
@@ -45,16 +45,16 @@ def _ivf(products: Matrix, params: IndexParams) -> tuple[Any, dict[str, int]]:
 
 
 def _ivf_pq(products: Matrix, params: IndexParams) -> tuple[Any, dict[str, int]]:
-    """Product quantisation (Jegou et al., 2011) of what is left when a list's centre is taken away.
+    """Product quantisation (Jegou et al., 2011) of the residuals to the list centroids.
 
-    A vector is as many codes as `pq_bytes`, or the next smaller number that divides its width; a code has 8 bits, fewer
-    in a catalogue that cannot teach 256 centres.
+    The number of codes per vector is `pq_bytes`, or the next smaller divisor of the width. A code has 8 bits, fewer if
+    there are too few products to train 256 centroids.
     """
     dim, lists = products.shape[1], _lists(products, params)
     codes = next(number for number in range(min(params.pq_bytes, dim), 0, -1) if dim % number == 0)
     bits = min(8, max(1, (len(products) // POINTS_PER_LIST).bit_length() - 1))
     if len(products) < 2**bits:
-        raise ValueError("plan.index: ivf_pq learns from at least 2 products, here is one; use flat")
+        raise ValueError("plan.index: ivf_pq needs at least 2 products to train, but there is one; use flat")
     index = faiss.IndexIVFPQ(faiss.IndexFlatIP(dim), dim, lists, codes, bits, faiss.METRIC_INNER_PRODUCT)
     index.pq.cp.min_points_per_centroid = 1
     return index, _probe(index, lists, params) | {"codes": codes, "codes_asked": params.pq_bytes, "bits": bits}
@@ -66,7 +66,7 @@ def _lists(products: Matrix, params: IndexParams) -> int:
 
 def _probe(index: Any, lists: int, params: IndexParams) -> dict[str, int]:
     index.nprobe = min(params.probes, lists)
-    index.cp.min_points_per_centroid = 1  # a catalogue below 39 gets one list, and no warning about it
+    index.cp.min_points_per_centroid = 1  # fewer than 39 products get one list, without a warning
     return {"lists": lists, "lists_asked": params.lists, "probes": index.nprobe}
 
 
@@ -77,7 +77,7 @@ def _hnsw(products: Matrix, params: IndexParams) -> tuple[Any, dict[str, int]]:
     return index, {"links": params.links, "build_beam": params.build_beam, "search_beam": params.search_beam}
 
 
-# Contract: (products (count, dim), params) -> an empty index and the settings it really got, for the manifest.
+# Contract: (products (count, dim), params) -> an empty index and its actual settings, for the manifest.
 INDEX_KINDS: dict[str, Callable[[Matrix, IndexParams], tuple[Any, dict[str, int]]]] = {
     "flat": _flat,
     "ivf": _ivf,
@@ -87,15 +87,18 @@ INDEX_KINDS: dict[str, Callable[[Matrix, IndexParams], tuple[Any, dict[str, int]
 
 
 def build_index(
-    folder: Path, kind: str, product_ids: Sequence[str], products: Matrix, maker: Maker, params: IndexParams
+    folder: Path, kind: str, product_ids: Sequence[str], products: Matrix, source: Fingerprints, params: IndexParams
 ) -> dict[str, Any]:
-    """Write index, ids and manifest of the products (count, dim) into `folder`; return the manifest.
+    """Write the index, ids and manifest of the products (count, dim) into `folder`; return the manifest.
 
-    An `ivf` or `ivf_pq` of a small catalogue gets fewer lists than asked for, as many as it can learn; the manifest
-    holds both numbers. Raises ValueError for an empty catalogue or other lengths of ids and products.
+    An `ivf` or `ivf_pq` index of a small catalogue has fewer lists than requested, as many as it can train. The
+    manifest has both numbers. Raises ValueError for an empty catalogue and for unequal numbers of ids and products.
     """
     if not len(products) or len(product_ids) != len(products):
-        raise ValueError(f"{folder}: {len(product_ids)} ids and {len(products)} embeddings; an index needs one of each")
+        raise ValueError(
+            f"{folder}: {len(product_ids)} ids and {len(products)} embeddings; an index needs one or more embeddings, "
+            "with one id each"
+        )
     products = np.ascontiguousarray(products, np.float32)
     with _one_thread():
         index, settings = INDEX_KINDS[kind](products, params)
@@ -111,8 +114,8 @@ def build_index(
         "kind": kind,
         "dim": products.shape[1],
         "count": len(products),
-        "model": maker.model,
-        "preprocessing": maker.preprocessing,
+        "model": source.model,
+        "preprocessing": source.preprocessing,
         "metric": METRIC,
         "bytes": (folder / INDEX).stat().st_size,
         "settings": settings,

@@ -14,7 +14,7 @@ from pipeline_lib.artifacts.io import writing
 from pipeline_lib.execution.checkpoint import CheckpointFolder
 from pipeline_lib.models import saved
 from pipeline_lib.params.index import IndexParams
-from pipeline_lib.retrieval.faiss_index import INDEX, Maker, build_index
+from pipeline_lib.retrieval.faiss_index import INDEX, Fingerprints, build_index
 from pipeline_lib.stores.store import MATRIX, MatrixWriter
 
 ROWS = np.ones((500, 64), dtype=np.float32)
@@ -56,7 +56,7 @@ def test_a_failed_model_is_named(tmp_path):
 def test_a_failed_index_is_named_and_has_no_manifest(tmp_path):
     products = ROWS / 8
     with full_disk(), pytest.raises(OSError, match=rf"{INDEX}: cannot be written: .*; free some space and run"):
-        build_index(tmp_path, "flat", [str(row) for row in range(500)], products, Maker("m", "p"), PARAMS)
+        build_index(tmp_path, "flat", [str(row) for row in range(500)], products, Fingerprints("m", "p"), PARAMS)
     assert not (tmp_path / "manifest.json").exists()
 
 

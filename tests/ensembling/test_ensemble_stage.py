@@ -224,7 +224,7 @@ def test_an_index_answers_only_for_its_own_model(project, monkeypatch, capsys):
     fused = open_store(paths.ENSEMBLE / "oof-1" / "products")
     hits = search(folder, fused.rows(["p4"]), 1, "model-1", "64px+80px")
     assert hits[0][0].product_id == "p4"
-    with pytest.raises(ValueError, match="made by model model-1"):
+    with pytest.raises(ValueError, match="built with model model-1"):
         search(folder, fused.rows(["p4"]), 1, "model-0", "64px+80px")
 
 

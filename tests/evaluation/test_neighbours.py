@@ -17,9 +17,7 @@ def drawn(rng, rows):
 def slow_scores(queries, known, truth, num_classes):
     scores = []
     for query in queries:
-        ranked = sorted(
-            ((float(query @ other), label) for other, label in zip(known, truth, strict=True)), reverse=True
-        )
+        cosines = [(float(query @ other), label) for other, label in zip(known, truth, strict=True)]
         row = [0.0] * num_classes
         for cosine, label in sorted(cosines, reverse=True)[:NEIGHBOURS]:
             row[label] += np.exp(cosine / TEMPERATURE)

@@ -59,7 +59,7 @@ def test_a_share_of_the_start_predicts_without_training_and_search_follows(proje
     project.set_params("embed.interpolation=1.0")
     other = project.run("vitrine", "search", "red mug", check=False)
     assert other.returncode == 1
-    assert f"made by model {shown}, but the queries come from {card['fingerprint']}" in other.stderr
+    assert f"built with model {shown}, but the queries use {card['fingerprint']}" in other.stderr
     project.back()
     assert project.ran(project.run("dvc", "repro", "--dry").stdout) == []
 

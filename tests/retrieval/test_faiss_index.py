@@ -1,3 +1,5 @@
+"""FAISS indexes: the same bytes, the manifest, and settings that fit a small catalogue."""
+
 from typing import get_args
 
 import numpy as np
@@ -7,9 +9,9 @@ from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.params.plan import IndexKind
-from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
+from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_index
 
-MAKER = Maker("model-1", "64px")
+SOURCE = Fingerprints("model-1", "64px")
 PARAMS = IndexParams(lists=8, probes=4, pq_bytes=8, links=8, build_beam=40, search_beam=32)
 
 
@@ -30,13 +32,13 @@ def test_kinds_are_those_that_params_allow():
 def test_equal_products_give_equal_bytes(kind, tmp_path):
     products = unit_rows(500)
     for name in ("first", "second"):
-        build_index(tmp_path / name, kind, ids_of(products), products, MAKER, PARAMS)
+        build_index(tmp_path / name, kind, ids_of(products), products, SOURCE, PARAMS)
     assert digest_folder(tmp_path / "first") == digest_folder(tmp_path / "second")
 
 
-def test_the_manifest_names_the_maker(tmp_path):
+def test_the_manifest_names_model_and_preprocessing(tmp_path):
     products = unit_rows(400)
-    manifest = build_index(tmp_path, "ivf", ids_of(products), products, MAKER, PARAMS)
+    manifest = build_index(tmp_path, "ivf", ids_of(products), products, SOURCE, PARAMS)
     assert manifest == read_json(tmp_path / "manifest.json")
     assert manifest == {
         "kind": "ivf",
@@ -51,9 +53,9 @@ def test_the_manifest_names_the_maker(tmp_path):
 
 
 @pytest.mark.parametrize(("count", "lists", "probes"), [(3, 1, 1), (100, 2, 2), (312, 8, 4)])
-def test_a_small_catalogue_gets_the_lists_it_can_learn(count, lists, probes, tmp_path, capfd):
+def test_a_small_catalogue_gets_as_many_lists_as_it_can_train(count, lists, probes, tmp_path, capfd):
     products = unit_rows(count)
-    manifest = build_index(tmp_path, "ivf", ids_of(products), products, MAKER, PARAMS)
+    manifest = build_index(tmp_path, "ivf", ids_of(products), products, SOURCE, PARAMS)
     assert manifest["settings"] == {"lists": lists, "lists_asked": 8, "probes": probes}
     assert "WARNING" not in capfd.readouterr().err
 
@@ -68,33 +70,33 @@ def test_a_small_catalogue_gets_the_lists_it_can_learn(count, lists, probes, tmp
         (9984, 16, {"lists": 8, "codes": 8, "bits": 8}),
     ],
 )
-def test_a_compressed_index_gets_the_codes_that_fit_and_the_bits_it_can_learn(count, dim, expected, tmp_path, capfd):
+def test_a_compressed_index_gets_the_codes_that_fit_and_the_bits_it_can_train(count, dim, expected, tmp_path, capfd):
     products = unit_rows(count, dim)
-    manifest = build_index(tmp_path, "ivf_pq", ids_of(products), products, MAKER, PARAMS)
+    manifest = build_index(tmp_path, "ivf_pq", ids_of(products), products, SOURCE, PARAMS)
     assert {name: manifest["settings"][name] for name in expected} == expected
     assert manifest["settings"]["codes_asked"] == 8 and "WARNING" not in capfd.readouterr().err
 
 
 def test_a_compressed_index_of_one_product_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="ivf_pq learns from at least 2 products, here is one; use flat"):
-        build_index(tmp_path, "ivf_pq", ["a"], unit_rows(1), MAKER, PARAMS)
+    with pytest.raises(ValueError, match="ivf_pq needs at least 2 products to train, but there is one; use flat"):
+        build_index(tmp_path, "ivf_pq", ["a"], unit_rows(1), SOURCE, PARAMS)
 
 
-def test_a_compressed_index_keeps_so_many_bytes_of_a_vector(tmp_path):
+def test_a_compressed_index_stores_pq_bytes_per_vector(tmp_path):
     products = unit_rows(9984, 64)
     sizes = {
         codes: build_index(
-            tmp_path / str(codes), "ivf_pq", ids_of(products), products, MAKER,
+            tmp_path / str(codes), "ivf_pq", ids_of(products), products, SOURCE,
             PARAMS.model_copy(update={"pq_bytes": codes}),
         )["bytes"]
         for codes in (8, 16)
     }  # fmt: skip
     assert sizes[16] - sizes[8] == 8 * 9984
-    assert sizes[8] < build_index(tmp_path / "flat", "flat", ids_of(products), products, MAKER, PARAMS)["bytes"] / 10
+    assert sizes[8] < build_index(tmp_path / "flat", "flat", ids_of(products), products, SOURCE, PARAMS)["bytes"] / 10
 
 
 def test_ids_and_products_must_match(tmp_path):
     with pytest.raises(ValueError, match="1 ids and 2 embeddings"):
-        build_index(tmp_path, "flat", ["a"], unit_rows(2), MAKER, PARAMS)
+        build_index(tmp_path, "flat", ["a"], unit_rows(2), SOURCE, PARAMS)
     with pytest.raises(ValueError, match="0 ids and 0 embeddings"):
-        build_index(tmp_path, "flat", [], unit_rows(0), MAKER, PARAMS)
+        build_index(tmp_path, "flat", [], unit_rows(0), SOURCE, PARAMS)

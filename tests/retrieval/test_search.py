@@ -1,3 +1,5 @@
+"""Searching an index: exact results, memory mapping, and what is refused."""
+
 from pathlib import Path
 
 import faiss
@@ -8,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.params.index import IndexParams
-from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Maker, build_index
+from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_index
 from pipeline_lib.retrieval.search import open_index, search
 
-MAKER = Maker("model-1", "64px")
+SOURCE = Fingerprints("model-1", "64px")
 PARAMS = IndexParams(lists=8, probes=8, pq_bytes=8, links=16, build_beam=100, search_beam=200)
 
 
@@ -23,16 +25,16 @@ def unit_rows(count, dim=16, seed=0):
 @pytest.fixture
 def folder(tmp_path):
     products = unit_rows(50)
-    build_index(tmp_path, "flat", [f"p{number}" for number in range(50)], products, MAKER, PARAMS)
+    build_index(tmp_path, "flat", [f"p{number}" for number in range(50)], products, SOURCE, PARAMS)
     return tmp_path
 
 
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 60))
 @settings(max_examples=10)
-def test_flat_equals_a_sorted_product_of_matrices(seed, k, tmp_path_factory):
+def test_flat_equals_a_sorted_matrix_product(seed, k, tmp_path_factory):
     folder = tmp_path_factory.mktemp("index")
     products, queries = unit_rows(40, seed=seed), unit_rows(3, seed=seed + 1)
-    build_index(folder, "flat", [f"p{number}" for number in range(40)], products, MAKER, PARAMS)
+    build_index(folder, "flat", [f"p{number}" for number in range(40)], products, SOURCE, PARAMS)
     for query, hits in zip(queries, search(folder, queries, k, "model-1", "64px"), strict=True):
         scores = products @ query
         order = np.argsort(-scores)[:k]
@@ -43,14 +45,14 @@ def test_flat_equals_a_sorted_product_of_matrices(seed, k, tmp_path_factory):
 @pytest.mark.parametrize("kind", sorted(INDEX_KINDS.keys() - {"ivf_pq"}))
 def test_every_exact_kind_finds_a_product_by_its_own_embedding(kind, tmp_path):
     products = unit_rows(400)
-    build_index(tmp_path, kind, [f"p{number}" for number in range(400)], products, MAKER, PARAMS)
-    found = open_index(tmp_path, MAKER).search(products[:50], 1)
+    build_index(tmp_path, kind, [f"p{number}" for number in range(400)], products, SOURCE, PARAMS)
+    found = open_index(tmp_path, SOURCE).search(products[:50], 1)
     assert [hits[0].product_id for hits in found] == [f"p{number}" for number in range(50)]
     assert [hits[0].score for hits in found] == pytest.approx([1.0] * 50, abs=1e-5)
 
 
-def test_a_compressed_index_finds_most_of_what_the_flat_one_does(tmp_path):
-    """Clustered products, as a catalogue's are: the neighbours of a query are among its cluster."""
+def test_a_compressed_index_finds_most_results_of_the_flat_one(tmp_path):
+    """Products are clustered, as in a catalogue, so the neighbours of a query are in its cluster."""
     rng = np.random.default_rng(0)
     centres = unit_rows(40, 32)
     products = centres.repeat(50, axis=0) + 0.15 * rng.standard_normal((2000, 32)).astype(np.float32)
@@ -59,8 +61,8 @@ def test_a_compressed_index_finds_most_of_what_the_flat_one_does(tmp_path):
     found = {}
     for kind, codes in (("flat", 8), ("ivf_pq", 4), ("ivf_pq", 32)):
         folder = tmp_path / f"{kind}-{codes}"
-        build_index(folder, kind, ids, products, MAKER, PARAMS.model_copy(update={"pq_bytes": codes}))
-        hits = open_index(folder, MAKER).search(products[:200], 10)
+        build_index(folder, kind, ids, products, SOURCE, PARAMS.model_copy(update={"pq_bytes": codes}))
+        hits = open_index(folder, SOURCE).search(products[:200], 10)
         found[kind, codes] = [{hit.product_id for hit in of_query} for of_query in hits]
     recall = {
         codes: np.mean([len(a & b) / 10 for a, b in zip(found["flat", 8], found["ivf_pq", codes], strict=True)])
@@ -70,10 +72,10 @@ def test_a_compressed_index_finds_most_of_what_the_flat_one_does(tmp_path):
 
 
 @pytest.mark.parametrize("kind", sorted(INDEX_KINDS))
-def test_an_index_is_mapped_and_answers_as_one_that_is_loaded(kind, tmp_path):
+def test_a_memory_mapped_index_gives_the_results_of_a_loaded_one(kind, tmp_path):
     products = unit_rows(500)
-    build_index(tmp_path, kind, [f"p{number}" for number in range(500)], products, MAKER, PARAMS)
-    opened = open_index(tmp_path, MAKER)
+    build_index(tmp_path, kind, [f"p{number}" for number in range(500)], products, SOURCE, PARAMS)
+    opened = open_index(tmp_path, SOURCE)
     assert str(tmp_path / "index.faiss") in Path("/proc/self/maps").read_text()
     loaded = faiss.read_index(str(tmp_path / "index.faiss"))
     scores, rows = loaded.search(products[:30], 5)
@@ -83,19 +85,19 @@ def test_an_index_is_mapped_and_answers_as_one_that_is_loaded(kind, tmp_path):
     assert [hits[0].score for hits in opened.search(products[:30], 5)] == scores[:, 0].tolist()
 
 
-def test_places_that_an_approximate_index_cannot_fill_are_left_out(tmp_path):
+def test_missing_results_of_an_approximate_index_are_left_out(tmp_path):
     products = unit_rows(100)
     narrow = PARAMS.model_copy(update={"lists": 2, "probes": 1})
-    build_index(tmp_path, "ivf", [f"p{number}" for number in range(100)], products, MAKER, narrow)
-    (hits,) = open_index(tmp_path, MAKER).search(products[:1], 100)
+    build_index(tmp_path, "ivf", [f"p{number}" for number in range(100)], products, SOURCE, narrow)
+    (hits,) = open_index(tmp_path, SOURCE).search(products[:1], 100)
     assert 0 < len(hits) < 100
 
 
-def test_an_index_of_another_maker_is_refused(folder):
+def test_an_index_of_another_model_is_refused(folder):
     query = unit_rows(1)
-    with pytest.raises(ValueError, match="made by model model-1, but the queries come from model-2"):
+    with pytest.raises(ValueError, match="built with model model-1, but the queries use model-2"):
         search(folder, query, 1, "model-2", "64px")
-    with pytest.raises(ValueError, match="made by preprocessing 64px, but the queries come from 80px"):
+    with pytest.raises(ValueError, match="built with preprocessing 64px, but the queries use 80px"):
         search(folder, query, 1, "model-1", "80px")
 
 
@@ -103,26 +105,26 @@ def test_a_truncated_index_is_refused(folder):
     index = folder / "index.faiss"
     index.write_bytes(index.read_bytes()[:-10])
     with pytest.raises(ValueError, match=r"index\.faiss: \d+ bytes of \d+; run `dvc repro`"):
-        open_index(folder, MAKER)
+        open_index(folder, SOURCE)
     index.unlink()
     with pytest.raises(ValueError, match=r"index\.faiss: 0 bytes"):
-        open_index(folder, MAKER)
+        open_index(folder, SOURCE)
 
 
 def test_ids_of_another_catalogue_are_refused(folder):
     pl.DataFrame({"product_id": ["a", "b"]}).write_parquet(folder / "ids.parquet")
     with pytest.raises(ValueError, match="2 ids, 50 vectors, 50 in the manifest"):
-        open_index(folder, MAKER)
+        open_index(folder, SOURCE)
 
 
-def test_a_missing_index_says_how_to_get_one(tmp_path):
+def test_a_missing_index_error_names_plan_index(tmp_path):
     with pytest.raises(ValueError, match=r"no index here .* plan\.index"):
-        open_index(tmp_path / "flat-0", MAKER)
+        open_index(tmp_path / "flat-0", SOURCE)
 
 
 def test_bad_queries_are_refused(folder):
-    index = open_index(folder, MAKER)
-    with pytest.raises(ValueError, match="the index holds vectors of 16"):
+    index = open_index(folder, SOURCE)
+    with pytest.raises(ValueError, match="the index has vectors of width 16"):
         index.search(unit_rows(1, dim=8), 1)
     with pytest.raises(ValueError, match="k = 0"):
         index.search(unit_rows(1), 0)
