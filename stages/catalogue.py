@@ -1,4 +1,4 @@
-"""Reads the raw table, opens every photo once, and writes the three tables that all later stages start from."""
+"""Reads the raw table, checks every photo once, and writes the tables that all later stages read."""
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, write_table
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def summarise(catalogue: Catalogue) -> None:
-    """Print what was taken and what was not."""
+    """Print the numbers of products and of rejects by reason."""
     counts = count(catalogue)
     sizes = catalogue.products["group_id"].value_counts()["count"]
     shared = sizes.filter(sizes > 1)
@@ -36,9 +36,9 @@ def summarise(catalogue: Catalogue) -> None:
         f"{counts['classes']} classes, {counts['queries']} queries, {counts['rejected']} rejected"
     )
     if len(shared):
-        print(f"  {shared.sum()} products are in {len(shared)} groups, the largest of {max(shared.to_list())}")
-    told = catalogue.rejects.group_by("reason", "action").len().sort("reason", "action")
-    for line in told.iter_rows(named=True):
+        print(f"  {shared.sum()} products are in {len(shared)} groups, the largest has {max(shared.to_list())}")
+    reasons = catalogue.rejects.group_by("reason", "action").len().sort("reason", "action")
+    for line in reasons.iter_rows(named=True):
         print(f"  {line['reason']}: {line['len']} ({line['action']})")
 
 

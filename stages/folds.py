@@ -1,4 +1,4 @@
-"""Decides once, for every later stage, which product is test and which fold it is held out in."""
+"""Assigns every product to test or to the fold that holds it out, once for all later stages."""
 
 import polars as pl
 

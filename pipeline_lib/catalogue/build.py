@@ -1,4 +1,4 @@
-"""Turns a reader's records into a checked catalogue: clean, group, make queries."""
+"""Builds a catalogue from a reader's records: clean the products, group duplicates, create queries."""
 
 import polars as pl
 
@@ -10,7 +10,7 @@ from pipeline_lib.params.data import DataParams
 
 
 def build_catalogue(records: Records, data: DataParams, workers: int, parallel: str = "loky") -> Catalogue:
-    """Return the catalogue of a reader's records; ValueError if too many rows must be rejected."""
+    """Return the catalogue of a reader's records; ValueError if too many rows are rejected."""
     cleaned = clean(records, data, workers, parallel)
     products, rejects = cleaned.products, cleaned.rejects
     group_ids = group_products(
@@ -24,6 +24,6 @@ def build_catalogue(records: Records, data: DataParams, workers: int, parallel: 
     if records.queries is None or records.relevance is None:
         queries, relevance = make_queries(products)
     else:
-        queries, relevance, lost = select_queries(records, records.queries, records.relevance, products)
-        rejects = pl.concat([rejects, lost])
+        queries, relevance, dropped = select_queries(records, records.queries, records.relevance, products)
+        rejects = pl.concat([rejects, dropped])
     return Catalogue(products, media, queries, relevance, rejects)

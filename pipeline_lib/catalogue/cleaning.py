@@ -1,7 +1,7 @@
-"""Opens every photo, and accounts for whatever cannot be used: nothing is dropped without a row that says why.
+"""Opens every photo and removes what cannot be used; every removal is a row of the reject table with its reason.
 
-A product loses its bad photos; only when none is left is it rejected (or, if params say so, kept with a black
-picture). A row too many rejected stops the run before anything is written.
+A product loses its bad photos. If none is left, the product is rejected, or it gets a black image if params say so. If
+too many rows are rejected, the run stops before anything is written.
 """
 
 from collections import Counter
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from pipeline_lib.catalogue.photos import GRID, Checked, Fault, check_photos
 from pipeline_lib.catalogue.schema import (
-    KEPT,
     LABEL_CLEARED,
     PHOTO_DROPPED,
     REJECTED,
     REJECTS,
+    RETAINED,
     Records,
     conform,
     rejects_of,
@@ -32,10 +32,10 @@ PHOTOS_PER_TASK = 128
 
 @dataclass(frozen=True)
 class Cleaned:
-    """Products with readable photos only, all rejects so far, and each photo's grid and product.
+    """Products with readable photos only, the rejects so far, and the grid and product of each good photo.
 
-    The products' column `content` holds the hash of each photo's bytes; `grids` is uint8 (photos, 9, 9, 3);
-    `photo_product` int64 (photos,) is the row in `products` of each good photo.
+    The column `content` of `products` lists the hash of each photo's bytes. `grids` is uint8 (photos, 9, 9, 3), and
+    `photo_product` int64 (photos,) is the row of each photo's product in `products`.
     """
 
     products: pl.DataFrame
@@ -45,11 +45,11 @@ class Cleaned:
 
 
 def clean(records: Records, data: DataParams, workers: int, parallel: str = "loky") -> Cleaned:
-    """Check every photo and account for the bad; ValueError if a larger share of rows is rejected than params allow."""
+    """Return cleaned products; ValueError if a larger fraction of rows is rejected than params allow."""
     listed = records.products.select("row", "product_id", pl.col("media").alias("path"))
-    bare = listed.filter(pl.col("path").list.len() == 0)
+    without_media = listed.filter(pl.col("path").list.len() == 0)
     photos = listed.filter(pl.col("path").list.len() > 0).explode("path")
-    checked = check_all(Path(data.root), photos["path"].to_list(), data.max_pixels, workers, parallel)
+    checked = check_all_photos(Path(data.root), photos["path"].to_list(), data.max_pixels, workers, parallel)
     photos = photos.with_columns(
         pl.Series("reason", [fault.reason if fault else None for fault in checked.faults], dtype=pl.String),
         pl.Series("value", [fault.value if fault else None for fault in checked.faults], dtype=pl.String),
@@ -57,9 +57,10 @@ def clean(records: Records, data: DataParams, workers: int, parallel: str = "lok
     )
     good = photos.filter(pl.col("reason").is_null())
     media = good.group_by("product_id", maintain_order=True).agg(pl.col("path").alias("media"), "content")
-    lost = records.products.join(media, on="product_id", how="anti", maintain_order="left")
-    told = _photo_rejects(records.table, photos.drop("content"), bare, lost, data.missing_image)
-    rejects = pl.concat([records.rejects, told])
+    without_photo = records.products.join(media, on="product_id", how="anti", maintain_order="left")
+    bad = photos.drop("content").drop_nulls("reason")
+    fate = REJECTED if data.missing_image == "reject" else RETAINED
+    rejects = pl.concat([records.rejects, _photo_rejects(records.table, bad, without_media, without_photo, fate)])
     products = records.products.drop("media").join(media, on="product_id", how="left", maintain_order="left")
     if data.missing_image == "reject":
         products = products.drop_nulls("media")
@@ -67,22 +68,22 @@ def clean(records: Records, data: DataParams, workers: int, parallel: str = "lok
     products = products.select(*records.products.columns, "content")
     check_rejected(records, rejects, len(products), data.max_reject_fraction)
     products, cleared = _clear_unknown_labels(records.table, products)
-    # What only queries look for needs no text: half of a benchmark's gallery has none.
-    looked_for = pl.col("split").is_in(["val", "test"]) if records.queries is not None else pl.lit(False)
-    empty = products.filter((pl.col("text") == "") & ~looked_for.fill_null(False))
-    rejects = pl.concat([rejects, cleared, rejects_of(records.table, empty, "empty text", "text", KEPT)])
+    # Evaluated products of a benchmark need no text, because the benchmark brings its own queries.
+    gallery_only = pl.col("split").is_in(["val", "test"]) if records.queries is not None else pl.lit(False)
+    empty = products.filter((pl.col("text") == "") & ~gallery_only.fill_null(False))
+    rejects = pl.concat([rejects, cleared, rejects_of(records.table, empty, "empty text", "text", RETAINED)])
     rows = pl.DataFrame({"product_id": products["product_id"]}).with_row_index("product")
-    owner = good.join(rows, on="product_id", how="inner", maintain_order="left")["product"]
+    photo_product = good.join(rows, on="product_id", how="inner", maintain_order="left")["product"]
     return Cleaned(
         products,
         rejects.sort("row", "file", nulls_last=True, maintain_order=True),
         checked.grids,
-        owner.to_numpy().astype(np.int64),
+        photo_product.to_numpy().astype(np.int64),
     )
 
 
-def check_all(root: Path, paths: list[str], max_pixels: int, workers: int, parallel: str = "loky") -> Checked:
-    """Check photos in parallel; faults are in the order of `paths`, grids likewise but of the good photos only."""
+def check_all_photos(root: Path, paths: list[str], max_pixels: int, workers: int, parallel: str = "loky") -> Checked:
+    """Check photos in parallel; faults and contents follow the order of `paths`, grids that of the good photos."""
     root = root.resolve()
     check = partial(check_photos, root, max_pixels)
     tasks = [paths[start : start + PHOTOS_PER_TASK] for start in range(0, len(paths), PHOTOS_PER_TASK)]
@@ -100,41 +101,44 @@ def check_all(root: Path, paths: list[str], max_pixels: int, workers: int, paral
 
 
 def check_rejected(records: Records, rejects: pl.DataFrame, num_products: int, max_fraction: float) -> None:
-    """Raise ValueError, with the three most frequent reasons, if too much was rejected or nothing is left."""
-    lost = rejects.filter(pl.col("action") == REJECTED)
-    assert num_products + len(lost) == records.num_rows, "a row is neither kept nor rejected"
-    if num_products and len(lost) <= max_fraction * records.num_rows:
+    """Raise ValueError with the three most frequent reasons if too many rows are rejected or no product is left."""
+    rejected = rejects.filter(pl.col("action") == REJECTED)
+    assert num_products + len(rejected) == records.num_rows, "a row is neither a product nor rejected"
+    if num_products and len(rejected) <= max_fraction * records.num_rows:
         return
-    often = ", ".join(f"{reason} ({number})" for reason, number in Counter(lost["reason"].to_list()).most_common(3))
+    reasons = ", ".join(
+        f"{reason} ({number})" for reason, number in Counter(rejected["reason"].to_list()).most_common(3)
+    )
     limit = f"more than data.max_reject_fraction = {max_fraction:g} allows" if num_products else "no product is left"
-    first = lost.row(0, named=True)
+    first = rejected.row(0, named=True)
     raise ValueError(
-        f"{records.table}: {len(lost)} of {records.num_rows} rows rejected, {limit}: {often}; first at row "
+        f"{records.table}: {len(rejected)} of {records.num_rows} rows rejected, {limit}: {reasons}; first at row "
         f"{first['row']} ({first['product_id']}, {first['value']!r}). "
-        "Mend the table, its images or data.columns and data.image_folder, or raise the limit"
+        "Correct the table, its images or data.columns and data.image_folder, or raise the limit"
     )
 
 
 def _photo_rejects(
-    table: str, photos: pl.DataFrame, bare: pl.DataFrame, lost: pl.DataFrame, missing_image: str
+    table: str, bad: pl.DataFrame, without_media: pl.DataFrame, without_photo: pl.DataFrame, fate: str
 ) -> pl.DataFrame:
-    """One row for each bad photo; a product that is lost loses itself with its first row, and has one in any case."""
-    fate = REJECTED if missing_image == "reject" else KEPT
-    without = bare.with_columns(
+    """Return a row for each bad photo and for each product without media.
+
+    The action of the first row of a product without any good photo is `fate`; that of all other rows is PHOTO_DROPPED.
+    """
+    missing = without_media.with_columns(
         pl.lit(None, dtype=pl.String).alias("path"),
         pl.lit("missing image").alias("reason"),
         pl.lit("no photo found").alias("value"),
     )
-    bad = pl.concat([photos.drop_nulls("reason"), without.select(photos.columns)])
-    first = pl.int_range(pl.len()).over("product_id") == 0
-    is_lost = pl.col("product_id").is_in(lost["product_id"].implode())
-    action = pl.when(first & is_lost).then(pl.lit(fate)).otherwise(pl.lit(PHOTO_DROPPED))
-    told = bad.with_columns(action.alias("action"), pl.col("path").fill_null(table).alias("file"))
-    return conform(told, REJECTS)
+    rows = pl.concat([bad, missing.select(bad.columns)])
+    is_first = pl.int_range(pl.len()).over("product_id") == 0
+    has_no_photo = pl.col("product_id").is_in(without_photo["product_id"].implode())
+    action = pl.when(is_first & has_no_photo).then(pl.lit(fate)).otherwise(pl.lit(PHOTO_DROPPED))
+    return conform(rows.with_columns(action.alias("action"), pl.col("path").fill_null(table).alias("file")), REJECTS)
 
 
 def _clear_unknown_labels(table: str, products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Take away labels that only rows given as test have: no model could have learnt them."""
+    """Remove labels that only test rows have, because no model could learn them; return products and reject rows."""
     known = products.filter(pl.col("split").is_null() | (pl.col("split") != "test"))["label"].drop_nulls().unique()
     unknown = pl.col("label").is_not_null() & ~pl.col("label").is_in(known.implode())
     cleared = rejects_of(table, products.filter(unknown), "label only in test", "label", LABEL_CLEARED)

@@ -1,10 +1,10 @@
-"""Near-duplicate photos by perceptual hash, and the groups that must never straddle a fold.
+"""Finds near-duplicate photos by a perceptual hash, and the groups of products that must stay in one fold.
 
 A photo is a 9 x 9 grid of mean colours. Its 128 bits are the signs of the grid's horizontal and vertical gradients
-(dHash; gradients too faint to be more than noise count as none). Pairs come from banding: with at most 2 b - 1
-differing bits, one of b bands has at most one, so rows are sorted by each band with each bit left out in turn and only
-equal ones are compared, never everything with everything. A pair must also agree in colour, cell by cell: products
-that differ in colour only, or in what a hand holds, stay apart.
+(dHash); gradients within JPEG noise count as zero. Banding finds the candidate pairs: if two hashes differ in at most
+2 b - 1 bits, one of b bands differs in at most one bit. Rows are therefore sorted by each band, with each bit left out
+in turn, and only equal rows are compared. A pair must also agree in colour in every cell, so that products which differ
+only in colour or in a detail are no duplicates.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 NUM_BITS = 128
-# Gray levels below which a gradient is JPEG noise. With these values 98 to 100 % of 1,200 real photos are found again
-# after re-encoding at quality 60 or shrinking to half.
-FAINT = 4.0
-# A photo with fewer real gradients (blank, a placeholder) says nothing about its product and is like no other.
+# Gradients below this number of gray levels are JPEG noise. With these values 98 to 100 % of 1,200 real photos are
+# found again after re-encoding at quality 60 or resizing to half.
+NOISE_LEVEL = 4.0
+# A photo with fewer gradients above noise (blank, a placeholder) does not identify a product and matches no other.
 MIN_GRADIENTS = 8
-# Largest colour difference in gray levels, mean over the grid and in any one cell. Looked at on real photo pairs:
-# beyond these, two poses or two products before one background begin.
+# Largest colour difference of a pair in gray levels: mean over the grid, and in any cell. Above these values real pairs
+# show two poses, or two products on the same background.
 MEAN_COLOUR, CELL_COLOUR = 4.0, 32.0
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 CHUNK = 65_536
@@ -31,9 +31,9 @@ Indices = NDArray[np.int64]
 
 
 def near_pairs(grids: Grids, max_bits: int) -> Indices:
-    """Return pairs (pairs, 2) of photos that are linked as near-duplicates, from grids (photos, 9, 9, 3).
+    """Return index pairs (pairs, 2) that link near-duplicate photos, from grids (photos, 9, 9, 3).
 
-    Equal grids are linked in a chain rather than each with each, so the pairs are enough for grouping, not a full list.
+    Equal grids are linked to the first of them only. The pairs are sufficient for grouping, but not a complete list.
     """
     if max_bits < 0 or len(grids) == 0:
         return np.zeros((0, 2), dtype=np.int64)
@@ -43,18 +43,18 @@ def near_pairs(grids: Grids, max_bits: int) -> Indices:
     bits, informative = _hash(grids[first])
     chain = np.stack([first[which], np.arange(len(grids))], axis=1)
     chain = chain[informative[which] & (chain[:, 0] != chain[:, 1])]
-    telling = first[informative]
-    found = list(_banded_pairs(bits[informative], flat[telling], max_bits))
-    return np.concatenate([chain, *(telling[pairs] for pairs in found)])
+    candidates = first[informative]
+    found = list(_banded_pairs(bits[informative], flat[candidates], max_bits))
+    return np.concatenate([chain, *(candidates[pairs] for pairs in found)])
 
 
 def group_products(
     product_ids: Sequence[str], groups: Sequence[str | None], photo_product: Indices, pairs: Indices
 ) -> list[str]:
-    """Return each product's group_id: products are joined by near-duplicate photos and by their own group's name.
+    """Return each product's group_id; near-duplicate photos and equal group names of the table join products.
 
-    A group is called by the smallest of the given names in it, else by its smallest product id; a given name that is
-    another group's product id is passed over, so that two groups never share an id.
+    A group's id is the smallest group name in it, or its smallest product id if it has no name. A name that is a
+    product id of another group is skipped, so that two groups never have the same id.
     """
     num_products = len(product_ids)
     code: dict[str, int] = {}
@@ -66,19 +66,19 @@ def group_products(
     size = num_products + len(code)
     graph = coo_array((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), shape=(size, size))
     _, component = connected_components(graph, directed=False)
-    owner = {product_id: component[row] for row, product_id in enumerate(product_ids)}
-    called: dict[int, str] = {}
+    component_of = {product_id: component[row] for row, product_id in enumerate(product_ids)}
+    group_ids: dict[int, str] = {}
     for name in sorted(code):
         part = component[code[name]]
-        if owner.get(name, part) == part:
-            called.setdefault(part, name)
+        if component_of.get(name, part) == part:
+            group_ids.setdefault(part, name)
     for product_id in sorted(product_ids):
-        called.setdefault(owner[product_id], product_id)
-    return [called[part] for part in component[:num_products]]
+        group_ids.setdefault(component_of[product_id], product_id)
+    return [group_ids[part] for part in component[:num_products]]
 
 
 def _hash(grids: Grids) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Return the bits, packed (photos, 2), and whether enough gradients are more than noise; both chunk by chunk."""
+    """Return the packed bits (photos, 2), and whether a photo has enough gradients above noise (photos,)."""
     packed = np.zeros((len(grids), 2), dtype=np.uint64)
     informative = np.zeros(len(grids), dtype=np.bool_)
     for start in range(0, len(grids), CHUNK):
@@ -87,18 +87,20 @@ def _hash(grids: Grids) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
         down = np.diff(gray, axis=1)
         across, down = (across[:, :-1] + across[:, 1:]) / 2, (down[:, :, :-1] + down[:, :, 1:]) / 2
         gradients = np.concatenate([across.reshape(len(gray), -1), down.reshape(len(gray), -1)], axis=1)
-        packed[start : start + CHUNK] = np.packbits(gradients > FAINT, axis=1).view(np.uint64)
-        informative[start : start + CHUNK] = (np.abs(gradients) > FAINT).sum(axis=1) >= MIN_GRADIENTS
+        packed[start : start + CHUNK] = np.packbits(gradients > NOISE_LEVEL, axis=1).view(np.uint64)
+        informative[start : start + CHUNK] = (np.abs(gradients) > NOISE_LEVEL).sum(axis=1) >= MIN_GRADIENTS
     return packed, informative
 
 
 def _banded_pairs(bits: NDArray[np.uint64], flat: Grids, max_bits: int) -> Iterator[Indices]:
-    """Yield verified pairs of rows; a pair may come from several bands."""
+    """Yield verified pairs of rows; several bands may yield the same pair."""
     brightness = flat.sum(axis=1, dtype=np.int64)
-    window = int(MEAN_COLOUR * flat.shape[1])  # a larger difference of sums is a larger mean difference
-    num_bands = max(2, (max_bits + 2) // 2)  # with two or more faults in each band there would be more than max_bits
+    window = int(MEAN_COLOUR * flat.shape[1])  # a larger difference of the sums implies a larger mean difference
+    num_bands = max(2, (max_bits + 2) // 2)  # max_bits differing bits leave one band with at most one
     for band in range(num_bands):
-        every = np.unpackbits(bits.view(np.uint8), axis=1)[:, band::num_bands]  # a plain background fills no band alone
+        every = np.unpackbits(bits.view(np.uint8), axis=1)[
+            :, band::num_bands
+        ]  # interleaved, so that no band covers plain background only
         width = every.shape[1]
         padded = np.pad(every, ((0, 0), (0, 64 - width)))
         key = np.packbits(padded, axis=1, bitorder="little").view(np.uint64)[:, 0]
@@ -113,10 +115,10 @@ def _banded_pairs(bits: NDArray[np.uint64], flat: Grids, max_bits: int) -> Itera
 def _same_key(
     key: NDArray[np.uint64], side: NDArray[np.bool_] | None, brightness: Indices, window: int
 ) -> Iterator[Indices]:
-    """Yield pairs (pairs, 2) of rows with equal keys and near brightness, and of different sides where these count.
+    """Yield pairs (pairs, 2) of rows with equal keys and similar brightness; if `side` is given, of different sides.
 
-    Rows are sorted by one number: the key's rank, 1 bit for the side, 16 for the brightness (at most 243 * 255), so
-    that a row's partners are one range of it.
+    Rows are sorted by one number: the key's rank, 1 bit for the side, and 16 bits for the brightness (at most
+    243 * 255). The partners of a row are then one contiguous range.
     """
     order = np.argsort(key)
     ranks = np.concatenate([[0], np.cumsum(np.diff(key[order]) != 0)]) if len(key) else order

@@ -1,7 +1,7 @@
-"""Where the bytes of a photo lie: in a file of the data root, or in one line of a tsv that holds photos as base64.
+"""Opens a photo by its media name: a file of the data root, or a line of a tsv file that contains photos as base64.
 
-A photo of the second kind is named `train_imgs.tsv#<offset>:<length>`, the place of its base64 in bytes. The name alone
-finds it, so a tsv of many GB is scanned once, never loaded or unpacked, and needs no index that could be another's.
+The media name of the second kind is `train_imgs.tsv#<offset>:<length>`, the byte range of the base64. A tsv of many GB
+is therefore scanned once, never loaded or unpacked, and needs no separate index.
 """
 
 import base64
@@ -14,14 +14,14 @@ from pathlib import Path
 
 UNSAFE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:[/\\]|[\x00-\x1f]"
 SLICE = re.compile(r"(.+\.tsv)#(\d{1,18}):(\d{1,18})")
-# Both alphabets of base64 occur in such files; the two characters that differ have one meaning each.
+# Such files use the standard or the urlsafe alphabet of base64, which differ in these two characters.
 TO_PLAIN = bytes.maketrans(b"-_", b"+/")
 
 Stream = io.BufferedReader | io.BytesIO
 
 
 class BadPhotoError(ValueError):
-    """A photo that cannot be used: the reason, and the value that shows it."""
+    """A photo that cannot be used, with the reason and the offending value."""
 
     def __init__(self, reason: str, value: str) -> None:
         super().__init__(f"{reason}: {value}")
@@ -30,7 +30,7 @@ class BadPhotoError(ValueError):
 
 
 def slice_name(tsv: str, offset: int, length: int) -> str:
-    """Return the media name of the photo whose base64 is `length` bytes at `offset` of a tsv.
+    """Return the media name of a photo whose base64 has `length` bytes at `offset` of a tsv file.
 
     >>> slice_name("valid_imgs.tsv", 7, 1200)
     'valid_imgs.tsv#7:1200'
@@ -39,20 +39,20 @@ def slice_name(tsv: str, offset: int, length: int) -> str:
 
 
 def open_photo(root: Path, media: str) -> Stream:
-    """Return the encoded image behind a media name as a binary stream; `root` must be a resolved path.
+    """Return the encoded image of a media name as a binary stream; `root` must be a resolved path.
 
-    Raises BadPhotoError for a name that leaves the root, by its words or by a link (such a file is never opened), and
-    for what is no file, empty or no base64; OSError where there is no such file.
+    Raises BadPhotoError if the path or a link leaves the root (such a file is never opened), if the file is empty or
+    not a regular file, and if the slice is not base64. Raises OSError if there is no such file.
     """
-    place = SLICE.fullmatch(media)
-    file, size = _locate(root, place[1] if place else media)
-    if place is None:
+    part = SLICE.fullmatch(media)
+    file, size = _locate(root, part[1] if part else media)
+    if part is None:
         return file.open("rb")
-    return io.BytesIO(_decoded_slice(file, size, int(place[2]), int(place[3])))
+    return io.BytesIO(_decoded_slice(file, size, int(part[2]), int(part[3])))
 
 
 def photo_bytes(root: Path, media: str) -> bytes:
-    """Return the encoded image behind a media name; errors as those of `open_photo`."""
+    """Return the encoded image of a media name; raises the same errors as `open_photo`."""
     with open_photo(root.resolve(), media) as stream:
         return stream.read()
 
@@ -64,12 +64,12 @@ def _locate(root: Path, path: str) -> tuple[Path, int]:
     real = os.path.realpath(root / path)
     if os.path.commonpath([root, real]) != str(root):
         raise BadPhotoError("link leaves the data root", path)
-    found = os.stat(real)  # noqa: PTH116 - realpath gives a str, and a Path for each of a million photos costs
-    if not stat.S_ISREG(found.st_mode):
+    status = os.stat(real)  # noqa: PTH116 - realpath returns a str, and a Path for each of a million photos is slow
+    if not stat.S_ISREG(status.st_mode):
         raise BadPhotoError("not a file", path)
-    if found.st_size == 0:
+    if status.st_size == 0:
         raise BadPhotoError("empty file", "0 bytes")
-    return Path(real), found.st_size
+    return Path(real), status.st_size
 
 
 def _decoded_slice(file: Path, size: int, offset: int, length: int) -> bytes:
@@ -81,7 +81,7 @@ def _decoded_slice(file: Path, size: int, offset: int, length: int) -> bytes:
         stream.seek(offset)
         text = stream.read(length)
     try:
-        # Writers of the urlsafe alphabet often leave the padding out.
+        # Urlsafe base64 is often written without padding.
         return base64.b64decode(
             text.translate(TO_PLAIN).rstrip(b"=") + b"=" * (-len(text.rstrip(b"=")) % 4), validate=True
         )

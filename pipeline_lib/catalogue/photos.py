@@ -1,8 +1,8 @@
-"""Opens photos for the first time: each must lie inside the data root and be a whole image of sane size.
+"""Checks photos: each must be a complete image inside the data root with at most `max_pixels` pixels.
 
-One pass in a worker process decodes a photo, so that a truncated one is found here and not in the middle of training,
-and shrinks it to the small grid that near-duplicates are found by. Nothing here needs more than PIL and numpy:
-workers start fast and stay small.
+A worker process decodes each photo once, so that a truncated file is found here and not during training, and resizes it
+to the small grid for the search for near-duplicates. The module needs only PIL and numpy, so workers start fast and use
+little memory.
 """
 
 import errno
@@ -21,16 +21,16 @@ from pipeline_lib.catalogue.media import BadPhotoError, Stream, open_photo
 
 GRID = 9
 HASH = partial(hashlib.blake2b, digest_size=16)
-# Decoders that run in this process on plain pixels; PIL's others (EPS, say) start programs or read other files.
+# Formats that PIL decodes in this process. Others (EPS, say) start programs or read other files.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-# A JPEG is decoded at the smallest of its own scales that still has this many pixels a side: all of the file is read.
+# A JPEG is decoded at its smallest scale with at least this side in pixels; the complete file is read nevertheless.
 DRAFT_SIDE = 64
 FILE_FAULTS = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EINVAL)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a photo cannot be used, and the value that shows it."""
+    """The reason why a photo cannot be used, and the offending value."""
 
     reason: str
     value: str
@@ -38,9 +38,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class Checked:
-    """Results for a run of photos: a fault or None each; grids uint8 (photos, 9, 9, 3), zero where there is a fault.
+    """Results for a list of photos: a fault or None, the grid, and the hash of the bytes of each photo.
 
-    `contents` holds a hash of each file's bytes, empty where there is a fault.
+    `grids` is uint8 (photos, 9, 9, 3). A photo with a fault has a zero grid and an empty hash.
     """
 
     faults: list[Fault | None]
@@ -49,16 +49,16 @@ class Checked:
 
 
 def check_photos(root: Path, max_pixels: int, paths: Sequence[str]) -> Checked:
-    """Check photos named by their media relative to `root`, which must be a resolved path."""
+    """Check photos by their media names relative to `root`, which must be a resolved path."""
     grids = np.zeros((len(paths), GRID, GRID, 3), dtype=np.uint8)
     faults: list[Fault | None] = []
     contents: list[str] = []
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `max_pixels` is compared before any decoding
     try:
-        with warnings.catch_warnings(action="ignore"):  # decoders warn of odd metadata; what counts is the pixels
+        with warnings.catch_warnings(action="ignore"):  # decoders warn of unusual metadata, which does not matter here
             for position, path in enumerate(paths):
                 try:
-                    grids[position], content = _looked_at(root, path, max_pixels)
+                    grids[position], content = _check_photo(root, path, max_pixels)
                     contents.append(content)
                     faults.append(None)
                 except BadPhotoError as bad:
@@ -70,8 +70,8 @@ def check_photos(root: Path, max_pixels: int, paths: Sequence[str]) -> Checked:
     return Checked(faults, grids, contents)
 
 
-def _looked_at(root: Path, path: str, max_pixels: int) -> tuple[NDArray[np.uint8], str]:
-    """Return the grid of a photo and the hash of its bytes."""
+def _check_photo(root: Path, path: str, max_pixels: int) -> tuple[NDArray[np.uint8], str]:
+    """Return the grid of a photo and the hash of its bytes; raises BadPhotoError."""
     try:
         with open_photo(root, path) as stream:
             grid = _grid(stream, max_pixels)
@@ -82,7 +82,7 @@ def _looked_at(root: Path, path: str, max_pixels: int) -> tuple[NDArray[np.uint8
 
 
 def _grid(stream: Stream, max_pixels: int) -> NDArray[np.uint8]:
-    """Decode all of a photo and return its (9, 9, 3) mean colours, upright and on white."""
+    """Decode a photo completely and return its mean colours (9, 9, 3), upright and on a white background."""
     try:
         with Image.open(stream, formats=FORMATS) as image:
             width, height = image.size
@@ -99,7 +99,7 @@ def _grid(stream: Stream, max_pixels: int) -> NDArray[np.uint8]:
         raise BadPhotoError("not an image", repr(stream.read(16))) from None
     except OSError:
         raise
-    except Exception as error:  # decoders raise anything at all on damaged bytes; the row says what it was
+    except Exception as error:  # on damaged bytes decoders raise any type of error
         raise BadPhotoError("unreadable image", f"{type(error).__name__}: {error}") from error
 
 
@@ -114,6 +114,6 @@ def _fault_of(error: OSError) -> BadPhotoError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return BadPhotoError("missing image", "no such file")
     if error.errno is not None and error.errno not in FILE_FAULTS:
-        raise error  # the machine's fault (too many open files, a failing disk), not the photo's
+        raise error  # a fault of the machine (too many open files, a failing disk), not of the photo
     reason = "truncated image" if "truncated" in str(error).lower() else "unreadable image"
     return BadPhotoError(reason, str(error))

@@ -1,7 +1,7 @@
-"""Makes retrieval queries out of product texts, and keeps those that a reader brought.
+"""Creates retrieval queries from product texts, or selects those of a benchmark whose products remain.
 
-One query for each distinct text; right answers are all products with that text and all in a group with one of them,
-so a search that finds the twin of a product is not counted as a miss.
+There is one query per distinct text. All products with this text are relevant, and all products in their groups, so
+that a near-duplicate of a relevant product counts as a hit.
 """
 
 from hashlib import blake2b
@@ -14,7 +14,7 @@ MAX_RELEVANCE = 50_000_000
 
 
 def query_id_of(text: str) -> str:
-    """Return the id of a text's query; it stays the same whatever else changes in the table.
+    """Return the id of a text's query, which depends on the text only.
 
     >>> query_id_of("red mug")
     'q41d56f8c1c7de080'
@@ -24,22 +24,22 @@ def query_id_of(text: str) -> str:
 
 def make_queries(products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return queries and relevance for products with text and group_id, in the order of the products."""
-    asking = products.filter(pl.col("text") != "").select("text", "group_id").unique(maintain_order=True)
+    text_groups = products.filter(pl.col("text") != "").select("text", "group_id").unique(maintain_order=True)
     sizes = products["group_id"].value_counts(name="size")
-    pairs = asking.join(sizes, on="group_id", how="left")
+    pairs = text_groups.join(sizes, on="group_id", how="left")
     if (expected := pairs["size"].sum()) > MAX_RELEVANCE:
         group_id, size = sizes.sort("size", "group_id", descending=True).row(0)
         raise ValueError(
-            f"group {group_id!r} has {size} products; as right answers of each other's texts they make {expected} "
-            "rows. Check data.columns.group, or lower data.duplicate_bits if photos are shared by many products"
+            f"group {group_id!r} has {size} products; as answers to each other's texts they make {expected} "
+            "rows of relevance. Check data.columns.group, or lower data.duplicate_bits if many products share photos"
         )
-    texts = asking.select("text").unique(maintain_order=True)
+    texts = text_groups.select("text").unique(maintain_order=True)
     texts = texts.with_columns(
         pl.Series("query_id", [query_id_of(text) for text in texts["text"].to_list()], dtype=pl.String)
     )
     queries = text_queries(texts.with_columns(pl.lit(None, dtype=pl.String).alias("split")))
     relevance = (
-        asking.join(texts, on="text", how="left", maintain_order="left")
+        text_groups.join(texts, on="text", how="left", maintain_order="left")
         .select("query_id", "group_id")
         .join(products.select("group_id", "product_id"), on="group_id", how="inner", maintain_order="left_right")
         .select("query_id", "product_id", pl.lit(1, dtype=pl.Int64).alias("grade"))
@@ -51,17 +51,17 @@ def make_queries(products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 def select_queries(
     records: Records, queries: pl.DataFrame, relevance: pl.DataFrame, products: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Return a reader's own queries and relevance without rejected products, and reject rows for what they lost.
+    """Return a benchmark's own queries and relevance without rejected products, and reject rows for dropped queries.
 
-    A query goes when its reference or all its right answers are gone; one that never had an answer (a public test
-    set's) stays.
+    A query is dropped if its reference product or all its relevant products were rejected. A query without any relevant
+    product in the benchmark (a public test set, say) remains.
     """
     known = products["product_id"].implode()
-    kept = relevance.filter(pl.col("product_id").is_in(known))
-    orphaned = relevance.join(kept, on="query_id", how="anti")["query_id"].implode()
+    remaining = relevance.filter(pl.col("product_id").is_in(known))
+    orphaned = relevance.join(remaining, on="query_id", how="anti")["query_id"].implode()
     reference = pl.col("reference_product_id")
     bad = (reference.is_not_null() & ~reference.is_in(known)) | pl.col("query_id").is_in(orphaned)
-    lost = queries.filter(bad).select(
+    dropped = queries.filter(bad).select(
         pl.lit(None).alias("row"),
         reference.alias("product_id"),
         pl.lit(records.table).alias("file"),
@@ -71,5 +71,5 @@ def select_queries(
     )
     subset = pl.col("subset").list.eval(pl.element().filter(pl.element().is_in(known)))
     queries = queries.filter(~bad).with_columns(subset.alias("subset"))
-    kept = kept.join(queries, on="query_id", how="semi", maintain_order="left")
-    return conform(queries, QUERIES), conform(kept, RELEVANCE), conform(lost, REJECTS)
+    remaining = remaining.join(queries, on="query_id", how="semi", maintain_order="left")
+    return conform(queries, QUERIES), conform(remaining, RELEVANCE), conform(dropped, REJECTS)

@@ -1,7 +1,7 @@
-"""The narrow waist: three tables of one form, whatever data set they came from, and what was rejected on the way.
+"""The tables of a catalogue: their columns are the same for every data set, and no later module knows the data set.
 
-A reader returns `Records` (products whose images nobody has opened yet); cleaning turns them into a `Catalogue`,
-which checks on creation that its tables refer to each other, so that no later module has to.
+A reader returns `Records`, whose photos have not been opened yet. Cleaning turns them into a `Catalogue`, which checks
+the columns and references of its tables when it is created.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ PRODUCTS = pl.Schema(
         "fold": pl.Int64(),
     }
 )
-# What shards are made of: photos, by the names that media.py reads, and a hash of each one's bytes, so that an edited
-# photo is a changed table.
+# The input of the shards: media names of the photos and a hash of each photo's bytes, so that an edited photo changes
+# this table.
 MEDIA = pl.Schema({"product_id": pl.String(), "media": STRINGS, "content": STRINGS})
 QUERIES = pl.Schema(
     {
@@ -56,7 +56,8 @@ REJECTS = pl.Schema(
         "action": pl.String(),
     }
 )
-REJECTED, PHOTO_DROPPED, LABEL_CLEARED, QUERY_DROPPED, KEPT = (
+# Values of the column `action`.
+REJECTED, PHOTO_DROPPED, LABEL_CLEARED, QUERY_DROPPED, RETAINED = (
     "rejected",
     "photo dropped",
     "label cleared",
@@ -67,7 +68,7 @@ REJECTED, PHOTO_DROPPED, LABEL_CLEARED, QUERY_DROPPED, KEPT = (
 
 @dataclass(frozen=True)
 class Records:
-    """What a reader found in a table of `num_rows` rows; queries of its own win over those made from texts."""
+    """The products that a reader found in a table of `num_rows` rows, and the queries and relevance of a benchmark."""
 
     table: str
     num_rows: int
@@ -79,7 +80,7 @@ class Records:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The tables together; ValueError if one has other columns or a reference leads nowhere."""
+    """All tables of a catalogue; ValueError if one has other columns or refers to a row that does not exist."""
 
     products: pl.DataFrame
     media: pl.DataFrame
@@ -92,7 +93,7 @@ class Catalogue:
             check_schema(name, getattr(self, name), schema)
         _check_unique("products", self.products, ["product_id"])
         if not self.media["product_id"].equals(self.products["product_id"]):
-            raise ValueError("media: lists other products than the table of products, or in another order")
+            raise ValueError("media: its product ids or their order differ from the table of products")
         _check_unique("queries", self.queries, ["query_id"])
         _check_unique("relevance", self.relevance, ["query_id", "product_id"])
         _check_known("relevance", self.relevance["product_id"], self.products["product_id"])
@@ -116,14 +117,14 @@ def check_schema(name: str, frame: pl.DataFrame, schema: pl.Schema) -> None:
 
 
 def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """Return the columns of `schema`, in its order and types, and no other."""
+    """Return only the columns of `schema`, in its order and with its types."""
     return frame.select(pl.col(name).cast(kind) for name, kind in schema.items())
 
 
-def text_queries(asked: pl.DataFrame) -> pl.DataFrame:
-    """Return text queries of the rows of `asked` (query_id, text, split); a null split is none of its own."""
+def text_queries(texts: pl.DataFrame) -> pl.DataFrame:
+    """Return text queries from the columns query_id, text and split; a null split means no split of its own."""
     return conform(
-        asked.with_columns(
+        texts.with_columns(
             pl.lit("text").alias("kind"),
             pl.lit(None).alias("reference_product_id"),
             pl.lit([], dtype=STRINGS).alias("subset"),
@@ -133,7 +134,7 @@ def text_queries(asked: pl.DataFrame) -> pl.DataFrame:
 
 
 def rejects_of(table: str, frame: pl.DataFrame, reason: str, value: str, action: str) -> pl.DataFrame:
-    """Return reject rows for the rows of `frame` (row, product_id and the column `value`), all for one reason."""
+    """Return a reject row for each row of `frame`, which has the columns row, product_id and `value`."""
     rows = frame.select(
         pl.col("row"),
         pl.col("product_id"),
@@ -146,12 +147,12 @@ def rejects_of(table: str, frame: pl.DataFrame, reason: str, value: str, action:
 
 
 def _check_unique(name: str, frame: pl.DataFrame, keys: list[str]) -> None:
-    twice = frame.select(keys).filter(frame.select(keys).is_duplicated())
-    if len(twice):
-        raise ValueError(f"{name}: {', '.join(twice.row(0))} occurs more than once")
+    repeated = frame.select(keys).filter(frame.select(keys).is_duplicated())
+    if len(repeated):
+        raise ValueError(f"{name}: {', '.join(repeated.row(0))} occurs more than once")
 
 
 def _check_known(name: str, used: pl.Series, known: pl.Series) -> None:
-    strange = used.to_frame("id").join(known.to_frame("id"), on="id", how="anti")
-    if len(strange):
-        raise ValueError(f"{name}: {strange['id'][0]!r} is in no other table")
+    unknown = used.to_frame("id").join(known.to_frame("id"), on="id", how="anti")
+    if len(unknown):
+        raise ValueError(f"{name}: {unknown['id'][0]!r} is in no other table")

@@ -1,7 +1,7 @@
-"""Writes and reads the catalogue's folder so that equal tables are equal bytes.
+"""Writes and reads the catalogue's folder; equal tables give equal bytes.
 
-Shards depend on `media.parquet` alone, which says of each photo what its bytes are: an edited photo is stored again,
-an edited text or label is not.
+The shards depend on `media.parquet` only, which contains a hash of each photo's bytes. An edited photo changes the
+shards, an edited text or label does not.
 """
 
 from pathlib import Path
@@ -21,19 +21,19 @@ def write_catalogue(folder: Path, catalogue: Catalogue) -> None:
 
 
 def read_catalogue(folder: Path) -> Catalogue:
-    """Read what `write_catalogue` wrote; ValueError if it is not there or of another form."""
+    """Read a catalogue's folder; ValueError if a table is missing or has other columns."""
     return Catalogue(**{name: _read(folder / f"{name}.parquet") for name in TABLES})
 
 
 def read_products(folder: Path) -> pl.DataFrame:
-    """Read the products alone."""
+    """Read only the table of products; ValueError if it is missing or has other columns."""
     products = _read(folder / "products.parquet")
     check_schema("products", products, PRODUCTS)
     return products
 
 
 def count(catalogue: Catalogue) -> dict[str, Any]:
-    """Return how many products, queries, classes and rejected rows there are, and how often each reason occurs."""
+    """Return the numbers of products, queries, classes and rejected rows, and of reject rows per reason."""
     reasons = catalogue.rejects["reason"].value_counts().rows()
     return {
         "products": len(catalogue.products),
@@ -46,5 +46,5 @@ def count(catalogue: Catalogue) -> dict[str, Any]:
 
 def _read(path: Path) -> pl.DataFrame:
     if not path.is_file():
-        raise ValueError(f"{path}: no such table; `dvc repro catalogue` makes it")
+        raise ValueError(f"{path}: no such table; run `dvc repro catalogue`")
     return pl.read_parquet(path)

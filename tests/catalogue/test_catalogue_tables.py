@@ -1,3 +1,5 @@
+"""The catalogue's folder: round trip, equal bytes, counts, and checks of references between tables."""
+
 # ruff: noqa: F401, F811 (fixtures are imported by name)
 import polars as pl
 import pytest
@@ -23,20 +25,20 @@ def catalogue(data_params, records, photo):
     return build_catalogue(records(rows), data_params(), 1)
 
 
-def test_near_duplicates_share_a_group_and_answer_each_others_queries(catalogue):
+def test_near_duplicates_share_a_group_and_are_relevant_to_each_others_queries(catalogue):
     assert catalogue.products["group_id"].to_list() == ["one", "one", "three"]
     assert len(catalogue.queries) == 2 and len(catalogue.relevance) == 4
 
 
-def test_tables_come_back_as_they_were_and_equal_tables_are_equal_bytes(catalogue, tmp_path):
+def test_tables_survive_a_round_trip_and_equal_tables_are_equal_bytes(catalogue, tmp_path):
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         folder.mkdir()
         write_catalogue(folder, catalogue)
-    back = read_catalogue(folders[0])
+    read = read_catalogue(folders[0])
     for name in ("products", "media", "queries", "relevance", "rejects"):
-        assert getattr(back, name).equals(getattr(catalogue, name))
-    write_catalogue(folders[1], back)
+        assert getattr(read, name).equals(getattr(catalogue, name))
+    write_catalogue(folders[1], read)
     names = sorted(path.name for path in folders[0].iterdir())
     assert names == [
         "counts.json",
@@ -48,9 +50,9 @@ def test_tables_come_back_as_they_were_and_equal_tables_are_equal_bytes(catalogu
     assert read_products(folders[0]).equals(catalogue.products)
 
 
-def test_an_edited_text_leaves_the_table_of_photos_alone(catalogue, tmp_path):
+def test_an_edited_text_does_not_change_the_table_of_photos(catalogue, tmp_path):
     assert [len(set(cell)) for cell in catalogue.media["content"]] == [1, 1, 1]
-    edited = catalogue.products.with_columns(pl.lit("new words").alias("text"))
+    edited = catalogue.products.with_columns(pl.lit("another text").alias("text"))
     other = Catalogue(edited, catalogue.media, catalogue.queries, catalogue.relevance, catalogue.rejects)
     for name, each in (("old", catalogue), ("new", other)):
         (tmp_path / name).mkdir()
@@ -59,7 +61,7 @@ def test_an_edited_text_leaves_the_table_of_photos_alone(catalogue, tmp_path):
     assert (tmp_path / "old/products.parquet").read_bytes() != (tmp_path / "new/products.parquet").read_bytes()
 
 
-def test_counts_are_of_products_lost_and_of_every_reason(catalogue, tmp_path):
+def test_counts_include_rejected_products_and_every_reason(catalogue, tmp_path):
     write_catalogue(tmp_path, catalogue)
     assert read_json(tmp_path / "counts.json") == count(catalogue)
     assert count(catalogue) == {
@@ -71,12 +73,13 @@ def test_counts_are_of_products_lost_and_of_every_reason(catalogue, tmp_path):
     }
 
 
-def test_a_missing_table_names_itself_and_the_way_out(tmp_path):
-    with pytest.raises(ValueError, match=r"products.parquet: no such table; `dvc repro catalogue` makes it"):
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"products.parquet: no such table; run `dvc repro catalogue`"):
         read_products(tmp_path)
 
 
-def empty(**frames):
+def catalogue_of(**frames):
+    """Return a catalogue of the given tables; the others are empty."""
     schemas = {"products": PRODUCTS, "media": MEDIA, "queries": QUERIES, "relevance": RELEVANCE, "rejects": REJECTS}
     if "products" in frames and "product_id" in frames["products"]:
         ids = frames["products"]["product_id"]
@@ -87,26 +90,26 @@ def empty(**frames):
     return Catalogue(**{name: frames.get(name, pl.DataFrame(schema=schema)) for name, schema in schemas.items()})
 
 
-def test_tables_that_do_not_refer_to_each_other_are_refused():
+def test_inconsistent_tables_are_refused():
     product = pl.DataFrame([("a", [], "", None, "a", None, None)], schema=PRODUCTS, orient="row")
     query = pl.DataFrame([("q", "composed", "t", "b", [], None)], schema=QUERIES, orient="row")
     answer = pl.DataFrame([("q", "a", 1)], schema=RELEVANCE, orient="row")
     with pytest.raises(ValueError, match="products: a occurs more than once"):
-        empty(products=pl.concat([product, product]))
+        catalogue_of(products=pl.concat([product, product]))
     with pytest.raises(ValueError, match="relevance: 'a' is in no other table"):
-        empty(relevance=answer)
+        catalogue_of(relevance=answer)
     with pytest.raises(ValueError, match="relevance: 'q' is in no other table"):
-        empty(products=product, relevance=answer)
+        catalogue_of(products=product, relevance=answer)
     with pytest.raises(ValueError, match="queries: 'b' is in no other table"):
-        empty(products=product, queries=query)
-    with pytest.raises(ValueError, match="media: lists other products"):
-        empty(products=product, media=pl.DataFrame(schema=MEDIA))
+        catalogue_of(products=product, queries=query)
+    with pytest.raises(ValueError, match="media: its product ids or their order differ"):
+        catalogue_of(products=product, media=pl.DataFrame(schema=MEDIA))
     with pytest.raises(ValueError, match="products: columns are"):
-        empty(products=product.drop("fold"))
+        catalogue_of(products=product.drop("fold"))
 
 
-def test_an_edited_photo_changes_the_table_of_photos_and_no_other(data_params, records, photo, tmp_path):
-    """The same pixels under other bytes count as edited: what a shard holds are the bytes."""
+def test_an_edited_photo_changes_only_the_table_of_photos(data_params, records, photo, tmp_path):
+    """Other bytes with the same pixels count as an edit, because shards store the bytes."""
     photo("a.png", seed=1)
     rows = [{"product_id": "one", "media": ["a.png"]}]
     before = build_catalogue(records(rows), data_params(), 1)

@@ -1,13 +1,15 @@
+"""Cleaning: every photo or product that cannot be used is a reject row with its reason."""
+
 # ruff: noqa: F401, F811 (fixtures are imported by name)
 import polars as pl
 import pytest
 from drawn_records import data_params, photo, records
 
 from pipeline_lib.catalogue.cleaning import clean
-from pipeline_lib.catalogue.schema import REJECTED
+from pipeline_lib.catalogue.schema import REJECTED, RETAINED
 
 
-def told(cleaned):
+def reject_rows(cleaned):
     return cleaned.rejects.select("row", "product_id", "file", "reason", "action").rows()
 
 
@@ -26,7 +28,7 @@ def test_a_bad_photo_is_dropped_and_a_product_without_any_is_rejected(data_param
         ("both", ["good.jpg", "other.png"]),
         ("fine", ["other.png"]),
     ]
-    assert told(cleaned) == [
+    assert reject_rows(cleaned) == [
         (2, "both", "../x.jpg", "unsafe path", "photo dropped"),
         (2, "both", "text.jpg", "not an image", "photo dropped"),
         (3, "none", "t.csv", "missing image", "rejected"),
@@ -38,20 +40,20 @@ def test_a_bad_photo_is_dropped_and_a_product_without_any_is_rejected(data_param
     assert (cleaned.grids[1] == cleaned.grids[2]).all() and (cleaned.grids[0] != cleaned.grids[1]).any()
 
 
-def test_black_keeps_a_product_without_a_photo_and_says_so(data_params, records, tmp_path):
+def test_with_black_a_product_without_a_photo_remains_and_is_reported(data_params, records, tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     rows = [{"product_id": "none", "media": []}, {"product_id": "bad", "media": ["text.jpg", "gone.jpg"]}]
     cleaned = clean(records(rows), data_params(missing_image="black"), 1)
     assert cleaned.products.select("product_id", "media").rows() == [("none", []), ("bad", [])]
-    assert [(row[1], row[3], row[4]) for row in told(cleaned)] == [
-        ("none", "missing image", "kept"),
+    assert [(row[1], row[3], row[4]) for row in reject_rows(cleaned)] == [
+        ("none", "missing image", RETAINED),
         ("bad", "missing image", "photo dropped"),
-        ("bad", "not an image", "kept"),
+        ("bad", "not an image", RETAINED),
     ]
     assert cleaned.grids.shape == (0, 9, 9, 3)
 
 
-def test_workers_and_their_shares_change_nothing(data_params, records, photo, tmp_path, monkeypatch):
+def test_the_number_of_workers_and_the_task_size_change_nothing(data_params, records, photo, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline_lib.catalogue.cleaning.PHOTOS_PER_TASK", 3)
     rows = []
     for number in range(8):
@@ -62,7 +64,7 @@ def test_workers_and_their_shares_change_nothing(data_params, records, photo, tm
     assert (one.grids == two.grids).all() and len(one.rejects) == 8
 
 
-def test_too_many_rejects_stop_the_run_with_the_three_most_frequent_reasons(data_params, records, photo, tmp_path):
+def test_too_many_rejects_raise_with_the_three_most_frequent_reasons(data_params, records, photo, tmp_path):
     photo("good.jpg")
     (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "empty.jpg").touch()
@@ -72,19 +74,19 @@ def test_too_many_rejects_stop_the_run_with_the_three_most_frequent_reasons(data
         clean(records(rows), data_params(max_reject_fraction=0.66), 1)
     assert str(caught.value) == (
         "t.csv: 8 of 12 rows rejected, more than data.max_reject_fraction = 0.66 allows: missing image (3), "
-        "not an image (2), empty file (2); first at row 6 (p4, 'no such file'). Mend the table, its images or "
+        "not an image (2), empty file (2); first at row 6 (p4, 'no such file'). Correct the table, its images or "
         "data.columns and data.image_folder, or raise the limit"
     )
     assert len(clean(records(rows), data_params(max_reject_fraction=0.67), 1).products) == 4
 
 
-def test_a_catalogue_of_nothing_is_an_error_whatever_the_limit(data_params, records):
+def test_a_catalogue_without_products_is_an_error_at_any_limit(data_params, records):
     rows = [{"product_id": "a", "media": []}]
     with pytest.raises(ValueError, match=r"1 of 1 rows rejected, no product is left: missing image \(1\)"):
         clean(records(rows), data_params(max_reject_fraction=1.0), 1)
 
 
-def test_empty_texts_are_told_and_labels_that_only_test_has_are_cleared(data_params, records, photo):
+def test_empty_texts_are_reported_and_labels_only_in_test_are_cleared(data_params, records, photo):
     photo("a.jpg")
     parts = [("train", "x"), ("val", "y"), ("test", "x"), ("test", "y"), ("test", "new"), ("test", None)]
     rows = [
@@ -99,15 +101,15 @@ def test_empty_texts_are_told_and_labels_that_only_test_has_are_cleared(data_par
     ]
     cleaned = clean(records(rows), data_params(), 1)
     assert cleaned.products["label"].to_list() == ["x", "y", "x", "y", None, None]
-    assert told(cleaned) == [
-        (3, "p1", "t.csv", "empty text", "kept"),
+    assert reject_rows(cleaned) == [
+        (3, "p1", "t.csv", "empty text", RETAINED),
         (6, "p4", "t.csv", "label only in test", "label cleared"),
     ]
     assert cleaned.rejects.filter(pl.col("reason") == "label only in test")["value"].to_list() == ["new"]
     assert not (cleaned.rejects["action"] == REJECTED).any()
 
 
-def test_a_label_whose_only_training_photo_is_broken_is_unknown(data_params, records, photo):
+def test_a_label_whose_only_training_product_is_rejected_is_cleared(data_params, records, photo):
     photo("a.jpg")
     rows = [
         {"product_id": "a", "media": ["gone.jpg"], "split": "train", "label": "x"},

@@ -1,3 +1,5 @@
+"""Photos by their media names: files, and slices of a tsv file."""
+
 import base64
 
 import pytest
@@ -9,7 +11,7 @@ from pipeline_lib.catalogue.media import BadPhotoError, open_photo, photo_bytes,
 
 @given(st.binary(min_size=1, max_size=200), st.binary(max_size=20), st.booleans(), st.booleans())
 @settings(max_examples=60)
-def test_a_slice_is_what_was_encoded_in_either_alphabet(tmp_path_factory, data, before, urlsafe, padded):
+def test_a_slice_is_decoded_from_either_alphabet(tmp_path_factory, data, before, urlsafe, padded):
     root = tmp_path_factory.mktemp("tsv")
     text = base64.urlsafe_b64encode(data) if urlsafe else base64.b64encode(data)
     text = text if padded else text.rstrip(b"=")
@@ -17,7 +19,7 @@ def test_a_slice_is_what_was_encoded_in_either_alphabet(tmp_path_factory, data, 
     assert photo_bytes(root, slice_name("a.tsv", len(before), len(text))) == data
 
 
-def test_a_plain_file_is_what_it_is(tmp_path):
+def test_a_plain_file_is_read_even_if_its_name_looks_like_a_slice(tmp_path):
     (tmp_path / "a#1:2.jpg").write_bytes(b"\xff\xd8")
     assert photo_bytes(tmp_path, "a#1:2.jpg") == b"\xff\xd8"
 
@@ -36,7 +38,7 @@ def test_a_plain_file_is_what_it_is(tmp_path):
         ("empty.tsv#0:4", "empty file"),
     ],
 )
-def test_what_cannot_be_read_has_its_reason(tmp_path, media, reason):
+def test_a_photo_that_cannot_be_read_has_its_reason(tmp_path, media, reason):
     root = tmp_path / "root"
     root.mkdir()
     (tmp_path / "outside.tsv").write_bytes(b"AAAA")
@@ -49,7 +51,7 @@ def test_what_cannot_be_read_has_its_reason(tmp_path, media, reason):
     assert caught.value.reason == reason
 
 
-def test_a_file_that_is_not_there_is_an_os_error(tmp_path):
+def test_a_missing_file_is_an_os_error(tmp_path):
     for media in ("none.jpg", "none.tsv#0:4"):
         with pytest.raises(FileNotFoundError):
             photo_bytes(tmp_path, media)

@@ -1,3 +1,5 @@
+"""Checks of single photos: faults with their reasons, and the grid of mean colours."""
+
 # ruff: noqa: F401, F811 (fixtures are imported by name)
 import io
 import os
@@ -20,8 +22,8 @@ def fault(root, name, limit=LIMIT):
     return checked.faults[0].reason, checked.faults[0].value
 
 
-def png_claiming(width, height):
-    """A PNG header of any size in a few bytes."""
+def png_with_header(width, height):
+    """Return a PNG of a few bytes whose header gives any size."""
 
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
@@ -31,7 +33,7 @@ def png_claiming(width, height):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.JPEG"])
-def test_a_good_photo_has_no_fault_and_the_grid_of_its_colours(tmp_path, photo, name):
+def test_a_good_photo_has_no_fault_and_a_grid_of_its_mean_colours(tmp_path, photo, name):
     path = photo(name, size=(90, 90))
     checked = check_photos(tmp_path.resolve(), LIMIT, [name])
     assert checked.faults == [None]
@@ -41,12 +43,12 @@ def test_a_good_photo_has_no_fault_and_the_grid_of_its_colours(tmp_path, photo, 
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
-@pytest.mark.parametrize("keep", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("fraction", [0.5, 0.9, 0.99])
 @pytest.mark.parametrize("size", [(96, 96), (700, 500)])
-def test_truncated_files_are_found_also_when_decoded_small(tmp_path, photo, name, keep, size):
+def test_truncated_files_are_found_although_decoded_at_a_small_scale(tmp_path, photo, name, fraction, size):
     path = photo(name, size=size)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: int(len(whole) * keep)])
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * fraction)])
     assert fault(tmp_path, name)[0] in ("truncated image", "unreadable image", "not an image")
 
 
@@ -56,7 +58,7 @@ def test_a_truncated_progressive_jpeg_is_found(tmp_path, photo):
     assert fault(tmp_path, "a.jpg")[0] == "truncated image"
 
 
-def test_every_way_of_not_being_an_image_has_its_reason(tmp_path):
+def test_every_kind_of_fault_has_its_reason(tmp_path):
     (tmp_path / "text.jpg").write_text("<html>not here</html>")
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "folder.jpg").mkdir()
@@ -70,11 +72,11 @@ def test_every_way_of_not_being_an_image_has_its_reason(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../out.jpg", "a/../../out.jpg", "/etc/passwd", "C:\\a.jpg", "..\\a.jpg", "a\0.jpg"])
-def test_paths_that_leave_the_root_by_their_words_are_refused(tmp_path, name):
+def test_paths_that_leave_the_root_are_refused(tmp_path, name):
     assert fault(tmp_path, name) == ("unsafe path", name)
 
 
-def test_a_link_out_of_the_root_is_never_opened_and_one_inside_it_is(tmp_path, photo, monkeypatch):
+def test_a_link_out_of_the_root_is_never_opened(tmp_path, photo, monkeypatch):
     photo("outside/secret.jpg")
     photo("root/b.jpg")
     root = tmp_path / "root"
@@ -90,9 +92,9 @@ def test_a_link_out_of_the_root_is_never_opened_and_one_inside_it_is(tmp_path, p
     assert [str(name) for name in opened] == [str(root.resolve() / "b.jpg")]
 
 
-def test_huge_images_are_refused_by_their_header_alone(tmp_path):
-    (tmp_path / "bomb.png").write_bytes(png_claiming(20_000, 20_000))
-    (tmp_path / "vast.png").write_bytes(png_claiming(100_000, 100_000))
+def test_huge_images_are_refused_by_their_header(tmp_path):
+    (tmp_path / "bomb.png").write_bytes(png_with_header(20_000, 20_000))
+    (tmp_path / "vast.png").write_bytes(png_with_header(100_000, 100_000))
     limit = Image.MAX_IMAGE_PIXELS
     assert fault(tmp_path, "bomb.png") == ("too many pixels", "20000 x 20000")
     assert fault(tmp_path, "vast.png") == ("too many pixels", "100000 x 100000")
@@ -114,7 +116,7 @@ def test_transparent_pixels_count_as_white_in_every_mode(tmp_path):
     assert (grids == 255).all()
 
 
-def test_an_exif_turned_photo_has_the_grid_of_the_upright_one(tmp_path, photo):
+def test_an_exif_rotation_is_applied(tmp_path, photo):
     upright = photo("a.png")
     exif = Image.Exif()
     exif[274] = 6
@@ -124,7 +126,7 @@ def test_an_exif_turned_photo_has_the_grid_of_the_upright_one(tmp_path, photo):
     assert (first == second).all()
 
 
-def test_a_decoder_that_raises_anything_costs_one_photo(tmp_path, photo, monkeypatch):
+def test_any_error_of_a_decoder_is_a_fault_of_one_photo(tmp_path, photo, monkeypatch):
     photo("a.png")
 
     def broken(self):
@@ -134,7 +136,7 @@ def test_a_decoder_that_raises_anything_costs_one_photo(tmp_path, photo, monkeyp
     assert fault(tmp_path, "a.png") == ("unreadable image", "KeyError: 'odd'")
 
 
-def test_a_fault_of_the_machine_is_not_put_on_the_photo(tmp_path, photo, monkeypatch):
+def test_an_error_of_the_machine_is_not_a_fault_of_the_photo(tmp_path, photo, monkeypatch):
     photo("a.png")
 
     def too_many(*args, **rest):
@@ -145,7 +147,7 @@ def test_a_fault_of_the_machine_is_not_put_on_the_photo(tmp_path, photo, monkeyp
         check_photos(tmp_path.resolve(), LIMIT, ["a.png"])
 
 
-def test_a_file_of_a_format_that_runs_programs_is_not_an_image(tmp_path):
+def test_a_format_that_runs_programs_is_refused(tmp_path):
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8)).save(buffer, "EPS")
     (tmp_path / "a.jpg").write_bytes(buffer.getvalue())

@@ -1,3 +1,5 @@
+"""Queries from texts, and a benchmark's own queries after cleaning."""
+
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -39,20 +41,22 @@ def test_relevance_equals_a_slow_loop(rows):
     assert len(queries) == len({text for text, _ in rows if text})
 
 
-def test_a_query_keeps_its_id_when_the_table_grows():
+def test_a_querys_id_does_not_depend_on_other_rows():
     few, _ = make_queries(products_of([("b", "red", "b")]))
     more, _ = make_queries(products_of([("a", "green", "a"), ("b", "red", "b"), ("c", "red", "c")]))
     assert few["query_id"][0] == more["query_id"][1]
 
 
-def test_a_group_whose_relevance_would_explode_is_named(monkeypatch):
+def test_a_group_with_too_many_relevance_rows_is_named(monkeypatch):
     monkeypatch.setattr("pipeline_lib.catalogue.queries.MAX_RELEVANCE", 8)
     products = products_of([(name, name, "all") for name in "abc"])
-    with pytest.raises(ValueError, match=r"group 'all' has 3 products; .* make 9 rows. Check data.columns.group"):
+    with pytest.raises(
+        ValueError, match=r"group 'all' has 3 products; .* make 9 rows of relevance. Check data.columns.group"
+    ):
         make_queries(products)
 
 
-def test_a_readers_own_queries_lose_only_what_was_rejected():
+def test_a_benchmarks_queries_are_dropped_only_for_rejected_products():
     products = products_of([("a", "", "a"), ("b", "", "b")])
     queries = pl.DataFrame(
         [
@@ -68,10 +72,10 @@ def test_a_readers_own_queries_lose_only_what_was_rejected():
         [("q1", "b", 1), ("q1", "gone", 1), ("q2", "a", 1), ("q3", "gone", 1)], schema=RELEVANCE, orient="row"
     )
     records = Records("cap.json", 3, pl.DataFrame(schema=RECORDS), pl.DataFrame(schema=REJECTS), queries, relevance)
-    kept, relevant, lost = select_queries(records, queries, relevance, products)
-    assert kept.select("query_id", "subset").rows() == [("q1", ["a", "b"]), ("q4", ["a"])]
+    remaining, relevant, dropped = select_queries(records, queries, relevance, products)
+    assert remaining.select("query_id", "subset").rows() == [("q1", ["a", "b"]), ("q4", ["a"])]
     assert relevant.rows() == [("q1", "b", 1)]
-    assert lost.select("product_id", "file", "value", "action").rows() == [
+    assert dropped.select("product_id", "file", "value", "action").rows() == [
         ("gone", "cap.json", "q2", "query dropped"),
         (None, "cap.json", "q3", "query dropped"),
     ]

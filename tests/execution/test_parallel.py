@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.catalogue.build import build_catalogue
-from pipeline_lib.catalogue.cleaning import check_all
+from pipeline_lib.catalogue.cleaning import check_all_photos
 from pipeline_lib.catalogue.tables import write_catalogue
 from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.execution import parallel
@@ -136,7 +136,7 @@ def test_a_task_raises_its_own_error_and_a_wrong_machine_is_named(kind, shop, re
             list(map_parallel(len, [[], 3], 2, kind))
         assert "Traceback" in bug.value.__notes__[0]
         with pytest.raises(OSError, match="none: no such folder on .* at the same path"):
-            check_all(Path("none"), ["images/0.png"], 10**6, 2, kind)
+            check_all_photos(Path("none"), ["images/0.png"], 10**6, 2, kind)
     monkeypatch.setattr(parallel, "code_identity", lambda: "other")
     with pytest.raises(OSError, match="its worker has other code.* check out the same commit"):
         list(map_parallel(len, [[]], 2, kind))
