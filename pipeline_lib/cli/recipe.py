@@ -1,12 +1,13 @@
-"""`vitrine recipe`: the named experiments of the logs, listed, shown, run through DVC, or put into params.yaml."""
+"""`vitrine recipe`: named experiments and intent profiles, listed, shown, run through DVC, or put into params.yaml."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-app = typer.Typer(no_args_is_help=True, help="Named experiments: patches over params.yaml in recipes/.")
+from pipeline_lib.cli.output import AsJson, Result, show, table
+
+app = typer.Typer(no_args_is_help=True, help="Named experiments and intent profiles: patches over params.yaml.")
 
 Name = Annotated[str, typer.Argument(help="A recipe; `vitrine recipe list` names them.")]
 Tiny = Annotated[bool, typer.Option("--tiny", help="Small random towers of the same kinds, on the built-in sample.")]
@@ -16,25 +17,58 @@ Changes = Annotated[
 
 
 @app.command("list")
-def list_recipes() -> None:
-    """List all recipes with what the log reported, and the rows that have none yet."""
-    from pipeline_lib.experiments.recipes.tables import list_table
+def list_recipes(as_json: AsJson = False) -> None:
+    """List the intent profiles, the recipes of the logs with the figures they reported, and the rows without a recipe.
 
-    Console().print(list_table())
+    In a pipe: name, about and reported figures, one recipe a line. JSON: recipes with name, about, log, row and
+    reported (the last three null for a profile), and pending with name and reason.
+    """
+    from pipeline_lib.experiments.recipes.description import reported, summary
+    from pipeline_lib.experiments.recipes.pending import PENDING
+    from pipeline_lib.experiments.recipes.schema import read_recipe, recipe_names
+
+    recipes = {name: read_recipe(name) for name in recipe_names()}
+    rows = [(name, recipe.about, reported(recipe)) for name, recipe in recipes.items()]
+    rows += [(name, f"not yet: {reason}", "") for name, reason in PENDING.items()]
+    data = {
+        "recipes": [summary(name, recipe) for name, recipe in recipes.items()],
+        "pending": [{"name": name, "reason": reason} for name, reason in PENDING.items()],
+    }
+    show(Result(data, rows, [table("Recipes", ("recipe", "about", "reported"), rows)]), as_json)
 
 
-@app.command()
-def show(name: Name, tiny: Tiny = False) -> None:
-    """Show what a recipe says of itself, what it changes in params.yaml, and where its name is not its content."""
+@app.command("show")
+def show_recipe(name: Name, tiny: Tiny = False, as_json: AsJson = False) -> None:
+    """Show what a recipe is for, what it changes in params.yaml, and where its name contradicts its settings.
+
+    In a pipe: lines about the recipe, then key, old value and new value, one key a line. JSON: name, about, log, row,
+    reported, starts_from, distilled_from, published_teachers, notes (file, note), experiments (name, changes with key,
+    old and new; without old for a key that is added, without new for one that is removed) and warnings.
+    """
+    from pipeline_lib.experiments.recipes import description
     from pipeline_lib.experiments.recipes.merging import cells
-    from pipeline_lib.experiments.recipes.tables import difference_table, told, warnings
+    from pipeline_lib.experiments.recipes.schema import read_recipe
     from pipeline_lib.params.section import load_params
 
-    console, params = Console(), load_params()
-    console.print(told(name), highlight=False, markup=False, soft_wrap=True)
-    console.print(difference_table(name, params, tiny))
-    for line in warnings(cells(name, params)):
-        console.print(f"warning: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    params, recipe = load_params(), read_recipe(name)
+    experiments = cells(name, params, tiny)
+    warnings = description.warnings(experiments)
+    rows = description.changes(experiments, params, recipe.grid)
+    data = {
+        **description.summary(name, recipe),
+        "starts_from": recipe.starts_from,
+        "distilled_from": recipe.distilled_from,
+        "published_teachers": recipe.published_teachers,
+        "notes": [{"file": file, "note": note} for file, note in description.notes(name)],
+        "experiments": [
+            {"name": cell.name, "changes": description.changed_values(cell, params)} for cell in experiments
+        ],
+        "warnings": warnings,
+    }
+    title = f"{name} against params.yaml" + (f", {len(experiments)} experiments" if len(experiments) > 1 else "")
+    drawn = table(title, ("key", "params.yaml", "recipe"), rows)
+    notes = [f"warning: {line}" for line in warnings]
+    show(Result(data, rows, [drawn], head=description.description(name), notes=notes), as_json)
 
 
 @app.command()
@@ -44,7 +78,7 @@ def run(
     change: Changes = None,
     tiny: Tiny = False,
 ) -> None:
-    """Run a recipe as a DVC experiment; a grid becomes one queued experiment a cell. params.yaml stays as it is."""
+    """Run a recipe as a DVC experiment; a grid becomes one queued experiment a cell. params.yaml does not change."""
     from pipeline_lib.experiments.recipes.run import run_recipe
 
     names = run_recipe(name, queue, change or [], tiny)
@@ -54,7 +88,7 @@ def run(
 
 @app.command()
 def apply(name: Name, tiny: Tiny = False) -> None:
-    """Write a recipe into params.yaml, comments kept, for `dvc repro`."""
+    """Write a recipe or a profile into params.yaml for `dvc repro`; the file's comments stay."""
     from pipeline_lib.experiments.recipes.merging import cells
     from pipeline_lib.experiments.recipes.overrides import apply as rewrite
     from pipeline_lib.experiments.recipes.overrides import differences
@@ -62,12 +96,12 @@ def apply(name: Name, tiny: Tiny = False) -> None:
 
     path = Path("params.yaml")
     params = load_params(path)
-    found = cells(name, params, tiny)
-    if len(found) > 1:
-        names = ", ".join(cell.name for cell in found)
+    experiments = cells(name, params, tiny)
+    if len(experiments) > 1:
+        names = ", ".join(cell.name for cell in experiments)
         raise ValueError(f"{name} is a grid ({names}), params.yaml holds one experiment; `vitrine recipe run {name}`")
-    rewrite(path, params, found[0].params)
-    changed = differences(params, found[0].params)
+    rewrite(path, params, experiments[0].params)
+    changed = differences(params, experiments[0].params)
     typer.echo(f"params.yaml: {len(changed)} settings changed; `dvc repro` runs it, `git diff params.yaml` shows it")
 
 

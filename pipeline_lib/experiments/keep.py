@@ -1,7 +1,8 @@
-"""Keeps what an experiment made where other runs can use it: its models under data/starts, its predictions.
+"""Saves outputs of an experiment where other runs can use them: models under data/starts, predictions under
+data/predictions.
 
-An experiment's files live in DVC's cache under the hash of one state of the pipeline; a run that uses them needs them
-as a dependency, which is a folder with a name. What is kept is whole, or nothing is.
+DVC's cache names an experiment's files by the hash of one state of the pipeline. A run that uses them needs a
+dependency with a fixed name, which is such a folder. A folder is written completely or not at all.
 """
 
 import re
@@ -15,18 +16,18 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.ensembling.external_predictions import CLASSES, TABLE
-from pipeline_lib.experiments.revisions import WORKSPACE, at_hand
+from pipeline_lib.experiments.revisions import WORKSPACE, one_line_errors
 from pipeline_lib.models.saved import CARD, WEIGHTS
 from pipeline_lib.params.section import load_params, parse_value
 
-KEPT = (WEIGHTS, CARD, "tokenizer")
-PREDICTIONS = (TABLE, CLASSES)
+MODEL_FILES = (WEIGHTS, CARD, "tokenizer")
+PREDICTION_FILES = (TABLE, CLASSES)
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
 @dataclass(frozen=True)
 class RunOutputs:
-    """What a revision made: `copy` takes a file or folder, by its path in the project, to a place; and its folds."""
+    """The outputs of a revision: `copy` copies a file or folder of the project to a path, `folds` lists the folds."""
 
     copy: Callable[[Path, Path], None]
     folds: Callable[[], list[str]]
@@ -35,65 +36,65 @@ class RunOutputs:
 def keep(revision: str, name: str, project: Path = Path()) -> Path:
     """Copy every fold's model and tokenizer of a git revision, an experiment or `workspace`; return data/starts/NAME.
 
-    Raises ValueError for a NAME that is no plain one or holds something else, for an unknown revision, and for models
-    that are neither in DVC's cache nor in a remote.
+    Raises ValueError for a NAME that is not a plain file name or is in use for something else, for an unknown revision,
+    and for models that neither DVC's cache nor a remote has.
     """
-    with _kept_folder(paths.STARTS, name, project) as half, _made(revision, "models are", project) as made:
-        folds = made.folds()
+    with _new_folder(paths.STARTS, name, project) as part, _outputs(revision, "its models", project) as outputs:
+        folds = outputs.folds()
         if not folds:
             raise ValueError("plan.folds is empty, so no model was trained")
         for fold in folds:
-            (half / fold).mkdir()
-            for file in KEPT:
-                made.copy(paths.TRAIN / fold / file, half / fold / file)
+            (part / fold).mkdir()
+            for file in MODEL_FILES:
+                outputs.copy(paths.TRAIN / fold / file, part / fold / file)
     return paths.STARTS / name
 
 
 def keep_predictions(revisions: Sequence[str], name: str, project: Path = Path()) -> Path:
     """Copy class predictions of revisions, out of fold and of test, to data/predictions/NAME/REVISION; return NAME's.
 
-    Raises ValueError as `keep` does, and for a revision whose name is no plain one, for it names a folder.
+    Raises ValueError as `keep` does, and for a revision whose name is not a plain file name, because it names a folder.
     """
-    with _kept_folder(paths.PREDICTIONS, name, project) as half:
+    with _new_folder(paths.PREDICTIONS, name, project) as part:
         for revision in revisions:
             if not re.fullmatch(NAME, revision):
                 raise ValueError(f"{revision!r} is no name for a folder; give it a plain one: git tag NAME {revision}")
-            (half / revision).mkdir()
-            with _made(revision, "predictions are", project) as made:
-                for file in PREDICTIONS:
-                    made.copy(paths.ENSEMBLE / file, half / revision / file)
+            (part / revision).mkdir()
+            with _outputs(revision, "its predictions", project) as outputs:
+                for file in PREDICTION_FILES:
+                    outputs.copy(paths.ENSEMBLE / file, part / revision / file)
     return paths.PREDICTIONS / name
 
 
 @contextmanager
-def _kept_folder(root: Path, name: str, project: Path) -> Iterator[Path]:
-    """Yield an empty folder that becomes `root`/`name` when all has gone well."""
+def _new_folder(root: Path, name: str, project: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `root`/`name` if the block ends without an error."""
     if not re.fullmatch(NAME, name) or name.endswith(".dvc"):
         raise ValueError(
-            f"{name!r} is no name for a folder under {root}; write letters, digits, -, _ and ., and no .dvc behind it"
+            f"{name!r} is no name for a folder under {root}; write letters, digits, -, _ and ., and no .dvc at the end"
         )
     folder = project / root / name
-    with fresh_folder(folder) as half:
+    with fresh_folder(folder) as part:
         try:
-            yield half
-            if folder.exists() and digest_folder(folder) != digest_folder(half):
-                raise ValueError(f"{root / name} is there already and holds something else; take another name")
+            yield part
+            if folder.exists() and digest_folder(folder) != digest_folder(part):
+                raise ValueError(f"{root / name} exists already with other content; choose another name")
         except BaseException:
-            shutil.rmtree(half)
+            shutil.rmtree(part)
             raise
 
 
 @contextmanager
-def _made(revision: str, what: str, project: Path) -> Iterator[RunOutputs]:
+def _outputs(revision: str, what: str, project: Path) -> Iterator[RunOutputs]:
     if revision == WORKSPACE:
-        yield _in_workspace(project)
+        yield _workspace_outputs(project)
         return
-    import dvc.api  # slow, and the working tree is read without it
+    import dvc.api  # slow to import, and not needed for the working tree
 
-    with at_hand(revision, what), closing(dvc.api.DVCFileSystem(str(project), rev=revision)) as tree:
+    with one_line_errors(revision, what), closing(dvc.api.DVCFileSystem(str(project), rev=revision)) as tree:
 
         def copy(source: Path, target: Path) -> None:
-            tree.info(source.as_posix())  # `get` passes over what is not there
+            tree.info(source.as_posix())  # `get` ignores a missing file
             tree.get(source.as_posix(), str(target), recursive=True)
 
         yield RunOutputs(
@@ -101,7 +102,7 @@ def _made(revision: str, what: str, project: Path) -> Iterator[RunOutputs]:
         )
 
 
-def _in_workspace(project: Path) -> RunOutputs:
+def _workspace_outputs(project: Path) -> RunOutputs:
     def copy(source: Path, target: Path) -> None:
         path = project / source
         if not path.exists():

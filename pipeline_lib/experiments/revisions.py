@@ -1,15 +1,15 @@
-"""What an experiment or a git revision holds, asked of DVC: its errors told in one line."""
+"""Reads from a git revision or an experiment through DVC, and turns DVC's errors into one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-WORKSPACE = "workspace"  # the working tree, wherever a revision is asked for
+WORKSPACE = "workspace"  # names the working tree wherever a revision is expected
 
 
 @contextmanager
-def at_hand(revision: str, what: str) -> Iterator[None]:
-    """Turn DVC's errors into ValueErrors: no such revision, or its `what` is neither in the cache nor in a remote."""
-    from dvc.exceptions import DvcException  # slow, and the working tree is read without it
+def one_line_errors(revision: str, what: str) -> Iterator[None]:
+    """Turn DVC's errors into ValueErrors: an unknown revision, or `what` that no cache and no remote has."""
+    from dvc.exceptions import DvcException  # slow to import, and not needed for the working tree
     from dvc.scm import RevError
     from dvc_data.index import DataIndexDirError
 
@@ -19,5 +19,6 @@ def at_hand(revision: str, what: str) -> Iterator[None]:
         raise ValueError(f"{revision}: no such revision or experiment ({error}); see `dvc exp show`") from None
     except (DvcException, DataIndexDirError, OSError) as error:
         raise ValueError(
-            f"{revision}: its {what} not at hand ({error}); run that revision again, or `dvc pull` it"
+            f"{revision}: {what} cannot be read from DVC's cache or remote ({error}); run that revision again, or "
+            "`dvc pull` it"
         ) from None

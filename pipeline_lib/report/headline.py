@@ -1,18 +1,11 @@
-"""The headline: every published figure with its interval, for the page and for the terminal.
+"""The headline: every published figure with its interval.
 
-The page and `python -m pipeline_lib.report.headline` format the same rows, so they cannot tell two stories.
+The report page and `vitrine headline` format the same rows, so they always show the same figures.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
 
 Tree = Mapping[str, Any]
 SPLITS = {"test": "Test", "oof": "Out of fold"}
@@ -38,8 +31,17 @@ def rank(value: float) -> str:
 
 
 def count(value: float) -> str:
-    """Return a whole number with separators of thousands."""
+    """Return a whole number with thousands separators."""
     return f"{value:,.0f}"
+
+
+def hundredths(value: float) -> str:
+    """Return a share in percent with two decimals and without the sign.
+
+    >>> hundredths(0.32105), hundredths(1.9263)
+    ('32.10', '192.63')
+    """
+    return f"{100 * value:.2f}"
 
 
 # Leaf of metrics.json -> (heading, format), in the order of the columns.
@@ -61,11 +63,13 @@ CLASSIFICATION: Columns = {
     "balanced_accuracy": ("Balanced accuracy", percent),
     "ece": ("Calibration error", percent),
 }
+# Over both directions of retrieval, as benchmarks with five captions an image report them.
+TOTALS: Columns = {"total_mR": ("total mR", hundredths), "sum": ("sum", hundredths)}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One published number: its key, value, 95 % interval (where it has one) and how it is written."""
+    """One published number: its key, value, 95 % interval (None without one), and both as text."""
 
     key: str
     value: float
@@ -76,10 +80,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class HeadlineRow:
-    """The figures of one split and, for retrieval, one direction."""
+    """The figures of one split and task.
+
+    Tasks are text_to_image, image_to_text, both_directions and classification.
+    """
 
     split: str
-    direction: str
+    task: str
     title: str
     figures: list[Figure]
 
@@ -101,72 +108,38 @@ def classification_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
     for split, name in SPLITS.items():
         path = (split, "classification")
         if figures := figures_of(branch(metrics, *path), branch(intervals, *path), CLASSIFICATION):
-            rows.append(HeadlineRow(split, "", name, figures))
+            rows.append(HeadlineRow(split, "classification", name, figures))
+    return rows
+
+
+def total_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
+    """Return a row of TOTALS for each split whose protocol counts both directions together, test first."""
+    rows = []
+    for split, name in SPLITS.items():
+        path = (split, "retrieval")
+        if figures := figures_of(branch(metrics, *path), branch(intervals, *path), TOTALS):
+            rows.append(HeadlineRow(split, "both_directions", f"{name}, both directions", figures))
     return rows
 
 
 def total_lines(metrics: Tree, intervals: Tree) -> list[str]:
-    """Return a line for each split that was counted over both directions: total mR and the sum, in percent."""
-    lines = []
-    for split, name in SPLITS.items():
-        both_ways = branch(metrics, split, "retrieval")
-        if "total_mR" in both_ways:
-            spans = branch(intervals, split, "retrieval")
-            total, added = (
-                f"{100 * both_ways[key]:.2f} ({100 * spans[key][0]:.2f}–{100 * spans[key][1]:.2f})"
-                for key in ("total_mR", "sum")
-            )
-            lines.append(f"{name}, both ways in percent: total mR {total}, sum {added}")
-    return lines
-
-
-def headline(metrics: Tree, intervals: Tree) -> Table:
-    """Return the headline for a terminal: a table for retrieval and one for classification, where they apply."""
-    page = Table.grid(padding=(0, 0, 1, 0))
-    tables = (
-        ("Retrieval", RETRIEVAL, retrieval_rows(metrics, intervals)),
-        ("Classification", CLASSIFICATION, classification_rows(metrics, intervals)),
-    )
-    for title, columns, rows in tables:
-        if rows:
-            page.add_row(_terminal_table(title, columns, rows))
-    for line in total_lines(metrics, intervals):
-        page.add_row(line)
-    if not page.row_count:
-        page.add_row("Nothing was evaluated: the catalogue has neither texts nor labels.")
-    return page
-
-
-def _terminal_table(title: str, columns: Columns, rows: list[HeadlineRow]) -> Table:
-    """Return a table that fits 80 columns: two lines a cell, and no mean rank beside the median."""
-    table = Table(title=f"{title} (95 % interval below)", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
-    shown = {key: heading for key, (heading, _) in columns.items() if key not in ("mean_rank", "num_gallery")}
-    table.add_column("", no_wrap=True)
-    for key, heading in shown.items():
-        written = "Queries\nGallery" if key == "num_queries" else heading.replace(" ", "\n")
-        table.add_column(written, justify="right", no_wrap=True)
-    for row in rows:
-        figures = {figure.key: figure for figure in row.figures}
-        table.add_row(row.title.replace(", ", "\n"), *(_terminal_cell(figures, key) for key in shown))
-    return table
-
-
-def _terminal_cell(figures: dict[str, Figure], key: str) -> str:
-    if key not in figures:
-        return "-"
-    below = figures["num_gallery"].text if key == "num_queries" else figures[key].interval_text
-    return f"{figures[key].text}\n[dim]{below}[/dim]"
+    """Return the rows of `total_rows` as one line of text each."""
+    return [
+        f"{row.title}, in percent: "
+        + ", ".join(f"{TOTALS[one.key][0]} {one.text} ({one.interval_text})" for one in row.figures)
+        for row in total_rows(metrics, intervals)
+    ]
 
 
 def branch(tree: Tree, *path: str) -> Tree:
-    """Return what stands under a path of keys, an empty tree if nothing does."""
+    """Return the value under a path of keys, or an empty tree if a key is missing."""
     for key in path:
         tree = tree.get(key, {})
     return tree
 
 
 def figures_of(values: Tree, intervals: Tree, columns: Columns) -> list[Figure]:
-    """Return the figures of `values` that have a column, in the columns' order, with their intervals."""
+    """Return the figures of `values` that have a column, in the order of the columns, with their intervals."""
     figures = []
     for key, (_, written) in columns.items():
         if key in values:
@@ -175,14 +148,3 @@ def figures_of(values: Tree, intervals: Tree, columns: Columns) -> list[Figure]:
             between = "" if interval is None else "–".join(written(end).removesuffix(" %") for end in interval)
             figures.append(Figure(key, values[key], interval, written(values[key]), between))
     return figures
-
-
-def main() -> None:
-    """Print the headline of the last run and where its report lies."""
-    console = Console()
-    console.print(headline(read_json(paths.METRICS), read_json(paths.INTERVALS)))
-    console.print(f"report: {paths.PAGE.resolve()}", highlight=False, soft_wrap=True)
-
-
-if __name__ == "__main__":
-    main()

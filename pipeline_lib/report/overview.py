@@ -45,7 +45,7 @@ def headlines(inputs: ReportInputs, chances: Mapping[tuple[str, str], Chance]) -
     """Return the tables that apply, every row with what chance would score."""
     drawn = _class_chance(inputs.probabilities)
     retrieval = retrieval_rows(inputs.metrics, inputs.intervals)
-    found = [(row, _retrieval_chance(chances.get((row.split, row.direction)))) for row in retrieval]
+    found = [(row, _retrieval_chance(chances.get((row.split, row.task)))) for row in retrieval]
     told = [(row, drawn) for row in classification_rows(inputs.metrics, inputs.intervals)]
     return [
         Headline(

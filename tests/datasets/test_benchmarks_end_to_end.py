@@ -12,7 +12,7 @@ from written_muge import write_muge
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
-from pipeline_lib.cli.check_predictions import check_file
+from pipeline_lib.cli.prediction_file import check_file
 from stages import catalogue, embed, ensemble, evaluate, folds, shards, train
 
 REPO = Path(__file__).parents[2]

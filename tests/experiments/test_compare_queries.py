@@ -1,4 +1,4 @@
-"""Ranks of two runs: gains told from chance, and runs that cannot be compared."""
+"""Ranks of two runs: significant gains, chance, and runs that cannot be compared."""
 
 import numpy as np
 import polars as pl
@@ -18,7 +18,7 @@ def verdicts(table):
     return dict(table.select("metric", "verdict").rows())
 
 
-def test_a_real_gain_is_told_from_chance_in_both_senses_of_better():
+def test_a_real_gain_is_significant_whether_lower_or_higher_is_better():
     rng = np.random.default_rng(0)
     before = rng.integers(1, 40, 600)
     after = np.maximum(1, before - rng.integers(0, 10, 600))
@@ -31,19 +31,19 @@ def test_a_real_gain_is_told_from_chance_in_both_senses_of_better():
     assert mean["low"] < mean["difference"] < mean["high"] < 0
 
 
-def test_noise_crowns_nobody():
+def test_noise_is_not_significant():
     rng = np.random.default_rng(1)
     ranks = rng.integers(1, 40, 600)
     swapped = ranks.copy()
     swapped[:40] = ranks[:40][::-1]
     table = compare_queries(ranks_of(ranks), ranks_of(swapped), resamples=500)
-    assert set(verdicts(table).values()) == {"not told apart"}
+    assert set(verdicts(table).values()) == {"no significant difference"}
     assert set(verdicts(compare_queries(ranks_of(ranks), ranks_of(ranks), resamples=200)).values()) == {
-        "not told apart"
+        "no significant difference"
     }
 
 
-def test_row_order_does_not_matter_and_splits_stay_apart():
+def test_row_order_does_not_matter_and_each_split_has_its_rows():
     oof, test = ranks_of([1, 5, 9, 2]), ranks_of([3, 3, 3, 3], split="test").with_columns(fold=pl.lit(None, pl.Int64))
     first = pl.concat([oof, test])
     table = compare_queries(first, first.reverse(), resamples=200)
@@ -58,7 +58,7 @@ def test_other_queries_are_refused_with_their_numbers():
         compare_queries(ranks_of([1, 2]), ranks_of([1, 2], split="test"))
 
 
-def test_a_split_that_only_one_run_was_asked_in_is_left_out_and_told():
+def test_a_split_with_other_queries_is_left_out_with_a_line():
     oof, test = ranks_of([1, 5, 9, 2]), ranks_of([3, 3, 3, 3], split="test")
     fewer = pl.concat([oof.head(3), test])
     assert common_splits(pl.concat([oof, test]), fewer, KEY, "queries") == (
@@ -73,7 +73,7 @@ def test_a_split_that_only_one_run_was_asked_in_is_left_out_and_told():
 
 
 def test_queries_of_one_group_are_drawn_together():
-    """Asked twice about everything, the interval is that of asking once; taken for independent it would be narrower."""
+    """With every query twice the interval is that of each query once; as independent queries it would be narrower."""
     rng = np.random.default_rng(2)
     before, after = (rng.integers(1, 12, 200).astype(float) for _ in range(2))
 

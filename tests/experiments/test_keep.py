@@ -1,27 +1,27 @@
-"""Models kept from a revision, an experiment and the working tree, in a real repository; and what is refused."""
+"""Models saved from a revision, an experiment and the working tree, in a real repository; and what is refused."""
 
 import shutil
 
 import pytest
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.experiments.keep import KEPT, PREDICTIONS, keep, keep_predictions
+from pipeline_lib.experiments.keep import MODEL_FILES, PREDICTION_FILES, keep, keep_predictions
 from pipeline_lib.models.warm_start import start_folder
 
 
-def write_models(root, told, folds=(0, 1)):
+def write_models(root, content, folds=(0, 1)):
     for fold in folds:
         folder = root / paths.TRAIN / str(fold)
         (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
-        for name in ("model.safetensors", "model.json", "plan.json", "tokenizer/tokenizer.json"):
-            (folder / name).write_text(f"{told} {fold} {name}", encoding="utf-8")
+        for name in ("model.safetensors", "model.json", "trainable.json", "tokenizer/tokenizer.json"):
+            (folder / name).write_text(f"{content} {fold} {name}", encoding="utf-8")
     (root / paths.ENSEMBLE).mkdir(parents=True, exist_ok=True)
-    for name in (*PREDICTIONS, "rankings.parquet"):
-        (root / paths.ENSEMBLE / name).write_text(f"{told} {name}", encoding="utf-8")
+    for name in (*PREDICTION_FILES, "rankings.parquet"):
+        (root / paths.ENSEMBLE / name).write_text(f"{content} {name}", encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def made(three_states):
+def repository(three_states):
     """Models `one` in the first commit, `two` in the experiment `tried`, `three` in the working tree; two folds."""
 
     def write(root, state):
@@ -33,42 +33,44 @@ def made(three_states):
     pipeline += f"    outs: ['{paths.TRAIN.as_posix()}/${{item.fold}}']\n"
     pipeline += f"  ensemble:\n    cmd: 'true'\n    outs: ['{paths.ENSEMBLE.as_posix()}']\n"
     root = three_states(pipeline, write)
-    shutil.copytree(root / paths.train_of(1), root / paths.train_of(2))  # left from another plan
+    shutil.copytree(root / paths.train_of(1), root / paths.train_of(2))  # from an earlier plan
     return root
 
 
 @pytest.fixture
-def project(made, tmp_path):
-    return shutil.copytree(made, tmp_path / "project")
+def project(repository, tmp_path):
+    return shutil.copytree(repository, tmp_path / "project")
 
 
-def held(folder):
+def contents(folder):
     return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
 
 
-def parts(project):
+def unfinished(project):
     return [path for path in (project / "data/starts").glob("*") if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize(("revision", "told"), [("first-run", "one"), ("tried", "two"), ("workspace", "three")])
-def test_every_folds_model_is_kept_and_nothing_else(revision, told, project):
+@pytest.mark.parametrize(("revision", "content"), [("first-run", "one"), ("tried", "two"), ("workspace", "three")])
+def test_every_folds_model_is_saved_and_nothing_else(revision, content, project):
     folder = keep(revision, "mine", project)
     assert folder.as_posix() == "data/starts/mine"
-    files = [name if name != "tokenizer" else "tokenizer/tokenizer.json" for name in KEPT]
-    assert held(project / folder) == {f"{fold}/{name}": f"{told} {fold} {name}" for fold in (0, 1) for name in files}
+    files = [name if name != "tokenizer" else "tokenizer/tokenizer.json" for name in MODEL_FILES]
+    assert contents(project / folder) == {
+        f"{fold}/{name}": f"{content} {fold} {name}" for fold in (0, 1) for name in files
+    }
     assert [start_folder(str(project / folder), fold).name for fold in (0, 1)] == ["0", "1"]
-    assert not parts(project)
+    assert not unfinished(project)
 
 
-def test_a_name_is_taken_unless_it_holds_the_same(project):
+def test_a_name_in_use_is_refused_unless_the_content_is_the_same(project):
     keep("tried", "mine", project)
-    before = held(project / "data/starts/mine")
+    before = contents(project / "data/starts/mine")
     keep("tried", "mine", project)
     (project / "data/starts/none").mkdir()
     for taken in ("mine", "none"):
-        with pytest.raises(ValueError, match=f"data/starts/{taken} is there already and holds something else; take an"):
+        with pytest.raises(ValueError, match=f"data/starts/{taken} exists already with other content; choose an"):
             keep("first-run", taken, project)
-    assert held(project / "data/starts/mine") == before and not parts(project)
+    assert contents(project / "data/starts/mine") == before and not unfinished(project)
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a b", "../up", "-n", "mine.dvc", "/tmp/x"])
@@ -78,22 +80,23 @@ def test_a_name_with_path_characters_is_refused(name, project):
     assert not (project / "data/starts").exists()
 
 
-def test_models_that_no_cache_holds_leave_nothing_behind(project):
+def test_models_that_no_cache_has_leave_no_folder(project):
     shutil.rmtree(project / ".dvc/cache")
     with pytest.raises(
-        ValueError, match=r"^first-run: its models are not at hand \(.*\); run that revision again"
+        ValueError,
+        match=r"^first-run: its models cannot be read from DVC's cache or remote \(.*\); run that revision again",
     ) as error:
         keep("first-run", "mine", project)
     assert "\n" not in str(error.value)
     assert not list((project / "data/starts").iterdir())
 
 
-def test_what_the_cache_has_lost_in_part_is_not_kept_in_part(project):
-    """One fold's weights are gone from the cache: no other fold is kept without them."""
+def test_a_fold_that_the_cache_has_lost_stops_the_others(project):
+    """One fold's weights are missing in the cache, so no other fold is saved."""
     cached = (path for path in (project / ".dvc/cache").rglob("*") if path.is_file())
     (lost,) = [path for path in cached if path.read_bytes() == b"one 1 model.safetensors"]
     lost.unlink()
-    with pytest.raises(ValueError, match="first-run: its models are not at hand"):
+    with pytest.raises(ValueError, match="first-run: its models cannot be read"):
         keep("first-run", "mine", project)
     assert not list((project / "data/starts").iterdir())
 
@@ -110,13 +113,13 @@ def test_unknown_revisions_and_untrained_projects_are_named(project):
     assert not list((project / "data/starts").iterdir())
 
 
-def test_predictions_of_several_revisions_are_kept_in_a_folder_each(project):
+def test_predictions_of_several_revisions_are_saved_in_a_folder_each(project):
     folder = keep_predictions(["first-run", "tried", "workspace"], "all", project)
     assert folder.as_posix() == "data/predictions/all"
     expected = {}
-    for revision, said in (("first-run", "one"), ("tried", "two"), ("workspace", "three")):
-        expected |= {f"{revision}/{name}": f"{said} {name}" for name in PREDICTIONS}
-    assert held(project / folder) == expected
+    for revision, content in (("first-run", "one"), ("tried", "two"), ("workspace", "three")):
+        expected |= {f"{revision}/{name}": f"{content} {name}" for name in PREDICTION_FILES}
+    assert contents(project / folder) == expected
 
 
 @pytest.mark.parametrize(
@@ -127,14 +130,17 @@ def test_predictions_of_several_revisions_are_kept_in_a_folder_each(project):
         (["first-run"], "../all", "is no name for a folder under data/predictions"),
     ],
 )
-def test_predictions_are_kept_whole_or_not_at_all(revisions, name, line, project):
+def test_predictions_of_all_revisions_are_saved_or_none(revisions, name, line, project):
     with pytest.raises(ValueError, match=line):
         keep_predictions(revisions, name, project)
     assert not list((project / "data").rglob("all*"))
 
 
-def test_predictions_that_no_cache_holds_leave_nothing_behind(project):
+def test_predictions_that_no_cache_has_leave_no_folder(project):
     shutil.rmtree(project / ".dvc/cache")
-    with pytest.raises(ValueError, match=r"^tried: its predictions are not at hand \(.*\); run that revision again"):
+    with pytest.raises(
+        ValueError,
+        match=r"^tried: its predictions cannot be read from DVC's cache or remote \(.*\); run that revision again",
+    ):
         keep_predictions(["tried"], "all", project)
     assert not list((project / "data/predictions").iterdir())

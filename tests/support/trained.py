@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
-from taught_project import extract, keep
+from teacher_project import extract, keep
 from tiny_project import write_project
 
 from pipeline_lib.artifacts.io import read_json
@@ -41,7 +41,7 @@ def train(params: dict, inputs, out: Path) -> dict:
         changes = {**params["phases"][phase], "init_from": start}
         train_fold(settings_of(params, train_params(base, changes, phase)), inputs, 0, place.name, place)
         start = str(place)
-    return {"card": read_json(out / "model.json"), "plan": read_json(out / "plan.json")}
+    return {"card": read_json(out / "model.json"), "plan": read_json(out / "trainable.json")}
 
 
 def settings_of(params: dict, train: TrainParams) -> RunConfig:
@@ -52,7 +52,6 @@ def settings_of(params: dict, train: TrainParams) -> RunConfig:
         seed=3,
         runtime=parse_section(RuntimeParams, params),
         device="cpu",
-        precision="fp32",
     )
 
 

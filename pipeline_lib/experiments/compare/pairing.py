@@ -1,17 +1,17 @@
-"""What two runs were both asked, and when a difference counts.
+"""Pairs the rows of two runs, and decides when a difference counts.
 
-Two runs differ by a point for no reason often enough that a table of scores alone crowns noise. Here a run is better
-only where the 95 % interval of the difference, over the same draws of what both were asked, is clear of 0.
+Two runs often differ by a point for no reason, so a table of scores alone declares noise the winner. Here a run is
+better only if the 95 % interval of the difference, over the same resamples of the rows of both, excludes 0.
 """
 
 from collections.abc import Sequence
 
 import polars as pl
 
-# `about` is what was asked: text_to_image, image_to_text or classification.
+# `task` is text_to_image, image_to_text or classification.
 COMPARISON_SCHEMA = {
     "split": pl.String,
-    "about": pl.String,
+    "task": pl.String,
     "metric": pl.String,
     "a": pl.Float64,
     "b": pl.Float64,
@@ -20,10 +20,11 @@ COMPARISON_SCHEMA = {
     "high": pl.Float64,
     "verdict": pl.String,
 }
+NO_DIFFERENCE = "no significant difference"
 
 
-def apart(a: pl.DataFrame, b: pl.DataFrame, key: Sequence[str]) -> tuple[int, int]:
-    """Return how many rows of `key` only the first, and only the second, has."""
+def unmatched(a: pl.DataFrame, b: pl.DataFrame, key: Sequence[str]) -> tuple[int, int]:
+    """Return how many rows, by `key`, only the first and only the second table has."""
     return (
         a.join(b, on=key, how="anti", nulls_equal=True).height,
         b.join(a, on=key, how="anti", nulls_equal=True).height,
@@ -31,32 +32,34 @@ def apart(a: pl.DataFrame, b: pl.DataFrame, key: Sequence[str]) -> tuple[int, in
 
 
 def paired(a: pl.DataFrame, b: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """Return the rows of `a` in the order of `key`, b's other columns beside them with _b behind their names."""
+    """Return the rows of `a` in the order of `key`, with the other columns of `b` under names that end with _b."""
     return a.sort(key).join(b, on=key, how="inner", nulls_equal=True, suffix="_b", maintain_order="left")
 
 
 def common_splits(a: pl.DataFrame, b: pl.DataFrame, key: Sequence[str], what: str) -> tuple[list[str], list[str]]:
-    """Return the splits in which both runs were asked the same, and a line for each other one.
+    """Return the splits in which both runs have the same rows, and a line for each other split.
 
-    One fold against three is compared on the test split, for out of fold they were asked about different products.
+    A run of one fold and a run of three have only the test split in common: their out-of-fold products differ.
     """
-    same, told = [], []
+    same, left_out = [], []
     for split in sorted({*a["split"], *b["split"]}):
         here = pl.col("split") == split
-        missing, added = apart(a.filter(here), b.filter(here), key)
+        missing, added = unmatched(a.filter(here), b.filter(here), key)
         if missing or added:
-            told.append(f"{split} is left out: {missing:,} {what} only in a, {added:,} only in b")
+            left_out.append(f"{split} is left out: {missing:,} {what} only in a, {added:,} only in b")
         else:
             same.append(split)
-    return same, told
+    return same, left_out
 
 
-def verdict(low: float, high: float, falling: bool) -> str:
-    """Return who is better by the interval of b minus a of a figure, which is the better the lower where `falling`.
+def verdict(low: float, high: float, lower_is_better: bool) -> str:
+    """Return which run is better by the interval (low, high) of a figure's difference, b minus a.
 
-    >>> verdict(0.01, 0.02, falling=False), verdict(0.01, 0.02, falling=True), verdict(-0.01, 0.02, falling=True)
-    ('b is better', 'a is better', 'not told apart')
+    >>> verdict(0.01, 0.02, lower_is_better=False), verdict(0.01, 0.02, lower_is_better=True)
+    ('b is better', 'a is better')
+    >>> verdict(-0.01, 0.02, lower_is_better=True)
+    'no significant difference'
     """
     if low <= 0 <= high:
-        return "not told apart"
-    return "b is better" if (low > 0) != falling else "a is better"
+        return NO_DIFFERENCE
+    return "b is better" if (low > 0) != lower_is_better else "a is better"

@@ -1,8 +1,8 @@
-"""From params to other params as DVC's `-S` overrides, which rewrite params.yaml in place and keep its comments.
+"""Writes the difference of two params as DVC's `-S` overrides, which rewrite params.yaml in place with its comments.
 
-An override a leaf, in the grammar of Hydra that DVC reads: `key=value` for what is there, `++key=value` for what an
-architecture's changes add, `~key` for what they lose. Strings stand in quotes, so that none is taken for a number, a
-sweep or an interpolation.
+Each leaf is one override in the grammar of Hydra that DVC reads: `key=value` for an existing key, `++key=value` for a
+key that is added, `~key` for one that is removed. Strings are quoted, so that none is read as a number, a sweep or an
+interpolation.
 """
 
 import json
@@ -15,7 +15,7 @@ ABSENT = "(absent)"
 
 
 class Difference(NamedTuple):
-    """A leaf that two params files do not agree on; ABSENT is no value."""
+    """A leaf whose value differs between two params; ABSENT stands for a missing key."""
 
     key: str
     old: Any
@@ -23,25 +23,25 @@ class Difference(NamedTuple):
 
 
 def differences(old: Params, new: Params, prefix: str = "") -> list[Difference]:
-    """Return the leaves that differ, in the order of the files; a list is a leaf."""
-    found = []
+    """Return the leaves that differ, in the order of the params; a list is one leaf."""
+    changed = []
     for key in [*old, *(key for key in new if key not in old)]:
         path = f"{prefix}.{key}".lstrip(".")
         first, second = old.get(key, ABSENT), new.get(key, ABSENT)
         if isinstance(first, dict) and isinstance(second, dict):
-            found += differences(first, second, path)
+            changed += differences(first, second, path)
         elif type(first) is not type(second) or first != second:
-            found.append(Difference(path, first, second))
-    return found
+            changed.append(Difference(path, first, second))
+    return changed
 
 
 def overrides(old: Params, new: Params) -> list[str]:
-    """Return the overrides that turn one params file into another."""
+    """Return the overrides that turn `old` into `new`."""
     return [_override(difference) for difference in differences(old, new)]
 
 
 def apply(path: Path, old: Params, new: Params) -> None:
-    """Rewrite a params file from `old`, which it holds, to `new`, as `dvc exp run -S` does it."""
+    """Rewrite a params file from `old`, its present content, to `new`, as `dvc exp run -S` does."""
     from dvc.utils.hydra import apply_overrides
 
     apply_overrides(path, overrides(old, new))
@@ -51,7 +51,7 @@ def _override(difference: Difference) -> str:
     key, old, new = difference
     if new is ABSENT:
         return f"~{key}"
-    # A mapping is merged into what is there, so one that takes a value's place is added over it.
+    # Hydra merges a mapping into the present value; `++` replaces that value.
     added = "++" if old is ABSENT or isinstance(new, dict) else ""
     return f"{added}{key}={as_value(new)}"
 

@@ -1,6 +1,6 @@
-"""Rows of the logs that have no recipe yet, each with the part it waits for; `vitrine recipe list` prints them.
+"""Rows of the logs without a recipe, each with the feature that is missing; `vitrine recipe list` prints them.
 
-A test holds this list and the recipes together against LOGS.md: a row is in exactly one of the two.
+A test compares this list and the recipes with LOGS.md: each row is in exactly one of the two.
 """
 
 CLIPS = "video and frame aggregation are not built yet"

@@ -1,7 +1,7 @@
-"""A recipe as DVC experiments: `dvc exp run -n NAME-xxxx -S ...`, one for each cell of its grid.
+"""Runs a recipe as DVC experiments: `dvc exp run -n NAME-xxxx -S ...`, one for each cell of its grid.
 
-params.yaml is put back when DVC is through: `dvc exp run` leaves its settings there, and the next recipe would then be
-a patch over the last one's settings and not over the project's. `vitrine recipe apply` is for those who want them.
+params.yaml is restored after DVC ends: `dvc exp run` leaves its settings there, and the next recipe would then be a
+patch over the last one's settings and not over the project's. `vitrine recipe apply` writes a recipe into the file.
 """
 
 import os
@@ -12,32 +12,34 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline_lib.experiments.recipes.merging import Cell, Params, cells, kept_folder
+from pipeline_lib.experiments.recipes.merging import Cell, cells, models_folder
 from pipeline_lib.experiments.recipes.overrides import overrides
 from pipeline_lib.experiments.recipes.schema import Recipe, read_recipe
 from pipeline_lib.params.section import load_params
 
 PARAMS = Path("params.yaml")
-KEPT = ("model.safetensors", "model.json")
+MODEL_FILES = ("model.safetensors", "model.json")
 
 
 def run_recipe(name: str, queue: bool, changes: list[str], tiny: bool) -> list[str]:
     """Run a recipe through DVC, or queue it, and return the names of its experiments.
 
-    A grid is always queued. ValueError if the recipe or its start is not fit to run, or DVC ends with an error.
+    A grid is always queued. Raises ValueError for an invalid recipe, for missing models to start or learn from, and if
+    DVC ends with an error.
     """
     params, recipe = load_params(PARAMS), read_recipe(name)
-    found = cells(name, params, tiny)
-    kept = check_kept(recipe, tiny)
-    queue = queue or len(found) > 1
+    experiments = cells(name, params, tiny)
+    folders = check_models(recipe, tiny)
+    queue = queue or len(experiments) > 1
     suffix = secrets.token_hex(2)
-    names = [experiment_name(cell, suffix, tiny) for cell in found]
-    for cell, experiment in zip(found, names, strict=True):
-        command = exp_run(experiment, params, cell.params, changes, queue, kept)
-        with put_back(PARAMS):
+    names = [experiment_name(cell, suffix, tiny) for cell in experiments]
+    for cell, experiment in zip(experiments, names, strict=True):
+        settings = [*overrides(params, cell.params), *changes]
+        with restored(PARAMS):
+            command = exp_run(experiment, settings, queue_with=folders if queue else None)
             status = subprocess.run(command, env=environment(), check=False).returncode
         if status:
-            raise ValueError(f"{experiment}: `dvc exp run` ended with status {status}; what it says stands above")
+            raise ValueError(f"{experiment}: `dvc exp run` ended with status {status}; see its messages above")
     return names
 
 
@@ -46,44 +48,45 @@ def experiment_name(cell: Cell, suffix: str, tiny: bool) -> str:
     return f"{cell.name}{'-tiny' if tiny else ''}-{suffix}"
 
 
-def exp_run(
-    experiment: str, params: Params, wanted: Params, changes: list[str], queue: bool, kept: Sequence[str] = ()
-) -> list[str]:
-    """Return the `dvc exp run` that makes `params` into `wanted`, and then into what `changes` (key=value) say."""
+def exp_run(experiment: str, settings: Sequence[str], queue_with: Sequence[str] | None = None) -> list[str]:
+    """Return the `dvc exp run` of one experiment with `settings` (key=value).
+
+    `queue_with` queues it. A queued experiment runs in a copy of the repository without ignored folders, so these
+    folders are copied there.
+    """
     command = [sys.executable, "-m", "dvc", "exp", "run", "-n", experiment]
-    if queue:
+    if queue_with is not None:
         command.append("--queue")
-        # A queued experiment runs in a copy of the repository, which has no ignored folders.
-        for folder in kept:
+        for folder in queue_with:
             command += ["--copy-paths", folder]
-    for override in [*overrides(params, wanted), *changes]:
-        command += ["-S", override]
+    for setting in settings:
+        command += ["-S", setting]
     return command
 
 
-def check_kept(recipe: Recipe, tiny: bool) -> list[str]:
-    """Return the folders of kept models that a recipe reads; ValueError if one holds none yet."""
+def check_models(recipe: Recipe, tiny: bool) -> list[str]:
+    """Return the folders of saved models that a recipe reads; ValueError for a folder without models."""
     folders = []
     for name in recipe.needs(tiny):
-        folder = kept_folder(name, tiny)
-        if not [path for path in folder.glob("**/*") if path.name in KEPT]:
+        folder = models_folder(name, tiny)
+        if not [path for path in folder.glob("**/*") if path.name in MODEL_FILES]:
             use = "start from" if name == recipe.starts_from else "learn from"
             raise ValueError(
                 f"{folder} holds no models to {use}; `vitrine recipe run {name}{' --tiny' if tiny else ''}` trains "
-                f"them, `vitrine keep EXPERIMENT {folder.name}` puts them there"
+                f"them, `vitrine keep EXPERIMENT {folder.name}` saves them there"
             )
         folders.append(folder.as_posix())
     return folders
 
 
 def environment() -> dict[str, str]:
-    """Return the environment in which the stages' `python` is this one."""
+    """Return the environment in which the `python` of the stages is this one."""
     return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
 @contextmanager
-def put_back(*paths: Path) -> Iterator[None]:
-    """Leave files as they were before, whatever happens inside; one that was not there is taken away."""
+def restored(*paths: Path) -> Iterator[None]:
+    """Restore files to their content before the block, whatever happens in it; a new file is deleted."""
     before = {path: path.read_bytes() if path.is_file() else None for path in paths}
     try:
         yield

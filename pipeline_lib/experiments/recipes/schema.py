@@ -1,7 +1,8 @@
-"""What a recipe is: one YAML file, a named experiment of the logs as a patch over params.yaml.
+"""What a recipe is: one YAML file, a named experiment as a patch over params.yaml.
 
-A recipe may build on another one (`based_on`), so that its own patch says just what its row of the log changes; what
-several rows begin with, and is no row itself, lies in recipes/bases. `tiny` is a second patch, for `--tiny` alone.
+recipes/*.yaml are the experiments of the logs, recipes/profiles/*.yaml are intent profiles: settings for one purpose.
+A recipe may build on another one (`based_on`), so that its own patch has only what differs. What several recipes share
+without being an experiment is in recipes/bases. `tiny` is a second patch, for `--tiny` alone.
 """
 
 import difflib
@@ -16,13 +17,14 @@ from pipeline_lib.params.section import Keys
 
 FOLDER = Path("recipes")
 BASES = "bases"
+PROFILES = "profiles"
 TINY_PATCH = "tiny.yaml"
 Patch = dict[str, Any]
 Line = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\n]+$")]
 
 
 class Base(Keys):
-    """What several recipes begin with: patches, and the note that holds for all of them."""
+    """Patches, and the note that holds for every recipe based on them."""
 
     about: Line
     note: str = ""
@@ -32,34 +34,23 @@ class Base(Keys):
 
 
 class Recipe(Base):
-    """One experiment, or a grid of them.
+    """Settings that can be run: one experiment, or a grid of them.
 
-    `row` is its name in LOGS.md where that is not the file's. `reported` has the log's figures with their unit, or the
-    words it has instead. `grid` names values for dotted keys, one experiment a cell. `starts_from` is the recipe whose
-    kept models it begins with, `distilled_from` are those whose kept models are its teachers.
-    `published_teachers` are folders of data/starts that name public weights, each with the recipe whose kept models
-    stand in for it in a tiny run.
+    `grid` lists values for dotted keys, one experiment a cell. `starts_from` names the recipe whose saved models
+    training starts from. `distilled_from` names the recipes whose saved models are the teachers.
+    `published_teachers` maps folders of data/starts that name public weights to the recipe whose saved models replace
+    them in a tiny run.
     """
 
-    log: Literal["A", "B", "C", "D", "E"]
-    row: str | None = None
-    reported: str | dict[str, Any]
     grid: dict[str, list[Any]] = Field(default_factory=dict)
     starts_from: str | None = None
     distilled_from: list[str] = Field(default_factory=list)
     published_teachers: dict[str, str] = Field(default_factory=dict)
 
     def needs(self, tiny: bool) -> list[str]:
-        """Return the recipes whose kept models this one reads."""
+        """Return the recipes whose saved models this one reads."""
         stand_ins = self.published_teachers.values() if tiny else ()
         return [*([self.starts_from] if self.starts_from else []), *self.distilled_from, *stand_ins]
-
-    @field_validator("reported")
-    @classmethod
-    def _has_unit(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
-        if not value or (isinstance(value, dict) and "unit" not in value):
-            raise ValueError("write the log's words, or its figures with their `unit`")
-        return value
 
     @field_validator("grid")
     @classmethod
@@ -70,39 +61,88 @@ class Recipe(Base):
         return value
 
 
+class LogRecipe(Recipe):
+    """An experiment of the logs.
+
+    `row` is its name in LOGS.md if that differs from the file's. `reported` is the log's figures with their unit, or
+    the log's words if it gives no figure.
+    """
+
+    log: Literal["A", "B", "C", "D", "E"]
+    row: str | None = None
+    reported: str | dict[str, Any]
+
+    @field_validator("reported")
+    @classmethod
+    def _has_unit(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        if not value or (isinstance(value, dict) and "unit" not in value):
+            raise ValueError("write the log's words, or its figures with their `unit`")
+        return value
+
+
+class Profile(Recipe):
+    """An intent profile: settings for one purpose that fit any catalogue.
+
+    A fixed list of folds or scales would fit one project alone, so these fields say how the lists of `plan` follow from
+    the project's own params. `folds`: fold 0 alone, or all of split.num_folds. `scales`: the training image size
+    alone, or that and a larger one. `store_trunk` adds the frozen towers' features to plan.features.
+    """
+
+    folds: Literal["first", "all"] | None = None
+    scales: Literal["training", "several"] | None = None
+    store_trunk: bool = False
+
+
 KindT = TypeVar("KindT", bound=Base)
 
 
 def recipe_names(folder: Path = FOLDER) -> list[str]:
-    """Return the names of all recipes, sorted."""
+    """Return the names of all recipes: the profiles, then the recipes of the logs, each sorted."""
+    return [*profile_names(folder), *log_names(folder)]
+
+
+def profile_names(folder: Path = FOLDER) -> list[str]:
+    """Return the names of the intent profiles, sorted."""
+    return sorted(path.stem for path in (folder / PROFILES).glob("*.yaml"))
+
+
+def log_names(folder: Path = FOLDER) -> list[str]:
+    """Return the names of the recipes of the logs, sorted."""
     return sorted(path.stem for path in folder.glob("*.yaml") if path.name != TINY_PATCH)
 
 
+def recipe_path(name: str, folder: Path = FOLDER) -> Path:
+    """Return the file of a recipe; ValueError for an unknown name."""
+    if name in profile_names(folder):
+        return folder / PROFILES / f"{name}.yaml"
+    if name not in log_names(folder):
+        raise ValueError(f"no recipe {name!r}; {_near(name, recipe_names(folder))}")
+    return folder / f"{name}.yaml"
+
+
 def read_recipe(name: str, folder: Path = FOLDER) -> Recipe:
-    """Return one recipe; ValueError for an unknown name or a file that is no recipe."""
-    known = recipe_names(folder)
-    if name not in known:
-        raise ValueError(f"no recipe {name!r}; {_near(name, known)}")
-    return _read(folder / f"{name}.yaml", Recipe)
+    """Return one recipe, a Profile or a LogRecipe; ValueError for an unknown name or an invalid file."""
+    path = recipe_path(name, folder)
+    return _read(path, Profile if path.parent.name == PROFILES else LogRecipe)
 
 
 def lineage(name: str, folder: Path = FOLDER) -> list[tuple[Path, Base]]:
-    """Return the files that a recipe is made of, the first base first and its own last."""
-    found: list[tuple[Path, Base]] = [(folder / f"{name}.yaml", read_recipe(name, folder))]
-    while (base := found[0][1].based_on) is not None:
-        kind: type[Base] = Recipe if base in recipe_names(folder) else Base
-        path = folder / f"{base}.yaml" if kind is Recipe else folder / BASES / f"{base}.yaml"
-        if path in [seen for seen, _ in found]:
-            raise ValueError(f"{found[0][0]}: based_on = {base!r} comes back to itself")
-        if not path.is_file():
-            known = [*recipe_names(folder), *(found.stem for found in (folder / BASES).glob("*.yaml"))]
-            raise ValueError(f"{found[0][0]}: based_on = {base!r} is neither a recipe nor a base; {_near(base, known)}")
-        found.insert(0, (path, _read(path, kind)))
-    return found
+    """Return the files that a recipe consists of: the first base first, its own file last."""
+    files: list[tuple[Path, Base]] = [(recipe_path(name, folder), read_recipe(name, folder))]
+    while (base := files[0][1].based_on) is not None:
+        known = [*recipe_names(folder), *(path.stem for path in (folder / BASES).glob("*.yaml"))]
+        if base not in known:
+            raise ValueError(f"{files[0][0]}: based_on = {base!r} is neither a recipe nor a base; {_near(base, known)}")
+        is_recipe = base in recipe_names(folder)
+        path = recipe_path(base, folder) if is_recipe else folder / BASES / f"{base}.yaml"
+        if path in [earlier for earlier, _ in files]:
+            raise ValueError(f"{files[0][0]}: based_on = {base!r} leads back to itself")
+        files.insert(0, (path, read_recipe(base, folder) if is_recipe else _read(path, Base)))
+    return files
 
 
 def read_yaml(path: Path) -> Patch:
-    """Return a YAML mapping; ValueError if it is none."""
+    """Return a YAML mapping; ValueError if the file holds anything else."""
     try:
         loaded = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except YAMLError as error:

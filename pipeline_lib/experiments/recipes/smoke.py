@@ -1,8 +1,8 @@
-"""All recipes through DVC with tiny towers, one after the other, and a table of what came of them: `make recipes`.
+"""Runs all recipes through DVC with tiny towers, one after the other, and writes a table of the results.
 
-It shows that every recipe still runs from end to end. A grid is run at its last cell alone: its cells differ in values,
-not in what code they reach. Nothing of it stays in the workspace but the table, the logs, and the outs
-of the last. Commit nothing while it runs: DVC takes HEAD away for the time of an experiment.
+`make recipes` shows in this way that every recipe runs from end to end. Only the last cell of a grid runs: cells differ
+in values, not in the code that they reach. The workspace holds the table, the logs and the outs of the last run
+afterwards. Commit nothing in the meantime: DVC moves HEAD while an experiment runs.
 """
 
 import secrets
@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
-from pipeline_lib.experiments.recipes.merging import cells, kept_folder
-from pipeline_lib.experiments.recipes.run import PARAMS, check_kept, environment, exp_run, experiment_name, put_back
+from pipeline_lib.experiments.recipes.merging import cells, models_folder
+from pipeline_lib.experiments.recipes.overrides import overrides
+from pipeline_lib.experiments.recipes.run import PARAMS, check_models, environment, exp_run, experiment_name, restored
 from pipeline_lib.experiments.recipes.schema import read_recipe, recipe_names
 from pipeline_lib.params.section import load_params, pick
 
@@ -25,7 +26,7 @@ LOGS = Path("logs/recipes")
 HEAD = """# Every recipe with tiny towers
 
 Smoke figures: each recipe ran from end to end through DVC on the built-in sample, with random towers of the same kinds,
-a few layers deep and an epoch or so long. They say that it runs, and nothing of how good it is.
+a few layers deep, for about an epoch. They show that a recipe runs. They do not show how good it is.
 
 | recipe | what | result | s | R@1 | MeanRecall |
 |---|---|---|---|---|---|
@@ -33,7 +34,7 @@ a few layers deep and an epoch or so long. They say that it runs, and nothing of
 
 
 class Outcome(NamedTuple):
-    """What came of one recipe; figures are None where it failed."""
+    """The result of one recipe; `failed` is the error, figures are None if the run failed or retrieves nothing."""
 
     name: str
     about: str
@@ -43,62 +44,61 @@ class Outcome(NamedTuple):
     mean_recall: float | None
 
 
-def run_all(names: list[str], tell: Callable[[str], None], table: Path = TABLE) -> list[Outcome]:
-    """Run recipes with tiny towers, going on after a failure, tell each one's row, and write the table."""
+def run_all(names: list[str], report: Callable[[str], None], table: Path = TABLE) -> list[Outcome]:
+    """Run recipes with tiny towers, report each one's row, and write the table; a failure does not stop the others."""
     names = in_order(names or recipe_names())
-    wanted = {needed for recipe in map(read_recipe, names) for needed in recipe.needs(tiny=True)}
+    needed = {other for recipe in map(read_recipe, names) for other in recipe.needs(tiny=True)}
     LOGS.mkdir(parents=True, exist_ok=True)
     outcomes = []
-    with put_back(PARAMS, Path("dvc.lock"), paths.METRICS, paths.INTERVALS):
+    with restored(PARAMS, Path("dvc.lock"), paths.METRICS, paths.INTERVALS):
         for name in names:
             outcomes.append(_run(name))
-            tell(_row(outcomes[-1]))
-            if name in wanted and not outcomes[-1].failed:
-                _keep(kept_folder(name, tiny=True))
+            report(_row(outcomes[-1]))
+            if name in needed and not outcomes[-1].failed:
+                _save_models(models_folder(name, tiny=True))
     table.parent.mkdir(parents=True, exist_ok=True)
     table.write_text(HEAD + "".join(f"{_row(outcome)}\n" for outcome in outcomes), encoding="utf-8")
     return outcomes
 
 
 def in_order(names: list[str]) -> list[str]:
-    """Return names sorted so that a recipe comes after those whose models it starts or learns from."""
-    found: list[str] = []
+    """Return names sorted so that a recipe follows those whose models it starts or learns from."""
+    ordered: list[str] = []
 
     def add(name: str) -> None:
         for needed in read_recipe(name).needs(tiny=True):
             add(needed)
-        if name not in found:
-            found.append(name)
+        if name not in ordered:
+            ordered.append(name)
 
     for name in sorted(names):
         add(name)
-    return found
+    return ordered
 
 
 def _run(name: str) -> Outcome:
-    begun = time.monotonic()
+    start = time.monotonic()
     failed, recall, mean_recall = "", None, None
     about = read_recipe(name).about
     try:
         _run_tiny(name)
         tested: dict[str, Any] = pick(read_json(paths.METRICS), "test")
-        # A classifier retrieves nothing.
+        # A classifier has no figures of retrieval.
         figures = tested.get("retrieval", {}).get("text_to_image", {})
         recall, mean_recall = figures.get("R@1"), figures.get("MeanRecall")
     except (ValueError, OSError) as error:
         failed = str(error)
-    return Outcome(name, about, failed, time.monotonic() - begun, recall, mean_recall)
+    return Outcome(name, about, failed, time.monotonic() - start, recall, mean_recall)
 
 
 def _run_tiny(name: str) -> None:
     """Run the last cell of a recipe; ValueError names the log if DVC ends with an error."""
     params, recipe = load_params(PARAMS), read_recipe(name)
     cell = cells(name, params, tiny=True)[-1]
-    kept = check_kept(recipe, tiny=True)
-    experiment = experiment_name(cell, secrets.token_hex(2), tiny=True)
-    command = exp_run(experiment, params, cell.params, [], queue=False, kept=kept)
+    check_models(recipe, tiny=True)
+    command = exp_run(experiment_name(cell, secrets.token_hex(2), tiny=True), overrides(params, cell.params))
     log = LOGS / f"{name}.txt"
-    with put_back(PARAMS), log.open("w", encoding="utf-8") as stream:
+    with restored(PARAMS), log.open("w", encoding="utf-8") as stream:
         status = subprocess.run(
             command, env=environment(), stdout=stream, stderr=subprocess.STDOUT, check=False
         ).returncode
@@ -106,8 +106,8 @@ def _run_tiny(name: str) -> None:
         raise ValueError(f"failed, see {log}")
 
 
-def _keep(start: Path) -> None:
-    """Put the models just trained where recipes that start from them look."""
+def _save_models(start: Path) -> None:
+    """Copy the models just trained to the folder that recipes which start from them read."""
     shutil.rmtree(start, ignore_errors=True)
     for fold in paths.TRAIN.iterdir():
         if fold.is_dir() and not fold.name.startswith("."):

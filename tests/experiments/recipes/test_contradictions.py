@@ -1,13 +1,15 @@
-"""A name that says something else than the settings is told; one that is true, or says nothing, is not."""
+"""A name that contradicts the settings gives a message; a name that fits, or describes nothing, gives none."""
+
+from pathlib import Path
 
 import pytest
-from trained import ROOT
 
 from pipeline_lib.experiments.recipes.contradictions import RULES, contradictions
 from pipeline_lib.experiments.recipes.merging import merge, nested
 from pipeline_lib.experiments.recipes.schema import recipe_names
 from pipeline_lib.params.section import load_params
 
+ROOT = Path(__file__).parents[3]
 PARAMS = load_params(ROOT / "params.yaml")
 
 
@@ -19,7 +21,7 @@ def after(**changes):
 
 
 @pytest.mark.parametrize(
-    ("name", "changes", "found"),
+    ("name", "changes", "messages"),
     [
         ("a05-unfreeze8", {}, ["the name says unfreeze8, but 4 text layers are trained"]),
         ("a05-unfreeze8", {"train__unfreeze_layers": 8}, []),
@@ -27,7 +29,7 @@ def after(**changes):
         (
             "x-unfreeze8",
             {"train__unfreeze_layers": 8, "model__text__pooling": "attentive"},
-            ["the name says unfreeze8, but 7 text layers are trained (and the pooling behind them)"],
+            ["the name says unfreeze8, but 7 text layers and the pooling after them are trained"],
         ),
         ("x-unfreeze8", {"train__unfreeze_layers": "all"},
          ["the name says unfreeze8, but all text layers are trained"]),
@@ -63,13 +65,13 @@ def after(**changes):
         ("a-name", {}, []),
     ],
 )  # fmt: skip
-def test_names_are_held_to_settings(name, changes, found):
-    assert contradictions(name, after(**changes)) == found
+def test_names_are_compared_with_settings(name, changes, messages):
+    assert contradictions(name, after(**changes)) == messages
 
 
-def test_every_rule_is_broken_by_the_plain_settings_or_is_what_they_say():
-    """A rule that nothing can break would be no rule."""
-    true_already = {"(?P<pooling>mean)-pool", "gap", "late", "temperature-shared", "multiscale"}
+def test_the_default_settings_break_every_rule_except_those_they_follow():
+    """A rule that no settings break would check nothing."""
+    fulfilled = {"(?P<pooling>mean)-pool", "gap", "late", "temperature-shared", "multiscale"}
     examples = {
         r"pool-(?P<pooling>cls|mean|max|gem|attentive|last)": "pool-max", r"(?P<pooling>mean)-pool": "mean-pool",
         r"unfreeze(?P<layers>\d+)": "unfreeze3", r"freeze(?P<image>\d+)-(?P<text>\d+)": "freeze1-1",
@@ -77,13 +79,13 @@ def test_every_rule_is_broken_by_the_plain_settings_or_is_what_they_say():
         r"stage(?P<number>\d+)": "stage2", r"(?P<size>\d+m)(?P<patch>16|32)": "8m16",
     }  # fmt: skip
     for pattern in RULES:
-        assert bool(contradictions(f"x-{examples.get(pattern, pattern)}", PARAMS)) != (pattern in true_already), pattern
+        assert bool(contradictions(f"x-{examples.get(pattern, pattern)}", PARAMS)) != (pattern in fulfilled), pattern
 
 
-def test_every_rule_speaks_of_some_recipe():
+def test_every_rule_applies_to_a_recipe():
     import re
 
     names = recipe_names(ROOT / "recipes")
-    silent = [p for p in RULES if not any(re.search(rf"(?<![^-]){p}(?![^-])", name) for name in names)]
-    # Log B's rows all have triplets, so no name says it.
-    assert silent == ["triplet"]
+    unused = [p for p in RULES if not any(re.search(rf"(?<![^-]){p}(?![^-])", name) for name in names)]
+    # All rows of log B have triplets, so no name mentions them.
+    assert unused == ["triplet"]

@@ -1,19 +1,19 @@
-"""Every recipe, its towers tiny, builds and trains in one process, and opens and weighs just what its row says."""
+"""Every recipe builds and trains with tiny towers in one process: its row of the log gives open layers and losses."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from trained import ROOT, make_inputs, taught, tiny_cell, train
+from trained import ROOT, make_inputs, tiny_cell, train, with_teachers
 
 from pipeline_lib.experiments.recipes.schema import read_recipe, recipe_names
 
-# An epoch of one step: torch asks for the schedule's step behind the optimizer's.
+# An epoch of one step: torch warns about the order of the schedule's and the optimizer's step.
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
 
 
 class Expected(NamedTuple):
-    """Groups open at first and of how many, by tower; steps as (epoch, tower, groups); losses that are on."""
+    """Open and all groups of each tower before training, steps as (epoch, tower, groups), and losses with a weight."""
 
     image: tuple[int, int]
     text: tuple[int, int]
@@ -24,6 +24,10 @@ class Expected(NamedTuple):
 TRIPLET = ("triplet",)
 # The tiny towers' groups: ResNet 5, ConvNeXt 7, ViT 3, TinyCLIP's as many as the real one's; BERT of 10 layers 11.
 EXPECTED = {
+    "accurate": Expected((5, 5), (3, 3), losses=("cross_entropy", "info_nce")),
+    "classify": Expected((4, 5), (3, 3), losses=("cross_entropy",)),
+    "frozen": Expected((0, 5), (0, 3), losses=("cross_entropy", "info_nce")),
+    "quick": Expected((0, 5), (0, 3), losses=("cross_entropy", "info_nce")),
     "a00-mean-pool": Expected((0, 5), (0, 3)),
     "a01-baseline": Expected((0, 5), (0, 3)),
     "a02-warm-start": Expected((0, 5), (0, 3)),
@@ -86,7 +90,7 @@ def inputs(tmp_path_factory):
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A working directory with what a recipe names by a path of the repository."""
+    """A working directory with the folders that recipes name by their path in the repository."""
     monkeypatch.chdir(tmp_path)
     for name in ("recipes", "data"):
         Path(name).symlink_to(ROOT / name)
@@ -94,7 +98,7 @@ def place(tmp_path, monkeypatch):
 
 
 def start_of(name, inputs, place):
-    """The trained models that a recipe starts from, if it starts from some."""
+    """The `init_from` of a recipe that starts from trained models, which are trained first."""
     start = read_recipe(name).starts_from
     if start is None:
         return {}
@@ -107,16 +111,16 @@ def test_every_recipe_is_expected():
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_recipe_trains_and_opens_what_its_row_says(name, inputs, place):
+def test_a_recipe_trains_and_opens_the_layers_of_its_row(name, inputs, place):
     params = tiny_cell(name).params
     params["train"] |= start_of(name, inputs, place)
-    found = train(params, taught(name, inputs, place), place / name)
-    rows = {row["tower"]: row["groups"] for row in found["plan"]["towers"]}
+    trained = train(params, with_teachers(name, inputs, place), place / name)
+    rows = {row["tower"]: row["groups"] for row in trained["plan"]["towers"]}
     opened = {tower: (sum(group["trainable"] for group in rows[tower]), len(rows[tower])) for tower in rows}
-    steps = tuple((step["epoch"], step["tower"], len(step["groups"])) for step in found["plan"]["steps"])
-    on = tuple(sorted(found["card"]["run"]["losses"]))
-    assert Expected(opened["image"], opened["text"], steps, on) == EXPECTED[name]
-    assert CHANGES.get(name, lambda card, plan: True)(found["card"]["description"], rows)
+    steps = tuple((step["epoch"], step["tower"], len(step["groups"])) for step in trained["plan"]["steps"])
+    losses = tuple(sorted(trained["card"]["run"]["losses"]))
+    assert Expected(opened["image"], opened["text"], steps, losses) == EXPECTED[name]
+    assert CHANGES.get(name, lambda card, plan: True)(trained["card"]["description"], rows)
 
 
 def rates(groups):
@@ -131,8 +135,10 @@ def falling(rows):
     )
 
 
-# What else a row is about -> whether the trained model's description and its layer groups say it.
+# Recipe -> check of the trained model's description and layer groups, where a row is about more than open layers.
 CHANGES = {
+    "accurate": lambda model, rows: falling(rows),
+    "classify": lambda model, rows: not model["retrieval"] and model["classifier"]["hidden"] == 256,
     "a00-mean-pool": lambda model, rows: model["text"]["pooling"] == "mean" and model["temperature"] == "fixed",
     "a04-pool-attentive": lambda model, rows: [g["name"] for g in rows["text"] if g["trainable"]] == ["pool"],
     "a04-pool-cls": lambda model, rows: model["text"]["pooling"] == "cls",

@@ -1,15 +1,16 @@
 """Patches over params: what they change, in which order, and every way in which one can be wrong."""
 
 import re
+from pathlib import Path
 
 import pytest
-from trained import ROOT
 
 from pipeline_lib.experiments.recipes.merging import REPLACED, cells, merge, nested
 from pipeline_lib.experiments.recipes.schema import lineage, read_recipe, recipe_names
 from pipeline_lib.params.all_sections import SECTIONS
 from pipeline_lib.params.section import Keys, load_params
 
+ROOT = Path(__file__).parents[3]
 PARAMS = load_params(ROOT / "params.yaml")
 HEAD = "about: a thing\nlog: A\nreported: worse\n"
 
@@ -25,7 +26,7 @@ def write(folder, name, body, head=HEAD):
     (folder / f"{name}.yaml").write_text(head + body)
 
 
-def test_a_patch_goes_into_mappings_and_replaces_all_else():
+def test_a_patch_is_merged_into_mappings_and_replaces_other_values():
     before = {"a": {"b": 1, "c": [1, 2]}, "model": {"image": {"args": {"depth": 2}, "size": 1}}}
     after = merge(before, {"a": {"c": []}, "model": {"image": {"args": {"width": 3}}}})
     assert after == {"a": {"b": 1, "c": []}, "model": {"image": {"args": {"width": 3}, "size": 1}}}
@@ -42,13 +43,13 @@ def free_mappings(kind, prefix):
             yield f"{prefix}.{name}"
 
 
-def test_what_is_replaced_whole_is_just_what_has_keys_of_its_own():
-    """A phase's changes have the keys of `train`, so that a patch of one goes into them."""
+def test_mappings_with_free_keys_are_replaced():
+    """Except a phase's changes, whose keys are those of `train`: a patch of a phase is merged into them."""
     free = {key for kind in SECTIONS for key in free_mappings(kind, kind.section)}
     assert free - {"phases.train"} == set(REPLACED)
 
 
-def test_a_recipe_lies_over_its_bases_and_tiny_patches_over_all(folder):
+def test_a_recipe_overrides_its_bases_and_tiny_patches_override_both(folder):
     write(folder, "x", "params: {train: {epochs: 9, batch_size: 9}}\ntiny: {train: {batch_size: 2}}\n", "about: base\n")
     (folder / "x.yaml").rename(folder / "bases/x.yaml")
     write(folder, "one", "based_on: x\nparams: {train: {epochs: 8}}\n")
@@ -66,28 +67,28 @@ def test_a_recipe_lies_over_its_bases_and_tiny_patches_over_all(folder):
 
 def test_a_grid_is_one_experiment_a_cell_named_by_its_values(folder):
     write(folder, "g", "grid: {train.augment: [none, clip], train.epochs: [3, 5]}\n")
-    found = cells("g", PARAMS, folder=folder)
-    assert [cell.name for cell in found] == ["g-none-3", "g-none-5", "g-clip-3", "g-clip-5"]
-    assert [(cell.params["train"]["augment"], cell.params["train"]["epochs"]) for cell in found] == [
+    grid = cells("g", PARAMS, folder=folder)
+    assert [cell.name for cell in grid] == ["g-none-3", "g-none-5", "g-clip-3", "g-clip-5"]
+    assert [(cell.params["train"]["augment"], cell.params["train"]["epochs"]) for cell in grid] == [
         ("none", 3), ("none", 5), ("clip", 3), ("clip", 5),
     ]  # fmt: skip
-    for cell in found:
+    for cell in grid:
         assert (
             merge(PARAMS, {"train": {key: cell.params["train"][key] for key in ("augment", "epochs")}}) == cell.params
         )
 
 
 def test_the_grid_of_the_logs_has_nine_cells():
-    found = {cell.name: cell.params["train"] for cell in cells("a16", PARAMS, folder=ROOT / "recipes")}
-    assert len(found) == 9
-    for name, train in found.items():
+    grid = {cell.name: cell.params["train"] for cell in cells("a16", PARAMS, folder=ROOT / "recipes")}
+    assert len(grid) == 9
+    for name, train in grid.items():
         assert name == f"a16-{train['augment']}-{train['text_augment']}"
         assert train["epochs"] == 6
-    assert "a16-jitter_flip-random_swap" in found
-    assert set(read_recipe("a16", ROOT / "recipes").reported) - {"unit"} < {name.removeprefix("a16-") for name in found}
+    assert "a16-jitter_flip-random_swap" in grid
+    assert set(read_recipe("a16", ROOT / "recipes").reported) - {"unit"} < {name.removeprefix("a16-") for name in grid}
 
 
-def test_a_start_is_where_the_models_of_that_recipe_are_kept(folder):
+def test_a_start_is_the_folder_of_that_recipes_saved_models(folder):
     write(folder, "first", "params: {train: {epochs: 8}}\n")
     write(folder, "second", "starts_from: first\n")
     for tiny, start in ((False, "data/starts/first"), (True, "data/starts/first-tiny")):
@@ -95,7 +96,7 @@ def test_a_start_is_where_the_models_of_that_recipe_are_kept(folder):
 
 
 @pytest.mark.parametrize(
-    ("body", "fault"),
+    ("body", "message"),
     [
         ("params: {train: {lr_deca: 8}}", "train.lr_deca is not a setting; did you mean 'lr_decay'?"),
         ("params: {trian: {epochs: 8}}", "trian is not a section"),
@@ -108,29 +109,29 @@ def test_a_start_is_where_the_models_of_that_recipe_are_kept(folder):
         ("grid: {train.epochs: [3]}", "grid: value error, train.epochs needs two values or more"),
         ("grid: {train.epochs: [3, 3]}", "needs two values or more, each once"),
         ("param: {train: {epochs: 1}}", "param: extra inputs are not permitted; known: about, note, based_on"),
-        ("", "changes nothing: params.yaml says all of it already"),
-        ("params: {train: {unfreeze_layers: 4}}", "changes nothing: params.yaml says all of it already"),
+        ("", "changes nothing: params.yaml has all of its values already"),
+        ("params: {train: {unfreeze_layers: 4}}", "changes nothing: params.yaml has all of its values already"),
         ("based_on: nobody", "based_on = 'nobody' is neither a recipe nor a base"),
-        ("based_on: bad", "based_on = 'bad' comes back to itself"),
+        ("based_on: bad", "based_on = 'bad' leads back to itself"),
         ("starts_from: nobody", "no recipe 'nobody'"),
         ("params: [", "not valid YAML"),
     ],
 )  # fmt: skip
-def test_a_recipe_that_is_wrong_is_refused_in_one_line_that_names_it(folder, body, fault):
+def test_an_invalid_recipe_is_refused_in_one_line_that_names_it(folder, body, message):
     changes = (
         body
         if body.startswith(("params: ", "grid", "param:", "based", "starts")) or not body
         else f"params: {{seed: 8}}\n{body}"
     )
     write(folder, "bad", changes)
-    with pytest.raises(ValueError, match=re.escape(fault)) as caught:
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
         cells("bad", PARAMS, body.startswith("tiny"), folder)
     assert "\n" not in str(caught.value)
     assert re.search("bad|nobody", str(caught.value))
 
 
 @pytest.mark.parametrize(
-    ("head", "fault"),
+    ("head", "message"),
     [
         ("log: A\nreported: worse\n", "about: field required"),
         ("about: |\n  two\n  lines\nlog: A\nreported: worse\n", "about: string should match pattern"),
@@ -141,13 +142,13 @@ def test_a_recipe_that_is_wrong_is_refused_in_one_line_that_names_it(folder, bod
         ),
     ],
 )
-def test_what_a_recipe_must_say_of_itself(folder, head, fault):
+def test_a_recipe_of_the_logs_needs_its_log_and_figures(folder, head, message):
     write(folder, "bad", "params: {seed: 8}\n", head)
-    with pytest.raises(ValueError, match=re.escape(fault)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         cells("bad", PARAMS, folder=folder)
 
 
-def test_an_unknown_name_is_told_its_neighbours():
+def test_an_unknown_name_is_answered_with_similar_names():
     with pytest.raises(ValueError, match=r"no recipe 'a08-lrd'; near: a08-llrd"):
         read_recipe("a08-lrd", ROOT / "recipes")
 

@@ -1,19 +1,20 @@
-"""Recipes survive DVC's grammar: what `-S` makes of params.yaml is the merged params exactly, every comment kept."""
+"""Recipes survive DVC's grammar: `-S` turns params.yaml into exactly the merged params, and every comment stays."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 from dvc.utils.cli_parse import to_path_overrides
 from dvc.utils.hydra import apply_overrides
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from trained import ROOT
 
 from pipeline_lib.experiments.recipes.merging import cells, merge
 from pipeline_lib.experiments.recipes.overrides import ABSENT, Difference, apply, differences, overrides
 from pipeline_lib.experiments.recipes.schema import recipe_names
 from pipeline_lib.params.section import load_params
 
+ROOT = Path(__file__).parents[3]
 FILE = ROOT / "params.yaml"
 PARAMS = load_params(FILE)
 NAMES = recipe_names(ROOT / "recipes")
@@ -24,7 +25,7 @@ def comments(path):
 
 
 def rewritten(path, old, new):
-    """params.yaml as `dvc exp run -S` leaves it, its overrides parsed as the command line's are."""
+    """params.yaml after `dvc exp run -S`: the overrides are parsed as on its command line."""
     (file, parsed), *more = to_path_overrides(overrides(old, new)).items()
     assert (file, more) == ("params.yaml", [])
     apply_overrides(path, parsed)
@@ -33,13 +34,13 @@ def rewritten(path, old, new):
 
 @pytest.mark.parametrize("tiny", [False, True], ids=["real", "tiny"])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_goes_into_params_and_out_again_without_a_trace(name, tiny, tmp_path):
+def test_a_recipe_is_written_to_params_and_removed_without_a_trace(name, tiny, tmp_path):
     path = tmp_path / "params.yaml"
     shutil.copy(FILE, path)
     for cell in cells(name, PARAMS, tiny, ROOT / "recipes")[:: 8 if name == "a16" else 1]:
         assert rewritten(path, PARAMS, cell.params) == cell.params
         assert comments(path) == comments(FILE)
-        if tiny:  # the longer way back
+        if tiny:  # a tiny recipe changes more keys
             assert rewritten(path, cell.params, PARAMS) == PARAMS
             assert comments(path) == comments(FILE)
         shutil.copy(FILE, path)
@@ -57,7 +58,7 @@ def test_from_one_recipe_to_another(tmp_path):
     assert comments(path) == comments(FILE)
 
 
-def test_differences_are_leaves_and_see_types():
+def test_differences_are_leaves_and_compare_types():
     old = {"a": {"b": 1, "c": [1]}, "d": "1", "e": {}}
     assert differences(old, {"a": {"b": 1.0, "c": [1]}, "d": 1, "e": {"f": {"g": None}}}) == [
         Difference("a.b", 1, 1.0), Difference("d", "1", 1), Difference("e.f", ABSENT, {"g": None}),
@@ -80,7 +81,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 @settings(max_examples=30, deadline=None)
-def test_any_value_comes_through(tmp_path_factory, value):
+def test_any_value_survives(tmp_path_factory, value):
     path = tmp_path_factory.mktemp("any") / "params.yaml"
     path.write_text("# above\nmodel:\n  image:\n    args: {}\nother: 1\n", encoding="utf-8")
     old = load_params(path)
@@ -89,6 +90,6 @@ def test_any_value_comes_through(tmp_path_factory, value):
     assert comments(path) == ["# above"]
 
 
-def test_an_interpolation_is_refused_rather_than_resolved():
+def test_an_interpolation_is_refused_and_not_resolved():
     with pytest.raises(ValueError, match=r"\$\{\.\.\.\} would be read as an interpolation"):
         overrides({"a": 1}, {"a": "${oc.env:HOME}"})

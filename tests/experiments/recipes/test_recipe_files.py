@@ -1,17 +1,17 @@
-"""The recipes that are shipped: one for each row of the logs or a reason why not, true to its name, and real."""
+"""The recipes of the logs: one for each row or a reason why not, consistent with its name, with existing towers."""
 
 import re
+from pathlib import Path
 
 import open_clip
 import pytest
 import timm
 import torch
-from trained import ROOT
 
+from pipeline_lib.experiments.recipes.description import description, warnings
 from pipeline_lib.experiments.recipes.merging import cells, merge
 from pipeline_lib.experiments.recipes.pending import PENDING
-from pipeline_lib.experiments.recipes.schema import lineage, read_recipe, recipe_names
-from pipeline_lib.experiments.recipes.tables import told, warnings
+from pipeline_lib.experiments.recipes.schema import lineage, log_names, read_recipe, recipe_names
 from pipeline_lib.models.clip_models import CLIP_MODELS
 from pipeline_lib.models.multimodal import ImageTextModel, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
@@ -20,8 +20,9 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.params.train import TrainParams
 
+ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "recipes"
-NAMES = recipe_names(FOLDER)
+NAMES = log_names(FOLDER)
 PARAMS = load_params(ROOT / "params.yaml")
 LOGS = ROOT.parent / "shared" / "LOGS.md"
 # The rows of LOGS.md, which lies outside the repository.
@@ -39,18 +40,18 @@ ROWS = [
 
 
 def named(cell: str) -> list[str]:
-    """The recipes that the first cell of a row names; one that begins with a dash goes on from the one before."""
-    found: list[str] = []
+    """The recipes that the first cell of a row names; a name that begins with a dash continues the one before."""
+    names: list[str] = []
     for word in re.findall(r"[\w-]+", re.sub(r"\([^-)][^)]*\)", "", cell)):
-        if word.startswith("-") and found:
+        if word.startswith("-") and names:
             head = re.match(r"-[a-z]+", word)
-            stem, cut, _ = found[-1].partition(head[0]) if head else (found[-1], "", "")
+            stem, cut, _ = names[-1].partition(head[0]) if head else (names[-1], "", "")
             if not cut and "(" not in cell:
-                stem = found[-1].rpartition("-")[0]
+                stem = names[-1].rpartition("-")[0]
             word = stem + word
         if re.fullmatch(r"[a-e]\d*-.+", word):
-            found.append(word)
-    return found
+            names.append(word)
+    return names
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def named(cell: str) -> list[str]:
         ("recipe", []),
     ],
 )
-def test_the_rows_of_the_logs_are_read_as_people_read_them(cell, names):
+def test_the_names_in_a_row_of_the_logs(cell, names):
     assert named(cell) == names
 
 
@@ -76,21 +77,21 @@ def test_the_list_of_rows_is_that_of_the_logs():
 
 
 def test_every_row_has_a_recipe_or_a_reason_and_none_has_both():
-    made = [read_recipe(name, FOLDER).row or name for name in NAMES]
-    assert sorted([*made, *PENDING]) == sorted(ROWS)
+    rows = [read_recipe(name, FOLDER).row or name for name in NAMES]
+    assert sorted([*rows, *PENDING]) == sorted(ROWS)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_recipe_fits_params_says_its_log_and_does_not_contradict_its_name(name):
+def test_a_recipe_fits_params_names_its_log_and_does_not_contradict_its_name(name):
     for tiny in (False, True):
         assert warnings(cells(name, PARAMS, tiny, FOLDER)) == []
     assert read_recipe(name, FOLDER).log == name[0].upper()
-    assert told(name, FOLDER).count("\n") >= 1
+    assert len(description(name, FOLDER)) >= 2
 
 
 @pytest.mark.skipif(not LOGS.is_file(), reason="LOGS.md lies beside the repository, not in it")
 @pytest.mark.parametrize("name", NAMES)
-def test_every_reported_figure_stands_in_the_logs(name):
+def test_every_reported_figure_is_in_the_logs(name):
     text = LOGS.read_text(encoding="utf-8")
 
     def figures(value):
@@ -125,7 +126,7 @@ def test_the_real_towers_exist_under_their_names(name):
             assert tower["weights"].startswith(f"data/weights/{tower['name']}")
 
 
-# Models built from the libraries alone, without the hub: parameters of image and text tower, and of all open at first.
+# Models that need no hub: parameters of the image tower, of the text tower, and of all layers open at first.
 SIZES = {
     "b01-61m32": (61_411_200, 53_970_944, 61_411_200 + 53_970_944),
     "b02-39m16": (38_587_392, 44_513_792, 38_587_392 + 44_513_792),
@@ -139,7 +140,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_the_real_recipe_builds_the_model_of_the_log_and_opens_what_it_opened(name):
+def test_the_real_recipe_builds_the_model_of_the_log_and_opens_its_layers(name):
     params = real_params(name)
     offline = {"weights": None, "pretrained": False}
     bare = {"name": "gpt2"} if params["model"]["text"]["kind"] == "hf" else {}
@@ -155,7 +156,9 @@ def test_the_real_recipe_builds_the_model_of_the_log_and_opens_what_it_opened(na
 
 
 def test_the_bases_are_all_used():
-    used = {path.stem for name in NAMES for path, _ in lineage(name, FOLDER) if path.parent.name == "bases"}
+    used = {
+        path.stem for name in recipe_names(FOLDER) for path, _ in lineage(name, FOLDER) if path.parent.name == "bases"
+    }
     assert used == {path.stem for path in FOLDER.glob("bases/*.yaml")}
 
 

@@ -1,4 +1,4 @@
-"""What is asked of DVC for a recipe, and that nothing of it stays in params.yaml whatever DVC does."""
+"""The DVC commands of a recipe; params.yaml is restored whatever DVC does."""
 
 import shutil
 import subprocess
@@ -8,7 +8,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from trained import ROOT
 from typer.testing import CliRunner
 
 from pipeline_lib.artifacts import paths
@@ -16,28 +15,28 @@ from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.cli.main import app
 from pipeline_lib.experiments.recipes import run, smoke
 from pipeline_lib.experiments.recipes.merging import cells
-from pipeline_lib.experiments.recipes.pending import PENDING
 from pipeline_lib.experiments.recipes.schema import recipe_names
 from pipeline_lib.params.section import load_params
 
+ROOT = Path(__file__).parents[3]
 PARAMS = load_params(ROOT / "params.yaml")
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A folder with params.yaml and the recipes, in which DVC is a function that keeps what it was asked."""
+    """A folder with params.yaml and the recipes, in which DVC is a function that records its commands."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
-    asked = []
+    commands = []
 
     def dvc(command, **_):
-        asked.append(command)
+        commands.append(command)
         Path("params.yaml").write_text("as dvc exp run leaves it\n")
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", dvc)
-    return SimpleNamespace(asked=asked, params=(ROOT / "params.yaml").read_text(encoding="utf-8"))
+    return SimpleNamespace(commands=commands, params=(ROOT / "params.yaml").read_text(encoding="utf-8"))
 
 
 def options(command, name):
@@ -50,7 +49,7 @@ def vitrine(*words):
 
 def test_a_recipe_is_one_experiment_of_its_name_and_a_suffix(project):
     printed = vitrine("run", "a11-dot", "-S", "train.epochs=2", "--set-param", "seed=8").output
-    (command,) = project.asked
+    (command,) = project.commands
     assert command[:5] == [sys.executable, "-m", "dvc", "exp", "run"]
     (name,) = options(command, "-n")
     assert name.removesuffix(name[-4:]) == "a11-dot-"
@@ -67,36 +66,36 @@ def test_two_runs_are_two_experiments(project):
     assert len(names) == 3
 
 
-def test_a_grid_is_queued_a_cell_at_a_time_under_one_suffix(project):
+def test_a_grid_is_queued_one_experiment_a_cell_under_one_suffix(project):
     printed = vitrine("run", "a16", "--tiny").output
-    names = [options(command, "-n")[0] for command in project.asked]
+    names = [options(command, "-n")[0] for command in project.commands]
     assert [name.rpartition("-tiny-")[0] for name in names] == [
         cell.name for cell in cells("a16", PARAMS, folder=ROOT / "recipes")
     ]
     assert len({name[-4:] for name in names}) == 1
-    assert all("--queue" in command for command in project.asked)
+    assert all("--queue" in command for command in project.commands)
     assert printed.endswith("queued; `dvc queue start` runs them\n")
-    wanted = "train.augment='grayscale_blur'", "train.text_augment='word_dropout'"
-    assert set(wanted) < set(options(project.asked[7], "-S"))
+    settings = "train.augment='grayscale_blur'", "train.text_augment='word_dropout'"
+    assert set(settings) < set(options(project.commands[7], "-S"))
 
 
-def test_a_recipe_that_starts_from_models_waits_for_them(project):
+def test_a_recipe_that_starts_from_models_needs_them(project):
     with pytest.raises(ValueError, match="data/starts/a01-baseline holds no models") as caught:
         run.run_recipe("a02-warm-start", True, [], False)
-    assert "`vitrine recipe run a01-baseline` trains them, `vitrine keep EXPERIMENT a01-baseline` puts" in str(
+    assert "`vitrine recipe run a01-baseline` trains them, `vitrine keep EXPERIMENT a01-baseline` saves" in str(
         caught.value
     )
-    assert project.asked == []
+    assert project.commands == []
     Path("data/starts/a01-baseline/0").mkdir(parents=True)
     Path("data/starts/a01-baseline/0/model.safetensors").touch()
     run.run_recipe("a02-warm-start", True, [], False)
-    (command,) = project.asked
+    (command,) = project.commands
     assert options(command, "--copy-paths") == ["data/starts/a01-baseline"]
     assert "train.init_from='data/starts/a01-baseline'" in options(command, "-S")
 
 
 @pytest.mark.parametrize("ends", ["badly", "interrupted"])
-def test_params_are_put_back_when_dvc_fails(project, monkeypatch, ends):
+def test_params_are_restored_when_dvc_fails(project, monkeypatch, ends):
     def dvc(*_, **__):
         Path("params.yaml").write_text("half\n")
         if ends == "interrupted":
@@ -113,36 +112,13 @@ def test_apply_writes_the_recipe_and_then_there_is_nothing_to_change(project):
     assert "settings changed" in vitrine("apply", "d02-staged").output
     assert load_params(Path("params.yaml")) == cells("d02-staged", PARAMS, folder=ROOT / "recipes")[0].params
     again = vitrine("apply", "d02-staged")
-    assert "changes nothing: params.yaml says all of it already" in str(again.exception)
+    assert "changes nothing: params.yaml has all of its values already" in str(again.exception)
     assert "is a grid (a06-image2-3, a06-image2-5)" in str(vitrine("apply", "a06-image2").exception)
-
-
-def test_list_names_every_recipe_and_what_is_not_there_yet(project):
-    printed = vitrine("list").output
-    for name in [*recipe_names(ROOT / "recipes"), *PENDING]:
-        assert name in printed
-    assert printed.count("not yet: ") == len(PENDING)
-
-
-def test_show_tells_what_changes_and_where_the_name_is_not_the_content(project):
-    path = Path("recipes/a05-unfreeze8.yaml")
-    path.write_text(
-        path.read_text(encoding="utf-8").replace("unfreeze_layers: 9", "unfreeze_layers: 5"), encoding="utf-8"
-    )
-    printed = vitrine("show", "a05-unfreeze8").output
-    assert "log A, row a05-unfreeze8; reported: R@1 0.0749, R@5 0.241, R@10 0.3506, MeanRecall 0.2222\n" in printed
-    assert "note (muge): The log names neither tower" in printed
-    line = "warning: the name says unfreeze8, but 4 text layers are trained (and the pooling behind them)"
-    assert line in printed
-    row = next(line for line in printed.splitlines() if "train.towers.text.unfreeze_layers" in line)
-    assert [cell.strip() for cell in row.split("│")][2:4] == ["null", "5"]
-    assert "warning" not in vitrine("show", "a05-unfreeze4").output
-    assert "none | jitter_flip |" in vitrine("show", "a16").output
 
 
 @pytest.fixture
 def smoked(project, monkeypatch):
-    """DVC that makes metrics, but fails for one recipe."""
+    """DVC that writes metrics, but fails for one recipe."""
 
     def dvc(command, stdout, **_):
         (name,) = options(command, "-n")
@@ -152,7 +128,7 @@ def smoked(project, monkeypatch):
         write_json(paths.METRICS, {"test": {"retrieval": {"text_to_image": {"R@1": 0.0125, "MeanRecall": 0.5}}}})
         Path(paths.train_of(0)).mkdir(parents=True, exist_ok=True)
         (paths.train_of(0) / "model.safetensors").write_text(name)
-        project.asked.append(command)
+        project.commands.append(command)
         return SimpleNamespace(returncode=1 if name.startswith("a11") else 0)
 
     paths.METRICS.parent.mkdir()
@@ -160,7 +136,7 @@ def smoked(project, monkeypatch):
     return project
 
 
-def test_run_all_goes_on_after_a_failure_and_says_so(smoked):
+def test_run_all_continues_after_a_failure_and_reports_it(smoked):
     done = vitrine("run-all", "a02-warm-start", "a11-dot", "a16")
     assert done.exit_code == 1
     assert done.output.endswith("3 of 4 recipes ran; reports/recipes.md\n")
@@ -173,18 +149,18 @@ def test_run_all_goes_on_after_a_failure_and_says_so(smoked):
     assert Path("logs/recipes/a11-dot.txt").read_text().startswith("running a11-dot-tiny-")
 
 
-def test_run_all_leaves_the_workspace_as_it_was_and_keeps_what_others_start_from(smoked):
+def test_run_all_restores_the_workspace_and_saves_models_for_others(smoked):
     vitrine("run-all", "a02-warm-start")
     assert Path("params.yaml").read_text(encoding="utf-8") == smoked.params
     assert not Path("dvc.lock").exists()
     assert not paths.METRICS.exists()
-    kept = Path("data/starts/a01-baseline-tiny/0/model.safetensors").read_text()
-    assert kept.startswith("a01-baseline-tiny-")
-    assert "train.init_from='data/starts/a01-baseline-tiny'" in options(smoked.asked[1], "-S")
+    saved = Path("data/starts/a01-baseline-tiny/0/model.safetensors").read_text()
+    assert saved.startswith("a01-baseline-tiny-")
+    assert "train.init_from='data/starts/a01-baseline-tiny'" in options(smoked.commands[1], "-S")
 
 
-def test_all_recipes_are_run_after_what_they_start_from(project):
+def test_a_recipe_runs_after_those_it_starts_from(project):
     order = smoke.in_order(recipe_names())
-    assert sorted(order) == recipe_names()
+    assert sorted(order) == sorted(recipe_names())
     assert order.index("a01-baseline") < order.index("a02-warm-start")
     assert smoke.in_order(["a02-warm-start"]) == ["a01-baseline", "a02-warm-start"]

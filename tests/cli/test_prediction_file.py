@@ -1,4 +1,4 @@
-"""The checker of prediction files: every fault a judge would stop at is one line and exit status 1."""
+"""The check of prediction files: every fault that a judge would refuse is one line and exit status 1."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pipeline_lib.cli import main as cli
-from pipeline_lib.cli.check_predictions import check_file, score
+from pipeline_lib.cli.prediction_file import check_file, score
 
 ANSWERS = {1: [20], 2: [21, 22], 3: [29], 4: [11]}
 
@@ -32,15 +32,15 @@ def predicted(changes=None, keys=("query_id", "item_ids")):
 
 @pytest.mark.parametrize("keys", [("query_id", "item_ids"), ("text_id", "image_ids")])
 def test_a_good_file_is_scored(tmp_path, queries, keys):
-    told = check_file(write(tmp_path / "p.jsonl", predicted(keys=keys)), queries)
-    assert "4 queries, 10 images of 20 each: well formed" in told
-    assert told.endswith("R@1 25.00 %, R@5 50.00 %, R@10 75.00 %, MeanRecall 50.00 %")
+    summary = check_file(write(tmp_path / "p.jsonl", predicted(keys=keys)), queries)
+    assert "4 queries, 10 images of 20 each: well formed" in summary
+    assert summary.endswith("R@1 25.00 %, R@5 50.00 %, R@10 75.00 %, MeanRecall 50.00 %")
 
 
 def test_without_answers_it_is_only_checked(tmp_path, queries):
     write(queries, [{"query_id": key, "query_text": "红"} for key in ANSWERS])
-    told = check_file(write(tmp_path / "p.jsonl", predicted()), queries)
-    assert told.endswith("well formed; valid_queries.jsonl has no answers to score it by")
+    summary = check_file(write(tmp_path / "p.jsonl", predicted()), queries)
+    assert summary.endswith("well formed; valid_queries.jsonl has no answers to score it by")
 
 
 def test_only_answered_queries_are_scored():
@@ -56,9 +56,9 @@ def line(*images, query=2):
     ("changes", "message"),
     [
         ({3: None}, "1 of 4 queries have no line, the first is 3"),
-        ({2: line(*range(20, 29))}, "row 2: item_ids holds 9 images; write 10, best first"),
-        ({2: line(*range(19, 30))}, "row 2: item_ids holds 11 images; write 10"),
-        ({2: {"query_id": 2}}, "row 2: item_ids holds 0 images"),
+        ({2: line(*range(20, 29))}, "row 2: item_ids has 9 images; write 10, best first"),
+        ({2: line(*range(19, 30))}, "row 2: item_ids has 11 images; write 10"),
+        ({2: {"query_id": 2}}, "row 2: item_ids has 0 images"),
         ({2: line(*range(20, 29), 20)}, "row 2: item_ids names 20 twice; write 10 different images"),
         (
             {2: line(*range(20, 29), "29")},
@@ -78,14 +78,14 @@ def test_every_fault_is_one_line_and_exit_1(tmp_path, queries, changes, message,
     monkeypatch.setattr(sys, "argv", ["vitrine", "check-predictions", str(path), "--queries", str(queries)])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
-    told = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert stopped.value.code == 1
-    assert told.startswith(f"vitrine: error: {path}: ") and message in told and len(told.splitlines()) == 1
+    assert error.startswith(f"vitrine: error: {path}: ") and message in error and len(error.splitlines()) == 1
 
 
 def test_a_missing_file_is_named(tmp_path, queries):
     with pytest.raises(ValueError, match=r"p\.jsonl: no such file"):
         check_file(tmp_path / "p.jsonl", queries)
     (tmp_path / "valid_imgs.tsv").unlink()
-    with pytest.raises(ValueError, match=r"valid_imgs\.tsv: no such file; the images must lie beside"):
+    with pytest.raises(ValueError, match=r"valid_imgs\.tsv: no such file; put the images beside"):
         check_file(write(tmp_path / "p.jsonl", predicted()), queries)

@@ -1,4 +1,4 @@
-"""A recipe that learns from another one's models: what it asks of DVC, in which order, and its tiny run."""
+"""A recipe that learns from the models of another one: its DVC command, the order of runs, and its tiny run."""
 
 import shutil
 from itertools import pairwise
@@ -6,17 +6,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from trained import ROOT, make_inputs, taught, tiny_cell, train
+from trained import ROOT, make_inputs, tiny_cell, train, with_teachers
 
 from pipeline_lib.experiments.recipes import run, smoke
 from pipeline_lib.experiments.recipes.contradictions import contradictions
+from pipeline_lib.experiments.recipes.description import description
 from pipeline_lib.experiments.recipes.merging import cells
 from pipeline_lib.experiments.recipes.schema import read_recipe
-from pipeline_lib.experiments.recipes.tables import told
 from pipeline_lib.params.section import load_params
 
 RECIPE = """\
-about: A student of the kept models of d04
+about: A student of the saved models of d04
 log: D
 based_on: d04-3stage
 distilled_from: [d04-3stage]
@@ -31,7 +31,7 @@ PARAMS = load_params(ROOT / "params.yaml")
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A project's folder with the recipes, one more among them."""
+    """A project folder with the recipes and one more."""
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     shutil.copy(ROOT / "params.yaml", tmp_path)
     (tmp_path / "recipes" / f"{NAME}.yaml").write_text(RECIPE, encoding="utf-8")
@@ -39,44 +39,48 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_its_teachers_stand_in_plan_features_behind_what_the_patches_say(place):
+def test_its_teachers_follow_the_patches_in_plan_features(place):
     assert cells(NAME, PARAMS)[0].params["plan"]["features"] == ["d04-3stage"]
     assert cells(NAME, PARAMS, tiny=True)[0].params["plan"]["features"] == ["d04-3stage-tiny"]
-    assert "learns from the kept models of d04-3stage\n" in told(NAME) + "\n"
+    assert "learns from the saved models of d04-3stage" in description(NAME)
     assert smoke.in_order([NAME]) == ["d04-3stage", NAME]
 
 
 def test_a_public_teacher_has_a_stand_in_for_tiny_runs_alone(place):
-    """The folder that names the public weights is committed; the log's teacher is no model that a recipe trains."""
+    """The folder that names the public weights is committed, because no recipe trains the log's teacher."""
     recipe = read_recipe("d05-distill-frozen")
     assert (recipe.needs(tiny=False), recipe.needs(tiny=True)) == ([], ["d04-3stage"])
     assert cells("d05-distill-frozen", PARAMS)[0].params["plan"]["features"] == ["convnext-base-w"]
     assert cells("d05-distill-frozen", PARAMS, tiny=True)[0].params["plan"]["features"] == ["d04-3stage-tiny"]
-    assert "public model of data/starts/convnext-base-w; with --tiny from d04-3stage" in told("d05-distill-frozen")
+    line = (
+        "learns from the public model of data/starts/convnext-base-w; with --tiny from the saved models of d04-3stage"
+    )
+    assert line in description("d05-distill-frozen")
     pair = load_params(ROOT / "data/starts/convnext-base-w/model.yaml")
     assert {pair[tower]["name"] for tower in ("image", "text")} == {"convnext_base_w"}
 
 
-def test_a_name_that_says_distill_wants_a_loss_and_a_teacher():
-    named = "d99-distill"
-    found = contradictions(named, PARAMS)
-    assert [line.split(", but ")[1] for line in found] == [
+def test_a_name_with_distill_needs_a_loss_and_a_teacher():
+    messages = contradictions("d99-distill", PARAMS)
+    assert [line.split(", but ")[1] for line in messages] == [
         "every distillation loss has weight 0",
         "plan.features = ['trunk'] names no teacher",
     ]
     assert not contradictions("d99-distiller", PARAMS)
 
 
-def test_it_waits_for_its_teachers_and_takes_them_into_a_queue(place, monkeypatch):
-    asked = []
-    monkeypatch.setattr("subprocess.run", lambda command, **_: asked.append(command) or SimpleNamespace(returncode=0))
+def test_it_needs_its_teachers_and_copies_them_for_a_queued_run(place, monkeypatch):
+    commands = []
+    monkeypatch.setattr(
+        "subprocess.run", lambda command, **_: commands.append(command) or SimpleNamespace(returncode=0)
+    )
     with pytest.raises(ValueError, match=r"data/starts/d04-3stage-tiny holds no models to learn from; `vitrine recipe"):
         run.run_recipe(NAME, True, [], tiny=True)
-    assert asked == []
+    assert commands == []
     Path("data/starts/d04-3stage-tiny/0").mkdir(parents=True)
     Path("data/starts/d04-3stage-tiny/0/model.safetensors").touch()
     run.run_recipe(NAME, True, [], tiny=True)
-    (command,) = asked
+    (command,) = commands
     assert ("--copy-paths", "data/starts/d04-3stage-tiny") in pairwise(command)
     assert ("-S", "plan.features=['d04-3stage-tiny']") in pairwise(command)
 
@@ -85,9 +89,9 @@ def test_it_waits_for_its_teachers_and_takes_them_into_a_queue(place, monkeypatc
 def test_its_tiny_form_trains_from_a_tiny_teacher(place):
     (place / "data").symlink_to(ROOT / "data")
     inputs = make_inputs(place / "project")
-    inputs = taught(NAME, inputs, place, place / "recipes")
+    inputs = with_teachers(NAME, inputs, place, place / "recipes")
     params = cells(NAME, PARAMS, tiny=True)[0].params
-    found = train(params, inputs, place / NAME)
-    assert set(found["card"]["run"]["losses"]) == {"info_nce", "contrastive_distillation", "feature_distillation"}
-    assert found["card"]["description"]["embedding_dim"] == 320
+    trained = train(params, inputs, place / NAME)
+    assert set(trained["card"]["run"]["losses"]) == {"info_nce", "contrastive_distillation", "feature_distillation"}
+    assert trained["card"]["description"]["embedding_dim"] == 320
     assert tiny_cell("d04-3stage").params["model"]["embedding_dim"] == 640

@@ -1,0 +1,88 @@
+"""`vitrine headline`: the figures of the last run with their intervals, and where its report is."""
+
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+
+from pipeline_lib.cli.output import AsJson, Result, show
+
+if TYPE_CHECKING:
+    from pipeline_lib.report.headline import Columns, Figure, HeadlineRow, Tree
+
+NOT_IN_TERMINAL = ("mean_rank", "num_gallery")  # the gallery's size has a line below the number of queries
+
+
+def headline(as_json: AsJson = False) -> None:
+    """Print the figures of the last `dvc repro` with their 95 % intervals, and where its report is.
+
+    In a pipe: split, task, metric, figure and interval, one figure a line. JSON: figures with split, task
+    (text_to_image, image_to_text, both_directions or classification), metric, value, low and high, and the report's
+    path.
+    """
+    from pipeline_lib.artifacts import paths
+    from pipeline_lib.artifacts.io import read_json
+
+    for path in (paths.METRICS, paths.INTERVALS):
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file; run `dvc repro`")
+    show(headline_result(read_json(paths.METRICS), read_json(paths.INTERVALS), str(paths.PAGE.resolve())), as_json)
+
+
+def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
+    """Return every published figure of a run, and the path of its report."""
+    from pipeline_lib.report.headline import (
+        CLASSIFICATION,
+        RETRIEVAL,
+        classification_rows,
+        retrieval_rows,
+        total_lines,
+        total_rows,
+    )
+
+    retrieval, classes = retrieval_rows(metrics, intervals), classification_rows(metrics, intervals)
+    rows = [*retrieval, *total_rows(metrics, intervals), *classes]
+    tables: list[RenderableType] = [
+        _terminal_table(title, columns, part)
+        for title, columns, part in (("Retrieval", RETRIEVAL, retrieval), ("Classification", CLASSIFICATION, classes))
+        if part
+    ]
+    notes = [] if rows else ["Nothing was evaluated: the catalogue has neither texts nor labels."]
+    return Result(
+        data={"figures": [_record(row, figure) for row in rows for figure in row.figures], "report": page},
+        rows=[
+            (row.split, row.task, figure.key, figure.text, figure.interval_text)
+            for row in rows
+            for figure in row.figures
+        ],
+        tables=[*tables, *total_lines(metrics, intervals)],
+        notes=[*notes, f"report: {page}"],
+    )
+
+
+def _record(row: "HeadlineRow", figure: "Figure") -> dict[str, Any]:
+    low, high = figure.interval or (None, None)
+    record = {"split": row.split, "task": row.task, "metric": figure.key, "value": figure.value}
+    return record | {"low": low, "high": high}
+
+
+def _terminal_table(title: str, columns: "Columns", rows: "list[HeadlineRow]") -> Table:
+    """Return a table that fits 80 columns: two lines a cell, and the median rank without the mean."""
+    table = Table(title=f"{title} (95 % interval below)", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    shown = {key: heading for key, (heading, _) in columns.items() if key not in NOT_IN_TERMINAL}
+    table.add_column("", no_wrap=True)
+    for key, heading in shown.items():
+        written = "Queries\nGallery" if key == "num_queries" else heading.replace(" ", "\n")
+        table.add_column(written, justify="right", no_wrap=True)
+    for row in rows:
+        figures = {figure.key: figure for figure in row.figures}
+        table.add_row(row.title.replace(", ", "\n"), *(_terminal_cell(figures, key) for key in shown))
+    return table
+
+
+def _terminal_cell(figures: "dict[str, Figure]", key: str) -> str:
+    if key not in figures:
+        return "-"
+    below = figures["num_gallery"].text if key == "num_queries" else figures[key].interval_text
+    return f"{figures[key].text}\n[dim]{below}[/dim]"

@@ -1,0 +1,37 @@
+"""The part of an intent profile that follows from the project's own params: its folds, its scales, its stored trunk."""
+
+import re
+from typing import Any
+
+from pipeline_lib.experiments.recipes.schema import Patch, Profile
+from pipeline_lib.params.plan import TRUNK
+
+# The patch size in the names of vision transformers: vit_small_patch16_224, ViT-L-14, TinyCLIP-ViT-39M-16-Text-19M.
+PATCH = r"(?:patch|-)(8|14|16|28|32)(?!\d)"
+ANY_TOWER = 8  # a convolutional tower takes any size
+LARGER = 9 / 8
+
+
+def profile_patch(profile: Profile, params: dict[str, Any]) -> Patch:
+    """Return the lists of `plan` that a profile derives from params; none for a profile that derives nothing."""
+    plan: Patch = {}
+    if profile.folds is not None:
+        plan["folds"] = list(range(params["split"]["num_folds"] if profile.folds == "all" else 1))
+    if profile.scales is not None:
+        image = params["model"]["image"]
+        larger = [larger_scale(image["size"], image["name"])] if profile.scales == "several" else []
+        plan["scales"] = [image["size"], *larger]
+    if profile.store_trunk and TRUNK not in params["plan"]["features"]:
+        plan["features"] = [TRUNK, *params["plan"]["features"]]
+    return {"plan": plan} if plan else {}
+
+
+def larger_scale(size: int, tower: str) -> int:
+    """Return the first size from 9/8 of `size` on that holds whole patches of the tower, as far as its name says.
+
+    >>> larger_scale(64, "data/sample/weights/image"), larger_scale(224, "ViT-L-14"), larger_scale(224, "ViT-B-16")
+    (72, 252, 256)
+    """
+    found = re.findall(PATCH, tower)
+    patch = int(found[0]) if found else ANY_TOWER
+    return -(-int(size * LARGER) // patch) * patch

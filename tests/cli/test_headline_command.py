@@ -1,0 +1,91 @@
+"""`vitrine headline`: the figures of metrics.json in a terminal, in a pipe and as JSON."""
+
+import json
+
+import pytest
+
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.cli.headline import headline_result
+from pipeline_lib.cli.output import show
+
+LEAF = {"R@1": 0.4721, "R@5": 0.8, "R@10": 0.91, "MeanRecall": 0.727, "median_rank": 2.0, "mean_rank": 5.31}
+LEAF |= {"num_queries": 1234, "num_gallery": 500}
+METRICS = {
+    "test": {"retrieval": {"text_to_image": LEAF}, "classification": {"top1": 0.9, "top3": 1.0, "macro_f1": 0.5}}
+}
+INTERVALS = {"test": {"retrieval": {"text_to_image": {"R@1": [0.4512, 0.4936]}}}}
+
+
+@pytest.fixture
+def printed(in_terminal):
+    """The headline in a terminal of 80 columns."""
+    return lambda metrics, intervals: "\n".join(
+        in_terminal(80, show, headline_result(metrics, intervals, "/index.html"), False)
+    )
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_json(tmp_path / "reports" / "metrics.json", METRICS)
+    write_json(tmp_path / "reports" / "intervals.json", INTERVALS)
+    return tmp_path
+
+
+def test_all_figures_and_intervals_fit_80_columns(printed):
+    text = printed(METRICS, INTERVALS)
+    for part in ("47.2 %", "45.1–49.4", "72.7 %", "1,234", "500", "90.0 %", "Macro-F1", "text → image"):
+        assert part in text
+    assert "…" not in text and max(map(len, text.splitlines())) <= 80
+    assert "Out of fold" not in text and text.endswith("report: /index.html")
+
+
+def test_widest_real_rows_still_fit(printed):
+    full = {key: [0.9, 1.0] for key in LEAF} | {"median_rank": [1204.0, 1350.0]}
+    leaf = {"text_to_image": LEAF, "image_to_text": LEAF}
+    both = {split: {"retrieval": leaf} for split in ("oof", "test")}
+    intervals = {split: {"retrieval": dict.fromkeys(leaf, full)} for split in both}
+    text = printed(both, intervals)
+    assert "…" not in text and text.count("90.0–100.0") == 16
+    assert text.index("Test") < text.index("Out of fold")
+
+
+def test_a_run_without_figures_is_one_line(printed):
+    assert "Nothing was evaluated" in printed({"data": {"products": 3}}, {})
+
+
+def test_total_and_sum_of_both_directions_are_printed_in_percent(printed):
+    plain = printed(METRICS, INTERVALS)
+    tree = {"test": {"retrieval": {**METRICS["test"]["retrieval"], "total_mR": 0.32105, "sum": 1.9263}}}
+    spans = {"test": {"retrieval": {"total_mR": [0.31, 0.33], "sum": [1.86, 1.98]}}}
+    text = " ".join(printed(tree, spans).split())
+    assert "Test, both directions, in percent: total mR 32.1" in text and "sum 192.63 (186.00–198.00)" in text
+    assert "both directions" not in plain
+
+
+def test_a_pipe_gets_one_figure_a_line_and_the_reports_path_as_a_note(vitrine, project):
+    found = vitrine("headline")
+    rows = [line.split("\t") for line in found.stdout.splitlines()]
+    assert rows[0] == ["test", "text_to_image", "R@1", "47.2 %", "45.1–49.4"]
+    assert rows[-1] == ["test", "classification", "macro_f1", "50.0 %", ""]
+    assert len(rows) == len(LEAF) + 3
+    assert found.stderr == f"report: {project / 'reports' / 'index.html'}\n"
+
+
+def test_json_holds_the_exact_values(vitrine, project):
+    found = json.loads(vitrine("headline", "--json").stdout)
+    assert found["report"] == str(project / "reports" / "index.html")
+    assert found["figures"][0] == {
+        "split": "test", "task": "text_to_image", "metric": "R@1", "value": 0.4721, "low": 0.4512, "high": 0.4936,
+    }  # fmt: skip
+    values = {figure["metric"]: figure["value"] for figure in found["figures"] if figure["task"] == "text_to_image"}
+    assert values == LEAF
+    assert found["figures"][-1] == {
+        "split": "test", "task": "classification", "metric": "macro_f1", "value": 0.5, "low": None, "high": None,
+    }  # fmt: skip
+
+
+def test_a_project_without_a_run_is_an_error(vitrine, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"reports/metrics\.json: no such file; run `dvc repro`"):
+        vitrine("headline")
