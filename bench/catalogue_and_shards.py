@@ -1,4 +1,4 @@
-"""Times the catalogue and shards stages on real photos and takes the peak memory of their processes.
+"""Times the catalogue and shards stages on real photos, and measures the peak memory of their processes.
 
     python bench/catalogue_and_shards.py --data ../shared/data/grocery --label label
 
@@ -39,7 +39,7 @@ def memory_of(process: psutil.Process) -> int:
     try:
         for member in [process, *process.children(recursive=True)]:
             total += member.memory_info().rss
-    except psutil.NoSuchProcess:  # it ended between being listed and being asked
+    except psutil.NoSuchProcess:  # the process ended after it was listed
         pass
     return total
 
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     if not options.data.is_dir():
-        raise SystemExit(f"{options.data}: no such folder; name one with a CSV and its images in --data")
+        raise SystemExit(f"{options.data}: no such folder; give a folder with a CSV and its images as --data")
     yaml = YAML()
     params = yaml.load((REPO / "params.yaml").read_text(encoding="utf-8"))
     params["data"]["root"] = str(options.data.resolve())
@@ -62,10 +62,10 @@ def main() -> None:
         yaml.dump(params, project / "params.yaml")
         results = {module: run_stage(module, project) for module in ("stages.catalogue", "stages.shards")}
         photos = int(pl.read_parquet(project / "data/work/catalogue/media.parquet")["media"].list.len().sum())
-    seconds = sum(took for took, _ in results.values())
-    for module, (took, peak) in results.items():
-        print(f"{module}: {took:.2f} s, {photos / took:,.0f} photos/s, peak {peak / 1e6:,.0f} MB")
-    print(f"together: {photos:,} photos in {seconds:.2f} s = {photos / seconds:,.0f} photos/s, start-up included")
+    total = sum(seconds for seconds, _ in results.values())
+    for module, (seconds, peak) in results.items():
+        print(f"{module}: {seconds:.2f} s, {photos / seconds:,.0f} photos/s, peak {peak / 1e6:,.0f} MB")
+    print(f"together: {photos:,} photos in {total:.2f} s = {photos / total:,.0f} photos/s, including start-up")
 
 
 if __name__ == "__main__":

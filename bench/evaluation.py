@@ -1,9 +1,9 @@
-"""Evaluation at the size of MUGE valid: 5,008 queries against 29,806 products at 512 dimensions.
+"""Evaluation at the size of MUGE valid: 5,008 queries against 29,806 products of 512 dimensions.
 
     OMP_NUM_THREADS=2 python bench/evaluation.py
 
-Prints the time of several runs, the peak memory above the bare interpreter (numpy included), and the ratio to the
-usual way, a full argsort of each query's scores, on a tenth of the queries in the same process.
+Prints the time of several runs, the peak memory above that of the bare interpreter (so numpy counts), and the ratio to
+the usual method, a full argsort of each query's scores, on a tenth of the queries in the same process.
 """
 
 import os
@@ -14,7 +14,7 @@ import time
 
 BARE = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-import numpy as np  # noqa: E402  (the interpreter is measured before anything is imported)
+import numpy as np  # noqa: E402  (the memory of the interpreter is measured before the imports)
 
 from pipeline_lib.metrics.recall import Matrix, best_positive_ranks  # noqa: E402
 from pipeline_lib.metrics.relevance import Positions, positions_from_lists  # noqa: E402

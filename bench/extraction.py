@@ -1,9 +1,10 @@
-"""Photos a second of a frozen encoder: `encode_photos` against the same model in a plain DataLoader loop.
+"""Photos per second of a frozen encoder: `encode_photos` against the same model in a plain DataLoader loop.
 
     python bench/extraction.py [--quick]
 
-The plain loop is what model cards show: a Dataset that opens a file with Pillow and applies torchvision's transforms,
-a DataLoader of as many workers, the model in evaluation mode under `no_grad`. Same photos, weights, batch, threads.
+The plain loop is that of model cards: a Dataset that opens a file with Pillow and applies torchvision transforms, a
+DataLoader with as many workers, the model in evaluation mode under `no_grad`. Both sides use the same photos, weights,
+batch size and threads.
 """
 
 import argparse
@@ -33,11 +34,11 @@ SIZE, BATCH, WORKERS = 112, 64, 2
 
 
 class Files(Dataset):
-    """Photos as files, as model cards have them."""
+    """A dataset of photo files, as in model cards."""
 
     def __init__(self, paths: list[Path], mean: list[float], std: list[float]) -> None:
         self.paths = paths
-        self.see = transforms.Compose([
+        self.transform = transforms.Compose([
             transforms.Resize(SIZE, transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(SIZE),
             transforms.ToTensor(), transforms.Normalize(mean, std),
         ])  # fmt: skip
@@ -46,7 +47,7 @@ class Files(Dataset):
         return len(self.paths)
 
     def __getitem__(self, number: int) -> torch.Tensor:
-        return self.see(Image.open(self.paths[number]).convert("RGB"))
+        return self.transform(Image.open(self.paths[number]).convert("RGB"))
 
 
 def main() -> None:
@@ -67,32 +68,32 @@ def main() -> None:
         for tower in towers:
             load_strictly(tower, source.state, "bench")
         tower, plain = towers[0], towers[1].to(memory_format=torch.contiguous_format)
-        kept: dict[str, np.ndarray] = {}
+        features: dict[str, np.ndarray] = {}
 
         def ours() -> float:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             views, engine = PhotoViews(reader, SIZE), InferenceEngine("cpu", BATCH, WORKERS, "fp32")
             blocks = encode_photos(lambda pixels, _: tower.encode(pixels), views, np.arange(count), engine)
-            kept["ours"] = np.concatenate([block.numpy() for _, block in blocks])
-            return count / (time.perf_counter() - begun)
+            features["ours"] = np.concatenate([block.numpy() for _, block in blocks])
+            return count / (time.perf_counter() - start)
 
         def peer() -> float:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             files = Files(paths, source.description["mean"], source.description["std"])
             with torch.no_grad():
                 blocks = [plain(batch).numpy() for batch in DataLoader(files, BATCH, num_workers=WORKERS)]
-            kept["peer"] = np.concatenate(blocks)
-            return count / (time.perf_counter() - begun)
+            features["peer"] = np.concatenate(blocks)
+            return count / (time.perf_counter() - start)
 
-        found = interleaved(repetitions, ours, peer)
-    cosines = (kept["ours"] * kept["peer"]).sum(1)
-    cosines /= np.linalg.norm(kept["ours"], axis=1) * np.linalg.norm(kept["peer"], axis=1)
-    assert cosines.min() > 0.99, "the two sides do not compute the same"
+        speeds = interleaved(repetitions, ours, peer)
+    cosines = (features["ours"] * features["peer"]).sum(1)
+    cosines /= np.linalg.norm(features["ours"], axis=1) * np.linalg.norm(features["peer"], axis=1)
+    assert cosines.min() > 0.99, "the two sides compute different features"
     about = (
         f"{count:,} photos of 128 px, ResNet-10t at {SIZE} px, batch {BATCH}, {WORKERS} workers, fp32; smallest cosine "
         f"between the two sides' features {cosines.min():.4f} (ours resizes and crops in one step)."
     )
-    report("Extraction", about, [Ratio("photos through a frozen encoder", "photos/s", *found, "-")], options.quick)
+    report("Extraction", about, [Ratio("photos through a frozen encoder", "photos/s", *speeds, "-")], options.quick)
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ def main() -> None:
         "Frozen towers",
         about,
         [
-            Ratio("extraction and all epochs", "s", mine, theirs, ">= 6", less_is_better=True),
-            Ratio("second run of a sweep", "s", second, theirs, ">= 30", less_is_better=True),
+            Ratio("extraction and all epochs", "s", mine, theirs, ">= 6", lower_is_better=True),
+            Ratio("second run of a sweep", "s", second, theirs, ">= 30", lower_is_better=True),
         ],
         options.quick,
     )

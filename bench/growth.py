@@ -1,11 +1,11 @@
-"""What grows how: bytes and seconds of each stage's library function at two sizes, and for a million products.
+"""Scaling: seconds and bytes of each stage's library function at two sizes, extrapolated to a million products.
 
     OMP_NUM_THREADS=1 python bench/growth.py --sizes 2000 8000
 
-Products are synthetic: one JPEG of 96 x 96 pixels and one text each, a query for every tenth. Features are those of
-timm's convnext_atto at 64 px, with random weights, measured on at most 500 photos and scaled to all; another trunk
-takes its own time. Seconds for a million follow from the larger size by the law in the table, which comes from the
-algorithm; the exponent that was measured stands beside it. Prints a Markdown table.
+Products are synthetic: one JPEG of 96 x 96 pixels and one text each, and a query for every tenth product. Features are
+those of timm's convnext_atto at 64 px with random weights, measured on at most 500 photos and scaled to all; other
+trunks differ. The seconds for a million follow from the larger size and the complexity of the algorithm, the column
+`law`. The measured exponent is in the column before it. Prints a Markdown table.
 """
 
 import argparse
@@ -48,7 +48,7 @@ REPO = Path(__file__).resolve().parent.parent
 MILLION = 1_000_000
 DIM, SEARCHES, QUERY_SHARE = 128, 100, 10
 SOURCE = Fingerprints("growth", "none")
-# Seconds for n products, up to a factor.
+# Seconds for n products, up to a constant factor.
 LAWS: dict[str, Callable[[float], float]] = {
     "n": lambda n: n,
     "n log n": lambda n: n * math.log(n),
@@ -61,13 +61,13 @@ LAW_OF = {
     "shards": "n",
     "features": "n",
     "index hnsw": "n log n",
-    "search hnsw, a query": "log n",
+    "search hnsw, per query": "log n",
     "evaluate": "n^2",
 }
 
 
 def synthetic(root: Path, count: int) -> None:
-    """Write `count` products, each with a photo of its own: coarse noise, as compressible as a plain photo."""
+    """Write `count` products, each with its own photo: coarse noise, as compressible as a simple photo."""
     rng = np.random.default_rng(count)
     (root / "images").mkdir(parents=True)
     rows = ["id,title,label"]
@@ -79,7 +79,7 @@ def synthetic(root: Path, count: int) -> None:
 
 
 def clustered(count: int) -> np.ndarray:
-    """Unit rows (count, DIM) around 200 centres; neighbours exist, as in a trained model's space."""
+    """Return unit rows (count, DIM) around 200 centres, so products have neighbours as in a trained space."""
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((200, DIM))[rng.integers(0, 200, count)] + 0.5 * rng.standard_normal((count, DIM))
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
@@ -90,13 +90,13 @@ def bytes_of(folder: Path) -> int:
 
 
 def measure(count: int, project: Path, workers: int) -> dict[str, tuple[float, int]]:
-    """Return seconds and bytes written of each part; for a search, seconds a query and no bytes."""
-    found: dict[str, tuple[float, int]] = {}
+    """Return the seconds and the bytes written of each part; for a search, seconds per query and no bytes."""
+    results: dict[str, tuple[float, int]] = {}
 
     def timed(name: str, out: Path | None, work: Callable[[], object], times: float = 1.0) -> object:
         start = time.perf_counter()
         result = work()
-        found[name] = ((time.perf_counter() - start) * times, int(bytes_of(out) * times) if out else 0)
+        results[name] = ((time.perf_counter() - start) * times, int(bytes_of(out) * times) if out else 0)
         return result
 
     params = load_params(REPO / "params.yaml")
@@ -138,11 +138,11 @@ def measure(count: int, project: Path, workers: int) -> dict[str, tuple[float, i
         opened = open_index(out, SOURCE)
         opened.search(products[:1], 10)
         search = partial(opened.search, products[:SEARCHES], 10)
-        timed(f"search {kind}, a query", None, search, 1 / SEARCHES)
-    asked = np.arange(0, count, QUERY_SHARE)
-    rows = positions_from_lists([int(row)] for row in asked)
-    timed("evaluate", None, lambda: best_positive_ranks(products[asked], products, rows))
-    return found
+        timed(f"search {kind}, per query", None, search, 1 / SEARCHES)
+    queries = np.arange(0, count, QUERY_SHARE)
+    positives = positions_from_lists([int(row)] for row in queries)
+    timed("evaluate", None, lambda: best_positive_ranks(products[queries], products, positives))
+    return results
 
 
 def main() -> None:
@@ -151,29 +151,30 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     small, large = options.sizes
-    list(map_parallel(abs, range(2 * options.workers), options.workers))  # else the first size pays for their start
-    found = []
+    # Start the worker processes first, so that the first size does not include it.
+    list(map_parallel(abs, range(2 * options.workers), options.workers))
+    results = []
     for size in options.sizes:
         project = Path(tempfile.mkdtemp(prefix="vitrine-growth-"))
         try:
-            found.append(measure(size, project, options.workers))
+            results.append(measure(size, project, options.workers))
         finally:
             shutil.rmtree(project)
-    about = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    model = about[0] if about else platform.machine()
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    model = models[0] if models else platform.machine()
     print(
         f"{date.today()}, {os.cpu_count()} cores ({model.rpartition(': ')[2]}), {options.workers} workers, "
         f"load {os.getloadavg()[0]:.1f} at the end\n"
     )
     print(f"| part | s at {small:,} | s at {large:,} | exponent | law | s at 1 M | MB at {large:,} | MB at 1 M |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, (seconds, size) in found[1].items():
-        before = found[0][name][0]
+    for name, (seconds, size) in results[1].items():
+        before = results[0][name][0]
         law = LAW_OF.get(name, "n")
-        later = seconds * LAWS[law](MILLION) / LAWS[law](large)
+        million = seconds * LAWS[law](MILLION) / LAWS[law](large)
         exponent = math.log(seconds / before) / math.log(large / small)
         amounts = f"{size / 1e6:.2f} | {size / 1e6 * MILLION / large:,.0f}" if size else "- | -"
-        print(f"| {name} | {before:.4g} | {seconds:.4g} | {exponent:.2f} | {law} | {later:,.4g} | {amounts} |")
+        print(f"| {name} | {before:.4g} | {seconds:.4g} | {exponent:.2f} | {law} | {million:,.4g} | {amounts} |")
 
 
 if __name__ == "__main__":

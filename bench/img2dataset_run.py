@@ -1,9 +1,9 @@
-"""img2dataset's own `download` on local files, run by bench/shards.py with the Python of `.venv/peers`.
+"""Runs img2dataset's `download` on local files; bench/shards.py starts it with the Python of `.venv/peers`.
 
     python bench/img2dataset_run.py TABLE OUT SIZE QUALITY PROCESSES THREADS
 
-Its extras (EXIF, hash, logging to the cloud) are off. Prints photos/s from its own statistics: from the start of its
-first shard to the end of its last, so its start-up is left out.
+EXIF extraction, hashes and cloud logging are off. Prints the photos and seconds of its own statistics, from the start
+of the first shard to the end of the last, without start-up.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from img2dataset import download
 
-if __name__ == "__main__":  # its processes import this file again
+if __name__ == "__main__":  # its worker processes import this file
     table, out, size, quality, processes, threads = sys.argv[1:]
     download(
         url_list=table, input_format="parquet", url_col="url", output_folder=out, output_format="webdataset",
@@ -20,6 +20,6 @@ if __name__ == "__main__":  # its processes import this file again
         processes_count=int(processes), thread_count=int(threads), number_sample_per_shard=125,
         enable_wandb=False, compute_hash=None, extract_exif=False,
     )  # fmt: skip
-    told = [json.loads(file.read_text()) for file in Path(out).glob("*_stats.json")]
-    seconds = max(one["end_time"] for one in told) - min(one["start_time"] for one in told)
-    print(json.dumps({"photos": sum(one["successes"] for one in told), "seconds": seconds}))
+    stats = [json.loads(file.read_text()) for file in Path(out).glob("*_stats.json")]
+    seconds = max(shard["end_time"] for shard in stats) - min(shard["start_time"] for shard in stats)
+    print(json.dumps({"photos": sum(shard["successes"] for shard in stats), "seconds": seconds}))

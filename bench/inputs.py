@@ -1,7 +1,7 @@
-"""Inputs that every bench can make anywhere: pictures, captions, a project of them, a CLIP in open_clip's own form.
+"""Synthetic inputs of the benchmarks: pictures, captions, a project of them, and a CLIP in open_clip's format.
 
-Drawn from fixed seeds, so two machines measure the same work. Pictures have the smooth areas, edges and grain of
-photos: noise alone would make JPEGs of a size that no photo has.
+Seeds are fixed, so all machines measure the same work. Pictures have smooth areas, edges and grain, as photos do; JPEGs
+of noise alone would be unrealistically large.
 """
 
 import io
@@ -24,7 +24,7 @@ FOLDER_CONFIG, FOLDER_WEIGHTS = "open_clip_config.json", "open_clip_model.safete
 
 
 def photo(seed: int, width: int, height: int) -> Image.Image:
-    """Return a picture of smooth areas, shapes and a little grain."""
+    """Return a picture with smooth areas, shapes and a little grain."""
     rng = np.random.default_rng(seed)
     small = Image.fromarray(rng.integers(40, 216, (9, 12, 3), dtype=np.uint8))
     picture = small.resize((width, height), Image.Resampling.BICUBIC)
@@ -38,7 +38,7 @@ def photo(seed: int, width: int, height: int) -> Image.Image:
 
 
 def studio_photo(seed: int, width: int, height: int) -> Image.Image:
-    """Return a picture as shops show goods: an object with a little grain on a white sheet, half of the area."""
+    """Return a product photo: an object with a little grain on white, on half of the area."""
     sheet = Image.new("RGB", (width, height), "white")
     sheet.paste(photo(seed, width * 7 // 10, height * 7 // 10), (width * 3 // 20, height * 3 // 20))
     return sheet
@@ -47,14 +47,14 @@ def studio_photo(seed: int, width: int, height: int) -> Image.Image:
 def write_photos(
     folder: Path, count: int, width: int = 640, height: int = 480, draw: Callable[..., Image.Image] = photo
 ) -> list[str]:
-    """Write JPEGs as cameras do (4:2:0, quality 90), and return their names."""
+    """Write JPEGs as cameras do (4:2:0, quality 90); return their names."""
     folder.mkdir(parents=True)
     names = [f"{number:06d}.jpg" for number in range(count)]
-    kinds = [draw(number, width, height) for number in range(min(count, 64))]
+    pictures = [draw(number, width, height) for number in range(min(count, 64))]
     for number, name in enumerate(names):
         stream = io.BytesIO()
-        # Some pictures, each cut to its own: drawing one takes longer than all that is measured.
-        kinds[number % len(kinds)].crop((number % 7, number % 5, width - number % 11, height)).save(
+        # Different crops of a few pictures, because drawing takes longer than the measured work.
+        pictures[number % len(pictures)].crop((number % 7, number % 5, width - number % 11, height)).save(
             stream, "JPEG", quality=90
         )
         (folder / name).write_bytes(stream.getvalue())
@@ -62,7 +62,7 @@ def write_photos(
 
 
 def caption(number: int) -> str:
-    """Return 5 to 12 words, as long as a product's title."""
+    """Return 5 to 12 words and a number, as long as a product title."""
     rng = np.random.default_rng((1, number))
     return " ".join(rng.choice(WORDS, int(rng.integers(5, 13)))) + f" {number}"
 
@@ -92,7 +92,7 @@ def write_project(root: Path, training: int, held_out: int, photo_size: int, sha
 def write_clip(
     folder: Path, size: int, context: int, trunk: str = "resnet10t", width: int = 256, layers: int = 4
 ) -> None:
-    """Write a small CLIP with random weights: a trunk of timm's, text layers of that width, in open_clip's own form."""
+    """Write a small CLIP with random weights in open_clip's format: a timm trunk and text layers of that width."""
     import torch
     from open_clip.model import CLIP
     from safetensors.torch import save_file
@@ -116,7 +116,7 @@ def write_clip(
 
 
 def params_of(clip: Path, size: int, context: int) -> dict:
-    """Return the sections of params.yaml for that CLIP, its own loss alone, and nothing that its peer does not do."""
+    """Return params for that CLIP with the contrastive loss only, without any step that the peer does not have."""
     params = load_params(REPO / "params.yaml")
     for tower in ("image", "text"):
         params["model"][tower] |= {"kind": "open_clip", "name": str(clip), "pretrained": True}

@@ -1,8 +1,9 @@
-"""Times the pipeline as a whole on the built-in sample, in a fresh clone: from nothing, again, and one setting changed.
+"""Times the complete pipeline on the built-in sample in a fresh clone: a first run, a no-op run, one changed setting.
 
     python bench/pipeline.py
 
-Goals on 2 cores: 4 minutes from nothing, 3 s again; the experiment reruns training and what hangs on it.
+Goals on 2 cores: 4 minutes for the first run and 3 s for the no-op. The experiment reruns only training and the stages
+after it.
 """
 
 import os
@@ -23,7 +24,7 @@ COMMANDS = (
 
 
 def timed(command: list[str], folder: Path) -> tuple[float, list[str]]:
-    """Return seconds and the stages that ran."""
+    """Return the seconds and the stages that ran."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     start = time.perf_counter()
     run = subprocess.run(

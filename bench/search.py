@@ -1,8 +1,8 @@
-"""Queries a second of exact search: an opened `flat` index against numpy's argsort of all scores.
+"""Queries per second of exact search: an open `flat` index against numpy's argsort of all scores.
 
     python bench/search.py [--quick]
 
-The size of MUGE's valid split: 29,806 products of 512 dimensions, the best 10 of each query, in blocks of 256 queries.
+The size is that of MUGE's valid split: 29,806 products of 512 dimensions, top 10, in blocks of 256 queries.
 """
 
 import argparse
@@ -34,30 +34,30 @@ def main() -> None:
     products, queries = unit_rows(rng, NUM_PRODUCTS), unit_rows(rng, num_queries)
     ids = [str(row) for row in range(NUM_PRODUCTS)]
     with tempfile.TemporaryDirectory() as folder:
-        maker = Fingerprints("bench", "bench")
+        source = Fingerprints("bench", "bench")
         settings = IndexParams(lists=1, probes=1, links=4, build_beam=8, search_beam=8, pq_bytes=8)
-        build_index(Path(folder) / "index", "flat", ids, products, maker, settings)
-        index = open_index(Path(folder) / "index", maker)
+        build_index(Path(folder) / "index", "flat", ids, products, source, settings)
+        index = open_index(Path(folder) / "index", source)
         blocks = [queries[start : start + BLOCK] for start in range(0, num_queries, BLOCK)]
-        kept: dict[str, list] = {}
+        results: dict[str, list] = {}
 
         def ours() -> float:
-            begun = time.perf_counter()
-            kept["ours"] = [[hit.product_id for hit in hits] for block in blocks for hits in index.search(block, K)]
-            return num_queries / (time.perf_counter() - begun)
+            start = time.perf_counter()
+            results["ours"] = [[hit.product_id for hit in hits] for block in blocks for hits in index.search(block, K)]
+            return num_queries / (time.perf_counter() - start)
 
         def peer() -> float:
-            begun = time.perf_counter()
+            start = time.perf_counter()
             orders = [np.argsort(-(block @ products.T), axis=1)[:, :K] for block in blocks]
-            kept["peer"] = [[ids[row] for row in order] for order in np.concatenate(orders)]
-            return num_queries / (time.perf_counter() - begun)
+            results["peer"] = [[ids[row] for row in order] for order in np.concatenate(orders)]
+            return num_queries / (time.perf_counter() - start)
 
         ours(), peer()  # both libraries start their threads
-        found = interleaved(repetitions, ours, peer)
-    same = np.mean([one == other for one, other in zip(kept["ours"], kept["peer"], strict=True)])
-    assert same > 0.99, same  # two products whose scores differ in the last bit may change places
+        speeds = interleaved(repetitions, ours, peer)
+    same = np.mean([one == other for one, other in zip(results["ours"], results["peer"], strict=True)])
+    assert same > 0.99, same  # products whose scores differ in the last bit may swap ranks
     about = f"{num_queries:,} queries, {NUM_PRODUCTS:,} products, {DIM} dimensions, best {K}; {same:.1%} equal lists."
-    report("Exact search", about, [Ratio("exact search, against argsort", "queries/s", *found, "-")], options.quick)
+    report("Exact search", about, [Ratio("exact search, against argsort", "queries/s", *speeds, "-")], options.quick)
 
 
 if __name__ == "__main__":
