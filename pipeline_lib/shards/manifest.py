@@ -1,7 +1,7 @@
-"""Which tar holds which photo of which product, as arrays: about 30 bytes a photo, no Python object.
+"""The tar, offset and size of every photo, as arrays: about 30 bytes per photo and no Python object.
 
-A photo is known by its row, the number that names it in the tars. The rows of a product follow one another, so a
-product is a pair of numbers. Forked and pickled readers share or copy these arrays as they are.
+A photo is identified by its row, which is also its name in the tars. The rows of a product are consecutive, so a
+product is a range of rows. Forked readers share these arrays, and pickled readers copy them.
 """
 
 import io
@@ -21,17 +21,17 @@ COLUMNS = ("product_id", "shard", "offset", "size")
 
 
 class Manifest:
-    """The places of all photos: `product_ids` (products,), `first` (products + 1,), `tar`, `offset`, `size` (photos,).
+    """Where each photo is: `product_ids` (products,), `first` (products + 1,), `tar`, `offset` and `size` (photos,).
 
-    Product i has rows first[i] to first[i + 1]; `tar` indexes `tars`, the files' paths or URLs. Raises ValueError if
-    the manifest or a tar is missing, or a tar is shorter or longer than the manifest says.
+    Product i has the rows first[i] .. first[i + 1] - 1. `tar` is an index of `tars`, the paths or URLs of the files.
+    Raises ValueError if the manifest or a tar is missing, or if the length of a tar differs from the manifest's.
     """
 
     def __init__(self, folder: Location) -> None:
-        self.place = folder
+        self.location = folder
         path = join_location(folder, MANIFEST)
         if isinstance(path, Path) and not path.is_file():
-            raise ValueError(f"{path}: no such file; `dvc repro shards` makes it")
+            raise ValueError(f"{path}: no such file; run `dvc repro shards`")
         source = path if isinstance(path, Path) else io.BytesIO(read_file(path))
         table = pl.read_parquet(source, columns=list(COLUMNS))
         self.offset: Integers = table["offset"].to_numpy()
@@ -53,24 +53,24 @@ class Manifest:
 
     def photos_of(self, product_id: str) -> range:
         """Return the rows of a product's photos, in the order of its media; ValueError for an unknown product."""
-        place = bisect_left(self._sorted_ids, product_id)
-        if place == len(self._sorted_ids) or self._sorted_ids[place] != product_id:
-            raise ValueError(f"product {product_id!r} has no photo in {self.place}; run `dvc repro shards`")
-        product = self._by_id[place]
+        index = bisect_left(self._sorted_ids, product_id)
+        if index == len(self._sorted_ids) or self._sorted_ids[index] != product_id:
+            raise ValueError(f"product {product_id!r} has no photo in {self.location}; run `dvc repro shards`")
+        product = self._by_id[index]
         return range(int(self.first[product]), int(self.first[product + 1]))
 
     def _check_tars(self, last_rows: Integers) -> None:
-        away = is_url(self.place)
-        way_out = "Copy data/work/shards there again" if away else "Delete the folder and run `dvc repro shards`"
-        there = list_sizes(self.place) if is_url(self.place) else {}
+        remote = is_url(self.location)
+        solution = "Copy data/work/shards there again" if remote else "Delete the folder and run `dvc repro shards`"
+        remote_sizes = list_sizes(self.location) if is_url(self.location) else {}
         for path, row in zip(self.tars, last_rows, strict=True):
             expected = tar_length(int(self.offset[row]), int(self.size[row]))
             if isinstance(path, Path):
-                found = path.stat().st_size if path.is_file() else 0
+                size = path.stat().st_size if path.is_file() else 0
             else:
-                found = there.get(path.rpartition("/")[2], 0)
-            if found != expected:
+                size = remote_sizes.get(path.rpartition("/")[2], 0)
+            if size != expected:
                 raise ValueError(
-                    f"{path}: {found:,} bytes where the manifest says {expected:,}; the file is missing, cut off or "
-                    f"another's. {way_out}"
+                    f"{path}: {size:,} bytes where the manifest says {expected:,}; the file is missing, truncated or "
+                    f"of another run. {solution}"
                 )

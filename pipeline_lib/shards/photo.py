@@ -1,8 +1,8 @@
-"""One photo of the raw data -> the bytes a shard stores.
+"""One photo of the raw data -> the bytes that a shard stores.
 
-A file that is small, upright, opaque and 8-bit already is stored byte for byte, for a second JPEG generation only
-loses. Everything else becomes a JPEG without chroma subsampling: at 96 px, 4:2:0 keeps 48 px of colour, less than a
-64 px view asks for; 4:4:4 halves the squared error for a fifth more bytes, at the same speed.
+A file that is already small, upright, opaque and 8-bit is stored unchanged, because a second JPEG encoding loses
+quality. Any other file becomes a JPEG without chroma subsampling. With 4:2:0, an image of 96 px has only 48 px of
+colour, less than a 64 px view needs. 4:4:4 halves the squared error, takes a fifth more bytes and is as fast.
 """
 
 import io
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from pipeline_lib.shards.shrink import shrink
+from pipeline_lib.shards.resize import resize
 from pipeline_lib.transforms.decode import (
     Pixels,
     decode,
@@ -24,10 +24,10 @@ from pipeline_lib.transforms.decode import (
 )
 
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
-# `decode` keeps twice the size it is asked for; from 1.5 times the stored size the reduced JPEG shrinks as the whole.
+# `decode` returns at least twice the requested size, so a reduced JPEG has at least 1.5 times the stored size.
 REDUCED = 0.75
-JPEG_LIMIT = 65_500  # pixels a side
-PNG_BIT_DEPTH = 24  # byte of the header
+JPEG_LIMIT = 65_500  # largest width or height
+PNG_BIT_DEPTH = 24  # position of the bit depth in the header
 
 
 @dataclass(frozen=True)
@@ -42,25 +42,25 @@ class StoredPhoto:
 
 
 def store_photo(data: bytes, size: int, quality: int) -> StoredPhoto:
-    """Return a photo whose shorter side is at most `size` pixels; ValueError if the bytes are no readable image."""
+    """Return a photo whose shorter side is at most `size` pixels; ValueError if the bytes are not a readable image."""
     reduced = math.ceil(REDUCED * size)
     plain = plain_jpeg_size(data)
     if plain is not None and min(plain) > size and (pixels := plain_jpeg_pixels(data, plain, reduced)) is not None:
-        return _encode(_shrink(pixels, *plain, size), quality)
+        return _encode(_downscaled(pixels, *plain, size), quality)
     try:
         image = open_image(data)
-        kept = _may_pass(image, data, size)
+        passes = _may_pass(image, data, size)
         width, height = image.size if orientation(image) < 5 else image.size[::-1]
-    except Exception as error:  # decoders raise whatever a broken file makes them raise
+    except Exception as error:  # decoders raise many kinds of errors for a broken file
         raise ValueError(f"not a readable image ({one_line(error)})") from error
-    rgb = decode(data, reduced)  # also one that passes: nothing unreadable enters a shard
-    if kept:
+    rgb = decode(data, reduced)  # also a photo that passes, so that no unreadable file enters a shard
+    if passes:
         return StoredPhoto(data, EXTENSIONS[str(image.format)], width, height, passed_through=True)
-    return _encode(_shrink(np.asarray(rgb), width, height, size), quality)
+    return _encode(_downscaled(np.asarray(rgb), width, height, size), quality)
 
 
 def black_photo(size: int, quality: int) -> StoredPhoto:
-    """Return what stands for a product without a photo: `size` x `size` black pixels."""
+    """Return the photo of a product without one: `size` x `size` black pixels."""
     return _encode(np.zeros((size, size, 3), np.uint8), quality)
 
 
@@ -72,25 +72,25 @@ def _may_pass(image: Image.Image, data: bytes, size: int) -> bool:
         and not image.has_transparency_data
         and orientation(image) not in range(2, 9)
         and (image.format != "PNG" or data[PNG_BIT_DEPTH] == 8)
-        and not getattr(image, "is_animated", False)  # only formats that can move have it
+        and not getattr(image, "is_animated", False)  # only formats with animation have this attribute
     )
 
 
-def _shrink(pixels: Pixels, width: int, height: int, size: int) -> Pixels:
-    """Return the picture at the size that the whole file's `width` and `height` ask for; JPEGs come reduced.
+def _downscaled(pixels: Pixels, width: int, height: int, size: int) -> Pixels:
+    """Return the image with `size` pixels on the shorter side; `width` and `height` are those of the file.
 
-    After the reduced decode 48 dB from Lanczos on all pixels, where quality 92 leaves 40 (drawn photos of 640 x 480
-    stored at 128 px).
+    `pixels` of a JPEG are already reduced. With them the result has 48 dB against Lanczos on all pixels, and JPEG
+    quality 92 alone has 40 dB (synthetic photos of 640 x 480 stored at 128 px).
     """
     shorter = min(width, height)
     if shorter <= size:
         return pixels
-    return shrink(pixels, max(size, round(width * size / shorter)), max(size, round(height * size / shorter)))
+    return resize(pixels, max(size, round(width * size / shorter)), max(size, round(height * size / shorter)))
 
 
 def _encode(pixels: Pixels, quality: int) -> StoredPhoto:
     image = Image.fromarray(pixels)
     stream = io.BytesIO()
     kind = "JPEG" if max(image.size) <= JPEG_LIMIT else "PNG"
-    image.save(stream, kind, quality=quality, subsampling="4:4:4")  # PNG knows neither and ignores them
+    image.save(stream, kind, quality=quality, subsampling="4:4:4")  # PNG ignores both options
     return StoredPhoto(stream.getvalue(), EXTENSIONS[kind], image.width, image.height, passed_through=False)

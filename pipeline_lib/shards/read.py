@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline_lib.artifacts.remote import verified_location, read_ranges
+from pipeline_lib.artifacts.remote import read_ranges, verified_location
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.write import MANIFEST
 
@@ -42,7 +42,7 @@ class ShardReader:
 
     def read_all(self, rows: Iterable[int]) -> Iterator[bytes]:
         """Yield the encoded images of `rows` in order; raises as `read`, OSError for a URL that cannot be reached."""
-        if isinstance(self.manifest.place, Path):
+        if isinstance(self.manifest.location, Path):
             yield from map(self.read, rows)
         else:
             yield from self._read_remote(list(rows))

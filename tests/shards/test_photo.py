@@ -33,19 +33,19 @@ def test_a_small_file_is_stored_byte_for_byte(kind: str, mode: str, extension: s
     assert (stored.extension, stored.width, stored.height, stored.passed_through) == (extension, 50, 32, True)
 
 
-def turned(orientation: int) -> bytes:
+def rotated(orientation: int) -> bytes:
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encoded(gradient(50, 30), "JPEG", exif=exif)
 
 
-def test_an_upright_exif_block_does_not_hinder() -> None:
-    assert store_photo(turned(1), 32, 90).data == turned(1)
+def test_a_file_with_an_upright_exif_block_is_stored_unchanged() -> None:
+    assert store_photo(rotated(1), 32, 90).data == rotated(1)
 
 
 MUST_ENCODE = {
     "shorter side above the size": encoded(gradient(40, 33), "JPEG"),
-    "turned": turned(6),
+    "rotated": rotated(6),
     "CMYK": encoded(gradient(30, 30).convert("CMYK"), "JPEG"),
     "alpha": encoded(gradient(30, 30).convert("RGBA"), "PNG"),
     "alpha in WebP": encoded(Image.new("RGBA", (30, 30), (9, 9, 9, 100)), "WEBP"),
@@ -55,17 +55,17 @@ MUST_ENCODE = {
     "16 bit": encoded(Image.new("I;16", (30, 30), 40000), "PNG"),
     "other format": encoded(gradient(30, 30), "BMP"),
     "GIF": encoded(gradient(30, 30), "GIF"),
-    "moving PNG": encoded(
+    "animated PNG": encoded(
         gradient(30, 30), "PNG", save_all=True, append_images=[Image.new("RGB", (30, 30))], duration=100
     ),
-    "moving WebP": encoded(
+    "animated WebP": encoded(
         gradient(30, 30), "WEBP", save_all=True, append_images=[Image.new("RGB", (30, 30))], duration=100
     ),
 }
 
 
 @pytest.mark.parametrize("name", MUST_ENCODE)
-def test_everything_else_becomes_a_small_upright_jpeg(name: str) -> None:
+def test_any_other_file_becomes_a_small_upright_jpeg(name: str) -> None:
     data = MUST_ENCODE[name]
     stored = store_photo(data, 32, 95)
     image = Image.open(io.BytesIO(stored.data))
@@ -77,15 +77,15 @@ def test_everything_else_becomes_a_small_upright_jpeg(name: str) -> None:
     assert np.abs(np.asarray(image).astype(int) - np.asarray(expected)).mean() < 3
 
 
-def test_a_turned_photo_loses_its_exif_and_stands_upright() -> None:
-    stored = store_photo(turned(6), 32, 95)
+def test_a_rotated_photo_is_stored_upright_without_exif() -> None:
+    stored = store_photo(rotated(6), 32, 95)
     assert (stored.width, stored.height) == (30, 50)
     assert decode(stored.data).size == (30, 50)
 
 
 @settings(max_examples=60)
 @given(width=st.integers(1, 900), height=st.integers(1, 900), size=st.integers(1, 128))
-def test_the_shorter_side_shrinks_to_the_size_and_the_ratio_stays(width: int, height: int, size: int) -> None:
+def test_the_shorter_side_gets_the_size_and_the_aspect_ratio_stays(width: int, height: int, size: int) -> None:
     stored = store_photo(encoded(Image.new("RGB", (width, height)), "JPEG"), size, 80)
     if min(width, height) <= size:
         assert (stored.width, stored.height) == (width, height)
@@ -95,19 +95,19 @@ def test_the_shorter_side_shrinks_to_the_size_and_the_ratio_stays(width: int, he
         assert max(stored.width, stored.height) == max(size, round(longer))
 
 
-def test_colour_is_kept_at_full_resolution() -> None:
+def test_chroma_is_not_subsampled() -> None:
     image = Image.open(io.BytesIO(store_photo(encoded(gradient(200, 200), "JPEG"), 64, 90).data))
     assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
 
 
-def test_a_reduced_large_jpeg_looks_like_the_whole_one_shrunk() -> None:
+def test_a_reduced_jpeg_is_close_to_the_full_image_resized() -> None:
     data = encoded(gradient(1600, 1200), "JPEG", quality=95)
     stored = store_photo(data, 60, 95)
-    whole = Image.open(io.BytesIO(data)).resize((80, 60), Image.Resampling.BICUBIC)
-    assert np.abs(np.asarray(decode(stored.data)).astype(int) - np.asarray(whole)).mean() < 1.5
+    full = Image.open(io.BytesIO(data)).resize((80, 60), Image.Resampling.BICUBIC)
+    assert np.abs(np.asarray(decode(stored.data)).astype(int) - np.asarray(full)).mean() < 1.5
 
 
-def test_a_picture_too_long_for_a_jpeg_becomes_a_png() -> None:
+def test_an_image_too_long_for_a_jpeg_becomes_a_png() -> None:
     stored = store_photo(encoded(Image.new("P", (70_000, 3)), "PNG"), 2, 90)
     assert (stored.extension, stored.width, stored.height) == ("jpg", 46_667, 2)
     stored = store_photo(encoded(Image.new("P", (70_000, 3)), "PNG"), 3, 90)
@@ -121,7 +121,7 @@ def test_the_black_photo_is_black() -> None:
     assert (stored.width, stored.height) == (24, 24)
 
 
-def test_a_truncated_photo_never_passes() -> None:
+def test_a_truncated_photo_is_refused() -> None:
     data = encoded(gradient(30, 30), "JPEG")
     with pytest.raises(ValueError, match=r"not a readable image \(.*truncated"):
         store_photo(data[:-60], 32, 90)

@@ -34,12 +34,12 @@ def folder(tmp_path_factory) -> Path:
 
 
 def extracted(folder: Path) -> dict[str, bytes]:
-    """Every member of every tar, as Python's own library reads them."""
-    found = {}
+    """Return every member of every tar, read with tarfile."""
+    members = {}
     for tar in sorted(folder.glob("*.tar")):
         with tarfile.open(tar) as archive:
-            found |= {member.name: archive.extractfile(member).read() for member in archive}
-    return found
+            members |= {member.name: archive.extractfile(member).read() for member in archive}
+    return members
 
 
 def images(folder: Path) -> list[bytes]:
@@ -72,16 +72,16 @@ def _read_all(reader: ShardReader, rows: list[int], answers) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_readers_of_other_processes_read_the_same(folder: Path, method: str) -> None:
+def test_a_reader_in_another_process_reads_the_same(folder: Path, method: str) -> None:
     reader = ShardReader(Manifest(folder))
     reader.read(0)
     context = multiprocessing.get_context(method)
     answers = context.Queue()
     child = context.Process(target=_read_all, args=(reader, [9, 0, 5], answers))
     child.start()
-    found = answers.get(timeout=60)
+    result = answers.get(timeout=60)
     child.join()
-    assert found == [images(folder)[row] for row in (9, 0, 5)]
+    assert result == [images(folder)[row] for row in (9, 0, 5)]
     assert pickle.loads(pickle.dumps(reader)).read(3) == reader.read(3)
 
 
@@ -92,7 +92,7 @@ def test_no_file_stays_open(folder: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_a_tar_cut_or_removed_after_opening_is_named(folder: Path, tmp_path: Path) -> None:
+def test_a_tar_truncated_or_removed_after_opening_is_named(folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
     reader = ShardReader(Manifest(tmp_path))

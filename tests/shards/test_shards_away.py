@@ -30,16 +30,16 @@ def folder(tmp_path: Path) -> Path:
     return out
 
 
-def test_a_url_reads_as_the_folder_does(folder: Path, s3) -> None:
-    here, away = ShardReader(Manifest(folder)), open_shards(folder, s3(folder))
-    assert len(here) == len(away) == 16
-    assert away.manifest.tars[1] == f"{away.manifest.place}/shard-00001.tar"
+def test_a_url_gives_the_photos_of_the_folder(folder: Path, s3) -> None:
+    local, remote = ShardReader(Manifest(folder)), open_shards(folder, s3(folder))
+    assert len(local) == len(remote) == 16
+    assert remote.manifest.tars[1] == f"{remote.manifest.location}/shard-00001.tar"
     rows = np.random.default_rng(1).permutation(16).tolist() * 2
-    expected = [here.read(row) for row in rows]
-    assert [away.read(row) for row in rows] == expected
-    assert list(away.read_all(rows)) == list(here.read_all(rows)) == expected
-    assert list(away.read_all([])) == []
-    assert list(away.manifest.photos_of("p3")) == list(here.manifest.photos_of("p3"))
+    expected = [local.read(row) for row in rows]
+    assert [remote.read(row) for row in rows] == expected
+    assert list(remote.read_all(rows)) == list(local.read_all(rows)) == expected
+    assert list(remote.read_all([])) == []
+    assert list(remote.manifest.photos_of("p3")) == list(local.manifest.photos_of("p3"))
 
 
 def _read_all(reader: ShardReader, rows: list[int], answers) -> None:
@@ -47,7 +47,7 @@ def _read_all(reader: ShardReader, rows: list[int], answers) -> None:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_other_processes_read_after_this_one_has(folder: Path, s3, method: str) -> None:
+def test_child_processes_read_after_the_parent_has(folder: Path, s3, method: str) -> None:
     reader = open_shards(folder, s3(folder))
     expected = [reader.read(row) for row in (9, 0, 5)]
     context = multiprocessing.get_context(method)
@@ -55,12 +55,12 @@ def test_other_processes_read_after_this_one_has(folder: Path, s3, method: str) 
     children = [context.Process(target=_read_all, args=(reader, [9, 0, 5], answers)) for _ in range(2)]
     for child in children:
         child.start()
-    found = [answers.get(timeout=60) for _ in children]
+    results = [answers.get(timeout=60) for _ in children]
     assert [reader.read(row) for row in (9, 0, 5)] == expected
     for child in children:
         child.join()
         assert child.exitcode == 0
-    assert found == [expected, expected]
+    assert results == [expected, expected]
 
 
 def test_another_catalogues_shards_are_refused(folder: Path, s3, tmp_path: Path) -> None:
@@ -74,18 +74,18 @@ def test_another_catalogues_shards_are_refused(folder: Path, s3, tmp_path: Path)
     (other / "manifest.parquet").unlink()
     with pytest.raises(ValueError, match=r"manifest\.parquet: no such file to compare .* `dvc pull"):
         open_shards(other, url)
-    assert open_shards(folder, None).manifest.place == folder
+    assert open_shards(folder, None).manifest.location == folder
 
 
-def test_a_missing_or_cut_tar_is_named(folder: Path, s3) -> None:
+def test_a_missing_or_truncated_tar_is_named(folder: Path, s3) -> None:
     import s3fs
 
     url = s3(folder)
     system, tar = s3fs.S3FileSystem(), f"{url}/shard-00002.tar"
     reader = open_shards(folder, url)
-    whole = system.cat_file(tar)
+    data = system.cat_file(tar)
     last = int(reader.manifest.offset[8])
-    system.pipe_file(tar, whole[: last + 100])
+    system.pipe_file(tar, data[: last + 100])
     with pytest.raises(ValueError, match=r"shard-00002\.tar: truncated inside photo 8"):
         reader.read(8)
     with pytest.raises(ValueError, match=rf"-00002\.tar: {last + 100:,} bytes .*Copy data/work/shards there again"):

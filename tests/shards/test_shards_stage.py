@@ -1,4 +1,4 @@
-"""The stage as DVC runs it, in a project of its own."""
+"""The shards stage as DVC runs it, in a temporary project."""
 
 import os
 import signal
@@ -49,18 +49,18 @@ def start(project: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_a_killed_stage_leaves_no_half_and_the_next_run_is_right(project: Path) -> None:
+def test_a_killed_stage_leaves_no_outs_and_the_next_run_is_complete(project: Path) -> None:
     out = project / "data/work/shards"
     killed = start(project)
     deadline = time.monotonic() + 60
     while not list(project.glob("data/work/.shards.part/*.tar")) and time.monotonic() < deadline:
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
-    assert killed.wait(timeout=60) == -signal.SIGKILL  # no communicate(): idle workers hold the pipes open
+    assert killed.wait(timeout=60) == -signal.SIGKILL  # no communicate(): idle workers keep the pipes open
     killed.stdout.close()
     killed.stderr.close()
     assert not out.exists()
-    again = start(project)  # at once, while workers of the killed run may still be finishing a photo
+    again = start(project)  # immediately, while workers of the killed run may still encode a photo
     printed, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
     assert f"{NUM_PHOTOS} photos (0 passed through, {NUM_PHOTOS} encoded again, 0 black)" in printed
@@ -74,7 +74,7 @@ def test_a_killed_stage_leaves_no_half_and_the_next_run_is_right(project: Path) 
     assert digest_folder(out) == digest_folder(undisturbed)
 
 
-def test_a_vanished_photo_is_one_line_and_no_outs(project: Path) -> None:
+def test_a_missing_photo_is_one_error_line_and_gives_no_outs(project: Path) -> None:
     (project / "raw" / "photo.png").unlink()
     run = start(project)
     printed, errors = run.communicate(timeout=120)

@@ -45,7 +45,7 @@ def test_members_are_plain_ustar_with_fixed_headers(tmp_path: Path) -> None:
     ("content", "why"),
     [(None, "No such file or directory"), (b"<html>", "not a readable image"), (b"\xff\xd8\xff\xe0", "not a readable")],
 )
-def test_a_photo_that_vanished_or_changed_is_one_line(tmp_path: Path, content: bytes | None, why: str) -> None:
+def test_a_missing_or_changed_photo_is_one_error_line(tmp_path: Path, content: bytes | None, why: str) -> None:
     if content is not None:
         (tmp_path / "a.jpg").write_bytes(content)
     task = ShardTask(tmp_path / "x.tar", 0, [("mug", 2, "a.jpg")])
@@ -57,7 +57,7 @@ def test_a_photo_that_vanished_or_changed_is_one_line(tmp_path: Path, content: b
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_error_line(tmp_path: Path) -> None:
     (tmp_path / "shard-00000.tar").symlink_to("/dev/full")
     task = ShardTask(tmp_path / "shard-00000.tar", 0, [("mug", 0, None)])
     with pytest.raises(OSError, match=r"No space left on device; make room .*shard-00000\.tar") as caught:
@@ -66,13 +66,13 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_worker_whose_stage_is_gone_stops(tmp_path: Path) -> None:
+def test_a_worker_stops_when_its_stage_has_ended(tmp_path: Path) -> None:
     orphan = ShardWriter(tmp_path, 32, 90, stage_pid=2**22 + 1)
     with pytest.raises(ValueError, match="the stage of this worker has ended"):
         orphan(ShardTask(tmp_path / "x.tar", 0, [("mug", 0, None)]))
 
 
-def test_a_photo_that_the_catalogue_let_in_is_never_too_large(tmp_path: Path, monkeypatch) -> None:
+def test_a_photo_of_the_catalogue_is_not_refused_for_its_size(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     jpeg(tmp_path / "a.jpg", 90)
     rows = writer(tmp_path)(ShardTask(tmp_path / "x.tar", 0, [("mug", 0, "a.jpg")]))
@@ -80,7 +80,7 @@ def test_a_photo_that_the_catalogue_let_in_is_never_too_large(tmp_path: Path, mo
     assert Image.MAX_IMAGE_PIXELS == 50
 
 
-def test_length_of_a_tar_is_the_one_python_counts() -> None:
+def test_the_length_of_a_tar_equals_pythons() -> None:
     for size in (1, 511, 512, 513, 5000):
         stream = io.BytesIO()
         with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:

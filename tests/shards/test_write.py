@@ -15,7 +15,7 @@ MEDIA_TYPES = {"product_id": pl.String, "media": pl.List(pl.String)}
 
 
 def shop(root: Path, num_products: int = 9) -> pl.DataFrame:
-    """Write photos, small and large, 0 to 3 a product; return media.parquet's frame."""
+    """Write small and large photos, 0 to 3 per product; return the frame of media.parquet."""
     rng = np.random.default_rng(3)
     media: list[list[str]] = []
     for product in range(num_products):
@@ -40,7 +40,7 @@ def test_bytes_do_not_depend_on_run_or_workers(tmp_path: Path, workers: int) -> 
     assert digests[0] == digests[1]
 
 
-def test_manifest_and_meta_say_what_was_done(tmp_path: Path) -> None:
+def test_manifest_and_meta_describe_the_photos(tmp_path: Path) -> None:
     media = shop(tmp_path)
     out = tmp_path / "out"
     out.mkdir()
@@ -59,7 +59,7 @@ def test_manifest_and_meta_say_what_was_done(tmp_path: Path) -> None:
     assert manifest.select("product_id", "photo").rows() == expected
     assert manifest["shard"].to_list() == [f"shard-{row // 4:05d}.tar" for row in range(len(expected))]
     assert manifest.select(pl.min_horizontal("width", "height")).max().item() == 24
-    # 9 products with 0, 1, 2, 3, 0, 1, 2, 3, 0 photos: the first photo (20 px) of six passes, three have none.
+    # 9 products have 0, 1, 2, 3, 0, 1, 2, 3, 0 photos. The first photo (20 px) of six passes, and three have no photo.
     assert meta == {
         "photos": 15,
         "bytes": manifest["size"].sum(),
@@ -84,7 +84,7 @@ def test_no_product_and_a_repeated_product_are_refused() -> None:
         list_photos(pl.DataFrame({"product_id": ["a", "b", "b"], "media": [[], [], []]}, schema=MEDIA_TYPES))
 
 
-def test_an_error_in_a_worker_process_keeps_its_line(tmp_path: Path) -> None:
+def test_an_error_in_a_worker_process_keeps_its_message(tmp_path: Path) -> None:
     media = shop(tmp_path)
     (tmp_path / "7_1.jpg").unlink()
     (tmp_path / "out").mkdir()
