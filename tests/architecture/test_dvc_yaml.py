@@ -1,8 +1,11 @@
-"""dvc.yaml tells the truth: code deps are the import closure, params are what the code asks for, both ways."""
+"""dvc.yaml is complete: code deps are what a stage imports, params are what its script reads, in both directions."""
 
 import ast
+import json
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from collections import Counter
 from contextlib import nullcontext
@@ -13,23 +16,86 @@ from ruamel.yaml import YAML
 from scmrepo.git import Git
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.cli.stage_deps import code_deps, declared_code, module_of
+from pipeline_lib.artifacts.schemas import CONFUSION_SCHEMA, CURVE_SCHEMA
+from pipeline_lib.cli.stage_deps import (
+    EXEMPT,
+    NOT_EXEMPT,
+    code_deps,
+    declared_code,
+    module_of,
+    stale_stages,
+    write_code_deps,
+)
+from pipeline_lib.execution.import_closure import import_closure
 from pipeline_lib.execution.stage import Stage
 from pipeline_lib.params.all_sections import SECTIONS
+from pipeline_lib.params.section import load_params
 from stages import train as train_script
 
 ROOT = Path(__file__).parents[2]
-STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES, PLOTS = PIPELINE["stages"], PIPELINE["plots"]
 SECTION_OF = {kind.__name__: kind.section for kind in SECTIONS}
 SCRIPTS = {name: module_of(stage["cmd"]) for name, stage in STAGES.items()}
+IMPORTS = {
+    module: {path.relative_to(ROOT) for path in import_closure(module, ROOT) if path.name != "__init__.py"}
+    for module in set(SCRIPTS.values())
+}
 # Stages that run one script with different arguments.
 SHARING = {"phase": "stages.train", "train": "stages.train"}
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_code_deps_are_exactly_the_import_closure(name):
-    module = module_of(STAGES[name]["cmd"])
-    assert declared_code(STAGES[name]) == code_deps(module, ROOT), "run `vitrine deps --write`"
+def test_code_deps_are_exactly_the_imports_that_are_not_exempt(name):
+    assert declared_code(STAGES[name]) == code_deps(SCRIPTS[name], ROOT), "run `vitrine deps --write`"
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_imports_and_code_deps_cover_each_other(name):
+    """Independent of the code that writes them: an import is in a dep or exempt, a dep holds nothing but imports."""
+    imported = IMPORTS[SCRIPTS[name]]
+    deps = [Path(dep) for dep in STAGES[name]["deps"] if dep.startswith(("pipeline_lib/", "stages/"))]
+    covered = {path for path in imported if {path, *path.parents} & set(deps)}
+    exempt = {path for path in imported - covered if {str(path), *map(str, path.parents)} & EXEMPT.keys()}
+    assert covered | exempt == imported
+    for dep in deps:
+        files = {path.relative_to(ROOT) for path in (ROOT / dep).rglob("*.py") if path.name != "__init__.py"} or {dep}
+        assert files <= imported, f"{dep} holds more than {name} imports"
+        assert not files & exempt
+
+
+def test_a_package_with_data_files_is_a_folder_dep():
+    """An import closure has no templates or style sheets, so only a dep on the folder covers them."""
+    for name, stage in STAGES.items():
+        for package in {path.parent for path in IMPORTS[SCRIPTS[name]]}:
+            if {file.suffix for file in (ROOT / package).iterdir() if file.is_file()} - {".py"}:
+                assert package.as_posix() in stage["deps"], (name, package)
+
+
+def test_exemptions_exist_and_give_a_reason():
+    for path, reason in {**EXEMPT, **NOT_EXEMPT}.items():
+        assert (ROOT / path).exists(), f"{path}: moved or removed"
+        assert len(reason.split()) > 4
+    used = {path.as_posix() for paths_of_stage in IMPORTS.values() for path in paths_of_stage}
+    assert {path for path in EXEMPT if path.endswith(".py")} | NOT_EXEMPT.keys() <= used
+
+
+def test_it_is_read_in_a_minute():
+    lines = (ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 250 and max(map(len, lines)) <= 120
+
+
+def test_writing_the_deps_changes_only_them(tmp_path):
+    for name in ("pipeline_lib", "stages"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    stages = (ROOT / "dvc.yaml").read_text(encoding="utf-8").partition("\n  features:")[0] + "\n"
+    # A list in the other style of YAML, with a module that is not imported and without one that is.
+    deps = re.search(r"deps: \[\n      \"\$\{data.root\}\",\n(.*\n)+?    \]\n", stages)[0]
+    block = "deps:\n    - ${data.root}\n    - pipeline_lib/losses\n    - pipeline_lib/catalogue\n"
+    copy = tmp_path / "dvc.yaml"
+    copy.write_text(stages.replace(deps, block), encoding="utf-8")
+    assert write_code_deps(copy) == ["catalogue"] and copy.read_text(encoding="utf-8") == stages
+    assert stale_stages(copy) == []
 
 
 def asked_params(path: Path) -> set[str]:
@@ -159,3 +225,46 @@ def test_dvc_looks_into_the_folders_that_users_add_to():
         assert not repository.is_ignored(f"{folder}.gitkeep") or name in ("starts", "predictions")
     for folder in (paths.NO_START, paths.NO_PREDICTIONS):
         assert not repository.is_ignored(f"{ROOT}/{folder.as_posix()}/.gitkeep")
+
+
+# Columns of history.csv; tests/pipeline/test_plain_commands.py compares them with a real run.
+HISTORY = ("epoch", "total", "val_loss", "MeanRecall")
+
+
+def sources(plot) -> dict[str, list[str]]:
+    """The files of a plot with their columns, x among them."""
+    _, definition = next(iter(plot.items()))
+    listed = {file: [y] if isinstance(y, str) else y for file, y in definition["y"].items()}
+    return {file: [definition["x"], *columns] for file, columns in listed.items()}
+
+
+def test_plots_show_outs_of_the_stages():
+    files = [file for plot in PLOTS for file in sources(plot)]
+    folds = load_params(ROOT / "params.yaml")["plan"]["folds"]
+    histories = [(paths.train_of(fold) / "history.csv").as_posix() for fold in folds]
+    tables = [(paths.EVALUATION / name).as_posix() for name in ("recall_curve.csv", "confusion.csv")]
+    assert files == [*histories, *histories, *tables]
+
+
+def test_dvc_draws_every_plot(tmp_path):
+    """`dvc plots show` on tables of two rows each: the templates are found and every plot has points."""
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    extra = {"recall_curve.csv": CURVE_SCHEMA, "confusion.csv": CONFUSION_SCHEMA}
+    for file, columns in [pair for plot in PLOTS for pair in sources(plot).items()]:
+        header = list(extra.get(Path(file).name, HISTORY))
+        assert set(columns) <= set(header)
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        row = ",".join("1" for _ in header)
+        (tmp_path / file).write_text(f"{','.join(header)}\n{row}\n{row}\n", encoding="utf-8")
+    dvc = [sys.executable, "-m", "dvc"]
+    subprocess.run([*dvc, "init", "-q", "--no-scm", "-f"], cwd=tmp_path, check=True)
+    shutil.copytree(ROOT / ".dvc/plots", tmp_path / ".dvc/plots", dirs_exist_ok=True)
+    done = subprocess.run([*dvc, "plots", "show", "--json"], cwd=tmp_path, check=True, capture_output=True, text=True)
+    shown = json.loads(done.stdout)
+    assert "errors" not in shown
+    assert [*shown["data"]] == [next(iter(plot)) for plot in PLOTS]
+    for plot in PLOTS:
+        [drawn] = shown["data"][next(iter(plot))]
+        assert len(drawn["content"]["data"]["values"]) == 2 * sum(len(one) - 1 for one in sources(plot).values())
+        assert "<DVC_METRIC" not in json.dumps(drawn["content"])
