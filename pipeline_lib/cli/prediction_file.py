@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline_lib.artifacts.schemas import PREDICTION_DEPTH, PREDICTION_KEYS
 from pipeline_lib.datasets.image_tsv import list_tsv_images
-from pipeline_lib.datasets.jsonl import Object, read_objects, whole_number, whole_numbers
+from pipeline_lib.datasets.jsonl import Object, read_objects, read_integer, read_integers
 from pipeline_lib.datasets.muge import images_of, read_texts
 from pipeline_lib.metrics.ranking import CUTOFFS, rank_figures
 
@@ -42,7 +42,7 @@ def read_predictions(path: Path, query_ids: Collection[int], gallery: Collection
     predictions: Predictions = {}
     for row, line in read_objects(path):
         query, items = next((keys for keys in PREDICTION_KEYS.values() if keys[0] in line), PREDICTION_KEYS["muge"])
-        query_id = whole_number(path, row, line, query)
+        query_id = read_integer(path, row, line, query)
         if query_id not in query_ids:
             raise ValueError(f"{path}: row {row}: {query} = {query_id} is not among the {len(query_ids)} queries")
         if query_id in predictions:
@@ -65,7 +65,7 @@ def score(predictions: Predictions, answers: dict[int, set[int]]) -> dict[str, f
 
 
 def _checked_images(path: Path, row: int, line: Object, items: str, gallery: Collection[int]) -> list[int]:
-    images = whole_numbers(path, row, line, items)
+    images = read_integers(path, row, line, items)
     if len(images) != PREDICTION_DEPTH:
         raise ValueError(f"{path}: row {row}: {items} has {len(images)} images; write {PREDICTION_DEPTH}, best first")
     duplicate = next((image for rank, image in enumerate(images) if image in images[:rank]), None)

@@ -1,6 +1,6 @@
-"""From captions, several an image, to records: the image is the product, each of its captions a query for it.
+"""Converts images with captions to records: an image is a product, and each of its captions is a query for it.
 
-Equal captions of two images stay two queries, each with its own image as the answer, as the benchmarks count them.
+Equal captions of two images remain two queries, each with its own image as the answer, as the benchmarks count them.
 """
 
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ from pipeline_lib.catalogue.schema import QUERY_DROPPED, RECORDS, RELEVANCE, Rec
 from pipeline_lib.datasets.csv_table import squeeze
 from pipeline_lib.datasets.product_ids import reject_ids
 
-# One row an image: where it was read, its name as the data set gives it, its captions, its split.
+# One row per image: its row in the file, its name in the data set, its captions and its split.
 CAPTIONED = pl.Schema({"row": pl.Int64(), "image": pl.String(), "captions": pl.List(pl.String()), "split": pl.String()})
 
 
 def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder: str) -> Records:
-    """Return the records of CAPTIONED rows; an image's id is its file name without the extension.
+    """Return the records of CAPTIONED rows; the product id is the file name without the extension.
 
-    An image without a usable id, and every caption of it, is rejected; so is an empty caption.
+    An image without a valid id is rejected together with its captions. An empty caption is rejected.
     """
     product_id = pl.col("image").str.split("/").list.last().str.replace(r"\.[^.]*$", "")
     media = pl.Series(
@@ -29,8 +29,8 @@ def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder
     good, rejects = reject_ids(table, named)
     captions = good.select("row", "product_id", "split", "captions").explode("captions").drop_nulls("captions")
     captions = captions.with_columns(squeeze(pl.col("captions")).alias("text"))
-    place = pl.int_range(pl.len()).over("product_id")
-    captions = captions.with_columns(pl.format("{}#{}", "product_id", place).alias("query_id"))
+    number = pl.int_range(pl.len()).over("product_id")
+    captions = captions.with_columns(pl.format("{}#{}", "product_id", number).alias("query_id"))
     empty = rejects_of(table, captions.filter(pl.col("text") == ""), "empty caption", "query_id", QUERY_DROPPED)
     captions = captions.filter(pl.col("text") != "")
     first = captions.group_by("product_id", maintain_order=True).agg(pl.col("text").first())
@@ -50,17 +50,18 @@ def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder
 
 
 def media_paths(images: Iterable[str], root: Path, image_folder: str) -> list[str]:
-    """Return where each image lies inside the root: in the image folder with its own folder or without, or beside it.
+    """Return the path of each image relative to the root.
 
-    Folders are looked at, not files: a million images cost no million calls. Which files are there, the catalogue says.
+    An image may be in the image folder, with or without the folder of its name, or in that folder of the root. Only
+    folders are looked up, because a million images would need a million calls. The catalogue reports missing files.
     """
     folder = "" if image_folder in ("", ".") else image_folder.rstrip("/")
     prefixes: dict[str, str] = {}
     paths = []
     for image in images:
-        own, name = str(PurePosixPath(image).parent), PurePosixPath(image).name
-        if own not in prefixes:
-            tried = [str(PurePosixPath(folder) / own), own, folder]
-            prefixes[own] = next((one for one in tried if (root / one).is_dir()), tried[0])
-        paths.append(str(PurePosixPath(prefixes[own]) / name))
+        parent, name = str(PurePosixPath(image).parent), PurePosixPath(image).name
+        if parent not in prefixes:
+            candidates = [str(PurePosixPath(folder) / parent), parent, folder]
+            prefixes[parent] = next((one for one in candidates if (root / one).is_dir()), candidates[0])
+        paths.append(str(PurePosixPath(prefixes[parent]) / name))
     return paths

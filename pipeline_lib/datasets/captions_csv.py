@@ -1,6 +1,6 @@
-"""Reads a CSV of captions, a row each: columns image, caption and, if the data set comes split, split.
+"""Reads a CSV file with one caption per row: columns image, caption and, if the data set has splits, split.
 
-The rows of one image, which need not follow one another, are one product with several captions.
+All rows of an image are one product with several captions; they need not be adjacent.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ USUAL = {"image": ("image", "image_path", "filename"), "text": ("caption", "text
 
 
 def read_captions_csv(data: DataParams) -> Records:
-    """Return the records of the CSV in data.root; ValueError names the file, the row, the value and the way out."""
+    """Return the records of the CSV in data.root; ValueError with the file, row and value of a fault."""
     root = Path(data.root)
     path = find_table(root, data.table)
     check_utf8(path)
@@ -28,9 +28,11 @@ def read_captions_csv(data: DataParams) -> Records:
         "row",
         pl.col(columns["image"]).str.replace_all("\\", "/", literal=True).alias("image"),
         pl.col(columns["text"]).fill_null("").alias("caption"),
-        pl.col(columns["split"]).fill_null("").alias("said") if columns["split"] else pl.lit("train").alias("said"),
+        pl.col(columns["split"]).fill_null("").alias("raw_split")
+        if columns["split"]
+        else pl.lit("train").alias("raw_split"),
     )
-    known = pl.col("said").str.to_lowercase().replace_strict(SPLIT_NAMES, default=None, return_dtype=pl.String)
+    known = pl.col("raw_split").str.to_lowercase().replace_strict(SPLIT_NAMES, default=None, return_dtype=pl.String)
     rows = rows.with_columns(known.alias("split") if columns["split"] else pl.lit(None, pl.String).alias("split"))
     nameless = rows.filter(pl.col("image").is_null()).with_columns(pl.lit(None, pl.String).alias("product_id"))
     rows = rows.drop_nulls("image")
@@ -39,25 +41,25 @@ def read_captions_csv(data: DataParams) -> Records:
         pl.col("row").first(), pl.col("caption").alias("captions"), pl.col("split").first()
     )
     records = captioned_records(path.name, images.select("row", "image", "captions", "split"), root, data.image_folder)
-    lost = rejects_of(path.name, nameless, "empty image name", "caption", REJECTED)
+    unnamed = rejects_of(path.name, nameless, "empty image name", "caption", REJECTED)
     return Records(
         records.table,
         records.num_rows + len(nameless),
         records.products,
-        pl.concat([records.rejects, lost]),
+        pl.concat([records.rejects, unnamed]),
         records.queries,
         records.relevance,
     )
 
 
 def _columns(path: Path, header: list[str], data: DataParams) -> dict[str, str]:
-    """Return the table's names of image, text and split; an absent split is an empty name."""
+    """Return the names of the columns image, text and split; an empty name means no split column."""
     lower = {name.lower(): name for name in reversed(header)}
     found = {}
     for role, usual in USUAL.items():
         named = getattr(data.columns, role)
         if isinstance(named, list):
-            raise ValueError(f"{path}: data.columns.text = {named!r}; a caption is one column, name it alone")
+            raise ValueError(f"{path}: data.columns.text = {named!r}; a caption is one column, so name only one")
         chosen = named or next((lower[name] for name in usual if name in lower), "")
         if chosen not in header and (named or role != "split"):
             raise ValueError(
@@ -73,9 +75,9 @@ def _check_splits(path: Path, rows: pl.DataFrame, column: str) -> None:
         return
     wrong = rows.filter(pl.col("split").is_null())
     if len(wrong):
-        row, value = wrong.select("row", "said").row(0)
+        row, value = wrong.select("row", "raw_split").row(0)
         raise ValueError(f"{path}: row {row}: {column} = {value!r}; write train, val, validation or test")
-    torn = rows.filter(pl.col("split") != pl.col("split").first().over("image"))
-    if len(torn):
-        row, image, value = torn.select("row", "image", "said").row(0)
+    divided = rows.filter(pl.col("split") != pl.col("split").first().over("image"))
+    if len(divided):
+        row, image, value = divided.select("row", "image", "raw_split").row(0)
         raise ValueError(f"{path}: row {row}: {column} = {value!r}, but an earlier row has {image} in another split")

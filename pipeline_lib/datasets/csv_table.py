@@ -1,7 +1,7 @@
-"""Reads any product table that is a CSV: columns are told by their names, photos by the products' ids.
+"""Reads a product table in CSV format: columns by their names, photos by an image column or the products' ids.
 
-Everything is read as strings: an id of 007 stays what it is. What a row gets wrong costs that row; what the table gets
-wrong (a split of another name, say) stops the run, because it would bend every figure.
+Everything is read as strings, so the id 007 remains 007. A row without a usable id is rejected. A wrong split or fold
+raises ValueError, because it would affect every metric.
 """
 
 from pathlib import Path
@@ -15,12 +15,12 @@ from pipeline_lib.datasets.product_ids import reject_ids
 from pipeline_lib.datasets.table_file import check_utf8, find_table, read_columns, read_header
 from pipeline_lib.params.data import DataParams
 
-# Letters of scripts that part words by spaces: a title "Apple" is not what "Apples" begins with.
-WORD_GOES_ON = r"^[\p{L}\p{N}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]"
+# Letters of scripts that separate words by spaces: "Apples are red" does not begin with the title "Apple".
+WORD_CONTINUES = r"^[\p{L}\p{N}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]"
 
 
 def read_csv_table(data: DataParams) -> Records:
-    """Return the records of the CSV in data.root; ValueError names the file, the row, the value and the way out."""
+    """Return the records of the CSV in data.root; ValueError with the file, row and value of a fault."""
     root = Path(data.root)
     path = find_table(root, data.table)
     check_utf8(path)
@@ -48,16 +48,16 @@ def read_csv_table(data: DataParams) -> Records:
 
 
 def squeeze(column: pl.Expr) -> pl.Expr:
-    """Return text with each run of white space, line breaks included, as one space; null as empty."""
+    """Return text with each run of white space (including line breaks) replaced by one space; null becomes empty."""
     return column.fill_null("").str.replace_all(r"\s+", " ").str.strip_chars()
 
 
 def join_texts(parts: list[pl.Expr]) -> pl.Expr:
-    """Return parts joined by one space; a part that the next one begins with, whole, is not said twice."""
+    """Return the parts joined by spaces; if a part begins with the text before it, that text is not repeated."""
     text = pl.lit("")
     for part in parts:
-        goes_on = part.str.slice(text.str.len_chars()).str.contains(WORD_GOES_ON)
-        repeated = part.str.starts_with(text) & ~goes_on
+        continues = part.str.slice(text.str.len_chars()).str.contains(WORD_CONTINUES)
+        repeated = part.str.starts_with(text) & ~continues
         text = (
             pl.when((part == "") | (part == text))
             .then(text)
@@ -82,20 +82,22 @@ def _check_splits(path: Path, raw: pl.DataFrame, records: pl.DataFrame, columns:
     wrong = records.filter(~pl.col("fold").str.contains(r"^\d{1,9}$"))
     if len(wrong):
         row, value = wrong.select("row", "fold").row(0)
-        raise ValueError(f"{path}: row {row}: {columns.fold} = {value!r} is not a whole number from 0; leave none out")
+        raise ValueError(
+            f"{path}: row {row}: {columns.fold} = {value!r} is not a whole number >= 0; number folds from 0"
+        )
 
 
 def _media(root: Path, image_folder: str, records: pl.DataFrame, has_column: bool) -> pl.Series | pl.Expr:
-    """Return each product's photos, as paths from the root.
+    """Return each product's photos as paths relative to the root.
 
-    An image column keeps its order, for the first photo is the one that a shop shows; a bare file name that lies in
-    the image folder is found there.
+    The order of an image column is preserved, because a shop shows the first photo. A bare file name is looked up in
+    the image folder.
     """
     folder = "" if image_folder in ("", ".") else image_folder.rstrip("/") + "/"
     names = list_images(root / image_folder)
     if not has_column:
-        found = assign_images(names, records["product_id"].to_list())
-        media = [[folder + name for name in found.get(product_id, [])] for product_id in records["product_id"]]
+        images = assign_images(names, records["product_id"].to_list())
+        media = [[folder + name for name in images.get(product_id, [])] for product_id in records["product_id"]]
         return pl.Series("media", media, dtype=pl.List(pl.String))
     known = set(names)
     cells = (

@@ -1,7 +1,7 @@
-"""Finds products' photos by file name: `<id>.<ext>` and `<id>_*.<ext>`, in one scan of the folder.
+"""Finds the photos of products by file name, `<id>.<ext>` or `<id>_*.<ext>`, in one scan of the image folder.
 
-A pattern search for each product would read the folder once a product. Where both `a` and `a_1` are ids, `a_1_2.jpg`
-belongs to the longer one.
+A glob for each product would read the folder once per product. If both `a` and `a_1` are ids, `a_1_2.jpg` belongs to
+`a_1`.
 """
 
 import os
@@ -13,7 +13,7 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 def list_images(folder: Path) -> list[str]:
-    """Return the names of a folder's image files by natural order, none if there is no such folder."""
+    """Return the names of a folder's image files in natural order, an empty list if the folder does not exist."""
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
@@ -22,7 +22,7 @@ def list_images(folder: Path) -> list[str]:
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Return a sort key by which a_2 comes before a_10.
+    """Return a sort key that puts a_2 before a_10.
 
     >>> sorted(["a_10.jpg", "a.jpg", "a_2.jpg"], key=natural_key)
     ['a.jpg', 'a_2.jpg', 'a_10.jpg']
@@ -33,13 +33,13 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
 
 
 def assign_images(names: Iterable[str], product_ids: Collection[str]) -> dict[str, list[str]]:
-    """Return each product's file names, in the order given; the longest id that a name begins with has it."""
+    """Return each product's file names in the order of `names`; a name belongs to the longest matching id."""
     known = set(product_ids)
-    found: dict[str, list[str]] = {}
+    images: dict[str, list[str]] = {}
     for name in names:
         owner = name.rpartition(".")[0]
         while owner and owner not in known:
             owner = owner.rpartition("_")[0]
         if owner:
-            found.setdefault(owner, []).append(name)
-    return found
+            images.setdefault(owner, []).append(name)
+    return images

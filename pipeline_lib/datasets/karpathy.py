@@ -1,7 +1,7 @@
-"""Reads COCO and Flickr30k with the splits of Karpathy and Fei-Fei (2015, arXiv:1412.2306): five captions an image.
+"""Reads COCO and Flickr30k with the splits of Karpathy and Fei-Fei (2015, arXiv:1412.2306), five captions per image.
 
-The file is parsed whole: it is one object, COCO's 150 MB being the largest there is. The tokens, most of it, are let go
-as soon as they are read.
+The file is one JSON object (150 MB for COCO, the largest) and is parsed at once. The tokens, most of its content, are
+discarded while parsing.
 """
 
 import json
@@ -19,9 +19,10 @@ SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 
 
 def read_karpathy(data: DataParams) -> Records:
-    """Return the records of the JSON in data.root; ValueError names the file, the image's place, the value, a way out.
+    """Return the records of the JSON file in data.root.
 
-    Images lie in data.image_folder, in the folder that `filepath` names or without it.
+    Images are in data.image_folder, with or without the folder that `filepath` names. Raises ValueError with the file,
+    the image's number and the value of a fault.
     """
     root = Path(data.root)
     path = find_table(root, data.table, ".json")
@@ -33,30 +34,30 @@ def read_karpathy(data: DataParams) -> Records:
 def _images(path: Path) -> list[Any]:
     try:
         with path.open(encoding="utf-8-sig") as stream:
-            found = json.load(stream, object_hook=_without_tokens)
+            content = json.load(stream, object_hook=_without_tokens)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: byte {error.start} is not UTF-8; fetch the file again") from None
+        raise ValueError(f"{path}: byte {error.start} is not UTF-8; download the file again") from None
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{path}: not JSON at character {error.pos} ({error.msg}); fetch the file again, it may be cut off"
+            f"{path}: not JSON at character {error.pos} ({error.msg}); download the file again, it may be truncated"
         ) from None
-    images = found.get("images") if isinstance(found, dict) else None
+    images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise ValueError(
-            f"{path}: no list of `images` in it; name a Karpathy file, dataset_coco.json say, in data.table"
+            f"{path}: no list of `images` in it; name a Karpathy file (dataset_coco.json, say) in data.table"
         )
     return images
 
 
-def _without_tokens(found: dict[str, Any]) -> dict[str, Any]:
-    if "raw" in found:
-        found.pop("tokens", None)
-    return found
+def _without_tokens(entry: dict[str, Any]) -> dict[str, Any]:
+    if "raw" in entry:
+        entry.pop("tokens", None)
+    return entry
 
 
 def _row(path: Path, row: int, image: Any) -> tuple[int, str, list[str], str]:
     if not isinstance(image, dict) or not isinstance(image.get("filename"), str):
-        raise ValueError(f"{path}: image {row}: {str(image)[:60]!r} has no filename; fetch the file again")
+        raise ValueError(f"{path}: image {row}: {str(image)[:60]!r} has no filename; download the file again")
     split = image.get("split")
     if split not in SPLITS:
         raise ValueError(f"{path}: image {row} ({image['filename']}): split = {split!r}; known: {', '.join(SPLITS)}")
@@ -66,7 +67,7 @@ def _row(path: Path, row: int, image: Any) -> tuple[int, str, list[str], str]:
         if not isinstance(text, str):
             raise ValueError(
                 f"{path}: image {row} ({image['filename']}): sentence {str(sentence)[:60]!r} has no `raw` text; "
-                "fetch the file again"
+                "download the file again"
             )
         captions.append(text)
     folder = image.get("filepath")

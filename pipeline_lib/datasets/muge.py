@@ -1,8 +1,8 @@
-"""Reads MUGE (Chinese e-commerce text-to-image retrieval) as it is published, and in the form Chinese-CLIP made of it.
+"""Reads MUGE (Chinese e-commerce text-to-image retrieval) in its published format and in that of Chinese-CLIP.
 
-Products are the images of `{split}_imgs.tsv`, which stay where they are; queries with their answers come from
-`{split}_queries.jsonl` or `{split}_texts.jsonl`, and the test split has none. An image has many texts and a text many
-images, so the pairs are the relevance table, and a product's own text is only the first of them.
+Products are the images of `{split}_imgs.tsv`, which are not unpacked. Queries and their relevant images come from
+`{split}_queries.jsonl` or `{split}_texts.jsonl`; those of the test split have no relevant images. An image can have
+several texts and a text several images. The pairs are the relevance table, and a product's text is its first text.
 """
 
 from dataclasses import dataclass
@@ -22,20 +22,22 @@ from pipeline_lib.catalogue.schema import (
     text_queries,
 )
 from pipeline_lib.datasets.image_tsv import list_tsv_images
-from pipeline_lib.datasets.jsonl import read_objects, whole_number, whole_numbers, words
+from pipeline_lib.datasets.jsonl import read_integer, read_integers, read_objects, read_string
 from pipeline_lib.datasets.product_ids import reject_ids
 from pipeline_lib.params.data import DataParams
 
-# Name of a split in the files -> ours.
+# Name of a split in the files -> our name.
 SPLITS = {"train": "train", "valid": "val", "test": "test"}
-# Form -> the keys of its lines: the query's id, its text, the ids of its images.
-FORMS = {"queries": ("query_id", "query_text", "item_ids"), "texts": ("text_id", "text", "image_ids")}
-ASKED = pl.Schema({"row": pl.Int64(), "query_id": pl.String(), "text": pl.String(), "product_id": pl.List(pl.String())})
+# Format -> the keys of its lines: the query's id, its text, the ids of its images.
+FORMATS = {"queries": ("query_id", "query_text", "item_ids"), "texts": ("text_id", "text", "image_ids")}
+QUERY_LINES = pl.Schema(
+    {"row": pl.Int64(), "query_id": pl.String(), "text": pl.String(), "product_id": pl.List(pl.String())}
+)
 
 
 @dataclass(frozen=True)
 class _Split:
-    """One split's files, and what was read from them: RECORDS, QUERIES, RELEVANCE and REJECTS."""
+    """The tables of one split: RECORDS, QUERIES, RELEVANCE and REJECTS."""
 
     num_rows: int
     products: pl.DataFrame
@@ -45,15 +47,15 @@ class _Split:
 
 
 def read_muge(data: DataParams) -> Records:
-    """Return the records of the splits that lie in data.root; ValueError names file, row, value and way out."""
+    """Return the records of the splits in data.root; ValueError with the file, row and value of a fault."""
     root = Path(data.root)
     if not root.is_dir():
-        raise ValueError(f"data.root = {str(root)!r}: no such folder; put MUGE's files there, or `dvc pull` it")
-    found = {name: path for name in SPLITS if (path := find_texts(root, name))}
-    if "train" not in found:
-        wanted = " or ".join(f"train_{form}.jsonl" for form in FORMS)
-        raise ValueError(f"data.root = {str(root)!r}: no {wanted} there; put MUGE's files there, unpacked")
-    parts = [_read_split(name, path, data.missing_image == "reject") for name, path in found.items()]
+        raise ValueError(f"data.root = {str(root)!r}: no such folder; put MUGE's files there, or `dvc pull` them")
+    texts = {name: path for name in SPLITS if (path := find_texts(root, name))}
+    if "train" not in texts:
+        names = " or ".join(f"train_{name}.jsonl" for name in FORMATS)
+        raise ValueError(f"data.root = {str(root)!r}: no {names} there; put MUGE's files there, unpacked")
+    parts = [_read_split(name, path, data.missing_image == "reject") for name, path in texts.items()]
     return Records(
         root.name,
         sum(part.num_rows for part in parts),
@@ -65,17 +67,17 @@ def read_muge(data: DataParams) -> Records:
 
 
 def find_texts(root: Path, name: str) -> Path | None:
-    """Return the file of a split's texts, None if there is none; ValueError if both forms are there, or no images."""
-    paths = [path for form in FORMS if (path := root / f"{name}_{form}.jsonl").is_file()]
+    """Return the file of a split's texts, or None; ValueError if both formats exist, or if the images are missing."""
+    paths = [path for format_name in FORMATS if (path := root / f"{name}_{format_name}.jsonl").is_file()]
     if len(paths) > 1:
-        raise ValueError(f"{root}: both {paths[0].name} and {paths[1].name}; keep one form of each split")
+        raise ValueError(f"{root}: both {paths[0].name} and {paths[1].name}; keep one format of each split")
     if paths and not images_of(paths[0]).is_file():
-        raise ValueError(f"{paths[0]}: its images, {images_of(paths[0]).name}, are not beside it")
+        raise ValueError(f"{paths[0]}: its images, {images_of(paths[0]).name}, are not in the same folder")
     return paths[0] if paths else None
 
 
 def images_of(texts: Path) -> Path:
-    """Return where the images of a file of texts lie.
+    """Return the path of the images that belong to a file of texts.
 
     >>> images_of(Path("valid_queries.jsonl")).name
     'valid_imgs.tsv'
@@ -84,62 +86,61 @@ def images_of(texts: Path) -> Path:
 
 
 def read_texts(path: Path) -> list[tuple[int, int, str, list[int]]]:
-    """Return (row, query id, text, image ids) of each line of either form, which the first line's keys tell."""
-    asked = []
+    """Return (row, query id, text, image ids) of each line; the keys of the first line determine the format."""
+    lines = []
     keys: tuple[str, str, str] | None = None
-    for row, found in read_objects(path):
-        keys = keys or next((keys for keys in FORMS.values() if keys[0] in found), FORMS["queries"])
-        query_id, text = whole_number(path, row, found, keys[0]), words(path, row, found, keys[1])
-        asked.append((row, query_id, " ".join(text.split()), whole_numbers(path, row, found, keys[2])))
-    if not asked:
-        raise ValueError(f"{path}: no text in it; fetch the file again")
-    return asked
+    for row, entry in read_objects(path):
+        keys = keys or next((keys for keys in FORMATS.values() if keys[0] in entry), FORMATS["queries"])
+        query_id, text = read_integer(path, row, entry, keys[0]), read_string(path, row, entry, keys[1])
+        lines.append((row, query_id, " ".join(text.split()), read_integers(path, row, entry, keys[2])))
+    if not lines:
+        raise ValueError(f"{path}: no text in it; download the file again")
+    return lines
 
 
 def _read_split(name: str, path: Path, reject_missing: bool) -> _Split:
     images = list_tsv_images(images_of(path))
     product_id = pl.format(f"{name}-{{}}", pl.col("image_id"))
-    there = images.select("row", product_id.alias("product_id"), pl.concat_list("media").alias("media"))
-    asked = pl.DataFrame(
+    listed = images.select("row", product_id.alias("product_id"), pl.concat_list("media").alias("media"))
+    lines = pl.DataFrame(
         [(row, f"{name}-{key}", text, [f"{name}-{one}" for one in ids]) for row, key, text, ids in read_texts(path)],
-        schema=ASKED,
+        schema=QUERY_LINES,
         orient="row",
     )
-    asked, told = _reject_texts(path.name, asked)
-    pairs = asked.drop("text").explode("product_id").drop_nulls("product_id").unique(maintain_order=True)
-    lost = pairs.join(there, on="product_id", how="anti", maintain_order="left").unique("product_id", keep="first")
-    lost = lost.sort("row").select("row", "product_id", pl.lit([], dtype=pl.List(pl.String)).alias("media"))
-    good, rejects = reject_ids(images_of(path).name, there)
+    lines, text_rejects = _reject_texts(path.name, lines)
+    pairs = lines.drop("text").explode("product_id").drop_nulls("product_id").unique(maintain_order=True)
+    missing = pairs.join(listed, on="product_id", how="anti", maintain_order="left").unique("product_id", keep="first")
+    missing = missing.sort("row").select("row", "product_id", pl.lit([], dtype=pl.List(pl.String)).alias("media"))
+    good, rejects = reject_ids(images_of(path).name, listed)
     if reject_missing:
-        missing = rejects_of(path.name, lost, "missing image", "product_id", REJECTED)
-        rejects = pl.concat([rejects, missing])
+        rejects = pl.concat([rejects, rejects_of(path.name, missing, "missing image", "product_id", REJECTED)])
     else:
-        good = pl.concat([good, lost])
-    texts = pairs.join(asked.select("query_id", "text"), on="query_id", how="left", maintain_order="left")
+        good = pl.concat([good, missing])
+    texts = pairs.join(lines.select("query_id", "text"), on="query_id", how="left", maintain_order="left")
     first = texts.unique("product_id", keep="first").select("product_id", "text")
     products = good.join(first, on="product_id", how="left", maintain_order="left").with_columns(
         pl.col("text").fill_null(""), pl.lit(SPLITS[name]).alias("split"), *_absent("label", "group", "fold")
     )
-    queries = text_queries(asked.with_columns(pl.lit(SPLITS[name]).alias("split")))
+    queries = text_queries(lines.with_columns(pl.lit(SPLITS[name]).alias("split")))
     relevance = pairs.select("query_id", "product_id", pl.lit(1).alias("grade"))
     return _Split(
-        len(there) + len(lost),
+        len(listed) + len(missing),
         conform(products, RECORDS),
         queries,
         conform(relevance, RELEVANCE),
-        pl.concat([rejects, told]),
+        pl.concat([rejects, text_rejects]),
     )
 
 
-def _reject_texts(file: str, asked: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Part off texts that are empty, or whose id an earlier line has."""
-    judged = asked.with_columns(pl.lit(None, dtype=pl.String).alias("product_id"))
-    twice, empty = ~pl.col("query_id").is_first_distinct(), pl.col("text") == ""
-    told = [
-        rejects_of(file, judged.filter(twice), "duplicate query", "query_id", QUERY_DROPPED),
-        rejects_of(file, judged.filter(empty & ~twice), "empty query", "query_id", QUERY_DROPPED),
+def _reject_texts(file: str, lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the lines with a text and a new id, and reject rows for the others."""
+    checked = lines.with_columns(pl.lit(None, dtype=pl.String).alias("product_id"))
+    repeated, empty = ~pl.col("query_id").is_first_distinct(), pl.col("text") == ""
+    rejects = [
+        rejects_of(file, checked.filter(repeated), "duplicate query", "query_id", QUERY_DROPPED),
+        rejects_of(file, checked.filter(empty & ~repeated), "empty query", "query_id", QUERY_DROPPED),
     ]
-    return asked.filter(~twice & ~empty), conform(pl.concat(told), REJECTS)
+    return lines.filter(~repeated & ~empty), conform(pl.concat(rejects), REJECTS)
 
 
 def _absent(*names: str) -> list[pl.Expr]:

@@ -1,4 +1,4 @@
-"""Parts off what cannot be told apart: every reader's products pass here before they are records."""
+"""Rejects products whose id is empty, unsafe or repeated; every reader calls it."""
 
 import polars as pl
 
@@ -7,7 +7,7 @@ from pipeline_lib.catalogue.schema import REJECTED, REJECTS, rejects_of
 
 
 def reject_ids(table: str, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Part off rows whose id is empty, unsafe as a file name, or taken by an earlier row; return good and rejects."""
+    """Return the rows with a valid id, and reject rows for ids that are empty, unsafe as a file name, or repeated."""
     product_id = pl.col("product_id")
     reason = (
         pl.when(product_id.is_null())
@@ -17,10 +17,10 @@ def reject_ids(table: str, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.Data
         .when(~product_id.is_first_distinct())
         .then(pl.lit("duplicate id"))
     )
-    judged = records.with_columns(reason.alias("reason"), product_id.alias("value"))
+    checked = records.with_columns(reason.alias("reason"), product_id.alias("value"))
     bad = [
         rejects_of(table, part, part["reason"][0], "value", REJECTED)
-        for part in judged.drop_nulls("reason").partition_by("reason", maintain_order=True)
+        for part in checked.drop_nulls("reason").partition_by("reason", maintain_order=True)
     ]
     rejects = pl.concat([pl.DataFrame(schema=REJECTS), *bad])
-    return judged.filter(pl.col("reason").is_null()).drop("reason", "value"), rejects
+    return checked.filter(pl.col("reason").is_null()).drop("reason", "value"), rejects

@@ -1,6 +1,6 @@
-"""The data sets that can be read: a name and a function DataParams -> Records each.
+"""The readers of data sets: data.reader -> function(DataParams) -> Records.
 
-A new one is a file, a line here, its name in `ReaderKind`, and a six-row fixture in its test.
+A new reader is a file, a line here, its name in `ReaderKind`, and a six-row fixture in its test.
 """
 
 from collections.abc import Callable

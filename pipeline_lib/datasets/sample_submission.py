@@ -1,4 +1,4 @@
-"""Reads the sample submission that a judge hands out: its two column names, and its ids in their order."""
+"""Reads a competition's sample submission: its two column names, and its ids in order."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from pipeline_lib.params.data import DataParams
 
 
 def read_sample(data: DataParams) -> pl.DataFrame | None:
-    """Return the two columns of data.sample_submission as strings, the id being the first; None if none is named.
+    """Return the two columns of data.sample_submission as strings, the id first; None if params name no file.
 
-    Raises ValueError for a file that is not there or not inside the root, for other than two columns, and for an id
-    that is empty or stands twice.
+    Raises ValueError if the file does not exist inside the root, if it does not have two columns, or if an id is empty
+    or repeated.
     """
     if data.sample_submission is None:
         return None
@@ -30,7 +30,7 @@ def read_sample(data: DataParams) -> pl.DataFrame | None:
     empty = rows.filter(pl.col(ids).is_null())
     if len(empty):
         raise ValueError(f"{path}: row {empty['row'][0]}: the id is empty")
-    twice = rows.filter(~pl.col(ids).is_first_distinct())
-    if len(twice):
-        raise ValueError(f"{path}: row {twice['row'][0]}: the id {twice[ids][0]!r} stands twice")
+    repeated = rows.filter(~pl.col(ids).is_first_distinct())
+    if len(repeated):
+        raise ValueError(f"{path}: row {repeated['row'][0]}: the id {repeated[ids][0]!r} is repeated")
     return rows.select(header).fill_null("")

@@ -1,6 +1,6 @@
-"""Finds a CSV and makes sure it can be read at all, before any column is looked at.
+"""Finds a CSV file, checks its encoding and reads its columns as strings.
 
-Faults are told by row, as a spreadsheet numbers them: the header is row 1.
+Errors name the row as a spreadsheet numbers it: the header is row 1.
 """
 
 import codecs
@@ -11,11 +11,11 @@ from pathlib import Path
 import polars as pl
 from polars.exceptions import PolarsError
 
-BLOCK = 1 << 20
+BLOCK_SIZE = 1 << 20
 
 
 def find_table(root: Path, table: str | None, suffix: str = ".csv") -> Path:
-    """Return the named table, or the only one in `root` by its suffix; ValueError says what is there instead."""
+    """Return the named table, or the only file in `root` with the suffix; ValueError with the files found instead."""
     kind = suffix.removeprefix(".").upper()
     if not root.is_dir():
         raise ValueError(
@@ -34,12 +34,12 @@ def find_table(root: Path, table: str | None, suffix: str = ".csv") -> Path:
 
 
 def check_utf8(path: Path) -> None:
-    """Raise ValueError naming row and byte where a table is not UTF-8; a byte order mark is allowed."""
+    """Raise ValueError with row and byte if a table is not UTF-8; a byte order mark is allowed."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     done = 0
     with path.open("rb") as stream:
         while True:
-            block = stream.read(BLOCK)
+            block = stream.read(BLOCK_SIZE)
             waiting = len(decoder.getstate()[0])
             try:
                 decoder.decode(block, final=not block)
@@ -47,7 +47,7 @@ def check_utf8(path: Path) -> None:
                 position = done - waiting + error.start
                 raise ValueError(
                     f"{path}: row {_row_at(path, position)}: byte 0x{error.object[error.start]:02x} (offset {position}"
-                    ") is not UTF-8; save the table as UTF-8 (`iconv -f GB18030 -t UTF-8`, say)"
+                    ") is not UTF-8; save the table as UTF-8 (for example with `iconv -f GB18030 -t UTF-8`)"
                 ) from None
             if not block:
                 return
@@ -64,12 +64,12 @@ def read_header(path: Path) -> list[str]:
 
 
 def read_columns(path: Path, header: list[str], columns: list[str]) -> pl.DataFrame:
-    """Return `columns` as stripped strings (empty = null) and `row`; empty rows at the end are left out."""
+    """Return `row` and the `columns` as stripped strings (empty is null), without empty rows at the end."""
     scan = pl.scan_csv(path, infer_schema=False, row_index_name="\0row", row_index_offset=2)
     try:
-        found = dict(zip(header, scan.collect_schema().names()[1:], strict=True))
+        scanned_names = dict(zip(header, scan.collect_schema().names()[1:], strict=True))
         blank = pl.all_horizontal(pl.exclude("\0row").is_null())
-        chosen = [pl.col(found[name]).str.strip_chars().replace("", None).alias(name) for name in columns]
+        chosen = [pl.col(scanned_names[name]).str.strip_chars().replace("", None).alias(name) for name in columns]
         frame = scan.select(pl.col("\0row").cast(pl.Int64).alias("row"), *chosen, blank.alias("\0blank")).collect(
             engine="streaming"
         )
@@ -83,7 +83,7 @@ def read_columns(path: Path, header: list[str], columns: list[str]) -> pl.DataFr
 
 
 def _row_at(path: Path, position: int) -> int:
-    """Count the records up to a byte, with quoted line breaks inside a record."""
+    """Return the row of a byte, where quoted line breaks do not start a new row."""
 
     def lines() -> Iterator[str]:
         left = position
@@ -102,13 +102,13 @@ def _row_at(path: Path, position: int) -> int:
 
 
 def _fault_in(path: Path, width: int) -> str:
-    """Say which row of a table that polars refused is at fault, if a plain reader can tell."""
+    """Return a message about the row that polars could not read, empty if the csv module finds no fault."""
     row = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             for row, record in enumerate(csv.reader(stream, strict=True), start=1):
                 if len(record) > width:
-                    return f"row {row} has {len(record)} fields, but the header {width}; quote fields with commas"
+                    return f"row {row} has {len(record)} fields, but the header has {width}; quote fields with commas"
     except csv.Error as error:
         return f"row {row + 1}: {error}; quote the field and double the quotation marks inside it"
     return ""

@@ -1,4 +1,4 @@
-"""A benchmark in its own files through every stage to figures and prediction files; towers train for a second."""
+"""Benchmarks in their own formats through every stage, up to metrics and prediction files; training takes a second."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder):
-    """Run all stages up to evaluate in a folder of its own, with the project's params and some overrides."""
+    """Return a function that runs all stages up to evaluate in the test's folder with the project's params."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     Path("params.yaml").write_text((REPO / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
@@ -49,16 +49,16 @@ def run(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder):
     return stages
 
 
-def test_muge_is_scored_on_valid_and_predicts_test(tmp_path, run, capsys):
+def test_muge_is_evaluated_on_valid_and_predicts_test(tmp_path, run, capsys):
     write_muge(tmp_path / "raw", count=12)
     settings = ("data.reader=muge", "evaluate.protocol=muge", "ensemble.predictions=muge")
     metrics = run(*settings)
-    assert list(metrics) == ["data", "oof"]  # test has no answers, so no figure
-    found = metrics["oof"]["retrieval"]["text_to_image"]
-    assert (found["num_queries"], found["num_gallery"]) == (3, 12)
-    told = check_file(paths.ENSEMBLE / "valid_predictions.jsonl", Path("raw/valid_queries.jsonl"))
+    assert list(metrics) == ["data", "oof"]  # test has no answers, so no metrics
+    scores = metrics["oof"]["retrieval"]["text_to_image"]
+    assert (scores["num_queries"], scores["num_gallery"]) == (3, 12)
+    report = check_file(paths.ENSEMBLE / "valid_predictions.jsonl", Path("raw/valid_queries.jsonl"))
     for name in ("R@1", "R@5", "R@10", "MeanRecall"):
-        assert f"{name} {100 * found[name]:.2f} %" in told  # the judge's count is ours
+        assert f"{name} {100 * scores[name]:.2f} %" in report  # the benchmark's own count
     assert "no answers" in check_file(paths.ENSEMBLE / "test_predictions.jsonl", Path("raw/test_queries.jsonl"))
     assert json.loads((paths.ENSEMBLE / "test_predictions.jsonl").read_text().splitlines()[0])["query_id"] == 8
     printed = capsys.readouterr()
@@ -68,20 +68,20 @@ def test_muge_is_scored_on_valid_and_predicts_test(tmp_path, run, capsys):
 def test_captions_are_counted_by_each_protocol(tmp_path, run, monkeypatch, capsys):
     write_karpathy(tmp_path / "raw")
     metrics = run("data.reader=karpathy", "evaluate.protocol=five_caption")
-    both = metrics["test"]["retrieval"]
-    assert (both["text_to_image"]["num_queries"], both["text_to_image"]["num_gallery"]) == (10, 2)
-    assert (both["image_to_text"]["num_queries"], both["image_to_text"]["num_gallery"]) == (2, 10)
-    assert both["sum"] == pytest.approx(6 * both["total_mR"], abs=1e-5)
-    ways = [both[way] for way in ("text_to_image", "image_to_text")]
-    assert both["total_mR"] == pytest.approx(sum(way["mR"] for way in ways) / 2, abs=1e-5)
+    scores = metrics["test"]["retrieval"]
+    assert (scores["text_to_image"]["num_queries"], scores["text_to_image"]["num_gallery"]) == (10, 2)
+    assert (scores["image_to_text"]["num_queries"], scores["image_to_text"]["num_gallery"]) == (2, 10)
+    assert scores["sum"] == pytest.approx(6 * scores["total_mR"], abs=1e-5)
+    directions = [scores[direction] for direction in ("text_to_image", "image_to_text")]
+    assert scores["total_mR"] == pytest.approx(sum(direction["mR"] for direction in directions) / 2, abs=1e-5)
     apply_overrides(Path("params.yaml"), ["evaluate.protocol=row_paired"])
     capsys.readouterr()
     evaluate.main()
     assert "warning: evaluate.protocol = row_paired counts an image's own captions as wrong" in capsys.readouterr().out
     rows = read_json(paths.METRICS)["test"]["retrieval"]
     assert rows["image_to_text"]["num_queries"] == rows["text_to_image"]["num_gallery"] == 10
-    assert rows["image_to_text"]["R@1"] == pytest.approx(both["image_to_text"]["R@1"] / 5, abs=1e-5)
-    assert rows["text_to_image"]["R@5"] == pytest.approx(both["text_to_image"]["R@1"], abs=1e-5)
+    assert rows["image_to_text"]["R@1"] == pytest.approx(scores["image_to_text"]["R@1"] / 5, abs=1e-5)
+    assert rows["text_to_image"]["R@5"] == pytest.approx(scores["text_to_image"]["R@1"], abs=1e-5)
     assert "total_mR" not in rows
     ranks = pl.read_parquet(paths.EVALUATION / "ranks.parquet")
     assert not ranks.select("split", "direction", "fold", "query_id").is_duplicated().any()

@@ -1,3 +1,5 @@
+"""Captions in a CSV file: the rows of an image become one product and several queries."""
+
 # ruff: noqa: F401, F811 (fixtures are imported by name)
 import pytest
 from written_muge import jpeg
@@ -37,14 +39,14 @@ def test_the_rows_of_an_image_are_one_product(table, photos, reader_params):
         ("a#1", "A dog runs"),
         ("b#0", "A cat ."),
         ("b#1", "A cat sits"),
-        ("c#0", "A dog runs"),  # equal to a caption of a: each finds its own image
+        ("c#0", "A dog runs"),  # equal to a caption of a, but each has its own image
     ]
     assert records.rejects.select("row", "reason", "action").rows() == [(2, "empty caption", "query dropped")]
     catalogue = build_catalogue(records, reader_params(), 1)
     assert catalogue.media["media"].to_list() == [["images/a.jpg"], ["images/b.jpg"], ["images/c.jpg"]]
 
 
-def test_without_a_split_column_folds_are_dealt_later(table, photos, reader_params):
+def test_without_a_split_column_no_split_is_set(table, photos, reader_params):
     table("Filename,Text\na.jpg,one\nb.jpg,two\n")
     records = read_captions_csv(reader_params())
     assert records.products["split"].null_count() == 2 and records.queries["split"].null_count() == 2
@@ -78,7 +80,7 @@ def test_a_row_without_an_image_is_counted(table, photos, reader_params):
         ),
     ],
 )
-def test_bad_tables_are_one_clear_line(table, reader_params, content, columns, message):
+def test_a_bad_table_is_one_line(table, reader_params, content, columns, message):
     path = table(content)
     with pytest.raises(ValueError) as caught:
         read_captions_csv(reader_params(columns))

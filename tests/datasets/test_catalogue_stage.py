@@ -1,3 +1,5 @@
+"""The stages catalogue and folds: byte-stable outs, and one line for a fault."""
+
 import os
 import subprocess
 import sys
@@ -9,17 +11,32 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 
+from stages import catalogue, folds
+
 REPO = Path(__file__).parents[2]
 
 
-def run(module, project):
-    environment = os.environ | {"PYTHONPATH": str(REPO)}
-    return subprocess.run([sys.executable, "-m", module], cwd=project, env=environment, capture_output=True, text=True)
+@pytest.fixture
+def run(project, monkeypatch, capsys):
+    """Run a stage in this process, as its command would in a process of its own."""
+    monkeypatch.chdir(project)
+
+    def run_stage(stage):
+        capsys.readouterr()
+        try:
+            stage.main()
+            status = 0
+        except SystemExit as error:
+            status = error.code
+        printed = capsys.readouterr()
+        return subprocess.CompletedProcess(stage.__name__, status, printed.out, printed.err)
+
+    return run_stage
 
 
 @pytest.fixture
 def project(tmp_path):
-    """A project of its own: params and 24 products in two classes, one of them without an image."""
+    """A folder with params and 24 products in two classes, one of them without an image."""
     yaml = YAML()
     params = yaml.load((REPO / "params.yaml").read_text(encoding="utf-8"))
     params["data"]["root"] = "raw"
@@ -36,47 +53,51 @@ def project(tmp_path):
     return tmp_path
 
 
-def test_catalogue_and_folds_run_and_are_byte_stable(project):
-    first = {}
-    for _ in range(2):
-        done = run("stages.catalogue", project)
-        assert done.returncode == 0, done.stderr
-        assert "23 products, 23 photos, 2 classes, 23 queries, 1 rejected\n  missing image: 1 (rejected)" in done.stdout
-        dealt = run("stages.folds", project)
-        assert dealt.returncode == 0, dealt.stderr
-        made = {path.name: path.read_bytes() for path in (project / "data/work").rglob("*") if path.is_file()}
-        assert first in ({}, made)
-        first = made
+def read_outs(project):
+    return {path.name: path.read_bytes() for path in (project / "data/work").rglob("*") if path.is_file()}
+
+
+def test_catalogue_and_folds_run_and_are_byte_stable(project, run):
+    """The second run is a process with another hash seed."""
+    done = run(catalogue)
+    assert done.returncode == 0, done.stderr
+    assert "23 products, 23 photos, 2 classes, 23 queries, 1 rejected\n  missing image: 1 (rejected)" in done.stdout
+    done = run(folds)
+    assert done.returncode == 0, done.stderr
+    first = read_outs(project)
+    command = [sys.executable, "-c", "from stages import catalogue, folds; catalogue.main(); folds.main()"]
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": str(REPO), "PYTHONHASHSEED": "1"}, check=True)
+    assert read_outs(project) == first
     assert {"folds.parquet", "table.csv", "notes.json", "media.parquet", "counts.json"} <= set(first)
-    folds = pl.read_parquet(project / "data/work/folds/folds.parquet")
-    assert dict(folds.schema) == {"product_id": pl.String, "split": pl.String, "fold": pl.Int64}
-    assert folds["fold"].drop_nulls().unique().sort().to_list() == [0, 1, 2]
+    table = pl.read_parquet(project / "data/work/folds/folds.parquet")
+    assert dict(table.schema) == {"product_id": pl.String, "split": pl.String, "fold": pl.Int64}
+    assert table["fold"].drop_nulls().unique().sort().to_list() == [0, 1, 2]
 
 
-def test_too_many_rejects_are_one_line_and_leave_the_last_catalogue_alone(project):
-    assert run("stages.catalogue", project).returncode == 0
+def test_too_many_rejects_are_one_line_and_do_not_change_the_previous_catalogue(project, run):
+    assert run(catalogue).returncode == 0
     before = (project / "data/work/catalogue/products.parquet").read_bytes()
     for number in range(10):
         (project / f"raw/images/{number}.jpg").write_text("gone wrong")
-    done = run("stages.catalogue", project)
+    done = run(catalogue)
     assert done.returncode == 1
     assert done.stderr.startswith("stages.catalogue: error: table.csv: 11 of 24 rows rejected")
     assert len(done.stderr.splitlines()) == 1
     assert (project / "data/work/catalogue/products.parquet").read_bytes() == before
 
 
-def test_a_fold_that_was_not_made_is_one_line(project):
-    assert run("stages.catalogue", project).returncode == 0
+def test_a_planned_fold_that_does_not_exist_is_one_line(project, run):
+    assert run(catalogue).returncode == 0
     params = (project / "params.yaml").read_text(encoding="utf-8")
     (project / "params.yaml").write_text(params.replace("num_folds: 3", "num_folds: 2"), encoding="utf-8")
-    done = run("stages.folds", project)
+    done = run(folds)
     assert done.returncode == 1
     assert done.stderr.startswith("stages.folds: error: params.yaml: plan.folds lists 2, but the folds are 0, 1;")
     assert not (project / "data/work/folds").exists()
 
 
-def test_a_sample_submission_must_ask_for_exactly_the_test_products(project):
-    """Before anything is trained, not after."""
+def test_a_sample_submission_must_list_exactly_the_test_products(project, run):
+    """The folds stage checks it, before anything is trained."""
     table = "".join(f"{n},thing {n},{'ab'[n % 2]},{'test' if n > 19 else 'train'}\n" for n in range(24))
     (project / "raw/table.csv").write_text("id,title,label,split\n" + table, encoding="utf-8")
     yaml = YAML()
@@ -84,13 +105,13 @@ def test_a_sample_submission_must_ask_for_exactly_the_test_products(project):
     params["data"] |= {"table": "table.csv", "sample_submission": "sample.csv"}
     yaml.dump(params, project / "params.yaml")
     (project / "raw/sample.csv").write_text("id,target\n22,a\n20,a\n21,a\n", encoding="utf-8")
-    assert run("stages.catalogue", project).returncode == 0
-    kept = project / "data/work/catalogue/sample_submission.csv"
-    assert kept.read_text(encoding="utf-8") == "id,target\n22,a\n20,a\n21,a\n"
-    assert run("stages.folds", project).returncode == 0
-    # The product without an image was rejected: nobody can predict it.
-    kept.write_text("id,target\n22,a\n20,a\n23,a\n", encoding="utf-8")
-    done = run("stages.folds", project)
+    assert run(catalogue).returncode == 0
+    sample = project / "data/work/catalogue/sample_submission.csv"
+    assert sample.read_text(encoding="utf-8") == "id,target\n22,a\n20,a\n21,a\n"
+    assert run(folds).returncode == 0
+    # The product without an image was rejected, so no model can predict it.
+    sample.write_text("id,target\n22,a\n20,a\n23,a\n", encoding="utf-8")
+    done = run(folds)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "has 3 ids, the test split has 3: 1 of its ids are not test products" in done.stderr
     assert "the first '23'; 1 test products are not in it, the first '21'" in done.stderr

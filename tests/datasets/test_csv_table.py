@@ -1,3 +1,5 @@
+"""Product tables in CSV format."""
+
 # ruff: noqa: F401, F811 (fixtures are imported by name)
 from typing import get_args
 
@@ -23,11 +25,11 @@ SIX_ROWS = (
 )
 
 
-def test_registry_equals_the_kinds_that_params_allow():
+def test_the_readers_are_the_kinds_that_params_allow():
     assert set(READERS) == set(get_args(ReaderKind))
 
 
-def test_six_rows_with_a_mark_line_breaks_and_a_duplicate(reader_params, table, touch):
+def test_six_rows_with_a_byte_order_mark_line_breaks_and_a_duplicate(reader_params, table, touch):
     table(SIX_ROWS)
     touch("007.jpg", "008_2.png", "008_10.JPG", "008_1.webp", "009.jpeg", "010.txt", "0070.jpg", "011_a.jpg")
     records = READERS["csv_table"](reader_params())
@@ -52,7 +54,7 @@ def test_six_rows_with_a_mark_line_breaks_and_a_duplicate(reader_params, table, 
     assert records.rejects.rows() == [(6, "007", "products.csv", "duplicate id", "007", "rejected")]
 
 
-def test_bad_ids_are_rejected_with_their_row_and_never_looked_up(reader_params, table, touch):
+def test_bad_ids_are_rejected_with_their_row(reader_params, table, touch):
     table("id,text\n,a\n../x,b\n/etc/passwd,c\na/../../b,d\n  ,e\nok,f\nok,g\n")
     touch("ok.jpg")
     records = read_csv_table(reader_params())
@@ -67,7 +69,7 @@ def test_bad_ids_are_rejected_with_their_row_and_never_looked_up(reader_params, 
     ]
 
 
-def test_an_image_column_keeps_its_order_and_finds_bare_names_in_the_folder(reader_params, table, touch):
+def test_an_image_column_preserves_order_and_bare_names_are_found_in_the_folder(reader_params, table, touch):
     touch("a.jpg")
     table("id,text,image\n1,x,b/2.jpg | b/1.jpg;b/2.jpg\n2,x,a.jpg\n3,x,\n4,x,b\\c.jpg\n")
     assert read_csv_table(reader_params()).products["media"].to_list() == [
@@ -78,13 +80,13 @@ def test_an_image_column_keeps_its_order_and_finds_bare_names_in_the_folder(read
     ]
 
 
-def test_images_may_lie_in_the_root_itself(reader_params, table, touch):
+def test_images_may_be_in_the_root_itself(reader_params, table, touch):
     table("id,text\n1,x\n")
     touch("1.jpg", folder=".")
     assert read_csv_table(reader_params(image_folder=".")).products["media"].to_list() == [["1.jpg"]]
 
 
-def test_overridden_columns_are_read_and_unlabelled_rows_stay(reader_params, table):
+def test_named_columns_are_read_and_unlabelled_rows_remain(reader_params, table):
     table("sku,name,more,categories,label,brand\n1,Mug,Nice,Kitchen > Mugs,mug,acme\n2,Hat,,,,\n")
     columns = {"label": "label", "text": ["more", "name"], "group": "brand"}
     products = read_csv_table(reader_params(columns)).products
@@ -107,13 +109,13 @@ def test_folds_written_by_pandas_as_floats_are_read(reader_params, table):
             r"products.csv: row 3: split = 'tset'; write train, val, validation or",
         ),
         ("id,text,split\n1,a,train\n2,b,\n", r"row 3: split = ''; write train"),
-        ("id,text,fold\n1,a,0\n2,b,one\n", r"row 3: fold = 'one' is not a whole number from 0"),
+        ("id,text,fold\n1,a,0\n2,b,one\n", r"row 3: fold = 'one' is not a whole number >= 0"),
         ("id,text,fold\n1,a,-1\n", r"row 2: fold = '-1' is not"),
         ("id,text,fold\n1,a,0.5\n", r"row 2: fold = '0.5' is not"),
         ("id,text,fold\n1,a,nan\n", r"row 2: fold = 'nan' is not"),
     ],
 )
-def test_values_that_would_bend_every_figure_stop_the_run(reader_params, table, content, message):
+def test_a_wrong_split_or_fold_raises(reader_params, table, content, message):
     table(content)
     with pytest.raises(ValueError, match=message):
         read_csv_table(reader_params())
@@ -133,12 +135,12 @@ def test_values_that_would_bend_every_figure_stop_the_run(reader_params, table, 
         (("", ""), ""),
     ],
 )
-def test_texts_are_joined_without_saying_the_title_twice(parts, joined):
+def test_texts_are_joined_without_repeating_the_title(parts, joined):
     frame = pl.DataFrame({"one": [parts[0]], "two": [parts[1]]})
     assert frame.select(join_texts([squeeze(pl.col("one")), squeeze(pl.col("two"))]).alias("text")).item() == joined
 
 
-# Python, unlike Unicode, also takes the four information separators for white space.
+# Unlike Unicode, Python treats the four information separators as white space.
 @given(st.text(st.characters(exclude_characters="\x1c\x1d\x1e\x1f", exclude_categories=["Cs"])))
 def test_squeezed_text_has_single_spaces_and_the_same_words(text):
     squeezed = pl.DataFrame({"text": [text]}).select(squeeze(pl.col("text"))).item()

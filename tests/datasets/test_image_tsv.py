@@ -1,3 +1,5 @@
+"""Images in a tsv file."""
+
 import tracemalloc
 
 import pytest
@@ -8,15 +10,15 @@ from pipeline_lib.datasets.image_tsv import list_tsv_images
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-def test_every_line_is_found_at_its_place(tmp_path, end):
+def test_every_image_is_listed_with_its_byte_range(tmp_path, end):
     path = tmp_path / "train_imgs.tsv"
     path.write_bytes(end.join(b"%d\t%s" % (n, encoded(n, jpeg(n))) for n in range(5)) + end + end)
-    found = list_tsv_images(path)
-    assert found.select("row", "image_id").rows() == [(n + 1, n) for n in range(5)]
-    assert [photo_bytes(tmp_path, name) for name in found["media"]] == [jpeg(n) for n in range(5)]
+    images = list_tsv_images(path)
+    assert images.select("row", "image_id").rows() == [(n + 1, n) for n in range(5)]
+    assert [photo_bytes(tmp_path, name) for name in images["media"]] == [jpeg(n) for n in range(5)]
 
 
-def test_a_large_file_is_never_held(tmp_path):
+def test_a_large_file_is_not_loaded_into_memory(tmp_path):
     path = tmp_path / "a.tsv"
     with path.open("wb") as stream:
         for number in range(400):
@@ -38,7 +40,7 @@ def test_a_large_file_is_never_held(tmp_path):
         (b"\n", "no image in it"),
     ],
 )
-def test_a_line_of_another_form_is_named(tmp_path, content, message):
+def test_a_line_of_another_format_is_named(tmp_path, content, message):
     path = tmp_path / "a.tsv"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):

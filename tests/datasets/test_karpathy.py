@@ -1,3 +1,5 @@
+"""COCO and Flickr30k with Karpathy splits."""
+
 # ruff: noqa: F401, F811 (fixtures are imported by name)
 import json
 
@@ -29,7 +31,7 @@ def test_six_images_with_five_captions_each(tmp_path, reader_params, filepath):
     assert catalogue.rejects.is_empty() and len(catalogue.products) == 6
 
 
-def test_images_beside_the_file_or_without_their_folder_are_found(tmp_path, reader_params):
+def test_images_are_found_in_the_root_or_without_the_folder_of_their_name(tmp_path, reader_params):
     write_karpathy(tmp_path)
     (tmp_path / "images/val2014").rename(tmp_path / "val2014")
     assert read_karpathy(reader_params()).products["media"][0][0] == "val2014/COCO_val2014_000000.jpg"
@@ -52,8 +54,8 @@ def test_missing_images_unsafe_names_and_empty_captions_are_counted(tmp_path, re
     (tmp_path / "dataset_coco.json").write_text(json.dumps(content))
     data = reader_params(max_reject_fraction=0.6)
     catalogue = build_catalogue(read_karpathy(data), data, 1)
-    told = catalogue.rejects.select("row", "reason", "action").rows()
-    assert sorted(told, key=str) == sorted(
+    rejects = catalogue.rejects.select("row", "reason", "action").rows()
+    assert sorted(rejects, key=str) == sorted(
         [
             (1, "empty caption", "query dropped"),
             (2, "unsafe path", "rejected"),
@@ -75,14 +77,14 @@ def test_missing_images_unsafe_names_and_empty_captions_are_counted(tmp_path, re
         ({"sentences": ["a"]}, r"image 2 \(COCO.*\): sentence 'a' has no `raw` text"),
     ],
 )
-def test_an_image_of_another_form_is_one_clear_line(tmp_path, reader_params, changes, message):
+def test_an_image_of_another_format_is_one_line(tmp_path, reader_params, changes, message):
     write_karpathy(tmp_path, **changes)
     with pytest.raises(ValueError, match=message) as caught:
         read_karpathy(reader_params())
     assert str(caught.value).startswith(str(tmp_path / "dataset_coco.json")) and "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_no_karpathy_file_says_what_to_do(tmp_path, reader_params):
+def test_a_file_of_another_format_raises_with_what_to_do(tmp_path, reader_params):
     with pytest.raises(ValueError, match=r"no \.json file there; add one, or name the table in data\.table"):
         read_karpathy(reader_params())
     path = tmp_path / "a.json"

@@ -1,4 +1,4 @@
-"""Params and drawn photos for tests of the catalogue."""
+"""Fixtures for tests of the catalogue: params, generated photos and records."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ REPO = Path(__file__).parents[2]
 
 @pytest.fixture
 def data_params(tmp_path):
-    """The project's own data section, with a root of one's own and any key changed."""
+    """Return the data section of params.yaml with the test's folder as root and the given changes."""
     project = parse_section(DataParams, load_params(REPO / "params.yaml"))
 
     def build(**changes):
@@ -27,7 +27,7 @@ def data_params(tmp_path):
 
 @pytest.fixture
 def photo(tmp_path):
-    """Write a photo of smooth random colour patches; equal seeds look equal."""
+    """Write a photo of smooth random colour patches; equal seeds give equal pixels."""
 
     def draw(name, seed=0, size=(96, 96), **save):
         path = tmp_path / name
@@ -41,11 +41,11 @@ def photo(tmp_path):
 
 @pytest.fixture
 def records():
-    """Records of products given as keyword rows."""
+    """Return the records of products that are given as dictionaries."""
 
     def build(rows, num_rows=None):
-        blank = {"text": "words", "label": None, "group": None, "split": None, "fold": None}
-        full = [{"row": place, **blank, **row} for place, row in enumerate(rows, start=2)]
+        defaults = {"text": "words", "label": None, "group": None, "split": None, "fold": None}
+        full = [{"row": place, **defaults, **row} for place, row in enumerate(rows, start=2)]
         return Records("t.csv", num_rows or len(rows), pl.DataFrame(full, schema=RECORDS), pl.DataFrame(schema=REJECTS))
 
     return build

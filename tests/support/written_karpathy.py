@@ -1,4 +1,4 @@
-"""A Karpathy file of six images with five captions each, written on the spot with real JPEGs."""
+"""Writes a Karpathy file of six images with five captions each, with real JPEGs."""
 
 import json
 
@@ -8,7 +8,7 @@ SPLITS = ["train", "restval", "val", "val", "test", "test"]
 
 
 def write_karpathy(root, filepath="val2014", name="dataset_coco.json", **changes):
-    """Six images of five captions each; changes replace keys of the second image."""
+    """Write six images with five captions each; `changes` replace keys of the second image."""
     (root / "images" / filepath).mkdir(parents=True, exist_ok=True)
     images = []
     for number, split in enumerate(SPLITS):

@@ -1,4 +1,4 @@
-"""Params for tests of the readers."""
+"""Fixtures for tests of the readers: params, a CSV file and image files."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ REPO = Path(__file__).parents[2]
 
 @pytest.fixture
 def reader_params(tmp_path):
-    """The project's own data section with this test's folder as root; columns named by keyword."""
+    """Return the data section of params.yaml with the test's folder as root and the given changes."""
     project = parse_section(DataParams, load_params(REPO / "params.yaml"))
 
     def build(columns=None, **changes):
@@ -24,7 +24,7 @@ def reader_params(tmp_path):
 
 @pytest.fixture
 def table(tmp_path):
-    """Write the one CSV of the root, from text or bytes."""
+    """Write a CSV file in the root from a string or bytes."""
 
     def write(content, name="products.csv"):
         data = content if isinstance(content, bytes) else content.encode()
@@ -36,7 +36,7 @@ def table(tmp_path):
 
 @pytest.fixture
 def touch(tmp_path):
-    """Make empty files in the image folder."""
+    """Create empty files in the image folder."""
 
     def make(*names, folder="images"):
         (tmp_path / folder).mkdir(exist_ok=True)
