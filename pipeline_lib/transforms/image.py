@@ -1,9 +1,9 @@
-"""Views: one decoded picture -> the square uint8 pixels a tower sees.
+"""Views: a decoded image -> the square uint8 pixels that a tower reads.
 
-Crop and resize are one step (`resize` with a box), so a picture of 1 x 100,000 costs no more than any other; the
-pixels are those of resize, then crop, to within rounding. All chance comes from a generator made of (seed, epoch,
-row): a resumed run draws what the unbroken one would have drawn. Views that begin with the fixed one say so
-(`AFTER_FIXED`), so that its pixels can be kept from epoch to epoch.
+Crop and resize are one step (`resize` with a box), so an image of 1 x 100,000 pixels needs no more memory than any
+other. The pixels equal those of resizing and then cropping, up to rounding. All random draws come from a generator with
+the seed (seed, epoch, row), so a resumed run draws the same views. Views that start from the fixed view are in
+`AFTER_FIXED`, so that the fixed view can be cached for all epochs.
 """
 
 import math
@@ -20,47 +20,48 @@ Pixels = npt.NDArray[np.uint8]
 View = Callable[[Image.Image, int, np.random.Generator, float], Pixels]
 AfterFixed = Callable[[Pixels, tuple[int, ...]], Pixels]
 
-VERSION = 1  # of the fixed view and of decode: raise it when the same bytes would give other pixels
+VERSION = 1  # of the fixed view and of `decode`: increase it if the same bytes give other pixels
 CLIP_MARGIN = 32
 CROP_TRIES = 10
 CROP_RATIOS = (3 / 4, 4 / 3)
 
 
 def resize_and_crop(image: Image.Image, size: int) -> Pixels:
-    """Return (3, size, size): the shorter side resized to `size` pixels, then the centre."""
+    """Return (3, size, size): the shorter side resized to `size` pixels, then the centre crop."""
     return _planes(_resized_and_cropped(image, size))
 
 
 def fixed_view(image: Image.Image, size: int) -> Pixels:
-    """Return what `resize_and_crop` does as a picture lies in memory, (size, size, 3)."""
+    """Return the pixels of `resize_and_crop` as (size, size, 3), the memory layout of an image."""
     return np.asarray(_resized_and_cropped(image, size))
 
 
 def clip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
-    """Return (3, size, size): shrunk to size + 32, a random crop of `crop_scale` to 1 of it, by chance mirrored.
+    """Return (3, size, size): resized, a random crop of `crop_scale` to 1 of the area, randomly flipped.
 
-    The shorter side is shrunk to size + 32 pixels, never enlarged; `decode` leaves at least that many for any size
-    from 32 on. The crop's sides are 3:4 to 4:3. Source: Resize and RandomResizedCrop of torchvision.
+    The shorter side is reduced to size + 32 pixels, and never enlarged; `decode` returns at least as many pixels for
+    any size of 32 or more. The aspect ratio of the crop is 3:4 to 4:3. Source: Resize and RandomResizedCrop of
+    torchvision.
     """
-    shrink = (size + CLIP_MARGIN) / min(image.size)
-    if shrink < 1:
-        shrunk = (max(1, round(image.width * shrink)), max(1, round(image.height * shrink)))
-        image = image.resize(shrunk, Image.Resampling.BICUBIC)
-    return _maybe_mirrored(_resize_box(image, size, _random_box(image.width, image.height, rng, crop_scale)), rng)
+    factor = (size + CLIP_MARGIN) / min(image.size)
+    if factor < 1:
+        reduced = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+        image = image.resize(reduced, Image.Resampling.BICUBIC)
+    return _maybe_flipped(_resize_box(image, size, _random_box(image.width, image.height, rng, crop_scale)), rng)
 
 
 def jitter_flip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
-    """Return (3, size, size): the fixed view in colours of chance, mirrored half the time."""
+    """Return (3, size, size): the fixed view with colour jitter, flipped with probability 0.5."""
     return _jittered(_resized_and_cropped(image, size), rng)
 
 
 def grayscale_blur_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
-    """Return (3, size, size): the fixed view, by chance grey and by chance blurred; never mirrored."""
+    """Return (3, size, size): the fixed view, randomly greyscale and randomly blurred, never flipped."""
     return _blurred(_resized_and_cropped(image, size), rng)
 
 
 def preprocessing_fingerprint(size: int, mean: Sequence[float], std: Sequence[float], **more: object) -> str:
-    """Return the identity of the fixed view at `size` pixels, normalised by `mean` and `std` of each channel."""
+    """Return the identity of the fixed view at `size` pixels, normalised with `mean` and `std` of each channel."""
     channels = {"mean": [float(value) for value in mean], "std": [float(value) for value in std]}
     return digest_value({"version": VERSION, "view": "none", "resample": "bicubic", "size": size, **channels, **more})
 
@@ -70,14 +71,14 @@ def _fixed(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: 
 
 
 def _jittered(fixed: Image.Image, rng: np.random.Generator) -> Pixels:
-    return _maybe_mirrored(_planes(jitter(fixed, rng)), rng)
+    return _maybe_flipped(_planes(jitter(fixed, rng)), rng)
 
 
 def _blurred(fixed: Image.Image, rng: np.random.Generator) -> Pixels:
     return _planes(grey_and_blur(fixed, rng))
 
 
-def _with_chance(function: Callable[[Image.Image, np.random.Generator], Pixels]) -> AfterFixed:
+def _random_after_fixed(function: Callable[[Image.Image, np.random.Generator], Pixels]) -> AfterFixed:
     return lambda fixed, seed: function(Image.fromarray(fixed), np.random.default_rng(seed))
 
 
@@ -99,7 +100,7 @@ def _planes(image: Image.Image) -> Pixels:
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def _maybe_mirrored(pixels: Pixels, rng: np.random.Generator) -> Pixels:
+def _maybe_flipped(pixels: Pixels, rng: np.random.Generator) -> Pixels:
     return np.ascontiguousarray(pixels[:, :, ::-1]) if rng.random() < 0.5 else pixels
 
 
@@ -107,28 +108,28 @@ def _random_box(width: int, height: int, rng: np.random.Generator, crop_scale: f
     for _ in range(CROP_TRIES):
         area = width * height * rng.uniform(crop_scale, 1.0)
         ratio = math.exp(rng.uniform(math.log(CROP_RATIOS[0]), math.log(CROP_RATIOS[1])))
-        wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-        if 0 < wide <= width and 0 < high <= height:
-            left = int(rng.integers(width - wide + 1))
-            top = int(rng.integers(height - high + 1))
-            return left, top, left + wide, top + high
-    # No crop of that shape fits a long picture: the largest one allowed, from its middle.
-    wide = min(width, max(1, round(height * CROP_RATIOS[1])))
-    high = min(height, max(1, round(width / CROP_RATIOS[0])))
-    left, top = (width - wide) // 2, (height - high) // 2
-    return left, top, left + wide, top + high
+        crop_width, crop_height = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            left = int(rng.integers(width - crop_width + 1))
+            top = int(rng.integers(height - crop_height + 1))
+            return left, top, left + crop_width, top + crop_height
+    # No random crop fits a very long image: use the largest allowed crop from the centre.
+    crop_width = min(width, max(1, round(height * CROP_RATIOS[1])))
+    crop_height = min(height, max(1, round(width / CROP_RATIOS[0])))
+    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    return left, top, left + crop_width, top + crop_height
 
 
-# name -> function(RGB picture, size, generator, crop_scale) -> uint8 (3, size, size)
+# name -> function(RGB image, size, generator, crop_scale) -> uint8 (3, size, size)
 VIEWS: dict[str, View] = {
     "none": _fixed,
     "clip": clip_view,
     "jitter_flip": jitter_flip_view,
     "grayscale_blur": grayscale_blur_view,
 }
-# Views that change the fixed one: name -> function(fixed view (size, size, 3), seed) -> uint8 (3, size, size).
+# views that start from the fixed view: name -> function(fixed view (size, size, 3), seed) -> uint8 (3, size, size)
 AFTER_FIXED: dict[str, AfterFixed] = {
     "none": lambda fixed, _seed: fixed.transpose(2, 0, 1),
-    "jitter_flip": _with_chance(_jittered),
-    "grayscale_blur": _with_chance(_blurred),
+    "jitter_flip": _random_after_fixed(_jittered),
+    "grayscale_blur": _random_after_fixed(_blurred),
 }

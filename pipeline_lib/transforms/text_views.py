@@ -1,9 +1,8 @@
-"""Text views: a training text with some of its units left out, or in another order.
+"""Text views: a training text without some of its units, or with units in another order.
 
-Words are the units of languages that part words by spaces. Chinese does not, so there each Han character is a unit, not
-a token of the tokenizer: the tokenizers of the BERT family cut Han text into single characters anyway, so the two
-agree there; and the same text gives the same view under every tower, which is what a comparison of towers needs.
-Latin words and numbers stay whole, inside Chinese text too.
+A unit is a word in languages that separate words by spaces, and a character in Han text. Units are not tokens of the
+tokenizer, so a text has the same view for every tower, which a comparison of towers needs. (Tokenizers of the BERT
+family also split Han text into characters.) Latin words and numbers are not split, also inside Han text.
 """
 
 import re
@@ -14,43 +13,43 @@ import numpy as np
 
 TextView = Callable[[str, np.random.Generator, float], str]
 
-# The ideographs that BERT's tokenizers set apart.
+# The ideographs that BERT's tokenizers split off.
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002ebef\U0002f800-\U0002fa1f"
 UNIT = re.compile(rf"[{HAN}]|[^\s{HAN}]+")
 IS_HAN = re.compile(f"[{HAN}]")
 
 
 def split_units(text: str) -> tuple[list[str], list[str]]:
-    """Return the units of a text and the gaps around them, one more than units: gap, unit, gap, ..., unit, gap.
+    """Return the units of a text and the gaps around them (one more than units): gap, unit, gap, ..., unit, gap.
 
     >>> split_units("red mug 红色iPhone13壳")[0]
     ['red', 'mug', '红', '色', 'iPhone13', '壳']
     """
-    found = list(UNIT.finditer(text))
-    ends = [0, *(unit.end() for unit in found)]
-    starts = [*(unit.start() for unit in found), len(text)]
-    return [unit[0] for unit in found], [text[end:start] for end, start in zip(ends, starts, strict=True)]
+    units = list(UNIT.finditer(text))
+    ends = [0, *(unit.end() for unit in units)]
+    starts = [*(unit.start() for unit in units), len(text)]
+    return [unit[0] for unit in units], [text[end:start] for end, start in zip(ends, starts, strict=True)]
 
 
 def word_dropout(text: str, rng: np.random.Generator, rate: float) -> str:
-    """Return the text without a share `rate` of its units, each left out by its own chance; at least one stays.
+    """Return the text without each unit with probability `rate`, but with at least one unit.
 
     Source: Iyyer et al., Deep Unordered Composition Rivals Syntactic Methods (ACL 2015).
     """
     units, gaps = split_units(text)
-    kept = rng.random(len(units)) >= rate
-    if not units or kept.all():
+    keep = rng.random(len(units)) >= rate
+    if not units or keep.all():
         return text
-    if not kept.any():
-        kept[rng.integers(len(units))] = True
-    rows = np.flatnonzero(kept)
-    # A space anywhere between two units that become neighbours parts them.
+    if not keep.any():
+        keep[rng.integers(len(units))] = True
+    rows = np.flatnonzero(keep)
+    # A space anywhere between two units separates them if they become neighbours.
     between = [max(gaps[left + 1 : right + 1], key=len) for left, right in pairwise(rows)]
     return _join([units[row] for row in rows], [gaps[0], *between, gaps[-1]])
 
 
 def random_swap(text: str, rng: np.random.Generator, rate: float) -> str:
-    """Return the text with two units of chance exchanged, `rate` times their number but at least once; 0 is never.
+    """Return the text after random swaps of two units: `rate` x units swaps, at least one; none if `rate` is 0.
 
     Source: random swap of EDA, Wei and Zou (arXiv:1901.11196).
     """
@@ -64,7 +63,7 @@ def random_swap(text: str, rng: np.random.Generator, rate: float) -> str:
 
 
 def _join(units: list[str], gaps: list[str]) -> str:
-    """Put units between their gaps; two words that met over an empty gap get a space, or they would be a new word."""
+    """Join units and gaps; two words with an empty gap get a space, because together they would be another word."""
     parts = [gaps[0], units[0]]
     for left, gap, right in zip(units, gaps[1:], units[1:], strict=False):
         fused = not gap and not IS_HAN.match(left) and not IS_HAN.match(right)
@@ -76,5 +75,5 @@ def _unchanged(text: str, rng: np.random.Generator, rate: float) -> str:
     return text
 
 
-# name -> function(text, generator, rate) -> text; a text that is not empty stays so
+# name -> function(text, generator, rate) -> text; a view of a non-empty text is not empty
 TEXT_VIEWS: dict[str, TextView] = {"none": _unchanged, "word_dropout": word_dropout, "random_swap": random_swap}

@@ -1,8 +1,8 @@
 """Texts -> token ids and mask, with the tokenizer that a text tower was trained with.
 
-A folder's tokenizer.json is read by the `tokenizers` library alone, which starts in milliseconds; `transformers`, which
-takes seconds to import, is asked only for hub names and for folders in an older form. CLIP's own tokenizer comes with
-open_clip and goes by the name `open_clip`.
+A folder with tokenizer.json needs only the library `tokenizers`, which imports in milliseconds. `transformers` takes
+seconds to import, and is used for hub names and for folders in an older format. CLIP's tokenizer is part of open_clip
+and has the name `open_clip`.
 """
 
 import json
@@ -19,53 +19,53 @@ from pipeline_lib.transforms.cut_tokenizer import cut_tokenizer
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
-# What holds a vocabulary: without one, transformers makes an empty tokenizer from config.json and says nothing.
+# Files with a vocabulary. Without one, transformers silently builds an empty tokenizer from config.json.
 VOCABULARIES = (TOKENIZER, "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
-# The name of CLIP's tokenizer, and the file that stands for it in a folder: its vocabulary ships with open_clip.
+# The name of CLIP's tokenizer, and the file that names it in a folder; its vocabulary is part of open_clip.
 CLIP_NAME, CLIP_MARK = "open_clip", "open_clip_tokenizer.json"
-WAY_OUT = "point model.text.name at a folder with tokenizer.json"
+SOLUTION = "point model.text.name at a folder with tokenizer.json"
 
 
 class Backend(Protocol):
-    """One tokenizer: ids of texts cut to a length, the id that fills short rows, and a copy in a folder."""
+    """A tokenizer: token ids of truncated texts, the id of padding, and a copy in a folder."""
 
     pad_id: int
     num_special: int
     vocab_size: int
 
     def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
-        """Return the ids of each text, at most `max_tokens`, special tokens kept."""
+        """Return the ids of each text, truncated to `max_tokens` with its special tokens."""
 
     def save(self, folder: Path) -> None:
         """Write the tokenizer's files."""
 
 
 class TextTokenizer:
-    """The tokenizer of `name`, a folder or a hub name; ValueError if there is none, or it has nothing to pad with."""
+    """The tokenizer of a folder or a hub name; ValueError if there is none, or if it has no token for padding."""
 
     def __init__(self, name: str | Path) -> None:
         self._backend = _backend(name)
 
     @property
     def vocab_size(self) -> int:
-        """Number of rows that an embedding of this tokenizer's ids needs."""
+        """The number of rows of an embedding of the tokenizer's ids."""
         return self._backend.vocab_size
 
     @property
     def pad_id(self) -> int:
-        """The id that fills short rows."""
+        """The id of padding."""
         return self._backend.pad_id
 
     def encode_batch(self, texts: list[str], max_tokens: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Return ids and mask, both (batch, longest of the batch), padded on the right; True is a token.
+        """Return ids and mask (True for a token), both (batch, longest text of the batch), padded on the right.
 
-        A text without tokens counts as one pad token, so that no row is masked altogether (a mean over nothing is NaN).
+        A text without tokens gets one pad token that is not masked, because the mean over no token would be NaN.
         """
         backend = self._backend
         if max_tokens <= backend.num_special:
             raise ValueError(
                 f"model.text.max_tokens = {max_tokens} leaves no room for text beside this tokenizer's "
-                f"{backend.num_special} special tokens; write {backend.num_special + 1} or more"
+                f"{backend.num_special} special tokens; set {backend.num_special + 1} or more"
             )
         rows = [row or [backend.pad_id] for row in backend.ids(texts, max_tokens)]
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
@@ -75,22 +75,22 @@ class TextTokenizer:
         return ids, mask
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer into `folder`, from which a TextTokenizer gives the same ids."""
+        """Write the tokenizer into `folder`; a TextTokenizer of this folder gives the same ids."""
         folder.mkdir(parents=True, exist_ok=True)
         self._backend.save(folder)
 
     def cut(self, texts: Iterable[str], also: Iterable[int] = ()) -> tuple["TextTokenizer", list[int]]:
-        """Return a tokenizer of only the tokens that `texts` and new words need, and the old id of each new one.
+        """Return a tokenizer with only the tokens that `texts` and new words need, and the old id of each new id.
 
-        `also` are ids kept in any case; see `cut_tokenizer`. Raises ValueError if it cannot be cut.
+        The ids `also` are always included; see `cut_tokenizer`. Raises ValueError if the tokenizer cannot be cut.
         """
         with TemporaryDirectory() as name:
             folder = Path(name)
             self.save(folder)
             if not (folder / TOKENIZER).is_file():
-                raise ValueError(f"model.text.vocabulary = 'cut' needs a {TOKENIZER}, and there is none; {WAY_OUT}")
-            whole = Tokenizer.from_file(str(folder / TOKENIZER))
-            cut, old = cut_tokenizer(whole, texts, {self._backend.pad_id, *also})
+                raise ValueError(f"model.text.vocabulary = 'cut' needs a {TOKENIZER}, and there is none; {SOLUTION}")
+            full = Tokenizer.from_file(str(folder / TOKENIZER))
+            cut, old = cut_tokenizer(full, texts, {self._backend.pad_id, *also})
             cut.save(str(folder / TOKENIZER))
             _renumber_settings(folder / SETTINGS[0], old)
             return TextTokenizer(folder), old
@@ -104,11 +104,11 @@ def _backend(name: str | Path) -> Backend:
 
 
 class FileBackend:
-    """A tokenizer.json, with the pad token that tokenizer_config.json names beside it."""
+    """A tokenizer.json, with the pad token of tokenizer_config.json."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Held, not copied later: by then the folder may be another one, or gone.
+        # Read now and not when the tokenizer is saved: by then the folder may have changed.
         names = (name for name in (TOKENIZER, *SETTINGS) if (folder / name).is_file())
         self._files = {name: (folder / name).read_bytes() for name in names}
         try:
@@ -121,13 +121,13 @@ class FileBackend:
         self.num_special = self._tokenizer.num_special_tokens_to_add(False)
 
     def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
-        """Return the ids of each text, at most `max_tokens`, special tokens kept."""
-        # The direction is given, so that a left-truncating setting in the file does not drop what matters most.
+        """Return the ids of each text, truncated to `max_tokens` with its special tokens."""
+        # An explicit direction, because the file may have left truncation, which drops the start of a text.
         self._tokenizer.enable_truncation(max_tokens, direction="right")
         return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
 
     def save(self, folder: Path) -> None:
-        """Write the files as they were read."""
+        """Write the files unchanged."""
         for name, content in self._files.items():
             (folder / name).write_bytes(content)
 
@@ -135,79 +135,79 @@ class FileBackend:
         settings: dict[str, Any] = {}
         for name in reversed(SETTINGS):
             settings |= _read_settings(self._folder / name)
-        own = self._tokenizer.padding or {}
-        for token in (settings.get("pad_token"), own.get("pad_token"), settings.get("eos_token")):
+        padding = self._tokenizer.padding or {}
+        for token in (settings.get("pad_token"), padding.get("pad_token"), settings.get("eos_token")):
             content = token.get("content") if isinstance(token, dict) else token
             number = None if content is None else self._tokenizer.token_to_id(content)
             if number is not None:
                 return int(number)
         raise ValueError(
-            f"{self._folder}: the tokenizer has neither a pad_token nor an eos_token; name one of its tokens in "
+            f"{self._folder}: the tokenizer has neither a pad_token nor an eos_token; set one of its tokens in "
             f"{self._folder / SETTINGS[0]}"
         )
 
 
 class HubBackend:
-    """Whatever transformers.AutoTokenizer loads."""
+    """Any tokenizer that transformers.AutoTokenizer loads."""
 
     def __init__(self, name: str) -> None:
         folder = Path(name)
         if folder.is_dir() and not any((folder / file).is_file() for file in VOCABULARIES):
-            raise ValueError(f"{folder}: holds no tokenizer (none of {', '.join(VOCABULARIES)}); {WAY_OUT}")
-        from transformers import AutoTokenizer  # seconds
+            raise ValueError(f"{folder}: no tokenizer here (none of {', '.join(VOCABULARIES)}); {SOLUTION}")
+        from transformers import AutoTokenizer  # slow import
 
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
         except (OSError, ValueError) as error:
             first = str(error).strip().splitlines()[0]
-            raise ValueError(f"{name}: no tokenizer here nor on the hub ({first}); {WAY_OUT}") from error
+            raise ValueError(f"{name}: no tokenizer here nor on the hub ({first}); {SOLUTION}") from error
         pad_id = self._tokenizer.pad_token_id
         pad_id = self._tokenizer.eos_token_id if pad_id is None else pad_id
         if pad_id is None:
-            raise ValueError(f"{name}: the tokenizer has neither a pad_token nor an eos_token; {WAY_OUT}")
+            raise ValueError(f"{name}: the tokenizer has neither a pad_token nor an eos_token; {SOLUTION}")
         self.pad_id = int(pad_id)
         self.vocab_size = len(self._tokenizer)
         self.num_special = int(self._tokenizer.num_special_tokens_to_add())
 
     def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
-        """Return the ids of each text, at most `max_tokens`, special tokens kept."""
+        """Return the ids of each text, truncated to `max_tokens` with its special tokens."""
         self._tokenizer.truncation_side = "right"
         rows: list[list[int]] = self._tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
         return rows
 
     def save(self, folder: Path) -> None:
-        """Write it in the form that needs no transformers."""
+        """Write it in the format that does not need transformers."""
         self._tokenizer.save_pretrained(folder)
 
 
 class ClipBackend:
-    """CLIP's byte-pair tokenizer (49,408 tokens) as open_clip has it: the text between a start and an end token.
+    """CLIP's byte-pair tokenizer (49,408 tokens) of open_clip: the text between a start and an end token.
 
-    A text that is too long loses its last tokens but the end, which CLIP's towers are read at.
+    Truncation drops the last tokens of a text, but not the end token, where CLIP's text tower is pooled.
     """
 
     pad_id = 0
     num_special = 2
 
     def __init__(self) -> None:
-        from open_clip.tokenizer import SimpleTokenizer  # seconds
+        from open_clip.tokenizer import SimpleTokenizer  # slow import
 
         self._tokenizer: Any = SimpleTokenizer()
         self.vocab_size = int(self._tokenizer.vocab_size)
 
     def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
-        """Return the ids of each text, at most `max_tokens`, special tokens kept."""
+        """Return the ids of each text, truncated to `max_tokens` with its special tokens."""
         start, end = self._tokenizer.sot_token_id, self._tokenizer.eot_token_id
         return [[start, *self._tokenizer.encode(text)[: max_tokens - 2], end] for text in texts]
 
     def save(self, folder: Path) -> None:
-        """Write a file that names the tokenizer and the size it has, for whoever reads the folder."""
+        """Write a file with the name and the size of the tokenizer."""
         value = {"tokenizer": CLIP_NAME, "vocab_size": self.vocab_size}
         (folder / CLIP_MARK).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
 def _renumber_settings(path: Path, old: list[int]) -> None:
-    """Give the added tokens that transformers looks up in tokenizer_config.json their new ids."""
+    """Set the new ids of the added tokens in tokenizer_config.json, which transformers reads."""
     settings = _read_settings(path)
     if decoder := settings.get("added_tokens_decoder"):
         rows = {str(number): str(row) for row, number in enumerate(old)}

@@ -18,13 +18,13 @@ from pipeline_lib.transforms.image import (
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    """Mid greys: at black and white, Pillow clips between its two passes, whose order follows from the box."""
+    """Return mid greys. With black and white, Pillow clips between its two passes, and the box sets their order."""
     pixels = np.random.default_rng(seed).integers(90, 166, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
 def resize_then_crop(image: Image.Image, size: int) -> np.ndarray:
-    """The same view in two steps, as everybody writes it."""
+    """Return the same view in two steps, as it is usually implemented."""
     shorter = min(image.size)
     width, height = (max(size, round(side * size / shorter)) for side in image.size)
     left, top = (width - size) // 2, (height - size) // 2
@@ -42,7 +42,7 @@ def test_one_step_equals_resize_then_crop(width: int, height: int, size: int) ->
     assert np.abs(view.astype(int) - resize_then_crop(image, size)).max() <= 2
 
 
-def test_a_very_long_picture_costs_no_memory() -> None:
+def test_a_very_long_image_needs_little_memory() -> None:
     assert resize_and_crop(Image.new("RGB", (2, 200_000), "red"), 64)[:, 32, 32].tolist() == [255, 0, 0]
 
 
@@ -55,7 +55,7 @@ def test_fixed_view_of_a_file_takes_the_centre() -> None:
     assert np.array_equal(view, np.broadcast_to(np.array([0, 0, 255])[:, None, None], (3, 20, 20)))
 
 
-def test_the_fixed_view_draws_nothing_at_random() -> None:
+def test_the_fixed_view_makes_no_random_draw() -> None:
     rng = np.random.default_rng((7, 0, 0))
     before = rng.bit_generator.state
     view = VIEWS["none"](noise(30, 40), 16, rng, 0.5)
@@ -70,7 +70,7 @@ def test_the_same_seed_epoch_and_row_draw_the_same_view() -> None:
         for key in [(7, 0, 0), (7, 0, 1), (7, 1, 0), (8, 0, 0)]
     }
     assert len(set(views.values())) == 4
-    assert all(clip_view(image, 24, np.random.default_rng(key), 0.3).tobytes() == seen for key, seen in views.items())
+    assert all(clip_view(image, 24, np.random.default_rng(key), 0.3).tobytes() == view for key, view in views.items())
 
 
 @given(width=st.integers(1, 500), height=st.integers(1, 500), scale=st.floats(0.05, 1.0), seed=st.integers(0, 1000))
@@ -84,20 +84,20 @@ def test_a_random_crop_lies_inside_and_keeps_its_share(width: int, height: int, 
         assert 0.7 <= (right - left) / (bottom - top) <= 1.43
 
 
-def test_half_of_the_random_views_are_mirrored() -> None:
+def test_half_of_the_random_views_are_flipped() -> None:
     image = Image.new("RGB", (40, 40), "white")
     image.paste("black", (0, 0, 20, 40))
     views = [clip_view(image, 16, np.random.default_rng((1, 0, row)), 1.0) for row in range(400)]
-    mirrored = sum(view[0, 8, 15] < view[0, 8, 0] for view in views)
-    assert 150 < mirrored < 250
+    flipped = sum(view[0, 8, 15] < view[0, 8, 0] for view in views)
+    assert 150 < flipped < 250
 
 
-def test_the_whole_picture_is_kept_when_nothing_may_be_cropped() -> None:
+def test_crop_scale_1_crops_to_the_entire_image() -> None:
     drawn = {_random_box(64, 64, np.random.default_rng(seed), 1.0) for seed in range(50)}
     assert {(right - left, bottom - top) for left, top, right, bottom in drawn} == {(64, 64)}
 
 
-def test_a_fingerprint_tells_every_part_and_not_its_spelling() -> None:
+def test_a_fingerprint_depends_on_every_value_and_not_on_its_type() -> None:
     base = preprocessing_fingerprint(64, (0.5, 0.5, 0.5), [0.5, 0.5, 0.5])
     assert base == preprocessing_fingerprint(64, [0.5] * 3, (0.5,) * 3)
     others = [
@@ -109,45 +109,45 @@ def test_a_fingerprint_tells_every_part_and_not_its_spelling() -> None:
     assert len({base, *others}) == 5
 
 
-def test_clip_crops_from_the_picture_shrunk_to_size_plus_32() -> None:
-    """With nothing to crop away, the view is the picture resized twice: to 96 pixels, then to 64."""
+def test_clip_crops_from_the_image_resized_to_size_plus_32() -> None:
+    """Without cropping, the view is the image resized twice: to 96 pixels, then to 64."""
     image = noise(200, 200)
-    shrunk = image.resize((96, 96), Image.Resampling.BICUBIC).resize((64, 64), Image.Resampling.BICUBIC)
-    expected = np.asarray(shrunk).transpose(2, 0, 1)
+    resized = image.resize((96, 96), Image.Resampling.BICUBIC).resize((64, 64), Image.Resampling.BICUBIC)
+    expected = np.asarray(resized).transpose(2, 0, 1)
     for row in range(4):
         view = clip_view(image, 64, np.random.default_rng((1, 0, row)), 1.0)
         assert np.array_equal(view, expected) or np.array_equal(view, expected[:, :, ::-1])
 
 
-def test_clip_enlarges_no_small_picture_before_it_crops() -> None:
+def test_clip_does_not_enlarge_a_small_image_before_the_crop() -> None:
     image = noise(40, 40)
     view = clip_view(image, 32, np.random.default_rng(0), 1.0)
     expected = np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
     assert np.array_equal(view, expected) or np.array_equal(view, expected[:, :, ::-1])
 
 
-def test_a_jpeg_decoded_small_still_has_the_pixels_clip_wants() -> None:
+def test_a_reduced_jpeg_has_the_pixels_that_clip_needs() -> None:
     stream = io.BytesIO()
     noise(900, 1200).save(stream, "JPEG")
     for size in (32, 64, 224):
         assert min(decode(stream.getvalue(), size).size) >= size + CLIP_MARGIN
 
 
-@pytest.mark.parametrize(("name", "mirrors"), [("jitter_flip", True), ("grayscale_blur", False)])
-def test_other_views_keep_the_place_of_the_fixed_one(name: str, mirrors: bool) -> None:
-    """Left black, right white: neither colour jitter nor blur moves it, and only jitter_flip mirrors it."""
+@pytest.mark.parametrize(("name", "flips"), [("jitter_flip", True), ("grayscale_blur", False)])
+def test_other_views_have_the_position_of_the_fixed_view(name: str, flips: bool) -> None:
+    """The left is black, the right white: colour jitter and blur do not move them, and only jitter_flip flips."""
     image = Image.new("RGB", (60, 40), "white")
     image.paste("black", (0, 0, 30, 40))
     views = [VIEWS[name](image, 20, np.random.default_rng((1, 0, row)), 0.1) for row in range(200)]
-    mirrored = sum(view[0, 10, 19] < view[0, 10, 0] for view in views)
-    assert 70 < mirrored < 130 if mirrors else mirrored == 0
+    flipped = sum(view[0, 10, 19] < view[0, 10, 0] for view in views)
+    assert 70 < flipped < 130 if flips else flipped == 0
     assert {(view.shape, view.dtype.name, view.flags["C_CONTIGUOUS"]) for view in views} == {
         ((3, 20, 20), "uint8", True)
     }
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_every_view_follows_its_seed(name: str) -> None:
+def test_every_view_depends_on_its_seed(name: str) -> None:
     image = noise(80, 60)
     drawn = [VIEWS[name](image, 24, np.random.default_rng((7, 0, row)), 0.3).tobytes() for row in range(8)]
     assert drawn == [VIEWS[name](image, 24, np.random.default_rng((7, 0, row)), 0.3).tobytes() for row in range(8)]

@@ -27,7 +27,7 @@ def rng(row: int = 0) -> np.random.Generator:
         (" \n", []),
     ],
 )
-def test_units_by_hand(text, units):
+def test_units_of_examples(text, units):
     assert split_units(text)[0] == units
 
 
@@ -39,12 +39,12 @@ def test_units_and_gaps_are_the_text(text):
 
 
 @given(text=TEXTS, seed=SEEDS, rate=st.floats(0, 1))
-def test_dropout_keeps_an_ordered_part_and_never_nothing(text, seed, rate):
+def test_dropout_keeps_a_non_empty_subsequence(text, seed, rate):
     units = split_units(text)[0]
-    left = split_units(word_dropout(text, np.random.default_rng(seed), rate))[0]
+    rest = split_units(word_dropout(text, np.random.default_rng(seed), rate))[0]
     remaining = iter(units)
-    assert all(unit in remaining for unit in left)  # in order: each is found after the one before
-    assert bool(left) is bool(units)
+    assert all(unit in remaining for unit in rest)  # a subsequence: each unit comes after the previous one
+    assert bool(rest) is bool(units)
 
 
 @given(text=TEXTS, seed=SEEDS, rate=st.floats(0, 1))
@@ -59,19 +59,19 @@ def test_rate_0_changes_nothing(name, text, seed):
     assert TEXT_VIEWS[name](text, np.random.default_rng(seed), 0.0) == text
 
 
-def test_all_left_out_leaves_one_unit_of_chance():
-    left = {word_dropout("red striped mug", rng(row), 1.0) for row in range(60)}
-    assert left == {"red", "striped", "mug"}
+def test_rate_1_leaves_one_random_unit():
+    texts = {word_dropout("red striped mug", rng(row), 1.0) for row in range(60)}
+    assert texts == {"red", "striped", "mug"}
 
 
-def test_dropout_leaves_out_its_share():
+def test_dropout_removes_a_share_rate():
     text = " ".join(f"w{number}" for number in range(50))
     lengths = [len(word_dropout(text, rng(row), 0.2).split()) for row in range(200)]
     assert 38.5 < np.mean(lengths) < 41.5
     assert min(lengths) < max(lengths)
 
 
-def test_a_swap_exchanges_exactly_two_of_few_words_and_a_tenth_of_many():
+def test_few_words_get_one_swap_and_many_words_a_tenth_as_many_swaps():
     for row in range(50):
         few = random_swap("a b c d e", rng(row), 0.1).split()
         assert sum(one != other for one, other in zip(few, "abcde", strict=True)) == 2
@@ -83,20 +83,20 @@ def test_a_swap_exchanges_exactly_two_of_few_words_and_a_tenth_of_many():
     assert max(moved) <= 20 and np.mean(moved) > 16
 
 
-def test_words_that_meet_inside_chinese_are_parted():
+def test_words_that_become_neighbours_in_han_text_get_a_space():
     """Without the character between them, iPhone and 13 must not become iPhone13."""
-    seen = {word_dropout("iPhone黑13", rng(row), 0.5) for row in range(100)}
-    assert "iPhone 13" in seen and "iPhone13" not in seen
-    assert {"iPhone黑", "黑13", "黑"} <= seen
+    views = {word_dropout("iPhone黑13", rng(row), 0.5) for row in range(100)}
+    assert "iPhone 13" in views and "iPhone13" not in views
+    assert {"iPhone黑", "黑13", "黑"} <= views
     swapped = {random_swap("iPhone黑13", rng(row), 0.1) for row in range(100)}
     assert swapped == {"黑iPhone 13", "iPhone 13黑", "13黑iPhone"}
 
 
-def test_spaces_survive_what_stood_between_them():
-    seen = {word_dropout("红 蓝 杯", rng(row), 0.5) for row in range(100)}
-    assert "红 杯" in seen and "红杯" not in seen
+def test_a_space_between_removed_units_stays():
+    views = {word_dropout("红 蓝 杯", rng(row), 0.5) for row in range(100)}
+    assert "红 杯" in views and "红杯" not in views
 
 
-def test_a_single_unit_and_an_empty_text_stay():
+def test_a_single_unit_and_an_empty_text_do_not_change():
     for view in TEXT_VIEWS.values():
         assert [view(text, rng(), 1.0) for text in ("", "mug", "杯")] == ["", "mug", "杯"]

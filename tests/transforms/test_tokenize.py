@@ -13,7 +13,7 @@ UNSEEN = ["", "red", "蓝色 mug, 红 café", "a much longer text about a blue s
 
 
 def word_piece(folder: Path, **settings: object) -> Path:
-    """A BERT-like tokenizer over the texts above, Chinese characters one token each."""
+    """Return a BERT-like tokenizer of the texts above, with one token per Chinese character."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -24,13 +24,13 @@ def word_piece(folder: Path, **settings: object) -> Path:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    tokenizer.enable_padding(length=50)  # as files of the hub often say; it must not count here
+    tokenizer.enable_padding(length=50)  # files of the hub often have this setting; it must be ignored
     tokenizer.enable_truncation(7, direction="left")
     return written(folder, tokenizer, {"pad_token": "[PAD]", "sep_token": "[SEP]", **settings})
 
 
 def byte_level(folder: Path, **settings: object) -> Path:
-    """A GPT-2-like tokenizer: no special token is added and none is there to pad with."""
+    """Return a GPT-2-like tokenizer: it adds no special tokens and has no token for padding."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
@@ -60,7 +60,7 @@ def test_ids_equal_those_of_transformers(tmp_path: Path, make, max_tokens: int) 
     reference = AutoTokenizer.from_pretrained(folder)
     reference.truncation_side = "right"
     expected = reference(texts, truncation=True, max_length=max_tokens)["input_ids"]
-    assert [row[kept].tolist() for row, kept in zip(ids, mask, strict=True)] == expected
+    assert [row[tokens].tolist() for row, tokens in zip(ids, mask, strict=True)] == expected
     assert ids.shape == mask.shape == (len(texts), max(map(len, expected)))
     assert (ids.dtype, mask.dtype) == (np.int64, np.bool_)
 
@@ -78,7 +78,7 @@ def test_truncation_keeps_the_final_special_token(tmp_path: Path) -> None:
     assert mask.all()
 
 
-def test_without_a_pad_token_eos_pads_and_the_mask_says_so(tmp_path: Path) -> None:
+def test_without_a_pad_token_eos_is_masked_padding(tmp_path: Path) -> None:
     folder = byte_level(tmp_path / "t")
     ids, mask = TextTokenizer(folder).encode_batch(["mug", "mug mug mug"], 64)
     eos = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id("<|endoftext|>")
@@ -86,7 +86,7 @@ def test_without_a_pad_token_eos_pads_and_the_mask_says_so(tmp_path: Path) -> No
     assert mask.sum(axis=1).tolist() == [1, 3]
 
 
-def test_a_text_without_tokens_is_never_masked_altogether(tmp_path: Path) -> None:
+def test_a_text_without_tokens_is_never_masked_completely(tmp_path: Path) -> None:
     byte_ids, byte_mask = TextTokenizer(byte_level(tmp_path / "b")).encode_batch(["", "mug mug"], 8)
     assert byte_mask.tolist() == [[True, False], [True, True]]
     assert byte_ids[0].tolist() == [0, 0]
@@ -104,7 +104,7 @@ def test_a_saved_copy_is_self_contained(tmp_path: Path) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(expected, copied, strict=True))
 
 
-def test_an_older_folder_goes_through_transformers_and_is_saved_in_the_new_form(tmp_path: Path) -> None:
+def test_an_older_folder_is_read_by_transformers_and_saved_in_the_new_format(tmp_path: Path) -> None:
     vocabulary = Tokenizer.from_file(str(word_piece(tmp_path / "new") / "tokenizer.json")).get_vocab()
     old = tmp_path / "old"
     old.mkdir()
@@ -123,14 +123,14 @@ def test_no_texts_give_an_empty_batch(tmp_path: Path) -> None:
     assert ids.shape == mask.shape == (0, 0)
 
 
-def test_a_folder_without_a_tokenizer_is_one_clear_line(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text('{"model_type": "bert"}')  # transformers alone would make an empty one
-    with pytest.raises(ValueError, match=r"holds no tokenizer .*; point model\.text\.name at a folder") as caught:
+def test_a_folder_without_a_tokenizer_is_one_error_line(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')  # transformers would build an empty tokenizer
+    with pytest.raises(ValueError, match=r"no tokenizer here .*; point model\.text\.name at a folder") as caught:
         TextTokenizer(tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_missing_folder_is_one_error_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no tokenizer here nor on the hub") as caught:
         TextTokenizer(tmp_path / "missing")
     assert "\n" not in str(caught.value)
@@ -149,5 +149,5 @@ def test_broken_files_and_missing_tokens_are_named(tmp_path: Path) -> None:
 
 
 def test_a_length_without_room_for_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"max_tokens = 2 leaves no room .* 2 special tokens; write 3 or more"):
+    with pytest.raises(ValueError, match=r"max_tokens = 2 leaves no room .* 2 special tokens; set 3 or more"):
         TextTokenizer(word_piece(tmp_path / "t")).encode_batch(["mug"], 2)
