@@ -5,7 +5,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 PYTHON ?= python3
 export PATH := $(BIN):$(PATH)
 
-.PHONY: repro test lint bench recipes clean
+.PHONY: repro test lint bench recipes pictures clean
 
 repro: $(VENV)/.run
 	vitrine check
@@ -36,6 +36,10 @@ bench: $(VENV)/.bench
 # Every recipe with tiny towers through DVC, and reports/recipes.md.
 recipes: $(VENV)/.run
 	vitrine recipe run-all
+
+# The pictures of README.md and docs/, from the report of the last run; needs Chromium.
+pictures: $(VENV)/.run
+	python docs/pictures.py
 
 $(VENV)/.run: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -14,7 +14,7 @@ Every setting of `params.yaml`, in its order. `vitrine schema` generates this pa
 `pipeline_lib/params`; a test compares the two. The sample is the built-in catalogue, with the values of the committed
 `params.yaml`. Every key must be present: there are no hidden defaults.
 
-```
+```bash
 vitrine check                                  # check params.yaml before anything runs
 dvc exp run -S train.unfreeze_layers=8         # change a setting for one experiment
 dvc exp run -S 'plan.scales=[64,96]'           # a list, in quotes

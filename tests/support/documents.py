@@ -108,11 +108,7 @@ def commands(block: Block) -> Iterator[Command]:
 def all_commands() -> list[Command]:
     """Return the commands of all pages."""
     return [
-        command
-        for page in PAGES
-        for block in blocks(page)
-        if block.language in COMMANDS
-        for command in commands(block)
+        command for page in PAGES for block in blocks(page) if block.language in COMMANDS for command in commands(block)
     ]
 
 
@@ -135,7 +131,7 @@ def parts(text: str) -> list[list[str]]:
 
 
 def check_command(text: str, folder: Path) -> None:
-    """Raise AssertionError or ValueError for a command that the project does not have; `folder` is for scratch files."""
+    """Raise AssertionError or ValueError for a command that the project does not have; `folder` is scratch space."""
     for words in parts(text):
         program, arguments = words[0], words[1:]
         assert program in KINDS, f"{program!r} is a kind of command that no test knows; add it to KINDS"
@@ -201,6 +197,22 @@ def check_vitrine(arguments: list[str], folder: Path) -> None:
     if arguments[0] == "recipe" and given.get("name") and not PLACEHOLDER.fullmatch(given["name"]):
         known = [*recipe_names(ROOT / "recipes"), *(path.stem for path in ROOT.glob("recipes/profiles/*.yaml"))]
         assert given["name"] in known, f"there is no recipe {given['name']}"
+
+
+def names_command(text: str) -> bool:
+    """Tell whether a text is the name of a command and nothing else, `vitrine recipe run` say."""
+    program, *words = text.split()
+    if program == "dvc":
+        try:
+            parse_args([*words, "--help"])
+        except (DvcParserError, SystemExit) as end:
+            return getattr(end, "code", 1) == 0
+    command: Any = typer.main.get_command(app)
+    for word in words if program == "vitrine" else ():
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            return False
+    return program == "vitrine"
 
 
 def check_python(arguments: list[str], folder: Path) -> None:

@@ -1,0 +1,64 @@
+"""Every example runs, and prints what it is there to show."""
+
+import importlib.util
+import warnings
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
+
+
+def load(name: str):
+    place = importlib.util.spec_from_file_location(f"example_{name}", ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(place)
+    place.loader.exec_module(module)
+    return module
+
+
+def test_every_example_has_a_test_and_a_line_in_the_table():
+    assert EXAMPLES == ["add_a_loss", "own_catalogue", "read_out_of_fold"]
+    text = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    assert all(f"python examples/{name}.py" in text for name in EXAMPLES)
+
+
+def test_own_catalogue_rejects_three_rows_with_their_reasons(tmp_path, capsys):
+    load("own_catalogue").main([str(tmp_path / "shop")])
+    printed = capsys.readouterr().out
+    assert "9 products, 9 queries" in printed
+    for reason in ("truncated image", "missing image", "duplicate id"):
+        assert reason in printed
+    products = pl.read_parquet(tmp_path / "shop/catalogue/products.parquet")
+    assert products["label"].unique().sort().to_list() == ["lamp", "mug", "plate"]
+
+
+def test_add_a_loss_equals_its_loop_and_learns(capsys):
+    import torch
+
+    example = load("add_a_loss")
+    with warnings.catch_warnings(action="error"):
+        example.main()
+    assert "vectorised" in capsys.readouterr().out
+    values = example.train(example.SupCon(example.SupConParams(weight=1.0)), steps=40)
+    assert values[-1] < 0.5 * values[0]
+    for seed in range(3):
+        torch.manual_seed(seed)
+        image, text = torch.randn(7, 3), torch.randn(7, 3)
+        label = torch.randint(-1, 3, (7,))
+        fast = float(example.supcon(image, text, torch.tensor(2.0), label))
+        assert fast == pytest.approx(example.slow_supcon(image, text, 2.0, label.tolist()), abs=1e-5)
+
+
+def test_read_out_of_fold_counts_as_it_should(tmp_path, capsys):
+    example = load("read_out_of_fold")
+    example.main([])
+    assert "40 products, 3 classes" in capsys.readouterr().out
+    example.write_small(tmp_path)
+    rows, classes = example.read(tmp_path)
+    assert classes == ["lamp", "mug", "plate"]
+    by_scale = dict(example.accuracy(rows).select("scale", "top1").iter_rows())
+    assert set(by_scale) == {64, 72, None} and all(0.5 < value < 1 for value in by_scale.values())
+    errors = example.confident_errors(rows, 3)
+    assert errors["probability"].is_sorted(descending=True) and (errors["truth"] != errors["predicted"]).all()
