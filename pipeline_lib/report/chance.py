@@ -1,8 +1,8 @@
-"""What a random order of the gallery would score, so that a figure beside it means something.
+"""Chance levels: the figures of a random order of the gallery.
 
-Exact for several right answers: with p of them among g, all lie below rank k with the hypergeometric probability
-C(g - p, k) / C(g, k), which is symmetric in k and p and so a product of few factors. How many right answers a query
-has within its own gallery follows from who took part: every product is a query of the other direction.
+They are exact for several right answers: with p of them among g products, all rank below k with the hypergeometric
+probability C(g - p, k) / C(g, k). It is symmetric in k and p, and so a product of few factors. The products of a
+query's own gallery, and so its number of right answers, are the queries of the other direction.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from math import prod
 
 import polars as pl
 
-PLACE = ["split", "fold"]
+GALLERY = ["split", "fold"]
 OTHER = {"text_to_image": "image_to_text", "image_to_text": "text_to_image"}
 
 
@@ -26,7 +26,7 @@ def hit_chance(gallery: int, positives: int, k: int) -> float:
 
 @dataclass(frozen=True)
 class Chance:
-    """Random order over one set of queries: (gallery, positives) -> number of queries."""
+    """A random order for one set of queries: `cases` maps (gallery size, right answers) to the number of queries."""
 
     cases: dict[tuple[int, int], int]
 
@@ -58,12 +58,12 @@ def retrieval_chance(ranks: pl.DataFrame, relevance: pl.DataFrame) -> dict[tuple
         own, other = ("query_id", "product_id") if direction == "text_to_image" else ("product_id", "query_id")
         positives = (
             pairs.select(pl.col(own).alias("query_id"), pl.col(other).alias("answer_id"))
-            .join(gallery.select(pl.col("query_id").alias("answer_id"), *PLACE), on="answer_id")
-            .group_by("query_id", *PLACE)
+            .join(gallery.select(pl.col("query_id").alias("answer_id"), *GALLERY), on="answer_id")
+            .group_by("query_id", *GALLERY)
             .len("positives")
         )
-        # A direction evaluated alone says nothing of its gallery: one right answer is then the least it can have.
-        counted = group.join(positives, on=["query_id", *PLACE], how="left", nulls_equal=True)
+        # If only one direction was evaluated, its gallery is unknown: a query then counts with one right answer.
+        counted = group.join(positives, on=["query_id", *GALLERY], how="left", nulls_equal=True)
         counted = counted.with_columns(pl.col("positives").fill_null(1)).group_by("num_gallery", "positives").len()
         cases = {(int(g), int(p)): int(n) for g, p, n in counted.sort("num_gallery", "positives").iter_rows()}
         chances[str(split), str(direction)] = Chance(cases)

@@ -1,6 +1,6 @@
-"""What stands behind the class figures: what fine-tuning gained, where a modality is missing, how sure is too sure.
+"""The sections on classes: the gain over baselines, figures by modality, calibration, and labels that may be wrong.
 
-And the labels that the models doubt, with their photos: whoever knows the goods sees at a glance which one is wrong.
+Doubtful labels are shown with their photos, because a person who knows the products sees at once which one is wrong.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A classifier's figures in one split, and what fine-tuning gained over it in each, with the interval."""
+class ClassifierRow:
+    """A classifier's figures in one split, and the gain of fine-tuning over it in each, with the interval."""
 
     title: str
     figures: list[Figure]
@@ -38,7 +38,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Slice:
-    """The figures of products of one kind in one split."""
+    """The figures of the products with the same modalities in one split."""
 
     title: str
     num_products: int
@@ -47,7 +47,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Doubt:
-    """A product whose label is doubted: what it is called, what the models suggest, and both probabilities."""
+    """A product whose label may be wrong: the class that the models suggest, and the probabilities of both."""
 
     item: Item
     suggested: str
@@ -55,37 +55,38 @@ class Doubt:
     label_probability: float
 
 
-def compared(inputs: ReportInputs) -> list[Compared]:
-    """Return, for each split with baselines, the fine-tuned models' row and a row for each baseline."""
+def classifier_rows(inputs: ReportInputs) -> list[ClassifierRow]:
+    """Return, for each split with baselines, a row for the fine-tuned models and one for each baseline."""
     rows = []
     for split, name in SPLITS.items():
-        told = branch(inputs.metrics, split, "baselines")
-        if not told:
+        baselines = branch(inputs.metrics, split, "baselines")
+        if not baselines:
             continue
         path = (split, "classification")
         own = figures_of(branch(inputs.metrics, *path), branch(inputs.intervals, *path), CLASSIFICATION)
-        shown = {key for leaf in told.values() for key in leaf}
-        rows.append(Compared(f"{name}, fine-tuned", [figure for figure in own if figure.key in shown], []))
+        shown = {key for leaf in baselines.values() for key in leaf}
+        rows.append(ClassifierRow(f"{name}, fine-tuned", [figure for figure in own if figure.key in shown], []))
         for key, title in BASELINES.items():
-            if key in told:
+            if key in baselines:
                 spans = branch(inputs.intervals, split, "baselines", key)
-                figures = figures_of(told[key], spans, CLASSIFICATION)
-                rows.append(Compared(f"{name}, {title}", figures, [_gain(inputs, split, key, f.key) for f in figures]))
+                figures = figures_of(baselines[key], spans, CLASSIFICATION)
+                gains = [_gain(inputs, split, key, figure.key) for figure in figures]
+                rows.append(ClassifierRow(f"{name}, {title}", figures, gains))
     return rows
 
 
-def both_sides(inputs: ReportInputs) -> list[str]:
-    """Return, for each split, what photo and text together tell beyond the better of them, and why not more."""
-    return [_both_sides(SPLITS[row["split"]], row) for row in inputs.modality_gain.iter_rows(named=True)]
+def modality_gains(inputs: ReportInputs) -> list[str]:
+    """Return a line for each split: the gain of photo and text together over the better one, and its upper limit."""
+    return [_modality_gain(SPLITS[row["split"]], row) for row in inputs.evaluation.modality_gain.iter_rows(named=True)]
 
 
-def _both_sides(split: str, row: dict[str, Any]) -> str:
+def _modality_gain(split: str, row: dict[str, Any]) -> str:
     better = row["better"]
     other = "image" if better == "text" else "text"
     gain, low, high = (100 * row[name] for name in ("gain", "gain_low", "gain_high"))
-    verdict = "more" if low > 0 else "less" if high < 0 else "not told apart"
+    verdict = "more" if low > 0 else "less" if high < 0 else "no significant difference"
     line = (
-        f"{split}: probes of the frozen trunk get {percent(row['text'])} right from the text alone, "
+        f"{split}: probes of the frozen trunk classify {percent(row['text'])} correctly from the text alone, "
         f"{percent(row['image'])} from the photo alone and {percent(row['both'])} from both: {gain:+.1f} points "
         f"({low:+.1f} to {high:+.1f}) against the {SIDES[better]}, {verdict}."
     )
@@ -93,39 +94,40 @@ def _both_sides(split: str, row: dict[str, Any]) -> str:
         return line
     return (
         f"{line} Of the {row['missed']:,} products that the {SIDES[better]} gets wrong, the {SIDES[other]} gets "
-        f"{percent(row['found'] / row['missed'])} right, against {percent(row[other])} of all; choosing between the "
-        f"two without fault would reach {percent(row[better] + row['found'] / row['products'])}."
+        f"{percent(row['found'] / row['missed'])} right, against {percent(row[other])} of all. A perfect choice "
+        f"between the two would reach {percent(row[better] + row['found'] / row['products'])}."
     )
 
 
 def slices(inputs: ReportInputs) -> list[Slice]:
-    """Return the figures by what a product has, of the splits where products differ in that."""
-    found = []
+    """Return the figures by modality, for the splits whose products differ in that."""
+    rows = []
     for split, name in SPLITS.items():
         path = (split, "classification_by_modality")
         for key, title in MODALITIES.items():
             leaf = branch(inputs.metrics, *path, key)
             if leaf:
                 figures = figures_of(leaf, branch(inputs.intervals, *path, key), CLASSIFICATION)
-                found.append(Slice(f"{name}, {title}", leaf["num_products"], figures))
-    return found
+                rows.append(Slice(f"{name}, {title}", leaf["num_products"], figures))
+    return rows
 
 
 def reliability_figures(reliability: pl.DataFrame) -> dict[str, str]:
-    """Return the reliability diagram of each split: what was right of what was told with so much confidence."""
+    """Return the reliability diagram of each split: accuracy over confidence."""
     figures = {}
     for split, name in SPLITS.items():
         rows = reliability.filter(pl.col("split") == split).sort("bin")
         if rows.is_empty():
             continue
-        parts = {kind: rows.filter(pl.col("calibrated") == kind) for kind in (True, False)}
+        parts = {calibrated: rows.filter(pl.col("calibrated") == calibrated) for calibrated in (True, False)}
         lines = [
-            Line(_diagram_name(kind, parts), list(part.select("confidence", "accuracy").iter_rows()), order, not kind)
-            for order, (kind, part) in enumerate(parts.items())
+            Line(_diagram_name(calibrated, parts), list(part.select("confidence", "accuracy").iter_rows()), order,
+                 dashed=not calibrated)
+            for order, (calibrated, part) in enumerate(parts.items())
             if len(part)
-        ]
-        lines.append(Line("as sure as right", [(0.0, 0.0), (1.0, 1.0)], None))
-        axes = Axes("probability of the told class", "share right", percent=True, x_ticks=TICKS)
+        ]  # fmt: skip
+        lines.append(Line("perfect calibration", [(0.0, 0.0), (1.0, 1.0)], None))
+        axes = Axes("probability of the predicted class", "accuracy", percent=True, x_ticks=TICKS)
         figures[f"reliability_{split}"] = line_chart(f"Calibration, {name.lower()}", lines, axes)
     return figures
 
@@ -142,37 +144,43 @@ def expected_error(reliability: pl.DataFrame) -> float:
 
 
 def doubts(inputs: ReportInputs, num: int, photos: Thumbnails) -> list[Doubt]:
-    """Return the products whose labels are doubted most, the surest suggestion first."""
-    products = described(inputs.products)
+    """Return the products whose labels are most likely wrong, the most confident suggestion first."""
+    products = described(inputs.catalogue.products)
     return [
         Doubt(
             Item(row["product_id"], products.get(row["product_id"], ("", None))[0], row["label"],
                  photos.of(row["product_id"])),
             row["suggested"], row["probability"], row["label_probability"],
         )
-        for row in inputs.label_issues.head(num).iter_rows(named=True)
+        for row in inputs.evaluation.label_issues.head(num).iter_rows(named=True)
     ]  # fmt: skip
 
 
 def skipped(inputs: ReportInputs) -> list[str]:
-    """Return a line for each reason why baselines were left out."""
+    """Return a line for each reason why baselines are missing."""
     reasons: dict[str, list[str]] = {}
-    for name, reason in inputs.skipped.items():
+    for name, reason in inputs.evaluation.skipped.items():
         reasons.setdefault(reason, []).append(BASELINES[name])
     return [f"Left out: {', '.join(names)}. Reason: {reason}." for reason, names in reasons.items()]
 
 
+def share_of_labels(inputs: ReportInputs) -> tuple[int, int]:
+    """Return the number of labels that may be wrong, and of all out-of-fold labels."""
+    labelled: Sequence[int] = inputs.evaluation.per_class.filter(pl.col("split") == "oof")["support"].to_list()
+    return len(inputs.evaluation.label_issues), sum(labelled)
+
+
 def fused_with(inputs: ReportInputs) -> list[str]:
-    """Return what the class figures owe to other experiments: a line where their predictions are fused in."""
-    told = inputs.fusion.values()
-    names = list(next(iter(told))["others"]) if told else []
+    """Return a line on the other experiments whose class predictions are fused in; none without them."""
+    fits = inputs.ensemble.fusion.values()
+    names = list(next(iter(fits))["others"]) if fits else []
     if not names:
         return []
-    shares = {name: [fit["others"][name] for fit in told] for name in names}
+    shares = {name: [fit["others"][name] for fit in fits] for name in names}
     weights = " and ".join(f"{name} (weight {_between(shares[name])})" for name in names)
     return [
-        f"Class predictions are not of these models alone: they are fused with those of {weights}. Every figure of "
-        "classes is of the fusion; `vitrine compare` with the run before it tells what that gained."
+        f"Class predictions are not of these models alone: they are fused with those of {weights}. Every class figure "
+        "is of the fusion. `vitrine compare` with the run before it shows the gain."
     ]
 
 
@@ -182,7 +190,7 @@ def _between(values: Sequence[float]) -> str:
 
 
 def _gain(inputs: ReportInputs, split: str, baseline: str, figure: str) -> str:
-    row = inputs.baselines.filter(
+    row = inputs.evaluation.baselines.filter(
         (pl.col("split") == split) & (pl.col("baseline") == baseline) & (pl.col("figure") == figure)
     )
     if row.is_empty():
@@ -191,12 +199,7 @@ def _gain(inputs: ReportInputs, split: str, baseline: str, figure: str) -> str:
     return f"{gain:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
-def _diagram_name(kind: bool, parts: dict[bool, pl.DataFrame]) -> str:
-    before = "before calibration" if not kind else "after calibration" if len(parts[False]) else "told"
-    return f"{before}: error {percent(expected_error(parts[kind]))}"
-
-
-def share_of_labels(inputs: ReportInputs) -> tuple[int, int]:
-    """Return how many labels are doubted, and how many out-of-fold products could be."""
-    labelled: Sequence[int] = inputs.per_class.filter(pl.col("split") == "oof")["support"].to_list()
-    return len(inputs.label_issues), sum(labelled)
+def _diagram_name(calibrated: bool, parts: dict[bool, pl.DataFrame]) -> str:
+    """Return the legend of one line; a run without calibration has rows of the kind True alone."""
+    after = "after calibration" if len(parts[False]) else "uncalibrated"
+    return f"{after if calibrated else 'before calibration'}: error {percent(expected_error(parts[calibrated]))}"

@@ -12,7 +12,7 @@ from pipeline_lib.report.svg import Axes, Line, line_chart, plain, svg, text_wid
 Chances = dict[tuple[str, str], Chance]
 SPLITS = {"test": "test", "oof": "out of fold"}
 DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
-# Column of history.csv -> title; each is drawn where the training had it.
+# Column of history.csv -> title; a figure is drawn if the history has the column.
 HELD_OUT = {"MeanRecall": "MeanRecall, held-out fold", "top1": "Top-1, held-out fold"}
 K_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 MATRIX_SIDE = 520
@@ -22,7 +22,7 @@ LONGEST_NAME = 18
 
 
 def learning_curves(folds: Sequence[FoldRun]) -> dict[str, str]:
-    """Return the figures that the folds' histories allow: loss, and each held-out metric."""
+    """Return the figures of the columns that the folds' histories have: the loss, and each held-out metric."""
     figures = {}
     losses = [line for order, fold in enumerate(folds) for line in _loss_lines(fold, order)]
     if losses:
@@ -40,7 +40,7 @@ def learning_curves(folds: Sequence[FoldRun]) -> dict[str, str]:
 
 
 def recall_curves(curve: pl.DataFrame, chances: Chances) -> dict[str, str]:
-    """Return one Recall@K figure a direction, test and out of fold together, above the chance level."""
+    """Return one Recall@K figure for each direction, with test, out of fold and the chance level."""
     figures = {}
     for direction, title in DIRECTIONS.items():
         rows = curve.filter(pl.col("direction") == direction).sort("k")
@@ -55,17 +55,17 @@ def recall_curves(curve: pl.DataFrame, chances: Chances) -> dict[str, str]:
             chance = chances.get((split, direction))
             if chance is not None:
                 ks = [int(k) for k in rows.filter(pl.col("split") == split)["k"].unique().sort()]
-                quiet = [(float(k), chance.recall(k)) for k in ks]
+                points = [(float(k), chance.recall(k)) for k in ks]
                 several = len({key for key in chances if key[1] == direction}) > 1
-                lines.append(Line(f"chance, {name}" if several else "chance", quiet, None, dashed=split == "oof"))
+                lines.append(Line(f"chance, {name}" if several else "chance", points, None, dashed=split == "oof"))
         axes = Axes("K", "recall at K", percent=True, log_x=True, x_ticks=K_TICKS)
         figures[f"recall_{direction}"] = line_chart(f"Recall@K, {title}", lines, axes)
     return figures
 
 
 def confusion_matrix(confusion: pl.DataFrame, labels: Sequence[str], title: str) -> str:
-    """Return the matrix as SVG: rows are the truth, strength is the share of the row, the diagonal is right."""
-    place = {label: position for position, label in enumerate(labels)}
+    """Return the matrix as SVG: rows are true classes, columns predicted ones, opacity is the share of the row."""
+    position = {label: number for number, label in enumerate(labels)}
     named = len(labels) <= MAX_NAMED
     shown = [_short(label) for label in labels] if named else []
     margin = 40 + max((text_width(label) for label in shown), default=0.0)
@@ -76,19 +76,19 @@ def confusion_matrix(confusion: pl.DataFrame, labels: Sequence[str], title: str)
     body.append(f'<rect class="chart-frame" x="{margin:.1f}" y="{margin:.1f}" width="{side:.1f}" height="{side:.1f}"/>')
     for truth, predicted, count in confusion.filter(pl.col("count") > 0).sort("truth", "predicted").iter_rows():
         share = count / totals[truth]
-        x, y = margin + place[predicted] * cell, margin + place[truth] * cell
+        x, y = margin + position[predicted] * cell, margin + position[truth] * cell
         kind = "right" if truth == predicted else "wrong"
-        says = f"{plain(truth)} told as {plain(predicted)}: {count} of {totals[truth]}"
+        tooltip = f"{plain(truth)} predicted as {plain(predicted)}: {count} of {totals[truth]}"
         body.append(
             f'<rect class="chart-{kind}" x="{x:.1f}" y="{y:.1f}" width="{cell - 1:.1f}" height="{cell - 1:.1f}"'
-            f' fill-opacity="{0.1 + 0.75 * share:.2f}"><title>{says}</title></rect>'
+            f' fill-opacity="{0.1 + 0.75 * share:.2f}"><title>{tooltip}</title></rect>'
         )
         if len(labels) <= MAX_COUNTED:
             body.append(f'<text class="chart-count" x="{x + cell / 2:.1f}" y="{y + cell / 2 + 3.5:.1f}">{count}</text>')
-    body += [_name(label, position, cell, margin) for position, label in enumerate(shown)]
-    body.append(f'<text class="chart-start" x="{margin:.1f}" y="{side + margin + 18:.1f}">told as →</text>')
-    spoken = f"{title}: confusion matrix of {len(labels)} classes; the table of classes holds the figures"
-    return svg(margin + side + 0.6 * margin, margin + side + 28, spoken, body)
+    body += [_name(label, number, cell, margin) for number, label in enumerate(shown)]
+    body.append(f'<text class="chart-start" x="{margin:.1f}" y="{side + margin + 18:.1f}">predicted as →</text>')
+    label = f"{title}: confusion matrix of {len(labels)} classes; the table of classes has the figures"
+    return svg(margin + side + 0.6 * margin, margin + side + 28, label, body)
 
 
 def _short(label: str) -> str:
@@ -106,11 +106,11 @@ def _name(label: str, position: int, cell: float, margin: float) -> str:
 
 def _loss_lines(fold: FoldRun, order: int) -> list[Line]:
     lines = []
-    if held := _points(fold.history, "val_loss"):
-        lines.append(Line(f"fold {fold.fold}", held, order, ringed=_best_epoch(fold)))
-    if trained := _points(fold.history, "total"):
+    if held_out := _points(fold.history, "val_loss"):
+        lines.append(Line(f"fold {fold.fold}", held_out, order, ringed=_best_epoch(fold)))
+    if training := _points(fold.history, "total"):
         name = f"fold {fold.fold}, training"
-        lines.append(Line(name, trained, order, dashed=True, in_legend=not held))
+        lines.append(Line(name, training, order, dashed=True, in_legend=not held_out))
     return lines
 
 

@@ -1,7 +1,7 @@
-"""What the pictures of the report show: chosen queries with what they returned, the worst misses, confident mistakes.
+"""The examples of the report: queries with their results, the worst misses, the most confident mistakes.
 
-Choices follow from the seed alone. The gallery takes every n-th query of the list ordered by rank, so its share of
-hits is about that of all queries: a gallery of successes would flatter, a gallery of failures would slander.
+The seed alone decides which queries are chosen. The gallery takes every n-th query of the list ordered by rank, so its
+share of hits is about that of all queries.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ Key = tuple[str, str, int | None]  # query_id, split, fold
 
 @dataclass(frozen=True)
 class Item:
-    """One product as shown: where it stood (0 = not among the stored ranks) and whether it is a right answer."""
+    """One product with its rank (0 = not among the stored ranks) and whether it is a right answer."""
 
     product_id: str
     text: str
@@ -32,7 +32,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Card:
-    """A query, the rank of its best right answer among `num_gallery`, what came first, and what was expected."""
+    """A query, the rank of its best right answer among `num_gallery`, its first results, and an expected product."""
 
     query_id: str
     text: str
@@ -46,7 +46,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A product whose class was told wrongly, with the probability of what was told and of the truth."""
+    """A product whose predicted class is wrong, and the probability of that prediction."""
 
     item: Item
     predicted: str
@@ -54,9 +54,9 @@ class Mistake:
 
 
 def spread_sample(ranks: pl.DataFrame, num: int, seed: int) -> pl.DataFrame:
-    """Return `num` rows evenly spaced over the rows ordered by rank; equal ranks are shuffled by the seed."""
-    drawn = [hashlib.sha256(f"{seed}:{query_id}".encode()).hexdigest() for query_id in ranks["query_id"]]
-    ordered = ranks.with_columns(pl.Series("drawn", drawn, pl.String)).sort("rank", "drawn").drop("drawn")
+    """Return `num` rows evenly spaced over the rows ordered by rank; the seed shuffles equal ranks."""
+    hashes = [hashlib.sha256(f"{seed}:{query_id}".encode()).hexdigest() for query_id in ranks["query_id"]]
+    ordered = ranks.with_columns(pl.Series("hash", hashes, pl.String)).sort("rank", "hash").drop("hash")
     if num >= len(ordered):
         return ordered
     start = random.Random(seed).random()
@@ -64,7 +64,7 @@ def spread_sample(ranks: pl.DataFrame, num: int, seed: int) -> pl.DataFrame:
 
 
 def worst(ranks: pl.DataFrame, num: int) -> pl.DataFrame:
-    """Return the rows whose best right answer did not come first, the lowest first."""
+    """Return the rows whose best right answer is not ranked first, the worst rank first."""
     return ranks.filter(pl.col("rank") > 1).sort("rank", "query_id", descending=[True, False]).head(num)
 
 
@@ -72,15 +72,15 @@ class Gallery:
     """Cards of one split's text queries, from rankings, relevance and photos."""
 
     def __init__(self, inputs: ReportInputs, split: str, photos: Thumbnails) -> None:
-        of_split = inputs.ranks.filter(pl.col("split") == split)
+        of_split = inputs.evaluation.ranks.filter(pl.col("split") == split)
         self.ranks = of_split.filter(pl.col("direction") == "text_to_image")
-        self._rankings = inputs.rankings.filter(pl.col("split") == split)
+        self._rankings = inputs.ensemble.rankings.filter(pl.col("split") == split)
         self._photos = photos
-        self._texts: dict[str, str] = dict(inputs.queries.select("query_id", "text").iter_rows())
-        self._products = described(inputs.products)
+        self._texts: dict[str, str] = dict(inputs.catalogue.queries.select("query_id", "text").iter_rows())
+        self._products = described(inputs.catalogue.products)
         ranked = of_split.filter(pl.col("direction") == "image_to_text")
-        self._places = ranked.select(pl.col("query_id").alias("product_id"), "fold")
-        self._relevance = inputs.relevance.filter(pl.col("grade") > 0)
+        self._galleries = ranked.select(pl.col("query_id").alias("product_id"), "fold")
+        self._relevance = inputs.catalogue.relevance.filter(pl.col("grade") > 0)
 
     def cards(self, chosen: pl.DataFrame) -> list[Card]:
         """Return a card for each chosen row of the ranks, in its order."""
@@ -90,15 +90,15 @@ class Gallery:
         query_id, fold = str(row["query_id"]), row["fold"]
         here = pl.col("fold").eq_missing(pl.lit(fold, pl.Int64))
         relevant = self._relevance.filter(pl.col("query_id") == query_id)
-        in_gallery = relevant.join(self._places.filter(here), on="product_id", how="semi")
+        in_gallery = relevant.join(self._galleries.filter(here), on="product_id", how="semi")
         right = in_gallery if len(in_gallery) else relevant
         returned = self._rankings.filter((pl.col("query_id") == query_id) & here).sort("rank")
         right_ids = set(right["product_id"])
-        items = [self._item(*place, right_ids) for place in _places(returned.head(SHOWN))]
-        found = returned.filter(pl.col("product_id").is_in(list(right_ids)))
+        items = [self._item(*result, right_ids) for result in _results(returned.head(SHOWN))]
+        hits = returned.filter(pl.col("product_id").is_in(list(right_ids)))
         expected: Item | None = None
-        if len(found):
-            expected = self._item(*_places(found.head(1))[0], right_ids)
+        if len(hits):
+            expected = self._item(*_results(hits.head(1))[0], right_ids)
         elif len(right):
             first = right.sort("grade", "product_id", descending=[True, False])["product_id"][0]
             expected = self._item(first, 0, None, right_ids)
@@ -119,17 +119,18 @@ class Gallery:
 
 
 def confident_mistakes(inputs: ReportInputs, split: str, num: int, photos: Thumbnails) -> list[Mistake]:
-    """Return the wrongly told products of a split, the surest first."""
-    scored = inputs.probabilities.filter(pl.col("split") == split, pl.col("label").is_not_null())
-    known = set(inputs.per_class.filter(pl.col("split") == split)["label"])
+    """Return the products of a split whose predicted class is wrong, the most confident first."""
+    scored = inputs.ensemble.probabilities.filter(pl.col("split") == split, pl.col("label").is_not_null())
+    known = set(inputs.evaluation.per_class.filter(pl.col("split") == split)["label"])
     wrong = scored.filter(pl.col("label") != pl.col("predicted"), pl.col("label").is_in(list(known)))
-    surest = wrong.with_columns(pl.col("probabilities").list.max().alias("sure"))
-    surest = surest.sort("sure", "product_id", descending=[True, False]).head(num)
-    products = described(inputs.products)
+    wrong = wrong.with_columns(pl.col("probabilities").list.max().alias("confidence"))
+    wrong = wrong.sort("confidence", "product_id", descending=[True, False]).head(num)
+    products = described(inputs.catalogue.products)
     mistakes = []
-    for product_id, label, predicted, sure in surest.select("product_id", "label", "predicted", "sure").iter_rows():
+    columns = wrong.select("product_id", "label", "predicted", "confidence")
+    for product_id, label, predicted, confidence in columns.iter_rows():
         text, _ = products.get(product_id, ("", None))
-        mistakes.append(Mistake(Item(product_id, text, label, photos.of(product_id)), predicted, sure))
+        mistakes.append(Mistake(Item(product_id, text, label, photos.of(product_id)), predicted, confidence))
     return mistakes
 
 
@@ -139,5 +140,5 @@ def described(products: pl.DataFrame) -> dict[str, tuple[str, str | None]]:
     return {product_id: (text, label) for product_id, text, label in rows}
 
 
-def _places(rows: pl.DataFrame) -> list[tuple[str, int, float]]:
+def _results(rows: pl.DataFrame) -> list[tuple[str, int, float]]:
     return list(rows.select("product_id", "rank", "score").iter_rows())

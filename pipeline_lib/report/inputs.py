@@ -1,7 +1,7 @@
-"""Everything the report tells of, read once from what the stages made.
+"""Everything that the report shows, read once from the outputs of the stages.
 
-A branch that does not apply (no test split, no labels, no texts) is an empty table of the right columns, so that
-every section asks one question only: is there anything to show?
+A branch that does not apply (no test split, no labels, no texts) is an empty table with the right columns, so that a
+section only has to ask whether there is anything to show.
 """
 
 from collections.abc import Sequence
@@ -31,32 +31,51 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True)
 class FoldRun:
-    """One fold's training: its plan, its history (one row an epoch) and what its model says of itself."""
+    """The training of one fold: its trainable report, its history (one row an epoch) and its model's card."""
 
     fold: int
-    plan: Tree
+    trainable: Tree
     history: pl.DataFrame
     model: Tree
 
     @property
     def run(self) -> Tree:
-        """How the model was trained: settings, loss weights, best epoch; empty where the card does not say."""
+        """How the model was trained: settings, loss weights, best epoch; empty for a card without it."""
         run: Tree = self.model.get("run", {})
         return run
 
     @property
     def best(self) -> Tree:
-        """The history's row of the epoch that was kept; empty where the card does not say."""
+        """The history's row of the epoch whose weights were saved; empty for a card without it."""
         best: Tree = self.run.get("best", {})
         return best
 
 
 @dataclass(frozen=True)
-class ReportInputs:
-    """The tables and trees of one run of the pipeline."""
+class CatalogueTables:
+    """The outputs of the stages catalogue and folds."""
 
-    metrics: Tree
-    intervals: Tree
+    products: pl.DataFrame
+    queries: pl.DataFrame
+    relevance: pl.DataFrame
+    rejects: pl.DataFrame
+    counts: Tree
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class EnsembleTables:
+    """The outputs of the stage ensemble."""
+
+    rankings: pl.DataFrame
+    probabilities: pl.DataFrame
+    fusion: Tree
+
+
+@dataclass(frozen=True)
+class EvaluationTables:
+    """The outputs of the stage evaluate, beside metrics and intervals."""
+
     ranks: pl.DataFrame
     recall_curve: pl.DataFrame
     confusion: pl.DataFrame
@@ -66,51 +85,71 @@ class ReportInputs:
     baselines: pl.DataFrame
     modality_gain: pl.DataFrame
     skipped: dict[str, str]
-    fusion: Tree
-    rankings: pl.DataFrame
-    probabilities: pl.DataFrame
-    products: pl.DataFrame
-    queries: pl.DataFrame
-    relevance: pl.DataFrame
-    rejects: pl.DataFrame
-    counts: Tree
-    notes: list[str]
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """The outputs of one run of the pipeline; `shards` is the folder of the photos."""
+
+    metrics: Tree
+    intervals: Tree
+    catalogue: CatalogueTables
+    ensemble: EnsembleTables
+    evaluation: EvaluationTables
     folds: list[FoldRun]
     shards: Path
 
 
 def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
-    """Read what the stages left under `root`; of the trained folds only those named."""
-    catalogue, ensemble, evaluation = (root / folder for folder in (paths.CATALOGUE, paths.ENSEMBLE, paths.EVALUATION))
+    """Read the outputs of the stages under `root`, and of the trained folds only those in `folds`."""
     return ReportInputs(
         metrics=read_json(root / paths.METRICS),
         intervals=read_json(root / paths.INTERVALS),
-        ranks=_table(evaluation / "ranks.parquet", RANKS_SCHEMA),
-        recall_curve=_table(evaluation / "recall_curve.csv", CURVE_SCHEMA),
-        confusion=_table(evaluation / "confusion.csv", CONFUSION_SCHEMA),
-        per_class=_table(evaluation / "per_class.csv", CLASS_SCHEMA),
-        reliability=_table(evaluation / "reliability.csv", RELIABILITY_SCHEMA),
-        label_issues=_table(evaluation / "label_issues.csv", ISSUES_SCHEMA),
-        baselines=_table(evaluation / "baselines.csv", BASELINES_SCHEMA),
-        modality_gain=_table(evaluation / "modality_gain.csv", MODALITY_GAIN_SCHEMA),
-        skipped=read_json(evaluation / "skipped.json"),
-        fusion=read_json(ensemble / "fusion.json"),
-        rankings=_table(ensemble / "rankings.parquet", RANKINGS_SCHEMA),
-        probabilities=_table(ensemble / "probabilities.parquet", PREDICTIONS_SCHEMA),
-        products=pl.read_parquet(catalogue / "products.parquet"),
-        queries=pl.read_parquet(catalogue / "queries.parquet"),
-        relevance=pl.read_parquet(catalogue / "relevance.parquet"),
-        rejects=pl.read_parquet(catalogue / "rejects.parquet"),
-        counts=read_json(catalogue / "counts.json"),
-        notes=read_json(root / paths.FOLDS / "notes.json"),
+        catalogue=_catalogue(root),
+        ensemble=_ensemble(root / paths.ENSEMBLE),
+        evaluation=_evaluation(root / paths.EVALUATION),
         folds=[_fold(fold, root / paths.train_of(fold)) for fold in folds],
         shards=root / paths.SHARDS,
     )
 
 
+def _catalogue(root: Path) -> CatalogueTables:
+    folder = root / paths.CATALOGUE
+    return CatalogueTables(
+        products=pl.read_parquet(folder / "products.parquet"),
+        queries=pl.read_parquet(folder / "queries.parquet"),
+        relevance=pl.read_parquet(folder / "relevance.parquet"),
+        rejects=pl.read_parquet(folder / "rejects.parquet"),
+        counts=read_json(folder / "counts.json"),
+        notes=read_json(root / paths.FOLDS / "notes.json"),
+    )
+
+
+def _ensemble(folder: Path) -> EnsembleTables:
+    return EnsembleTables(
+        rankings=_table(folder / "rankings.parquet", RANKINGS_SCHEMA),
+        probabilities=_table(folder / "probabilities.parquet", PREDICTIONS_SCHEMA),
+        fusion=read_json(folder / "fusion.json"),
+    )
+
+
+def _evaluation(folder: Path) -> EvaluationTables:
+    return EvaluationTables(
+        ranks=_table(folder / "ranks.parquet", RANKS_SCHEMA),
+        recall_curve=_table(folder / "recall_curve.csv", CURVE_SCHEMA),
+        confusion=_table(folder / "confusion.csv", CONFUSION_SCHEMA),
+        per_class=_table(folder / "per_class.csv", CLASS_SCHEMA),
+        reliability=_table(folder / "reliability.csv", RELIABILITY_SCHEMA),
+        label_issues=_table(folder / "label_issues.csv", ISSUES_SCHEMA),
+        baselines=_table(folder / "baselines.csv", BASELINES_SCHEMA),
+        modality_gain=_table(folder / "modality_gain.csv", MODALITY_GAIN_SCHEMA),
+        skipped=read_json(folder / "skipped.json"),
+    )
+
+
 def _fold(fold: int, folder: Path) -> FoldRun:
     history = pl.read_csv(folder / "history.csv", infer_schema_length=None)
-    return FoldRun(fold, read_json(folder / "plan.json"), history, read_json(folder / "model.json"))
+    return FoldRun(fold, read_json(folder / "trainable.json"), history, read_json(folder / "model.json"))
 
 
 def _table(path: Path, columns: dict[str, Any]) -> pl.DataFrame:

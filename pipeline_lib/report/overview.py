@@ -1,4 +1,4 @@
-"""The top of the report: tiles for the figures people ask for first, and every figure beside its chance level."""
+"""The top of the report: tiles for the main figures, and tables of all figures with their chance level."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from pipeline_lib.report.headline import (
 )
 from pipeline_lib.report.inputs import ReportInputs
 
-FIRST_ASKED = ("R@1", "top1", "macro_f1")
+MAIN_FIGURES = ("R@1", "top1", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Tile:
-    """One figure shown large."""
+    """One figure in large type."""
 
     heading: str
     title: str
@@ -42,42 +42,45 @@ class Tile:
 
 
 def headlines(inputs: ReportInputs, chances: Mapping[tuple[str, str], Chance]) -> list[Headline]:
-    """Return the tables that apply, every row with what chance would score."""
-    drawn = _class_chance(inputs.probabilities)
+    """Return the tables that apply; each row has the figures of chance."""
+    class_chance = _class_chance(inputs.ensemble.probabilities)
     retrieval = retrieval_rows(inputs.metrics, inputs.intervals)
-    found = [(row, _retrieval_chance(chances.get((row.split, row.task)))) for row in retrieval]
-    told = [(row, drawn) for row in classification_rows(inputs.metrics, inputs.intervals)]
+    retrieval_table = [(row, _retrieval_chance(chances.get((row.split, row.task)))) for row in retrieval]
+    class_table = [(row, class_chance) for row in classification_rows(inputs.metrics, inputs.intervals)]
     return [
         Headline(
             title, columns, [(row, {figure.key: figure for figure in row.figures}, chance) for row, chance in rows]
         )
-        for title, columns, rows in (("Retrieval", RETRIEVAL, found), ("Classification", CLASSIFICATION, told))
+        for title, columns, rows in (
+            ("Retrieval", RETRIEVAL, retrieval_table),
+            ("Classification", CLASSIFICATION, class_table),
+        )
         if rows
     ]
 
 
 def tiles(tables: Sequence[Headline]) -> list[Tile]:
-    """Return a tile for each figure people ask for first, of the first split of each table."""
+    """Return a tile for each main figure, of the first split of each table."""
     return [
         Tile(table.columns[key][0], row.title, figures[key], chance.get(key, ""))
         for table in tables
         for row, figures, chance in table.rows
-        for key in FIRST_ASKED
+        for key in MAIN_FIGURES
         if row.split == table.rows[0][0].split and key in figures
     ]
 
 
 def absent(tables: Sequence[Headline]) -> list[str]:
-    """Return a line for each branch that a reader may look for in vain."""
+    """Return a line for each split or task that was not evaluated."""
     splits = {row.split for table in tables for row, _, _ in table.rows}
     titles = {table.title for table in tables}
     lines = {
-        "There is no test split among the evaluated: out-of-fold figures stand alone.": "test" in splits,
+        "There is no test split: all figures are out of fold.": "test" in splits,
         "There are no out-of-fold figures.": "oof" in splits,
         "Retrieval was not evaluated.": "Retrieval" in titles,
         "Classification was not evaluated.": "Classification" in titles,
     }
-    return [line for line, there in lines.items() if not there]
+    return [line for line, exists in lines.items() if not exists]
 
 
 def _retrieval_chance(chance: Chance | None) -> dict[str, str]:

@@ -1,6 +1,6 @@
-"""The report as one HTML file that opens offline: styles, figures and thumbnails lie inside it, and no script.
+"""Builds the report: one HTML file that opens offline, with styles, figures and thumbnails inside and no script.
 
-The same inputs give the same bytes: no clock, no path of this machine, every choice from the seed.
+The same inputs give the same bytes: the page has no time and no absolute path, and the seed decides every choice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ Context = dict[str, Any]
 
 @dataclass(frozen=True)
 class Report:
-    """The page, and its figures as SVG files by name."""
+    """The page, and its figures as SVG text by name."""
 
     page: str
     figures: dict[str, str]
@@ -40,15 +40,15 @@ class Report:
 def build_report(
     inputs: ReportInputs, params: ReportParams, seed: int, data_root: str, scales: Sequence[int]
 ) -> Report:
-    """Return the whole report; what a run did not have is left out or said in a line."""
-    chances = retrieval_chance(inputs.ranks, inputs.relevance)
+    """Return the report; a part that does not apply to the run is left out or replaced by a line."""
+    chances = retrieval_chance(inputs.evaluation.ranks, inputs.catalogue.relevance)
     top = headlines(inputs, chances)
     photos = Thumbnails(inputs.shards)
     learning = learning_curves(inputs.folds)
-    recall = recall_curves(inputs.recall_curve, chances)
+    recall = recall_curves(inputs.evaluation.recall_curve, chances)
     classes = _classes(inputs)
     matrices = {f"confusion_{view['split']}": view["matrix"] for view in classes}
-    reliability = classifier.reliability_figures(inputs.reliability)
+    reliability = classifier.reliability_figures(inputs.evaluation.reliability)
     context = {
         "styles": [Markup(_resource(name)) for name in STYLES],
         "facts": tables.facts(inputs, data_root, scales),
@@ -65,11 +65,11 @@ def build_report(
         "reliability": _inline(reliability),
         "max_named": MAX_NAMED,
         "max_rejects": tables.MAX_REJECTS,
-        "reject_summary": tables.reject_summary(inputs.rejects),
-        "reject_rows": tables.reject_rows(inputs.rejects),
-        "num_rejects": len(inputs.rejects),
-        "notes": inputs.notes,
-        "plans": tables.plan_views(inputs.folds),
+        "reject_summary": tables.reject_summary(inputs.catalogue.rejects),
+        "reject_rows": tables.reject_rows(inputs.catalogue.rejects),
+        "num_rejects": len(inputs.catalogue.rejects),
+        "notes": inputs.catalogue.notes,
+        "trainable": tables.trainable_views(inputs.folds),
         **_classifier(inputs, params, photos),
         **_queries(inputs, params, seed, photos),
     }
@@ -78,13 +78,13 @@ def build_report(
 
 
 def _classes(inputs: ReportInputs) -> list[Context]:
-    """Return, for each split with labels, its matrix, its confused pairs and its table of classes."""
+    """Return, for each split with labels, its confusion matrix, its confused pairs and its table of classes."""
     views = []
     for split, name in SPLITS.items():
-        per_class = inputs.per_class.filter(pl.col("split") == split)
+        per_class = inputs.evaluation.per_class.filter(pl.col("split") == split)
         if per_class.is_empty():
             continue
-        confusion = inputs.confusion.filter(pl.col("split") == split).drop("split")
+        confusion = inputs.evaluation.confusion.filter(pl.col("split") == split).drop("split")
         labels = per_class["label"].to_list()
         label, share = tables.majority_share(per_class)
         views.append(
@@ -102,24 +102,24 @@ def _classes(inputs: ReportInputs) -> list[Context]:
 
 
 def _classifier(inputs: ReportInputs, params: ReportParams, photos: Thumbnails) -> Context:
-    """Return the baselines, the slices and the labels to look at."""
-    num_doubts, num_doubted = classifier.share_of_labels(inputs)
+    """Return the baselines, the figures by modality and the labels that may be wrong."""
+    num_doubts, num_labels = classifier.share_of_labels(inputs)
     return {
         "class_columns": CLASSIFICATION,
-        "compared": classifier.compared(inputs),
-        "both_sides": classifier.both_sides(inputs),
+        "classifiers": classifier.classifier_rows(inputs),
+        "modality_gains": classifier.modality_gains(inputs),
         "skipped": classifier.skipped(inputs),
         "fused_with": classifier.fused_with(inputs),
         "slices": classifier.slices(inputs),
         "doubts": classifier.doubts(inputs, params.misses, photos),
         "num_doubts": num_doubts,
-        "num_doubted": num_doubted,
+        "num_labels": num_labels,
     }
 
 
 def _queries(inputs: ReportInputs, params: ReportParams, seed: int, photos: Thumbnails) -> Context:
-    """Return the gallery and the worst misses, of test where there is one."""
-    ranked = inputs.ranks.filter(pl.col("direction") == "text_to_image")["split"].unique().to_list()
+    """Return the gallery and the worst misses, of the test split if there is one."""
+    ranked = inputs.evaluation.ranks.filter(pl.col("direction") == "text_to_image")["split"].unique().to_list()
     split = next((split for split in SPLITS if split in ranked), None)
     if split is None:
         return {"gallery": [], "misses": [], "num_ranked": 0, "num_missed": 0, "gallery_split": "", "seed": seed}
@@ -135,7 +135,7 @@ def _queries(inputs: ReportInputs, params: ReportParams, seed: int, photos: Thum
 
 
 def _mistakes(inputs: ReportInputs, params: ReportParams, photos: Thumbnails) -> Context:
-    scored = inputs.per_class["split"].unique().to_list()
+    scored = inputs.evaluation.per_class["split"].unique().to_list()
     split = next((split for split in SPLITS if split in scored), None)
     if split is None:
         return {"split": "", "cards": []}
@@ -151,7 +151,7 @@ def _resource(name: str) -> str:
 
 
 def language(text: str) -> str:
-    """Return the language tag that lets a browser choose glyphs and a voice: Chinese where Han characters stand.
+    """Return the language tag of a text, for glyphs and speech: Chinese if it has Han characters.
 
     >>> language("红色杯子 red mug"), language("red mug")
     ('zh', 'en')

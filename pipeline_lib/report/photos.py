@@ -1,4 +1,4 @@
-"""Small pictures of products that travel inside the page."""
+"""Thumbnails of products, which are embedded in the page."""
 
 from base64 import b64encode
 from io import BytesIO
@@ -14,19 +14,19 @@ QUALITY = 80
 
 
 class Thumbnails:
-    """Each product's first photo as a JPEG data URI of at most SIDE pixels, made when asked for and then kept."""
+    """Each product's first photo as a JPEG data URI of at most SIDE pixels, encoded at the first access and cached."""
 
     def __init__(self, shards: Path) -> None:
         self._manifest = Manifest(shards)
         self._reader = ShardReader(self._manifest)
-        self._made: dict[str, str] = {}
+        self._uris: dict[str, str] = {}
 
     def of(self, product_id: str) -> str:
         """Return the data URI of a product's first photo; ValueError for a product that the shards do not hold."""
-        if product_id not in self._made:
+        if product_id not in self._uris:
             row = self._manifest.photos_of(product_id)[0]
-            self._made[product_id] = data_uri(self._reader.read(row))
-        return self._made[product_id]
+            self._uris[product_id] = data_uri(self._reader.read(row))
+        return self._uris[product_id]
 
 
 def data_uri(photo: bytes) -> str:

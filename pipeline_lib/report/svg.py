@@ -1,6 +1,6 @@
-"""A line chart as SVG text, drawn by hand: real text in any script, colours that follow light and dark, stable bytes.
+"""Line charts as SVG: real text in any script, colours for light and dark mode, the same bytes for the same data.
 
-Colours and fonts come from chart.css, which the page holds once and every file under figures/ carries itself.
+Colours and fonts come from chart.css. The page includes it once, each file under figures/ has its own copy.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ FLAT = 1e-9  # a range smaller than this, beside its values or 1, is one value
 
 @dataclass(frozen=True)
 class Line:
-    """A named line of (x, y) points; `colour` counts through the palette, None is the quiet colour of a baseline."""
+    """A named line of (x, y) points; `colour` is an index into the palette, None is the grey of a baseline."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axes:
-    """What the two axes measure; `percent` shows y as a share of 100, `log_x` spaces x by ratio."""
+    """Labels and ticks of the axes; `percent` writes y in percent, `log_x` makes x logarithmic."""
 
     x_label: str
     y_label: str
@@ -40,7 +40,7 @@ class Axes:
 
 
 class Scale:
-    """Values -> pixels, linear or by ratio."""
+    """Maps values to pixels, linearly or logarithmically."""
 
     def __init__(self, low: float, high: float, start: float, end: float, log: bool = False) -> None:
         self._of = log10 if log else float
@@ -48,22 +48,22 @@ class Scale:
         self._start, self._end = start, end
 
     def __call__(self, value: float) -> float:
-        """Return the pixel of a value; a range of one value lies in the middle."""
+        """Return the pixel of a value; the middle for a range of one value."""
         if self._high == self._low:
             return (self._start + self._end) / 2
         share = (self._of(value) - self._low) / (self._high - self._low)
         return self._start + share * (self._end - self._start)
 
 
-def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Return round values, 1, 2 or 5 times a power of ten apart, that cover low .. high.
+def nice_ticks(low: float, high: float, number: int = 5) -> list[float]:
+    """Return about `number` round values that cover low .. high, 1, 2 or 5 times a power of ten apart.
 
     >>> nice_ticks(0.13, 0.92)
     [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
     size = max(abs(low), abs(high))
     span = high - low if high - low > FLAT * max(size, 1.0) else size if size > FLAT else 1.0
-    raw = span / wanted
+    raw = span / number
     power = 10.0 ** floor(log10(raw))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
     first, last = floor(low / step + 1e-9), ceil(high / step - 1e-9)
@@ -71,17 +71,17 @@ def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def plain(text: str) -> str:
-    """Return text that may stand in XML: markup escaped, control characters made visible as a replacement sign."""
+    """Return text for XML: markup is escaped, control characters become the replacement character."""
     return escape("".join(sign if sign.isprintable() or sign == " " else "\ufffd" for sign in text))
 
 
 def text_width(text: str) -> float:
-    """Return roughly how wide a text of 12 px is; Chinese signs are as wide as high."""
+    """Return the approximate width of a text of 12 px; Chinese characters are as wide as high."""
     return sum(12 if ord(sign) > 0x2E80 else 6.6 for sign in text)
 
 
 def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
-    """Return an <svg> element; it needs the rules of chart.css around it. Points must be finite."""
+    """Return an <svg> element, to be styled by chart.css. Points must be finite."""
     points = [point for line in lines for point in line.points]
     xs, ys = [x for x, _ in points], [y for _, y in points]
     y_ticks = nice_ticks(0.0 if axes.percent else min(ys), max(ys))
@@ -103,17 +103,17 @@ def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
 
 
 def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
-    """Return the <svg> element around drawn parts, with a spoken label."""
+    """Return the <svg> element around drawn parts, with a label for screen readers."""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width:g} {height:g}"'
     return f'{head} role="img" aria-label="{plain(label)}">\n' + "\n".join(body) + "\n</svg>"
 
 
 def standalone(element: str) -> str:
-    """Return the element as a file of its own: with the rules it needs, and a ground to stand on."""
-    rules = resources.files(__package__).joinpath("chart.css").read_text(encoding="utf-8")
+    """Return the element as a file of its own, with its styles and a background."""
+    styles = resources.files(__package__).joinpath("chart.css").read_text(encoding="utf-8")
     head, rest = element.split(">", 1)
-    ground = '<rect class="chart-ground" width="100%" height="100%"/>'
-    return f"{head}>\n<style>\n{rules}</style>\n{ground}{rest}\n"
+    background = '<rect class="chart-ground" width="100%" height="100%"/>'
+    return f"{head}>\n<style>\n{styles}</style>\n{background}{rest}\n"
 
 
 def _whole_ticks(low: float, high: float) -> list[float]:
@@ -152,8 +152,8 @@ def _line(line: Line, across: Scale, upward: Scale, axes: Axes) -> str:
     if line.colour is not None and len(line.points) <= MAX_MARKS:
         for x, y in line.points:
             value = f"{y * 100:.1f} %" if axes.percent else f"{y:.4g}"
-            says = f"<title>{plain(line.name)} · {plain(axes.x_label)} {x:g}: {value}</title>"
+            tooltip = f"<title>{plain(line.name)} · {plain(axes.x_label)} {x:g}: {value}</title>"
             size, ring = (5, " chart-ring") if x == line.ringed else (2.5, "")
             where = f'cx="{across(x):.1f}" cy="{upward(y):.1f}" r="{size}"'
-            parts.append(f'<circle class="chart-mark {_colour(line)}{ring}" {where}>{says}</circle>')
+            parts.append(f'<circle class="chart-mark {_colour(line)}{ring}" {where}>{tooltip}</circle>')
     return "".join(parts)

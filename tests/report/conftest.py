@@ -1,4 +1,4 @@
-"""A made run, and a reader of the page it gives."""
+"""Builds a made run, and parses its page."""
 
 from html.parser import HTMLParser
 
@@ -8,7 +8,7 @@ from made_run import Run, build_run
 
 @pytest.fixture
 def make_run(tmp_path):
-    """Return the builder: options of Run -> a Run whose files all lie under its root."""
+    """Return the builder: options of Run -> a Run with all of its files under its root."""
 
     def make(**options) -> Run:
         folder = options.pop("folder", "run")
@@ -22,7 +22,7 @@ VOID = {"meta", "link", "img", "br"}
 
 
 class Page(HTMLParser):
-    """The elements of a page as (tag, attributes, text within), in order; a tag that closes another fails."""
+    """The elements of a page as (tag, attributes, inner text), in order; badly nested tags fail."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -46,9 +46,9 @@ class Page(HTMLParser):
         for element in self.open:
             element[2] += data
 
-    def all(self, tag, **wanted):
-        """Return (attributes, text) of every element of a kind with these data-... attributes."""
-        named = {f"data-{key}": value for key, value in wanted.items()}
+    def all(self, tag, **data):
+        """Return (attributes, text) of every element of a tag with these data-... attributes."""
+        named = {f"data-{key}": value for key, value in data.items()}
         return [(a, t) for kind, a, t in self.elements if kind == tag and named.items() <= a.items()]
 
 

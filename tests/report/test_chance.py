@@ -1,4 +1,4 @@
-"""Chance levels against counting by hand, a slow simulation, and the files they are read from."""
+"""Chance levels against the count over all orders, and from the tables of a run."""
 
 import itertools
 
@@ -34,14 +34,14 @@ def test_ranks_of_a_random_order_equal_counting_all_orders():
     assert chance.median_rank() == best[(len(best) - 1) // 2]
 
 
-def test_median_over_several_galleries_is_where_half_the_queries_hit():
+def test_median_over_several_galleries_is_the_rank_with_half_the_hits():
     chance = Chance({(10, 1): 1, (1000, 1): 1})
     k = chance.median_rank()
     assert chance.recall(k - 1) < 0.5 <= chance.recall(k)
 
 
 def test_positives_are_counted_within_the_query_s_own_gallery():
-    """Text q1 describes a and b, but b lies in the other fold: one right answer, not two."""
+    """Text q1 describes a and b, but b is in the other fold: one right answer, not two."""
     rows = [("oof", "text_to_image", "q1", 0, 1.0, 4), ("oof", "text_to_image", "q2", 1, 1.0, 6)]
     rows += [("oof", "image_to_text", product, fold, 1.0, 3) for product, fold in (("a", 0), ("b", 1), ("c", 1))]
     ranks = pl.DataFrame(rows, orient="row", schema=["split", "direction", "query_id", "fold", "rank", "num_gallery"])

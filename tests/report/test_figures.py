@@ -1,4 +1,4 @@
-"""Charts: every point where its value says, ticks that are round, and texts that stay texts."""
+"""Charts: points at the position of their values, round ticks, and text that is never markup."""
 
 import re
 from itertools import pairwise
@@ -36,16 +36,16 @@ def fold(number: int, rows: dict, best: float | None = None) -> FoldRun:
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.integers(2, 8))
-def test_ticks_are_round_evenly_spaced_and_cover_the_range(low, span, wanted):
-    ticks = nice_ticks(low, low + span, wanted)
+def test_ticks_are_round_evenly_spaced_and_cover_the_range(low, span, number):
+    ticks = nice_ticks(low, low + span, number)
     steps = [b - a for a, b in pairwise(ticks)]
     slack = 1e-6 * max(1, abs(low), abs(low + span))
     assert ticks[0] <= low + slack and ticks[-1] >= low + span - slack
     assert max(steps) == pytest.approx(min(steps), rel=1e-3, abs=1e-9)
-    assert 2 <= len(ticks) <= wanted + 3
+    assert 2 <= len(ticks) <= number + 3
 
 
-def test_points_lie_where_their_values_say():
+def test_points_are_at_the_position_of_their_values():
     chart = line_chart("t", [Line("a", [(0, 0.0), (10, 1.0)])], Axes("x", "y", percent=True))
     path = re.search(r'class="chart-line chart-c0" d="M([\d. L]+)"/>(?=<circle)', chart).group(1)
     assert path == f"{LEFT:.1f} {HEIGHT - BOTTOM:.1f}L{WIDTH - RIGHT:.1f} {TOP:.1f}"
@@ -66,7 +66,7 @@ def test_one_point_or_a_flat_line_is_still_a_chart(points, axes):
     ElementTree.fromstring(line_chart("t", [Line("a", points)], axes))
 
 
-def test_learning_curves_show_what_the_histories_hold():
+def test_learning_curves_show_the_columns_of_the_histories():
     rows = {"epoch": [0, 1, 2], "total": [3.0, 2.0, 1.0], "val_loss": [3.0, None, 2.0], "top1": [0.1, 0.2, 0.3]}
     figures = learning_curves([fold(0, rows, best=2.0), fold(3, rows)])
     assert list(figures) == ["learning_loss", "learning_top1"]
@@ -81,7 +81,7 @@ def test_values_that_are_not_finite_are_left_out():
     assert figure.count("<circle") == 1 and "inf" not in figure
 
 
-def test_recall_figures_hold_both_splits_and_chance():
+def test_recall_figures_have_both_splits_and_chance():
     rows = [(s, d, k, k / 20) for s in ("oof", "test") for d in ("text_to_image", "image_to_text") for k in (1, 2, 10)]
     curve = pl.DataFrame(rows, schema=CURVE_SCHEMA, orient="row")
     figures = recall_curves(curve, {("test", "text_to_image"): Chance({(100, 1): 5})})
@@ -97,16 +97,16 @@ def confusion(labels: list[str]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=CONFUSION_SCHEMA, orient="row").drop("split")
 
 
-def test_matrix_cells_are_told_and_coloured_by_right_and_wrong():
+def test_matrix_cells_have_tooltips_and_colours_for_right_and_wrong():
     labels = ["杯子", "plate", "vase"]
     figure = confusion_matrix(confusion(labels), labels, "Confusion")
     titles = [element.text for element in ElementTree.fromstring(figure).iter(f"{NAME}title")]
     assert sorted(titles) == sorted(
         [
-            "杯子 told as 杯子: 3 of 4",
-            "杯子 told as plate: 1 of 4",
-            "plate told as plate: 3 of 3",
-            "vase told as vase: 3 of 3",
+            "杯子 predicted as 杯子: 3 of 4",
+            "杯子 predicted as plate: 1 of 4",
+            "plate predicted as plate: 3 of 3",
+            "vase predicted as vase: 3 of 3",
         ]
     )
     assert figure.count('class="chart-right"') == 3 and figure.count('class="chart-wrong"') == 1
@@ -119,7 +119,7 @@ def test_matrices_of_many_classes_drop_counts_then_names(num, names, counts):
     figure = confusion_matrix(confusion(labels), labels, "Confusion")
     assert (">class 07</text>" in figure) == names
     assert ('class="chart-count"' in figure) == counts
-    assert "class 80" not in figure or "class 80 told as class 80" in figure
+    assert "class 80" not in figure or "class 80 predicted as class 80" in figure
 
 
 def test_markup_and_control_characters_in_names_stay_text():

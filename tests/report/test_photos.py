@@ -1,4 +1,4 @@
-"""Thumbnails: small, upright, on white, one per product."""
+"""Thumbnails: small, upright, on white, one a product."""
 
 from base64 import b64decode
 from io import BytesIO
@@ -29,14 +29,14 @@ def test_pictures_shrink_in_proportion_and_never_grow(size, small):
     assert opened(data_uri(encoded(Image.new("RGB", size, "red"), "PNG"))).size == small
 
 
-def test_a_turned_photo_stands_upright():
+def test_a_rotated_photo_becomes_upright():
     exif = Image.Exif()
-    exif[274] = 6  # shown turned by a quarter
+    exif[274] = 6  # to be shown rotated by 90 degrees
     assert opened(data_uri(encoded(Image.new("RGB", (80, 40)), "JPEG", exif=exif))).size == (40, 80)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "CMYK", "1"])
-def test_every_mode_becomes_a_jpeg_and_nothing_becomes_white(mode):
+def test_every_mode_becomes_a_jpeg_and_transparency_becomes_white(mode):
     kind = "TIFF" if mode == "CMYK" else "PNG"
     picture = opened(data_uri(encoded(Image.new("RGBA", (20, 20), (0, 0, 0, 0)).convert(mode), kind)))
     assert picture.mode == "RGB"
@@ -47,7 +47,7 @@ def test_every_mode_becomes_a_jpeg_and_nothing_becomes_white(mode):
 def test_thumbnails_are_the_product_s_own_first_photo(make_run):
     run = make_run()
     photos = Thumbnails(run.root / paths.SHARDS)
-    wanted, other = (run.root / run.products[i][1] for i in (44, 45))
-    assert photos.of("p0044") == data_uri(wanted.read_bytes()) != data_uri(other.read_bytes())
+    own, other = (run.root / run.products[i][1] for i in (44, 45))
+    assert photos.of("p0044") == data_uri(own.read_bytes()) != data_uri(other.read_bytes())
     with pytest.raises(ValueError, match="'nobody' has no photo"):
         photos.of("nobody")

@@ -1,4 +1,4 @@
-"""The page as a reader's browser sees it: whole, closed off from the network, and true to the files it tells of."""
+"""The page as a browser reads it: well formed, without network access, and consistent with the files of the run."""
 
 import re
 from base64 import b64decode
@@ -35,10 +35,12 @@ def test_every_link_of_the_navigation_leads_to_a_section(run, parse):
     page = parse(run.report().page)
     sections = {attributes["id"] for attributes, _ in page.all("section")}
     targets = {attributes["href"].removeprefix("#") for attributes, _ in page.all("a")}
-    assert targets == sections == {"headline", "learning", "recall", "gallery", "misses", "classes", "data", "plan"}
+    assert (
+        targets == sections == {"headline", "learning", "recall", "gallery", "misses", "classes", "data", "trainable"}
+    )
 
 
-def test_every_figure_of_the_headline_is_the_one_in_the_metrics(run, parse):
+def test_every_figure_of_the_headline_equals_metrics_json(run, parse):
     page = parse(run.report().page)
     expected = []
     for split in ("test", "oof"):
@@ -52,7 +54,7 @@ def test_every_figure_of_the_headline_is_the_one_in_the_metrics(run, parse):
     assert [float(attributes["value"]) for attributes, _ in page.all("data")] == tiles + expected
 
 
-def test_shown_text_and_interval_round_the_value(run, parse):
+def test_text_and_interval_are_the_rounded_values(run, parse):
     leaf = run.metrics["test"]["retrieval"]["text_to_image"]["R@5"]
     low, high = run.intervals["test"]["retrieval"]["text_to_image"]["R@5"]
     cell = parse(run.report().page).all("td", key="R@5")[0][1]
@@ -73,14 +75,14 @@ def test_exactly_the_right_answers_are_marked(run, parse):
     assert marks == {"yes", "no"}
 
 
-def test_misses_come_worst_first_and_are_the_worst(run, parse):
+def test_misses_are_the_worst_in_order(run, parse):
     cards = [a for a, _ in parse(run.report(misses=4).page).all("article") if "data-rank" in a]
     ranks = pl.DataFrame(run.rows["ranks"], orient="row", schema=RANKS_SCHEMA)
     missed = ranks.filter(pl.col("split") == "test", pl.col("direction") == "text_to_image", pl.col("rank") > 1)
     assert [float(a["data-rank"]) for a in cards] == missed["rank"].sort(descending=True).head(4).to_list()
 
 
-def test_equal_inputs_give_equal_bytes_and_the_seed_of_the_gallery_is_said(make_run):
+def test_equal_inputs_give_equal_bytes_and_the_page_names_the_seed(make_run):
     first, second = (make_run(folder=name).report() for name in ("a", "b"))
     assert first == second
     assert "(seed 7)" in first.page
@@ -130,10 +132,10 @@ def test_tables_have_scoped_headers_and_texts_name_their_language(run, parse):
     assert all("aria-label" in attributes for attributes, _ in page.all("svg"))
 
 
-def test_without_a_test_split_the_page_says_so_and_shows_out_of_fold(make_run, parse):
+def test_without_a_test_split_the_page_shows_out_of_fold_and_a_note(make_run, parse):
     run = make_run(test=False)
     text = parse(run.report().page).all("body")[0][1]
-    assert "There is no test split among the evaluated" in text
+    assert "There is no test split" in text
     assert re.search(r"of 60\s+out of fold queries", text)
     assert re.search(r"rank \d+ of 30\s+fold 0", text)
 
@@ -155,7 +157,7 @@ def test_without_texts_there_is_no_gallery(make_run, parse):
     assert not any(name.startswith("recall") for name in report.figures)
 
 
-def test_with_neither_texts_nor_labels_the_page_still_stands(make_run, parse):
+def test_a_page_without_texts_and_labels(make_run, parse):
     report = make_run(texts=False, labels=False).report()
     assert "Nothing was evaluated" in parse(report.page).all("body")[0][1]
 
@@ -173,36 +175,36 @@ def test_a_history_of_other_columns_leaves_its_figures_out(make_run):
         (run.root / paths.train_of(fold) / "history.csv").write_text("epoch,lr\n0,0.1\n1,\n", encoding="utf-8")
     report = run.report()
     assert not any(name.startswith("learning") for name in report.figures)
-    assert "The histories hold no figure" in report.page
+    assert "The histories have no column" in report.page
 
 
-def test_no_misses_and_none_wanted_are_told_apart(make_run):
-    assert "put a right answer first.</p>" in make_run(folder="sure", signal=100.0).report().page
-    assert "report.misses = 0 shows none" in make_run(folder="weak", signal=1.0).report(misses=0).page
+def test_no_misses_and_misses_that_are_not_shown_have_different_notes(make_run):
+    assert "rank a right answer first.</p>" in make_run(folder="sure", signal=100.0).report().page
+    assert "because report.misses is 0" in make_run(folder="weak", signal=1.0).report(misses=0).page
 
 
-def test_long_reject_tables_are_cut_aloud(make_run, parse):
+def test_long_reject_tables_are_cut_with_a_note(make_run, parse):
     page = parse(make_run(num_rejects=230).report().page)
     text = page.all("section")[-2][1]
-    assert "The first 200 of 230 rows" in text and "And 30 more in rejects.parquet." in text
+    assert "The first 200 of 230 rows" in text and "30 more rows are in rejects.parquet." in text
     assert text.count("images/x") == 200
     none = make_run(folder="clean", num_rejects=0).report().page
     assert "No row of the table and no photo was rejected or repaired." in none
 
 
-def test_the_plan_is_shown_once_for_the_folds_that_share_it(make_run, parse):
+def test_the_trainable_report_is_shown_once_for_the_folds_that_share_it(make_run, parse):
     run = make_run(folds=(0, 1, 2))
     page = parse(run.report().page)
     assert [text for _, text in page.all("h3") if text.startswith("Fold")] == ["Folds", "Folds 0, 2", "Fold 1"]
-    plan = page.all("section")[-1][1]
-    assert plan.count("text: 12,000 frozen parameters are random") == 1
+    section = page.all("section")[-1][1]
+    assert section.count("text: 12,000 frozen parameters are random") == 1
     for fact in ("1f2e3d4c5b6a", "7,000", "2 of 4", "70.0 %", "convnext_tiny", "info_nce × 1", "64 px, 80 px"):
-        assert fact in plan
+        assert fact in section
 
 
-def test_layers_that_open_later_are_told_with_their_epoch(make_run, parse):
+def test_layers_that_open_later_have_their_epoch(make_run, parse):
     step = {"epoch": 3, "tower": "image", "groups": ["stages.0", "stages.1"], "parameters": 3000, "lr": 5e-5}
-    staged = parse(make_run(folds=(0,), test=False, steps=[step]).report().page)
+    staged = parse(make_run(folds=(0,), test=False, steps=(step,)).report().page)
     ((_, row),) = staged.all("tr", opens="3")
     assert row == "imagefrom epoch 3 on+ 2, from stages.0+ 3,0005e-05"
     groups = [text for _, text in staged.all("tr") if text.startswith(("imagestages", "headhead"))]

@@ -1,4 +1,4 @@
-"""The stage: from params.yaml and the files of a run to a page and its figures on disk."""
+"""The stage: reads params.yaml and the files of a run, writes the page and its figures."""
 
 from pathlib import Path
 

@@ -1,14 +1,15 @@
-"""A whole run's files, small and consistent: drawn photos, Chinese and English texts, two folds and a test split.
+"""The files of a run, small and consistent: drawn photos, Chinese and English texts, two folds and a test split.
 
-Figures are counted here from the same random scores that the rankings hold, so a test can compare page and truth.
+Figures are counted here from the random scores of the rankings, so a test can compare them with the page.
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+from made_classes import classify, count_classes, describe_classes
 from PIL import Image, ImageDraw
 
 from pipeline_lib.artifacts import paths
@@ -42,7 +43,7 @@ HEADER = {
 
 @dataclass
 class Run:
-    """Options and growing tables of one made run."""
+    """Options of a made run, and its tables and figures, which `build_run` fills."""
 
     root: Path
     num_products: int = 60
@@ -55,16 +56,14 @@ class Run:
     depth: int = 10
     signal: float = 3.0
     hostile: str = ""
-    steps: list = field(default_factory=list)
-    seed: int = 3
-    products: list = field(default_factory=list)
-    metrics: dict = field(default_factory=dict)
-    intervals: dict = field(default_factory=dict)
-    fusion: dict = field(default_factory=dict)
-    rows: dict = field(default_factory=dict)
+    steps: tuple[dict, ...] = ()
 
     def __post_init__(self):
-        self.random = np.random.default_rng(self.seed)
+        self.random = np.random.default_rng(3)
+        self.products: list = []
+        self.metrics: dict = {}
+        self.intervals: dict = {}
+        self.rows: dict = {}
 
     @property
     def classes(self) -> list[str]:
@@ -87,7 +86,7 @@ class Run:
 
 
 def draw_products(run: Run) -> None:
-    """Two products share each text now and then: several right answers."""
+    """Some texts belong to two products, so they have several right answers."""
     for i in range(run.num_products):
         kind, colour = i % run.num_classes, list(COLOURS)[(i // run.num_classes) % len(COLOURS)]
         label = run.classes[kind]
@@ -139,8 +138,8 @@ def write_catalogue(run: Run) -> None:
 
 
 def galleries(run: Run) -> list[tuple[str, int | None, list]]:
-    made = [("oof", fold, [p for p in run.products if p[5] == fold]) for fold in run.folds]
-    return made + ([("test", None, [p for p in run.products if p[4] == "test"])] if run.test else [])
+    held_out = [("oof", fold, [p for p in run.products if p[5] == fold]) for fold in run.folds]
+    return held_out + ([("test", None, [p for p in run.products if p[4] == "test"])] if run.test else [])
 
 
 def rank_gallery(run: Run, split: str, fold: int | None, members: list) -> None:
@@ -176,75 +175,6 @@ def count_retrieval(run: Run) -> None:
         run.rows["curve"] += [(split, direction, k, float((places <= k).mean())) for k in range(1, 51)]
 
 
-def classify(run: Run, split: str, fold: int | None, members: list) -> None:
-    for product_id, _, _, label, *_ in members:
-        truth = run.classes.index(label)
-        logits = run.random.normal(size=run.num_classes)
-        logits[truth] += run.signal
-        shares = np.exp(logits) / np.exp(logits).sum()
-        told = run.classes[int(shares.argmax())]
-        run.rows["probabilities"].append((product_id, split, fold, label, told, shares.tolist(), product_id))
-
-
-def count_classes(run: Run) -> None:
-    run.rows["confusion"], run.rows["per_class"] = [], []
-    for split in ("oof", "test"):
-        told = [row for row in run.rows["probabilities"] if row[1] == split]
-        scores = []
-        for a in run.classes:
-            pairs = {b: sum(row[3] == a and row[4] == b for row in told) for b in run.classes}
-            run.rows["confusion"] += [(split, a, b, n) for b, n in pairs.items() if n]
-            right, support = pairs[a], sum(pairs.values())
-            called = sum(row[4] == a for row in told)
-            precision = right / max(called, 1)
-            recall = right / max(support, 1)
-            scores.append(2 * precision * recall / max(precision + recall, 1e-9))
-            if support or called:
-                run.rows["per_class"].append((split, a, precision, recall, scores[-1], support))
-        if told:
-            leaf = {
-                "top1": sum(row[3] == row[4] for row in told) / len(told),
-                "top3": 0.95,
-                "macro_f1": float(np.mean(scores)),
-                "balanced_accuracy": 0.8,
-                "ece": 0.0625,
-            }
-            run.metrics.setdefault(split, {})["classification"] = leaf
-            ends = {key: [value * 0.95, min(1.0, value * 1.05)] for key, value in leaf.items()}
-            run.intervals.setdefault(split, {})["classification"] = ends
-
-
-def doubt_classes(run: Run) -> None:
-    """Baselines, slices, bins and doubted labels: numbers of no meaning, but of one story."""
-    run.rows |= {"reliability": [], "baselines": [], "issues": [], "modality_gain": []}
-    for split in ("oof", "test") if run.labels else ():
-        if split not in run.metrics:
-            continue
-        leaf, ends = run.metrics[split], run.intervals[split]
-        leaf["baselines"] = {"knn": {"top1": 0.5, "macro_f1": 0.4}, "linear_probe": {"top1": 0.625, "macro_f1": 0.6}}
-        ends["baselines"] = {"knn": {"top1": [0.4, 0.6], "macro_f1": [0.3, 0.5]}}
-        ends["baselines"]["linear_probe"] = {"top1": [0.5, 0.7], "macro_f1": [0.5, 0.7]}
-        run.rows["baselines"] += [
-            (split, name, figure, value, 0.125, -0.03, 0.25)
-            for name, values in leaf["baselines"].items()
-            for figure, value in values.items()
-        ]
-        spans = (0.02, 0.01, 0.03) if split == "oof" else (-0.01, -0.04, 0.02)
-        run.rows["modality_gain"].append((split, "text", 0.25, 0.6, 0.6 + spans[0], *spans, 2000, 800, 96))
-        run.rows["reliability"] += [(split, False, b, b / 15 + 0.05, b / 15 - 0.05, 10) for b in range(6, 15)]
-        run.rows["reliability"] += [(split, True, b, b / 15 + 0.05, b / 15 + 0.03, 10) for b in range(6, 14)]
-        kinds = {"both": 40, "image_only": 8} if split == "oof" else {}
-        if kinds:
-            leaf["classification_by_modality"] = {
-                kind: {"top1": 0.75, "macro_f1": 0.7, "num_products": n} for kind, n in kinds.items()
-            }
-            ends["classification_by_modality"] = {kind: {"top1": [0.6, 0.9], "macro_f1": [0.6, 0.8]} for kind in kinds}
-    doubted = [row for row in run.rows["probabilities"] if row[1] == "oof" and row[3] != row[4]]
-    run.rows["issues"] = [
-        (row[0], row[2], row[3], row[4], max(row[5]), row[5][run.classes.index(row[3])]) for row in doubted
-    ]
-
-
 def write_training(run: Run, fold: int) -> None:
     epochs = [
         {"epoch": e, "lr": 1e-3 / (e + 1), "total": 3 / (e + 1.5) + 0.1 * fold, "val_loss": 3 / (e + 1.2) + 0.2 * fold}
@@ -269,11 +199,15 @@ def write_training(run: Run, fold: int) -> None:
     ]
     image = {"tower": "image", "source": "data/weights/image", "weights_hash": "1f2e3d4c5b6a", "total": 10000}
     head = {"tower": "head", "source": "random", "weights_hash": None, "total": 70, "trainable": 70}
-    plan = [image | {"trainable": 7000, "groups": groups}]
-    plan.append(head | {"groups": [{"name": "head", "parameters": 70, "trainable": True, "lr": 1e-3, "opens": 0}]})
+    towers = [image | {"trainable": 7000, "groups": groups}]
+    towers.append(head | {"groups": [{"name": "head", "parameters": 70, "trainable": True, "lr": 1e-3, "opens": 0}]})
     run.put(
-        folder / "plan.json",
-        {"towers": plan, "steps": run.steps, "warnings": ["text: 12,000 frozen parameters are random"] * (fold == 1)},
+        folder / "trainable.json",
+        {
+            "towers": towers,
+            "steps": list(run.steps),
+            "warnings": ["text: 12,000 frozen parameters are random"] * (fold == 1),
+        },
     )
     card = {
         "description": {
@@ -299,7 +233,7 @@ def build_run(run: Run) -> Run:
     if run.texts:
         count_retrieval(run)
     count_classes(run)
-    doubt_classes(run)
+    describe_classes(run)
     run.frame(paths.EVALUATION / "reliability.csv", run.rows["reliability"], RELIABILITY_SCHEMA)
     run.frame(paths.EVALUATION / "baselines.csv", run.rows["baselines"], BASELINES_SCHEMA)
     run.frame(paths.EVALUATION / "modality_gain.csv", run.rows["modality_gain"], MODALITY_GAIN_SCHEMA)
@@ -311,7 +245,7 @@ def build_run(run: Run) -> Run:
     run.frame(paths.EVALUATION / "per_class.csv", run.rows["per_class"], CLASS_SCHEMA)
     run.frame(paths.ENSEMBLE / "rankings.parquet", run.rows["rankings"], RANKINGS_SCHEMA)
     run.frame(paths.ENSEMBLE / "probabilities.parquet", run.rows["probabilities"], PREDICTIONS_SCHEMA)
-    run.put(paths.ENSEMBLE / "fusion.json", run.fusion)
+    run.put(paths.ENSEMBLE / "fusion.json", {})
     run.put(paths.METRICS, run.metrics)
     run.put(paths.INTERVALS, run.intervals)
     for fold in run.folds:

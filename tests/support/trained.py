@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 from teacher_project import extract, keep
 from tiny_project import write_project
+from watched_run import started
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.experiments.recipes.merging import Cell, cells, merge
@@ -39,7 +40,8 @@ def train(params: dict, inputs, out: Path) -> dict:
         place = out if phase == "train" else out.with_name(f"{out.name}-{phase}")
         place.mkdir()
         changes = {**params["phases"][phase], "init_from": start}
-        train_fold(settings_of(params, train_params(base, changes, phase)), inputs, 0, place.name, place)
+        settings = settings_of(params, train_params(base, changes, phase))
+        train_fold(settings, started(settings, inputs), 0, place.name, place)
         start = str(place)
     return {"card": read_json(out / "model.json"), "plan": read_json(out / "trainable.json")}
 
