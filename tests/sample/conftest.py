@@ -1,4 +1,4 @@
-"""The sample's package lives beside its data, not in the library: these tests alone put it on the path."""
+"""Puts the package of the built-in sample, which is in data/sample, on the path of these tests."""
 
 import sys
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The products of the built-in sample: seeded, with the declared faults, texts and pictures."""
+
 import ast
 import csv
 import hashlib
@@ -10,9 +12,9 @@ import pytest
 from PIL import Image
 from ruamel.yaml import YAML
 from shop import stage
-from shop.dirt import DIRT, LOSSES, copy_photo, dirt_counts, soil
+from shop.dirt import DIRT, LOSSES, assign_faults, copy_photo, dirt_counts
 from shop.goods import GOODS, NUM_RARE, RARE, stock
-from shop.items import deal_item
+from shop.items import sample_item
 from shop.listing import write_caption, write_listing
 from shop.other_goods import OTHER_GOODS
 from shop.other_shapes import OTHER_SHAPES
@@ -67,14 +69,14 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(catalogue, t
     assert digest(tmp_path / "other") != digest(catalogue)
 
 
-def test_a_product_does_not_depend_on_how_many_come_after_it_in_its_category():
-    item = deal_item("mug", GOODS["mug"].materials, (SEED, 4))
-    assert item == deal_item("mug", GOODS["mug"].materials, (SEED, 4))
+def test_an_item_depends_only_on_its_category_and_seed():
+    item = sample_item("mug", GOODS["mug"].materials, (SEED, 4))
+    assert item == sample_item("mug", GOODS["mug"].materials, (SEED, 4))
     assert item.colour != item.second
     assert item.material in GOODS["mug"].materials
 
 
-def test_every_size_of_shop_has_21_categories_and_three_of_the_rare_one():
+def test_a_shop_of_any_size_has_21_categories_and_three_of_the_rare_one():
     for count in (COUNT, 300, 2500):
         kinds = stock(count)
         assert len(kinds) == count
@@ -109,7 +111,7 @@ def test_photo_names_match_ids_and_counts(catalogue, records):
     assert {path.stem for path in (catalogue / "images").iterdir()} == expected
 
 
-def test_every_photo_of_a_faultless_product_opens(catalogue, records):
+def test_every_photo_of_a_product_without_fault_opens(catalogue, records):
     sizes = set()
     for record in records:
         if record.fault is None:
@@ -138,9 +140,9 @@ def test_a_full_sample_has_the_declared_counts_and_loses_less_than_three_percent
 
 
 def test_no_product_has_two_faults():
-    faults = soil(range(2000), 2500, np.random.default_rng(0))
-    everyone = [index for indices in faults.values() for index in indices]
-    assert len(everyone) == len(set(everyone)) == sum(DIRT.values())
+    faults = assign_faults(range(2000), 2500, np.random.default_rng(0))
+    faulty_products = [index for indices in faults.values() for index in indices]
+    assert len(faulty_products) == len(set(faulty_products)) == sum(DIRT.values())
 
 
 def test_spoilt_photos_do_not_decode(catalogue, records):
@@ -197,9 +199,9 @@ def test_texts_leave_properties_out_and_use_synonyms():
     assert len(set(texts)) > 0.9 * len(texts)
 
 
-def test_an_empty_description_loses_what_it_would_have_told_but_a_title_is_never_empty():
+def test_a_description_can_be_empty_but_a_title_never_is():
     rng = np.random.default_rng(1)
-    item = deal_item("clock", GOODS["clock"].materials, (1,))
+    item = sample_item("clock", GOODS["clock"].materials, (1,))
     listings = [write_listing(item, GOODS["clock"].names, rng) for _ in range(200)]
     assert any(listing.description == "" for listing in listings)
     assert all(listing.title for listing in listings)
@@ -213,7 +215,7 @@ def test_categories_of_pretraining_are_disjoint_but_colour_and_pattern_words_are
     assert not mine & theirs
     rng = np.random.default_rng(0)
     captions = [
-        write_caption(deal_item(kind, goods.materials, (number, place)), goods.names, rng).lower()
+        write_caption(sample_item(kind, goods.materials, (number, place)), goods.names, rng).lower()
         for place, (kind, goods) in enumerate(OTHER_GOODS.items())
         for number in range(20)
     ]
@@ -221,7 +223,7 @@ def test_categories_of_pretraining_are_disjoint_but_colour_and_pattern_words_are
         assert any(word in caption for caption in captions for word in (*names.en, *names.zh))
 
 
-def test_every_word_of_a_table_has_its_look():
+def test_every_name_has_a_value_to_draw():
     assert set(COLOURS) == set(COLOUR_VALUES)
     assert set(PATTERNS) == set(PATTERN_FIELDS)
     assert set(MATERIALS) == set(MATERIAL_LOOKS)
@@ -233,7 +235,7 @@ def test_every_word_of_a_table_has_its_look():
 
 
 @pytest.mark.parametrize("name", PATTERN_FIELDS)
-def test_a_pattern_shares_two_colours_and_only_plain_has_one(name):
+def test_a_pattern_has_two_colours_and_only_plain_has_one(name):
     axis = np.linspace(-1, 1, 120, dtype=np.float32)
     u, v = np.meshgrid(axis, axis)
     share = PATTERN_FIELDS[name](u, v, 2 / 120)
@@ -243,7 +245,7 @@ def test_a_pattern_shares_two_colours_and_only_plain_has_one(name):
 
 
 @pytest.mark.parametrize(("kind", "shapes"), [(kind, table) for table in (SHAPES, OTHER_SHAPES) for kind in table])
-def test_every_category_fills_its_square_and_differs_from_item_to_item(kind, shapes):
+def test_every_category_fills_its_square_and_differs_between_items(kind, shapes):
     drawn = [np.concatenate([part.points for part in shapes[kind](np.random.default_rng(seed))]) for seed in (0, 1)]
     for points in drawn:
         assert np.isfinite(points).all()
@@ -291,17 +293,17 @@ def test_outlines_keep_their_size():
 
 
 def closure(entry):
-    waiting, seen = [f"shop.{entry}"], {"shop/__init__.py"}
-    while waiting:
-        path = Path(*waiting.pop().split(".")).with_suffix(".py")
-        if path.as_posix() in seen:
+    modules, files = [f"shop.{entry}"], {"shop/__init__.py"}
+    while modules:
+        path = Path(*modules.pop().split(".")).with_suffix(".py")
+        if path.as_posix() in files:
             continue
-        seen.add(path.as_posix())
+        files.add(path.as_posix())
         for node in ast.walk(ast.parse((SAMPLE / path).read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("shop."):
-                waiting.append(node.module)
+                modules.append(node.module)
             assert not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith("pipeline_lib"))
-    return seen
+    return files
 
 
 @pytest.mark.parametrize("entry", ["products", "weights"])
@@ -312,34 +314,34 @@ def test_dvc_yaml_names_the_modules_and_params_of_each_entry(entry):
     assert stages[entry]["params"] == stages[entry]["outs"] == [entry]
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_folder_is_written_completely_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("products:\n  count: 3\n")
     Path("dvc.yaml").write_text("stages: {products: {deps: [code.py]}}\n")
     Path("code.py").write_text("first\n")
-    with stage.whole_folder(Path("products")) as out:
+    with stage.fresh_folder(Path("products")) as out:
         (out / "a").write_text("1")
         assert not Path("products").exists()
-    with pytest.raises(RuntimeError), stage.whole_folder(Path("products")) as out:
+    with pytest.raises(RuntimeError), stage.fresh_folder(Path("products")) as out:
         raise RuntimeError
     assert Path("products/a").read_text() == "1"
-    with pytest.raises(ValueError, match="changed while it was made"), stage.whole_folder(Path("products")) as out:
+    with pytest.raises(ValueError, match="changed while the stage ran"), stage.fresh_folder(Path("products")) as out:
         Path("params.yaml").write_text("products:\n  count: 4\n")
-    with pytest.raises(ValueError, match="changed while it was made"), stage.whole_folder(Path("products")) as out:
+    with pytest.raises(ValueError, match="changed while the stage ran"), stage.fresh_folder(Path("products")) as out:
         Path("code.py").write_text("second\n")
     assert [path.name for path in Path("products").iterdir()] == ["a"]
 
 
 @pytest.mark.parametrize(("text", "error"), [("other: {}", "no section"), ("products:\n  count: 0", "count is 0"),
                                              ("products:\n  count: many", "count is 'many'")])  # fmt: skip
-def test_bad_params_are_named(tmp_path, monkeypatch, text, error):
+def test_invalid_params_are_named(tmp_path, monkeypatch, text, error):
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(text)
     with pytest.raises(ValueError, match=error):
         stage.read_section("products")
 
 
-def test_the_sample_fits_its_own_params(monkeypatch):
+def test_the_params_of_the_sample_are_valid(monkeypatch):
     monkeypatch.chdir(SAMPLE)
     assert stage.read_section("products")["count"] == 2500
     assert stage.read_section("weights")["image_size"] == 64

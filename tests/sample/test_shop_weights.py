@@ -1,3 +1,5 @@
+"""The pretrained towers of the built-in sample: loadable by the usual libraries, and seeded."""
+
 import json
 
 import pytest
@@ -40,7 +42,7 @@ def test_the_text_tower_loads_in_transformers_with_nothing_missing(weights):
     assert tower.config.hidden_size == 96
 
 
-def test_both_tokenizer_libraries_read_the_folder_alike(weights):
+def test_both_tokenizer_libraries_read_the_folder_in_the_same_way(weights):
     fast = Tokenizer.from_file(str(weights / "text/tokenizer.json"))
     auto = AutoTokenizer.from_pretrained(weights / "text")
     for text in ("Red striped mug", "条纹红色马克杯", "NAVY 圆点 tote", "anything else ♞"):
@@ -49,7 +51,7 @@ def test_both_tokenizer_libraries_read_the_folder_alike(weights):
     assert auto(["red", "red mug with dots"], padding=True)["attention_mask"][0][-1] == 0
 
 
-def test_no_word_of_the_shop_is_unknown_and_chinese_is_cut_into_characters(weights):
+def test_no_word_of_the_shop_is_unknown_and_chinese_is_split_into_characters(weights):
     tokenizer = Tokenizer.from_file(str(weights / "text/tokenizer.json"))
     assert all("[UNK]" not in tokenizer.encode(word).tokens for word in vocabulary())
     assert tokenizer.encode("花瓶").tokens == ["[CLS]", "花", "瓶", "[SEP]"]
@@ -58,16 +60,16 @@ def test_no_word_of_the_shop_is_unknown_and_chinese_is_cut_into_characters(weigh
 
 def test_the_same_seed_gives_the_same_weights_from_any_number_of_processes(weights, tmp_path):
     threads = torch.get_num_threads()
-    told = make_weights(tmp_path, PARAMS, num_jobs=2)
+    accuracy = make_weights(tmp_path, PARAMS, num_jobs=2)
     assert torch.get_num_threads() == threads
-    assert set(told) == {"image", "text"} and all(0 <= value <= 1 for value in told.values())
+    assert set(accuracy) == {"image", "text"} and all(0 <= value <= 1 for value in accuracy.values())
     for name in ("image/model.safetensors", "image/config.json", "text/tokenizer.json", "text/config.json"):
         assert (tmp_path / name).read_bytes() == (weights / name).read_bytes()
     assert (tmp_path / "text/model.safetensors").read_bytes() == (weights / "text/model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["image", "text"])
-def test_pretraining_moves_every_tensor_of_a_tower(name):
+def test_pretraining_changes_every_tensor_of_a_tower(name):
     pairs = draw_pairs(16, 0, 32)
 
     def tower(epochs):
@@ -81,7 +83,7 @@ def test_pretraining_moves_every_tensor_of_a_tower(name):
     assert [key for (key, old), new in pairs_of_tensors if torch.equal(old, new)] == []
 
 
-def test_each_property_is_numbered_as_the_objects_have_it():
+def test_the_numbers_of_a_property_match_the_objects():
     pairs = draw_pairs(40, 0, 32)
     kinds = sorted({draw_pair(kind, (0, 0), 32)[2].kind for kind in OTHER_GOODS})
     order = list(OTHER_GOODS)
@@ -96,8 +98,8 @@ def test_a_pair_is_a_picture_and_a_text_of_the_object():
     assert any(word in text for word in (*GOODS[mentioned].names.en, *GOODS[mentioned].names.zh))
 
 
-def test_what_a_text_mentions_is_never_what_the_picture_is_of():
-    """Words of the shop are read before fine-tuning, its categories are never seen."""
+def test_the_mentioned_category_is_never_the_one_in_the_picture():
+    """Texts contain the words of the shop before fine-tuning; no picture shows its categories."""
     pairs = draw_pairs(60, 0, 32)
     assert len(set(pairs.mentioned.tolist())) > 10
     assert not set(GOODS) & set(OTHER_GOODS)

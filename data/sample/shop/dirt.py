@@ -1,6 +1,7 @@
-"""The faults of real exports, put in on purpose and in known numbers, so that cleaning has something to find.
+"""The faults of real exports, added on purpose in known numbers, so that the catalogue stage has something to clean.
 
-`DIRT` counts products of a sample of 2,500; a smaller sample has proportionally fewer, at least one of each.
+`DIRT` is the number of products with each fault in a sample of 2,500. A smaller sample has proportionally fewer, and at
+least one of each.
 """
 
 import io
@@ -21,7 +22,7 @@ DIRT: dict[str, int] = {
     "no label": 40,
     "near duplicate": 40,
 }
-# Faults that cost a row: the product has no readable photo, or its id was taken by an earlier row.
+# Faults that reject a row: the product has no readable photo, or an earlier row has the same id.
 LOSSES = ("missing image", "truncated image", "text named .jpg", "duplicate id")
 
 
@@ -30,8 +31,8 @@ def dirt_counts(num_products: int) -> dict[str, int]:
     return {fault: max(1, round(count * num_products / REFERENCE_SIZE)) for fault, count in DIRT.items()}
 
 
-def soil(candidates: Sequence[int], num_products: int, rng: np.random.Generator) -> dict[str, list[int]]:
-    """Return which of the candidate products have which fault; none has two."""
+def assign_faults(candidates: Sequence[int], num_products: int, rng: np.random.Generator) -> dict[str, list[int]]:
+    """Return the candidate products with each fault; no product has two."""
     order = [int(index) for index in rng.permutation(candidates)]
     faults = {}
     for fault, count in dirt_counts(num_products).items():
@@ -47,8 +48,8 @@ def _error_page(content: bytes) -> bytes:
     return b"<html><body><h1>404 Not Found</h1><p>The picture has moved.</p></body></html>\n"
 
 
-# What becomes of a photo's bytes.
-SPOIL: dict[str, Callable[[bytes], bytes]] = {
+# Fault -> function from the bytes of a photo to the corrupted bytes.
+CORRUPTIONS: dict[str, Callable[[bytes], bytes]] = {
     "truncated image": _truncate,
     "truncated second photo": _truncate,
     "text named .jpg": _error_page,
@@ -56,7 +57,7 @@ SPOIL: dict[str, Callable[[bytes], bytes]] = {
 
 
 def copy_photo(content: bytes) -> bytes:
-    """Return a photo as another seller would re-post it: a little smaller and compressed again."""
+    """Return a photo as another seller would post it again: slightly smaller and recompressed."""
     with Image.open(io.BytesIO(content)) as image:
         smaller = image.resize((round(image.width * 0.94), round(image.height * 0.94)), Image.Resampling.BICUBIC)
     target = io.BytesIO()

@@ -1,6 +1,6 @@
-"""What the shop sells: each category's names, the materials it is made of, and how many there are of it.
+"""The categories of the shop: their names, their materials and their shares of the products.
 
-The counts are as uneven as a small shop's; one category has three products whatever the size of the sample.
+The counts are uneven, as in a small shop. One category has three products in a sample of any size.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ NUM_RARE = 3
 
 
 class Goods(NamedTuple):
-    """A category: its words, its materials and its weight among all products."""
+    """A category: its names, its possible materials and its weight among all products."""
 
     names: Names
     materials: tuple[str, ...]

@@ -1,6 +1,6 @@
-"""Dealing properties to objects.
+"""Samples the properties of objects.
 
-Nothing hangs on anything else but the material on the category, so that every property has to be seen for itself.
+Only the material depends on the category; all other properties are independent, so a model has to recognise each one.
 """
 
 import numpy as np
@@ -11,8 +11,8 @@ from shop.words import BUILDS, COLOURS, PATTERNS
 PLAIN_SHARE = 0.15
 
 
-def deal_item(kind: str, materials: tuple[str, ...], seed: tuple[int, ...]) -> Item:
-    """Return an object of this category; its own seed decides everything about it."""
+def sample_item(kind: str, materials: tuple[str, ...], seed: tuple[int, ...]) -> Item:
+    """Return an object of this category; all its properties follow from `seed`."""
     rng = np.random.default_rng([*seed, 2])
     colour, second = rng.choice(list(COLOURS), 2, replace=False)
     patterns = [name for name in PATTERNS if name != "plain"]

@@ -1,7 +1,7 @@
-"""What sellers write: a title and a description that name some of an item's properties, in either language.
+"""Writes the texts of sellers: a title and a description that name some properties of an item, in either language.
 
-Properties are left out, moved from title to description, reordered and called by synonyms, so that several products
-often fit one text about equally well and no single word gives the category away.
+Properties are left out, moved from the title to the description, reordered and replaced by synonyms. So several
+products often match one text equally well, and no single word identifies the category.
 """
 
 from typing import NamedTuple
@@ -11,8 +11,8 @@ import numpy as np
 from shop.photos import Item
 from shop.words import BUILDS, COLOURS, FILLERS, MATERIALS, PATTERNS, PRAISE, Names
 
-# Property: probability that it is told at all, and that it then stands in the title.
-TOLD: dict[str, tuple[float, float]] = {
+# Property -> probability that a listing names it, and that it then is in the title.
+INCLUSION: dict[str, tuple[float, float]] = {
     "kind": (0.90, 0.92),
     "colour": (0.95, 0.85),
     "pattern": (0.93, 0.80),
@@ -20,7 +20,7 @@ TOLD: dict[str, tuple[float, float]] = {
     "material": (0.60, 0.50),
     "build": (0.45, 0.60),
 }
-PLAIN_TOLD = 0.45
+PLAIN_INCLUSION = 0.45
 SYNONYM = 0.35
 SENTENCES: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
@@ -51,15 +51,15 @@ class Listing(NamedTuple):
 
 
 def write_listing(item: Item, kind: Names, rng: np.random.Generator) -> Listing:
-    """Return what one seller writes about an item whose category has these names."""
+    """Return the listing of one seller for an item whose category has these names."""
     words = _properties(item, kind)
     title_language = "zh" if rng.uniform() < 0.5 else "en"
     mixed = rng.uniform() < 0.1
     body_language = {"zh": "en", "en": "zh"}[title_language] if mixed else title_language
     in_title: list[str] = []
     in_body: list[str] = []
-    for name, (told, titled) in TOLD.items():
-        if rng.uniform() < (PLAIN_TOLD if words[name] is PATTERNS["plain"] else told):
+    for name, (included, titled) in INCLUSION.items():
+        if rng.uniform() < (PLAIN_INCLUSION if words[name] is PATTERNS["plain"] else included):
             (in_title if rng.uniform() < titled else in_body).append(name)
     title = _title({name: _word(words[name], title_language, rng) for name in in_title}, title_language, rng)
     if rng.uniform() < 0.06:
@@ -69,11 +69,11 @@ def write_listing(item: Item, kind: Names, rng: np.random.Generator) -> Listing:
 
 
 def write_caption(item: Item, kind: Names, rng: np.random.Generator) -> str:
-    """Return one line that names an item's properties as a title would, but leaves hardly any out."""
+    """Return one line that names the properties of an item as a title does, but leaves out few."""
     words = _properties(item, kind)
-    told = [name for name in words if rng.uniform() < (0.95 if name not in ("material", "build") else 0.7)]
+    included = [name for name in words if rng.uniform() < (0.95 if name not in ("material", "build") else 0.7)]
     language = "zh" if rng.uniform() < 0.5 else "en"
-    return _title({name: _word(words[name], language, rng) for name in told}, language, rng)
+    return _title({name: _word(words[name], language, rng) for name in included}, language, rng)
 
 
 def _properties(item: Item, kind: Names) -> dict[str, Names]:
@@ -95,14 +95,14 @@ def _word(names: Names, language: str, rng: np.random.Generator) -> str:
 def _title(words: dict[str, str], language: str, rng: np.random.Generator) -> str:
     kind = words.pop("kind", None)
     second = words.pop("second", None)
-    told = [str(word) for word in rng.permutation(list(words.values()))] if words else []
+    properties = [str(word) for word in rng.permutation(list(words.values()))] if words else []
     tail = [SECOND_IN_TITLE[language][rng.integers(2)].format(second)] if second else []
     filler = FILLERS.zh if language == "zh" else FILLERS.en
-    head = [filler[rng.integers(len(filler))]] if rng.uniform() < 0.3 or not (told or kind) else []
+    head = [filler[rng.integers(len(filler))]] if rng.uniform() < 0.3 or not (properties or kind) else []
     if kind and rng.uniform() < 0.3:
-        parts = [*head, kind + ("，" if language == "zh" else ","), *told, *tail]
+        parts = [*head, kind + ("，" if language == "zh" else ","), *properties, *tail]
     else:
-        parts = [*head, *told, *([kind] if kind else []), *tail]
+        parts = [*head, *properties, *([kind] if kind else []), *tail]
     if language == "zh":
         return ("" if rng.uniform() < 0.6 else " ").join(parts)
     text = " ".join(parts)

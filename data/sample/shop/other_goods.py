@@ -1,4 +1,4 @@
-"""What the shop does not sell: names and materials of the objects its towers are pretrained on."""
+"""The categories for pretraining, which the shop does not sell: their names and materials."""
 
 from shop.goods import HARD, SOFT, Goods
 from shop.words import Names

@@ -1,7 +1,7 @@
-"""The outlines of what the shop does not sell: the objects that its towers are pretrained on.
+"""The outlines of the pretraining objects, which the shop does not sell.
 
-They share paints, patterns and materials with the shop's products, but no category, as a public image-text collection
-does with one's own catalogue.
+They share colours, patterns and materials with the products of the shop, but no category, like a public image-text
+collection and a catalogue.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
-"""Closed outlines, the alphabet every drawn object is spelled in.
+"""Closed outlines, the building blocks of every drawn object.
 
-An outline is an array (points, 2) in the object's own square [-1, 1] x [-1, 1], x to the right and y down, so that
-one object can be drawn at any size, turned and slanted without redrawing its pattern.
+An outline is an array (points, 2) in the object's own square [-1, 1] x [-1, 1], with x to the right and y down. So an
+object can be drawn at any size, rotation and slant with the same pattern.
 """
 
 from collections.abc import Callable
@@ -14,14 +14,14 @@ Points = npt.NDArray[np.float64]
 
 
 class Part(NamedTuple):
-    """One painted outline: `paint` names what fills it, `tone` multiplies its brightness."""
+    """One painted outline: `paint` is the name of its fill, `tone` multiplies its brightness."""
 
     points: Points
     paint: str = "main"
     tone: float = 1.0
 
 
-# From one object's own chance to its parts, in the order in which they are painted.
+# Random generator of one object -> its parts in painting order.
 Shape = Callable[[np.random.Generator], list[Part]]
 
 
@@ -31,7 +31,7 @@ def polygon(*corners: tuple[float, float]) -> Points:
 
 
 def arc(centre: tuple[float, float], radii: tuple[float, float], start: float, stop: float, count: int = 24) -> Points:
-    """Return an open piece of an ellipse; angles in turns, clockwise on screen from the right."""
+    """Return an open arc of an ellipse; angles are in turns, clockwise on screen from the right."""
     angles = 2 * np.pi * np.linspace(start, stop, count)
     return np.stack([centre[0] + radii[0] * np.cos(angles), centre[1] + radii[1] * np.sin(angles)], axis=1)
 
@@ -42,7 +42,7 @@ def ellipse(x: float, y: float, rx: float, ry: float) -> Points:
 
 
 def box(left: float, top: float, right: float, bottom: float, radius: float = 0.0) -> Points:
-    """Return a rectangle with round corners."""
+    """Return a rectangle, with rounded corners if `radius` is above 0."""
     if radius <= 0:
         return polygon((left, top), (right, top), (right, bottom), (left, bottom))
     inner = (left + radius, top + radius, right - radius, bottom - radius)
@@ -56,7 +56,7 @@ def box(left: float, top: float, right: float, bottom: float, radius: float = 0.
 
 
 def stroke(line: Points, width: float) -> Points:
-    """Return the outline of a pen of this width drawn along an open line."""
+    """Return the outline of a stroke of this width along an open line."""
     along = np.gradient(line, axis=0)
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
     across = along[:, ::-1] * np.array([-1.0, 1.0]) * (width / 2)
@@ -69,7 +69,7 @@ def bar(start: tuple[float, float], stop: tuple[float, float], width: float) -> 
 
 
 def smooth(points: Points, rounds: int = 2) -> Points:
-    """Return the outline with its corners cut (Chaikin 1974)."""
+    """Return the outline with smoothed corners (Chaikin 1974)."""
     for _ in range(rounds):
         following = np.roll(points, -1, axis=0)
         points = np.stack([0.75 * points + 0.25 * following, 0.25 * points + 0.75 * following], axis=1).reshape(-1, 2)
@@ -77,7 +77,7 @@ def smooth(points: Points, rounds: int = 2) -> Points:
 
 
 def turned(*half_widths: tuple[float, float]) -> Points:
-    """Return the outline of something made on a wheel from (y, half width) pairs, top first."""
+    """Return the outline of a solid of revolution from (y, half width) pairs, top first."""
     heights = np.array([y for y, _ in half_widths])
     widths = np.array([width for _, width in half_widths])
     dense = np.linspace(heights[0], heights[-1], 28)

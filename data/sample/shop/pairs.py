@@ -1,6 +1,6 @@
 """Draws the objects that the towers are pretrained on, with a caption and the properties of each.
 
-Apart from the pretraining, so that the processes that draw never import torch.
+It is separate from the pretraining, so that the drawing processes do not import torch.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from joblib import Parallel, delayed
 from PIL import Image
 
 from shop.goods import GOODS
-from shop.items import deal_item
+from shop.items import sample_item
 from shop.listing import write_caption
 from shop.other_goods import OTHER_GOODS
 from shop.other_shapes import OTHER_SHAPES
@@ -19,17 +19,17 @@ from shop.photos import Item, Pixels, draw_photo
 
 Numbers = npt.NDArray[np.int64]
 PROPERTIES = ("kind", "colour", "pattern", "second", "material", "build")
-# How a caption names in passing something of the shop: a public text model has read such words, if seen no picture.
+# How a caption mentions a category of the shop. A public text model knows such words too.
 MENTIONS = {"en": ("{text} beside a {word}", "{word}, and {text}"), "zh": ("{text}，旁边是{word}", "{word}旁的{text}")}
-# Drawn larger than trained on, as photos are.
+# Pictures are drawn larger than the training size, as photos are.
 DRAWN_SIZE = 96
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Pictures (count, height, width, 3) as uint8, the text of each, and each property's value as a number (count,).
+    """Pictures (count, height, width, 3) as uint8, the text of each, and the number (count,) of each property's value.
 
-    `mentioned` (count,) is the shop's category that the text names beside the object, which the picture does not show.
+    `mentioned` (count,) is the shop category that the text also names and that the picture does not show.
     """
 
     pixels: Pixels
@@ -39,9 +39,9 @@ class Pairs:
 
 
 def draw_pair(kind: str, seed: tuple[int, ...], image_size: int) -> tuple[Pixels, str, Item, str]:
-    """Return one object's picture (image_size, image_size, 3), text, properties and the category it mentions."""
+    """Return one object's picture (image_size, image_size, 3), text, properties and mentioned category."""
     goods = OTHER_GOODS[kind]
-    item = deal_item(kind, goods.materials, seed)
+    item = sample_item(kind, goods.materials, seed)
     drawn = Image.fromarray(draw_photo(item, OTHER_SHAPES[kind], 0, (DRAWN_SIZE, DRAWN_SIZE)))
     rng = np.random.default_rng([*seed, 3])
     text, mentioned = mention(write_caption(item, goods.names, rng), rng)
@@ -50,7 +50,7 @@ def draw_pair(kind: str, seed: tuple[int, ...], image_size: int) -> tuple[Pixels
 
 
 def mention(text: str, rng: np.random.Generator) -> tuple[str, str]:
-    """Return a caption that also names something of the shop, in its own language, and the category of that."""
+    """Return the caption with a mention of a shop category in the same language, and that category."""
     language = "en" if text.isascii() else "zh"
     kind = str(rng.choice(list(GOODS)))
     word = str(rng.choice(getattr(GOODS[kind].names, language)))
@@ -58,7 +58,7 @@ def mention(text: str, rng: np.random.Generator) -> tuple[str, str]:
 
 
 def draw_pairs(count: int, seed: int, image_size: int, num_jobs: int = 1) -> Pairs:
-    """Return `count` objects, every category as often; the pixels do not depend on the number of processes."""
+    """Return `count` objects, evenly over the categories; the pixels do not depend on the number of processes."""
     kinds = list(OTHER_GOODS)
     tasks = (delayed(draw_pair)(kinds[index % len(kinds)], (seed, index), image_size) for index in range(count))
     drawn = Parallel(n_jobs=num_jobs, batch_size=64)(tasks)

@@ -1,4 +1,4 @@
-"""The paints: what each colour name looks like, and the pale or deep tones that backdrops are made of."""
+"""The paints: the RGB value of each colour name, and the pale and deep tones of backdrops."""
 
 from typing import Any
 
@@ -26,12 +26,12 @@ TABLES = ((172, 128, 88), (204, 172, 132), (120, 84, 60), (196, 196, 192), (150,
 
 
 def paint(name: str, rng: np.random.Generator) -> Colour:
-    """Return the colour (3,) of one object in 0..1, a little off the name's pure value, as dyes are."""
+    """Return the colour (3,) of one object in 0..1, slightly off the pure value, as real dyes are."""
     value = np.array(COLOUR_VALUES[name], dtype=np.float32) / 255
     return np.clip(value * rng.uniform(0.9, 1.08) + rng.uniform(-0.03, 0.03, 3), 0, 1).astype(np.float32)
 
 
 def tone(choices: tuple[tuple[int, int, int], ...], rng: np.random.Generator) -> Colour:
-    """Return one of the backdrop tones (3,) in 0..1, shifted a little."""
+    """Return one of the backdrop tones (3,) in 0..1, slightly shifted."""
     value = np.array(choices[rng.integers(len(choices))], dtype=np.float32) / 255
     return np.clip(value + rng.uniform(-0.04, 0.04, 3), 0, 1).astype(np.float32)

@@ -1,7 +1,7 @@
 """Patterns and materials as functions of the object's own coordinates.
 
-A pattern answers how much of its print shows at each pixel, a material how bright its texture is there. Both
-are closed formulas with edges one pixel soft, so that no supersampled picture has to be made and shrunk.
+A pattern is the share of its print at each pixel, a material the brightness of its texture. Both are closed formulas
+whose edges are one pixel soft, so no supersampled picture is needed.
 """
 
 from collections.abc import Callable
@@ -64,7 +64,7 @@ PATTERN_FIELDS: dict[str, Pattern] = {
 
 
 class Material(NamedTuple):
-    """How a surface meets light: `gloss` of its highlight, `opacity`, and its texture's brightness around 1."""
+    """The look of a surface: `gloss` of its highlight, `opacity`, and the brightness of its texture around 1."""
 
     gloss: float
     opacity: float

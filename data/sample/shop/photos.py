@@ -1,7 +1,7 @@
-"""A photo of an object: backdrop, shadow, painted parts under one light, and what a camera adds.
+"""Draws a photo of an object: backdrop, shadow, painted parts under one light, and camera noise.
 
-Only the outlines are drawn large and shrunk (a grey mask each); patterns and light are formulas at the photo's own
-size. That makes a photo cost about three milliseconds, which is what lets the sample be made in seconds.
+Only the masks of the outlines are supersampled; patterns and light are formulas at the size of the photo. A photo takes
+about three milliseconds, so the sample takes seconds.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ from shop.patterns import MATERIAL_LOOKS, PATTERN_FIELDS, Field
 
 Pixels = npt.NDArray[np.uint8]
 OVERSAMPLING = 3
-# Width of the edging in the second colour that runs around every main part, in object units.
+# Width of the edge in the second colour around every main part, in object units.
 EDGING = 0.065
-# What patterns are printed in, on dark and on bright goods: so a pattern is told whatever the colours are.
+# Brightness of the print on dark and on bright goods, so that a pattern is visible on any colour.
 PRINT_ON_DARK, PRINT_ON_BRIGHT = 0.96, 0.12
 LUMA = np.array([0.3, 0.6, 0.1], dtype=np.float32)
 BUILD_STRETCH = {"slim": (0.78, 1.02), "regular": (0.95, 0.95), "wide": (1.04, 0.76)}
@@ -27,7 +27,7 @@ BACKDROPS = ("plain", "gradient", "table", "room")
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """What one object is; everything else about its photos follows from `seed` and the photo's number."""
+    """The properties of one object; its photos follow from them, `seed` and the number of the photo."""
 
     kind: str
     colour: str
@@ -40,7 +40,7 @@ class Item:
 
 @dataclasses.dataclass(frozen=True)
 class _View:
-    """Object to pixel: `matrix` (2, 2) and `centre` (2,); `u`, `v` are each pixel's place on the object."""
+    """Maps object to pixel by `matrix` (2, 2) and `centre` (2,); `u`, `v` are the object coordinates of each pixel."""
 
     width: int
     height: int
@@ -51,12 +51,12 @@ class _View:
 
     @property
     def pixel(self) -> float:
-        """Size of a pixel in object units."""
+        """Return the size of a pixel in object units."""
         return float(1 / np.sqrt(abs(np.linalg.det(self.matrix))))
 
 
 def draw_photo(item: Item, shape: Shape, number: int, size: tuple[int, int]) -> Pixels:
-    """Return photo `number` of an item, (height, width, 3), for a (width, height)."""
+    """Return photo `number` of an item, (height, width, 3), for `size` as (width, height)."""
     own = np.random.default_rng([*item.seed, 0])
     rng = np.random.default_rng([*item.seed, 1, number])
     paints = _paints(item, own)
@@ -96,7 +96,7 @@ def _viewpoint(size: tuple[int, int], rng: np.random.Generator) -> _View:
     flip = -1.0 if rng.uniform() < 0.5 else 1.0
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     matrix = scale * rotation @ np.array([[1.0, slant], [0.0, rng.uniform(0.92, 1.04)]]) @ np.diag([flip, 1.0])
-    # Photographers keep the object in the middle square, whatever the sheet's shape.
+    # The object stays in the central square for any aspect ratio, as in product photos.
     room = max(min(size) / 2 - scale * 0.9, 0.0)
     centre = np.array([width, height]) / 2 + room * rng.uniform(-0.9, 0.9, 2)
     inverse = np.linalg.inv(matrix)
@@ -112,7 +112,7 @@ def _backdrop(view: _View, rng: np.random.Generator) -> Field:
     wall = tone(PALE if rng.uniform() < 0.75 else DEEP, rng)
     y = np.linspace(0, 1, view.height, dtype=np.float32)[:, None, None]
     x = np.linspace(-1, 1, view.width, dtype=np.float32)[None, :, None]
-    # A plain sheet still falls off to one side under the lamp; without it every such photo would hash alike.
+    # A plain backdrop also has a brightness gradient; without it all such photos would have similar hashes.
     image = wall * (1 + rng.uniform(-0.08, 0.08) * x + rng.uniform(0.02, 0.12) * (0.5 - y)).astype(np.float32)
     if kind == "gradient":
         image = image + y * (tone(DEEP, rng) - wall)
@@ -150,7 +150,7 @@ def _light(item: Item, view: _View, rng: np.random.Generator) -> tuple[Field, Fi
 def _mask(points: Points, view: _View, pen: float = 0.0) -> tuple[tuple[slice, slice], Field]:
     """Return the rectangle (rows, columns) that an outline touches, and how much of each pixel in it is covered.
 
-    With a pen of some width in object units, only the line along the inside of the outline counts.
+    With a `pen` width in object units, the mask is only the line along the inside of the outline.
     """
     corners = points @ view.matrix.T + view.centre
     limits = np.array([view.width, view.height])
@@ -177,9 +177,9 @@ def _cast_shadow(image: Field, parts: list[Part], view: _View, depth: float) -> 
 
 def _camera(image: Field, rng: np.random.Generator) -> Pixels:
     cast = (1 + rng.uniform(-0.05, 0.05, 3)).astype(np.float32)
-    seen = rng.standard_normal(image.shape, dtype=np.float32)
-    seen *= np.float32(rng.uniform(0.004, 0.02))
-    seen += image * cast
-    seen *= 255
-    seen += 0.5
-    return np.clip(seen, 0, 255, out=seen).astype(np.uint8)
+    pixels = rng.standard_normal(image.shape, dtype=np.float32)
+    pixels *= np.float32(rng.uniform(0.004, 0.02))
+    pixels += image * cast
+    pixels *= 255
+    pixels += 0.5
+    return np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)

@@ -1,8 +1,8 @@
-"""Pretraining of the two towers, small enough for two processor cores: each learns to tell an object's properties.
+"""Pretrains the two towers, small enough for two processor cores: each learns to classify the properties of an object.
 
-Like a timm model and a BERT from a hub, the towers come from separate trainings and have never met; aligning them is
-what the pipeline is for. Supervised by properties they fine-tuned better here than after a contrastive loss of the
-same length. Seeded: the same machine and thread count give the same weights.
+Like a timm model and a BERT from a hub, the towers are trained separately; the pipeline aligns them. Supervised by
+properties they fine-tuned better here than after a contrastive pretraining of the same length. Training is seeded: the
+same machine and thread count give the same weights.
 """
 
 from collections.abc import Callable
@@ -15,91 +15,91 @@ from torch.nn import functional
 from shop.pairs import Pairs
 from shop.towers import MAX_POSITIONS, build_image_tower, build_text_tower, image_input
 
-# Shares of the image size that a batch is shown at, so that the tower serves at sizes around it.
+# Scales of the image size that batches are resized to, so that the tower works at sizes around it.
 SIZES = (0.75, 0.875, 1.0, 1.125)
 IMAGE_LR, TEXT_LR, WEIGHT_DECAY, WARM_UP = 5e-3, 2e-3, 0.05, 0.15
 
 
 def pretrain_image(pairs: Pairs, params: dict[str, int], seed: int) -> tuple[nn.Module, float]:
-    """Return the trained image tower, and how often it told a property right in its last epoch.
+    """Return the trained image tower, and its mean accuracy over the properties in the last epoch.
 
-    ValueError if a loss is not finite.
+    Raises ValueError if a loss is not finite.
     """
     torch.manual_seed(seed)
     pixels = torch.from_numpy(pairs.pixels)
-    # A material's texture is gone at this size.
-    seen = {name: torch.from_numpy(value) for name, value in pairs.properties.items() if name != "material"}
+    # The texture of a material is not visible at this size.
+    labels = {name: torch.from_numpy(value) for name, value in pairs.properties.items() if name != "material"}
     tower = build_image_tower().to(memory_format=torch.channels_last)
 
-    def see(rows: Tensor) -> Tensor:
+    def encode_pictures(rows: Tensor) -> Tensor:
         pictures = image_input(pixels[rows])
         side = round(pictures.shape[-1] * SIZES[int(torch.randint(len(SIZES), ()))])
-        shown = functional.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
-        features: Tensor = tower(shown.contiguous(memory_format=torch.channels_last))
+        resized = functional.interpolate(pictures, size=(side, side), mode="bilinear", antialias=True)
+        features: Tensor = tower(resized.contiguous(memory_format=torch.channels_last))
         return features
 
-    return tower, _learn(see, tower, seen, params["image_epochs"], params["batch_size"], IMAGE_LR)
+    return tower, _train(encode_pictures, tower, labels, params["image_epochs"], params["batch_size"], IMAGE_LR)
 
 
 def pretrain_text(pairs: Pairs, tokenizer: Tokenizer, params: dict[str, int], seed: int) -> tuple[nn.Module, float]:
-    """Return the trained text tower, and how often it told a property right in its last epoch; raises as above."""
+    """Return the trained text tower, and its mean accuracy over the properties in the last epoch; raises as above."""
     torch.manual_seed(seed)
     tokenizer.enable_truncation(MAX_POSITIONS)
     tokenizer.no_padding()
     encoded = [tokenizer.encode(text).ids for text in pairs.texts]
-    # What a text mentions is not in the picture.
-    told = {name: torch.from_numpy(value) for name, value in pairs.properties.items()}
-    told |= {"mentioned": torch.from_numpy(pairs.mentioned)}
+    # The mentioned category is not in the picture, so only the text tower learns it.
+    labels = {name: torch.from_numpy(value) for name, value in pairs.properties.items()}
+    labels |= {"mentioned": torch.from_numpy(pairs.mentioned)}
     tower = build_text_tower(tokenizer.get_vocab_size())
 
-    def read(rows: Tensor) -> Tensor:
+    def encode_texts(rows: Tensor) -> Tensor:
         ids, mask = _padded([encoded[row] for row in rows.tolist()])
         tokens = tower(input_ids=ids, attention_mask=mask).last_hidden_state
         weights = mask.unsqueeze(-1).to(tokens.dtype)
         pooled: Tensor = (tokens * weights).sum(dim=1) / weights.sum(dim=1)
         return pooled
 
-    return tower, _learn(read, tower, told, params["text_epochs"], params["batch_size"], TEXT_LR)
+    return tower, _train(encode_texts, tower, labels, params["text_epochs"], params["batch_size"], TEXT_LR)
 
 
-def _learn(
+def _train(
     encode: Callable[[Tensor], Tensor],
     tower: nn.Module,
-    properties: dict[str, Tensor],
+    labels: dict[str, Tensor],
     epochs: int,
     batch_size: int,
     peak_lr: float,
 ) -> float:
-    """Train a tower with one linear layer a property on top, thrown away afterwards; return its mean accuracy."""
-    count = len(next(iter(properties.values())))
+    """Train a tower with a temporary linear head per property; return the mean accuracy in the last epoch."""
+    count = len(next(iter(labels.values())))
     width = encode(torch.arange(2)).shape[1]
-    heads = nn.ModuleDict({name: nn.Linear(width, int(value.max()) + 1) for name, value in properties.items()})
+    heads = nn.ModuleDict({name: nn.Linear(width, int(value.max()) + 1) for name, value in labels.items()})
     parameters = [*tower.parameters(), *heads.parameters()]
-    rates = torch.optim.AdamW(parameters, lr=peak_lr, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(parameters, lr=peak_lr, weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98), fused=True)
     num_batches = max(1, count // batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        rates, peak_lr, total_steps=epochs * num_batches + 1, pct_start=WARM_UP, cycle_momentum=False
+        optimizer, peak_lr, total_steps=epochs * num_batches + 1, pct_start=WARM_UP, cycle_momentum=False
     )
-    right = 0.0
+    accuracy = 0.0
     for _ in range(epochs):
-        order, right = torch.randperm(count), 0.0
+        order, accuracy = torch.randperm(count), 0.0
         for number in range(num_batches):
             rows = order[number * batch_size : (number + 1) * batch_size]
             features = encode(rows)
-            logits = {name: heads[name](features) for name in properties}
+            logits = {name: heads[name](features) for name in labels}
             loss = torch.stack(
-                [functional.cross_entropy(logits[name], value[rows]) for name, value in properties.items()]
+                [functional.cross_entropy(logits[name], value[rows]) for name, value in labels.items()]
             ).sum()
             if not torch.isfinite(loss):
                 raise ValueError(f"pretraining: the loss is {loss.item()}; lower the lr")
-            rates.zero_grad()
+            optimizer.zero_grad()
             torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(parameters, 1.0)
-            rates.step()
+            optimizer.step()
             schedule.step()
-            hits = [(logits[name].argmax(1) == value[rows]).float().mean() for name, value in properties.items()]
-            right += torch.stack(hits).mean().item() / num_batches
-    return right
+            hits = [(logits[name].argmax(1) == value[rows]).float().mean() for name, value in labels.items()]
+            accuracy += torch.stack(hits).mean().item() / num_batches
+    return accuracy
 
 
 def _padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
-"""Make the sample catalogue: `products.csv` as a shop system exports it, and its `images/`.
+"""Writes the sample catalogue: `products.csv`, as a shop system exports it, and its `images/`.
 
-Run by `dvc repro` as `python -m shop.products` in data/sample. Every product's properties, text and photos follow
-from the seed and the product's number alone, so the work is shared among processes and the bytes never depend on how.
+`dvc repro` runs it as `python -m shop.products` in data/sample. The properties, text and photos of a product follow
+from the seed and the number of the product alone, so the bytes do not depend on the number of processes.
 """
 
 import csv
@@ -14,23 +14,23 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
-from shop.dirt import SPOIL, copy_photo, soil
+from shop.dirt import CORRUPTIONS, assign_faults, copy_photo
 from shop.goods import GOODS, RARE, stock
-from shop.items import deal_item
+from shop.items import sample_item
 from shop.listing import Listing, write_listing
 from shop.photos import Item, draw_photo
 from shop.shapes import SHAPES
-from shop.stage import read_section, whole_folder
+from shop.stage import fresh_folder, read_section
 
 COLUMNS = ("id", "sku", "title", "description", "categories", "price")
 SIZES = ((128, 128), (112, 112), (144, 144), (96, 128), (128, 96), (120, 160), (160, 120))
-# Formats of a photo by suffix: PIL's name, and the share of photos that come so.
+# Suffix -> PIL's name of the format, and its share of the photos.
 FORMATS = {"jpg": ("JPEG", 0.94), "webp": ("WEBP", 0.04), "png": ("PNG", 0.02)}
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One product as the shop knows it: an item, its texts, its photos and what is wrong with it."""
+    """One product of the shop: its item, its texts, its number of photos and its fault."""
 
     product_id: str
     item: Item
@@ -43,7 +43,7 @@ def make_records(num_products: int, seed: int) -> list[Record]:
     """Return the shop's products in the order of its table, near-duplicates and faults included."""
     rng = np.random.default_rng(seed)
     kinds = [str(kind) for kind in rng.permutation(stock(num_products))]
-    faults = soil([index for index, kind in enumerate(kinds) if kind != RARE], num_products, rng)
+    faults = assign_faults([index for index, kind in enumerate(kinds) if kind != RARE], num_products, rng)
     fault_of = {index: fault for fault, indices in faults.items() for index in indices}
     clean = [index for index in range(num_products) if index not in fault_of and kinds[index] != RARE]
     model_of = dict(zip(faults["near duplicate"], rng.permutation(clean).tolist(), strict=False))
@@ -55,7 +55,7 @@ def make_records(num_products: int, seed: int) -> list[Record]:
 
 def _record(index: int, kind: str, model: int, fault: str | None, seed: int) -> Record:
     rng = np.random.default_rng([seed, index, 3])
-    item = deal_item(kind, GOODS[kind].materials, (seed, model))
+    item = sample_item(kind, GOODS[kind].materials, (seed, model))
     listing = write_listing(item, GOODS[kind].names, rng)
     if fault == "empty title":
         listing = listing._replace(title="", description=listing.description or "见图。")
@@ -70,7 +70,7 @@ def _record(index: int, kind: str, model: int, fault: str | None, seed: int) -> 
 
 
 def encode_photo(item: Item, number: int) -> tuple[str, bytes]:
-    """Return the suffix and the bytes of one photo of an item, in one of the sizes and formats of `FORMATS`."""
+    """Return the suffix and the bytes of one photo of an item, in one of SIZES and FORMATS."""
     rng = np.random.default_rng([*item.seed, 4, number])
     image = Image.fromarray(draw_photo(item, SHAPES[item.kind], number, SIZES[rng.integers(len(SIZES))]))
     suffix = str(rng.choice(list(FORMATS), p=[share for _, share in FORMATS.values()]))
@@ -85,16 +85,16 @@ def write_photos(record: Record, folder: Path) -> None:
         suffix, content = encode_photo(record.item, number)
         if record.fault == "near duplicate":
             suffix, content = "jpg", copy_photo(content)
-        if record.fault in SPOIL and number == record.num_photos - 1:
-            suffix, content = "jpg", SPOIL[record.fault](content)
+        if record.fault in CORRUPTIONS and number == record.num_photos - 1:
+            suffix, content = "jpg", CORRUPTIONS[record.fault](content)
         name = record.product_id + (f"_{number + 1}" if record.num_photos > 1 else "")
         (folder / f"{name}.{suffix}").write_bytes(content)
 
 
 def write_table(records: list[Record], path: Path, seed: int) -> None:
-    """Write the table in UTF-8 with a byte order mark; duplicate ids come again at the end, with another's texts."""
+    """Write the table in UTF-8 with a byte order mark; duplicate ids are repeated at the end with other texts."""
     rng = np.random.default_rng([seed, 5])
-    again = [
+    repeated = [
         dataclasses.replace(record, listing=records[(index + 1) % len(records)].listing)
         for index, record in enumerate(records)
         if record.fault == "duplicate id"
@@ -102,14 +102,14 @@ def write_table(records: list[Record], path: Path, seed: int) -> None:
     with path.open("w", encoding="utf-8-sig", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\r\n")
         writer.writerow(COLUMNS)
-        for line, record in enumerate([*records, *again]):
+        for line, record in enumerate([*records, *repeated]):
             label = "" if record.fault == "no label" else record.item.kind
             sku = f"{record.item.kind[:2].upper()}-{line:05d}"
             writer.writerow((record.product_id, sku, *record.listing, label, f"{rng.gamma(4, 6) + 3:.2f}"))
 
 
 def make_products(out: Path, num_products: int, seed: int, num_jobs: int = 1) -> None:
-    """Write the whole catalogue into a folder; the bytes do not depend on the number of processes."""
+    """Write the catalogue into a folder; the bytes do not depend on the number of processes."""
     records = make_records(num_products, seed)
     images = out / "images"
     images.mkdir()
@@ -118,10 +118,10 @@ def make_products(out: Path, num_products: int, seed: int, num_jobs: int = 1) ->
 
 
 def main() -> None:
-    """Make the folder `products` from the section of that name."""
+    """Write the folder `products` from the params section of that name."""
     try:
         params = read_section("products")
-        with whole_folder(Path("products")) as out:
+        with fresh_folder(Path("products")) as out:
             make_products(out, params["count"], params["seed"], len(os.sched_getaffinity(0)))
     except (ValueError, OSError) as error:
         raise SystemExit(f"shop.products: error: {error}") from error

@@ -1,7 +1,7 @@
-"""The outlines of what the shop sells, one function a category.
+"""The outlines of the shop's products, one function per category.
 
-Each takes the product's own random generator, so that no two mugs have the same handle, and returns parts in the
-order in which they are painted. Numbers are positions in the object's square and mean nothing beyond it.
+Each function takes the product's own random generator, so no two mugs have the same handle, and returns the parts in
+painting order. Numbers are positions in the object's square.
 """
 
 import numpy as np

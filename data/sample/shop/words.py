@@ -1,14 +1,14 @@
-"""What colours, patterns, materials and builds are called, in English and Chinese.
+"""The words for colours, patterns, materials and builds, in English and Chinese.
 
-Both the shop and the objects its towers are pretrained on are described with these words: the first of each list is
-the usual one, the others are synonyms that sellers also write.
+They describe the products of the shop and the pretraining objects. The first word of each list is the usual one, the
+others are synonyms.
 """
 
 from typing import NamedTuple
 
 
 class Names(NamedTuple):
-    """Words for one thing, by language."""
+    """The words for one concept, by language."""
 
     en: tuple[str, ...]
     zh: tuple[str, ...]
