@@ -1,4 +1,4 @@
-"""The rules of the house: imports go down only, rooms stay small, packages' __init__ are empty."""
+"""Rules of the code: imports go down only, modules and functions stay small, packages' __init__.py are empty."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("pipeline_lib/**/*.py"), *ROOT.glob("stages/*.py")])
 SHOP = sorted(ROOT.glob("data/sample/shop/**/*.py"))
-# The floors, top first. A package imports from lower floors only, never from one beside it.
+# Layers, top first. A package imports from lower layers only, never from another package of its own layer.
 FLOORS = (
     ("stages", "cli"),
     ("report",),
@@ -24,48 +24,64 @@ FLOORS = (
     ("artifacts",),
     ("batch",),
 )
+# Dataclasses with a field for each column of a format.
+RECORDS = {"Batch"}
 FLOOR_OF = {name: number for number, floor in enumerate(reversed(FLOORS)) for name in floor}
 
 
-def room(module: str) -> str:
-    """The package or module under pipeline_lib that stands in the table of layers."""
+# Only here: every stage also runs as a plain command (tests/pipeline/test_plain_commands.py).
+MAY_IMPORT_DVC = ROOT / "pipeline_lib/experiments"
+DVC = {"dvc", "dvclive", "dvc_data", "dvc_objects", "dvc_render", "dvc_studio_client", "scmrepo"}
+
+
+def package_of(module: str) -> str:
+    """The package or module under pipeline_lib that the table of layers names."""
     parts = module.split(".")
     return parts[0] if parts[0] == "stages" else parts[1]
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
+def all_imports(path: Path) -> set[str]:
+    """Every module that a file imports, inside functions too."""
+    names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: relative import"
-            found |= (
-                {f"{node.module}.{alias.name}" for alias in node.names}
-                if node.module == "pipeline_lib"
-                else {node.module}
-            )
-    return {name for name in found if name.split(".")[0] in ("pipeline_lib", "stages") and name != "pipeline_lib"}
+            members = {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= members if node.module == "pipeline_lib" else {node.module}
+    return names
 
 
-def own_room(path: Path) -> str:
-    return room(".".join(path.relative_to(ROOT).with_suffix("").parts))
+def imports(path: Path) -> set[str]:
+    """The project's own modules among them."""
+    return {name for name in all_imports(path) if name.startswith(("pipeline_lib.", "stages"))}
+
+
+def own_package(path: Path) -> str:
+    return package_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
 
 
 def test_floors_name_exactly_the_packages_that_exist():
-    assert set(FLOOR_OF) == {own_room(path) for path in SOURCES} - {"__init__"}
+    assert set(FLOOR_OF) == {own_package(path) for path in SOURCES} - {"__init__"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_imports_go_down_only(path):
-    own = own_room(path)
-    wrong = [name for name in imports(path) if room(name) != own and FLOOR_OF[room(name)] >= FLOOR_OF[own]]
+    own = own_package(path)
+    wrong = [name for name in imports(path) if package_of(name) != own and FLOOR_OF[package_of(name)] >= FLOOR_OF[own]]
     assert not wrong, f"{own} imports {wrong}"
 
 
-def test_stages_bound_the_spinning_of_threads_before_torch_is_loaded():
-    told = {path.stem: path.read_text(encoding="utf-8") for path in ROOT.glob("stages/[a-z]*.py")}
-    computing = {name: text for name, text in told.items() if "pick_device" in text}
+def test_only_experiments_import_dvc():
+    importing = {path for path in SOURCES + SHOP if {name.split(".")[0] for name in all_imports(path)} & DVC}
+    assert importing, "the rule is of no use if nothing imports DVC"
+    assert not [path for path in importing if MAY_IMPORT_DVC not in path.parents]
+
+
+def test_stages_limit_spinning_threads_before_torch_is_loaded():
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in ROOT.glob("stages/[a-z]*.py")}
+    computing = {name: text for name, text in texts.items() if "pick_device" in text}
     assert computing.keys() == {"embed", "features", "train"}
     for name, text in computing.items():
         ours = [line for line in text.splitlines() if line.startswith(("import pipeline_lib", "from pipeline_lib"))]
@@ -85,18 +101,34 @@ def functions(path: Path):
 
 
 @pytest.mark.parametrize("path", SOURCES + SHOP, ids=lambda path: str(path.relative_to(ROOT)))
-def test_rooms_and_functions_stay_small(path):
+def test_modules_and_functions_stay_small(path):
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= (80 if path.parent.name == "stages" else 300)
     for function in functions(path):
         assert function.end_lineno - function.lineno < 60, function.name
 
 
+def classes(path: Path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", SOURCES + SHOP, ids=lambda path: str(path.relative_to(ROOT)))
+def test_functions_take_few_arguments_and_dataclasses_have_few_fields(path):
+    for function in functions(path):
+        arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+        assert len([one for one in arguments if one.arg not in ("self", "cls")]) <= 6, function.name
+    for record in classes(path):
+        if record.name not in RECORDS and any("dataclass" in ast.unparse(one) for one in record.decorator_list):
+            assert sum(isinstance(line, ast.AnnAssign) for line in record.body) <= 12, record.name
+
+
 def test_inits_are_empty():
     assert not [path for path in SOURCES + SHOP if path.name == "__init__.py" and path.read_text().strip()]
 
 
-def test_no_room_is_called_after_nothing():
+def test_no_module_has_a_name_that_says_nothing():
     banned = {"utils", "common", "helpers", "misc", "util", "helper"}
     assert not [path for path in SOURCES + SHOP if set(path.with_suffix("").parts) & banned]
 
@@ -110,14 +142,14 @@ def test_every_module_says_what_it_is():
     assert not silent
 
 
-def test_no_loose_ends():
+def test_nothing_is_left_to_do():
     marks = ("TODO", "FIXME", "XXX", "except Exception: pass", "# type: ignore\n")
     for path in SOURCES + SHOP:
         text = path.read_text(encoding="utf-8")
         assert not [mark for mark in marks if mark in text], path
 
 
-def test_tests_weigh_enough():
+def test_there_are_enough_tests():
     def count(paths):
         return sum(len(path.read_text(encoding="utf-8").splitlines()) for path in paths)
 

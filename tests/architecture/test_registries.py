@@ -1,4 +1,4 @@
-"""Registries and params agree: what params.yaml may name is exactly what there is a builder for."""
+"""Registries and params agree: params.yaml may name exactly the variants that have a builder."""
 
 from typing import get_args
 
@@ -25,7 +25,7 @@ from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.stores.numbers import DTYPES
 from pipeline_lib.training.samplers import SAMPLERS
-from pipeline_lib.training.trainer import CHOICES
+from pipeline_lib.training.trainer import MONITORS
 from pipeline_lib.transforms.image import VIEWS
 from pipeline_lib.transforms.text_views import TEXT_VIEWS
 
@@ -57,7 +57,7 @@ def test_registries_equal_the_kinds_params_allow():
         "prediction format": (PREDICTION_FORMATS, ensemble.PredictionFormat),
         "text view": (TEXT_VIEWS, train.TextViewName),
         "parallel": ({"loky", *CLUSTERS}, runtime.ParallelKind),
-        "best metric": (CHOICES, train.BestMetric),
+        "best metric": (MONITORS, train.BestMetric),
         "dtype": (DTYPES, FeaturesParams.model_fields["dtype"].annotation),
     }
     for name, (registry, kinds) in pairs.items():

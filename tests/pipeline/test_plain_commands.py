@@ -1,0 +1,102 @@
+"""Every stage runs as a plain command: no DVC, only the folders and files that dvc.yaml names."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dvc.utils.hydra import apply_overrides
+from ruamel.yaml import YAML
+from small_shop import SMALL, write_catalogue
+
+ROOT = Path(__file__).parents[2]
+PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+ITEM = {
+    "name": "trunk",
+    "step.name": "head",
+    "step.after": "none",
+    "fold": "0",
+    "scale": "32",
+    "kind": "flat",
+}
+CHANGES = (
+    "plan.folds=[0]",
+    "plan.phases=[{name:head,after:none}]",
+    "plan.last=head",
+    "++phases.head={unfreeze_layers:0}",
+    "evaluate.bootstrap=100",
+)
+# Loads the libraries once, then runs each command line in a process of its own, as `python -m` does.
+RUN_ALL = """
+import os, runpy, sys
+import pipeline_lib.execution.threads
+import torch, timm, transformers.modeling_utils
+for line in sys.stdin.read().splitlines():
+    child = os.fork()
+    if child == 0:
+        module, *arguments = line.split()[2:]
+        sys.argv = [module, *arguments]
+        for name in [name for name in sys.modules if name.startswith(("pipeline_lib", "stages"))]:
+            del sys.modules[name]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        sys.stdout.flush()
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        sys.exit(f"{line}: exit status {status}")
+try:
+    import dvc
+except ImportError as error:
+    print(error)
+"""
+
+
+def filled(text: str) -> str:
+    """Text of dvc.yaml for one member of each matrix."""
+    return re.sub(r"\$\{item\.([\w.]+)\}", lambda match: ITEM[match[1]], text)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
+    folder = tmp_path_factory.mktemp("plain")
+    for name in ("pipeline_lib", "stages"):
+        (folder / name).symlink_to(ROOT / name)
+    shutil.copy(ROOT / "params.yaml", folder)
+    apply_overrides(folder / "params.yaml", [*SMALL, *CHANGES])
+    shutil.copytree(tiny_image_folder, folder / "data/weights/image")
+    shutil.copytree(tiny_text_folder, folder / "data/weights/text")
+    for name in ("data/starts/none", "data/starts/trunk", "data/predictions/none", "data/work/features"):
+        (folder / name).mkdir(parents=True)
+    write_catalogue(folder / "data/raw/shop", count=48)
+    blocked = folder / "blocked/dvc/__init__.py"
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("raise ImportError('a stage must not import dvc')\n", encoding="utf-8")
+    return folder
+
+
+def test_every_stage_runs_without_dvc(project):
+    commands = [filled(stage["cmd"]) for stage in PIPELINE["stages"].values()]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC", "VITRINE"))}
+    environment["PYTHONPATH"] = f"{project / 'blocked'}{os.pathsep}{project}"
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL], cwd=project, env=environment, input="\n".join(commands),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "a stage must not import dvc"
+    for name, stage in PIPELINE["stages"].items():
+        for out in [*stage["outs"], *stage.get("metrics", [])]:
+            path = filled(out if isinstance(out, str) else next(iter(out)))
+            assert (project / path).exists(), f"{name}: {path}"
+    # The columns that `dvc plots show` draws.
+    for plot in PIPELINE["plots"]:
+        [definition] = plot.values()
+        for file, columns in definition["y"].items():
+            if "/train/" not in file or "/train/0/" in file:
+                with (project / file).open(encoding="utf-8", newline="") as stream:
+                    header = next(csv.reader(stream))
+                assert {definition["x"], *([columns] if isinstance(columns, str) else columns)} <= set(header)
