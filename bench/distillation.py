@@ -19,7 +19,7 @@ from loops import BATCH, own, peer_epochs, write_csv
 from results import Ratio, interleaved, report
 from training import PRECISIONS
 
-from pipeline_lib.execution.device import pick_precision
+from pipeline_lib.execution.device import supports_bf16
 
 WORKERS = 2
 
@@ -30,7 +30,7 @@ def main() -> None:
     options = parser.parse_args()
     size = 32 if options.quick else 112
     count, epochs, repetitions = (2 * BATCH, 2, 1) if options.quick else (16 * BATCH, 3, 3)
-    precision = "amp_bf16" if pick_precision("auto", "cpu") == "auto" and not options.quick else "fp32"
+    precision = "amp_bf16" if supports_bf16("cpu") and not options.quick else "fp32"
     with tempfile.TemporaryDirectory(prefix="vitrine-bench-") as folder:
         project = Path(folder)
         inputs = write_project(project, count, 16, 240, 128)

@@ -18,7 +18,7 @@ from inputs import write_clip, write_project
 from loops import BATCH, own, peer_epochs, write_csv
 from results import Ratio, interleaved, report
 
-from pipeline_lib.execution.device import pick_precision
+from pipeline_lib.execution.device import supports_bf16
 
 PRECISIONS = {"fp32": "fp32", "amp_bf16": "bf16"}
 
@@ -43,7 +43,7 @@ def main() -> None:
         def ours(workers: int, precision: str, epochs: int = epochs, **train: object) -> float:
             return statistics.median(own(project, epochs, workers, precision, train=train)["epochs"][1:])
 
-        known = ("fp32", "amp_bf16") if pick_precision("auto", "cpu") == "auto" else ("fp32",)
+        known = ("fp32", "amp_bf16") if supports_bf16("cpu") else ("fp32",)
         tries = [(number, name) for number in (1, 2) for name in known] if not options.quick else [(1, "fp32")]
         workers, precision = max(tries, key=lambda one: peer(*one, 2)) if len(tries) > 1 else tries[0]
         mine = PRECISIONS[precision]

@@ -5,17 +5,20 @@ If VITRINE_LAUNCH names a launcher, e.g. `torchrun --nproc-per-node 2`, several 
 """
 
 import argparse
+from contextlib import nullcontext
+from pathlib import Path
 
 import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.artifacts import paths
-from pipeline_lib.execution.device import pick_device, pick_precision, read_runtime
+from pipeline_lib.artifacts.io import fresh_folder
+from pipeline_lib.execution.device import pick_device, read_runtime, supports_bf16
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import launched, launcher, relaunch
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import LAST, Changes, train_params
-from pipeline_lib.params.plan import FeatureName
+from pipeline_lib.params.plan import TRUNK, FeatureName
 from pipeline_lib.params.train import TrainParams
 
 
@@ -35,24 +38,36 @@ def main() -> None:
 
 def train(run: Stage, fold: int, phase: str, after: str | None) -> None:
     # Slow to import, and not needed by the process that only starts the launcher.
+    from pipeline_lib.execution.process_group import join_process_group
+    from pipeline_lib.models.warm_start import start_folder
+    from pipeline_lib.training.fold import train_fold
+    from pipeline_lib.training.fold_data import Inputs
     from pipeline_lib.training.model_setup import RunConfig
-    from pipeline_lib.training.phase import begun_after, train_phase
 
-    runtime = read_runtime()
     params = train_params(run.section(TrainParams), run.value(f"phases.{phase}", Changes), phase)
-    device = pick_device(runtime.device)
-    settings = RunConfig(
-        model=run.section(ModelParams),
-        losses=run.section(LossesParams),
-        train=begun_after(params, run.value("plan.last", str) if after is None else after),
-        seed=run.value("seed", int),
-        runtime=runtime,
-        device=device,
-        precision=pick_precision(params.precision, device),
+    after = run.value("plan.last", str) if after is None else after
+    if after != paths.NO_PHASE:
+        params = params.model_copy(update={"init_from": (paths.PHASES / after).as_posix()})
+    teachers = [name for name in run.value("plan.features", list[FeatureName]) if name != TRUNK]
+    inputs = Inputs(
+        catalogue=paths.CATALOGUE,
+        folds=paths.FOLDS,
+        shards=paths.SHARDS,
+        trunk=paths.features_of(TRUNK),
+        teachers={name: paths.features_of(name) for name in teachers},
+        start=start_folder(params.init_from, fold),
     )
-    features = run.value("plan.features", list[FeatureName])
-    out = paths.train_of(fold) if phase == LAST else paths.phase_of(phase, fold)
-    train_phase(run, settings, features, fold, out)
+    model, losses, seed = run.section(ModelParams), run.section(LossesParams), run.value("seed", int)
+    runtime, out = read_runtime(), paths.train_of(fold) if phase == LAST else paths.phase_of(phase, fold)
+    device = pick_device(runtime.device)
+    with join_process_group(device) as processes:
+        config = RunConfig(model, losses, params, seed, runtime, device, processes)
+        folders = [paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, Path(model.weights_root)]
+        folders += [inputs.start] if inputs.start else []
+        identity = {"fold": fold, "out": out.as_posix(), "bf16": supports_bf16(device)}
+        fingerprint = processes.broadcast_from_first(lambda: run.fingerprint(*folders, **identity))
+        with fresh_folder(out) if processes.is_first else nullcontext(out) as folder:
+            train_fold(config, inputs, fold, fingerprint, folder)
 
 
 if __name__ == "__main__":

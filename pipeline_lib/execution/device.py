@@ -54,7 +54,7 @@ def supports_bf16(device: str) -> bool:
     if device == "cuda":
         import torch  # slow to import
 
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return CPU_INFO.is_file() and has_bf16(CPU_INFO.read_text(encoding="utf-8"))
 
 

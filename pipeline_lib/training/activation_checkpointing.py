@@ -1,8 +1,8 @@
-"""Activation checkpointing: the forward pass keeps each block's input alone, the backward pass runs the block again.
+"""Activation checkpointing: the forward pass stores only the input of each block, the backward pass reruns the block.
 
-Chen et al. 2016 (arXiv:1604.06174): memory of one block in place of all, for one more forward pass. The libraries
-checkpoint their own blocks and repeat the random numbers; what they leave undone are batch norms, whose running
-statistics a block that runs twice would move twice.
+Chen et al. 2016 (arXiv:1604.06174). It needs the memory of one block instead of all, and one more forward pass. The
+libraries checkpoint their own blocks and restore the random numbers. They do not handle batch norms, whose running
+statistics a rerun block would update twice.
 """
 
 from functools import partial
@@ -16,11 +16,11 @@ from pipeline_lib.models.towers import Tower
 
 
 def checkpoint_tower(name: str, tower: Tower) -> None:
-    """Checkpoint the blocks of a tower; ValueError where its architecture does not know how."""
+    """Checkpoint the blocks of a tower; ValueError if its architecture does not support it."""
     if not tower.checkpoint_activations():
         raise ValueError(
-            f"train.grad_checkpointing.{name} = true: the {name} tower's architecture has no blocks that its library "
-            f"checkpoints; set train.grad_checkpointing.{name} = false"
+            f"train.grad_checkpointing.{name} = true: the library of the {name} tower does not support activation "
+            f"checkpointing for its architecture; set train.grad_checkpointing.{name} = false"
         )
     for module in tower.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -31,7 +31,7 @@ def checkpoint_tower(name: str, tower: Tower) -> None:
 
 
 def _hold_statistics(norm: Any, _arguments: Any) -> None:
-    # Inside a backward pass, so this block runs for the second time.
+    # Inside a backward pass, so the block is being rerun.
     if torch._C._current_graph_task_id() != -1 and norm.training:
         norm.momentum = 0.0
         norm.num_batches_tracked.sub_(1)

@@ -1,7 +1,7 @@
-"""torch.compile of the towers, a fact of the machine: the same numbers to rounding, in fewer and larger kernels.
+"""torch.compile of the towers: the same numbers up to rounding, in fewer and larger kernels.
 
-Each tower is compiled for itself and in place, so its parameters keep their names, and what is saved is what a plain
-run saves. Texts differ in length from batch to batch: after the second length one graph serves them all.
+Each tower is compiled in place, so its parameters keep their names, and the saved model is that of a run without
+compilation. The length of the texts differs between batches: after the second length, one graph serves all lengths.
 """
 
 from collections.abc import Iterator
@@ -14,22 +14,22 @@ OFF = "set runtime.compile = false"
 
 
 def compile_towers(model: ImageTextModel) -> None:
-    """Have each tower compiled at its first call; ValueError for early fusion, which calls them for their tokens."""
+    """Compile each tower at its first call; ValueError for early fusion, which calls other methods of the towers."""
     if model.fusion is not None:
-        raise ValueError(f"runtime.compile = true does not go with model.fusion = early, which is not compiled; {OFF}")
+        raise ValueError(f"runtime.compile = true does not support model.fusion = early; {OFF}")
     for tower in model.towers().values():
         tower.compile(backend=BACKEND)
 
 
 @contextmanager
 def named_compile_failures() -> Iterator[None]:
-    """Turn the compiler's failures into a ValueError of one line."""
-    from torch._dynamo.exc import TorchDynamoException  # a second
+    """Raise the compiler's errors as a ValueError of one line."""
+    from torch._dynamo.exc import TorchDynamoException  # takes a second to import
 
     try:
         yield
     except TorchDynamoException as error:
-        cause = getattr(error, "inner_exception", error)  # what the backend raised
+        cause = getattr(error, "inner_exception", error)  # the backend's own error
         first = next((line for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
         raise ValueError(
             f"runtime.compile = true: torch cannot compile a tower here ({first.strip()}); {OFF}"

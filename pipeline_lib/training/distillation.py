@@ -1,8 +1,8 @@
 """The teachers of a run: their stored outputs for one fold, and warnings about them.
 
 All errors are found before the first step. The held-out fold has teacher outputs too, because `val_loss` is the loss
-that is trained. A teacher with a model per fold has not trained on the held-out fold; any other trained teacher may have,
-and a warning says so.
+that is trained. A teacher with a model per fold has not been trained on the held-out fold. Any other trained teacher
+may have been, and a warning says so.
 """
 
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ def read_distillation(
     )  # fmt: skip
     stores = [opened[name] for name in read]
     warnings = [_unread(name) for name in folders if name not in selected]
-    warnings += [_leak(name, fold) for name in read if opened[name].card.trained and not opened[name].own]
+    warnings += [_leak(name, fold) for name in read if opened[name].card.trained and not opened[name].out_of_fold]
     return DistillationData(
         teachers, find_teacher_rows(stores, data.training), find_teacher_rows(stores, data.held_out), tuple(warnings)
     )
@@ -75,6 +75,6 @@ def _unread(name: str) -> str:
 
 def _leak(name: str, fold: int) -> str:
     return (
-        f"plan.features: teacher {name} has one trained model for all folds; if it was trained on fold {fold}, which is "
-        "held out here, out-of-fold metrics are too high. Use an experiment with a model per fold"
+        f"plan.features: teacher {name} has one trained model for all folds; if it was trained on fold {fold}, the "
+        "held-out one, out-of-fold metrics are too high. Use an experiment with a model per fold"
     )

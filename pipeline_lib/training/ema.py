@@ -1,18 +1,27 @@
-"""A moving average of the weights, measured and kept in their place (Polyak; Tarvainen 2017, arXiv:1703.01780).
+"""Exponential moving averages of the weights: the average that is validated and saved, and the momentum encoder.
 
-The average starts as the weights training begins with. Only what is trained is averaged; buffers, such as running
-statistics, stay those of the model.
+`WeightEma` averages the trained parameters (Polyak averaging; Tarvainen and Valpola 2017, arXiv:1703.01780).
+`MomentumEncoder` is a copy of the whole model whose weights follow the trained ones (MoCo, He et al. 2020,
+arXiv:1911.05722).
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from pipeline_lib.batch import Batch, Outputs
+from pipeline_lib.models.multimodal import NO_SUFFIX, ImageTextModel, SuffixGroups
+
 
 class WeightEma:
-    """Averages of some parameters, decayed once a step: average = decay * average + (1 - decay) * value."""
+    """Averages of some parameters, updated once a step: average = decay * average + (1 - decay) * value.
+
+    The averages start at the initial weights. Buffers, such as running statistics, are not averaged.
+    """
 
     def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
         self.decay = decay
@@ -21,25 +30,25 @@ class WeightEma:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take one step's weights in."""
+        """Add the weights after one step to the averages."""
         torch._foreach_lerp_(self._averages, [value.detach() for value in self._parameters], 1 - self.decay)
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
-        """Have the model hold the averages for a while."""
-        kept = [value.detach().clone() for value in self._parameters]
+    def applied(self) -> Iterator[None]:
+        """Replace the model's parameters by their averages inside a `with` block."""
+        trained = [value.detach().clone() for value in self._parameters]
         self._copy(self._averages)
         try:
             yield
         finally:
-            self._copy(kept)
+            self._copy(trained)
 
     def state(self) -> list[Tensor]:
-        """Return what a checkpoint must hold."""
+        """Return the averages, for a checkpoint."""
         return self._averages
 
-    def restore(self, state: Sequence[Tensor]) -> None:
-        """Take back what a checkpoint held."""
+    def load_state(self, state: Sequence[Tensor]) -> None:
+        """Restore the averages from a `state`."""
         for own, value in zip(self._averages, state, strict=True):
             own.copy_(value)
 
@@ -47,3 +56,34 @@ class WeightEma:
     def _copy(self, values: Sequence[Tensor]) -> None:
         for own, value in zip(self._parameters, values, strict=True):
             own.copy_(value)
+
+
+@dataclass(frozen=True)
+class MomentumEncoder:
+    """A copy of the model, updated after every step: copy = momentum * copy + (1 - momentum) * trained.
+
+    It embeds the training batches without gradient and in evaluation mode. Without dropout, the embeddings of a product
+    change with the weights only. It draws no random numbers, so it does not change the other draws of a run.
+    """
+
+    model: ImageTextModel
+    momentum: float
+
+    @torch.no_grad()
+    def embed(self, batch: Batch, num_suffix_groups: SuffixGroups = NO_SUFFIX) -> Outputs:
+        """Return the copy's outputs; `num_suffix_groups` is as in `ImageTextModel.features`."""
+        outputs: Outputs = self.model(batch, num_suffix_groups)
+        return outputs
+
+    @torch.no_grad()
+    def update(self, trained: ImageTextModel) -> None:
+        """Move the copy's weights towards the trained ones; buffers are copied."""
+        for slow, fast in zip(self.model.parameters(), trained.parameters(), strict=True):
+            slow.lerp_(fast, 1 - self.momentum)
+        for buffer, value in zip(self.model.buffers(), trained.buffers(), strict=True):
+            buffer.copy_(value)
+
+
+def build_momentum_encoder(model: ImageTextModel, momentum: float) -> MomentumEncoder:
+    """Return a momentum encoder whose weights equal the model's."""
+    return MomentumEncoder(copy.deepcopy(model).eval().requires_grad_(False), momentum)

@@ -1,18 +1,15 @@
-"""One fold from params to a saved model: assembles model, data, optimizer and loop, and writes what they made."""
+"""One fold, from params to a saved model: data, model, optimizer, loaders, trainer, outputs."""
 
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from rich.console import Console
 
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.execution.checkpoint import CheckpointFolder
-from pipeline_lib.execution.device import settle_precision
-from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
+from pipeline_lib.loading.stored_features import StoredFeatures
 from pipeline_lib.losses.build import LOSS_HEADS, weights_of
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
@@ -21,145 +18,141 @@ from pipeline_lib.training.distillation import read_distillation
 from pipeline_lib.training.ema import WeightEma
 from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
-from pipeline_lib.training.loaders import Loaders, build_loaders
+from pipeline_lib.training.loaders import build_loaders
 from pipeline_lib.training.model_setup import ModelBundle, RunConfig, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.samplers import SAMPLERS
 from pipeline_lib.training.stored_inputs import find_stored_inputs
-from pipeline_lib.training.task import Task
-from pipeline_lib.training.trainable_report import plan_of, plan_table
-from pipeline_lib.training.trainer import Trainer
+from pipeline_lib.training.trainable_report import Report, report_table, trainable_report
+from pipeline_lib.training.trainer import Trainer, TrainState
 
-# Columns of a log, which has no width of its own: at the usual 80 the table's names would be cut.
+# Width of the printed report if the output is not a terminal; at rich's 80 columns its names would be cut.
 LOG_WIDTH = 132
 
 
-def train_fold(
-    settings: RunConfig,
-    inputs: Inputs,
-    fold: int,
-    fingerprint: str,
-    out: Path,
-    processes: ProcessGroup = SINGLE_PROCESS,
-) -> None:
-    """Train one fold and write model, card, tokenizer, plan table and history into `out`.
+def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, out: Path) -> None:
+    """Train one fold, and write model, card, tokenizer, trainable report and history into `out`.
 
-    With several processes all call this with the same arguments, and the first one shows and writes.
+    `fingerprint` names the run's checkpoints. All processes call this; the first one prints and writes.
     """
-    torch.manual_seed(settings.seed)
-    weights = weights_of(settings.losses)
-    needed = {LOSS_HEADS[name] for name in weights}
-    if settings.train.mining != "none" and "retrieval" not in needed:
+    train, processes = config.train, config.processes
+    torch.manual_seed(config.seed)
+    heads = trained_heads(config)
+
+    data = read_fold(inputs, fold, "classification" in heads, train.text == "random")
+    _check_batch(config, data)
+
+    bundle = build_bundle(config, inputs.start, data, "retrieval" in heads)
+    stored = find_stored_inputs(config, inputs, bundle.initial, bundle.unfreeze_epochs)
+    _check_mix(config, stored.features)
+    distillation = read_distillation(config.losses, inputs.teachers, fold, data, bundle.model.description)
+    report = trainable_report(bundle, train, distillation.warnings, stored.messages)
+    if processes.is_first:
+        _print(report, f"fold {fold}: {_counts(data)}, on {config.device} in {bundle.precision}")
+    task = make_task(config, bundle, data, stored.features, distillation.teachers)
+
+    groups = optimizer_groups(task, train, bundle.unfreeze_epochs)
+    optimizer = build_adamw(groups)
+    ema = (
+        WeightEma([value for group in groups for value in group["params"]], train.ema_decay)
+        if train.ema_decay
+        else None
+    )
+
+    loaders = build_loaders(config, inputs, data, bundle, stored.features, distillation)
+    sampler = SAMPLERS[train.mining](data.training, train, config.seed, config.device)
+
+    compiling = named_compile_failures() if config.runtime.compile else nullcontext()
+    with CheckpointFolder(fingerprint, processes.is_first) as checkpoints, compiling:
+        trainer = Trainer(
+            config=config,
+            task=task,
+            optimizer=optimizer,
+            sampler=sampler,
+            loaders=loaders,
+            checkpoints=checkpoints,
+            unfreeze_epochs=bundle.unfreeze_epochs,
+            ema=ema,
+        )
+        state = trainer.run(f"fold{fold}-{fingerprint}")
+        checkpoints.finish()
+
+    if processes.is_first:
+        save_model(out, bundle.model, _run_card(config, bundle, fold, state, stored.features))
+        bundle.tokenizer.save(out / "tokenizer")
+        write_json(out / "trainable.json", report)
+        write_rows(out / "history.csv", state.rows)
+
+
+def trained_heads(config: RunConfig) -> set[str]:
+    """Return the heads that the losses train; ValueError if the losses do not fit `train.mining` or `train.mix`."""
+    heads = {LOSS_HEADS[name] for name in weights_of(config.losses)}
+    train = config.train
+    if train.mining != "none" and "retrieval" not in heads:
         raise ValueError(
-            f"train.mining = {settings.train.mining!r} compares embeddings, but no loss that trains them is on; "
+            f"train.mining = {train.mining!r} compares embeddings, but no loss that trains them is on; "
             "set train.mining = none, or give losses.info_nce, or another loss that compares images and texts, "
             "a weight above 0"
         )
-    if settings.train.mix != "none" and needed != {"classification"}:
+    if train.mix != "none" and heads != {"classification"}:
         raise ValueError(
-            f"train.mix = {settings.train.mix!r} blends two products, which match neither's text nor image; set "
+            f"train.mix = {train.mix!r} blends two products, which match neither's text nor image; set "
             "train.mix = none, or every weight but losses.cross_entropy's to 0"
         )
-    data = read_fold(inputs, fold, "classification" in needed, settings.train.text == "random")
-    _check_shares(settings, data, processes)
-    made = build_bundle(settings, fold, data, "retrieval" in needed)
-    settings = replace(settings, precision=settle_precision(settings.precision, made.model))
-    starts = find_stored_inputs(settings, inputs, made.sources, made.opened, made.start is not None)
-    teaching = read_distillation(settings.losses, inputs.teachers, fold, data, made.model.description)
-    plan = plan_of(made.model, made.sources, settings.train, made.opened, made.start) | {"starts": starts.told}
-    plan["warnings"] += teaching.warnings
-    if processes.is_first:
-        _show(plan, settings, fold, len(data.training), len(data.held_out))
-    task = replace(
-        make_task(made, settings, weights, data, teaching.lesson), num_suffix_groups=starts.stored.num_suffix_groups()
-    )
-    _check_mix(settings, starts.stored.image is not None, processes)
-    feed = build_loaders(settings, inputs, data, task.model, made.tokenizer, starts.stored, teaching, processes)
-    compiling = named_compile_failures() if settings.runtime.compile else nullcontext()
-    with CheckpointFolder(fingerprint, processes.is_first) as checkpoints, compiling:
-        loop = _loop(task, settings, data, made, feed, checkpoints, processes)
-        progression = loop.run(f"fold{fold}-{fingerprint}")
-        checkpoints.finish()
-    if not processes.is_first:
-        return
-
-    best = progression.rows[progression.best_epoch]
-    run = {"fold": fold, "best_epoch": progression.best_epoch, "best": best, "seed": settings.seed}
-    run |= {
-        "train": settings.train.model_dump(),
-        "losses": weights,
-        "stored_features": starts.stored.kinds(),
-        "precision": settings.precision,
-    }
-    save_model(out, made.model, run)
-    made.tokenizer.save(out / "tokenizer")
-    write_json(out / "plan.json", plan)
-    write_rows(out / "history.csv", progression.rows)
+    return heads
 
 
-def _check_shares(settings: RunConfig, data: FoldData, processes: ProcessGroup) -> None:
-    rows = min(settings.train.batch_size, len(data.training))
-    if rows < processes.world_size:
+def _check_batch(config: RunConfig, data: FoldData) -> None:
+    """Raise ValueError if there are more processes than rows in a batch."""
+    rows, world_size = min(config.train.batch_size, len(data.training)), config.processes.world_size
+    if rows < world_size:
         raise ValueError(
-            f"{processes.world_size} processes share out a batch of {rows} products (train.batch_size = "
-            f"{settings.train.batch_size}, {len(data.training)} products to train on); start at most {rows}"
+            f"{world_size} processes share a batch of {rows} products (train.batch_size = {config.train.batch_size}, "
+            f"{len(data.training)} products to train on); start at most {rows}"
         )
 
 
-def _check_mix(settings: RunConfig, stored: bool, processes: ProcessGroup) -> None:
-    """Raise ValueError where the two that would be blended are not both there: not one picture each, or elsewhere."""
-    mix = settings.train.mix
-    if mix != "none" and settings.train.photo == "mean_pool" and not stored:
+def _check_mix(config: RunConfig, stored: StoredFeatures) -> None:
+    """Raise ValueError if products cannot be blended: several images per product, or several processes."""
+    mix, world_size = config.train.mix, config.processes.world_size
+    if mix != "none" and config.train.photo == "mean_pool" and stored.image is None:
         raise ValueError(
-            f"train.mix = {mix!r} blends two pictures, and train.photo = mean_pool has several of a product; set one "
-            "of them to none, or first"
+            f"train.mix = {mix!r} blends two images, but train.photo = mean_pool uses several per product; set "
+            "train.mix = none or train.photo = first"
         )
-    if mix != "none" and processes.world_size > 1:
+    if mix != "none" and world_size > 1:
         raise ValueError(
-            f"train.mix = {mix!r} blends products of one process, these are {processes.world_size}; start one"
+            f"train.mix = {mix!r} blends products of one process, but {world_size} were started; start one"
         )
 
 
-def _show(plan: dict[str, Any], settings: RunConfig, fold: int, num_training: int, num_held_out: int) -> None:
+def _counts(data: FoldData) -> str:
+    return f"{len(data.training)} products to train on, {len(data.held_out)} held out"
+
+
+def _print(report: Report, summary: str) -> None:
+    """Print the trainable report with its warnings and messages to stderr, then the summary."""
     console = Console(stderr=True)
     if not console.is_terminal:
         console.width = LOG_WIDTH
-    console.print(plan_table(plan))
-    for warning in plan["warnings"]:
+    console.print(report_table(report))
+    for warning in report["warnings"]:
         console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
-    for start in plan["starts"]:
-        console.print(start, highlight=False, soft_wrap=True)
-    console.print(
-        f"fold {fold}: {num_training} products to train on, {num_held_out} held out, on {settings.device} "
-        f"in {settings.precision}",
-        highlight=False,
-    )
+    for message in report["starts"]:
+        console.print(message, highlight=False, soft_wrap=True)
+    console.print(summary, highlight=False)
 
 
-def _loop(
-    task: Task,
-    settings: RunConfig,
-    data: FoldData,
-    made: ModelBundle,
-    feed: Loaders,
-    checkpoints: CheckpointFolder,
-    processes: ProcessGroup,
-) -> Trainer:
-    train = settings.train
-    groups = optimizer_groups(task, train, made.opened)
-    trained = [value for group in groups for value in group["params"]]
-    return Trainer(
-        task=task,
-        optimizer=build_adamw(groups),
-        accelerator=Accelerator(cpu=settings.device == "cpu"),
-        batches=feed.training,
-        orders=SAMPLERS[train.mining](data.training, train, settings.seed, settings.device),
-        params=train,
-        seed=settings.seed,
-        workers=feed.workers,
-        log_every=settings.runtime.log_every,
-        checkpoints=checkpoints,
-        measure=lambda: feed.validator.measure(task),
-        unfreeze_epochs=made.opened,
-        average=WeightEma(trained, train.ema_decay) if train.ema_decay else None,
-        processes=processes,
-    )
+def _run_card(
+    config: RunConfig, bundle: ModelBundle, fold: int, state: TrainState, stored: StoredFeatures
+) -> dict[str, Any]:
+    """Return the part of the model card that describes the run."""
+    return {
+        "fold": fold,
+        "best_epoch": state.best_epoch,
+        "best": state.rows[state.best_epoch],
+        "seed": config.seed,
+        "train": config.train.model_dump(),
+        "losses": weights_of(config.losses),
+        "stored_features": stored.kinds(),
+        "precision": bundle.precision,
+    }

@@ -1,4 +1,4 @@
-"""What one fold trains on and is measured by, read from the tables."""
+"""The data of one fold, read from the tables: training products, held-out products, their queries and classes."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,18 +12,23 @@ from pipeline_lib.training.validation import HeldOutQueries, held_out_queries
 
 @dataclass(frozen=True)
 class Inputs:
-    """Folders that a run reads; `teachers`: name -> stores of its outputs."""
+    """Folders that a run reads.
+
+    `teachers` maps a teacher's name to the stores of its outputs. `start` is the trained model that the fold starts
+    from; None means the weights that `model` names.
+    """
 
     catalogue: Path
     folds: Path
     shards: Path
     trunk: Path
     teachers: dict[str, Path] = field(default_factory=dict)
+    start: Path | None = None
 
 
 @dataclass(frozen=True)
 class FoldData:
-    """What one fold trains on and is measured by."""
+    """The training and the held-out products of one fold, the held-out queries, and the classes of all products."""
 
     training: Products
     held_out: Products
@@ -32,26 +37,28 @@ class FoldData:
 
 
 def read_fold(inputs: Inputs, fold: int, classify: bool, captions: bool = False) -> FoldData:
-    """Read the products of a fold, with `captions` those to train on with all their texts.
+    """Read the products of a fold; with `captions`, training products have all their texts.
 
-    ValueError if the fold has none, or a classifier has no classes to tell apart.
+    Raises ValueError if the fold has no product, or if a classifier has less than two classes.
     """
     products = read_products(inputs.catalogue, inputs.folds, inputs.shards / "manifest.parquet")
     train_split = products.filter(pl.col("split") == "train")
     held_out = train_split.filter(pl.col("fold") == fold)
     training = train_split.filter((pl.col("fold") != fold) | pl.col("fold").is_null())
-    for rows, what in ((held_out, "no product is held out"), (training, "no product is left to train on")):
+    for rows, message in ((held_out, "no product is held out"), (training, "no product is left to train on")):
         if rows.is_empty():
-            raise ValueError(f"fold {fold}: {what}; folds made: {train_split['fold'].drop_nulls().unique().to_list()}")
+            folds = train_split["fold"].drop_nulls().unique().to_list()
+            raise ValueError(f"fold {fold}: {message}; the products are in folds {folds}")
     classes = class_names(products) if classify else []
     if classify and len(classes) < 2:
         raise ValueError(
             f"losses.cross_entropy needs labels of at least 2 classes, the catalogue has {len(classes)}; "
             "set losses.cross_entropy.weight = 0 or data.columns.label"
         )
-    seen, arrays = as_arrays(training, classes), as_arrays(held_out, classes)
-    asked = pl.read_parquet(inputs.catalogue / "queries.parquet")
+    training_products, held_out_products = as_arrays(training, classes), as_arrays(held_out, classes)
+    queries = pl.read_parquet(inputs.catalogue / "queries.parquet")
     relevance = pl.read_parquet(inputs.catalogue / "relevance.parquet")
     if captions:
-        seen = with_captions(seen, asked, relevance)
-    return FoldData(seen, arrays, held_out_queries(asked, relevance, arrays.ids), classes)
+        training_products = with_captions(training_products, queries, relevance)
+    held_out_texts = held_out_queries(queries, relevance, held_out_products.ids)
+    return FoldData(training_products, held_out_products, held_out_texts, classes)

@@ -1,13 +1,13 @@
-"""One optimizer step over several batches whose losses see all their products at once (GradCache).
+"""One optimizer step over several batches whose losses compare the products of all of them (GradCache).
 
-Gao et al. 2021 (arXiv:2101.06983): (1) run every batch without gradient and keep only its outputs; (2) price the
-joined outputs, which gives the gradient of each output; (3) run every batch again, with the same random numbers, and
-push its outputs' gradients back. Gradients are those of one large batch, in the memory of a small one and for one
-more forward pass. Only batch norms in training mode differ, as they always do: they normalise over their own batch.
-With several processes each runs its own rows of every batch, and losses see the gathered outputs.
+Gao et al. 2021 (arXiv:2101.06983): (1) run every batch without gradient and keep only its outputs; (2) compute the
+losses of the joined outputs, which gives the gradient of each output; (3) run every batch again, with the same random
+numbers, and backpropagate the gradients of its outputs. The gradients are those of one large batch, in the memory of a
+small one and for one more forward pass. Only batch norms in training mode differ: they normalise over their own batch.
+With several processes, each runs its own rows of every batch, and the losses read the gathered outputs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from itertools import accumulate
@@ -20,53 +20,50 @@ from pipeline_lib.batch import CONTENT, UNBATCHED, Batch, Outputs
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
 from pipeline_lib.training.task import Task
 
-Backward = Callable[[Tensor], object]
-
 
 def backward_jointly(
-    task: Task, batches: Sequence[Batch], backward: Backward, processes: ProcessGroup = SINGLE_PROCESS
+    task: Task, batches: Sequence[Batch], processes: ProcessGroup = SINGLE_PROCESS
 ) -> tuple[Outputs, dict[str, Tensor]]:
-    """Add the gradient of the total loss of all batches, joined, to the parameters; return outputs and named losses.
+    """Backpropagate the total loss of the joined batches; return the joined outputs and the named losses, detached.
 
-    The outputs are detached. The random numbers drawn, and the running statistics of batch norms, are afterwards
-    those of one pass over the batches.
+    Random number generators and the running statistics of batch norms end in the state after one pass over the batches.
     """
     if len(batches) == 1:
         batch = batches[0].to(task.device)
-        outputs = processes.gather(task.observe(batch), len(batch.product))
-        named = task.price(outputs, batch)
-        backward(named["total"])
-        return _detached(outputs), _read(named)
+        outputs = processes.gather(task.forward_all(batch), len(batch.product))
+        named = task.compute_losses(outputs, batch)
+        torch.autograd.backward(named["total"])
+        return _detached(outputs), _detached_losses(named)
     states, cached = [], []
-    with torch.no_grad(), _buffers_kept(task.model):
+    with torch.no_grad(), _restored_buffers(task.model):
         for batch in batches:
             states.append(_random_state(task.device))
-            cached.append(processes.gather(task.observe(batch.to(task.device)), len(batch.product)))
+            cached.append(processes.gather(task.forward_all(batch.to(task.device)), len(batch.product)))
     leaves = join_outputs(cached)
     for value in leaves.present().values():
         value.requires_grad_()
-    named = task.price(leaves, join_batches(batches).to(task.device))
-    backward(named["total"])
+    named = task.compute_losses(leaves, join_batches(batches).to(task.device))
+    torch.autograd.backward(named["total"])
     gradients = {name: value.grad for name, value in leaves.present().items() if value.grad is not None}
     start = 0
     for batch, state in zip(batches, states, strict=True):
         _set_random_state(state, task.device)
         again = task.forward(batch.to(task.device)).present()
         end = start + len(batch.product)
-        pushed = [
+        products = [
             (again[name] * (gradient if name in UNBATCHED else processes.local_gradient(gradient[start:end]))).sum()
             for name, gradient in gradients.items()
-            # A shared output is the same in every batch and is pushed back once.
+            # An output without a batch dimension is the same in every batch and is backpropagated once.
             if name in again and again[name].requires_grad and (name not in UNBATCHED or start == 0)
         ]
-        if pushed:
-            backward(torch.stack(pushed).sum())
+        if products:
+            torch.autograd.backward(torch.stack(products).sum())
         start = end
-    return _detached(leaves), _read(named)
+    return _detached(leaves), _detached_losses(named)
 
 
 def join_batches(batches: Sequence[Batch]) -> Batch:
-    """Return what losses read of several batches as one: all but the content, which only the model reads."""
+    """Return the fields that losses read of several batches as one batch; the model's inputs are left out."""
     joined = {
         field.name: _join([getattr(batch, field.name) for batch in batches])
         for field in fields(Batch)
@@ -78,7 +75,7 @@ def join_batches(batches: Sequence[Batch]) -> Batch:
 
 
 def _join(parts: Sequence[Tensor]) -> Tensor:
-    """Join along the batch; rows of unequal length (answers) are filled up with -1."""
+    """Concatenate along the batch; rows of unequal length (answers) are padded with -1."""
     if parts[0].ndim == 1:
         return torch.cat(list(parts))
     longest = max(part.shape[1] for part in parts)
@@ -86,7 +83,7 @@ def _join(parts: Sequence[Tensor]) -> Tensor:
 
 
 def join_outputs(parts: Sequence[Outputs]) -> Outputs:
-    """Return several batches' outputs as those of one; what belongs to the model is taken from the first."""
+    """Return several batches' outputs as those of one batch; shared outputs are those of the first."""
     joined = {
         name: value.clone() if name in UNBATCHED else torch.cat([getattr(part, name) for part in parts])
         for name, value in parts[0].present().items()
@@ -98,16 +95,16 @@ def _detached(outputs: Outputs) -> Outputs:
     return replace(outputs, **{name: value.detach() for name, value in outputs.present().items()})
 
 
-def _read(named: dict[str, Tensor]) -> dict[str, Tensor]:
+def _detached_losses(named: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach() for name, value in named.items()}
 
 
 @contextmanager
-def _buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Undo what a forward pass does to buffers, so that running statistics move once a step."""
-    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+def _restored_buffers(model: nn.Module) -> Iterator[None]:
+    """Restore the model's buffers at the end of the block, so that running statistics are updated once a step."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
     yield
-    for buffer, value in kept:
+    for buffer, value in before:
         buffer.copy_(value)
 
 

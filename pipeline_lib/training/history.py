@@ -1,4 +1,4 @@
-"""What happened in each epoch: rows for history.csv, the same as TensorBoard curves, and a line on the terminal."""
+"""The history of a run: a row per epoch for history.csv, TensorBoard curves, and lines on the terminal."""
 
 import csv
 import os
@@ -8,26 +8,26 @@ from rich.console import Console
 from torch.utils.tensorboard import SummaryWriter
 
 Row = dict[str, float]
-# Columns of the two directions, mR last.
+# Columns of image-to-text and of text-to-image retrieval, the mean recall (mR) last.
 TEXT = ("i2t_R@1", "i2t_R@5", "i2t_R@10", "i2t_MeanRecall")
 IMAGE = ("R@1", "R@5", "R@10", "MeanRecall")
 
 
 class History:
-    """Epoch rows of one run; the TensorBoard log lies outside DVC's outs, because it holds clock times.
+    """The epoch rows of one run; the TensorBoard log is outside DVC's outs, because it has clock times.
 
-    Without `shown`, rows are kept and nothing is written: a process that is not the first.
+    With `writes` False, for processes other than the first, rows are collected and nothing is printed or written.
     """
 
-    def __init__(self, name: str, rows: list[Row], shown: bool = True) -> None:
+    def __init__(self, name: str, rows: list[Row], writes: bool = True) -> None:
         self.rows = rows
-        self.console = Console(stderr=True, quiet=not shown)
+        self.console = Console(stderr=True, quiet=not writes)
         root = Path(os.environ.get("DVC_ROOT", "."))
         folder = root / "logs" / "tensorboard" / name
-        self._board = SummaryWriter(folder, purge_step=len(rows)) if shown else None
+        self._board = SummaryWriter(folder, purge_step=len(rows)) if writes else None
 
-    def add(self, row: Row, step: int, remark: str) -> None:
-        """Keep one epoch's figures and show them; the remark is only shown: rows stay repeatable."""
+    def add(self, row: Row, step: int, note: str) -> None:
+        """Append the row of an epoch and print it; `note` is only printed, because rows must be reproducible."""
         self.rows.append(row)
         if self._board:
             for key, value in row.items():
@@ -35,44 +35,44 @@ class History:
                     self._board.add_scalar(key, value, step)
             self._board.flush()
         line = best_so_far(self.rows)
-        told = {"epoch", *(TEXT + IMAGE if line else ())}
-        shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in told)
-        self.console.print(f"epoch {int(row['epoch'])}  {shown}  {remark}", highlight=False, soft_wrap=True)
+        omitted = {"epoch", *(TEXT + IMAGE if line else ())}
+        values = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in omitted)
+        self.console.print(f"epoch {int(row['epoch'])}  {values}  {note}", highlight=False, soft_wrap=True)
         if line:
             self.console.print(line, highlight=False, soft_wrap=True)
 
     def step(self, step: int, values: Row) -> None:
-        """Put figures of one optimizer step on the TensorBoard curves."""
+        """Add the values of one optimizer step to the TensorBoard curves."""
         if self._board:
             for key, value in values.items():
                 self._board.add_scalar(f"step/{key}", value, step)
 
     def close(self) -> None:
-        """End the TensorBoard log."""
+        """Close the TensorBoard log."""
         if self._board:
             self._board.close()
 
 
 def best_so_far(rows: list[Row]) -> str:
-    """Return one line: the last epoch's retrieval figures in percent, and those of the best epoch by total mR.
+    """Return one line with the retrieval metrics, in percent, of the last epoch and of the best one by total mR.
 
-    `text` finds texts for images, `image` images for texts, as reports of caption retrieval have it; empty for a run
-    without such figures.
+    As in papers on caption retrieval, `text` is image-to-text retrieval and `image` is text-to-image retrieval. Returns
+    an empty line for a run without these metrics.
     """
-    known = [row for row in rows if all(name in row for name in (*TEXT, *IMAGE))]
-    if not known or known[-1] is not rows[-1]:
+    complete = [row for row in rows if all(name in row for name in (*TEXT, *IMAGE))]
+    if not complete or complete[-1] is not rows[-1]:
         return ""
-    best = max(known, key=_total_mr)
-    return f"epoch {int(rows[-1]['epoch'])} now {_written(rows[-1])} || best {int(best['epoch'])} {_written(best)}"
+    best = max(complete, key=_total_mr)
+    return f"epoch {int(rows[-1]['epoch'])} now {_formatted(rows[-1])} || best {int(best['epoch'])} {_formatted(best)}"
 
 
-def _written(row: Row) -> str:
-    ways = []
+def _formatted(row: Row) -> str:
+    directions = []
     for title, names in (("text", TEXT), ("image", IMAGE)):
-        figures = " ".join(f"{100 * row[name]:.2f}" for name in names)
-        ways.append(f"{title} R1 R5 R10 mR {figures}")
+        values = " ".join(f"{100 * row[name]:.2f}" for name in names)
+        directions.append(f"{title} R1 R5 R10 mR {values}")
     total = 100 * _total_mr(row)
-    return f"{' | '.join(ways)} | total mR {total:.2f} sum {6 * total:.2f}"
+    return f"{' | '.join(directions)} | total mR {total:.2f} sum {6 * total:.2f}"
 
 
 def _total_mr(row: Row) -> float:
@@ -80,7 +80,7 @@ def _total_mr(row: Row) -> float:
 
 
 def write_rows(path: Path, rows: list[Row]) -> None:
-    """Write rows of equal keys as CSV."""
+    """Write rows, which have the same keys, as CSV."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()

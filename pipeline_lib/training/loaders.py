@@ -1,6 +1,6 @@
-"""What a run is fed with: batches to train on, and the held-out fold to be measured by.
+"""The data loaders of a run: batches of the training products, and the validator of the held-out fold.
 
-Both come from the same stores, cache and shards. Where both towers start from stores nothing is decoded and no worker
+Both read the same stores, view cache and shards. If both towers start from stores, nothing is decoded and no worker
 process is started.
 """
 
@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline_lib.execution.process_group import ProcessGroup
 from pipeline_lib.inference.engine import Array, InferenceEngine, encode_stored_texts, encode_texts, photo_rows
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
 from pipeline_lib.loading.photo_views import PhotoViews
@@ -19,21 +18,19 @@ from pipeline_lib.loading.products import text_key
 from pipeline_lib.loading.stored_features import StoredFeatures
 from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.loading.view_cache import GB, ViewCache
-from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.shards.read import open_shards
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.training.distillation import DistillationData
 from pipeline_lib.training.fold_data import FoldData, Inputs
-from pipeline_lib.training.model_setup import RunConfig
+from pipeline_lib.training.model_setup import ModelBundle, RunConfig
 from pipeline_lib.training.validation import Validator
 from pipeline_lib.transforms.image import AFTER_FIXED
-from pipeline_lib.transforms.tokenize import TextTokenizer
 
 
 @dataclass(frozen=True)
 class Loaders:
-    """Batches of the products to train on, the measure of the held-out ones, and this process's loader workers."""
+    """The dataset of training batches, the validator, and the number of loader workers of this process."""
 
     training: ProductDataset
     validator: Validator
@@ -41,73 +38,74 @@ class Loaders:
 
 
 def build_loaders(
-    settings: RunConfig,
+    config: RunConfig,
     inputs: Inputs,
     data: FoldData,
-    model: ImageTextModel,
-    tokenizer: TextTokenizer,
+    bundle: ModelBundle,
     stored: StoredFeatures,
-    teaching: DistillationData,
-    processes: ProcessGroup,
+    distillation: DistillationData,
 ) -> Loaders:
-    """Return what one fold's run is fed with."""
-    train, size = settings.train, settings.model.image.size
-    workers = 0 if len(stored.kinds()) == 2 else settings.runtime.workers
-    reader = open_shards(inputs.shards, settings.runtime.shards_url)
-    cache = None if stored.image else _view_cache(settings, data, processes)
-    max_tokens = settings.model.text.max_tokens
+    """Return the training batches and the validator of one fold; the bundle's model is on the device."""
+    train, size = config.train, config.model.image.size
+    workers = 0 if len(stored.kinds()) == 2 else config.runtime.workers
+    reader = open_shards(inputs.shards, config.runtime.shards_url)
+    cache = None if stored.image else _view_cache(config, data)
+    tokenizer, max_tokens = bundle.tokenizer, config.model.text.max_tokens
     training = ProductDataset(
         data.training,
         PhotoViews(reader, size, train.augment, train.crop_scale, cache),
         TextViews(tokenizer, max_tokens, train.text_augment, train.text_augment_rate),
-        Sampling(settings.seed, train.photo, train.mix, train.mix_alpha, processes.part),
+        Sampling(config.seed, train.photo, train.mix, train.mix_alpha, config.processes.part),
         stored,
-        teaching.training,
+        distillation.training,
     )
     held_out = ProductDataset(
         data.held_out,
         PhotoViews(reader, size, cache=cache),
         TextViews(tokenizer, max_tokens),
-        Sampling(settings.seed, measured_photo(train)),
+        Sampling(config.seed, measured_photo(train)),
         stored.without_views(),
-        teaching.held_out,
+        distillation.held_out,
     )
-    engine = InferenceEngine(settings.device, settings.runtime.batch_size, workers, settings.precision)
-    embed = _text_embedder(model, tokenizer, stored, max_tokens, engine)
+    engine = InferenceEngine(config.device, config.runtime.batch_size, workers, bundle.precision)
+    embed = _text_embedder(bundle, stored, max_tokens, engine)
     validator = Validator(held_out, data.held_out, data.queries, train.batch_size, workers, embed)
-    return Loaders(training, validator, processes.workers(workers))
+    return Loaders(training, validator, config.processes.workers(workers))
 
 
 def measured_photo(train: TrainParams) -> str:
-    """Return the photos a held-out product is measured by: all if it trains with all, else the first."""
+    """Return the photos of a held-out product: all of them if training uses all, else the first."""
     return "mean_pool" if train.photo == "mean_pool" else "first"
 
 
-def _view_cache(settings: RunConfig, data: FoldData, processes: ProcessGroup) -> ViewCache | None:
-    """Return room for the fixed views that this run looks at more than once, this process's share of it."""
-    trained = photo_rows(data.training, "first" if settings.train.photo == "first" else "mean_pool")[0]
-    rows = [photo_rows(data.held_out, measured_photo(settings.train))[0]]
-    if settings.train.augment in AFTER_FIXED:
-        rows.append(trained)
-    limit = settings.runtime.cache_gb * GB / processes.local_world_size
-    return ViewCache(np.concatenate(rows), settings.model.image.size, limit) if limit else None
+def _view_cache(config: RunConfig, data: FoldData) -> ViewCache | None:
+    """Return a cache of the fixed views that a run reads more than once, in this process's share of the memory."""
+    training = photo_rows(data.training, "first" if config.train.photo == "first" else "mean_pool")[0]
+    rows = [photo_rows(data.held_out, measured_photo(config.train))[0]]
+    if config.train.augment in AFTER_FIXED:
+        rows.append(training)
+    limit = config.runtime.cache_gb * GB / config.processes.local_world_size
+    return ViewCache(np.concatenate(rows), config.model.image.size, limit) if limit else None
 
 
 def _text_embedder(
-    model: ImageTextModel, tokenizer: TextTokenizer, stored: StoredFeatures, max_tokens: int, engine: InferenceEngine
+    bundle: ModelBundle, stored: StoredFeatures, max_tokens: int, engine: InferenceEngine
 ) -> Callable[[list[str]], Array]:
+    """Return a function from texts to embeddings (texts, dim), which reads the stored features of a text if any."""
+    model = bundle.model
+
     def encode(ids: Tensor, mask: Tensor) -> Tensor:
         return model.embed_text(model.encode_text(ids, mask))
 
-    def leave(activations: Tensor, mask: Tensor) -> Tensor:
+    def encode_suffix(activations: Tensor, mask: Tensor) -> Tensor:
         return model.embed_text(model.text.forward_suffix(activations, mask, stored.num_suffix_groups()["text"]))
 
     def embed(texts: list[str]) -> Array:
         if stored.text is None:
-            return encode_texts(encode, tokenizer, texts, max_tokens, engine)
+            return encode_texts(encode, bundle.tokenizer, texts, max_tokens, engine)
         keys = [text_key(text) for text in texts]
         if isinstance(stored.text, ActivationStore):
-            return encode_stored_texts(leave, stored.text, keys, engine)
+            return encode_stored_texts(encode_suffix, stored.text, keys, engine)
         return engine.run(model.embed_text, torch.from_numpy(stored.text.rows(keys))).cpu().numpy()
 
     return embed

@@ -1,17 +1,20 @@
-"""From params to the model of a run: first weights, heads, tokenizer, what opens when, losses, optimizer groups."""
+"""The model of a run before its first step: initial weights, heads, tokenizer, open layers, precision, losses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline_lib.losses.build import build_losses
+from pipeline_lib.execution.device import resolve_precision
+from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
+from pipeline_lib.loading.stored_features import StoredFeatures
+from pipeline_lib.losses.build import build_losses, weights_of
 from pipeline_lib.losses.teachers import DistillationTeachers
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.models.towers import TowerSource
-from pipeline_lib.models.warm_start import load_heads, start_folder, warm_sources
+from pipeline_lib.models.towers import TowerSource, weights_hash
+from pipeline_lib.models.warm_start import load_heads, warm_sources
 from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, unfreeze_epochs
 from pipeline_lib.optim.param_groups import split_decay, tower_groups
 from pipeline_lib.params.losses import LossesParams
@@ -21,15 +24,15 @@ from pipeline_lib.params.train import TrainParams
 from pipeline_lib.training.activation_checkpointing import checkpoint_tower
 from pipeline_lib.training.compiling import compile_towers
 from pipeline_lib.training.cut_vocabulary import cut_vocabulary
+from pipeline_lib.training.ema import build_momentum_encoder
 from pipeline_lib.training.fold_data import FoldData
-from pipeline_lib.training.momentum_encoder import build_momentum_encoder
 from pipeline_lib.training.task import Task
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Sections of params.yaml that decide the result, and the machine's."""
+    """The sections of params.yaml that decide the result of a run, and the machine it runs on."""
 
     model: ModelParams
     losses: LossesParams
@@ -37,71 +40,97 @@ class RunConfig:
     seed: int
     runtime: RuntimeParams
     device: str
-    precision: str
+    processes: ProcessGroup = SINGLE_PROCESS
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """The weights that a run starts from: those that `model` names, or those of a trained model in `folder`.
+
+    `heads` is the folder if the heads start from it too. `unchanged` has the towers whose weights are those that
+    `model` names; a phase that trained only heads leaves them so.
+    """
+
+    towers: dict[str, TowerSource]
+    folder: Path | None
+    heads: Path | None
+    unchanged: frozenset[str]
 
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """A model before its first step: towers' sources, the epoch each layer group opens, a warm start's folder."""
+    """A model before its first step; `unfreeze_epochs` has, for each tower, the epoch that opens each layer group."""
 
     model: ImageTextModel
-    sources: dict[str, TowerSource]
+    initial: InitialWeights
     tokenizer: TextTokenizer
-    opened: dict[str, UnfreezeEpochs]
-    start: Path | None
+    unfreeze_epochs: dict[str, UnfreezeEpochs]
+    precision: str
 
 
-def build_bundle(settings: RunConfig, fold: int, data: FoldData, retrieval: bool) -> ModelBundle:
-    """Build the model of one fold with its first weights, frozen as its first epoch is."""
-    sources, start = _sources(settings, fold)
-    tokenizer = TextTokenizer(sources["text"].description["tokenizer"])
-    if settings.model.text.vocabulary == "cut":
-        sources["text"], tokenizer = cut_vocabulary(sources["text"], tokenizer, data.training.texts)
-    model = build_model(describe(settings.model, sources, retrieval, data.classes), sources)
-    if start is not None and settings.train.init_heads:
-        load_heads(model, start)
+def build_bundle(config: RunConfig, start: Path | None, data: FoldData, retrieval: bool) -> ModelBundle:
+    """Build the model of one fold with its initial weights, and freeze what its first epoch does not train."""
+    initial = resolve_initial_weights(config, start)
+    tokenizer = TextTokenizer(initial.towers["text"].description["tokenizer"])
+    if config.model.text.vocabulary == "cut":
+        text, tokenizer = cut_vocabulary(initial.towers["text"], tokenizer, data.training.texts)
+        initial = replace(initial, towers={**initial.towers, "text": text})
+    model = build_model(describe(config.model, initial.towers, retrieval, data.classes), initial.towers)
+    if initial.heads is not None:
+        load_heads(model, initial.heads)
     for name, tower in model.towers().items():
-        if getattr(settings.train.grad_checkpointing, name):
+        if getattr(config.train.grad_checkpointing, name):
             checkpoint_tower(name, tower)
     opened = {
-        name: unfreeze_epochs(len(tower.layer_groups()), name, settings.train) for name, tower in model.towers().items()
+        name: unfreeze_epochs(len(tower.layer_groups()), name, config.train) for name, tower in model.towers().items()
     }
     for name, tower in model.towers().items():
         set_epoch(tower, tower.layer_groups(), opened[name], 0)
-    return ModelBundle(model, sources, tokenizer, opened, start)
+    precision = resolve_precision(config.train.precision, config.device, model)
+    return ModelBundle(model, initial, tokenizer, opened, precision)
 
 
-def _sources(settings: RunConfig, fold: int) -> tuple[dict[str, TowerSource], Path | None]:
-    """Return where the towers' first weights come from, and the folder of a warm start."""
-    sources = resolve_towers(settings.model)
-    start = start_folder(settings.train.init_from, fold)
-    return (sources, None) if start is None else (warm_sources(sources, start), start)
+def resolve_initial_weights(config: RunConfig, start: Path | None) -> InitialWeights:
+    """Return the weights that a run starts from; `start` is the folder of a trained model, if any."""
+    named = resolve_towers(config.model)
+    if start is None:
+        return InitialWeights(named, None, None, frozenset(named))
+    towers = warm_sources(named, start)
+    unchanged = {name for name in towers if weights_hash(towers[name].state) == weights_hash(named[name].state)}
+    return InitialWeights(towers, start, start if config.train.init_heads else None, frozenset(unchanged))
 
 
 def make_task(
-    assembled: ModelBundle,
-    settings: RunConfig,
-    weights: dict[str, float],
+    config: RunConfig,
+    bundle: ModelBundle,
     data: FoldData,
-    lesson: DistillationTeachers | None = None,
+    stored: StoredFeatures,
+    teachers: DistillationTeachers | None = None,
 ) -> Task:
-    """Return the model with its losses, on the device; those that learn from teachers need a lesson."""
-    model = assembled.model.to(settings.device)
-    momentum = settings.losses.memory_queue.momentum if "memory_queue" in weights else 0.0
-    slow = build_momentum_encoder(model, momentum) if momentum else None
-    if settings.runtime.compile:
+    """Return the model with its losses, on the device; distillation losses need `teachers`."""
+    model, weights = bundle.model.to(config.device), weights_of(config.losses)
+    momentum = config.losses.memory_queue.momentum if "memory_queue" in weights else 0.0
+    momentum_encoder = build_momentum_encoder(model, momentum) if momentum else None
+    if config.runtime.compile:
         compile_towers(model)
     labels = data.training.label
     counts = np.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
-    losses = build_losses(settings.losses, list(weights), lesson, counts)
-    trained = trained_names(model, assembled.opened)
-    task = Task(model, losses, weights, settings.device, settings.precision, trained, slow)
-    task.stateful().to(settings.device)
+    task = Task(
+        model=model,
+        losses=build_losses(config.losses, list(weights), teachers, counts),
+        weights=weights,
+        device=config.device,
+        precision=bundle.precision,
+        trained=trained_names(model, bundle.unfreeze_epochs),
+        momentum_encoder=momentum_encoder,
+        num_suffix_groups=stored.num_suffix_groups(),
+    )
+    task.stateful_losses().to(config.device)
     return task
 
 
 def trained_names(model: ImageTextModel, opened: dict[str, UnfreezeEpochs]) -> frozenset[str]:
-    """Return the parameters of the model that are trained at some time: the heads' and all layers that ever open."""
+    """Return the names of the parameters that some epoch trains: the heads and all layers that ever open."""
     names = {name for name, _ in model.head_parameters()}
     for tower_name, tower in model.towers().items():
         for group, epoch in zip(tower.layer_groups(), opened[tower_name], strict=True):
@@ -111,7 +140,7 @@ def trained_names(model: ImageTextModel, opened: dict[str, UnfreezeEpochs]) -> f
 
 
 def optimizer_groups(task: Task, train: TrainParams, opened: dict[str, UnfreezeEpochs]) -> list[dict[str, Any]]:
-    """Return AdamW groups of all that a run ever trains: towers, heads, losses."""
+    """Return the AdamW groups of all parameters that a run ever trains: towers, heads and losses."""
     groups = []
     for name, tower in task.model.towers().items():
         groups += tower_groups(tower, tower.layer_groups(), opened[name], train, name)

@@ -1,7 +1,7 @@
-"""Batches on their way to a GPU: copied from pinned memory in a stream of their own, beside what is being computed.
+"""Prefetching batches to a GPU: pinned memory is copied in a separate CUDA stream while the GPU computes.
 
-The loop is steps ahead of the GPU, since no step waits for a value; so the copy of a batch runs while the GPU is at the
-one before, and only the GPU, never this process, waits for it to end.
+No step waits for a value on the device, so this process runs several steps ahead of the GPU. The copy of a batch
+therefore overlaps with the computation of the batch before, and only the GPU waits for the copy to end.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,18 +13,18 @@ from pipeline_lib.batch import Batch
 
 
 def on_device(batches: Iterable[Batch], device: str) -> Iterator[Batch]:
-    """Yield the batches on a device; elsewhere than on a GPU as they are."""
+    """Yield the batches on a device; on a CPU they are not changed."""
     if device != "cuda":
         yield from batches
         return
-    lane = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    copies = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     for batch in batches:
-        with torch.cuda.stream(lane):
+        with torch.cuda.stream(copies):
             copied = batch.to(device)
         computing = torch.cuda.current_stream()
-        computing.wait_stream(lane)
+        computing.wait_stream(copies)
         for field in fields(copied):
             value = getattr(copied, field.name)
             if value is not None:
-                value.record_stream(computing)  # else its memory is given to a later batch while it is still read
+                value.record_stream(computing)  # else its memory may be reused before it is read
         yield copied

@@ -1,43 +1,50 @@
-"""Which products meet in a batch: a fresh shuffle each epoch, or batches mined from the epoch before.
+"""Batch samplers: a fresh shuffle each epoch, or batches of hard negatives mined with the last epoch's embeddings.
 
-An order says which epochs it can give already, so that a plain shuffle is loaded ahead over all epochs by one set
-of workers, and a mined one epoch by epoch.
+Mined batches are to this model what approximate-nearest-neighbour negatives (ANCE, Xiong et al. 2021,
+arXiv:2007.00808) are to a text retriever. An epoch is still one shuffle of all products, each at most once. Mining
+changes which products share a batch, not how often a product is used.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
 from pipeline_lib.batch import Batch, Outputs
-from pipeline_lib.loading.dataset import Rows, shuffled_batches
+from pipeline_lib.loading.dataset import BatchKey, shuffled_batches
 from pipeline_lib.loading.products import Products
 from pipeline_lib.params.train import MiningKind, TrainParams
-from pipeline_lib.training.hard_negative_mining import hardest_negatives, mined_order
 
-Order = list[tuple[int, Rows]]
-# Strangers kept of each product: some will have been dealt already when it is its turn.
-KEPT = 16
+EpochBatches = list[BatchKey]
+# Negatives kept per product. More than one, because the most similar ones may be in an earlier batch already.
+NUM_NEGATIVES = 16
+NONE = -1
 
 
 class BatchSampler(Protocol):
-    """What the loop asks of an order."""
+    """Chooses the products of every batch."""
 
-    def coming(self, epoch: int) -> list[Order]:
-        """Return the batches of this epoch and of those after it that are settled already."""
+    def upcoming(self, epoch: int) -> list[EpochBatches]:
+        """Return the batches of this epoch and of all later epochs that are known by now.
 
-    def gather(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
-        """See what the model said of these batches in a training step."""
+        One set of loader workers prefetches them all: every epoch of a shuffle, one epoch of mined batches.
+        """
+
+    def record(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
+        """Take note of the model's outputs for the batches of a training step."""
 
     def end_epoch(self, epoch: int) -> None:
-        """Settle the next epoch's batches."""
+        """Choose the batches of the next epoch."""
 
     def state(self) -> dict[str, Any]:
-        """Return what a resumed run needs."""
+        """Return the state that a resumed run needs."""
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back a `state`."""
+        """Restore a `state`."""
 
 
 class ShuffledSampler:
@@ -46,30 +53,30 @@ class ShuffledSampler:
     def __init__(self, products: Products, params: TrainParams, seed: int, device: str) -> None:
         self.count, self.params, self.seed = len(products), params, seed
 
-    def coming(self, epoch: int) -> list[Order]:
-        """Return all epochs' batches to the end of the run."""
+    def upcoming(self, epoch: int) -> list[EpochBatches]:
+        """Return the batches of all epochs to the end of the run."""
         size = self.params.batch_size
         return [shuffled_batches(self.count, size, self.seed, number) for number in range(epoch, self.params.epochs)]
 
-    def gather(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
-        """See nothing."""
+    def record(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
+        """No-op: a shuffle does not depend on the model."""
 
     def end_epoch(self, epoch: int) -> None:
-        """Settle nothing: all is."""
+        """No-op: the shuffle of each epoch follows from the seed."""
 
     def state(self) -> dict[str, Any]:
-        """Return nothing: the order follows from seed and epoch."""
+        """Return an empty state: the batches follow from seed and epoch."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take nothing back."""
+        """No-op: there is no state."""
 
 
 class MiningSampler:
-    """Batches of an epoch's hard negatives, by the embeddings its products had in the epoch before.
+    """Batches of hard negatives, by the embeddings of the last epoch's training steps; the first epoch is a shuffle.
 
-    The training steps' own embeddings are kept, so mining costs one copy off the device a step, which nobody waits for,
-    and, at the end of an epoch, products x products similarities, block by block. The first epoch is a shuffle.
+    Mining costs one asynchronous copy off the device per step, and products x products similarities, in blocks, at the
+    end of an epoch.
     """
 
     def __init__(self, products: Products, params: TrainParams, seed: int, device: str) -> None:
@@ -77,47 +84,116 @@ class MiningSampler:
         self.count = len(products)
         self.has_text = np.array([bool(products.texts[row]) for row in products.text], dtype=bool)
         self.keys = [torch.arange(self.count), torch.from_numpy(products.group), torch.from_numpy(products.text)]
-        self._seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        self._next: Order | None = None
+        self._recorded: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._next: EpochBatches | None = None
 
-    def coming(self, epoch: int) -> list[Order]:
-        """Return this epoch's batches alone."""
+    def upcoming(self, epoch: int) -> list[EpochBatches]:
+        """Return the batches of this epoch only."""
         return [self._next or shuffled_batches(self.count, self.params.batch_size, self.seed, epoch)]
 
-    def gather(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
-        """Keep the embeddings of a step."""
+    def record(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
+        """Store the embeddings of a step."""
         assert outputs.image_embedding is not None and outputs.text_embedding is not None
-        kept = (torch.cat([batch.product for batch in batches]), outputs.image_embedding, outputs.text_embedding)
-        rows, image, text = (value.to("cpu", non_blocking=True) for value in kept)
-        self._seen.append((rows, image, text))
+        step = (torch.cat([batch.product for batch in batches]), outputs.image_embedding, outputs.text_embedding)
+        rows, image, text = (value.to("cpu", non_blocking=True) for value in step)
+        self._recorded.append((rows, image, text))
 
     def end_epoch(self, epoch: int) -> None:
-        """Mine the next epoch's batches from what was gathered, and forget it."""
+        """Mine the next epoch's batches from the recorded embeddings, and drop these."""
         if self.device == "cuda":
-            torch.cuda.synchronize()  # the copies of `gather` may still be on their way
-        rows, image, text = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+            torch.cuda.synchronize()  # the copies of `record` may not be complete
+        rows, image, text = (torch.cat(parts) for parts in zip(*self._recorded, strict=True))
         image, text = image.float(), text.float()
-        self._seen.clear()
-        # The image of a product without text is no negative in any loss, and a text that is not there finds none.
-        kept = torch.from_numpy(self.has_text)[rows]
-        rows, image, text = rows[kept], image[kept], text[kept]
-        found = hardest_negatives(text, image, [key[rows] for key in self.keys], KEPT, device=self.device)
-        strangers = torch.full((self.count, KEPT), -1)
-        strangers[rows] = torch.where(found >= 0, rows[found], -1) if len(rows) else found
+        self._recorded.clear()
+        # No loss uses the image of a product without text as a negative, and an empty text has no negatives.
+        described = torch.from_numpy(self.has_text)[rows]
+        rows, image, text = rows[described], image[described], text[described]
+        hardest = hard_negatives(text, image, [key[rows] for key in self.keys], NUM_NEGATIVES, device=self.device)
+        negatives = torch.full((self.count, NUM_NEGATIVES), NONE)
+        negatives[rows] = torch.where(hardest >= 0, rows[hardest], NONE) if len(rows) else hardest
         size, share = self.params.batch_size, self.params.mining_share
-        self._next = mined_order(strangers.numpy(), size, share, self.seed, epoch + 1)
+        self._next = mined_batches(negatives.numpy(), size, share, self.seed, epoch + 1)
 
     def state(self) -> dict[str, Any]:
-        """Return the batches that are settled."""
+        """Return the batches of the next epoch."""
         return {"next": [(epoch, torch.from_numpy(rows)) for epoch, rows in self._next or []]}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take back a `state`."""
+        """Restore a `state`."""
         self._next = [(epoch, rows.numpy()) for epoch, rows in state["next"]]
 
 
-# train.mining -> order of (products, params, seed, device).
+# train.mining -> sampler of (products, params, seed, device).
 SAMPLERS: dict[MiningKind, Callable[[Products, TrainParams, int, str], BatchSampler]] = {
     "none": ShuffledSampler,
     "hard": MiningSampler,
 }
+
+
+def hard_negatives(
+    text: Tensor, image: Tensor, keys: Sequence[Tensor], count: int, block: int = 4096, device: str = "cpu"
+) -> Tensor:
+    """Return (products, count) rows of the images most similar to each text, best first; -1 pads short rows.
+
+    text and image are (products, dim). An image that shares any of the `keys` (products,) with a text is not one of
+    its negatives. Similarities are computed for (block, block) at a time.
+    """
+    negatives = []
+    for start in range(0, len(text), block):
+        rows = slice(start, start + block)
+        queries = text[rows].to(device)
+        best = queries.new_empty((len(queries), 0))
+        number = torch.empty((len(queries), 0), dtype=torch.long, device=device)
+        for first in range(0, len(image), block):
+            columns = slice(first, first + block)
+            similarity = queries @ image[columns].to(device).T
+            for key in keys:
+                same = key[rows].to(device)[:, None] == key[columns].to(device)[None, :]
+                similarity = similarity.masked_fill(same, float("-inf"))
+            numbers = torch.arange(first, first + similarity.shape[1], device=device).expand(len(queries), -1)
+            best, number = torch.cat([best, similarity], dim=1), torch.cat([number, numbers], dim=1)
+            best, position = best.topk(min(count, best.shape[1]), dim=1)
+            number = number.gather(1, position).masked_fill(best == float("-inf"), NONE)
+        negatives.append(functional.pad(number, (0, count - number.shape[1]), value=NONE).cpu())
+    return torch.cat(negatives) if negatives else torch.empty((0, count), dtype=torch.long)
+
+
+def mined_batches(negatives: NDArray[np.int64], batch_size: int, share: float, seed: int, epoch: int) -> EpochBatches:
+    """Return one epoch's batches: a `share` of each are negatives of its other rows, the rest is a shuffle.
+
+    negatives (products, count) holds rows, hardest first, padded with -1. The first negatives of all rows are added
+    before any second one. A row of an earlier batch is skipped, and the shuffle fills the places left.
+    """
+    count = len(negatives)
+    shuffle = iter(np.random.default_rng((seed, epoch)).permutation(count))
+    size = min(batch_size, count)
+    num_negatives = int(share * size)
+    used = np.zeros(count, dtype=bool)
+    batches = []
+    for _ in range(count // size if size else 0):
+        anchors = _take_shuffled(shuffle, used, size - num_negatives)
+        hard = _take_negatives(negatives[anchors], used, num_negatives)
+        rest = _take_shuffled(shuffle, used, num_negatives - len(hard))
+        batches.append((epoch, np.array(anchors + hard + rest, dtype=np.int64)))
+    return batches
+
+
+def _take_shuffled(shuffle: Iterator[np.int64], used: NDArray[np.bool_], count: int) -> list[int]:
+    taken: list[int] = []
+    while len(taken) < count:
+        row = int(next(shuffle))
+        if not used[row]:
+            used[row] = True
+            taken.append(row)
+    return taken
+
+
+def _take_negatives(negatives: NDArray[np.int64], used: NDArray[np.bool_], count: int) -> list[int]:
+    taken: list[int] = []
+    for row in negatives.T.ravel().tolist():
+        if len(taken) == count:
+            break
+        if row != NONE and not used[row]:
+            used[row] = True
+            taken.append(row)
+    return taken

@@ -16,7 +16,7 @@ from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import FeatureStore
 from pipeline_lib.training.fold_data import Inputs
-from pipeline_lib.training.model_setup import ModelBundle, RunConfig
+from pipeline_lib.training.model_setup import InitialWeights, RunConfig
 
 Store = FeatureStore | ActivationStore
 INPUT = {"image": "pixels", "text": "tokens"}
@@ -30,16 +30,18 @@ class StoredInputs:
     messages: tuple[str, ...] = ()
 
 
-def find_stored_inputs(config: RunConfig, inputs: Inputs, bundle: ModelBundle) -> StoredInputs:
+def find_stored_inputs(
+    config: RunConfig, inputs: Inputs, initial: InitialWeights, unfreeze_epochs: dict[str, UnfreezeEpochs]
+) -> StoredInputs:
     """Open, for each tower, the store nearest to its output that gives the same result, if there is one.
 
     Raises ValueError if such a store was written by another tower, view or catalogue, or is incomplete.
     """
     stores: dict[str, Store | None] = {}
     messages = []
-    for name, source in bundle.initial.towers.items():
-        reason = _why_not_stored(name, config, inputs, bundle)
-        opened = bundle.unfreeze_epochs[name]
+    for name, source in initial.towers.items():
+        reason = _why_not_stored(name, config, inputs, initial)
+        opened = unfreeze_epochs[name]
         store, message = (None, reason) if reason else _nearest_store(name, config, inputs, source, opened)
         stores[name] = store
         if store is not None and name == "image" and config.train.augment != "none":
@@ -61,19 +63,19 @@ def _open_views(
     return drawn, views
 
 
-def _why_not_stored(name: str, config: RunConfig, inputs: Inputs, bundle: ModelBundle) -> str | None:
+def _why_not_stored(name: str, config: RunConfig, inputs: Inputs, initial: InitialWeights) -> str | None:
     """Return the reason why a tower must run from its input however many of its layers are trained, or None.
 
     The stores hold the outputs of the weights that `model` names, for the fixed view and for any augmented views. An
     adapter changes the output of its block and of all later blocks, a cut vocabulary tokenizes texts differently, and
     early fusion reads tokens.
     """
-    train, source, adapters = config.train, bundle.initial.towers[name], describe_adapters(config.model)
+    train, source, adapters = config.train, initial.towers[name], describe_adapters(config.model)
     reasons = {
         "train.use_stored_features is false": not train.use_stored_features,
         "plan.features does not have trunk": not inputs.trunk.is_dir(),
         "train.mix = cutmix": name == "image" and train.mix == "cutmix",
-        "train.init_from gives it other weights than are stored": name not in bundle.initial.unchanged,
+        "train.init_from gives it other weights than are stored": name not in initial.unchanged,
         "its weights are random": source.state is None,
         "model.fusion = early": bool(source.description.get("tokens")),
         "model.text.vocabulary = cut": name == "text" and config.model.text.vocabulary == "cut",

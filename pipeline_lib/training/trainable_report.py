@@ -1,76 +1,73 @@
-"""What a run will train, told before its first step: towers, the source of their weights, groups, counts and rates.
+"""The trainable report, printed and saved before the first step: what of each tower is trained, at which lr, and when.
 
-Of five logs read for this project, three trained something else than their authors believed: random weights under a
-frozen tower, one "unlocked group" that was a final norm. The table says so in time.
+It also names the source of each tower's weights, and warns of likely mistakes: frozen random weights, or a layer group
+that has almost no parameters.
 """
 
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 from rich.table import Table
 from torch import nn
 
 from pipeline_lib.models.adapters import frozen_adapters
-from pipeline_lib.models.multimodal import ImageTextModel
-from pipeline_lib.models.towers import TowerSource, weights_hash
+from pipeline_lib.models.towers import Tower, TowerSource, weights_hash
 from pipeline_lib.optim.freezing import UnfreezeEpochs
 from pipeline_lib.optim.param_groups import group_lrs
 from pipeline_lib.params.train import TrainParams
+from pipeline_lib.training.model_setup import ModelBundle
 
-Plan = dict[str, Any]
-HARDLY_ANY = 0.001
+Report = dict[str, Any]
+# Share of a tower's parameters below which a warning says that almost nothing is trained.
+ALMOST_NONE = 0.001
 
 
-def plan_of(
-    model: ImageTextModel,
-    sources: dict[str, TowerSource],
-    train: TrainParams,
-    opened: dict[str, UnfreezeEpochs],
-    start: Path | None = None,
-) -> Plan:
-    """Return the plan as JSON values: a row for each tower and the head, the steps that open layers, the warnings."""
-    rows, warnings = [], []
-    for name, tower in model.towers().items():
-        sizes = {key: value.numel() for key, value in tower.named_parameters()}
-        groups = tower.layer_groups()
-        listed = [
-            _group(group.name, sum(sizes[key] for key in group.parameters), epoch, lr)
-            for group, epoch, lr in zip(groups, opened[name], group_lrs(opened[name], train), strict=True)
-        ]
-        source = sources[name]
-        row = _row(name, source.weights or "random", weights_hash(source.state), listed)
-        ever = {
-            key
-            for group, epoch in zip(groups, opened[name], strict=True)
-            if epoch is not None
-            for key in group.parameters
-        }
-        warnings += [*source.notes, *_warnings(row, source, train), *_frozen_new(name, tower, source, ever)]
-        warnings += frozen_adapters(name, tower, ever)
+def trainable_report(
+    bundle: ModelBundle, train: TrainParams, warnings: Iterable[str] = (), inputs: Iterable[str] = ()
+) -> Report:
+    """Return the report as JSON values: a row per tower and for the heads, the steps that open layers, the warnings.
+
+    `warnings` are appended to the report's own; `inputs` are the messages on the towers' inputs.
+    """
+    rows, found = [], []
+    for name, tower in bundle.model.towers().items():
+        source, opened = bundle.initial.towers[name], bundle.unfreeze_epochs[name]
+        row = _row(name, source.weights or "random", weights_hash(source.state), _groups(tower, opened, train))
+        ever_trained = _trained_parameters(tower, opened)
+        found += [*source.notes, *_warnings(row, source, train), *_frozen_new(name, tower, source, ever_trained)]
+        found += frozen_adapters(name, tower, ever_trained)
         rows.append(row)
-    size = sum(value.numel() for _, value in model.head_parameters())
-    rows.append(
-        _row(
-            "head",
-            str(start) if start and train.init_heads else "random",
-            None,
-            [_group("head", size, 0, train.head_lr)],
-        )
-    )
-    return {"towers": rows, "steps": _steps(rows), "warnings": warnings}
+    size = sum(value.numel() for _, value in bundle.model.head_parameters())
+    heads = bundle.initial.heads
+    rows.append(_row("head", str(heads) if heads else "random", None, [_group("head", size, 0, train.head_lr)]))
+    return {"towers": rows, "steps": _steps(rows), "warnings": [*found, *warnings], "starts": list(inputs)}
 
 
-def _group(name: str, parameters: int, opens: int | None, lr: float) -> Plan:
+def _groups(tower: Tower, opened: UnfreezeEpochs, train: TrainParams) -> list[Report]:
+    sizes = {key: value.numel() for key, value in tower.named_parameters()}
+    return [
+        _group(group.name, sum(sizes[key] for key in group.parameters), epoch, lr)
+        for group, epoch, lr in zip(tower.layer_groups(), opened, group_lrs(opened, train), strict=True)
+    ]
+
+
+def _trained_parameters(tower: Tower, opened: UnfreezeEpochs) -> set[str]:
+    """Return the names of a tower's parameters that some epoch trains."""
+    groups = zip(tower.layer_groups(), opened, strict=True)
+    return {key for group, epoch in groups if epoch is not None for key in group.parameters}
+
+
+def _group(name: str, parameters: int, opens: int | None, lr: float) -> Report:
     return {"name": name, "parameters": parameters, "trainable": opens == 0, "opens": opens, "lr": lr}
 
 
-def _steps(rows: list[Plan]) -> list[Plan]:
-    """Return what opens after the first epoch: epoch, tower, layer groups and parameters that open with it."""
-    found: dict[tuple[int, str], list[Plan]] = {}
+def _steps(rows: list[Report]) -> list[Report]:
+    """Return what opens after the first epoch: epoch, tower, and the layer groups and parameters that open."""
+    by_step: dict[tuple[int, str], list[Report]] = {}
     for row in rows:
         for group in row["groups"]:
             if group["opens"]:
-                found.setdefault((group["opens"], row["tower"]), []).append(group)
+                by_step.setdefault((group["opens"], row["tower"]), []).append(group)
     return [
         {
             "epoch": epoch,
@@ -79,11 +76,11 @@ def _steps(rows: list[Plan]) -> list[Plan]:
             "parameters": sum(group["parameters"] for group in groups),
             "lr": max(group["lr"] for group in groups),
         }
-        for (epoch, tower), groups in sorted(found.items())
+        for (epoch, tower), groups in sorted(by_step.items())
     ]
 
 
-def _row(name: str, source: str, weights: str | None, groups: list[Plan]) -> Plan:
+def _row(name: str, source: str, weights: str | None, groups: list[Report]) -> Report:
     return {
         "tower": name,
         "source": source,
@@ -94,21 +91,22 @@ def _row(name: str, source: str, weights: str | None, groups: list[Plan]) -> Pla
     }
 
 
-def _warnings(row: Plan, source: TowerSource, train: TrainParams) -> list[str]:
+def _warnings(row: Report, source: TowerSource, train: TrainParams) -> list[str]:
+    """Return the warnings on one tower."""
     found = []
-    closed = sum(group["parameters"] for group in row["groups"] if group["opens"] is None)
-    if source.state is None and closed:
+    frozen = sum(group["parameters"] for group in row["groups"] if group["opens"] is None)
+    if source.state is None and frozen:
         found.append(
-            f"{row['tower']}: {closed:,} frozen parameters are random; "
+            f"{row['tower']}: {frozen:,} frozen parameters are random; "
             f"set model.{row['tower']}.pretrained = true or train.unfreeze_layers = all"
         )
-    if 0 < row["trainable"] < HARDLY_ANY * row["total"]:
+    if 0 < row["trainable"] < ALMOST_NONE * row["total"]:
         found.append(
             f"{row['tower']}: the first epoch trains {row['trainable']:,} of {row['total']:,} parameters, almost "
             "nothing"
         )
     for step in _steps([row]):
-        if step["parameters"] < HARDLY_ANY * row["total"]:
+        if step["parameters"] < ALMOST_NONE * row["total"]:
             found.append(
                 f"{row['tower']}: the step at epoch {step['epoch']} opens {step['parameters']:,} of {row['total']:,} "
                 "parameters, almost nothing"
@@ -119,25 +117,25 @@ def _warnings(row: Plan, source: TowerSource, train: TrainParams) -> list[str]:
     if own.freeze_first is None and depth != "all" and depth > count:
         found.append(f"{row['tower']}: {depth} layer groups are to be trained, but there are {count}")
     if own.freeze_first is not None and own.freeze_first >= count - 1:
-        found.append(f"{row['tower']}: freeze_first = {own.freeze_first} leaves nothing open of {count} groups")
+        found.append(f"{row['tower']}: freeze_first = {own.freeze_first} freezes all {count} layer groups")
     return found
 
 
-def _frozen_new(name: str, tower: nn.Module, source: TowerSource, ever: set[str]) -> list[str]:
-    """Return a warning where a part that no pretrained weights have is frozen as it was drawn."""
+def _frozen_new(name: str, tower: nn.Module, source: TowerSource, ever_trained: set[str]) -> list[str]:
+    """Return a warning if a part without pretrained weights keeps its random initialization."""
     new = [(key, value) for key, value in tower.named_parameters() if source.new and key.startswith(source.new)]
-    size = sum(value.numel() for key, value in new if key not in ever)
+    size = sum(value.numel() for key, value in new if key not in ever_trained)
     if not size or source.state is None:
         return []
     return [f"{name}: {size:,} frozen parameters are random: the new {new[0][0]}; open at least the last group"]
 
 
-def plan_table(plan: Plan) -> Table:
-    """Return the plan for a terminal: what is open at first, then a line for each step that opens more."""
+def report_table(report: Report) -> Table:
+    """Return the report for a terminal: what the first epoch trains, then a row for each step that opens more."""
     table = Table(title="What is trained")
     for heading in ("tower", "weights", "hash", "groups open", "trainable", "total", "lr"):
         table.add_column(heading, justify="right" if heading in ("trainable", "total", "lr") else "left")
-    for row in plan["towers"]:
+    for row in report["towers"]:
         opened = [group for group in row["groups"] if group["trainable"]]
         span = f"{len(opened)} of {len(row['groups'])}" + (f", from {opened[0]['name']}" if opened else "")
         table.add_row(
@@ -147,9 +145,9 @@ def plan_table(plan: Plan) -> Table:
             span,
             f"{row['trainable']:,}",
             f"{row['total']:,}",
-            _rates(opened),
+            _lr_range(opened),
         )
-    for step in plan["steps"]:
+    for step in report["steps"]:
         table.add_row(
             step["tower"],
             f"from epoch {step['epoch']} on",
@@ -162,7 +160,7 @@ def plan_table(plan: Plan) -> Table:
     return table
 
 
-def _rates(groups: list[Plan]) -> str:
-    """Write the lr of open groups: one number, or the lowest and the highest under layer-wise decay."""
+def _lr_range(groups: list[Report]) -> str:
+    """Format the lr of open groups: one number, or the lowest and the highest with layer-wise decay."""
     rates = sorted({group["lr"] for group in groups})
     return " .. ".join(f"{rate:.3g}" for rate in (rates[:1] + rates[1:][-1:])) or "-"

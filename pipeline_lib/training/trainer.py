@@ -1,9 +1,9 @@
-"""The training loop: epochs, accumulation, checkpoints, early stopping; it knows named losses and nothing of tasks.
+"""The training loop: epochs, gradient accumulation, validation, checkpoints and early stopping.
 
-No step waits for a value on the device: losses are added up there and read every `log_every` steps, where a
-non-finite one stops the run with every term. An epoch's random numbers depend on (seed, epoch, process) alone, so a
-run that was killed and goes on from its last epoch repeats what it would have done. With several processes every one
-runs this loop; the first measures, decides and writes while the others wait.
+No step waits for a value on the device: losses stay there and are read every `runtime.log_every` steps. A loss that is
+not finite stops the run with the values of all losses. The random numbers of an epoch depend on (seed, epoch, process)
+only, so a resumed run repeats what the uninterrupted run would have done. With several processes, each runs this loop;
+the first one validates, decides and writes while the others wait.
 """
 
 import contextlib
@@ -13,30 +13,28 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import Dataset
 
-from pipeline_lib.batch import Batch
 from pipeline_lib.execution.checkpoint import CheckpointFolder
-from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
-from pipeline_lib.loading.dataset import data_loader
+from pipeline_lib.loading.dataset import BatchKey, data_loader
 from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, set_frozen_eval
 from pipeline_lib.optim.schedules import lr_factor, set_lr, warmup_steps
-from pipeline_lib.params.train import TrainParams
+from pipeline_lib.params.train import BestMetric
 from pipeline_lib.training.ema import WeightEma
 from pipeline_lib.training.grad_cache import backward_jointly
 from pipeline_lib.training.history import History, Row
+from pipeline_lib.training.loaders import Loaders
+from pipeline_lib.training.model_setup import RunConfig
 from pipeline_lib.training.prefetch import on_device
-from pipeline_lib.training.samplers import BatchSampler, Order
+from pipeline_lib.training.samplers import BatchSampler, EpochBatches
 from pipeline_lib.training.task import Task
 
 LAST, BEST = "last.pt", "best.pt"
-# best_metric in params -> column of the history, and whether more is better.
-CHOICES: dict[str, tuple[str, bool]] = {
+# train.best_metric -> (column of the history, whether more is better).
+MONITORS: dict[BestMetric, tuple[str, bool]] = {
     "MeanRecall": ("MeanRecall", True),
     "R@1": ("R@1", True),
     "R@5": ("R@5", True),
@@ -52,7 +50,7 @@ CHOICES: dict[str, tuple[str, bool]] = {
 
 @dataclass
 class TrainState:
-    """How far a run has come; saved with every checkpoint."""
+    """The progress of a run: the next epoch, the best value so far and its epoch, and the rows of the history."""
 
     epoch: int = 0
     best: float | None = None
@@ -62,158 +60,163 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Trainer:
-    """All that one run needs; `measure` returns the held-out figures of the model as it is."""
+    """A task, its data and its optimizer; `unfreeze_epochs` has the epoch that opens each layer group of a tower."""
 
+    config: RunConfig
     task: Task
     optimizer: Optimizer
-    accelerator: Accelerator
-    batches: Dataset[Batch]
-    orders: BatchSampler
-    params: TrainParams
-    seed: int
-    workers: int
-    log_every: int
+    sampler: BatchSampler
+    loaders: Loaders
     checkpoints: CheckpointFolder
-    measure: Callable[[], dict[str, float]]
     unfreeze_epochs: dict[str, UnfreezeEpochs]
-    average: WeightEma | None
-    processes: ProcessGroup = SINGLE_PROCESS
+    ema: WeightEma | None = None
 
     def run(self, name: str) -> TrainState:
-        """Train to the end or to the early stop, and leave the best epoch's weights in the model."""
-        progression = self._resume()
-        history = History(name, progression.rows, self.processes.is_first)
-        started_at = progression.epoch
-        coming: list[Order] = []
+        """Train to the last epoch or to the early stop, and load the weights of the best epoch into the model."""
+        state, processes = self._resume(), self.config.processes
+        history = History(name, state.rows, processes.is_first)
+        first_epoch, num_epochs = state.epoch, self.config.train.epochs
+        upcoming: list[EpochBatches] = []
         with Progress(console=Console(stderr=True), disable=not history.console.is_terminal) as progress:
             bar = progress.add_task("training", total=None)
-            for epoch in range(started_at, self.params.epochs):
-                if self._is_over(progression):
+            for epoch in range(first_epoch, num_epochs):
+                if self._stops_early(state):
                     break
-                if not coming:
-                    coming = self.orders.coming(epoch)
-                    keys = [key for order in coming for key in order]
+                if not upcoming:
+                    upcoming = self.sampler.upcoming(epoch)
+                    keys = [key for batches in upcoming for key in batches]
                     device = self.task.device
-                    stream = on_device(data_loader(self.batches, keys, self.workers, device), device)
-                    progress.update(bar, total=len(coming[0]) * (self.params.epochs - started_at))
-                row, remark = self._epoch(epoch, coming.pop(0), stream, history, lambda: progress.advance(bar))
+                    stream = on_device(data_loader(self.loaders.training, keys, self.loaders.workers, device), device)
+                    progress.update(bar, total=len(upcoming[0]) * (num_epochs - first_epoch))
+                row, speed = self._epoch(epoch, upcoming.pop(0), stream, history, lambda: progress.advance(bar))
                 self._end_epoch(epoch)
-                with self.average.in_place() if self.average else contextlib.nullcontext():
-                    history.add({**row, **self.processes.broadcast_from_first(self.measure)}, epoch, remark)
-                    self._keep_best(progression, epoch, history)
-                self._save(progression, epoch, history)
+                with self.ema.applied() if self.ema else contextlib.nullcontext():
+                    history.add({**row, **processes.broadcast_from_first(self._validate)}, epoch, speed)
+                    self._save_best(state, epoch, history)
+                self._save(state, epoch, history)
         history.close()
-        self.processes.barrier()  # for the first one, which may still be writing what is read now
-        self._restore(self.checkpoints.load(BEST))
-        return progression
+        processes.barrier()  # the first process may still be writing the file that is read next
+        self._load(self.checkpoints.load(BEST))
+        return state
 
     def _epoch(
-        self, epoch: int, order: Sequence[Any], stream: Any, history: History, advance: Callable[[], None]
+        self, epoch: int, keys: Sequence[BatchKey], stream: Any, history: History, advance: Callable[[], None]
     ) -> tuple[Row, str]:
-        """Train one epoch; return its row, without what is measured after it, and its speed."""
-        torch.manual_seed(self.processes.seed(self.seed * 100_003 + epoch))
+        """Train one epoch; return its row without the validation metrics, and its speed."""
+        params, processes = self.config.train, self.config.processes
+        torch.manual_seed(processes.seed(self.config.seed * 100_003 + epoch))
         self.task.begin_epoch(epoch)
-        model = self.task.model.train()
-        for name, tower in model.towers().items():
-            set_epoch(tower, tower.layer_groups(), self.unfreeze_epochs[name], epoch)
-            set_frozen_eval(tower, tower.frozen_prefix(), self.params.batch_norm == "running")
-        size = self.params.accumulate
-        groups = [order[start : start + size] for start in range(0, len(order), size)]
-        total, begun, images = self.params.epochs * len(groups), time.perf_counter(), 0
+        self._set_modes(epoch)
+        size = params.accumulate
+        steps = [keys[start : start + size] for start in range(0, len(keys), size)]
+        total, started, images = params.epochs * len(steps), time.perf_counter(), 0
         sums: dict[str, float] = {}
         unread: list[dict[str, Tensor]] = []
-        warmup = warmup_steps(self.params, total)
-        for number, group in enumerate(groups):
-            step = epoch * len(groups) + number
-            set_lr(self.optimizer, lr_factor(step, total, warmup, self.params.lr_schedule))
-            batches = [next(stream) for _ in group]
-            outputs, named = backward_jointly(self.task, batches, self.accelerator.backward, self.processes)
-            self.orders.gather(outputs, batches)
+        warmup = warmup_steps(params, total)
+        for number, step_keys in enumerate(steps):
+            step = epoch * len(steps) + number
+            set_lr(self.optimizer, lr_factor(step, total, warmup, params.lr_schedule))
+            batches = [next(stream) for _ in step_keys]
+            outputs, named = backward_jointly(self.task, batches, processes)
+            self.sampler.record(outputs, batches)
             self._step()
             images += sum(len(batch.product) for batch in batches)
             unread.append(named)
-            if len(unread) == self.log_every or number + 1 == len(groups):
-                history.step(step, add_up(unread, sums, epoch, number + 1 - len(unread)))
+            if len(unread) == self.config.runtime.log_every or number + 1 == len(steps):
+                history.step(step, read_losses(unread, sums, epoch, number + 1 - len(unread)))
                 unread.clear()
-            for _ in group:
+            for _ in step_keys:
                 advance()
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - started
         history.step(step, {"images_per_second": images / seconds})
-        means = {key: value / len(groups) for key, value in sums.items()}
+        means = {key: value / len(steps) for key, value in sums.items()}
         row = {"epoch": epoch, "lr": self.optimizer.param_groups[-1]["lr"], **means}
         return row, f"{images / seconds:.0f} images/s"
 
+    def _set_modes(self, epoch: int) -> None:
+        """Open the layer groups of an epoch, and put the frozen layers into evaluation mode."""
+        for name, tower in self.task.model.train().towers().items():
+            set_epoch(tower, tower.layer_groups(), self.unfreeze_epochs[name], epoch)
+            set_frozen_eval(tower, tower.frozen_prefix(), self.config.train.batch_norm == "running")
+
     def _step(self) -> None:
         parameters = self._parameters()
-        self.processes.average_gradients(parameters)
-        if self.params.clip_norm:
-            self.accelerator.clip_grad_norm_(parameters, self.params.clip_norm)
+        self.config.processes.average_gradients(parameters)
+        if self.config.train.clip_norm:
+            nn.utils.clip_grad_norm_(parameters, self.config.train.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.task.end_step()
-        if self.average:
-            self.average.update()
+        if self.ema:
+            self.ema.update()
 
     def _parameters(self) -> list[Tensor]:
         return [value for group in self.optimizer.param_groups for value in group["params"]]
 
     def _end_epoch(self, epoch: int) -> None:
-        """Settle the next epoch's batches, for all processes as the first one has them."""
-        self.orders.end_epoch(epoch)
-        if self.processes.world_size > 1:
-            self.processes.check_equal(self._parameters())
-            self.orders.load_state(self.processes.broadcast_from_first(self.orders.state))
+        """Choose the next epoch's batches; all processes use those of the first one."""
+        self.sampler.end_epoch(epoch)
+        processes = self.config.processes
+        if processes.world_size > 1:
+            processes.check_equal(self._parameters())
+            self.sampler.load_state(processes.broadcast_from_first(self.sampler.state))
 
-    def _keep_best(self, progression: TrainState, epoch: int, history: History) -> None:
-        """Save the weights as they were measured if no epoch was better."""
-        column, more = CHOICES[self.params.best_metric]
+    def _validate(self) -> dict[str, float]:
+        return self.loaders.validator.measure(self.task)
+
+    def _save_best(self, state: TrainState, epoch: int, history: History) -> None:
+        """Save the validated weights if no earlier epoch was better."""
+        metric = self.config.train.best_metric
+        column, more_is_better = MONITORS[metric]
         row = history.rows[-1]
         if column not in row:
             raise ValueError(
-                f"train.best_metric = {self.params.best_metric!r}, but this run measures only "
-                f"{', '.join(key for key in row if key in {name for name, _ in CHOICES.values()})}"
+                f"train.best_metric = {metric!r}, but this run measures only "
+                f"{', '.join(key for key in row if key in {name for name, _ in MONITORS.values()})}"
             )
         value = row[column]
-        if progression.best is None or (value > progression.best if more else value < progression.best):
-            progression.best, progression.best_epoch = value, epoch
+        if state.best is None or (value > state.best if more_is_better else value < state.best):
+            state.best, state.best_epoch = value, epoch
             self.checkpoints.save(BEST, {"model": self.task.trained_state()})
 
-    def _save(self, progression: TrainState, epoch: int, history: History) -> None:
-        """Save all that the next epoch starts from."""
-        progression.epoch = epoch + 1
-        state = {
+    def _save(self, state: TrainState, epoch: int, history: History) -> None:
+        """Save the state that the next epoch starts from."""
+        state.epoch = epoch + 1
+        checkpoint = {
             **self.task.state(),
-            "average": self.average.state() if self.average else [],
+            "ema": self.ema.state() if self.ema else [],
             "optimizer": self.optimizer.state_dict(),
-            "orders": self.orders.state(),
-            "progression": {**vars(progression), "rows": history.rows},
+            "sampler": self.sampler.state(),
+            "state": {**vars(state), "rows": history.rows},
         }
-        self.checkpoints.save(LAST, state)
+        self.checkpoints.save(LAST, checkpoint)
 
     def _resume(self) -> TrainState:
-        state = self.checkpoints.load(LAST)
-        if state is None:
+        """Restore the last checkpoint, if there is one, and return the progress of the run."""
+        checkpoint = self.checkpoints.load(LAST)
+        if checkpoint is None:
             return TrainState()
-        self._restore(state)
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.orders.load_state(state["orders"])
-        if self.average:
-            self.average.restore(state["average"])
-        return TrainState(**state["progression"])
+        self._load(checkpoint)
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.sampler.load_state(checkpoint["sampler"])
+        if self.ema:
+            self.ema.load_state(checkpoint["ema"])
+        return TrainState(**checkpoint["state"])
 
-    def _restore(self, state: dict[str, Any] | None) -> None:
-        assert state is not None, "a run has at least one epoch"
-        self.task.load_state(state)
+    def _load(self, checkpoint: dict[str, Any] | None) -> None:
+        assert checkpoint is not None, "a run has at least one epoch"
+        self.task.load_state(checkpoint)
 
-    def _is_over(self, progression: TrainState) -> bool:
-        waited = progression.epoch - 1 - progression.best_epoch
-        return self.params.patience > 0 and progression.best_epoch >= 0 and waited >= self.params.patience
+    def _stops_early(self, state: TrainState) -> bool:
+        patience = self.config.train.patience
+        return patience > 0 and state.best_epoch >= 0 and state.epoch - 1 - state.best_epoch >= patience
 
 
-def add_up(unread: list[dict[str, Tensor]], sums: dict[str, float], epoch: int, first: int) -> dict[str, float]:
-    """Read the losses of some batches off the device in one go, add them to `sums`, and return the last ones.
+def read_losses(unread: list[dict[str, Tensor]], sums: dict[str, float], epoch: int, first: int) -> dict[str, float]:
+    """Copy the losses of some steps off the device at once, add them to `sums`, and return those of the last step.
 
-    ValueError for the first batch whose loss is not finite, with every term of it.
+    Raises ValueError for the first step whose loss is not finite, with the values of all losses; `first` is the number
+    of the first step.
     """
     names = list(unread[0])
     values = torch.stack([torch.stack([terms[name].float() for name in names]) for terms in unread]).cpu()

@@ -1,7 +1,7 @@
-"""What a model is worth on the held-out fold after an epoch: its losses, and the metrics a checkpoint is chosen by.
+"""Validation on the held-out fold after an epoch: the losses, and the metrics that choose the checkpoint.
 
-Every product is seen once, with its first photo (where it trains with all of them: with all) and the fixed view; the
-final figures, over all photos and views, are the business of the embed and evaluate stages.
+Every product is evaluated once, with its first photo (with all photos if training uses all) in the fixed view. The
+embed and evaluate stages compute the final metrics, over all photos and views.
 """
 
 from collections.abc import Callable
@@ -22,25 +22,25 @@ from pipeline_lib.metrics.recall import best_positive_ranks
 from pipeline_lib.metrics.relevance import Positions, positions_from_pairs
 from pipeline_lib.training.task import Task
 
-# Figure -> column of the history, for texts that look for images, and for images that look for texts.
-REPORTED = {name: name for name in ("MeanRecall", "R@1", "R@5", "R@10")}
-REVERSED = {name: f"i2t_{name}" for name in REPORTED}
+# Metric -> column of the history, for text-to-image and for image-to-text retrieval.
+TEXT_TO_IMAGE = {name: name for name in ("MeanRecall", "R@1", "R@5", "R@10")}
+IMAGE_TO_TEXT = {name: f"i2t_{name}" for name in TEXT_TO_IMAGE}
 
 
 @dataclass(frozen=True)
 class HeldOutQueries:
-    """Texts that find at least one held-out product, and the rows of the products each should find."""
+    """Texts with at least one relevant held-out product, and the rows of the relevant products of each."""
 
     texts: list[str]
     positives: Positions
 
 
 def held_out_queries(queries: pl.DataFrame, relevance: pl.DataFrame, product_ids: list[str]) -> HeldOutQueries:
-    """Keep the text queries with a positive among `product_ids`."""
+    """Return the text queries with a relevant product among `product_ids`."""
     rows = pl.DataFrame({"product_id": product_ids}).with_row_index("row")
-    found = relevance.join(rows, on="product_id").join(queries.filter(pl.col("kind") == "text"), on="query_id")
-    ids = found["query_id"].unique().sort()
-    numbers = found.join(pl.DataFrame({"query_id": ids}).with_row_index("number"), on="query_id")
+    relevant = relevance.join(rows, on="product_id").join(queries.filter(pl.col("kind") == "text"), on="query_id")
+    ids = relevant["query_id"].unique().sort()
+    numbers = relevant.join(pl.DataFrame({"query_id": ids}).with_row_index("number"), on="query_id")
     texts = queries.filter(pl.col("query_id").is_in(ids.implode())).sort("query_id")["text"].to_list()
     pairs = positions_from_pairs(numbers["number"].to_numpy(), numbers["row"].to_numpy(), len(ids))
     return HeldOutQueries(texts, pairs)
@@ -48,7 +48,7 @@ def held_out_queries(queries: pl.DataFrame, relevance: pl.DataFrame, product_ids
 
 @dataclass(frozen=True)
 class Validator:
-    """Held-out products and queries, with the way to embed a query's text."""
+    """Held-out products and queries; `embed_texts` returns the embeddings (texts, dim) of query texts."""
 
     batches: Dataset[Batch]
     products: Products
@@ -58,7 +58,7 @@ class Validator:
     embed_texts: Callable[[list[str]], Array]
 
     def measure(self, task: Task) -> dict[str, float]:
-        """Return `val_loss` and the metrics of the heads the model has."""
+        """Return `val_loss` and the metrics of the model's heads."""
         task.model.eval()
         keys = sequential_batches(len(self.products), self.batch_size)
         images: list[Array] = []
@@ -67,14 +67,14 @@ class Validator:
         losses, sizes = [], []
         with torch.inference_mode():
             for batch in data_loader(self.batches, keys, self.workers, task.device):
-                outputs, named = task.run(batch)
+                outputs, named = task.compute(batch)
                 losses.append(named["total"])
                 sizes.append(len(batch.product))
-                self._keep(outputs, images, texts, logits)
+                self._append(outputs, images, texts, logits)
             value = np.average(torch.stack(losses).cpu().numpy(), weights=sizes)
         return {"val_loss": float(value), **self._ranking(images, texts), **self._classes(logits)}
 
-    def _keep(self, outputs: Outputs, images: list[Array], texts: list[Array], logits: list[Array]) -> None:
+    def _append(self, outputs: Outputs, images: list[Array], texts: list[Array], logits: list[Array]) -> None:
         if outputs.image_embedding is not None:
             images.append(outputs.image_embedding.float().cpu().numpy())
         if outputs.text_embedding is not None:
@@ -83,36 +83,40 @@ class Validator:
             logits.append(outputs.class_logits.float().cpu().numpy())
 
     def _ranking(self, images: list[Array], texts: list[Array]) -> dict[str, float]:
+        """Return the retrieval metrics of both directions; empty without a retrieval head or queries."""
         if not images or not self.queries.texts:
             return {}
         queries, gallery = self._query_embeddings(np.concatenate(texts)), np.concatenate(images)
         positives = self.queries.positives
-        described = positives.transposed(len(gallery))
-        asking = np.flatnonzero(described.counts())
-        ranks = best_positive_ranks(queries, gallery, positives)
-        backwards = best_positive_ranks(gallery[asking], queries, described.take(asking))
-        ways = ((rank_figures(ranks), REPORTED), (rank_figures(backwards), REVERSED))
-        return {column: figures[name] for figures, columns in ways for name, column in columns.items()}
+        queries_of = positives.transposed(len(gallery))
+        with_query = np.flatnonzero(queries_of.counts())
+        text_to_image = best_positive_ranks(queries, gallery, positives)
+        image_to_text = best_positive_ranks(gallery[with_query], queries, queries_of.take(with_query))
+        directions = ((rank_figures(text_to_image), TEXT_TO_IMAGE), (rank_figures(image_to_text), IMAGE_TO_TEXT))
+        return {column: metrics[name] for metrics, columns in directions for name, column in columns.items()}
 
-    def _query_embeddings(self, of_products: Array) -> Array:
-        """Return (queries, dim); a query that is some product's text was embedded with that product already."""
+    def _query_embeddings(self, product_texts: Array) -> Array:
+        """Return (queries, dim); a query that is a product's text has that product's embedding already."""
         rows = {self.products.texts[number]: row for row, number in enumerate(self.products.text)}
         new = [text for text in self.queries.texts if text not in rows]
-        added = dict(zip(new, self.embed_texts(new), strict=True)) if new else {}
-        return np.stack([added[text] if text in added else of_products[rows[text]] for text in self.queries.texts])
+        embedded = dict(zip(new, self.embed_texts(new), strict=True)) if new else {}
+        return np.stack(
+            [embedded[text] if text in embedded else product_texts[rows[text]] for text in self.queries.texts]
+        )
 
     def _classes(self, logits: list[Array]) -> dict[str, float]:
-        known = self.products.label >= 0
-        if not logits or not known.any():
+        """Return the classification metrics; empty without a classifier or labels."""
+        labelled = self.products.label >= 0
+        if not logits or not labelled.any():
             return {}
-        truth, said = self.products.label[known], np.concatenate(logits)[known]
-        figures = class_figures(truth, said)
-        measured = {name: figures[name] for name in ("top1", "top3", "macro_f1")}
-        return {**measured, "balanced_accuracy": mean_hit(truth, said)}
+        truth, predicted = self.products.label[labelled], np.concatenate(logits)[labelled]
+        metrics = class_figures(truth, predicted)
+        chosen = {name: metrics[name] for name in ("top1", "top3", "macro_f1")}
+        return {**chosen, "balanced_accuracy": balanced_accuracy(truth, predicted)}
 
 
-def mean_hit(truth: Labels, said: Array) -> float:
-    """Return the mean, over the classes that occur, of the share of their products that are told right."""
-    counts = confusion_counts(truth, said.argmax(axis=1), said.shape[1])
+def balanced_accuracy(truth: Labels, logits: Array) -> float:
+    """Return the mean recall of the classes that occur in `truth`; logits (products, classes)."""
+    counts = confusion_counts(truth, logits.argmax(axis=1), logits.shape[1])
     support = counts.sum(axis=1)
     return float((counts.diagonal()[support > 0] / support[support > 0]).mean())

@@ -34,7 +34,7 @@ def test_each_phase_is_a_stage_a_fold_and_goes_on_from_the_one_before(project):
     assert [first["train"][key] for key in ("unfreeze_layers", "head_lr", "tower_lr")] == [0, 0.01, 0.0015]
     assert [last["train"][key] for key in ("unfreeze_layers", "head_lr", "tower_lr")] == [1, 0.003, 1e-5]
     assert last["train"]["init_from"] == "data/work/phases/head"
-    plan = json.loads((project.folder / "data/work/train/1/plan.json").read_text(encoding="utf-8"))
+    plan = json.loads((project.folder / "data/work/train/1/trainable.json").read_text(encoding="utf-8"))
     assert [row["source"] for row in plan["towers"]] == ["data/work/phases/head/1"] * 3
     published = load_file(project.folder / "data/weights/image/model.safetensors")
     towers = load_file(project.folder / "data/work/phases/head/0/model.safetensors")

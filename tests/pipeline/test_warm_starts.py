@@ -21,7 +21,7 @@ def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
 
 
 def plan(project):
-    return json.loads((project.folder / "data/work/train/0/plan.json").read_text(encoding="utf-8"))
+    return json.loads((project.folder / "data/work/train/0/trainable.json").read_text(encoding="utf-8"))
 
 
 def sources(project):
@@ -69,7 +69,7 @@ def test_a_share_of_the_start_predicts_without_training_and_search_follows(proje
     [
         (("nowhere", "other"), "nowhere: no such revision or experiment"),
         (("HEAD", "a/b"), "'a/b' is no name for a folder under data/starts"),
-        (("HEAD", "none"), "data/starts/none is there already and holds something else"),
+        (("HEAD", "none"), "data/starts/none exists already with other content"),
     ],
 )
 def test_what_cannot_be_kept_is_one_line(project, arguments, told):

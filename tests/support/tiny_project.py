@@ -74,7 +74,7 @@ TRAIN = {
 def make_settings(
     image: Path, text: Path, /, info_nce: float = 1.0, cross_entropy: float = 1.0, losses_on=None, **train
 ) -> RunConfig:
-    """Return settings of a tiny run; `losses_on` changes params of losses, keyword arguments replace those of TRAIN."""
+    """Return the settings of a tiny run; `losses_on` changes params of losses, `train` replaces values of TRAIN."""
     model = {
         "weights_root": "data/weights",
         "image": {
@@ -97,7 +97,6 @@ def make_settings(
     for name, values in losses.items():
         values.update({"weight": 0.0, **changes.get(name, {})})
     return RunConfig(
-        precision="fp32",
         model=ModelParams.model_validate(model),
         losses=LossesParams.model_validate(losses),
         train=TrainParams.model_validate({**TRAIN, **train}),

@@ -1,5 +1,6 @@
-"""A fold trained under observation: weights after each step and epoch, the lr of each step, and a stop on demand."""
+"""Trains a fold while recording weights after each step and epoch and the lr of each step, or stops it early."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.models.warm_start import start_folder
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.model_setup import RunConfig
 from pipeline_lib.training.trainer import Trainer
@@ -15,14 +17,20 @@ from pipeline_lib.training.validation import Validator
 
 
 def run(settings: RunConfig, inputs, name: str, fingerprint: str | None = None) -> Path:
+    """Train fold 0 as stages.train does, and return the folder of its outputs."""
     out = Path(name)
     out.mkdir()
-    train_fold(settings, inputs, 0, fingerprint or name, out)
+    train_fold(settings, started(settings, inputs), 0, fingerprint or name, out)
     return out
 
 
+def started(settings: RunConfig, inputs, fold: int = 0):
+    """The inputs with the trained model that `train.init_from` has for a fold."""
+    return replace(inputs, start=start_folder(settings.train.init_from, fold))
+
+
 def losses(out: Path) -> np.ndarray:
-    """Every loss of every epoch that a run wrote into its history."""
+    """Every loss of every epoch in the history of a run."""
     rows = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
     return np.stack([rows[name] for name in rows.dtype.names if "loss" in name or "info" in name or "entropy" in name])
 
@@ -45,7 +53,7 @@ def differing(one, other) -> set[str]:
 
 
 class Watch:
-    """Lists that fill while a run goes on: `start`, `steps` and `epochs` hold weights, `rates` name -> lr a step."""
+    """Records a run: `start`, `steps`, `epochs` and `measured` have weights, `rates` the lr of each parameter."""
 
     def __init__(self, monkeypatch) -> None:
         self.start: dict[str, torch.Tensor] = {}
@@ -55,18 +63,18 @@ class Watch:
         self.rates: list[dict[str, float]] = []
         epoch, step, measure = Trainer._epoch, Trainer._step, Validator.measure
 
-        def watched_epoch(loop, *rest):
-            self.start = self.start or state_of(loop.task.model)
-            done = epoch(loop, *rest)
-            self.epochs.append(state_of(loop.task.model))
+        def watched_epoch(trainer, *rest):
+            self.start = self.start or state_of(trainer.task.model)
+            done = epoch(trainer, *rest)
+            self.epochs.append(state_of(trainer.task.model))
             return done
 
-        def watched_step(loop):
-            names = {id(value): name for name, value in loop.task.model.named_parameters()}
-            groups = loop.optimizer.param_groups
+        def watched_step(trainer):
+            names = {id(value): name for name, value in trainer.task.model.named_parameters()}
+            groups = trainer.optimizer.param_groups
             self.rates.append({names[id(value)]: group["lr"] for group in groups for value in group["params"]})
-            step(loop)
-            self.steps.append(state_of(loop.task.model))
+            step(trainer)
+            self.steps.append(state_of(trainer.task.model))
 
         def watched_measure(validator, task):
             self.measured.append(state_of(task.model))
@@ -78,13 +86,13 @@ class Watch:
 
 
 def stop_before(number: int, settings: RunConfig, inputs, fingerprint: str, monkeypatch) -> None:
-    """Begin a run and break it off before an epoch."""
+    """Start a run and stop it before an epoch."""
     epoch = Trainer._epoch
 
-    def stopped(loop, now, *rest):
+    def stopped(trainer, now, *rest):
         if now == number:
             raise RuntimeError("stopped")
-        return epoch(loop, now, *rest)
+        return epoch(trainer, now, *rest)
 
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="stopped"):
         patch.setattr(Trainer, "_epoch", stopped)
@@ -92,11 +100,11 @@ def stop_before(number: int, settings: RunConfig, inputs, fingerprint: str, monk
 
 
 def stop_after_steps(number: int, settings: RunConfig, inputs, fingerprint: str, monkeypatch) -> None:
-    """Begin a run and break it off behind so many steps."""
+    """Start a run and stop it after a number of steps."""
     step, steps = Trainer._step, []
 
-    def stopped(loop):
-        step(loop)
+    def stopped(trainer):
+        step(trainer)
         steps.append(1)
         if len(steps) == number:
             raise KeyboardInterrupt

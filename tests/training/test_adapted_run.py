@@ -57,7 +57,7 @@ def test_a_run_with_adapters(tmp_path, monkeypatch, vit_folder, tiny_text_folder
     assert not state["image.trunk.blocks.0.positional_conv.mlp.2.weight"].any()  # frozen at its first value
     again = load_model(out)
     assert again.model.shared_slots.shape == (3, 256)
-    plan = read_json(out / "plan.json")
+    plan = read_json(out / "trainable.json")
     assert sum(row["total"] for row in plan["towers"]) == sum(value.numel() for value in again.model.parameters())
     assert plan["warnings"] == [
         "image: model.positional_conv stays frozen and untrained; raise train.unfreeze_layers up to its block"

@@ -14,8 +14,8 @@ from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.predict import Predictor
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
 from pipeline_lib.loading.photo_views import PhotoViews
+from pipeline_lib.loading.stored_features import NOTHING_STORED
 from pipeline_lib.loading.text_views import TextViews
-from pipeline_lib.losses.build import weights_of
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
@@ -73,7 +73,7 @@ def test_a_missing_image_is_learned_and_predicted_with(inputs, towers):
     out = run(settings, inputs, "learned")
     model = load_model(out).model
     torch.manual_seed(settings.seed)
-    begun = build_bundle(settings, 0, read_fold(inputs, 0, True), False).model.missing_image
+    begun = build_bundle(settings, None, read_fold(inputs, 0, True), False).model.missing_image
     assert model.missing_image.shape == begun.shape and (model.missing_image != begun).all()
     data = read_fold(inputs, 1, True)
     assert data.training.has_photo is not None and not data.training.has_photo.all()
@@ -162,7 +162,7 @@ def test_class_weights_count_the_training_products_of_the_fold_alone(inputs, tow
     balanced = {"cross_entropy": {"weight": 1.0, "class_weights": "balanced"}}
     settings = make_settings(*towers, **FROZEN, losses_on=balanced)
     data = read_fold(inputs, 0, True)
-    task = make_task(build_bundle(settings, 0, data, False), settings, weights_of(settings.losses), data)
+    task = make_task(settings, build_bundle(settings, None, data, False), data, NOTHING_STORED)
     labels = [label for label in data.training.label.tolist() if label >= 0]
     wanted = [len(labels) / (2 * labels.count(number)) for number in range(2)]
     assert task.losses["cross_entropy"].weights.tolist() == pytest.approx(wanted)

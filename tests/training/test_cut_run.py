@@ -19,6 +19,7 @@ from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.model_setup import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -53,7 +54,7 @@ def test_a_run_with_a_cut_vocabulary(tmp_path, monkeypatch, tiny_image_folder, t
     with torch.no_grad():
         ids, mask = (torch.as_tensor(value) for value in tokenizer.encode_batch(["red mug", "红 lamp", "unheard"], 16))
         assert ids.max() < kept and saved.model.text.encode(ids, mask).isfinite().all()
-    row = next(row for row in read_json(out / "plan.json")["towers"] if row["tower"] == "text")
+    row = next(row for row in read_json(out / "trainable.json")["towers"] if row["tower"] == "text")
     assert row["source"].endswith(f", {kept} of 16 tokens")
     assert row["total"] == sum(value.numel() for value in saved.model.text.parameters())
 
@@ -63,16 +64,16 @@ def test_features_of_the_whole_tower_are_not_taken_for_those_of_the_cut_one(
 ):
     inputs = write_project(tmp_path / "project")
     settings = cut_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
-    sources = resolve_towers(settings.model)
+    sources, initial = resolve_towers(settings.model), resolve_initial_weights(settings, None)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     engine = InferenceEngine("cpu", 16, 0, "fp32")
     extracted = ExtractionInputs(ShardReader(Manifest(inputs.shards)), photos, ["a"])
     extract_trunk(sources, extracted, inputs.trunk, ExtractionRun(engine, "float16"))
     whole = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
-    assert find_stored_inputs(whole, inputs, sources, FROZEN, False).stored.kinds() == {
+    assert find_stored_inputs(whole, inputs, initial, FROZEN).features.kinds() == {
         "image": "pooled",
         "text": "pooled",
     }
-    starts = find_stored_inputs(settings, inputs, sources, FROZEN, False)
-    assert starts.stored.kinds() == {"image": "pooled"}
-    assert starts.told[1] == "text: from tokens, model.text.vocabulary = cut"
+    starts = find_stored_inputs(settings, inputs, initial, FROZEN)
+    assert starts.features.kinds() == {"image": "pooled"}
+    assert starts.messages[1] == "text: from tokens, model.text.vocabulary = cut"

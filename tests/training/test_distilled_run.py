@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
-from taught_project import ON, extract, keep
+from teacher_project import ON, extract, keep
 from tiny_project import make_settings, write_project
 
 from pipeline_lib.artifacts.io import read_json, write_json
@@ -232,20 +232,20 @@ def test_stores_are_opened_only_if_a_loss_reads_them(copied, alone, towers):
     shutil.rmtree(copied.teachers["old"])
     unread = run(settings, only(copied, "old"), "unread")
     assert same(weights(plain), weights(unread))
-    told = "plan.features: no loss that is on reads teacher old; give a distillation loss a weight, or take it out"
-    assert told in read_json(unread / "plan.json")["warnings"]
-    assert told not in read_json(plain / "plan.json")["warnings"]
+    told = "plan.features: no loss that is on reads teacher old; give a distillation loss a weight, or remove it"
+    assert told in read_json(unread / "trainable.json")["warnings"]
+    assert told not in read_json(plain / "trainable.json")["warnings"]
 
 
 def test_one_trained_model_for_all_folds_is_told(taught, towers):
     settings = make_settings(*towers, losses_on={"contrastive_distillation": {"weight": 1, "teachers": {"whole": 2}}})
     told = teaching(taught, settings, fold=1)
-    assert [teacher.name for teacher in told.lesson.teachers] == ["whole"]
+    assert [teacher.name for teacher in told.teachers.teachers] == ["whole"]
     assert len(told.warnings) == 2
     assert told.warnings[0].startswith("plan.features: no loss that is on reads teacher old;")
     assert told.warnings[1].startswith(
-        "plan.features: teacher whole has one trained model for all folds; if it saw fold 1, which is held out here, "
-        "out-of-fold figures are flattered"
+        "plan.features: teacher whole has one trained model for all folds; if it was trained on fold 1, the held-out "
+        "one, out-of-fold metrics are too high"
     )
     own = make_settings(*towers, losses_on=ON)
     assert teaching(only(taught, "old"), own).warnings == ()
@@ -276,7 +276,7 @@ def of_another(folder, name):
 def test_stores_that_do_not_fit_stop_a_run_before_its_first_step(copied, alone, towers, spoil, told, monkeypatch):
     spoil(copied.teachers["old"])
     settings = make_settings(*towers, losses_on=ALL)
-    monkeypatch.setattr("pipeline_lib.training.fold._loop", lambda *_: pytest.fail("a step was about to be taken"))
+    monkeypatch.setattr("pipeline_lib.training.fold.Trainer", lambda **_: pytest.fail("a step was about to be taken"))
     with pytest.raises(ValueError, match=told) as error:
         run(settings, only(copied, "old"), "refused")
     assert "\n" not in str(error.value)

@@ -27,7 +27,7 @@ def test_the_average_is_its_sum_written_out(decay, values):
     expected = decay**count * first
     for number, value in enumerate(values, start=1):
         expected = expected + (1 - decay) * decay ** (count - number) * value
-    with average.in_place():
+    with average.applied():
         assert torch.allclose(parameter.detach().double(), expected, atol=1e-4)
     assert parameter.tolist() == [values[-1]] * 2
 
@@ -36,7 +36,7 @@ def test_a_failure_while_the_averages_are_in_place_gives_the_weights_back():
     parameter = torch.nn.Parameter(torch.zeros(1))
     average = WeightEma([parameter], 0.5)
     parameter.data.fill_(8.0)
-    with pytest.raises(RuntimeError, match="broken"), average.in_place():
+    with pytest.raises(RuntimeError, match="broken"), average.applied():
         assert parameter.item() == 0.0
         raise RuntimeError("broken")
     assert parameter.item() == 8.0

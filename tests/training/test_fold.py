@@ -69,7 +69,7 @@ def test_training_learns_the_classes(inputs, towers):
 
 def test_plan_counts_every_parameter(inputs, towers):
     out = run(make_settings(*towers, epochs=1), inputs, "out")
-    plan = read_json(out / "plan.json")
+    plan = read_json(out / "trainable.json")
     model = load_model(out).model
     assert sum(row["total"] for row in plan["towers"]) == sum(value.numel() for value in model.parameters())
     text = next(row for row in plan["towers"] if row["tower"] == "text")
@@ -155,7 +155,7 @@ def test_a_run_killed_anywhere_ends_as_the_unbroken_one(inputs, towers, tmp_path
         assert go(f"killed{number}", kill_at, "b").returncode == -9
     ended = go("ended", -1, "b")
     assert ended.returncode == 0, ended.stderr
-    for file in ("history.csv", "model.safetensors", "plan.json"):
+    for file in ("history.csv", "model.safetensors", "trainable.json"):
         assert Path("whole", file).read_bytes() == Path("ended", file).read_bytes(), file
 
 
@@ -225,7 +225,9 @@ def test_texts_in_turn_train_on_every_query_and_first_on_none_of_them(inputs, to
     pl.concat([relevance, pairs], how="vertical_relaxed").write_parquet(inputs.catalogue / "relevance.parquet")
     settings = make_settings(*towers, text="random", epochs=2)
     data = read_fold(inputs, 0, True, captions=True)
-    assert (np.diff(data.training.captions.offsets) >= 1).all() and len(data.training.captions.text) > len(data.training)
+    assert (np.diff(data.training.captions.offsets) >= 1).all() and len(data.training.captions.text) > len(
+        data.training
+    )
     assert read_fold(inputs, 0, True).training.captions is None
     losses = []
     for name, one in (("turn", settings), ("own", make_settings(*towers, epochs=2))):

@@ -11,8 +11,8 @@ from pipeline_lib.batch import CONTENT, Batch
 from pipeline_lib.losses.build import LOSSES, build_losses, weights_of
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.training.ema import build_momentum_encoder
 from pipeline_lib.training.grad_cache import backward_jointly, join_batches, join_outputs
-from pipeline_lib.training.momentum_encoder import build_momentum_encoder
 from pipeline_lib.training.task import Task
 
 
@@ -81,8 +81,8 @@ def test_gradients_equal_those_of_one_large_batch(towers):
     content = {name: torch.cat([getattr(one, name) for one in whole]) for name in ("pixels", "token_ids", "token_mask")}
     joined = replace(join_batches(whole), **content)
     for _ in range(2):
-        _, of_parts = backward_jointly(small, parts, torch.Tensor.backward)
-        _, of_whole = backward_jointly(large, [joined], torch.Tensor.backward)
+        _, of_parts = backward_jointly(small, parts)
+        _, of_whole = backward_jointly(large, [joined])
         for name, value in of_whole.items():
             assert float(of_parts[name]) == pytest.approx(float(value), rel=1e-4), name
     compare(gradients(small), gradients(large), rtol=1e-3, atol=1e-5)
@@ -93,9 +93,9 @@ def test_a_batch_alone_would_have_other_gradients(towers):
     """The sum of what each batch costs by itself, as accumulation used to be, is another loss."""
     jointly, apart = make_task(towers, dropout=False), make_task(towers, dropout=False)
     parts = make_batches([4, 4])
-    backward_jointly(jointly, parts, torch.Tensor.backward)
+    backward_jointly(jointly, parts)
     for part in parts:
-        apart.run(part)[1]["total"].div(2).backward()
+        apart.compute(part)[1]["total"].div(2).backward()
     one, other = gradients(jointly), gradients(apart)
     assert not torch.allclose(one["head.image_projection.weight"], other["head.image_projection.weight"], rtol=0.05)
 
@@ -106,11 +106,11 @@ def test_dropout_repeats_in_the_second_pass(towers, momentum, precision):
     cached, plain = (replace(make_task(towers, momentum), precision=precision) for _ in range(2))
     parts = make_batches([5, 4, 3])
     torch.manual_seed(5)
-    _, named = backward_jointly(cached, parts, torch.Tensor.backward)
+    _, named = backward_jointly(cached, parts)
     drawn = torch.rand(1)
     torch.manual_seed(5)
-    outputs = join_outputs([plain.observe(part) for part in parts])
-    expected = plain.price(outputs, join_batches(parts))
+    outputs = join_outputs([plain.forward_all(part) for part in parts])
+    expected = plain.compute_losses(outputs, join_batches(parts))
     expected["total"].backward()
     assert torch.equal(drawn, torch.rand(1))
     assert {name: float(value) for name, value in named.items()} == {
@@ -127,10 +127,10 @@ def test_running_statistics_move_once_a_step(towers):
         task.model.head["image_projection"] = nn.Sequential(nn.BatchNorm1d(24), task.model.head["image_projection"])
     parts = make_batches([5, 4])
     torch.manual_seed(5)
-    backward_jointly(jointly, parts, torch.Tensor.backward)
+    backward_jointly(jointly, parts)
     torch.manual_seed(5)
     for part in parts:
-        once.observe(part)
+        once.forward_all(part)
     for task in (once, jointly):
         assert task.model.head["image_projection"][0].num_batches_tracked == 2
     means = [task.model.head["image_projection"][0].running_mean for task in (once, jointly)]
@@ -141,7 +141,7 @@ def test_a_frozen_model_without_heads_to_train_gets_no_gradient(towers):
     """Only the losses learn: nothing to push back, nothing in the way."""
     task = make_task(towers)
     task.model.requires_grad_(False)
-    backward_jointly(task, make_batches([3, 3]), torch.Tensor.backward)
+    backward_jointly(task, make_batches([3, 3]))
     assert set(gradients(task)) == {"siglip.bias"}
 
 

@@ -47,7 +47,7 @@ def test_the_stage_trains_in_two_processes_and_is_told_of_a_bad_loss_in_one_line
     assert process.returncode == 0, stderr
     out = tmp_path / "data/work/train/0"
     assert sorted(path.name for path in out.iterdir()) == [
-        "history.csv", "model.json", "model.safetensors", "plan.json", "tokenizer",
+        "history.csv", "model.json", "model.safetensors", "trainable.json", "tokenizer",
     ]  # fmt: skip
     assert np.isfinite(np.genfromtxt(out / "history.csv", delimiter=",", names=True)["total"])
     assert stderr.count("fold 0: 24 products to train on, 12 held out") == 1

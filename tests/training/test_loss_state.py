@@ -9,8 +9,8 @@ from tiny_project import make_settings, write_project
 
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.training.ema import build_momentum_encoder
 from pipeline_lib.training.fold import train_fold
-from pipeline_lib.training.momentum_encoder import build_momentum_encoder
 from pipeline_lib.training.task import Task
 from pipeline_lib.training.trainer import Trainer
 
@@ -131,7 +131,7 @@ def test_the_slow_copy_follows_at_its_momentum(towers):
         for value in model.parameters():
             value.add_(1.0)
     for _ in range(3):
-        copied.follow(model)
+        copied.update(model)
     for name, value in copied.model.named_parameters():
         assert torch.allclose(value, first[name] + 1 - 0.8**3, atol=1e-5), name
         assert not value.requires_grad
@@ -148,5 +148,5 @@ def test_a_momentum_of_almost_one_keeps_the_first_model_and_the_queue_sees_it(to
     torch.manual_seed(settings.seed)
     start = model_of(settings).state_dict()[name]
     assert (trained[name] - start).abs().max() > 1e-3
-    assert torch.allclose(state["slow"][name], start, atol=1e-4)
+    assert torch.allclose(state["momentum_encoder"][name], start, atol=1e-4)
     assert state["losses"]["memory_queue._extra_state"]["image"].shape == (24, 8)

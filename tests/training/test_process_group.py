@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from taught_project import say
+from teacher_project import write_random_teacher
 from tiny_project import make_settings, write_project
 from torch import nn
 
 from pipeline_lib.batch import Outputs
-from pipeline_lib.execution.process_group import ALONE, ProcessGroup, buckets, joined, share_of
+from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup, buckets, join_process_group, rows_of_rank
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import Inputs
@@ -52,10 +52,10 @@ def settings_of(image, text, name):
     return settings
 
 
-def run(settings, inputs, name, processes=ALONE, stop_before=None):
+def run(settings, inputs, name, processes=SINGLE_PROCESS, stop_before=None):
     """Train one fold into ./name; a stop leaves the checkpoint of the epochs before it."""
     out = Path(name)
-    if processes.first:
+    if processes.is_first:
         out.mkdir(exist_ok=True)
     epoch = Trainer._epoch
 
@@ -66,7 +66,7 @@ def run(settings, inputs, name, processes=ALONE, stop_before=None):
 
     Trainer._epoch = stopped
     try:
-        train_fold(settings, inputs, 0, name, out, processes)
+        train_fold(replace(settings, processes=processes), inputs, 0, name, out)
     except InterruptedError:
         assert stop_before is not None
     finally:
@@ -88,7 +88,7 @@ def gathered_slowly(processes):
         expected = [None if value.grad is None else value.grad.clone() for value in parameters]
         for value in parameters:
             value.grad = None
-        own = Outputs(image_embedding=layer(rows[share_of(count, *processes.part)]), logit_scale=scale.exp())
+        own = Outputs(image_embedding=layer(rows[rows_of_rank(count, *processes.part)]), logit_scale=scale.exp())
         found = processes.gather(own, count)
         assert torch.allclose(found.image_embedding, layer(rows), atol=1e-6) and found.logit_scale is own.logit_scale
         price(found.image_embedding, found.logit_scale).backward()
@@ -115,10 +115,10 @@ def on_one_only(processes):
     try:
         processes.check_equal([torch.tensor([1.0 + processes.rank])])
     except AssertionError as error:
-        assert processes.rank == 1 and "the weights of process 1 are no longer those of process 0" in str(error)
+        assert processes.rank == 1 and "the weights of rank 1 differ from those of rank 0" in str(error)
     else:
         assert processes.rank == 0
-    assert processes.from_first(lambda: [processes.rank, "said"]) == [0, "said"]
+    assert processes.broadcast_from_first(lambda: [processes.rank, "said"]) == [0, "said"]
 
 
 def main(root, image, text):
@@ -134,7 +134,7 @@ def main(root, image, text):
             torch.save(self.task.state(), f"stateful-{self.processes.rank}.pt")
 
     Trainer._save = saved
-    with joined("cpu") as processes:
+    with join_process_group("cpu") as processes:
         gathered_slowly(processes)
         on_one_only(processes)
         for name in RUNS:
@@ -147,7 +147,13 @@ def made(tmp_path_factory, tiny_image_folder, tiny_text_folder):
     """A folder with `one` and `two`: what one process made of all RUNS, and what two did."""
     folder = tmp_path_factory.mktemp("processes")
     inputs = write_project(folder / "project")
-    inputs = replace(inputs, teachers={"five": say(inputs, "five", 5, 1), "eight": say(inputs, "eight", 8, 2)})
+    inputs = replace(
+        inputs,
+        teachers={
+            "five": write_random_teacher(inputs, "five", 5, 1),
+            "eight": write_random_teacher(inputs, "eight", 8, 2),
+        },
+    )
     towers = tiny_image_folder, tiny_text_folder
     arguments = json.dumps([str(inputs.catalogue.parent), *map(str, towers)])
     two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__, arguments]
@@ -189,7 +195,7 @@ def test_two_processes_train_as_one_does(made, name):
     assert weights.keys() == other.keys()
     for key, value in weights.items():
         assert torch.allclose(value, other[key], rtol=1e-4, atol=1e-6), (key, (value - other[key]).abs().max())
-    assert (one / "plan.json").read_bytes() == (two / "plan.json").read_bytes()
+    assert (one / "trainable.json").read_bytes() == (two / "trainable.json").read_bytes()
 
 
 def test_the_comparison_can_fail(made):
@@ -226,10 +232,17 @@ def test_the_first_process_alone_writes(made):
 def test_one_process_does_nothing_here():
     """The very same objects pass through."""
     outputs = Outputs(image_embedding=torch.ones(2, 3))
-    assert ALONE.gather(outputs, 2) is outputs and ALONE.own(outputs.image_embedding) is outputs.image_embedding
-    assert ALONE.from_first(lambda: 5) == 5 and ALONE.seed(7) == 7 and ALONE.workers(3) == 3
-    with joined("cpu") as processes:
-        assert processes is ALONE
+    assert (
+        SINGLE_PROCESS.gather(outputs, 2) is outputs
+        and SINGLE_PROCESS.local_gradient(outputs.image_embedding) is outputs.image_embedding
+    )
+    assert (
+        SINGLE_PROCESS.broadcast_from_first(lambda: 5) == 5
+        and SINGLE_PROCESS.seed(7) == 7
+        and SINGLE_PROCESS.workers(3) == 3
+    )
+    with join_process_group("cpu") as processes:
+        assert processes is SINGLE_PROCESS
 
 
 def test_workers_are_those_of_the_machine():
@@ -255,8 +268,9 @@ def test_buckets_keep_the_order_and_one_type(size, expected):
 
 def test_fewer_rows_than_processes_is_one_line(tmp_path, tiny_image_folder, tiny_text_folder):
     settings = make_settings(tiny_image_folder, tiny_text_folder, batch_size=2)
-    with pytest.raises(ValueError, match=r"3 processes share out a batch of 2 products \(train.batch_size = 2, 24"):
-        train_fold(settings, write_project(tmp_path / "project"), 0, "none", tmp_path, ProcessGroup(0, 3, 3))
+    with pytest.raises(ValueError, match=r"3 processes share a batch of 2 products \(train.batch_size = 2, 24"):
+        config = replace(settings, processes=ProcessGroup(0, 3, 3))
+        train_fold(config, write_project(tmp_path / "project"), 0, "none", tmp_path)
 
 
 if __name__ == "__main__":

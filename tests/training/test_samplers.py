@@ -1,10 +1,12 @@
-"""Mined batches in a run: the first epoch is the shuffle, the next brings together what the model mistakes."""
+"""Batch samplers: a shuffle for the whole run, or batches mined after each epoch from the most similar negatives."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_project import TRAIN
 from torch.nn import functional
 
@@ -12,7 +14,7 @@ from pipeline_lib.batch import Outputs
 from pipeline_lib.loading.dataset import shuffled_batches
 from pipeline_lib.loading.products import Products
 from pipeline_lib.params.train import TrainParams
-from pipeline_lib.training.samplers import SAMPLERS
+from pipeline_lib.training.samplers import SAMPLERS, hard_negatives, mined_batches
 
 
 def make(mining, batch_size=4, count=24):
@@ -23,68 +25,138 @@ def make(mining, batch_size=4, count=24):
     return SAMPLERS[mining](products, TrainParams.model_validate({**TRAIN, **changes}), 3, "cpu")
 
 
-def train(orders, order, embedding):
-    for _, rows in order:
+def train(sampler, batches, embedding):
+    """Record the outputs of an epoch of training steps."""
+    for _, rows in batches:
         products = torch.from_numpy(rows)
-        said = Outputs(image_embedding=embedding[products], text_embedding=embedding[products])
-        orders.gather(said, [SimpleNamespace(product=products)])
+        outputs = Outputs(image_embedding=embedding[products], text_embedding=embedding[products])
+        sampler.record(outputs, [SimpleNamespace(product=products)])
 
 
 def clusters(count=24, groups=3):
-    """Products 0, 3, 6 ... lie close to each other, and so do 1, 4, 7 ..., and 2, 5, 8 ..."""
+    """Products 0, 3, 6 ... are close to each other, and so are 1, 4, 7 ..., and 2, 5, 8 ..."""
     centre = torch.eye(8)[torch.arange(count) % groups]
     return functional.normalize(centre + 0.1 * torch.randn(count, 8, generator=torch.Generator().manual_seed(0)), dim=1)
 
 
-def together(order):
+def share_of_one_cluster(batches):
     """The share of pairs in a batch that are of one cluster."""
-    same = [np.mean((rows[:, None] % 3 == rows[None, :] % 3)[~np.eye(len(rows), dtype=bool)]) for _, rows in order]
+    same = [np.mean((rows[:, None] % 3 == rows[None, :] % 3)[~np.eye(len(rows), dtype=bool)]) for _, rows in batches]
     return float(np.mean(same))
 
 
-def test_a_shuffle_is_settled_to_the_end_and_mining_for_one_epoch():
+def test_a_shuffle_is_known_for_all_epochs_and_mined_batches_for_one():
     shuffled, mined = make("none"), make("hard")
-    assert len(shuffled.coming(1)) == TRAIN["epochs"] - 1 and len(mined.coming(0)) == 1
-    for one, other in zip(mined.coming(0)[0], shuffled_batches(24, 4, 3, 0), strict=True):
+    assert len(shuffled.upcoming(1)) == TRAIN["epochs"] - 1 and len(mined.upcoming(0)) == 1
+    for one, other in zip(mined.upcoming(0)[0], shuffled_batches(24, 4, 3, 0), strict=True):
         assert np.array_equal(one[1], other[1])
 
 
-def test_who_is_mistaken_for_each_other_meets_in_the_next_epoch():
-    orders = make("hard")
-    first = orders.coming(0)[0]
-    train(orders, first, clusters())
-    orders.end_epoch(0)
-    (second,) = orders.coming(1)
+def test_similar_products_share_a_batch_in_the_next_epoch():
+    sampler = make("hard")
+    first = sampler.upcoming(0)[0]
+    train(sampler, first, clusters())
+    sampler.end_epoch(0)
+    (second,) = sampler.upcoming(1)
     assert {epoch for epoch, _ in second} == {1}
     assert sorted(np.concatenate([rows for _, rows in second])) == [*range(24)]
-    assert together(second) > together(first) + 0.15
+    assert share_of_one_cluster(second) > share_of_one_cluster(first) + 0.15
 
 
-def test_what_is_saved_gives_the_same_batches(tmp_path):
-    orders, resumed = make("hard"), make("hard")
-    train(orders, orders.coming(0)[0], clusters())
-    orders.end_epoch(0)
-    torch.save(orders.state(), tmp_path / "state.pt")
+def test_a_saved_state_gives_the_same_batches(tmp_path):
+    sampler, resumed = make("hard"), make("hard")
+    train(sampler, sampler.upcoming(0)[0], clusters())
+    sampler.end_epoch(0)
+    torch.save(sampler.state(), tmp_path / "state.pt")
     resumed.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
-    for one, other in zip(orders.coming(1)[0], resumed.coming(1)[0], strict=True):
+    for one, other in zip(sampler.upcoming(1)[0], resumed.upcoming(1)[0], strict=True):
         assert one[0] == other[0] and np.array_equal(one[1], other[1])
 
 
 def test_an_epoch_may_leave_products_out():
-    """25 products in batches of 4: whoever was not seen has no strangers and is dealt all the same."""
-    orders = make("hard", count=25)
-    train(orders, orders.coming(0)[0][:2], clusters(25))
-    orders.end_epoch(0)
-    dealt = np.concatenate([rows for _, rows in orders.coming(1)[0]])
-    assert len(set(dealt.tolist())) == 24
+    """25 products in batches of 4: a product without a recorded embedding has no negatives, and is in a batch too."""
+    sampler = make("hard", count=25)
+    train(sampler, sampler.upcoming(0)[0][:2], clusters(25))
+    sampler.end_epoch(0)
+    rows = np.concatenate([rows for _, rows in sampler.upcoming(1)[0]])
+    assert len(set(rows.tolist())) == 24
 
 
-@pytest.mark.parametrize("seen", [[0], []])
-def test_an_epoch_without_any_text_mines_nothing(seen):
-    orders = make("hard")
-    said = torch.zeros(len(seen), 8)
-    rows = torch.tensor(seen, dtype=torch.long)
-    orders.gather(Outputs(image_embedding=said, text_embedding=said), [SimpleNamespace(product=rows)])
-    orders.end_epoch(0)
-    for one, other in zip(orders.coming(1)[0], shuffled_batches(24, 4, 3, 1), strict=True):
+@pytest.mark.parametrize("recorded", [[0], []])
+def test_an_epoch_without_any_text_mines_nothing(recorded):
+    sampler = make("hard")
+    embedding = torch.zeros(len(recorded), 8)
+    rows = torch.tensor(recorded, dtype=torch.long)
+    sampler.record(Outputs(image_embedding=embedding, text_embedding=embedding), [SimpleNamespace(product=rows)])
+    sampler.end_epoch(0)
+    for one, other in zip(sampler.upcoming(1)[0], shuffled_batches(24, 4, 3, 1), strict=True):
         assert np.array_equal(one[1], other[1])
+
+
+def slow_negatives(text, image, keys, count):
+    negatives = []
+    for i in range(len(text)):
+        others = [j for j in range(len(image)) if not any(key[i] == key[j] for key in keys)]
+        others.sort(key=lambda j: -float(text[i] @ image[j]))
+        negatives.append((others + [-1] * count)[:count])
+    return negatives
+
+
+@settings(max_examples=25)
+@given(size=st.integers(1, 12), seed=st.integers(0, 99), count=st.integers(1, 5), block=st.integers(1, 13))
+def test_hard_negatives_equal_the_slow_loop_in_blocks_of_any_size(size, seed, count, block):
+    generator = torch.Generator().manual_seed(seed)
+    text, image = torch.randn(size, 4, generator=generator), torch.randn(size, 4, generator=generator)
+    keys = [torch.arange(size), torch.randint(0, 4, (size,), generator=generator)]
+    negatives = hard_negatives(text, image, keys, count, block)
+    assert negatives.tolist() == slow_negatives(text, image, [key.tolist() for key in keys], count)
+
+
+def test_no_products_have_no_negatives():
+    assert hard_negatives(torch.empty(0, 4), torch.empty(0, 4), [torch.empty(0)], 3).shape == (0, 3)
+
+
+def random_negatives(count, num_negatives, seed):
+    negatives = np.random.default_rng(seed).integers(-1, count, (count, num_negatives))
+    negatives[negatives == np.arange(count)[:, None]] = -1
+    return negatives
+
+
+@settings(max_examples=40)
+@given(count=st.integers(1, 40), size=st.integers(1, 12), share=st.floats(0, 0.99), seed=st.integers(0, 20))
+def test_mined_batches_are_as_many_as_shuffled_ones_and_have_each_product_at_most_once(count, size, share, seed):
+    batches = mined_batches(random_negatives(count, 3, seed), size, share, seed, 4)
+    plain = shuffled_batches(count, size, seed, 4)
+    assert [(epoch, len(rows)) for epoch, rows in batches] == [(epoch, len(rows)) for epoch, rows in plain]
+    rows = np.concatenate([rows for _, rows in batches])
+    assert len(set(rows.tolist())) == len(rows)
+
+
+def test_without_a_share_or_without_negatives_mined_batches_are_the_shuffle():
+    plain = shuffled_batches(20, 6, 3, 1)
+    none = np.full((20, 3), -1)
+    for batches in (mined_batches(random_negatives(20, 3, 0), 6, 0.0, 3, 1), mined_batches(none, 6, 0.5, 3, 1)):
+        assert all(np.array_equal(one[1], other[1]) for one, other in zip(batches, plain, strict=True))
+
+
+def test_the_first_negatives_of_all_anchors_come_first_and_used_rows_are_skipped():
+    """Batches of 4, half mined. An anchor's first negative is its neighbour in a ring, the second the one after."""
+    count = 12
+    ring = np.stack([(np.arange(count) + 1) % count, (np.arange(count) + 2) % count], axis=1)
+    used = set()
+    for _, rows in mined_batches(ring, 4, 0.5, 5, 0):
+        anchors, negatives = rows[:2].tolist(), rows[2:].tolist()
+        used |= set(anchors)
+        expected = [(one + step) % count for step in (1, 2) for one in anchors]
+        free = [one for number, one in enumerate(expected) if one not in used and one not in expected[:number]][:2]
+        assert negatives[: len(free)] == free
+        used |= set(negatives)
+
+
+@pytest.mark.parametrize("other", [(8, 1), (7, 2)])
+def test_mined_batches_follow_from_seed_and_epoch(other):
+    negatives = random_negatives(30, 4, 0)
+    one, same = mined_batches(negatives, 5, 0.4, 7, 1), mined_batches(negatives, 5, 0.4, 7, 1)
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(one, same, strict=True))
+    third = mined_batches(negatives, 5, 0.4, *other)
+    assert any(not np.array_equal(a[1], b[1]) for a, b in zip(one, third, strict=True))

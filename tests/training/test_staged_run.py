@@ -29,7 +29,7 @@ def inputs(tmp_path):
 
 
 def opening_epochs(plan, model):
-    """Parameter of the model -> the epoch it opens, or None, as plan.json has it."""
+    """Parameter of the model -> the epoch it opens, or None, as trainable.json has it."""
     found = {}
     for row in plan["towers"][:2]:
         tower = model.towers()[row["tower"]]
@@ -42,7 +42,7 @@ def test_layers_move_from_their_epoch_on_and_no_others(inputs, towers, monkeypat
     settings = make_settings(*towers, **STAGED)
     watch = Watch(monkeypatch)
     out = run(settings, inputs, "out")
-    plan, saved = read_json(out / "plan.json"), load_model(out)
+    plan, saved = read_json(out / "trainable.json"), load_model(out)
     opens = opening_epochs(plan, saved.model)
     first = first_weights(settings)
     assert len(watch.epochs) == 4 and set(opens.values()) == {None, 0, 1, 2}
@@ -65,7 +65,7 @@ def test_every_step_runs_at_the_plans_rate_times_the_schedules_factor(inputs, to
     settings = make_settings(*towers, **STAGED, warmup_fraction=0.3)
     watch = Watch(monkeypatch)
     out = run(settings, inputs, "out")
-    model, plan = load_model(out).model, read_json(out / "plan.json")
+    model, plan = load_model(out).model, read_json(out / "trainable.json")
     told = {name: TRAIN["head_lr"] for name, _ in model.head_parameters()}
     for row in plan["towers"][:2]:
         for group, listed in zip(model.towers()[row["tower"]].layer_groups(), row["groups"], strict=True):
@@ -86,7 +86,7 @@ def test_a_run_stopped_at_an_opening_ends_as_the_unbroken_one(stop, inputs, towe
     whole = run(settings, inputs, "whole")
     stop_before(stop, settings, inputs, "same", monkeypatch)
     ended = run(settings, inputs, "ended", "same")
-    for file in ("history.csv", "model.safetensors", "plan.json"):
+    for file in ("history.csv", "model.safetensors", "trainable.json"):
         assert (whole / file).read_bytes() == (ended / file).read_bytes(), file
 
 
@@ -98,7 +98,7 @@ def test_a_best_epoch_before_an_opening_gives_later_layers_their_first_weights_b
     out = run(settings, inputs, "out")
     saved = load_model(out)
     assert saved.card["run"]["best_epoch"] == 1
-    opens = opening_epochs(read_json(out / "plan.json"), saved.model)
+    opens = opening_epochs(read_json(out / "trainable.json"), saved.model)
     kept = load_file(out / "model.safetensors")
     assert differing(first_weights(settings), kept) == {key for key, start in opens.items() if start in (0, 1)}
     assert not differing(kept, watch.epochs[1])

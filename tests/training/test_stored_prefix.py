@@ -20,6 +20,7 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.model_setup import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.training.trainer import Trainer
 
@@ -64,7 +65,7 @@ def test_losses_are_those_of_the_run_without_the_store(inputs, towers, dtype, to
     plain, stored = ways(settings, inputs, dtype)
     assert kinds(stored) == BOTH
     assert np.allclose(losses(plain), losses(stored), rtol=tolerance, atol=tolerance)
-    plan = read_json(stored / "plan.json")
+    plan = read_json(stored / "trainable.json")
     assert plan["starts"] == [
         "image: from stored activations before stages.3, the last 2 of 7 layer groups",
         "text: from stored activations before layer.1, the last 2 of 4 layer groups",
@@ -147,36 +148,35 @@ def test_a_run_that_was_cut_goes_on_the_same(inputs, towers, monkeypatch):
         assert (whole / file).read_bytes() == (resumed / file).read_bytes(), file
 
 
-def starts(settings, inputs, opened, warm=False, moved=0.0):
-    """What a run starts from; with `moved` its towers have other weights than `model` says, as a warm start's may."""
-    sources = {
-        name: replace(source, state={key: value + moved for key, value in source.state.items()}) if moved else source
-        for name, source in resolve_towers(settings.model).items()
-    }
-    return find_stored_inputs(settings, inputs, sources, opened, warm)
+def stored_inputs(settings, inputs, opened, unchanged=("image", "text")):
+    """The stores of a run whose towers in `unchanged` have the weights that `model` names."""
+    initial = replace(resolve_initial_weights(settings, None), unchanged=frozenset(unchanged))
+    return find_stored_inputs(settings, inputs, initial, opened)
 
 
-def test_what_is_read_and_why_not(inputs, towers):
+
+def test_each_tower_reads_the_nearest_store_or_has_a_reason(inputs, towers):
     """7 image and 4 text groups, stem first; a group that opens in a later epoch counts as trained."""
     settings = make_settings(*towers)
     none, image, text = {"image": [None] * 7, "text": [None] * 4}, [None] * 5 + [0, 0], [None, None, 2, 0]
-    assert starts(settings, inputs, none).told[0] == "image: from pixels, plan.features does not hold trunk"
+    assert stored_inputs(settings, inputs, none).messages[0] == "image: from pixels, plan.features does not have trunk"
     store(settings, inputs)
-    for opened, kept in (
+    for opened, kinds in (
         (none, {"image": "pooled", "text": "pooled"}),
         ({"image": image, "text": text}, BOTH),
         ({"image": image, "text": [None, 2, 2, 0]}, {"image": "boundary"}),
         ({"image": [0, *[None] * 6], "text": [None, None, None, 0]}, {"text": "boundary"}),
     ):
-        assert starts(settings, inputs, opened).stored.kinds() == kept
-    told = starts(settings, inputs, {"image": image, "text": [None, 2, 2, 0]}).told
-    assert told[1] == "text: from tokens, its last 3 of 4 layer groups are trained, but features.trunk.layers = 2"
-    assert starts(settings, inputs, none, warm=True).stored.kinds() == {"image": "pooled", "text": "pooled"}
-    assert starts(settings, inputs, none, warm=True, moved=0.1).stored.kinds() == {}
+        assert stored_inputs(settings, inputs, opened).features.kinds() == kinds
+    messages = stored_inputs(settings, inputs, {"image": image, "text": [None, 2, 2, 0]}).messages
+    assert messages[1] == "text: from tokens, its last 3 of 4 layer groups are trained, but features.trunk.layers = 2"
+    warm = stored_inputs(settings, inputs, none, unchanged=("text",))
+    assert warm.features.kinds() == {"text": "pooled"}
+    assert warm.messages[0] == "image: from pixels, train.init_from gives it other weights than are stored"
 
 
 @pytest.mark.parametrize(
-    ("changes", "kept"),
+    ("changes", "kinds"),
     [
         ({"register_memory.slots_private": 2}, {}),
         ({"text.vocabulary": "cut"}, {"image": "boundary"}),
@@ -184,7 +184,7 @@ def test_what_is_read_and_why_not(inputs, towers):
         ({"image.pretrained": False}, {"text": "boundary"}),
     ],
 )
-def test_what_changes_a_tower_runs_it_whole(inputs, towers, changes, kept):
+def test_a_tower_that_a_setting_changes_reads_its_input(inputs, towers, changes, kinds):
     settings = make_settings(*towers)
     store(settings, inputs)
     opened = {"image": [None] * 5 + [0, 0], "text": [None, None, 0, 0]}
@@ -193,7 +193,7 @@ def test_what_changes_a_tower_runs_it_whole(inputs, towers, changes, kept):
         section, _, inner = key.rpartition(".")
         (values[section] if section else values)[inner] = value
     object.__setattr__(settings, "model", ModelParams.model_validate(values))
-    assert starts(settings, inputs, opened).stored.kinds() == kept
+    assert stored_inputs(settings, inputs, opened).features.kinds() == kinds
 
 
 def test_new_parts_behind_the_boundary_are_trained_from_it(inputs, towers):

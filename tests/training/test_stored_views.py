@@ -30,6 +30,7 @@ from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import MATRIX, open_store
 from pipeline_lib.training import loaders as feeding
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.model_setup import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.transforms.decode import decode
 from pipeline_lib.transforms.image import VIEWS
@@ -130,7 +131,7 @@ def test_losses_are_those_of_a_run_that_encodes_the_same_views(inputs, towers, m
     monkeypatch.setattr("pipeline_lib.loading.photo_views.decode", lambda *_: pytest.fail("a photo was decoded"))
     stored = run(settings, inputs, "stored")
     assert np.allclose(losses(slow), losses(stored), rtol=1e-5, atol=1e-5)
-    assert read_json(stored / "plan.json")["starts"][0] == f"image: from 3 views a photo (clip), {said}"
+    assert read_json(stored / "trainable.json")["starts"][0] == f"image: from 3 views a photo (clip), {said}"
 
 
 def test_a_run_that_was_cut_goes_on_with_the_same_views_and_mixes_them(inputs, towers, monkeypatch):
@@ -146,7 +147,7 @@ def test_a_run_that_was_cut_goes_on_with_the_same_views_and_mixes_them(inputs, t
 def test_processes_read_the_same_views_and_epochs_others(inputs, towers):
     settings = make_settings(*towers, augment="clip")
     store(settings, inputs)
-    stored = find_stored_inputs(settings, inputs, resolve_towers(settings.model), NONE, False).stored
+    stored = find_stored_inputs(settings, inputs, resolve_initial_weights(settings, None), NONE).features
     data, rows = read_fold(inputs, 0, True).training, np.arange(3, 20)
 
     def features(part=(0, 1), epoch=1, stored=stored):
@@ -168,7 +169,7 @@ def test_processes_read_the_same_views_and_epochs_others(inputs, towers):
 
 def starts(settings, inputs, towers, **train):
     changed = replace(settings, train=make_settings(*towers, **train).train)
-    return find_stored_inputs(changed, inputs, resolve_towers(settings.model), LAST, False)
+    return find_stored_inputs(changed, inputs, resolve_initial_weights(settings, None), LAST)
 
 
 def test_other_views_than_the_run_draws_are_not_read(inputs, towers):
@@ -182,9 +183,9 @@ def test_other_views_than_the_run_draws_are_not_read(inputs, towers):
         ({}, ENTERING),
     ):
         found = starts(settings, inputs, towers, **train)
-        assert found.told[0] == f"image: from {said}"
-        assert (found.stored.image is None) == said.startswith("pixels")
-        assert (found.stored.views is not None) == said.startswith("3 views")
+        assert found.messages[0] == f"image: from {said}"
+        assert (found.features.image is None) == said.startswith("pixels")
+        assert (found.features.views is not None) == said.startswith("3 views")
     for folder in ("image-views", "image-views-boundary"):
         header = inputs.trunk / folder / "header.json"
         header.write_text(header.read_text().replace('"seed": 7', '"seed": 8'))
@@ -193,11 +194,11 @@ def test_other_views_than_the_run_draws_are_not_read(inputs, towers):
     shutil.rmtree(inputs.trunk)
     store(settings, inputs, DrawnViews("jitter_flip", None, 1, 0))
     said = "image: from 1 view a photo (jitter_flip), stored activations"
-    assert starts(settings, inputs, towers, augment="jitter_flip", crop_scale=0.2).told[0].startswith(said)
+    assert starts(settings, inputs, towers, augment="jitter_flip", crop_scale=0.2).messages[0].startswith(said)
     shutil.rmtree(inputs.trunk)
     store(settings, inputs, None)
-    said = "image: from pixels, train.augment = clip, of which no views are stored"
-    assert starts(settings, inputs, towers, augment="clip").told[0] == said
+    said = "image: from pixels, train.augment = clip, but no augmented views are stored"
+    assert starts(settings, inputs, towers, augment="clip").messages[0] == said
 
 
 def test_a_killed_extraction_goes_on_inside_the_views(inputs, towers, tmp_path, monkeypatch):

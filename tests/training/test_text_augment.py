@@ -16,6 +16,7 @@ from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.model_setup import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.transforms.text_views import word_dropout
 from pipeline_lib.transforms.tokenize import TextTokenizer
@@ -70,14 +71,14 @@ def test_no_view_changes_neither_tokens_nor_photos(inputs, tiny_text_folder):
 
 def test_stored_features_stand_in_for_fixed_views_only(inputs, tiny_image_folder, tiny_text_folder):
     settings = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
-    sources = resolve_towers(settings.model)
+    sources, initial = resolve_towers(settings.model), resolve_initial_weights(settings, None)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
     engine = InferenceEngine("cpu", 16, 0, "fp32")
     extracted = ExtractionInputs(ShardReader(Manifest(inputs.shards)), photos, ["a"])
     extract_trunk(sources, extracted, inputs.trunk, ExtractionRun(engine, "float16"))
 
     def kinds(changed, opened):
-        return find_stored_inputs(changed, inputs, sources, opened, False).stored.kinds()
+        return find_stored_inputs(changed, inputs, initial, opened).features.kinds()
 
     assert kinds(settings, FROZEN) == {"image": "pooled", "text": "pooled"}
     assert kinds(settings, {**FROZEN, "text": [None, 2]}) == {"image": "pooled"}

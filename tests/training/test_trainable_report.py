@@ -1,15 +1,21 @@
+"""The trainable report of a model with adapters."""
+
+from types import SimpleNamespace
+
 import torch
 from tiny_project import TRAIN
 
 from pipeline_lib.models.adapters import attach, frozen_adapters
 from pipeline_lib.models.hf_text_tower import HFTextTower
+from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.optim.freezing import unfreeze_epochs
 from pipeline_lib.params.train import TrainParams
-from pipeline_lib.training.trainable_report import plan_of
+from pipeline_lib.training.model_setup import InitialWeights
+from pipeline_lib.training.trainable_report import trainable_report
 
 
-class TwoTexts(torch.nn.Module):
-    """As much of a model as a plan asks for."""
+class TextModel(torch.nn.Module):
+    """A model with a text tower only, with the methods that the report calls."""
 
     def __init__(self):
         super().__init__()
@@ -28,19 +34,19 @@ class TwoTexts(torch.nn.Module):
         return [("shared_slots", self.slots)]
 
 
-def test_frozen_memories_are_told_of():
-    from pipeline_lib.models.towers import TowerSource
+def test_a_frozen_register_memory_has_a_warning():
+    model = TextModel()
+    source = TowerSource({}, "somewhere", {"weight": torch.zeros(1)})
+    initial = InitialWeights({"text": source}, None, None, frozenset())
 
-    model = TwoTexts()
-    sources = {"text": TowerSource({}, "somewhere", {"weight": torch.zeros(1)})}
-
-    def plan(depth):
+    def report(depth):
         train = TrainParams.model_validate({**TRAIN, "unfreeze_layers": depth})
-        return plan_of(model, sources, train, {"text": unfreeze_epochs(3, "text", train)})
+        opened = {"text": unfreeze_epochs(3, "text", train)}
+        return trainable_report(SimpleNamespace(model=model, initial=initial, unfreeze_epochs=opened), train)
 
-    told = {depth: plan(depth)["warnings"] for depth in (0, 1, "all")}
-    line = "text: model.register_memory stays frozen and adds nothing; raise train.unfreeze_layers up to its block"
-    assert told == {0: [line], 1: [], "all": []}
-    assert plan(1)["towers"][0]["total"] == sum(value.numel() for value in model.text.parameters())
-    assert [group["opens"] for group in plan(1)["towers"][0]["groups"]] == [None, None, 0]
+    warnings = {depth: report(depth)["warnings"] for depth in (0, 1, "all")}
+    line = "text: model.register_memory stays frozen and has no effect; raise train.unfreeze_layers up to its block"
+    assert warnings == {0: [line], 1: [], "all": []}
+    assert report(1)["towers"][0]["total"] == sum(value.numel() for value in model.text.parameters())
+    assert [group["opens"] for group in report(1)["towers"][0]["groups"]] == [None, None, 0]
     assert frozen_adapters("text", model.text, set()) == [line]

@@ -98,7 +98,7 @@ def test_a_pooling_without_weights_is_stored(inputs, with_model):
 
 def test_a_frozen_new_part_is_warned_of(inputs, with_model):
     settings = with_model({"text.pooling": "attentive"}, unfreeze_layers=0)
-    warnings = read_json(trained(settings, inputs) / "plan.json")["warnings"]
+    warnings = read_json(trained(settings, inputs) / "trainable.json")["warnings"]
     size = 16 * 16 + 16 + 16
     assert len(warnings) == 1
     assert warnings[0].startswith(f"text: {size} frozen parameters are random: the new pool.hidden.weight;")
@@ -107,7 +107,7 @@ def test_a_frozen_new_part_is_warned_of(inputs, with_model):
 def test_an_open_new_part_is_trained_and_not_warned_of(inputs, with_model):
     settings = with_model({"text.pooling": "attentive"}, unfreeze_layers=1)
     out = trained(settings, inputs)
-    plan = read_json(out / "plan.json")
+    plan = read_json(out / "trainable.json")
     text = next(row for row in plan["towers"] if row["tower"] == "text")
     assert [group["name"] for group in text["groups"] if group["trainable"]] == ["pool"]
     assert not [line for line in plan["warnings"] if "random" in line]
@@ -128,7 +128,7 @@ def test_a_clip_model_trains_and_its_tokenizer_comes_with_it(inputs, with_model,
     out = trained(settings, inputs)
     assert (out / "tokenizer" / CLIP_MARK).is_file()
     saved = load_model(out)
-    assert [row["tower"] for row in read_json(out / "plan.json")["towers"]] == ["image", "text", "head"]
+    assert [row["tower"] for row in read_json(out / "trainable.json")["towers"]] == ["image", "text", "head"]
     ids, mask = (torch.as_tensor(part) for part in TextTokenizer(out / "tokenizer").encode_batch(["red mug"], 16))
     with torch.inference_mode():
         found = saved.model.embed_text(saved.model.encode_text(ids, mask))

@@ -52,7 +52,7 @@ def waits(monkeypatch):
 
     for name in METHODS:
         monkeypatch.setattr(torch.Tensor, name, watched(name, getattr(torch.Tensor, name)))
-    epoch, add_up = Trainer._epoch, training_loop.add_up
+    epoch, add_up = Trainer._epoch, training_loop.read_losses
 
     def watched_epoch(loop, *rest):
         watch.paused = False
@@ -79,10 +79,10 @@ def waits(monkeypatch):
             yield batch
 
     # As on a GPU; these all stay on the CPU, whose values nobody waits for.
-    monkeypatch.setattr(hf_text_tower, "runs_ahead", lambda device: True)
+    monkeypatch.setattr(hf_text_tower, "is_asynchronous", lambda device: True)
     monkeypatch.setattr(training_loop, "on_device", making)
     monkeypatch.setattr(Trainer, "_epoch", watched_epoch)
-    monkeypatch.setattr(training_loop, "add_up", at_a_log_point)
+    monkeypatch.setattr(training_loop, "read_losses", at_a_log_point)
     return watch
 
 

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_project import make_settings, write_project
-from watched_run import differing, run, state_of
+from tiny_project import TRAIN, make_settings, write_project
+from watched_run import differing, run, started, state_of
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
@@ -53,7 +53,8 @@ def with_model(settings, **changes):
 
 def begun(settings, inputs, fold=0):
     torch.manual_seed(settings.seed)
-    return build_bundle(settings, fold, read_fold(inputs, fold, settings.losses.cross_entropy.weight > 0), True)
+    inputs = started(settings, inputs, fold)
+    return build_bundle(settings, inputs.start, read_fold(inputs, fold, settings.losses.cross_entropy.weight > 0), True)
 
 
 def test_training_begins_exactly_at_the_kept_weights(inputs, towers):
@@ -73,15 +74,23 @@ def test_training_begins_exactly_at_the_kept_weights(inputs, towers):
 
     still = run(make_settings(*towers, **STILL, init_from=str(start)), inputs, "still")
     assert not differing(load_file(still / "model.safetensors"), trained)
-    plan = read_json(still / "plan.json")
+    plan = read_json(still / "trainable.json")
     assert [row["source"] for row in plan["towers"]] == ["starts/kept/0"] * 3
     towers_only = run(make_settings(*towers, **STILL, init_from=str(start), init_heads=False), inputs, "towers")
-    assert [row["source"] for row in read_json(towers_only / "plan.json")["towers"]] == ["starts/kept/0"] * 2 + [
+    assert [row["source"] for row in read_json(towers_only / "trainable.json")["towers"]] == ["starts/kept/0"] * 2 + [
         "random"
     ]
     first = run(make_settings(*towers, **STILL), inputs, "cold")
-    hashes = [[row["weights_hash"] for row in read_json(out / "plan.json")["towers"]] for out in (still, first)]
+    hashes = [[row["weights_hash"] for row in read_json(out / "trainable.json")["towers"]] for out in (still, first)]
     assert hashes[0][0] != hashes[1][0] and hashes[0][1] != hashes[1][1]
+
+
+def test_a_tower_that_was_not_trained_is_unchanged(inputs, towers):
+    """Its stored features can be read; the hashes of the weights decide."""
+    assert begun(make_settings(*towers), inputs).initial.unchanged == {"image", "text"}
+    rules = {name: {**TRAIN["towers"][name], "unfreeze_layers": layers} for name, layers in (("image", 1), ("text", 0))}
+    start = kept(make_settings(*towers, epochs=1, towers=rules), inputs)
+    assert begun(make_settings(*towers, init_from=str(start)), inputs).initial.unchanged == {"text"}
 
 
 def test_parts_that_published_weights_lack_are_taken_over_too(inputs, towers):
@@ -116,7 +125,7 @@ def without_a_tensor(inputs):
             other_classes,
             {},
             {},
-            "its 2 classes are not the 2 here, 'cap' is in one of them alone; set train.init_heads",
+            "its 2 classes are not the 2 here: 'cap' is in only one of them; set train.init_heads",
         ),
         (None, {"cross_entropy": 0.0}, {}, r"head.classifier[\w.]+ is not in this model and \d more"),
         (
@@ -169,16 +178,16 @@ def test_a_tower_of_random_weights_may_start_from_a_trained_one(inputs, towers):
 def test_a_vocabulary_that_was_cut_is_not_cut_again(inputs, towers):
     start = kept(with_model(make_settings(*towers, epochs=1), text={"vocabulary": "cut"}), inputs)
     again = with_model(make_settings(*towers, init_from=str(start)), text={"vocabulary": "cut"})
-    with pytest.raises(ValueError, match=r"word_embeddings.weight has \d+ rows for 16 tokens, so it was cut already"):
+    with pytest.raises(ValueError, match=r"word_embeddings.weight has \d+ rows for 16 tokens, so it was cut before"):
         begun(again, inputs)
     with pytest.raises(ValueError, match="1 of another shape, e.g. trunk.embeddings.word_embeddings"):
         begun(make_settings(*towers, init_from=str(start)), inputs)
     shutil.rmtree(Path("starts")), shutil.rmtree(Path("first"))
     whole = kept(make_settings(*towers, epochs=1), inputs)
     cut = begun(with_model(make_settings(*towers, init_from=str(whole)), text={"vocabulary": "cut"}), inputs)
-    assert cut.sources["text"].weights.startswith("starts/kept/0, ") and cut.sources["text"].weights.endswith(
-        "16 tokens"
-    )
+    assert cut.initial.towers["text"].weights.startswith("starts/kept/0, ") and cut.initial.towers[
+        "text"
+    ].weights.endswith("16 tokens")
 
 
 def lay(folder: str, *files: str) -> str:

@@ -1,4 +1,4 @@
-"""The tiny project with teachers: models kept as `vitrine keep` lays them out, and their outputs extracted."""
+"""Teachers for the tiny project: saved models as `vitrine keep` lays them out, and stores of their outputs."""
 
 import shutil
 from pathlib import Path
@@ -20,7 +20,7 @@ ON = {"contrastive_distillation": {"weight": 1.0}}
 
 
 def keep(out: Path, start: Path) -> Path:
-    """Copy a trained fold to where teachers lie."""
+    """Copy a trained fold to a folder of teachers."""
     start.mkdir(parents=True)
     for name in ("model.safetensors", "model.json"):
         shutil.copy(out / name, start / name)
@@ -28,8 +28,8 @@ def keep(out: Path, start: Path) -> Path:
     return start
 
 
-def say(inputs, name: str, dim: int, seed: int) -> Path:
-    """Write stores of a teacher that says something drawn of every photo and text; return their folder."""
+def write_random_teacher(inputs, name: str, dim: int, seed: int) -> Path:
+    """Write the stores of a teacher with random outputs for every photo and text; return their folder."""
     folder, drawn = inputs.trunk.parent / name, np.random.default_rng(seed)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet", columns=["product_id", "photo"])
     texts = pl.read_parquet(inputs.catalogue / "products.parquet", columns=["text"])["text"].unique().sort()
