@@ -1,9 +1,10 @@
-"""The classifier on top of the towers: their pooled features made one vector, and that vector's classes.
+"""The classifier on top of the towers: it joins their pooled features into one vector and computes class logits.
 
-Each tower's features are layer-normalised first: two towers of unlike scale would otherwise not share one layer fairly.
+Each tower's features are layer-normalised first, so that their scales do not decide how much each contributes.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,23 @@ from torch.nn import functional
 
 from pipeline_lib.params.model import ClassifierInputs, ClassifierKind
 
+# Tower -> pooled features (batch, dim).
 Features = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """The `classifier` section of a model's description; `kind` and `scale` may be missing in one."""
+
+    inputs: ClassifierInputs
+    hidden: int
+    dropout: float
+    kind: ClassifierKind = "mlp"
+    scale: float = 10.0
+
+
 class Gated(nn.Module):
-    """A gate for every unit that weighs image against text: the gated multimodal unit of two modalities.
+    """The gated multimodal unit: a gate for each unit weights image against text.
 
     h = z * tanh(W_image x_image) + (1 - z) * tanh(W_text x_text), z = sigmoid(W_z [x_image, x_text]); no biases
     (Arevalo et al. 2017, arXiv:1702.01992).
@@ -29,14 +42,14 @@ class Gated(nn.Module):
         self.width = width
 
     def forward(self, features: Features) -> Tensor:
-        """Return (batch, width) of both sides' features, each (batch, dim)."""
+        """Return (batch, width) of both towers' features, each (batch, dim)."""
         gate = torch.sigmoid(self.gate(torch.cat([features["image"], features["text"]], dim=-1)))
         mixed: Tensor = gate * torch.tanh(self.image(features["image"]))
         return mixed + (1 - gate) * torch.tanh(self.text(features["text"]))
 
 
 class Summed(nn.Module):
-    """The sum of both sides; where they are not equally wide, each enters through a linear map to `width`."""
+    """The sum of both towers' features, each mapped linearly to `width` if their dims differ."""
 
     def __init__(self, dims: dict[str, int], width: int) -> None:
         super().__init__()
@@ -47,13 +60,13 @@ class Summed(nn.Module):
         )
 
     def forward(self, features: Features) -> Tensor:
-        """Return (batch, width) of both sides' features, each (batch, dim)."""
+        """Return (batch, width) of both towers' features, each (batch, dim)."""
         total: Tensor = self.ways_in["image"](features["image"]) + self.ways_in["text"](features["text"])
         return total
 
 
 class Joined(nn.Module):
-    """The sides one behind the other; of one side alone, that side."""
+    """The concatenated features of one or two towers."""
 
     def __init__(self, dims: dict[str, int], width: int) -> None:
         super().__init__()
@@ -61,7 +74,7 @@ class Joined(nn.Module):
         self.width = sum(dims.values())
 
     def forward(self, features: Features) -> Tensor:
-        """Return (batch, width) of the sides' features, each (batch, dim)."""
+        """Return (batch, width) of the towers' features, each (batch, dim)."""
         return torch.cat([features[name] for name in self.names], dim=-1)
 
 
@@ -80,34 +93,34 @@ class CosineLayer(nn.Module):
         return self.scale * unit @ functional.normalize(self.weight.float(), dim=-1).T
 
 
-def mlp(width: int, hidden: int, dropout: float, classes: int, scale: float) -> nn.Module:
+def mlp(config: ClassifierConfig, width: int, classes: int) -> nn.Module:
     """Return Dropout, Linear, GELU, Dropout, Linear."""
     return nn.Sequential(
-        nn.Dropout(dropout),
-        nn.Linear(width, hidden),
+        nn.Dropout(config.dropout),
+        nn.Linear(width, config.hidden),
         nn.GELU(),
-        nn.Dropout(dropout),
-        nn.Linear(hidden, classes),
+        nn.Dropout(config.dropout),
+        nn.Linear(config.hidden, classes),
     )
 
 
-def linear(width: int, hidden: int, dropout: float, classes: int, scale: float) -> nn.Module:
+def linear(config: ClassifierConfig, width: int, classes: int) -> nn.Module:
     """Return Dropout, Linear."""
-    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+    return nn.Sequential(nn.Dropout(config.dropout), nn.Linear(width, classes))
 
 
-def cosine(width: int, hidden: int, dropout: float, classes: int, scale: float) -> nn.Module:
-    """Return Dropout and cosines with one learned direction a class."""
-    return nn.Sequential(nn.Dropout(dropout), CosineLayer(width, classes, scale))
+def cosine(config: ClassifierConfig, width: int, classes: int) -> nn.Module:
+    """Return Dropout, CosineLayer."""
+    return nn.Sequential(nn.Dropout(config.dropout), CosineLayer(width, classes, config.scale))
 
 
-# Name -> builder(width, hidden, dropout, classes, scale) of a module (batch, width) -> logits (batch, classes).
-CLASSIFIERS: dict[ClassifierKind, Callable[[int, int, float, int, float], nn.Module]] = {
+# Name -> builder(config, width, classes) of a module (batch, width) -> logits (batch, classes).
+CLASSIFIERS: dict[ClassifierKind, Callable[[ClassifierConfig, int, int], nn.Module]] = {
     "mlp": mlp,
     "linear": linear,
     "cosine": cosine,
 }
-# Name -> which towers' features the classifier reads, in this order.
+# Name -> the towers whose features the classifier reads, in order.
 CLASSIFIER_INPUTS: dict[ClassifierInputs, tuple[str, ...]] = {
     "concat": ("image", "text"),
     "gated": ("image", "text"),
@@ -126,24 +139,15 @@ JOINTS: dict[ClassifierInputs, Callable[[dict[str, int], int], Gated | Summed | 
 
 
 class Classifier(nn.Module):
-    """Tells a product's class (batch, classes) from its towers' pooled features."""
+    """Class logits (batch, classes) from the towers' pooled features; `dims` are the towers' feature dims."""
 
-    def __init__(
-        self,
-        inputs: ClassifierInputs,
-        dims: dict[str, int],
-        hidden: int,
-        dropout: float,
-        classes: int,
-        kind: ClassifierKind = "mlp",
-        scale: float = 10.0,
-    ) -> None:
+    def __init__(self, config: ClassifierConfig, dims: dict[str, int], classes: int) -> None:
         super().__init__()
-        self.inputs = CLASSIFIER_INPUTS[inputs]
-        read = {name: dims[name] for name in self.inputs}
-        self.norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name, dim in read.items()})
-        self.joint = JOINTS[inputs](read, hidden)
-        self.layers = CLASSIFIERS[kind](self.joint.width, hidden, dropout, classes, scale)
+        self.inputs = CLASSIFIER_INPUTS[config.inputs]
+        input_dims = {name: dims[name] for name in self.inputs}
+        self.norms = nn.ModuleDict({name: nn.LayerNorm(dim) for name, dim in input_dims.items()})
+        self.joint = JOINTS[config.inputs](input_dims, config.hidden)
+        self.layers = CLASSIFIERS[config.kind](config, self.joint.width, classes)
 
     def forward(self, features: Features) -> Tensor:
         """Return class logits (batch, classes) of pooled features by tower name, each (batch, dim)."""

@@ -1,6 +1,6 @@
-"""Model configs in open_clip's form that open_clip does not have: the TinyCLIP models, and CLIP with a ConvNeXt.
+"""Model configs in open_clip's format that open_clip lacks: the TinyCLIP models, and CLIP with a ConvNeXt.
 
-They stand in a module, not in JSON files, because a stage's identity covers the modules it can reach and no other file.
+They are in a module, not in JSON files, because a stage depends on the modules that it imports and on no other files.
 TinyCLIP: Wu et al. 2023 (arXiv:2309.12314).
 """
 
@@ -14,7 +14,7 @@ def _text(width: int, layers: int) -> Config:
 
 
 def _tiny(vision: tuple[int, int, int], text: tuple[int, int]) -> Config:
-    """Return a TinyCLIP config of (layers, width, patch) of the image tower and (layers, width) of the text tower."""
+    """Return a TinyCLIP config for image tower (layers, width, patch size) and text tower (layers, width)."""
     layers, width, patch = vision
     return {
         "embed_dim": 512,
@@ -24,7 +24,7 @@ def _tiny(vision: tuple[int, int, int], text: tuple[int, int]) -> Config:
 
 
 def _convnext(embed_dim: int, size: int, trunk: str, projection: str, text: Config, drop_path: float = 0.0) -> Config:
-    """Return a config whose image tower is a ConvNeXt read by an attention pooling (`abs_attn`)."""
+    """Return a config whose image tower is a ConvNeXt with an attention pooling (`abs_attn`)."""
     vision = {"timm_model_name": trunk, "timm_pool": "abs_attn", "timm_proj": projection, "timm_drop_path": drop_path}
     return {"embed_dim": embed_dim, "vision_cfg": {**vision, "image_size": size}, "text_cfg": text}
 
@@ -39,6 +39,6 @@ CLIP_MODELS: dict[str, Config] = {
     "TinyCLIP-ViT-8M-16-Text-3M": _tiny((10, 256, 16), (3, 256)),
     "convnextv2_tiny-gpt2": _convnext(512, 224, "convnextv2_tiny", "", GPT2),
     "convnextv2_tiny-cliptext": _convnext(512, 224, "convnextv2_tiny", "", _text(512, 12)),
-    # As open_clip's convnext_base_w, but for its pooling; the linear projection stays behind it.
+    # open_clip's convnext_base_w with another pooling, followed by its linear projection.
     "convnext_base_w-absattn": _convnext(640, 256, "convnext_base", "linear", _text(640, 12), drop_path=0.1),
 }

@@ -1,7 +1,7 @@
-"""Early fusion: one transformer layer that both towers' tokens pass, before they are pooled.
+"""Early fusion: one transformer layer, shared by both towers, that their tokens pass before pooling.
 
-Each side passes it alone, told apart by an embedding of its modality: so an image is embedded without any text, and an
-index can be built, while the layer's weights are learned from both.
+Images and texts pass it separately; an embedding of the modality is added to the tokens. So an image is embedded
+without a text and can be indexed, while the weights of the layer learn from both.
 """
 
 import torch
@@ -12,9 +12,9 @@ from pipeline_lib.params.model import PoolingKind
 
 
 class EarlyFusion(nn.Module):
-    """The shared layer (pre-norm, `width` wide) with each side's way in, its modality's embedding, and its pooling.
+    """The shared layer (pre-norm, `width` wide) with an input map, a modality embedding and a pooling for each tower.
 
-    A side whose tokens are not `width` wide enters through a linear map.
+    The input map is linear for tokens that are not `width` wide, else the identity.
     """
 
     def __init__(self, dims: dict[str, int], width: int, heads: int, pooling: dict[str, PoolingKind]) -> None:
@@ -33,11 +33,11 @@ class EarlyFusion(nn.Module):
 
     def image(self, tokens: Tensor) -> Tensor:
         """Return pooled features (batch, width) of image tokens (batch, n, dim)."""
-        inside = self.ways_in["image"](tokens) + self.modality["image"]
-        return pool_tokens(self.pools["image"], self.norm(self.layer(inside)))
+        hidden = self.ways_in["image"](tokens) + self.modality["image"]
+        return pool_tokens(self.pools["image"], self.norm(self.layer(hidden)))
 
     def text(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Return pooled features (batch, width) of text tokens (batch, length, dim) and their mask (batch, length)."""
-        inside = self.ways_in["text"](tokens) + self.modality["text"]
-        pooled: Tensor = self.pools["text"](self.norm(self.layer(inside, src_key_padding_mask=~mask)), mask)
+        hidden = self.ways_in["text"](tokens) + self.modality["text"]
+        pooled: Tensor = self.pools["text"](self.norm(self.layer(hidden, src_key_padding_mask=~mask)), mask)
         return pooled

@@ -1,10 +1,11 @@
-"""The forward passes of the Hugging Face text families as steps: embeddings, each layer, and what follows.
+"""Forward passes of Hugging Face text models as blocks: the embeddings, each layer, and the final norm and pooling.
 
-The modules are the library's own, and so are the functions that make a layer's attention mask; only the chain between
-them is told here. What a layer needs beside its tokens is the mask alone, so stored tokens need no token ids.
+The modules and the functions that make the attention masks are the library's; only their order is written here. A layer
+needs the tokens and the mask, so a pass can start from stored tokens without token ids.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import Tensor, arange
@@ -14,40 +15,39 @@ from pipeline_lib.models.towers import ForwardBlock
 
 
 def hf_blocks(
-    trunk: Any, mask: Tensor | None, behind: tuple[str, ...], finish: Callable[[Tensor], Tensor]
+    trunk: Any, mask: Tensor | None, head: tuple[str, ...], finish: Callable[[Tensor], Tensor]
 ) -> list[ForwardBlock]:
-    """Return the steps of a tower whose trunk this is; `finish` takes the last tokens on, through modules `behind`."""
-    return (_gpt2_blocks if trunk.config.model_type == "gpt2" else _bert_blocks)(trunk, mask, behind, finish)
+    """Return the blocks of a tower with this trunk; the last one is `finish`, which uses the modules `head`."""
+    return (_gpt2_blocks if trunk.config.model_type == "gpt2" else _bert_blocks)(trunk, mask, head, finish)
 
 
-class _Attention:
-    """The mask that every layer is given, made once a pass, of whatever tokens the pass begins with."""
+class _AttentionMask:
+    """The attention mask of every layer, created in the first layer that the pass runs."""
 
-    def __init__(self, make: Callable[..., Any], config: Any, mask: Tensor | None, **more: Any) -> None:
-        self.make, self.config, self.mask, self.more = make, config, mask, more
-        self.made: list[Any] = []
+    def __init__(self, create: Callable[..., Any], config: Any, mask: Tensor | None, **arguments: Any) -> None:
+        self._create = partial(create, config=config, attention_mask=mask, **arguments)
+        self._masks: list[Any] = []  # a list, because the mask may be None
 
-    def of(self, hidden: Tensor) -> Any:
-        if not self.made:
-            made = self.make(config=self.config, inputs_embeds=hidden, attention_mask=self.mask, **self.more)
-            self.made.append(made)
-        return self.made[0]
+    def __call__(self, hidden: Tensor) -> Any:
+        if not self._masks:
+            self._masks.append(self._create(inputs_embeds=hidden))
+        return self._masks[0]
 
 
 def _bert_blocks(
-    trunk: Any, mask: Tensor | None, behind: tuple[str, ...], finish: Callable[[Tensor], Tensor]
+    trunk: Any, mask: Tensor | None, head: tuple[str, ...], finish: Callable[[Tensor], Tensor]
 ) -> list[ForwardBlock]:
-    widen = getattr(trunk, "embeddings_project", None)  # of an ELECTRA with narrow embeddings
+    project = getattr(trunk, "embeddings_project", None)  # in an ELECTRA with narrow embeddings
 
     def embed(token_ids: Tensor) -> Tensor:
         embedded: Tensor = trunk.embeddings(input_ids=token_ids)
-        return embedded if widen is None else widen(embedded)
+        return embedded if project is None else project(embedded)
 
     path = "transformer" if hasattr(trunk, "transformer") else "encoder"
     if getattr(trunk.config, "is_decoder", False):
-        attention = _Attention(create_causal_mask, trunk.config, mask, past_key_values=None)
+        attention = _AttentionMask(create_causal_mask, trunk.config, mask, past_key_values=None)
     else:
-        attention = _Attention(create_bidirectional_mask, trunk.config, mask)
+        attention = _AttentionMask(create_bidirectional_mask, trunk.config, mask)
     layers = [
         ForwardBlock((f"trunk.{path}.layer.{number}",), _bert_layer(layer, attention))
         for number, layer in enumerate(trunk.get_submodule(path).layer)
@@ -55,35 +55,35 @@ def _bert_blocks(
     return [
         ForwardBlock(("trunk.embeddings", "trunk.embeddings_project"), embed),
         *layers,
-        ForwardBlock(behind, finish),
+        ForwardBlock(head, finish),
     ]
 
 
-def _bert_layer(layer: Any, attention: _Attention) -> Callable[[Tensor], Tensor]:
+def _bert_layer(layer: Any, attention: _AttentionMask) -> Callable[[Tensor], Tensor]:
     def run(hidden: Tensor) -> Tensor:
-        passed: Tensor = layer(hidden, attention.of(hidden))
-        return passed
+        output: Tensor = layer(hidden, attention(hidden))
+        return output
 
     return run
 
 
 def _gpt2_blocks(
-    trunk: Any, mask: Tensor | None, behind: tuple[str, ...], finish: Callable[[Tensor], Tensor]
+    trunk: Any, mask: Tensor | None, head: tuple[str, ...], finish: Callable[[Tensor], Tensor]
 ) -> list[ForwardBlock]:
     def embed(token_ids: Tensor) -> Tensor:
         positions = arange(token_ids.shape[1], device=token_ids.device)
         embedded: Tensor = trunk.drop(trunk.wte(token_ids) + trunk.wpe(positions.unsqueeze(0)))
         return embedded
 
-    attention = _Attention(create_causal_mask, trunk.config, mask, past_key_values=None)
+    attention = _AttentionMask(create_causal_mask, trunk.config, mask, past_key_values=None)
     layers = [ForwardBlock((f"trunk.h.{n}",), _gpt2_layer(layer, attention)) for n, layer in enumerate(trunk.h)]
     stem = ForwardBlock(("trunk.wte", "trunk.wpe", "trunk.drop"), embed)
-    return [stem, *layers, ForwardBlock(("trunk.ln_f", *behind), lambda hidden: finish(trunk.ln_f(hidden)))]
+    return [stem, *layers, ForwardBlock(("trunk.ln_f", *head), lambda hidden: finish(trunk.ln_f(hidden)))]
 
 
-def _gpt2_layer(layer: Any, attention: _Attention) -> Callable[[Tensor], Tensor]:
+def _gpt2_layer(layer: Any, attention: _AttentionMask) -> Callable[[Tensor], Tensor]:
     def run(hidden: Tensor) -> Tensor:
-        passed: Tensor = layer(hidden, None, attention.of(hidden), use_cache=False)
-        return passed
+        output: Tensor = layer(hidden, None, attention(hidden), use_cache=False)
+        return output
 
     return run

@@ -23,8 +23,8 @@ from pipeline_lib.models.towers import (
     ForwardBlock,
     TextTower,
     TowerSource,
-    check_asked,
     check_groups,
+    check_pretrained,
     groups_of,
     local_folder,
     read_weights,
@@ -32,14 +32,14 @@ from pipeline_lib.models.towers import (
 from pipeline_lib.params.model import ModelParams, TextTowerParams
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
-# The library reports a left-out pooler at length; what is really missing is refused below in one line.
+# The library warns at length about the unused pooler; missing weights are reported below in one line.
 set_verbosity_error()  # type: ignore[no-untyped-call]
 if not sys.stderr.isatty():
     disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 class Layers(NamedTuple):
-    """Patterns of the parameters of a stem and of its numbered layers; `tail` trains with the last layer."""
+    """Patterns of the parameters of a stem and of numbered layers; `tail` belongs to the group of the last layer."""
 
     stem: str
     layer: str
@@ -47,7 +47,7 @@ class Layers(NamedTuple):
 
 
 BERT_LIKE = Layers(r"embeddings\.", r"encoder\.layer\.(\d+)\.")
-# Model type -> where its parameters lie, from the stem on.
+# Model type -> patterns of its parameter names.
 LAYER_PATTERNS: dict[str, Layers] = {
     "bert": BERT_LIKE,
     "roberta": BERT_LIKE,
@@ -57,14 +57,14 @@ LAYER_PATTERNS: dict[str, Layers] = {
     "distilbert": Layers(r"embeddings\.", r"transformer\.layer\.(\d+)\."),
     "gpt2": Layers(r"w[tp]e\.", r"h\.(\d+)\.", r"ln_f\."),
 }
-# Families whose published models carry a pooler.
+# Families whose published models have a pooler.
 WITH_POOLER = ("bert", "roberta", "xlm-roberta", "ernie")
-# Families whose tokens read only what stands before them.
+# Families with causal attention.
 CAUSAL = ("gpt2",)
-# Families that count positions from behind the padding id.
+# Families whose first position number is the padding id + 1.
 PADDED_POSITIONS = ("roberta", "xlm-roberta")
-# What a description without these keys means.
-PLAIN: Description = {"tokens": False, "projection": None}
+# Defaults of the keys that a description may lack.
+DEFAULTS: Description = {"tokens": False, "projection": None}
 
 
 class HFTextTower(TextTower):
@@ -72,15 +72,15 @@ class HFTextTower(TextTower):
 
     def __init__(self, description: Description) -> None:
         super().__init__()
-        asked = PLAIN | description
-        config = AutoConfig.for_model(**asked["config"])
+        description = DEFAULTS | description
+        config = AutoConfig.for_model(**description["config"])
         self.trunk: Any = AutoModel.from_config(config, **_no_pooler(config.model_type))  # type: ignore[no-untyped-call]
-        self.trunk.config.use_cache = False  # a decoder would keep keys and values that nobody reads
+        self.trunk.config.use_cache = False  # the keys and values of a decoder are not needed
         self.dim = int(config.hidden_size)
-        self.pool = None if asked["tokens"] else TEXT_POOLING[asked["pooling"]](self.dim)
+        self.pool = None if description["tokens"] else TEXT_POOLING[description["pooling"]](self.dim)
         self.projection: nn.Module | None = None
-        if asked["projection"]:
-            kind, width, hidden = asked["projection"]
+        if description["projection"]:
+            kind, width, hidden = description["projection"]
             self.projection = PROJECTORS[kind](self.dim, width, hidden)
             self.dim = width
         self.patterns = LAYER_PATTERNS[config.model_type]
@@ -96,8 +96,8 @@ class HFTextTower(TextTower):
         return hidden if self.projection is None else self.projection(hidden)
 
     def _hidden(self, token_ids: Tensor, mask: Tensor) -> Tensor:
-        seen = self._whole_mask(mask) if runs_ahead(mask.device) else mask
-        hidden: Tensor = self.trunk(input_ids=token_ids, attention_mask=seen).last_hidden_state
+        attention_mask = self._attention_mask(mask) if is_asynchronous(mask.device) else mask
+        hidden: Tensor = self.trunk(input_ids=token_ids, attention_mask=attention_mask).last_hidden_state
         return hidden
 
     def _pooled(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
@@ -106,24 +106,25 @@ class HFTextTower(TextTower):
         return pooled if self.projection is None else self.projection(pooled)
 
     def forward_blocks(self, mask: Tensor | None = None) -> list[ForwardBlock]:
-        """Return the embeddings, each layer, and what stands behind the last one."""
+        """Return the embeddings, each layer, and the final norm, pooling and projection."""
         return hf_blocks(self.trunk, mask, ("pool", "projection"), lambda hidden: self._pooled(hidden, mask))
 
-    def _whole_mask(self, mask: Tensor) -> Tensor:
-        """Return what each token may read, bool (batch, 1, length, length).
+    def _attention_mask(self, mask: Tensor) -> Tensor:
+        """Return which tokens each token attends to, bool (batch, 1, length, length).
 
-        From a mask of padding the library would make it itself, after waiting to hear whether there is any padding.
+        From a padding mask, transformers would compute the same after a synchronisation with the GPU (is any token
+        padding?).
         """
-        whole = mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
-        return whole.tril() if self.causal else whole
+        full = mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1)
+        return full.tril() if self.causal else full
 
     def checkpoint_activations(self) -> bool:
-        """Have transformers checkpoint the layers; not the reentrant way, which needs an input with a gradient."""
+        """Turn on the layers' activation checkpointing; the reentrant variant would need an input with a gradient."""
         self.trunk.activation_checkpointing_enable({"use_reentrant": False})
         return True
 
     def layer_groups(self) -> list[LayerGroup]:
-        """Return the embeddings, each layer, the new pooling and the projection as groups."""
+        """Return the groups: embeddings, each layer, the new pooling, the projection."""
         named: dict[int, list[str]] = {}
         tail: list[str] = []
         for name, _ in self.trunk.named_parameters():
@@ -138,15 +139,15 @@ class HFTextTower(TextTower):
         return check_groups(self, groups + groups_of(self, [(part, (part,)) for part in ("pool", "projection")]))
 
 
-def runs_ahead(device: torch.device) -> bool:
-    """Tell whether a device computes beside this process, so that reading a value from it means waiting for it."""
+def is_asynchronous(device: torch.device) -> bool:
+    """Return whether kernels run asynchronously on the device, so that reading a value waits for them."""
     return device.type != "cpu"
 
 
 def resolve_hf(model: ModelParams) -> TowerSource:
-    """Find a text tower's config and weights; ValueError where the family is not known or weights do not fit."""
+    """Return the source of a text tower; ValueError for an unknown family, or missing or mismatched weights."""
     params = model.text
-    check_asked("model.text", params.pretrained, params.weights)
+    check_pretrained("model.text", params.pretrained, params.weights)
     config = with_changes(find_config(params.name, params), params.config)
     description = describe_hf(config, params, model.fusion == "early", params.tokenizer or params.name)
     new = ("pool.",) if TEXT_POOLING[params.pooling](1).state_dict() and not description["tokens"] else ()
@@ -157,9 +158,9 @@ def resolve_hf(model: ModelParams) -> TowerSource:
 
 
 def find_config(name: str, params: TextTowerParams) -> PretrainedConfig:
-    """Return the config of a folder, a hub name or a bare type; ValueError if there is none.
+    """Return the config of a folder, a hub name or a bare model type (`bert`); ValueError if there is none.
 
-    A name that is a bare type stands for one only where the hub is not asked for its weights.
+    A name is read as a bare type only if its weights are random or from a file; otherwise it is a hub name.
     """
     folder = local_folder(name)
     if folder is None and name in LAYER_PATTERNS and (params.weights or not params.pretrained):
@@ -168,28 +169,28 @@ def find_config(name: str, params: TextTowerParams) -> PretrainedConfig:
         try:
             config = AutoConfig.from_pretrained(folder or name)
         except OSError as error:
-            first = str(error).strip().splitlines()[0]
-            raise ValueError(f"model.text.name = {name!r}: neither a folder nor to be had ({first})") from error
+            first_line = str(error).strip().splitlines()[0]
+            raise ValueError(f"model.text.name = {name!r}: no folder and not on the hub ({first_line})") from error
     if config.model_type not in LAYER_PATTERNS:
         raise ValueError(
-            f"model.text.name = {name!r}: model type {config.model_type!r} has no layer groups here; "
-            f"known: {', '.join(sorted(LAYER_PATTERNS))}"
+            f"model.text.name = {name!r}: model type {config.model_type!r} is not supported; "
+            f"supported: {', '.join(sorted(LAYER_PATTERNS))}"
         )
     return config
 
 
 def with_changes(config: PretrainedConfig, changes: dict[str, Any]) -> PretrainedConfig:
-    """Return the config with model.text.config put in; ValueError for a key that it does not have."""
+    """Return the config with the values of model.text.config; ValueError for a key that it does not have."""
     unknown = [key for key in changes if not hasattr(config, key)]
     if unknown:
-        raise ValueError(f"model.text.config.{unknown[0]} is no setting of a {config.model_type} config")
+        raise ValueError(f"model.text.config.{unknown[0]}: a {config.model_type} config has no such setting")
     for key, value in changes.items():
         setattr(config, key, value)
     return config
 
 
 def _vocabulary(params: TextTowerParams) -> dict[str, Any]:
-    """Return what a bare type's config must know of the tokenizer it is used with."""
+    """Return the settings of a bare type's config that depend on its tokenizer."""
     if params.tokenizer is None:
         return {}
     tokenizer = TextTokenizer(params.tokenizer)
@@ -216,20 +217,20 @@ def describe_hf(config: PretrainedConfig, params: TextTowerParams, tokens: bool,
 
 
 def _weights(params: TextTowerParams, config: PretrainedConfig) -> tuple[str, dict[str, Tensor]]:
-    """Return the origin and the trunk's weights, heads that it does not have left out."""
+    """Return the origin and the trunk's weights, without those of other heads."""
     folder, file = local_folder(params.name), params.weights
-    trunk: Any = MODEL_MAPPING[type(config)]  # AutoModel asks for a name even where the weights are given
-    asked: dict[str, Any] = {"config": config, "output_loading_info": True, **_no_pooler(config.model_type)}
+    trunk: Any = MODEL_MAPPING[type(config)]  # AutoModel needs a name even if the weights are given
+    options: dict[str, Any] = {"config": config, "output_loading_info": True, **_no_pooler(config.model_type)}
     if file is not None and not (file.endswith(".safetensors") and Path(file).is_file()):
         raise ValueError(f"model.text.weights = {file!r}: no such .safetensors file")
     origin = file or str(folder or params.name)
     try:
         if file is not None:
-            model, info = trunk.from_pretrained(None, state_dict=read_weights(file), **asked)
+            model, info = trunk.from_pretrained(None, state_dict=read_weights(file), **options)
         else:
-            model, info = trunk.from_pretrained(folder or params.name, use_safetensors=True, **asked)
+            model, info = trunk.from_pretrained(folder or params.name, use_safetensors=True, **options)
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{origin}: no weights that fit ({' '.join(str(error).split())[:300]})") from error
+        raise ValueError(f"{origin}: cannot load the weights ({' '.join(str(error).split())[:300]})") from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise ValueError(f"{origin}: its weights lack {len(missing)} parameters, e.g. {missing[0]}")

@@ -1,6 +1,6 @@
-"""Poolings of an image trunk's last map or tokens: those of texts, and the two attention heads that need a map.
+"""Poolings of an image trunk's last feature map or tokens: those of texts, and two attention poolings of maps.
 
-The attention heads are timm's, as open_clip's TimmModel puts them on a trunk (`timm_pool` abs_attn, rot_attn).
+The attention poolings are timm's, as in open_clip's TimmModel (`timm_pool` abs_attn, rot_attn).
 """
 
 from collections.abc import Callable
@@ -12,11 +12,12 @@ from pipeline_lib.models.pooling import TEXT_POOLING, as_tokens, pool_tokens
 from pipeline_lib.params.model import ImagePoolingKind, PoolingKind
 
 HEAD_WIDTH = 64  # of timm's attention heads
+# Height and width of a feature map, in cells.
 Grid = tuple[int, int]
 
 
 class ImagePool(nn.Module):
-    """A pooling of a trunk's output, `dim` wide."""
+    """A pooling of a trunk's output; its result has `dim` features."""
 
     def __init__(self, pool: nn.Module, dim: int) -> None:
         super().__init__()
@@ -25,7 +26,7 @@ class ImagePool(nn.Module):
 
 
 class TokensPool(ImagePool):
-    """A pooling of tokens, none of them masked."""
+    """A pooling of tokens without a mask."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (batch, dim) of a map (batch, dim, height, width) or of tokens (batch, n, dim)."""
@@ -33,7 +34,7 @@ class TokensPool(ImagePool):
 
 
 class MapPool(ImagePool):
-    """A pooling of a map whose cells have positions."""
+    """A pooling of a feature map that uses the positions of its cells."""
 
     def forward(self, features: Tensor) -> Tensor:
         """Return (batch, dim) of a map (batch, width, height, width)."""
@@ -46,23 +47,24 @@ def _tokens(kind: PoolingKind) -> Callable[[int, Grid | None, int], ImagePool]:
 
 
 def _abs_attn(width: int, grid: Grid | None, out_dim: int) -> ImagePool:
-    size = _checked("abs_attn", width, grid)
+    size = _check_map("abs_attn", width, grid)
     return MapPool(AttentionPool2d(width, feat_size=size, out_features=out_dim), out_dim)
 
 
 def _rot_attn(width: int, grid: Grid | None, out_dim: int) -> ImagePool:
-    _checked("rot_attn", width, grid)
+    _check_map("rot_attn", width, grid)
     return MapPool(RotAttentionPool2d(width, out_features=out_dim), out_dim)
 
 
-def _checked(kind: ImagePoolingKind, width: int, grid: Grid | None) -> Grid:
+def _check_map(kind: ImagePoolingKind, width: int, grid: Grid | None) -> Grid:
     if grid is None or width % HEAD_WIDTH:
-        fault = "this trunk has no map" if grid is None else f"{width} features are no multiple of {HEAD_WIDTH}"
-        raise ValueError(f"model.image.pooling = {kind!r} cannot stand here: {fault}; write attentive")
+        no_multiple = f"{width} features are not a multiple of {HEAD_WIDTH}"
+        fault = "this trunk has no feature map" if grid is None else no_multiple
+        raise ValueError(f"model.image.pooling = {kind!r} is not possible: {fault}; use attentive")
     return grid
 
 
-# Name -> builder(width, cells of the map or None, out_dim) of a module(map or tokens) -> (batch, its dim).
+# Name -> builder(width, size of the map or None, out_dim) of a module: map or tokens -> (batch, its dim).
 IMAGE_POOLING: dict[ImagePoolingKind, Callable[[int, Grid | None, int], ImagePool]] = {
     "mean": _tokens("mean"),
     "max": _tokens("max"),

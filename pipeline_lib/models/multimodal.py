@@ -1,7 +1,7 @@
-"""The model: two towers, projections into one space, a classifier; parts that no loss trains are not there.
+"""The model: an image and a text tower, projections into a joint space, and a classifier; each head only if trained.
 
-A batch carries pixels or tokens, stored activations, or stored features; the model runs of the trunks only what is not
-stored. `describe` and `build_model` are inverse, so a saved model needs no params to come back.
+A batch has pixels and tokens, or stored activations, or stored features. The model runs only those layers of the towers
+whose outputs are not stored. `describe` and `build_model` are inverse, so a saved model is rebuilt without params.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.models.adapters import adapter_state, attach, describe_adapters
-from pipeline_lib.models.classifier import Classifier
-from pipeline_lib.models.content import blended, blended_pixels, mean_of_photos
+from pipeline_lib.models.classifier import Classifier, ClassifierConfig
+from pipeline_lib.models.content import mean_of_photos, mix_features, mix_pixels
 from pipeline_lib.models.fusion import EarlyFusion
 from pipeline_lib.models.heads import projections
 from pipeline_lib.models.pooling import TEXT_POOLING
@@ -27,8 +27,8 @@ MAX_LOGIT_SCALE = 4.6052  # ln 100, the clamp of CLIP and Chinese-CLIP
 # Tower -> how many of its last layer groups run on the stored activations of a batch.
 SuffixGroups = Mapping[str, int]
 NO_SUFFIX: SuffixGroups = MappingProxyType({})
-# What a description without these keys means.
-PLAIN: Description = {
+# Defaults of the keys that a description may lack.
+DEFAULTS: Description = {
     "projector": {"image": "linear", "text": "linear", "hidden": 0, "shared": False},
     "fusion": None,
     "similarity": "cosine",
@@ -41,20 +41,20 @@ def _unit(embeddings: Tensor) -> Tensor:
     return functional.normalize(embeddings, dim=-1)
 
 
-def _as_is(embeddings: Tensor) -> Tensor:
+def _unchanged(embeddings: Tensor) -> Tensor:
     return embeddings
 
 
-# Name -> function(embeddings (batch, dim)) -> those whose dot products are the similarities.
-SIMILARITIES: dict[SimilarityKind, Callable[[Tensor], Tensor]] = {"cosine": _unit, "dot": _as_is}
+# Name -> function(embeddings (batch, dim)) -> embeddings whose dot products are the similarities.
+SIMILARITIES: dict[SimilarityKind, Callable[[Tensor], Tensor]] = {"cosine": _unit, "dot": _unchanged}
 
 
 class ImageTextModel(nn.Module):
-    """Image and text towers with the heads named in `description`."""
+    """Image and text towers with the heads of `description`."""
 
     def __init__(self, description: Description) -> None:
         super().__init__()
-        self.description = description = PLAIN | description
+        self.description = description = DEFAULTS | description
         self.image = build_image_tower(description["image"])
         self.text = build_text_tower(description["text"])
         dims = {"image": self.image.dim, "text": self.text.dim}
@@ -65,20 +65,21 @@ class ImageTextModel(nn.Module):
             dims = {"image": width, "text": width}
         head: dict[str, nn.Module] = {}
         if description["retrieval"]:
-            asked = description["projector"]
-            kinds = {name: asked[name] for name in dims}
-            head |= projections(kinds, dims, width, asked["hidden"], asked["shared"])
+            projector = description["projector"]
+            kinds = {name: projector[name] for name in dims}
+            head |= projections(kinds, dims, width, projector["hidden"], projector["shared"])
             self._set_temperature(description["temperature"], float(description["logit_scale"]))
         if description["classes"]:
-            head["classifier"] = Classifier(**description["classifier"], dims=dims, classes=len(description["classes"]))
+            config = ClassifierConfig(**description["classifier"])
+            head["classifier"] = Classifier(config, dims, len(description["classes"]))
         self.head = nn.ModuleDict(head)
         learned = description["missing_image"] == "learned"
-        # Not zeros: their direction, which cosines ask for, has no gradient.
+        # Not zeros: the direction of a zero vector, which the cosine needs, has no gradient.
         self.missing_image = nn.Parameter(0.02 * torch.randn(dims["image"])) if learned else None
         self.shared_slots = attach(self.towers(), description.get("adapters", {}))
 
     def _set_temperature(self, kind: TemperatureKind, start: float) -> None:
-        """Make `logit_scale`: a buffer if it is fixed, else one parameter, or [text to image, image to text]."""
+        """Set `logit_scale`: a buffer if it is fixed, else a parameter, scalar or [text -> image, image -> text]."""
         if kind == "fixed":
             self.register_buffer("logit_scale", torch.tensor(start))
         else:
@@ -90,9 +91,9 @@ class ImageTextModel(nn.Module):
         return {"image": self.image, "text": self.text}
 
     def head_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Return all that lies in no tower: projections, classifier, logit scale."""
-        inside = ("image.", "text.")
-        return [(name, value) for name, value in self.named_parameters() if not name.startswith(inside)]
+        """Return the parameters outside the towers: projections, classifier, logit scale."""
+        towers = ("image.", "text.")
+        return [(name, value) for name, value in self.named_parameters() if not name.startswith(towers)]
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return pooled features (batch, dim) of uint8 pixels (batch, 3, height, width)."""
@@ -109,31 +110,31 @@ class ImageTextModel(nn.Module):
     def features(self, batch: Batch, num_suffix_groups: SuffixGroups = NO_SUFFIX) -> dict[str, Tensor]:
         """Return both sides' pooled features (batch, dim), stored ones where the batch has them.
 
-        Of a tower whose stored activations the batch has, the last `num_suffix_groups` layer groups are run.
-        Products are blended as the batch says: pixels where there are some, else features; of texts always features.
+        If the batch has stored activations of a tower, its last `num_suffix_groups` layer groups run on them.
+        Mixed products are mixed as pixels if the batch has pixels, else as features; texts always as features.
         """
-        found: dict[str, Tensor] = {}
+        features: dict[str, Tensor] = {}
         image = self._image_features(batch, num_suffix_groups)
         if image is not None:
             if batch.num_photos is not None:
                 image = mean_of_photos(image, batch.num_photos)
             image = self.with_missing(image, batch.has_image)
-            found["image"] = image if batch.pixels is not None else blended(image, batch)
+            features["image"] = image if batch.pixels is not None else mix_features(image, batch)
         text = self._text_features(batch, num_suffix_groups)
         if text is not None:
-            found["text"] = blended(text, batch)
-        return found
+            features["text"] = mix_features(text, batch)
+        return features
 
     def _image_features(self, batch: Batch, num_suffix_groups: SuffixGroups) -> Tensor | None:
-        """Return pooled features (photos, dim), from what the batch has of them; blended where there are pixels."""
+        """Return pooled features (photos, dim), from stored features, stored activations or (mixed) pixels."""
         if batch.image_features is not None:
             return batch.image_features
         if batch.image_activations is not None:
             return self.image.forward_suffix(batch.image_activations, num_suffix_groups["image"])
-        return self.encode_image(blended_pixels(batch.pixels, batch)) if batch.pixels is not None else None
+        return self.encode_image(mix_pixels(batch.pixels, batch)) if batch.pixels is not None else None
 
     def _text_features(self, batch: Batch, num_suffix_groups: SuffixGroups) -> Tensor | None:
-        """Return pooled features (batch, dim), from what the batch has of them."""
+        """Return pooled features (batch, dim), from stored features, stored activations or tokens."""
         if batch.text_features is not None:
             return batch.text_features
         if batch.token_mask is None:
@@ -143,17 +144,17 @@ class ImageTextModel(nn.Module):
         return self.encode_text(batch.token_ids, batch.token_mask) if batch.token_ids is not None else None
 
     def with_missing(self, image: Tensor, has_image: Tensor | None) -> Tensor:
-        """Return pooled image features (batch, dim), those of products without an image as the model learned them."""
+        """Return image features (batch, dim), replaced by the learned vector for products without an image."""
         if self.missing_image is None or has_image is None:
             return image
         return torch.where(has_image[:, None], image, self.missing_image.to(image.dtype))
 
     def embed_image(self, features: Tensor) -> Tensor:
-        """Return embeddings (batch, embedding_dim) of pooled image features; of length 1 if similarity is cosine."""
+        """Return embeddings (batch, embedding_dim) of pooled image features; unit length for cosine similarity."""
         return self._embed("image", features)
 
     def embed_text(self, features: Tensor) -> Tensor:
-        """Return embeddings (batch, embedding_dim) of pooled text features; of length 1 if similarity is cosine."""
+        """Return embeddings (batch, embedding_dim) of pooled text features; unit length for cosine similarity."""
         return self._embed("text", features)
 
     def _embed(self, side: str, features: Tensor) -> Tensor:
@@ -167,20 +168,20 @@ class ImageTextModel(nn.Module):
 
     def forward(self, batch: Batch, num_suffix_groups: SuffixGroups = NO_SUFFIX) -> Outputs:
         """Return the outputs of every head; `num_suffix_groups` is as in `features`."""
-        found = self.features(batch, num_suffix_groups)
+        features = self.features(batch, num_suffix_groups)
         retrieval = self.description["retrieval"]
         return Outputs(
-            image_embedding=self.embed_image(found["image"]) if retrieval else None,
-            text_embedding=self.embed_text(found["text"]) if retrieval else None,
+            image_embedding=self.embed_image(features["image"]) if retrieval else None,
+            text_embedding=self.embed_text(features["text"]) if retrieval else None,
             logit_scale=self.logit_scale.clamp(0, MAX_LOGIT_SCALE).exp() if retrieval else None,
-            class_logits=self.classify(found) if self.description["classes"] else None,
+            class_logits=self.classify(features) if self.description["classes"] else None,
         )
 
 
 def describe(
     params: ModelParams, sources: dict[str, TowerSource], retrieval: bool, classes: list[str]
 ) -> dict[str, Any]:
-    """Return all that is needed to rebuild the model, as JSON values."""
+    """Return the description to rebuild the model from, as JSON values."""
     return {
         **{name: source.description for name, source in sources.items()},
         "embedding_dim": params.embedding_dim,
@@ -200,12 +201,14 @@ def describe(
 def _fusion(params: ModelParams) -> dict[str, Any]:
     image = params.image.pooling or "mean"
     if image not in TEXT_POOLING:
-        raise ValueError(f"model.image.pooling = {image!r} needs a map, which model.fusion = early has not; write gem")
+        raise ValueError(
+            f"model.image.pooling = {image!r} needs a feature map, model.fusion = early has tokens; use gem"
+        )
     return {"heads": params.fusion_heads, "pooling": {"image": image, "text": params.text.pooling}}
 
 
 def build_model(description: Description, sources: dict[str, TowerSource] | None = None) -> ImageTextModel:
-    """Build a model from its description, towers filled from `sources` where they have weights."""
+    """Build a model from its description, with the towers' pretrained weights from `sources`."""
     model = ImageTextModel(description)
     for name, source in (sources or {}).items():
         if source.state is not None:

@@ -1,7 +1,7 @@
-"""Where an open_clip model's config and weights come from: a name, a config file, a folder, or the hub.
+"""Config and weights of an open_clip model, from its name, a config file, a folder, or the hub.
 
-A checkpoint holds both towers; TinyCLIP's own come wrapped in further modules, whose prefixes are taken away. Whatever
-belongs to neither tower is named, not dropped.
+A checkpoint has the weights of both towers. The further prefixes of TinyCLIP's checkpoints are removed. A key that
+belongs to neither tower is an error.
 """
 
 import difflib
@@ -19,23 +19,23 @@ from torch import Tensor
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.models.clip_models import CLIP_MODELS
-from pipeline_lib.models.towers import check_asked, local_folder, read_weights
+from pipeline_lib.models.towers import check_pretrained, local_folder, read_weights
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
 
 FOLDER_CONFIG = "open_clip_config.json"
 FOLDER_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 HUB = "hf-hub:"
-# TinyCLIP's modules -> where open_clip keeps their parameters.
+# Prefixes of TinyCLIP's checkpoints -> open_clip's.
 TINY_CLIP = (("_image_encoder.visual.", "visual."), ("_text_encoder.", "text."), ("_logit_scale.", ""))
 TEXT_PARTS = ("positional_embedding", "token_embedding.", "transformer.", "ln_final.", "text_projection", "cls_emb")
-# What belongs to no tower: the temperature, and three numbers in OpenAI's files.
-BESIDE = ("logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size")
+# Keys of no tower: the temperature, and three numbers in OpenAI's files.
+OTHER_KEYS = ("logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size")
 
 
 @dataclass(frozen=True)
 class ClipModel:
-    """An open_clip model: config parts, normalisation, and the file of its weights (None for random ones)."""
+    """An open_clip model: parts of its config, normalisation, and the file of its weights (None for random ones)."""
 
     embed_dim: int
     vision: dict[str, Any]
@@ -48,35 +48,35 @@ class ClipModel:
 
 def find_clip_model(section: str, params: ImageTowerParams | TextTowerParams) -> ClipModel:
     """Return the model that `model.image` or `model.text` names; ValueError for an unknown name, tag or file."""
-    check_asked(section, params.pretrained, params.weights)
-    config, seen = _find_config(section, params.name)
+    check_pretrained(section, params.pretrained, params.weights)
+    config, preprocessing = _find_config(section, params.name)
     tag: dict[str, Any] = {}
     weights = None
     if params.pretrained:
         tag = open_clip.get_pretrained_cfg(params.name, params.weights) if params.weights else {}
         weights = _download(section, params.weights, tag) if tag else _file(section, params.name, params.weights)
-    seen = {**seen, **tag}
+    preprocessing = {**preprocessing, **tag}
     return ClipModel(
         embed_dim=int(config["embed_dim"]),
         vision=dict(config["vision_cfg"]),
         text=dict(config["text_cfg"]),
-        # A tag's weights know which of the two GELUs they were trained with.
+        # The tag decides which GELU its weights were trained with.
         quick_gelu=bool(tag.get("quick_gelu", False) if tag else config.get("quick_gelu", False)),
-        mean=list(seen.get("mean") or OPENAI_DATASET_MEAN),
-        std=list(seen.get("std") or OPENAI_DATASET_STD),
+        mean=list(preprocessing.get("mean") or OPENAI_DATASET_MEAN),
+        std=list(preprocessing.get("std") or OPENAI_DATASET_STD),
         weights=weights,
     )
 
 
 def changed(section: str, config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return a vision_cfg or text_cfg with changes put in; ValueError for a key that open_clip does not know."""
+    """Return a vision_cfg or text_cfg with changes; ValueError for a key that open_clip does not know."""
     kind = CLIPVisionCfg if section == "model.image.args" else CLIPTextCfg
     known = {field.name for field in fields(kind)}
     unknown = [key for key in changes if key not in known]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
-        raise ValueError(f"{section}.{unknown[0]} is no key of open_clip's {kind.__name__}; {hint}")
+        similar = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f"did you mean {similar[0]!r}?" if similar else f"known: {', '.join(sorted(known))}"
+        raise ValueError(f"{section}.{unknown[0]}: open_clip's {kind.__name__} has no such key; {hint}")
     return {**config, **changes}
 
 
@@ -92,23 +92,23 @@ def _find_config(section: str, name: str) -> tuple[dict[str, Any], dict[str, Any
     folder = None if name.startswith(HUB) else local_folder(name)
     if folder:
         if not (folder / FOLDER_CONFIG).is_file():
-            raise ValueError(f"{section}.name = {name!r}: the folder holds no {FOLDER_CONFIG}")
+            raise ValueError(f"{section}.name = {name!r}: the folder has no {FOLDER_CONFIG}")
         return _parts(section, name, read_json(folder / FOLDER_CONFIG))
     if name.startswith(HUB):
         return _parts(section, name, read_json(Path(_from_hub(section, name, FOLDER_CONFIG))))
     config = open_clip.get_model_config(name)
     if config is None:
-        near = difflib.get_close_matches(name, [*CLIP_MODELS, *open_clip.list_models()], n=3)
-        hint = f"near: {', '.join(near)}" if near else "see open_clip.list_models()"
+        similar = difflib.get_close_matches(name, [*CLIP_MODELS, *open_clip.list_models()], n=3)
+        hint = f"similar: {', '.join(similar)}" if similar else "see open_clip.list_models()"
         raise ValueError(f"{section}.name = {name!r}: open_clip has no such model; {hint}")
     return _parts(section, name, config)
 
 
 def _parts(section: str, name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     model = config.get("model_cfg", config)
-    lost = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in model]
-    if lost:
-        raise ValueError(f"{section}.name = {name!r}: the config lacks {lost[0]}")
+    missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in model]
+    if missing:
+        raise ValueError(f"{section}.name = {name!r}: the config has no {missing[0]}")
     return model, config.get("preprocess_cfg", {})
 
 
@@ -116,17 +116,17 @@ def _file(section: str, name: str, weights: str | None) -> Path:
     if weights is None and name.startswith(HUB):
         return Path(_from_hub(section, name, None))
     if weights is None:
-        found = [Path(name) / file for file in FOLDER_WEIGHTS if (Path(name) / file).is_file()]
-        if found:
-            return found[0]
+        files = [Path(name) / file for file in FOLDER_WEIGHTS if (Path(name) / file).is_file()]
+        if files:
+            return files[0]
     elif weights.endswith(SUFFIXES):
         if Path(weights).is_file():
             return Path(weights)
         raise ValueError(f"{section}.weights = {weights!r}: no such file")
     tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
     raise ValueError(
-        f"{section}.weights = {weights!r}: give a file ({', '.join(SUFFIXES)}) or a tag of {name} (known: {tags}), "
-        f"or write {section}.pretrained = false"
+        f"{section}.weights = {weights!r}: set it to a file ({', '.join(SUFFIXES)}) or a tag of {name} (known: {tags}),"
+        f" or set {section}.pretrained = false"
     )
 
 
@@ -134,30 +134,32 @@ def _download(section: str, weights: str | None, tag: dict[str, Any]) -> Path:
     try:
         return Path(download_pretrained(tag))
     except (OSError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"{section}.weights = {weights!r}: the tag's weights are not to be had ({first})") from error
+        first_line = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{section}.weights = {weights!r}: cannot download the tag's weights ({first_line})"
+        ) from error
 
 
 def _from_hub(section: str, name: str, file: str | None) -> str:
     try:
         return str(download_pretrained_from_hf(name.removeprefix(HUB), filename=file))
     except (OSError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(f"{section}.name = {name!r}: not to be had from the hub ({first})") from error
+        first_line = str(error).strip().splitlines()[0]
+        raise ValueError(f"{section}.name = {name!r}: cannot download it from the hub ({first_line})") from error
 
 
 def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
-    """Return the weights of the `image` and the `text` tower in a checkpoint, named as open_clip's towers name them.
+    """Return the weights of the `image` and the `text` tower in a checkpoint, by the names of open_clip's towers.
 
-    ValueError for a file that is no plain state of tensors, or that holds what belongs to neither tower.
+    ValueError for a file that is not a state dict of tensors, or that has a key of neither tower.
     """
     return split_checkpoint(_state(path), str(path))
 
 
 def checkpoint_scale(path: Path) -> float | None:
-    """Return the log of the logit scale in a checkpoint, None if it holds none."""
-    found = [value for key, value in _state(path).items() if _plain(key) == "logit_scale"]
-    return float(found[0]) if found else None
+    """Return the log of the logit scale in a checkpoint, None if it has none."""
+    values = [value for key, value in _state(path).items() if _open_clip_key(key) == "logit_scale"]
+    return float(values[0]) if values else None
 
 
 def _state(path: Path) -> dict[str, Tensor]:
@@ -167,38 +169,38 @@ def _state(path: Path) -> dict[str, Tensor]:
     else:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # pickle, zipfile and torch each raise a kind of their own
-            raise ValueError(f"{path}: not readable as weights alone ({str(error).splitlines()[0]})") from error
+        except Exception as error:  # pickle, zipfile and torch raise different classes
+            raise ValueError(f"{path}: cannot read it with weights_only ({str(error).splitlines()[0]})") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: holds no state of tensors, nor one under state_dict")
+        raise ValueError(f"{path}: no state dict of tensors, nor one under the key state_dict")
     return dict(state)
 
 
 def split_checkpoint(state: dict[str, Tensor], origin: str) -> dict[str, dict[str, Tensor]]:
-    """Return a whole model's weights by tower, known prefixes taken away; ValueError for a key of neither tower."""
+    """Return a model's weights by tower, without known prefixes; ValueError for a key of neither tower."""
     towers: dict[str, dict[str, Tensor]] = {"image": {}, "text": {}}
-    strange = []
+    unknown = []
     for key, value in state.items():
-        name = _plain(key)
+        name = _open_clip_key(key)
         if name.startswith("visual."):
             towers["image"][name.removeprefix("visual.")] = value
         elif name.startswith(("text.", *TEXT_PARTS)):
             towers["text"][name.removeprefix("text.")] = value
-        elif name not in BESIDE:
-            strange.append(key)
-    if strange:
-        raise ValueError(f"{origin}: {len(strange)} keys of neither tower, e.g. {sorted(strange)[0]}")
-    for name, found in towers.items():
-        if not found:
-            raise ValueError(f"{origin}: holds no weights of the {name} tower")
+        elif name not in OTHER_KEYS:
+            unknown.append(key)
+    if unknown:
+        raise ValueError(f"{origin}: {len(unknown)} keys of neither tower, e.g. {sorted(unknown)[0]}")
+    for name, weights in towers.items():
+        if not weights:
+            raise ValueError(f"{origin}: no weights of the {name} tower")
     return towers
 
 
-def _plain(key: str) -> str:
-    """Return a key as open_clip writes it.
+def _open_clip_key(key: str) -> str:
+    """Return open_clip's name of a checkpoint's key.
 
-    >>> _plain("module._image_encoder.module.visual.conv1.weight"), _plain("module.logit_scale")
+    >>> _open_clip_key("module._image_encoder.module.visual.conv1.weight"), _open_clip_key("module.logit_scale")
     ('visual.conv1.weight', 'logit_scale')
     """
     name = ".".join(part for part in key.split(".") if part != "module")

@@ -1,7 +1,7 @@
-"""Image towers of open_clip: its own vision transformers and ResNets, and timm trunks under its heads.
+"""Image towers of open_clip: its vision transformers and ResNets, and timm trunks with its heads.
 
-The tower ends with the projection that its weights were trained with, so `model.projector.image` may be none. A vision
-transformer also takes images of other sizes than its own: its positions are resized, as open_clip does on loading.
+The tower includes the projection that its weights were trained with, so `model.projector.image` may be none. A vision
+transformer supports other image sizes than its own: its position embeddings are resized as open_clip does on loading.
 """
 
 import torch
@@ -30,7 +30,7 @@ from pipeline_lib.params.model import ImageTowerParams, ModelParams
 
 
 class OpenClipImageTower(ImageTower):
-    """An open_clip image tower, its projected features (batch, embed_dim)."""
+    """An open_clip image tower with projected features (batch, embed_dim)."""
 
     def __init__(self, description: Description) -> None:
         super().__init__(description["mean"], description["std"])
@@ -56,7 +56,7 @@ class OpenClipImageTower(ImageTower):
     def tokens(self, pixels: Tensor) -> Tensor:
         """Return the class token and the patches in the joint space, (batch, 1 + n, dim)."""
         visual = self.visual
-        assert isinstance(visual, VisionTransformer), "only a vision transformer was resolved for its tokens"
+        assert isinstance(visual, VisionTransformer), "only a vision transformer is resolved for its tokens"
         tokens: Tensor = visual.ln_post(self._hidden(visual, pixels)) @ visual.proj
         return tokens
 
@@ -77,29 +77,29 @@ class OpenClipImageTower(ImageTower):
         return embedded
 
     def forward_blocks(self, mask: Tensor | None = None) -> list[ForwardBlock]:
-        """Return the embeddings, each block and the projection; of the other kinds their stages and the head."""
+        """Return the embeddings, each block and the projection; for the other kinds the stages and the head."""
         visual = self.visual
         if isinstance(visual, TimmModel):
             return [*timm_blocks(visual.trunk, "visual.trunk"), ForwardBlock(("visual.head",), visual.head)]
         if isinstance(visual, ModifiedResNet):
             parts = _resnet_parts()
             stages = [ForwardBlock((f"visual.{name}",), visual.get_submodule(name)) for name, _ in parts[1:]]
-            free = tuple(f"visual.{name}" for name in ("act1", "act2", "act3", "avgpool"))
-            return [ForwardBlock((*parts[0][1], *free), visual.stem), *stages]
+            no_parameters = tuple(f"visual.{name}" for name in ("act1", "act2", "act3", "avgpool"))
+            return [ForwardBlock((*parts[0][1], *no_parameters), visual.stem), *stages]
         assert isinstance(visual, VisionTransformer)
         blocks = [
             ForwardBlock((f"visual.transformer.resblocks.{number}",), block)
             for number, block in enumerate(visual.transformer.resblocks)
         ]
-        ending = ("visual.attn_pool", "visual.attn_pool_contrastive", "visual.ln_post", "visual.proj")
+        head = ("visual.attn_pool", "visual.attn_pool_contrastive", "visual.ln_post", "visual.proj")
         return [
             ForwardBlock((*_stem(), "visual.patch_dropout"), lambda pixels: self._embedded(visual, pixels)),
             *blocks,
-            ForwardBlock(ending, lambda hidden: self._pooled(visual, hidden)),
+            ForwardBlock(head, lambda hidden: self._pooled(visual, hidden)),
         ]
 
     def checkpoint_activations(self) -> bool:
-        """Have open_clip, or timm for a trunk of its, checkpoint the blocks; open_clip's ResNets do not know how."""
+        """Turn on activation checkpointing; open_clip's ResNets do not support it."""
         if isinstance(self.visual, TimmModel):
             return checkpoint_trunk(self.visual.trunk)
         if not isinstance(self.visual, VisionTransformer):
@@ -108,7 +108,7 @@ class OpenClipImageTower(ImageTower):
         return True
 
     def layer_groups(self) -> list[LayerGroup]:
-        """Return the groups that open_clip's own `lock` counts; a head on a timm trunk, never locked there, is one."""
+        """Return the groups that open_clip's `lock` counts, and the head of a timm trunk, which it never locks."""
         visual = self.visual
         if isinstance(visual, TimmModel):
             head = groups_of(self, [("head", ("visual.head",))])
@@ -124,9 +124,9 @@ def _stem() -> tuple[str, ...]:
 def _transformer_parts(visual: nn.Module) -> Parts:
     assert isinstance(visual, VisionTransformer)
     last = len(visual.transformer.resblocks) - 1
-    behind = ("visual.attn_pool", "visual.attn_pool_contrastive", "visual.ln_post")
+    head = ("visual.attn_pool", "visual.attn_pool_contrastive", "visual.ln_post")
     blocks = [
-        (f"block.{number}", (f"visual.transformer.resblocks.{number}", *(behind if number == last else ())))
+        (f"block.{number}", (f"visual.transformer.resblocks.{number}", *(head if number == last else ())))
         for number in range(last + 1)
     ]
     return [("embeddings", _stem()), *blocks, ("projection", ("visual.proj",))]
@@ -139,38 +139,38 @@ def _resnet_parts() -> Parts:
 
 
 def resolve_open_clip_image(model: ModelParams) -> TowerSource:
-    """Find an open_clip image tower's config and weights; ValueError where they are not to be had."""
+    """Return the source of an open_clip image tower; ValueError for unknown models, weights or settings."""
     params, early = model.image, model.fusion == "early"
-    for key, plain in (("feature", "pooled"), ("pooling", None)):
-        if getattr(params, key) != plain and not (early and key == "pooling"):
+    for key, default in (("feature", "pooled"), ("pooling", None)):
+        if getattr(params, key) != default and not (early and key == "pooling"):
             raise ValueError(
-                f"model.image.{key} = {getattr(params, key)!r}: an open_clip tower has its own, set by "
-                "model.image.args (timm_pool, timm_proj, pool_type); write model.image.kind = timm, or "
-                f"model.image.{key} = {plain or 'null'}"
+                f"model.image.{key} = {getattr(params, key)!r}: an open_clip tower has its own, set with "
+                "model.image.args (timm_pool, timm_proj, pool_type); set model.image.kind = timm, or "
+                f"model.image.{key} = {default or 'null'}"
             )
-    found = find_clip_model("model.image", params)
-    description = _describe(params, found, early)
-    if found.weights is None:
+    clip = find_clip_model("model.image", params)
+    description = _describe(params, clip, early)
+    if clip.weights is None:
         return TowerSource(description, None, None)
-    state = read_checkpoint(found.weights)["image"]
-    return TowerSource(description, str(found.weights), {f"visual.{name}": value for name, value in state.items()})
+    state = read_checkpoint(clip.weights)["image"]
+    return TowerSource(description, str(clip.weights), {f"visual.{name}": value for name, value in state.items()})
 
 
-def _describe(params: ImageTowerParams, found: ClipModel, early: bool) -> Description:
-    config = changed("model.image.args", found.vision, params.args)
+def _describe(params: ImageTowerParams, clip: ClipModel, early: bool) -> Description:
+    config = changed("model.image.args", clip.vision, params.args)
     other = isinstance(config.get("layers"), list | tuple) or config.get("timm_model_name") is not None
     if early and (other or config.get("attentional_pool")):
         raise ValueError(
-            f"model.fusion = 'early' needs an image tower that gives tokens, {params.name} pools inside; write "
+            f"model.fusion = 'early' needs an image tower with tokens, but {params.name} has pooled features only; set "
             "model.image.kind = timm, or model.fusion = late"
         )
     return {
         "kind": "open_clip",
-        "embed_dim": found.embed_dim,
+        "embed_dim": clip.embed_dim,
         "vision_cfg": config,
-        "quick_gelu": found.quick_gelu,
-        "mean": list(params.mean or found.mean),
-        "std": list(params.std or found.std),
+        "quick_gelu": clip.quick_gelu,
+        "mean": list(params.mean or clip.mean),
+        "std": list(params.std or clip.std),
         "size": params.size,
         "tokens": early,
     }

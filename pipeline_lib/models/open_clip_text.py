@@ -1,7 +1,7 @@
 """Text towers of open_clip: its causal transformers, and the Hugging Face encoders that its configs name.
 
-A causal transformer is read at its end token, which stands last, so a batch cut to its longest text gives what the
-full context of 77 gives. A Hugging Face encoder becomes this project's own tower for them, with open_clip's projection.
+A causal transformer is pooled at the end token, the last of a text, so padding to the longest text of a batch gives the
+same features as padding to the context of 77. A Hugging Face encoder becomes an HFTextTower with the same projection.
 """
 
 from collections.abc import Callable
@@ -28,16 +28,15 @@ HF_POOLERS: dict[str, PoolingKind] = {
 
 
 class OpenClipTextTower(TextTower):
-    """A causal text transformer, its projected features (batch, embed_dim)."""
+    """A causal text transformer with projected features (batch, embed_dim)."""
 
     def __init__(self, description: Description) -> None:
         super().__init__()
         config, embed_dim = description["text_cfg"], description["embed_dim"]
         self.text: Any = _build_text_tower(embed_dim, {**config, "output_tokens": False}, description["quick_gelu"])
         self.dim: int = embed_dim if self.text.text_projection is not None else self.text.width
-        self.own = description["pooling"] == "last"
-        self.pool: nn.Module | None = None
-        if not self.own and not description["tokens"]:
+        self.pool: nn.Module | None = None  # None for open_clip's own, of the last token before the projection
+        if description["pooling"] != "last" and not description["tokens"]:
             self.pool = TEXT_POOLING[description["pooling"]](self.dim)
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
@@ -51,7 +50,7 @@ class OpenClipTextTower(TextTower):
         return pooled
 
     def tokens(self, token_ids: Tensor, mask: Tensor) -> Tensor:
-        """Return every token in the joint space, (batch, length, dim)."""
+        """Return all tokens in the joint space, (batch, length, dim)."""
         return self._project(self._hidden(token_ids))
 
     def _hidden(self, token_ids: Tensor) -> Tensor:
@@ -66,22 +65,22 @@ class OpenClipTextTower(TextTower):
         return embedded
 
     def forward_blocks(self, mask: Tensor | None = None) -> list[ForwardBlock]:
-        """Return the embeddings, each block, and what stands behind the last one."""
+        """Return the embeddings, each block, and the final norm, projection and pooling."""
 
-        def through(block: Any) -> Callable[[Tensor], Tensor]:
+        def with_mask(block: Any) -> Callable[[Tensor], Tensor]:
             def run(hidden: Tensor) -> Tensor:
                 length = hidden.shape[1]
-                passed: Tensor = block(hidden, attn_mask=self.text.attn_mask[:length, :length])
-                return passed
+                output: Tensor = block(hidden, attn_mask=self.text.attn_mask[:length, :length])
+                return output
 
             return run
 
         def finish(hidden: Tensor) -> Tensor:
-            assert mask is not None, "steps that are run are made for a mask"
+            assert mask is not None, "blocks can run only if they were created with a mask"
             return self._pooled(self.text.ln_final(hidden), mask)
 
         blocks = [
-            ForwardBlock((f"text.transformer.resblocks.{number}",), through(block))
+            ForwardBlock((f"text.transformer.resblocks.{number}",), with_mask(block))
             for number, block in enumerate(self.text.transformer.resblocks)
         ]
         stem = ForwardBlock(("text.token_embedding", "text.positional_embedding"), self._embedded)
@@ -95,65 +94,66 @@ class OpenClipTextTower(TextTower):
         return projected
 
     def checkpoint_activations(self) -> bool:
-        """Have open_clip checkpoint the blocks."""
+        """Turn on open_clip's activation checkpointing of the blocks."""
         self.text.set_grad_checkpointing(True)
         return True
 
     def layer_groups(self) -> list[LayerGroup]:
-        """Return the groups that open_clip's `lock_text_tower` counts, and the new pooling."""
+        """Return the groups that open_clip's `lock_text_tower` counts, then the new pooling."""
         last = len(self.text.transformer.resblocks) - 1
         blocks = [(f"block.{number}", (f"text.transformer.resblocks.{number}",)) for number in range(last)]
         stem = ("embeddings", ("text.token_embedding", "text.positional_embedding"))
-        ending = (f"block.{last}", (f"text.transformer.resblocks.{last}", "text.ln_final"))
-        parts: Parts = [stem, *blocks, ending, ("projection", ("text.text_projection",)), ("pool", ("pool",))]
+        last_block = (f"block.{last}", (f"text.transformer.resblocks.{last}", "text.ln_final"))
+        parts: Parts = [stem, *blocks, last_block, ("projection", ("text.text_projection",)), ("pool", ("pool",))]
         return check_groups(self, groups_of(self, parts))
 
 
 def resolve_open_clip_text(model: ModelParams) -> TowerSource:
-    """Find an open_clip text tower's config and weights; ValueError where they are not to be had."""
+    """Return the source of an open_clip text tower; ValueError for unknown models, weights or settings."""
     params, early = model.text, model.fusion == "early"
-    found = find_clip_model("model.text", params)
-    config = changed("model.text.config", found.text, params.config)
+    clip = find_clip_model("model.text", params)
+    config = changed("model.text.config", clip.text, params.config)
     describe = _describe_hf if config.get("hf_model_name") else _describe
-    description, own = describe(params, found, config, early)
+    description, trained_pooling = describe(params, clip, config, early)
     notes: tuple[str, ...] = ()
-    if params.pretrained and not early and params.pooling != own:
-        notes = (f"text: model.text.pooling = {params.pooling}, but these weights were trained with {own}",)
+    if params.pretrained and not early and params.pooling != trained_pooling:
+        notes = (f"text: model.text.pooling = {params.pooling}, but these weights were trained with {trained_pooling}",)
     new = ("pool.",) if TEXT_POOLING[params.pooling](1).state_dict() and not early else ()
-    if found.weights is None:
+    if clip.weights is None:
         return TowerSource(description, None, None, new, notes)
-    state = read_checkpoint(found.weights)["text"]
-    named = {_own_name(name, description["kind"]): value for name, value in state.items()}
-    named.pop("trunk.embeddings.position_ids", None)  # a buffer that older versions of transformers kept
-    return TowerSource(description, str(found.weights), named, new, notes)
+    state = read_checkpoint(clip.weights)["text"]
+    named = {_parameter_name(name, description["kind"]): value for name, value in state.items()}
+    named.pop("trunk.embeddings.position_ids", None)  # a buffer of older versions of transformers
+    return TowerSource(description, str(clip.weights), named, new, notes)
 
 
-def _own_name(name: str, kind: str) -> str:
+def _parameter_name(name: str, kind: str) -> str:
     if kind == "open_clip":
         return f"text.{name}"
-    for theirs, ours in (("transformer.", "trunk."), ("proj.", "projection.")):
-        if name.startswith(theirs):
-            return ours + name.removeprefix(theirs)
+    for prefix, ours in (("transformer.", "trunk."), ("proj.", "projection.")):
+        if name.startswith(prefix):
+            return ours + name.removeprefix(prefix)
     return name
 
 
 def _describe(
-    params: TextTowerParams, found: ClipModel, config: dict[str, Any], early: bool
+    params: TextTowerParams, clip: ClipModel, config: dict[str, Any], early: bool
 ) -> tuple[Description, PoolingKind]:
     context, pool = config.get("context_length", 77), config.get("pool_type", "argmax")
-    odd = [key for key in ("no_causal_mask", "embed_cls") if config.get(key)]
-    if odd or pool not in ("argmax", "eos"):
-        fault = f"{odd[0]} = true" if odd else f"pool_type = {pool!r}"
+    unsupported = [key for key in ("no_causal_mask", "embed_cls") if config.get(key)]
+    if unsupported or pool not in ("argmax", "eos"):
+        setting = f"{unsupported[0]} = true" if unsupported else f"pool_type = {pool!r}"
         raise ValueError(
-            f"model.text.name = {params.name!r}: {fault} in a text tower that reads its padding; not built here"
+            f"model.text.name = {params.name!r}: text towers with {setting} are not supported, because their features "
+            "depend on the padding"
         )
     if params.max_tokens > context:
         raise ValueError(f"model.text.max_tokens = {params.max_tokens}: {params.name} has {context} positions")
     description = {
         "kind": "open_clip",
-        "embed_dim": found.embed_dim,
+        "embed_dim": clip.embed_dim,
         "text_cfg": config,
-        "quick_gelu": found.quick_gelu,
+        "quick_gelu": clip.quick_gelu,
         "pooling": params.pooling,
         "max_tokens": params.max_tokens,
         "tokenizer": _tokenizer(params, config) or CLIP_NAME,
@@ -163,23 +163,23 @@ def _describe(
 
 
 def _tokenizer(params: TextTowerParams, config: dict[str, Any]) -> str | None:
-    """Return the tokenizer that params or config name; ValueError where the config's cleans texts as none here does."""
-    cleaned = (config.get("tokenizer_kwargs") or {}).get("clean", "lower")
-    if params.tokenizer is None and cleaned != "lower":
+    """Return the tokenizer that params or config name; ValueError if the config's cleans texts in another way."""
+    cleaning = (config.get("tokenizer_kwargs") or {}).get("clean", "lower")
+    if params.tokenizer is None and cleaning != "lower":
         raise ValueError(
-            f"model.text.name = {params.name!r}: its tokenizer cleans texts ({cleaned}), which is not built here; name "
-            "another in model.text.tokenizer"
+            f"model.text.name = {params.name!r}: the text cleaning of its tokenizer ({cleaning}) is not supported; set "
+            "model.text.tokenizer to another"
         )
     return params.tokenizer or config.get("hf_tokenizer_name")
 
 
 def _describe_hf(
-    params: TextTowerParams, found: ClipModel, config: dict[str, Any], early: bool
+    params: TextTowerParams, clip: ClipModel, config: dict[str, Any], early: bool
 ) -> tuple[Description, PoolingKind]:
     name, pooler = config["hf_model_name"], config.get("hf_pooler_type", "mean_pooler")
     if pooler not in HF_POOLERS:
         raise ValueError(
-            f"model.text.name = {params.name!r}: hf_pooler_type = {pooler!r} is not built here; known: "
+            f"model.text.name = {params.name!r}: hf_pooler_type = {pooler!r} is not supported; supported: "
             f"{', '.join(HF_POOLERS)}"
         )
     trunk = find_config(name, params)
@@ -187,6 +187,6 @@ def _describe_hf(
     description = describe_hf(trunk, params, early, tokenizer)
     kind, width = config.get("hf_proj_type", "mlp"), int(trunk.hidden_size)
     if kind in ("linear", "mlp"):
-        # open_clip's two-layer projection is half as wide, between its ends, as both together.
-        description["projection"] = [kind, found.embed_dim, (width + found.embed_dim) // 2]
+        # The hidden dim of open_clip's two-layer projection is the mean of its input and output dims.
+        description["projection"] = [kind, clip.embed_dim, (width + clip.embed_dim) // 2]
     return description, HF_POOLERS[pooler]

@@ -1,7 +1,6 @@
-"""From token features (batch, length, dim) and their mask to one vector a row (batch, dim).
+"""Poolings from token features (batch, length, dim) and their mask to one vector a row, (batch, dim).
 
-Texts and images are pooled by the same modules; what only a map of an image can have (a position for each cell) lies
-with the image towers.
+Texts and images use the same modules; poolings that need a feature map are in image_pooling.
 """
 
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from pipeline_lib.params.model import PoolingKind
 
-SMALLEST = 1e-6  # a feature under this counts as this in GeM, which takes powers
+SMALLEST = 1e-6  # GeM clamps features to this minimum, because it takes powers
 
 
 class FunctionPool(nn.Module):
@@ -27,9 +26,9 @@ class FunctionPool(nn.Module):
 
 
 class GeMPool(nn.Module):
-    """Generalised mean (mean x^p)^(1/p) over the unmasked tokens, p learned from 3.
+    """Generalised mean (mean x^p)^(1/p) over the unmasked tokens; p is learned, initially 3.
 
-    p = 1 is the mean, a large p the maximum. Source: Radenovic, Tolias, Chum 2018 (arXiv:1711.02512).
+    p = 1 is the mean, a large p approaches the maximum. Source: Radenovic, Tolias, Chum 2018 (arXiv:1711.02512).
     """
 
     def __init__(self, width: int) -> None:
@@ -44,9 +43,9 @@ class GeMPool(nn.Module):
 
 
 class AttentivePool(nn.Module):
-    """Mean weighted by softmax over the unmasked tokens of c . tanh(W x + b), with W, b, c learned.
+    """Weighted mean of the unmasked tokens x, with weights softmax(c . tanh(W x + b)) and learned W, b, c.
 
-    Source: the word attention of Yang et al. 2016 (Hierarchical Attention Networks), over the raw tokens.
+    Source: the word attention of Yang et al. 2016 (Hierarchical Attention Networks).
     """
 
     def __init__(self, width: int) -> None:
@@ -68,7 +67,7 @@ def pool_cls(tokens: Tensor, mask: Tensor) -> Tensor:
 
 
 def pool_mean(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over the unmasked tokens (batch, dim); zeros where there is none."""
+    """Return the mean over the unmasked tokens (batch, dim); zeros for a row without any."""
     weight = mask.to(tokens.dtype).unsqueeze(-1)
     return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
 
@@ -96,11 +95,11 @@ TEXT_POOLING: dict[PoolingKind, Callable[[int], nn.Module]] = {
 
 
 def pool_tokens(pool: nn.Module, tokens: Tensor) -> Tensor:
-    """Return (batch, dim) of tokens (batch, length, dim) none of which is masked, as an image's are."""
+    """Return (batch, dim) of tokens (batch, length, dim) without a mask, such as an image's."""
     pooled: Tensor = pool(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
     return pooled
 
 
 def as_tokens(features: Tensor) -> Tensor:
-    """Return tokens (batch, n, dim) of a map (batch, dim, height, width), row by row; tokens stay as they are."""
+    """Return tokens (batch, n, dim) of a feature map (batch, dim, height, width), row by row; tokens unchanged."""
     return features.flatten(2).transpose(1, 2) if features.ndim == 4 else features

@@ -1,8 +1,8 @@
-"""Positional convolution: after a ViT block, patches lie on their grid and are convolved, by stride 2 to a quarter.
+"""Positional convolution: after a ViT block, the patch tokens are convolved on their grid; stride 2 keeps a quarter.
 
-FIELD.md section 7. The grid need not be square, and comes from the picture, so a tower that takes any size still does.
-The kernels begin as identity and the gate's norm at zero gain: a pretrained tower then begins with its own patches,
-one of each 2 x 2 at stride 2, under a LayerNorm.
+See FIELD.md section 7. The grid follows the image and need not be square, so the tower still takes any image size. The
+kernels are initialised to the identity and the gain of the gate's norm to zero. So a pretrained tower starts with its
+own patches, one of each 2 x 2 for stride 2, after a LayerNorm.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ class PositionalConv(nn.Module):
         if dim % CHANNELS_PER_GROUP:
             raise ValueError(
                 f"model.positional_conv convolves {CHANNELS_PER_GROUP} channels a group, but this tower's tokens have "
-                f"{dim}; set model.positional_conv.after_block = 0 or take another tower"
+                f"{dim}; set model.positional_conv.after_block = 0 or use another tower"
             )
         groups = dim // CHANNELS_PER_GROUP
         self.conv = nn.Conv2d(dim, dim, 3, stride, padding=1, groups=groups)
@@ -45,17 +45,17 @@ class PositionalConv(nn.Module):
         """Return (batch, prefix + rows' * columns', dim) of tokens (batch, prefix + rows * columns, dim)."""
         prefix, patches = tokens[:, : self.num_prefix], tokens[:, self.num_prefix :]
         assert patches.shape[1] == grid[0] * grid[1], (patches.shape, grid)
-        laid = patches.transpose(1, 2).reshape(len(tokens), -1, *grid)
-        convolved = self.conv(laid).flatten(2).transpose(1, 2)
+        feature_map = patches.transpose(1, 2).reshape(len(tokens), -1, *grid)
+        convolved = self.conv(feature_map).flatten(2).transpose(1, 2)
         gate = convolved.mean(dim=-1, keepdim=True).sigmoid()
-        found: Tensor = self.norm(torch.cat([prefix, convolved + self.mlp(convolved * gate)], dim=1))
-        return found
+        output: Tensor = self.norm(torch.cat([prefix, convolved + self.mlp(convolved * gate)], dim=1))
+        return output
 
-    def see_grid(self, _patches: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> None:
-        """Remember the grid of patches that a tower's first convolution makes; a forward hook of it."""
+    def set_grid(self, _patches: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> None:
+        """Store the size of the patch grid; a forward hook of the tower's patch embedding."""
         self._grid = (output.shape[-2], output.shape[-1])
 
     def after_block(self, _block: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-        """Return a block's output convolved; a forward hook of the block."""
-        assert self._grid is not None, "a tower cuts its patches before its blocks run"
+        """Return the block's output after the convolution; a forward hook of the block."""
+        assert self._grid is not None, "the patch embedding runs before the blocks"
         return self.forward(output, self._grid)

@@ -1,4 +1,4 @@
-"""A trained model on disk: model.safetensors and a model.json that rebuilds it without params or first weights."""
+"""A trained model on disk: model.safetensors, and model.json to rebuild it without params or pretrained weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +16,19 @@ WEIGHTS, CARD = "model.safetensors", "model.json"
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A model read back: its card names description, fingerprint and the run it came from."""
+    """A loaded model with its card: description, fingerprint and the run that trained it."""
 
     model: ImageTextModel
     card: dict[str, Any]
 
     @property
     def fingerprint(self) -> str:
-        """Identity of description and weights; indexes and stores made with the model carry it."""
+        """Identity of description and weights; indexes and feature stores of the model carry it too."""
         return str(self.card["fingerprint"])
 
 
 def save_model(folder: Path, model: ImageTextModel, run: dict[str, Any]) -> str:
-    """Write weights and card, with `run` (JSON values) saying how it was trained; return the fingerprint."""
+    """Write weights and card and return the fingerprint; `run` (JSON values) describes how it was trained."""
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     identity = digest_value([model.description, weights_hash(state)])
@@ -39,7 +39,7 @@ def save_model(folder: Path, model: ImageTextModel, run: dict[str, Any]) -> str:
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """Return a saved model's card; ValueError if there is no model."""
+    """Return a saved model's card; ValueError if the folder has no model."""
     if not (folder / CARD).is_file():
         raise ValueError(f"{folder}: no trained model here; is its fold in plan.folds? then run `dvc repro`")
     card: dict[str, Any] = read_json(folder / CARD)
@@ -47,7 +47,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def load_model(folder: Path) -> SavedModel:
-    """Rebuild a model in evaluation mode; ValueError if it is missing or its weights do not fit its card."""
+    """Load a model in evaluation mode; ValueError if it is missing or its weights do not match its card."""
     card = read_card(folder)
     model = build_model(card["description"])
     load_strictly(model, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))

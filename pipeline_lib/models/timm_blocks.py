@@ -1,7 +1,7 @@
-"""Forward passes of timm's trunks as blocks, family by family, so that one can be taken up at any layer group.
+"""Forward passes of timm models as blocks, family by family, so that a pass can be split before any layer group.
 
-A family's own `forward` is a chain of modules; only the chain is told here, and the modules stay timm's. A trunk of
-another family (a subclass may well compute something else) is one block, which is right and saves nothing.
+The `forward` of each family here is a sequence of timm's modules; only their order is written here. A model of another
+class, subclasses included because their `forward` may differ, is one block: correct, but it cannot be split.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,20 +18,19 @@ from pipeline_lib.models.towers import ForwardBlock
 
 
 def timm_blocks(trunk: Any, prefix: str) -> list[ForwardBlock]:
-    """Return the blocks of a timm model from normalised pixels to its output, their paths under `prefix`."""
-    chain = CHAINS.get(type(trunk))
-    if chain is None:
+    """Return the blocks of a timm model from normalised pixels to its output, their paths starting with `prefix`."""
+    family = FAMILIES.get(type(trunk))
+    if family is None:
         return [ForwardBlock((prefix,), trunk)]
-    blocks = list(chain(trunk))
-    named = {path for block in blocks for path in block.paths}
-    inside = {path.split(".")[0] for path in named}
-    own = [name for name, _ in [*trunk.named_children(), *trunk.named_parameters(recurse=False)]]
-    blocks.append(ForwardBlock(tuple(name for name in own if name not in inside), trunk.forward_head))
+    blocks = list(family(trunk))
+    before_head = {path.split(".")[0] for block in blocks for path in block.paths}
+    names = [name for name, _ in [*trunk.named_children(), *trunk.named_parameters(recurse=False)]]
+    blocks.append(ForwardBlock(tuple(name for name in names if name not in before_head), trunk.forward_head))
     return [ForwardBlock(tuple(f"{prefix}.{path}" for path in block.paths), block.run) for block in blocks]
 
 
 def _modules(trunk: nn.Module, *paths: str) -> Iterator[ForwardBlock]:
-    """Yield a block for each module, the members of a list or of a list of lists one by one."""
+    """Yield a block for each module; a Sequential of blocks or layers yields its members, recursively."""
     for path in paths:
         module = trunk.get_submodule(path)
         if type(module) is nn.Sequential and path.startswith(("blocks", "layer")):
@@ -70,8 +69,8 @@ def _mobilenetv3(trunk: Any) -> Iterator[ForwardBlock]:
     yield from _modules(trunk, "conv_stem", "bn1", "blocks")
 
 
-# Class of a trunk -> function(trunk) -> its blocks in their order, all but the head's.
-CHAINS: dict[type[nn.Module], Callable[[Any], Iterator[ForwardBlock]]] = {
+# Class of a model -> function(model) -> its blocks in order, without the head's.
+FAMILIES: dict[type[nn.Module], Callable[[Any], Iterator[ForwardBlock]]] = {
     ConvNeXt: _convnext,
     VisionTransformer: _vit,
     ResNet: _resnet,

@@ -1,8 +1,8 @@
 """Image towers from timm: by architecture, or from a folder with config.json and model.safetensors.
 
-Layer groups are timm's own fine groups (`group_matcher(coarse=False)`), the ones that open_clip's
-`lock_image_tower(unlocked_groups=n)` counts, so numbers of unlocked groups mean the same here; a new pooling or a new
-linear layer on top is a last group of its own, which open_clip never locks.
+Layer groups are timm's fine groups (`group_matcher(coarse=False)`), which open_clip's
+`lock_image_tower(unlocked_groups=n)` counts too, so a number of unfrozen groups means the same in both. A new pooling
+and a new linear layer are further groups at the end; open_clip never locks them.
 """
 
 from pathlib import Path
@@ -24,53 +24,52 @@ from pipeline_lib.models.towers import (
     ForwardBlock,
     ImageTower,
     TowerSource,
-    check_asked,
     check_groups,
+    check_pretrained,
     groups_of,
     local_folder,
     read_weights,
 )
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
 
-# What a description without these keys means.
-PLAIN: Description = {"feature": "pooled", "pooling": None, "classes": 0, "out_dim": 0, "tokens": False}
+# Defaults of the keys that a description may lack.
+DEFAULTS: Description = {"feature": "pooled", "pooling": None, "classes": 0, "out_dim": 0, "tokens": False}
 
 
 class TimmTower(ImageTower):
-    """A timm model whose output (batch, dim) is its pooled trunk, a new layer on that, or its classifier's logits."""
+    """A timm model; its features (batch, dim) are its pooled output, a new linear layer on it, or its class logits."""
 
     trunk: nn.Module
 
     def __init__(self, description: Description) -> None:
-        asked = PLAIN | description
-        super().__init__(asked["mean"], asked["std"])
-        self.trunk = timm.create_model(
-            asked["architecture"], pretrained=False, num_classes=asked["classes"], **asked["model_args"]
-        )
+        description = DEFAULTS | description
+        super().__init__(description["mean"], description["std"])
+        classes, model_args = description["classes"], description["model_args"]
+        self.trunk = timm.create_model(description["architecture"], pretrained=False, num_classes=classes, **model_args)
         free_size(self.trunk)
-        if asked["tokens"] or asked["pooling"]:
+        if description["tokens"] or description["pooling"]:
             _unpool(self.trunk)
         self.trunk.to(memory_format=torch.channels_last)
-        self.dim: int = asked["classes"] or _feature_dim(self.trunk)
+        self.dim: int = classes or _feature_dim(self.trunk)
         self.pool: ImagePool | None = None
-        if asked["pooling"]:
-            self.pool = IMAGE_POOLING[asked["pooling"]](self.dim, _grid(self.trunk), asked["out_dim"])
+        if description["pooling"]:
+            self.pool = IMAGE_POOLING[description["pooling"]](self.dim, _grid(self.trunk), description["out_dim"])
             self.dim = self.pool.dim
         self.fc: nn.Module | None = None
-        if asked["feature"] == "new_fc":
-            self.fc = nn.Linear(self.dim, asked["out_dim"])
-            self.dim = asked["out_dim"]
+        if description["feature"] == "new_fc":
+            self.fc = nn.Linear(self.dim, description["out_dim"])
+            self.dim = description["out_dim"]
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return features (batch, dim) of normalised pixels (batch, 3, height, width)."""
         return self._pooled(self.trunk(pixels))
 
     def forward_blocks(self, mask: Tensor | None = None) -> list[ForwardBlock]:
-        """Return the trunk's steps, and what stands on it as one more."""
+        """Return the trunk's blocks, and one for the pooling and the new layer."""
         return [*timm_blocks(self.trunk, "trunk"), ForwardBlock(("pool", "fc"), self._pooled)]
 
     def tokens(self, pixels: Tensor) -> Tensor:
-        """Return the cells of the last map, or a transformer's patches, as (batch, n, width)."""
+        """Return the cells of the last feature map, or a transformer's patches, as (batch, n, width)."""
         return as_tokens(self._unpooled(self.trunk(pixels)))
 
     def _pooled(self, features: Tensor) -> Tensor:
@@ -80,21 +79,21 @@ class TimmTower(ImageTower):
     def _unpooled(self, features: Tensor) -> Tensor:
         if features.ndim == 4:
             return features.permute(0, 3, 1, 2) if getattr(self.trunk, "output_fmt", "") == "NHWC" else features
-        assert features.ndim == 3, "this tower pools inside its trunk"
+        assert features.ndim == 3, "the trunk of this tower pools"
         return features[:, int(getattr(self.trunk, "num_prefix_tokens", 0)) :]
 
     def checkpoint_activations(self) -> bool:
-        """Have timm checkpoint the trunk's blocks."""
+        """Turn on timm's activation checkpointing of the trunk's blocks."""
         return checkpoint_trunk(self.trunk)
 
     def layer_groups(self) -> list[LayerGroup]:
-        """Return timm's fine groups, stem first; then the new pooling and the new layer, where there are any."""
+        """Return timm's fine groups, stem first, then the new pooling and the new layer if there are any."""
         new = groups_of(self, [("pool", ("pool",)), ("fc", ("fc",))])
         return check_groups(self, [*trunk_groups(self.trunk, "trunk"), *new])
 
 
 def trunk_groups(trunk: Any, prefix: str) -> list[LayerGroup]:
-    """Return a timm model's fine groups, stem first, its parameters' names under `prefix`."""
+    """Return a timm model's fine groups, stem first, with parameter names starting with `prefix`."""
     named: dict[int, list[str]] = group_parameters(trunk, trunk.group_matcher(coarse=False))
     return [
         LayerGroup(_common_name(named[number]), tuple(f"{prefix}.{name}" for name in named[number]))
@@ -103,16 +102,16 @@ def trunk_groups(trunk: Any, prefix: str) -> list[LayerGroup]:
 
 
 def checkpoint_trunk(trunk: Any) -> bool:
-    """Have timm checkpoint a model's blocks; False if this architecture has no such switch."""
+    """Turn on timm's activation checkpointing; return False if the architecture does not support it."""
     try:
         trunk.set_grad_checkpointing(True)
-    except AssertionError:  # timm's own word for it
+    except AssertionError:  # how timm reports that it is not supported
         return False
     return True
 
 
 def _unpool(trunk: Any) -> None:
-    """Take the pooling away as open_clip does, so that a norm that stood behind it now norms every cell."""
+    """Remove the pooling as open_clip does: a norm after the pooling then normalises every cell of the map."""
     trunk.reset_classifier(0, global_pool="")
 
 
@@ -121,30 +120,30 @@ def _feature_dim(trunk: Any) -> int:
 
 
 def _grid(trunk: Any) -> Grid | None:
-    """Return the cells of the last map at the architecture's own image size, as timm lists them."""
+    """Return the size of the last feature map at the architecture's image size, from timm's config."""
     return trunk.default_cfg.get("pool_size") or None
 
 
 def _common_name(names: list[str]) -> str:
-    """Name a group by the path its parameters share: stages.2.blocks.0.gamma, stages.2.blocks.0.norm -> ...blocks.0."""
+    """Return the common path of parameters: stages.2.blocks.0.gamma, stages.2.blocks.0.norm.bias -> ...blocks.0."""
     parts = [name.split(".")[:-1] for name in names]
-    shared = [column[0] for column in zip(*parts, strict=False) if len(set(column)) == 1]
-    return ".".join(shared) or names[0].split(".")[0]
+    common = [column[0] for column in zip(*parts, strict=False) if len(set(column)) == 1]
+    return ".".join(common) or names[0].split(".")[0]
 
 
 def resolve_timm(model: ModelParams) -> TowerSource:
-    """Find architecture, normalisation and weights of a timm tower; ValueError where they are not to be had."""
+    """Return the source of a timm tower; ValueError for an unknown architecture or weights, or conflicting settings."""
     params, early = model.image, model.fusion == "early"
-    check_asked("model.image", params.pretrained, params.weights)
+    check_pretrained("model.image", params.pretrained, params.weights)
     folder = local_folder(params.name)
     config: dict[str, Any] = read_json(folder / "config.json") if folder else {}
     architecture = str(config.get("architecture", params.name))
     if not timm.is_model(architecture):
-        near = ", ".join(timm.list_models(f"*{architecture.split('_')[0]}*")[:5]) or "see timm.list_models()"
-        raise ValueError(f"model.image.name = {architecture!r}: timm has no such architecture; near: {near}")
+        similar = ", ".join(timm.list_models(f"*{architecture.split('_')[0]}*")[:5]) or "see timm.list_models()"
+        raise ValueError(f"model.image.name = {architecture!r}: timm has no such architecture; similar: {similar}")
     if params.feature != "pooled" and (early or (params.feature == "logits" and params.pooling)):
-        asked = "model.fusion = early" if early else f"model.image.pooling = {params.pooling}"
-        raise ValueError(f"model.image.feature = {params.feature!r} does not go with {asked}; write pooled")
+        other = "model.fusion = early" if early else f"model.image.pooling = {params.pooling}"
+        raise ValueError(f"model.image.feature = {params.feature!r} cannot be combined with {other}; set it to pooled")
     published = timm.get_pretrained_cfg(architecture) or PretrainedCfg()
     model_args = {**config.get("model_args", {}), **params.args}
     classes = model_args.pop("num_classes", config.get("num_classes", published.num_classes))
@@ -156,13 +155,13 @@ def resolve_timm(model: ModelParams) -> TowerSource:
         "std": list(params.std or config.get("std") or published.std),
         "size": params.size,
         "feature": params.feature,
-        # Early fusion pools behind its own layer.
+        # With early fusion, the fusion layer pools.
         "pooling": None if early else params.pooling,
         "classes": classes if params.feature == "logits" else 0,
         "tokens": early,
     }
-    weighty = description["pooling"] not in (None, "mean", "max")
-    new = (("pool.",) if weighty else ()) + (("fc.",) if params.feature == "new_fc" else ())
+    pool_has_weights = description["pooling"] not in (None, "mean", "max")
+    new = (("pool.",) if pool_has_weights else ()) + (("fc.",) if params.feature == "new_fc" else ())
     description["out_dim"] = model.embedding_dim if new else 0
     if not params.pretrained:
         return TowerSource(description, None, None, new)
@@ -173,7 +172,7 @@ def resolve_timm(model: ModelParams) -> TowerSource:
 def _weights(
     params: ImageTowerParams, description: Description, folder: Path | None, published: PretrainedCfg
 ) -> tuple[str, dict[str, Tensor]]:
-    """Return the origin and the trunk's weights, those of its classifier only where that is the feature."""
+    """Return the origin and the trunk's weights; the classifier's only if its logits are the feature."""
     file = params.weights or (str(folder / "model.safetensors") if folder else None)
     if file is None:
         return f"timm:{description['architecture']}", _published_weights(description)
@@ -192,10 +191,10 @@ def _published_weights(description: Description) -> dict[str, Tensor]:
     try:
         trunk = timm.create_model(architecture, pretrained=True, num_classes=classes, **description["model_args"])
     except (OSError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
+        first_line = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"model.image.name = {architecture!r}: its published weights are not to be had ({first}); give "
-            "model.image.weights a file, or write model.image.pretrained = false"
+            f"model.image.name = {architecture!r}: cannot load its published weights ({first_line}); set "
+            "model.image.weights to a file, or model.image.pretrained = false"
         ) from error
     state: dict[str, Tensor] = trunk.state_dict()
     return state

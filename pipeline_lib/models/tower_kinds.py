@@ -1,6 +1,6 @@
-"""Which towers there are; a tower's library is imported only when it is used, because each takes seconds.
+"""The kinds of towers. The library of a kind is imported only when a tower of it is built, because each takes seconds.
 
-The imports stand inside functions, where the import closure of a stage still finds them.
+These imports are inside functions; the import closure of a stage includes them.
 """
 
 from collections.abc import Callable
@@ -14,44 +14,44 @@ TowerT = TypeVar("TowerT", ImageTower, TextTower)
 
 
 @dataclass(frozen=True)
-class Maker(Generic[TowerT]):
-    """`resolve`: params -> description and first weights. `build`: description -> tower with random weights."""
+class TowerKind(Generic[TowerT]):
+    """`resolve`: params -> description and pretrained weights. `build`: description -> tower with random weights."""
 
     resolve: Callable[[ModelParams], TowerSource]
     build: Callable[[Description], TowerT]
 
 
-def _timm() -> Maker[ImageTower]:
+def _timm() -> TowerKind[ImageTower]:
     from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
 
-    return Maker(resolve_timm, TimmTower)
+    return TowerKind(resolve_timm, TimmTower)
 
 
-def _hf() -> Maker[TextTower]:
+def _hf() -> TowerKind[TextTower]:
     from pipeline_lib.models.hf_text_tower import HFTextTower, resolve_hf
 
-    return Maker(resolve_hf, HFTextTower)
+    return TowerKind(resolve_hf, HFTextTower)
 
 
-def _open_clip_image() -> Maker[ImageTower]:
+def _open_clip_image() -> TowerKind[ImageTower]:
     from pipeline_lib.models.open_clip_image import OpenClipImageTower, resolve_open_clip_image
 
-    return Maker(resolve_open_clip_image, OpenClipImageTower)
+    return TowerKind(resolve_open_clip_image, OpenClipImageTower)
 
 
-def _open_clip_text() -> Maker[TextTower]:
+def _open_clip_text() -> TowerKind[TextTower]:
     from pipeline_lib.models.open_clip_text import OpenClipTextTower, resolve_open_clip_text
 
-    return Maker(resolve_open_clip_text, OpenClipTextTower)
+    return TowerKind(resolve_open_clip_text, OpenClipTextTower)
 
 
-# Kind -> function that imports the kind's library and returns its Maker.
-IMAGE_TOWERS: dict[ImageTowerKind, Callable[[], Maker[ImageTower]]] = {"timm": _timm, "open_clip": _open_clip_image}
-TEXT_TOWERS: dict[TextTowerKind, Callable[[], Maker[TextTower]]] = {"hf": _hf, "open_clip": _open_clip_text}
+# Name -> function that imports the library of the kind and returns the TowerKind.
+IMAGE_TOWERS: dict[ImageTowerKind, Callable[[], TowerKind[ImageTower]]] = {"timm": _timm, "open_clip": _open_clip_image}
+TEXT_TOWERS: dict[TextTowerKind, Callable[[], TowerKind[TextTower]]] = {"hf": _hf, "open_clip": _open_clip_text}
 
 
 def resolve_towers(params: ModelParams) -> dict[str, TowerSource]:
-    """Return both towers' sources, by name; the slow part of it is reading weights."""
+    """Return both towers' sources, with their pretrained weights, by name."""
     return {
         "image": IMAGE_TOWERS[params.image.kind]().resolve(params),
         "text": TEXT_TOWERS[params.text.kind]().resolve(params),

@@ -1,7 +1,7 @@
-"""Starting from a trained model instead of published weights: strict about everything that does not match.
+"""Warm start: a run that starts from a trained model instead of published weights. Any mismatch is an error.
 
-The folder is what the train stage writes. Its towers stand in for the weights that `model` names, so the plan table,
-the checks and the fingerprints of a run see them as they see any other weights.
+The folder is an output of the train stage. Its towers replace the weights named in `model`, so the trainable report,
+the checks and the fingerprints of a run treat them like any other weights.
 """
 
 from dataclasses import replace
@@ -18,44 +18,44 @@ State = dict[str, Tensor]
 
 
 def start_folder(init_from: str, fold: int) -> Path | None:
-    """Return the folder that one fold starts from, its own if there is one, or None if `init_from` is empty.
+    """Return the folder of the model that a fold starts from: the fold's subfolder if there is one, else `init_from`.
 
-    Raises ValueError if it holds something else than trained models, or none for this fold.
+    None if `init_from` is empty; ValueError if it has no trained model for this fold.
     """
     root = Path(init_from)
     if not root.is_dir():
-        raise ValueError(f"train.init_from = {init_from!r}: no such folder; `vitrine keep EXPERIMENT NAME` makes one")
-    held = sorted(path.name for path in root.iterdir() if path.name not in (".gitkeep", ".gitignore"))
-    if not held:
+        raise ValueError(f"train.init_from = {init_from!r}: no such folder; `vitrine keep EXPERIMENT NAME` creates one")
+    files = sorted(path.name for path in root.iterdir() if path.name not in (".gitkeep", ".gitignore"))
+    if not files:
         return None
     folder = root / str(fold) if (root / str(fold)).is_dir() else root
     for name in (WEIGHTS, CARD):
         if not (folder / name).is_file():
             raise ValueError(
-                f"train.init_from: {folder / name} is missing for fold {fold}; {init_from} holds {', '.join(held)}. "
-                "`vitrine keep EXPERIMENT NAME` makes a whole one"
+                f"train.init_from: {folder / name} is missing for fold {fold}; {init_from} holds {', '.join(files)}. "
+                "`vitrine keep EXPERIMENT NAME` creates a complete folder"
             )
     return folder
 
 
 def warm_sources(sources: dict[str, TowerSource], folder: Path) -> dict[str, TowerSource]:
-    """Return the towers' sources with the weights of a trained model; a later strict load tells what does not fit."""
+    """Return the towers' sources with the weights of a trained model; loading them later checks that they match."""
     state = read_weights(folder / WEIGHTS)
-    # A trained model has weights for the parts that are new to published ones, too.
+    # A trained model also has weights for the parts that published weights lack.
     return {
-        name: replace(source, weights=str(folder), state=_below(state, f"{name}."), new=())
+        name: replace(source, weights=str(folder), state=_strip_prefix(state, f"{name}."), new=())
         for name, source in sources.items()
     }
 
 
 def load_heads(model: ImageTextModel, folder: Path) -> None:
-    """Fill all that lies in no tower; ValueError names a head that only one of the two has, or that has another shape.
+    """Load the weights outside the towers; ValueError for a head that only one model has, or of another shape.
 
-    A classifier of other classes is refused as well, be they as many: its rows would mean other things.
+    A classifier of other classes is an error too, even if their number is equal.
     """
-    inside = tuple(f"{name}." for name in model.towers())
-    state = {name: value for name, value in read_weights(folder / WEIGHTS).items() if not name.startswith(inside)}
-    own = {name: value for name, value in model.state_dict().items() if not name.startswith(inside)}
+    towers = tuple(f"{name}." for name in model.towers())
+    state = {name: value for name, value in read_weights(folder / WEIGHTS).items() if not name.startswith(towers)}
+    own = {name: value for name, value in model.state_dict().items() if not name.startswith(towers)}
     faults = [f"{name} is not in the start" for name in sorted(own.keys() - state.keys())]
     faults += [f"{name} is not in this model" for name in sorted(state.keys() - own.keys())]
     faults += [
@@ -66,17 +66,17 @@ def load_heads(model: ImageTextModel, folder: Path) -> None:
     theirs, ours = read_card(folder)["description"]["classes"], model.description["classes"]
     if theirs and ours and theirs != ours:
         only = sorted(set(theirs) ^ set(ours))
-        faults.insert(0, f"its {len(theirs)} classes are not the {len(ours)} here, {only[0]!r} is in one of them alone")
+        faults.insert(0, f"its {len(theirs)} classes are not the {len(ours)} here: {only[0]!r} is in only one of them")
     if faults:
         raise ValueError(
-            f"train.init_from: the heads of {folder} do not fit: {faults[0]}"
+            f"train.init_from: the heads of {folder} do not match: {faults[0]}"
             + (f" and {len(faults) - 1} more" if len(faults) > 1 else "")
-            + "; set train.init_heads = false to take the towers alone"
+            + "; set train.init_heads = false to load only the towers"
         )
     with torch.no_grad():
         for name, value in state.items():
             own[name].copy_(value)
 
 
-def _below(state: State, prefix: str) -> State:
+def _strip_prefix(state: State, prefix: str) -> State:
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

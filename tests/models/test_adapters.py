@@ -89,7 +89,7 @@ def test_one_step_reaches_every_parameter_of_every_adapter(vit_folder, tiny_text
 
 def test_a_convolutional_tower_is_refused_with_the_way_out(tiny_image_folder, tiny_text_folder):
     with pytest.raises(
-        ValueError, match=r"model\.register_memory: the image tower .* or set model\.register_memory off"
+        ValueError, match=r"model\.register_memory: the image tower .* or turn model\.register_memory off"
     ):
         build(tiny_image_folder, tiny_text_folder, shared=1)
     with pytest.raises(ValueError, match=r"set model\.positional_conv\.after_block = 0"):

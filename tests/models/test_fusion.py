@@ -87,7 +87,7 @@ def test_poolings_of_early_fusion_are_those_of_params(tiny_image_folder, tiny_te
 
     assert described(None)["fusion"]["pooling"] == {"image": "mean", "text": "gem"}
     assert described("attentive")["fusion"]["pooling"]["image"] == "attentive"
-    with pytest.raises(ValueError, match="pooling = 'abs_attn' needs a map"):
+    with pytest.raises(ValueError, match="pooling = 'abs_attn' needs a feature map"):
         described("abs_attn")
 
 

@@ -32,9 +32,9 @@ def test_two_layers_by_hand():
 @pytest.mark.parametrize(
     ("kinds", "dims", "text"),
     [
-        (("linear", "linear"), (3, 4), "shared = true needs equal features of both towers, they are 3 and 4"),
+        (("linear", "linear"), (3, 4), "shared = true needs equal feature dims of both towers, they are 3 and 4"),
         (("linear", "mlp"), (3, 3), "shared = true needs equal kinds of both towers, they are linear and mlp"),
-        (("none", "none"), (3, 3), "a projector none needs features as wide as model.embedding_dim = 2, they have 3"),
+        (("none", "none"), (3, 3), "projector none needs features of model.embedding_dim = 2, but they have 3"),
     ],
 )
 def test_what_one_projector_cannot_do_is_said(kinds, dims, text):

@@ -78,7 +78,7 @@ def test_a_file_that_lacks_weights_is_refused(gpt2_folder, tmp_path):
     save_file(lost, tmp_path / "lost.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"lost\.safetensors: its weights lack 12 parameters, e\.g\. h\.1\.attn"):
         resolved(gpt2_folder, weights=str(tmp_path / "lost.safetensors"))
-    with pytest.raises(ValueError, match=r"no weights that fit"):
+    with pytest.raises(ValueError, match=r"cannot load the weights"):
         resolved("gpt2", weights=str(gpt2_folder / "model.safetensors"), config={**SMALL_GPT2, "vocab_size": 41})
 
 
@@ -137,7 +137,7 @@ def test_tokens_are_the_last_layer(gpt2_folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ({"config": {"n_layrs": 2}}, r"model\.text\.config\.n_layrs is no setting of a gpt2 config"),
+        ({"config": {"n_layrs": 2}}, r"model\.text\.config\.n_layrs: a gpt2 config has no such setting"),
         ({"weights": "gone.safetensors"}, r"weights = 'gone\.safetensors': no such \.safetensors file"),
         ({"weights": "a.safetensors", "pretrained": False}, r"but model\.text\.pretrained is false"),
     ],
@@ -153,7 +153,7 @@ def test_the_whole_mask_reads_as_the_librarys_own(kind, tmp_path, tiny_text_fold
     """What a GPU is given in place of a padding mask: features and gradients are the same."""
     found = {}
     for ahead in (False, True):
-        monkeypatch.setattr(hf_text_tower, "runs_ahead", lambda device, ahead=ahead: ahead)
+        monkeypatch.setattr(hf_text_tower, "is_asynchronous", lambda device, ahead=ahead: ahead)
         params = make_model_params(text={"name": str(tiny_text_folder if kind == "bert" else gpt2_folder)})
         source = hf_text_tower.resolve_hf(params)
         tower = hf_text_tower.HFTextTower(source.description).eval()

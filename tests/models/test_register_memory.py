@@ -130,7 +130,7 @@ def test_padding_changes_nothing_and_padded_tokens_pass_unread():
         tower(ids, mask)
         assert memory._mask is None  # a block run by itself reads for every token
         assert (memory.after_block(memory, (), hidden) != hidden).any(dim=-1).all()
-        memory.see_mask(tower, (ids, mask))
+        memory.set_mask(tower, (ids, mask))
         moved = (memory.after_block(memory, (), hidden) != hidden).any(dim=-1)
         assert torch.equal(moved, mask)
         assert (memory.after_block(memory, (), hidden[:, :4]) != hidden[:, :4]).any(dim=-1).all()  # not this mask's

@@ -55,7 +55,7 @@ def test_a_size_that_cuts_a_patch_is_one_line_naming_the_setting(tower):
     assert patch_of(tower) == 16
     for size in (48, 64, 80):
         check_scale(tower, size)
-    with pytest.raises(ValueError, match=r"plan.scales = 72: .* patches of 16 pixels; .* 64 or 80, say") as caught:
+    with pytest.raises(ValueError, match=r"plan.scales = 72: .* patches of 16 pixels; .* e.g. 64 or 80") as caught:
         check_scale(tower, 72)
     assert "\n" not in str(caught.value)
 
@@ -70,5 +70,5 @@ def test_a_tower_of_fixed_positions_is_refused():
     small = {"img_size": 64, "patch_size": 16, "embed_dim": 32, "depth": 1, "num_heads": 2}
     tower = timm_tower(name="beit_base_patch16_224", args=small)
     check_scale(tower, 64)
-    with pytest.raises(ValueError, match=r"plan.scales = 80: the image tower takes no images of this size .* trained"):
+    with pytest.raises(ValueError, match=r"plan.scales = 80: the image tower does not support this size .* trained"):
         check_scale(tower, 80)

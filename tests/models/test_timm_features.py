@@ -132,10 +132,16 @@ def test_channels_last_maps_are_turned(tmp_path):
 @pytest.mark.parametrize(
     ("image", "text"),
     [
-        ({"pooling": "abs_attn", "args": {**DIMS, "dims": [8, 8, 8, 24]}}, "24 features are no multiple of 64"),
-        ({"pooling": "rot_attn", "name": "vit_tiny_patch16_224", "args": {}}, "this trunk has no map; write attentive"),
-        ({"feature": "logits", "pooling": "gem"}, "feature = 'logits' does not go with model.image.pooling = gem"),
-        ({"feature": "new_fc", "fusion": "early"}, "feature = 'new_fc' does not go with model.fusion = early"),
+        ({"pooling": "abs_attn", "args": {**DIMS, "dims": [8, 8, 8, 24]}}, "24 features are not a multiple of 64"),
+        (
+            {"pooling": "rot_attn", "name": "vit_tiny_patch16_224", "args": {}},
+            "has no feature map; use attentive",
+        ),
+        (
+            {"feature": "logits", "pooling": "gem"},
+            "'logits' cannot be combined with model.image.pooling = gem",
+        ),
+        ({"feature": "new_fc", "fusion": "early"}, "'new_fc' cannot be combined with model.fusion = early"),
         ({"weights": "a.safetensors"}, "weights = 'a.safetensors', but model.image.pretrained is false"),
     ],
 )
@@ -146,5 +152,5 @@ def test_what_does_not_go_together_is_one_line(image, text):
 
 
 def test_an_architecture_without_published_weights_is_no_random_tower():
-    with pytest.raises(ValueError, match=r"published weights are not to be had .*write model\.image\.pretrained"):
+    with pytest.raises(ValueError, match=r"cannot load its published weights .*or model\.image\.pretrained = false"):
         resolved(name="convnext_atto_rms", args={}, pretrained=True)
