@@ -1,4 +1,4 @@
-"""A catalogue of nine products and the stores that two folds at two scales would have embedded of it."""
+"""A catalogue of nine products with the embeddings and probabilities of two folds at two scales."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ DIM = 6
 
 
 def ensemble_params(**changes):
-    """The project's own ensemble section with some settings changed."""
+    """Return the ensemble section of params.yaml with some settings changed."""
     params = parse_section(EnsembleParams, load_params(Path(__file__).parents[2] / "params.yaml"))
     return params.model_copy(update=changes)
 
@@ -37,7 +37,7 @@ def write_member(folder: Path, fold: int, scale: int, product_ids, query_ids, cl
 
 
 def make_project(tmp_path, monkeypatch):
-    """Enter a working directory with params, catalogue, folds and embeddings; p0-p5 in folds 0 and 1, t0-t2 in test."""
+    """Change to a directory with params, catalogue, folds and embeddings; p0-p5 are in folds 0 and 1, t0-t2 in test."""
     root = Path(__file__).parents[2]
     monkeypatch.chdir(tmp_path)
     text = (root / "params.yaml").read_text(encoding="utf-8")
@@ -49,27 +49,27 @@ def make_project(tmp_path, monkeypatch):
     catalogue.mkdir(parents=True)
     paths.NO_PREDICTIONS.mkdir(parents=True)
     folds.mkdir()
-    # t2 has no photo; p4 no text, though a query asks for it.
+    # t2 has no photo; p4 has no text, but a query.
     media = [[] if key == "t2" else [f"{key}.jpg"] for key in ids]
     texts = ["" if key == "p4" else f"text of {key}" for key in ids]
     products = {"product_id": ids, "media": media, "text": texts, "label": labels, "group_id": ids}
     pl.DataFrame(products).write_parquet(catalogue / "products.parquet")
     query_ids = [f"q-{key}" for key in ids]
-    # The last query is of a kind that no text tower embeds.
-    asked = {"query_id": [*query_ids, "photo"], "kind": ["text"] * 9 + ["image"], "split": [None] * 10}
-    queries = pl.DataFrame(asked, schema_overrides={"split": pl.String})
+    # The last query is an image query, which is not embedded.
+    columns = {"query_id": [*query_ids, "photo"], "kind": ["text"] * 9 + ["image"], "split": [None] * 10}
+    queries = pl.DataFrame(columns, schema_overrides={"split": pl.String})
     queries.write_parquet(catalogue / "queries.parquet")
-    # p0 and p1 share their text, as p4 (fold 1) and t0 (test) do.
+    # p0 and p1 share their text, and so do p4 (fold 1) and t0 (test).
     pairs = [*zip(query_ids, ids, strict=True), ("q-p0", "p1"), ("q-p1", "p0"), ("q-p4", "t0"), ("photo", "p0")]
     relevance = pl.DataFrame(pairs, schema=["query_id", "product_id"], orient="row").with_columns(grade=1)
     relevance.write_parquet(catalogue / "relevance.parquet")
     write_json(catalogue / "counts.json", {"products": 9, "queries": 9, "rejected": 1, "reasons": {}, "classes": 3})
-    dealt = {
+    assigned = {
         "product_id": ids,
         "split": ["train"] * 6 + ["test"] * 3,
         "fold": [0, 0, 0, 1, 1, 1, None, None, None],
     }
-    pl.DataFrame(dealt).write_parquet(folds / "folds.parquet")
+    pl.DataFrame(assigned).write_parquet(folds / "folds.parquet")
     for fold, held_out in ((0, ids[:3]), (1, ids[3:6])):
         for scale in (64, 80):
             write_member(paths.embed_of(fold, scale), fold, scale, [*held_out, *ids[6:]], query_ids)

@@ -1,4 +1,4 @@
-"""Ranks and predictions of a handful of queries and products, small enough to score by hand."""
+"""Ranks and predictions of a few queries and products, small enough to score by hand."""
 
 import polars as pl
 

@@ -1,4 +1,4 @@
-"""A trunk's stores of made-up features, in which classes are as far apart as a test wants."""
+"""Stored trunk features that are synthetic, with classes as far apart as a test needs."""
 
 import numpy as np
 import polars as pl
@@ -12,7 +12,7 @@ IMAGE_DIM, TEXT_DIM = 6, 6
 
 
 def make_products(count=60, seed=0):
-    """Return products of three classes and three folds, a fifth of them test, some without a photo or a text."""
+    """Return products of three classes and three folds; a fifth is test, some have no photo or no text."""
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(count):
@@ -26,12 +26,12 @@ def make_products(count=60, seed=0):
 
 
 def write_trunk(folder, products, signal=1.0, seed=0, why_apart=None):
-    """Write features of length about 1 that point `signal` towards their class; names of classes are texts too."""
+    """Write features of random noise plus `signal` in the direction of their class, also for the class names."""
     rng = np.random.default_rng(seed)
-    ways = np.eye(3, IMAGE_DIM)
+    directions = np.eye(3, IMAGE_DIM)
 
     def vector(label):
-        return signal * ways[CLASSES.index(label)] * (label is not None) + rng.normal(size=IMAGE_DIM) / 3
+        return signal * directions[CLASSES.index(label)] * (label is not None) + rng.normal(size=IMAGE_DIM) / 3
 
     photos, texts = {}, {}
     for key, media, text, label in products.select("product_id", "media", "text", "label").iter_rows():
@@ -39,7 +39,9 @@ def write_trunk(folder, products, signal=1.0, seed=0, why_apart=None):
         # A product without media is one black photo in the shards.
         photos |= {photo_key(key, photo): vector(known) for photo in range(max(1, len(media)))}
         texts[text_key(text)] = vector(known)
-    texts |= {text_key(label): ways[number] for number, label in enumerate(CLASSES)}
-    for part, found in (("image", photos), ("text", texts)):
-        write_store(folder / part, list(found), np.stack(list(found.values())).astype(np.float32), ("m", "v"), "float32")
+    texts |= {text_key(label): directions[number] for number, label in enumerate(CLASSES)}
+    for part, vectors in (("image", photos), ("text", texts)):
+        write_store(
+            folder / part, list(vectors), np.stack(list(vectors.values())).astype(np.float32), ("m", "v"), "float32"
+        )
     write_json(folder / "joint.json", {"why_apart": why_apart})
