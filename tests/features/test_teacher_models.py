@@ -74,7 +74,7 @@ def rewrite(old, new):
         (lambda folder: (folder / "0").mkdir(), r"has a model.yaml and trained models \(.*published/0\); remove one"),
         (rewrite("size: 32", "sizes: 32"), "model.yaml: model.image.sizes is not a setting; did you mean 'size'"),
         (rewrite("embedding_dim: 24\n", ""), "model.yaml: model.embedding_dim is missing"),
-        (rewrite("embedding_dim: 24", "embedding_dim: 25"), "model.yaml: a projector none needs features as wide as"),
+        (rewrite("embedding_dim: 24", "embedding_dim: 25"), "model.yaml: projector none needs features of"),
         (rewrite("size: 32", "size: 32, pretrained: false, weights: null"), "model.image has no pretrained weights"),
         (rewrite("pooling: last", "pooling: attentive"), "model.text has no pretrained weights for pool."),
     ],
