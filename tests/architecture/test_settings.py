@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from dvc.utils.serialize import load_yaml
 
 from pipeline_lib.cli.params_comments import with_comments
 from pipeline_lib.cli.schema import generated
@@ -84,6 +85,10 @@ def test_params_yaml_fits_the_schema_and_a_wrong_one_does_not():
 def test_the_classes_check_values_and_change_none(kind):
     """Params are tracked by value, so stages need no dep on the classes (pipeline_lib/cli/stage_deps.py)."""
     assert parse_section(kind, PARAMS).model_dump(mode="json") == PARAMS[kind.section]
+
+
+def test_dvc_tracks_the_same_values_that_stages_read():
+    assert load_yaml(ROOT / "params.yaml") == PARAMS
 
 
 def test_no_comment_follows_a_list_or_mapping_that_may_be_rewritten():
