@@ -64,10 +64,10 @@ def test_a_fit_of_one_kind_does_not_change_the_other():
 def test_the_temperature_is_fitted_to_the_shares_that_are_published():
     """The two scales together weigh as much as the one external experiment."""
     part = replace(drawn(0, seed=1, num_scales=3), num_external=1)
-    found = fit([part], ensemble_params(temperature="fitted"))
+    result = fit([part], ensemble_params(temperature="fitted"))
     fused = part.members[0] / 4 + part.members[1] / 4 + part.members[2] / 2
-    assert found.weights is None and found.temperature == pytest.approx(fit_temperature(fused, part.truth), rel=1e-5)
-    assert found.temperature != pytest.approx(fit_temperature(part.members.mean(axis=0), part.truth), rel=1e-3)
+    assert result.weights is None and result.temperature == pytest.approx(fit_temperature(fused, part.truth), rel=1e-5)
+    assert result.temperature != pytest.approx(fit_temperature(part.members.mean(axis=0), part.truth), rel=1e-3)
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ def classified(**changes):
 
 
 def test_the_out_of_fold_table_has_every_scale_and_the_published_prediction(project):
-    members, found = classified(temperature="fitted")
-    table = found.out_of_fold
+    members, result = classified(temperature="fitted")
+    table = result.out_of_fold
     assert table.schema == OOF_SCHEMA
     products = ["p0", "p1", "p2", "p3", "p4", "p5"]
     assert table.sort("id", "scale").select("id", "scale").rows() == [
@@ -91,7 +91,7 @@ def test_the_out_of_fold_table_has_every_scale_and_the_published_prediction(proj
     ]
     assert dict(table.select("id", "fold").iter_rows()) == dict(zip(products, [0, 0, 0, 1, 1, 1], strict=True))
     assert dict(table.select("id", "truth").iter_rows())["p5"] == "sofa"
-    published = found.predictions.filter(pl.col("split") == "oof")["probabilities"]
+    published = result.predictions.filter(pl.col("split") == "oof")["probabilities"]
     assert table.filter(pl.col("scale").is_null())["probabilities"].equals(published)
     for member in members:
         ids = products[3 * member.fold : 3 * member.fold + 3]
@@ -100,13 +100,13 @@ def test_the_out_of_fold_table_has_every_scale_and_the_published_prediction(proj
 
 
 def test_predictions_of_a_fold_use_the_temperature_of_the_other(project):
-    _, found = classified(temperature="fitted")
-    before, after = found.uncalibrated, found.predictions
+    _, result = classified(temperature="fitted")
+    before, after = result.uncalibrated, result.predictions
     assert before["predicted"].equals(after["predicted"])
     for split, fold in (("oof", 0), ("oof", 1), ("test", None)):
         rows = (pl.col("split") == split) & pl.col("fold").eq_missing(fold)
         raw, published = (np.stack(frame.filter(rows)["probabilities"].to_list()) for frame in (before, after))
-        powers = raw ** (1 / found.fits[fold].temperature)
+        powers = raw ** (1 / result.fits[fold].temperature)
         assert published == pytest.approx(powers / powers.sum(axis=1, keepdims=True), abs=1e-5)
 
 

@@ -41,11 +41,11 @@ def test_no_temperature_of_a_grid_is_better_and_no_order_changes(seed, spread):
     logits = spread * (rng.normal(size=(60, 4)) + 2 * np.eye(4)[truth])
     probabilities = softmax(logits).astype(np.float32)
     temperature = fit_temperature(probabilities, truth)
-    found = scaled(probabilities, temperature)
+    result = scaled(probabilities, temperature)
     grid = [log_loss(scaled(probabilities, other), truth) for other in np.geomspace(COLDEST, HOTTEST, 120)]
-    assert log_loss(found, truth) <= min(*grid, log_loss(probabilities, truth)) + 1e-6
-    assert found.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert np.array_equal(found.argmax(axis=1), probabilities.argmax(axis=1))
+    assert log_loss(result, truth) <= min(*grid, log_loss(probabilities, truth)) + 1e-6
+    assert result.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.array_equal(result.argmax(axis=1), probabilities.argmax(axis=1))
 
 
 def test_a_known_distortion_is_undone():

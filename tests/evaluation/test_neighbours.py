@@ -38,10 +38,10 @@ def test_equals_a_slow_loop_for_any_block(seed, num_known, block_bytes):
 
 def test_hand_worked_neighbours():
     known = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)
-    found = neighbour_scores(np.array([[1, 0]], np.float32), known, np.array([0, 1, 1]), 2, seed=0)
+    result = neighbour_scores(np.array([[1, 0]], np.float32), known, np.array([0, 1, 1]), 2, seed=0)
     # The weights are e ** (-0.4 / 0.07) and e ** (-1 / 0.07), relative to 1.
     rest = np.exp(-0.4 / 0.07) + np.exp(-1 / 0.07)
-    assert found[0] == pytest.approx([1 / (1 + rest), rest / (1 + rest)], rel=1e-4)
+    assert result[0] == pytest.approx([1 / (1 + rest), rest / (1 + rest)], rel=1e-4)
 
 
 def test_above_the_limit_a_seeded_sample_is_searched(monkeypatch):

@@ -112,10 +112,10 @@ def test_an_image_is_drawn_with_all_its_captions():
 def test_the_statistic_of_ones_is_the_mean_of_the_figures():
     rng = np.random.default_rng(5)
     text, image = rng.integers(1, 20, 30).astype(float), rng.integers(1, 20, 7).astype(float)
-    found = point(bidirectional_statistic(text, image), 37)
+    result = point(bidirectional_statistic(text, image), 37)
     directions = [rank_figures(ranks) for ranks in (text, image)]
     expected = totals(*directions)
-    assert found == pytest.approx(
+    assert result == pytest.approx(
         [*(figures["MeanRecall"] for figures in directions), expected["total_mR"], expected["sum"]]
     )
 

@@ -52,8 +52,8 @@ def test_equals_a_slow_loop_under_any_weights(seed, count, num_classes):
     probabilities = rng.dirichlet(np.full(num_classes, 0.3), count)
     weights = rng.integers(0, 3, (2, count)).astype(float)
     weights[:, 0] += 1
-    found = calibration_statistic(truth, probabilities)(weights)
-    assert found[:, 0] == pytest.approx([slow_ece(truth, probabilities, row) for row in weights])
+    result = calibration_statistic(truth, probabilities)(weights)
+    assert result[:, 0] == pytest.approx([slow_ece(truth, probabilities, row) for row in weights])
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -91,8 +91,8 @@ def test_weights_equal_repeated_products(case, seed):
     truth, probabilities = case
     counts = np.random.default_rng(seed).integers(0, 3, (2, len(truth))).astype(float)
     counts[:, -1] += 1
-    found = class_statistic(truth, probabilities)(counts)
-    for row, weights in zip(found, counts, strict=True):
+    result = class_statistic(truth, probabilities)(counts)
+    for row, weights in zip(result, counts, strict=True):
         rows = np.repeat(np.arange(len(truth)), weights.astype(int))
         repeated = class_figures(truth[rows], probabilities[rows])
         assert row == pytest.approx([repeated[name] for name in CLASS_FIGURES])

@@ -80,8 +80,8 @@ def test_neither_chunk_nor_gallery_order_matters_for_unit_vectors():
 )
 def test_hand_worked_ranks(scores, positives, rank):
     gallery = np.array(scores, np.float32)[:, None]
-    found = best_positive_ranks(np.ones((1, 1), np.float32), gallery, positions_from_lists([positives]))
-    assert found.tolist() == [pytest.approx(rank)]
+    ranks = best_positive_ranks(np.ones((1, 1), np.float32), gallery, positions_from_lists([positives]))
+    assert ranks.tolist() == [pytest.approx(rank)]
 
 
 @pytest.mark.parametrize("num_gallery", [3, 10, 50, 300])

@@ -46,9 +46,9 @@ def test_flat_equals_a_sorted_matrix_product(seed, k, tmp_path_factory):
 def test_every_exact_kind_finds_a_product_by_its_own_embedding(kind, tmp_path):
     products = unit_rows(400)
     build_index(tmp_path, kind, [f"p{number}" for number in range(400)], products, SOURCE, PARAMS)
-    found = open_index(tmp_path, SOURCE).search(products[:50], 1)
-    assert [hits[0].product_id for hits in found] == [f"p{number}" for number in range(50)]
-    assert [hits[0].score for hits in found] == pytest.approx([1.0] * 50, abs=1e-5)
+    result = open_index(tmp_path, SOURCE).search(products[:50], 1)
+    assert [hits[0].product_id for hits in result] == [f"p{number}" for number in range(50)]
+    assert [hits[0].score for hits in result] == pytest.approx([1.0] * 50, abs=1e-5)
 
 
 def test_a_compressed_index_finds_most_results_of_the_flat_one(tmp_path):
@@ -58,14 +58,14 @@ def test_a_compressed_index_finds_most_results_of_the_flat_one(tmp_path):
     products = centres.repeat(50, axis=0) + 0.15 * rng.standard_normal((2000, 32)).astype(np.float32)
     products /= np.linalg.norm(products, axis=1, keepdims=True)
     ids = [f"p{number}" for number in range(2000)]
-    found = {}
+    results = {}
     for kind, codes in (("flat", 8), ("ivf_pq", 4), ("ivf_pq", 32)):
         folder = tmp_path / f"{kind}-{codes}"
         build_index(folder, kind, ids, products, SOURCE, PARAMS.model_copy(update={"pq_bytes": codes}))
         hits = open_index(folder, SOURCE).search(products[:200], 10)
-        found[kind, codes] = [{hit.product_id for hit in of_query} for of_query in hits]
+        results[kind, codes] = [{hit.product_id for hit in of_query} for of_query in hits]
     recall = {
-        codes: np.mean([len(a & b) / 10 for a, b in zip(found["flat", 8], found["ivf_pq", codes], strict=True)])
+        codes: np.mean([len(a & b) / 10 for a, b in zip(results["flat", 8], results["ivf_pq", codes], strict=True)])
         for codes in (4, 32)
     }
     assert recall[32] > 0.8 > recall[4] > 0.3

@@ -92,15 +92,15 @@ class Regression:
         """Return the probe with the lowest error; `errors` has one for each of STRENGTHS."""
         return self.probe(float(STRENGTHS[errors.argmin()]))
 
-    def errors_on(self, held: Sums) -> Real:
+    def errors_on(self, held_out: Sums) -> Real:
         """Return the squared error on held-out products, summed over products and classes, for each of STRENGTHS."""
         errors = []
         for strength in STRENGTHS:
             probe = self.probe(strength)
-            means = held.features @ probe.slope
-            squared = (probe.slope * (held.squares @ probe.slope)).sum() + 2 * means @ probe.offset
-            squared += held.count * (probe.offset**2).sum() + held.count
-            errors.append(squared - 2 * ((probe.slope * held.crossed).sum() + probe.offset @ held.classes))
+            means = held_out.features @ probe.slope
+            squared = (probe.slope * (held_out.squares @ probe.slope)).sum() + 2 * means @ probe.offset
+            squared += held_out.count * (probe.offset**2).sum() + held_out.count
+            errors.append(squared - 2 * ((probe.slope * held_out.crossed).sum() + probe.offset @ held_out.classes))
         return np.array(errors)
 
     def generalised_errors(self) -> Real:
