@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline_lib.artifacts.schemas import PREDICTION_DEPTH, PREDICTION_KEYS
 from pipeline_lib.datasets.image_tsv import list_tsv_images
-from pipeline_lib.datasets.jsonl import Object, read_objects, read_integer, read_integers
+from pipeline_lib.datasets.jsonl import Object, read_integer, read_integers, read_objects
 from pipeline_lib.datasets.muge import images_of, read_texts
 from pipeline_lib.metrics.ranking import CUTOFFS, rank_figures
 

@@ -49,10 +49,15 @@ def test_a_pipe_gets_one_figure_a_line(vitrine):
 
 
 def test_json_names_both_runs_and_has_a_record_a_figure(vitrine):
-    found = json.loads(vitrine("compare", "first-run", "tried", "--resamples", "200", "--json").stdout)
-    assert (found["a"], found["b"], found["resamples"], found["left_out"]) == ("first-run", "tried", 200, [])
-    assert all(list(row) == list(COMPARISON_SCHEMA) for row in found["comparisons"])
-    (mean,) = [row for row in found["comparisons"] if row["metric"] == "mean_rank"]
+    document = json.loads(vitrine("compare", "first-run", "tried", "--resamples", "200", "--json").stdout)
+    assert (document["a"], document["b"], document["resamples"], document["left_out"]) == (
+        "first-run",
+        "tried",
+        200,
+        [],
+    )
+    assert all(list(row) == list(COMPARISON_SCHEMA) for row in document["comparisons"])
+    (mean,) = [row for row in document["comparisons"] if row["metric"] == "mean_rank"]
     assert mean == {
         "split": "oof", "task": "text_to_image", "metric": "mean_rank", "a": 1.0, "b": 2.0, "difference": 1.0,
         "low": 1.0, "high": 1.0, "verdict": "a is better",
@@ -72,9 +77,9 @@ def test_what_only_one_run_has_is_a_note(vitrine, repository):
     ranks = pl.read_parquet(FILES[0])
     try:
         ranks.head(1).write_parquet(FILES[0])
-        found = vitrine("compare", "first-run", "--resamples", "200")
+        result = vitrine("compare", "first-run", "--resamples", "200")
         line = "oof is left out: 1 queries only in a, 0 only in b"
-        assert found.stderr == f"{line}\n" and "text_to_image" not in found.stdout
+        assert result.stderr == f"{line}\n" and "text_to_image" not in result.stdout
         as_json = json.loads(vitrine("compare", "first-run", "--resamples", "200", "--json").stdout)
         assert as_json["left_out"] == [line]
     finally:

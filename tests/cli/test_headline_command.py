@@ -64,23 +64,23 @@ def test_total_and_sum_of_both_directions_are_printed_in_percent(printed):
 
 
 def test_a_pipe_gets_one_figure_a_line_and_the_reports_path_as_a_note(vitrine, project):
-    found = vitrine("headline")
-    rows = [line.split("\t") for line in found.stdout.splitlines()]
+    result = vitrine("headline")
+    rows = [line.split("\t") for line in result.stdout.splitlines()]
     assert rows[0] == ["test", "text_to_image", "R@1", "47.2 %", "45.1–49.4"]
     assert rows[-1] == ["test", "classification", "macro_f1", "50.0 %", ""]
     assert len(rows) == len(LEAF) + 3
-    assert found.stderr == f"report: {project / 'reports' / 'index.html'}\n"
+    assert result.stderr == f"report: {project / 'reports' / 'index.html'}\n"
 
 
 def test_json_holds_the_exact_values(vitrine, project):
-    found = json.loads(vitrine("headline", "--json").stdout)
-    assert found["report"] == str(project / "reports" / "index.html")
-    assert found["figures"][0] == {
+    document = json.loads(vitrine("headline", "--json").stdout)
+    assert document["report"] == str(project / "reports" / "index.html")
+    assert document["figures"][0] == {
         "split": "test", "task": "text_to_image", "metric": "R@1", "value": 0.4721, "low": 0.4512, "high": 0.4936,
     }  # fmt: skip
-    values = {figure["metric"]: figure["value"] for figure in found["figures"] if figure["task"] == "text_to_image"}
+    values = {figure["metric"]: figure["value"] for figure in document["figures"] if figure["task"] == "text_to_image"}
     assert values == LEAF
-    assert found["figures"][-1] == {
+    assert document["figures"][-1] == {
         "split": "test", "task": "classification", "metric": "macro_f1", "value": 0.5, "low": None, "high": None,
     }  # fmt: skip
 

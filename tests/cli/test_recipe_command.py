@@ -30,16 +30,16 @@ def test_list_is_one_recipe_a_line_the_profiles_first(vitrine):
 
 
 def test_list_as_json(vitrine):
-    found = json.loads(vitrine("recipe", "list", "--json").stdout)
-    assert found.keys() == {"recipes", "pending"}
-    assert [recipe["name"] for recipe in found["recipes"]] == recipe_names()
-    assert {tuple(recipe) for recipe in found["recipes"]} == {("name", "about", "log", "row", "reported")}
-    assert {recipe["name"] for recipe in found["recipes"] if recipe["log"] is None} == set(profile_names())
-    by_name = {recipe["name"]: recipe for recipe in found["recipes"]}
+    document = json.loads(vitrine("recipe", "list", "--json").stdout)
+    assert document.keys() == {"recipes", "pending"}
+    assert [recipe["name"] for recipe in document["recipes"]] == recipe_names()
+    assert {tuple(recipe) for recipe in document["recipes"]} == {("name", "about", "log", "row", "reported")}
+    assert {recipe["name"] for recipe in document["recipes"] if recipe["log"] is None} == set(profile_names())
+    by_name = {recipe["name"]: recipe for recipe in document["recipes"]}
     assert (by_name["a16"]["log"], by_name["a16"]["row"]) == ("A", "a16-IMAGE-TEXT")
     assert by_name["b04-cnn"]["reported"] == "did not converge"
     assert by_name["a08-llrd"]["reported"]["R@1"] == 0.0861
-    assert found["pending"] == [{"name": name, "reason": reason} for name, reason in PENDING.items()]
+    assert document["pending"] == [{"name": name, "reason": reason} for name, reason in PENDING.items()]
 
 
 def test_show_prints_the_changes_and_where_the_name_contradicts_the_settings(vitrine):
@@ -59,15 +59,15 @@ def test_show_prints_the_changes_and_where_the_name_contradicts_the_settings(vit
 
 
 def test_show_as_json(vitrine):
-    found = json.loads(vitrine("recipe", "show", "a06-image2", "--json").stdout)
-    assert list(found) == [
+    document = json.loads(vitrine("recipe", "show", "a06-image2", "--json").stdout)
+    assert list(document) == [
         "name", "about", "log", "row", "reported", "starts_from", "distilled_from", "published_teachers", "notes",
         "experiments", "warnings",
     ]  # fmt: skip
-    assert found["notes"][0]["file"] == "a06-image2"
-    assert [cell["name"] for cell in found["experiments"]] == ["a06-image2-3", "a06-image2-5"]
+    assert document["notes"][0]["file"] == "a06-image2"
+    assert [cell["name"] for cell in document["experiments"]] == ["a06-image2-3", "a06-image2-5"]
     epochs = [
-        [change for change in cell["changes"] if change["key"] == "train.epochs"] for cell in found["experiments"]
+        [change for change in cell["changes"] if change["key"] == "train.epochs"] for cell in document["experiments"]
     ]
     assert epochs == [[{"key": "train.epochs", "old": 6, "new": 3}], [{"key": "train.epochs", "old": 6, "new": 5}]]
     added = json.loads(vitrine("recipe", "show", "d04-3stage", "--json").stdout)["experiments"][0]["changes"]

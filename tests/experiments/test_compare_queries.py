@@ -78,10 +78,10 @@ def test_queries_of_one_group_are_drawn_together():
     before, after = (rng.integers(1, 12, 200).astype(float) for _ in range(2))
 
     def spans(together):
-        asked = [ranks_of(np.repeat(ranks, 2)) for ranks in (before, after)]
+        frames = [ranks_of(np.repeat(ranks, 2)) for ranks in (before, after)]
         if together:
-            asked = [frame.with_columns(group_id=pl.Series([f"g{i // 2}" for i in range(400)])) for frame in asked]
-        table = compare_queries(*(frame.with_columns(fold=pl.lit(0, pl.Int64)) for frame in asked), resamples=800)
+            frames = [frame.with_columns(group_id=pl.Series([f"g{i // 2}" for i in range(400)])) for frame in frames]
+        table = compare_queries(*(frame.with_columns(fold=pl.lit(0, pl.Int64)) for frame in frames), resamples=800)
         return (table["high"] - table["low"])[0]  # R@1
 
     once = compare_queries(ranks_of(before), ranks_of(after), resamples=800)

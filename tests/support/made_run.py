@@ -43,7 +43,7 @@ HEADER = {
 
 @dataclass
 class Run:
-    """Options of a made run, and its tables and figures, which `build_run` fills."""
+    """Options of a generated run, and its tables and figures, which `build_run` fills."""
 
     root: Path
     num_products: int = 60

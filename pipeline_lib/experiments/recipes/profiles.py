@@ -27,11 +27,11 @@ def profile_patch(profile: Profile, params: dict[str, Any]) -> Patch:
 
 
 def larger_scale(size: int, tower: str) -> int:
-    """Return the first size from 9/8 of `size` on that holds whole patches of the tower, as far as its name says.
+    """Return 9/8 of `size`, rounded up to a multiple of the tower's patch size, which is read from its name.
 
     >>> larger_scale(64, "data/sample/weights/image"), larger_scale(224, "ViT-L-14"), larger_scale(224, "ViT-B-16")
     (72, 252, 256)
     """
-    found = re.findall(PATCH, tower)
-    patch = int(found[0]) if found else ANY_TOWER
+    match = re.search(PATCH, tower)
+    patch = int(match[1]) if match else ANY_TOWER
     return -(-int(size * LARGER) // patch) * patch

@@ -12,7 +12,7 @@ from pipeline_lib.params.section import Keys, load_params
 
 ROOT = Path(__file__).parents[3]
 PARAMS = load_params(ROOT / "params.yaml")
-HEAD = "about: a thing\nlog: A\nreported: worse\n"
+HEAD = "about: an experiment\nlog: A\nreported: worse\n"
 
 
 @pytest.fixture

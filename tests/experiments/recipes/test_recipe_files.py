@@ -25,7 +25,7 @@ FOLDER = ROOT / "recipes"
 NAMES = log_names(FOLDER)
 PARAMS = load_params(ROOT / "params.yaml")
 LOGS = ROOT.parent / "shared" / "LOGS.md"
-# The rows of LOGS.md, which lies outside the repository.
+# The rows of LOGS.md, which is not in the repository.
 ROWS = [
     "a00-mean-pool", "a01-baseline", "a02-warm-start", "a04-pool-attentive", "a04-pool-cls", "a05-unfreeze4",
     "a05-unfreeze8", "a06-image2", "a06-convnext-tiny", "a06-vit", "a07-gap", "a07-pseudo-fc", "a07-true-fc",
@@ -70,7 +70,7 @@ def test_the_names_in_a_row_of_the_logs(cell, names):
     assert named(cell) == names
 
 
-@pytest.mark.skipif(not LOGS.is_file(), reason="LOGS.md lies beside the repository, not in it")
+@pytest.mark.skipif(not LOGS.is_file(), reason="LOGS.md is not in the repository")
 def test_the_list_of_rows_is_that_of_the_logs():
     lines = LOGS.read_text(encoding="utf-8").splitlines()
     assert sorted(name for line in lines if line.startswith("|") for name in named(line.split("|")[1])) == sorted(ROWS)
@@ -89,7 +89,7 @@ def test_a_recipe_fits_params_names_its_log_and_does_not_contradict_its_name(nam
     assert len(description(name, FOLDER)) >= 2
 
 
-@pytest.mark.skipif(not LOGS.is_file(), reason="LOGS.md lies beside the repository, not in it")
+@pytest.mark.skipif(not LOGS.is_file(), reason="LOGS.md is not in the repository")
 @pytest.mark.parametrize("name", NAMES)
 def test_every_reported_figure_is_in_the_logs(name):
     text = LOGS.read_text(encoding="utf-8")
