@@ -1,6 +1,6 @@
-"""One training step of the classifier of c-stage2 at full size, its weights random: parameters, memory and time.
+"""One training step of the classifier of recipe c-stage2 at full size: parameters, memory and time.
 
-`python -m bench.classifier_step [--batch 2]` builds ViT-L/14 and its text tower without the hub.
+`python -m bench.classifier_step [--batch 2]` builds ViT-L/14 and its text tower with random weights, without the hub.
 """
 
 import argparse
@@ -37,26 +37,26 @@ def main() -> None:
         *[rows] * 3, has_text=rows >= 0, label=rows % len(CLASSES), token_ids=tokens, token_mask=tokens > 0,
         pixels=torch.randint(0, 256, (count, 3, settings.image.size, settings.image.size), dtype=torch.uint8),
     ).to(device)  # fmt: skip
-    begun = time.perf_counter()
-    loss = build_losses(losses, list(weights_of(losses)), counts=[1] * len(CLASSES))["cross_entropy"](
+    start = time.perf_counter()
+    loss = build_losses(losses, list(weights_of(losses)), class_counts=[1] * len(CLASSES))["cross_entropy"](
         model(batch), batch
     )
     loss.backward()
-    seconds = time.perf_counter() - begun
-    without = [name for name, value in model.named_parameters() if value.grad is None]
+    seconds = time.perf_counter() - start
+    without_gradient = [name for name, value in model.named_parameters() if value.grad is None]
     size = sum(value.numel() for value in model.parameters())
     peak = torch.cuda.max_memory_allocated() if device == "cuda" else _peak()
-    print(f"{size:,} parameters, without a gradient: {without}")
+    print(f"{size:,} parameters, without a gradient: {without_gradient}")
     print(
         f"batch {count} on {device}: loss {loss.item():.3f}, {seconds:.1f} s for the step, at most {peak / 1e9:.2f} GB"
     )
 
 
 def _peak() -> int:
-    """Return this process's own highest memory in bytes."""
+    """Return the highest memory of this process in bytes."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    held = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), None)
-    return int(held) * 1024 if held else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), None)
+    return int(peak) * 1024 if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

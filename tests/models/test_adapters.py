@@ -1,4 +1,4 @@
-"""Adapters in a whole model: described, saved, rebuilt, counted, and absent unless asked for."""
+"""Adapters in a complete model: described, saved, rebuilt, trained, and absent by default."""
 
 import json
 
@@ -47,47 +47,49 @@ def batch():
     )  # fmt: skip
 
 
-def test_off_is_the_model_without_them(vit_folder, tiny_text_folder):
+def test_adapters_are_off_by_default_and_start_without_effect(vit_folder, tiny_text_folder):
     plain = build(vit_folder, tiny_text_folder)
     assert "adapters" not in plain.description
-    remembering = build(vit_folder, tiny_text_folder, private=2, shared=3)
-    assert remembering.description["adapters"] == {"register_memory": {"slots_private": 2, "slots_shared": 3}}
+    adapted = build(vit_folder, tiny_text_folder, private=2, shared=3)
+    assert adapted.description["adapters"] == {"register_memory": {"slots_private": 2, "slots_shared": 3}}
     with torch.no_grad():
-        one, other = plain(batch()), remembering(batch())
+        one, other = plain(batch()), adapted(batch())
     assert torch.equal(one.image_embedding, other.image_embedding)
     assert torch.equal(one.text_embedding, other.text_embedding)
-    assert {name for name, _ in remembering.head_parameters()} - {name for name, _ in plain.head_parameters()} == {
+    assert {name for name, _ in adapted.head_parameters()} - {name for name, _ in plain.head_parameters()} == {
         "shared_slots"
     }
 
 
 @pytest.mark.parametrize("adapters", [{"private": 2, "shared": 3}, {"after_block": 2}, {"shared": 1, "after_block": 3}])
-def test_a_saved_model_comes_back_with_its_adapters(vit_folder, tiny_text_folder, tmp_path, adapters):
+def test_a_saved_model_is_loaded_with_its_adapters(vit_folder, tiny_text_folder, tmp_path, adapters):
     model = build(vit_folder, tiny_text_folder, **adapters)
     shake(model)
     identity = save_model(tmp_path, model, {})
-    again = load_model(tmp_path)
-    assert again.fingerprint == identity
-    assert again.model.description["adapters"] == model.description["adapters"]
+    loaded = load_model(tmp_path)
+    assert loaded.fingerprint == identity
+    assert loaded.model.description["adapters"] == model.description["adapters"]
     with torch.no_grad():
-        one, other, plain = model(batch()), again.model(batch()), build(vit_folder, tiny_text_folder)(batch())
+        one, other, plain = model(batch()), loaded.model(batch()), build(vit_folder, tiny_text_folder)(batch())
     assert torch.equal(one.image_embedding, other.image_embedding)
     assert torch.equal(one.text_embedding, other.text_embedding)
     assert not torch.allclose(one.image_embedding, plain.image_embedding, atol=1e-2)
 
 
-def test_one_step_reaches_every_parameter_of_every_adapter(vit_folder, tiny_text_folder):
+def test_every_parameter_of_every_adapter_has_a_gradient(vit_folder, tiny_text_folder):
     model = build(vit_folder, tiny_text_folder, private=2, shared=3, after_block=2).train()
     shake(model)
     outputs = model(batch())
     (outputs.image_embedding.sum() + outputs.text_embedding.sum() + outputs.class_logits.sum()).backward()
-    adapted = [(name, value) for name, value in model.named_parameters() if "_memory" in name or "_conv" in name]
-    assert len(adapted) == 14 * (3 + 3) + 8
-    silent = [name for name, value in [*adapted, ("slots", model.shared_slots)] if not value.grad.abs().sum()]
-    assert not silent
+    parameters = [(name, value) for name, value in model.named_parameters() if "_memory" in name or "_conv" in name]
+    assert len(parameters) == 14 * (3 + 3) + 8
+    without_gradient = [
+        name for name, value in [*parameters, ("slots", model.shared_slots)] if not value.grad.abs().sum()
+    ]
+    assert not without_gradient
 
 
-def test_a_convolutional_tower_is_refused_with_the_way_out(tiny_image_folder, tiny_text_folder):
+def test_a_convolutional_tower_is_refused_with_a_remedy(tiny_image_folder, tiny_text_folder):
     with pytest.raises(
         ValueError, match=r"model\.register_memory: the image tower .* or turn model\.register_memory off"
     ):

@@ -1,4 +1,4 @@
-"""Convolutions see pictures and weights with the colours last, and normalising changes no number on the way."""
+"""Images and convolution weights are in channels-last format, and normalisation computes the exact formula."""
 
 import pytest
 import torch
@@ -19,9 +19,9 @@ def open_clip(config):
     return lambda folder: OpenClipImageTower(resolved(written(folder, config), None)["image"].description)
 
 
-@pytest.mark.parametrize("make", [resnet, lambda _: vit(), open_clip(CONFIG), open_clip(TIMM_CONFIG)])
-def test_weights_pictures_and_gradients_lie_colours_last(make, tmp_path):
-    tower = make(tmp_path)
+@pytest.mark.parametrize("build", [resnet, lambda _: vit(), open_clip(CONFIG), open_clip(TIMM_CONFIG)])
+def test_weights_images_and_gradients_are_channels_last(build, tmp_path):
+    tower = build(tmp_path)
     kernels = [value for value in tower.parameters() if value.ndim == 4]
     assert kernels and all(kernel.is_contiguous(memory_format=LAST) for kernel in kernels)
     size = 64 if "timm" in type(getattr(tower, "visual", None)).__module__ else 32
@@ -31,11 +31,11 @@ def test_weights_pictures_and_gradients_lie_colours_last(make, tmp_path):
     assert all(kernel.grad.stride() == kernel.stride() for kernel in kernels)
 
 
-@pytest.mark.parametrize("lay", [torch.contiguous_format, LAST])
-@pytest.mark.parametrize("kind", [torch.uint8, torch.float32])
-def test_normalising_is_the_formula_and_leaves_its_input_alone(lay, kind):
+@pytest.mark.parametrize("layout", [torch.contiguous_format, LAST])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_normalise_equals_the_formula_and_does_not_change_its_input(layout, dtype):
     tower = resnet(None)
-    pixels = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8).to(kind).contiguous(memory_format=lay)
+    pixels = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8).to(dtype).contiguous(memory_format=layout)
     before = pixels.clone()
     mean, std = (torch.tensor(value).view(1, 3, 1, 1) * 255 for value in ([0.4, 0.5, 0.6], [0.2, 0.3, 0.4]))
     assert torch.equal(tower.normalise(pixels), (pixels.float() - mean) / std)

@@ -56,9 +56,9 @@ def test_the_sum_adds_equal_dims_directly_and_maps_unequal_ones():
     assert equal.width == 4 and not list(equal.parameters())
     assert equal(features).equal(features["image"] + features["text"])
     mapped, features = build(inputs="sum").joint, drawn()
-    ways = mapped.ways_in
-    expected = features["image"] @ ways["image"].weight.T + ways["image"].bias
-    expected = expected + features["text"] @ ways["text"].weight.T + ways["text"].bias
+    maps = mapped.ways_in
+    expected = features["image"] @ maps["image"].weight.T + maps["image"].bias
+    expected = expected + features["text"] @ maps["text"].weight.T + maps["text"].bias
     assert mapped.width == 8 and torch.allclose(mapped(features), expected, atol=1e-6)
 
 

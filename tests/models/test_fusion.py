@@ -1,4 +1,4 @@
-"""Early fusion: one layer for both sides' tokens, each side on its own."""
+"""Early fusion: one layer for the tokens of both towers, which pass it separately."""
 
 from dataclasses import replace
 
@@ -20,8 +20,8 @@ def fusion(dims=None, pooling=None):
     return EarlyFusion(dims or {"image": 6, "text": 8}, 8, 2, pooling or POOLING).eval()
 
 
-def test_the_layer_is_shared_and_tells_the_sides_apart():
-    """Equal tokens come out equal but for the modality's embedding; with equal embeddings they are the same."""
+def test_the_layer_is_shared_and_the_modality_embeddings_differ():
+    """Equal tokens give different features, and equal ones once the modality embeddings are equal."""
     both = fusion({"image": 8, "text": 8}, {"image": "mean", "text": "mean"})
     tokens, mask = torch.randn(3, 4, 8), torch.ones(3, 4, dtype=torch.bool)
     with torch.no_grad():
@@ -30,7 +30,7 @@ def test_the_layer_is_shared_and_tells_the_sides_apart():
         assert torch.allclose(both.image(tokens), both.text(tokens, mask), atol=1e-6)
 
 
-def test_padding_is_not_seen():
+def test_padding_has_no_effect():
     layer, tokens = fusion(), torch.randn(2, 3, 8)
     longer = torch.cat([tokens, 9 * torch.randn(2, 2, 8)], dim=1)
     with torch.no_grad():
@@ -53,23 +53,23 @@ def test_heads_must_divide_the_width():
         EarlyFusion({"image": 8, "text": 8}, 8, 3, POOLING)
 
 
-def test_each_side_is_indexed_alone(tiny_image_folder, tiny_text_folder, tmp_path):
-    """The embedding of an image is that of its batch, whatever texts stand beside it; and the model comes back."""
-    model, seen = build(tiny_image_folder, tiny_text_folder, fusion="early"), batch()
-    other = replace(seen, token_ids=seen.token_ids.flip(0), token_mask=seen.token_mask)
+def test_an_image_is_embedded_independently_of_texts(tiny_image_folder, tiny_text_folder, tmp_path):
+    """An image has the same embedding with other texts, in another batch and alone; so has the loaded model."""
+    model, inputs = build(tiny_image_folder, tiny_text_folder, fusion="early"), batch()
+    other = replace(inputs, token_ids=inputs.token_ids.flip(0), token_mask=inputs.token_mask)
     save_model(tmp_path, model, {})
     with torch.no_grad():
-        outputs = model(seen)
+        outputs = model(inputs)
         assert torch.equal(outputs.image_embedding, model(other).image_embedding)
-        alone = model.embed_image(model.encode_image(seen.pixels[:1]))
+        alone = model.embed_image(model.encode_image(inputs.pixels[:1]))
         assert torch.allclose(alone, outputs.image_embedding[:1], atol=1e-5)
-        texts = model.embed_text(model.encode_text(seen.token_ids, seen.token_mask))
+        texts = model.embed_text(model.encode_text(inputs.token_ids, inputs.token_mask))
         assert torch.allclose(texts, outputs.text_embedding, atol=1e-6)
-        again = load_model(tmp_path).model
-        assert torch.equal(again(seen).class_logits, outputs.class_logits)
+        loaded = load_model(tmp_path).model
+        assert torch.equal(loaded(inputs).class_logits, outputs.class_logits)
 
 
-def test_every_parameter_learns_from_both_sides(tiny_image_folder, tiny_text_folder):
+def test_every_parameter_has_a_gradient(tiny_image_folder, tiny_text_folder):
     model = build(tiny_image_folder, tiny_text_folder, fusion="early")
     outputs = model.train()(batch())
     loss = (outputs.image_embedding * outputs.text_embedding).sum() * outputs.logit_scale + outputs.class_logits.sum()
@@ -79,7 +79,7 @@ def test_every_parameter_learns_from_both_sides(tiny_image_folder, tiny_text_fol
     assert names == {"fusion", "head", "logit_scale"}
 
 
-def test_poolings_of_early_fusion_are_those_of_params(tiny_image_folder, tiny_text_folder):
+def test_poolings_of_early_fusion_are_set_in_params(tiny_image_folder, tiny_text_folder):
     def described(pooling):
         image = {"name": str(tiny_image_folder), "pooling": pooling}
         params = make_model_params(image, {"name": str(tiny_text_folder), "pooling": "gem"}, fusion="early")
@@ -92,16 +92,16 @@ def test_poolings_of_early_fusion_are_those_of_params(tiny_image_folder, tiny_te
 
 
 @pytest.mark.parametrize("kind", ["fixed", "attentive", "gem"])
-def test_half_precision_is_near(tiny_image_folder, tiny_text_folder, kind):
+def test_bf16_is_close_to_fp32(tiny_image_folder, tiny_text_folder, kind):
     pooling = {} if kind == "fixed" else {"pooling": kind}
     params = make_model_params(
         {"name": str(tiny_image_folder), **pooling}, {"name": str(tiny_text_folder), **pooling}, fusion="early"
     )
     sources = resolve_towers(params)
-    model, seen = build_model(describe(params, sources, True, []), sources).eval(), batch()
+    model, inputs = build_model(describe(params, sources, True, []), sources).eval(), batch()
     with torch.inference_mode():
-        exact = model(seen)
+        exact = model(inputs)
         with torch.autocast("cpu", torch.bfloat16):
-            near = model(seen)
+            half = model(inputs)
     for name in ("image_embedding", "text_embedding"):
-        assert torch.allclose(getattr(near, name), getattr(exact, name), atol=0.06)
+        assert torch.allclose(getattr(half, name), getattr(exact, name), atol=0.06)

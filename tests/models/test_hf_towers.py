@@ -1,4 +1,4 @@
-"""Text towers of the hub's forms, made on the spot: GPT-2, RoBERTa, bare types, weights in a file of their own."""
+"""Text towers in the hub's formats, built here: GPT-2, RoBERTa, bare model types, and weights in a separate file."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def filled(source):
 
 @pytest.fixture
 def gpt2_folder(tmp_path, tiny_text_folder):
-    """As published: a language model whose weights stand under `transformer.`, beside a tokenizer."""
+    """As published: a language model with weights under `transformer.`, and a tokenizer."""
     torch.manual_seed(0)
     GPT2LMHeadModel(GPT2Config(**SMALL_GPT2, **SPECIAL)).save_pretrained(tmp_path / "gpt2")
     for name in ("tokenizer.json", "tokenizer_config.json"):
@@ -36,7 +36,7 @@ def gpt2_folder(tmp_path, tiny_text_folder):
 
 
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "gem", "attentive", "cls"])
-def test_padding_changes_nothing_of_gpt2(gpt2_folder, pooling):
+def test_padding_has_no_effect_on_gpt2(gpt2_folder, pooling):
     """A text alone, and the same text in a batch with a longer one, have the same features."""
     tower = filled(resolved(gpt2_folder, pooling=pooling))
     alone = torch.tensor([[5, 6, 7]])
@@ -60,7 +60,7 @@ def test_gpt2_equals_transformers_at_the_last_real_token(gpt2_folder):
     assert "trunk.ln_f.weight" in tower.layer_groups()[-1].parameters
 
 
-def test_weights_may_lie_in_a_file_of_their_own(gpt2_folder, tmp_path):
+def test_weights_may_be_in_a_separate_file(gpt2_folder, tmp_path):
     own = resolved(gpt2_folder)
     changed = {name: value + 1 for name, value in load_file(gpt2_folder / "model.safetensors").items()}
     save_file(changed, tmp_path / "other.safetensors", metadata={"format": "pt"})
@@ -74,15 +74,15 @@ def test_weights_may_lie_in_a_file_of_their_own(gpt2_folder, tmp_path):
 
 def test_a_file_that_lacks_weights_is_refused(gpt2_folder, tmp_path):
     state = load_file(gpt2_folder / "model.safetensors")
-    lost = {name: value for name, value in state.items() if ".h.1." not in name}
-    save_file(lost, tmp_path / "lost.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"lost\.safetensors: its weights lack 12 parameters, e\.g\. h\.1\.attn"):
-        resolved(gpt2_folder, weights=str(tmp_path / "lost.safetensors"))
+    incomplete = {name: value for name, value in state.items() if ".h.1." not in name}
+    save_file(incomplete, tmp_path / "incomplete.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"incomplete\.safetensors: its weights lack 12 parameters, e\.g\. h\.1\.attn"):
+        resolved(gpt2_folder, weights=str(tmp_path / "incomplete.safetensors"))
     with pytest.raises(ValueError, match=r"cannot load the weights"):
         resolved("gpt2", weights=str(gpt2_folder / "model.safetensors"), config={**SMALL_GPT2, "vocab_size": 41})
 
 
-def test_a_bare_type_takes_its_vocabulary_from_the_tokenizer(tiny_text_folder):
+def test_a_bare_type_has_the_vocabulary_of_its_tokenizer(tiny_text_folder):
     small = {key: value for key, value in SMALL_GPT2.items() if key != "vocab_size"}
     source = resolved("gpt2", pretrained=False, tokenizer=str(tiny_text_folder), config=small)
     size = TextTokenizer(tiny_text_folder).vocab_size
@@ -99,7 +99,7 @@ def test_fewer_layers_of_a_pretrained_tower(gpt2_folder):
     assert len(tower.layer_groups()) == 3
 
 
-def test_roberta_counts_positions_behind_its_padding_id(tmp_path):
+def test_roberta_has_fewer_positions_than_its_config(tmp_path):
     config = RobertaConfig(
         vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
         max_position_embeddings=18,
@@ -149,11 +149,11 @@ def test_bad_text_params_are_one_line(gpt2_folder, text, message):
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
-def test_the_whole_mask_reads_as_the_librarys_own(kind, tmp_path, tiny_text_folder, gpt2_folder, monkeypatch):
-    """What a GPU is given in place of a padding mask: features and gradients are the same."""
-    found = {}
-    for ahead in (False, True):
-        monkeypatch.setattr(hf_text_tower, "is_asynchronous", lambda device, ahead=ahead: ahead)
+def test_the_full_attention_mask_equals_transformers(kind, tmp_path, tiny_text_folder, gpt2_folder, monkeypatch):
+    """A GPU gets it instead of a padding mask: features and gradients are equal."""
+    results = {}
+    for full in (False, True):
+        monkeypatch.setattr(hf_text_tower, "is_asynchronous", lambda device, full=full: full)
         params = make_model_params(text={"name": str(tiny_text_folder if kind == "bert" else gpt2_folder)})
         source = hf_text_tower.resolve_hf(params)
         tower = hf_text_tower.HFTextTower(source.description).eval()
@@ -161,7 +161,7 @@ def test_the_whole_mask_reads_as_the_librarys_own(kind, tmp_path, tiny_text_fold
         ids = torch.tensor([[2, 5, 6, 7, 3], [2, 8, 3, 0, 0], [2, 3, 0, 0, 0]])
         features = tower(ids, torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 1, 0, 0, 0]]).bool())
         features.square().sum().backward()
-        found[ahead] = [features.detach(), *(value.grad for value in tower.parameters() if value.grad is not None)]
-    assert len(found[True]) == len(found[False]) > 5
-    for one, other in zip(found[True], found[False], strict=True):
+        results[full] = [features.detach(), *(value.grad for value in tower.parameters() if value.grad is not None)]
+    assert len(results[True]) == len(results[False]) > 5
+    for one, other in zip(results[True], results[False], strict=True):
         assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)

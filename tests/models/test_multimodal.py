@@ -30,12 +30,12 @@ def batch(count=4):
     )
 
 
-def test_stored_features_give_what_pixels_and_tokens_give(tiny_image_folder, tiny_text_folder):
+def test_stored_features_give_the_outputs_of_pixels_and_tokens(tiny_image_folder, tiny_text_folder):
     model, full = build(tiny_image_folder, tiny_text_folder), batch()
     with torch.no_grad():
-        found = model.features(full)
+        features = model.features(full)
         keys = {name: getattr(full, name) for name in ("product", "group", "text", "has_text", "label")}
-        stored = Batch(**keys, image_features=found["image"], text_features=found["text"])
+        stored = Batch(**keys, image_features=features["image"], text_features=features["text"])
         one, other = model(full), model(stored)
     assert torch.equal(one.image_embedding, other.image_embedding)
     assert torch.equal(one.class_logits, other.class_logits)
@@ -51,7 +51,7 @@ def test_embeddings_have_unit_length_and_the_scale_is_clamped(tiny_image_folder,
 
 
 @pytest.mark.parametrize(("retrieval", "classes"), [(True, ()), (False, ("a", "b"))])
-def test_a_head_that_no_loss_trains_is_not_there(tiny_image_folder, tiny_text_folder, retrieval, classes):
+def test_a_model_has_only_the_heads_that_losses_train(tiny_image_folder, tiny_text_folder, retrieval, classes):
     model = build(tiny_image_folder, tiny_text_folder, retrieval, classes)
     outputs = model(batch())
     assert (outputs.image_embedding is not None) is retrieval
@@ -63,9 +63,7 @@ def test_a_head_that_no_loss_trains_is_not_there(tiny_image_folder, tiny_text_fo
 @pytest.mark.parametrize(
     ("inputs", "image_matters", "text_matters"), [("image", 1, 0), ("text", 0, 1), ("concat", 1, 1)]
 )
-def test_the_classifier_reads_what_it_is_told_to(
-    tiny_image_folder, tiny_text_folder, inputs, image_matters, text_matters
-):
+def test_the_classifier_reads_only_its_inputs(tiny_image_folder, tiny_text_folder, inputs, image_matters, text_matters):
     model = build(tiny_image_folder, tiny_text_folder, inputs=inputs)
     features = {"image": torch.randn(2, model.image.dim), "text": torch.randn(2, model.text.dim)}
     with torch.no_grad():
@@ -75,14 +73,14 @@ def test_the_classifier_reads_what_it_is_told_to(
             assert (not torch.allclose(before, model.classify(other))) is bool(matters)
 
 
-def test_a_saved_model_comes_back_without_its_first_weights(tiny_image_folder, tiny_text_folder, tmp_path):
-    model, seen = build(tiny_image_folder, tiny_text_folder), batch()
+def test_a_saved_model_is_loaded_without_its_pretrained_weights(tiny_image_folder, tiny_text_folder, tmp_path):
+    model, inputs = build(tiny_image_folder, tiny_text_folder), batch()
     identity = save_model(tmp_path / "m", model, {"fold": 0})
-    again = load_model(tmp_path / "m")
-    assert again.fingerprint == identity and again.card["run"] == {"fold": 0}
+    loaded = load_model(tmp_path / "m")
+    assert loaded.fingerprint == identity and loaded.card["run"] == {"fold": 0}
     with torch.no_grad():
-        assert torch.equal(model(seen).class_logits, again.model(seen).class_logits)
-    save_model(tmp_path / "n", again.model, {"fold": 0})
+        assert torch.equal(model(inputs).class_logits, loaded.model(inputs).class_logits)
+    save_model(tmp_path / "n", loaded.model, {"fold": 0})
     for file in (tmp_path / "m").iterdir():
         assert file.read_bytes() == (tmp_path / "n" / file.name).read_bytes()
 
@@ -106,13 +104,13 @@ def test_a_damaged_model_is_refused(tiny_image_folder, tiny_text_folder, tmp_pat
         load_model(tmp_path / "nowhere")
 
 
-def test_a_dot_product_keeps_the_lengths(tiny_image_folder, tiny_text_folder):
+def test_embeddings_for_the_dot_product_are_not_normalised(tiny_image_folder, tiny_text_folder):
     cosine = build(tiny_image_folder, tiny_text_folder)
     dot = build(tiny_image_folder, tiny_text_folder, similarity="dot")
     dot.load_state_dict(cosine.state_dict())
     with torch.no_grad():
-        seen = batch()
-        unit, raw = cosine(seen).text_embedding, dot(seen).text_embedding
+        inputs = batch()
+        unit, raw = cosine(inputs).text_embedding, dot(inputs).text_embedding
     assert torch.allclose(raw / raw.norm(dim=1, keepdim=True), unit, atol=1e-6)
     assert not torch.allclose(raw, unit, atol=0.01)
 
@@ -134,13 +132,13 @@ def test_temperatures(tiny_image_folder, tiny_text_folder, tmp_path, kind, shape
     assert torch.equal(load_model(tmp_path).model.logit_scale, model.logit_scale)
 
 
-def test_what_a_loss_sends_back_reaches_each_temperature(tiny_image_folder, tiny_text_folder):
+def test_each_temperature_has_its_own_gradient(tiny_image_folder, tiny_text_folder):
     model = build(tiny_image_folder, tiny_text_folder, temperature="per_direction", classes=())
     (model(batch()).logit_scale * torch.tensor([2.0, 3.0])).sum().backward()
     assert model.logit_scale.grad.tolist() == pytest.approx([2 / 0.07, 3 / 0.07], rel=1e-3)
 
 
-def test_a_description_of_before_these_settings_still_builds(tiny_image_folder, tiny_text_folder):
+def test_missing_keys_of_a_description_have_defaults(tiny_image_folder, tiny_text_folder):
     model = build(tiny_image_folder, tiny_text_folder)
     model_wide = ("projector", "fusion", "similarity", "temperature")
     old = {key: value for key, value in model.description.items() if key not in model_wide}
@@ -149,15 +147,15 @@ def test_a_description_of_before_these_settings_still_builds(tiny_image_folder, 
         ("text", ("tokens", "projection")),
     ):
         old[tower] = {key: value for key, value in old[tower].items() if key not in keys}
-    again = build_model(old).eval()
-    again.load_state_dict(model.state_dict())
-    seen = batch()
+    rebuilt = build_model(old).eval()
+    rebuilt.load_state_dict(model.state_dict())
+    inputs = batch()
     with torch.no_grad():
-        assert torch.equal(model(seen).image_embedding, again(seen).image_embedding)
+        assert torch.equal(model(inputs).image_embedding, rebuilt(inputs).image_embedding)
 
 
-def test_a_tower_without_its_weights_is_never_built_by_chance(tiny_image_folder, tiny_text_folder, tmp_path):
-    """Weights that were asked for and are not there stop the run; random ones need `pretrained: false`."""
+def test_a_tower_never_gets_random_weights_by_accident(tiny_image_folder, tiny_text_folder, tmp_path):
+    """Missing weights are an error; random ones need `pretrained: false`."""
     (tmp_path / "config.json").write_bytes((tiny_image_folder / "config.json").read_bytes())
     with pytest.raises(ValueError, match=r"no such \.safetensors file"):
         build(tmp_path, tiny_text_folder)

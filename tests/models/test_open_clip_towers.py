@@ -1,4 +1,4 @@
-"""open_clip's own models beside ours: the same features, the same groups, and nothing of a checkpoint dropped."""
+"""Our open_clip towers against open_clip's: equal features and layer groups, and no key of a checkpoint is ignored."""
 
 import json
 
@@ -40,19 +40,19 @@ def test_features_equal_open_clips(tmp_path, kind, suffix):
     ids, mask = tokens()
     with torch.no_grad():
         assert torch.allclose(image(pixels()), theirs.encode_image(pixels()), atol=1e-5)
-        whole = open_clip.get_tokenizer("ViT-B-32")(TEXTS)
-        assert whole.shape == (3, 77) and ids.shape[1] < 77
-        assert torch.allclose(text.encode(ids, mask), theirs.encode_text(whole), atol=1e-5)
+        padded = open_clip.get_tokenizer("ViT-B-32")(TEXTS)
+        assert padded.shape == (3, 77) and ids.shape[1] < 77
+        assert torch.allclose(text.encode(ids, mask), theirs.encode_text(padded), atol=1e-5)
 
 
 def test_trimmed_texts_equal_padded_ones(tmp_path):
-    """The end token stands last and sees no padding: a batch cut to its longest text gives the same."""
+    """The end token is last and does not attend to padding, so padding to the longest text is enough."""
     _, text = filled_from(make_clip(), tmp_path)
     ids, mask = tokens()
-    whole = torch.nn.functional.pad(ids, (0, 77 - ids.shape[1]))
-    whole_mask = torch.nn.functional.pad(mask, (0, 77 - ids.shape[1]))
+    padded = torch.nn.functional.pad(ids, (0, 77 - ids.shape[1]))
+    padded_mask = torch.nn.functional.pad(mask, (0, 77 - ids.shape[1]))
     with torch.no_grad():
-        assert torch.allclose(text.encode(ids, mask), text.encode(whole, whole_mask), atol=1e-6)
+        assert torch.allclose(text.encode(ids, mask), text.encode(padded, padded_mask), atol=1e-6)
         alone = text.encode(ids[:1, : int(mask[0].sum())], mask[:1, : int(mask[0].sum())])
         assert torch.allclose(text.encode(ids, mask)[:1], alone, atol=1e-6)
 
@@ -73,8 +73,8 @@ def test_other_image_sizes_equal_open_clips_resized_positions(tmp_path):
         assert torch.allclose(image(pixels(48)), larger.encode_image(pixels(48)), atol=1e-5)
 
 
-def test_tiny_clip_prefixes_are_taken_away(tmp_path):
-    """As TinyCLIP writes its checkpoints: every part a wrapped module of its own."""
+def test_prefixes_of_tiny_clip_are_removed(tmp_path):
+    """TinyCLIP's checkpoints have a wrapped module for every part."""
     theirs = make_clip()
     wrapped = {}
     for name, value in theirs.state_dict().items():
@@ -89,15 +89,15 @@ def test_tiny_clip_prefixes_are_taken_away(tmp_path):
     ids, mask = tokens()
     with torch.no_grad():
         assert torch.allclose(image(pixels()), theirs.encode_image(pixels()), atol=1e-5)
-        whole = torch.nn.functional.pad(ids, (0, 77 - ids.shape[1]))
-        assert torch.allclose(text.encode(ids, mask), theirs.encode_text(whole), atol=1e-5)
+        padded = torch.nn.functional.pad(ids, (0, 77 - ids.shape[1]))
+        assert torch.allclose(text.encode(ids, mask), theirs.encode_text(padded), atol=1e-5)
 
 
-def test_what_is_missing_or_unknown_is_said(tmp_path):
+def test_missing_and_unknown_keys_are_named(tmp_path):
     state, name = make_clip().state_dict(), written(tmp_path, CONFIG)
-    save_file({**state, "mask_generator.weight": torch.zeros(1)}, tmp_path / "strange.safetensors")
+    save_file({**state, "mask_generator.weight": torch.zeros(1)}, tmp_path / "unknown.safetensors")
     with pytest.raises(ValueError, match=r"1 keys of neither tower, e\.g\. mask_generator\.weight"):
-        resolved(name, tmp_path / "strange.safetensors")
+        resolved(name, tmp_path / "unknown.safetensors")
     del state["visual.conv1.weight"]
     state["visual.extra"] = torch.zeros(1)
     save_file(state, tmp_path / "other.safetensors")
@@ -152,7 +152,7 @@ def test_groups_of_a_timm_trunk_are_open_clips_and_the_head(tmp_path, count):
     assert {f"visual.{name}" for name in unlocked(theirs.visual)} == last(image, count + 1)
 
 
-def test_a_resnet_is_read_and_grouped(tmp_path):
+def test_a_resnet_equals_open_clips_and_has_its_groups(tmp_path):
     config = {**CONFIG, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}}
     theirs = make_clip(config)
     image, _ = filled_from(theirs, tmp_path, config)
@@ -188,16 +188,16 @@ def test_a_hugging_face_text_tower_equals_open_clips(tmp_path, tiny_text_folder)
     assert sources["text"].description["tokenizer"] == str(tiny_text_folder) and not sources["text"].notes
 
 
-def test_a_folder_holds_config_normalisation_and_weights(tmp_path):
+def test_a_folder_has_config_normalisation_and_weights(tmp_path):
     theirs = make_clip()
-    seen = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
-    config = {"model_cfg": CONFIG, "preprocess_cfg": seen}
+    preprocessing = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    config = {"model_cfg": CONFIG, "preprocess_cfg": preprocessing}
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     save_file(theirs.state_dict(), tmp_path / "open_clip_model.safetensors")
     own = {"weights": None, "pretrained": True}
     sources = resolved(tmp_path, None, own, own)
     image, _ = filled(sources)
-    assert {key: sources["image"].description[key] for key in seen} == seen
+    assert {key: sources["image"].description[key] for key in preprocessing} == preprocessing
     assert sources["image"].weights == str(tmp_path / "open_clip_model.safetensors")
     with torch.no_grad():
         assert torch.allclose(image(pixels()), theirs.encode_image(pixels()), atol=1e-5)
@@ -211,15 +211,15 @@ def test_a_description_rebuilds_its_tower(tmp_path, fusion):
         load_strictly(build(described[name]), build(sources[name].description).state_dict(), "memory")
 
 
-def test_another_pooling_reads_the_projected_tokens_and_says_so(tmp_path):
+def test_another_pooling_reads_the_projected_tokens_with_a_note(tmp_path):
     save_file(make_clip().state_dict(), tmp_path / "weights.safetensors")
     sources = resolved(written(tmp_path, CONFIG), tmp_path / "weights.safetensors", text={"pooling": "mean"})
     assert sources["text"].notes == ("text: model.text.pooling = mean, but these weights were trained with last",)
     _, text = filled(sources)
     ids, mask = tokens()
     with torch.no_grad():
-        read = text.tokens(ids, mask)
-        assert torch.allclose(text.encode(ids, mask)[0], read[0, : int(mask[0].sum())].mean(0), atol=1e-6)
+        projected = text.tokens(ids, mask)
+        assert torch.allclose(text.encode(ids, mask)[0], projected[0, : int(mask[0].sum())].mean(0), atol=1e-6)
 
 
 def test_small_variants_by_args():
@@ -230,7 +230,7 @@ def test_small_variants_by_args():
     assert sources["text"].description["text_cfg"]["layers"] == 2
 
 
-def test_a_tag_brings_its_own_gelu_and_normalisation(tmp_path, monkeypatch):
+def test_a_tag_sets_gelu_and_normalisation(tmp_path, monkeypatch):
     """ViT-B-32's config has GELU, the weights `openai` were trained with QuickGELU."""
     save_file(make_clip().state_dict(), tmp_path / "weights.safetensors")
     monkeypatch.setattr(open_clip_config, "download_pretrained", lambda tag: tmp_path / "weights.safetensors")
@@ -271,5 +271,5 @@ def test_early_fusion_of_a_pooling_tower_is_refused(tmp_path):
         resolved(written(tmp_path, TIMM_CONFIG), None, fusion="early")
 
 
-def test_our_names_hide_none_of_open_clips():
+def test_our_model_names_are_not_open_clips():
     assert not set(CLIP_MODELS) & set(open_clip.list_models())

@@ -1,4 +1,4 @@
-"""Every parameter count that the logs and papers print, from our own builders: a wrong one is another architecture."""
+"""Parameter counts of the logs and papers against our builders: a different count is a different architecture."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def described(image, text, **changes):
 
 
 def built(image, text, **changes):
-    """A model without memory: only names and shapes are counted."""
+    """A model on the meta device, which has names and shapes only."""
     with torch.device("meta"):
         return ImageTextModel(described(image, text, **changes))
 
@@ -34,9 +34,9 @@ def open_last(tower, depth):
 
 def clip_towers(name):
     both = {"kind": "open_clip", "name": name}
-    found = described(both, {**both, "pooling": "last"})
+    description = described(both, {**both, "pooling": "last"})
     with torch.device("meta"):
-        return build_image_tower(found["image"]), build_text_tower(found["text"])
+        return build_image_tower(description["image"]), build_text_tower(description["text"])
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_clip_models_are_the_published_size(name, image, text):
     assert (size(towers[0]), size(towers[1])) == (image, text)
 
 
-def test_every_clip_model_of_ours_is_counted():
+def test_every_one_of_our_clip_models_is_counted():
     marks = test_clip_models_are_the_published_size.pytestmark[0].args[1]
     assert {row[0] for row in marks} == set(CLIP_MODELS)
 
@@ -71,7 +71,7 @@ def test_absattn_of_convnext_base_with_and_without_its_linear_layer():
     ("trunk", "width", "joint", "count"),
     [("convnextv2_tiny", 768, 512, 2_203_904), ("convnext_base", 1024, 640, 3_856_000)],
 )
-def test_our_own_abs_attn_is_the_same_head(trunk, width, joint, count):
+def test_abs_attn_of_a_timm_tower_has_the_same_size(trunk, width, joint, count):
     projector = {"image": "none", "text": "linear"}
     model = built({"name": trunk, "pooling": "abs_attn"}, GPT2, embedding_dim=joint, projector=projector)
     assert size(model.image.pool) == count == 50 * width + 3 * width * width + 3 * width + width * joint + joint
@@ -88,8 +88,8 @@ def trainable(model) -> int:
     return sum(value.numel() for value in model.parameters() if value.requires_grad)
 
 
-def test_d02_locked_trunks_leave_head_projection_and_scale():
-    """Both trunks locked: 2,203,904 + 819,200 + 1 = 3,023,105 are trained."""
+def test_d02_with_frozen_trunks_trains_head_projection_and_scale():
+    """Both trunks frozen: 2,203,904 + 819,200 + 1 = 3,023,105 are trained."""
     image = {"name": "convnextv2_tiny", "pooling": "abs_attn"}
     projector = {"image": "none", "text": "mlp", "hidden": 640}
     model = built(image, GPT2, embedding_dim=512, projector=projector)
@@ -98,17 +98,17 @@ def test_d02_locked_trunks_leave_head_projection_and_scale():
     assert trainable(model) == 3_023_105
 
 
-def test_d02_later_opens_six_layers_of_gpt2():
+def test_d02_unfreezes_six_layers_of_gpt2_later():
     tower = built({"name": "convnext_atto"}, GPT2).text
     groups = tower.layer_groups()
     assert [group.name for group in groups] == ["embeddings", *(f"layer.{number}" for number in range(12))]
-    opened = {name for group in groups[-6:] for name in group.parameters}
-    wanted = ("trunk.ln_f", *(f"trunk.h.{number}." for number in range(6, 12)))
-    assert opened == {name for name, _ in tower.named_parameters() if name.startswith(wanted)}
+    unfrozen = {name for group in groups[-6:] for name in group.parameters}
+    expected = ("trunk.ln_f", *(f"trunk.h.{number}." for number in range(6, 12)))
+    assert unfrozen == {name for name, _ in tower.named_parameters() if name.startswith(expected)}
 
 
-def test_d03_trains_the_whole_clip_text_tower():
-    """Image trunk locked: text 63,428,096, visual head and scale make 65,632,001."""
+def test_d03_trains_the_full_clip_text_tower():
+    """Image trunk frozen: the text tower's 63,428,096, the visual head and the scale add up to 65,632,001."""
     both = {"kind": "open_clip", "name": "convnextv2_tiny-cliptext"}
     projector = {"image": "none", "text": "none"}
     model = built(both, {**both, "pooling": "last"}, embedding_dim=512, projector=projector)

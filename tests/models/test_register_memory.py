@@ -12,10 +12,10 @@ SLOTS = {"register_memory": {"slots_private": 3, "slots_shared": 2}}
 
 
 def read_slowly(memory, shared, tokens, mask):
-    """Token by token and slot by slot, with nothing but sums and exponentials."""
+    """A loop over tokens and slots, with sums and exponentials only."""
     rows = [*(memory.down_private(slot) for slot in memory.private), *(memory.down_shared(slot) for slot in shared)]
     rows = [row / row.norm() for row in rows]
-    found = tokens.clone()
+    result = tokens.clone()
     for text in range(tokens.shape[0]):
         for place in range(tokens.shape[1]):
             if mask is not None and not mask[text, place]:
@@ -25,8 +25,8 @@ def read_slowly(memory, shared, tokens, mask):
             powers = [math.exp(math.exp(memory.log_scale) * float(query @ row)) for row in rows]
             reading = sum(power / sum(powers) * row for power, row in zip(powers, rows, strict=True))
             inner = torch.nn.functional.gelu(memory.widen(memory.norm(reading)))
-            found[text, place] = tokens[text, place] + memory.out(inner)
-    return found
+            result[text, place] = tokens[text, place] + memory.out(inner)
+    return result
 
 
 @pytest.mark.parametrize("mask", [None, [[True, True, False], [True, False, False]]])
@@ -43,7 +43,7 @@ def test_reading_equals_a_slow_loop(mask):
 
 
 @pytest.mark.parametrize(("private", "shared"), [(2, 0), (0, 2), (2, 2)])
-def test_it_begins_as_the_identity_and_every_parameter_is_trained(private, shared):
+def test_initially_it_is_the_identity_and_every_parameter_is_trained(private, shared):
     torch.manual_seed(5)
     slots = shared_slots(shared) if shared else None
     memory = RegisterMemory(10, private, slots)
@@ -63,7 +63,7 @@ def test_it_begins_as_the_identity_and_every_parameter_is_trained(private, share
     assert all(not torch.equal(old, new) for old, new in zip(before, trained, strict=True))
 
 
-def test_gradients_are_those_of_finite_differences():
+def test_gradients_equal_finite_differences():
     torch.manual_seed(6)
     shared = torch.nn.Parameter(shared_slots(1).double())
     memory = RegisterMemory(6, 2, shared).double()
@@ -80,8 +80,8 @@ def test_gradients_are_those_of_finite_differences():
     assert torch.autograd.gradcheck(read, (tokens, *values), atol=1e-6)
 
 
-def test_a_sharp_memory_returns_the_nearest_slot():
-    """With a scale of 100 the softmax is an argmax; at a scale of 1 cosines hardly tell slots apart."""
+def test_with_a_large_scale_the_memory_returns_the_nearest_slot():
+    """With scale 100 the softmax of cosines is nearly an argmax; with scale 1 it is nearly uniform."""
     torch.manual_seed(7)
     memory = RegisterMemory(8, 4, None)
     keys = memory.memory()
@@ -99,7 +99,7 @@ def test_a_sharp_memory_returns_the_nearest_slot():
         assert torch.allclose(memory(tokens), tokens + memory.out(inner), atol=1e-4)
 
 
-def test_towers_are_unchanged_at_first_and_changed_once_trained():
+def test_towers_are_unchanged_initially_and_changed_by_training():
     towers = {"image": vit(), "text": bert()}
     with torch.no_grad():
         plain = towers["image"](pictures()), towers["text"](*texts())
@@ -113,12 +113,12 @@ def test_towers_are_unchanged_at_first_and_changed_once_trained():
         image, text = towers["image"](pictures()), towers["text"](*texts())
         assert not torch.allclose(image, plain[0], atol=1e-2)
         assert not torch.allclose(text, plain[1], atol=1e-2)
-        shared.add_(1)  # one set of slots: it moves both towers
+        shared.add_(1)  # both towers share the slots
         assert not torch.allclose(image, towers["image"](pictures()), atol=1e-4)
         assert not torch.allclose(text, towers["text"](*texts()), atol=1e-4)
 
 
-def test_padding_changes_nothing_and_padded_tokens_pass_unread():
+def test_padding_has_no_effect_and_padded_tokens_are_unchanged():
     tower = bert()
     attach({"text": tower}, SLOTS)
     shake(tower)
@@ -128,22 +128,22 @@ def test_padding_changes_nothing_and_padded_tokens_pass_unread():
     memory, hidden = tower.trunk.encoder.layer[1].register_memory, torch.randn(2, 5, 24)
     with torch.no_grad():
         tower(ids, mask)
-        assert memory._mask is None  # a block run by itself reads for every token
+        assert memory._mask is None  # a block without its tower reads for every token
         assert (memory.after_block(memory, (), hidden) != hidden).any(dim=-1).all()
         memory.set_mask(tower, (ids, mask))
-        moved = (memory.after_block(memory, (), hidden) != hidden).any(dim=-1)
-        assert torch.equal(moved, mask)
-        assert (memory.after_block(memory, (), hidden[:, :4]) != hidden[:, :4]).any(dim=-1).all()  # not this mask's
+        changed = (memory.after_block(memory, (), hidden) != hidden).any(dim=-1)
+        assert torch.equal(changed, mask)
+        assert (memory.after_block(memory, (), hidden[:, :4]) != hidden[:, :4]).any(dim=-1).all()  # another shape
 
 
-def test_each_memory_is_in_the_group_of_its_layer_and_the_slots_in_none():
+def test_each_memory_is_in_the_layer_group_of_its_layer_and_the_slots_are_in_none():
     towers = {"image": vit(), "text": bert()}
     shared = attach(towers, SLOTS)
     for tower, prefix in ((towers["image"], "trunk.blocks."), (towers["text"], "trunk.encoder.layer.")):
-        groups = tower.layer_groups()  # complete, or it would raise
-        holding = [group for group in groups if any("register_memory" in name for name in group.parameters)]
-        assert len(holding) == (3 if tower is towers["image"] else 2)
-        for number, group in enumerate(holding):
+        groups = tower.layer_groups()  # raises if a parameter is missing
+        with_memory = [group for group in groups if any("register_memory" in name for name in group.parameters)]
+        assert len(with_memory) == (3 if tower is towers["image"] else 2)
+        for number, group in enumerate(with_memory):
             own = [name for name in group.parameters if "register_memory" in name]
             assert len(own) == 14 and all(name.startswith(f"{prefix}{number}.") for name in own)
             assert any(name.startswith(f"{prefix}{number}.att") for name in group.parameters)
@@ -151,7 +151,7 @@ def test_each_memory_is_in_the_group_of_its_layer_and_the_slots_in_none():
         assert {name for name in tower.state_dict() if "register_memory" in name} == set(adapter_state(tower))
 
 
-def test_a_frozen_layer_sends_the_slots_no_gradient():
+def test_a_frozen_layer_gives_the_slots_no_gradient():
     towers = {"text": bert()}
     shared = attach(towers, SLOTS)
     shake(towers["text"])
@@ -162,23 +162,23 @@ def test_a_frozen_layer_sends_the_slots_no_gradient():
     assert shared.grad.abs().sum() > 0
 
 
-def test_a_copy_reads_its_own_slots():
+def test_a_deep_copy_reads_its_own_slots():
     model = torch.nn.Module()
     model.text = bert()
     model.shared = attach({"text": model.text}, SLOTS)
     shake(model)
-    twin = copy.deepcopy(model)
+    copied = copy.deepcopy(model)
     with torch.no_grad():
         before = model.text(*texts())
-        assert torch.equal(twin.text(*texts()), before)
-        for value in twin.parameters():
+        assert torch.equal(copied.text(*texts()), before)
+        for value in copied.parameters():
             value.zero_()
         assert torch.equal(model.text(*texts()), before)
         model.shared.add_(1)
-        assert torch.equal(twin.text(*texts()), torch.zeros_like(before))
+        assert torch.equal(copied.text(*texts()), torch.zeros_like(before))
 
 
-def test_every_known_family_has_its_blocks_found():
+def test_the_blocks_of_every_supported_family_are_found():
     from open_clip.model import _build_text_tower, _build_vision_tower
     from transformers import AutoConfig, AutoModel
 

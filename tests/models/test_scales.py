@@ -1,4 +1,4 @@
-"""Other image sizes than a tower's own: positions resized, whole patches, and a clear word where it cannot be."""
+"""Other image sizes than a tower's own: resized position embeddings, multiples of the patch size, clear errors."""
 
 import pytest
 import timm
@@ -27,7 +27,7 @@ def pixels(size):
     return torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(size))
 
 
-def test_a_vit_at_its_own_size_is_timms_own_to_the_last_bit():
+def test_a_vit_at_its_own_size_equals_timms_bit_for_bit():
     tower = timm_tower()
     torch.manual_seed(0)
     plain = timm.create_model("vit_tiny_patch16_224", num_classes=0, **TINY).eval()
@@ -38,7 +38,7 @@ def test_a_vit_at_its_own_size_is_timms_own_to_the_last_bit():
 
 
 @pytest.mark.parametrize("size", [48, 96])
-def test_a_vit_at_another_size_is_one_built_for_it_with_resized_positions(size):
+def test_a_vit_at_another_size_equals_one_of_that_size_with_resized_positions(size):
     tower = timm_tower()
     built = timm.create_model("vit_tiny_patch16_224", num_classes=0, **{**TINY, "img_size": size}).eval()
     state = {name.removeprefix("trunk."): value for name, value in tower.trunk.state_dict().items()}
@@ -51,7 +51,7 @@ def test_a_vit_at_another_size_is_one_built_for_it_with_resized_positions(size):
 
 
 @pytest.mark.parametrize("tower", [timm_tower(), OpenClipImageTower(CLIP)], ids=["timm", "open_clip"])
-def test_a_size_that_cuts_a_patch_is_one_line_naming_the_setting(tower):
+def test_a_size_that_is_no_multiple_of_the_patch_is_refused_in_one_line(tower):
     assert patch_of(tower) == 16
     for size in (48, 64, 80):
         check_scale(tower, size)
@@ -60,7 +60,7 @@ def test_a_size_that_cuts_a_patch_is_one_line_naming_the_setting(tower):
     assert "\n" not in str(caught.value)
 
 
-def test_a_convolutional_tower_takes_any_size(tiny_image_folder):
+def test_a_convolutional_tower_supports_any_size(tiny_image_folder):
     tower = timm_tower(name=str(tiny_image_folder), args={})
     assert patch_of(tower) == 1
     check_scale(tower, 71)

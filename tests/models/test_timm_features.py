@@ -1,4 +1,4 @@
-"""The image feature: pooled trunk, a new layer, the classifier's logits, and the poolings of its last map."""
+"""Features of timm towers: pooled output, a new layer, class logits, and poolings of the last feature map."""
 
 import json
 
@@ -27,17 +27,17 @@ def pixels(size=64):
 
 @pytest.fixture
 def classifier(tmp_path):
-    """A whole published model of seven classes, its weights in a file."""
+    """A complete model of seven classes, and the file of its weights."""
     torch.manual_seed(0)
     model = timm.create_model("mobilenetv2_035", num_classes=7).eval()
-    save_file(model.state_dict(), tmp_path / "whole.safetensors")
-    return model, str(tmp_path / "whole.safetensors")
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    return model, str(tmp_path / "model.safetensors")
 
 
-def test_logits_are_the_classifiers_own(classifier):
+def test_logits_equal_those_of_the_model(classifier):
     model, file = classifier
-    asked = {"name": "mobilenetv2_035", "weights": file, "pretrained": True, "args": {"num_classes": 7}}
-    source = resolved(**asked, feature="logits")
+    image = {"name": "mobilenetv2_035", "weights": file, "pretrained": True, "args": {"num_classes": 7}}
+    source = resolved(**image, feature="logits")
     tower = TimmTower(source.description)
     load_strictly(tower, source.state, file, source.new)
     with torch.no_grad():
@@ -48,7 +48,7 @@ def test_logits_are_the_classifiers_own(classifier):
     assert len(listed) == len(list(tower.parameters()))
 
 
-def test_logits_have_as_many_classes_as_were_published():
+def test_logits_have_the_published_number_of_classes():
     assert resolved(feature="logits").description["classes"] == 1000
 
 
@@ -56,13 +56,13 @@ def test_logits_without_a_classifier_are_refused(classifier, tmp_path):
     model, _ = classifier
     trunk = {name: value for name, value in model.state_dict().items() if not name.startswith("classifier.")}
     save_file(trunk, tmp_path / "trunk.safetensors")
-    asked = {"name": "mobilenetv2_035", "weights": str(tmp_path / "trunk.safetensors"), "pretrained": True}
-    source = resolved(**asked, args={"num_classes": 7}, feature="logits")
+    image = {"name": "mobilenetv2_035", "weights": str(tmp_path / "trunk.safetensors"), "pretrained": True}
+    source = resolved(**image, args={"num_classes": 7}, feature="logits")
     with pytest.raises(ValueError, match=r"2 missing, e\.g\. trunk\.classifier\.bias"):
         load_strictly(TimmTower(source.description), source.state, "trunk.safetensors", source.new)
 
 
-def test_a_new_layer_stands_on_the_loaded_trunk(classifier):
+def test_a_new_layer_follows_the_loaded_trunk(classifier):
     model, file = classifier
     source = resolved(name="mobilenetv2_035", weights=file, pretrained=True, args={}, feature="new_fc", embedding_dim=5)
     tower = TimmTower(source.description)
@@ -75,13 +75,13 @@ def test_a_new_layer_stands_on_the_loaded_trunk(classifier):
 
 
 @pytest.mark.parametrize("kind", IMAGE_POOLING)
-def test_every_pooling_is_a_last_group_and_comes_back(kind):
+def test_every_pooling_is_the_last_group_and_is_rebuilt(kind):
     source = resolved(pooling=kind)
     tower = TimmTower(source.description).eval()
-    again = TimmTower(json.loads(json.dumps(source.description))).eval()
-    load_strictly(again, tower.state_dict(), "memory")
+    rebuilt = TimmTower(json.loads(json.dumps(source.description))).eval()
+    load_strictly(rebuilt, tower.state_dict(), "memory")
     with torch.no_grad():
-        assert torch.equal(tower(pixels()), again(pixels()))
+        assert torch.equal(tower(pixels()), rebuilt(pixels()))
         assert tower(pixels()).shape == (2, tower.dim)
     assert tower.dim == (8 if kind.endswith("_attn") else 64)
     new = [name for name, _ in tower.named_parameters() if name.startswith("pool.")]
@@ -92,15 +92,15 @@ def test_every_pooling_is_a_last_group_and_comes_back(kind):
 
 
 @pytest.mark.parametrize(("kind", "reduce"), [("mean", lambda x: x.mean((2, 3))), ("max", lambda x: x.amax((2, 3)))])
-def test_poolings_read_the_normed_map(kind, reduce):
-    """As in open_clip: with the trunk's pooling away, its final norm norms every cell."""
+def test_poolings_read_the_normalised_feature_map(kind, reduce):
+    """As in open_clip: without the trunk's pooling, its final norm normalises every cell."""
     tower = TimmTower(resolved(pooling=kind).description).eval()
     with torch.no_grad():
         cells = tower.trunk.head.norm(tower.trunk.forward_features(pixels()))
         assert torch.allclose(tower(pixels()), reduce(cells), atol=1e-6)
 
 
-def test_abs_attn_is_what_open_clip_puts_on_the_trunk():
+def test_abs_attn_equals_open_clips():
     from open_clip.timm_model import TimmModel
 
     torch.manual_seed(0)
@@ -114,15 +114,15 @@ def test_abs_attn_is_what_open_clip_puts_on_the_trunk():
 
 def test_a_transformers_tokens_are_its_patches():
     args = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
-    asked = {"name": "vit_tiny_patch16_224", "args": args}
+    image = {"name": "vit_tiny_patch16_224", "args": args}
     with torch.no_grad():
-        tower = TimmTower(resolved(fusion="early", **asked).description).eval()
-        everything = tower.trunk(pixels(32))
-        assert everything.shape == (2, 17, 24)
-        assert torch.equal(tower.tokens(pixels(32)), everything[:, 1:])
+        tower = TimmTower(resolved(fusion="early", **image).description).eval()
+        all_tokens = tower.trunk(pixels(32))
+        assert all_tokens.shape == (2, 17, 24)
+        assert torch.equal(tower.tokens(pixels(32)), all_tokens[:, 1:])
 
 
-def test_channels_last_maps_are_turned(tmp_path):
+def test_feature_maps_with_channels_last_are_permuted(tmp_path):
     args = {"img_size": 64, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
     tower = TimmTower(resolved(name="swin_tiny_patch4_window7_224", args=args, pooling="mean").description).eval()
     with torch.no_grad():
@@ -130,7 +130,7 @@ def test_channels_last_maps_are_turned(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("image", "text"),
+    ("image", "message"),
     [
         ({"pooling": "abs_attn", "args": {**DIMS, "dims": [8, 8, 8, 24]}}, "24 features are not a multiple of 64"),
         (
@@ -145,12 +145,12 @@ def test_channels_last_maps_are_turned(tmp_path):
         ({"weights": "a.safetensors"}, "weights = 'a.safetensors', but model.image.pretrained is false"),
     ],
 )
-def test_what_does_not_go_together_is_one_line(image, text):
-    with pytest.raises(ValueError, match=text) as error:
+def test_conflicting_settings_are_refused_in_one_line(image, message):
+    with pytest.raises(ValueError, match=message) as error:
         TimmTower(resolved(**image).description)
     assert "\n" not in str(error.value)
 
 
-def test_an_architecture_without_published_weights_is_no_random_tower():
+def test_an_architecture_without_published_weights_is_refused():
     with pytest.raises(ValueError, match=r"cannot load its published weights .*or model\.image\.pretrained = false"):
         resolved(name="convnext_atto_rms", args={}, pretrained=True)

@@ -1,4 +1,4 @@
-"""A forward pass left before any layer group and taken up there again is the whole one, for every kind of tower."""
+"""Prefix and suffix of a forward pass, split before any layer group, equal the full pass for every kind of tower."""
 
 import pytest
 import torch
@@ -35,8 +35,8 @@ TEXTS = {
 }
 
 
-def stirred(tower):
-    """Random values everywhere, else zeros and ones would hide a step that is left out."""
+def randomised(tower):
+    """Random values everywhere: zeros and ones would hide a missing block."""
     torch.manual_seed(0)
     with torch.no_grad():
         for value in tower.parameters():
@@ -51,14 +51,14 @@ def timm_tower(architecture, arguments, **image):
     params = make_model_params(
         image={"name": architecture, "pretrained": False, "args": arguments, "size": 32, **image}
     )
-    return stirred(TimmTower(resolve_timm(params).description))
+    return randomised(TimmTower(resolve_timm(params).description))
 
 
 def hf_tower(kind, pooling="mean", projection=None):
     config = {"model_type": kind, "vocab_size": 30, "hidden_size": 16, "num_hidden_layers": 3,
               "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32}  # fmt: skip
     description = {"config": config | TEXTS[kind], "pooling": pooling, "projection": projection}
-    return stirred(HFTextTower(description))
+    return randomised(HFTextTower(description))
 
 
 def clip_towers(tmp_path, config, kind=None, **changes):
@@ -77,41 +77,41 @@ def tokens():
 
 
 @torch.no_grad()
-def check_images(tower, size=32, apart=True):
-    whole, count = tower.encode(pixels(size)), len(tower.layer_groups())
-    for behind in range(count + 1):
-        entering = tower.forward_prefix(pixels(size), behind)
-        kept = entering.clone()
-        assert torch.equal(tower.forward_suffix(entering, behind), whole), behind
-        assert torch.equal(entering, kept), "a batch may be run twice"
-        stored = torch.from_numpy(entering.numpy().copy())
-        assert torch.allclose(tower.forward_suffix(stored, behind), whole, atol=1e-5), behind
-    check_blocks(tower, apart)
+def check_images(tower, size=32, can_split=True):
+    full, count = tower.encode(pixels(size)), len(tower.layer_groups())
+    for num_suffix in range(count + 1):
+        activations = tower.forward_prefix(pixels(size), num_suffix)
+        before = activations.clone()
+        assert torch.equal(tower.forward_suffix(activations, num_suffix), full), num_suffix
+        assert torch.equal(activations, before), "the suffix must not change its input"
+        stored = torch.from_numpy(activations.numpy().copy())
+        assert torch.allclose(tower.forward_suffix(stored, num_suffix), full, atol=1e-5), num_suffix
+    check_blocks(tower, can_split)
 
 
 @torch.no_grad()
 def check_texts(tower):
     ids, mask = tokens()
-    whole, count = tower.encode(ids, mask), len(tower.layer_groups())
-    for behind in range(count + 1):
-        entering = tower.forward_prefix(ids, mask, behind)
-        assert torch.equal(tower.forward_suffix(entering, mask, behind), whole), behind
-        if 0 < behind < count:
-            blank = entering.masked_fill(~mask[:, :, None], 0)  # as a store gives it back
-            assert torch.allclose(tower.forward_suffix(blank, mask, behind), whole, atol=1e-6), behind
+    full, count = tower.encode(ids, mask), len(tower.layer_groups())
+    for num_suffix in range(count + 1):
+        activations = tower.forward_prefix(ids, mask, num_suffix)
+        assert torch.equal(tower.forward_suffix(activations, mask, num_suffix), full), num_suffix
+        if 0 < num_suffix < count:
+            zeroed = activations.masked_fill(~mask[:, :, None], 0)  # as in a store
+            assert torch.allclose(tower.forward_suffix(zeroed, mask, num_suffix), full, atol=1e-6), num_suffix
     check_blocks(tower, True)
 
 
-def check_blocks(tower, apart):
-    """Every parameter, and every module without inner ones, is in exactly one step; boundaries go down with groups."""
+def check_blocks(tower, can_split):
+    """Every parameter and leaf module is in exactly one block; more suffix groups never give a later boundary."""
     blocks, groups = tower.forward_blocks(), tower.layer_groups()
     leaves = [name for name, module in tower.named_modules() if not list(module.children())]
     for name in [*leaves, *(name for name, _ in tower.named_parameters())]:
         assert sum(any(f"{name}.".startswith(f"{path}.") for path in block.paths) for block in blocks) == 1, name
-    places = [tower.boundary(behind) for behind in range(len(groups) + 1)]
-    assert places == sorted(places, reverse=True) and places[0] == len(blocks)
-    if apart:
-        assert len(set(places)) >= len(groups) and all(places[1:-1])
+    boundaries = [tower.boundary(num_suffix) for num_suffix in range(len(groups) + 1)]
+    assert boundaries == sorted(boundaries, reverse=True) and boundaries[0] == len(blocks)
+    if can_split:
+        assert len(set(boundaries)) >= len(groups) and all(boundaries[1:-1])
 
 
 @pytest.mark.parametrize(("architecture", "arguments"), TRUNKS)
@@ -125,11 +125,11 @@ def test_timm_towers_with_new_parts(image):
     check_images(timm_tower("convnextv2_atto", SMALL, **image))
 
 
-def test_a_kind_that_is_not_known_runs_whole():
+def test_an_unknown_architecture_is_one_block():
     tower = timm_tower("regnetx_002", {})
-    check_images(tower, apart=False)
+    check_images(tower, can_split=False)
     count = len(tower.layer_groups())
-    assert [tower.boundary(behind) for behind in range(count + 1)] == [2] + [0] * count
+    assert [tower.boundary(num_suffix) for num_suffix in range(count + 1)] == [2] + [0] * count
 
 
 @pytest.mark.parametrize("kind", TEXTS)
@@ -159,12 +159,12 @@ def test_open_clip_towers_of_other_kinds(tmp_path):
 
 
 def dropouts(tower):
-    """(path, is in training mode) of every module that draws random numbers in training."""
+    """Path -> training mode, of every module that draws random numbers in training."""
     kinds = (nn.Dropout, nn.Dropout1d, nn.Dropout2d)
     return {n: m.training for n, m in tower.named_modules() if isinstance(m, kinds) or "DropPath" in type(m).__name__}
 
 
-def open_last(tower, count):
+def unfreeze_last(tower, count):
     tower.requires_grad_(False).train()
     parameters = dict(tower.named_parameters())
     for group in tower.layer_groups()[-count:] if count else []:
@@ -175,28 +175,28 @@ def open_last(tower, count):
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2", "distilbert"])
-def test_frozen_layers_before_the_first_open_one_draw_no_dropout(kind):
+def test_frozen_layers_before_the_first_trainable_one_have_no_dropout(kind):
     tower = hf_tower(kind)
-    open_last(tower, 2)
+    unfreeze_last(tower, 2)
     drawing = {name for name, on in dropouts(tower).items() if on}
     numbers = {int(part) for name in drawing for part in name.split(".") if part.isdigit()}
     assert numbers == {1, 2} and not [name for name in drawing if "embeddings" in name or name == "trunk.drop"]
-    open_last(tower, 4)
+    unfreeze_last(tower, 4)
     assert all(dropouts(tower).values())
 
 
-def test_a_drawn_prefix_is_the_stored_one():
-    """In training mode with two groups open, what enters them is what it is in evaluation mode, drop path and all."""
+def test_a_frozen_prefix_in_training_mode_equals_the_stored_one():
+    """With two trainable groups, the prefix is the same in training and evaluation mode, despite stochastic depth."""
     arguments = {**VIT, "drop_path_rate": 0.5, "pos_drop_rate": 0.5, "proj_drop_rate": 0.5}
-    drawn = [("vit_tiny_patch16_224", arguments), ("convnext_atto", {**SMALL, "drop_path_rate": 0.5})]
-    for tower in (timm_tower(*one) for one in drawn):
+    towers = [("vit_tiny_patch16_224", arguments), ("convnext_atto", {**SMALL, "drop_path_rate": 0.5})]
+    for tower in (timm_tower(*one) for one in towers):
         expected = tower.forward_prefix(pixels(), 2).detach()
-        open_last(tower, 2)
+        unfreeze_last(tower, 2)
         assert torch.equal(tower.forward_prefix(pixels(), 2), expected)
         assert not torch.equal(tower.encode(pixels()), tower.encode(pixels()))
 
 
-def test_an_unknown_kind_still_settles_its_blocks():
+def test_frozen_blocks_of_an_unknown_architecture_are_in_evaluation_mode():
     tower = timm_tower("regnetx_002", {"drop_path_rate": 0.5})
-    open_last(tower, 1)
+    unfreeze_last(tower, 1)
     assert len(set(dropouts(tower).values())) == 2

@@ -51,7 +51,7 @@ def test_a_parameter_without_a_group_is_named():
         check_groups(torch.nn.Linear(1, 1, bias=False), [LayerGroup("a", ("weight",)), LayerGroup("b", ("weight",))])
 
 
-def test_a_timm_folder_gives_the_weights_it_holds(tiny_image_folder):
+def test_a_timm_folder_has_the_weights_of_the_tower(tiny_image_folder):
     import timm
 
     config = json.loads((tiny_image_folder / "config.json").read_text())
@@ -68,7 +68,7 @@ def test_a_timm_folder_gives_the_weights_it_holds(tiny_image_folder):
     assert ours.shape == (2, tower.dim)
 
 
-def test_weights_that_do_not_fit_say_what_is_wrong(tiny_image_folder, tmp_path):
+def test_mismatched_weights_are_named(tiny_image_folder, tmp_path):
     state = load_file(tiny_image_folder / "model.safetensors")
     state["stem.0.weight"] = state["stem.0.weight"][:4].contiguous()
     del state["stem.1.bias"]
@@ -81,17 +81,17 @@ def test_weights_that_do_not_fit_say_what_is_wrong(tiny_image_folder, tmp_path):
         load_strictly(TimmTower(source.description), source.state, "bad.safetensors")
 
 
-def test_classifier_weights_of_a_published_file_are_left_out(tmp_path):
+def test_classifier_weights_of_a_published_file_are_ignored(tmp_path):
     import timm
 
-    whole = timm.create_model("mobilenetv2_100", num_classes=7)
-    save_file(whole.state_dict(), tmp_path / "whole.safetensors")
-    source = resolve_timm(image_params("mobilenetv2_100", weights=str(tmp_path / "whole.safetensors")))
-    load_strictly(TimmTower(source.description), source.state, "whole.safetensors")
+    model = timm.create_model("mobilenetv2_100", num_classes=7)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    source = resolve_timm(image_params("mobilenetv2_100", weights=str(tmp_path / "model.safetensors")))
+    load_strictly(TimmTower(source.description), source.state, "model.safetensors")
 
 
-@pytest.mark.skipif(not GROCERY_WEIGHTS.exists(), reason="the real weights are not here")
-def test_really_pretrained_half_precision_weights_load():
+@pytest.mark.skipif(not GROCERY_WEIGHTS.exists(), reason="needs the published weights")
+def test_published_half_precision_weights_are_loaded():
     source = resolve_timm(image_params("mobilenetv2_100", weights=str(GROCERY_WEIGHTS), mean=[0.5] * 3, std=[0.5] * 3))
     tower = TimmTower(source.description)
     load_strictly(tower, source.state, "real")
@@ -106,7 +106,7 @@ def test_really_pretrained_half_precision_weights_load():
         ({"name": "convnext_atto", "weights": "gone.safetensors"}, "'gone.safetensors': no such .safetensors file"),
     ],
 )
-def test_bad_image_towers_are_one_line(params, text):
+def test_bad_image_towers_are_refused_in_one_line(params, text):
     with pytest.raises(ValueError, match=text) as error:
         resolve_timm(image_params(**params))
     assert "\n" not in str(error.value)
@@ -128,7 +128,7 @@ def test_text_tower_equals_transformers(tiny_text_folder):
     assert [group.name for group in tower.layer_groups()] == ["embeddings", "layer.0", "layer.1", "layer.2"]
 
 
-def test_padding_changes_nothing(tiny_text_folder):
+def test_padding_has_no_effect(tiny_text_folder):
     source = resolve_hf(text_params(tiny_text_folder))
     tower = HFTextTower(source.description)
     load_strictly(tower, source.state, "here")
@@ -138,7 +138,7 @@ def test_padding_changes_nothing(tiny_text_folder):
         assert torch.allclose(tower.eval().encode(short, short != 0), tower.encode(long, long != 0), atol=1e-6)
 
 
-def test_bad_text_towers_are_one_line(tiny_text_folder, tmp_path):
+def test_bad_text_towers_are_refused_in_one_line(tiny_text_folder, tmp_path):
     with pytest.raises(ValueError, match=r"max_tokens = 99: .* has 32 positions"):
         resolve_hf(text_params(tiny_text_folder, max_tokens=99))
     (tmp_path / "config.json").write_text('{"model_type": "t5"}')
@@ -146,7 +146,7 @@ def test_bad_text_towers_are_one_line(tiny_text_folder, tmp_path):
         resolve_hf(text_params(tmp_path))
 
 
-def test_fingerprint_follows_weights_and_view(tiny_image_folder):
+def test_the_fingerprint_depends_on_weights_and_view(tiny_image_folder):
     one = resolve_timm(image_params(tiny_image_folder))
     assert fingerprint(one) == fingerprint(resolve_timm(image_params(tiny_image_folder)))
     assert fingerprint(one) != fingerprint(resolve_timm(image_params(tiny_image_folder, size=48)))
@@ -154,12 +154,12 @@ def test_fingerprint_follows_weights_and_view(tiny_image_folder):
 
 
 @pytest.mark.parametrize("kind", ["image", "text"])
-def test_a_truncated_weights_file_is_told_in_one_line(kind, tiny_image_folder, tiny_text_folder, tmp_path):
-    whole, resolve, params = {
+def test_a_truncated_weights_file_is_refused_in_one_line(kind, tiny_image_folder, tiny_text_folder, tmp_path):
+    source, resolve, params = {
         "image": (tiny_image_folder, resolve_timm, image_params),
         "text": (tiny_text_folder, resolve_hf, text_params),
     }[kind]
-    folder = shutil.copytree(whole, tmp_path / kind)
+    folder = shutil.copytree(source, tmp_path / kind)
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Small transformer towers with random weights: timm's ViT and BERT, as their own resolvers describe them."""
+"""Small transformer towers with random weights: timm's ViT and BERT."""
 
 import torch
 
@@ -35,7 +35,7 @@ def texts() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def shake(module: torch.nn.Module) -> None:
-    """Move every parameter off its first value, zero-initialised ones too."""
+    """Add noise to every parameter, because some are initialised to zero."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for value in module.parameters():

@@ -1,4 +1,4 @@
-"""Model params for tests: every key written out, what a test is about changed."""
+"""Model params for tests: a default for every key, and the changes of a test."""
 
 from pipeline_lib.params.model import ModelParams
 
@@ -27,7 +27,7 @@ MODEL = {
 
 
 def make_model_params(image=None, text=None, projector=None, **changes) -> ModelParams:
-    """Return the params above with changes to the image tower, the text tower, the projector and the model."""
+    """Return the params with changes to the image tower, the text tower, the projector and the model."""
     values = {
         **MODEL,
         "image": {**IMAGE, **(image or {})},

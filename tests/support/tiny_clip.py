@@ -1,4 +1,4 @@
-"""Small open_clip models with random weights, and towers of ours filled from their checkpoints."""
+"""Small open_clip models with random weights, and our towers with the weights of their checkpoints."""
 
 import json
 from copy import deepcopy
@@ -32,7 +32,7 @@ def make_clip(config=CONFIG, kind=CLIP, seed=0):
     values = deepcopy(config)
     model = kind(values["embed_dim"], values["vision_cfg"], values["text_cfg"], values.get("quick_gelu", False)).eval()
     with torch.no_grad():
-        for value in model.parameters():  # else zeros and ones would hide a swapped parameter
+        for value in model.parameters():  # zeros and ones would hide a swapped parameter
             value.add_(0.02 * torch.randn_like(value))
     return model
 
@@ -46,7 +46,7 @@ def resolved(name, weights, image=None, text=None, **changes):
 
 
 def filled(sources):
-    """Both towers with their first weights, in evaluation mode."""
+    """Both towers with their pretrained weights, in evaluation mode."""
     towers = build_image_tower(sources["image"].description), build_text_tower(sources["text"].description)
     for tower, source in zip(towers, sources.values(), strict=True):
         load_strictly(tower, source.state, str(source.weights), source.new)
