@@ -24,8 +24,9 @@ def compare(
 ) -> None:
     """Compare SECOND with FIRST: a paired bootstrap over the queries and products of both.
 
-    In a pipe: split, task, metric, a, b, difference, low, high and verdict, one figure a line. JSON: a, b, resamples,
-    comparisons with the same keys, and left_out, a line for each part that only one run has.
+    In a pipe: split, task, metric, a, b, difference, low, high and verdict, one figure a line.
+
+    JSON: a, b, resamples, comparisons (with the keys above) and left_out (a line for each part of one run alone).
     """
     from pipeline_lib.experiments.compare.runs import compare_runs, read_run
 

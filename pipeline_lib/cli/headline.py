@@ -17,9 +17,11 @@ NOT_IN_TERMINAL = ("mean_rank", "num_gallery")  # the gallery's size has a line 
 def headline(as_json: AsJson = False) -> None:
     """Print the figures of the last `dvc repro` with their 95 % intervals, and where its report is.
 
-    In a pipe: split, task, metric, figure and interval, one figure a line. JSON: figures with split, task
-    (text_to_image, image_to_text, both_directions or classification), metric, value, low and high, and the report's
-    path.
+    In a pipe: split, task, metric, figure and interval, one figure a line.
+
+    JSON: figures (with split, task, metric, value, low and high) and report, the path of the page.
+
+    Tasks are text_to_image, image_to_text, both_directions and classification.
     """
     from pipeline_lib.artifacts import paths
     from pipeline_lib.artifacts.io import read_json

@@ -20,8 +20,10 @@ Changes = Annotated[
 def list_recipes(as_json: AsJson = False) -> None:
     """List the intent profiles, the recipes of the logs with the figures they reported, and the rows without a recipe.
 
-    In a pipe: name, about and reported figures, one recipe a line. JSON: recipes with name, about, log, row and
-    reported (the last three null for a profile), and pending with name and reason.
+    In a pipe: name, about and reported figures, one recipe a line.
+
+    JSON: recipes (with name, about, log, row and reported, the last three null for a profile) and pending (with name
+    and reason).
     """
     from pipeline_lib.experiments.recipes.description import reported, summary
     from pipeline_lib.experiments.recipes.pending import PENDING
@@ -41,9 +43,12 @@ def list_recipes(as_json: AsJson = False) -> None:
 def show_recipe(name: Name, tiny: Tiny = False, as_json: AsJson = False) -> None:
     """Show what a recipe is for, what it changes in params.yaml, and where its name contradicts its settings.
 
-    In a pipe: lines about the recipe, then key, old value and new value, one key a line. JSON: name, about, log, row,
-    reported, starts_from, distilled_from, published_teachers, notes (file, note), experiments (name, changes with key,
-    old and new; without old for a key that is added, without new for one that is removed) and warnings.
+    In a pipe: lines about the recipe, then key, old value and new value, one key a line.
+
+    JSON: name, about, log, row, reported, starts_from, distilled_from, published_teachers, notes (with file and note),
+    experiments (with name and changes) and warnings.
+
+    A change has key, old and new. It has no old if the key is added, and no new if the key is removed.
     """
     from pipeline_lib.experiments.recipes import description
     from pipeline_lib.experiments.recipes.merging import cells
