@@ -1,10 +1,10 @@
-"""Ten epochs with both towers frozen, in seconds: ours extracts their features once, open_clip's loop runs them anew.
+"""Ten epochs with both towers frozen, in seconds: ours extracts features once, open_clip runs them in every epoch.
 
     python bench/frozen.py [--quick]
 
-Ours counts the extraction, the building of the model, all epochs, validation and checkpoints; the second run of a
-sweep (another rate of the heads) finds the features there. The peer, `--lock-image --lock-text`, counts its steps
-alone. Ours trains linear heads on the features, the peer, which has none to train, its temperature.
+Ours counts the extraction, the model setup, all epochs, validation and checkpoints. The second run of a sweep (another
+lr of the heads) reads the stored features. The peer, `--lock-image --lock-text`, counts its steps only. Ours trains
+linear heads on the features. The peer has no heads and trains its temperature.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from inputs import write_clip, write_project
-from loops import BATCH, own, peer_epochs, write_csv
+from loops import BATCH, Peer, own, write_csv
 from results import Ratio, interleaved, report
 
 
@@ -37,7 +37,7 @@ def main() -> None:
             return first["seconds"]
 
         def peer(workers: int = 2, epochs: int = epochs) -> float:
-            return sum(peer_epochs(project / "clip", table, count, epochs, workers, "fp32", locked=True))
+            return sum(Peer(project / "clip", table, count, locked=True).seconds(epochs, workers, "fp32"))
 
         best = 1 if options.quick else min((1, 2), key=lambda workers: peer(workers, 1))
         mine, theirs = interleaved(repetitions, ours, lambda: peer(best))
