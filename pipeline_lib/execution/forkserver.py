@@ -6,6 +6,9 @@ waits for the exit status of its fork. A fork inherits the libraries only and im
 the current code. The server belongs to one DVC process, runs one stage at a time and ends with DVC. There is no server
 outside Linux, under a launcher, with a GPU (CUDA must not be used in a fork of a process that initialised it), with
 VITRINE_FORKSERVER=0, or for a stage that is started by hand: such a stage runs in its own process.
+
+VITRINE_FORKSERVER=SOCKET uses one server for many commands, also for stages started by hand. Start it with
+`python -m pipeline_lib.execution.forkserver SOCKET PID`; it ends with the process PID.
 """
 
 import contextlib
@@ -43,26 +46,25 @@ POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Job:
-    """The module whose `main` is the stage, and the arguments, folder and environment of its process."""
+    """The module whose `main` is the stage, and the arguments, search path, folder and environment of its process."""
 
     module: str
     argv: list[str]
+    path: list[str]
     folder: str
     environment: dict[str, str]
 
 
 def run_stage(module: str, main: Callable[[], None]) -> NoReturn:
     """Run `main` of `module` in a fork of the server, or in this process if there is no server; ends the process."""
-    owner = _find_dvc()
-    if owner is not None and _is_enabled():
-        job = Job(module, sys.argv, str(Path.cwd()), dict(os.environ))
-        address = _address(owner)
-        log = address.with_suffix(".log")
-        server = _connect(address, log, owner)
+    if _is_enabled():
+        server, reason = _find_server()
+        job = Job(module, sys.argv, sys.path, str(Path.cwd()), dict(os.environ))
         child = None if server is None else _start_fork(server, job)
         if server is not None and child is not None:
             _exit_as(_wait_for(server, child, module))
-        sys.stderr.write(f"{module}: imports torch itself, because the fork server did not start; see {log}\n")
+        if reason:
+            sys.stderr.write(f"{module}: imports torch itself, because {reason}\n")
     main()
     exit_now()
 
@@ -70,6 +72,21 @@ def run_stage(module: str, main: Callable[[], None]) -> NoReturn:
 def _is_enabled() -> bool:
     disabled = launcher() or LAUNCHED in os.environ or os.environ.get(SWITCH) == "0"
     return not disabled and not any(path.exists() for path in GPUS)
+
+
+def _find_server() -> tuple[Connection | None, str | None]:
+    """Return a connection to the server that SWITCH names or that belongs to DVC, and why there is none if expected."""
+    shared = os.environ.get(SWITCH)
+    if shared:
+        with contextlib.suppress(OSError):
+            return Client(shared, "AF_UNIX"), f"the fork server at {shared} ended"
+        return None, f"{SWITCH} = {shared}, but no fork server listens there"
+    owner = _find_dvc()
+    if owner is None:
+        return None, None
+    address = _address(owner)
+    log = address.with_suffix(".log")
+    return _connect(address, log, owner), f"the fork server did not start; see {log}"
 
 
 def _find_dvc() -> int | None:
@@ -206,6 +223,7 @@ def _run_job(job: Job, streams: list[int]) -> NoReturn:
         os.environ.clear()
         os.environ.update(job.environment)
         sys.argv = job.argv
+        sys.path[:] = job.path
         for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
             del sys.modules[name]
         importlib.import_module(job.module).main()

@@ -22,7 +22,8 @@ INSTEAD = {
     "fed|feeding": "loaded, given",
     "begun": "started, resumed",
     "hangs on": "depends on",
-    "price|priced": "loss, compute_losses",
+    # The column `price` of a shop is data.
+    r"priced|price\(": "loss, compute_losses",
     "strangers?": "negatives",
     "tellers?": "probability source",
     "not told apart": "no significant difference",

@@ -233,6 +233,41 @@ def test_if_the_server_does_not_start_the_stage_runs_in_its_own_process(project,
     assert log.name in printed and "no" in log.read_text(encoding="utf-8")
 
 
+def toy_by_hand(project: Path, out: str, ending: str, shared: Path) -> subprocess.CompletedProcess:
+    """Run the toy stage without DVC; its search path differs from that of the server."""
+    modules = os.pathsep.join(str(path) for path in (project, project / "stubs", ROOT))
+    environment = os.environ | {"PYTHONPATH": modules, "DVC_STAGE": "toy", "COLOUR": "blue", SWITCH: str(shared)}
+    command = [sys.executable, "-m", "toy", out, ending]
+    return subprocess.run(command, cwd=project / "stubs", env=environment, capture_output=True, text=True, check=False)
+
+
+def test_stages_by_hand_share_a_server_until_its_owner_ends(project, tmp_path):
+    shared, elsewhere = tmp_path / "shared.socket", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(project / "stubs"), str(ROOT)])}
+    owner = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    command = [sys.executable, "-m", "pipeline_lib.execution.forkserver", str(shared), str(owner.pid)]
+    server = subprocess.Popen(command, cwd=elsewhere, env=environment)
+    wait_until(shared.exists)
+    records = []
+    for name, ending, status in (("one", "end", 0), ("two", "fail", 3)):
+        done = toy_by_hand(project, f"{name}.json", ending, shared)
+        assert (done.returncode, done.stdout, done.stderr) == (status, f"printed by {name}.json\n", "")
+        records.append(read_record(project / "stubs", name))
+    assert [record["parent"] for record in records] == [server.pid] * 2
+    for record in records:
+        assert record["folder"] == str(project / "stubs") and record["module"] == "toy"
+        assert record["torch"] and record["colour"] == "blue"
+    owner.communicate(b"\n")
+    assert server.wait(timeout=60) == 0 and not shared.exists()
+
+
+def test_a_shared_server_that_does_not_exist_is_named(project, tmp_path):
+    done = toy_by_hand(project, "one.json", "end", tmp_path / "none.socket")
+    assert done.returncode == 0 and read_record(project / "stubs", "one")["module"] == "__main__"
+    assert f"{SWITCH} = {tmp_path}/none.socket, but no fork server listens there" in done.stderr
+
+
 def test_a_stage_that_is_started_by_hand_has_no_dvc_process(monkeypatch):
     monkeypatch.delenv("DVC_STAGE", raising=False)
     assert forkserver._find_dvc() is None
