@@ -114,7 +114,7 @@ def _named_failure(tar: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = f"{error.strerror}; make room and run `dvc repro` again, finished stages are kept"
+        why = f"{error.strerror}; make room and run `dvc repro` again, finished stages remain"
         raise OSError(error.errno, f"cannot write the shard: {why}", str(tar)) from error
 
 
