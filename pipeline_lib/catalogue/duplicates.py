@@ -44,8 +44,8 @@ def near_pairs(grids: Grids, max_bits: int) -> Indices:
     chain = np.stack([first[which], np.arange(len(grids))], axis=1)
     chain = chain[informative[which] & (chain[:, 0] != chain[:, 1])]
     candidates = first[informative]
-    found = list(_banded_pairs(bits[informative], flat[candidates], max_bits))
-    return np.concatenate([chain, *(candidates[pairs] for pairs in found)])
+    pair_lists = list(_banded_pairs(bits[informative], flat[candidates], max_bits))
+    return np.concatenate([chain, *(candidates[pairs] for pairs in pair_lists)])
 
 
 def group_products(

@@ -55,7 +55,7 @@ def read_captions_csv(data: DataParams) -> Records:
 def _columns(path: Path, header: list[str], data: DataParams) -> dict[str, str]:
     """Return the names of the columns image, text and split; an empty name means no split column."""
     lower = {name.lower(): name for name in reversed(header)}
-    found = {}
+    names = {}
     for role, usual in USUAL.items():
         named = getattr(data.columns, role)
         if isinstance(named, list):
@@ -66,8 +66,8 @@ def _columns(path: Path, header: list[str], data: DataParams) -> dict[str, str]:
                 f"{path}: no column {named or ' or '.join(usual)!r} for data.columns.{role}; columns found: "
                 f"{', '.join(header)}. Name it in data.columns.{role}"
             )
-        found[role] = chosen
-    return found
+        names[role] = chosen
+    return names
 
 
 def _check_splits(path: Path, rows: pl.DataFrame, column: str) -> None:

@@ -1,5 +1,6 @@
 """Every parallel backend writes the same files: processes of this machine, a separate Ray cluster, and Dask."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -56,6 +57,13 @@ def shop(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
+def is_listening(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+        return True
+    return False
+
+
 @pytest.fixture(scope="module")
 def ray_address():
     """A real cluster of one machine with two workers, started in another folder, with an authentication token."""
@@ -75,7 +83,10 @@ def ray_address():
         head = subprocess.Popen(start, cwd="/", env=environment, stdout=null, stderr=null, start_new_session=True)
         try:
             end = time.monotonic() + 120
-            while subprocess.run([*ray, "health-check", f"--address={address}"], capture_output=True).returncode:
+            while (
+                not is_listening(address)
+                or subprocess.run([*ray, "health-check", f"--address={address}"], capture_output=True).returncode
+            ):  # the second check takes two seconds of CPU time
                 assert head.poll() is None and time.monotonic() < end
                 time.sleep(0.5)
             yield address
