@@ -22,7 +22,7 @@ def read(folder: Path) -> tuple[pl.DataFrame, list[str]]:
     """Return oof.parquet with the predicted class and its probability, and the names of the classes."""
     classes: list[str] = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
     rows = pl.read_parquet(folder / "oof.parquet")
-    probabilities = rows["probabilities"].list.to_array(len(classes)).to_numpy()
+    probabilities = rows["probabilities"].to_numpy()
     predicted = pl.Series("predicted", [classes[number] for number in probabilities.argmax(axis=1)], dtype=pl.String)
     return rows.with_columns(predicted, pl.Series("probability", probabilities.max(axis=1))), classes
 
@@ -55,7 +55,8 @@ def write_small(folder: Path) -> None:
             mean = mean + likely
             truth = classes[0 if number % 10 else 1]
             rows.append((f"p{number:02d}", number % 2, truth, scale, likely.tolist()))
-    pl.DataFrame(rows, schema=OOF_SCHEMA, orient="row").write_parquet(folder / "oof.parquet")
+    schema = {**OOF_SCHEMA, "probabilities": pl.Array(pl.Float32, len(classes))}
+    pl.DataFrame(rows, schema=schema, orient="row").write_parquet(folder / "oof.parquet")
     (folder / "classes.json").write_text(json.dumps(classes), encoding="utf-8")
 
 

@@ -43,7 +43,8 @@ CLASS_SCHEMA: Schema = {
     "f1": pl.Float64,
     "support": pl.Int64,
 }
-# One row is one product at one scale; a null scale is the published fusion. Probabilities follow classes.json.
+# One row is one product at one scale; a null scale is the published fusion. Probabilities follow classes.json; the
+# written table has them as fixed-size lists.
 OOF_SCHEMA: Schema = {
     "id": pl.String,
     "fold": pl.Int64,

@@ -57,7 +57,7 @@ def classify(
     parts = [held_out(gallery, eligible[gallery.name], external) for gallery in galleries] if needs_fit(params) else []
     fits = cross_fitted([part for part in parts if part is not None], params)
     after, before = [pl.DataFrame(schema=PREDICTIONS_SCHEMA)], [pl.DataFrame(schema=PREDICTIONS_SCHEMA)]
-    oof = [pl.DataFrame(schema=OOF_SCHEMA)]
+    oof: list[pl.DataFrame] = []
     for gallery in galleries:
         own = eligible[gallery.name]
         stores = [member.probabilities for member in own if member.probabilities is not None]
@@ -71,7 +71,8 @@ def classify(
             frames.append(table)
         if gallery.fold is not None:
             oof.append(out_of_fold(gallery, own, after[-1]))
-    return ClassPredictions(pl.concat(after), pl.concat(before), pl.concat(oof), fits)
+    out_of_fold_table = pl.concat(oof) if oof else pl.DataFrame(schema=OOF_SCHEMA)
+    return ClassPredictions(pl.concat(after), pl.concat(before), out_of_fold_table, fits)
 
 
 def _fit_report(fit: Fitted, scales: Sequence[int], external: Sequence[str]) -> dict[str, Any]:

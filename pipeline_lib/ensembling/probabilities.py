@@ -86,8 +86,9 @@ def held_out(
 def out_of_fold(gallery: GalleryMembers, members: Sequence[Member], fused: pl.DataFrame) -> pl.DataFrame:
     """Return OOF_SCHEMA rows of one fold's gallery: each product at each scale, and as `fused` with a null scale."""
     ids = gallery.products["product_id"].to_list()
+    width = len(members[0].classes)
     by_scale = [
-        (member.scale, _listed(member.probabilities.rows(ids)))
+        (member.scale, pl.Series(member.probabilities.rows(ids), dtype=pl.Array(pl.Float32, width)))
         for member in members
         if member.probabilities is not None
     ]
@@ -99,9 +100,11 @@ def out_of_fold(gallery: GalleryMembers, members: Sequence[Member], fused: pl.Da
             scale=pl.lit(scale, pl.Int64),
             probabilities=probabilities,
         )
-        for scale, probabilities in (*by_scale, (None, fused["probabilities"]))
+        for scale, probabilities in (*by_scale, (None, fused["probabilities"].list.to_array(width)))
     ]
-    return pl.concat(frames).cast(pl.Schema(OOF_SCHEMA))
+    # Arrays of one width are fixed-size lists in Parquet: any reader gets the matrix without copying rows.
+    schema = {**OOF_SCHEMA, "probabilities": pl.Array(pl.Float32, width)}
+    return pl.concat(frames).cast(pl.Schema(schema))
 
 
 def _listed(probabilities: Matrix) -> pl.Series:
