@@ -68,7 +68,7 @@ def find_clip_model(section: str, params: ImageTowerParams | TextTowerParams) ->
     )
 
 
-def changed(section: str, config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def with_config_changes(section: str, config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """Return a vision_cfg or text_cfg with changes; ValueError for a key that open_clip does not know."""
     kind = CLIPVisionCfg if section == "model.image.args" else CLIPTextCfg
     known = {field.name for field in fields(kind)}

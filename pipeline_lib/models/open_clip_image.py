@@ -13,7 +13,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from pipeline_lib.batch import LayerGroup
-from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
+from pipeline_lib.models.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
 from pipeline_lib.models.scales import free_size
 from pipeline_lib.models.timm_blocks import timm_blocks
 from pipeline_lib.models.timm_tower import checkpoint_trunk, trunk_groups
@@ -157,7 +157,7 @@ def resolve_open_clip_image(model: ModelParams) -> TowerSource:
 
 
 def _describe(params: ImageTowerParams, clip: ClipModel, early: bool) -> Description:
-    config = changed("model.image.args", clip.vision, params.args)
+    config = with_config_changes("model.image.args", clip.vision, params.args)
     other = isinstance(config.get("layers"), list | tuple) or config.get("timm_model_name") is not None
     if early and (other or config.get("attentional_pool")):
         raise ValueError(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.hf_text_tower import describe_hf, find_config
-from pipeline_lib.models.open_clip_config import ClipModel, changed, find_clip_model, read_checkpoint
+from pipeline_lib.models.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
 from pipeline_lib.models.pooling import TEXT_POOLING, pool_last
 from pipeline_lib.models.towers import Description, ForwardBlock, Parts, TextTower, TowerSource, check_groups, groups_of
 from pipeline_lib.params.model import ModelParams, PoolingKind, TextTowerParams
@@ -112,7 +112,7 @@ def resolve_open_clip_text(model: ModelParams) -> TowerSource:
     """Return the source of an open_clip text tower; ValueError for unknown models, weights or settings."""
     params, early = model.text, model.fusion == "early"
     clip = find_clip_model("model.text", params)
-    config = changed("model.text.config", clip.text, params.config)
+    config = with_config_changes("model.text.config", clip.text, params.config)
     describe = _describe_hf if config.get("hf_model_name") else _describe
     description, trained_pooling = describe(params, clip, config, early)
     notes: tuple[str, ...] = ()
