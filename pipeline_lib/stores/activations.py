@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_json, write_table
-from pipeline_lib.artifacts.remote import Place, local_folder
+from pipeline_lib.artifacts.remote import Location, local_folder
 from pipeline_lib.stores.boundary import TowerBoundary
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.numbers import as_floats
@@ -143,7 +143,7 @@ class ActivationWriter:
         write_json(folder / HEADER, asdict(header))
 
 
-def open_activations(place: Place, encoder: str | None = None, preprocessing: str | None = None) -> ActivationStore:
+def open_activations(place: Location, encoder: str | None = None, preprocessing: str | None = None) -> ActivationStore:
     """Open a store; one at a URL is copied here first.
 
     ValueError if it is missing or incomplete, does not fit its header, or has another encoder or preprocessing.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json, write_json, write_table, writing
-from pipeline_lib.artifacts.remote import Place, local_folder
+from pipeline_lib.artifacts.remote import Location, local_folder
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.numbers import DTYPES, as_floats, as_stored
 
@@ -187,7 +187,7 @@ def write_store(
     writer.close(ids, *origin, similarity)
 
 
-def read_header(folder: Path, place: Place, encoder: str | None, preprocessing: str | None) -> dict[str, Any]:
+def read_header(folder: Path, place: Location, encoder: str | None, preprocessing: str | None) -> dict[str, Any]:
     """Return the header of the store in `folder`, a local copy of `place`.
 
     ValueError if there is none, or if its encoder or preprocessing is not the expected one; None accepts any.
@@ -201,7 +201,7 @@ def read_header(folder: Path, place: Place, encoder: str | None, preprocessing: 
     return header | {"views": DrawnViews(**header["views"]) if header.get("views") else None}
 
 
-def open_store(place: Place, encoder: str | None = None, preprocessing: str | None = None) -> FeatureStore:
+def open_store(place: Location, encoder: str | None = None, preprocessing: str | None = None) -> FeatureStore:
     """Open a store; one at a URL is copied here first, because single rows are too small for requests to a server.
 
     ValueError if it is missing or incomplete, does not fit its header, or has another encoder or preprocessing.
