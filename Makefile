@@ -24,6 +24,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.bench
 	python bench/evaluation.py
 	python bench/search.py
+	python bench/formats.py
 	python bench/shards.py
 	python bench/extraction.py
 	python bench/frozen.py

@@ -20,7 +20,7 @@ from pipeline_lib.loading.products import Products
 from pipeline_lib.params.train import MiningKind, TrainParams
 
 EpochBatches = list[BatchKey]
-# Negatives kept per product. More than one, because the most similar ones may be in an earlier batch already.
+# Stored negatives per product. More than one, because the most similar ones may be in an earlier batch already.
 NUM_NEGATIVES = 16
 NONE = -1
 
