@@ -1,8 +1,8 @@
 """Two training loops to compare, ours and open_clip's own entry point, each in its own process and timed by its log.
 
 Ours is `train_fold`, called as the train stage does, after the extraction of features if the towers are frozen.
-`python bench/loops.py PROJECT OPTIONS` is that process. The peer is `python -m open_clip_train.main` with a CSV file. With
-webdataset, which its README also describes, it fails here (open_clip_train 3.3.0 with webdataset 1.0: KeyError 'fname').
+`python bench/loops.py PROJECT OPTIONS` is that process. The peer is `python -m open_clip_train.main` with a CSV file;
+with webdataset it fails (open_clip_train 3.3.0, webdataset 1.0: KeyError 'fname').
 """
 
 import pipeline_lib.execution.threads  # noqa: F401, I001  (before torch, as in stages/train.py)

@@ -16,11 +16,11 @@ from pipeline_lib.training.trainer import Trainer
 from pipeline_lib.training.validation import Validator
 
 
-def run(settings: RunConfig, inputs, name: str, fingerprint: str | None = None) -> Path:
-    """Train fold 0 as stages.train does, and return the folder of its outputs."""
+def run(settings: RunConfig, inputs, name: str, fingerprint: str | None = None, fold: int = 0) -> Path:
+    """Train a fold as stages.train does, and return the folder of its outputs."""
     out = Path(name)
     out.mkdir()
-    train_fold(settings, started(settings, inputs), 0, fingerprint or name, out)
+    train_fold(settings, started(settings, inputs, fold), fold, fingerprint or name, out)
     return out
 
 

@@ -1,4 +1,4 @@
-"""A folder and one thread of its own for a run: bit-equal results are promised for one thread."""
+"""An empty folder and a single thread for a run: results are bit-equal with one thread only."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Checkpointed towers: gradients, random numbers and statistics of the plain ones, and blocks that run twice."""
+"""Checkpointed towers have the gradients, random numbers and statistics of plain ones, and run their blocks twice."""
 
 import copy
 
@@ -43,13 +43,13 @@ TOWERS = {
     "gpt2": ("text", lambda _: gpt()),
     "open_clip text": ("text", lambda folder: clip(folder, "text")),
 }
-REMEMBERING = ("timm vit", "open_clip vit", "bert", "gpt2", "open_clip text")
+WITH_MEMORY = ("timm vit", "open_clip vit", "bert", "gpt2", "open_clip text")
 
 
-def made(name, folder, remembers):
+def build(name, folder, memory):
     side, make = TOWERS[name]
     tower = make(folder)
-    if remembers:
+    if memory:
         attach({side: tower}, MEMORY)
     shake(tower)
     return side, tower.train()
@@ -62,22 +62,22 @@ def inputs_of(name, side):
     return (pictures(2, *sides),)
 
 
-def learn(tower, inputs, steps=2):
-    """Gradients and buffers after some passes of one random state, and how often a norm inside a block ran."""
+def backward(tower, inputs, steps=2):
+    """Gradients and buffers after some passes, how often the norms ran, and a random number drawn after them."""
     torch.manual_seed(7)
-    norm = [module for module in tower.modules() if isinstance(module, nn.LayerNorm | nn.modules.batchnorm._BatchNorm)]
-    ran = []
-    kept = [one.register_forward_hook(lambda module, *_: ran.append(module)) for one in norm]
+    norms = [module for module in tower.modules() if isinstance(module, nn.LayerNorm | nn.modules.batchnorm._BatchNorm)]
+    calls = []
+    hooks = [norm.register_forward_hook(lambda module, *_: calls.append(module)) for norm in norms]
     for _ in range(steps):
         tower(*inputs).square().sum().backward()
-    for hook in kept:
+    for hook in hooks:
         hook.remove()
     gradients = {key: value.grad for key, value in tower.named_parameters() if value.grad is not None}
-    return gradients, dict(tower.named_buffers()), len(ran), torch.rand(1)
+    return gradients, dict(tower.named_buffers()), len(calls), torch.rand(1)
 
 
-def compare(name, folder, remembers, depth):
-    side, plain = made(name, folder, remembers)
+def compare(name, folder, memory, depth):
+    side, plain = build(name, folder, memory)
     checkpointed = copy.deepcopy(plain)
     checkpoint_tower(side, checkpointed)
     for tower in (plain, checkpointed):
@@ -85,12 +85,12 @@ def compare(name, folder, remembers, depth):
         opened = [0 if is_open else None for is_open in open_groups(len(groups), depth)]
         set_epoch(tower, groups, opened, 0)
         set_frozen_eval(tower)
-    one, other = (learn(tower, inputs_of(name, side)) for tower in (plain, checkpointed))
+    one, other = (backward(tower, inputs_of(name, side)) for tower in (plain, checkpointed))
     assert set(one[0]) == set(other[0]) and one[0]
     for part in (0, 1):
         for key, value in one[part].items():
             assert torch.allclose(value, other[part][key], rtol=1e-5, atol=1e-6), key
-    assert torch.equal(one[3], other[3])  # as many random numbers are drawn
+    assert torch.equal(one[3], other[3])  # the same count of random numbers is drawn
     return one[2], other[2]
 
 
@@ -101,26 +101,26 @@ def test_gradients_equal_the_plain_ones_and_blocks_run_twice(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", TOWERS)
-def test_under_partial_freezing_too(name, tmp_path):
+def test_the_gradients_are_equal_with_frozen_layers_too(name, tmp_path):
     compare(name, tmp_path, False, 3)
 
 
-@pytest.mark.parametrize("name", REMEMBERING)
-def test_a_register_memory_reads_with_the_mask_the_second_time_too(name, tmp_path):
+@pytest.mark.parametrize("name", WITH_MEMORY)
+def test_a_register_memory_has_the_mask_in_the_second_run_too(name, tmp_path):
     compare(name, tmp_path, True, "all")
 
 
-def test_running_statistics_move_once_a_step(tmp_path):
-    _, tower = made("timm resnet", tmp_path, False)
+def test_running_statistics_are_updated_once_a_step(tmp_path):
+    _, tower = build("timm resnet", tmp_path, False)
     checkpoint_tower("image", tower)
-    learn(tower, inputs_of("timm resnet", "image"), steps=3)
+    backward(tower, inputs_of("timm resnet", "image"), steps=3)
     norms = [module for module in tower.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     assert norms and all(int(norm.num_batches_tracked) == 3 and norm.momentum == 0.1 for norm in norms)
 
 
 def test_prediction_runs_every_block_once(tmp_path):
     for name in TOWERS:
-        side, tower = made(name, tmp_path, False)
+        side, tower = build(name, tmp_path, False)
         checkpoint_tower(side, tower)
         tower.eval()
         inputs, before = inputs_of(name, side), [value.clone() for value in tower.state_dict().values()]
@@ -129,7 +129,7 @@ def test_prediction_runs_every_block_once(tmp_path):
         assert all(torch.equal(*pair) for pair in zip(before, tower.state_dict().values(), strict=True)), name
 
 
-def test_a_saved_model_knows_nothing_of_it():
+def test_checkpointing_does_not_change_the_saved_model():
     one, other = bert(), bert()
     checkpoint_tower("text", other)
     assert list(one.state_dict()) == list(other.state_dict())
@@ -138,12 +138,15 @@ def test_a_saved_model_knows_nothing_of_it():
 OLD_RESNET = {**CONFIG, "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}}
 
 
-def test_what_knows_no_blocks_is_refused_in_one_line(tmp_path):
+def test_an_architecture_without_checkpointing_is_refused(tmp_path):
     def refuse(enable):
-        assert not enable, "gradient checkpointing not supported"  # as timm's architectures without the switch say it
+        assert not enable, "gradient checkpointing not supported"  # as in timm's architectures that do not support it
 
-    switchless = TimmTower(RESNET)
-    switchless.trunk.set_grad_checkpointing = refuse
-    for tower in (switchless, clip(tmp_path, "image", OLD_RESNET)):
-        with pytest.raises(ValueError, match=r"^train.grad_checkpointing.image = true: the image .* = false$"):
+    unsupported = TimmTower(RESNET)
+    unsupported.trunk.set_grad_checkpointing = refuse
+    for tower in (unsupported, clip(tmp_path, "image", OLD_RESNET)):
+        with pytest.raises(
+            ValueError,
+            match=r"^train.grad_checkpointing.image = true: the library .* = false$",
+        ):
             checkpoint_tower("image", tower)

@@ -1,12 +1,12 @@
-"""A fold trained with both adapters: those of open layers and the shared slots learn, frozen ones stay as they were."""
+"""A fold with both adapters: the shared slots and the adapters of open layers are trained, the others stay frozen."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tiny_project import make_settings, write_project
+from watched_run import run
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.inference.wise_ft import load_interpolated
@@ -16,7 +16,6 @@ from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.warm_start import load_heads, warm_sources
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.training.fold import train_fold
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}
@@ -35,45 +34,43 @@ def vit_folder(tmp_path_factory):
     return folder
 
 
-def test_a_run_with_adapters(tmp_path, monkeypatch, vit_folder, tiny_text_folder):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
+@pytest.mark.usefixtures("alone")
+def test_a_run_with_adapters(tmp_path, vit_folder, tiny_text_folder):
     inputs = write_project(tmp_path / "project")
     settings = make_settings(vit_folder, tiny_text_folder, epochs=2, unfreeze_layers=1)
     values = settings.model.model_dump()
     values["register_memory"] = {"slots_private": 2, "slots_shared": 3}
     values["positional_conv"] = {"after_block": 1, "stride": 2}
     object.__setattr__(settings, "model", ModelParams.model_validate(values))
-    out = Path("out")
-    out.mkdir()
-    train_fold(settings, inputs, 0, "fingerprint", out)
+    out = run(settings, inputs, "out")
 
     state = load_file(out / "model.safetensors")
-    moved = {name: bool(value.any()) for name, value in state.items() if name.endswith("register_memory.out.weight")}
-    assert moved == {
+    trained = {name: bool(value.any()) for name, value in state.items() if name.endswith("register_memory.out.weight")}
+    assert trained == {
         **{f"image.trunk.blocks.{number}.register_memory.out.weight": number == 2 for number in range(3)},
         **{f"text.trunk.encoder.layer.{number}.register_memory.out.weight": number == 2 for number in range(3)},
     }
-    assert not state["image.trunk.blocks.0.positional_conv.mlp.2.weight"].any()  # frozen at its first value
+    assert not state["image.trunk.blocks.0.positional_conv.mlp.2.weight"].any()  # frozen at its initial value
     again = load_model(out)
     assert again.model.shared_slots.shape == (3, 256)
-    plan = read_json(out / "trainable.json")
-    assert sum(row["total"] for row in plan["towers"]) == sum(value.numel() for value in again.model.parameters())
-    assert plan["warnings"] == [
+    report = read_json(out / "trainable.json")
+    assert sum(row["total"] for row in report["towers"]) == sum(value.numel() for value in again.model.parameters())
+    assert report["warnings"] == [
         "image: model.positional_conv stays frozen and untrained; raise train.unfreeze_layers up to its block"
     ]
     with torch.no_grad():
         assert again.model.image.encode(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).isfinite().all()
 
-    # A later run begins with them, and of them there is no start to go back to.
+    # A later run starts from the adapters too. WiSE-FT keeps them, because they have no pretrained weights.
     warm = warm_sources(resolve_towers(settings.model), out)
     second = build_model(describe(settings.model, warm, True, again.card["description"]["classes"]), warm)
     load_heads(second, out)
     assert all(torch.equal(value, state[name]) for name, value in second.state_dict().items())
-    bare = load_interpolated(out, 0.0, settings.model).model
-    for tower, name in ((tower, name) for tower, held in bare.towers().items() for name in adapter_state(held)):
-        assert torch.equal(bare.state_dict()[f"{tower}.{name}"], state[f"{tower}.{name}"])
+    interpolated = load_interpolated(out, 0.0, settings.model).model
+    for tower, module in interpolated.towers().items():
+        for name in adapter_state(module):
+            assert torch.equal(interpolated.state_dict()[f"{tower}.{name}"], state[f"{tower}.{name}"])
     assert not torch.equal(
-        bare.state_dict()["text.trunk.encoder.layer.2.output.dense.weight"],
+        interpolated.state_dict()["text.trunk.encoder.layer.2.output.dense.weight"],
         state["text.trunk.encoder.layer.2.output.dense.weight"],
     )

@@ -1,4 +1,6 @@
-"""Folds trained as classifiers: products without a photo, with several, and blended ones."""
+"""Folds trained as classifiers: products without a photo, with several photos, and mixed products."""
+
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -7,7 +9,7 @@ import torch
 from tiny_project import make_settings, write_project
 from watched_run import run
 
-from pipeline_lib.execution.process_group import SINGLE_PROCESS
+from pipeline_lib.execution.process_group import ProcessGroup
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
@@ -54,68 +56,69 @@ def batches(settings, inputs, **changes):
 
 
 def without_photos(inputs, *ids):
-    """The products lose their media; what the shards hold of them stands for the black photo."""
+    """Remove the media of products; their photos in the shards replace the black photo."""
     path = inputs.catalogue / "products.parquet"
     table = pl.read_parquet(path)
     bare = pl.when(pl.col("product_id").is_in(ids)).then(pl.lit([], dtype=pl.List(pl.String))).otherwise("media")
     table.with_columns(media=bare).write_parquet(path)
 
 
-def learned(settings):
+def with_learned_image(settings):
     model = {**settings.model.model_dump(), "missing_image": "learned"}
     object.__setattr__(settings, "model", ModelParams.model_validate(model))
     return settings
 
 
-def test_a_missing_image_is_learned_and_predicted_with(inputs, towers):
+def test_the_features_of_a_missing_image_are_learned_and_used_in_prediction(inputs, towers):
     without_photos(inputs, "p0", "p6", "p7", "p12")
-    settings = learned(make_settings(*towers, **{**ONLY, "epochs": 2}))
+    settings = with_learned_image(make_settings(*towers, **{**ONLY, "epochs": 2}))
     out = run(settings, inputs, "learned")
     model = load_model(out).model
     torch.manual_seed(settings.seed)
-    begun = build_bundle(settings, None, read_fold(inputs, 0, True), False).model.missing_image
-    assert model.missing_image.shape == begun.shape and (model.missing_image != begun).all()
+    initial = build_bundle(settings, None, read_fold(inputs, 0, True), False).model.missing_image
+    assert model.missing_image.shape == initial.shape and (model.missing_image != initial).all()
     data = read_fold(inputs, 1, True)
     assert data.training.has_photo is not None and not data.training.has_photo.all()
     views = PhotoViews(ShardReader(Manifest(inputs.shards)), 32)
     tokenizer = TextTokenizer(out / "tokenizer")
     predictor = Predictor(model, tokenizer, views, InferenceEngine("cpu", 7, 0, "fp32"), False, "first")
-    found = np.concatenate([block.probabilities for block in predictor.predict(data.training)])
+    probabilities = np.concatenate([block.probabilities for block in predictor.predict(data.training)])
     for row in (data.training.ids.index("p0"), data.training.ids.index("p1")):
         text = data.training.texts[data.training.text[row]]
         ids, mask = (torch.as_tensor(value) for value in tokenizer.encode_batch([text], 16))
         pixels = views.load(data.training.first_photo[[row]], [(0,)])
         image = model.encode_image(pixels) if data.training.ids[row] == "p1" else model.missing_image[None]
         with torch.no_grad():
-            wanted = model.classify({"image": image, "text": model.encode_text(ids, mask)}).softmax(-1)
-        assert np.allclose(found[row], wanted.numpy()[0], atol=1e-5)
+            expected = model.classify({"image": image, "text": model.encode_text(ids, mask)}).softmax(-1)
+        assert np.allclose(probabilities[row], expected.numpy()[0], atol=1e-5)
 
 
-def test_all_photos_of_a_product_are_averaged_from_pixels_as_from_the_store(inputs, towers):
+def test_all_photos_of_a_product_are_averaged_from_pixels_and_from_the_store(inputs, towers):
     settings = make_settings(*towers, **FROZEN, photo="mean_pool")
-    made, data = batches(settings, inputs, photo="mean_pool")
+    dataset, data = batches(settings, inputs, photo="mean_pool")
     rows = np.arange(len(data.training))
-    batch = made[0, rows]
+    batch = dataset[0, rows]
     assert batch.num_photos.tolist() == data.training.num_photos.tolist() and 2 in batch.num_photos.tolist()
     assert len(batch.pixels) == data.training.num_photos.sum()
-    by_hand = run(settings, inputs, "pixels")
+    from_pixels = run(settings, inputs, "pixels")
     store(settings, inputs)
     from_store = run(settings, inputs, "stored")
-    cards = [load_model(out).card["run"] for out in (by_hand, from_store)]
+    cards = [load_model(out).card["run"] for out in (from_pixels, from_store)]
     assert [card["stored_features"] for card in cards] == [{}, {"image": "pooled", "text": "pooled"}]
     assert cards[0]["best"]["val_loss"] == pytest.approx(cards[1]["best"]["val_loss"], abs=1e-4)
     assert cards[0]["best"]["total"] == pytest.approx(cards[1]["best"]["total"], abs=1e-4)
 
 
-def test_a_blend_of_stored_features_and_one_of_pixels_and_both_shares_reach_the_labels(inputs, towers):
+def test_mixup_works_on_stored_features_and_cutmix_on_pixels(inputs, towers):
     settings = make_settings(*towers, **FROZEN, mix="mixup", mix_alpha=1.0)
-    made, data = batches(settings, inputs, mix="mixup", mix_alpha=1.0)
+    dataset, data = batches(settings, inputs, mix="mixup", mix_alpha=1.0)
     rows = np.arange(16)
-    batch = made[1, rows]
+    batch = dataset[1, rows]
     partner = batch.mix_with.numpy()
     assert batch.mixed_label.tolist() == data.training.label[rows[partner]].tolist()
-    unknown = data.training.label[rows] < 0
-    assert unknown.any() and (batch.mix_share.numpy()[unknown] == 1).all() and not unknown[partner[~unknown]].any()
+    unlabelled = data.training.label[rows] < 0
+    assert unlabelled.any() and (batch.mix_share.numpy()[unlabelled] == 1).all()
+    assert not unlabelled[partner[~unlabelled]].any()
     store(settings, inputs)
     stored = run(settings, inputs, "stored")
     assert load_model(stored).card["run"]["stored_features"]
@@ -124,33 +127,32 @@ def test_a_blend_of_stored_features_and_one_of_pixels_and_both_shares_reach_the_
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"info_nce": 1.0}, "blends two products, which match neither's text nor image; set train.mix = none"),
-        ({"photo": "mean_pool"}, "train.photo = mean_pool has several of a product; set one of them to none, or first"),
+        ({"photo": "mean_pool"}, "train.photo = mean_pool uses several per product; set train.mix = none or"),
     ],
 )
-def test_what_cannot_be_blended_is_one_line(changes, told, inputs, towers):
-    with pytest.raises(ValueError, match=told):
+def test_products_that_cannot_be_mixed_are_refused(changes, message, inputs, towers):
+    with pytest.raises(ValueError, match=message):
         run(make_settings(*towers, **{**ONLY, "mix": "mixup", **changes}), inputs, "refused")
 
 
-def test_blends_want_one_process(towers):
+def test_mixing_needs_one_process(towers):
     settings = make_settings(*towers, **ONLY, mix="cutmix")
-    _check_mix(settings, False, SINGLE_PROCESS)
-    two = type("Two", (), {"world": 2})()
-    with pytest.raises(ValueError, match="blends products of one process, these are 2; start one"):
-        _check_mix(settings, False, two)
+    _check_mix(settings, NOTHING_STORED)
+    with pytest.raises(ValueError, match="blends products of one process, but 2 were started; start one"):
+        _check_mix(replace(settings, processes=ProcessGroup(0, 2)), NOTHING_STORED)
 
 
 @pytest.mark.parametrize("metric", ["top3", "macro_f1", "balanced_accuracy"])
-def test_the_best_epoch_is_that_of_any_figure(metric, inputs, towers):
+def test_any_classification_metric_may_choose_the_best_epoch(metric, inputs, towers):
     card = load_model(run(make_settings(*towers, **{**ONLY, "epochs": 2}, best_metric=metric), inputs, metric)).card
     assert 0 <= card["run"]["best"][metric] <= 1
 
 
-def test_a_start_that_never_trained_its_towers_reads_the_store(inputs, towers):
-    """What makes the second of two phases with frozen towers as fast as the first."""
+def test_a_warm_start_with_unchanged_towers_reads_the_store(inputs, towers):
+    """So the second of two phases with frozen towers is as fast as the first."""
     settings = make_settings(*towers, **FROZEN)
     store(settings, inputs)
     run(settings, inputs, "first")
@@ -158,11 +160,11 @@ def test_a_start_that_never_trained_its_towers_reads_the_store(inputs, towers):
     assert again["stored_features"]
 
 
-def test_class_weights_count_the_training_products_of_the_fold_alone(inputs, towers):
+def test_class_weights_count_only_the_training_products_of_the_fold(inputs, towers):
     balanced = {"cross_entropy": {"weight": 1.0, "class_weights": "balanced"}}
     settings = make_settings(*towers, **FROZEN, losses_on=balanced)
     data = read_fold(inputs, 0, True)
     task = make_task(settings, build_bundle(settings, None, data, False), data, NOTHING_STORED)
     labels = [label for label in data.training.label.tolist() if label >= 0]
-    wanted = [len(labels) / (2 * labels.count(number)) for number in range(2)]
-    assert task.losses["cross_entropy"].weights.tolist() == pytest.approx(wanted)
+    expected = [len(labels) / (2 * labels.count(number)) for number in range(2)]
+    assert task.losses["cross_entropy"].weights.tolist() == pytest.approx(expected)

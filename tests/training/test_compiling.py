@@ -1,4 +1,4 @@
-"""Compiled towers train as plain ones do, are saved as plain ones are, and fail in one line."""
+"""Compiled towers train and are saved as plain ones; compiler errors are one line."""
 
 import copy
 from dataclasses import replace
@@ -28,7 +28,7 @@ def run(settings, inputs, name, compiled):
 
 
 def test_history_and_weights_equal_a_plain_run(tmp_path, towers, monkeypatch):
-    """Traced and differentiated as for any backend; which kernels are then written is the backend's business."""
+    """The backend traces and differentiates but writes no kernels, so no C++ compiler is needed."""
     traced = []
 
     def counted(graph, inputs):
@@ -48,7 +48,7 @@ def test_history_and_weights_equal_a_plain_run(tmp_path, towers, monkeypatch):
     assert all(torch.allclose(value, other[name], atol=1e-4) for name, value in one.items())
 
 
-def test_a_failure_of_the_compiler_is_one_line(tmp_path, towers, monkeypatch):
+def test_a_compiler_error_is_one_line(tmp_path, towers, monkeypatch):
     def broken(graph, inputs):
         raise RuntimeError("no C++ compiler here\nand forty lines more")
 
@@ -60,7 +60,7 @@ def test_a_failure_of_the_compiler_is_one_line(tmp_path, towers, monkeypatch):
     )
 
 
-def test_another_failure_stays_what_it_is(tmp_path, towers, monkeypatch):
+def test_other_errors_are_not_changed(tmp_path, towers, monkeypatch):
     monkeypatch.setattr(compiling, "BACKEND", "aot_eager")
     with pytest.raises(ValueError, match=r"fold 7: no product is held out"):
         settings = make_settings(*towers)
@@ -72,12 +72,12 @@ def test_another_failure_stays_what_it_is(tmp_path, towers, monkeypatch):
 def test_early_fusion_is_refused(tmp_path, towers):
     settings = make_settings(*towers)
     early = replace(settings, model=settings.model.model_copy(update={"fusion": "early"}))
-    with pytest.raises(ValueError, match=r"^runtime.compile = true does not go with model.fusion = early"):
+    with pytest.raises(ValueError, match=r"^runtime.compile = true does not support model.fusion = early"):
         run(early, write_project(tmp_path / "project"), "out", True)
 
 
-def test_a_copy_of_a_compiled_tower_is_a_plain_one(tmp_path, towers):
-    """The momentum copy is made before, checkpoints hold states alone; nothing compiled is ever pickled."""
+def test_a_copy_of_a_compiled_module_is_not_compiled():
+    """Checkpoints have states only, and the momentum encoder is copied before compilation."""
     tower = torch.nn.Linear(2, 2)
     tower.compile(backend="eager")
     assert copy.deepcopy(tower)._compiled_call_impl is None and list(tower.state_dict()) == ["weight", "bias"]

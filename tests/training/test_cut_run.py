@@ -1,12 +1,11 @@
-"""A fold trained with a cut vocabulary: it is cut to its own training texts, and the saved model brings it along."""
-
-from pathlib import Path
+"""A fold with a cut vocabulary: the vocabulary has the tokens of its training texts, and is saved with the model."""
 
 import polars as pl
 import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
+from watched_run import run
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
@@ -17,7 +16,6 @@ from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
@@ -25,7 +23,7 @@ from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
 
-# No layer group of either tower ever opens.
+# No layer group of either tower is ever trained.
 FROZEN = {"image": [None], "text": [None]}
 
 
@@ -37,31 +35,27 @@ def cut_settings(image, text, **train):
     return settings
 
 
-def test_a_run_with_a_cut_vocabulary(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
+@pytest.mark.usefixtures("alone")
+def test_a_run_with_a_cut_vocabulary(tmp_path, tiny_image_folder, tiny_text_folder):
     inputs = write_project(tmp_path / "project")
     settings = cut_settings(tiny_image_folder, tiny_text_folder, epochs=1, unfreeze_layers="all")
-    out = Path("out")
-    out.mkdir()
-    train_fold(settings, inputs, 0, "fingerprint", out)
+    out = run(settings, inputs, "out")
 
     words = {word for text in read_fold(inputs, 0, True).training.texts for word in text.split()}
     tokenizer, saved = TextTokenizer(out / "tokenizer"), load_model(out)
-    kept = 4 + len(words)
-    assert saved.card["description"]["text"]["config"]["vocab_size"] == kept < 16
-    assert load_file(out / "model.safetensors")["text.trunk.embeddings.word_embeddings.weight"].shape == (kept, 16)
+    vocab_size = 4 + len(words)
+    assert saved.card["description"]["text"]["config"]["vocab_size"] == vocab_size < 16
+    embeddings = load_file(out / "model.safetensors")["text.trunk.embeddings.word_embeddings.weight"]
+    assert embeddings.shape == (vocab_size, 16)
     with torch.no_grad():
-        ids, mask = (torch.as_tensor(value) for value in tokenizer.encode_batch(["red mug", "红 lamp", "unheard"], 16))
-        assert ids.max() < kept and saved.model.text.encode(ids, mask).isfinite().all()
+        ids, mask = (torch.as_tensor(value) for value in tokenizer.encode_batch(["red mug", "红 lamp", "unknown"], 16))
+        assert ids.max() < vocab_size and saved.model.text.encode(ids, mask).isfinite().all()
     row = next(row for row in read_json(out / "trainable.json")["towers"] if row["tower"] == "text")
-    assert row["source"].endswith(f", {kept} of 16 tokens")
+    assert row["source"].endswith(f", {vocab_size} of 16 tokens")
     assert row["total"] == sum(value.numel() for value in saved.model.text.parameters())
 
 
-def test_features_of_the_whole_tower_are_not_taken_for_those_of_the_cut_one(
-    tmp_path, tiny_image_folder, tiny_text_folder
-):
+def test_stored_features_of_the_full_tower_are_not_used_for_the_cut_one(tmp_path, tiny_image_folder, tiny_text_folder):
     inputs = write_project(tmp_path / "project")
     settings = cut_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
     sources, initial = resolve_towers(settings.model), resolve_initial_weights(settings, None)
@@ -69,11 +63,11 @@ def test_features_of_the_whole_tower_are_not_taken_for_those_of_the_cut_one(
     engine = InferenceEngine("cpu", 16, 0, "fp32")
     extracted = ExtractionInputs(ShardReader(Manifest(inputs.shards)), photos, ["a"])
     extract_trunk(sources, extracted, inputs.trunk, ExtractionRun(engine, "float16"))
-    whole = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
-    assert find_stored_inputs(whole, inputs, initial, FROZEN).features.kinds() == {
+    full = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
+    assert find_stored_inputs(full, inputs, initial, FROZEN).features.kinds() == {
         "image": "pooled",
         "text": "pooled",
     }
-    starts = find_stored_inputs(settings, inputs, initial, FROZEN)
-    assert starts.features.kinds() == {"image": "pooled"}
-    assert starts.messages[1] == "text: from tokens, model.text.vocabulary = cut"
+    stored = find_stored_inputs(settings, inputs, initial, FROZEN)
+    assert stored.features.kinds() == {"image": "pooled"}
+    assert stored.messages[1] == "text: from tokens, model.text.vocabulary = cut"

@@ -1,3 +1,5 @@
+"""A text tower cut to the tokens of the training texts has their features, and fewer embedding rows."""
+
 import json
 
 import pytest
@@ -17,7 +19,7 @@ WORDS = ["lamp", "red", "green", "mug", "hat", "striped", "红", "杯", "m", "##
 
 
 def folder_of(folder, kind, pad, **sizes):
-    """A tower of `kind` with a vocabulary of 40, half of it without tokens, its padding at id `pad`."""
+    """A tower of `kind` with a vocabulary of 40, more than its tokens; the padding token has the id `pad`."""
     names = ["[CLS]", "[UNK]", "[SEP]", *WORDS]
     names.insert(pad, "[PAD]")
     number = {name: row for row, name in enumerate(names)}
@@ -57,7 +59,7 @@ def resolve(folder, **changes):
 
 @pytest.mark.parametrize("kind", KINDS)
 @torch.no_grad()
-def test_training_texts_have_the_features_of_the_whole_tower(tmp_path, kind):
+def test_training_texts_have_the_features_of_the_full_tower(tmp_path, kind):
     pad, sizes = KINDS[kind]
     source = resolve(folder_of(tmp_path, kind, pad, **sizes))
     tokenizer = TextTokenizer(tmp_path)
@@ -70,13 +72,13 @@ def test_training_texts_have_the_features_of_the_whole_tower(tmp_path, kind):
     assert torch.equal(features(full, tokenizer, TEXTS), features(small, fewer, TEXTS))
     assert not torch.allclose(features(full, tokenizer, ["lamp"]), features(small, fewer, ["lamp"]), atol=1e-3)
     assert features(small, fewer, ["green lamp", "mugz 红"]).isfinite().all()
-    kept = 4 + len({"red", "mug", "striped", "杯", "m", "##u", "##g", "z"})
-    assert cut.description["config"]["vocab_size"] == kept
+    vocab_size = 4 + len({"red", "mug", "striped", "杯", "m", "##u", "##g", "z"})
+    assert cut.description["config"]["vocab_size"] == vocab_size
     width = {"electra": 8}.get(kind, 16)
     counts = [sum(value.numel() for value in tower.parameters()) for tower in (full, small)]
-    assert counts[0] - counts[1] == (40 - kept) * width
-    assert cut.weights == f"{tmp_path}, {kept} of 40 tokens"
-    assert source.state is not None and source.description["config"]["vocab_size"] == 40  # untouched
+    assert counts[0] - counts[1] == (40 - vocab_size) * width
+    assert cut.weights == f"{tmp_path}, {vocab_size} of 40 tokens"
+    assert source.state is not None and source.description["config"]["vocab_size"] == 40  # not changed
 
 
 def test_ids_in_the_config_move_with_their_tokens(tmp_path):
@@ -86,21 +88,21 @@ def test_ids_in_the_config_move_with_their_tokens(tmp_path):
     ids, mask = fewer.encode_batch(["red", "red red"], 16)
     assert config["pad_token_id"] == ids[0][~mask[0]][0] == 3
     assert config["eos_token_id"] is None  # `hat`, which no text uses
-    kept, _ = cut_vocabulary(source, TextTokenizer(tmp_path), ["hat"])
-    assert kept.description["config"]["eos_token_id"] == 4  # behind [CLS] [UNK] [SEP] [PAD]
+    with_hat, _ = cut_vocabulary(source, TextTokenizer(tmp_path), ["hat"])
+    assert with_hat.description["config"]["eos_token_id"] == 4  # after [CLS] [UNK] [SEP] [PAD]
 
 
-def test_random_weights_only_change_their_description(tmp_path):
+def test_of_random_weights_only_the_description_changes(tmp_path):
     source = resolve(folder_of(tmp_path, "bert", 0, **BERT), pretrained=False)
     cut, _ = cut_vocabulary(source, TextTokenizer(tmp_path), TEXTS)
     assert cut.state is None and cut.weights is None
     assert tower_of(cut).trunk.embeddings.word_embeddings.weight.shape == (12, 16)
 
 
-def test_what_cannot_be_cut_is_one_line(tmp_path):
+def test_a_tower_that_cannot_be_cut_is_refused(tmp_path):
     folder_of(tmp_path, "bert", 0, **BERT)
     tokenizer = TextTokenizer(tmp_path)
-    with pytest.raises(ValueError, match=r"not known for a tower of kind 'other'; write full"):
+    with pytest.raises(ValueError, match=r"does not support a tower of kind 'other'; write full"):
         cut_vocabulary(TowerSource({"kind": "other"}, None, None), tokenizer, TEXTS)
     short = TowerSource({"kind": "hf", "config": {"vocab_size": 5}}, None, None)
     with pytest.raises(ValueError, match=r"the tokenizer's id 15 has no row among the tower's 5 word embeddings"):
@@ -108,8 +110,8 @@ def test_what_cannot_be_cut_is_one_line(tmp_path):
 
 
 @torch.no_grad()
-def test_an_open_clip_text_tower_is_cut_likewise(tmp_path):
-    """Its description is not this file's, but its rows are: the highest id, by which it finds the end, stays that."""
+def test_an_open_clip_text_tower_is_cut_too(tmp_path):
+    """It finds the end of a text by the highest id, which stays the highest."""
     from open_clip.model import _build_text_tower
 
     folder_of(tmp_path, "bert", 0, **BERT)

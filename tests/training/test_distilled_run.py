@@ -1,9 +1,8 @@
-"""A whole run that learns from a kept one: values of the right photo, text and fold, no teacher in memory, refusals."""
+"""Distillation from a saved run: outputs of the right photo, text and fold, no teacher in memory, errors."""
 
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from teacher_project import ON, extract, keep
 from tiny_project import make_settings, write_project
+from watched_run import run
 
 from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.loading.captions import with_captions
@@ -27,64 +27,56 @@ from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.store import open_store, write_store
 from pipeline_lib.stores.teacher_store import open_teacher
 from pipeline_lib.training.distillation import read_distillation
-from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
-# Texts of two products, which then all products answer.
+# Texts of two products, which become relevant to all products.
 CAPTIONS = ["red mug", "green mug striped plain"]
 ALL = {**ON, "feature_distillation": {"weight": 0.5}, "class_distillation": {"weight": 0.5}}
 
 
-def run(settings, inputs, name, fold=0):
-    out = Path(name)
-    out.mkdir()
-    train_fold(settings, inputs, fold, name, out)
-    return out
-
-
 @pytest.fixture(scope="module")
-def taught(tmp_path_factory, tiny_image_folder, tiny_text_folder):
-    """A project with teacher `old`: a model of fold 0 and one of fold 1; and `whole`, one for all folds."""
-    folder = tmp_path_factory.mktemp("taught")
+def distilled(tmp_path_factory, tiny_image_folder, tiny_text_folder):
+    """A project with two teachers: `old` has a model each for folds 0 and 1, `single` has one model for all folds."""
+    folder = tmp_path_factory.mktemp("distilled")
     inputs = write_project(folder / "project")
     settings = make_settings(tiny_image_folder, tiny_text_folder, epochs=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("DVC_ROOT", raising=False)
         patch.chdir(folder)
         for fold in (0, 1):
-            keep(run(settings, inputs, f"first{fold}", fold), folder / f"starts/old/{fold}")
-    shutil.copytree(folder / "starts/old/0", folder / "starts/whole")
-    teachers = {name: extract(folder / "starts" / name, inputs, name) for name in ("old", "whole")}
+            keep(run(settings, inputs, f"first{fold}", fold=fold), folder / f"starts/old/{fold}")
+    shutil.copytree(folder / "starts/old/0", folder / "starts/single")
+    teachers = {name: extract(folder / "starts" / name, inputs, name) for name in ("old", "single")}
     return replace(inputs, teachers=teachers)
 
 
 @pytest.fixture
-def copied(taught, tmp_path):
-    """The same with stores that a test may spoil."""
-    shutil.copytree(taught.trunk.parent, tmp_path / "features")
-    return replace(taught, teachers={name: tmp_path / "features" / name for name in taught.teachers})
+def copied(distilled, tmp_path):
+    """The same project with copies of the stores, which a test may change."""
+    shutil.copytree(distilled.trunk.parent, tmp_path / "features")
+    return replace(distilled, teachers={name: tmp_path / "features" / name for name in distilled.teachers})
 
 
 def only(inputs, *names):
     return replace(inputs, teachers={name: inputs.teachers[name] for name in names})
 
 
-def teaching(inputs, settings, fold=0):
+def distillation_of(inputs, settings, fold=0):
     data = read_fold(inputs, fold, True)
     return read_distillation(
         settings.losses, inputs.teachers, fold, data, {"embedding_dim": 8, "classes": data.classes}
     )
 
 
-def test_stores_hold_what_the_model_says_of_every_photo_and_text(taught):
-    """Against the saved model, photo by photo and text by text; two photos of a product differ."""
-    place, stores = taught.trunk.parents[1].parent / "starts/old/0", open_teacher(taught.teachers["old"], 0)
+def test_stores_have_the_models_outputs_for_every_photo_and_text(distilled):
+    """Compared with the saved model for each photo and text; two photos of a product differ."""
+    place, stores = distilled.trunk.parents[1].parent / "starts/old/0", open_teacher(distilled.teachers["old"], 0)
     saved, tokenizer = load_model(place), TextTokenizer(place / "tokenizer")
     model = saved.model
-    views = PhotoViews(ShardReader(Manifest(taught.shards)), 32)
-    data = read_fold(taught, 0, True)
+    views = PhotoViews(ShardReader(Manifest(distilled.shards)), 32)
+    data = read_fold(distilled, 0, True)
     products = data.training
     assert stores.out_of_fold and stores.card.trained and stores.card.encoder == saved.fingerprint
     assert stores.card.classes == ("hat", "mug")
@@ -93,84 +85,88 @@ def test_stores_hold_what_the_model_says_of_every_photo_and_text(taught):
         for row, key in enumerate(products.ids[:8]):
             text = products.texts[products.text[row]]
             token_ids, mask = map(torch.as_tensor, tokenizer.encode_batch([text], 16))
-            said = model.encode_text(token_ids, mask)
-            assert np.allclose(stores.stores["text"].rows([text_key(text)]), model.embed_text(said), atol=1e-5)
+            encoded = model.encode_text(token_ids, mask)
+            assert np.allclose(stores.stores["text"].rows([text_key(text)]), model.embed_text(encoded), atol=1e-5)
             for photo in range(products.num_photos[row]):
                 features = model.encode_image(views.load(products.first_photo[row : row + 1] + photo, [(0,)]))
-                wanted = model.embed_image(features), model.classify({"image": features, "text": said}).log_softmax(-1)
-                for name, value in zip(("image", "classes"), wanted, strict=True):
+                log_probabilities = model.classify({"image": features, "text": encoded}).log_softmax(-1)
+                outputs = {"image": model.embed_image(features), "classes": log_probabilities}
+                for name, value in outputs.items():
                     assert np.allclose(stores.stores[name].rows([photo_key(key, photo)]), value, atol=1e-5), name
     both = stores.stores["image"].rows([photo_key("p6", 0), photo_key("p6", 1)])
     assert abs(both[0] - both[1]).max() > 1e-6
 
 
-def test_a_killed_extraction_goes_on_in_the_fold_it_was_in(taught, tmp_path, monkeypatch):
-    """Fold 0 is whole; of fold 1 32 photos are marked and what lies behind them is lost."""
-    start, inputs = taught.trunk.parents[1].parent / "starts/old", replace(taught, trunk=tmp_path / "features/trunk")
+def test_a_killed_extraction_resumes_in_the_fold_of_the_interruption(distilled, tmp_path, monkeypatch):
+    """Fold 0 is complete. Of fold 1, 32 photos are stored and the outputs of the others are lost."""
+    start, inputs = (
+        distilled.trunk.parents[1].parent / "starts/old",
+        replace(distilled, trunk=tmp_path / "features/trunk"),
+    )
     folder = extract(start, inputs, "old", tmp_path)
-    whole = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    mark, lost = tmp_path / "photos1.json", 10 * 2 * 4  # float32 log probabilities of two classes, 10 photos
-    write_json(mark, read_json(mark) | {"photos": 32})
+    complete = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    progress, lost = tmp_path / "photos1.json", 10 * 2 * 4  # float32 log probabilities of two classes, 10 photos
+    write_json(progress, read_json(progress) | {"photos": 32})
     (folder / "1/teacher.json").unlink()
     classes = folder / "1/classes/matrix.npy"
-    classes.write_bytes(whole[classes][:-lost] + bytes(lost))
-    told, read, plain = [], [], ShardReader.read_all
+    classes.write_bytes(complete[classes][:-lost] + bytes(lost))
+    messages, read, plain = [], [], ShardReader.read_all
     monkeypatch.setattr(ShardReader, "read_all", lambda self, rows: read.extend(rows) or plain(self, rows))
-    extract(start, inputs, "old", tmp_path, told.append)
-    assert told == ["image of fold 1: resumes after 32 of 42 photos"]
+    extract(start, inputs, "old", tmp_path, messages.append)
+    assert messages == ["image of fold 1: resumes after 32 of 42 photos"]
     assert read == list(range(32, 42))
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == whole
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == complete
 
 
 @pytest.mark.parametrize("text", ["first", "random"])
-def test_a_batch_carries_its_own_photos_and_texts_for_all_rows(taught, text, towers):
-    """Random photo, random caption, half of the rows' content: teachers' values are there for every row."""
-    opened = [open_teacher(taught.teachers[name], 1) for name in ("old", "whole")]
-    products = read_fold(taught, 1, True).training
+def test_a_batch_has_teacher_outputs_of_its_photos_and_texts_for_all_rows(distilled, text, towers):
+    """Random photos and captions, model inputs for half of the rows only: every row has its teacher outputs."""
+    opened = [open_teacher(distilled.teachers[name], 1) for name in ("old", "single")]
+    products = read_fold(distilled, 1, True).training
     if text == "random":
         more = pl.DataFrame({"query_id": ["a", "b"], "kind": "text", "text": CAPTIONS})
         queries = more.with_columns(split=pl.lit(None, pl.String))
         pairs = [(query, key) for query in "ab" for key in products.ids]
         answers = pl.DataFrame(pairs, schema=["query_id", "product_id"], orient="row").with_columns(grade=pl.lit(1))
         products = with_captions(products, queries, answers)
-    views = PhotoViews(ShardReader(Manifest(taught.shards)), 32)
+    views = PhotoViews(ShardReader(Manifest(distilled.shards)), 32)
     texts, sampling = TextViews(TextTokenizer(towers[1]), 16), Sampling(3, "random", part=(1, 2))
-    made = ProductDataset(products, views, texts, sampling, teachers=find_teacher_rows(opened, products))
-    seen_photos, seen_texts = set(), set()
+    dataset = ProductDataset(products, views, texts, sampling, teachers=find_teacher_rows(opened, products))
+    all_photos, all_texts = set(), set()
     for epoch in range(6):
         rows = np.random.default_rng(epoch).permutation(len(products))[:9]
-        batch = made[(epoch, rows)]
+        batch = dataset[(epoch, rows)]
         assert len(batch.pixels) == 5 and len(batch.teacher_image) == len(batch.teacher_classes) == 9
         for place, row in enumerate(rows):
             photo = 0
             if products.num_photos[row] > 1:
                 photo = int(np.random.default_rng((3, epoch, int(row), 1)).integers(products.num_photos[row]))
             key, words = photo_key(products.ids[row], photo), products.texts[batch.text[place]]
-            seen_photos.add(photo), seen_texts.add(words)
+            all_photos.add(photo), all_texts.add(words)
             for name, value, of in (
                 ("image", batch.teacher_image, key),
                 ("text", batch.teacher_text, text_key(words)),
                 ("classes", batch.teacher_classes, key),
             ):
-                wanted = np.concatenate([one.stores[name].rows([of])[0] for one in opened])
-                assert np.array_equal(value[place].numpy(), wanted), name
-    assert seen_photos == {0, 1} and (seen_texts == set(CAPTIONS)) == (text == "random")
+                expected = np.concatenate([one.stores[name].rows([of])[0] for one in opened])
+                assert np.array_equal(value[place].numpy(), expected), name
+    assert all_photos == {0, 1} and (all_texts == set(CAPTIONS)) == (text == "random")
 
 
-def test_a_student_learns_without_its_teacher_in_memory(taught, alone, towers, monkeypatch):
-    """Of another width; one model is built in the process, the student's, and it comes nearer to its teacher."""
+def test_a_student_is_trained_without_its_teacher_in_memory(distilled, alone, towers, monkeypatch):
+    """The dims differ. Only the student is built in the process, and its distance from the teacher falls."""
     built = []
-    begin = multimodal.ImageTextModel.__init__
+    init = multimodal.ImageTextModel.__init__
 
     def counted(self, description):
         built.append(description["embedding_dim"])
-        begin(self, description)
+        init(self, description)
 
     monkeypatch.setattr(multimodal.ImageTextModel, "__init__", counted)
     settings = make_settings(*towers, info_nce=0.0, cross_entropy=0.0, losses_on=ALL, epochs=6)
     values = settings.model.model_dump() | {"embedding_dim": 6}
     object.__setattr__(settings, "model", type(settings.model).model_validate(values))
-    out = run(settings, only(taught, "old"), "student")
+    out = run(settings, only(distilled, "old"), "student")
     assert built == [6]
     rows = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
     for name in (*ALL, "val_loss"):
@@ -178,16 +174,16 @@ def test_a_student_learns_without_its_teacher_in_memory(taught, alone, towers, m
     assert set(json.loads((out / "model.json").read_text())["run"]["losses"]) == set(ALL)
 
 
-def test_joined_batches_are_priced_as_one(taught, alone, towers):
-    """Six rows in two batches of three, or at once: the same total in the first step of a run that does not move."""
-    still = {"tower_lr": 0.0, "head_lr": 0.0, "epochs": 1, "info_nce": 0.0, "cross_entropy": 0.0, "losses_on": ALL}
-    inputs = only(taught, "old")
+def test_accumulated_batches_have_the_losses_of_one_large_batch(distilled, alone, towers):
+    """24 rows in three batches of eight, or in one batch: the same losses in a run with an lr of 0."""
+    frozen = {"tower_lr": 0.0, "head_lr": 0.0, "epochs": 1, "info_nce": 0.0, "cross_entropy": 0.0, "losses_on": ALL}
+    inputs = only(distilled, "old")
     values = []
     for name, sizes in (("once", {"batch_size": 24}), ("joined", {"batch_size": 8, "accumulate": 3})):
-        settings = make_settings(*towers, unfreeze_layers=0, **still, **sizes)
-        bare = settings.model.model_dump()
-        bare["classifier"]["dropout"] = 0.0
-        object.__setattr__(settings, "model", type(settings.model).model_validate(bare))
+        settings = make_settings(*towers, unfreeze_layers=0, **frozen, **sizes)
+        model = settings.model.model_dump()
+        model["classifier"]["dropout"] = 0.0
+        object.__setattr__(settings, "model", type(settings.model).model_validate(model))
         rows = np.genfromtxt(run(settings, inputs, name) / "history.csv", delimiter=",", names=True)
         values.append([float(rows[column]) for column in (*ALL, "total")])
     assert values[0] == pytest.approx(values[1], rel=1e-5)
@@ -202,53 +198,53 @@ def same(one, other):
 
 
 def read_values(inputs, settings):
-    """What the first training products of fold 0 and of fold 1 are taught."""
+    """The teacher outputs of the first training products of fold 0 and of fold 1."""
     rows = np.arange(6)
-    return [teaching(inputs, settings, fold).training.of(rows, 0 * rows, rows) for fold in (0, 1)]
+    return [distillation_of(inputs, settings, fold).training.batch_fields(rows, 0 * rows, rows) for fold in (0, 1)]
 
 
-def test_each_fold_learns_from_its_own_teacher(copied, alone, towers):
-    """What fold 1's model said is spoilt: fold 0 trains as before, and fold 1 reads other values."""
+def test_each_fold_is_distilled_from_its_own_teacher(copied, alone, towers):
+    """The outputs of fold 1's model are changed: fold 0 trains as before, and fold 1 reads other values."""
     settings = make_settings(*towers, losses_on=ALL, epochs=1)
     inputs = only(copied, "old")
     before = weights(run(settings, inputs, "before"))
-    whole = read_values(inputs, settings)
+    original = read_values(inputs, settings)
     place = copied.teachers["old"] / "1"
     for name in ("image", "text", "classes"):
         store = open_store(place / name)
         header = store.header
-        spoilt = np.roll(np.array(store.matrix), 1, axis=0)
-        write_store(place / name, store.ids, spoilt, (header.encoder, header.preprocessing), header.dtype)
+        changed = np.roll(np.array(store.matrix), 1, axis=0)
+        write_store(place / name, store.ids, changed, (header.encoder, header.preprocessing), header.dtype)
     assert same(before, weights(run(settings, inputs, "after")))
     for fold, now in enumerate(read_values(inputs, settings)):
         for name, value in now.items():
-            assert torch.equal(value, whole[fold][name]) == (fold == 0), (fold, name)
+            assert torch.equal(value, original[fold][name]) == (fold == 0), (fold, name)
 
 
 def test_stores_are_opened_only_if_a_loss_reads_them(copied, alone, towers):
-    """Bit-equal to a run without teachers, though the stores are gone; a line says that nobody reads them."""
+    """Bit-equal to a run without teachers, although the stores are deleted; a warning says that no loss reads them."""
     settings = make_settings(*towers, epochs=1)
     plain = run(settings, replace(copied, teachers={}), "plain")
     shutil.rmtree(copied.teachers["old"])
     unread = run(settings, only(copied, "old"), "unread")
     assert same(weights(plain), weights(unread))
-    told = "plan.features: no loss that is on reads teacher old; give a distillation loss a weight, or remove it"
-    assert told in read_json(unread / "trainable.json")["warnings"]
-    assert told not in read_json(plain / "trainable.json")["warnings"]
+    warning = "plan.features: no loss that is on reads teacher old; give a distillation loss a weight, or remove it"
+    assert warning in read_json(unread / "trainable.json")["warnings"]
+    assert warning not in read_json(plain / "trainable.json")["warnings"]
 
 
-def test_one_trained_model_for_all_folds_is_told(taught, towers):
-    settings = make_settings(*towers, losses_on={"contrastive_distillation": {"weight": 1, "teachers": {"whole": 2}}})
-    told = teaching(taught, settings, fold=1)
-    assert [teacher.name for teacher in told.teachers.teachers] == ["whole"]
-    assert len(told.warnings) == 2
-    assert told.warnings[0].startswith("plan.features: no loss that is on reads teacher old;")
-    assert told.warnings[1].startswith(
-        "plan.features: teacher whole has one trained model for all folds; if it was trained on fold 1, the held-out "
+def test_one_trained_model_for_all_folds_has_a_warning(distilled, towers):
+    settings = make_settings(*towers, losses_on={"contrastive_distillation": {"weight": 1, "teachers": {"single": 2}}})
+    distillation = distillation_of(distilled, settings, fold=1)
+    assert [teacher.name for teacher in distillation.teachers.teachers] == ["single"]
+    assert len(distillation.warnings) == 2
+    assert distillation.warnings[0].startswith("plan.features: no loss that is on reads teacher old;")
+    assert distillation.warnings[1].startswith(
+        "plan.features: teacher single has one trained model for all folds; if it was trained on fold 1, the held-out "
         "one, out-of-fold metrics are too high"
     )
     own = make_settings(*towers, losses_on=ON)
-    assert teaching(only(taught, "old"), own).warnings == ()
+    assert distillation_of(only(distilled, "old"), own).warnings == ()
 
 
 def without_a_row(folder, name):
@@ -257,36 +253,39 @@ def without_a_row(folder, name):
     write_store(folder / "0" / name, store.ids[:-9], store.matrix[:-9], (header.encoder, "x"), header.dtype)
 
 
-def of_another(folder, name):
+def other_encoder(folder, name):
     path = folder / "0" / name / "header.json"
-    write_json(path, {**read_json(path), "encoder": "somebody"})
+    write_json(path, {**read_json(path), "encoder": "other"})
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "message"),
     [
         (lambda folder: without_a_row(folder, "image"), r"old/0/image: no features for 'p\d+#\d' among \d+ ids; the"),
         (lambda folder: without_a_row(folder, "classes"), r"old/0/classes: no features for 'p\d+#\d' among"),
         (lambda folder: without_a_row(folder, "text"), r"old/0/text: no features for '\w+' among"),
-        (lambda folder: of_another(folder, "text"), "old/0/text: made by encoder somebody, but .* is expected; run"),
+        (
+            lambda folder: other_encoder(folder, "text"),
+            "old/0/text: made by encoder other, but .* is expected; run",
+        ),
         (lambda folder: shutil.rmtree(folder / "0"), "no outputs of this teacher for fold 0; it has models of folds 1"),
         (shutil.rmtree, "old: no outputs of this teacher for fold 0; run `dvc repro`"),
     ],
 )
-def test_stores_that_do_not_fit_stop_a_run_before_its_first_step(copied, alone, towers, spoil, told, monkeypatch):
+def test_unusable_stores_stop_a_run_before_its_first_step(copied, alone, towers, spoil, message, monkeypatch):
     spoil(copied.teachers["old"])
     settings = make_settings(*towers, losses_on=ALL)
-    monkeypatch.setattr("pipeline_lib.training.fold.Trainer", lambda **_: pytest.fail("a step was about to be taken"))
-    with pytest.raises(ValueError, match=told) as error:
+    monkeypatch.setattr("pipeline_lib.training.fold.Trainer", lambda **_: pytest.fail("training has started"))
+    with pytest.raises(ValueError, match=message) as error:
         run(settings, only(copied, "old"), "refused")
     assert "\n" not in str(error.value)
 
 
-def test_a_distillation_without_a_teacher_is_one_line(taught, alone, towers):
+def test_a_distillation_without_a_teacher_is_refused(distilled, alone, towers):
     settings = make_settings(*towers, losses_on=ON)
-    told = (
+    message = (
         r"losses.contrastive_distillation.weight is above 0, but plan.features names no teacher; add one to it "
         r"\(`vitrine keep EXPERIMENT NAME` makes data/starts/NAME\), or set the weight to 0"
     )
-    with pytest.raises(ValueError, match=told):
-        run(settings, replace(taught, teachers={}), "refused")
+    with pytest.raises(ValueError, match=message):
+        run(settings, replace(distilled, teachers={}), "refused")

@@ -1,4 +1,4 @@
-"""The moving average: against a slow loop, in a whole run, and after a stop."""
+"""The moving average of the weights: its closed form, in a run, and after a resumption."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning
 
 @settings(max_examples=20)
 @given(decay=st.floats(0, 0.999), values=st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=8))
-def test_the_average_is_its_sum_written_out(decay, values):
+def test_the_average_equals_its_closed_form(decay, values):
     """average_n = decay^n * first + (1 - decay) * sum_i decay^(n - i) * value_i."""
     parameter = torch.nn.Parameter(torch.tensor([2.0, -3.0]))
     first, count = parameter.detach().double(), len(values)
@@ -32,7 +32,7 @@ def test_the_average_is_its_sum_written_out(decay, values):
     assert parameter.tolist() == [values[-1]] * 2
 
 
-def test_a_failure_while_the_averages_are_in_place_gives_the_weights_back():
+def test_an_error_while_the_averages_are_applied_restores_the_weights():
     parameter = torch.nn.Parameter(torch.zeros(1))
     average = WeightEma([parameter], 0.5)
     parameter.data.fill_(8.0)
@@ -45,7 +45,7 @@ def test_a_failure_while_the_averages_are_in_place_gives_the_weights_back():
 STAGED = {"unfreeze_layers": 1, "schedule": [{"epoch": 1, "tower": "text", "layers": 2}]}
 
 
-def test_averages_are_measured_and_kept_and_training_goes_on_from_the_weights(towers, tmp_path, monkeypatch):
+def test_averages_are_validated_and_saved_and_training_continues_from_the_weights(towers, tmp_path, monkeypatch):
     inputs = write_project(tmp_path / "project")
     watch = Watch(monkeypatch)
     out = run(make_settings(*towers, **STAGED, ema_decay=0.7), inputs, "out")
@@ -60,7 +60,7 @@ def test_averages_are_measured_and_kept_and_training_goes_on_from_the_weights(to
         measured = watch.measured[epoch]
         assert all(torch.allclose(measured[name].double(), slow[name], atol=1e-6) for name in names)
         assert differing({name: measured[name] for name in names}, state)
-        # What is not trained is not averaged.
+        # Parameters that are not trained are not averaged.
         assert differing(measured, state) <= names
     assert not differing(load_file(out / "model.safetensors"), watch.measured[best])
 
@@ -70,23 +70,23 @@ def test_averages_are_measured_and_kept_and_training_goes_on_from_the_weights(to
     assert all(not differing(one, two) for one, two in zip(averaged, plain, strict=True))
 
 
-def test_a_stopped_run_goes_on_with_its_averages(towers, tmp_path, monkeypatch):
+def test_a_resumed_run_restores_its_averages(towers, tmp_path, monkeypatch):
     inputs = write_project(tmp_path / "project")
     settings = make_settings(*towers, **STAGED, ema_decay=0.9)
-    whole = run(settings, inputs, "whole")
+    uninterrupted = run(settings, inputs, "uninterrupted")
     stop_before(1, settings, inputs, "same", monkeypatch)
-    ended = run(settings, inputs, "ended", "same")
+    resumed = run(settings, inputs, "resumed", "same")
     for file in ("history.csv", "model.safetensors"):
-        assert (whole / file).read_bytes() == (ended / file).read_bytes(), file
-    # The test can fail: with the averages forgotten, the same stop ends elsewhere.
-    stop_before(1, settings, inputs, "forgetful", monkeypatch)
-    monkeypatch.setattr(WeightEma, "restore", lambda self, state: None)
-    forgetful = run(settings, inputs, "forgetful", "forgetful")
-    assert (whole / "model.safetensors").read_bytes() != (forgetful / "model.safetensors").read_bytes()
+        assert (uninterrupted / file).read_bytes() == (resumed / file).read_bytes(), file
+    # Without the restored averages, the result differs.
+    stop_before(1, settings, inputs, "without", monkeypatch)
+    monkeypatch.setattr(WeightEma, "load_state", lambda self, state: None)
+    without = run(settings, inputs, "without", "without")
+    assert (uninterrupted / "model.safetensors").read_bytes() != (without / "model.safetensors").read_bytes()
 
 
-def test_a_decay_of_nothing_is_no_average(towers, tmp_path):
-    """1e-30 averages, but 1 - 1e-30 is 1; 0 takes the average away: the same bytes."""
+def test_a_decay_of_almost_zero_is_no_average(towers, tmp_path):
+    """A decay of 1e-30 averages, but 1 - 1e-30 is 1; a decay of 0 is no average. Both write the same bytes."""
     inputs = write_project(tmp_path / "project")
     outs = [run(make_settings(*towers, ema_decay=decay, epochs=2), inputs, str(decay)) for decay in (0.0, 1e-30)]
     for file in ("history.csv", "model.safetensors"):

@@ -1,4 +1,4 @@
-"""The stage `features` as DVC runs it: killed and gone on with, begun again when whole, and in two processes."""
+"""The stage `features` as DVC runs it: killed and resumed, run again when complete, and in two processes."""
 
 import fcntl
 import os
@@ -24,10 +24,10 @@ VIEWS = {"image-views", "image-views-boundary"}
 
 
 @pytest.fixture
-def begin(tmp_path, tiny_image_folder, tiny_text_folder):
-    """A function that starts the stage in a project of `count` products, 16 photos a shard."""
+def start(tmp_path, tiny_image_folder, tiny_text_folder):
+    """A function that starts the stage in a project of `count` products with 16 photos per shard."""
 
-    def start(project, count=36, processes=1, batch_size=5, name="trunk", **trunk):
+    def start_stage(project, count=36, processes=1, batch_size=5, name="trunk", **trunk):
         root = tmp_path / project
         if not root.exists():
             write_project(root / "data/work", count)
@@ -40,36 +40,36 @@ def begin(tmp_path, tiny_image_folder, tiny_text_folder):
         params["features"]["trunk"] |= {"layers": 2, **trunk}
         with (root / "params.yaml").open("w", encoding="utf-8") as stream:
             YAML().dump(params, stream)
-        taken = ("DVC_ROOT", "VITRINE_LAUNCH", "VITRINE_CHECKPOINTS", "OMP_NUM_THREADS")
-        environment = {key: value for key, value in os.environ.items() if key not in taken}
+        removed = ("DVC_ROOT", "VITRINE_LAUNCH", "VITRINE_CHECKPOINTS", "OMP_NUM_THREADS")
+        environment = {key: value for key, value in os.environ.items() if key not in removed}
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         if processes > 1:
             environment["VITRINE_LAUNCH"] = f"{sys.executable} -m torch.distributed.run --nproc-per-node {processes}"
         command, pipe = [sys.executable, "-m", "stages.features", "--name", name], subprocess.PIPE
         return subprocess.Popen(command, cwd=root, env=environment, stdout=pipe, stderr=pipe, text=True)
 
-    return start
+    return start_stage
 
 
-def ended(process):
+def output_of(process):
     stdout, stderr = process.communicate(timeout=100)
     assert process.returncode == 0, stderr
     return stdout
 
 
-def marks(root):
+def progress_files(root):
     return list(root.glob(".ckpt/*/image.json"))
 
 
 def killed_in_the_middle(process, root):
-    """Kill the process as soon as it has marked a shard; return how many photos are marked."""
+    """Kill the process as soon as it has saved its progress; return the number of stored photos."""
     end = time.monotonic() + 100
-    while not marks(root) and process.poll() is None and time.monotonic() < end:
+    while not progress_files(root) and process.poll() is None and time.monotonic() < end:
         time.sleep(0.001)
     process.kill()
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == -9, stderr
-    return read_json(marks(root)[0])["photos"]
+    return read_json(progress_files(root)[0])["photos"]
 
 
 def files(root):
@@ -77,41 +77,41 @@ def files(root):
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-def test_a_killed_extraction_goes_on_and_ends_with_the_same_bytes(begin, tmp_path):
-    """150 products have 175 photos, one at a time."""
+def test_a_killed_extraction_resumes_and_ends_with_the_same_bytes(start, tmp_path):
+    """150 products have 175 photos; the batch size is 1."""
     root = tmp_path / "killed"
-    stored = killed_in_the_middle(begin("killed", 150, batch_size=1), root)
+    stored = killed_in_the_middle(start("killed", 150, batch_size=1), root)
     assert 0 < stored < 175 and stored % 16 == 0 and not (root / "data/work/features/trunk").exists()
-    told = ended(begin("killed", 150, batch_size=1))
-    assert f"image: resumes after {stored} of 175 photos" in told
+    printed = output_of(start("killed", 150, batch_size=1))
+    assert f"image: resumes after {stored} of 175 photos" in printed
     shutil.copytree(root, tmp_path / "whole", ignore=shutil.ignore_patterns(".ckpt", "trunk"))
     (tmp_path / "whole/data/starts/trunk").mkdir()
-    assert "resumes" not in ended(begin("whole", batch_size=1))
-    broken, whole = files(root), files(tmp_path / "whole")
-    assert {Path(name).parts[0] for name in whole} == {*STORES, "joint.json"}
-    assert broken.keys() == whole.keys()
-    assert [name for name, data in whole.items() if broken[name] != data] == []
+    assert "resumes" not in output_of(start("whole", batch_size=1))
+    resumed, uninterrupted = files(root), files(tmp_path / "whole")
+    assert {Path(name).parts[0] for name in uninterrupted} == {*STORES, "joint.json"}
+    assert resumed.keys() == uninterrupted.keys()
+    assert [name for name, data in uninterrupted.items() if resumed[name] != data] == []
 
-    # The outs are gone, as before DVC runs a stage: they are linked again and nothing is computed.
-    kept = marks(root)[0].parent
-    assert (kept / "DONE").is_file()
+    # DVC removes the outs before it runs a stage. They are linked again and nothing is computed.
+    checkpoint = progress_files(root)[0].parent
+    assert (checkpoint / "DONE").is_file()
     shutil.rmtree(root / "data/work/features/trunk")
-    told = ended(begin("killed", 150, batch_size=1))
-    assert "stored as" not in told and "resumes" not in told and files(root) == whole
+    printed = output_of(start("killed", 150, batch_size=1))
+    assert "stored as" not in printed and "resumes" not in printed and files(root) == uninterrupted
     matrix = f"image/{MATRIX}"
-    assert (root / "data/work/features/trunk" / matrix).samefile(kept / "stores" / matrix)
+    assert (root / "data/work/features/trunk" / matrix).samefile(checkpoint / "stores" / matrix)
 
 
-def test_another_input_begins_anew_and_a_half_file_of_another_size_is_made_anew(begin, tmp_path):
+def test_a_changed_input_or_a_truncated_file_starts_the_extraction_again(start, tmp_path):
     root = tmp_path / "killed"
-    killed_in_the_middle(begin("killed", 150, batch_size=1), root)
-    matrix = marks(root)[0].parent / f"partial/image-boundary/{MATRIX}"
+    killed_in_the_middle(start("killed", 150, batch_size=1), root)
+    matrix = progress_files(root)[0].parent / f"partial/image-boundary/{MATRIX}"
     matrix.write_bytes(matrix.read_bytes()[:-1])
-    assert "resumes" not in ended(begin("killed", 150, batch_size=1))
-    whole = files(root)
-    (root / "data/weights/new").write_text("a file more")
-    assert "resumes" not in ended(begin("killed", 150, batch_size=1))
-    assert len(list(root.glob(".ckpt/*"))) == 2 and files(root) == whole
+    assert "resumes" not in output_of(start("killed", 150, batch_size=1))
+    first = files(root)
+    (root / "data/weights/new").write_text("another file")
+    assert "resumes" not in output_of(start("killed", 150, batch_size=1))
+    assert len(list(root.glob(".ckpt/*"))) == 2 and files(root) == first
 
 
 def opened(root):
@@ -120,30 +120,30 @@ def opened(root):
     return {name: (open_activations if name.endswith("boundary") else open_store)(out / name) for name in names}
 
 
-def test_two_processes_store_what_one_does(begin, tmp_path):
-    """42 photos, 5 at a time: nine blocks, of which the second process makes four; and two views of each."""
+def test_two_processes_store_the_same_values_as_one(start, tmp_path):
+    """42 photos in batches of 5 are nine batches, four of them for the second process; and two views of each photo."""
     views = {"augment": "clip", "views": 2}
-    told = [ended(begin(name, processes=count, **views)) for name, count in (("one", 1), ("two", 2))]
-    assert re.sub(r"\s+", " ", told[0]) == re.sub(r"\s+", " ", told[1])
-    assert told[1].count("features of trunk: 42 photos") == told[1].count("to be stored as float16") == 1
+    printed = [output_of(start(name, processes=count, **views)) for name, count in (("one", 1), ("two", 2))]
+    assert re.sub(r"\s+", " ", printed[0]) == re.sub(r"\s+", " ", printed[1])
+    assert printed[1].count("features of trunk: 42 photos") == printed[1].count("to be stored as float16") == 1
     one, two = opened(tmp_path / "one"), opened(tmp_path / "two")
     for name in STORES | VIEWS:
         assert one[name].ids == two[name].ids and one[name].header == two[name].header, name
         assert np.abs(one[name].matrix).max() > 0.1 and np.allclose(one[name].matrix, two[name].matrix, atol=1e-3)
-    # They agree on where to go on: as if killed behind the second shard, before anything was whole.
-    (mark,) = marks(tmp_path / "two")
-    mark.write_text(mark.read_text().replace("42", "35"))
-    (mark.parent / "stores").rename(mark.parent / "partial")
-    told = ended(begin("two", processes=2, **views))
-    assert told.count("image: resumes after 35 of 42 photos") == 1
-    assert told.count("image views: resumes after 84 of 84 views") == 1
+    # They resume after the same photo, here as if killed after the second shard.
+    (progress,) = progress_files(tmp_path / "two")
+    progress.write_text(progress.read_text().replace("42", "35"))
+    (progress.parent / "stores").rename(progress.parent / "partial")
+    printed = output_of(start("two", processes=2, **views))
+    assert printed.count("image: resumes after 35 of 42 photos") == 1
+    assert printed.count("image views: resumes after 84 of 84 views") == 1
     again = opened(tmp_path / "two")
     assert all(np.array_equal(again[name].matrix, two[name].matrix) for name in STORES | VIEWS)
 
-    # Only the first process wants the folder's lock; the other one is waiting for it then.
-    with (mark.parent / "LOCK").open("w") as lock:
+    # Only the first process takes the lock of the folder, while the other waits for it.
+    with (progress.parent / "LOCK").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _, stderr = (process := begin("two", processes=2, **views)).communicate(timeout=100)
+        _, stderr = (process := start("two", processes=2, **views)).communicate(timeout=100)
     assert process.returncode == 1 and "Traceback" not in stderr, stderr
     assert re.fullmatch(r"stages\.features: error: .* another process .*", stderr.splitlines()[-1])
-    assert (tmp_path / "two/data/work/features/trunk/image").is_dir()  # the last outs
+    assert (tmp_path / "two/data/work/features/trunk/image").is_dir()  # the outs of the last run

@@ -1,4 +1,4 @@
-"""A whole fold, trained for real on towers in the real formats: what is frozen stays, what is killed comes back."""
+"""`train_fold` on tiny towers: frozen layers, learning, stored features, resumption, early stop, errors."""
 
 import subprocess
 import sys
@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
+from watched_run import first_weights, run
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
@@ -21,7 +22,6 @@ from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
 
 pytestmark = [
@@ -35,22 +35,11 @@ def inputs(tmp_path):
     return write_project(tmp_path / "project")
 
 
-def run(settings, inputs, name, fold=0):
-    out = Path(name)
-    out.mkdir()
-    train_fold(settings, inputs, fold, f"fingerprint-{name}", out)
-    return out
-
-
 def test_only_open_groups_change_and_all_of_them_do(inputs, towers):
     settings = make_settings(*towers, unfreeze_layers=2)
     out = run(settings, inputs, "out")
     after = load_file(out / "model.safetensors")
-    first = {
-        f"{name}.{key}": value
-        for name, source in resolve_towers(settings.model).items()
-        for key, value in source.state.items()
-    }
+    first = first_weights(settings)
     model = load_model(out).model
     for name, tower in model.towers().items():
         groups = tower.layer_groups()
@@ -67,18 +56,18 @@ def test_training_learns_the_classes(inputs, towers):
     assert card["description"]["classes"] == ["hat", "mug"]
 
 
-def test_plan_counts_every_parameter(inputs, towers):
+def test_the_trainable_report_counts_every_parameter(inputs, towers):
     out = run(make_settings(*towers, epochs=1), inputs, "out")
-    plan = read_json(out / "trainable.json")
+    report = read_json(out / "trainable.json")
     model = load_model(out).model
-    assert sum(row["total"] for row in plan["towers"]) == sum(value.numel() for value in model.parameters())
-    text = next(row for row in plan["towers"] if row["tower"] == "text")
+    assert sum(row["total"] for row in report["towers"]) == sum(value.numel() for value in model.parameters())
+    text = next(row for row in report["towers"] if row["tower"] == "text")
     assert [group["trainable"] for group in text["groups"]] == [False, False, True, True]
     assert [group["lr"] for group in text["groups"]] == [0, 0, 1e-3, 1e-3]
 
 
-def test_stored_features_train_like_the_trunk(inputs, towers):
-    """Frozen towers and a fixed view: history with the store equals history without, to float16's tolerance."""
+def test_stored_features_train_as_the_trunk_does(inputs, towers):
+    """Frozen towers and a fixed view: the losses with the store equal those without, up to rounding."""
     settings = make_settings(*towers, unfreeze_layers=0)
     plain = run(settings, inputs, "plain")
     texts = ["", *read_fold(inputs, 0, True).training.texts, *read_fold(inputs, 0, True).held_out.texts]
@@ -107,7 +96,7 @@ def test_a_store_of_other_towers_is_refused(inputs, towers):
     other["image"]["size"] = 40
     changed = make_settings(*towers, unfreeze_layers=0)
     object.__setattr__(changed, "model", ModelParams.model_validate(other))
-    with pytest.raises(ValueError, match=r"features/trunk/image: made by encoder \w+, but \w+ is asked for"):
+    with pytest.raises(ValueError, match=r"features/trunk/image: made by encoder \w+, but \w+ is expected"):
         run(changed, inputs, "out")
 
 
@@ -117,8 +106,9 @@ from pathlib import Path
 import torch
 sys.path[:0] = {paths}
 from tiny_project import make_settings
-from pipeline_lib.training.fold import Inputs, train_fold
-from pipeline_lib.training.loop import Trainer
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.training.fold_data import Inputs
+from pipeline_lib.training.trainer import Trainer
 torch.set_num_threads(1)
 kill_at = int(sys.argv[2])
 steps = 0
@@ -139,27 +129,27 @@ train_fold(settings, inputs, 1, sys.argv[3], out)
 """
 
 
-def test_a_run_killed_anywhere_ends_as_the_unbroken_one(inputs, towers, tmp_path):
-    """kill -9 in the first, second and third epoch; history and weights come out bit-equal on one thread."""
+def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(inputs, towers, tmp_path):
+    """kill -9 in the first, second and third epoch; history and weights are bit-equal on one thread."""
     here = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
     root = str(inputs.catalogue.parent)
     code = SCRIPT.format(paths=here, root=root, image=str(towers[0]), text=str(towers[1]))
 
-    def go(out, kill_at, fingerprint):
+    def train(out, kill_at, fingerprint):
         command = [sys.executable, "-c", code, out, str(kill_at), fingerprint]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    whole = go("whole", -1, "a")
-    assert whole.returncode == 0, whole.stderr
+    uninterrupted = train("uninterrupted", -1, "a")
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
     for number, kill_at in enumerate((2, 4, 2)):
-        assert go(f"killed{number}", kill_at, "b").returncode == -9
-    ended = go("ended", -1, "b")
-    assert ended.returncode == 0, ended.stderr
+        assert train(f"killed{number}", kill_at, "b").returncode == -9
+    resumed = train("resumed", -1, "b")
+    assert resumed.returncode == 0, resumed.stderr
     for file in ("history.csv", "model.safetensors", "trainable.json"):
-        assert Path("whole", file).read_bytes() == Path("ended", file).read_bytes(), file
+        assert Path("uninterrupted", file).read_bytes() == Path("resumed", file).read_bytes(), file
 
 
-def test_a_loss_that_is_not_finite_stops_with_every_term(inputs, towers, monkeypatch):
+def test_a_loss_that_is_not_finite_stops_the_run_with_all_losses(inputs, towers, monkeypatch):
     calls = []
 
     def broken(outputs, batch):
@@ -173,7 +163,7 @@ def test_a_loss_that_is_not_finite_stops_with_every_term(inputs, towers, monkeyp
         run(make_settings(*towers), inputs, "out")
 
 
-def test_early_stop_keeps_the_best_epoch(inputs, towers):
+def test_an_early_stop_saves_the_best_epoch(inputs, towers):
     settings = make_settings(*towers, epochs=30, patience=1, best_metric="loss", head_lr=0.3)
     out = run(settings, inputs, "out")
     rows = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
@@ -182,11 +172,11 @@ def test_early_stop_keeps_the_best_epoch(inputs, towers):
     assert len(rows) == best + 2 < 30
 
 
-def test_one_process_a_run(inputs, towers):
+def test_only_one_process_may_train_a_run(inputs, towers):
     from pipeline_lib.execution.checkpoint import CheckpointFolder
 
-    held = pytest.raises(ValueError, match="another process is training the same run")
-    with CheckpointFolder("fingerprint-out"), held:
+    refused = pytest.raises(ValueError, match="another process is training the same run")
+    with CheckpointFolder("out"), refused:
         run(make_settings(*towers), inputs, "out")
 
 
@@ -194,24 +184,24 @@ def test_one_process_a_run(inputs, towers):
     ("changes", "fold", "text"),
     [
         ({"info_nce": 0.0, "best_metric": "MeanRecall"}, 0, "best_metric = 'MeanRecall', but this run measures only"),
-        ({}, 7, r"fold 7: no product is held out; folds made: \[0, 1, 2\]"),
+        ({}, 7, r"fold 7: no product is held out; the products are in folds \[0, 1, 2\]"),
     ],
 )
-def test_what_cannot_be_trained_is_one_line(inputs, towers, changes, fold, text):
+def test_a_run_that_cannot_be_trained_is_refused(inputs, towers, changes, fold, text):
     with pytest.raises(ValueError, match=text):
-        run(make_settings(*towers, **changes), inputs, "out", fold)
+        run(make_settings(*towers, **changes), inputs, "out", fold=fold)
 
 
-def test_accumulation_takes_every_product_once_an_epoch(inputs, towers):
-    """Three batches of 8 make the one step of an epoch of 24 products, and the loss prices them together."""
+def test_accumulation_uses_every_product_once_an_epoch(inputs, towers):
+    """Three batches of 8 are the one step of an epoch of 24 products."""
     only = {"info_nce": 0.0, "unfreeze_layers": 0, "epochs": 1, "clip_norm": 0.0, "photo": "first"}
     small = run(make_settings(*towers, **only, batch_size=8, accumulate=3), inputs, "small")
     rows = np.genfromtxt(small / "history.csv", delimiter=",", names=True)
-    assert rows["lr"] == pytest.approx(1e-2)  # one step: the end of its warm-up
+    assert rows["lr"] == pytest.approx(1e-2)  # the one step ends the warm-up
 
 
-def test_texts_in_turn_train_on_every_query_and_first_on_none_of_them(inputs, towers):
-    """A second caption for each product: `random` sees both in two epochs, `first` only the product's own."""
+def test_random_texts_train_on_every_query_and_first_texts_on_none(inputs, towers):
+    """Each product has a second caption: `random` trains on both in two epochs, `first` on the product's own text."""
     queries = pl.read_parquet(inputs.catalogue / "queries.parquet").with_columns(split=pl.lit(None, pl.String))
     relevance = pl.read_parquet(inputs.catalogue / "relevance.parquet").with_columns(grade=pl.lit(1))
     ids = [f"p{number}" for number in range(36)]
@@ -230,7 +220,7 @@ def test_texts_in_turn_train_on_every_query_and_first_on_none_of_them(inputs, to
     )
     assert read_fold(inputs, 0, True).training.captions is None
     losses = []
-    for name, one in (("turn", settings), ("own", make_settings(*towers, epochs=2))):
+    for name, one in (("random", settings), ("first", make_settings(*towers, epochs=2))):
         rows = np.genfromtxt(run(one, inputs, name) / "history.csv", delimiter=",", names=True)
         losses.append(rows["info_nce"].tolist())
     assert losses[0] != losses[1] and np.isfinite(losses).all()

@@ -1,4 +1,4 @@
-"""Several small batches give the gradients of one large one, dropout included, and leave no other trace."""
+"""GradCache: several small batches give the gradients of one large batch, with dropout and without side effects."""
 
 from dataclasses import replace
 
@@ -29,23 +29,23 @@ def make_task(towers, momentum=0.0, dropout=True):
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
     losses = build_losses(settings.losses, list(LOSSES))
-    slow = build_momentum_encoder(model, momentum) if momentum else None
+    encoder = build_momentum_encoder(model, momentum) if momentum else None
     task = Task(
-        model, losses, weights_of(settings.losses), "cpu", "fp32", frozenset(dict(model.named_parameters())), slow
+        model, losses, weights_of(settings.losses), "cpu", "fp32", frozenset(dict(model.named_parameters())), encoder
     )
     task.begin_epoch(0)
     return task
 
 
 def make_batches(sizes, padded=0):
-    """Batches whose texts are of different lengths, or all padded to one."""
-    found, start = [], 0
+    """Batches whose texts have different lengths, or are padded to one length."""
+    batches, start = [], 0
     for number, size in enumerate(sizes):
         torch.manual_seed(10 + number)
         rows = torch.arange(start, start + size)
         tokens, length = torch.randint(4, 16, (size, 3 + number)), 3 + number
         wide = max(padded, length)
-        found.append(
+        batches.append(
             Batch(
                 product=rows, group=rows // 2, text=rows, has_text=rows != 1, label=rows % 3 - 1,
                 pixels=torch.randint(0, 256, (size, 3, 32, 32), dtype=torch.uint8),
@@ -54,7 +54,7 @@ def make_batches(sizes, padded=0):
             )
         )  # fmt: skip
         start += size
-    return found
+    return batches
 
 
 def gradients(task):
@@ -74,54 +74,56 @@ def towers(tiny_image_folder, tiny_text_folder):
 
 
 def test_gradients_equal_those_of_one_large_batch(towers):
-    """Unequal batches, every loss on; and a second step, whose queue holds what the first step left."""
+    """Batches of unequal sizes with every loss on; and a second step, with the queue that the first step filled."""
     small, large = make_task(towers, dropout=False), make_task(towers, dropout=False)
     parts = make_batches([5, 4, 3])
-    whole = make_batches([5, 4, 3], padded=5)
-    content = {name: torch.cat([getattr(one, name) for one in whole]) for name in ("pixels", "token_ids", "token_mask")}
-    joined = replace(join_batches(whole), **content)
+    padded = make_batches([5, 4, 3], padded=5)
+    content = {
+        name: torch.cat([getattr(one, name) for one in padded]) for name in ("pixels", "token_ids", "token_mask")
+    }
+    joined = replace(join_batches(padded), **content)
     for _ in range(2):
         _, of_parts = backward_jointly(small, parts)
-        _, of_whole = backward_jointly(large, [joined])
-        for name, value in of_whole.items():
+        _, of_joined = backward_jointly(large, [joined])
+        for name, value in of_joined.items():
             assert float(of_parts[name]) == pytest.approx(float(value), rel=1e-4), name
     compare(gradients(small), gradients(large), rtol=1e-3, atol=1e-5)
     assert "siglip.bias" in gradients(small) and "logit_scale" in gradients(small)
 
 
-def test_a_batch_alone_would_have_other_gradients(towers):
-    """The sum of what each batch costs by itself, as accumulation used to be, is another loss."""
-    jointly, apart = make_task(towers, dropout=False), make_task(towers, dropout=False)
+def test_accumulating_the_losses_of_single_batches_gives_other_gradients(towers):
+    """The sum of the losses of the single batches is another loss."""
+    jointly, separately = make_task(towers, dropout=False), make_task(towers, dropout=False)
     parts = make_batches([4, 4])
     backward_jointly(jointly, parts)
     for part in parts:
-        apart.compute(part)[1]["total"].div(2).backward()
-    one, other = gradients(jointly), gradients(apart)
+        separately.compute(part)[1]["total"].div(2).backward()
+    one, other = gradients(jointly), gradients(separately)
     assert not torch.allclose(one["head.image_projection.weight"], other["head.image_projection.weight"], rtol=0.05)
 
 
 @pytest.mark.parametrize(("momentum", "precision"), [(0.0, "fp32"), (0.9, "fp32"), (0.0, "bf16")])
 def test_dropout_repeats_in_the_second_pass(towers, momentum, precision):
-    """Reference: all batches run once with their graphs kept, joined and priced, from the same random state."""
+    """Reference: all batches run once with their graphs, joined for the losses, from the same random state."""
     cached, plain = (replace(make_task(towers, momentum), precision=precision) for _ in range(2))
     parts = make_batches([5, 4, 3])
     torch.manual_seed(5)
     _, named = backward_jointly(cached, parts)
-    drawn = torch.rand(1)
+    next_number = torch.rand(1)
     torch.manual_seed(5)
     outputs = join_outputs([plain.forward_all(part) for part in parts])
     expected = plain.compute_losses(outputs, join_batches(parts))
     expected["total"].backward()
-    assert torch.equal(drawn, torch.rand(1))
+    assert torch.equal(next_number, torch.rand(1))
     assert {name: float(value) for name, value in named.items()} == {
         name: value.item() for name, value in expected.items()
     }
     compare(gradients(cached), gradients(plain), rtol=1e-3)
     active = [module for module in cached.model.modules() if isinstance(module, nn.Dropout) and module.p > 0]
-    assert active, "else nothing was tested"
+    assert active, "without dropout the test is empty"
 
 
-def test_running_statistics_move_once_a_step(towers):
+def test_running_statistics_are_updated_once_a_step(towers):
     once, jointly = make_task(towers), make_task(towers)
     for task in (once, jointly):
         task.model.head["image_projection"] = nn.Sequential(nn.BatchNorm1d(24), task.model.head["image_projection"])
@@ -138,14 +140,14 @@ def test_running_statistics_move_once_a_step(towers):
 
 
 def test_a_frozen_model_without_heads_to_train_gets_no_gradient(towers):
-    """Only the losses learn: nothing to push back, nothing in the way."""
+    """Only the losses have trained parameters, so no output needs a gradient."""
     task = make_task(towers)
     task.model.requires_grad_(False)
     backward_jointly(task, make_batches([3, 3]))
     assert set(gradients(task)) == {"siglip.bias"}
 
 
-def test_joined_batches_carry_all_that_losses_read_and_no_pixels():
+def test_joined_batches_have_the_fields_of_losses_and_no_model_inputs():
     joined = join_batches(make_batches([2, 3]))
     assert joined.product.tolist() == [0, 1, 2, 3, 4] and joined.group.tolist() == [0, 0, 1, 1, 2]
     assert all(getattr(joined, name) is None for name in CONTENT)

@@ -1,13 +1,15 @@
+"""The line with the last and the best epoch that a run prints."""
+
 import pytest
 
 from pipeline_lib.training.history import IMAGE, TEXT, History, best_so_far
 
 
 def row(epoch, text, image):
-    """An epoch's row from figures in percent as a log prints them."""
-    ways = [(names, [*figures, sum(figures) / 3]) for names, figures in ((TEXT, text), (IMAGE, image))]
-    found = {name: value / 100 for names, values in ways for name, value in zip(names, values, strict=True)}
-    return {"epoch": epoch, "val_loss": 1.0, **found}
+    """The row of an epoch from metrics in percent, as logs print them."""
+    directions = [(names, [*recalls, sum(recalls) / 3]) for names, recalls in ((TEXT, text), (IMAGE, image))]
+    metrics = {name: value / 100 for names, values in directions for name, value in zip(names, values, strict=True)}
+    return {"epoch": epoch, "val_loss": 1.0, **metrics}
 
 
 FIRST = row(0, (7.22, 19.32, 30.38), (6.64, 21.91, 35.53))
@@ -35,7 +37,7 @@ WRITTEN = [
         ),
     ],
 )
-def test_now_and_best_so_far_are_whole_epochs(rows, line):
+def test_the_line_has_all_metrics_of_the_last_and_of_the_best_epoch(rows, line):
     assert best_so_far(rows) == line
 
 
@@ -43,7 +45,7 @@ def test_a_run_without_retrieval_has_no_line():
     assert best_so_far([{"epoch": 0, "val_loss": 1.0, "top1": 0.5}]) == ""
 
 
-def test_it_is_one_line_where_nobody_watches(tmp_path, monkeypatch, capsys):
+def test_without_a_terminal_it_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "60")
     history = History("run", [dict(FIRST)])

@@ -1,4 +1,4 @@
-"""Stages under torchrun, as DVC runs them: two processes, one line where they cannot go on, and no orphan."""
+"""Stages under torchrun, as DVC runs them: two processes, errors of one line, and no orphans."""
 
 import os
 import subprocess
@@ -17,12 +17,12 @@ from pipeline_lib.stores.store import open_store
 
 
 @pytest.fixture
-def begin(tmp_path, tiny_image_folder, tiny_text_folder):
+def start(tmp_path, tiny_image_folder, tiny_text_folder):
     write_project(tmp_path / "data/work")
     for folder in ("data/work/features", "data/weights", "none"):
         (tmp_path / folder).mkdir(parents=True)
 
-    def start(*stage, processes=2, **train):
+    def start_stage(*stage, processes=2, **train):
         settings = make_settings(tiny_image_folder, tiny_text_folder, **{"init_from": "none", **train})
         params = load_params(PARAMS)
         object.__setattr__(settings, "runtime", settings.runtime.model_copy(update={"batch_size": 5, "workers": 2}))
@@ -38,32 +38,32 @@ def begin(tmp_path, tiny_image_folder, tiny_text_folder):
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True)
 
-    return start
+    return start_stage
 
 
-def test_the_stage_trains_in_two_processes_and_is_told_of_a_bad_loss_in_one_line(begin, tmp_path):
-    process = begin(epochs=1)
+def test_the_stage_trains_in_two_processes_and_reports_a_bad_loss_in_one_line(start, tmp_path):
+    process = start(epochs=1)
     _, stderr = process.communicate(timeout=100)
     assert process.returncode == 0, stderr
     out = tmp_path / "data/work/train/0"
     assert sorted(path.name for path in out.iterdir()) == [
-        "history.csv", "model.json", "model.safetensors", "trainable.json", "tokenizer",
+        "history.csv", "model.json", "model.safetensors", "tokenizer", "trainable.json",
     ]  # fmt: skip
     assert np.isfinite(np.genfromtxt(out / "history.csv", delimiter=",", names=True)["total"])
     assert stderr.count("fold 0: 24 products to train on, 12 held out") == 1
     assert stderr.count("epoch 0  ") == 1
 
-    process = begin(head_lr=1e30, tower_lr=1e30, clip_norm=0.0)
+    process = start(head_lr=1e30, tower_lr=1e30, clip_norm=0.0)
     _, stderr = process.communicate(timeout=100)
     assert process.returncode == 1
     assert not [word for word in ("Traceback", "Error", "torch/distributed") if word in stderr], stderr
     lines = [line for line in stderr.splitlines() if "a loss is not finite" in line]
     assert lines == [stderr.splitlines()[-1]] and lines[0].startswith("stages.train: error: a loss is not finite at ep")
-    assert (out / "history.csv").is_file()  # the last outs
+    assert (out / "history.csv").is_file()  # the outs of the last run
 
 
-def test_a_killed_stage_leaves_nobody_and_its_checkpoint(begin, tmp_path):
-    process = begin(epochs=10_000)
+def test_a_killed_stage_leaves_a_checkpoint_and_no_processes(start, tmp_path):
+    process = start(epochs=10_000)
     end = time.monotonic() + 100
     while not list(tmp_path.glob(".ckpt/*/last.pt")) and process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
@@ -75,24 +75,24 @@ def test_a_killed_stage_leaves_nobody_and_its_checkpoint(begin, tmp_path):
     assert not (tmp_path / "data/work/train/0").exists()
 
 
-def test_two_processes_embed_what_one_does(begin, tmp_path):
-    """12 held-out products with 14 photos, 5 at a time: three blocks, of which the second process makes one."""
-    (trained := begin(epochs=1, processes=1)).communicate(timeout=100)
+def test_two_processes_write_the_same_embeddings_as_one(start, tmp_path):
+    """12 held-out products have 14 photos: three batches of at most 5, one of them for the second process."""
+    (trained := start(epochs=1, processes=1)).communicate(timeout=100)
     assert trained.returncode == 0
-    out, made = tmp_path / "data/work/embed/0/48", {}
+    out, stores = tmp_path / "data/work/embed/0/48", {}
     for processes in (1, 2):
-        process = begin("stages.embed", "--fold", "0", "--scale", "48", processes=processes)
+        process = start("stages.embed", "--fold", "0", "--scale", "48", processes=processes)
         stdout, stderr = process.communicate(timeout=100)
         assert process.returncode == 0, stderr
         assert stdout.count("fold 0 at 48 px: 12 products") == 1
-        made[processes] = {store.name: open_store(store) for store in out.iterdir() if store.is_dir()}
-    assert made[1].keys() == made[2].keys() == {"products", "queries", "probabilities"}
-    for name, alone in made[1].items():
-        assert alone.ids == made[2][name].ids and alone.header == made[2][name].header
-        assert np.allclose(alone.matrix, made[2][name].matrix, atol=1e-3)
+        stores[processes] = {store.name: open_store(store) for store in out.iterdir() if store.is_dir()}
+    assert stores[1].keys() == stores[2].keys() == {"products", "queries", "probabilities"}
+    for name, single in stores[1].items():
+        assert single.ids == stores[2][name].ids and single.header == stores[2][name].header
+        assert np.allclose(single.matrix, stores[2][name].matrix, atol=1e-3)
 
     (tmp_path / "data/work/train/0/model.safetensors").write_bytes(b"no model")
-    _, stderr = (process := begin("stages.embed", "--fold", "0", "--scale", "48")).communicate(timeout=100)
+    _, stderr = (process := start("stages.embed", "--fold", "0", "--scale", "48")).communicate(timeout=100)
     assert process.returncode == 1 and "Traceback" not in stderr
     assert stderr.splitlines()[-1].startswith("stages.embed: error: ")
-    assert out.is_dir()  # the last outs
+    assert out.is_dir()  # the outs of the last run

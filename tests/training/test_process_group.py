@@ -1,4 +1,4 @@
-"""Two processes train as one does at the same global batch: histories, weights, losses' memories, stops and resumes."""
+"""Two processes train as one does with the same global batch: histories, weights, states of losses, resumption."""
 
 import json
 import os
@@ -29,13 +29,13 @@ STATEFUL = {
 }
 DISTILLATION = {f"{name}_distillation": {"weight": 0.5} for name in ("contrastive", "feature", "class")}
 OPENING = {"epochs": 4, "unfreeze_layers": 0, "schedule": [{"epoch": 1, "tower": "text", "layers": 2}]}
-# Name -> changes of the settings. A batch of 7 is shared out as 3 and 4.
+# Name -> changed settings. A batch of 7 is split into 3 and 4.
 RUNS = {
     "plain": {"epochs": 2, "batch_size": 7},
     "accumulated": {"epochs": 2, "batch_size": 6, "accumulate": 2, "mining": "hard"},
     "stateful": {"epochs": 3, "info_nce": 0.0, "losses_on": STATEFUL, "batch_size": 4, "ema_decay": 0.5},
-    # Widths 5 and 8 beside the student's 8: one teacher is heard through a learned map.
-    "taught": {"epochs": 2, "batch_size": 7, "losses_on": DISTILLATION},
+    # The teachers' dims are 5 and 8, the student's is 8: one teacher needs a learned projection.
+    "distilled": {"epochs": 2, "batch_size": 7, "losses_on": DISTILLATION},
     "opening": OPENING,
     "two then one": OPENING,
     "one then two": OPENING,
@@ -43,7 +43,7 @@ RUNS = {
 
 
 def settings_of(image, text, name):
-    """No dropout anywhere: its draws are each process's own."""
+    """Settings without dropout, whose random numbers differ between processes."""
     settings = make_settings(image, text, clip_norm=0.5, **RUNS[name])
     values = settings.model.model_dump()
     values["text"]["config"] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -53,7 +53,7 @@ def settings_of(image, text, name):
 
 
 def run(settings, inputs, name, processes=SINGLE_PROCESS, stop_before=None):
-    """Train one fold into ./name; a stop leaves the checkpoint of the epochs before it."""
+    """Train one fold into ./name; a stop leaves a checkpoint of the epochs before it."""
     out = Path(name)
     if processes.is_first:
         out.mkdir(exist_ok=True)
@@ -73,34 +73,36 @@ def run(settings, inputs, name, processes=SINGLE_PROCESS, stop_before=None):
         Trainer._epoch = epoch
 
 
-def gathered_slowly(processes):
-    """Gradients of a small network by shares, gathered and averaged, against the whole batch in one go."""
+def check_gathered_gradients(processes):
+    """The gradients of a small network from gathered shares, averaged, equal those of the whole batch."""
     torch.manual_seed(1)
     layer, scale, unused = nn.Linear(3, 2), nn.Parameter(torch.tensor(0.5)), nn.Parameter(torch.ones(2))
     for count in (5, 4, 2):
         rows = torch.randn(count, 3)
 
-        def price(values, shared):
+        def loss(values, shared):
             return (values @ values.T * shared).logsumexp(1).mean() + values.pow(3).sum()
 
-        price(layer(rows), scale.exp()).backward()
+        loss(layer(rows), scale.exp()).backward()
         parameters = [layer.weight, layer.bias, unused, scale]
         expected = [None if value.grad is None else value.grad.clone() for value in parameters]
         for value in parameters:
             value.grad = None
         own = Outputs(image_embedding=layer(rows[rows_of_rank(count, *processes.part)]), logit_scale=scale.exp())
-        found = processes.gather(own, count)
-        assert torch.allclose(found.image_embedding, layer(rows), atol=1e-6) and found.logit_scale is own.logit_scale
-        price(found.image_embedding, found.logit_scale).backward()
+        gathered = processes.gather(own, count)
+        assert (
+            torch.allclose(gathered.image_embedding, layer(rows), atol=1e-6) and gathered.logit_scale is own.logit_scale
+        )
+        loss(gathered.image_embedding, gathered.logit_scale).backward()
         processes.average_gradients(parameters)
-        for value, wanted in zip(parameters, expected, strict=True):
-            assert (value.grad is None) == (wanted is None)
-            assert wanted is None or torch.allclose(value.grad, wanted, rtol=1e-5, atol=1e-6)
+        for value, gradient in zip(parameters, expected, strict=True):
+            assert (value.grad is None) == (gradient is None)
+            assert gradient is None or torch.allclose(value.grad, gradient, rtol=1e-5, atol=1e-6)
             value.grad = None
 
 
-def on_one_only(processes):
-    """A gradient that one process has counts as 0 on the other; different weights are found out."""
+def check_a_missing_gradient(processes):
+    """A gradient that only one process has counts as 0 on the other, and different weights are an error."""
     value = nn.Parameter(torch.zeros(2))
     if processes.rank == 1:
         value.grad = torch.tensor([2.0, 6.0])
@@ -118,11 +120,11 @@ def on_one_only(processes):
         assert processes.rank == 1 and "the weights of rank 1 differ from those of rank 0" in str(error)
     else:
         assert processes.rank == 0
-    assert processes.broadcast_from_first(lambda: [processes.rank, "said"]) == [0, "said"]
+    assert processes.broadcast_from_first(lambda: [processes.rank, "value"]) == [0, "value"]
 
 
 def main(root, image, text):
-    """What each of the two processes does: unit checks, then all runs; its losses' memory is left for the test."""
+    """Run the checks and all RUNS in one of two processes; the states of the losses are saved for the test."""
     torch.set_num_threads(1)
     inputs = Inputs(*(Path(root, name) for name in ("catalogue", "folds", "shards", "none")))
     inputs = replace(inputs, teachers={name: Path(root, "features", name) for name in ("five", "eight")})
@@ -131,20 +133,20 @@ def main(root, image, text):
     def saved(self, *rest):
         save(self, *rest)
         if "memory_queue" in self.task.losses:
-            torch.save(self.task.state(), f"stateful-{self.processes.rank}.pt")
+            torch.save(self.task.state(), f"stateful-{self.config.processes.rank}.pt")
 
     Trainer._save = saved
     with join_process_group("cpu") as processes:
-        gathered_slowly(processes)
-        on_one_only(processes)
+        check_gathered_gradients(processes)
+        check_a_missing_gradient(processes)
         for name in RUNS:
             stop = 2 if name == "two then one" else None
             run(settings_of(Path(image), Path(text), name), inputs, name, processes, stop)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, tiny_image_folder, tiny_text_folder):
-    """A folder with `one` and `two`: what one process made of all RUNS, and what two did."""
+def runs(tmp_path_factory, tiny_image_folder, tiny_text_folder):
+    """A folder with the RUNS of one process in `one`, and of two processes in `two`."""
     folder = tmp_path_factory.mktemp("processes")
     inputs = write_project(folder / "project")
     inputs = replace(
@@ -173,7 +175,7 @@ def made(tmp_path_factory, tiny_image_folder, tiny_text_folder):
         assert done.returncode == 0, done.stderr
         run(settings_of(*towers, "two then one"), inputs, "two then one")
         patch.chdir(folder / "one")
-        for name in ("plain", "accumulated", "stateful", "taught", "opening"):
+        for name in ("plain", "accumulated", "stateful", "distilled", "opening"):
             run(settings_of(*towers, name), inputs, name)
     torch.set_num_threads(threads)
     return folder
@@ -184,13 +186,13 @@ def rows_of(out):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_two_processes_train_as_one_does(made, name):
-    """Losses and held-out figures of every epoch, and every weight; so too over an opening epoch, and taken over."""
-    one, two = made / "one" / ("opening" if name.endswith(("one", "two")) else name), made / "two" / name
-    expected, found = rows_of(one), rows_of(two)
-    assert expected.dtype.names == found.dtype.names and len(expected) == RUNS[name]["epochs"]
+def test_two_processes_train_as_one_does(runs, name):
+    """Losses and metrics of every epoch and all weights, also if layers open and if the other count resumes the run."""
+    one, two = runs / "one" / ("opening" if name.endswith(("one", "two")) else name), runs / "two" / name
+    expected, history = rows_of(one), rows_of(two)
+    assert expected.dtype.names == history.dtype.names and len(expected) == RUNS[name]["epochs"]
     for column in expected.dtype.names:
-        assert np.allclose(found[column], expected[column], rtol=1e-5), column
+        assert np.allclose(history[column], expected[column], rtol=1e-5), column
     weights, other = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
     assert weights.keys() == other.keys()
     for key, value in weights.items():
@@ -198,39 +200,39 @@ def test_two_processes_train_as_one_does(made, name):
     assert (one / "trainable.json").read_bytes() == (two / "trainable.json").read_bytes()
 
 
-def test_the_comparison_can_fail(made):
-    """Runs that differ in the batch or in what opens are apart by more than the tolerance."""
-    plain, opening = (load_file(made / "one" / name / "model.safetensors") for name in ("plain", "opening"))
-    moved = [(plain[key] - opening[key]).abs().max() for key in plain if key.startswith("head.")]
-    assert max(moved) > 1e-2
+def test_the_comparison_can_fail(runs):
+    """Runs with another batch size or other open layers differ by more than the tolerance."""
+    plain, opening = (load_file(runs / "one" / name / "model.safetensors") for name in ("plain", "opening"))
+    differences = [(plain[key] - opening[key]).abs().max() for key in plain if key.startswith("head.")]
+    assert max(differences) > 1e-2
 
 
-def test_losses_remember_the_same_on_both(made):
-    """Learned bias, queue with its ids and its order, and the slow copy: bit-equal, and as one process has them."""
-    first, second = (torch.load(made / "two" / f"stateful-{rank}.pt", weights_only=True) for rank in (0, 1))
-    alone = torch.load(made / "one/.ckpt/stateful/last.pt", weights_only=True)
+def test_the_states_of_losses_are_equal_in_both_processes(runs):
+    """Bias, queue and momentum encoder are bit-equal, and equal those of a single process."""
+    first, second = (torch.load(runs / "two" / f"stateful-{rank}.pt", weights_only=True) for rank in (0, 1))
+    single = torch.load(runs / "one/.ckpt/stateful/last.pt", weights_only=True)
     assert first["losses"]["siglip.bias"].item() != -10.0
     queue = "memory_queue._extra_state"
     assert len(first["losses"][queue]["product"]) == 20
     for key in ("product", "group", "text_id"):
-        assert torch.equal(first["losses"][queue][key], alone["losses"][queue][key]), key
-    for part in ("model", "slow"):
+        assert torch.equal(first["losses"][queue][key], single["losses"][queue][key]), key
+    for part in ("model", "momentum_encoder"):
         assert all(torch.equal(value, second[part][key]) for key, value in first[part].items())
     assert torch.equal(first["losses"]["siglip.bias"], second["losses"]["siglip.bias"])
     for key, value in first["losses"][queue].items():
         assert torch.equal(value, second["losses"][queue][key]), key
-        assert torch.allclose(value.float(), alone["losses"][queue][key].float(), atol=1e-5), key
+        assert torch.allclose(value.float(), single["losses"][queue][key].float(), atol=1e-5), key
 
 
-def test_the_first_process_alone_writes(made):
-    """One TensorBoard log a part of a run, no second checkpoint, no half-written file."""
-    boards = list((made / "two/logs/tensorboard/fold0-plain").iterdir())
+def test_only_the_first_process_writes(runs):
+    """One TensorBoard log, no second checkpoint and no partial file."""
+    boards = list((runs / "two/logs/tensorboard/fold0-plain").iterdir())
     assert len(boards) == 1
-    assert sorted(path.name for path in (made / "two/.ckpt/plain").iterdir()) == ["DONE", "LOCK", "best.pt", "last.pt"]
+    assert sorted(path.name for path in (runs / "two/.ckpt/plain").iterdir()) == ["DONE", "LOCK", "best.pt", "last.pt"]
 
 
-def test_one_process_does_nothing_here():
-    """The very same objects pass through."""
+def test_a_single_process_communicates_nothing():
+    """The same objects are returned."""
     outputs = Outputs(image_embedding=torch.ones(2, 3))
     assert (
         SINGLE_PROCESS.gather(outputs, 2) is outputs
@@ -245,12 +247,12 @@ def test_one_process_does_nothing_here():
         assert processes is SINGLE_PROCESS
 
 
-def test_workers_are_those_of_the_machine():
+def test_the_processes_of_a_machine_share_its_workers():
     assert [ProcessGroup(0, 4, 4).workers(total) for total in (0, 1, 4, 9)] == [0, 1, 1, 2]
 
 
-def test_each_process_draws_its_own():
-    """Seeds stay apart in what the generator of the CPU takes of them, their lower 32 bits."""
+def test_each_process_has_its_own_random_numbers():
+    """The CPU generator uses the lower 32 bits of a seed; they differ between processes."""
     drawn = set()
     for rank in range(8):
         torch.manual_seed(ProcessGroup(rank, 8).seed(3 * 100_003))
@@ -259,14 +261,14 @@ def test_each_process_draws_its_own():
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1, [1, 1, 1, 1]), (5, [2, 1, 1]), (100, [3, 1])])
-def test_buckets_keep_the_order_and_one_type(size, expected):
+def test_a_bucket_has_one_type_and_keeps_the_order(size, expected):
     values = [torch.zeros(2), torch.zeros(3), torch.zeros(4), torch.zeros(1, dtype=torch.float64)]
-    made = list(buckets(values, size))
-    assert [len(bucket) for bucket in made] == expected
-    assert [id(value) for bucket in made for value in bucket] == [id(value) for value in values]
+    found = list(buckets(values, size))
+    assert [len(bucket) for bucket in found] == expected
+    assert [id(value) for bucket in found for value in bucket] == [id(value) for value in values]
 
 
-def test_fewer_rows_than_processes_is_one_line(tmp_path, tiny_image_folder, tiny_text_folder):
+def test_a_batch_with_fewer_rows_than_processes_is_refused(tmp_path, tiny_image_folder, tiny_text_folder):
     settings = make_settings(tiny_image_folder, tiny_text_folder, batch_size=2)
     with pytest.raises(ValueError, match=r"3 processes share a batch of 2 products \(train.batch_size = 2, 24"):
         config = replace(settings, processes=ProcessGroup(0, 3, 3))

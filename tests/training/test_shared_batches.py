@@ -1,4 +1,4 @@
-"""A batch shared out over processes: each has its own rows' pictures and texts, and all rows' ids."""
+"""A batch split over processes: each has the images and texts of its own rows, and the ids of all rows."""
 
 import numpy as np
 import pytest
@@ -16,8 +16,8 @@ from pipeline_lib.transforms.tokenize import TextTokenizer
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
-def test_the_shares_make_up_the_batch(tmp_path, tiny_text_folder, world):
-    """Random photos, crops and dropped words included: what is drawn for a product is drawn wherever it is."""
+def test_the_shares_join_to_the_batch(tmp_path, tiny_text_folder, world):
+    """With random photos, crops and dropped words: the draws of a product do not depend on the process."""
     inputs = write_project(tmp_path / "project")
     photos = PhotoViews(ShardReader(Manifest(inputs.shards)), 32, "clip", 0.5)
     data = read_fold(inputs, 0, True).training

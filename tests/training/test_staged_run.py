@@ -1,4 +1,4 @@
-"""Layers that open by a schedule, in a whole run: what moves when, at which rate, and after a stop."""
+"""Layers that open by a schedule: which parameters change in which epoch, at which lr, and after a resumption."""
 
 import itertools
 
@@ -28,22 +28,22 @@ def inputs(tmp_path):
     return write_project(tmp_path / "project")
 
 
-def opening_epochs(plan, model):
-    """Parameter of the model -> the epoch it opens, or None, as trainable.json has it."""
-    found = {}
-    for row in plan["towers"][:2]:
+def opening_epochs(report, model):
+    """Parameter of the model -> the epoch that opens it, or None, from trainable.json."""
+    epochs = {}
+    for row in report["towers"][:2]:
         tower = model.towers()[row["tower"]]
-        for group, told in zip(tower.layer_groups(), row["groups"], strict=True):
-            found |= {f"{row['tower']}.{key}": told["opens"] for key in group.parameters}
-    return found
+        for group, reported in zip(tower.layer_groups(), row["groups"], strict=True):
+            epochs |= {f"{row['tower']}.{key}": reported["opens"] for key in group.parameters}
+    return epochs
 
 
-def test_layers_move_from_their_epoch_on_and_no_others(inputs, towers, monkeypatch):
+def test_layers_change_from_their_epoch_on_and_no_others_do(inputs, towers, monkeypatch):
     settings = make_settings(*towers, **STAGED)
     watch = Watch(monkeypatch)
     out = run(settings, inputs, "out")
-    plan, saved = read_json(out / "trainable.json"), load_model(out)
-    opens = opening_epochs(plan, saved.model)
+    report, saved = read_json(out / "trainable.json"), load_model(out)
+    opens = opening_epochs(report, saved.model)
     first = first_weights(settings)
     assert len(watch.epochs) == 4 and set(opens.values()) == {None, 0, 1, 2}
     for epoch, state in enumerate(watch.epochs):
@@ -51,58 +51,58 @@ def test_layers_move_from_their_epoch_on_and_no_others(inputs, towers, monkeypat
     assert not differing(load_file(out / "model.safetensors"), watch.epochs[saved.card["run"]["best_epoch"]])
 
     sizes = {name: value.numel() for name, value in saved.model.named_parameters()}
-    steps = {(step["epoch"], step["tower"]): step["parameters"] for step in plan["steps"]}
-    moved = [differing(first, state) for state in watch.epochs]
-    for epoch, (before, after) in enumerate(itertools.pairwise(moved), start=1):
-        grown = {
+    steps = {(step["epoch"], step["tower"]): step["parameters"] for step in report["steps"]}
+    changed = [differing(first, state) for state in watch.epochs]
+    for epoch, (before, after) in enumerate(itertools.pairwise(changed), start=1):
+        opened = {
             tower: sum(sizes[key] for key in after - before if key.startswith(tower)) for tower in ("image", "text")
         }
-        assert grown == {tower: steps.get((epoch, tower), 0) for tower in ("image", "text")}
+        assert opened == {tower: steps.get((epoch, tower), 0) for tower in ("image", "text")}
     assert set(steps) == {(1, "text"), (2, "image")}
 
 
-def test_every_step_runs_at_the_plans_rate_times_the_schedules_factor(inputs, towers, monkeypatch):
+def test_every_step_has_the_lr_of_the_report_times_the_factor_of_the_schedule(inputs, towers, monkeypatch):
     settings = make_settings(*towers, **STAGED, warmup_fraction=0.3)
     watch = Watch(monkeypatch)
     out = run(settings, inputs, "out")
-    model, plan = load_model(out).model, read_json(out / "trainable.json")
-    told = {name: TRAIN["head_lr"] for name, _ in model.head_parameters()}
-    for row in plan["towers"][:2]:
+    model, report = load_model(out).model, read_json(out / "trainable.json")
+    lrs = {name: TRAIN["head_lr"] for name, _ in model.head_parameters()}
+    for row in report["towers"][:2]:
         for group, listed in zip(model.towers()[row["tower"]].layer_groups(), row["groups"], strict=True):
             if listed["opens"] is not None:
-                told |= {f"{row['tower']}.{key}": listed["lr"] for key in group.parameters}
-    assert [group["lr"] for group in plan["towers"][1]["groups"]] == [0, 0, TRAIN["tower_lr"] * 0.5 * 0.2, 1e-3]
+                lrs |= {f"{row['tower']}.{key}": listed["lr"] for key in group.parameters}
+    assert [group["lr"] for group in report["towers"][1]["groups"]] == [0, 0, TRAIN["tower_lr"] * 0.5 * 0.2, 1e-3]
     total = len(watch.rates)
     assert total == 4 * 3  # epochs x batches of 8 among 24 products
     for step, rates in enumerate(watch.rates):
         factor = lr_factor(step, total, round(0.3 * total))
-        assert rates == pytest.approx({name: lr * factor for name, lr in told.items()})
+        assert rates == pytest.approx({name: lr * factor for name, lr in lrs.items()})
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
-def test_a_run_stopped_at_an_opening_ends_as_the_unbroken_one(stop, inputs, towers, monkeypatch):
+def test_a_run_stopped_at_an_opening_resumes_to_the_same_result(stop, inputs, towers, monkeypatch):
     """Before the text layers open, before the image layers do, and after both."""
     settings = make_settings(*towers, **STAGED)
-    whole = run(settings, inputs, "whole")
+    uninterrupted = run(settings, inputs, "uninterrupted")
     stop_before(stop, settings, inputs, "same", monkeypatch)
-    ended = run(settings, inputs, "ended", "same")
+    resumed = run(settings, inputs, "resumed", "same")
     for file in ("history.csv", "model.safetensors", "trainable.json"):
-        assert (whole / file).read_bytes() == (ended / file).read_bytes(), file
+        assert (uninterrupted / file).read_bytes() == (resumed / file).read_bytes(), file
 
 
-def test_a_best_epoch_before_an_opening_gives_later_layers_their_first_weights_back(inputs, towers, monkeypatch):
+def test_a_best_epoch_before_an_opening_restores_the_initial_weights_of_later_layers(inputs, towers, monkeypatch):
     settings = make_settings(*towers, **STAGED)
     watch = Watch(monkeypatch)
-    measure, told = Validator.measure, iter((2.0, 1.0, 3.0, 4.0))
-    monkeypatch.setattr(Validator, "measure", lambda self, task: {**measure(self, task), "val_loss": next(told)})
+    measure, losses = Validator.measure, iter((2.0, 1.0, 3.0, 4.0))
+    monkeypatch.setattr(Validator, "measure", lambda self, task: {**measure(self, task), "val_loss": next(losses)})
     out = run(settings, inputs, "out")
     saved = load_model(out)
     assert saved.card["run"]["best_epoch"] == 1
     opens = opening_epochs(read_json(out / "trainable.json"), saved.model)
-    kept = load_file(out / "model.safetensors")
-    assert differing(first_weights(settings), kept) == {key for key, start in opens.items() if start in (0, 1)}
-    assert not differing(kept, watch.epochs[1])
-    assert {key for key, start in opens.items() if start == 2} <= differing(kept, watch.epochs[3])
+    best = load_file(out / "model.safetensors")
+    assert differing(first_weights(settings), best) == {key for key, start in opens.items() if start in (0, 1)}
+    assert not differing(best, watch.epochs[1])
+    assert {key for key, start in opens.items() if start == 2} <= differing(best, watch.epochs[3])
 
 
 FOLLOW = TRAIN["towers"]["text"]
@@ -125,7 +125,7 @@ def test_each_tower_is_frozen_by_its_own_rule(depth, image, text, moves, inputs,
     changed = differing(first_weights(settings), watch.epochs[-1])
     for name, tower in model.towers().items():
         groups = tower.layer_groups()
-        wanted = {"last": {len(groups) - 1}, "first and last": {0, len(groups) - 1}, "none": set()}
-        wanted |= {f"from {start}": set(range(start, len(groups))) for start in range(4)}
-        open_now = {f"{name}.{key}" for number in wanted[moves[name]] for key in groups[number].parameters}
+        expected = {"last": {len(groups) - 1}, "first and last": {0, len(groups) - 1}, "none": set()}
+        expected |= {f"from {start}": set(range(start, len(groups))) for start in range(4)}
+        open_now = {f"{name}.{key}" for number in expected[moves[name]] for key in groups[number].parameters}
         assert {key for key in changed if key.startswith(name)} == open_now

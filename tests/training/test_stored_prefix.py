@@ -19,6 +19,7 @@ from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.training import model_setup
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
@@ -51,8 +52,8 @@ def kinds(out):
     return read_json(out / "model.json")["run"]["stored_features"]
 
 
-def ways(settings, inputs, dtype="float32", layers=2):
-    """The same run from pixels and tokens, and from a store."""
+def run_both(settings, inputs, dtype="float32", layers=2):
+    """Run from pixels and tokens, then from a store; return both outputs."""
     plain = run(settings, inputs, "plain")
     assert kinds(plain) == {}
     store(settings, inputs, dtype, layers)
@@ -60,13 +61,12 @@ def ways(settings, inputs, dtype="float32", layers=2):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float16", 3e-3)])
-def test_losses_are_those_of_the_run_without_the_store(inputs, towers, dtype, tolerance):
+def test_losses_equal_those_of_the_run_without_the_store(inputs, towers, dtype, tolerance):
     settings = make_settings(*towers, unfreeze_layers=2)
-    plain, stored = ways(settings, inputs, dtype)
+    plain, stored = run_both(settings, inputs, dtype)
     assert kinds(stored) == BOTH
     assert np.allclose(losses(plain), losses(stored), rtol=tolerance, atol=tolerance)
-    plan = read_json(stored / "trainable.json")
-    assert plan["starts"] == [
+    assert read_json(stored / "trainable.json")["starts"] == [
         "image: from stored activations before stages.3, the last 2 of 7 layer groups",
         "text: from stored activations before layer.1, the last 2 of 4 layer groups",
     ]
@@ -79,24 +79,24 @@ CASES = {
     "momentum": {"losses_on": {"memory_queue": {"weight": 1.0, "size": 16, "momentum": 0.9, "start_epoch": 0}},
                  "info_nce": 0.0},
     "mining": {"mining": "hard"},
-    "norms alone": {"unfreeze_layers": 1},
+    "norms only": {"unfreeze_layers": 1},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_a_run_adds_starts_there_too(inputs, towers, case):
-    plain, stored = ways(make_settings(*towers, **CASES[case]), inputs)
+def test_every_training_option_works_from_stored_activations(inputs, towers, case):
+    plain, stored = run_both(make_settings(*towers, **CASES[case]), inputs)
     assert kinds(stored) == BOTH
     assert np.allclose(losses(plain), losses(stored), rtol=1e-4, atol=1e-5)
     one, other = (load_file(out / "model.safetensors") for out in (plain, stored))
-    assert one.keys() == other.keys()  # whole towers are saved
+    assert one.keys() == other.keys()  # all layers of the towers are saved
     for name, value in one.items():
         assert torch.allclose(value, other[name], atol=1e-3), name
     load_model(stored)
 
 
 def test_one_tower_from_pixels_and_one_from_its_store(inputs, towers):
-    for number, (changes, kept) in enumerate(
+    for number, (changes, expected) in enumerate(
         [
             ({"augment": "jitter_flip"}, {"text": "boundary"}),
             ({"text_augment": "word_dropout"}, {"image": "boundary"}),
@@ -105,11 +105,11 @@ def test_one_tower_from_pixels_and_one_from_its_store(inputs, towers):
         ]
     ):
         settings = make_settings(*towers, epochs=2, **changes)
-        whole = make_settings(*towers, epochs=2, use_stored_features=False, **changes)
+        unstored = make_settings(*towers, epochs=2, use_stored_features=False, **changes)
         if not number:
             store(settings, inputs)
-        plain, stored = run(whole, inputs, f"plain{number}"), run(settings, inputs, f"stored{number}")
-        assert (kinds(plain), kinds(stored)) == ({}, kept)
+        plain, stored = run(unstored, inputs, f"plain{number}"), run(settings, inputs, f"stored{number}")
+        assert (kinds(plain), kinds(stored)) == ({}, expected)
         assert np.allclose(losses(plain), losses(stored), rtol=1e-4, atol=1e-5), changes
 
 
@@ -121,9 +121,7 @@ def both(**rules):
 def test_the_frozen_part_is_not_run(inputs, towers, monkeypatch):
     settings = make_settings(*towers, unfreeze_layers=2, epochs=1)
     store(settings, inputs)
-    from pipeline_lib.training import model_setup as assembly
-
-    calls, build = [], assembly.build_model
+    calls, build = [], model_setup.build_model
 
     def watched(*arguments):
         model = build(*arguments)
@@ -132,20 +130,20 @@ def test_the_frozen_part_is_not_run(inputs, towers, monkeypatch):
             model.get_submodule(path).register_forward_hook(lambda *_, path=path: calls.append(path))
         return model
 
-    monkeypatch.setattr(assembly, "build_model", watched)
+    monkeypatch.setattr(model_setup, "build_model", watched)
     monkeypatch.setattr("pipeline_lib.loading.photo_views.decode", lambda *_: pytest.fail("a photo was decoded"))
     run(settings, inputs, "out")
     assert set(calls) == {"text.trunk.encoder.layer.1", "image.trunk.stages.3.blocks.0"}
 
 
-def test_a_run_that_was_cut_goes_on_the_same(inputs, towers, monkeypatch):
+def test_an_interrupted_run_resumes_to_the_same_result(inputs, towers, monkeypatch):
     settings = make_settings(*towers, unfreeze_layers=2)
     store(settings, inputs)
-    whole = run(settings, inputs, "whole")
+    uninterrupted = run(settings, inputs, "uninterrupted")
     stop_after_steps(5, settings, inputs, "same", monkeypatch)
     resumed = run(settings, inputs, "resumed", "same")
     for file in ("history.csv", "model.safetensors"):
-        assert (whole / file).read_bytes() == (resumed / file).read_bytes(), file
+        assert (uninterrupted / file).read_bytes() == (resumed / file).read_bytes(), file
 
 
 def stored_inputs(settings, inputs, opened, unchanged=("image", "text")):
@@ -154,20 +152,19 @@ def stored_inputs(settings, inputs, opened, unchanged=("image", "text")):
     return find_stored_inputs(settings, inputs, initial, opened)
 
 
-
 def test_each_tower_reads_the_nearest_store_or_has_a_reason(inputs, towers):
     """7 image and 4 text groups, stem first; a group that opens in a later epoch counts as trained."""
     settings = make_settings(*towers)
     none, image, text = {"image": [None] * 7, "text": [None] * 4}, [None] * 5 + [0, 0], [None, None, 2, 0]
     assert stored_inputs(settings, inputs, none).messages[0] == "image: from pixels, plan.features does not have trunk"
     store(settings, inputs)
-    for opened, kinds in (
+    for opened, expected in (
         (none, {"image": "pooled", "text": "pooled"}),
         ({"image": image, "text": text}, BOTH),
         ({"image": image, "text": [None, 2, 2, 0]}, {"image": "boundary"}),
         ({"image": [0, *[None] * 6], "text": [None, None, None, 0]}, {"text": "boundary"}),
     ):
-        assert stored_inputs(settings, inputs, opened).features.kinds() == kinds
+        assert stored_inputs(settings, inputs, opened).features.kinds() == expected
     messages = stored_inputs(settings, inputs, {"image": image, "text": [None, 2, 2, 0]}).messages
     assert messages[1] == "text: from tokens, its last 3 of 4 layer groups are trained, but features.trunk.layers = 2"
     warm = stored_inputs(settings, inputs, none, unchanged=("text",))
@@ -176,7 +173,7 @@ def test_each_tower_reads_the_nearest_store_or_has_a_reason(inputs, towers):
 
 
 @pytest.mark.parametrize(
-    ("changes", "kinds"),
+    ("changes", "expected"),
     [
         ({"register_memory.slots_private": 2}, {}),
         ({"text.vocabulary": "cut"}, {"image": "boundary"}),
@@ -184,7 +181,7 @@ def test_each_tower_reads_the_nearest_store_or_has_a_reason(inputs, towers):
         ({"image.pretrained": False}, {"text": "boundary"}),
     ],
 )
-def test_a_tower_that_a_setting_changes_reads_its_input(inputs, towers, changes, kinds):
+def test_a_tower_that_a_setting_changes_reads_its_input(inputs, towers, changes, expected):
     settings = make_settings(*towers)
     store(settings, inputs)
     opened = {"image": [None] * 5 + [0, 0], "text": [None, None, 0, 0]}
@@ -193,24 +190,24 @@ def test_a_tower_that_a_setting_changes_reads_its_input(inputs, towers, changes,
         section, _, inner = key.rpartition(".")
         (values[section] if section else values)[inner] = value
     object.__setattr__(settings, "model", ModelParams.model_validate(values))
-    assert stored_inputs(settings, inputs, opened).features.kinds() == kinds
+    assert stored_inputs(settings, inputs, opened).features.kinds() == expected
 
 
-def test_new_parts_behind_the_boundary_are_trained_from_it(inputs, towers):
-    """A pooling without weights has no output to store, but what enters the layers before it is as published."""
+def test_new_parts_after_the_boundary_are_trained_from_stored_activations(inputs, towers):
+    """A pooling without pretrained weights has no output to store, but its tower has activations to store."""
     settings = make_settings(*towers, epochs=2)
     values = settings.model.model_dump()
     values["text"]["pooling"] = "attentive"
     object.__setattr__(settings, "model", ModelParams.model_validate(values))
-    plain, stored = ways(settings, inputs)
+    plain, stored = run_both(settings, inputs)
     assert kinds(stored) == BOTH and not (inputs.trunk / "text").exists()
     assert np.allclose(losses(plain), losses(stored), rtol=1e-4, atol=1e-5)
 
 
-def test_a_foreign_or_cut_store_is_refused_before_the_first_step(inputs, towers, monkeypatch):
+def test_a_store_of_another_tower_or_a_truncated_one_is_refused(inputs, towers, monkeypatch):
     settings = make_settings(*towers, unfreeze_layers=2)
     store(settings, inputs)
-    monkeypatch.setattr(Trainer, "run", lambda *_: pytest.fail("it has begun"))
+    monkeypatch.setattr(Trainer, "run", lambda *_: pytest.fail("training has started"))
     other = make_settings(*towers, unfreeze_layers=2)
     object.__setattr__(other, "model", ModelParams.model_validate(
         settings.model.model_dump() | {"text": settings.model.text.model_dump() | {"max_tokens": 12}}
@@ -223,9 +220,9 @@ def test_a_foreign_or_cut_store_is_refused_before_the_first_step(inputs, towers,
         run(settings, inputs, "out")
 
 
-def test_sizes_are_told_before_the_towers_run_and_too_much_ends_the_stage(inputs, towers, monkeypatch):
-    settings, told = make_settings(*towers), []
+def test_stores_over_the_size_limit_are_refused_before_the_towers_run(inputs, towers, monkeypatch):
+    settings, messages = make_settings(*towers), []
     monkeypatch.setattr("pipeline_lib.features.trunk.encode_photos", lambda *_: pytest.fail("a tower was run"))
     with pytest.raises(ValueError, match=r"features.max_gb = 1e-05, but [\d.]+ KB would be stored"):
-        store(settings, inputs, max_gb=1e-5, log=told.append)
-    assert not inputs.trunk.exists() and not told
+        store(settings, inputs, max_gb=1e-5, log=messages.append)
+    assert not inputs.trunk.exists() and not messages

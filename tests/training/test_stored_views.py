@@ -1,4 +1,4 @@
-"""Stored views: what a slow loop makes of each photo, and training with augmentation that never runs the trunk."""
+"""Stored augmented views equal those of a slow loop, and training with them never runs the trunk."""
 
 import shutil
 from dataclasses import replace
@@ -28,7 +28,7 @@ from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.activations import open_activations
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import MATRIX, open_store
-from pipeline_lib.training import loaders as feeding
+from pipeline_lib.training import loaders
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
@@ -41,7 +41,7 @@ pytestmark = [
     pytest.mark.usefixtures("alone"),
 ]
 CLIP = DrawnViews("clip", 0.6, 3, 7)
-ENTERING = "stored activations before stages.3, the last 2 of 7 layer groups"
+ACTIVATIONS = "stored activations before stages.3, the last 2 of 7 layer groups"
 NONE, LAST = {"image": [None] * 7, "text": [None] * 4}, {"image": [None] * 5 + [0, 0], "text": [None, None, 0, 0]}
 
 
@@ -70,28 +70,28 @@ def matrices(folder):
 
 
 @pytest.mark.parametrize("drawn", [CLIP, DrawnViews("jitter_flip", None, 2, 0)], ids=str)
-def test_the_views_are_those_of_a_slow_loop_and_differ(inputs, towers, tmp_path, drawn):
+def test_the_views_equal_those_of_a_slow_loop_and_differ(inputs, towers, tmp_path, drawn):
     settings = make_settings(*towers)
     store(settings, inputs, drawn)
     source, reader = resolve_towers(settings.model)["image"], ShardReader(Manifest(inputs.shards))
     load_strictly(tower := build_image_tower(source.description).eval(), source.state, "here", source.new)
-    pooled, entering = opened(inputs.trunk)
-    assert pooled.ids == entering.ids == open_store(inputs.trunk / "image").ids
-    assert pooled.header.views == entering.header.views == drawn
+    pooled, activations = opened(inputs.trunk)
+    assert pooled.ids == activations.ids == open_store(inputs.trunk / "image").ids
+    assert pooled.header.views == activations.header.views == drawn
     for photo in range(0, len(pooled.ids), 5):
-        found = []
+        outputs = []
         for view in range(drawn.count):
             rng = np.random.default_rng((drawn.seed, photo, view))
             picture = decode(next(iter(reader.read_all([photo]))), 32)
             pixels = VIEWS[drawn.augment](picture, 32, rng, drawn.crop_scale or 1.0)
             with torch.inference_mode():
-                inside = tower.forward_prefix(torch.from_numpy(pixels.copy())[None], 2)
-                outside = tower.forward_suffix(inside, 2).numpy()
-            asked = [pooled.ids[photo]], np.array([view])
-            assert np.allclose(pooled.rows(*asked), outside, atol=1e-5)
-            assert np.allclose(entering.gather(*asked)[0], inside.numpy(), atol=1e-5)
-            found.append(outside)
-        assert all(np.abs(one - other).max() > 1e-4 for one, other in pairwise(found))
+                activation = tower.forward_prefix(torch.from_numpy(pixels.copy())[None], 2)
+                output = tower.forward_suffix(activation, 2).numpy()
+            item = [pooled.ids[photo]], np.array([view])
+            assert np.allclose(pooled.rows(*item), output, atol=1e-5)
+            assert np.allclose(activations.gather(*item)[0], activation.numpy(), atol=1e-5)
+            outputs.append(output)
+        assert all(np.abs(one - other).max() > 1e-4 for one, other in pairwise(outputs))
 
     store(settings, inputs, drawn, out=tmp_path / "again")
     assert matrices(tmp_path / "again") == matrices(inputs.trunk)
@@ -105,7 +105,7 @@ def test_the_views_are_those_of_a_slow_loop_and_differ(inputs, towers, tmp_path,
 
 
 class SlowViews(PhotoViews):
-    """Decodes and augments in each step what a store of CLIP would have given there."""
+    """Decodes and augments in each step the views that a store of CLIP holds."""
 
     def load(self, rows, seeds):
         if self.view == "none":
@@ -115,36 +115,36 @@ class SlowViews(PhotoViews):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
-        ({"unfreeze_layers": 2}, ENTERING),
+        ({"unfreeze_layers": 2}, ACTIVATIONS),
         ({"unfreeze_layers": 0, "photo": "mean_pool"}, "its stored output, no layer is trained"),
     ],
     ids=["boundary", "pooled"],
 )
-def test_losses_are_those_of_a_run_that_encodes_the_same_views(inputs, towers, monkeypatch, changes, said):
+def test_losses_equal_those_of_a_run_that_encodes_the_same_views(inputs, towers, monkeypatch, changes, message):
     settings = make_settings(*towers, augment="clip", **changes)
     with monkeypatch.context() as patch:
-        patch.setattr(feeding, "PhotoViews", SlowViews)
+        patch.setattr(loaders, "PhotoViews", SlowViews)
         slow = run(make_settings(*towers, augment="clip", use_stored_features=False, **changes), inputs, "slow")
     store(settings, inputs)
     monkeypatch.setattr("pipeline_lib.loading.photo_views.decode", lambda *_: pytest.fail("a photo was decoded"))
     stored = run(settings, inputs, "stored")
     assert np.allclose(losses(slow), losses(stored), rtol=1e-5, atol=1e-5)
-    assert read_json(stored / "trainable.json")["starts"][0] == f"image: from 3 views a photo (clip), {said}"
+    assert read_json(stored / "trainable.json")["starts"][0] == f"image: from 3 views a photo (clip), {message}"
 
 
-def test_a_run_that_was_cut_goes_on_with_the_same_views_and_mixes_them(inputs, towers, monkeypatch):
+def test_an_interrupted_run_with_mixup_resumes_with_the_same_views(inputs, towers, monkeypatch):
     settings = make_settings(*towers, augment="clip", mix="mixup", info_nce=0.0)
     store(settings, inputs)
-    whole = run(settings, inputs, "whole")
+    uninterrupted = run(settings, inputs, "uninterrupted")
     stop_after_steps(5, settings, inputs, "same", monkeypatch)
     resumed = run(settings, inputs, "resumed", "same")
     for file in ("history.csv", "model.safetensors"):
-        assert (whole / file).read_bytes() == (resumed / file).read_bytes(), file
+        assert (uninterrupted / file).read_bytes() == (resumed / file).read_bytes(), file
 
 
-def test_processes_read_the_same_views_and_epochs_others(inputs, towers):
+def test_processes_read_the_same_views_and_epochs_different_ones(inputs, towers):
     settings = make_settings(*towers, augment="clip")
     store(settings, inputs)
     stored = find_stored_inputs(settings, inputs, resolve_initial_weights(settings, None), NONE).features
@@ -152,90 +152,92 @@ def test_processes_read_the_same_views_and_epochs_others(inputs, towers):
 
     def features(part=(0, 1), epoch=1, stored=stored):
         texts = TextViews(TextTokenizer(towers[1]), 16)
-        batches = ProductDataset(data, None, texts, Sampling(3, part=part), stored)
-        return batches[epoch, rows].image_features
+        dataset = ProductDataset(data, None, texts, Sampling(3, part=part), stored)
+        return dataset[epoch, rows].image_features
 
     assert torch.equal(torch.cat([features((rank, 3)) for rank in range(3)]), features())
     views = stored.views.matrix.reshape(-1, CLIP.count, stored.views.header.dim)
     which = []
     for epoch in range(4):
-        found = features(epoch=epoch).numpy()[:, None] == views[data.first_photo[rows]]
-        assert (found.all(axis=2).sum(axis=1) == 1).all()
-        which.append(found.all(axis=2).argmax(axis=1))
+        matches = features(epoch=epoch).numpy()[:, None] == views[data.first_photo[rows]]
+        assert (matches.all(axis=2).sum(axis=1) == 1).all()
+        which.append(matches.all(axis=2).argmax(axis=1))
     assert {number for one in which for number in one.tolist()} == {0, 1, 2} and len(set(map(tuple, which))) == 4
     fixed = open_store(inputs.trunk / "image").matrix[data.first_photo[rows]]
     assert np.array_equal(features(stored=stored.without_views()), fixed)
 
 
-def starts(settings, inputs, towers, **train):
+def stored_inputs(settings, inputs, towers, **train):
     changed = replace(settings, train=make_settings(*towers, **train).train)
     return find_stored_inputs(changed, inputs, resolve_initial_weights(settings, None), LAST)
 
 
-def test_other_views_than_the_run_draws_are_not_read(inputs, towers):
+def test_stored_views_of_another_augmentation_are_not_read(inputs, towers):
     settings = make_settings(*towers)
     store(settings, inputs)
-    for train, said in (
+    for train, message in (
         ({"augment": "grayscale_blur"}, f"pixels, train.augment = grayscale_blur, but {CLIP} are stored"),
         ({"augment": "clip", "crop_scale": 0.5}, f"pixels, train.crop_scale = 0.5, but {CLIP} are stored with 0.6"),
         ({"augment": "clip", "mix": "cutmix"}, "pixels, train.mix = cutmix"),
-        ({"augment": "clip"}, f"{CLIP}, {ENTERING}"),
-        ({}, ENTERING),
+        ({"augment": "clip"}, f"{CLIP}, {ACTIVATIONS}"),
+        ({}, ACTIVATIONS),
     ):
-        found = starts(settings, inputs, towers, **train)
-        assert found.messages[0] == f"image: from {said}"
-        assert (found.features.image is None) == said.startswith("pixels")
-        assert (found.features.views is not None) == said.startswith("3 views")
+        stored = stored_inputs(settings, inputs, towers, **train)
+        assert stored.messages[0] == f"image: from {message}"
+        assert (stored.features.image is None) == message.startswith("pixels")
+        assert (stored.features.views is not None) == message.startswith("3 views")
     for folder in ("image-views", "image-views-boundary"):
         header = inputs.trunk / folder / "header.json"
         header.write_text(header.read_text().replace('"seed": 7', '"seed": 8'))
-    with pytest.raises(ValueError, match=r"image-views-boundary: made by preprocessing \w+, but \w+ is asked for"):
-        starts(settings, inputs, towers, augment="clip")
+    with pytest.raises(ValueError, match=r"image-views-boundary: made by preprocessing \w+, but \w+ is expected"):
+        stored_inputs(settings, inputs, towers, augment="clip")
     shutil.rmtree(inputs.trunk)
     store(settings, inputs, DrawnViews("jitter_flip", None, 1, 0))
-    said = "image: from 1 view a photo (jitter_flip), stored activations"
-    assert starts(settings, inputs, towers, augment="jitter_flip", crop_scale=0.2).messages[0].startswith(said)
+    message = "image: from 1 view a photo (jitter_flip), stored activations"
+    assert (
+        stored_inputs(settings, inputs, towers, augment="jitter_flip", crop_scale=0.2).messages[0].startswith(message)
+    )
     shutil.rmtree(inputs.trunk)
     store(settings, inputs, None)
-    said = "image: from pixels, train.augment = clip, but no augmented views are stored"
-    assert starts(settings, inputs, towers, augment="clip").messages[0] == said
+    message = "image: from pixels, train.augment = clip, but no augmented views are stored"
+    assert stored_inputs(settings, inputs, towers, augment="clip").messages[0] == message
 
 
-def test_a_killed_extraction_goes_on_inside_the_views(inputs, towers, tmp_path, monkeypatch):
-    """42 photos, the first 16 in a shard: their 48 views end inside a block of 5."""
-    settings, told = make_settings(*towers), []
+def test_a_killed_extraction_resumes_among_the_views_of_a_photo(inputs, towers, tmp_path, monkeypatch):
+    """42 photos, the first 16 in one shard: their 48 views end inside a batch of 5."""
+    settings, messages = make_settings(*towers), []
     (progress := tmp_path / "progress").mkdir()
     save = Progress.save
 
-    def cut(self, photos, *flushes):
+    def interrupted(self, photos, *flushes):
         save(self, photos, *flushes)
         if self.path.stem == "image-views" and self.path.exists():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Progress, "save", cut)
+    monkeypatch.setattr(Progress, "save", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store(settings, inputs, batch_size=5, progress=progress)
     monkeypatch.setattr(Progress, "save", save)
     assert not (inputs.trunk / "image-views/header.json").exists()
-    store(settings, inputs, batch_size=5, progress=progress, log=told.append)
-    assert told[1:] == [
+    store(settings, inputs, batch_size=5, progress=progress, log=messages.append)
+    assert messages[1:] == [
         "image: resumes after 42 of 42 photos",
         "image views: resumes after 50 of 126 views",
     ]
-    store(settings, inputs, batch_size=5, out=tmp_path / "whole")
-    assert matrices(tmp_path / "whole") == matrices(inputs.trunk)
-    for one, other in zip(opened(tmp_path / "whole"), opened(inputs.trunk), strict=True):
+    store(settings, inputs, batch_size=5, out=tmp_path / "uninterrupted")
+    assert matrices(tmp_path / "uninterrupted") == matrices(inputs.trunk)
+    for one, other in zip(opened(tmp_path / "uninterrupted"), opened(inputs.trunk), strict=True):
         assert one.ids == other.ids and one.header == other.header
 
 
-def test_views_count_in_the_size_that_is_told(inputs, towers, monkeypatch):
-    settings, told = make_settings(*towers), []
-    said = r"42 photos, fixed and 3 views a photo \(clip\): output .*layers or views or features.dtype = float16"
-    with monkeypatch.context() as patch, pytest.raises(ValueError, match=said):
+def test_the_size_limit_counts_all_views(inputs, towers, monkeypatch):
+    settings, messages = make_settings(*towers), []
+    message = r"42 photos, fixed and 3 views a photo \(clip\): output .*layers or views or features.dtype = float16"
+    with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
         patch.setattr("pipeline_lib.features.trunk.encode_photos", lambda *_: pytest.fail("a tower was run"))
-        store(settings, inputs, max_gb=1e-5, log=told.append)
-    assert not inputs.trunk.exists() and not told
-    store(settings, inputs, log=told.append)
+        store(settings, inputs, max_gb=1e-5, log=messages.append)
+    assert not inputs.trunk.exists() and not messages
+    store(settings, inputs, log=messages.append)
     photos = sum(len(data) for name, data in matrices(inputs.trunk).items() if name.startswith("image"))
     fixed = sum(len(data) for name, data in matrices(inputs.trunk).items() if name in ("image", "image-boundary"))
     assert abs(photos / fixed - 4) < 0.1
@@ -245,7 +247,7 @@ def test_views_count_in_the_size_that_is_told(inputs, towers, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"views": 4}, "features.trunk.views = 4: value error, features.trunk.augment = none gives one view per image"),
         ({"augment": "clip", "views": 65}, "features.trunk.views = 65: input should be less than or equal to 64"),
@@ -253,9 +255,9 @@ def test_views_count_in_the_size_that_is_told(inputs, towers, monkeypatch):
         ({"augment": "crop"}, "features.trunk.augment = 'crop': input should be 'none', 'clip'"),
     ],
 )
-def test_settings_that_do_not_fit_are_one_clear_line(changes, said):
+def test_invalid_settings_are_refused_in_one_line(changes, message):
     params = load_params(PARAMS)
     params["features"]["trunk"] |= changes
     with pytest.raises(ValueError) as error:
         parse_section(FeaturesParams, params)
-    assert str(error.value).startswith(f"params.yaml: {said}") and "\n" not in str(error.value)
+    assert str(error.value).startswith(f"params.yaml: {message}") and "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Train, keep, extract, learn: the stages' own scripts one after the other, as DVC runs them; what `check` refuses."""
+"""Train, keep, extract, distil: the scripts of the stages, as DVC runs them; and the plans that `check` refuses."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ from pipeline_lib.params.section import load_params
 
 @pytest.fixture
 def stage(tmp_path, tiny_image_folder, tiny_text_folder):
-    """A function that runs a stage in a project of its own, with plan.features and weights of losses."""
+    """A function that runs a stage in a temporary project, with plan.features and weights of losses."""
     write_project(tmp_path / "data/work")
     for folder in ("data/work/features", "data/weights", "data/starts/none", "data/starts/trunk"):
         (tmp_path / folder).mkdir(parents=True)
@@ -40,16 +40,16 @@ def stage(tmp_path, tiny_image_folder, tiny_text_folder):
     return run
 
 
-def test_a_kept_experiment_teaches_another(stage, tmp_path):
+def test_a_saved_experiment_is_the_teacher_of_another(stage, tmp_path):
     on = {"contrastive_distillation": {"weight": 1.0}, "class_distillation": {"weight": 1.0}}
     assert stage("train", "--fold", "0").returncode == 0
     assert keep("workspace", "old", tmp_path) == Path("data/starts/old")
-    made = stage("features", "--name", "old", features=["trunk", "old"])
-    assert made.returncode == 0, made.stderr
-    assert made.stdout.startswith("features of old: 42 photos and ")
+    extracted = stage("features", "--name", "old", features=["trunk", "old"])
+    assert extracted.returncode == 0, extracted.stderr
+    assert extracted.stdout.startswith("features of old: 42 photos and ")
     card = read_json(tmp_path / "data/work/features/old/0/teacher.json")
-    kept = read_json(tmp_path / "data/starts/old/0/model.json")
-    assert card["encoder"] == kept["fingerprint"] and card["trained"]
+    saved = read_json(tmp_path / "data/starts/old/0/model.json")
+    assert card["encoder"] == saved["fingerprint"] and card["trained"]
     done = stage("train", "--fold", "0", features=["trunk", "old"], losses_on=on)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
@@ -58,19 +58,19 @@ def test_a_kept_experiment_teaches_another(stage, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("features", "told"),
+    ("features", "message"),
     [
         (["trunk", "new"], "plan.features has 'new', but there is no folder data/starts/new. Create it: `vitrine"),
         (["a/b"], "plan.features.0 = 'a/b': string should match pattern"),
         (["trunk", "trunk"], "plan.features has the same item twice"),
     ],
 )
-def test_check_refuses_a_teacher_that_is_not_there(tmp_path, features, told):
+def test_check_refuses_a_plan_with_a_missing_or_repeated_teacher(tmp_path, features, message):
     params = load_params(PARAMS)
     params["plan"]["features"] = features
     (tmp_path / "data/starts/trunk").mkdir(parents=True)
     with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
         YAML().dump(params, stream)
-    with pytest.raises(ValueError, match=told) as error:
+    with pytest.raises(ValueError, match=message) as error:
         check_params(tmp_path / "params.yaml")
     assert "\n" not in str(error.value)

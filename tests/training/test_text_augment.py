@@ -1,4 +1,4 @@
-"""Text views inside a run: drawn for each product and epoch, in training only, and never beside stored features."""
+"""Text augmentation in a run: drawn for each product and epoch, and never used together with stored features."""
 
 import numpy as np
 import polars as pl
@@ -21,7 +21,7 @@ from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.transforms.text_views import word_dropout
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
-# No layer group of either tower ever opens.
+# No layer group of either tower is ever trained.
 FROZEN = {"image": [None], "text": [None]}
 
 
@@ -37,30 +37,30 @@ def batches(inputs, text_folder, view="none", rate=0.0, seed=3):
     return ProductDataset(data.training, photos, texts, Sampling(seed, "random"))
 
 
-def tokens(made, epoch, rows):
-    batch = made[(epoch, np.array(rows))]
+def tokens(dataset, epoch, rows):
+    batch = dataset[(epoch, np.array(rows))]
     return [tuple(ids[mask].tolist()) for ids, mask in zip(batch.token_ids, batch.token_mask, strict=True)]
 
 
-def test_a_text_is_seen_through_its_own_seed_epoch_and_row(inputs, tiny_text_folder):
-    made = batches(inputs, tiny_text_folder, "word_dropout", 0.4)
+def test_the_view_of_a_text_follows_from_seed_epoch_and_row(inputs, tiny_text_folder):
+    dataset = batches(inputs, tiny_text_folder, "word_dropout", 0.4)
     tokenizer = TextTokenizer(tiny_text_folder)
     rows = list(range(24))
     for epoch in (0, 1):
-        texts = [made.products.texts[made.products.text[row]] for row in rows]
-        seen = [word_dropout(text, np.random.default_rng((3, epoch, row, 2)), 0.4) for row, text in enumerate(texts)]
-        ids, mask = tokenizer.encode_batch(seen, 16)
-        expected = [tuple(one[kept].tolist()) for one, kept in zip(ids, mask, strict=True)]
-        assert tokens(made, epoch, rows) == expected
-    assert tokens(made, 0, rows) != tokens(made, 1, rows)
-    assert tokens(made, 0, rows)[5:9] == tokens(made, 0, rows[5:9])  # whatever batch a row is in
-    assert tokens(made, 0, rows) != tokens(batches(inputs, tiny_text_folder, "word_dropout", 0.4, seed=4), 0, rows)
+        texts = [dataset.products.texts[dataset.products.text[row]] for row in rows]
+        views = [word_dropout(text, np.random.default_rng((3, epoch, row, 2)), 0.4) for row, text in enumerate(texts)]
+        ids, mask = tokenizer.encode_batch(views, 16)
+        expected = [tuple(row[used].tolist()) for row, used in zip(ids, mask, strict=True)]
+        assert tokens(dataset, epoch, rows) == expected
+    assert tokens(dataset, 0, rows) != tokens(dataset, 1, rows)
+    assert tokens(dataset, 0, rows)[5:9] == tokens(dataset, 0, rows[5:9])  # in any batch
+    assert tokens(dataset, 0, rows) != tokens(batches(inputs, tiny_text_folder, "word_dropout", 0.4, seed=4), 0, rows)
 
 
-def test_no_view_changes_neither_tokens_nor_photos(inputs, tiny_text_folder):
+def test_a_text_view_does_not_change_photos(inputs, tiny_text_folder):
     rows = np.arange(24)
-    plain, seen = batches(inputs, tiny_text_folder), batches(inputs, tiny_text_folder, "random_swap", 0.5)
-    one, other = plain[(1, rows)], seen[(1, rows)]
+    plain, swapped = batches(inputs, tiny_text_folder), batches(inputs, tiny_text_folder, "random_swap", 0.5)
+    one, other = plain[(1, rows)], swapped[(1, rows)]
     assert torch.equal(one.pixels, other.pixels)
     assert torch.equal(one.text, other.text) and torch.equal(one.has_text, other.has_text)
     assert one.token_ids.sort(dim=1)[0].equal(other.token_ids.sort(dim=1)[0])
@@ -69,7 +69,7 @@ def test_no_view_changes_neither_tokens_nor_photos(inputs, tiny_text_folder):
     assert np.array_equal(one.token_ids.numpy(), expected[0])
 
 
-def test_stored_features_stand_in_for_fixed_views_only(inputs, tiny_image_folder, tiny_text_folder):
+def test_stored_features_replace_only_views_without_augmentation(inputs, tiny_image_folder, tiny_text_folder):
     settings = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0)
     sources, initial = resolve_towers(settings.model), resolve_initial_weights(settings, None)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
@@ -82,6 +82,6 @@ def test_stored_features_stand_in_for_fixed_views_only(inputs, tiny_image_folder
 
     assert kinds(settings, FROZEN) == {"image": "pooled", "text": "pooled"}
     assert kinds(settings, {**FROZEN, "text": [None, 2]}) == {"image": "pooled"}
-    for changes, kept in (({"text_augment": "word_dropout"}, "image"), ({"augment": "jitter_flip"}, "text")):
+    for changes, tower in (({"text_augment": "word_dropout"}, "image"), ({"augment": "jitter_flip"}, "text")):
         changed = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=0, **changes)
-        assert kinds(changed, FROZEN) == {kept: "pooled"}
+        assert kinds(changed, FROZEN) == {tower: "pooled"}

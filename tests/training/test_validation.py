@@ -1,4 +1,4 @@
-"""The held-out figures of an epoch, both ways, from embeddings made by hand instead of a model's."""
+"""Validation metrics in both directions, from given embeddings instead of a model."""
 
 from types import SimpleNamespace
 
@@ -22,19 +22,19 @@ class _Rows(Dataset):
 
 
 class _Task:
-    """Stands for a model whose embeddings of products and of their own texts are given."""
+    """A stub of a task whose embeddings of products and of their own texts are given."""
 
     model, device = SimpleNamespace(eval=lambda: None), "cpu"
 
     def __init__(self, images, texts):
         self.images, self.texts = torch.from_numpy(images), torch.from_numpy(texts)
 
-    def run(self, batch):
+    def compute(self, batch):
         outputs = Outputs(image_embedding=self.images[batch.product], text_embedding=self.texts[batch.product])
         return outputs, {"total": torch.tensor(1.0)}
 
 
-def test_both_ways_equal_a_slow_loop_and_unasked_products_ask_nothing():
+def test_both_directions_equal_a_slow_loop_and_products_without_a_query_are_no_queries():
     rng = np.random.default_rng(0)
     images = rng.standard_normal((NUM, 6)).astype(np.float32)
     texts = [f"{image} {caption}" for image in range(NUM - 1) for caption in range(CAPTIONS)]  # the last has none
@@ -44,26 +44,26 @@ def test_both_ways_equal_a_slow_loop_and_unasked_products_ask_nothing():
     own = [f"{image} 0" for image in range(NUM - 1)] + [""]
     zeros = np.zeros(NUM, np.int64)
     products = Products([f"p{i}" for i in range(NUM)], own, np.arange(NUM), zeros, zeros - 1, zeros, zeros + 1)
-    of_products = np.stack([by_text.get(text, images[0]) for text in own])
+    product_texts = np.stack([by_text.get(text, images[0]) for text in own])
     queries = HeldOutQueries(texts, positions_from_lists([[image] for image in owner]))
     new = []
 
-    def embed(asked):
-        new.extend(asked)
-        return np.stack([by_text[text] for text in asked])
+    def embed(queries):
+        new.extend(queries)
+        return np.stack([by_text[text] for text in queries])
 
     validator = Validator(_Rows(), products, queries, 5, 0, embed)
-    found = validator.measure(_Task(images, of_products))
-    assert sorted(new) == sorted(set(texts) - set(own))  # a product's own text is embedded with it
+    metrics = validator.measure(_Task(images, product_texts))
+    assert sorted(new) == sorted(set(texts) - set(own))  # a product's own text is not embedded again
     scores = embedded @ images.T
-    places = {
+    num_better = {
         IMAGE: [int((row > row[image]).sum()) for row, image in zip(scores, owner, strict=True)],
         TEXT: [
             min(int((scores[:, image] > scores[query, image]).sum()) for query in np.flatnonzero(owner == image))
             for image in range(NUM - 1)
         ],
     }
-    for columns, below in places.items():
-        recalls = [np.mean([place < k for place in below]) for k in (1, 5, 10)]
-        assert [found[name] for name in columns] == pytest.approx([*recalls, np.mean(recalls)])
-    assert found[IMAGE[0]] != found[TEXT[0]]
+    for columns, counts in num_better.items():
+        recalls = [np.mean([count < k for count in counts]) for k in (1, 5, 10)]
+        assert [metrics[name] for name in columns] == pytest.approx([*recalls, np.mean(recalls)])
+    assert metrics[IMAGE[0]] != metrics[TEXT[0]]

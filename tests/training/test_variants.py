@@ -1,4 +1,4 @@
-"""Folds trained with what is not stored or not normalised: nothing stale is read, and predictions are the model's."""
+"""Folds with outputs that cannot be stored, with CLIP towers, or with dot products as similarity."""
 
 import re
 from pathlib import Path
@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 from tiny_project import make_settings, write_project
+from watched_run import run
 
 from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.features.boundaries import why_not_pooled
@@ -23,18 +24,15 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.store import open_store
-from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.transforms.tokenize import CLIP_MARK, TextTokenizer
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
+pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
 ENGINE = InferenceEngine("cpu", 16, 0, "fp32")
 
 
 @pytest.fixture
-def inputs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("DVC_ROOT", raising=False)
+def inputs(tmp_path):
     return write_project(tmp_path / "project")
 
 
@@ -50,12 +48,6 @@ def with_model(tiny_image_folder, tiny_text_folder):
         return settings
 
     return make
-
-
-def trained(settings, inputs):
-    Path("out").mkdir()
-    train_fold(settings, inputs, 0, "fingerprint", Path("out"))
-    return Path("out")
 
 
 def extract(settings, inputs):
@@ -83,8 +75,8 @@ def test_an_output_that_cannot_be_stored_is_neither_written_nor_read(inputs, wit
     sources = extract(settings, inputs)
     assert not (inputs.trunk / tower).exists()
     assert re.match(reason, why_not_pooled(tower, sources[tower]))
-    extract(with_model({}), inputs)  # a store of other settings lies there
-    out = trained(settings, inputs)
+    extract(with_model({}), inputs)  # a store of other settings
+    out = run(settings, inputs, "out")
     assert tower not in read_json(out / "model.json")["run"]["stored_features"]
 
 
@@ -92,29 +84,29 @@ def test_a_pooling_without_weights_is_stored(inputs, with_model):
     settings = with_model({"image.pooling": "max", "text.pooling": "max"}, unfreeze_layers=0)
     sources = extract(settings, inputs)
     assert not [name for name, source in sources.items() if why_not_pooled(name, source)]
-    kinds = read_json(trained(settings, inputs) / "model.json")["run"]["stored_features"]
+    kinds = read_json(run(settings, inputs, "out") / "model.json")["run"]["stored_features"]
     assert kinds == {"image": "pooled", "text": "pooled"}
 
 
-def test_a_frozen_new_part_is_warned_of(inputs, with_model):
+def test_a_frozen_part_without_pretrained_weights_has_a_warning(inputs, with_model):
     settings = with_model({"text.pooling": "attentive"}, unfreeze_layers=0)
-    warnings = read_json(trained(settings, inputs) / "trainable.json")["warnings"]
+    warnings = read_json(run(settings, inputs, "out") / "trainable.json")["warnings"]
     size = 16 * 16 + 16 + 16
     assert len(warnings) == 1
     assert warnings[0].startswith(f"text: {size} frozen parameters are random: the new pool.hidden.weight;")
 
 
-def test_an_open_new_part_is_trained_and_not_warned_of(inputs, with_model):
+def test_an_open_part_without_pretrained_weights_is_trained_and_has_no_warning(inputs, with_model):
     settings = with_model({"text.pooling": "attentive"}, unfreeze_layers=1)
-    out = trained(settings, inputs)
-    plan = read_json(out / "trainable.json")
-    text = next(row for row in plan["towers"] if row["tower"] == "text")
+    out = run(settings, inputs, "out")
+    report = read_json(out / "trainable.json")
+    text = next(row for row in report["towers"] if row["tower"] == "text")
     assert [group["name"] for group in text["groups"] if group["trainable"]] == ["pool"]
-    assert not [line for line in plan["warnings"] if "random" in line]
+    assert not [line for line in report["warnings"] if "random" in line]
 
 
-def test_a_clip_model_trains_and_its_tokenizer_comes_with_it(inputs, with_model, tmp_path):
-    """Both towers of one open_clip config, every projection the towers' own; texts read back through the saved copy."""
+def test_a_clip_model_is_trained_and_saved_with_its_tokenizer(inputs, with_model, tmp_path):
+    """Both towers of one open_clip config with their own projections; texts use the saved tokenizer."""
     config = {
         "embed_dim": 8,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 16, "head_width": 8, "patch_size": 16},
@@ -125,20 +117,20 @@ def test_a_clip_model_trains_and_its_tokenizer_comes_with_it(inputs, with_model,
     changes = {f"{tower}.{key}": value for tower in ("image", "text") for key, value in both.items()}
     projector = {"image": "none", "text": "none", "hidden": 1, "shared": False}
     settings = with_model({**changes, "text.pooling": "last", "projector": projector}, unfreeze_layers="all")
-    out = trained(settings, inputs)
+    out = run(settings, inputs, "out")
     assert (out / "tokenizer" / CLIP_MARK).is_file()
     saved = load_model(out)
     assert [row["tower"] for row in read_json(out / "trainable.json")["towers"]] == ["image", "text", "head"]
     ids, mask = (torch.as_tensor(part) for part in TextTokenizer(out / "tokenizer").encode_batch(["red mug"], 16))
     with torch.inference_mode():
-        found = saved.model.embed_text(saved.model.encode_text(ids, mask))
-    assert found.norm().item() == pytest.approx(1)
+        embedding = saved.model.embed_text(saved.model.encode_text(ids, mask))
+    assert embedding.norm().item() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("fusion", ["late", "early"])
-def test_dot_products_keep_their_lengths_down_to_the_store(inputs, with_model, fusion):
+def test_embeddings_for_dot_products_are_stored_without_normalisation(inputs, with_model, fusion):
     settings = with_model({"similarity": "dot", "logit_scale": 0.0, "fusion": fusion})
-    out = trained(settings, inputs)
+    out = run(settings, inputs, "out")
     saved = load_model(out)
     products = read_fold(inputs, 0, True).held_out
     views = PhotoViews(ShardReader(Manifest(inputs.shards)), 32)
@@ -147,8 +139,8 @@ def test_dot_products_keep_their_lengths_down_to_the_store(inputs, with_model, f
     write_embeddings(predictor, products, queries, Path("embedded"), "model", "view")
     pixels = views.load(products.first_photo, [(0,)] * len(products))
     with torch.inference_mode():
-        wanted = saved.model.embed_image(saved.model.encode_image(pixels)).numpy()
+        expected = saved.model.embed_image(saved.model.encode_image(pixels)).numpy()
     store = open_store(Path("embedded/products"))
     assert store.header.similarity == open_store(Path("embedded/queries")).header.similarity == "dot"
-    assert np.allclose(store.rows(products.ids), wanted, rtol=2e-3, atol=2e-3)
-    assert not np.allclose(np.linalg.norm(wanted, axis=1), 1, atol=0.02)
+    assert np.allclose(store.rows(products.ids), expected, rtol=2e-3, atol=2e-3)
+    assert not np.allclose(np.linalg.norm(expected, axis=1), 1, atol=0.02)

@@ -1,4 +1,4 @@
-"""Starting from a trained model: where training begins, what is refused, and what the plan says of it."""
+"""Warm starts: the initial weights, the models that are refused, and the sources in the trainable report."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import build_bundle
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
-STILL = {"tower_lr": 0.0, "head_lr": 0.0, "epochs": 1, "unfreeze_layers": "all"}
+NO_LR = {"tower_lr": 0.0, "head_lr": 0.0, "epochs": 1, "unfreeze_layers": "all"}
 
 
 @pytest.fixture
@@ -33,17 +33,17 @@ def inputs(tmp_path):
     return write_project(tmp_path / "project")
 
 
-def kept(settings, inputs) -> Path:
-    """Train, and keep the model of fold 0 as `vitrine keep` lays it out."""
+def save_start(settings, inputs) -> Path:
+    """Train, and copy the model of fold 0 as `vitrine keep` lays it out."""
     out = run(settings, inputs, "first")
     for name in ("model.safetensors", "model.json"):
-        (Path("starts/kept/0")).mkdir(parents=True, exist_ok=True)
-        shutil.copy(out / name, f"starts/kept/0/{name}")
-    return Path("starts/kept")
+        (Path("starts/saved/0")).mkdir(parents=True, exist_ok=True)
+        shutil.copy(out / name, f"starts/saved/0/{name}")
+    return Path("starts/saved")
 
 
 def with_model(settings, **changes):
-    """Return the settings with changed keys of `model`, those of a section merged."""
+    """Return the settings with changed keys of `model`; the keys of a section are merged."""
     values = settings.model.model_dump()
     for key, value in changes.items():
         values[key] = {**values[key], **value} if isinstance(value, dict) else value
@@ -51,59 +51,60 @@ def with_model(settings, **changes):
     return settings
 
 
-def begun(settings, inputs, fold=0):
+def build(settings, inputs, fold=0):
+    """The model of a run before its first step."""
     torch.manual_seed(settings.seed)
     inputs = started(settings, inputs, fold)
     return build_bundle(settings, inputs.start, read_fold(inputs, fold, settings.losses.cross_entropy.weight > 0), True)
 
 
-def test_training_begins_exactly_at_the_kept_weights(inputs, towers):
-    start = kept(make_settings(*towers, unfreeze_layers="all"), inputs)
+def test_training_starts_from_exactly_the_saved_weights(inputs, towers):
+    start = save_start(make_settings(*towers, unfreeze_layers="all"), inputs)
     trained = load_file(start / "0/model.safetensors")
-    cold = state_of(begun(make_settings(*towers), inputs).model)
-    whole = state_of(begun(make_settings(*towers, init_from=str(start)), inputs).model)
-    assert whole.keys() == trained.keys() and not differing(whole, trained)
-    bare = state_of(begun(make_settings(*towers, init_from=str(start), init_heads=False), inputs).model)
+    cold = state_of(build(make_settings(*towers), inputs).model)
+    warm = state_of(build(make_settings(*towers, init_from=str(start)), inputs).model)
+    assert warm.keys() == trained.keys() and not differing(warm, trained)
+    towers_only = state_of(build(make_settings(*towers, init_from=str(start), init_heads=False), inputs).model)
     heads = {name for name in trained if not name.startswith(("image.", "text."))}
     assert (
         heads
-        and differing(bare, trained) <= heads
-        and not differing({name: bare[name] for name in heads}, {name: cold[name] for name in heads})
+        and differing(towers_only, trained) <= heads
+        and not differing({name: towers_only[name] for name in heads}, {name: cold[name] for name in heads})
     )
-    assert differing(bare, trained) >= {"head.image_projection.weight", "head.text_projection.weight"}
+    assert differing(towers_only, trained) >= {"head.image_projection.weight", "head.text_projection.weight"}
 
-    still = run(make_settings(*towers, **STILL, init_from=str(start)), inputs, "still")
-    assert not differing(load_file(still / "model.safetensors"), trained)
-    plan = read_json(still / "trainable.json")
-    assert [row["source"] for row in plan["towers"]] == ["starts/kept/0"] * 3
-    towers_only = run(make_settings(*towers, **STILL, init_from=str(start), init_heads=False), inputs, "towers")
-    assert [row["source"] for row in read_json(towers_only / "trainable.json")["towers"]] == ["starts/kept/0"] * 2 + [
-        "random"
-    ]
-    first = run(make_settings(*towers, **STILL), inputs, "cold")
-    hashes = [[row["weights_hash"] for row in read_json(out / "trainable.json")["towers"]] for out in (still, first)]
+    unmoved = run(make_settings(*towers, **NO_LR, init_from=str(start)), inputs, "unmoved")
+    assert not differing(load_file(unmoved / "model.safetensors"), trained)
+    report = read_json(unmoved / "trainable.json")
+    assert [row["source"] for row in report["towers"]] == ["starts/saved/0"] * 3
+    without_heads = run(make_settings(*towers, **NO_LR, init_from=str(start), init_heads=False), inputs, "towers")
+    assert [row["source"] for row in read_json(without_heads / "trainable.json")["towers"]] == [
+        "starts/saved/0"
+    ] * 2 + ["random"]
+    first = run(make_settings(*towers, **NO_LR), inputs, "cold")
+    hashes = [[row["weights_hash"] for row in read_json(out / "trainable.json")["towers"]] for out in (unmoved, first)]
     assert hashes[0][0] != hashes[1][0] and hashes[0][1] != hashes[1][1]
 
 
 def test_a_tower_that_was_not_trained_is_unchanged(inputs, towers):
     """Its stored features can be read; the hashes of the weights decide."""
-    assert begun(make_settings(*towers), inputs).initial.unchanged == {"image", "text"}
+    assert build(make_settings(*towers), inputs).initial.unchanged == {"image", "text"}
     rules = {name: {**TRAIN["towers"][name], "unfreeze_layers": layers} for name, layers in (("image", 1), ("text", 0))}
-    start = kept(make_settings(*towers, epochs=1, towers=rules), inputs)
-    assert begun(make_settings(*towers, init_from=str(start)), inputs).initial.unchanged == {"text"}
+    start = save_start(make_settings(*towers, epochs=1, towers=rules), inputs)
+    assert build(make_settings(*towers, init_from=str(start)), inputs).initial.unchanged == {"text"}
 
 
-def test_parts_that_published_weights_lack_are_taken_over_too(inputs, towers):
-    """Poolings with weights of their own, in both towers."""
+def test_parts_without_pretrained_weights_start_from_the_saved_ones_too(inputs, towers):
+    """Poolings with weights, in both towers."""
 
     def settings(**train):
         changes = {"image": {"pooling": "attentive"}, "text": {"pooling": "attentive"}}
         return with_model(make_settings(*towers, unfreeze_layers="all", **train), **changes)
 
-    start = kept(settings(), inputs)
+    start = save_start(settings(), inputs)
     trained = load_file(start / "0/model.safetensors")
     assert [name for name in trained if name.startswith("image.pool.")]
-    assert not differing(state_of(begun(settings(init_from=str(start)), inputs).model), trained)
+    assert not differing(state_of(build(settings(init_from=str(start)), inputs).model), trained)
 
 
 def other_classes(inputs):
@@ -112,14 +113,14 @@ def other_classes(inputs):
 
 
 def without_a_tensor(inputs):
-    file = Path("starts/kept/0/model.safetensors")
+    file = Path("starts/saved/0/model.safetensors")
     state = load_file(file)
     del state["text.trunk.embeddings.LayerNorm.weight"]
     save_file(state, file)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "changes", "model", "told"),
+    ("spoil", "changes", "model", "message"),
     [
         (
             other_classes,
@@ -155,8 +156,8 @@ def without_a_tensor(inputs):
         (without_a_tensor, {}, {}, "do not fit HFTextTower: 1 missing, e.g. trunk.embeddings.LayerNorm.weight"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(spoil, changes, model, told, inputs, towers, tiny_text_folder):
-    start = kept(make_settings(*towers, epochs=1), inputs)
+def test_a_model_that_does_not_fit_is_refused(spoil, changes, model, message, inputs, towers, tiny_text_folder):
+    start = save_start(make_settings(*towers, epochs=1), inputs)
     if spoil:
         spoil(inputs)
     if "text" in model:
@@ -164,60 +165,59 @@ def test_what_does_not_fit_is_refused_in_one_line(spoil, changes, model, told, i
         model["text"] |= {"tokenizer": str(tiny_text_folder), "config": {**model["text"]["config"], **extra}}
     if "image" in model:
         model["image"] |= {"pretrained": False}
-    with pytest.raises(ValueError, match=told) as error:
-        begun(with_model(make_settings(*towers, init_from=str(start), **changes), **model), inputs)
-    assert "starts/kept/0" in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=message) as error:
+        build(with_model(make_settings(*towers, init_from=str(start), **changes), **model), inputs)
+    assert "starts/saved/0" in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_tower_of_random_weights_may_start_from_a_trained_one(inputs, towers):
-    start = kept(make_settings(*towers, epochs=1), inputs)
-    made = begun(with_model(make_settings(*towers, init_from=str(start)), image={"pretrained": False}), inputs)
-    assert not differing(state_of(made.model), load_file(start / "0/model.safetensors"))
+    start = save_start(make_settings(*towers, epochs=1), inputs)
+    bundle = build(with_model(make_settings(*towers, init_from=str(start)), image={"pretrained": False}), inputs)
+    assert not differing(state_of(bundle.model), load_file(start / "0/model.safetensors"))
 
 
-def test_a_vocabulary_that_was_cut_is_not_cut_again(inputs, towers):
-    start = kept(with_model(make_settings(*towers, epochs=1), text={"vocabulary": "cut"}), inputs)
+def test_a_cut_vocabulary_is_not_cut_again(inputs, towers):
+    start = save_start(with_model(make_settings(*towers, epochs=1), text={"vocabulary": "cut"}), inputs)
     again = with_model(make_settings(*towers, init_from=str(start)), text={"vocabulary": "cut"})
     with pytest.raises(ValueError, match=r"word_embeddings.weight has \d+ rows for 16 tokens, so it was cut before"):
-        begun(again, inputs)
+        build(again, inputs)
     with pytest.raises(ValueError, match="1 of another shape, e.g. trunk.embeddings.word_embeddings"):
-        begun(make_settings(*towers, init_from=str(start)), inputs)
+        build(make_settings(*towers, init_from=str(start)), inputs)
     shutil.rmtree(Path("starts")), shutil.rmtree(Path("first"))
-    whole = kept(make_settings(*towers, epochs=1), inputs)
-    cut = begun(with_model(make_settings(*towers, init_from=str(whole)), text={"vocabulary": "cut"}), inputs)
-    assert cut.initial.towers["text"].weights.startswith("starts/kept/0, ") and cut.initial.towers[
-        "text"
-    ].weights.endswith("16 tokens")
+    full = save_start(make_settings(*towers, epochs=1), inputs)
+    cut = build(with_model(make_settings(*towers, init_from=str(full)), text={"vocabulary": "cut"}), inputs)
+    weights = cut.initial.towers["text"].weights
+    assert weights.startswith("starts/saved/0, ") and weights.endswith("16 tokens")
 
 
-def lay(folder: str, *files: str) -> str:
+def write_files(folder: str, *files: str) -> str:
     for file in files:
         (Path(folder) / file).parent.mkdir(parents=True, exist_ok=True)
         (Path(folder) / file).write_text("{}")
     return folder
 
 
-def test_a_start_is_a_folder_for_each_fold_or_one_for_all(alone):
+def test_a_start_has_a_folder_per_fold_or_one_for_all_folds(alone):
     names = ("model.safetensors", "model.json")
     (alone / "empty").mkdir()
     assert start_folder("empty", 0) is None
-    assert start_folder(lay("marked", ".gitkeep", ".gitignore"), 0) is None
-    flat = lay("flat", *names)
+    assert start_folder(write_files("marked", ".gitkeep", ".gitignore"), 0) is None
+    flat = write_files("flat", *names)
     assert [start_folder(flat, fold) for fold in (0, 7)] == [Path("flat")] * 2
-    both = lay("both", *names, *(f"1/{name}" for name in names))
+    both = write_files("both", *names, *(f"1/{name}" for name in names))
     assert [start_folder(both, fold) for fold in (0, 1)] == [Path("both"), Path("both/1")]
     with pytest.raises(ValueError, match=r"train.init_from = 'nowhere': no such folder; `vitrine keep"):
         start_folder("nowhere", 0)
     with pytest.raises(
         ValueError, match=r"folds/model.safetensors is missing for fold 2; folds holds 0, 1. `vitrine keep"
     ):
-        start_folder(lay("folds", *(f"{fold}/{name}" for fold in (0, 1) for name in names)), 2)
+        start_folder(write_files("folds", *(f"{fold}/{name}" for fold in (0, 1) for name in names)), 2)
     with pytest.raises(ValueError, match=r"half/0/model.json is missing for fold 0"):
-        start_folder(lay("half", "0/model.safetensors"), 0)
+        start_folder(write_files("half", "0/model.safetensors"), 0)
 
 
 def test_stored_features_of_published_weights_are_not_used(inputs, towers):
-    start = kept(make_settings(*towers, unfreeze_layers="all", epochs=1), inputs)
+    start = save_start(make_settings(*towers, unfreeze_layers="all", epochs=1), inputs)
     frozen = {"unfreeze_layers": 0, "epochs": 1}
     data = read_fold(inputs, 0, True)
     photos = pl.read_parquet(inputs.shards / "manifest.parquet")
@@ -232,8 +232,8 @@ def test_stored_features_of_published_weights_are_not_used(inputs, towers):
     assert used == {"cold": {"image": "pooled", "text": "pooled"}, "warm": {}}
 
 
-def test_the_card_says_where_the_run_began(inputs, towers):
-    start = kept(make_settings(*towers, epochs=1), inputs)
+def test_the_card_has_the_start_of_the_run(inputs, towers):
+    start = save_start(make_settings(*towers, epochs=1), inputs)
     out = run(make_settings(*towers, epochs=1, init_from=str(start)), inputs, "second")
     card = json.loads((out / "model.json").read_text(encoding="utf-8"))
-    assert card["run"]["train"]["init_from"] == "starts/kept"
+    assert card["run"]["train"]["init_from"] == "starts/saved"
