@@ -1,6 +1,7 @@
-"""Small real towers in the real formats, made on the spot: a timm folder, a BERT folder, a tokenizer; and an S3."""
+"""Shared fixtures: small towers in real formats, a built project, a repository of three states, and an S3 server."""
 
 import contextlib
+import fcntl
 import json
 import os
 import socket
@@ -10,18 +11,21 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "passive"
-)  # tests run beside each other; see pipeline_lib/execution/threads.py
+if TYPE_CHECKING:
+    from small_shop import Project
 
-# A machine that does other work at the same time is not a failing test.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Several test processes share the cores; see pipeline_lib/execution/threads.py.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# A busy machine must not fail a test.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 WORDS = ["red", "blue", "green", "mug", "hat", "lamp", "striped", "plain", "红", "蓝", "杯", "帽"]
 
@@ -69,8 +73,42 @@ def tiny_text_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def built_project(tmp_path_factory, tiny_image_folder, tiny_text_folder) -> "Project":
+    """The small shop's project after one `dvc repro`; all test processes share it, so a test changes only a copy."""
+    from small_shop import Project
+
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    project, finished = Project(root / "built-project"), root / "built-project.finished"
+    with (root / "built-project.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            assert not project.folder.exists(), "the project could not be built; the first error is in another test"
+            Project.create(project.folder, tiny_image_folder, tiny_text_folder).build()
+            finished.touch()
+    return project
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory) -> Iterator[Path]:
+    """Start a fork server for all commands of this test process and yield its address."""
+    address = tmp_path_factory.mktemp("server") / "socket"
+    command = [sys.executable, "-m", "pipeline_lib.execution.forkserver", str(address), str(os.getpid())]
+    server = subprocess.Popen(command, cwd=Path(__file__).parents[1])
+    try:
+        end = time.monotonic() + 60
+        while not address.exists():
+            assert server.poll() is None and time.monotonic() < end
+            time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """A local S3 server in a process of its own; its address."""
+    """Start a local S3 server in its own process and yield its URL."""
     pytest.importorskip("moto", reason="pip install 'vitrine[test]'")
     pytest.importorskip("s3fs", reason="pip install 'vitrine[test]'")
     with socket.socket() as free:
@@ -93,11 +131,11 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3(s3_server, monkeypatch) -> Callable[[Path], str]:
-    """Puts a folder into a bucket of that server, which this test's s3:// speaks to; returns the URL."""
+    """Return a function that copies a folder to a new bucket of the server and returns its s3:// URL."""
     import s3fs
 
-    told = {"ENDPOINT_URL": s3_server, "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "DEFAULT_REGION": "us-east-1"}
-    for name, value in told.items():
+    keys = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}
+    for name, value in {"ENDPOINT_URL": s3_server, "DEFAULT_REGION": "us-east-1", **keys}.items():
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     s3fs.S3FileSystem.clear_instance_cache()
@@ -114,22 +152,22 @@ def s3(s3_server, monkeypatch) -> Callable[[Path], str]:
 
 @pytest.fixture(scope="session")
 def three_states(tmp_path_factory) -> Callable[[str, Callable[[Path, int], None]], Path]:
-    """Makes a real repository of three states: tag `first-run`, experiment `tried`, and the working tree.
+    """Return a function that creates a repository of three states: tag `first-run`, experiment `tried`, working tree.
 
-    Its one stage is told by dvc.yaml's text; `write(root, state)` writes its outs for state 0, 1 and 2.
+    `pipeline` is the text of dvc.yaml with one stage, and `write(root, state)` writes its outs for state 0, 1 and 2.
     """
 
-    def make(pipeline: str, write: Callable[[Path, int], None]) -> Path:
+    def create(pipeline: str, write: Callable[[Path, int], None]) -> Path:
         root = tmp_path_factory.mktemp("project")
 
         def run(*command: str) -> None:
             subprocess.run(command, cwd=root, check=True, capture_output=True)
 
         run("git", "init", "-q")
-        run("git", "config", "user.email", "test@example.org")
-        run("git", "config", "user.name", "Test")
         run("dvc", "init", "-q")
-        run("dvc", "config", "core.analytics", "false")
+        (root / ".dvc/config").write_text("[core]\n    analytics = false\n", encoding="utf-8")
+        with (root / ".git/config").open("a", encoding="utf-8") as stream:
+            stream.write("[user]\n    email = test@example.org\n    name = Test\n")
         (root / "dvc.yaml").write_text(pipeline, encoding="utf-8")
         write(root, 0)
         run("dvc", "commit", "-q", "-f")
@@ -141,4 +179,4 @@ def three_states(tmp_path_factory) -> Callable[[str, Callable[[Path, int], None]
         write(root, 2)
         return root
 
-    return make
+    return create

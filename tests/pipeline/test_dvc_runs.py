@@ -1,4 +1,4 @@
-"""The pipeline through DVC itself: everything once, nothing twice, and only what a change can reach."""
+"""The pipeline under DVC: the first run executes every stage once, later runs only what a change affects."""
 
 import csv
 import json
@@ -7,7 +7,6 @@ import time
 
 import polars as pl
 import pytest
-from small_shop import Project
 
 DOWNSTREAM = ["train@0", "train@1", "embed@0-32", "embed@1-32", "index@flat-0", "index@flat-1"]
 DOWNSTREAM += ["ensemble", "evaluate", "report"]
@@ -15,28 +14,25 @@ RETRIEVAL = {"R@1", "R@5", "R@10", "MeanRecall", "median_rank", "mean_rank", "nu
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
-    made = Project(tmp_path_factory.mktemp("project"), tiny_image_folder, tiny_text_folder)
-    made.first = made.run("dvc", "repro").stdout
-    made.run("git", "add", "-A")
-    made.run("git", "commit", "-qm", "made")
-    return made
+def project(built_project, fork_server, tmp_path_factory):
+    return built_project.copy(tmp_path_factory.mktemp("runs") / "project", fork_server)
 
 
 def test_every_stage_runs_once(project):
-    assert sorted(project.ran(project.first)) == sorted(["catalogue", "folds", "shards", "features@trunk", *DOWNSTREAM])
+    stages = ["catalogue", "folds", "shards", "features@trunk", *DOWNSTREAM]
+    assert sorted(project.run_stages(project.first_output)) == sorted(stages)
 
 
-def test_metrics_have_exactly_the_promised_paths(project):
+def test_metrics_have_exactly_the_documented_paths(project):
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())
     for part in ("oof", "test"):
-        # Slices stand only where a split has products of several kinds.
+        # The slices exist only if a split has products of several kinds.
         assert set(metrics[part]) - {"classification_by_modality"} == {"retrieval", "classification", "baselines"}
         assert set(metrics[part]["retrieval"]) == {"text_to_image", "image_to_text"}
         assert all(set(row) == RETRIEVAL for row in metrics[part]["retrieval"].values())
         assert set(metrics[part]["classification"]) == {"top1", "top3", "macro_f1", "balanced_accuracy", "ece"}
         probes = {"linear_probe", "linear_probe_image", "linear_probe_text"}
-        assert set(metrics[part]["baselines"]) == {"knn", *probes}  # its towers are no pair: no zero-shot
+        assert set(metrics[part]["baselines"]) == {"knn", *probes}  # no zero-shot: the towers have no joint space
     assert metrics["data"] == {"products": 71, "queries": metrics["data"]["queries"], "rejected": 2}
     assert set(metrics) == {"oof", "test", "data"}
 
@@ -49,104 +45,104 @@ def test_every_test_product_is_in_the_submission(project):
     assert {row["label"] for row in rows} <= {"mug", "hat", "lamp"}
 
 
-def test_again_there_is_nothing_to_do(project):
-    """Byte-compiled files appear between the runs: they must not count as changed code."""
+def test_a_second_run_does_nothing(project):
+    """Byte-compiled files that appear between the runs, and the folder's own path, are no changes of code."""
     assert list(project.folder.glob("pipeline_lib/**/*.pyc"))
-    assert project.ran(project.run("dvc", "repro").stdout) == []
+    assert project.run_stages(project.run("dvc", "repro").stdout) == []
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
-def test_an_experiment_reruns_training_and_what_hangs_on_it(project):
+def test_an_experiment_reruns_training_and_the_stages_after_it(project):
     done = project.run("dvc", "exp", "run", "-n", "deeper", "-S", "train.unfreeze_layers=3")
-    assert sorted(project.ran(done.stdout)) == sorted(DOWNSTREAM)
+    assert sorted(project.run_stages(done.stdout)) == sorted(DOWNSTREAM)
     shown = json.loads(project.run("dvc", "exp", "show", "--json").stdout)
     assert "deeper" in json.dumps(shown)
     compared = project.run("vitrine", "compare", "HEAD", "deeper", "--resamples", "200").stdout
     assert "MeanRecall" in compared
-    project.back()
+    project.restore()
 
 
-def test_predictions_of_another_run_are_fused_without_training_again(project):
-    kept = project.run("vitrine", "keep-predictions", "HEAD", "deeper", "both").stdout
-    assert "data/predictions/both: the class predictions of HEAD, deeper" in kept
-    change = kept.splitlines()[-1].split("dvc exp run ")[1].split()
+def test_predictions_of_another_run_are_fused_without_training(project):
+    printed = project.run("vitrine", "keep-predictions", "HEAD", "deeper", "both").stdout
+    assert "data/predictions/both: the class predictions of HEAD, deeper" in printed
+    change = printed.splitlines()[-1].split("dvc exp run ")[1].split()
     done = project.run("dvc", "exp", "run", "-n", "fused", *change)
-    assert project.ran(done.stdout) == ["ensemble", "evaluate", "report"]
-    told = json.loads((project.folder / "data/work/ensemble/fusion.json").read_text())
-    assert set(told["test"]["others"]) == {"HEAD", "deeper"}
-    assert sum({**told["test"]["weights"], **told["test"]["others"]}.values()) == pytest.approx(1, abs=1e-5)
+    assert project.run_stages(done.stdout) == ["ensemble", "evaluate", "report"]
+    fusion = json.loads((project.folder / "data/work/ensemble/fusion.json").read_text())
+    assert set(fusion["test"]["others"]) == {"HEAD", "deeper"}
+    assert sum({**fusion["test"]["weights"], **fusion["test"]["others"]}.values()) == pytest.approx(1, abs=1e-5)
     assert "they are fused with those of HEAD" in (project.folder / "reports/index.html").read_text()
     assert "top1" in project.run("vitrine", "compare", "HEAD", "fused", "--resamples", "200").stdout
-    project.back()
+    project.restore()
 
 
 def test_the_trained_models_answer_a_search(project):
-    found = project.run("vitrine", "search", "red mug", "--top", "3").stdout
-    assert found.count("p") >= 3
+    printed = project.run("vitrine", "search", "red mug", "--top", "3").stdout
+    assert printed.count("p") >= 3
     project.run("vitrine", "headline")
 
 
-def test_rerunning_by_force_gives_the_same_bytes(project):
-    """dvc.lock holds the hash of every out: the same inputs and settings must give the same ones."""
+def test_a_forced_run_gives_the_same_bytes(project):
+    """dvc.lock contains the hash of every out."""
     before = (project.folder / "dvc.lock").read_text()
     project.run("dvc", "repro", "--force")
     assert (project.folder / "dvc.lock").read_text() == before
 
 
-def test_a_new_split_or_loss_does_not_make_the_shards_again(project):
+def test_a_new_split_or_loss_does_not_rerun_the_shards(project):
     project.set_params("split.test_fraction=0.3")
-    ran = project.ran(project.run("dvc", "repro", "--dry").stdout)
-    project.back()
-    assert ran[0] == "folds"
-    assert not {"shards", "features@trunk"} & set(ran)
+    stages = project.run_stages(project.run("dvc", "repro", "--dry").stdout)
+    project.restore()
+    assert stages[0] == "folds"
+    assert not {"shards", "features@trunk"} & set(stages)
     code = (project.folder / "pipeline_lib/losses/info_nce.py").read_text()
     (project.folder / "pipeline_lib/losses/info_nce.py").write_text(code + "# changed\n")
-    ran = project.ran(project.run("dvc", "repro", "--dry").stdout)
+    stages = project.run_stages(project.run("dvc", "repro", "--dry").stdout)
     (project.folder / "pipeline_lib/losses/info_nce.py").write_text(code)
-    assert ran[0].startswith("train@")
+    assert stages[0].startswith("train@")
 
 
-def test_an_edited_text_stores_no_photo_again_and_an_edited_photo_does(project):
+def test_an_edited_photo_reruns_the_shards_and_an_edited_text_does_not(project):
     table, photo = (project.folder / "data/raw/shop" / name for name in ("products.csv", "images/p3.jpg"))
     before = table.read_bytes()
     table.write_bytes(before.replace(b"red mug again", b"another text"))
-    ran = project.ran(project.run("dvc", "repro", "shards").stdout)
+    stages = project.run_stages(project.run("dvc", "repro", "shards").stdout)
     table.write_bytes(before)
-    assert ran == ["catalogue"]
+    assert stages == ["catalogue"]
     bytes_before = photo.read_bytes()
     photo.write_bytes((project.folder / "data/raw/shop/images/p4.jpg").read_bytes())
-    ran = project.ran(project.run("dvc", "repro", "shards").stdout)
+    stages = project.run_stages(project.run("dvc", "repro", "shards").stdout)
     photo.write_bytes(bytes_before)
-    project.back()
-    assert ran == ["catalogue", "shards"]
+    project.restore()
+    assert stages == ["catalogue", "shards"]
 
 
 def test_params_edited_while_a_stage_runs_are_not_recorded(project):
-    """DVC hashes params after the command: without the guard the old result would stand under the new setting."""
+    """DVC hashes params after the command, so without the guard it would record the outs under the new params."""
     process = subprocess.Popen(
         ["dvc", "repro", "--single-item", "--force", "train@0"],
         cwd=project.folder, env=project.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    half = project.folder / "data/work/train/.0.part"
+    part = project.folder / "data/work/train/.0.part"
     end = time.monotonic() + 60
-    while not half.exists() and time.monotonic() < end:
+    while not part.exists() and time.monotonic() < end:
         time.sleep(0.01)
-    assert half.exists()
+    assert part.exists()
     project.set_params("train.head_lr=0.5")
     printed, _ = process.communicate(timeout=120)
-    project.back()
+    project.restore()
     assert process.returncode != 0
     assert "stages.train: error: stages.train: train changed while the stage ran" in printed
 
 
-def test_emptied_lists_take_stages_away(project):
-    project.set_params("plan.features=[]", "plan.index=[]")
-    ran = project.run("dvc", "repro").stdout
+def test_empty_lists_remove_stages(project):
+    project.set_params("plan.folds=[0]", "plan.features=[]", "plan.index=[]")
+    printed = project.run("dvc", "repro").stdout
     listed = project.run("dvc", "stage", "list", "--name-only").stdout.split()
     assert not [name for name in listed if name.startswith(("features", "index"))]
     assert "report" in listed
-    assert "train@0" in ran
-    project.back()
+    assert "train@0" in printed
+    project.restore()
 
 
 @pytest.mark.parametrize(
@@ -157,10 +153,10 @@ def test_emptied_lists_take_stages_away(project):
         ("data.root=data/raw/nowhere", None, "data/raw/nowhere"),
     ],
 )
-def test_bad_settings_end_in_one_line(project, override, stage, text):
+def test_a_bad_setting_is_one_line(project, override, stage, text):
     project.set_params(override)
     done = project.run("dvc", "repro", check=False)
-    project.back()
+    project.restore()
     assert done.returncode != 0
     assert text in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -178,7 +174,7 @@ def test_bad_settings_end_in_one_line(project, override, stage, text):
         ("seeed: 7", "seed: 7", "seed is missing"),
     ],
 )
-def test_check_finds_a_misspelt_key_and_nan_before_anything_runs(project, wrong, right, text):
+def test_check_finds_a_misspelt_key_and_nan_before_a_run(project, wrong, right, text):
     path = project.folder / "params.yaml"
     before = path.read_text()
     assert right in before

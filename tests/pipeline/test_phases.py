@@ -1,65 +1,62 @@
-"""Two phases through DVC: each is a stage a fold, and a later one's settings are none of an earlier one's."""
+"""Two phases under DVC: each is one stage per fold, and the params of a phase affect no earlier phase."""
 
 import json
 
 import pytest
 from safetensors.torch import load_file
-from small_shop import Project
 
 PHASES = ("plan.phases=[{name:head,after:none}]", "plan.last=head", "++phases.head={unfreeze_layers:0,head_lr:0.01}")
 FIRST, LAST = ["phase@step0-0", "phase@step0-1"], ["train@0", "train@1"]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
-    made = Project(tmp_path_factory.mktemp("project"), tiny_image_folder, tiny_text_folder)
-    made.set_params(*PHASES, "++phases.train={tower_lr:0.00001}")
-    made.first = made.ran(made.run("dvc", "repro", "train").stdout)
-    made.run("git", "add", "-A")
-    made.run("git", "commit", "-qm", "made")
-    return made
+def project(built_project, fork_server, tmp_path_factory):
+    project = built_project.copy(tmp_path_factory.mktemp("phases") / "project", fork_server)
+    project.set_params(*PHASES, "++phases.train={tower_lr:0.00001}")
+    project.first_stages = project.run_stages(project.run("dvc", "repro", "train").stdout)
+    project.commit("two phases")
+    return project
 
 
 def card(project, folder):
     return json.loads((project.folder / "data/work" / folder / "model.json").read_text(encoding="utf-8"))
 
 
-def test_each_phase_is_a_stage_a_fold_and_goes_on_from_the_one_before(project):
-    assert sorted(project.first) == sorted(["catalogue", "folds", "shards", "features@trunk", *FIRST, *LAST])
+def test_each_phase_is_one_stage_per_fold_and_starts_from_the_previous_one(project):
+    assert sorted(project.first_stages) == sorted([*FIRST, *LAST])
     for fold in "01":
-        assert project.first.index(f"phase@step0-{fold}") < project.first.index(f"train@{fold}")
+        assert project.first_stages.index(f"phase@step0-{fold}") < project.first_stages.index(f"train@{fold}")
     first, last = card(project, "phases/head/0")["run"], card(project, "train/0")["run"]
     assert first["stored_features"] == {"image": "pooled", "text": "pooled"}
     assert "pooled" not in last["stored_features"].values()
     assert [first["train"][key] for key in ("unfreeze_layers", "head_lr", "tower_lr")] == [0, 0.01, 0.0015]
     assert [last["train"][key] for key in ("unfreeze_layers", "head_lr", "tower_lr")] == [1, 0.003, 1e-5]
     assert last["train"]["init_from"] == "data/work/phases/head"
-    plan = json.loads((project.folder / "data/work/train/1/trainable.json").read_text(encoding="utf-8"))
-    assert [row["source"] for row in plan["towers"]] == ["data/work/phases/head/1"] * 3
+    report = json.loads((project.folder / "data/work/train/1/trainable.json").read_text(encoding="utf-8"))
+    assert [row["source"] for row in report["towers"]] == ["data/work/phases/head/1"] * 3
     published = load_file(project.folder / "data/weights/image/model.safetensors")
     towers = load_file(project.folder / "data/work/phases/head/0/model.safetensors")
     assert all(value.equal(towers[f"image.trunk.{name}"]) for name, value in published.items() if "head" not in name)
 
 
-def test_the_last_phases_lr_does_not_rerun_the_first(project):
-    """Shown by DVC's own words: the first phase's stages did not change, the last one's run."""
+def test_the_learning_rate_of_the_last_phase_does_not_rerun_the_first(project):
     project.set_params("phases.train.tower_lr=0.00002")
     printed = project.run("dvc", "repro", "train").stdout
-    assert sorted(project.ran(printed)) == LAST
+    assert sorted(project.run_stages(printed)) == LAST
     assert all(f"Stage '{stage}' didn't change, skipping" in printed for stage in FIRST)
-    project.back()
+    project.restore()
 
 
-def test_the_first_phases_lr_reruns_both_and_one_fold_alone_the_other_not(project):
+def test_the_learning_rate_of_the_first_phase_reruns_both_phases_of_a_fold(project):
     project.set_params("phases.head.head_lr=0.02")
-    # A dry run does not know that the first phase's model will be another.
-    assert sorted(project.ran(project.run("dvc", "repro", "--dry", "train").stdout)) == FIRST
-    assert project.ran(project.run("dvc", "repro", "train@1").stdout) == ["phase@step0-1", "train@1"]
-    project.back()
+    # A dry run does not know that the model of the first phase will change.
+    assert sorted(project.run_stages(project.run("dvc", "repro", "--dry", "train").stdout)) == FIRST
+    assert project.run_stages(project.run("dvc", "repro", "train@1").stdout) == ["phase@step0-1", "train@1"]
+    project.restore()
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         (("plan.last=none",), "plan.last = 'none', but the last phase of plan.phases is 'head'; write head"),
         (("phases.head.head_lrs=1",), "phases.head.head_lrs is not a setting; did you mean 'head_lr'?"),
@@ -70,9 +67,9 @@ def test_the_first_phases_lr_reruns_both_and_one_fold_alone_the_other_not(projec
         (("plan.phases=[{name:train,after:none}]", "plan.last=train"), "each needs a unique name"),
     ],
 )
-def test_a_plan_that_does_not_hold_together_is_one_line(project, changes, told):
+def test_inconsistent_phases_are_one_line(project, changes, message):
     project.set_params(*[f"++{one}" if "head_lrs" in one or "head.epochs" in one else one for one in changes])
     done = project.run("vitrine", "check", check=False)
     project.run("git", "checkout", "-q", ".")
-    assert done.returncode == 1 and told in done.stderr
+    assert done.returncode == 1 and message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

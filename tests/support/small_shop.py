@@ -1,4 +1,4 @@
-"""A copy of the project in a repository of its own, with a small catalogue and tiny towers under data/."""
+"""A copy of the project in its own git repository, with a small catalogue and tiny towers under data/."""
 
 import csv
 import os
@@ -11,7 +11,14 @@ from pathlib import Path
 from dvc.utils.hydra import apply_overrides
 from PIL import Image, ImageDraw
 
+from pipeline_lib.execution.forkserver import SWITCH
+
 ROOT = Path(__file__).parents[2]
+FIRST_OUTPUT = ".git/first-output"
+FORKED_VITRINE = """
+from pipeline_lib.execution.forkserver import run_stage
+run_stage("pipeline_lib.cli.main", lambda: exit("the fork server has ended"))
+"""
 COLOURS = {"red": (210, 40, 40), "blue": (40, 60, 210), "green": (40, 180, 60)}
 KINDS = ("mug", "hat", "lamp")
 SMALL = (
@@ -38,7 +45,7 @@ def draw(path: Path, number: int, colour: str, kind: str) -> None:
 
 
 def write_catalogue(folder: Path, count: int = 72) -> None:
-    """Write products.csv and images/ with a missing photo, a duplicate id and an empty text among them."""
+    """Write products.csv and images/, with a missing photo, a duplicate id and an empty text."""
     (folder / "images").mkdir(parents=True)
     rows = []
     for number in range(count):
@@ -55,10 +62,19 @@ def write_catalogue(folder: Path, count: int = 72) -> None:
 
 
 class Project:
-    """The copy; `run` executes a command in it as a user would, with the project's Python first on the path."""
+    """A project folder; `run` executes a command in it as a user would, with this Python first on the path.
 
-    def __init__(self, folder: Path, image_tower: Path, text_tower: Path) -> None:
+    Stages and `run_vitrine` are forks of `server`, the address of a fork server, so that they need not import torch.
+    Without it each `dvc repro` starts its own server.
+    """
+
+    def __init__(self, folder: Path, server: Path | None = None) -> None:
         self.folder = folder
+        self.server = server
+
+    @classmethod
+    def create(cls, folder: Path, image_tower: Path, text_tower: Path) -> "Project":
+        """Copy the working tree to `folder`, add the shop and the towers, and commit everything."""
         listed = subprocess.run(
             ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
         )
@@ -70,8 +86,30 @@ class Project:
         shutil.copytree(text_tower, folder / "data/weights/text")
         write_catalogue(folder / "data/raw/shop")
         apply_overrides(folder / "params.yaml", list(SMALL))
-        for command in (("init", "-q"), ("add", "-A"), ("commit", "-qm", "start")):
-            self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", *command)
+        project = cls(folder)
+        project.run("git", "init", "-q")
+        project.commit("start")
+        return project
+
+    def build(self) -> None:
+        """Run all stages, commit, and save what `dvc repro` printed for `first_output`."""
+        printed = self.run("dvc", "repro").stdout
+        self.commit("built")
+        (self.folder / FIRST_OUTPUT).write_text(printed, encoding="utf-8")
+
+    @property
+    def first_output(self) -> str:
+        """What the `dvc repro` of `build` printed."""
+        return (self.folder / FIRST_OUTPUT).read_text(encoding="utf-8")
+
+    def copy(self, folder: Path, server: Path | None) -> "Project":
+        """Return a copy with its outs, cache and repository."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Project(folder, server)
+
+    def commit(self, message: str) -> None:
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-qm", message)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -83,8 +121,9 @@ class Project:
             "GIT_COMMITTER_NAME": "t",
             "GIT_COMMITTER_EMAIL": "t@t",
         }
-        # The copy's own code, wherever `vitrine` was installed from.
-        return inherited | names | {"PATH": path, "PYTHONPATH": str(self.folder)}
+        server = {SWITCH: str(self.server)} if self.server else {}
+        # The code of this folder, whatever project the installed `vitrine` belongs to.
+        return inherited | names | server | {"PATH": path, "PYTHONPATH": str(self.folder)}
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -93,13 +132,17 @@ class Project:
         assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def ran(self, output: str) -> list[str]:
-        """The stages that DVC says it ran."""
-        marks = (line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '"))
-        return list(marks)
+    def run_vitrine(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a fork of the server."""
+        assert self.server is not None
+        return self.run("python", "-c", FORKED_VITRINE, *arguments, check=check)
 
-    def back(self) -> None:
-        """Return to the last commit's settings and outs; the built-in sample was never made here."""
+    def run_stages(self, output: str) -> list[str]:
+        """Return the stages that DVC has run, according to its output."""
+        return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+    def restore(self) -> None:
+        """Restore the params and outs of the last commit, without the outs of the built-in sample."""
         self.run("git", "checkout", "-q", ".")
         self.run("dvc", "checkout", "--allow-missing")
 
