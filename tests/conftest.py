@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from small_shop import Project
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Without it, each DVC command in a new repository starts one more process.
+os.environ["DVC_NO_ANALYTICS"] = "1"
 # Several test processes share the cores; see pipeline_lib/execution/threads.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 

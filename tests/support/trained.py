@@ -32,7 +32,7 @@ def tiny_cell(name: str) -> Cell:
 
 
 def train(params: dict, inputs, out: Path) -> dict:
-    """Train fold 0, phase after phase; return its card and trainable report. Checkpoints go to the working directory."""
+    """Train fold 0, phase after phase; return its card and its trainable report (checkpoints: working directory)."""
     params = merge(params, FEW) if params["train"]["accumulate"] == 1 else params
     os.environ.pop("DVC_ROOT", None)
     base, start = parse_section(TrainParams, params), params["train"]["init_from"]
