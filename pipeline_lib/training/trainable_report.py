@@ -29,18 +29,18 @@ def trainable_report(
 
     `warnings` are appended to the report's own; `inputs` are the messages on the towers' inputs.
     """
-    rows, found = [], []
+    rows, own_warnings = [], []
     for name, tower in bundle.model.towers().items():
         source, opened = bundle.initial.towers[name], bundle.unfreeze_epochs[name]
         row = _row(name, source.weights or "random", weights_hash(source.state), _groups(tower, opened, train))
         ever_trained = _trained_parameters(tower, opened)
-        found += [*source.notes, *_warnings(row, source, train), *_frozen_new(name, tower, source, ever_trained)]
-        found += frozen_adapters(name, tower, ever_trained)
+        own_warnings += [*source.notes, *_warnings(row, source, train), *_frozen_new(name, tower, source, ever_trained)]
+        own_warnings += frozen_adapters(name, tower, ever_trained)
         rows.append(row)
     size = sum(value.numel() for _, value in bundle.model.head_parameters())
     heads = bundle.initial.heads
     rows.append(_row("head", str(heads) if heads else "random", None, [_group("head", size, 0, train.head_lr)]))
-    return {"towers": rows, "steps": _steps(rows), "warnings": [*found, *warnings], "starts": list(inputs)}
+    return {"towers": rows, "steps": _steps(rows), "warnings": [*own_warnings, *warnings], "starts": list(inputs)}
 
 
 def _groups(tower: Tower, opened: UnfreezeEpochs, train: TrainParams) -> list[Report]:
@@ -93,21 +93,21 @@ def _row(name: str, source: str, weights: str | None, groups: list[Report]) -> R
 
 def _warnings(row: Report, source: TowerSource, train: TrainParams) -> list[str]:
     """Return the warnings on one tower."""
-    found = []
+    warnings = []
     frozen = sum(group["parameters"] for group in row["groups"] if group["opens"] is None)
     if source.state is None and frozen:
-        found.append(
+        warnings.append(
             f"{row['tower']}: {frozen:,} frozen parameters are random; "
             f"set model.{row['tower']}.pretrained = true or train.unfreeze_layers = all"
         )
     if 0 < row["trainable"] < ALMOST_NONE * row["total"]:
-        found.append(
+        warnings.append(
             f"{row['tower']}: the first epoch trains {row['trainable']:,} of {row['total']:,} parameters, almost "
             "nothing"
         )
     for step in _steps([row]):
         if step["parameters"] < ALMOST_NONE * row["total"]:
-            found.append(
+            warnings.append(
                 f"{row['tower']}: the step at epoch {step['epoch']} opens {step['parameters']:,} of {row['total']:,} "
                 "parameters, almost nothing"
             )
@@ -115,10 +115,10 @@ def _warnings(row: Report, source: TowerSource, train: TrainParams) -> list[str]
     depth = train.unfreeze_layers if own.unfreeze_layers is None else own.unfreeze_layers
     count = len(row["groups"])
     if own.freeze_first is None and depth != "all" and depth > count:
-        found.append(f"{row['tower']}: {depth} layer groups are to be trained, but there are {count}")
+        warnings.append(f"{row['tower']}: {depth} layer groups are to be trained, but there are {count}")
     if own.freeze_first is not None and own.freeze_first >= count - 1:
-        found.append(f"{row['tower']}: freeze_first = {own.freeze_first} freezes all {count} layer groups")
-    return found
+        warnings.append(f"{row['tower']}: freeze_first = {own.freeze_first} freezes all {count} layer groups")
+    return warnings
 
 
 def _frozen_new(name: str, tower: nn.Module, source: TowerSource, ever_trained: set[str]) -> list[str]:

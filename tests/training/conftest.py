@@ -5,7 +5,7 @@ import torch
 
 
 @pytest.fixture
-def alone(tmp_path, monkeypatch):
+def isolated(tmp_path, monkeypatch):
     """Work in an empty folder, so that checkpoints and logs stay inside the test; return it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)

@@ -34,7 +34,7 @@ def vit_folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("isolated")
 def test_a_run_with_adapters(tmp_path, vit_folder, tiny_text_folder):
     inputs = write_project(tmp_path / "project")
     settings = make_settings(vit_folder, tiny_text_folder, epochs=2, unfreeze_layers=1)

@@ -12,7 +12,7 @@ from pipeline_lib.training.fold_data import read_fold
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
-    pytest.mark.usefixtures("alone"),
+    pytest.mark.usefixtures("isolated"),
 ]
 RECORD = 3 * 32 * 32 + 1
 

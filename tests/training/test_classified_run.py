@@ -28,7 +28,7 @@ from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import build_bundle, make_task
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
-pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
+pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("isolated")]
 ONLY = {"info_nce": 0.0, "epochs": 1}
 FROZEN = {**ONLY, "unfreeze_layers": 0}
 

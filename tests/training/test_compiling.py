@@ -16,7 +16,7 @@ from pipeline_lib.training.fold import train_fold
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.usefixtures("alone"),
+    pytest.mark.usefixtures("isolated"),
 ]
 
 

@@ -35,7 +35,7 @@ def cut_settings(image, text, **train):
     return settings
 
 
-@pytest.mark.usefixtures("alone")
+@pytest.mark.usefixtures("isolated")
 def test_a_run_with_a_cut_vocabulary(tmp_path, tiny_image_folder, tiny_text_folder):
     inputs = write_project(tmp_path / "project")
     settings = cut_settings(tiny_image_folder, tiny_text_folder, epochs=1, unfreeze_layers="all")

@@ -99,10 +99,8 @@ def test_stores_have_the_models_outputs_for_every_photo_and_text(distilled):
 
 def test_a_killed_extraction_resumes_in_the_fold_of_the_interruption(distilled, tmp_path, monkeypatch):
     """Fold 0 is complete. Of fold 1, 32 photos are stored and the outputs of the others are lost."""
-    start, inputs = (
-        distilled.trunk.parents[1].parent / "starts/old",
-        replace(distilled, trunk=tmp_path / "features/trunk"),
-    )
+    start = distilled.trunk.parents[1].parent / "starts/old"
+    inputs = replace(distilled, trunk=tmp_path / "features/trunk")
     folder = extract(start, inputs, "old", tmp_path)
     complete = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     progress, lost = tmp_path / "photos1.json", 10 * 2 * 4  # float32 log probabilities of two classes, 10 photos
@@ -153,7 +151,7 @@ def test_a_batch_has_teacher_outputs_of_its_photos_and_texts_for_all_rows(distil
     assert all_photos == {0, 1} and (all_texts == set(CAPTIONS)) == (text == "random")
 
 
-def test_a_student_is_trained_without_its_teacher_in_memory(distilled, alone, towers, monkeypatch):
+def test_a_student_is_trained_without_its_teacher_in_memory(distilled, isolated, towers, monkeypatch):
     """The dims differ. Only the student is built in the process, and its distance from the teacher falls."""
     built = []
     init = multimodal.ImageTextModel.__init__
@@ -174,7 +172,7 @@ def test_a_student_is_trained_without_its_teacher_in_memory(distilled, alone, to
     assert set(json.loads((out / "model.json").read_text())["run"]["losses"]) == set(ALL)
 
 
-def test_accumulated_batches_have_the_losses_of_one_large_batch(distilled, alone, towers):
+def test_accumulated_batches_have_the_losses_of_one_large_batch(distilled, isolated, towers):
     """24 rows in three batches of eight, or in one batch: the same losses in a run with an lr of 0."""
     frozen = {"tower_lr": 0.0, "head_lr": 0.0, "epochs": 1, "info_nce": 0.0, "cross_entropy": 0.0, "losses_on": ALL}
     inputs = only(distilled, "old")
@@ -203,7 +201,7 @@ def read_values(inputs, settings):
     return [distillation_of(inputs, settings, fold).training.batch_fields(rows, 0 * rows, rows) for fold in (0, 1)]
 
 
-def test_each_fold_is_distilled_from_its_own_teacher(copied, alone, towers):
+def test_each_fold_is_distilled_from_its_own_teacher(copied, isolated, towers):
     """The outputs of fold 1's model are changed: fold 0 trains as before, and fold 1 reads other values."""
     settings = make_settings(*towers, losses_on=ALL, epochs=1)
     inputs = only(copied, "old")
@@ -221,7 +219,7 @@ def test_each_fold_is_distilled_from_its_own_teacher(copied, alone, towers):
             assert torch.equal(value, original[fold][name]) == (fold == 0), (fold, name)
 
 
-def test_stores_are_opened_only_if_a_loss_reads_them(copied, alone, towers):
+def test_stores_are_opened_only_if_a_loss_reads_them(copied, isolated, towers):
     """Bit-equal to a run without teachers, although the stores are deleted; a warning says that no loss reads them."""
     settings = make_settings(*towers, epochs=1)
     plain = run(settings, replace(copied, teachers={}), "plain")
@@ -272,7 +270,7 @@ def other_encoder(folder, name):
         (shutil.rmtree, "old: no outputs of this teacher for fold 0; run `dvc repro`"),
     ],
 )
-def test_unusable_stores_stop_a_run_before_its_first_step(copied, alone, towers, spoil, message, monkeypatch):
+def test_unusable_stores_stop_a_run_before_its_first_step(copied, isolated, towers, spoil, message, monkeypatch):
     spoil(copied.teachers["old"])
     settings = make_settings(*towers, losses_on=ALL)
     monkeypatch.setattr("pipeline_lib.training.fold.Trainer", lambda **_: pytest.fail("training has started"))
@@ -281,7 +279,7 @@ def test_unusable_stores_stop_a_run_before_its_first_step(copied, alone, towers,
     assert "\n" not in str(error.value)
 
 
-def test_a_distillation_without_a_teacher_is_refused(distilled, alone, towers):
+def test_a_distillation_without_a_teacher_is_refused(distilled, isolated, towers):
     settings = make_settings(*towers, losses_on=ON)
     message = (
         r"losses.contrastive_distillation.weight is above 0, but plan.features names no teacher; add one to it "

@@ -11,7 +11,7 @@ from watched_run import Watch, differing, run, stop_before
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.training.ema import WeightEma
 
-pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
+pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("isolated")]
 
 
 @settings(max_examples=20)

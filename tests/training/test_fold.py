@@ -26,7 +26,7 @@ from pipeline_lib.training.fold_data import read_fold
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
-    pytest.mark.usefixtures("alone"),
+    pytest.mark.usefixtures("isolated"),
 ]
 
 

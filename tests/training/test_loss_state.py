@@ -16,7 +16,7 @@ from pipeline_lib.training.trainer import Trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
-    pytest.mark.usefixtures("alone"),
+    pytest.mark.usefixtures("isolated"),
 ]
 
 

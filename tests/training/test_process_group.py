@@ -90,9 +90,8 @@ def check_gathered_gradients(processes):
             value.grad = None
         own = Outputs(image_embedding=layer(rows[rows_of_rank(count, *processes.part)]), logit_scale=scale.exp())
         gathered = processes.gather(own, count)
-        assert (
-            torch.allclose(gathered.image_embedding, layer(rows), atol=1e-6) and gathered.logit_scale is own.logit_scale
-        )
+        assert torch.allclose(gathered.image_embedding, layer(rows), atol=1e-6)
+        assert gathered.logit_scale is own.logit_scale
         loss(gathered.image_embedding, gathered.logit_scale).backward()
         processes.average_gradients(parameters)
         for value, gradient in zip(parameters, expected, strict=True):

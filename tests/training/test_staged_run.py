@@ -12,7 +12,7 @@ from pipeline_lib.models.saved import load_model
 from pipeline_lib.optim.schedules import lr_factor
 from pipeline_lib.training.validation import Validator
 
-pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
+pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("isolated")]
 
 STAGED = {
     "unfreeze_layers": 1,
@@ -109,17 +109,17 @@ FOLLOW = TRAIN["towers"]["text"]
 
 
 @pytest.mark.parametrize(
-    ("depth", "image", "text", "moves"),
+    ("depth", "rules", "moves"),
     [
-        (0, {"freeze_first": 2}, {"freeze_first": 1}, {"image": "from 3", "text": "from 2"}),
-        ("all", {"embeddings": "frozen"}, {}, {"image": "from 1", "text": "from 0"}),
-        (1, {}, {"embeddings": "open"}, {"image": "last", "text": "first and last"}),
-        (2, {"unfreeze_layers": 0}, {"freeze_first": 0, "embeddings": "frozen"}, {"image": "none", "text": "from 1"}),
+        (0, ({"freeze_first": 2}, {"freeze_first": 1}), {"image": "from 3", "text": "from 2"}),
+        ("all", ({"embeddings": "frozen"}, {}), {"image": "from 1", "text": "from 0"}),
+        (1, ({}, {"embeddings": "open"}), {"image": "last", "text": "first and last"}),
+        (2, ({"unfreeze_layers": 0}, {"freeze_first": 0, "embeddings": "frozen"}), {"image": "none", "text": "from 1"}),
     ],
 )
-def test_each_tower_is_frozen_by_its_own_rule(depth, image, text, moves, inputs, towers, monkeypatch):
-    rules = {"image": {**FOLLOW, **image}, "text": {**FOLLOW, **text}}
-    settings = make_settings(*towers, unfreeze_layers=depth, towers=rules, epochs=1)
+def test_each_tower_is_frozen_by_its_own_rule(depth, rules, moves, inputs, towers, monkeypatch):
+    by_tower = {name: {**FOLLOW, **rule} for name, rule in zip(("image", "text"), rules, strict=True)}
+    settings = make_settings(*towers, unfreeze_layers=depth, towers=by_tower, epochs=1)
     watch = Watch(monkeypatch)
     model = load_model(run(settings, inputs, "out")).model
     changed = differing(first_weights(settings), watch.epochs[-1])

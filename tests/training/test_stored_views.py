@@ -38,7 +38,7 @@ from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
-    pytest.mark.usefixtures("alone"),
+    pytest.mark.usefixtures("isolated"),
 ]
 CLIP = DrawnViews("clip", 0.6, 3, 7)
 ACTIVATIONS = "stored activations before stages.3, the last 2 of 7 layer groups"
@@ -194,9 +194,8 @@ def test_stored_views_of_another_augmentation_are_not_read(inputs, towers):
     shutil.rmtree(inputs.trunk)
     store(settings, inputs, DrawnViews("jitter_flip", None, 1, 0))
     message = "image: from 1 view a photo (jitter_flip), stored activations"
-    assert (
-        stored_inputs(settings, inputs, towers, augment="jitter_flip", crop_scale=0.2).messages[0].startswith(message)
-    )
+    stored = stored_inputs(settings, inputs, towers, augment="jitter_flip", crop_scale=0.2)
+    assert stored.messages[0].startswith(message)
     shutil.rmtree(inputs.trunk)
     store(settings, inputs, None)
     message = "image: from pixels, train.augment = clip, but no augmented views are stored"

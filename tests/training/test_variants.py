@@ -27,7 +27,7 @@ from pipeline_lib.stores.store import open_store
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.transforms.tokenize import CLIP_MARK, TextTokenizer
 
-pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
+pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("isolated")]
 ENGINE = InferenceEngine("cpu", 16, 0, "fp32")
 
 

@@ -24,7 +24,7 @@ from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import build_bundle
 
-pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("alone")]
+pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("isolated")]
 NO_LR = {"tower_lr": 0.0, "head_lr": 0.0, "epochs": 1, "unfreeze_layers": "all"}
 
 
@@ -66,11 +66,8 @@ def test_training_starts_from_exactly_the_saved_weights(inputs, towers):
     assert warm.keys() == trained.keys() and not differing(warm, trained)
     towers_only = state_of(build(make_settings(*towers, init_from=str(start), init_heads=False), inputs).model)
     heads = {name for name in trained if not name.startswith(("image.", "text."))}
-    assert (
-        heads
-        and differing(towers_only, trained) <= heads
-        and not differing({name: towers_only[name] for name in heads}, {name: cold[name] for name in heads})
-    )
+    assert heads and differing(towers_only, trained) <= heads
+    assert not differing({name: towers_only[name] for name in heads}, {name: cold[name] for name in heads})
     assert differing(towers_only, trained) >= {"head.image_projection.weight", "head.text_projection.weight"}
 
     unmoved = run(make_settings(*towers, **NO_LR, init_from=str(start)), inputs, "unmoved")
@@ -78,9 +75,8 @@ def test_training_starts_from_exactly_the_saved_weights(inputs, towers):
     report = read_json(unmoved / "trainable.json")
     assert [row["source"] for row in report["towers"]] == ["starts/saved/0"] * 3
     without_heads = run(make_settings(*towers, **NO_LR, init_from=str(start), init_heads=False), inputs, "towers")
-    assert [row["source"] for row in read_json(without_heads / "trainable.json")["towers"]] == [
-        "starts/saved/0"
-    ] * 2 + ["random"]
+    sources = [row["source"] for row in read_json(without_heads / "trainable.json")["towers"]]
+    assert sources == ["starts/saved/0", "starts/saved/0", "random"]
     first = run(make_settings(*towers, **NO_LR), inputs, "cold")
     hashes = [[row["weights_hash"] for row in read_json(out / "trainable.json")["towers"]] for out in (unmoved, first)]
     assert hashes[0][0] != hashes[1][0] and hashes[0][1] != hashes[1][1]
@@ -156,13 +152,13 @@ def without_a_tensor(inputs):
         (without_a_tensor, {}, {}, "do not fit HFTextTower: 1 missing, e.g. trunk.embeddings.LayerNorm.weight"),
     ],
 )
-def test_a_model_that_does_not_fit_is_refused(spoil, changes, model, message, inputs, towers, tiny_text_folder):
+def test_a_model_that_does_not_fit_is_refused(spoil, changes, model, message, inputs, towers):
     start = save_start(make_settings(*towers, epochs=1), inputs)
     if spoil:
         spoil(inputs)
     if "text" in model:
         extra = {"vocab_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 32}
-        model["text"] |= {"tokenizer": str(tiny_text_folder), "config": {**model["text"]["config"], **extra}}
+        model["text"] |= {"tokenizer": str(towers[1]), "config": {**model["text"]["config"], **extra}}
     if "image" in model:
         model["image"] |= {"pretrained": False}
     with pytest.raises(ValueError, match=message) as error:
@@ -197,9 +193,9 @@ def write_files(folder: str, *files: str) -> str:
     return folder
 
 
-def test_a_start_has_a_folder_per_fold_or_one_for_all_folds(alone):
+def test_a_start_has_a_folder_per_fold_or_one_for_all_folds(isolated):
     names = ("model.safetensors", "model.json")
-    (alone / "empty").mkdir()
+    (isolated / "empty").mkdir()
     assert start_folder("empty", 0) is None
     assert start_folder(write_files("marked", ".gitkeep", ".gitignore"), 0) is None
     flat = write_files("flat", *names)
