@@ -232,6 +232,10 @@ def check_python(arguments: list[str], folder: Path) -> None:
         assert module in ("venv", "pip"), f"python -m {module} is a command that no test knows"
 
 
+def check_bash(arguments: list[str], folder: Path) -> None:
+    assert (ROOT / arguments[0]).is_file(), f"there is no script {arguments[0]}"
+
+
 def check_pip(arguments: list[str], folder: Path) -> None:
     assert arguments[0] == "install", arguments
     for extra in re.findall(r"\.\[([a-z0-9,]+)\]", " ".join(arguments)):
@@ -263,6 +267,7 @@ KINDS: dict[str, Callable[[list[str], Path], None]] = {
     "dvc": check_dvc,
     "vitrine": check_vitrine,
     "python": check_python,
+    "bash": check_bash,
     "pip": check_pip,
     "git": check_git,
     "ray": check_cluster,
