@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from tiny_project import PARAMS, make_settings, write_project
 
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.params.section import load_params
 from pipeline_lib.stores.activations import open_activations
 from pipeline_lib.stores.store import MATRIX, open_store
@@ -24,10 +25,10 @@ VIEWS = {"image-views", "image-views-boundary"}
 
 
 @pytest.fixture
-def start(tmp_path, tiny_image_folder, tiny_text_folder):
+def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
     """A function that starts the stage in a project of `count` products with 16 photos per shard."""
 
-    def start_stage(project, count=36, processes=1, batch_size=5, name="trunk", **trunk):
+    def start_stage(project, count=36, processes=1, batch_size=5, name="trunk", shared=True, **trunk):
         root = tmp_path / project
         if not root.exists():
             write_project(root / "data/work", count)
@@ -43,6 +44,8 @@ def start(tmp_path, tiny_image_folder, tiny_text_folder):
         removed = ("DVC_ROOT", "VITRINE_LAUNCH", "VITRINE_CHECKPOINTS", "OMP_NUM_THREADS")
         environment = {key: value for key, value in os.environ.items() if key not in removed}
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        if shared:
+            environment[SWITCH] = str(fork_server)
         if processes > 1:
             environment["VITRINE_LAUNCH"] = f"{sys.executable} -m torch.distributed.run --nproc-per-node {processes}"
         command, pipe = [sys.executable, "-m", "stages.features", "--name", name], subprocess.PIPE
@@ -80,7 +83,7 @@ def files(root):
 def test_a_killed_extraction_resumes_and_ends_with_the_same_bytes(start, tmp_path):
     """150 products have 175 photos; the batch size is 1."""
     root = tmp_path / "killed"
-    stored = killed_in_the_middle(start("killed", 150, batch_size=1), root)
+    stored = killed_in_the_middle(start("killed", 150, batch_size=1, shared=False), root)
     assert 0 < stored < 175 and stored % 16 == 0 and not (root / "data/work/features/trunk").exists()
     printed = output_of(start("killed", 150, batch_size=1))
     assert f"image: resumes after {stored} of 175 photos" in printed
@@ -104,7 +107,7 @@ def test_a_killed_extraction_resumes_and_ends_with_the_same_bytes(start, tmp_pat
 
 def test_a_changed_input_or_a_truncated_file_starts_the_extraction_again(start, tmp_path):
     root = tmp_path / "killed"
-    killed_in_the_middle(start("killed", 150, batch_size=1), root)
+    killed_in_the_middle(start("killed", 150, batch_size=1, shared=False), root)
     matrix = progress_files(root)[0].parent / f"partial/image-boundary/{MATRIX}"
     matrix.write_bytes(matrix.read_bytes()[:-1])
     assert "resumes" not in output_of(start("killed", 150, batch_size=1))

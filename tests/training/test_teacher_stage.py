@@ -10,13 +10,14 @@ from ruamel.yaml import YAML
 from tiny_project import PARAMS, make_settings, write_project
 
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.experiments.keep import keep
 from pipeline_lib.params.all_sections import check_params
 from pipeline_lib.params.section import load_params
 
 
 @pytest.fixture
-def stage(tmp_path, tiny_image_folder, tiny_text_folder):
+def stage(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
     """A function that runs a stage in a temporary project, with plan.features and weights of losses."""
     write_project(tmp_path / "data/work")
     for folder in ("data/work/features", "data/weights", "data/starts/none", "data/starts/trunk"):
@@ -33,7 +34,7 @@ def stage(tmp_path, tiny_image_folder, tiny_text_folder):
         with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
             YAML().dump(params, stream)
         environment = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "VITRINE_LAUNCH")}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), SWITCH: str(fork_server)}
         command = [sys.executable, "-m", f"stages.{words[0]}", *words[1:]]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
