@@ -12,12 +12,13 @@ import pytest
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, make_settings, write_project
 
+from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.params.section import load_params
 from pipeline_lib.stores.store import open_store
 
 
 @pytest.fixture
-def start(tmp_path, tiny_image_folder, tiny_text_folder):
+def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
     write_project(tmp_path / "data/work")
     for folder in ("data/work/features", "data/weights", "none"):
         (tmp_path / folder).mkdir(parents=True)
@@ -31,7 +32,7 @@ def start(tmp_path, tiny_image_folder, tiny_text_folder):
         with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
             YAML().dump(params, stream)
         environment = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "OMP_NUM_THREADS")}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), SWITCH: str(fork_server)}
         if processes > 1:
             environment["VITRINE_LAUNCH"] = f"{sys.executable} -m torch.distributed.run --nproc-per-node {processes}"
         command = [sys.executable, "-m", *(stage or ("stages.train", "--fold", "0"))]
