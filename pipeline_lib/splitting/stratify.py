@@ -1,9 +1,9 @@
 """Stratified group k-fold: assigns groups of products to folds and test, with each class spread evenly.
 
 One pass visits the groups in an order hashed from the seed. Each group goes to the bin with the largest deficit of its
-class, ties to the bin with the largest deficit overall. Every class stays within one group of its share, and a new
-product changes few other assignments. A class of a single group is always in training and held out in no fold, because
-the model of the fold that holds it out could not learn it.
+class, ties to the bin with the largest deficit overall. Every class stays within one group of its share. A new product
+or a corrected label can move many other products to another bin. A class of a single group is always in training and
+held out in no fold, because the model of the fold that holds it out could not learn it.
 """
 
 from collections.abc import Iterable
