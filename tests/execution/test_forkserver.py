@@ -19,7 +19,8 @@ from pipeline_lib.execution import forkserver
 from pipeline_lib.execution.forkserver import LIBRARIES, SWITCH
 
 ROOT = Path(__file__).parents[2]
-TOY = """
+PRINT = 'print("printed by", out, flush=True)'
+TOY = f"""
 import json, os, signal, sys, time
 from pathlib import Path
 from pipeline_lib.execution.forkserver import run_stage
@@ -27,12 +28,12 @@ from pipeline_lib.execution.forkserver import run_stage
 
 def main() -> None:
     out, ending = sys.argv[1:]
-    record = {
+    record = {{
         "parent": os.getppid(), "own": os.getpid(), "folder": os.getcwd(), "colour": os.environ.get("COLOUR"),
         "stage": os.environ["DVC_STAGE"], "torch": "torch" in sys.modules, "module": __name__,
-    }
+    }}
     Path(out).write_text(json.dumps(record), encoding="utf-8")
-    print("printed by", out)
+    {PRINT}
     if ending == "fail":
         raise SystemExit(3)
     if ending == "error":
@@ -159,7 +160,7 @@ def test_code_that_is_edited_between_two_stages_counts(project):
     shutil.copytree(ROOT / "pipeline_lib", project / "pipeline_lib", ignore=shutil.ignore_patterns("__pycache__"))
     edit = "Path('pipeline_lib/execution/stage.py').open('a').write('EDITED = True\\n')"
     write = "Path(out).write_text(str(hasattr(stage, 'EDITED')))"
-    toy = f"from pipeline_lib.execution import stage\n{TOY}".replace('print("printed by", out)', f"{write}; {edit}")
+    toy = f"from pipeline_lib.execution import stage\n{TOY}".replace(PRINT, f"{write}; {edit}")
     (project / "toy.py").write_text(toy, encoding="utf-8")
     write_stages(project, one="end", two="end")
     run = dvc(project, "repro", PYTHONPATH=os.pathsep.join([str(project / "stubs"), str(project)]))
