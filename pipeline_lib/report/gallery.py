@@ -14,7 +14,6 @@ from pipeline_lib.report.inputs import ReportInputs
 from pipeline_lib.report.photos import Thumbnails
 
 SHOWN = 5
-Key = tuple[str, str, int | None]  # query_id, split, fold
 
 
 @dataclass(frozen=True)
