@@ -131,7 +131,7 @@ def main() -> None:
     params = read_params(project, options, bool(teachers))
     config = RunConfig(
         model=parse_section(ModelParams, params), losses=parse_section(LossesParams, params),
-        train=parse_section(TrainParams, params), seed=7, runtime=parse_section(RuntimeParams, params), device="cpu",
+        train=parse_section(TrainParams, params), runtime=parse_section(RuntimeParams, params), device="cpu",
     )  # fmt: skip
     extraction = ExtractionRun(InferenceEngine("cpu", 256, options["workers"], "fp32"), "float16")
     started = time.perf_counter()

@@ -24,7 +24,7 @@ def main() -> None:
     with stage("stages.evaluate") as run:
         params = run.section(EvaluateParams)
         folds = run.value("plan.folds", list[int])
-        seed, protocol = run.value("seed", int), PROTOCOLS[params.protocol]
+        seed, protocol = params.seed, PROTOCOLS[params.protocol]
         relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
         products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
         ranks = rank_all(folds, protocol, relevance, dict(products.select("product_id", "group_id").iter_rows()))

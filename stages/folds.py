@@ -15,7 +15,7 @@ def main() -> None:
     with stage("stages.folds") as run:
         split = run.section(SplitParams)
         products = read_products(paths.CATALOGUE)
-        folds, notes = split_products(products, split.num_folds, split.test_fraction, run.value("seed", int))
+        folds, notes = split_products(products, split.num_folds, split.test_fraction, split.seed)
         check_planned(folds, run.value("plan.folds", list[int]))
         sample = open_sample(paths.CATALOGUE)
         if sample is not None:

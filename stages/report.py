@@ -14,8 +14,7 @@ def main() -> None:
         folds = run.value("plan.folds", list[int])
         scales = run.value("plan.scales", list[int])
         data_root = run.value("data.root", str)
-        seed = run.value("seed", int)
-        report = build_report(read_inputs(folds), params, seed, data_root, scales)
+        report = build_report(read_inputs(folds), params, data_root, scales)
         with fresh_folder(paths.FIGURES) as out:
             for name, figure in report.figures.items():
                 (out / f"{name}.svg").write_text(figure, encoding="utf-8")

@@ -57,11 +57,11 @@ def train(run: Stage, fold: int, phase: str, after: str | None) -> None:
         teachers={name: paths.features_of(name) for name in teachers},
         start=start_folder(params.init_from, fold),
     )
-    model, losses, seed = run.section(ModelParams), run.section(LossesParams), run.value("seed", int)
+    model, losses = run.section(ModelParams), run.section(LossesParams)
     runtime, out = read_runtime(), paths.train_of(fold) if phase == LAST else paths.phase_of(phase, fold)
     device = pick_device(runtime.device)
     with join_process_group(device) as processes:
-        config = RunConfig(model, losses, params, seed, runtime, device, processes)
+        config = RunConfig(model, losses, params, runtime, device, processes)
         folders = [paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, Path(model.weights_root)]
         folders += [inputs.start] if inputs.start else []
         identity = {"fold": fold, "out": out.as_posix(), "bf16": supports_bf16(device)}

@@ -23,6 +23,9 @@ NO_START = STARTS / "none"
 # PREDICTIONS/NAME/EXPERIMENT: class probabilities of other experiments. `none` is empty and means no such experiment.
 PREDICTIONS = Path("data/predictions")
 NO_PREDICTIONS = PREDICTIONS / "none"
+# SPLITS/NAME.parquet: an assignment of products to folds that holds. `none` is empty and means no such file.
+SPLITS = Path("data/splits")
+NO_SPLIT = SPLITS / "none"
 REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
 INTERVALS = REPORTS / "intervals.json"

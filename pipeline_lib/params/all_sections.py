@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
-from pipeline_lib.artifacts.paths import STARTS
+from pipeline_lib.artifacts.paths import NO_SPLIT, STARTS
 from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.ensemble import EnsembleParams
@@ -18,7 +16,7 @@ from pipeline_lib.params.phases import PhasesParams, check_phases
 from pipeline_lib.params.plan import PlanParams
 from pipeline_lib.params.report import ReportParams
 from pipeline_lib.params.runtime import RuntimeParams
-from pipeline_lib.params.section import Keys, Section, load_params, parse_section, parse_value
+from pipeline_lib.params.section import Keys, Section, load_params, parse_section
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.params.train import TrainParams
@@ -27,9 +25,6 @@ from pipeline_lib.params.train import TrainParams
 class Params(Keys):
     """Every setting of the pipeline, in the order of the DAG; runtime and the lists of plan come last."""
 
-    seed: int = Field(
-        description="Seed of all random choices: folds, initial weights, batches, augmentation, bootstrap samples."
-    )
     data: DataParams
     split: SplitParams
     shards: ShardsParams
@@ -71,11 +66,16 @@ def check_params(path: Path) -> None:
             f"{path}: ensemble.fuse_with = {external!r}, but there is no such folder. Create it with "
             "`vitrine keep-predictions EXPERIMENT... NAME`, or download a tracked one with `dvc pull`"
         )
+    assignment = parse_section(SplitParams, params).assignment
+    if not (path.parent / assignment).exists():
+        raise ValueError(
+            f"{path}: split.assignment = {assignment!r}, but there is no such file. Create it with "
+            f"`vitrine split freeze NAME`, download a tracked one with `dvc pull`, or write {NO_SPLIT} for none"
+        )
 
 
 def check_all(params: dict[str, Any], path: Path) -> None:
     """Raise ValueError for the first fault of params; `path` is the file that the message names."""
-    parse_value("seed", int, params)
     for kind in SECTIONS:
         parse_section(kind, params)
     known = Params.model_fields

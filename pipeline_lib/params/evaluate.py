@@ -19,3 +19,8 @@ class EvaluateParams(Section):
         "with them: it understates R@1 about five times)."
     )
     bootstrap: int = Field(ge=100, description="Bootstrap resamples of the 95 % confidence intervals.")
+    seed: int = Field(
+        ge=0,
+        description="Seed of these resamples, and of the products that the nearest-neighbour baseline draws from a "
+        "large catalogue.",
+    )

@@ -24,7 +24,7 @@ class TrunkParams(Keys):
     views: int = Field(ge=1, le=64, description="Augmented views per image, 1 to 64.")
     view_seed: int = Field(
         ge=0,
-        description="Seed of these views. It is not the top-level seed, because a new one would run the towers again.",
+        description="Seed of these views. It is not train.seed, because a new one runs the towers again.",
     )
 
     @field_validator("views")

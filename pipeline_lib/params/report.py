@@ -15,3 +15,4 @@ class ReportParams(Section):
     misses: int = Field(
         ge=0, description="Worst-ranked queries, most confident mistakes and doubtful labels shown, of each this many."
     )
+    seed: int = Field(ge=0, description="Seed of the choice of example queries.")

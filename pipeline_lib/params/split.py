@@ -11,10 +11,16 @@ class SplitParams(Section):
     """Assignment of products to the test split and to folds: stratified by label, groups never split up."""
 
     section: ClassVar[str] = "split"
+    seed: int = Field(ge=0, description="Seed of the assignment. Training has its own, train.seed.")
     num_folds: int = Field(ge=1, description="Number of folds that the training products are split into.")
     test_fraction: float = Field(
         ge=0,
         lt=1,
         description="Fraction of the products held out as test split; used if the table has no split and no fold "
         "column.",
+    )
+    assignment: str = Field(
+        description="A .parquet or .csv file with the columns product_id, split (train | test) and fold: the products "
+        "it names stay where it puts them, new ones are assigned around them. `vitrine split freeze NAME` writes "
+        "data/splits/NAME.parquet. The empty folder data/splits/none = off."
     )

@@ -66,6 +66,11 @@ class TrainParams(Section):
     """One training run. Layer groups are counted from the head (the last layers) to the input."""
 
     section: ClassVar[str] = "train"
+    seed: int = Field(
+        ge=0,
+        description="Seed of training: initial weights of new layers, batches, augmentation, dropout, mixup. Folds "
+        "have their own, split.seed, so runs with several of these seeds share their folds.",
+    )
     unfreeze_layers: Depth = Field(
         description="Trainable layer groups of both towers, counted from the head: a number | all."
     )

@@ -37,9 +37,7 @@ class Report:
     figures: dict[str, str]
 
 
-def build_report(
-    inputs: ReportInputs, params: ReportParams, seed: int, data_root: str, scales: Sequence[int]
-) -> Report:
+def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, scales: Sequence[int]) -> Report:
     """Return the report; a part that does not apply to the run is left out or replaced by a line."""
     chances = retrieval_chance(inputs.evaluation.ranks, inputs.catalogue.relevance)
     top = headlines(inputs, chances)
@@ -71,7 +69,7 @@ def build_report(
         "notes": inputs.catalogue.notes,
         "trainable": tables.trainable_views(inputs.folds),
         **_classifier(inputs, params, photos),
-        **_queries(inputs, params, seed, photos),
+        **_queries(inputs, params, photos),
     }
     figures = learning | recall | matrices | reliability
     return Report(_render(context), {name: standalone(figure) for name, figure in figures.items()})
@@ -117,20 +115,20 @@ def _classifier(inputs: ReportInputs, params: ReportParams, photos: Thumbnails) 
     }
 
 
-def _queries(inputs: ReportInputs, params: ReportParams, seed: int, photos: Thumbnails) -> Context:
+def _queries(inputs: ReportInputs, params: ReportParams, photos: Thumbnails) -> Context:
     """Return the gallery and the worst misses, of the test split if there is one."""
     ranked = inputs.evaluation.ranks.filter(pl.col("direction") == "text_to_image")["split"].unique().to_list()
     split = next((split for split in SPLITS if split in ranked), None)
     if split is None:
-        return {"gallery": [], "misses": [], "num_ranked": 0, "num_missed": 0, "gallery_split": "", "seed": seed}
+        return {"gallery": [], "misses": [], "num_ranked": 0, "num_missed": 0, "gallery_split": "", "seed": params.seed}
     gallery = Gallery(inputs, split, photos)
     return {
-        "gallery": gallery.cards(spread_sample(gallery.ranks, params.queries, seed)),
+        "gallery": gallery.cards(spread_sample(gallery.ranks, params.queries, params.seed)),
         "misses": gallery.cards(worst(gallery.ranks, params.misses)),
         "num_ranked": len(gallery.ranks),
         "num_missed": len(gallery.ranks.filter(pl.col("rank") > 1)),
         "gallery_split": SPLITS[split],
-        "seed": seed,
+        "seed": params.seed,
     }
 
 

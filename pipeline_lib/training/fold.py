@@ -35,7 +35,7 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     `fingerprint` names the run's checkpoints. All processes call this; the first one prints and writes.
     """
     train, processes = config.train, config.processes
-    torch.manual_seed(config.seed)
+    torch.manual_seed(config.train.seed)
     heads = trained_heads(config)
 
     data = read_fold(inputs, fold, "classification" in heads, train.text == "random")
@@ -59,7 +59,7 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     )
 
     loaders = build_loaders(config, inputs, data, bundle, stored.features, distillation)
-    sampler = SAMPLERS[train.mining](data.training, train, config.seed, config.device)
+    sampler = SAMPLERS[train.mining](data.training, train, config.device)
 
     compiling = named_compile_failures() if config.runtime.compile else nullcontext()
     with CheckpointFolder(fingerprint, processes.is_first) as checkpoints, compiling:
@@ -150,7 +150,7 @@ def _run_card(
         "fold": fold,
         "best_epoch": state.best_epoch,
         "best": state.rows[state.best_epoch],
-        "seed": config.seed,
+        "seed": config.train.seed,
         "train": config.train.model_dump(),
         "losses": weights_of(config.losses),
         "stored_features": stored.kinds(),

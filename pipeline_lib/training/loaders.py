@@ -55,7 +55,7 @@ def build_loaders(
         data.training,
         PhotoViews(reader, size, train.augment, train.crop_scale, cache),
         TextViews(tokenizer, max_tokens, train.text_augment, train.text_augment_rate),
-        Sampling(config.seed, train.photo, train.mix, train.mix_alpha, config.processes.part),
+        Sampling(train.seed, train.photo, train.mix, train.mix_alpha, config.processes.part),
         stored,
         distillation.training,
     )
@@ -63,7 +63,7 @@ def build_loaders(
         data.held_out,
         PhotoViews(reader, size, cache=cache),
         TextViews(tokenizer, max_tokens),
-        Sampling(config.seed, measured_photo(train)),
+        Sampling(train.seed, measured_photo(train)),
         stored.without_views(),
         distillation.held_out,
     )

@@ -37,7 +37,6 @@ class RunConfig:
     model: ModelParams
     losses: LossesParams
     train: TrainParams
-    seed: int
     runtime: RuntimeParams
     device: str
     processes: ProcessGroup = SINGLE_PROCESS

@@ -50,13 +50,13 @@ class BatchSampler(Protocol):
 class ShuffledSampler:
     """A fresh shuffle each epoch."""
 
-    def __init__(self, products: Products, params: TrainParams, seed: int, device: str) -> None:
-        self.count, self.params, self.seed = len(products), params, seed
+    def __init__(self, products: Products, params: TrainParams, device: str) -> None:
+        self.count, self.params = len(products), params
 
     def upcoming(self, epoch: int) -> list[EpochBatches]:
         """Return the batches of all epochs to the end of the run."""
-        size = self.params.batch_size
-        return [shuffled_batches(self.count, size, self.seed, number) for number in range(epoch, self.params.epochs)]
+        size, seed = self.params.batch_size, self.params.seed
+        return [shuffled_batches(self.count, size, seed, number) for number in range(epoch, self.params.epochs)]
 
     def record(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
         """No-op: a shuffle does not depend on the model."""
@@ -79,8 +79,8 @@ class MiningSampler:
     end of an epoch.
     """
 
-    def __init__(self, products: Products, params: TrainParams, seed: int, device: str) -> None:
-        self.params, self.seed, self.device = params, seed, device
+    def __init__(self, products: Products, params: TrainParams, device: str) -> None:
+        self.params, self.device = params, device
         self.count = len(products)
         self.has_text = np.array([bool(products.texts[row]) for row in products.text], dtype=bool)
         self.keys = [torch.arange(self.count), torch.from_numpy(products.group), torch.from_numpy(products.text)]
@@ -89,7 +89,7 @@ class MiningSampler:
 
     def upcoming(self, epoch: int) -> list[EpochBatches]:
         """Return the batches of this epoch only."""
-        return [self._next or shuffled_batches(self.count, self.params.batch_size, self.seed, epoch)]
+        return [self._next or shuffled_batches(self.count, self.params.batch_size, self.params.seed, epoch)]
 
     def record(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
         """Store the embeddings of a step."""
@@ -112,7 +112,7 @@ class MiningSampler:
         negatives = torch.full((self.count, NUM_NEGATIVES), NONE)
         negatives[rows] = torch.where(hardest >= 0, rows[hardest], NONE) if len(rows) else hardest
         size, share = self.params.batch_size, self.params.mining_share
-        self._next = mined_batches(negatives.numpy(), size, share, self.seed, epoch + 1)
+        self._next = mined_batches(negatives.numpy(), size, share, self.params.seed, epoch + 1)
 
     def state(self) -> dict[str, Any]:
         """Return the batches of the next epoch."""
@@ -123,7 +123,7 @@ class MiningSampler:
         self._next = [(epoch, rows.numpy()) for epoch, rows in state["next"]]
 
 
-# train.mining -> sampler of (products, params, seed, device).
+# train.mining -> sampler of (products, params, device).
 SAMPLERS: dict[MiningKind, Callable[[Products, TrainParams, int, str], BatchSampler]] = {
     "none": ShuffledSampler,
     "hard": MiningSampler,

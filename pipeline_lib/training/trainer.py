@@ -104,7 +104,7 @@ class Trainer:
     ) -> tuple[Row, str]:
         """Train one epoch; return its row without the validation metrics, and its speed."""
         params, processes = self.config.train, self.config.processes
-        torch.manual_seed(processes.seed(self.config.seed * 100_003 + epoch))
+        torch.manual_seed(processes.seed(self.config.train.seed * 100_003 + epoch))
         self.task.begin_epoch(epoch)
         self._set_modes(epoch)
         size = params.accumulate
@@ -184,7 +184,7 @@ class Trainer:
         state.epoch = epoch + 1
         checkpoint = {
             **self.task.state(),
-            "ema": self.ema.state() if self.ema else [],
+            "ema": self.ema.state() if self.ema else {},
             "optimizer": self.optimizer.state_dict(),
             "sampler": self.sampler.state(),
             "state": {**vars(state), "rows": history.rows},

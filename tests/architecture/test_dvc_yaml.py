@@ -17,6 +17,7 @@ from scmrepo.git import Git
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.schemas import CONFUSION_SCHEMA, CURVE_SCHEMA
+from pipeline_lib.cli.settings_tree import json_schema, settings_tree
 from pipeline_lib.cli.stage_deps import (
     EXEMPT,
     NOT_EXEMPT,
@@ -179,6 +180,32 @@ def test_stages_that_share_a_script_declare_exactly_what_each_command_reads(tmp_
     assert asked_params(script_of("train")) == {phases.get(key, key) for read in reads.values() for key in read}
 
 
+def tracking(key: str) -> set[str]:
+    """The stages that a change of one setting reruns by themselves."""
+    return {name for name, stage in STAGES.items() if any(f"{key}.".startswith(f"{one}.") for one in stage["params"])}
+
+
+@pytest.mark.parametrize(
+    ("seed", "stages"),
+    [
+        ("split.seed", {"folds"}),
+        ("features.trunk.view_seed", {"features"}),
+        ("train.seed", {"phase", "train"}),
+        ("evaluate.seed", {"evaluate"}),
+        ("report.seed", {"report"}),
+    ],
+)
+def test_a_seed_reruns_the_stages_of_its_own_section_alone(seed, stages):
+    assert tracking(seed) == stages
+
+
+def test_every_seed_is_in_a_section():
+    keys = {setting.key for group in settings_tree(json_schema()).groups() for setting in group.settings()}
+    assert {key for key in keys if key.endswith("seed")} == {
+        "split.seed", "features.trunk.view_seed", "train.seed", "evaluate.seed", "report.seed",
+    }  # fmt: skip
+
+
 def test_runtime_is_never_tracked():
     assert not [name for name, stage in STAGES.items() if "runtime" in stage["params"]]
 
@@ -222,12 +249,12 @@ def test_optional_branches_keep_their_folder():
 def test_dvc_looks_into_the_folders_that_users_add_to():
     """DVC asks whether a folder is ignored with a slash behind it; one that is, is not searched for .dvc files."""
     repository = Git(str(ROOT))
-    for name in ("raw", "weights", "starts", "predictions"):
+    for name in ("raw", "weights", "starts", "predictions", "splits"):
         folder = f"{ROOT}/data/{name}/"
         assert not repository.is_ignored(folder) and not repository.is_ignored(f"{folder}mine.dvc"), name
         assert repository.is_ignored(f"{folder}mine") and repository.is_ignored(f"{folder}mine/"), name
-        assert not repository.is_ignored(f"{folder}.gitkeep") or name in ("starts", "predictions")
-    for folder in (paths.NO_START, paths.NO_PREDICTIONS):
+        assert not repository.is_ignored(f"{folder}.gitkeep") or name in ("starts", "predictions", "splits")
+    for folder in (paths.NO_START, paths.NO_PREDICTIONS, paths.NO_SPLIT):
         assert not repository.is_ignored(f"{ROOT}/{folder.as_posix()}/.gitkeep")
 
 

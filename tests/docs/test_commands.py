@@ -30,7 +30,7 @@ from pipeline_lib.params.all_sections import SECTIONS, check_all
 from pipeline_lib.params.section import load_params
 
 ALL = all_commands()
-SECTION_NAMES = "|".join(sorted({kind.section for kind in SECTIONS} | {"seed"}))
+SECTION_NAMES = "|".join(sorted(kind.section for kind in SECTIONS))
 FILE_ENDINGS = "py|md|yaml|json|faiss|html|safetensors|parquet|csv|npy"
 # What is run for real: `vitrine` in this process, on a made run; `dvc` in a copy of the project.
 RUN_VITRINE = r"vitrine (check|headline|deps|schema|recipe (list|show|apply) ?.*)( --json)?"

@@ -171,7 +171,7 @@ def test_a_bad_setting_is_one_line(project, override, stage, text):
             "train.unfreez_layers is not a setting; did you mean 'unfreeze_layers'?",
         ),
         ("head_lr: .nan", "head_lr: 0.003", "train.head_lr = nan: input should be a finite number"),
-        ("seeed: 7", "seed: 7", "seed is missing"),
+        ("seeed: 7", "seed: 7", "split.seeed is not a setting; did you mean 'seed'?"),
     ],
 )
 def test_check_finds_a_misspelt_key_and_nan_before_a_run(project, wrong, right, text):

@@ -69,7 +69,7 @@ def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
     apply_overrides(folder / "params.yaml", [*SMALL, *CHANGES])
     shutil.copytree(tiny_image_folder, folder / "data/weights/image")
     shutil.copytree(tiny_text_folder, folder / "data/weights/text")
-    for name in ("data/starts/none", "data/starts/trunk", "data/predictions/none", "data/work/features"):
+    for name in ("data/starts/none", "data/starts/trunk", "data/predictions/none", "data/splits/none", "data/work/features"):
         (folder / name).mkdir(parents=True)
     write_catalogue(folder / "data/raw/shop", count=48)
     blocked = folder / "blocked/dvc/__init__.py"

@@ -11,10 +11,9 @@ from stages import report
 
 ROOT = Path(__file__).parents[2]
 PARAMS = """
-seed: 7
 plan: {folds: [0, 1], scales: [64]}
 data: {root: data/raw/mine}
-report: {queries: 3, misses: 2}
+report: {queries: 3, misses: 2, seed: 7}
 """
 
 

@@ -81,8 +81,8 @@ class Run:
         table.write_csv(target) if target.suffix == ".csv" else table.write_parquet(target)
 
     def report(self, **params: int) -> Report:
-        chosen = ReportParams(**({"queries": 8, "misses": 6} | params))
-        return build_report(read_inputs(self.folds, self.root), chosen, 7, "data/raw/店 shop", [64, 80])
+        chosen = ReportParams(**({"queries": 8, "misses": 6, "seed": 7} | params))
+        return build_report(read_inputs(self.folds, self.root), chosen, "data/raw/店 shop", [64, 80])
 
 
 def draw_products(run: Run) -> None:

@@ -56,7 +56,7 @@ def write_project(root: Path, count: int = 36) -> Inputs:
 
 
 TRAIN = {
-    "unfreeze_layers": 2, "epochs": 3, "batch_size": 8, "accumulate": 1, "tower_lr": 1e-3, "head_lr": 1e-2,
+    "seed": 3, "unfreeze_layers": 2, "epochs": 3, "batch_size": 8, "accumulate": 1, "tower_lr": 1e-3, "head_lr": 1e-2,
     "weight_decay": 0.05, "warmup_fraction": 0.1, "warmup_steps": None, "lr_schedule": "cosine",
     "clip_norm": 1.0, "batch_norm": "batch", "precision": "fp32", "augment": "none",
     "towers": {
@@ -100,7 +100,6 @@ def make_settings(
         model=ModelParams.model_validate(model),
         losses=LossesParams.model_validate(losses),
         train=TrainParams.model_validate({**TRAIN, **train}),
-        seed=3,
         runtime=RuntimeParams.model_validate(
             {
                 **load_params(PARAMS)["runtime"],

@@ -51,7 +51,6 @@ def settings_of(params: dict, train: TrainParams) -> RunConfig:
         model=parse_section(ModelParams, params),
         losses=parse_section(LossesParams, params),
         train=train,
-        seed=3,
         runtime=parse_section(RuntimeParams, params),
         device="cpu",
     )

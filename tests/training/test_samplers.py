@@ -22,7 +22,7 @@ def make(mining, batch_size=4, count=24):
     rows = np.arange(count)
     products = Products([f"p{row}" for row in rows], texts, rows, rows // 2, rows * 0, rows, rows * 0 + 1)
     changes = {"mining": mining, "batch_size": batch_size, "mining_share": 0.5}
-    return SAMPLERS[mining](products, TrainParams.model_validate({**TRAIN, **changes}), 3, "cpu")
+    return SAMPLERS[mining](products, TrainParams.model_validate({**TRAIN, **changes}), "cpu")
 
 
 def train(sampler, batches, embedding):

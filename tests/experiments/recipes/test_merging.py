@@ -121,7 +121,7 @@ def test_an_invalid_recipe_is_refused_in_one_line_that_names_it(folder, body, me
     changes = (
         body
         if body.startswith(("params: ", "grid", "param:", "based", "starts")) or not body
-        else f"params: {{seed: 8}}\n{body}"
+        else f"params: {{train: {{seed: 8}}}}\n{body}"
     )
     write(folder, "bad", changes)
     with pytest.raises(ValueError, match=re.escape(message)) as caught:
@@ -143,7 +143,7 @@ def test_an_invalid_recipe_is_refused_in_one_line_that_names_it(folder, body, me
     ],
 )
 def test_a_recipe_of_the_logs_needs_its_log_and_figures(folder, head, message):
-    write(folder, "bad", "params: {seed: 8}\n", head)
+    write(folder, "bad", "params: {train: {seed: 8}}\n", head)
     with pytest.raises(ValueError, match=re.escape(message)):
         cells("bad", PARAMS, folder=folder)
 

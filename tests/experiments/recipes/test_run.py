@@ -48,7 +48,7 @@ def vitrine(*words):
 
 
 def test_a_recipe_is_one_experiment_of_its_name_and_a_suffix(project):
-    printed = vitrine("run", "a11-dot", "-S", "train.epochs=2", "--set-param", "seed=8").output
+    printed = vitrine("run", "a11-dot", "-S", "train.epochs=2", "--set-param", "train.seed=8").output
     (command,) = project.commands
     assert command[:5] == [sys.executable, "-m", "dvc", "exp", "run"]
     (name,) = options(command, "-n")
@@ -57,7 +57,7 @@ def test_a_recipe_is_one_experiment_of_its_name_and_a_suffix(project):
     assert printed == f"{name}\n"
     assert "--queue" not in command
     assert "model.similarity='dot'" in options(command, "-S")
-    assert options(command, "-S")[-2:] == ["train.epochs=2", "seed=8"]
+    assert options(command, "-S")[-2:] == ["train.epochs=2", "train.seed=8"]
     assert Path("params.yaml").read_text(encoding="utf-8") == project.params
 
 
