@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.info_nce import info_nce
-from pipeline_lib.losses.pairs import Pairs, negatives, pairs_of, per_direction
+from pipeline_lib.losses.pairs import Pairs, is_answer, negatives, pairs_of, per_direction
 from pipeline_lib.losses.stateful import StatefulLoss
 from pipeline_lib.params.losses import MemoryQueueParams
 
@@ -42,14 +42,6 @@ def contrast(
         ignore_queue = torch.zeros(count, len(queue), dtype=torch.bool, device=anchor.device)
     logits = logits.masked_fill(torch.cat([excluded, ignore_queue], dim=1), float("-inf"))
     return functional.cross_entropy(logits, torch.arange(count, device=anchor.device))
-
-
-def is_answer(answers: Tensor, texts: Tensor) -> Tensor:
-    """Return (products, texts) bool: True where one of a product's `answers` (products, n) is the text (texts,)."""
-    result = torch.zeros(len(answers), len(texts), dtype=torch.bool, device=answers.device)
-    for column in answers.T:  # one column at a time: (products, n, texts) does not fit in memory for a long queue
-        result |= column[:, None] == texts
-    return result
 
 
 class MemoryQueue(StatefulLoss):

@@ -45,7 +45,24 @@ def false_negatives(batch: Batch) -> Tensor:
     equal = same[0] | same[1] | same[2]
     if batch.answers is None:
         return equal
-    return equal | (batch.answers[:, :, None] == batch.text).any(1)
+    return equal | is_answer(batch.answers, batch.text)
+
+
+def is_answer(answers: Tensor, texts: Tensor) -> Tensor:
+    """Return (rows, columns) bool: True where one of a row's `answers` (rows, n) is the column's text (columns,).
+
+    Memory is that of `answers` and of the result, without rows x n x columns comparisons.
+    """
+    count = len(texts)
+    if not count:
+        return torch.zeros(len(answers), 0, dtype=torch.bool, device=answers.device)
+    ordered = texts.sort().values
+    # The first place of each answer among the sorted texts; `count` stands for an answer that is not among them.
+    place = torch.searchsorted(ordered, answers.contiguous())
+    place = torch.where(ordered[place.clamp(max=count - 1)] == answers, place, count)
+    answered = torch.zeros(len(answers), count + 1, dtype=torch.bool, device=answers.device)
+    answered.scatter_(1, place, torch.ones_like(place, dtype=torch.bool))
+    return answered[:, torch.searchsorted(ordered, texts)]
 
 
 def pairs_of(outputs: Outputs, batch: Batch, mask_false_negatives: bool) -> Pairs:
