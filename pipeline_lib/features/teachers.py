@@ -22,7 +22,7 @@ from pipeline_lib.loading.dataset import sequential_batches
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import photo_key, text_key
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
-from pipeline_lib.models.multimodal import MAX_LOGIT_SCALE, ImageTextModel
+from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.stores.store import MatrixWriter, holds_matrix
 from pipeline_lib.stores.teacher_store import CLASSES, IMAGE, TEXT, TeacherCard, has_card, write_card
 from pipeline_lib.transforms.image import preprocessing_fingerprint
@@ -142,5 +142,5 @@ def _photo_columns(model: ImageTextModel, dtype: str) -> dict[str, tuple[slice, 
 
 def _scale(model: ImageTextModel) -> tuple[float, ...]:
     """Return the logit scales of text -> image and image -> text, as the model uses them."""
-    value = model.logit_scale.detach().cpu().clamp(0, MAX_LOGIT_SCALE).exp()
+    value = model.logit_scale.detach().cpu().exp()
     return tuple(value.expand(2).tolist() if value.ndim == 0 else value.tolist())

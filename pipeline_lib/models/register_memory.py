@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline_lib.models.scale_bounds import MAX_LOG_SCALE, ScaleBounds
+
 WIDTH = 64  # of keys and values, as in one attention head
 SHARED_WIDTH = 256  # of a shared slot, independent of the towers' widths
 INITIAL_SCALE = 1 / 0.07  # of the cosines, as in CLIP; at most 100
-MAX_LOG_SCALE = math.log(100)
 
 
 def shared_slots(count: int) -> nn.Parameter:
@@ -28,6 +29,8 @@ class RegisterMemory(nn.Module):
 
     `shared` is not among this module's parameters: it is one parameter of the model for all layers.
     """
+
+    scale_bounds: ScaleBounds = {"log_scale": (-math.inf, MAX_LOG_SCALE)}
 
     def __init__(self, dim: int, private: int, shared: nn.Parameter | None) -> None:
         super().__init__()
@@ -63,7 +66,7 @@ class RegisterMemory(nn.Module):
         """Return tokens (batch, length, dim) plus their readings; unchanged where `mask` (batch, length) is False."""
         memory = self.memory()
         query = functional.normalize(self.query(tokens), dim=-1)
-        scale = self.log_scale.clamp(max=MAX_LOG_SCALE).exp()
+        scale = self.log_scale.exp()
         weights = (scale * (query @ memory.T)).softmax(dim=-1)
         reading = self.out(functional.gelu(self.widen(self.norm(weights @ memory))))
         if mask is not None:

@@ -6,6 +6,7 @@ The trainer uses only this class, so it depends on no particular loss. A loss ma
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.build import Loss
 from pipeline_lib.losses.stateful import StatefulLoss
 from pipeline_lib.models.multimodal import ImageTextModel, SuffixGroups
+from pipeline_lib.models.scale_bounds import bounded_scales, clamp_scales
 from pipeline_lib.training.ema import MomentumEncoder
 
 
@@ -80,7 +82,8 @@ class Task:
                 loss.begin_epoch(epoch)
 
     def end_step(self) -> None:
-        """Update the momentum encoder with the weights after an optimizer step."""
+        """Clamp the learned scales after an optimizer step, then update the momentum encoder."""
+        clamp_scales(self._scales)
         if self.momentum_encoder is not None:
             self.momentum_encoder.update(self.model)
 
@@ -106,6 +109,10 @@ class Task:
                 assert not unknown, unknown
         if "losses" in state:
             self.stateful_losses().load_state_dict(state["losses"])
+
+    @cached_property
+    def _scales(self) -> list[tuple[Tensor, tuple[float, float]]]:
+        return bounded_scales(self.model)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
