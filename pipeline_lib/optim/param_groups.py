@@ -1,11 +1,11 @@
-"""Optimizer groups: one lr for each layer group, and no weight decay for tensors with fewer than two dimensions.
+"""Optimizer groups: one lr for each layer group, and no weight decay for what `weight_decay` leaves out.
 
 The optimizer holds every parameter that is trained in any epoch. A frozen layer has no gradient, so AdamW skips it, and
 a run can be resumed in any epoch with the same groups. The schedule multiplies `base_lr`, so the groups keep their
-ratios. Norms, biases and the logit scale have fewer than two dimensions and are not decayed, as in ViT and CLIP.
+ratios.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from torch import nn
@@ -13,6 +13,7 @@ from torch.optim import AdamW
 
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.optim.freezing import UnfreezeEpochs
+from pipeline_lib.optim.weight_decay import undecayed_names
 from pipeline_lib.params.train import TrainParams
 
 
@@ -41,20 +42,22 @@ def tower_groups(
         if first is not None:
             by_lr.setdefault(lr, []).extend((key, parameters[key]) for key in group.parameters)
     order = {key: number for number, key in enumerate(parameters)}
+    undecayed = undecayed_names(tower)
     adamw_groups = []
     for number, (lr, named) in enumerate(by_lr.items()):
         # The tower's own order of parameters, independent of the order in its groups.
         named.sort(key=lambda item: order[item[0]])
-        adamw_groups += split_decay(named, lr, train.weight_decay, name if len(by_lr) == 1 else f"{name}.{number}")
+        title = name if len(by_lr) == 1 else f"{name}.{number}"
+        adamw_groups += split_decay(named, lr, train.weight_decay, title, undecayed)
     return adamw_groups
 
 
 def split_decay(
-    named: list[tuple[str, nn.Parameter]], lr: float, weight_decay: float, name: str
+    named: list[tuple[str, nn.Parameter]], lr: float, weight_decay: float, name: str, undecayed: Collection[str]
 ) -> list[dict[str, Any]]:
-    """Return AdamW groups of the parameters: matrices with weight decay, all others without."""
-    matrices = [value for _, value in named if value.ndim > 1]
-    others = [value for _, value in named if value.ndim <= 1]
+    """Return AdamW groups of the parameters: those named in `undecayed` without weight decay, all others with it."""
+    matrices = [value for key, value in named if key not in undecayed]
+    others = [value for key, value in named if key in undecayed]
     groups = (
         {"params": matrices, "lr": lr, "base_lr": lr, "weight_decay": weight_decay, "name": f"{name}/decay"},
         {"params": others, "lr": lr, "base_lr": lr, "weight_decay": 0.0, "name": f"{name}/no-decay"},

@@ -185,7 +185,7 @@ def toy_gap(name, seed=0, **changes):
     scale = nn.Parameter(torch.tensor(2.6593))
     loss = build_losses(loss_params(**{name: {"weight": 1.0, **changes}}), [name])[name]
     named = [*image.named_parameters(), *text.named_parameters("text"), ("scale", scale)]
-    optimizer = build_adamw(split_decay(named, 1e-2, 0.05, "toy"))
+    optimizer = build_adamw(split_decay(named, 1e-2, 0.05, "toy", {key for key, value in named if value.ndim <= 1}))
     pixels, words = sides(128, 3)
     for epoch in range(20):
         if isinstance(loss, nn.Module):

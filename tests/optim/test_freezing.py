@@ -193,7 +193,9 @@ def test_a_frozen_layer_in_the_optimizer_does_not_change():
 
 def test_the_schedule_keeps_the_ratio_of_groups():
     slow, fast = nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2, 2))
-    optimizer = build_adamw([*split_decay([("a", slow)], 1e-4, 0, "a"), *split_decay([("b", fast)], 1e-2, 0, "b")])
+    optimizer = build_adamw(
+        [*split_decay([("a", slow)], 1e-4, 0, "a", ()), *split_decay([("b", fast)], 1e-2, 0, "b", ())]
+    )
     for number in range(10):
         factor = lr_factor(number, 10, 3)
         set_lr(optimizer, factor)
