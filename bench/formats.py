@@ -68,7 +68,11 @@ def pass_sides(folder: Path, count: int) -> tuple[Callable[[], float], Callable[
     media = pl.DataFrame({"product_id": names, "media": [[name] for name in names]})
     (folder / "shards").mkdir()
     write_shards(
-        media, folder / "photos", ShardsParams(size=128, quality=92, photos_per_shard=500), folder / "shards", 2
+        media,
+        folder / "photos",
+        ShardsParams(size=128, quality=92, photos_per_shard=500, colour_profile="convert"),
+        folder / "shards",
+        2,
     )
     tars = sorted(str(path) for path in (folder / "shards").glob("*.tar"))
     reader = ShardReader(Manifest(folder / "shards"))

@@ -84,7 +84,7 @@ def write_project(root: Path, training: int, held_out: int, photo_size: int, sha
     pl.DataFrame({"query_id": ids, "product_id": ids}).write_parquet(catalogue / "relevance.parquet")
     fold = [1] * training + [0] * held_out
     pl.DataFrame({"product_id": ids, "fold": fold, "split": "train"}).write_parquet(folds / "folds.parquet")
-    params = ShardsParams(size=shard_size, quality=92, photos_per_shard=256)
+    params = ShardsParams(size=shard_size, quality=92, photos_per_shard=256, colour_profile="convert")
     write_shards(products.select("product_id", "media"), root / "raw", params, shards, 2)
     return Inputs(catalogue, folds, shards, root / "trunk")
 

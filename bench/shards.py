@@ -57,7 +57,7 @@ def writing_speeds(root: Path, names: list[str], size: int, repetitions: int) ->
     def ours() -> float:
         with tempfile.TemporaryDirectory() as out:
             start = time.perf_counter()
-            params = ShardsParams(size=size, quality=QUALITY, photos_per_shard=PER_SHARD)
+            params = ShardsParams(size=size, quality=QUALITY, photos_per_shard=PER_SHARD, colour_profile="convert")
             write_shards(media, root, params, Path(out), WORKERS)
             return len(names) / (time.perf_counter() - start)
 
@@ -69,7 +69,13 @@ def reading_speeds(root: Path, names: list[str], size: int, repetitions: int, fo
     """Return photos/s of reading and decoding stored photos, and of libjpeg-turbo on bytes in memory."""
     media = pl.DataFrame({"product_id": names, "media": [[name] for name in names]})
     folder.mkdir()
-    write_shards(media, root, ShardsParams(size=size, quality=QUALITY, photos_per_shard=PER_SHARD), folder, WORKERS)
+    write_shards(
+        media,
+        root,
+        ShardsParams(size=size, quality=QUALITY, photos_per_shard=PER_SHARD, colour_profile="convert"),
+        folder,
+        WORKERS,
+    )
     reader = ShardReader(Manifest(folder))
     in_memory = [torch.frombuffer(bytearray(reader.read(row)), dtype=torch.uint8) for row in range(len(reader))]
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib.catalogue.links import link_targets
 from pipeline_lib.catalogue.photos import GRID, Checked, Fault, check_photos
 from pipeline_lib.catalogue.schema import (
     LABEL_CLEARED,
@@ -55,12 +56,15 @@ def clean(records: Records, data: DataParams, workers: int, parallel: str = "lok
         pl.Series("value", [fault.value if fault else None for fault in checked.faults], dtype=pl.String),
         pl.Series("content", checked.contents, dtype=pl.String),
     )
+    noted = _noted(photos, checked.notes)
     good = photos.filter(pl.col("reason").is_null())
     media = good.group_by("product_id", maintain_order=True).agg(pl.col("path").alias("media"), "content")
     without_photo = records.products.join(media, on="product_id", how="anti", maintain_order="left")
     bad = photos.drop("content").drop_nulls("reason")
     fate = REJECTED if data.missing_image == "reject" else RETAINED
-    rejects = pl.concat([records.rejects, _photo_rejects(records.table, bad, without_media, without_photo, fate)])
+    rejects = pl.concat(
+        [records.rejects, _photo_rejects(records.table, bad, without_media, without_photo, fate), noted]
+    )
     products = records.products.drop("media").join(media, on="product_id", how="left", maintain_order="left")
     if data.missing_image == "reject":
         products = products.drop_nulls("media")
@@ -84,12 +88,13 @@ def clean(records: Records, data: DataParams, workers: int, parallel: str = "lok
 
 def check_all_photos(root: Path, paths: list[str], max_pixels: int, workers: int, parallel: str = "loky") -> Checked:
     """Check photos in parallel; faults and contents follow the order of `paths`, grids that of the good photos."""
-    root = root.resolve()
-    check = partial(check_photos, root, max_pixels)
+    root, linked = root.resolve(), link_targets()
+    check = partial(check_photos, root, max_pixels, linked=linked)
     tasks = [paths[start : start + PHOTOS_PER_TASK] for start in range(0, len(paths), PHOTOS_PER_TASK)]
     grids = np.zeros((len(paths), GRID, GRID, 3), dtype=np.uint8)
     faults: list[Fault | None] = []
     contents: list[str] = []
+    notes: list[Fault | None] = []
     num_good = 0
     for part in map_parallel(check, tasks, workers, parallel, needs=(root,)):
         good = part.grids[[fault is None for fault in part.faults]]
@@ -97,7 +102,8 @@ def check_all_photos(root: Path, paths: list[str], max_pixels: int, workers: int
         num_good += len(good)
         faults += part.faults
         contents += part.contents
-    return Checked(faults, grids[:num_good], contents)
+        notes += part.notes
+    return Checked(faults, grids[:num_good], contents, notes)
 
 
 def check_rejected(records: Records, rejects: pl.DataFrame, num_products: int, max_fraction: float) -> None:
@@ -135,6 +141,16 @@ def _photo_rejects(
     has_no_photo = pl.col("product_id").is_in(without_photo["product_id"].implode())
     action = pl.when(is_first & has_no_photo).then(pl.lit(fate)).otherwise(pl.lit(PHOTO_DROPPED))
     return conform(rows.with_columns(action.alias("action"), pl.col("path").fill_null(table).alias("file")), REJECTS)
+
+
+def _noted(photos: pl.DataFrame, notes: list[Fault | None]) -> pl.DataFrame:
+    """Return a reject row for each photo that is used although something about it is unusual."""
+    rows = photos.select("row", "product_id", pl.col("path").alias("file")).with_columns(
+        pl.Series("reason", [note.reason if note else None for note in notes], dtype=pl.String),
+        pl.Series("value", [note.value if note else None for note in notes], dtype=pl.String),
+        pl.lit(RETAINED).alias("action"),
+    )
+    return conform(rows.drop_nulls("reason"), REJECTS)
 
 
 def _clear_unknown_labels(table: str, products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

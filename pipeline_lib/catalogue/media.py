@@ -10,7 +10,11 @@ import io
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
+
+from pipeline_lib.catalogue.links import is_inside
+from pipeline_lib.transforms.formats import BadPhotoError
 
 UNSAFE = r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:[/\\]|[\x00-\x1f]"
 SLICE = re.compile(r"(.+\.tsv)#(\d{1,18}):(\d{1,18})")
@@ -18,15 +22,6 @@ SLICE = re.compile(r"(.+\.tsv)#(\d{1,18}):(\d{1,18})")
 TO_PLAIN = bytes.maketrans(b"-_", b"+/")
 
 Stream = io.BufferedReader | io.BytesIO
-
-
-class BadPhotoError(ValueError):
-    """A photo that cannot be used, with the reason and the offending value."""
-
-    def __init__(self, reason: str, value: str) -> None:
-        super().__init__(f"{reason}: {value}")
-        self.reason = reason
-        self.value = value
 
 
 def slice_name(tsv: str, offset: int, length: int) -> str:
@@ -38,32 +33,33 @@ def slice_name(tsv: str, offset: int, length: int) -> str:
     return f"{tsv}#{offset}:{length}"
 
 
-def open_photo(root: Path, media: str) -> Stream:
+def open_photo(root: Path, media: str, linked: Sequence[Path] = ()) -> Stream:
     """Return the encoded image of a media name as a binary stream; `root` must be a resolved path.
 
-    Raises BadPhotoError if the path or a link leaves the root (such a file is never opened), if the file is empty or
-    not a regular file, and if the slice is not base64. Raises OSError if there is no such file.
+    Raises BadPhotoError if the path leaves the root, or a link leaves both the root and the resolved folders `linked`
+    (such a file is never opened), if the file is empty or not a regular file, and if the slice is not base64. Raises
+    OSError if there is no such file.
     """
     part = SLICE.fullmatch(media)
-    file, size = _locate(root, part[1] if part else media)
+    file, size = _locate(root, part[1] if part else media, linked)
     if part is None:
         return file.open("rb")
     return io.BytesIO(_decoded_slice(file, size, int(part[2]), int(part[3])))
 
 
-def photo_bytes(root: Path, media: str) -> bytes:
+def photo_bytes(root: Path, media: str, linked: Sequence[Path] = ()) -> bytes:
     """Return the encoded image of a media name; raises the same errors as `open_photo`."""
-    with open_photo(root.resolve(), media) as stream:
+    with open_photo(root.resolve(), media, linked) as stream:
         return stream.read()
 
 
-def _locate(root: Path, path: str) -> tuple[Path, int]:
+def _locate(root: Path, path: str, linked: Sequence[Path]) -> tuple[Path, int]:
     """Return a file that is safe to open, and its size in bytes."""
     if re.search(UNSAFE, path):
         raise BadPhotoError("unsafe path", path)
     real = os.path.realpath(root / path)
-    if os.path.commonpath([root, real]) != str(root):
-        raise BadPhotoError("link leaves the data root", path)
+    if not any(is_inside(real, folder) for folder in (root, *linked)):
+        raise BadPhotoError("link leaves the data root", f"{path} -> {real}")
     status = os.stat(real)  # noqa: PTH116 - realpath returns a str, and a Path for each of a million photos is slow
     if not stat.S_ISREG(status.st_mode):
         raise BadPhotoError("not a file", path)

@@ -49,13 +49,15 @@ class ShardRows:
 class ShardWriter:
     """Writes the tar of a task in a worker process.
 
-    `stage_pid` is the parent of the workers, or None for workers of a cluster.
+    `stage_pid` is the parent of the workers, or None for workers of a cluster. Links of the root may lead to `linked`.
     """
 
     root: Path
     size: int
     quality: int
     stage_pid: int | None
+    convert_profiles: bool = True
+    linked: tuple[Path, ...] = ()
 
     def __call__(self, task: ShardTask) -> ShardRows:
         """Write one tar; ValueError names a photo that cannot be read, OSError the tar that cannot be written."""
@@ -84,7 +86,8 @@ class ShardWriter:
             return black_photo(self.size, self.quality)
         file = self.root / path
         try:
-            return store_photo(photo_bytes(self.root, path), self.size, self.quality)
+            data = photo_bytes(self.root, path, self.linked)
+            return store_photo(data, self.size, self.quality, self.convert_profiles)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise ValueError(

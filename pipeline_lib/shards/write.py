@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.artifacts.io import write_json, write_table
+from pipeline_lib.catalogue.links import link_targets
 from pipeline_lib.execution.parallel import map_parallel
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.tars import ShardRows, ShardTask, ShardWriter
@@ -30,7 +31,9 @@ def write_shards(
     """
     photos = list_photos(media)
     local = parallel == "loky"
-    writer = ShardWriter(root, params.size, params.quality, os.getpid() if local else None)
+    stage_pid = os.getpid() if local else None
+    convert = params.colour_profile == "convert"
+    writer = ShardWriter(root, params.size, params.quality, stage_pid, convert, link_targets())
     # A cluster's worker may outlive a killed stage, so it writes into a folder of this run alone.
     target = out if local else out / f".{uuid.uuid4().hex}"
     target.mkdir(exist_ok=True)

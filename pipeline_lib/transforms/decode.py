@@ -1,27 +1,32 @@
-"""The bytes of any image file -> an upright 8-bit RGB image.
+"""The bytes of any image file -> an upright 8-bit sRGB image, for checks, hashes, shards, report and search alike.
 
-Only this module handles EXIF, alpha, palettes and high bit depths, so a stored photo, a query photo and a test have the
-same colours. Large JPEGs are decoded at a reduced scale, which is faster. Pillow reads every file that is not a plain
+Only this package handles orientation, alpha, palettes, bit depths and colour profiles, so a photo has the same pixels
+everywhere. Large JPEGs are decoded at a reduced scale, which is faster. Pillow reads every file that is not a plain
 JPEG, and decides whether a damaged file is readable. Both decoders use libjpeg-turbo and give the same pixels.
 """
 
-import io
 import math
-import struct
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipeline_lib.transforms.formats import BadPhotoError, one_line, open_image
+from pipeline_lib.transforms.modes import profile_mode, to_srgb
+from pipeline_lib.transforms.profiles import conversion
+from pipeline_lib.transforms.repair import JPEG_START, START_OF_SCAN, repairs, segments
+
 Pixels = NDArray[np.uint8]
 
-# Formats that are decoded in this process; other formats of Pillow (such as EPS) start programs or read other files.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-JPEG_START, SCAN = b"\xff\xd8\xff", b"\xff\xda"
+APP2 = 0xE2
 PLAIN_COLOURS = ("YCbCr", "RGB", "Gray")
 # A file without these bytes has no orientation; a false positive only uses the slower decoder.
 MAY_BE_ROTATED = (b"Exif\0\0", b"tiff:Orientation")
+PROFILE_START = b"ICC_PROFILE\0"
+PROFILE_HEADER = len(PROFILE_START) + 2  # and the number of this part and of all parts
 ORIENTATION = 0x0112
 TRANSPOSES = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -32,74 +37,172 @@ TRANSPOSES = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+PNG_BIT_DEPTH = 24  # position of the bit depth in the header
+TOO_MANY_PIXELS = "too many pixels"
+
+
+class Note(NamedTuple):
+    """Something unusual in a photo that was read nevertheless."""
+
+    reason: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo; `width` and `height` are those of the file, upright, and the pixels may be reduced.
+
+    `is_plain`: any program that reads the file gets these pixels, so the file may be stored as it is.
+    """
+
+    raster: Image.Image | Pixels
+    format: str
+    width: int
+    height: int
+    is_plain: bool
+    notes: tuple[Note, ...] = ()
+
+    def image(self) -> Image.Image:
+        """Return the upright RGB image."""
+        if isinstance(self.raster, Image.Image):
+            return self.raster
+        height, width, _ = self.raster.shape
+        image = Image.new("RGB", (width, height), None)  # Image.frombytes would fill it with black first
+        image.frombytes(self.raster)
+        return image
+
+    def pixels(self) -> Pixels:
+        """Return the pixels (height, width, 3)."""
+        return np.asarray(self.raster)
 
 
 def decode(data: bytes, size: int | None = None) -> Image.Image:
-    """Return an upright RGB image; with `size`, a JPEG may be reduced, but its shorter side stays at least 2 x size.
+    """Return an upright sRGB image; with `size`, a JPEG may be reduced, but its shorter side stays at least 2 x size.
 
-    Raises ValueError, one line without the file's name, if the bytes are not a readable image.
+    Raises BadPhotoError (a ValueError), one line without the file's name, if the bytes are not a readable image.
     """
-    if (plain := _plain_jpeg(data, size)) is not None:
-        return plain
+    return read_photo(data, size).image()
+
+
+def read_photo(
+    data: bytes, size: int | None = None, max_pixels: float = math.inf, convert_profile: bool = True
+) -> Photo:
+    """Return a photo, reduced as by `decode`; without `convert_profile` the colours of a profile are taken as sRGB.
+
+    Raises BadPhotoError if the bytes are not a readable image or if it has more than `max_pixels` pixels.
+    """
+    full_size = _plain_jpeg_size(data)
+    if full_size is not None:
+        _check_size(*full_size, max_pixels)
+        pixels = _plain_jpeg_pixels(data, full_size, size)
+        if pixels is not None:
+            return Photo(pixels, "JPEG", *full_size, is_plain=True)
     try:
-        return to_rgb(open_image(data), size)
-    except Exception as error:  # decoders raise many kinds of errors for a broken file
-        raise ValueError(f"not a readable image ({one_line(error)})") from error
-
-
-def open_image(data: bytes) -> Image.Image:
-    """Open an image file without decoding its pixels."""
-    return Image.open(io.BytesIO(data), formats=FORMATS)
-
-
-def to_rgb(image: Image.Image, size: int | None = None) -> Image.Image:
-    """Return an opened file as an upright 8-bit RGB image, with transparency over white."""
-    if size is not None:
-        image.draft(None, (2 * size, 2 * size))
-    transpose = TRANSPOSES.get(orientation(image))
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        image = _deep_to_8_bit(image)
-    elif image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    image.load()
-    return image if transpose is None else image.transpose(transpose)
+        return _read_with_pillow(data, size, max_pixels, convert_profile)
+    except BadPhotoError as error:
+        if error.reason == TOO_MANY_PIXELS:
+            raise
+        failure = error
+    for repair in repairs(data):
+        try:
+            photo = _read_with_pillow(repair.data, size, max_pixels, convert_profile)
+        except BadPhotoError as error:
+            if error.reason == TOO_MANY_PIXELS:
+                raise
+            continue
+        return replace(photo, is_plain=False, notes=(Note(repair.reason, repair.value), *photo.notes))
+    raise failure
 
 
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; 1 (upright) if there is none or the EXIF block is broken."""
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except (SyntaxError, ValueError, TypeError, KeyError, struct.error):  # viewers show such photos without rotation
+    """Return how a loaded image must be turned, as EXIF says it, 1 to 8; 1 (upright) for a broken EXIF block.
+
+    Pillow turns a TIFF while it loads the pixels; with the tag that it removes then, a TIFF would be turned twice.
+    """
+    if image.format == "TIFF":
         return 1
+    try:
+        value = int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # a broken block raises many kinds of errors; viewers show such photos without rotation
+        return 1
+    return value if value in TRANSPOSES else 1
 
 
-def one_line(error: BaseException) -> str:
-    """Return an error's message on one line, or its type if it has no message."""
-    return " ".join(str(error).split()) or type(error).__name__
+def _read_with_pillow(data: bytes, size: int | None, max_pixels: float, convert_profile: bool) -> Photo:
+    try:
+        image = open_image(data)
+        _check_size(*image.size, max_pixels)
+        width, height = image.size
+        reduced = size is not None and image.draft(None, (2 * size, 2 * size)) is not None
+        image.load()
+        if not reduced:
+            width, height = image.size  # an icon may have another size than its header says
+        turned = orientation(image)
+        is_plain = turned == 1 and _is_plain(image, data)
+        rgb, problem = to_srgb(image, convert_profile)
+    except (BadPhotoError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise many kinds of errors for a broken file
+        reason = "truncated image" if "truncated" in str(error).lower() else "unreadable image"
+        kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+        raise BadPhotoError(reason, kind + one_line(error)) from error
+    if turned in TRANSPOSES:
+        rgb = rgb.transpose(TRANSPOSES[turned])
+    if turned >= 5:
+        width, height = height, width
+    notes = (Note("colour profile not used", problem),) if problem else ()
+    return Photo(rgb, str(image.format), width, height, is_plain, notes)
 
 
-def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return width and height of an upright JPEG with a plain colour space; None for any other file."""
+def _is_plain(image: Image.Image, data: bytes) -> bool:
+    """Return whether an upright image has 8-bit opaque pixels of one frame, and no profile that moves its colours."""
+    profile = image.info.get("icc_profile")
+    return (
+        image.mode in ("RGB", "L")
+        and not image.has_transparency_data
+        and (image.format != "PNG" or data[PNG_BIT_DEPTH] == 8)
+        and not getattr(image, "is_animated", False)  # only formats with animation have this attribute
+        and not (profile and conversion(profile, profile_mode(image)).transform)
+    )
+
+
+def _check_size(width: int, height: int, max_pixels: float) -> None:
+    if width * height > max_pixels:
+        raise BadPhotoError(TOO_MANY_PIXELS, f"{width} x {height}")
+
+
+def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return width and height of an upright JPEG in sRGB with a plain colour space; None for any other file."""
     if not data.startswith(JPEG_START):
         return None
-    head = _before_scan(data)
-    if any(mark in head for mark in MAY_BE_ROTATED):
+    profile = _profile_before_scan(data)
+    if profile is None:
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    plain = colours in PLAIN_COLOURS and height * width <= (Image.MAX_IMAGE_PIXELS or math.inf)
-    return (width, height) if plain else None
+    if colours not in PLAIN_COLOURS or height * width > (Image.MAX_IMAGE_PIXELS or math.inf):
+        return None
+    used = conversion(profile, "L" if colours == "Gray" else "RGB") if profile else None
+    return None if used and (used.transform or used.problem) else (width, height)
 
 
-def plain_jpeg_pixels(data: bytes, full_size: tuple[int, int], size: int | None) -> Pixels | None:
-    """Return (height, width, 3) of a JPEG whose `plain_jpeg_size` is `full_size`; None if Pillow must read it."""
+def _profile_before_scan(data: bytes) -> bytes | None:
+    """Return the colour profile of a JPEG, empty if it has none; None if it may be rotated, or is malformed."""
+    parts: dict[int, bytes] = {}
+    for segment in segments(data):
+        if segment.marker == START_OF_SCAN:
+            return b"".join(parts[number] for number in sorted(parts))
+        if any(mark in segment.content for mark in MAY_BE_ROTATED):
+            return None
+        if segment.marker == APP2 and segment.content.startswith(PROFILE_START):
+            parts[segment.content[len(PROFILE_START)]] = segment.content[PROFILE_HEADER:]
+    return None
+
+
+def _plain_jpeg_pixels(data: bytes, full_size: tuple[int, int], size: int | None) -> Pixels | None:
+    """Return (height, width, 3) of a JPEG whose `_plain_jpeg_size` is `full_size`; None if Pillow must read it."""
     width, height = full_size
     scale = next((k for k in (8, 4, 2) if size is not None and min(full_size) >= 2 * size * k), 1)
     try:
@@ -109,33 +212,3 @@ def plain_jpeg_pixels(data: bytes, full_size: tuple[int, int], size: int | None)
     except ValueError:
         return None
     return pixels
-
-
-def _plain_jpeg(data: bytes, size: int | None) -> Image.Image | None:
-    """Return the result of `to_rgb` in less time, or None for a file that is not a plain JPEG."""
-    full_size = plain_jpeg_size(data)
-    pixels = None if full_size is None else plain_jpeg_pixels(data, full_size, size)
-    if pixels is None:
-        return None
-    image = Image.new("RGB", (pixels.shape[1], pixels.shape[0]), None)  # Image.frombytes would fill it with black first
-    image.frombytes(pixels)
-    return image
-
-
-def _before_scan(data: bytes) -> bytes:
-    """Return a JPEG's segments before its first scan, which have all metadata; all bytes of a malformed file."""
-    offset = 2
-    while data[offset : offset + 1] == b"\xff":
-        if data[offset : offset + 2] == SCAN:
-            return data[:offset]
-        offset += 2 + int.from_bytes(data[offset + 2 : offset + 4])
-    return data
-
-
-def _deep_to_8_bit(image: Image.Image) -> Image.Image:
-    """Return 32-bit integers or floats as an 8-bit image; white is the smallest usual peak that is not exceeded."""
-    values = np.nan_to_num(np.asarray(image, dtype=np.float32))
-    peaks = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
-    top = float(values.max())
-    white = next((peak for peak in peaks if top <= peak), top)
-    return Image.fromarray(np.clip(np.rint(values * (255 / white)), 0, 255).astype(np.uint8))

@@ -20,7 +20,7 @@ Pixels = npt.NDArray[np.uint8]
 View = Callable[[Image.Image, int, np.random.Generator, float], Pixels]
 AfterFixed = Callable[[Pixels, tuple[int, ...]], Pixels]
 
-VERSION = 1  # of the fixed view and of `decode`: increase it if the same bytes give other pixels
+VERSION = 2  # of the fixed view and of `decode`: increase it if the same bytes give other pixels
 CLIP_MARGIN = 32
 CROP_TRIES = 10
 CROP_RATIOS = (3 / 4, 4 / 3)

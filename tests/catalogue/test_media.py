@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.catalogue.media import BadPhotoError, open_photo, photo_bytes, slice_name
+from pipeline_lib.catalogue.media import open_photo, photo_bytes, slice_name
+from pipeline_lib.transforms.formats import BadPhotoError
 
 
 @given(st.binary(min_size=1, max_size=200), st.binary(max_size=20), st.booleans(), st.booleans())

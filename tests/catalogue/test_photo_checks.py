@@ -5,6 +5,7 @@ import io
 import os
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,7 +64,10 @@ def test_every_kind_of_fault_has_its_reason(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "folder.jpg").mkdir()
     os.mkfifo(tmp_path / "pipe.jpg")
-    assert fault(tmp_path, "text.jpg") == ("not an image", repr(b"<html>not here</"))
+    assert fault(tmp_path, "text.jpg") == (
+        "not an image",
+        f"{b'<html>not here</'!r} (an HTML page, so the download had failed)",
+    )
     assert fault(tmp_path, "empty.jpg") == ("empty file", "0 bytes")
     assert fault(tmp_path, "folder.jpg")[0] == "not a file"
     assert fault(tmp_path, "pipe.jpg")[0] == "not a file"
@@ -84,12 +88,13 @@ def test_a_link_out_of_the_root_is_never_opened(tmp_path, photo, monkeypatch):
     (root / "folder").symlink_to(tmp_path / "outside")
     (root / "same.jpg").symlink_to(root / "b.jpg")
     opened = []
-    real_open = Image.open
-    monkeypatch.setattr(Image, "open", lambda file, **rest: opened.append(file.name) or real_open(file, **rest))
+    real_open = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, *rest, **more: opened.append(path) or real_open(path, *rest, **more))
     names = ["leak.jpg", "folder/secret.jpg", "same.jpg"]
     faults = check_photos(root.resolve(), LIMIT, names).faults
     assert [each and each.reason for each in faults] == ["link leaves the data root"] * 2 + [None]
-    assert [str(name) for name in opened] == [str(root.resolve() / "b.jpg")]
+    assert faults[0].value == f"leak.jpg -> {(tmp_path / 'outside/secret.jpg').resolve()}"
+    assert opened == [root.resolve() / "b.jpg"]
 
 
 def test_huge_images_are_refused_by_their_header(tmp_path):
@@ -142,7 +147,7 @@ def test_an_error_of_the_machine_is_not_a_fault_of_the_photo(tmp_path, photo, mo
     def too_many(*args, **rest):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(Image, "open", too_many)
+    monkeypatch.setattr(Path, "open", too_many)
     with pytest.raises(OSError, match="Too many open files"):
         check_photos(tmp_path.resolve(), LIMIT, ["a.png"])
 

@@ -59,7 +59,7 @@ def test_the_shards_contain_the_photos_byte_for_byte(tmp_path, reader_params):
     assert catalogue.rejects.select("product_id", "reason", "action").rows() == [("train-16", "empty text", RETAINED)]
     out = tmp_path / "shards"
     out.mkdir()
-    params = ShardsParams(size=64, quality=90, photos_per_shard=5)
+    params = ShardsParams(size=64, quality=90, photos_per_shard=5, colour_profile="convert")
     meta = write_shards(catalogue.media, tmp_path / "raw", params, out, 1)
     assert (meta["photos"], meta["passed_through"]) == (18, 18)
     manifest = Manifest(out)

@@ -119,7 +119,7 @@ def build_and_hash(kind: str, name: str) -> str:
     catalogue = build_catalogue(READERS["csv_table"](data), data, 2, kind)
     assert {"missing image", "truncated image", "not an image", "too many pixels"} <= set(catalogue.rejects["reason"])
     write_catalogue(out / "catalogue", catalogue)
-    shards = ShardsParams(size=16, quality=90, photos_per_shard=20)
+    shards = ShardsParams(size=16, quality=90, photos_per_shard=20, colour_profile="convert")
     write_shards(catalogue.media, Path("raw").resolve(), shards, out / "shards", 2, kind)
     return digest_folder(out)
 
@@ -140,7 +140,14 @@ def test_a_task_raises_its_own_error_and_a_wrong_machine_is_named(kind, shop, re
     media = pl.DataFrame({"product_id": ["a", "b"], "media": [["images/0.png"], ["images/2.jpg"]]})
     (shop / "out").mkdir()
     with pytest.raises(ValueError, match=r"^raw/images/2\.jpg: photo 0 of product 'b' changed") as caught:
-        write_shards(media, Path("raw"), ShardsParams(size=16, quality=90, photos_per_shard=1), Path("out"), 2, kind)
+        write_shards(
+            media,
+            Path("raw"),
+            ShardsParams(size=16, quality=90, photos_per_shard=1, colour_profile="convert"),
+            Path("out"),
+            2,
+            kind,
+        )
     assert "\n" not in str(caught.value)
     if kind == "dask":  # one backend is enough, because the task itself checks this; Ray takes seconds to start
         with pytest.raises(TypeError) as bug:

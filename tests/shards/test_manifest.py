@@ -18,7 +18,9 @@ IDS = ["mug", "Mug", "红色", "b", "", "a-10", "a-9", "é", "😀", "zz"]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     media = pl.DataFrame({"product_id": IDS, "media": [[]] * len(IDS)}, schema_overrides={"media": pl.List(pl.String)})
-    write_shards(media, tmp_path, ShardsParams(size=8, quality=80, photos_per_shard=3), tmp_path, 1)
+    write_shards(
+        media, tmp_path, ShardsParams(size=8, quality=80, photos_per_shard=3, colour_profile="convert"), tmp_path, 1
+    )
     return tmp_path
 
 

@@ -123,5 +123,5 @@ def test_the_black_photo_is_black() -> None:
 
 def test_a_truncated_photo_is_refused() -> None:
     data = encoded(gradient(30, 30), "JPEG")
-    with pytest.raises(ValueError, match=r"not a readable image \(.*truncated"):
+    with pytest.raises(ValueError, match="truncated image: "):
         store_photo(data[:-60], 32, 90)

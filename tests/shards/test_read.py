@@ -29,7 +29,7 @@ def folder(tmp_path_factory) -> Path:
     media = pl.DataFrame({"product_id": [name[:-4] for name in names], "media": [[name] for name in names]})
     out = root / "shards"
     out.mkdir()
-    write_shards(media, root, ShardsParams(size=16, quality=90, photos_per_shard=4), out, 1)
+    write_shards(media, root, ShardsParams(size=16, quality=90, photos_per_shard=4, colour_profile="convert"), out, 1)
     return out
 
 

@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
         Image.fromarray(rng.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)).save(root / f"{number}.png")
     media = [[f"{number}.png", "0.png"][: 1 + number % 2] for number in range(NUM_PRODUCTS)]
     table = pl.DataFrame({"product_id": [f"p{number}" for number in range(NUM_PRODUCTS)], "media": media})
-    write_shards(table, root, ShardsParams(size=16, quality=90, photos_per_shard=3), out, 1)
+    write_shards(table, root, ShardsParams(size=16, quality=90, photos_per_shard=3, colour_profile="convert"), out, 1)
     return out
 
 
@@ -68,7 +68,9 @@ def test_another_catalogues_shards_are_refused(folder: Path, s3, tmp_path: Path)
     media = pl.DataFrame({"product_id": ["p0"], "media": [[]]}, schema_overrides={"media": pl.List(pl.String)})
     other = tmp_path / "other"
     other.mkdir()
-    write_shards(media, tmp_path, ShardsParams(size=16, quality=90, photos_per_shard=3), other, 1)
+    write_shards(
+        media, tmp_path, ShardsParams(size=16, quality=90, photos_per_shard=3, colour_profile="convert"), other, 1
+    )
     with pytest.raises(ValueError, match=rf"{url}/manifest\.parquet: differs from .*other/manifest\.parquet"):
         open_shards(other, url)
     (other / "manifest.parquet").unlink()

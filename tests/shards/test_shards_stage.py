@@ -21,7 +21,7 @@ PROJECT = Path(__file__).parents[2]
 NUM_PHOTOS = 120
 PARAMS = """
 data: {root: raw}
-shards: {size: 32, quality: 90, photos_per_shard: 10}
+shards: {size: 32, quality: 90, photos_per_shard: 10, colour_profile: convert}
 runtime:
   {workers: 2, parallel: loky, device: cpu, batch_size: 8, log_every: 1, compile: false, cache_gb: 0, shards_url: null,
    features_url: null}
@@ -69,7 +69,7 @@ def test_a_killed_stage_leaves_no_outs_and_the_next_run_is_complete(project: Pat
     undisturbed = project / "undisturbed"
     undisturbed.mkdir()
     media = pl.read_parquet(project / "data/work/catalogue/media.parquet")
-    params = ShardsParams(size=32, quality=90, photos_per_shard=10)
+    params = ShardsParams(size=32, quality=90, photos_per_shard=10, colour_profile="convert")
     write_shards(media, project / "raw", params, undisturbed, 1)
     assert digest_folder(out) == digest_folder(undisturbed)
 

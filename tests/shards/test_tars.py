@@ -43,7 +43,7 @@ def test_members_are_plain_ustar_with_fixed_headers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [(None, "No such file or directory"), (b"<html>", "not a readable image"), (b"\xff\xd8\xff\xe0", "not a readable")],
+    [(None, "No such file or directory"), (b"<html>", "not an image"), (b"\xff\xd8\xff\xe0", "unreadable image")],
 )
 def test_a_missing_or_changed_photo_is_one_error_line(tmp_path: Path, content: bytes | None, why: str) -> None:
     if content is not None:

@@ -10,7 +10,7 @@ from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.write import list_photos, write_shards
 
-PARAMS = ShardsParams(size=24, quality=90, photos_per_shard=4)
+PARAMS = ShardsParams(size=24, quality=90, photos_per_shard=4, colour_profile="convert")
 MEDIA_TYPES = {"product_id": pl.String, "media": pl.List(pl.String)}
 
 

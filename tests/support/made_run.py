@@ -107,7 +107,9 @@ def draw_products(run: Run) -> None:
     media = pl.DataFrame([(p[0], [p[1]]) for p in run.products], schema=["product_id", "media"], orient="row")
     shards = run.root / paths.SHARDS
     shards.mkdir(parents=True)
-    write_shards(media, run.root, ShardsParams(size=96, quality=90, photos_per_shard=40), shards, 1)
+    write_shards(
+        media, run.root, ShardsParams(size=96, quality=90, photos_per_shard=40, colour_profile="convert"), shards, 1
+    )
 
 
 def write_catalogue(run: Run) -> None:

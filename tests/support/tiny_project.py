@@ -50,7 +50,7 @@ def write_project(root: Path, count: int = 36) -> Inputs:
     )
     texts.select("query_id", "product_id").write_parquet(catalogue / "relevance.parquet")
     products.select("product_id", "fold", split=pl.lit("train")).write_parquet(folds / "folds.parquet")
-    params = ShardsParams(size=48, quality=90, photos_per_shard=16)
+    params = ShardsParams(size=48, quality=90, photos_per_shard=16, colour_profile="convert")
     write_shards(products.select("product_id", "media"), root / "raw", params, shards, 1)
     return Inputs(catalogue, folds, shards, root / "features" / "trunk")
 
