@@ -4,10 +4,11 @@ from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.transforms.decode import decode
 
 SIDE = 112
 QUALITY = 80
@@ -31,11 +32,8 @@ class Thumbnails:
 
 def data_uri(photo: bytes) -> str:
     """Return an encoded image as a data URI of a small upright JPEG; transparency becomes white."""
-    with Image.open(BytesIO(photo)) as opened:
-        upright = ImageOps.exif_transpose(opened).convert("RGBA")
-    upright.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    ground = Image.new("RGB", upright.size, "white")
-    ground.paste(upright, mask=upright.getchannel("A"))
+    image = decode(photo, SIDE)
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     packed = BytesIO()
-    ground.save(packed, "JPEG", quality=QUALITY, optimize=True)
+    image.save(packed, "JPEG", quality=QUALITY, optimize=True)
     return f"data:image/jpeg;base64,{b64encode(packed.getvalue()).decode('ascii')}"
