@@ -18,7 +18,7 @@ def params(tiny_image_folder, tiny_text_folder):
     return make_model_params(image={"name": str(tiny_image_folder)}, text={"name": str(tiny_text_folder)})
 
 
-def train(params, folder, init_from):
+def train(params, folder, init_from, init_heads=True):
     """Save a model in which every weight differs from its start, as a train stage does."""
     sources = resolve_towers(params)
     torch.manual_seed(5)
@@ -26,7 +26,7 @@ def train(params, folder, init_from):
     with torch.no_grad():
         for value in model.parameters():
             value.add_(torch.randn_like(value))
-    save_model(folder, model, {"fold": 1, "train": {"init_from": str(init_from)}})
+    save_model(folder, model, {"fold": 1, "train": {"init_from": str(init_from), "init_heads": init_heads}})
     return folder
 
 
@@ -40,7 +40,7 @@ def first_weights(params):
     return {f"{n}.{key}": value for n, source in resolve_towers(params).items() for key, value in source.state.items()}
 
 
-def test_share_1_is_the_trained_model_and_share_0_the_start_with_trained_heads(params, trained):
+def test_share_1_is_the_trained_model_and_share_0_the_published_towers_with_trained_heads(params, trained):
     full, zero = (load_interpolated(trained, share, params) for share in (1.0, 0.0))
     end, start = load_file(trained / "model.safetensors"), first_weights(params)
     assert full.card == load_model(trained).card and start.keys() < end.keys()
@@ -77,18 +77,50 @@ def test_another_start_has_another_fingerprint(tiny_image_folder, params, traine
     assert prints[0][0] != prints[1][0] and prints[0][1] == prints[1][1]
 
 
-def test_a_warm_starts_weights_are_the_start(params, trained, tmp_path):
-    """The weights of the fold, not the published weights."""
-    start = tmp_path / "start/1"
+def warm_start(trained, folder, value=None):
+    """A trained model to start from: the given one, or one whose every tensor has one value."""
+    start = folder / "start/1"
     start.mkdir(parents=True)
     state = load_file(trained / "model.safetensors")
-    save_file({name: torch.full_like(value, 0.5) for name, value in state.items()}, start / "model.safetensors")
+    if value is not None:
+        state = {name: torch.full_like(tensor, value) for name, tensor in state.items()}
+    save_file(state, start / "model.safetensors")
     (start / "model.json").write_bytes((trained / "model.json").read_bytes())
-    second = train(params, tmp_path / "second", tmp_path / "start")
+    return start.parent
+
+
+@pytest.mark.parametrize("init_heads", [True, False])
+def test_a_warm_starts_weights_are_the_start(params, trained, tmp_path, init_heads):
+    """The weights of the fold, not the published weights; heads too if the run started from them."""
+    second = train(params, tmp_path / "second", warm_start(trained, tmp_path, 0.5), init_heads)
     end = load_file(second / "model.safetensors")
     for name, value in load_interpolated(second, 0.5, params).model.state_dict().items():
-        tower = name.startswith(("image.", "text."))
-        assert torch.allclose(value, (end[name] + 0.5) / 2 if tower else end[name], atol=1e-6), name
+        interpolated = init_heads or name.startswith(("image.", "text."))
+        assert torch.allclose(value, (end[name] + 0.5) / 2 if interpolated else end[name], atol=1e-6), name
+
+
+def test_share_0_is_the_warm_start_to_the_bit(params, trained, tmp_path):
+    """Negative zeros of the start and trained weights that are not finite included."""
+    state = load_file(trained / "model.safetensors")
+    state["head.image_projection.weight"][0] = -0.0
+    save_file(state, trained / "model.safetensors")
+    second = train(params, tmp_path / "second", warm_start(trained, tmp_path))
+    end = load_file(second / "model.safetensors")
+    end["logit_scale"] = torch.tensor(float("inf"))
+    end[next(name for name in end if name.endswith("word_embeddings.weight"))][0, 0] = float("nan")
+    save_file(end, second / "model.safetensors")
+    model = load_interpolated(second, 0.0, params).model
+    for name, value in model.state_dict().items():
+        assert value.numpy().tobytes() == state[name].numpy().tobytes(), name
+
+
+def test_another_warm_start_of_the_heads_has_another_fingerprint(params, trained, tmp_path):
+    second = train(params, tmp_path / "second", warm_start(trained, tmp_path))
+    one = load_interpolated(second, 0.5, params).fingerprint
+    path = tmp_path / "start/1/model.safetensors"
+    state = load_file(path)
+    save_file({**state, "logit_scale": state["logit_scale"] + 1}, path)
+    assert load_interpolated(second, 0.5, params).fingerprint != one
 
 
 def test_a_random_start_and_one_that_does_not_fit_are_refused(tiny_image_folder, params, trained, tmp_path):
