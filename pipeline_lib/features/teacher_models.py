@@ -15,7 +15,8 @@ from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.open_clip_config import checkpoint_scale
 from pipeline_lib.models.saved import CARD, WEIGHTS, load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.models.towers import TowerSource, weights_hash
+from pipeline_lib.models.towers import TowerSource
+from pipeline_lib.models.weights import weights_hash
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.transforms.tokenize import TextTokenizer

@@ -23,7 +23,8 @@ from pipeline_lib.loading.dataset import sequential_batches
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import photo_key, text_key
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
-from pipeline_lib.models.towers import ImageTower, TextTower, Tower, TowerSource, load_strictly
+from pipeline_lib.models.towers import ImageTower, TextTower, Tower, TowerSource
+from pipeline_lib.models.weights import load_strictly
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.boundary import ItemCounts, TowerBoundary, check_size
 from pipeline_lib.stores.drawn_views import DrawnViews

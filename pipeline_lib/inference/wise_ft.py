@@ -1,8 +1,9 @@
 """Interpolation of weights before and after fine-tuning: WiSE-FT (Wortsman et al. 2021, arXiv:2109.01903).
 
-theta = (1 - share) * theta_start + share * theta_trained, for the towers. Heads, and the parts of a tower without
-pretrained weights, were initialized at random and stay as trained. The share is a setting of prediction, so another
-share needs no training.
+theta = (1 - share) * theta_start + share * theta_trained, for the towers, and for the heads of a run that started from
+trained heads. What was initialized at random (other heads, parts of a tower without pretrained weights) stays as
+trained. With share 0 everything else is the start to the bit. The share is a setting of prediction, so another share
+needs no training.
 """
 
 from dataclasses import replace
@@ -13,15 +14,17 @@ from torch import Tensor
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.models.adapters import adapter_state
-from pipeline_lib.models.saved import SavedModel, load_model
+from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.models.saved import WEIGHTS, SavedModel, load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.models.towers import Tower, TowerSource, weights_hash
+from pipeline_lib.models.towers import Tower, TowerSource
 from pipeline_lib.models.warm_start import start_folder, warm_sources
+from pipeline_lib.models.weights import State, read_weights, unique_state, weights_hash, with_first_names
 from pipeline_lib.params.model import ModelParams
 
 
 def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedModel:
-    """Return the model of a train folder with `share` of its trained towers; its fingerprint includes share and start.
+    """Return the model of a train folder with `share` of its training; its fingerprint includes share and start.
 
     ValueError if a tower started from random weights, or if its start has other parameters.
     """
@@ -40,22 +43,37 @@ def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedM
                 f"embed.interpolation = {share}: the {name} tower started from random weights, so there is "
                 "nothing to interpolate with; write 1.0"
             )
+        state = with_first_names(tower, state)
         interpolate(_interpolated_state(tower, sources[name], state), state, share)
-    starts = {name: weights_hash(source.state) for name, source in sources.items()}
+    heads = _start_heads(saved.model, start) if run["train"]["init_heads"] else {}
+    if heads:
+        interpolate(_heads(saved.model, unique_state(saved.model)), heads, share)
+    starts = {name: weights_hash(source.state) for name, source in sources.items()} | {"heads": weights_hash(heads)}
     fingerprint = digest_value([saved.fingerprint, "interpolation", share, starts])
     return replace(saved, card={**saved.card, "fingerprint": fingerprint})
 
 
+def _start_heads(model: ImageTextModel, start: Path | None) -> State:
+    """Return the tensors outside the towers of the trained model that a run started from; empty without one."""
+    return _heads(model, with_first_names(model, read_weights(start / WEIGHTS))) if start is not None else {}
+
+
+def _heads(model: ImageTextModel, state: State) -> State:
+    towers = tuple(f"{name}." for name in model.towers())
+    return {name: value for name, value in state.items() if not name.startswith(towers)}
+
+
 def _interpolated_state(tower: Tower, source: TowerSource, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tower's tensors without those that were initialized at random: new parts and adapters."""
-    random = {name for name in tower.state_dict() if name.startswith(source.new)} | set(adapter_state(tower))
-    return {name: value for name, value in tower.state_dict().items() if name in state or name not in random}
+    own = unique_state(tower)
+    random = {name for name in own if name.startswith(source.new)} | set(adapter_state(tower))
+    return {name: value for name, value in own.items() if name in state or name not in random}
 
 
 def interpolate(trained: dict[str, Tensor], start: dict[str, Tensor], share: float) -> None:
     """Interpolate the trained tensors in place with those of the start; ValueError if their names or shapes differ.
 
-    Integer tensors (counters) stay as trained.
+    Integer tensors (counters) stay as trained, but with share 0 they are the start's too.
     """
     differ = sorted(trained.keys() ^ start.keys()) + sorted(
         name for name in trained.keys() & start.keys() if trained[name].shape != start[name].shape
@@ -67,5 +85,8 @@ def interpolate(trained: dict[str, Tensor], start: dict[str, Tensor], share: flo
         )
     with torch.no_grad():
         for name, value in trained.items():
-            if value.is_floating_point():
+            if share == 0.0:
+                # Exactly: lerp turns -0.0 into 0.0, and a trained value that is not finite into NaN.
+                value.copy_(start[name])
+            elif value.is_floating_point():
                 value.copy_(torch.lerp(start[name].to(value), value, share))

@@ -27,8 +27,8 @@ from pipeline_lib.models.towers import (
     check_pretrained,
     groups_of,
     local_folder,
-    read_weights,
 )
+from pipeline_lib.models.weights import read_weights
 from pipeline_lib.params.model import ModelParams, TextTowerParams
 from pipeline_lib.transforms.tokenize import TextTokenizer
 

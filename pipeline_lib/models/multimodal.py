@@ -19,11 +19,12 @@ from pipeline_lib.models.content import mean_of_photos, mix_features, mix_pixels
 from pipeline_lib.models.fusion import EarlyFusion
 from pipeline_lib.models.heads import projections
 from pipeline_lib.models.pooling import TEXT_POOLING
+from pipeline_lib.models.scale_bounds import MAX_LOG_SCALE, ScaleBounds
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
-from pipeline_lib.models.towers import Description, ImageTower, TextTower, TowerSource, load_strictly
+from pipeline_lib.models.towers import Description, ImageTower, TextTower, TowerSource
+from pipeline_lib.models.weights import load_strictly
 from pipeline_lib.params.model import ModelParams, SimilarityKind, TemperatureKind
 
-MAX_LOGIT_SCALE = 4.6052  # ln 100, the clamp of CLIP and Chinese-CLIP
 # Tower -> how many of its last layer groups run on the stored activations of a batch.
 SuffixGroups = Mapping[str, int]
 NO_SUFFIX: SuffixGroups = MappingProxyType({})
@@ -51,6 +52,8 @@ SIMILARITIES: dict[SimilarityKind, Callable[[Tensor], Tensor]] = {"cosine": _uni
 
 class ImageTextModel(nn.Module):
     """Image and text towers with the heads of `description`."""
+
+    scale_bounds: ScaleBounds = {"logit_scale": (0.0, MAX_LOG_SCALE)}
 
     def __init__(self, description: Description) -> None:
         super().__init__()
@@ -173,7 +176,7 @@ class ImageTextModel(nn.Module):
         return Outputs(
             image_embedding=self.embed_image(features["image"]) if retrieval else None,
             text_embedding=self.embed_text(features["text"]) if retrieval else None,
-            logit_scale=self.logit_scale.clamp(0, MAX_LOGIT_SCALE).exp() if retrieval else None,
+            logit_scale=self.logit_scale.exp() if retrieval else None,
             class_logits=self.classify(features) if self.description["classes"] else None,
         )
 

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.models.clip_models import CLIP_MODELS
-from pipeline_lib.models.towers import check_pretrained, local_folder, read_weights
+from pipeline_lib.models.towers import check_pretrained, local_folder
+from pipeline_lib.models.weights import read_weights
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
 
 FOLDER_CONFIG = "open_clip_config.json"

@@ -26,6 +26,7 @@ from pipeline_lib.models.towers import (
     check_groups,
     groups_of,
 )
+from pipeline_lib.models.trunks import drop_caches, memory_format, set_memory_format
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
 
 
@@ -38,7 +39,9 @@ class OpenClipImageTower(ImageTower):
         self.visual: nn.Module = _build_vision_tower(description["embed_dim"], config, description["quick_gelu"])
         if isinstance(self.visual, TimmModel):
             free_size(self.visual.trunk)
-        self.visual.to(memory_format=torch.channels_last)
+            drop_caches(self.visual.trunk)
+            self.memory_format = memory_format(self.visual.trunk)
+        set_memory_format(self.visual, self.memory_format)
         self.dim: int = description["embed_dim"]
 
     def forward(self, pixels: Tensor) -> Tensor:

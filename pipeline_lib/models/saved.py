@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.io import read_json, write_json, writing
 from pipeline_lib.models.multimodal import ImageTextModel, build_model
-from pipeline_lib.models.towers import load_strictly, read_weights, weights_hash
+from pipeline_lib.models.weights import load_strictly, read_weights, unique_state, weights_hash
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 
@@ -30,12 +31,18 @@ class SavedModel:
 def save_model(folder: Path, model: ImageTextModel, run: dict[str, Any]) -> str:
     """Write weights and card and return the fingerprint; `run` (JSON values) describes how it was trained."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    state = {name: _own_storage(value.detach().cpu()) for name, value in unique_state(model).items()}
     identity = digest_value([model.description, weights_hash(state)])
     with writing(folder / WEIGHTS):
         save_file(state, folder / WEIGHTS)
     write_json(folder / CARD, {"description": model.description, "fingerprint": identity, "run": run})
     return identity
+
+
+def _own_storage(value: Tensor) -> Tensor:
+    """Return a contiguous tensor that is no view into another's memory, which safetensors would refuse to write."""
+    value = value.contiguous()
+    return value if value.untyped_storage().nbytes() == value.nbytes else value.clone()
 
 
 def read_card(folder: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from timm.models import PretrainedCfg, group_parameters
 from torch import Tensor, nn
 
@@ -28,8 +27,9 @@ from pipeline_lib.models.towers import (
     check_pretrained,
     groups_of,
     local_folder,
-    read_weights,
 )
+from pipeline_lib.models.trunks import drop_caches, memory_format, set_memory_format
+from pipeline_lib.models.weights import read_weights
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
 
 # Defaults of the keys that a description may lack.
@@ -49,7 +49,9 @@ class TimmTower(ImageTower):
         free_size(self.trunk)
         if description["tokens"] or description["pooling"]:
             _unpool(self.trunk)
-        self.trunk.to(memory_format=torch.channels_last)
+        self.memory_format = memory_format(self.trunk)
+        set_memory_format(self.trunk, self.memory_format)
+        drop_caches(self.trunk)
         self.dim: int = classes or _feature_dim(self.trunk)
         self.pool: ImagePool | None = None
         if description["pooling"]:

@@ -7,7 +7,6 @@ The forward pass is also a list of blocks that can be split before any layer gro
 be stored once if it is frozen, and a suffix that runs on the stored activations.
 """
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,12 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.batch import LayerGroup
+from pipeline_lib.models.weights import weights_hash
 
 Description = dict[str, Any]
 # Layer groups of a tower as (name, paths of its modules and parameters), stem first.
@@ -123,8 +121,12 @@ def _run(blocks: Sequence[ForwardBlock], values: Tensor) -> Tensor:
 
 
 class ImageTower(Tower):
-    """Encodes normalised pixels (batch, 3, height, width) as pooled features (batch, dim)."""
+    """Encodes normalised pixels (batch, 3, height, width) as pooled features (batch, dim).
 
+    `memory_format` is that of its kernels and images.
+    """
+
+    memory_format: torch.memory_format = torch.channels_last
     mean: Tensor
     std: Tensor
 
@@ -135,7 +137,7 @@ class ImageTower(Tower):
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Return normalised float32 pixels on the tower's device, from uint8 or float pixels of 0 to 255."""
-        floats = pixels.to(self.mean.device, torch.float32, copy=True, memory_format=torch.channels_last)
+        floats = pixels.to(self.mean.device, torch.float32, copy=True, memory_format=self.memory_format)
         return floats.sub_(self.mean).div_(self.std)
 
     def encode(self, pixels: Tensor) -> Tensor:
@@ -155,7 +157,9 @@ class ImageTower(Tower):
         """Return pooled features (batch, dim) from the result of `forward_prefix`; both together equal `encode`."""
         values = activations.float()
         blocks = self.forward_blocks()[self.boundary(num_suffix_groups) :]
-        return _run(blocks, values.permute(0, 3, 1, 2) if values.ndim == 4 else values)
+        if values.ndim == 4:
+            values = values.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+        return _run(blocks, values)
 
     @abstractmethod
     def tokens(self, pixels: Tensor) -> Tensor:
@@ -204,47 +208,6 @@ def check_groups(tower: nn.Module, groups: list[LayerGroup]) -> list[LayerGroup]
     if faulty:
         raise ValueError(f"{type(tower).__name__}: parameter {faulty[0]!r} is not in exactly one layer group")
     return groups
-
-
-def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors file; ValueError if it is truncated or not such a file."""
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a complete .safetensors file ({error}); download or create it again") from error
-
-
-def load_strictly(tower: nn.Module, state: dict[str, Tensor], origin: str, new: tuple[str, ...] = ()) -> None:
-    """Load weights, in the tower's dtype, into all parts of a tower except the `new` ones.
-
-    ValueError names missing and unknown parameters and those of another shape.
-    """
-    own = {name: value for name, value in tower.state_dict().items() if not name.startswith(new)}
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [
-        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
-        for name in sorted(own.keys() & state.keys())
-        if own[name].shape != state[name].shape
-    ]
-    faults = [
-        f"{len(names)} {fault}, e.g. {names[0]}"
-        for fault, names in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
-        if names
-    ]
-    if faults:
-        raise ValueError(f"{origin}: the weights do not fit {type(tower).__name__}: {'; '.join(faults)}")
-    tower.load_state_dict({name: value.to(own[name].dtype) for name, value in state.items()}, strict=not new)
-
-
-def weights_hash(state: dict[str, Tensor] | None) -> str | None:
-    """Return a hash of the values, independent of their file; None for random weights."""
-    if state is None:
-        return None
-    digest = hashlib.sha256()
-    for name in sorted(state):
-        value = state[name].detach().to("cpu", torch.float32).contiguous()
-        digest.update(f"{name}{tuple(value.shape)}".encode() + value.numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def fingerprint(source: TowerSource) -> str:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import CARD, WEIGHTS, read_card
-from pipeline_lib.models.towers import TowerSource, read_weights
+from pipeline_lib.models.towers import TowerSource
+from pipeline_lib.models.weights import read_weights
 
 State = dict[str, Tensor]
 

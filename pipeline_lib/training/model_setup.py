@@ -13,10 +13,12 @@ from pipeline_lib.losses.build import build_losses, weights_of
 from pipeline_lib.losses.teachers import DistillationTeachers
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.models.towers import TowerSource, weights_hash
+from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.models.warm_start import load_heads, warm_sources
+from pipeline_lib.models.weights import weights_hash
 from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, unfreeze_epochs
 from pipeline_lib.optim.param_groups import split_decay, tower_groups
+from pipeline_lib.optim.weight_decay import undecayed_names
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.runtime import RuntimeParams
@@ -144,5 +146,5 @@ def optimizer_groups(task: Task, train: TrainParams, opened: dict[str, UnfreezeE
     for name, tower in task.model.towers().items():
         groups += tower_groups(tower, tower.layer_groups(), opened[name], train, name)
     heads = [(name, value) for name, value in task.model.head_parameters() if value.requires_grad]
-    groups += split_decay(heads, train.head_lr, train.weight_decay, "head")
-    return groups + split_decay(task.loss_parameters(), train.head_lr, 0.0, "losses")
+    groups += split_decay(heads, train.head_lr, train.weight_decay, "head", undecayed_names(task.model))
+    return groups + split_decay(task.loss_parameters(), train.head_lr, 0.0, "losses", ())

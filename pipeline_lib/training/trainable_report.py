@@ -11,7 +11,8 @@ from rich.table import Table
 from torch import nn
 
 from pipeline_lib.models.adapters import frozen_adapters
-from pipeline_lib.models.towers import Tower, TowerSource, weights_hash
+from pipeline_lib.models.towers import Tower, TowerSource
+from pipeline_lib.models.weights import weights_hash
 from pipeline_lib.optim.freezing import UnfreezeEpochs
 from pipeline_lib.optim.param_groups import group_lrs
 from pipeline_lib.params.train import TrainParams

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from model_settings import make_model_params
@@ -6,6 +8,7 @@ from safetensors.torch import load_file, save_file
 from pipeline_lib.batch import Batch
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import WEIGHTS, load_model, save_model
+from pipeline_lib.models.scale_bounds import MAX_LOG_SCALE, bounded_scales, clamp_scales
 from pipeline_lib.models.tower_kinds import resolve_towers
 
 
@@ -41,13 +44,13 @@ def test_stored_features_give_the_outputs_of_pixels_and_tokens(tiny_image_folder
     assert torch.equal(one.class_logits, other.class_logits)
 
 
-def test_embeddings_have_unit_length_and_the_scale_is_clamped(tiny_image_folder, tiny_text_folder):
+def test_embeddings_have_unit_length_and_the_scale_is_the_exponential(tiny_image_folder, tiny_text_folder):
     model = build(tiny_image_folder, tiny_text_folder)
     with torch.no_grad():
-        model.logit_scale.fill_(50)
+        model.logit_scale.fill_(3)
         outputs = model(batch())
     assert torch.allclose(outputs.image_embedding.norm(dim=1), torch.ones(4), atol=1e-5)
-    assert outputs.logit_scale.item() == pytest.approx(100, rel=1e-3)
+    assert outputs.logit_scale.item() == pytest.approx(math.exp(3))
 
 
 @pytest.mark.parametrize(("retrieval", "classes"), [(True, ()), (False, ("a", "b"))])
@@ -125,9 +128,12 @@ def test_temperatures(tiny_image_folder, tiny_text_folder, tmp_path, kind, shape
     with torch.no_grad():
         assert model(batch()).logit_scale.shape == shape
         assert torch.allclose(model(batch()).logit_scale, torch.tensor(2.6593).exp().expand(shape))
-        model.logit_scale.copy_(torch.tensor([50.0, -1.0]) if shape else torch.tensor(50.0))
+        model.logit_scale.copy_(torch.tensor([5.0, -1.0]) if shape else torch.tensor(5.0))
         scale = model(batch()).logit_scale.flatten().tolist()
-    assert scale == pytest.approx([100.0, 1.0] if shape else [100.0], rel=1e-3)
+        clamp_scales(bounded_scales(model))
+    assert scale == pytest.approx([math.exp(5), math.exp(-1)] if shape else [math.exp(5)])
+    bounded = {"fixed": [5.0], "learned": [MAX_LOG_SCALE], "per_direction": [MAX_LOG_SCALE, 0.0]}
+    assert model.logit_scale.flatten().tolist() == pytest.approx(bounded[kind])
     save_model(tmp_path, model, {})
     assert torch.equal(load_model(tmp_path).model.logit_scale, model.logit_scale)
 

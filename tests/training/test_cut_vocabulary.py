@@ -10,7 +10,8 @@ from transformers import AutoConfig, AutoModel
 
 from pipeline_lib.models.hf_text_tower import resolve_hf
 from pipeline_lib.models.tower_kinds import build_text_tower
-from pipeline_lib.models.towers import TowerSource, load_strictly
+from pipeline_lib.models.towers import TowerSource
+from pipeline_lib.models.weights import load_strictly
 from pipeline_lib.training.cut_vocabulary import cut_vocabulary
 from pipeline_lib.transforms.tokenize import TextTokenizer
 

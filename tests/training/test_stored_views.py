@@ -20,7 +20,7 @@ from pipeline_lib.loading.dataset import ProductDataset, Sampling
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers
-from pipeline_lib.models.towers import load_strictly
+from pipeline_lib.models.weights import load_strictly
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.shards.manifest import Manifest

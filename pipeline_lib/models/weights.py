@@ -1,0 +1,80 @@
+"""Tensors of a module by name: reading them from a file, loading them without a gap, and their identity.
+
+A tensor that a module has under several names (CoaT's position encodings) counts once, under its first name. So it is
+saved, loaded, interpolated and hashed once, and a file that has it under all its names is read as well.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+
+
+def read_weights(path: str | Path) -> State:
+    """Return the tensors of a .safetensors file; ValueError if it is truncated or not such a file."""
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a complete .safetensors file ({error}); download or create it again") from error
+
+
+def unique_state(module: nn.Module) -> State:
+    """Return the state dict with each tensor under its first name only."""
+    repeated = further_names(module)
+    return {name: value for name, value in module.state_dict().items() if name not in repeated}
+
+
+def further_names(module: nn.Module) -> dict[str, str]:
+    """Return the further names of tensors that a module has under several names -> their first name."""
+    first: dict[int, str] = {}
+    named = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+    names = {name: first.setdefault(id(value), name) for name, value in named}
+    return {name: original for name, original in names.items() if name != original}
+
+
+def with_first_names(module: nn.Module, state: State) -> State:
+    """Return the tensors of `state` by the names that `unique_state` has; the first name's value wins."""
+    repeated = further_names(module)
+    others = {repeated[name]: value for name, value in state.items() if name in repeated}
+    return others | {name: value for name, value in state.items() if name not in repeated}
+
+
+def load_strictly(tower: nn.Module, state: State, origin: str, new: tuple[str, ...] = ()) -> None:
+    """Load weights, in the tower's dtype, into all parts of a tower except the `new` ones.
+
+    ValueError names missing and unknown parameters and those of another shape.
+    """
+    state = with_first_names(tower, state)
+    own = {name: value for name, value in unique_state(tower).items() if not name.startswith(new)}
+    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [
+        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+        for name in sorted(own.keys() & state.keys())
+        if own[name].shape != state[name].shape
+    ]
+    faults = [
+        f"{len(names)} {fault}, e.g. {names[0]}"
+        for names, fault in ((missing, "missing"), (unknown, "unknown"), (shapes, "of another shape"))
+        if names
+    ]
+    if faults:
+        raise ValueError(f"{origin}: the weights do not fit {type(tower).__name__}: {'; '.join(faults)}")
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(state[name])
+
+
+def weights_hash(state: State | None) -> str | None:
+    """Return a hash of the values, independent of their file; None for random weights."""
+    if state is None:
+        return None
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name}{tuple(value.shape)}".encode() + value.numpy().tobytes())
+    return digest.hexdigest()[:16]
