@@ -4,7 +4,7 @@ A reader returns `Records`, whose photos have not been opened yet. Cleaning turn
 the columns and references of its tables when it is created.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -64,11 +64,16 @@ REJECTED, PHOTO_DROPPED, LABEL_CLEARED, QUERY_DROPPED, RETAINED = (
     "query dropped",
     "kept",
 )
+# The reason of a rejected row that is no product, so that it does not count for data.max_reject_fraction.
+HEADER_AGAIN = "header row again"
 
 
 @dataclass(frozen=True)
 class Records:
-    """The products that a reader found in a table of `num_rows` rows, and the queries and relevance of a benchmark."""
+    """The products that a reader found in a table of `num_rows` rows, and the queries and relevance of a benchmark.
+
+    `columns` names the columns that were read by their role, and those that were not.
+    """
 
     table: str
     num_rows: int
@@ -76,6 +81,7 @@ class Records:
     rejects: pl.DataFrame
     queries: pl.DataFrame | None = None
     relevance: pl.DataFrame | None = None
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

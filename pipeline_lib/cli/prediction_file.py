@@ -14,7 +14,9 @@ from pipeline_lib.datasets.image_tsv import list_tsv_images
 from pipeline_lib.datasets.jsonl import Object, read_integer, read_integers, read_objects
 from pipeline_lib.datasets.muge import images_of, read_texts
 from pipeline_lib.metrics.ranking import CUTOFFS, rank_figures
+from pipeline_lib.metrics.tied_ranks import untied
 
+NOT_LISTED = PREDICTION_DEPTH + 1  # no hit at any cutoff
 Predictions = dict[int, list[int]]
 
 
@@ -27,7 +29,7 @@ def check_file(path: Path, queries: Path) -> str:
     images = images_of(queries)
     if not images.is_file():
         raise ValueError(f"{images}: no such file; put the images beside {queries.name}")
-    gallery = set(list_tsv_images(images)["image_id"].to_list())
+    gallery = set(map(int, list_tsv_images(images)["image_id"]))
     predictions = read_predictions(path, answers, gallery)
     summary = f"{path}: {len(predictions)} queries, {PREDICTION_DEPTH} images of {len(gallery)} each: well formed"
     answered = {query_id: image_ids for query_id, image_ids in answers.items() if image_ids}
@@ -57,10 +59,10 @@ def read_predictions(path: Path, query_ids: Collection[int], gallery: Collection
 def score(predictions: Predictions, answers: dict[int, set[int]]) -> dict[str, float]:
     """Return R@1, R@5, R@10 and MeanRecall over the queries of `answers`: a hit is any answer among the first k."""
     ranks = [
-        next((rank for rank, image in enumerate(predictions[query_id], start=1) if image in image_ids), np.inf)
+        next((rank for rank, image in enumerate(predictions[query_id], start=1) if image in image_ids), NOT_LISTED)
         for query_id, image_ids in answers.items()
     ]
-    figures = rank_figures(np.array(ranks))
+    figures = rank_figures(untied(np.array(ranks)))
     return {name: figures[name] for name in (*(f"R@{k}" for k in CUTOFFS), "MeanRecall")}
 
 

@@ -1,34 +1,36 @@
 """Converts images with captions to records: an image is a product, and each of its captions is a query for it.
 
-Equal captions of two images remain two queries, each with its own image as the answer, as the benchmarks count them.
+A product's id is the path of its image, because folders may number their images from 1 each. Equal captions of two
+images remain two queries, each with its own image as the answer, as the benchmarks count them.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import polars as pl
 
 from pipeline_lib.catalogue.schema import QUERY_DROPPED, RECORDS, RELEVANCE, Records, conform, rejects_of, text_queries
-from pipeline_lib.datasets.csv_table import squeeze
+from pipeline_lib.catalogue.strings import clean_string, clean_text
 from pipeline_lib.datasets.product_ids import reject_ids
 
-# One row per image: its row in the file, its name in the data set, its captions and its split.
+# One row per image: its row in the file, its path in the data set, its captions and its split.
 CAPTIONED = pl.Schema({"row": pl.Int64(), "image": pl.String(), "captions": pl.List(pl.String()), "split": pl.String()})
 
 
 def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder: str) -> Records:
-    """Return the records of CAPTIONED rows; the product id is the file name without the extension.
+    """Return the records of CAPTIONED rows, whose product ids are the paths of the images.
 
     An image without a valid id is rejected together with its captions. An empty caption is rejected.
     """
-    product_id = pl.col("image").str.split("/").list.last().str.replace(r"\.[^.]*$", "")
+    ids = pl.Series("product_id", [image_id(image) for image in images["image"]], pl.String)
     media = pl.Series(
         "media", [[path] for path in media_paths(images["image"], root, image_folder)], pl.List(pl.String)
     )
-    named = images.with_columns(product_id.replace("", None).alias("product_id"), media)
+    named = images.with_columns(ids.replace("", None), media)
     good, rejects = reject_ids(table, named)
     captions = good.select("row", "product_id", "split", "captions").explode("captions").drop_nulls("captions")
-    captions = captions.with_columns(squeeze(pl.col("captions")).alias("text"))
+    captions = captions.with_columns(clean_text(pl.col("captions")).alias("text"))
     number = pl.int_range(pl.len()).over("product_id")
     captions = captions.with_columns(pl.format("{}#{}", "product_id", number).alias("query_id"))
     empty = rejects_of(table, captions.filter(pl.col("text") == ""), "empty caption", "query_id", QUERY_DROPPED)
@@ -49,19 +51,39 @@ def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder
     )
 
 
+def image_id(image: str) -> str:
+    r"""Return the product id of an image: its path, cleaned; empty if there is none.
+
+    >>> image_id("./shoes//1.jpg"), image_id("shoes\\1.jpg")
+    ('shoes/1.jpg', 'shoes/1.jpg')
+    """
+    return clean_string(str(PurePosixPath(image.replace("\\", "/")))) if image.strip() else ""
+
+
 def media_paths(images: Iterable[str], root: Path, image_folder: str) -> list[str]:
     """Return the path of each image relative to the root.
 
-    An image may be in the image folder, with or without the folder of its name, or in that folder of the root. Only
-    folders are looked up, because a million images would need a million calls. The catalogue reports missing files.
+    An image may be in the image folder, with or without the folder of its name, or in that folder of the root. Each
+    folder is listed once, because a million images would need a million calls. Names are compared cleaned. The
+    catalogue reports missing files.
     """
     folder = "" if image_folder in ("", ".") else image_folder.rstrip("/")
-    prefixes: dict[str, str] = {}
+    folders: dict[str, tuple[str, dict[str, str]]] = {}
     paths = []
     for image in images:
-        parent, name = str(PurePosixPath(image).parent), PurePosixPath(image).name
-        if parent not in prefixes:
+        path = PurePosixPath(image.replace("\\", "/"))
+        parent = str(path.parent)
+        if parent not in folders:
             candidates = [str(PurePosixPath(folder) / parent), parent, folder]
-            prefixes[parent] = next((one for one in candidates if (root / one).is_dir()), candidates[0])
-        paths.append(str(PurePosixPath(prefixes[parent]) / name))
+            prefix = next((one for one in candidates if (root / one).is_dir()), candidates[0])
+            folders[parent] = prefix, _unclean_names(root / prefix)
+        prefix, unclean = folders[parent]
+        paths.append(str(PurePosixPath(prefix) / unclean.get(clean_string(path.name), path.name)))
     return paths
+
+
+def _unclean_names(folder: Path) -> dict[str, str]:
+    """Return cleaned name -> name of the files whose names change by cleaning."""
+    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - a str for each of a million files
+    cleaned = ((clean_string(name), name) for name in names if not name.isascii() or "  " in name)
+    return {clean: name for clean, name in cleaned if clean != name}

@@ -1,70 +1,107 @@
-"""Finds the columns of a table by the names that params give, or else by common names."""
+"""Finds the columns of a table: by the names that params give, else as a known export, else by common names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pipeline_lib.datasets.exports import EXPORTS, find_export, heading
 from pipeline_lib.params.data import ColumnParams
 
-# Common names in order of preference; case is ignored.
+# Common names in order of preference, as `heading` writes them.
 USUAL = {
-    "id": ("id", "product_id", "item_id", "sku"),
-    "label": ("categories", "label", "category"),
-    "image": ("image", "image_path", "images"),
+    "id": ("id", "product_id", "item_id", "sku", "article_id"),
+    "label": ("categories", "label", "category", "class"),
+    "image": ("image", "image_path", "images", "filename", "file_name"),
     "group": ("group", "group_id"),
     "fold": ("fold",),
     "split": ("split",),
 }
 TEXTS = (("title", "description"), ("text",))
+TITLES = ("name", "product_name", "item_name")
 # Name of a split in a table -> our name.
-SPLIT_NAMES = {"train": "train", "val": "val", "validation": "val", "test": "test"}
+SPLIT_NAMES = {
+    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+SPLIT_ADVICE = "write train, val (valid, validation, dev) or test"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The names of a table's columns by their meaning; None if the table has no such column."""
+    """The names of a table's columns by their meaning, None or () if the table has no such column.
+
+    `export` is the name of the known export that the table is, `ignored` the names of the columns that are not read.
+    """
 
     id: str
     label: str | None
     text: tuple[str, ...]
-    image: str | None
+    image: tuple[str, ...]
     group: str | None
     fold: str | None
     split: str | None
+    export: str | None
+    ignored: tuple[str, ...]
 
     def used(self) -> list[str]:
         """Return all columns that are read, without repetition."""
-        single = [self.id, self.label, *self.text, self.image, self.group, self.fold, self.split]
+        single = [self.id, self.label, *self.text, *self.image, self.group, self.fold, self.split]
         return list(dict.fromkeys(name for name in single if name is not None))
+
+    def choice(self) -> dict[str, str]:
+        """Return the columns of each role for counts.json and messages; a role without a column is left out."""
+        roles = {"id": self.id, "label": self.label, "text": " + ".join(self.text), "image": " + ".join(self.image)}
+        roles |= {"group": self.group, "fold": self.fold, "split": self.split}
+        roles |= {"known as": self.export, "not read": ", ".join(name or "(no name)" for name in self.ignored)}
+        return {role: names for role, names in roles.items() if names}
 
 
 def resolve_columns(table: str, header: Sequence[str], params: ColumnParams) -> Columns:
     """Return the columns to read; ValueError with the columns found if one is missing or occurs twice."""
-    by_lower: dict[str, str] = {}
+    by_heading: dict[str, str] = {}
     for name in header:
-        by_lower.setdefault(name.lower(), name)
-
-    def usual(role: str) -> str | None:
-        return next((by_lower[name] for name in USUAL[role] if name in by_lower), None)
-
+        by_heading.setdefault(heading(name), name)
     listing = f"columns found: {', '.join(name or '(no name)' for name in header)}"
-    named = {"id": params.id, "label": params.label, "image": params.image}
-    named |= {"group": params.group, "fold": params.fold, "split": params.split}
-    texts = (params.text,) if isinstance(params.text, str) else tuple(params.text or ())
-    for role, given in [*named.items(), *(("text", text) for text in texts)]:
-        if given is not None and given not in header:
-            raise ValueError(f"{table}: no column {given!r}, which data.columns.{role} names; {listing}")
-    chosen = {role: name or usual(role) for role, name in named.items()}
-    product_id = chosen.pop("id")
-    if product_id is None:
+    given = _given(params)
+    for role, name in [(role, name) for role, names in given.items() for name in names]:
+        if name not in header:
+            raise ValueError(f"{table}: no column {name!r}, which data.columns.{role} names; {listing}")
+    export = find_export(by_heading)
+    chosen = {role: given[role] or _found(role, by_heading, export) for role in given}
+    if not chosen["id"]:
         raise ValueError(
             f"{table}: no id column ({', '.join(USUAL['id'])}); {listing}. "
-            "Name it in data.columns.id; columns must be separated by commas"
+            "Name it in data.columns.id; columns must be separated by commas, semicolons, tabs or |"
         )
-    if not texts:
-        parts = [tuple(by_lower[name] for name in names if name in by_lower) for names in TEXTS]
-        texts = next((part for part in parts if part), ())
-    columns = Columns(id=product_id, text=texts, **chosen)
-    for name in columns.used():
+    single = {role: next(iter(chosen[role]), None) for role in ("label", "group", "fold", "split")}
+    used = [name for names in chosen.values() for name in names]
+    for name in used:
         if sum(other.lower() == name.lower() for other in header) > 1:
             raise ValueError(f"{table}: column {name!r} occurs twice; rename one; {listing}")
-    return columns
+    ignored = tuple(name for name in header if name not in used)
+    return Columns(
+        id=chosen["id"][0], text=chosen["text"], image=chosen["image"], export=export, ignored=ignored, **single
+    )
+
+
+def _given(params: ColumnParams) -> dict[str, tuple[str, ...]]:
+    """Return the columns that params name, () for a role that they leave open."""
+    names = {role: getattr(params, role) for role in (*USUAL, "text")}
+    return {
+        role: () if name is None else (name,) if isinstance(name, str) else tuple(name) for role, name in names.items()
+    }
+
+
+def _found(role: str, by_heading: dict[str, str], export: str | None) -> tuple[str, ...]:
+    """Return the columns of a role by the export's headings, else by common ones."""
+    if export is not None and role in EXPORTS[export].roles:
+        names = tuple(by_heading[name] for name in EXPORTS[export].roles[role] if name in by_heading)
+        return names if role in ("text", "image") else names[:1]
+    if export is not None and role in ("label", "group"):
+        return ()  # a common name may mean something else in an export
+    if role != "text":
+        return tuple(by_heading[name] for name in USUAL[role] if name in by_heading)[:1]
+    title = tuple(by_heading[name] for name in TITLES if name in by_heading)[:1]
+    parts = [tuple(by_heading[name] for name in names if name in by_heading) for names in TEXTS]
+    if title and "title" not in by_heading and "description" in by_heading:
+        return (*title, by_heading["description"])
+    return next((part for part in parts if part), title)

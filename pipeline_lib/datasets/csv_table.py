@@ -1,18 +1,22 @@
 """Reads a product table in CSV format: columns by their names, photos by an image column or the products' ids.
 
-Everything is read as strings, so the id 007 remains 007. A row without a usable id is rejected. A wrong split or fold
-raises ValueError, because it would affect every metric.
+Everything is read as strings, so the id 007 remains 007. A row that cannot be read, or has no usable id, is rejected.
+A wrong split or fold raises ValueError, because it would affect every metric.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.catalogue.schema import RECORDS, Records, conform
-from pipeline_lib.datasets.columns import SPLIT_NAMES, Columns, resolve_columns
-from pipeline_lib.datasets.image_index import assign_images, list_images
+from pipeline_lib.catalogue.schema import PHOTO_DROPPED, RECORDS, REJECTED, Records, conform, rejects_of
+from pipeline_lib.catalogue.strings import clean, clean_name, clean_text, strip_tags
+from pipeline_lib.datasets.columns import SPLIT_ADVICE, SPLIT_NAMES, Columns, resolve_columns
+from pipeline_lib.datasets.exports import EXPORTS
+from pipeline_lib.datasets.image_index import list_images
+from pipeline_lib.datasets.photo_paths import CellReader, folder_prefix, is_url, photos_by_id, readable_names
 from pipeline_lib.datasets.product_ids import reject_ids
-from pipeline_lib.datasets.table_file import check_utf8, find_table, read_columns, read_header
+from pipeline_lib.datasets.table_file import find_table, open_table, read_columns
 from pipeline_lib.params.data import DataParams
 
 # Letters of scripts that separate words by spaces: "Apples are red" does not begin with the title "Apple".
@@ -22,34 +26,32 @@ WORD_CONTINUES = r"^[\p{L}\p{N}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]"
 def read_csv_table(data: DataParams) -> Records:
     """Return the records of the CSV in data.root; ValueError with the file, row and value of a fault."""
     root = Path(data.root)
-    path = find_table(root, data.table)
-    check_utf8(path)
-    header = read_header(path)
-    columns = resolve_columns(str(path), header, data.columns)
-    raw = read_columns(path, header, columns.used())
+    table = open_table(find_table(root, data.table))
+    columns = resolve_columns(str(table.path), table.header, data.columns)
+    raw, unreadable = read_columns(table, columns.used())
+    texts = [pl.col(name) if columns.export is None else strip_tags(pl.col(name)) for name in columns.text]
     records = raw.select(
         "row",
-        pl.col(columns.id).alias("product_id"),
-        join_texts([squeeze(pl.col(name)) for name in columns.text]).alias("text"),
-        *(_column(name, role) for role, name in (("label", columns.label), ("group", columns.group))),
-        _column(columns.image, "image"),
-        _column(columns.split, "split")
+        _column(columns.id, clean_name).alias("product_id"),
+        join_texts([clean_text(text) for text in texts]).alias("text"),
+        *(_column(name, clean_name).alias(role) for role, name in (("label", columns.label), ("group", columns.group))),
+        pl.concat_list(columns.image or pl.lit(None, dtype=pl.String)).list.drop_nulls().alias("cells"),
+        _column(columns.split, clean)
         .str.to_lowercase()
         .replace_strict(SPLIT_NAMES, default="?", return_dtype=pl.String)
-        if columns.split
-        else pl.lit(None, dtype=pl.String).alias("split"),
-        _column(columns.fold, "fold").str.replace(r"\.0+$", ""),
+        .alias("split"),
+        _column(columns.fold, clean).str.replace(r"\.0+$", "").alias("fold"),
     )
-    _check_splits(path, raw, records, columns)
+    _check_splits(table.path, raw, records, columns)
     records = records.with_columns(pl.col("fold").cast(pl.Int64))
-    records, rejects = reject_ids(path.name, records)
-    records = records.with_columns(_media(root, data.image_folder, records, columns.image is not None))
-    return Records(path.name, len(raw), conform(records, RECORDS), rejects)
-
-
-def squeeze(column: pl.Expr) -> pl.Expr:
-    """Return text with each run of white space (including line breaks) replaced by one space; null becomes empty."""
-    return column.fill_null("").str.replace_all(r"\s+", " ").str.strip_chars()
+    if columns.export is not None and EXPORTS[columns.export].photos_in_more_rows:
+        records = _merge_rows(records)
+    num_rows = len(records) + unreadable.filter(pl.col("action") == REJECTED).height
+    records, rejects = reject_ids(table.path.name, records)
+    media, bad_photos = _media(data, table.path, records, columns)
+    records = conform(records.with_columns(media), RECORDS)
+    rejects = pl.concat([unreadable, rejects, bad_photos])
+    return Records(table.path.name, num_rows, records, rejects, columns=columns.choice())
 
 
 def join_texts(parts: list[pl.Expr]) -> pl.Expr:
@@ -68,8 +70,8 @@ def join_texts(parts: list[pl.Expr]) -> pl.Expr:
     return text
 
 
-def _column(name: str | None, role: str) -> pl.Expr:
-    return (pl.col(name) if name else pl.lit(None, dtype=pl.String)).alias(role)
+def _column(name: str | None, cleaned: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    return cleaned(pl.col(name)) if name else pl.lit(None, dtype=pl.String)
 
 
 def _check_splits(path: Path, raw: pl.DataFrame, records: pl.DataFrame, columns: Columns) -> None:
@@ -78,7 +80,7 @@ def _check_splits(path: Path, raw: pl.DataFrame, records: pl.DataFrame, columns:
         if len(wrong):
             row = wrong["row"][0]
             value = raw.filter(pl.col("row") == row)[columns.split][0] or ""
-            raise ValueError(f"{path}: row {row}: {columns.split} = {value!r}; write train, val, validation or test")
+            raise ValueError(f"{path}: row {row}: {columns.split} = {value!r}; {SPLIT_ADVICE}")
     wrong = records.filter(~pl.col("fold").str.contains(r"^\d{1,9}$"))
     if len(wrong):
         row, value = wrong.select("row", "fold").row(0)
@@ -87,22 +89,60 @@ def _check_splits(path: Path, raw: pl.DataFrame, records: pl.DataFrame, columns:
         )
 
 
-def _media(root: Path, image_folder: str, records: pl.DataFrame, has_column: bool) -> pl.Series | pl.Expr:
-    """Return each product's photos as paths relative to the root.
+def _merge_rows(records: pl.DataFrame) -> pl.DataFrame:
+    """Add the photos of rows without a text to the first row of the same id, as some exports list them."""
+    first = pl.col("product_id").is_first_distinct() | pl.col("product_id").is_null()
+    more = records.filter(~first & (pl.col("text") == ""))
+    cells = more.select("product_id", "cells").explode("cells").drop_nulls().group_by("product_id").agg("cells")
+    rest = records.join(more.select("row"), on="row", how="anti", maintain_order="left")
+    joined = rest.join(cells, on="product_id", how="left", maintain_order="left", suffix="_more")
+    added = pl.when(first).then(pl.col("cells_more")).fill_null([])
+    return joined.with_columns(pl.concat_list("cells", added).alias("cells")).drop("cells_more")
 
-    The order of an image column is preserved, because a shop shows the first photo. A bare file name is looked up in
-    the image folder.
+
+def _media(data: DataParams, table: Path, records: pl.DataFrame, columns: Columns) -> tuple[pl.Series, pl.DataFrame]:
+    """Return each product's photos as paths relative to the root, and reject rows for photos that cannot be named.
+
+    The order of an image column is preserved, because a shop shows the first photo. URLs in it are not downloaded: such
+    a product has the photos that are named by its id. Raises ValueError if no product has any.
     """
-    folder = "" if image_folder in ("", ".") else image_folder.rstrip("/") + "/"
-    names = list_images(root / image_folder)
-    if not has_column:
-        images = assign_images(names, records["product_id"].to_list())
-        media = [[folder + name for name in images.get(product_id, [])] for product_id in records["product_id"]]
-        return pl.Series("media", media, dtype=pl.List(pl.String))
-    known = set(names)
-    cells = (
-        records["image"].fill_null("").str.replace_all("\\", "/", literal=True).str.replace_all(";", "|", literal=True)
-    )
-    paths = [[part.strip() for part in cell.split("|") if part.strip()] for cell in cells]
-    listed = [[folder + part if part in known else part for part in dict.fromkeys(cell)] for cell in paths]
-    return pl.Series("media", listed, dtype=pl.List(pl.String))
+    folder = Path(data.root) / data.image_folder
+    names, unreadable = readable_names(list_images(folder))
+    ids = records["product_id"].to_list()
+    by_id = photos_by_id(names, ids)
+    prefix = folder_prefix(data.image_folder)
+    reader = CellReader(Path(data.root), prefix, names)
+    media, urls = [], []
+    for row, product_id, cells in records.select("row", "product_id", "cells").iter_rows():
+        paths = [path for cell in cells if not is_url(cell) for path in reader.paths(cell)]
+        url = next(filter(is_url, cells), None)
+        if not columns.image or url is not None:
+            named = [prefix + name for name in by_id.get(product_id, [])]
+            if url is not None and not named:
+                urls.append((row, product_id, url))
+            paths += named
+        media.append(list(dict.fromkeys(paths)))
+    if urls and not any(media):
+        row, product_id, url = urls[0]
+        raise ValueError(
+            f"{table}: row {row}: {columns.image[0]} = {url!r} is a URL, and nothing is downloaded; download the "
+            f"photos to {folder}, named by id ({product_id}.jpg, {product_id}_1.jpg and so on)"
+        )
+    rejects = pl.concat([_rejects_of_urls(table.name, urls), _rejects_of_names(unreadable, ids, prefix)])
+    return pl.Series("media", media, dtype=pl.List(pl.String)), rejects
+
+
+def _rejects_of_urls(table: str, urls: list[tuple[int, str, str]]) -> pl.DataFrame:
+    frame = pl.DataFrame(urls, schema={"row": pl.Int64, "product_id": pl.String, "url": pl.String}, orient="row")
+    return rejects_of(table, frame, "image is a URL, nothing is downloaded", "url", PHOTO_DROPPED)
+
+
+def _rejects_of_names(names: list[str], ids: list[str], prefix: str) -> pl.DataFrame:
+    """Return a reject row for each file of the image folder whose name is not UTF-8, with the name escaped."""
+    owners = {name: owner for owner, found in photos_by_id(names, ids).items() for name in found}
+    escaped = [name.encode(errors="surrogateescape").decode("ascii", errors="backslashreplace") for name in names]
+    rows = [(None, owners.get(name), prefix + shown) for name, shown in zip(names, escaped, strict=True)]
+    frame = pl.DataFrame(rows, schema={"row": pl.Int64, "product_id": pl.String, "file": pl.String}, orient="row")
+    advice = pl.lit("rename it, for example with `convmv -f GBK -t UTF-8 --notest`").alias("advice")
+    rejects = rejects_of("", frame.with_columns(advice), "file name is not UTF-8", "advice", PHOTO_DROPPED)
+    return rejects.with_columns(frame["file"])

@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.datasets.table_file import check_utf8
+from pipeline_lib.datasets.text_file import open_text
 
 Object = dict[str, Any]
 
 
 def read_objects(path: Path) -> Iterator[tuple[int, Object]]:
     """Yield (row, object) for each line that is not blank; ValueError for a line that is not a JSON object."""
-    check_utf8(path)
-    with path.open(encoding="utf-8-sig") as stream:
+    with open_text(path) as stream:
         for row, line in enumerate(stream, start=1):
             if not line.strip():
                 continue
@@ -27,6 +26,8 @@ def read_objects(path: Path) -> Iterator[tuple[int, Object]]:
                     f"{path}: row {row}: not JSON at character {error.pos + 1} ({error.msg}): {line.strip()[:60]!r}; "
                     "write one complete object per line, or download the file again if it is truncated"
                 ) from None
+            except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
+                raise ValueError(f"{path}: row {row}: {line.strip()[:60]!r}: {error}") from None
             if not isinstance(value, dict):
                 raise ValueError(
                     f"{path}: row {row}: {line.strip()[:60]!r} is not an object; write one object per line"
@@ -53,7 +54,10 @@ def read_integers(path: Path, row: int, entry: Object, key: str) -> list[int]:
 
 
 def read_string(path: Path, row: int, entry: Object, key: str) -> str:
-    """Return the string under `key`; ValueError if it is missing or of another type."""
+    """Return the string under `key` as it is in the file; ValueError if it is missing or of another type.
+
+    The string may have half characters, which `drop_half_characters` removes.
+    """
     value = entry.get(key)
     if not isinstance(value, str):
         raise ValueError(f"{path}: row {row}: {_describe(entry, key)}; write a text")
@@ -62,5 +66,11 @@ def read_string(path: Path, row: int, entry: Object, key: str) -> str:
 
 def _describe(entry: Object, key: str) -> str:
     if key not in entry:
-        return f"no {key!r} among {', '.join(map(repr, entry)) or 'no keys'}"
-    return f"{key} = {str(entry[key])[:60]!r}" if isinstance(entry[key], str) else f"{key} = {str(entry[key])[:60]}"
+        return f"no {key!r} among {', '.join(map(show, entry)) or 'no keys'}"
+    return f"{key} = {show(entry[key])}"
+
+
+def show(value: object) -> str:
+    """Return a value for a message: shortened, on one line, half characters escaped."""
+    text = repr(value[:60]) if isinstance(value, str) else str(value)[:60]
+    return text.encode(errors="backslashreplace").decode()

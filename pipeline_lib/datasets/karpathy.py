@@ -5,17 +5,23 @@ discarded while parsing.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from pipeline_lib.catalogue.schema import Records
-from pipeline_lib.datasets.captions import CAPTIONED, captioned_records
+from pipeline_lib.catalogue.schema import REJECTS, RETAINED, Records
+from pipeline_lib.catalogue.strings import HALF_CHARACTER, drop_half_characters
+from pipeline_lib.datasets.captions import CAPTIONED, captioned_records, image_id
+from pipeline_lib.datasets.columns import SPLIT_NAMES
+from pipeline_lib.datasets.jsonl import show
+from pipeline_lib.datasets.product_ids import HALF_DROPPED
 from pipeline_lib.datasets.table_file import find_table
+from pipeline_lib.datasets.text_file import open_text
 from pipeline_lib.params.data import DataParams
 
-SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
+SPLITS = SPLIT_NAMES | {"restval": "train"}
 
 
 def read_karpathy(data: DataParams) -> Records:
@@ -27,20 +33,28 @@ def read_karpathy(data: DataParams) -> Records:
     root = Path(data.root)
     path = find_table(root, data.table, ".json")
     rows = [_row(path, row, image) for row, image in enumerate(_images(path), start=1)]
-    images = pl.DataFrame(rows, schema=CAPTIONED, orient="row")
-    return captioned_records(path.name, images, root, data.image_folder)
+    full = [(row, image, [drop_half_characters(text) for text in texts], split) for row, image, texts, split in rows]
+    records = captioned_records(path.name, pl.DataFrame(full, schema=CAPTIONED, orient="row"), root, data.image_folder)
+    halved = [
+        (row, image_id(image), path.name, HALF_DROPPED, text, RETAINED)
+        for (row, image, texts, _), (*_, originals, _) in zip(full, rows, strict=True)
+        for text, original in zip(texts, originals, strict=True)
+        if text != original
+    ]
+    notes = pl.DataFrame(halved, schema=REJECTS, orient="row")
+    return replace(records, rejects=pl.concat([records.rejects, notes]))
 
 
 def _images(path: Path) -> list[Any]:
     try:
-        with path.open(encoding="utf-8-sig") as stream:
+        with open_text(path) as stream:
             content = json.load(stream, object_hook=_without_tokens)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: byte {error.start} is not UTF-8; download the file again") from None
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}: not JSON at character {error.pos} ({error.msg}); download the file again, it may be truncated"
         ) from None
+    except RecursionError as error:
+        raise ValueError(f"{path}: {error}; download the file again") from None
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise ValueError(
@@ -50,25 +64,32 @@ def _images(path: Path) -> list[Any]:
 
 
 def _without_tokens(entry: dict[str, Any]) -> dict[str, Any]:
-    if "raw" in entry:
+    if isinstance(entry.get("raw"), str):
         entry.pop("tokens", None)
     return entry
 
 
 def _row(path: Path, row: int, image: Any) -> tuple[int, str, list[str], str]:
-    if not isinstance(image, dict) or not isinstance(image.get("filename"), str):
-        raise ValueError(f"{path}: image {row}: {str(image)[:60]!r} has no filename; download the file again")
+    name = image.get("filename") if isinstance(image, dict) else None
+    folder = image.get("filepath") if isinstance(image, dict) else None
+    if not isinstance(name, str) or not isinstance(folder, str | None) or HALF_CHARACTER.search(name + (folder or "")):
+        raise ValueError(f"{path}: image {row}: {show(image)} has no filename in UTF-8; download the file again")
+    where = f"{path}: image {row} ({name})"
     split = image.get("split")
-    if split not in SPLITS:
-        raise ValueError(f"{path}: image {row} ({image['filename']}): split = {split!r}; known: {', '.join(SPLITS)}")
-    captions = []
-    for sentence in image.get("sentences", []):
-        text = sentence.get("raw", " ".join(sentence.get("tokens", []))) if isinstance(sentence, dict) else None
-        if not isinstance(text, str):
-            raise ValueError(
-                f"{path}: image {row} ({image['filename']}): sentence {str(sentence)[:60]!r} has no `raw` text; "
-                "download the file again"
-            )
-        captions.append(text)
-    folder = image.get("filepath")
-    return row, f"{folder}/{image['filename']}" if folder else image["filename"], captions, SPLITS[split]
+    if not isinstance(split, str) or split not in SPLITS:
+        raise ValueError(f"{where}: split = {show(split)}; known: {', '.join(SPLITS)}")
+    sentences = image.get("sentences") or []
+    if not isinstance(sentences, list):
+        raise ValueError(f"{where}: sentences = {show(sentences)}; write a list")
+    return row, f"{folder}/{name}" if folder else name, [_text(where, one) for one in sentences], SPLITS[split]
+
+
+def _text(where: str, sentence: Any) -> str:
+    """Return a sentence's `raw` text, else its tokens joined by spaces."""
+    text = sentence.get("raw") if isinstance(sentence, dict) else None
+    tokens = sentence.get("tokens") if isinstance(sentence, dict) and text is None else None
+    if isinstance(tokens, list) and all(isinstance(token, str) for token in tokens):
+        text = " ".join(tokens)
+    if not isinstance(text, str):
+        raise ValueError(f"{where}: sentence {show(sentence)} has no `raw` text and no list of words as `tokens`")
+    return text

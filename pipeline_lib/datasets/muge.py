@@ -16,14 +16,17 @@ from pipeline_lib.catalogue.schema import (
     REJECTED,
     REJECTS,
     RELEVANCE,
+    RETAINED,
     Records,
     conform,
     rejects_of,
     text_queries,
 )
+from pipeline_lib.catalogue.strings import clean_text, drop_half_characters
 from pipeline_lib.datasets.image_tsv import list_tsv_images
 from pipeline_lib.datasets.jsonl import read_integer, read_integers, read_objects, read_string
-from pipeline_lib.datasets.product_ids import reject_ids
+from pipeline_lib.datasets.product_ids import HALF_DROPPED, reject_ids
+from pipeline_lib.datasets.table_file import check_root
 from pipeline_lib.params.data import DataParams
 
 # Name of a split in the files -> our name.
@@ -49,8 +52,7 @@ class _Split:
 def read_muge(data: DataParams) -> Records:
     """Return the records of the splits in data.root; ValueError with the file, row and value of a fault."""
     root = Path(data.root)
-    if not root.is_dir():
-        raise ValueError(f"data.root = {str(root)!r}: no such folder; put MUGE's files there, or `dvc pull` them")
+    check_root(root, "MUGE's files")
     texts = {name: path for name in SPLITS if (path := find_texts(root, name))}
     if "train" not in texts:
         names = " or ".join(f"train_{name}.jsonl" for name in FORMATS)
@@ -86,13 +88,13 @@ def images_of(texts: Path) -> Path:
 
 
 def read_texts(path: Path) -> list[tuple[int, int, str, list[int]]]:
-    """Return (row, query id, text, image ids) of each line; the keys of the first line determine the format."""
+    """Return (row, query id, text as it is in the file, image ids) of each line, whose keys are those of one format."""
     lines = []
     keys: tuple[str, str, str] | None = None
     for row, entry in read_objects(path):
         keys = keys or next((keys for keys in FORMATS.values() if keys[0] in entry), FORMATS["queries"])
         query_id, text = read_integer(path, row, entry, keys[0]), read_string(path, row, entry, keys[1])
-        lines.append((row, query_id, " ".join(text.split()), read_integers(path, row, entry, keys[2])))
+        lines.append((row, query_id, text, read_integers(path, row, entry, keys[2])))
     if not lines:
         raise ValueError(f"{path}: no text in it; download the file again")
     return lines
@@ -102,12 +104,7 @@ def _read_split(name: str, path: Path, reject_missing: bool) -> _Split:
     images = list_tsv_images(images_of(path))
     product_id = pl.format(f"{name}-{{}}", pl.col("image_id"))
     listed = images.select("row", product_id.alias("product_id"), pl.concat_list("media").alias("media"))
-    lines = pl.DataFrame(
-        [(row, f"{name}-{key}", text, [f"{name}-{one}" for one in ids]) for row, key, text, ids in read_texts(path)],
-        schema=QUERY_LINES,
-        orient="row",
-    )
-    lines, text_rejects = _reject_texts(path.name, lines)
+    lines, text_rejects = _query_lines(name, path)
     pairs = lines.drop("text").explode("product_id").drop_nulls("product_id").unique(maintain_order=True)
     missing = pairs.join(listed, on="product_id", how="anti", maintain_order="left").unique("product_id", keep="first")
     missing = missing.sort("row").select("row", "product_id", pl.lit([], dtype=pl.List(pl.String)).alias("media"))
@@ -132,13 +129,21 @@ def _read_split(name: str, path: Path, reject_missing: bool) -> _Split:
     )
 
 
-def _reject_texts(file: str, lines: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the lines with a text and a new id, and reject rows for the others."""
+def _query_lines(name: str, path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the QUERY_LINES of a split that have a text and a new id, and reject rows for the others."""
+    texts = read_texts(path)
+    rows = [
+        (row, f"{name}-{key}", drop_half_characters(text), [f"{name}-{one}" for one in ids])
+        for row, key, text, ids in texts
+    ]
+    lines = pl.DataFrame(rows, schema=QUERY_LINES, orient="row").with_columns(clean_text(pl.col("text")))
+    halved = pl.Series([text != drop_half_characters(text) for _, _, text, _ in texts], dtype=pl.Boolean)
     checked = lines.with_columns(pl.lit(None, dtype=pl.String).alias("product_id"))
     repeated, empty = ~pl.col("query_id").is_first_distinct(), pl.col("text") == ""
     rejects = [
-        rejects_of(file, checked.filter(repeated), "duplicate query", "query_id", QUERY_DROPPED),
-        rejects_of(file, checked.filter(empty & ~repeated), "empty query", "query_id", QUERY_DROPPED),
+        rejects_of(path.name, checked.filter(repeated), "duplicate query", "query_id", QUERY_DROPPED),
+        rejects_of(path.name, checked.filter(empty & ~repeated), "empty query", "query_id", QUERY_DROPPED),
+        rejects_of(path.name, checked.filter(halved), HALF_DROPPED, "text", RETAINED),
     ]
     return lines.filter(~repeated & ~empty), conform(pl.concat(rejects), REJECTS)
 

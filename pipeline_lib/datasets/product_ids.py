@@ -5,6 +5,11 @@ import polars as pl
 from pipeline_lib.catalogue.media import UNSAFE
 from pipeline_lib.catalogue.schema import REJECTED, REJECTS, rejects_of
 
+# The reason of a text that lost what remained of a cut emoji.
+HALF_DROPPED = "half a character dropped"
+# Excel's way of writing a long number: its last digits are lost.
+SCIENTIFIC = r"^\d([.,]\d+)?E\+\d{2,}$"
+
 
 def reject_ids(table: str, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the rows with a valid id, and reject rows for ids that are empty, unsafe as a file name, or repeated."""
@@ -14,6 +19,8 @@ def reject_ids(table: str, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.Data
         .then(pl.lit("empty id"))
         .when(product_id.str.contains(UNSAFE))
         .then(pl.lit("unsafe id"))
+        .when(product_id.str.contains(SCIENTIFIC))
+        .then(pl.lit("id in scientific notation, format its column as text"))
         .when(~product_id.is_first_distinct())
         .then(pl.lit("duplicate id"))
     )

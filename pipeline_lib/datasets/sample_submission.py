@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.datasets.table_file import check_utf8, read_columns, read_header
+from pipeline_lib.datasets.table_file import open_table, read_columns
 from pipeline_lib.params.data import DataParams
 
 
@@ -19,14 +19,17 @@ def read_sample(data: DataParams) -> pl.DataFrame | None:
     path = Path(data.root) / data.sample_submission
     if not path.is_file() or not path.resolve().is_relative_to(Path(data.root).resolve()):
         raise ValueError(f"data.sample_submission = {data.sample_submission!r}: no such file in {data.root}")
-    check_utf8(path)
-    header = read_header(path)
+    table = open_table(path)
+    header = table.header
     if len(header) != 2 or len(set(header)) != 2:
         raise ValueError(
             f"{path}: a sample submission has two columns, the id first and the label second; found {', '.join(header)}"
         )
     ids = header[0]
-    rows = read_columns(path, header, header)
+    rows, rejects = read_columns(table, header)
+    if len(rejects):
+        row, reason, value = rejects.select("row", "reason", "value").row(0)
+        raise ValueError(f"{path}: row {row}: {reason} ({value})")
     empty = rows.filter(pl.col(ids).is_null())
     if len(empty):
         raise ValueError(f"{path}: row {empty['row'][0]}: the id is empty")

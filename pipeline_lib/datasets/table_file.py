@@ -1,114 +1,119 @@
-"""Finds a CSV file, checks its encoding and reads its columns as strings.
+"""Finds a CSV file and reads its columns as strings; rows that cannot be read become reject rows.
 
-Errors name the row as a spreadsheet numbers it: the header is row 1.
+Rows have the numbers of a spreadsheet: the header of most tables is row 1. Columns are separated by commas, semicolons,
+tabs or bars, whichever gives the header the most columns.
 """
 
-import codecs
-import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 
 import polars as pl
-from polars.exceptions import PolarsError
 
-BLOCK_SIZE = 1 << 20
+from pipeline_lib.artifacts.io import ROW_GROUP
+from pipeline_lib.catalogue.schema import HEADER_AGAIN, REJECTED, REJECTS, RETAINED
+from pipeline_lib.catalogue.strings import clean_strings
+from pipeline_lib.datasets.csv_rows import LOST, Row, find_bare_quotes, read_header, read_rows
+from pipeline_lib.datasets.text_file import find_encoding
+
+DELIMITERS = ",;\t|"
+# White space, and the byte order mark that a second file leaves in a table made with `cat`.
+MARK = "\ufeff \t\r\n"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file whose encoding, delimiter and column names are known."""
+
+    path: Path
+    encoding: str
+    delimiter: str
+    header: list[str]
 
 
 def find_table(root: Path, table: str | None, suffix: str = ".csv") -> Path:
     """Return the named table, or the only file in `root` with the suffix; ValueError with the files found instead."""
     kind = suffix.removeprefix(".").upper()
-    if not root.is_dir():
-        raise ValueError(
-            f"data.root = {str(root)!r}: no such folder; put a {kind} and its images there, or `dvc pull` it"
-        )
-    here = sorted(path.name for path in root.iterdir() if path.suffix.lower() == suffix and path.is_file())
+    check_root(root, f"a {kind} and its images")
+    files = sorted(path.name for path in root.iterdir() if path.is_file())
+    here = [name for name in files if name.lower().endswith(suffix)]
     if table is not None:
         if not (root / table).is_file():
             raise ValueError(f"data.table = {table!r}: no such file in {root}; {kind} files there: {here or 'none'}")
         return root / table
     if not here:
-        raise ValueError(f"data.root = {str(root)!r}: no {suffix} file there; add one, or name the table in data.table")
+        found = f" (files there: {', '.join(files[:5])})" if files else ""
+        raise ValueError(
+            f"data.root = {str(root)!r}: no {suffix} file there{found}; add one, or name the table in data.table"
+        )
     if len(here) > 1:
         raise ValueError(f"data.root = {str(root)!r}: several {kind} files: {', '.join(here)}; name one in data.table")
     return root / here[0]
 
 
-def check_utf8(path: Path) -> None:
-    """Raise ValueError with row and byte if a table is not UTF-8; a byte order mark is allowed."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    done = 0
-    with path.open("rb") as stream:
-        while True:
-            block = stream.read(BLOCK_SIZE)
-            waiting = len(decoder.getstate()[0])
-            try:
-                decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                position = done - waiting + error.start
-                raise ValueError(
-                    f"{path}: row {_row_at(path, position)}: byte 0x{error.object[error.start]:02x} (offset {position}"
-                    ") is not UTF-8; save the table as UTF-8 (for example with `iconv -f GB18030 -t UTF-8`)"
-                ) from None
-            if not block:
-                return
-            done += len(block)
+def check_root(root: Path, content: str) -> None:
+    """Raise ValueError unless `root` is a folder; `content` is what to put there."""
+    if not root.is_dir():
+        what = "a file, not a folder" if root.exists() else "no such folder"
+        raise ValueError(f"data.root = {str(root)!r}: {what}; put {content} there, or `dvc pull` it")
 
 
-def read_header(path: Path) -> list[str]:
-    """Return the column names, stripped; ValueError if the file is empty."""
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        header = next(csv.reader(stream), [])
-    if not any(name.strip() for name in header):
+def open_table(path: Path) -> Table:
+    """Return a table with its column names cleaned; ValueError if it is empty or not a text file."""
+    encoding = find_encoding(path)
+    headers = {}
+    for delimiter in DELIMITERS:
+        with path.open(encoding=encoding, newline="") as stream:
+            headers[delimiter] = clean_strings(read_header(stream, delimiter))
+    delimiter = max(headers, key=lambda one: len(headers[one]))
+    if not any(headers[delimiter]):
         raise ValueError(f"{path}: the table is empty: its first row must name the columns")
-    return [name.strip() for name in header]
+    return Table(path, encoding, delimiter, headers[delimiter])
 
 
-def read_columns(path: Path, header: list[str], columns: list[str]) -> pl.DataFrame:
-    """Return `row` and the `columns` as stripped strings (empty is null), without empty rows at the end."""
-    scan = pl.scan_csv(path, infer_schema=False, row_index_name="\0row", row_index_offset=2)
-    try:
-        scanned_names = dict(zip(header, scan.collect_schema().names()[1:], strict=True))
-        blank = pl.all_horizontal(pl.exclude("\0row").is_null())
-        chosen = [pl.col(scanned_names[name]).str.strip_chars().replace("", None).alias(name) for name in columns]
-        frame = scan.select(pl.col("\0row").cast(pl.Int64).alias("row"), *chosen, blank.alias("\0blank")).collect(
-            engine="streaming"
-        )
-    except (PolarsError, ValueError) as error:
-        raise ValueError(f"{path}: {_fault_in(path, len(header)) or str(error).splitlines()[0]}") from None
-    last = frame.filter(~pl.col("\0blank"))["row"].max()
-    frame = frame.filter(pl.col("row") <= pl.lit(last, dtype=pl.Int64)).drop("\0blank").sort("row")
-    if len(frame) == 0:
-        raise ValueError(f"{path}: the table is empty: it has a header and no rows")
-    return frame
+def read_columns(table: Table, columns: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return `row` and the `columns` as stripped strings (empty is null), and reject rows.
+
+    Rows without any value are left out. Raises ValueError if the table has no rows.
+    """
+    chosen = itemgetter(0, *(table.header.index(name) + 1 for name in columns))
+    names = _names_of(table.header)
+    schema = pl.Schema({"row": pl.Int64(), **dict.fromkeys(columns, pl.String())})
+    frames, cells, rejects = [pl.DataFrame(schema=schema)], [], []
+    for row in _data_rows(table):
+        fault = row.fault
+        if row.cells and row.cells[0].strip(MARK).casefold() == names[0] and _names_of(row.cells) == names:
+            fault = HEADER_AGAIN
+        if fault:
+            action = REJECTED if fault in (*LOST, HEADER_AGAIN) else RETAINED
+            rejects.append((row.number, None, table.path.name, fault, row.describe(), action))
+            if action == REJECTED:
+                continue
+        cells.append(chosen((row.number, *row.cells)))
+        if len(cells) == ROW_GROUP:
+            frames.append(pl.DataFrame(cells, schema=schema, orient="row"))
+            cells = []
+    frame = pl.concat([*frames, pl.DataFrame(cells, schema=schema, orient="row")])
+    if not len(frame) and not rejects:
+        raise ValueError(f"{table.path}: the table is empty: it has a header and no rows")
+    stripped = [pl.col(name).str.strip_chars().replace("", None) for name in columns]
+    return frame.select("row", *stripped), pl.DataFrame(rejects, schema=REJECTS, orient="row")
 
 
-def _row_at(path: Path, position: int) -> int:
-    """Return the row of a byte, where quoted line breaks do not start a new row."""
+def _data_rows(table: Table) -> Iterator[Row]:
+    """Yield the rows after the header."""
 
-    def lines() -> Iterator[str]:
-        left = position
-        with path.open("rb") as stream:
-            for line in stream:
-                yield (
-                    line[:left].decode("utf-8", errors="replace")
-                    if left >= len(line)
-                    else (line[:left].decode("utf-8", errors="replace") + "?")
-                )
-                left -= len(line)
-                if left < 0:
-                    return
+    @cache
+    def quotes_are_bare() -> bool:
+        with table.path.open(encoding=table.encoding, newline="") as stream:
+            return find_bare_quotes(stream, table.delimiter, len(table.header))
 
-    return sum(1 for _ in csv.reader(lines()))
+    with table.path.open(encoding=table.encoding, newline="") as stream:
+        yield from islice(read_rows(stream, table.delimiter, len(table.header), quotes_are_bare), 1, None)
 
 
-def _fault_in(path: Path, width: int) -> str:
-    """Return a message about the row that polars could not read, empty if the csv module finds no fault."""
-    row = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            for row, record in enumerate(csv.reader(stream, strict=True), start=1):
-                if len(record) > width:
-                    return f"row {row} has {len(record)} fields, but the header has {width}; quote fields with commas"
-    except csv.Error as error:
-        return f"row {row + 1}: {error}; quote the field and double the quotation marks inside it"
-    return ""
+def _names_of(cells: Iterable[str]) -> list[str]:
+    return [cell.strip(MARK).casefold() for cell in cells]

@@ -30,16 +30,16 @@ def test_the_rows_of_an_image_are_one_product(table, photos, reader_params):
     table(SIX_ROWS)
     records = read_captions_csv(reader_params())
     assert records.products.select("row", "product_id", "text", "split").rows() == [
-        (2, "a", "A dog, running .", "train"),
-        (3, "b", "A cat .", "val"),
-        (7, "c", "A dog runs", "test"),
+        (2, "a.jpg", "A dog, running .", "train"),
+        (3, "b.jpg", "A cat .", "val"),
+        (7, "c.jpg", "A dog runs", "test"),
     ]
     assert records.queries.select("query_id", "text").rows() == [
-        ("a#0", "A dog, running ."),
-        ("a#1", "A dog runs"),
-        ("b#0", "A cat ."),
-        ("b#1", "A cat sits"),
-        ("c#0", "A dog runs"),  # equal to a caption of a, but each has its own image
+        ("a.jpg#0", "A dog, running ."),
+        ("a.jpg#1", "A dog runs"),
+        ("b.jpg#0", "A cat ."),
+        ("b.jpg#1", "A cat sits"),
+        ("c.jpg#0", "A dog runs"),  # equal to a caption of a, but each has its own image
     ]
     assert records.rejects.select("row", "reason", "action").rows() == [(2, "empty caption", "query dropped")]
     catalogue = build_catalogue(records, reader_params(), 1)
@@ -67,11 +67,11 @@ def test_a_row_without_an_image_is_counted(table, photos, reader_params):
         (
             "image,words\na.jpg,one\n",
             {},
-            "no column 'caption or text' for data.columns.text; columns found: image, words",
+            "no column 'caption or text or comment' for data.columns.text; columns found: image, words",
         ),
         ("image,caption\na.jpg,one\n", {"image": "photo"}, "no column 'photo' for data.columns.image"),
         ("image,caption\na.jpg,one\n", {"text": ["a", "b"]}, "a caption is one column"),
-        ("image,caption,split\na.jpg,one,dev\n", {}, "row 2: split = 'dev'; write train, val"),
+        ("image,caption,split\na.jpg,one,tset\n", {}, "row 2: split = 'tset'; write train, val"),
         ("image,caption,split\na.jpg,one,\n", {}, "row 2: split = ''; write train, val"),
         (
             "image,caption,split\na.jpg,1,train\na.jpg,2,test\n",

@@ -26,7 +26,7 @@ def test_common_names_are_found_in_order_of_preference(header, expected):
 def test_optional_columns_are_found_and_named_ones_take_precedence():
     header = ["id", "text", "image_path", "group_id", "fold", "split", "brand"]
     assert resolve_columns("t.csv", header, NONE) == Columns(
-        "id", None, ("text",), "image_path", "group_id", "fold", "split"
+        "id", None, ("text",), ("image_path",), "group_id", "fold", "split", None, ("brand",)
     )
     params = NONE.model_copy(update={"group": "brand", "text": ["brand", "text"]})
     columns = resolve_columns("t.csv", header, params)
@@ -37,8 +37,12 @@ def test_optional_columns_are_found_and_named_ones_take_precedence():
 @pytest.mark.parametrize(
     ("header", "params", "message"),
     [
-        ("name,text", {}, r"t.csv: no id column \(id, product_id, item_id, sku\); columns found: name, text"),
-        ("id;text", {}, r"columns found: id;text. .*columns must be separated by commas"),
+        (
+            "name,text",
+            {},
+            r"no id column \(id, product_id, item_id, sku, article_id\); columns found: name, text",
+        ),
+        ("id;text", {}, r"columns found: id;text. .*columns must be separated by commas, semicolons, tabs"),
         ("id,text", {"label": "class"}, r"no column 'class', which data.columns.label names; columns found: id, text"),
         ("id,text", {"text": ["text", "body"]}, r"no column 'body', which data.columns.text names"),
         ("id,text,id", {}, r"column 'id' occurs twice; rename one; columns found: id, text, id"),

@@ -14,7 +14,7 @@ def test_every_image_is_listed_with_its_byte_range(tmp_path, end):
     path = tmp_path / "train_imgs.tsv"
     path.write_bytes(end.join(b"%d\t%s" % (n, encoded(n, jpeg(n))) for n in range(5)) + end + end)
     images = list_tsv_images(path)
-    assert images.select("row", "image_id").rows() == [(n + 1, n) for n in range(5)]
+    assert images.select("row", "image_id").rows() == [(n + 1, str(n)) for n in range(5)]
     assert [photo_bytes(tmp_path, name) for name in images["media"]] == [jpeg(n) for n in range(5)]
 
 

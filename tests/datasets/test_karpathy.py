@@ -22,11 +22,11 @@ def test_six_images_with_five_captions_each(tmp_path, reader_params, filepath):
     assert records.products["media"][0].to_list() == [f"{folder}COCO_val2014_000000.jpg"]
     assert len(records.queries) == len(records.relevance) == 30
     assert records.queries.select("query_id", "text", "split").row(11) == (
-        "COCO_val2014_000002#1",
+        f"{filepath}/COCO_val2014_000002.jpg#1".lstrip("/"),
         "Caption 1 of 2.",
         "val",
     )
-    assert records.relevance.row(11) == ("COCO_val2014_000002#1", "COCO_val2014_000002", 1)
+    assert records.relevance.row(11)[1] == f"{filepath}/COCO_val2014_000002.jpg".lstrip("/")
     catalogue = build_catalogue(records, reader_params(), 1)
     assert catalogue.rejects.is_empty() and len(catalogue.products) == 6
 
@@ -58,22 +58,27 @@ def test_missing_images_unsafe_names_and_empty_captions_are_counted(tmp_path, re
     assert sorted(rejects, key=str) == sorted(
         [
             (1, "empty caption", "query dropped"),
-            (2, "unsafe path", "rejected"),
+            (2, "unsafe id", "rejected"),
             (4, "missing image", "rejected"),
             (7, "duplicate id", "rejected"),
-            *[(None, "its product was rejected", "query dropped")] * 6,
+            *[(None, "its product was rejected", "query dropped")] * 5,
         ],
         key=str,
     )
-    assert catalogue.products["product_id"].str.slice(-1).to_list() == ["0", "2", "4", "5"]
-    assert catalogue.queries["query_id"].to_list()[:4] == [f"COCO_val2014_000000#{k}" for k in (0, 1, 3, 4)]
+    assert catalogue.products["product_id"].str.slice(-5, 1).to_list() == ["0", "2", "4", "5"]
+    assert catalogue.queries["query_id"].to_list()[:4] == [f"val2014/COCO_val2014_000000.jpg#{k}" for k in (0, 1, 3, 4)]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"split": "dev"}, r"image 2 \(COCO_val2014_000001\.jpg\): split = 'dev'; known: train, restval, val, test"),
-        ({"filename": 7}, "image 2: .* has no filename"),
+        ({"split": "tset"}, r"image 2 \(COCO_val2014_000001\.jpg\): split = 'tset'; known: train, .*, restval"),
+        ({"split": ["test"]}, r"image 2 \(COCO.*\): split = \['test'\]; known"),
+        ({"sentences": "a red mug"}, r"image 2 \(COCO.*\): sentences = 'a red mug'; write a list"),
+        ({"sentences": [{"tokens": None}]}, r"image 2 \(COCO.*\): sentence {'tokens': None} has no `raw` text"),
+        ({"sentences": [{"tokens": ["a", 7]}]}, r"image 2 \(COCO.*\): sentence {'tokens': \['a', 7\]} has no `raw`"),
+        ({"filename": "a\ud83d.jpg"}, r"image 2: .*a\\ud83d\.jpg.* has no filename in UTF-8"),
+        ({"filename": 7}, "image 2: .* has no filename in UTF-8"),
         ({"sentences": ["a"]}, r"image 2 \(COCO.*\): sentence 'a' has no `raw` text"),
     ],
 )
@@ -92,7 +97,7 @@ def test_a_file_of_another_format_raises_with_what_to_do(tmp_path, reader_params
         (b'{"images": [{"filename"', "not JSON at character 23"),
         (b'{"images": []}', "no list of `images`"),
         (b"[1]", "no list of `images`"),
-        (b'{"a": "\xff"}', "byte 7 is not UTF-8"),
+        (b'{"a": "\xff"}', "line 1: byte 0xff"),
     ):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=message):
