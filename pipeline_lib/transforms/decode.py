@@ -17,7 +17,7 @@ from PIL import Image
 from pipeline_lib.transforms.formats import BadPhotoError, one_line, open_image
 from pipeline_lib.transforms.modes import profile_mode, to_srgb
 from pipeline_lib.transforms.profiles import conversion
-from pipeline_lib.transforms.repair import JPEG_START, START_OF_SCAN, repairs, segments
+from pipeline_lib.transforms.repair import JPEG_START, NO_END_MARK, START_OF_SCAN, has_end_mark, repairs, segments
 
 Pixels = NDArray[np.uint8]
 
@@ -98,7 +98,9 @@ def read_photo(
         if pixels is not None:
             return Photo(pixels, "JPEG", *full_size, is_plain=True)
     try:
-        return _read_with_pillow(data, size, max_pixels, convert_profile)
+        photo = _read_with_pillow(data, size, max_pixels, convert_profile)
+        # Pillow itself reads some JPEGs without an end mark.
+        return photo if photo.format != "JPEG" or has_end_mark(data) else _noted(photo, Note(*NO_END_MARK))
     except BadPhotoError as error:
         if error.reason == TOO_MANY_PIXELS:
             raise
@@ -110,7 +112,7 @@ def read_photo(
             if error.reason == TOO_MANY_PIXELS:
                 raise
             continue
-        return replace(photo, is_plain=False, notes=(Note(repair.reason, repair.value), *photo.notes))
+        return _noted(photo, Note(repair.reason, repair.value))
     raise failure
 
 
@@ -152,6 +154,10 @@ def _read_with_pillow(data: bytes, size: int | None, max_pixels: float, convert_
         width, height = height, width
     notes = (Note("colour profile not used", problem),) if problem else ()
     return Photo(rgb, str(image.format), width, height, is_plain, notes)
+
+
+def _noted(photo: Photo, note: Note) -> Photo:
+    return replace(photo, is_plain=False, notes=(note, *photo.notes))
 
 
 def _is_plain(image: Image.Image, data: bytes) -> bool:

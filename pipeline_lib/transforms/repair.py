@@ -21,6 +21,8 @@ SEQUENTIAL, PROGRESSIVE = (0xC0, 0xC1), (0xC2,)
 APPLICATION = range(0xE1, 0xEE)  # APP1 to APP13: EXIF, XMP, profiles, Photoshop; APP0 and APP14 say how to decode
 NEXT_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 NUM_COEFFICIENTS = 64
+INKS = ("CMYK", "YCCK")
+NO_END_MARK = ("no end mark", "JPEG without its last two bytes, all pixels are there")
 
 
 class Repair(NamedTuple):
@@ -49,19 +51,26 @@ def repairs(data: bytes) -> Iterator[Repair]:
                 yield Repair(repaired, "broken metadata", "passed over PNG chunks: " + ", ".join(dropped))
     elif data.startswith(JPEG_START):
         if lacks_only_end_mark(data):
-            yield Repair(data + END_OF_IMAGE, "no end mark", "JPEG without its last two bytes, all pixels are there")
+            yield Repair(data + END_OF_IMAGE, *NO_END_MARK)
         shorter = _without_metadata(data)
         if shorter != data:
             yield Repair(shorter, "broken metadata", "passed over EXIF, XMP and profile of the JPEG")
 
 
+def has_end_mark(data: bytes) -> bool:
+    """Return whether a JPEG has an end mark after its last scan."""
+    return data.endswith(END_OF_IMAGE) or data.rfind(END_OF_IMAGE) > data.rfind(bytes([0xFF, START_OF_SCAN]))
+
+
 def lacks_only_end_mark(data: bytes) -> bool:
     """Return whether a JPEG has all pixels but no end mark: all scans are there and none ends early."""
     found = list(segments(data))
-    if not _all_scans(found) or found[-1].marker == END_OF_IMAGE[1]:
+    if has_end_mark(data) or not _all_scans(found):
         return False
+    complete = data + END_OF_IMAGE
     try:
-        simplejpeg.decode_jpeg(data + END_OF_IMAGE, "RGB", strict=True)
+        _, _, colours, _ = simplejpeg.decode_jpeg_header(complete)
+        simplejpeg.decode_jpeg(complete, "CMYK" if colours in INKS else "RGB", strict=True)
     except ValueError:
         return False
     return True
