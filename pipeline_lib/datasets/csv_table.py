@@ -9,11 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.catalogue.schema import PHOTO_DROPPED, RECORDS, REJECTED, Records, conform, rejects_of
+from pipeline_lib.catalogue.schema import PHOTO_DROPPED, RECORDS, REJECTED, RETAINED, Records, conform, rejects_of
 from pipeline_lib.catalogue.strings import clean, clean_name, clean_text, strip_tags
 from pipeline_lib.datasets.columns import SPLIT_ADVICE, SPLIT_NAMES, Columns, resolve_columns
 from pipeline_lib.datasets.exports import EXPORTS
-from pipeline_lib.datasets.image_index import list_images
+from pipeline_lib.datasets.image_index import list_images, same_names
 from pipeline_lib.datasets.photo_paths import CellReader, folder_prefix, is_url, photos_by_id, readable_names
 from pipeline_lib.datasets.product_ids import reject_ids
 from pipeline_lib.datasets.table_file import find_table, open_table, read_columns
@@ -112,7 +112,8 @@ def _media(data: DataParams, table: Path, records: pl.DataFrame, columns: Column
     by_id = photos_by_id(names, ids)
     prefix = folder_prefix(data.image_folder)
     reader = CellReader(Path(data.root), prefix, names)
-    media, urls = [], []
+    media, urls, named_alike = [], [], []
+    several = same_names(by_id)
     for row, product_id, cells in records.select("row", "product_id", "cells").iter_rows():
         paths = [path for cell in cells if not is_url(cell) for path in reader.paths(cell)]
         url = next(filter(is_url, cells), None)
@@ -120,6 +121,8 @@ def _media(data: DataParams, table: Path, records: pl.DataFrame, columns: Column
             named = [prefix + name for name in by_id.get(product_id, [])]
             if url is not None and not named:
                 urls.append((row, product_id, url))
+            if product_id in several:
+                named_alike.append((row, product_id, ", ".join(several[product_id])))
             paths += named
         media.append(list(dict.fromkeys(paths)))
     if urls and not any(media):
@@ -128,13 +131,18 @@ def _media(data: DataParams, table: Path, records: pl.DataFrame, columns: Column
             f"{table}: row {row}: {columns.image[0]} = {url!r} is a URL, and nothing is downloaded; download the "
             f"photos to {folder}, named by id ({product_id}.jpg, {product_id}_1.jpg and so on)"
         )
-    rejects = pl.concat([_rejects_of_urls(table.name, urls), _rejects_of_names(unreadable, ids, prefix)])
-    return pl.Series("media", media, dtype=pl.List(pl.String)), rejects
+    rejects = [
+        _photo_rejects(table.name, urls, "image is a URL, nothing is downloaded", PHOTO_DROPPED),
+        _photo_rejects(table.name, named_alike, "photos of one name in several folders, all used", RETAINED),
+        _rejects_of_names(unreadable, ids, prefix),
+    ]
+    return pl.Series("media", media, dtype=pl.List(pl.String)), pl.concat(rejects)
 
 
-def _rejects_of_urls(table: str, urls: list[tuple[int, str, str]]) -> pl.DataFrame:
-    frame = pl.DataFrame(urls, schema={"row": pl.Int64, "product_id": pl.String, "url": pl.String}, orient="row")
-    return rejects_of(table, frame, "image is a URL, nothing is downloaded", "url", PHOTO_DROPPED)
+def _photo_rejects(table: str, rows: list[tuple[int, str, str]], reason: str, action: str) -> pl.DataFrame:
+    """Return a reject row for each (row, product_id, value)."""
+    frame = pl.DataFrame(rows, schema={"row": pl.Int64, "product_id": pl.String, "value": pl.String}, orient="row")
+    return rejects_of(table, frame, reason, "value", action)
 
 
 def _rejects_of_names(names: list[str], ids: list[str], prefix: str) -> pl.DataFrame:

@@ -93,13 +93,24 @@ def same_names(images: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     }
 
 
-def by_bare_name(names: Iterable[str]) -> dict[str, str]:
-    """Return the files of sub-folders by their names without the folder, each only if no other file has that name."""
+def near_names(names: Iterable[str]) -> dict[str, str]:
+    """Return files by path and by bare name, both with an ending in lower case, where only one file has that name."""
     found: dict[str, str | None] = {}
     for name in names:
-        bare = name.rpartition("/")[2]
-        found[bare] = None if bare in found else name
-    return {bare: name for bare, name in found.items() if name is not None}
+        path = with_lower_ending(name)
+        for key in {path, path.rpartition("/")[2]}:
+            found[key] = None if key in found else name
+    return {key: name for key, name in found.items() if name is not None}
+
+
+def with_lower_ending(name: str) -> str:
+    """Return a path with the ending of its file in lower case.
+
+    >>> with_lower_ending("A/B.JPG")
+    'A/B.jpg'
+    """
+    stem = stem_of(name)
+    return stem + name[len(stem) :].lower()
 
 
 def _owner(folder: str, stem: str, known: Collection[str]) -> str:

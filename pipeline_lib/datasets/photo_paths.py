@@ -1,16 +1,18 @@
 """Finds the photos of products: by the cells of an image column, or by the ids of the products.
 
 A cell is looked up whole before it is cut, because `;`, `|` and `,` may be part of a file's name. Names are compared
-cleaned, so that a name that macOS has written (NFD) is found; the path that is stored is that of the file system.
+cleaned, so that a name that macOS has written (NFD) is found; the path that is stored is that of the file system. A
+cell without a folder may name a file of a sub-folder, and its ending may be in another case, if only one file fits.
 """
 
 import os
 import re
 from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from pipeline_lib.catalogue.strings import HALF_CHARACTER, clean_string, clean_strings
-from pipeline_lib.datasets.image_index import assign_images
+from pipeline_lib.datasets.image_index import assign_images, near_names, with_lower_ending
 
 URL = re.compile(r"\s*((https?:)?//|(s3|gs|ftp|data):)", re.IGNORECASE)
 # How a cell may list several files, in the order in which they are tried.
@@ -79,5 +81,12 @@ class CellReader:
             actual = self._names.get(name) or self._names.get(clean_string(name))
             if actual is not None:
                 return self._folder + actual
-        is_file = part and not part.startswith("/") and os.path.isfile(self._root / part)  # noqa: PTH113 - no exception
-        return part if is_file else None
+        if part and not part.startswith("/") and os.path.isfile(self._root / part):  # noqa: PTH113 - no exception
+            return part
+        near = self._near.get(with_lower_ending(clean_string(part.removeprefix(self._folder))))
+        return None if near is None else self._folder + near
+
+    @cached_property
+    def _near(self) -> dict[str, str]:
+        near = near_names(dict.fromkeys(self._names.values()))
+        return {clean_string(key): name for key, name in near.items()}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline_lib.datasets.image_index import assign_images, by_bare_name, list_images, same_names
+from pipeline_lib.datasets.image_index import assign_images, list_images, near_names, same_names
 from pipeline_lib.transforms.formats import photo_extensions
 
 
@@ -98,5 +98,6 @@ def test_equal_names_in_several_folders_are_found():
     assert same_names(images) == {"1": ["front/1.jpg", "back/1.png"]}
 
 
-def test_a_bare_name_names_a_file_if_it_is_unique():
-    assert by_bare_name(["a/1.jpg", "b/1.jpg", "b/2.jpg", "3.jpg"]) == {"2.jpg": "b/2.jpg", "3.jpg": "3.jpg"}
+def test_a_bare_name_or_an_ending_in_another_case_names_a_file_if_it_is_unique():
+    near = near_names(["a/1.jpg", "b/1.jpg", "b/2.JPG", "3.jpg", "3.JPG"])
+    assert near == {"a/1.jpg": "a/1.jpg", "b/1.jpg": "b/1.jpg", "b/2.jpg": "b/2.JPG", "2.jpg": "b/2.JPG"}

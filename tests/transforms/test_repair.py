@@ -131,7 +131,7 @@ def test_no_exif_block_makes_a_photo_unreadable(kind: str, places: list[tuple[in
 
 def test_a_rational_that_nobody_can_write_leaves_the_photo_upright() -> None:
     # -1 / 0 as signed rational, as some cameras write it: Pillow reads it, and raises where it writes the block again.
-    entries = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack("<HHII", 0x9201, 10, 1, 8 + 2 + 24 + 4)
+    entries = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack("<HHII", 282, 10, 1, 8 + 2 + 24 + 4)
     block = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4) + struct.pack("<ii", -1, 0)
     for exif in (block, block + block):
         data = encoded(gradient(), "JPEG", exif=exif)
