@@ -7,6 +7,8 @@ import polars as pl
 
 Schema = dict[str, "pl.DataType | type[pl.DataType]"]
 
+# `rank` is the expected rank of the best right answer. `tied_right` right answers, this one included, and `tied_wrong`
+# other items share its score. `num_right` right answers are in the gallery.
 RANKS_SCHEMA: Schema = {
     "split": pl.String,
     "direction": pl.String,
@@ -15,6 +17,9 @@ RANKS_SCHEMA: Schema = {
     "rank": pl.Float64,
     "num_gallery": pl.Int64,
     "group_id": pl.String,
+    "num_right": pl.Int64,
+    "tied_right": pl.Int64,
+    "tied_wrong": pl.Int64,
 }
 RANKINGS_SCHEMA: Schema = {
     "query_id": pl.String,

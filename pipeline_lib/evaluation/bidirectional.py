@@ -1,7 +1,7 @@
 """Caption retrieval figures over both directions: mR of each direction, total mR, and the sum.
 
 mR is the mean of R@1, R@5 and R@10 of one direction, total mR the mean of all six, and sum their sum, so 6 x total mR.
-The bootstrap resamples groups in both directions at once: an image together with all its captions.
+Their intervals leave out groups of both directions at once: an image together with all its captions.
 """
 
 from typing import Any
@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.evaluation.bootstrap import clusters, percentile_intervals
-from pipeline_lib.metrics.ranking import CUTOFFS
-from pipeline_lib.metrics.weighted import Counts, Statistic, point, weighted_means
+from pipeline_lib.evaluation.jackknife import clusters
+from pipeline_lib.evaluation.summary import DIGITS, with_intervals
+from pipeline_lib.metrics.ranking import CUTOFFS, ranks_of
+from pipeline_lib.metrics.tied_ranks import TiedRanks
+from pipeline_lib.metrics.weighted import Counts, Statistic, weighted_means
 
 Tree = dict[str, Any]
-DIGITS = 6
 HITS = tuple(f"R@{k}" for k in CUTOFFS)
 
 
@@ -34,7 +35,7 @@ def totals(text_to_image: dict[str, float], image_to_text: dict[str, float]) -> 
     return {"total_mR": total, "sum": 6 * total}
 
 
-def bidirectional_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
+def bidirectional_trees(ranks: pl.DataFrame) -> tuple[Tree, Tree]:
     """Return {split: {retrieval: {direction: {mR}, total_mR, sum}}} and the same tree of [low, high].
 
     A split that is ranked in one direction only is left out.
@@ -45,23 +46,21 @@ def bidirectional_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple
         text, image = (part.filter(pl.col("direction") == name) for name in ("text_to_image", "image_to_text"))
         if text.is_empty() or image.is_empty():
             continue
-        statistic = bidirectional_statistic(text["rank"].to_numpy(), image["rank"].to_numpy())
-        values = point(statistic, len(part)).round(DIGITS).tolist()
+        statistic = bidirectional_statistic(ranks_of(text), ranks_of(image))
         groups = clusters(pl.concat([text["group_id"], image["group_id"]]))
-        spans = percentile_intervals(statistic, len(part), resamples, seed, groups)
-        figures[split] = _branch(values)
-        intervals[split] = _branch(spans.round(DIGITS).tolist())
+        values, spans = with_intervals(statistic, ("text", "image", "total"), groups)
+        figures[split] = _branch([*values.values(), round(6 * values["total"], DIGITS)])
+        intervals[split] = _branch([*spans.values(), [round(6 * limit, DIGITS) for limit in spans["total"]]])
     return figures, intervals
 
 
-def bidirectional_statistic(text: NDArray[np.float64], image: NDArray[np.float64]) -> Statistic:
-    """Return the statistic of (mR text to image, mR image to text, total mR, sum); units are the ranks, text first."""
-    hits = [np.stack([ranks <= k for k in CUTOFFS], axis=1).mean(axis=1, keepdims=True) for ranks in (text, image)]
+def bidirectional_statistic(text: TiedRanks, image: TiedRanks) -> Statistic:
+    """Return the statistic of (mR text to image, mR image to text, total mR); units are the ranks, text first."""
+    hits = [np.stack([ranks.hits(k) for k in CUTOFFS], axis=1).mean(axis=1, keepdims=True) for ranks in (text, image)]
 
     def figures(counts: Counts) -> NDArray[np.float64]:
         means = [weighted_means(*pair) for pair in zip(hits, np.split(counts, [len(text)], axis=1), strict=True)]
-        total = (means[0] + means[1]) / 2
-        return np.concatenate([*means, total, 6 * total], axis=1)
+        return np.concatenate([*means, (means[0] + means[1]) / 2], axis=1)
 
     return figures
 

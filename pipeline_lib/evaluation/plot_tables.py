@@ -10,17 +10,21 @@ from pipeline_lib.artifacts.schemas import CLASS_SCHEMA, CONFUSION_SCHEMA, CURVE
 from pipeline_lib.evaluation.summary import DIGITS, SPLITS, labelled
 from pipeline_lib.metrics.calibration import reliability_rows
 from pipeline_lib.metrics.classification import Labels, class_table, confusion_counts
-from pipeline_lib.metrics.ranking import recall_curve
+from pipeline_lib.metrics.ranking import ranks_of, recall_curve
 
 CURVE_DEPTH = 100
 
 
 def curve_table(ranks: pl.DataFrame) -> pl.DataFrame:
-    """Return recall at every k up to CURVE_DEPTH for each split and direction of the ranks."""
-    cutoffs = range(1, CURVE_DEPTH + 1)
+    """Return recall at every k for each split and direction of the ranks.
+
+    A curve ends at CURVE_DEPTH, or at the size of the largest gallery: a longer list has no more products.
+    """
     frames = [pl.DataFrame(schema=CURVE_SCHEMA)]
     for (split, direction), part in ranks.group_by("split", "direction", maintain_order=True):
-        curve = [round(value, DIGITS) for value in recall_curve(part["rank"].to_numpy(), cutoffs)]
+        largest = int(part["num_gallery"].to_numpy().max())
+        cutoffs = range(1, min(CURVE_DEPTH, largest) + 1)
+        curve = [round(value, DIGITS) for value in recall_curve(ranks_of(part), cutoffs)]
         rows = {"k": list(cutoffs), "recall": curve}
         frames.append(
             pl.DataFrame(rows).select(pl.lit(split).alias("split"), pl.lit(direction).alias("direction"), "k", "recall")

@@ -15,10 +15,10 @@ from pipeline_lib.metrics.gallery_ranks import Gallery, rank_gallery
 from pipeline_lib.metrics.paired_rows import rank_rows
 
 Tree = dict[str, Any]
-# Contract: a gallery and the relevance table -> RANKS_SCHEMA rows.
-Rank = Callable[[Gallery, pl.DataFrame], pl.DataFrame]
-# Contract: ranks, resamples, seed -> trees of figures and of their intervals.
-Trees = Callable[[pl.DataFrame, int, int], tuple[Tree, Tree]]
+# Contract: a gallery, the relevance table and a torch device -> RANKS_SCHEMA rows.
+Rank = Callable[[Gallery, pl.DataFrame, str], pl.DataFrame]
+# Contract: ranks -> trees of figures and of their intervals.
+Trees = Callable[[pl.DataFrame], tuple[Tree, Tree]]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Protocol:
         trees = retrieval_trees(ranks, resamples, seed)
         if self.more is None:
             return trees
-        figures, intervals = zip(trees, self.more(ranks, resamples, seed), strict=True)
+        figures, intervals = zip(trees, self.more(ranks), strict=True)
         return merged(*figures), merged(*intervals)
 
 

@@ -4,7 +4,7 @@ Galleries of different folds are ranked separately, because scores of different 
 form one sample, so an out-of-fold figure covers all folds; its gallery size is the mean over the queries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +12,20 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.evaluation.bootstrap import clusters, percentile_intervals
+from pipeline_lib.evaluation.calibration_interval import calibration_interval
+from pipeline_lib.evaluation.intervals import mean_interval, median_interval, share_intervals
+from pipeline_lib.evaluation.jackknife import clusters, jackknife
 from pipeline_lib.metrics.calibration import calibration_statistic
 from pipeline_lib.metrics.classification import CLASS_FIGURES, class_statistic
-from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic
-from pipeline_lib.metrics.weighted import Counts, Statistic, point
+from pipeline_lib.metrics.ranking import CUTOFFS, RANK_FIGURES, chance_of, rank_statistic, ranks_of
+from pipeline_lib.metrics.weighted import Counts, Statistic
 
 SPLITS = ("oof", "test")
 DIGITS = 6
 PUBLISHED = (*CLASS_FIGURES, "ece")
 Tree = dict[str, Any]
+# [low, high] of the figures that are no share, by name.
+OwnIntervals = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Labelled:
     """The products of one split whose label is one of the classes, and how many were left out.
 
     `groups` (products,) numbers the groups. Near-duplicates and photos of one product are right or wrong together, so
-    the bootstrap draws them together.
+    an interval counts a group as one.
     """
 
     truth: NDArray[np.int64]
@@ -39,29 +43,37 @@ class Labelled:
 
 
 def retrieval_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
-    """Return {split: {retrieval: {direction: figures}}} and the same tree of [low, high]."""
+    """Return {split: {retrieval: {direction: figures}}} and the same tree of [low, high].
+
+    `chance` among the figures has R@k of a random order of the same galleries.
+    """
     figures: Tree = {}
     intervals: Tree = {}
     for (split, direction), part in ranks.group_by("split", "direction", maintain_order=True):
-        statistic = rank_statistic(part["rank"].to_numpy())
-        value, interval = with_intervals(statistic, RANK_FIGURES, clusters(part["group_id"]), resamples, seed)
+        tied, groups = ranks_of(part), clusters(part["group_id"])
+        own = {
+            "median_rank": median_interval(tied.expected(), groups),
+            "mean_rank": mean_interval(tied.expected(), groups, resamples, seed),
+        }
+        value, interval = with_intervals(rank_statistic(tied), RANK_FIGURES, groups, own)
         sizes = {"num_queries": part.height, "num_gallery": round(part["num_gallery"].to_numpy().mean())}
-        figures.setdefault(split, {}).setdefault("retrieval", {})[direction] = value | sizes
+        chance = {"chance": {f"R@{k}": round(float(chance_of(part).hits(k).mean()), DIGITS) for k in CUTOFFS}}
+        figures.setdefault(split, {}).setdefault("retrieval", {})[direction] = value | sizes | chance
         intervals.setdefault(split, {}).setdefault("retrieval", {})[direction] = interval
     return figures, intervals
 
 
-def classification_trees(
-    predictions: pl.DataFrame, classes: Sequence[str], resamples: int, seed: int
-) -> tuple[Tree, Tree]:
+def classification_trees(predictions: pl.DataFrame, classes: Sequence[str]) -> tuple[Tree, Tree]:
     """Return {split: {classification: figures}} and the same tree of intervals; a split without labels is left out."""
     figures: Tree = {}
     intervals: Tree = {}
     for split in SPLITS:
         part = labelled(predictions, classes, split)
         if len(part.truth):
-            value, interval = with_intervals(published(part), PUBLISHED, part.groups, resamples, seed)
-            figures[split] = {"classification": value}
+            own = {"ece": calibration_interval(part.truth, part.probabilities, part.groups)}
+            value, interval = with_intervals(published(part), PUBLISHED, part.groups, own)
+            chance = {f"top{k}": round(min(1.0, k / len(classes)), DIGITS) for k in (1, 3)}
+            figures[split] = {"classification": value | {"chance": chance}}
             intervals[split] = {"classification": interval}
     return figures, intervals
 
@@ -97,12 +109,18 @@ def merged(*trees: Tree) -> Tree:
 
 
 def with_intervals(
-    statistic: Statistic, names: Sequence[str], groups: NDArray[np.int64], resamples: int, seed: int
+    statistic: Statistic, names: Sequence[str], groups: NDArray[np.int64], own: OwnIntervals | None = None
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Return the figures of the sample and their [low, high] by name, both rounded for stable diffs.
 
-    `groups` (units,) numbers the groups that the bootstrap draws, from 0.
+    `groups` (units,) numbers the groups of the units from 0. Figures are shares, but for those with an interval of their
+    `own`. A figure is always inside its interval.
     """
-    values = point(statistic, len(groups)).round(DIGITS).tolist()
-    intervals = percentile_intervals(statistic, len(groups), resamples, seed, groups).round(DIGITS).tolist()
-    return dict(zip(names, values, strict=True)), dict(zip(names, intervals, strict=True))
+    figures = jackknife(statistic, groups)
+    spans = dict(zip(names, share_intervals(figures).tolist(), strict=True)) | dict(own or {})
+    values = dict(zip(names, figures.values.tolist(), strict=True))
+    intervals = {
+        name: [round(min(spans[name][0], value), DIGITS), round(max(spans[name][1], value), DIGITS)]
+        for name, value in values.items()
+    }
+    return {name: round(value, DIGITS) for name, value in values.items()}, intervals

@@ -11,10 +11,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.metrics.recall import Matrix, best_positive_ranks
+from pipeline_lib.artifacts.schemas import RANKS_SCHEMA
+from pipeline_lib.metrics.recall import both_ways_ranks
 from pipeline_lib.metrics.relevance import Positions, positions_from_pairs
-
-DIRECTIONS = ("text_to_image", "image_to_text")
+from pipeline_lib.metrics.score_counts import Matrix
+from pipeline_lib.metrics.tied_ranks import TiedRanks
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def gallery_positives(query_ids: Sequence[str], product_ids: Sequence[str], rele
     return positions_from_pairs(pairs["query"].to_numpy(), pairs["product"].to_numpy(), len(query_ids))
 
 
-def rank_gallery(gallery: Gallery, relevance: pl.DataFrame) -> pl.DataFrame:
+def rank_gallery(gallery: Gallery, relevance: pl.DataFrame, device: str = "cpu") -> pl.DataFrame:
     """Return RANKS_SCHEMA rows: every query against all products, every product with a query against all queries.
 
     The group of a query is that of its first relevant product. Queries without relevance are left out. Raises
@@ -70,43 +71,49 @@ def rank_gallery(gallery: Gallery, relevance: pl.DataFrame) -> pl.DataFrame:
             f"{len(gallery.product_ids)} of {gallery.split} (fold {gallery.fold}); the embeddings belong to another "
             "catalogue: run `dvc repro`"
         )
-    queries_of = positives.transposed(len(gallery.product_ids))
-    with_query = np.flatnonzero(queries_of.counts())
+    text_to_image, image_to_text = both_ways_ranks(gallery.queries, gallery.products, positives, device)
+    num_right = positives.transposed(len(gallery.product_ids)).counts()
+    with_query = np.flatnonzero(num_right)
     product_ids = [gallery.product_ids[int(position)] for position in with_query]
     first_relevant = positives.indices[positives.indptr[:-1]]
-    directions = (
-        (gallery.query_ids, first_relevant, best_positive_ranks(gallery.queries, gallery.products, positives)),
-        (
-            product_ids,
-            with_query,
-            best_positive_ranks(gallery.products[with_query], gallery.queries, queries_of.take(with_query)),
-        ),
-    )
-    sizes = (len(gallery.product_ids), len(gallery.query_ids))
+    text_rows = RankedRows(gallery.query_ids, first_relevant, text_to_image, positives.counts())
+    image_rows = RankedRows(product_ids, with_query, image_to_text, num_right[with_query])
     return pl.concat(
         [
-            direction_ranks(gallery, direction, ids, products, ranks, size)
-            for direction, (ids, products, ranks), size in zip(DIRECTIONS, directions, sizes, strict=True)
+            direction_ranks(gallery, "text_to_image", text_rows, len(gallery.product_ids)),
+            direction_ranks(gallery, "image_to_text", image_rows, len(gallery.query_ids)),
         ]
     )
 
 
-def direction_ranks(
-    gallery: Gallery,
-    direction: str,
-    ids: Sequence[str],
-    products: NDArray[np.int64],
-    ranks: NDArray[np.float64],
-    num_gallery: int,
-) -> pl.DataFrame:
-    """Return RANKS_SCHEMA rows of one direction; `products` are gallery positions, which give the group of each row."""
-    columns = {"query_id": list(ids), "rank": ranks, "group_id": gallery.group_ids(products)}
-    return pl.DataFrame(columns, schema_overrides={"query_id": pl.String, "group_id": pl.String}).select(
-        split=pl.lit(gallery.split),
-        direction=pl.lit(direction),
-        query_id="query_id",
-        fold=pl.lit(gallery.fold, pl.Int64),
-        rank="rank",
-        num_gallery=pl.lit(num_gallery, pl.Int64),
-        group_id="group_id",
-    )
+@dataclass(frozen=True)
+class RankedRows:
+    """Ids and ranks of one direction; `products` are gallery positions, which give the group of each row.
+
+    `num_right` is how many right answers the gallery has for each; all are (rows,).
+    """
+
+    ids: Sequence[str]
+    products: NDArray[np.int64]
+    ranks: TiedRanks
+    num_right: NDArray[np.int64]
+
+
+def direction_ranks(gallery: Gallery, direction: str, rows: RankedRows, num_gallery: int) -> pl.DataFrame:
+    """Return RANKS_SCHEMA rows of one direction."""
+    columns = {
+        "query_id": list(rows.ids),
+        "rank": rows.ranks.expected(),
+        "group_id": gallery.group_ids(rows.products),
+        "num_right": rows.num_right,
+        "tied_right": rows.ranks.right,
+        "tied_wrong": rows.ranks.wrong,
+    }
+    fixed = {
+        "split": pl.lit(gallery.split),
+        "direction": pl.lit(direction),
+        "fold": pl.lit(gallery.fold, pl.Int64),
+        "num_gallery": pl.lit(num_gallery, pl.Int64),
+    }
+    frame = pl.DataFrame(columns, schema_overrides={"query_id": pl.String, "group_id": pl.String})
+    return frame.with_columns(**fixed).select(list(RANKS_SCHEMA))

@@ -1,22 +1,29 @@
-"""The exact rank of each query's best positive, computed block by block.
+"""The exact rank of each query's best right answer, among the complete gallery, in one or both directions.
 
-A rank does not need a sorted list: counting the higher scores is one pass over a block, so the cost is that of the
-matrix product. Ties count as the expected rank, because `argsort` breaks them by position and can give a collapsed
-model a perfect score. Equal embeddings need equal scores for this. BLAS does not guarantee that, as its kernels at the
-edge of a matrix round differently, so repeated gallery rows take the score of the first.
+The threshold of a query is the float64 score of its best right answer; what else scores higher or equally is counted
+tile by tile (see `score_counts`). So the cost is that of one matrix product for both directions.
 """
 
-from collections.abc import Iterator
+from contextlib import closing
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.metrics.relevance import Positions
-
-BLOCK_BYTES = 32 << 20
-MAX_CHUNK = 512
-
-Matrix = NDArray[np.float32]
+from pipeline_lib.metrics.score_counts import (
+    EQUAL,
+    FLOAT32_ERROR,
+    CpuTiles,
+    Integers,
+    Matrix,
+    Tally,
+    Thresholds,
+    Values,
+    count_scores,
+    pair_scores,
+)
+from pipeline_lib.metrics.tied_ranks import TiedRanks
 
 
 def best_positive_ranks(
@@ -25,71 +32,84 @@ def best_positive_ranks(
     positives: Positions,
     excluded: Positions | None = None,
     subset: Positions | None = None,
-    chunk: int | None = None,
-) -> NDArray[np.float64]:
-    """Return the expected rank, from 1, of each query's best-scoring positive; (queries, dim) x (gallery, dim).
+    device: str = "cpu",
+) -> TiedRanks:
+    """Return the rank of each query's best-scoring positive; (queries, dim) x (gallery, dim).
 
-    If h negatives score higher, and t negatives and m positives share the score in random order, the rank is
-    1 + h + t / (m + 1). `excluded` positions are not ranked; with a `subset` only its positions are. Memory is
-    `chunk` x gallery scores. Raises ValueError for a query without a ranked positive, for queries and gallery of
-    different widths, and for values that are not finite.
+    `excluded` positions are not ranked; with a `subset` only its positions are. Memory does not grow with the number
+    of pairs. Raises ValueError for a query without a ranked positive, for queries and gallery of different widths, and
+    for values that are not finite.
     """
     queries, gallery = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(gallery, np.float32)
     _check(queries, gallery, (positives, excluded, subset))
-    ranks = np.empty(len(queries), np.float64)
-    for query, row in score_rows(queries, gallery, chunk):
-        own = positives.row(query)
-        if excluded is not None or subset is not None:
-            row, own = _restricted(row, own, query, excluded, subset)
-        ranks[query] = _expected_rank(row, own, query)
-    return ranks
+    own = positives if excluded is None else positives.without(excluded)
+    own = own if subset is None else own.within(subset)
+    best = _best_positives(queries, gallery, own)
+    if subset is not None:
+        others = (subset if excluded is None else subset.without(excluded)).without(own)
+        tally = Tally(best.thresholds)
+        row = np.repeat(np.arange(len(others)), others.counts())
+        tally.add(row, pair_scores(queries, gallery, row, others.indices))
+    else:
+        skipped = positives if excluded is None else positives.joined(excluded)
+        (tally,) = _counted(queries, gallery, [best.thresholds], skipped, device)
+    return TiedRanks(tally.higher, best.tied, tally.equal)
 
 
-def score_rows(queries: Matrix, gallery: Matrix, chunk: int | None = None) -> Iterator[tuple[int, Matrix]]:
-    """Yield each query's number and its scores (gallery,), a view that is valid until the next item.
+def both_ways_ranks(
+    queries: Matrix, gallery: Matrix, positives: Positions, device: str = "cpu"
+) -> tuple[TiedRanks, TiedRanks]:
+    """Return the ranks of each query among the gallery, and of each gallery item with a query among the queries.
 
-    Equal gallery rows score equally. Memory is `chunk` x gallery scores.
+    Both come from one matrix product. Raises ValueError as `best_positive_ranks` does.
     """
-    chunk = chunk or max(1, min(MAX_CHUNK, BLOCK_BYTES // (4 * max(1, len(gallery)))))
-    repeats, firsts = _repeated_rows(gallery) if len(queries) else (np.zeros(0, np.int64),) * 2
-    block = np.empty((min(chunk, len(queries)), len(gallery)), np.float32)
-    for start in range(0, len(queries), chunk):
-        part = queries[start : start + chunk]
-        scores = np.matmul(part, gallery.T, out=block[: len(part)])
-        if len(repeats):
-            scores[:, repeats] = scores[:, firsts]
-        yield from zip(range(start, start + len(part)), scores, strict=True)
+    queries, gallery = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(gallery, np.float32)
+    _check(queries, gallery, (positives,))
+    best = _best_positives(queries, gallery, positives)
+    best_of = _best_positives(gallery, queries, positives.transposed(len(gallery)), allow_none=True)
+    down, across = _counted(queries, gallery, [best.thresholds, best_of.thresholds], positives, device)
+    return (
+        TiedRanks(down.higher, best.tied, down.equal),
+        TiedRanks(across.higher, best_of.tied, across.equal).take(np.flatnonzero(best_of.tied)),
+    )
 
 
-def _expected_rank(scores: Matrix, own: NDArray[np.int64], query: int) -> float:
-    if not len(own):
-        raise ValueError(f"query {query} has no positive in its gallery; remove the query")
-    own_scores = scores[own]
-    best = own_scores.max()
-    above = np.count_nonzero(scores > best)  # no positive is above the best one
-    at_best = np.count_nonzero(own_scores == best)
-    tied = np.count_nonzero(scores >= best) - above - at_best
-    return 1.0 + above + tied / (at_best + 1)
+class BestPositives(NamedTuple):
+    """The best score of each query's positives, and `tied` (queries,), how many positives share it."""
+
+    thresholds: Thresholds
+    tied: Integers
 
 
-def _restricted(
-    scores: Matrix, own: NDArray[np.int64], query: int, excluded: Positions | None, subset: Positions | None
-) -> tuple[Matrix, NDArray[np.int64]]:
-    ranked = np.arange(len(scores)) if subset is None else subset.row(query)
-    if excluded is not None:
-        ranked = np.setdiff1d(ranked, excluded.row(query), assume_unique=True)
-    return scores[ranked], np.flatnonzero(np.isin(ranked, own, assume_unique=True))
+def _best_positives(queries: Matrix, gallery: Matrix, positives: Positions, allow_none: bool = False) -> BestPositives:
+    counts = positives.counts()
+    if not allow_none and not counts.all():
+        raise ValueError(f"query {np.flatnonzero(counts == 0)[0]} has no positive in its gallery; remove the query")
+    row, some = np.repeat(np.arange(len(counts)), counts), np.flatnonzero(counts)
+    scores = pair_scores(queries, gallery, row, positives.indices)
+    best = np.full(len(counts), np.inf)
+    if len(some):
+        best[some] = np.maximum.reduceat(scores, positives.indptr[some])
+    norms = _norms(queries) * _norms(gallery).max(initial=0.0)
+    at_best = row[scores >= best[row] - EQUAL * norms[row]]
+    tied = np.bincount(at_best, minlength=len(counts)).astype(np.int64)
+    return BestPositives(Thresholds(best, FLOAT32_ERROR * norms, EQUAL * norms), tied)
 
 
-def _repeated_rows(gallery: Matrix) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    first_of: dict[int, int] = {}
-    repeats, firsts = [], []
-    for position, row in enumerate(gallery):
-        first = first_of.setdefault(hash(row.tobytes()), position)
-        if first != position and np.array_equal(gallery[first], row):
-            repeats.append(position)
-            firsts.append(first)
-    return np.array(repeats, np.int64), np.array(firsts, np.int64)
+def _counted(
+    queries: Matrix, gallery: Matrix, thresholds: list[Thresholds], skipped: Positions, device: str
+) -> list[Tally]:
+    if device != "cpu":
+        from pipeline_lib.metrics.device_counts import DeviceTiles  # imports torch, which the CPU does not need
+
+        return count_scores(queries, gallery, thresholds, skipped, DeviceTiles(queries, gallery, thresholds, device))
+    with closing(CpuTiles(queries, gallery, thresholds)) as tiles:
+        return count_scores(queries, gallery, thresholds, skipped, tiles)
+
+
+def _norms(matrix: Matrix) -> Values:
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
+    return np.sqrt(squares)
 
 
 def _check(queries: Matrix, gallery: Matrix, rows: tuple[Positions | None, ...]) -> None:

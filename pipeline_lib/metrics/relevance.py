@@ -30,12 +30,30 @@ class Positions:
 
     def transposed(self, gallery_size: int) -> "Positions":
         """Return for each gallery position the queries that have it."""
-        queries = np.repeat(np.arange(len(self)), self.counts())
-        return positions_from_pairs(self.indices, queries, gallery_size)
+        return positions_from_pairs(self.indices, self._queries(), gallery_size)
 
-    def take(self, queries: NDArray[np.int64]) -> "Positions":
-        """Return the rows of the given queries, in that order."""
-        return positions_from_lists([self.row(int(query)) for query in queries])
+    def without(self, other: "Positions") -> "Positions":
+        """Return the positions that are not in the same row of `other`."""
+        return self._kept(~self._found_in(other))
+
+    def within(self, other: "Positions") -> "Positions":
+        """Return the positions that are also in the same row of `other`."""
+        return self._kept(self._found_in(other))
+
+    def joined(self, other: "Positions") -> "Positions":
+        """Return the positions of both."""
+        queries = np.concatenate([self._queries(), other._queries()])
+        return positions_from_pairs(queries, np.concatenate([self.indices, other.indices]), len(self))
+
+    def _queries(self) -> NDArray[np.int64]:
+        return np.repeat(np.arange(len(self)), self.counts())
+
+    def _found_in(self, other: "Positions") -> NDArray[np.bool_]:
+        size = 1 + max(self.indices.max(initial=0), other.indices.max(initial=0))
+        return np.isin(self._queries() * size + self.indices, other._queries() * size + other.indices)
+
+    def _kept(self, chosen: NDArray[np.bool_]) -> "Positions":
+        return positions_from_pairs(self._queries()[chosen], self.indices[chosen], len(self))
 
 
 def positions_from_pairs(queries: Sequence[int] | NDArray[np.int64], gallery: object, num_queries: int) -> Positions:

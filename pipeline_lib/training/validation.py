@@ -18,7 +18,7 @@ from pipeline_lib.loading.dataset import data_loader, sequential_batches
 from pipeline_lib.loading.products import Products
 from pipeline_lib.metrics.classification import Labels, class_figures, confusion_counts
 from pipeline_lib.metrics.ranking import rank_figures
-from pipeline_lib.metrics.recall import best_positive_ranks
+from pipeline_lib.metrics.recall import both_ways_ranks
 from pipeline_lib.metrics.relevance import Positions, positions_from_pairs
 from pipeline_lib.training.task import Task
 
@@ -72,7 +72,7 @@ class Validator:
                 sizes.append(len(batch.product))
                 self._append(outputs, images, texts, logits)
             value = np.average(torch.stack(losses).cpu().numpy(), weights=sizes)
-        return {"val_loss": float(value), **self._ranking(images, texts), **self._classes(logits)}
+        return {"val_loss": float(value), **self._ranking(images, texts, task.device), **self._classes(logits)}
 
     def _append(self, outputs: Outputs, images: list[Array], texts: list[Array], logits: list[Array]) -> None:
         if outputs.image_embedding is not None:
@@ -82,16 +82,13 @@ class Validator:
         if outputs.class_logits is not None:
             logits.append(outputs.class_logits.float().cpu().numpy())
 
-    def _ranking(self, images: list[Array], texts: list[Array]) -> dict[str, float]:
-        """Return the retrieval metrics of both directions; empty without a retrieval head or queries."""
+    def _ranking(self, images: list[Array], texts: list[Array], device: str) -> dict[str, float]:
+        """Return the retrieval metrics of both directions, ranked on `device`; empty without retrieval or queries."""
         if not images or not self.queries.texts:
             return {}
         queries, gallery = self._query_embeddings(np.concatenate(texts)), np.concatenate(images)
         positives = self.queries.positives
-        queries_of = positives.transposed(len(gallery))
-        with_query = np.flatnonzero(queries_of.counts())
-        text_to_image = best_positive_ranks(queries, gallery, positives)
-        image_to_text = best_positive_ranks(gallery[with_query], queries, queries_of.take(with_query))
+        text_to_image, image_to_text = both_ways_ranks(queries, gallery, positives, device)
         directions = ((rank_figures(text_to_image), TEXT_TO_IMAGE), (rank_figures(image_to_text), IMAGE_TO_TEXT))
         return {column: metrics[name] for metrics, columns in directions for name, column in columns.items()}
 

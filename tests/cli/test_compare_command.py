@@ -13,7 +13,7 @@ from pipeline_lib.experiments.compare.runs import FILES
 
 def write(root, state):
     """Ranks of 1, 2 or 3 by state; the second product is classified correctly except in state 0."""
-    ranks = [("oof", "text_to_image", f"q{i}", i, state + 1.0, 100, f"g{i}") for i in range(2)]
+    ranks = [("oof", "text_to_image", f"q{i}", i, state + 1.0, 100, f"g{i}", 1, 1, 0) for i in range(2)]
     predictions = [
         (f"p{i}", "oof", i, "cup", "cup" if right else "hat", [0.8, 0.2] if right else [0.3, 0.7], f"g{i}")
         for i, right in enumerate((1, state))

@@ -13,7 +13,9 @@ def test_the_curve_has_every_cutoff():
     oof = curve.filter(pl.col("split") == "oof")
     assert oof["k"].to_list() == list(range(1, 101))
     assert oof["recall"].to_list()[:11] == [0.25, 0.5, 0.5, 0.5, 0.5, 0.5, 0.75, 0.75, 0.75, 0.75, 1.0]
-    assert curve.filter(pl.col("split") == "test")["direction"].unique().to_list() == ["image_to_text"]
+    test = curve.filter(pl.col("split") == "test")
+    assert test["direction"].unique().to_list() == ["image_to_text"]
+    assert test["k"].to_list() == list(range(1, 51))  # the gallery has 50
 
 
 def test_confusion_lists_the_pairs_that_occur():

@@ -10,6 +10,7 @@ from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.evaluation.summary import retrieval_trees
 from pipeline_lib.metrics.gallery_ranks import Gallery, rank_gallery
 from pipeline_lib.metrics.ranking import rank_figures
+from pipeline_lib.metrics.tied_ranks import untied
 from pipeline_lib.metrics.weighted import point
 
 # Logged MUGE figures, R@1, R@5, R@10, MeanRecall over 5,008 queries.
@@ -35,7 +36,7 @@ CAPTIONS = [
 def test_mean_recall_of_ranks_is_that_of_the_logs(r1, r5, r10, mean):
     hits = [round(5008 * share) for share in (r1, r5, r10)]
     ranks = np.repeat([1.0, 5.0, 10.0, 11.0], [hits[0], hits[1] - hits[0], hits[2] - hits[1], 5008 - hits[2]])
-    figures = rank_figures(ranks)
+    figures = rank_figures(untied(ranks))
     assert [round(figures[name], 4) for name in ("R@1", "R@5", "R@10")] == [r1, r5, r10]
     assert figures["MeanRecall"] == pytest.approx(mean, abs=1e-4)
     assert mean_recall(figures) == pytest.approx(figures["MeanRecall"], abs=1e-12)
@@ -92,11 +93,11 @@ def test_five_caption_equals_a_slow_loop_in_both_directions():
 def test_an_image_is_drawn_with_all_its_captions():
     """Captions of one image hit or miss together, so the interval is that of 20 images, not of 100 captions."""
     rows = [
-        ("test", "text_to_image", f"q{i}-{c}", None, 1.0 if i % 2 else 99.0, 99, f"p{i}")
+        ("test", "text_to_image", f"q{i}-{c}", None, 1.0 if i % 2 else 99.0, 99, f"p{i}", 1, 1, 0)
         for i in range(20)
         for c in range(5)
     ]
-    rows += [("test", "image_to_text", f"p{i}", None, 1.0 if i % 2 else 99.0, 99, f"p{i}") for i in range(20)]
+    rows += [("test", "image_to_text", f"p{i}", None, 1.0 if i % 2 else 99.0, 99, f"p{i}", 1, 1, 0) for i in range(20)]
     ranks = pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
     # 1.96 standard errors of a share of one half over 20 images, not over 100 captions or 120 ranks.
     width = pytest.approx(2 * 1.96 * 0.5 / np.sqrt(20), rel=0.15)
@@ -111,7 +112,7 @@ def test_an_image_is_drawn_with_all_its_captions():
 
 def test_the_statistic_of_ones_is_the_mean_of_the_figures():
     rng = np.random.default_rng(5)
-    text, image = rng.integers(1, 20, 30).astype(float), rng.integers(1, 20, 7).astype(float)
+    text, image = untied(rng.integers(1, 20, 30)), untied(rng.integers(1, 20, 7))
     result = point(bidirectional_statistic(text, image), 37)
     directions = [rank_figures(ranks) for ranks in (text, image)]
     expected = totals(*directions)
@@ -134,5 +135,5 @@ def test_only_row_paired_warns():
 
 
 def test_a_split_ranked_in_one_direction_has_no_total():
-    ranks = pl.DataFrame([("oof", "text_to_image", "q", 0, 1.0, 9, "p")], schema=RANKS_SCHEMA, orient="row")
+    ranks = pl.DataFrame([("oof", "text_to_image", "q", 0, 1.0, 9, "p", 1, 1, 0)], schema=RANKS_SCHEMA, orient="row")
     assert bidirectional_trees(ranks, 100, 1) == ({}, {})

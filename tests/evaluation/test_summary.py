@@ -24,12 +24,14 @@ def test_retrieval_tree_has_exactly_the_published_leaves():
                 "mean_rank": 5.25,
                 "num_queries": 4,
                 "num_gallery": 125,
+                # Three queries with one right answer of 100, one with one of 201.
+                "chance": {f"R@{k}": round((3 * k / 100 + k / 201) / 4, 6) for k in (1, 5, 10)},
             }
         }
     }
     assert list(figures["test"]["retrieval"]) == ["image_to_text"]
     leaves = intervals["oof"]["retrieval"]["text_to_image"]
-    assert set(leaves) == set(figures["oof"]["retrieval"]["text_to_image"]) - {"num_queries", "num_gallery"}
+    assert set(leaves) == set(figures["oof"]["retrieval"]["text_to_image"]) - {"num_queries", "num_gallery", "chance"}
     for name, (low, high) in leaves.items():
         assert low <= figures["oof"]["retrieval"]["text_to_image"][name] <= high
     assert intervals["test"]["retrieval"]["image_to_text"]["R@1"] == [1.0, 1.0]
@@ -39,6 +41,7 @@ def test_classification_counts_only_products_with_a_known_label():
     figures, intervals = classification_trees(predictions_frame(), CLASSES, 200, seed=1)
     # One is right with 0.8, one wrong with 0.6: gaps of 0.2 and 0.6, each for half of the products.
     expected = {"top1": 0.5, "top3": 1.0, "macro_f1": 0.5, "balanced_accuracy": 0.5, "ece": 0.4}
+    expected |= {"chance": {"top1": round(1 / 3, 6), "top3": 1.0}}
     assert figures == {"oof": {"classification": expected}}
     assert intervals["oof"]["classification"]["top1"] == [0.0, 1.0]
     part = labelled(predictions_frame(), CLASSES, "oof")

@@ -10,7 +10,7 @@ from pipeline_lib.experiments.compare.queries import KEY, compare_queries
 
 
 def ranks_of(ranks, split="oof", direction="text_to_image"):
-    rows = [(split, direction, f"q{i}", i % 3, float(rank), 100, f"g{i}") for i, rank in enumerate(ranks)]
+    rows = [(split, direction, f"q{i}", i % 3, float(rank), 100, f"g{i}", 1, 1, 0) for i, rank in enumerate(ranks)]
     return pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
 
 

@@ -13,7 +13,7 @@ CLASSES = ["cup", "hat"]
 
 
 def ranks_of(ranks, split="oof"):
-    rows = [(split, "text_to_image", f"q{i}", i % 3, float(rank), 100, f"g{i}") for i, rank in enumerate(ranks)]
+    rows = [(split, "text_to_image", f"q{i}", i % 3, float(rank), 100, f"g{i}", 1, 1, 0) for i, rank in enumerate(ranks)]
     return pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
 
 

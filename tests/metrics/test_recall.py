@@ -1,14 +1,20 @@
-"""The rank of the best positive: against a slow loop, by hand, with ties, exclusions and subsets."""
+"""The rank of the best positive: against a slow loop, by hand, with ties, exclusions, subsets, any tile and device."""
 
 import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.metrics.recall import best_positive_ranks
+from pipeline_lib.metrics import device_counts, score_counts
+from pipeline_lib.metrics.recall import best_positive_ranks, both_ways_ranks
 from pipeline_lib.metrics.relevance import positions_from_lists
+
+
+def expected_ranks(*sides, **restrictions):
+    return best_positive_ranks(*sides, **restrictions).expected()
 
 
 def slow_rank(scores, own, ranked):
@@ -36,33 +42,85 @@ def cases(draw):
 @settings(max_examples=60)
 def test_equals_the_mean_over_all_orders_of_the_ties(case):
     queries, gallery, positives = case
-    ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
+    ranks = expected_ranks(queries, gallery, positions_from_lists(positives))
     expected = [
         slow_rank(gallery @ query, set(own), range(len(gallery))) for query, own in zip(queries, positives, strict=True)
     ]
     assert np.allclose(ranks, expected, rtol=0, atol=1e-9)
 
 
-@given(cases(), st.integers(1, 7), st.randoms(use_true_random=False))
+def same(one, other):
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("higher", "right", "wrong"))
+
+
+@given(cases(), st.integers(1, 7), st.integers(1, 7), st.randoms(use_true_random=False))
 @settings(max_examples=60)
-def test_neither_chunk_nor_gallery_order_matters(case, chunk, random):
+def test_neither_tiles_nor_gallery_order_matter(case, height, width, random):
     queries, gallery, positives = case
     ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
     order = list(range(len(gallery)))
     random.shuffle(order)
     moved = positions_from_lists([[order.index(position) for position in own] for own in positives])
-    assert np.array_equal(ranks, best_positive_ranks(queries, gallery[order], moved, chunk=chunk))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score_counts, "CPU_TILE", (height, width))
+        patch.setattr(score_counts, "SLAB", 2)
+        patch.setattr(score_counts, "EXACT_ROWS", 2)
+        assert same(ranks, best_positive_ranks(queries, gallery[order], moved))
 
 
-def test_neither_chunk_nor_gallery_order_matters_for_unit_vectors():
-    rng = np.random.default_rng(3)
-    queries, gallery = (rng.standard_normal((n, 64)).astype(np.float32) for n in (40, 90))
-    positives = [rng.choice(90, 2, replace=False) for _ in queries]
-    ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
-    order = rng.permutation(90)
-    moved = positions_from_lists([np.argsort(order)[own] for own in positives])
-    for chunk in (1, 7, 39, 40):
-        assert np.array_equal(ranks, best_positive_ranks(queries, gallery[order], moved, chunk=chunk))
+@given(cases())
+@settings(max_examples=40)
+def test_both_ways_equal_two_calls_of_one_way(case):
+    queries, gallery, positives = case
+    pairs = positions_from_lists(positives)
+    of_gallery = pairs.transposed(len(gallery))
+    asked = np.flatnonzero(of_gallery.counts())
+    there, back = both_ways_ranks(queries, gallery, pairs)
+    assert same(there, best_positive_ranks(queries, gallery, pairs))
+    own = positions_from_lists([of_gallery.row(item) for item in asked])
+    assert same(back, best_positive_ranks(gallery[asked], queries, own))
+
+
+def drawn_case(seed, repeats):
+    """Vectors of several lengths, a third of the gallery repeated, and queries near their products."""
+    rng = np.random.default_rng(seed)
+    gallery = rng.standard_normal((150, 96)).astype(np.float32) * rng.uniform(0.5, 2, (150, 1)).astype(np.float32)
+    gallery[rng.choice(150, 50, replace=False)] = gallery[rng.choice(10, 50)]
+    if repeats:
+        gallery[:] = gallery[0]
+    positives = [rng.choice(150, rng.integers(1, 4), replace=False) for _ in range(70)]
+    queries = np.stack([gallery[own[0]] for own in positives]) + rng.standard_normal((70, 96)).astype(np.float32)
+    return queries, gallery, positives
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize("tile", [(16, 7), (33, 64), (70, 150), (1024, 4096)])
+def test_float32_tiles_find_every_tie_of_float64(monkeypatch, tile, repeats):
+    """Equal gallery rows tie in any tile: a float32 score near the threshold is computed again."""
+    queries, gallery, positives = drawn_case(1, repeats)
+    monkeypatch.setattr(score_counts, "CPU_TILE", tile)
+    pairs = positions_from_lists(positives)
+    ranks = best_positive_ranks(queries, gallery, pairs)
+    scores = queries.astype(np.float64) @ gallery.astype(np.float64).T
+    for query, own in enumerate(positives):
+        best = scores[query, own].max()
+        equal = np.abs(scores[query] - best) < 1e-9
+        assert ranks.higher[query] == (scores[query] > best + 1e-9).sum()
+        assert ranks.right[query] == equal[own].sum()
+        assert ranks.wrong[query] == equal.sum() - equal[own].sum()
+    assert (ranks.wrong > 0).sum() > 10
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_torch_tiles_count_as_numpy_tiles(monkeypatch, repeats):
+    queries, gallery, positives = drawn_case(2, repeats)
+    pairs = positions_from_lists(positives)
+    monkeypatch.setattr(device_counts, "DEVICE_TILE", (32, 50))
+    before = torch.get_float32_matmul_precision()
+    moved = both_ways_ranks(queries, gallery, pairs, device="cpu:0")  # a torch device, so that torch counts
+    for one, other in zip(both_ways_ranks(queries, gallery, pairs), moved, strict=True):
+        assert same(one, other)
+    assert torch.get_float32_matmul_precision() == before
 
 
 @pytest.mark.parametrize(
@@ -80,7 +138,7 @@ def test_neither_chunk_nor_gallery_order_matters_for_unit_vectors():
 )
 def test_hand_worked_ranks(scores, positives, rank):
     gallery = np.array(scores, np.float32)[:, None]
-    ranks = best_positive_ranks(np.ones((1, 1), np.float32), gallery, positions_from_lists([positives]))
+    ranks = expected_ranks(np.ones((1, 1), np.float32), gallery, positions_from_lists([positives]))
     assert ranks.tolist() == [pytest.approx(rank)]
 
 
@@ -93,15 +151,15 @@ def test_a_collapsed_gallery_ties_exactly_with_any_kernel(num_queries, num_galle
     gallery = np.repeat(rng.standard_normal((1, dim)).astype(np.float32), num_gallery, axis=0)
     queries = rng.standard_normal((num_queries, dim)).astype(np.float32)
     positives = positions_from_lists([[query % num_gallery] for query in range(num_queries)])
-    assert set(best_positive_ranks(queries, gallery, positives).tolist()) == {1 + (num_gallery - 1) / 2}
+    assert set(expected_ranks(queries, gallery, positives).tolist()) == {1 + (num_gallery - 1) / 2}
 
 
 def test_excluded_products_are_not_ranked():
     gallery = np.array([[9], [5], [4]], np.float32)
     query = np.ones((1, 1), np.float32)
     positives, reference = positions_from_lists([[2]]), positions_from_lists([[0]])
-    assert best_positive_ranks(query, gallery, positives).tolist() == [3]
-    assert best_positive_ranks(query, gallery, positives, excluded=reference).tolist() == [2]
+    assert expected_ranks(query, gallery, positives).tolist() == [3]
+    assert expected_ranks(query, gallery, positives, excluded=reference).tolist() == [2]
 
 
 def test_only_the_subset_is_ranked_and_exclusion_applies_within_it():
@@ -109,9 +167,9 @@ def test_only_the_subset_is_ranked_and_exclusion_applies_within_it():
     query = np.ones((2, 1), np.float32)
     positives = positions_from_lists([[3], [0, 2]])
     subset = positions_from_lists([[1, 3], [1, 2]])
-    assert best_positive_ranks(query, gallery, positives, subset=subset).tolist() == [2, 2]
+    assert expected_ranks(query, gallery, positives, subset=subset).tolist() == [2, 2]
     excluded = positions_from_lists([[1], []])
-    assert best_positive_ranks(query, gallery, positives, excluded=excluded, subset=subset).tolist() == [1, 2]
+    assert expected_ranks(query, gallery, positives, excluded=excluded, subset=subset).tolist() == [1, 2]
 
 
 @given(cases(), st.data())
@@ -121,7 +179,7 @@ def test_restrictions_equal_ranking_the_restricted_gallery(case, data):
     count = len(gallery)
     excluded = [data.draw(st.sets(st.integers(0, count - 1))) - {int(own[0])} for own in positives]
     subset = [data.draw(st.sets(st.integers(0, count - 1))) | {int(own[0])} for own in positives]
-    ranks = best_positive_ranks(
+    ranks = expected_ranks(
         queries,
         gallery,
         positions_from_lists(positives),
@@ -134,7 +192,7 @@ def test_restrictions_equal_ranking_the_restricted_gallery(case, data):
 
 
 def test_no_query_gives_no_rank():
-    none = best_positive_ranks(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32), positions_from_lists([]))
+    none = expected_ranks(np.zeros((0, 2), np.float32), np.zeros((0, 2), np.float32), positions_from_lists([]))
     assert none.tolist() == []
 
 
@@ -142,15 +200,15 @@ def test_bad_input_is_named():
     ones = np.ones((2, 3), np.float32)
     positives = positions_from_lists([[0], [1]])
     with pytest.raises(ValueError, match="query 1 has no positive"):
-        best_positive_ranks(ones, ones, positions_from_lists([[0], []]))
+        expected_ranks(ones, ones, positions_from_lists([[0], []]))
     with pytest.raises(ValueError, match="query 0 has no positive"):
-        best_positive_ranks(ones, ones, positives, excluded=positives)
+        expected_ranks(ones, ones, positives, excluded=positives)
     with pytest.raises(ValueError, match="the same width"):
-        best_positive_ranks(ones, ones[:, :2], positives)
+        expected_ranks(ones, ones[:, :2], positives)
     with pytest.raises(ValueError, match="1 rows of gallery positions for 2 queries"):
-        best_positive_ranks(ones, ones, positions_from_lists([[0]]))
+        expected_ranks(ones, ones, positions_from_lists([[0]]))
     with pytest.raises(ValueError, match=r"0 \.\. 1, found 2"):
-        best_positive_ranks(ones, ones, positions_from_lists([[0], [2]]))
+        expected_ranks(ones, ones, positions_from_lists([[0], [2]]))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -159,4 +217,4 @@ def test_an_embedding_that_is_not_finite_is_refused(value):
     gallery[2, 1] = value
     gallery[2, 0] = -value
     with pytest.raises(ValueError, match="gallery: the embedding in row 2 is not finite"):
-        best_positive_ranks(np.ones((1, 3), np.float32), gallery, positions_from_lists([[0]]))
+        expected_ranks(np.ones((1, 3), np.float32), gallery, positions_from_lists([[0]]))

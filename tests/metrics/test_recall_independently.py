@@ -1,7 +1,8 @@
 """Hit rates against pytrec_eval (trec_eval's C code), on random relevance with ties and several positives.
 
 trec_eval breaks ties by document name, the later one first; its `success_k` is our hit rate. Names are chosen so that
-positives are first or last in their ties. Over shuffled names, the mean rank of the first hit is our expected rank.
+positives are first or last in their ties. Over shuffled names, the mean rank of the first hit is our expected rank, and
+the mean of the hits our R@k.
 """
 
 import numpy as np
@@ -37,10 +38,11 @@ def test_without_ties_every_hit_is_the_same():
     rng = np.random.default_rng(0)
     queries, gallery = (rng.standard_normal((n, 16)).astype(np.float32) for n in (60, 200))
     positives = [rng.choice(200, rng.integers(1, 7), replace=False).tolist() for _ in queries]
-    ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
+    tied = best_positive_ranks(queries, gallery, positions_from_lists(positives))
+    ranks = tied.expected()
     measures = judged(queries @ gallery.T, positives, [f"{p:03d}" for p in range(200)])
     assert ranks == pytest.approx([1 / each["recip_rank"] for each in measures])
-    figures = rank_figures(ranks)
+    figures = rank_figures(tied)
     for k in CUTOFFS:
         assert figures[f"R@{k}"] == pytest.approx(np.mean([each[f"success_{k}"] for each in measures]))
 
@@ -49,7 +51,8 @@ def test_without_ties_every_hit_is_the_same():
 def test_ties_are_between_the_best_and_the_worst_order(seed, spread):
     """With names that put positives first or last, our rank is between the two, and equal where they agree."""
     _, queries, gallery, positives = case(seed, spread)
-    ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
+    tied = best_positive_ranks(queries, gallery, positions_from_lists(positives))
+    ranks = tied.expected()
     scores, bounds = queries @ gallery.T, []
     for mark in ("zy", "yz"):  # trec_eval puts the later name first
         each = []
@@ -62,16 +65,22 @@ def test_ties_are_between_the_best_and_the_worst_order(seed, spread):
     assert (best <= ranks).all() and (ranks <= worst).all()
     assert (ranks == best)[best == worst].all()
     for k in CUTOFFS:
-        assert (worst <= k).mean() <= rank_figures(ranks)[f"R@{k}"] <= (best <= k).mean()
+        assert (worst <= k).mean() <= rank_figures(tied)[f"R@{k}"] <= (best <= k).mean()
 
 
-def test_the_expected_rank_is_the_mean_over_shuffled_names():
+def test_ranks_and_hits_are_the_means_over_shuffled_names():
     rng, queries, gallery, positives = case(4, 1)
-    ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
-    scores, total, draws = queries @ gallery.T, np.zeros(30), 1500
+    tied = best_positive_ranks(queries, gallery, positions_from_lists(positives))
+    scores, total, hits, draws = queries @ gallery.T, np.zeros(30), np.zeros((30, len(CUTOFFS))), 1500
     for _ in range(draws):
         names = [f"{p:02d}" for p in rng.permutation(40)]
-        total += [1 / each["recip_rank"] for each in judged(scores, positives, names)]
+        measures = judged(scores, positives, names)
+        total += [1 / each["recip_rank"] for each in measures]
+        hits += [[each[f"success_{k}"] for k in CUTOFFS] for each in measures]
     spread = 40 / np.sqrt(12 * draws)  # standard error of a rank that is uniform over the gallery
+    ranks = tied.expected()
     assert np.abs(total / draws - ranks).max() < 4 * spread
     assert np.abs(total / draws - ranks).mean() < 0.1
+    expected = np.stack([tied.hits(k) for k in CUTOFFS], axis=1)
+    assert np.abs(hits / draws - expected).max() < 4 * 0.5 / np.sqrt(draws)
+    assert ((expected > 0.05) & (expected < 0.95)).sum() > 20

@@ -34,6 +34,10 @@ def test_transposed_lists_the_queries_of_each_position():
     assert [transposed.row(position).tolist() for position in range(3)] == [[0], [], [0, 1]]
 
 
-def test_take_returns_rows_in_the_given_order():
-    taken = positions_from_lists([[0], [1, 2], []]).take(np.array([2, 1]))
-    assert [taken.row(query).tolist() for query in range(2)] == [[], [1, 2]]
+@given(st.lists(st.tuples(*[st.lists(st.integers(0, 5), max_size=5)] * 2), min_size=1, max_size=6))
+def test_rows_combine_as_sets(rows):
+    one, other = (positions_from_lists([row[side] for row in rows]) for side in (0, 1))
+    for query, (left, right) in enumerate(rows):
+        assert one.without(other).row(query).tolist() == sorted(set(left) - set(right))
+        assert one.within(other).row(query).tolist() == sorted(set(left) & set(right))
+        assert one.joined(other).row(query).tolist() == sorted(set(left) | set(right))

@@ -153,7 +153,7 @@ def rank_gallery(run: Run, split: str, fold: int | None, members: list) -> None:
         for row, query in enumerate(ids):
             best = table[row][mask[row]].max()
             place = float(1 + (table[row] > best).sum())
-            run.rows["ranks"].append((split, direction, prefix + query, fold, place, len(ids), query))
+            run.rows["ranks"].append((split, direction, prefix + query, fold, place, len(ids), query, int(mask[row].sum()), 1, 0))
     for row, query in enumerate(ids):
         order = np.argsort(-scores[row])[: run.depth]
         run.rows["rankings"] += [

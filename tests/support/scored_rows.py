@@ -7,10 +7,10 @@ from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA, RANKS_SCHEMA
 
 def ranks_frame():
     rows = [
-        ("oof", "text_to_image", f"q{i}", i % 2, float(rank), size, f"g{i}")
+        ("oof", "text_to_image", f"q{i}", i % 2, float(rank), size, f"g{i}", 1, 1, 0)
         for i, (rank, size) in enumerate([(1, 100), (2, 100), (7, 100), (11, 201)])
     ]
-    rows += [("test", "image_to_text", f"p{i}", None, 1.0, 50, f"g{i}") for i in range(3)]
+    rows += [("test", "image_to_text", f"p{i}", None, 1.0, 50, f"g{i}", 1, 1, 0) for i in range(3)]
     return pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
 
 
