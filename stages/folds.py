@@ -1,5 +1,7 @@
 """Assigns every product to test or to the fold that holds it out, once for all later stages."""
 
+from pathlib import Path
+
 import polars as pl
 
 from pipeline_lib.artifacts import paths
@@ -8,6 +10,7 @@ from pipeline_lib.catalogue.tables import read_products
 from pipeline_lib.ensembling.submission import check_ids, open_sample
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.split import SplitParams
+from pipeline_lib.splitting.assignment import read_assignment
 from pipeline_lib.splitting.folds import check_planned, split_products, tabulate
 
 
@@ -15,7 +18,8 @@ def main() -> None:
     with stage("stages.folds") as run:
         split = run.section(SplitParams)
         products = read_products(paths.CATALOGUE)
-        folds, notes = split_products(products, split.num_folds, split.test_fraction, split.seed)
+        assignment = read_assignment(Path(split.assignment), split.num_folds)
+        folds, notes = split_products(products, split.num_folds, split.test_fraction, split.seed, assignment)
         check_planned(folds, run.value("plan.folds", list[int]))
         sample = open_sample(paths.CATALOGUE)
         if sample is not None:

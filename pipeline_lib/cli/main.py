@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import typer
 
-from pipeline_lib.cli import checks, compare, headline, models, recipe, schema, search
+from pipeline_lib.cli import checks, compare, headline, models, recipe, schema, search, split
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +30,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(split.app, name="split")
 
 
 def main() -> None:

@@ -1,14 +1,14 @@
-"""Stratified group k-fold: assigns groups of products to folds and test, with each class spread evenly.
+"""Stratified group k-fold that holds still: a changed row moves at most one group at each boundary between two bins.
 
-One pass visits the groups in an order hashed from the seed. Each group goes to the bin with the largest deficit of its
-class, ties to the bin with the largest deficit overall. Every class stays within one group of its share. A new product
-or a corrected label can move many other products to another bin. A class of a single group is always in training and
-held out in no fold, because the model of the fold that holds it out could not learn it.
+Each class lays its groups end to end, in an order hashed from the seed, and cuts that line at the shares of test and of
+the folds. A row that is added, removed or relabelled shifts the cuts of its class by less than a product, and no other
+class. No rule that looks only at the present table can move nothing and keep the shares (docs/decisions.md).
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
+from itertools import accumulate
 
 import polars as pl
 
@@ -16,59 +16,124 @@ TEST = -1
 ALWAYS_TRAIN = -2
 NUM_NAMED = 5
 
-
-@dataclass
-class _Class:
-    """One class during assignment: its number of groups, and how many products each bin still needs."""
-
-    num_groups: int
-    deficits: list[float]
+Label = str | None
 
 
 def assign_folds(
-    products: pl.DataFrame, num_folds: int, test_fraction: float, seed: int
+    products: pl.DataFrame,
+    num_folds: int,
+    test_fraction: float,
+    seed: int,
+    pinned: Mapping[str, int] | None = None,
 ) -> tuple[list[int], list[str]]:
     """Return the bin of each product (its fold, TEST or ALWAYS_TRAIN) and notes for the user.
 
-    Reads the columns group_id and label. During assignment test is the last bin.
+    Reads the columns group_id and label. A group counts for its most frequent label. With n groups or more, where n is
+    the number of bins, a class has within one group (its largest) of its share of products in each bin. With fewer it
+    is in the folds only, because otherwise it could not be validated. The only group of a class is always in training:
+    the model of the fold that held it out could not learn the class. A rare label among others of a group does not
+    decide, so that one misspelt label moves nothing. `pinned` has the bins of groups that stay; the others are assigned
+    around them.
     """
-    contents: dict[str, dict[str | None, int]] = {}
-    totals: dict[str | None, int] = {}
-    num_groups: dict[str | None, int] = {}
-    for group_id, label in products.select("group_id", "label").iter_rows():
-        counts = contents.setdefault(group_id, {})
-        if label not in counts:
-            num_groups[label] = num_groups.get(label, 0) + 1
-        counts[label] = counts.get(label, 0) + 1
-        totals[label] = totals.get(label, 0) + 1
-    single = sorted(label for label, number in num_groups.items() if label is not None and number == 1)
-    bins = {group_id: ALWAYS_TRAIN for group_id, counts in contents.items() if not counts.keys().isdisjoint(single)}
-    for group_id in bins:
-        for label, size in contents[group_id].items():
-            totals[label] -= size
-    shares = [(1 - test_fraction) / num_folds] * num_folds + ([test_fraction] if test_fraction else [])
-    classes = {label: _Class(num_groups[label], [share * total for share in shares]) for label, total in totals.items()}
-    overall = [share * sum(totals.values()) for share in shares]
-    for group_id in _shuffled((group_id for group_id in contents if group_id not in bins), seed):
-        counts = contents[group_id]
-        main = classes[max(counts, key=lambda label: (label is not None, counts[label], label))]
-        # A class with fewer groups than bins goes to the folds only, because otherwise it could not be validated.
-        num_bins = len(shares) if main.num_groups >= len(shares) else num_folds
-        chosen = max(range(num_bins), key=lambda number: (main.deficits[number], overall[number]))
-        for label, size in counts.items():
-            classes[label].deficits[chosen] -= size
-            overall[chosen] -= size
-        bins[group_id] = chosen if chosen < num_folds else TEST
-    small = {label: number for label, number in num_groups.items() if label is not None and 1 < number < len(shares)}
+    contents, num_groups = _contents(products)
+    single = {label for label, number in num_groups.items() if label is not None and number == 1}
+    bins = dict(pinned or {})
+    classes: dict[Label, dict[str, int]] = {}
+    for group_id, counts in contents.items():
+        main = max(counts, key=lambda label: (label is not None, counts[label], label))
+        if main in single:
+            bins.setdefault(group_id, ALWAYS_TRAIN)
+        if bins.get(group_id) != ALWAYS_TRAIN:
+            classes.setdefault(main, {})[group_id] = sum(counts.values())
+    shares = [test_fraction, *[(1 - test_fraction) / num_folds] * num_folds]
+    num_bins = num_folds + (test_fraction > 0)
+    for label, sizes in classes.items():
+        own = shares if len(sizes) >= num_bins else [0.0, *[1 / num_folds] * num_folds]
+        bins |= _assign_class(sizes, bins, own, _hasher(seed), repr(label))
+    small = {label: number for label, number in num_groups.items() if label is not None and 1 < number < num_bins}
     return [bins[group_id] for group_id in products["group_id"]], _class_notes(single, small, num_folds, test_fraction)
 
 
-def _shuffled(group_ids: Iterable[str], seed: int) -> list[str]:
+def _contents(products: pl.DataFrame) -> tuple[dict[str, dict[Label, int]], dict[Label, int]]:
+    """Return the number of products of each label in each group, and the number of groups that have each label."""
+    contents: dict[str, dict[Label, int]] = {}
+    num_groups: dict[Label, int] = {}
+    for group_id, label, size in products.group_by("group_id", "label").len().iter_rows():
+        contents.setdefault(group_id, {})[label] = size
+        num_groups[label] = num_groups.get(label, 0) + 1
+    return contents, num_groups
+
+
+def _assign_class(
+    sizes: Mapping[str, int], bins: Mapping[str, int], shares: Sequence[float], hashed: Callable[[str], float], key: str
+) -> dict[str, int]:
+    """Return the bins of the groups of one class that `bins` lacks; shares[bin + 1] is the share of a bin.
+
+    A group belongs to the bin in which a point of it lies, at the same fraction of each group, hashed from `key`. So
+    chance decides for each class which bins get the odd groups, and over many classes the shares are exact.
+    """
+    free = sorted(sizes.keys() - bins.keys(), key=lambda group_id: (hashed(group_id), group_id))
+    if not free:
+        return {}
+    weights = _weights(sizes, max(shares))
+    loads: list[list[float]] = [[] for _ in shares]
+    for group_id in sizes.keys() & bins.keys():
+        loads[bins[group_id] + 1].append(weights[group_id])
+    # fsum rounds once, so that sums do not depend on the order of rows.
+    total = math.fsum(weights.values())
+    wanted = [share * total - math.fsum(load) for share, load in zip(shares, loads, strict=True)]
+    widths = _room(wanted, math.fsum(weights[group_id] for group_id in free))
+    ends, last = list(accumulate(widths)), max(place for place, width in enumerate(widths) if width > 0)
+    point, start, place = hashed(key), 0.0, 0
+    assigned = {}
+    for group_id in free:
+        while place < last and ends[place] <= start + point * weights[group_id]:
+            place += 1
+        assigned[group_id] = place - 1
+        start += weights[group_id]
+    return assigned
+
+
+def _weights(sizes: Mapping[str, int], share: float) -> dict[str, float]:
+    """Return the length of each group on the line of its class: its size, at most `share` of the line.
+
+    Without this limit, a group larger than a bin would leave bins empty beside it. If even equal lengths exceed it, the
+    class has so few groups that each counts as one.
+    """
+    rest, limit = sum(sizes.values()), share * sum(sizes.values())
+    for number, size in enumerate(sorted(sizes.values(), reverse=True), start=1):
+        if size <= limit:
+            return {group_id: min(float(size), limit) for group_id, size in sizes.items()}
+        rest -= size
+        if number * share >= 1:
+            break
+        limit = share * rest / (1 - number * share)
+    return dict.fromkeys(sizes, 1.0)
+
+
+def _room(wanted: Sequence[float], amount: float) -> list[float]:
+    """Return how much of `amount` each bin gets: what it still wants, less the same for all if that is too much.
+
+    >>> _room([2.0, 1.0, -1.0], 2.0)
+    [1.5, 0.5, 0.0]
+    """
+    level, covered = 0.0, 0.0
+    ordered = sorted((one for one in wanted if one > 0), reverse=True)
+    for number, one in enumerate(ordered, start=1):
+        if one <= level:
+            break
+        covered += one
+        level = (covered - amount) / number
+    return [max(0.0, one - level) for one in wanted]
+
+
+def _hasher(seed: int) -> Callable[[str], float]:
+    """Return a hash of a text to 0 .. 1."""
     key = str(seed).encode()
-    return sorted(group_ids, key=lambda group_id: blake2b(group_id.encode(), digest_size=16, key=key).digest())
+    return lambda text: int.from_bytes(blake2b(text.encode(), digest_size=8, key=key).digest()) / 2**64
 
 
-def _class_notes(single: list[str], small: dict[str, int], num_folds: int, test_fraction: float) -> list[str]:
+def _class_notes(single: set[str], small: dict[str, int], num_folds: int, test_fraction: float) -> list[str]:
     notes = []
     if single:
         notes.append(f"classes with a single group, always trained on and held out in no fold: {name_some(single)}")
