@@ -12,9 +12,10 @@ import torch
 
 from pipeline_lib.batch import Batch
 from pipeline_lib.experiments.recipes.merging import cells, merge
-from pipeline_lib.losses.build import build_losses, weights_of
+from pipeline_lib.losses.build import build_losses
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.params.heads import weights_of
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params, parse_section

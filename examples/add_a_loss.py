@@ -4,7 +4,8 @@
 
 In InfoNCE only a product's own text is its positive. Here every text of a product with the same label is one. To make
 it part of the pipeline, move `SupCon` to pipeline_lib/losses/supcon.py and its params to pipeline_lib/params/losses.py,
-add a line to LOSSES and LOSS_HEADS in pipeline_lib/losses/build.py, and a section to params.yaml.
+add a line to LOSSES in pipeline_lib/losses/build.py and to LOSS_HEADS in pipeline_lib/params/heads.py, and a section to
+params.yaml.
 """
 
 import math

@@ -33,7 +33,8 @@ class Batch:
     unknown. All others are (batch,).
 
     Mixing: row i is mixed with row mix_with[i], with weight mix_share[i] on itself. With `cut` int64 (batch, 4), the
-    box [top, bottom, left, right] of its pixels is replaced by the other row's.
+    box [top, bottom, left, right] of its pixels is replaced by the other row's. mixed_label and mixed_teacher_classes
+    are the label and the teachers' log probabilities of that other row.
     """
 
     product: Tensor
@@ -59,6 +60,7 @@ class Batch:
     cut: Tensor | None = None
     mix_share: Tensor | None = None
     mixed_label: Tensor | None = None
+    mixed_teacher_classes: Tensor | None = None
 
     def rows_with_text(self) -> Tensor:
         """Return the rows that have a text, int64 (n,); a batch without `text_rows` synchronises with the GPU."""

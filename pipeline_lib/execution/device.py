@@ -37,10 +37,15 @@ def pick_device(requested: str) -> str:
 
 
 def resolve_precision(requested: str, device: str, *modules: "nn.Module") -> str:
-    """Return `fp32` or `bf16` for modules that run together.
+    """Return `fp32`, `tf32`, `fp16` or `bf16` for modules that run together.
 
-    `auto` means bf16 if the device computes in bf16 without emulation and, on a CPU, if the modules are large enough.
+    `auto` means bf16 if the device computes in bf16 without emulation and, on a CPU, if the modules are large enough,
+    else fp32. Raises ValueError for `tf32` on a device without it.
     """
+    if requested == "tf32" and not supports_tf32(device):
+        raise ValueError(
+            "precision = tf32 needs an NVIDIA GPU of compute capability 8.0 or later (Ampere); write auto, fp32 or fp16"
+        )
     if requested != "auto":
         return requested
     if not supports_bf16(device):
@@ -56,6 +61,15 @@ def supports_bf16(device: str) -> bool:
 
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return CPU_INFO.is_file() and has_bf16(CPU_INFO.read_text(encoding="utf-8"))
+
+
+def supports_tf32(device: str) -> bool:
+    """Return whether a device computes in TF32: GPUs from Ampere on."""
+    if device != "cuda":
+        return False
+    import torch  # slow to import
+
+    return torch.cuda.get_device_capability() >= (8, 0)
 
 
 def has_bf16(cpu_info: str) -> bool:

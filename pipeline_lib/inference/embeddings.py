@@ -16,8 +16,8 @@ def write_embeddings(
 ) -> None:
     """Write the stores products/, queries/ and probabilities/ (with classes.json), each if the model has its head.
 
-    `queries` has the columns query_id and text. Embeddings are float16, probabilities float32. In a process group all
-    ranks compute, and rank 0 writes.
+    `queries` has the columns query_id and text. Embeddings of unit length are float16, those for dot products, which may
+    exceed its range, float32, as are probabilities. In a process group all ranks compute, and rank 0 writes.
     """
     description = predictor.model.description
     if not predictor.engine.processes.is_first:
@@ -25,10 +25,11 @@ def write_embeddings(
         if description["retrieval"]:
             predictor.embed_texts(queries["text"].to_list())
         return
-    count = len(products)
+    count, similarity = len(products), description["similarity"]
+    dtype = "float16" if similarity == "cosine" else "float32"
     writers: dict[str, MatrixWriter] = {}
     if description["retrieval"]:
-        writers["products"] = MatrixWriter(out / "products", count, description["embedding_dim"], "float16")
+        writers["products"] = MatrixWriter(out / "products", count, description["embedding_dim"], dtype)
     if description["classes"]:
         writers["probabilities"] = MatrixWriter(out / "probabilities", count, len(description["classes"]), "float32")
         write_json(out / "classes.json", description["classes"])
@@ -37,11 +38,11 @@ def write_embeddings(
             if values is not None:
                 writers[name].write(block.start, values)
     for writer in writers.values():
-        writer.close(products.ids, model, preprocessing, description["similarity"])
+        writer.close(products.ids, model, preprocessing, similarity)
     if description["retrieval"]:
         embedded = predictor.embed_texts(queries["text"].to_list())
-        ids, similarity = queries["query_id"].to_list(), description["similarity"]
-        write_store(out / "queries", ids, embedded, (model, preprocessing), similarity=similarity)
+        ids = queries["query_id"].to_list()
+        write_store(out / "queries", ids, embedded, (model, preprocessing), dtype, similarity)
 
 
 def queries_for(product_ids: list[str], queries: pl.DataFrame, relevance: pl.DataFrame) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pipeline_lib.execution.device import resolve_precision
+from pipeline_lib.execution.precision import autocast, float32_products
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
 from pipeline_lib.loading.dataset import Rows, data_loader, sequential_batches
 from pipeline_lib.loading.photo_views import PhotoViews
@@ -29,7 +30,7 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class InferenceEngine:
-    """Device, batch size, loader workers, precision (auto | fp32 | bf16) and process group of an inference pass."""
+    """Device, batch size, loader workers, precision (as in params) and process group of an inference pass."""
 
     device: str
     batch_size: int
@@ -43,7 +44,7 @@ class InferenceEngine:
 
     def run(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         """Return function(*inputs) without gradients, as float32 on the engine's device."""
-        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.inference_mode(), autocast(self.device, self.precision), float32_products(self.precision):
             return function(*(value.to(self.device, non_blocking=True) for value in inputs)).float()
 
 

@@ -81,6 +81,7 @@ class ProductDataset(Dataset[Batch]):
             answers = torch.from_numpy(answered_texts(products.captions, rows))
         texts = [products.texts[number] for number in numbers]
         own = rows_of_rank(len(rows), *self.sampling.part)
+        teachers = self.teachers.batch_fields(rows, photos, numbers) if self.teachers else {}
         has_text = torch.tensor([bool(text) for text in texts])
         return Batch(
             product=torch.from_numpy(rows.copy()),
@@ -90,9 +91,9 @@ class ProductDataset(Dataset[Batch]):
             text_rows=has_text.nonzero().flatten(),
             label=torch.from_numpy(products.label[rows]),
             answers=answers,
-            **(self.teachers.batch_fields(rows, photos, numbers) if self.teachers else {}),
+            **teachers,
             **self._content(rows[own], photos[own], texts[own], seeds[own]),
-            **self._mix(rows, seeds),
+            **self._mix(rows, seeds, teachers.get("teacher_classes")),
         )
 
     def _draw_photos(self, rows: Rows, seeds: Seeds) -> Rows:
@@ -107,7 +108,7 @@ class ProductDataset(Dataset[Batch]):
             ]
         )
 
-    def _mix(self, rows: Rows, seeds: Seeds) -> dict[str, torch.Tensor]:
+    def _mix(self, rows: Rows, seeds: Seeds, teacher_classes: torch.Tensor | None) -> dict[str, torch.Tensor]:
         if self.sampling.mix == "none":
             return {}
         products = self.products
@@ -122,6 +123,8 @@ class ProductDataset(Dataset[Batch]):
             "mix_share": torch.from_numpy(drawn.share),
             "mixed_label": torch.from_numpy(products.label[rows[drawn.partner]]),
         }
+        if teacher_classes is not None:
+            mix["mixed_teacher_classes"] = teacher_classes[mix["mix_with"]]
         return mix if drawn.cut is None else {**mix, "cut": torch.from_numpy(drawn.cut)}
 
     def _content(self, rows: Rows, photos: Rows, texts: list[str], seeds: Seeds) -> dict[str, torch.Tensor]:

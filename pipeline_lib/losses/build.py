@@ -1,6 +1,7 @@
 """From the `losses` section to the losses with a weight above 0.
 
-To add a loss: a file here, a class in params/losses.py, a line in LOSSES and in LOSS_HEADS, and a test.
+To add a loss: a file here, a class in params/losses.py, a line in LOSSES and in LOSS_HEADS of params/heads.py, and a
+test.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,28 +43,6 @@ DISTILLATION: dict[str, Callable[[Any, DistillationTeachers], Loss]] = {
     "feature_distillation": FeatureDistillation,
     "class_distillation": ClassDistillation,
 }
-# Name of a loss -> the head that it trains; a model has only the heads that its losses train.
-LOSS_HEADS: dict[str, str] = {
-    "info_nce": "retrieval",
-    "cross_entropy": "classification",
-    "triplet": "retrieval",
-    "siglip": "retrieval",
-    "memory_queue": "retrieval",
-    "hard_negatives": "retrieval",
-    "head_alignment": "retrieval",
-    "contrastive_distillation": "retrieval",
-    "feature_distillation": "retrieval",
-    "class_distillation": "classification",
-}
-
-
-def weights_of(params: LossesParams) -> dict[str, float]:
-    """Return the weights of the losses that are on, by name; ValueError if every weight is 0."""
-    weights = {name: float(getattr(params, name).weight) for name in LOSS_HEADS}
-    on = {name: weight for name, weight in weights.items() if weight > 0}
-    if not on:
-        raise ValueError(f"params.yaml: every weight under losses is 0 ({', '.join(weights)}); give one a weight")
-    return on
 
 
 def build_losses(

@@ -19,7 +19,10 @@ class EmbedParams(Section):
     interpolation: float = Field(
         ge=0,
         le=1,
-        description="Share of the trained towers in the weights used for prediction; the rest are the towers before "
-        "training (WiSE-FT). 1 = the trained towers only.",
+        description="Share of the trained weights in those used for prediction; the rest are the weights before "
+        "training (WiSE-FT): the towers, and the heads if the run started from trained ones. 1 = the trained weights "
+        "only, 0 = the start.",
     )
-    precision: Precision = Field(description="Precision of the model: auto | fp32 | bf16 (see train.precision).")
+    precision: Precision = Field(
+        description="Precision of the model: auto | fp32 | tf32 | fp16 | bf16 (see train.precision)."
+    )

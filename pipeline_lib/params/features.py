@@ -40,9 +40,11 @@ class FeaturesParams(Section):
 
     section: ClassVar[str] = "features"
     dtype: Literal["float16", "bfloat16", "float32"] = Field(
-        description="Number format of stored features: float16 | bfloat16 | float32."
+        description="Number format of stored features: float16 (values up to 65504) | bfloat16 | float32."
     )
-    precision: Precision = Field(description="Precision of the encoders: auto | fp32 | bf16 (see train.precision).")
+    precision: Precision = Field(
+        description="Precision of the encoders: auto | fp32 | tf32 | fp16 | bf16 (see train.precision)."
+    )
     max_gb: float = Field(
         gt=0,
         description="The stage fails before it runs an encoder if the store would exceed this size in GB (1e9 bytes).",

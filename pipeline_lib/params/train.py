@@ -90,8 +90,9 @@ class TrainParams(Section):
     ema_decay: float = Field(
         ge=0,
         lt=1,
-        description="Decay per step of the exponential moving average (EMA) of the weights. If it is on, the averaged "
-        "weights are evaluated and saved; 0 = off.",
+        description="Decay per step of the exponential moving average (EMA) of the weights, reached by a ramp: "
+        "min(ema_decay, (1 + n) / (10 + n)) after n steps. If it is on, the averaged weights are evaluated and saved; "
+        "0 = off.",
     )
     epochs: Positive = Field(description="Number of epochs.")
     batch_size: Positive = Field(description="Products per batch.")
@@ -102,7 +103,11 @@ class TrainParams(Section):
     grad_checkpointing: TowersCheckpointing
     tower_lr: float = Field(ge=0, description="Peak learning rate of the towers.")
     head_lr: float = Field(ge=0, description="Peak learning rate of all new layers on top of the towers.")
-    weight_decay: float = Field(ge=0, description="Weight decay of AdamW.")
+    weight_decay: float = Field(
+        ge=0,
+        description="Weight decay of AdamW. Biases, norms, position embeddings, class tokens, and what else an "
+        "architecture names for it, have none.",
+    )
     warmup_fraction: float = Field(
         ge=0, le=1, description="Fraction of all steps over which the learning rate rises linearly."
     )
@@ -119,8 +124,10 @@ class TrainParams(Section):
         "pretraining)."
     )
     precision: Precision = Field(
-        description="fp32 | bf16 | auto (bf16 if the device supports it; on a CPU only for models of 4 M parameters or "
-        "more, because smaller ones are slower in it). model.json records which one was used."
+        description="fp32 | tf32 (fp32 with products in TF32, on GPUs from Ampere on) | fp16 (with a loss scale; for "
+        "GPUs without bf16, such as V100 and T4) | bf16 | auto (bf16 if the device supports it, else fp32; on a CPU "
+        "only for models of 4 M parameters or more, because smaller ones are slower in it). model.json records which "
+        "one was used."
     )
     augment: ViewName = Field(
         description="Image augmentation: none | jitter_flip (colour jitter, horizontal flip) | grayscale_blur (random "

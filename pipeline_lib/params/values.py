@@ -4,6 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
 ViewName = Literal["none", "clip", "jitter_flip", "grayscale_blur"]
 Positive = Annotated[int, Field(gt=0)]

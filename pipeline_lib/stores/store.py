@@ -111,10 +111,10 @@ class MatrixWriter:
         self._matrix = map_matrix(folder / MATRIX, "r+")
 
     def write(self, start: int, block: NDArray[Any]) -> None:
-        """Write `block` (rows, dim) from row `start`; ValueError for a value not finite in the store's dtype."""
+        """Write `block` (rows, dim) from row `start`; ValueError for a value that is not finite in the store's dtype."""
         stored, finite = as_stored(block, self.dtype)
         if not finite:
-            raise ValueError(f"{self.folder}: a feature is not finite in {self.dtype}; store it as float32")
+            raise ValueError(f"{self.folder}: {_fault(block, start, self.dtype)}")
         self._matrix[start : start + len(block)] = stored
 
     def flush(self) -> None:
@@ -137,6 +137,22 @@ class MatrixWriter:
         write_table(pl.DataFrame({"id": list(ids)}, schema={"id": pl.String}), self.folder / IDS)
         header = StoreHeader(encoder, preprocessing, self.dtype, dim, len(ids), similarity, views)
         write_json(self.folder / HEADER, asdict(header))
+
+
+def _fault(block: NDArray[Any], start: int, dtype: str) -> str:
+    """Return what is not finite in a block, and the setting that helps."""
+    broken = ~np.isfinite(block)
+    if broken.any():
+        row, column = np.argwhere(broken)[0]
+        return (
+            f"row {start + row} is {block[row, column]}, as the encoder computed it; set the precision of the stage "
+            "(features.precision or embed.precision) to fp32"
+        )
+    row, column = np.unravel_index(np.abs(block).argmax(), block.shape)
+    return (
+        f"row {start + row} has the value {block[row, column]:g}, beyond the range of {dtype}; set features.dtype = "
+        "float32"
+    )
 
 
 def _head(count: int, dim: int, dtype: str) -> tuple[bytes, int]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.loading.teacher_rows import TeacherRows, find_teacher_rows
-from pipeline_lib.losses.build import DISTILLATION, LOSS_HEADS
+from pipeline_lib.losses.build import DISTILLATION
 from pipeline_lib.losses.teachers import DistillationTeachers, Teacher, select_teachers
+from pipeline_lib.params.heads import LOSS_HEADS
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.stores.teacher_store import TeacherStores, open_teacher
 from pipeline_lib.training.fold_data import FoldData

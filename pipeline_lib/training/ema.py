@@ -9,6 +9,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,22 +17,51 @@ from torch import Tensor
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.models.multimodal import NO_SUFFIX, ImageTextModel, SuffixGroups
 
+# Share of the initial weights in a plain average, decay^steps, above which the run is too short for its decay.
+TOO_SLOW = 0.1
+
+
+def ramped_decay(decay: float, updates: int) -> float:
+    """Return min(decay, (1 + n) / (10 + n)) after n updates, so that the initial weights are soon forgotten.
+
+    Source: the `num_updates` of TensorFlow's ExponentialMovingAverage.
+
+    >>> [round(ramped_decay(0.9, updates), 3) for updates in (0, 1, 10, 80, 81)]
+    [0.1, 0.182, 0.55, 0.9, 0.9]
+    """
+    return min(decay, (1 + updates) / (10 + updates))
+
+
+def ema_warnings(decay: float, steps: int) -> list[str]:
+    """Return a warning if a run of `steps` steps is too short for the decay."""
+    plain = decay**steps
+    if plain <= TOO_SLOW:
+        return []
+    return [
+        f"train.ema_decay = {decay:g}: the run has {steps} steps, and {decay:g}^{steps} = {plain:.2g}, so the average "
+        f"reaches back over the whole run; its decay rises only to {ramped_decay(decay, steps - 1):.3g}. Use at most "
+        f"{0.01 ** (1 / steps):.3g}, or train longer"
+    ]
+
 
 class WeightEma:
-    """Averages of some parameters, updated once a step: average = decay * average + (1 - decay) * value.
+    """Averages of some parameters, updated once a step: average = d * average + (1 - d) * value, d = `ramped_decay`.
 
     The averages start at the initial weights. Buffers, such as running statistics, are not averaged.
     """
 
     def __init__(self, parameters: Sequence[Tensor], decay: float) -> None:
         self.decay = decay
+        self.updates = 0
         self._parameters = list(parameters)
         self._averages = [value.detach().clone() for value in parameters]
 
     @torch.no_grad()
     def update(self) -> None:
         """Add the weights after one step to the averages."""
-        torch._foreach_lerp_(self._averages, [value.detach() for value in self._parameters], 1 - self.decay)
+        share = 1 - ramped_decay(self.decay, self.updates)
+        torch._foreach_lerp_(self._averages, [value.detach() for value in self._parameters], share)
+        self.updates += 1
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -43,13 +73,14 @@ class WeightEma:
         finally:
             self._copy(trained)
 
-    def state(self) -> list[Tensor]:
-        """Return the averages, for a checkpoint."""
-        return self._averages
+    def state(self) -> dict[str, Any]:
+        """Return the averages and the number of updates, for a checkpoint."""
+        return {"averages": self._averages, "updates": self.updates}
 
-    def load_state(self, state: Sequence[Tensor]) -> None:
-        """Restore the averages from a `state`."""
-        for own, value in zip(self._averages, state, strict=True):
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Restore a `state`."""
+        self.updates = state["updates"]
+        for own, value in zip(self._averages, state["averages"], strict=True):
             own.copy_(value)
 
     @torch.no_grad()

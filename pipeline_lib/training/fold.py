@@ -1,5 +1,6 @@
 """One fold, from params to a saved model: data, model, optimizer, loaders, trainer, outputs."""
 
+import math
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,15 @@ from rich.console import Console
 
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.execution.checkpoint import CheckpointFolder
+from pipeline_lib.execution.device import supports_bf16
+from pipeline_lib.execution.precision import float32_products
 from pipeline_lib.loading.stored_features import StoredFeatures
-from pipeline_lib.losses.build import LOSS_HEADS, weights_of
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
+from pipeline_lib.params.heads import trained_heads, weights_of
 from pipeline_lib.training.compiling import named_compile_failures
 from pipeline_lib.training.distillation import read_distillation
-from pipeline_lib.training.ema import WeightEma
+from pipeline_lib.training.ema import WeightEma, ema_warnings
 from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loaders import build_loaders
@@ -36,7 +39,7 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     """
     train, processes = config.train, config.processes
     torch.manual_seed(config.train.seed)
-    heads = trained_heads(config)
+    heads = trained_heads(config.losses, train)
 
     data = read_fold(inputs, fold, "classification" in heads, train.text == "random")
     _check_batch(config, data)
@@ -45,9 +48,10 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     stored = find_stored_inputs(config, inputs, bundle.initial, bundle.unfreeze_epochs)
     _check_mix(config, stored.features)
     distillation = read_distillation(config.losses, inputs.teachers, fold, data, bundle.model.description)
-    report = trainable_report(bundle, train, distillation.warnings, stored.messages)
+    warnings = [*distillation.warnings, *ema_warnings(train.ema_decay, _num_steps(config, data))]
+    report = trainable_report(bundle, train, warnings, stored.messages)
     if processes.is_first:
-        _print(report, f"fold {fold}: {_counts(data)}, on {config.device} in {bundle.precision}")
+        _print(report, f"fold {fold}: {_counts(data)}, on {config.device} in {bundle.precision}{_faster(config)}")
     task = make_task(config, bundle, data, stored.features, distillation.teachers)
 
     groups = optimizer_groups(task, train, bundle.unfreeze_epochs)
@@ -62,7 +66,8 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     sampler = SAMPLERS[train.mining](data.training, train, config.device)
 
     compiling = named_compile_failures() if config.runtime.compile else nullcontext()
-    with CheckpointFolder(fingerprint, processes.is_first) as checkpoints, compiling:
+    precision = float32_products(bundle.precision)
+    with CheckpointFolder(fingerprint, processes.is_first) as checkpoints, compiling, precision:
         trainer = Trainer(
             config=config,
             task=task,
@@ -83,22 +88,11 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
         write_rows(out / "history.csv", state.rows)
 
 
-def trained_heads(config: RunConfig) -> set[str]:
-    """Return the heads that the losses train; ValueError if the losses do not fit `train.mining` or `train.mix`."""
-    heads = {LOSS_HEADS[name] for name in weights_of(config.losses)}
-    train = config.train
-    if train.mining != "none" and "retrieval" not in heads:
-        raise ValueError(
-            f"train.mining = {train.mining!r} compares embeddings, but no loss that trains them is on; "
-            "set train.mining = none, or give losses.info_nce, or another loss that compares images and texts, "
-            "a weight above 0"
-        )
-    if train.mix != "none" and heads != {"classification"}:
-        raise ValueError(
-            f"train.mix = {train.mix!r} blends two products, which match neither's text nor image; set "
-            "train.mix = none, or every weight but losses.cross_entropy's to 0"
-        )
-    return heads
+def _num_steps(config: RunConfig, data: FoldData) -> int:
+    """Return the number of optimizer steps of a run that does not stop early."""
+    train, count = config.train, len(data.training)
+    batches = count // min(train.batch_size, count)
+    return train.epochs * math.ceil(batches / train.accumulate)
 
 
 def _check_batch(config: RunConfig, data: FoldData) -> None:
@@ -125,6 +119,12 @@ def _check_mix(config: RunConfig, stored: StoredFeatures) -> None:
         )
 
 
+def _faster(config: RunConfig) -> str:
+    """Return a hint for a GPU on which `auto` is fp32, else nothing."""
+    slow = config.train.precision == "auto" and config.device == "cuda" and not supports_bf16("cuda")
+    return " (this GPU has no bf16; train.precision = fp16 is faster)" if slow else ""
+
+
 def _counts(data: FoldData) -> str:
     return f"{len(data.training)} products to train on, {len(data.held_out)} held out"
 
@@ -149,7 +149,7 @@ def _run_card(
     return {
         "fold": fold,
         "best_epoch": state.best_epoch,
-        "best": state.rows[state.best_epoch],
+        "best": {name: value if math.isfinite(value) else None for name, value in state.rows[state.best_epoch].items()},
         "seed": config.train.seed,
         "train": config.train.model_dump(),
         "losses": weights_of(config.losses),

@@ -26,13 +26,14 @@ def backward_jointly(
 ) -> tuple[Outputs, dict[str, Tensor]]:
     """Backpropagate the total loss of the joined batches; return the joined outputs and the named losses, detached.
 
-    Random number generators and the running statistics of batch norms end in the state after one pass over the batches.
+    Gradients are those of the loss times `task.scaler`'s scale. Random number generators and the running statistics of
+    batch norms end in the state after one pass over the batches.
     """
     if len(batches) == 1:
         batch = batches[0].to(task.device)
         outputs = processes.gather(task.forward_all(batch), len(batch.product))
         named = task.compute_losses(outputs, batch)
-        torch.autograd.backward(named["total"])
+        torch.autograd.backward(task.scaler.scale(named["total"]))
         return _detached(outputs), _detached_losses(named)
     states, cached = [], []
     with torch.no_grad(), _restored_buffers(task.model):
@@ -43,7 +44,7 @@ def backward_jointly(
     for value in leaves.present().values():
         value.requires_grad_()
     named = task.compute_losses(leaves, join_batches(batches).to(task.device))
-    torch.autograd.backward(named["total"])
+    torch.autograd.backward(task.scaler.scale(named["total"]))
     gradients = {name: value.grad for name, value in leaves.present().items() if value.grad is not None}
     start = 0
     for batch, state in zip(batches, states, strict=True):

@@ -1,6 +1,7 @@
 """The history of a run: a row per epoch for history.csv, TensorBoard curves, and lines on the terminal."""
 
 import csv
+import math
 import os
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def best_so_far(rows: list[Row]) -> str:
     complete = [row for row in rows if all(name in row for name in (*TEXT, *IMAGE))]
     if not complete or complete[-1] is not rows[-1]:
         return ""
-    best = max(complete, key=_total_mr)
+    best = max(complete, key=lambda row: _total_mr(row) if math.isfinite(_total_mr(row)) else -1.0)
     return f"epoch {int(rows[-1]['epoch'])} now {_formatted(rows[-1])} || best {int(best['epoch'])} {_formatted(best)}"
 
 

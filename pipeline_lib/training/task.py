@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline_lib.batch import Batch, Outputs
+from pipeline_lib.execution.precision import autocast, loss_scaler
 from pipeline_lib.losses.build import Loss
 from pipeline_lib.losses.stateful import StatefulLoss
 from pipeline_lib.models.multimodal import ImageTextModel, SuffixGroups
@@ -43,7 +44,7 @@ class Task:
 
     def forward(self, batch: Batch) -> Outputs:
         """Return the model's outputs for a batch on its device, in the task's precision."""
-        with self._autocast():
+        with autocast(self.device, self.precision):
             outputs: Outputs = self.model(batch, self.num_suffix_groups)
         return outputs
 
@@ -52,7 +53,7 @@ class Task:
         outputs = self.forward(batch)
         if self.momentum_encoder is None or not self.model.training:
             return outputs
-        with self._autocast():
+        with autocast(self.device, self.precision):
             momentum = self.momentum_encoder.embed(batch, self.num_suffix_groups)
         return replace(
             outputs,
@@ -95,6 +96,7 @@ class Task:
         """Return the state for a checkpoint: trained weights, those of the momentum encoder, and the losses' state."""
         trained = self.trained_state()
         state: dict[str, Any] = {"model": trained, "losses": self.stateful_losses().state_dict()}
+        state["scaler"] = self.scaler.state_dict()
         if self.momentum_encoder is not None:
             momentum = self.momentum_encoder.model.state_dict()
             state["momentum_encoder"] = {name: momentum[name] for name in trained}
@@ -109,13 +111,16 @@ class Task:
                 assert not unknown, unknown
         if "losses" in state:
             self.stateful_losses().load_state_dict(state["losses"])
+            self.scaler.load_state_dict(state["scaler"])
+
+    @cached_property
+    def scaler(self) -> torch.amp.GradScaler:
+        """The scale of the loss in fp16; it does nothing in other precisions."""
+        return loss_scaler(self.device, self.precision)
 
     @cached_property
     def _scales(self) -> list[tuple[Tensor, tuple[float, float]]]:
         return bounded_scales(self.model)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16")
 
 
 def trained_state(model: nn.Module, trained: Collection[str]) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ the first one validates, decides and writes while the others wait.
 """
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -95,6 +96,11 @@ class Trainer:
                     self._save_best(state, epoch, history)
                 self._save(state, epoch, history)
         history.close()
+        if state.best is None:
+            raise ValueError(
+                f"train.best_metric = {self.config.train.best_metric!r} was not finite in any epoch, so no epoch is "
+                "the best; lower train.tower_lr and train.head_lr, set train.precision = fp32, or choose another metric"
+            )
         processes.barrier()  # the first process may still be writing the file that is read next
         self._load(self.checkpoints.load(BEST))
         return state
@@ -123,7 +129,8 @@ class Trainer:
             images += sum(len(batch.product) for batch in batches)
             unread.append(named)
             if len(unread) == self.config.runtime.log_every or number + 1 == len(steps):
-                history.step(step, read_losses(unread, sums, epoch, number + 1 - len(unread)))
+                named = read_losses(unread, sums, epoch, number + 1 - len(unread))
+                history.step(step, {**named, **self._loss_scale()})
                 unread.clear()
             for _ in step_keys:
                 advance()
@@ -142,13 +149,26 @@ class Trainer:
     def _step(self) -> None:
         parameters = self._parameters()
         self.config.processes.average_gradients(parameters)
+        scaler = self.task.scaler
+        scaler.unscale_(self.optimizer)
         if self.config.train.clip_norm:
             nn.utils.clip_grad_norm_(parameters, self.config.train.clip_norm)
-        self.optimizer.step()
+        scaler.step(self.optimizer)
+        scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self.task.end_step()
         if self.ema:
             self.ema.update()
+
+    def _loss_scale(self) -> Row:
+        """Return the loss scale of fp16, for the curves; ValueError if gradients overflow even without one."""
+        scaler = self.task.scaler
+        if scaler.is_enabled() and scaler.get_scale() < 1:
+            raise ValueError(
+                "train.precision = fp16: gradients overflow without any loss scale, so no step is made; lower "
+                "train.tower_lr and train.head_lr, or set train.precision = bf16 or fp32"
+            )
+        return {"loss_scale": scaler.get_scale()} if scaler.is_enabled() else {}
 
     def _parameters(self) -> list[Tensor]:
         return [value for group in self.optimizer.param_groups for value in group["params"]]
@@ -165,7 +185,10 @@ class Trainer:
         return self.loaders.validator.measure(self.task)
 
     def _save_best(self, state: TrainState, epoch: int, history: History) -> None:
-        """Save the validated weights if no earlier epoch was better."""
+        """Save the validated weights if no earlier epoch was better.
+
+        A figure that is not finite is compared with none; until an epoch has one that is, the last weights are saved.
+        """
         metric = self.config.train.best_metric
         column, more_is_better = MONITORS[metric]
         row = history.rows[-1]
@@ -175,8 +198,11 @@ class Trainer:
                 f"{', '.join(key for key in row if key in {name for name, _ in MONITORS.values()})}"
             )
         value = row[column]
-        if state.best is None or (value > state.best if more_is_better else value < state.best):
+        if not math.isfinite(value):
+            history.console.print(f"epoch {epoch}: {column} is {value}, so this epoch is not compared", highlight=False)
+        elif state.best is None or (value > state.best if more_is_better else value < state.best):
             state.best, state.best_epoch = value, epoch
+        if epoch == state.best_epoch or state.best is None:
             self.checkpoints.save(BEST, {"model": self.task.trained_state()})
 
     def _save(self, state: TrainState, epoch: int, history: History) -> None:

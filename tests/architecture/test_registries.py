@@ -8,7 +8,7 @@ from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.execution.parallel import CLUSTERS
 from pipeline_lib.loading.mixup import MIXES
-from pipeline_lib.losses.build import DISTILLATION, LOSS_HEADS, LOSSES
+from pipeline_lib.losses.build import DISTILLATION, LOSSES
 from pipeline_lib.losses.class_weights import CLASS_WEIGHTS
 from pipeline_lib.losses.feature_distillation import DISTANCES
 from pipeline_lib.losses.hard_negatives import FORMS, MINERS
@@ -22,6 +22,7 @@ from pipeline_lib.models.tower_kinds import IMAGE_TOWERS, TEXT_TOWERS
 from pipeline_lib.optim.schedules import SCHEDULES
 from pipeline_lib.params import data, ensemble, evaluate, losses, model, plan, runtime, train, values
 from pipeline_lib.params.features import FeaturesParams
+from pipeline_lib.params.heads import LOSS_HEADS
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.stores.numbers import DTYPES
 from pipeline_lib.training.samplers import SAMPLERS

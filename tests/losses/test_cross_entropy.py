@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.batch import Batch, Outputs
-from pipeline_lib.losses.build import build_losses, weights_of
+from pipeline_lib.losses.build import build_losses
 from pipeline_lib.losses.class_weights import class_weights
 from pipeline_lib.losses.cross_entropy import CrossEntropy, cross_entropy
+from pipeline_lib.params.heads import weights_of
 
 
 def slow(logits, labels, smoothing):

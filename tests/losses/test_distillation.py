@@ -141,6 +141,42 @@ def by_teacher(name, student, batch):
     return losses
 
 
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_the_target_of_a_mixed_row_is_the_mixture_of_both_teachers_rows(temperature):
+    """KL divergence from share * p_i + (1 - share) * p_j; an equal student has loss 0."""
+    logits, teacher = (torch.randn(3, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    share, partner = torch.tensor([0.3, 1.0, 0.8]), torch.tensor([1, 0, 2])
+    total = 0.0
+    for i in range(3):
+        own, other = ((teacher[j] / temperature).softmax(0) for j in (i, int(partner[i])))
+        target, student = share[i] * own + (1 - share[i]) * other, (logits[i] / temperature).softmax(0)
+        total += float((target * (target / student).log()).sum())
+    mixed = (teacher[partner], share)
+    found = class_distillation(logits, teacher, temperature, mixed).item()
+    assert found == pytest.approx(temperature**2 * total / 3, rel=1e-5)
+    assert found != pytest.approx(class_distillation(logits, teacher, temperature).item(), rel=1e-3)
+    mixture = share[:, None] * teacher.softmax(1) + (1 - share[:, None]) * teacher[partner].softmax(1)
+    assert class_distillation(mixture.log(), teacher, 1.0, mixed).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_loss_of_a_mixed_batch_reads_each_teachers_columns():
+    plain, loss = batch_with_teachers(), built("class_distillation")
+    partner, share = torch.tensor([1, 2, 3, 4, 5, 0]), torch.tensor([0.2, 0.4, 1.0, 0.5, 0.6, 0.7])
+    mixed = replace(plain, mix_share=share, mixed_teacher_classes=plain.teacher_classes[partner])
+    student = replace(outputs(6, 5), class_logits=torch.randn(6, 2, generator=torch.Generator().manual_seed(9)))
+    expected = [
+        class_distillation(
+            student.class_logits,
+            plain.teacher_classes[:, columns],
+            2.0,
+            (plain.teacher_classes[partner][:, columns], share),
+        )
+        for columns in (slice(0, 2), slice(2, 4))
+    ]
+    assert loss(student, mixed).item() == pytest.approx(torch.stack(expected).mean().item())
+    assert loss(student, mixed).item() != pytest.approx(loss(student, plain).item(), rel=1e-3)
+
+
 @pytest.mark.parametrize("name", ["contrastive_distillation", "class_distillation"])
 @pytest.mark.parametrize(
     ("teachers", "weights"),

@@ -1,8 +1,12 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline_lib.params.embed import EmbedParams
+from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.stores.store import HEADER, MATRIX, MatrixWriter, open_store, write_store
 
 
@@ -74,8 +78,19 @@ def test_a_store_without_header_is_incomplete(tmp_path):
 
 
 def test_a_value_out_of_float16s_range_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="not finite in float16; store it as float32"):
-        write_store(tmp_path, ["a"], np.full((1, 2), 1e6, np.float32), ("enc", "pre"))
+    """The setting that the message names has the value that it names."""
+    message = "row 1 has the value -1e[+]06, beyond the range of float16; set features.dtype = float32"
+    with pytest.raises(ValueError, match=message):
+        write_store(tmp_path, ["a", "b"], np.array([[1.0, 2.0], [-1e6, 3.0]], np.float32), ("enc", "pre"))
+    assert "float32" in get_args(FeaturesParams.model_fields["dtype"].annotation)
+
+
+def test_a_value_that_no_format_holds_has_another_way_out(tmp_path):
+    message = r"row 0 is nan, as the encoder computed it; set .*features.precision or embed.precision. to fp32"
+    with pytest.raises(ValueError, match=message):
+        write_store(tmp_path, ["a"], np.array([[1.0, np.nan]], np.float32), ("enc", "pre"), "float32")
+    for params in (FeaturesParams, EmbedParams):
+        assert "fp32" in get_args(params.model_fields["precision"].annotation)
 
 
 def test_ids_must_match_rows(tmp_path):

@@ -74,7 +74,7 @@ def test_the_features_of_a_missing_image_are_learned_and_used_in_prediction(inpu
     settings = with_learned_image(make_settings(*towers, **{**ONLY, "epochs": 2}))
     out = run(settings, inputs, "learned")
     model = load_model(out).model
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(settings.train.seed)
     initial = build_bundle(settings, None, read_fold(inputs, 0, True), False).model.missing_image
     assert model.missing_image.shape == initial.shape and (model.missing_image != initial).all()
     data = read_fold(inputs, 1, True)
@@ -129,7 +129,7 @@ def test_mixup_works_on_stored_features_and_cutmix_on_pixels(inputs, towers):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"info_nce": 1.0}, "blends two products, which match neither's text nor image; set train.mix = none"),
+        ({"info_nce": 1.0}, "but losses.info_nce compares images and texts; set train.mix = none, or every weight but"),
         ({"photo": "mean_pool"}, "train.photo = mean_pool uses several per product; set train.mix = none or"),
     ],
 )

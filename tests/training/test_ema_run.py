@@ -1,5 +1,8 @@
 """The moving average of the weights: its closed form, in a run, and after a resumption."""
 
+import math
+import re
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +12,7 @@ from tiny_project import make_settings, write_project
 from watched_run import Watch, differing, run, stop_before
 
 from pipeline_lib.models.saved import load_model
-from pipeline_lib.training.ema import WeightEma
+from pipeline_lib.training.ema import WeightEma, ema_warnings
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("isolated")]
 
@@ -17,19 +20,51 @@ pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning
 @settings(max_examples=20)
 @given(decay=st.floats(0, 0.999), values=st.lists(st.floats(-9, 9, width=32), min_size=1, max_size=8))
 def test_the_average_equals_its_closed_form(decay, values):
-    """average_n = decay^n * first + (1 - decay) * sum_i decay^(n - i) * value_i."""
+    """average_n = (prod_k d_k) * first + sum_i (1 - d_i) * (prod_k>i d_k) * value_i, d_k = min(decay, k / (9 + k))."""
     parameter = torch.nn.Parameter(torch.tensor([2.0, -3.0]))
     first, count = parameter.detach().double(), len(values)
     average = WeightEma([parameter], decay)
     for value in values:
         parameter.data.fill_(value)
         average.update()
-    expected = decay**count * first
-    for number, value in enumerate(values, start=1):
-        expected = expected + (1 - decay) * decay ** (count - number) * value
+    decays = [min(decay, number / (9 + number)) for number in range(1, count + 1)]
+    expected = math.prod(decays) * first
+    for number, value in enumerate(values):
+        expected = expected + (1 - decays[number]) * math.prod(decays[number + 1 :]) * value
     with average.applied():
         assert torch.allclose(parameter.detach().double(), expected, atol=1e-4)
     assert parameter.tolist() == [values[-1]] * 2
+
+
+def test_a_short_run_with_a_large_decay_forgets_its_initial_weights():
+    """100 steps at 0.9999: a plain average would be 99 % initial weights."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    average = WeightEma([parameter], 0.9999)
+    parameter.data.fill_(1.0)
+    for _ in range(100):
+        average.update()
+    with average.applied():
+        assert 0.9999**100 > 0.99 and parameter.item() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("decay", "steps", "message"),
+    [
+        (
+            0.9999,
+            600,
+            "train.ema_decay = 0.9999: the run has 600 steps, and 0.9999^600 = 0.94, .*only to 0.985.*0.992,",
+        ),
+        (0.99, 600, None),
+        (0.999, 2303, None),
+        (0.999, 2300, r"0.999\^2300 = 0.1, .*only to 0.996.* Use at most 0.998, or train longer"),
+    ],
+)
+def test_a_run_too_short_for_its_decay_has_a_warning(decay, steps, message):
+    """0.999^2302 is 0.1; the decay in the message gives 0.01."""
+    warnings = ema_warnings(decay, steps)
+    assert len(warnings) == (message is not None)
+    assert message is None or re.search(message.replace("0.9999^", r"0.9999\^"), warnings[0])
 
 
 def test_an_error_while_the_averages_are_applied_restores_the_weights():
@@ -53,7 +88,8 @@ def test_averages_are_validated_and_saved_and_training_continues_from_the_weight
     names = set(watch.rates[0])
     slow = {name: watch.start[name].double() for name in names}
     for number, state in enumerate(watch.steps, start=1):
-        slow = {name: 0.7 * slow[name] + 0.3 * state[name] for name in names}
+        decay = min(0.7, number / (9 + number))
+        slow = {name: decay * slow[name] + (1 - decay) * state[name] for name in names}
         if number % 3:
             continue
         epoch = number // 3 - 1
