@@ -3,8 +3,9 @@
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, write_table
 from pipeline_lib.catalogue.build import build_catalogue
+from pipeline_lib.catalogue.cleaning import TooManyRejectedError
 from pipeline_lib.catalogue.schema import Catalogue
-from pipeline_lib.catalogue.tables import count, write_catalogue
+from pipeline_lib.catalogue.tables import count, write_catalogue, write_refused
 from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.datasets.sample_submission import read_sample
 from pipeline_lib.execution.device import read_runtime
@@ -18,7 +19,10 @@ def main() -> None:
         sample = read_sample(data)
         records = READERS[data.reader](data)
         runtime = read_runtime()
-        catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel)
+        try:
+            catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel)
+        except TooManyRejectedError as error:
+            raise ValueError(f"{error}. {write_refused(error.rejects)} lists all of them") from None
         with fresh_folder(paths.CATALOGUE) as out:
             write_catalogue(out, catalogue)
             if sample is not None:
@@ -27,7 +31,7 @@ def main() -> None:
 
 
 def summarise(catalogue: Catalogue) -> None:
-    """Print the numbers of products and of rejects by reason."""
+    """Print the numbers of products and of rejects by reason, the columns that were read, and notes."""
     counts = count(catalogue)
     sizes = catalogue.products["group_id"].value_counts()["count"]
     shared = sizes.filter(sizes > 1)
@@ -37,6 +41,12 @@ def summarise(catalogue: Catalogue) -> None:
     )
     if len(shared):
         print(f"  {shared.sum()} products are in {len(shared)} groups, the largest has {max(shared.to_list())}")
+    if catalogue.columns:
+        print(f"  columns: {'; '.join(f'{role} = {names}' for role, names in catalogue.columns.items())}")
+    if catalogue.ignored:
+        print(f"  not read: {', '.join(name or '(no name)' for name in catalogue.ignored)}")
+    for note in catalogue.notes:
+        print(f"  note: {note}")
     reasons = catalogue.rejects.group_by("reason", "action").len().sort("reason", "action")
     for line in reasons.iter_rows(named=True):
         print(f"  {line['reason']}: {line['len']} ({line['action']})")

@@ -56,7 +56,7 @@ def main() -> None:
         trees = zip(retrieval, classification, sliced, compared, strict=True)
         figures, intervals = (merged(*parts) for parts in trees)
         counts = read_json(paths.CATALOGUE / "counts.json")
-        data = {"data": {name: counts[name] for name in ("products", "queries", "rejected")}}
+        data = {"data": {name: counts[name] for name in ("products", "queries", "rejected", "columns")}}
         write_json(paths.INTERVALS, intervals)
         write_json(paths.METRICS, figures | data)
         if protocol.warning:

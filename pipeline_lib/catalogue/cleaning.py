@@ -1,7 +1,7 @@
 """Opens every photo and removes what cannot be used; every removal is a row of the reject table with its reason.
 
 A product loses its bad photos. If none is left, the product is rejected, or it gets a black image if params say so. If
-too many rows are rejected, the run stops before anything is written.
+too many rows are rejected, the run stops with all of them in the error.
 """
 
 from collections import Counter
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline_lib.catalogue.links import link_targets
 from pipeline_lib.catalogue.photos import GRID, Checked, Fault, check_photos
 from pipeline_lib.catalogue.schema import (
+    HEADER_AGAIN,
     LABEL_CLEARED,
     PHOTO_DROPPED,
     REJECTED,
@@ -29,6 +30,14 @@ from pipeline_lib.execution.parallel import map_parallel
 from pipeline_lib.params.data import DataParams
 
 PHOTOS_PER_TASK = 128
+
+
+class TooManyRejectedError(ValueError):
+    """More rows are rejected than params allow; `rejects` lists all reject rows."""
+
+    def __init__(self, message: str, rejects: pl.DataFrame) -> None:
+        super().__init__(message)
+        self.rejects = rejects
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ def clean(records: Records, data: DataParams, workers: int, parallel: str = "lok
     products = products.with_columns(pl.col("media", "content").fill_null([]))
     products = products.select(*records.products.columns, "content")
     check_rejected(records, rejects, len(products), data.max_reject_fraction)
+    check_trainable(records.table, products)
     products, cleared = _clear_unknown_labels(records.table, products)
     # Evaluated products of a benchmark need no text, because the benchmark brings its own queries.
     gallery_only = pl.col("split").is_in(["val", "test"]) if records.queries is not None else pl.lit(False)
@@ -107,21 +117,35 @@ def check_all_photos(root: Path, paths: list[str], max_pixels: int, workers: int
 
 
 def check_rejected(records: Records, rejects: pl.DataFrame, num_products: int, max_fraction: float) -> None:
-    """Raise ValueError with the three most frequent reasons if too many rows are rejected or no product is left."""
+    """Raise TooManyRejectedError with the three most frequent reasons if too few rows are left, or no product."""
     rejected = rejects.filter(pl.col("action") == REJECTED)
     assert num_products + len(rejected) == records.num_rows, "a row is neither a product nor rejected"
-    if num_products and len(rejected) <= max_fraction * records.num_rows:
+    num_rejected = rejected.filter(pl.col("reason") != HEADER_AGAIN).height
+    if num_products and num_rejected <= max_fraction * records.num_rows:
         return
     reasons = ", ".join(
         f"{reason} ({number})" for reason, number in Counter(rejected["reason"].to_list()).most_common(3)
     )
     limit = f"more than data.max_reject_fraction = {max_fraction:g} allows" if num_products else "no product is left"
     first = rejected.row(0, named=True)
-    raise ValueError(
-        f"{records.table}: {len(rejected)} of {records.num_rows} rows rejected, {limit}: {reasons}; first at row "
-        f"{first['row']} ({first['product_id']}, {first['value']!r}). "
-        "Correct the table, its images or data.columns and data.image_folder, or raise the limit"
+    product = f" (product {first['product_id']})" if first["product_id"] else ""
+    raise TooManyRejectedError(
+        f"{records.table}: {num_rejected} of {records.num_rows} rows rejected, {limit}: {reasons}; first at row "
+        f"{first['row']}{product}: {first['reason']}, {first['file']}: {first['value'] or 'empty'}. "
+        "Correct the table, its images or data.columns and data.image_folder, or raise the limit",
+        rejects.sort("row", "file", nulls_last=True, maintain_order=True),
     )
+
+
+def check_trainable(table: str, products: pl.DataFrame) -> None:
+    """Raise ValueError if the table puts every product into test, or into val without folds."""
+    evaluated = (pl.col("split") == "test") | ((pl.col("split") == "val") & pl.col("fold").is_null())
+    if products.select(evaluated.fill_null(False).all()).item():
+        parts = " and ".join(sorted(products["split"].unique()))
+        raise ValueError(
+            f"{table}: all {len(products)} products are in {parts}, and nothing is left to train on; add products of "
+            "the split train, or leave the split out, so that the folds stage assigns it"
+        )
 
 
 def _photo_rejects(

@@ -72,7 +72,7 @@ HEADER_AGAIN = "header row again"
 class Records:
     """The products that a reader found in a table of `num_rows` rows, and the queries and relevance of a benchmark.
 
-    `columns` names the columns that were read by their role, and those that were not.
+    `columns` names the columns that were read by their role, `ignored` those that were not.
     """
 
     table: str
@@ -82,17 +82,24 @@ class Records:
     queries: pl.DataFrame | None = None
     relevance: pl.DataFrame | None = None
     columns: dict[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All tables of a catalogue; ValueError if one has other columns or refers to a row that does not exist."""
+    """All tables of a catalogue; ValueError if one has other columns or refers to a row that does not exist.
+
+    `columns` and `ignored` are those of the records, `notes` are lines about them for the user.
+    """
 
     products: pl.DataFrame
     media: pl.DataFrame
     queries: pl.DataFrame
     relevance: pl.DataFrame
     rejects: pl.DataFrame
+    columns: dict[str, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name, schema in TABLES.items():

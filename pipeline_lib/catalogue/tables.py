@@ -4,12 +4,13 @@ The shards depend on `media.parquet` only, which contains a hash of each photo's
 shards, an edited text or label does not.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from pipeline_lib.artifacts.io import write_json, write_table
+from pipeline_lib.artifacts.io import read_json, write_json, write_table
 from pipeline_lib.catalogue.schema import PRODUCTS, REJECTED, TABLES, Catalogue, check_schema
 
 
@@ -20,9 +21,24 @@ def write_catalogue(folder: Path, catalogue: Catalogue) -> None:
     write_json(folder / "counts.json", count(catalogue))
 
 
+def write_refused(rejects: pl.DataFrame) -> Path:
+    """Write the reject rows of a catalogue that is refused, and return the file.
+
+    DVC removes a stage's outs before each run, and the folder of an experiment in a copy of the project after it. So
+    the file is in the project's own `logs` folder.
+    """
+    path = Path(os.environ.get("DVC_ROOT", ".")) / "logs" / "rejects.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_table(rejects, path)
+    return path
+
+
 def read_catalogue(folder: Path) -> Catalogue:
     """Read a catalogue's folder; ValueError if a table is missing or has other columns."""
-    return Catalogue(**{name: _read(folder / f"{name}.parquet") for name in TABLES})
+    counts = read_json(folder / "counts.json")
+    tables = {name: _read(folder / f"{name}.parquet") for name in TABLES}
+    ignored = tuple(counts["ignored_columns"])
+    return Catalogue(**tables, columns=counts["columns"], ignored=ignored, notes=counts["notes"])
 
 
 def read_products(folder: Path) -> pl.DataFrame:
@@ -33,7 +49,7 @@ def read_products(folder: Path) -> pl.DataFrame:
 
 
 def count(catalogue: Catalogue) -> dict[str, Any]:
-    """Return the numbers of products, queries, classes and rejected rows, and of reject rows per reason."""
+    """Return the numbers of products, queries, classes and rejected rows, of rejects per reason, and what was read."""
     reasons = catalogue.rejects["reason"].value_counts().rows()
     return {
         "products": len(catalogue.products),
@@ -41,6 +57,9 @@ def count(catalogue: Catalogue) -> dict[str, Any]:
         "rejected": catalogue.rejects.filter(pl.col("action") == REJECTED).height,
         "reasons": dict(sorted(reasons)),
         "classes": catalogue.products["label"].drop_nulls().n_unique(),
+        "columns": catalogue.columns,
+        "ignored_columns": list(catalogue.ignored),
+        "notes": catalogue.notes,
     }
 
 

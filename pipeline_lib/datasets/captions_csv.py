@@ -48,13 +48,12 @@ def read_captions_csv(data: DataParams) -> Records:
     name = table.path.name
     records = captioned_records(name, images.select("row", "image", "captions", "split"), root, data.image_folder)
     unnamed = rejects_of(name, nameless, "empty image name", "caption", REJECTED)
-    ignored = ", ".join(one or "(no name)" for one in table.header if one not in columns.values())
-    choice = {role: one for role, one in [*columns.items(), ("not read", ignored)] if one}
     return replace(
         records,
         num_rows=records.num_rows + len(nameless) + rejects.filter(pl.col("action") == REJECTED).height,
         rejects=pl.concat([rejects, records.rejects, unnamed]),
-        columns=choice,
+        columns={role: one for role, one in columns.items() if one},
+        ignored=tuple(one for one in table.header if one not in columns.values()),
     )
 
 

@@ -51,7 +51,7 @@ class Columns:
         """Return the columns of each role for counts.json and messages; a role without a column is left out."""
         roles = {"id": self.id, "label": self.label, "text": " + ".join(self.text), "image": " + ".join(self.image)}
         roles |= {"group": self.group, "fold": self.fold, "split": self.split}
-        roles |= {"known as": self.export, "not read": ", ".join(name or "(no name)" for name in self.ignored)}
+        roles["known as"] = self.export
         return {role: names for role, names in roles.items() if names}
 
 

@@ -51,7 +51,7 @@ def read_csv_table(data: DataParams) -> Records:
     media, bad_photos = _media(data, table.path, records, columns)
     records = conform(records.with_columns(media), RECORDS)
     rejects = pl.concat([unreadable, rejects, bad_photos])
-    return Records(table.path.name, num_rows, records, rejects, columns=columns.choice())
+    return Records(table.path.name, num_rows, records, rejects, columns=columns.choice(), ignored=columns.ignored)
 
 
 def join_texts(parts: list[pl.Expr]) -> pl.Expr:

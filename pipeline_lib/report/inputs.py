@@ -115,13 +115,14 @@ def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
 
 def _catalogue(root: Path) -> CatalogueTables:
     folder = root / paths.CATALOGUE
+    counts = read_json(folder / "counts.json")
     return CatalogueTables(
         products=pl.read_parquet(folder / "products.parquet"),
         queries=pl.read_parquet(folder / "queries.parquet"),
         relevance=pl.read_parquet(folder / "relevance.parquet"),
         rejects=pl.read_parquet(folder / "rejects.parquet"),
-        counts=read_json(folder / "counts.json"),
-        notes=read_json(root / paths.FOLDS / "notes.json"),
+        counts=counts,
+        notes=counts["notes"] + read_json(root / paths.FOLDS / "notes.json"),
     )
 
 

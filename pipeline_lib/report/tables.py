@@ -61,8 +61,11 @@ class TrainableView:
 def facts(inputs: ReportInputs, data_root: str, scales: Sequence[int]) -> Facts:
     """Return name and value of the settings of the run, the most important first."""
     folds = inputs.folds
+    counts = inputs.catalogue.counts
     rows: Facts = [("Data", data_root)]
-    rows += [(name.capitalize(), f"{inputs.catalogue.counts[name]:,}") for name in ("products", "queries", "classes")]
+    rows += [(f"Column: {role}", names) for role, names in counts["columns"].items()]
+    rows += [("Columns not read", ", ".join(counts["ignored_columns"]))] if counts["ignored_columns"] else []
+    rows += [(name.capitalize(), f"{counts[name]:,}") for name in ("products", "queries", "classes")]
     rows.append(("Folds trained", ", ".join(str(fold.fold) for fold in folds)))
     rows.append(("Prediction scales", ", ".join(f"{scale} px" for scale in scales)))
     if folds:

@@ -70,6 +70,9 @@ def test_counts_include_rejected_products_and_every_reason(catalogue, tmp_path):
         "rejected": 1,
         "reasons": {"empty text": 1, "missing image": 2},
         "classes": 1,
+        "columns": {},
+        "ignored_columns": [],
+        "notes": [],
     }
 
 

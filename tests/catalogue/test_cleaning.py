@@ -1,12 +1,14 @@
 """Cleaning: every photo or product that cannot be used is a reject row with its reason."""
 
 # ruff: noqa: F401, F811 (fixtures are imported by name)
+from dataclasses import replace
+
 import polars as pl
 import pytest
 from drawn_records import data_params, photo, records
 
-from pipeline_lib.catalogue.cleaning import clean
-from pipeline_lib.catalogue.schema import REJECTED, RETAINED
+from pipeline_lib.catalogue.cleaning import TooManyRejectedError, clean
+from pipeline_lib.catalogue.schema import HEADER_AGAIN, REJECTED, REJECTS, RETAINED
 
 
 def reject_rows(cleaned):
@@ -70,13 +72,14 @@ def test_too_many_rejects_raise_with_the_three_most_frequent_reasons(data_params
     (tmp_path / "empty.jpg").touch()
     media = [["good.jpg"]] * 4 + [["gone.jpg"]] * 3 + [["text.jpg"]] * 2 + [["empty.jpg"]] * 2 + [["/x.jpg"]]
     rows = [{"product_id": f"p{number}", "media": each} for number, each in enumerate(media)]
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(TooManyRejectedError) as caught:
         clean(records(rows), data_params(max_reject_fraction=0.66), 1)
     assert str(caught.value) == (
         "t.csv: 8 of 12 rows rejected, more than data.max_reject_fraction = 0.66 allows: missing image (3), "
-        "not an image (2), empty file (2); first at row 6 (p4, 'no such file'). Correct the table, its images or "
-        "data.columns and data.image_folder, or raise the limit"
+        "not an image (2), empty file (2); first at row 6 (product p4): missing image, gone.jpg: no such file. Correct "
+        "the table, its images or data.columns and data.image_folder, or raise the limit"
     )
+    assert caught.value.rejects.filter(action=REJECTED)["row"].to_list() == [*range(6, 14)]
     assert len(clean(records(rows), data_params(max_reject_fraction=0.67), 1).products) == 4
 
 
@@ -117,3 +120,32 @@ def test_a_label_whose_only_training_product_is_rejected_is_cleared(data_params,
         {"product_id": "c", "media": ["a.jpg"], "split": "test", "label": "x"},
     ]
     assert clean(records(rows), data_params(), 1).products["label"].to_list() == ["y", None]
+
+
+def test_a_repeated_header_is_rejected_but_is_no_lost_product(data_params, records, photo):
+    photo("a.jpg")
+    read = records([{"product_id": "a", "media": ["a.jpg"]}], num_rows=2)
+    header = pl.DataFrame([(3, None, "t.csv", HEADER_AGAIN, "line 3: id", REJECTED)], schema=REJECTS, orient="row")
+    cleaned = clean(replace(read, rejects=header), data_params(max_reject_fraction=0.0), 1)
+    assert len(cleaned.products) == 1 and cleaned.rejects["reason"].to_list() == ["header row again"]
+
+
+@pytest.mark.parametrize(
+    ("splits", "folds", "message"),
+    [
+        (["test", "test"], [None, None], r"t.csv: all 2 products are in test, and nothing is left to train on; add"),
+        (["val", "test"], [None, None], "all 2 products are in test and val"),
+        (["val", "test"], [0, None], None),
+        (["train", "test"], [None, None], None),
+        ([None, None], [None, None], None),
+    ],
+)
+def test_a_catalogue_without_training_products_is_refused(data_params, records, photo, splits, folds, message):
+    photo("a.jpg")
+    parts = enumerate(zip(splits, folds, strict=True))
+    rows = [{"product_id": f"{n}", "media": ["a.jpg"], "split": split, "fold": fold} for n, (split, fold) in parts]
+    if message is None:
+        assert len(clean(records(rows), data_params(), 1).products) == 2
+        return
+    with pytest.raises(ValueError, match=message):
+        clean(records(rows), data_params(), 1)

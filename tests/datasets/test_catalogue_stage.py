@@ -61,7 +61,8 @@ def test_catalogue_and_folds_run_and_are_byte_stable(project, run):
     """The second run is a process with another hash seed."""
     done = run(catalogue)
     assert done.returncode == 0, done.stderr
-    assert "23 products, 23 photos, 2 classes, 23 queries, 1 rejected\n  missing image: 1 (rejected)" in done.stdout
+    assert "23 products, 23 photos, 2 classes, 23 queries, 1 rejected\n" in done.stdout
+    assert "  columns: id = id; label = label; text = title\n  missing image: 1 (rejected)\n" in done.stdout
     done = run(folds)
     assert done.returncode == 0, done.stderr
     first = read_outs(project)
@@ -82,7 +83,9 @@ def test_too_many_rejects_are_one_line_and_do_not_change_the_previous_catalogue(
     done = run(catalogue)
     assert done.returncode == 1
     assert done.stderr.startswith("stages.catalogue: error: table.csv: 11 of 24 rows rejected")
-    assert len(done.stderr.splitlines()) == 1
+    assert len(done.stderr.splitlines()) == 1 and done.stderr.endswith(". logs/rejects.csv lists all of them\n")
+    rejects = pl.read_csv(project / "logs/rejects.csv")
+    assert rejects["row"].to_list() == [*range(2, 12), 25] and set(rejects["action"]) == {"rejected"}
     assert (project / "data/work/catalogue/products.parquet").read_bytes() == before
 
 

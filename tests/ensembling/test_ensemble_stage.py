@@ -71,8 +71,9 @@ def test_figures_have_exactly_the_published_paths(project):
     sizes += [f"{part}.num_products" for part in SLICES]
     metrics, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
     assert sorted(leaves(intervals)) == sorted(figures)
-    assert sorted(leaves(metrics)) == sorted([*figures, *sizes, "data.products", "data.queries", "data.rejected"])
-    assert metrics["data"] == {"products": 9, "queries": 9, "rejected": 1}
+    data = [f"data.{name}" for name in ("products", "queries", "rejected", "columns.id")]
+    assert sorted(leaves(metrics)) == sorted([*figures, *sizes, *data])
+    assert metrics["data"] == {"products": 9, "queries": 9, "rejected": 1, "columns": {"id": "id"}}
 
 
 def test_baselines_are_in_the_same_metrics_file_as_the_models(project, capsys):

@@ -33,7 +33,13 @@ def test_metrics_have_exactly_the_documented_paths(project):
         assert set(metrics[part]["classification"]) == {"top1", "top3", "macro_f1", "balanced_accuracy", "ece"}
         probes = {"linear_probe", "linear_probe_image", "linear_probe_text"}
         assert set(metrics[part]["baselines"]) == {"knn", *probes}  # no zero-shot: the towers have no joint space
-    assert metrics["data"] == {"products": 71, "queries": metrics["data"]["queries"], "rejected": 2}
+    columns = {"id": "id", "label": "label", "text": "text"}
+    assert metrics["data"] == {
+        "products": 71,
+        "queries": metrics["data"]["queries"],
+        "rejected": 2,
+        "columns": columns,
+    }
     assert set(metrics) == {"oof", "test", "data"}
 
 

@@ -63,7 +63,10 @@ def make_project(tmp_path, monkeypatch):
     pairs = [*zip(query_ids, ids, strict=True), ("q-p0", "p1"), ("q-p1", "p0"), ("q-p4", "t0"), ("photo", "p0")]
     relevance = pl.DataFrame(pairs, schema=["query_id", "product_id"], orient="row").with_columns(grade=1)
     relevance.write_parquet(catalogue / "relevance.parquet")
-    write_json(catalogue / "counts.json", {"products": 9, "queries": 9, "rejected": 1, "reasons": {}, "classes": 3})
+    write_json(
+        catalogue / "counts.json",
+        {"products": 9, "queries": 9, "rejected": 1, "reasons": {}, "classes": 3, "columns": {"id": "id"}},
+    )
     assigned = {
         "product_id": ids,
         "split": ["train"] * 6 + ["test"] * 3,

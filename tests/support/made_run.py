@@ -133,8 +133,10 @@ def write_catalogue(run: Run) -> None:
         (i + 2, f"x{i}", f"images/x{i}.jpg", faults[i % 3][0], None, faults[i % 3][1]) for i in range(run.num_rejects)
     ]
     run.frame(paths.CATALOGUE / "rejects.parquet", rejects, HEADER["rejects"] | {"action": pl.String})
-    sizes = {"products": len(run.products), "queries": len(queries), "rejected": 2}
-    run.put(paths.CATALOGUE / "counts.json", sizes | {"classes": run.num_classes, "reasons": {}})
+    columns = {"id": "sku", "label": "kind", "text": "title + description"}
+    sizes = {"products": len(run.products), "queries": len(queries), "rejected": 2, "columns": columns}
+    counts = sizes | {"classes": run.num_classes, "reasons": {}, "ignored_columns": ["price"], "notes": []}
+    run.put(paths.CATALOGUE / "counts.json", counts)
     run.put(paths.FOLDS / "notes.json", ["class lamp has 3 products, fewer than the folds"])
     run.metrics["data"] = sizes
 
@@ -153,7 +155,9 @@ def rank_gallery(run: Run, split: str, fold: int | None, members: list) -> None:
         for row, query in enumerate(ids):
             best = table[row][mask[row]].max()
             place = float(1 + (table[row] > best).sum())
-            run.rows["ranks"].append((split, direction, prefix + query, fold, place, len(ids), query, int(mask[row].sum()), 1, 0))
+            run.rows["ranks"].append(
+                (split, direction, prefix + query, fold, place, len(ids), query, int(mask[row].sum()), 1, 0)
+            )
     for row, query in enumerate(ids):
         order = np.argsort(-scores[row])[: run.depth]
         run.rows["rankings"] += [
