@@ -18,6 +18,7 @@ from pipeline_lib.experiments.recipes.schema import Recipe, read_recipe
 from pipeline_lib.params.section import load_params
 
 PARAMS = Path("params.yaml")
+STDERR = 2
 MODEL_FILES = ("model.safetensors", "model.json")
 
 
@@ -34,13 +35,20 @@ def run_recipe(name: str, queue: bool, changes: list[str], tiny: bool) -> list[s
     suffix = secrets.token_hex(2)
     names = [experiment_name(cell, suffix, tiny) for cell in experiments]
     for cell, experiment in zip(experiments, names, strict=True):
-        settings = [*overrides(params, cell.params), *changes]
-        with restored(PARAMS):
-            command = exp_run(experiment, settings, queue_with=folders if queue else None)
-            status = subprocess.run(command, env=environment(), check=False).returncode
-        if status:
-            raise ValueError(f"{experiment}: `dvc exp run` ended with status {status}; see its messages above")
+        launch(experiment, [*overrides(params, cell.params), *changes], folders if queue else None)
     return names
+
+
+def launch(experiment: str, settings: Sequence[str], queue_with: Sequence[str] | None) -> None:
+    """Run `exp_run`, after which params.yaml is as before; ValueError if DVC ends with an error.
+
+    DVC's messages go to stderr, so that stdout holds the command's own result alone.
+    """
+    with restored(PARAMS):
+        command = exp_run(experiment, settings, queue_with)
+        status = subprocess.run(command, env=environment(), stdout=STDERR, check=False).returncode
+    if status:
+        raise ValueError(f"{experiment}: `dvc exp run` ended with status {status}; see its messages above")
 
 
 def experiment_name(cell: Cell, suffix: str, tiny: bool) -> str:

@@ -1,0 +1,148 @@
+"""A recipe with several training seeds: the same folds, each seed once, mean and standard deviation of each figure."""
+
+import json
+import re
+import statistics
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline_lib.cli import seeds as cli_seeds
+from pipeline_lib.cli.main import app
+from pipeline_lib.experiments.recipes import seeds
+from pipeline_lib.experiments.recipes.merging import Cell
+from pipeline_lib.params.section import load_params
+
+ROOT = Path(__file__).parents[3]
+RECIPE = """about: Longer
+log: A
+reported: nothing
+params: {train: {epochs: 9}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project with two recipes, in which DVC is a function: it lists what it ran, and waits with what is queued."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    Path("recipes").mkdir()
+    Path("recipes/tiny.yaml").write_text("{}", encoding="utf-8")
+    Path("recipes/longer.yaml").write_text(RECIPE, encoding="utf-8")
+    Path("recipes/two.yaml").write_text(RECIPE + "grid: {train.epochs: [8, 9]}\n", encoding="utf-8")
+    made = SimpleNamespace(commands=[], ended=set(), waiting=set(), changed="")
+
+    def dvc(command, **_):
+        made.commands.append(command)
+        (made.waiting if "--queue" in command else made.ended).update(options(command, "-n"))
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", dvc)
+    monkeypatch.setattr(seeds, "known_experiments", lambda: (set(made.ended), set(made.waiting)))
+    monkeypatch.setattr(seeds, "changed_files", lambda: made.changed)
+    monkeypatch.setattr(cli_seeds, "read_metrics", metrics_of)
+    return made
+
+
+def metrics_of(experiment):
+    """Metrics that follow from the seed at the end of the experiment's name."""
+    seed = int(experiment.rpartition("-s")[2])
+    retrieval = {"text_to_image": {"R@1": seed / 100, "num_queries": 50}}
+    return {"test": {"retrieval": retrieval, "classification": {"top1": 0.5 + (seed == 9) / 4}}}
+
+
+def options(command, name):
+    return [value for option, value in pairwise(command) if option == name]
+
+
+def vitrine(*words):
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["recipe", "run", *words])
+    if done.exception:
+        raise done.exception
+    return done
+
+
+def test_each_seed_is_an_experiment_that_changes_train_seed_alone(project):
+    vitrine("longer", "--seeds", "3")
+    settings = [options(command, "-S") for command in project.commands]
+    assert [one[-1] for one in settings] == ["train.seed=7", "train.seed=8", "train.seed=9"]
+    assert {tuple(one[:-1]) for one in settings} == {("train.epochs=9",)}
+    names = [options(command, "-n")[0] for command in project.commands]
+    assert re.fullmatch("longer-[0-9a-f]{8}-s7", names[0])
+    assert names == [names[0][:-1] + seed for seed in "789"]
+
+
+def test_the_figures_are_the_mean_and_the_deviation_of_a_sample(project):
+    done = vitrine("longer", "--seeds", "3")
+    assert done.stdout.splitlines() == [
+        "longer\ttest\ttext_to_image\tR@1\t0.08\t0.01\t3",
+        f"longer\ttest\tclassification\ttop1\t{1.75 / 3:.6g}\t{statistics.stdev([0.5, 0.5, 0.75]):.3g}\t3",
+    ]
+    data = json.loads(vitrine("longer", "--seeds", "3", "--json").stdout)
+    assert data["figures"][0] == {
+        "recipe": "longer", "split": "test", "task": "text_to_image", "metric": "R@1", "values": [0.07, 0.08, 0.09],
+        "mean": pytest.approx(0.08), "standard_deviation": pytest.approx(0.01),
+    }  # fmt: skip
+    assert [one["seed"] for one in data["experiments"]] == [7, 8, 9]
+
+
+def test_what_ran_is_not_run_again_and_what_changed_is(project):
+    vitrine("longer", "--seeds", "2")
+    vitrine("longer", "--seeds", "3")
+    assert [options(command, "-S")[-1] for command in project.commands] == [f"train.seed={n}" for n in (7, 8, 9)]
+    vitrine("longer", "--seeds", "2", "-S", "train.tower_lr=0.1")
+    assert len(project.commands) == 5
+    project.changed = "another loss"
+    vitrine("longer", "--seeds", "2")
+    assert len(project.commands) == 7
+
+
+def test_a_grid_waits_in_the_queue_and_has_its_figures_by_cell_when_it_has_ended(project):
+    done = vitrine("two", "--seeds", "2")
+    assert all("--queue" in command for command in project.commands) and len(project.commands) == 4
+    assert done.stdout.split() == [options(command, "-n")[0] for command in project.commands]
+    assert done.stderr == "4 of 4 queued; `dvc queue start` runs them, then this command has the figures\n"
+    assert json.loads(vitrine("two", "--seeds", "2", "--json").stdout)["figures"] == []
+    assert len(project.commands) == 4
+    project.ended, project.waiting = project.waiting, set()
+    lines = vitrine("two", "--seeds", "2").stdout.splitlines()
+    assert [line.split("\t")[0] for line in lines] == ["two-8", "two-8", "two-9", "two-9"]
+    assert len(project.commands) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "1"], "--seeds 1: a standard deviation needs 2 seeds or more"),
+        (["--seeds", "2", "-S", "train.seed=1"], "--seeds counts up from the recipe's own train.seed"),
+    ],
+)
+def test_seeds_that_mean_nothing_are_refused(project, words, message):
+    with pytest.raises(ValueError, match=message):
+        vitrine("longer", *words)
+    assert project.commands == []
+
+
+def test_the_name_does_not_depend_on_the_machine_and_depends_on_every_other_setting():
+    params = load_params(ROOT / "params.yaml")
+    name = seeds.experiment_name(Cell("x", params), 7, [], False)
+
+    def other(section, **values):
+        return seeds.experiment_name(Cell("x", params | {section: params[section] | values}), 7, [], False)
+
+    assert other("runtime", workers=31) == other("train", seed=31) == name
+    assert name not in (other("train", epochs=31), other("split", seed=31), seeds.experiment_name(
+        Cell("x", params), 7, ["a.b=c"], False
+    ))  # fmt: skip
+
+
+def test_a_figure_that_a_seed_lacks_is_left_out():
+    whole = {"test": {"classification": {"top1": 0.5, "ece": 0.1}}}
+    part = {"test": {"classification": {"top1": 0.7}}}
+    assert cli_seeds.figure_spreads("x", [whole, part]) == [
+        cli_seeds.Spread("x", "test", "classification", "top1", [0.5, 0.7])
+    ]
