@@ -5,13 +5,15 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from dvc.utils.hydra import apply_overrides
+from forked import forked
 from ruamel.yaml import YAML
 from small_shop import SMALL, write_catalogue
+
+from pipeline_lib.execution.forkserver import SWITCH
 
 ROOT = Path(__file__).parents[2]
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
@@ -30,29 +32,6 @@ CHANGES = (
     "++phases.head={unfreeze_layers:0}",
     "evaluate.bootstrap=100",
 )
-# Loads the libraries once, then runs each command line in a process of its own, as `python -m` does.
-RUN_ALL = """
-import os, runpy, sys
-import pipeline_lib.execution.threads
-import torch, timm, transformers.modeling_utils
-for line in sys.stdin.read().splitlines():
-    child = os.fork()
-    if child == 0:
-        module, *arguments = line.split()[2:]
-        sys.argv = [module, *arguments]
-        for name in [name for name in sys.modules if name.startswith(("pipeline_lib", "stages"))]:
-            del sys.modules[name]
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-        sys.stdout.flush()
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if status:
-        sys.exit(f"{line}: exit status {status}")
-try:
-    import dvc
-except ImportError as error:
-    print(error)
-"""
 
 
 def filled(text: str) -> str:
@@ -78,12 +57,13 @@ def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
     return folder
 
 
-def test_every_stage_runs_without_dvc(project):
+def test_every_stage_runs_without_dvc(project, fork_server):
     commands = [filled(stage["cmd"]) for stage in PIPELINE["stages"].values()]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC", "VITRINE"))}
-    environment["PYTHONPATH"] = f"{project / 'blocked'}{os.pathsep}{project}"
+    folders = (project / "blocked", project, ROOT / "tests/support")
+    environment |= {"PYTHONPATH": os.pathsep.join(map(str, folders)), SWITCH: str(fork_server)}
     done = subprocess.run(
-        [sys.executable, "-c", RUN_ALL], cwd=project, env=environment, input="\n".join(commands),
+        forked("plain_stages"), cwd=project, env=environment, input="\n".join(commands),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

@@ -9,16 +9,13 @@ import sys
 from pathlib import Path
 
 from dvc.utils.hydra import apply_overrides
+from forked import forked
 from PIL import Image, ImageDraw
 
 from pipeline_lib.execution.forkserver import SWITCH
 
 ROOT = Path(__file__).parents[2]
 FIRST_OUTPUT = ".git/first-output"
-FORKED_VITRINE = """
-from pipeline_lib.execution.forkserver import run_stage
-run_stage("pipeline_lib.cli.main", lambda: exit("the fork server has ended"))
-"""
 COLOURS = {"red": (210, 40, 40), "blue": (40, 60, 210), "green": (40, 180, 60)}
 KINDS = ("mug", "hat", "lamp")
 SMALL = (
@@ -134,8 +131,13 @@ class Project:
 
     def run_vitrine(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the command line in a fork of the server."""
+        return self.run_forked("pipeline_lib.cli.main", *arguments, check=check)
+
+    def run_forked(self, module: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run `main` of a module of the project or of this folder in a fork of the server."""
         assert self.server is not None
-        return self.run("python", "-c", FORKED_VITRINE, *arguments, check=check)
+        path = os.pathsep.join([self.environment["PYTHONPATH"], str(Path(__file__).parent)])
+        return self.run("env", f"PYTHONPATH={path}", *forked(module), *arguments, check=check)
 
     def run_stages(self, output: str) -> list[str]:
         """Return the stages that DVC has run, according to its output."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import forks_of, launcher
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, make_settings, write_project
 
@@ -28,7 +29,7 @@ VIEWS = {"image-views", "image-views-boundary"}
 def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
     """A function that starts the stage in a project of `count` products with 16 photos per shard."""
 
-    def start_stage(project, count=36, processes=1, batch_size=5, name="trunk", shared=True, **trunk):
+    def start_stage(project, count=36, processes=1, batch_size=5, name="trunk", **trunk):
         root = tmp_path / project
         if not root.exists():
             write_project(root / "data/work", count)
@@ -43,11 +44,8 @@ def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
             YAML().dump(params, stream)
         removed = ("DVC_ROOT", "VITRINE_LAUNCH", "VITRINE_CHECKPOINTS", "OMP_NUM_THREADS")
         environment = {key: value for key, value in os.environ.items() if key not in removed}
-        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
-        if shared:
-            environment[SWITCH] = str(fork_server)
-        if processes > 1:
-            environment["VITRINE_LAUNCH"] = f"{sys.executable} -m torch.distributed.run --nproc-per-node {processes}"
+        environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), SWITCH: str(fork_server)}
+        environment |= {"VITRINE_LAUNCH": launcher(processes)} if processes > 1 else {}
         command, pipe = [sys.executable, "-m", "stages.features", "--name", name], subprocess.PIPE
         return subprocess.Popen(command, cwd=root, env=environment, stdout=pipe, stderr=pipe, text=True)
 
@@ -64,15 +62,21 @@ def progress_files(root):
     return list(root.glob(".ckpt/*/image.json"))
 
 
-def killed_in_the_middle(process, root):
-    """Kill the process as soon as it has saved its progress; return the number of stored photos."""
-    end = time.monotonic() + 100
-    while not progress_files(root) and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.001)
-    process.kill()
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == -9, stderr
-    return read_json(progress_files(root)[0])["photos"]
+@pytest.fixture
+def killed_in_the_middle(fork_server):
+    """A function that kills the stage as soon as it has saved its progress; it returns the number of stored photos."""
+
+    def wait_and_kill(process, root):
+        end = time.monotonic() + 100
+        while not progress_files(root) and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.001)
+        for fork in forks_of(fork_server):
+            fork.kill()
+        _, stderr = process.communicate(timeout=60)
+        assert process.returncode == -9, stderr
+        return read_json(progress_files(root)[0])["photos"]
+
+    return wait_and_kill
 
 
 def files(root):
@@ -80,10 +84,10 @@ def files(root):
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-def test_a_killed_extraction_resumes_and_ends_with_the_same_bytes(start, tmp_path):
+def test_a_killed_extraction_resumes_and_ends_with_the_same_bytes(start, killed_in_the_middle, tmp_path):
     """150 products have 175 photos; the batch size is 1."""
     root = tmp_path / "killed"
-    stored = killed_in_the_middle(start("killed", 150, batch_size=1, shared=False), root)
+    stored = killed_in_the_middle(start("killed", 150, batch_size=1), root)
     assert 0 < stored < 175 and stored % 16 == 0 and not (root / "data/work/features/trunk").exists()
     printed = output_of(start("killed", 150, batch_size=1))
     assert f"image: resumes after {stored} of 175 photos" in printed
@@ -105,9 +109,9 @@ def test_a_killed_extraction_resumes_and_ends_with_the_same_bytes(start, tmp_pat
     assert (root / "data/work/features/trunk" / matrix).samefile(checkpoint / "stores" / matrix)
 
 
-def test_a_changed_input_or_a_truncated_file_starts_the_extraction_again(start, tmp_path):
+def test_a_changed_input_or_a_truncated_file_starts_the_extraction_again(start, killed_in_the_middle, tmp_path):
     root = tmp_path / "killed"
-    killed_in_the_middle(start("killed", 150, batch_size=1, shared=False), root)
+    killed_in_the_middle(start("killed", 150, batch_size=1), root)
     matrix = progress_files(root)[0].parent / f"partial/image-boundary/{MATRIX}"
     matrix.write_bytes(matrix.read_bytes()[:-1])
     assert "resumes" not in output_of(start("killed", 150, batch_size=1))

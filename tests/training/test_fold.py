@@ -1,18 +1,20 @@
 """`train_fold` on tiny towers: frozen layers, learning, stored features, resumption, early stop, errors."""
 
+import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from forked import forked
 from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 from watched_run import first_weights, run
 
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
@@ -100,44 +102,16 @@ def test_a_store_of_other_towers_is_refused(inputs, towers):
         run(changed, inputs, "out")
 
 
-SCRIPT = """
-import os, sys
-from pathlib import Path
-import torch
-sys.path[:0] = {paths}
-from tiny_project import make_settings
-from pipeline_lib.training.fold import train_fold
-from pipeline_lib.training.fold_data import Inputs
-from pipeline_lib.training.trainer import Trainer
-torch.set_num_threads(1)
-kill_at = int(sys.argv[2])
-steps = 0
-step = Trainer._step
-def counted(self):
-    global steps
-    step(self)
-    steps += 1
-    if steps == kill_at:
-        os.kill(os.getpid(), 9)
-Trainer._step = counted
-root = Path({root!r})
-settings = make_settings(Path({image!r}), Path({text!r}), augment="clip", unfreeze_layers=2, epochs=3)
-out = Path(sys.argv[1])
-out.mkdir()
-inputs = Inputs(root / "catalogue", root / "folds", root / "shards", root / "none")
-train_fold(settings, inputs, 1, sys.argv[3], out)
-"""
-
-
-def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(inputs, towers, tmp_path):
+def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(inputs, towers, tmp_path, fork_server):
     """kill -9 in the first, second and third epoch; history and weights are bit-equal on one thread."""
-    here = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1] / "support")]
-    root = str(inputs.catalogue.parent)
-    code = SCRIPT.format(paths=here, root=root, image=str(towers[0]), text=str(towers[1]))
+    project = [str(path) for path in (inputs.catalogue.parent, *towers)]
+    parents = Path(__file__).parents
+    path = os.pathsep.join(str(folder) for folder in (parents[2], parents[1] / "support"))
+    environment = os.environ | {"PYTHONPATH": path, SWITCH: str(fork_server)}
 
     def train(out, kill_at, fingerprint):
-        command = [sys.executable, "-c", code, out, str(kill_at), fingerprint]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        command = [*forked("killed_training"), *project, out, str(kill_at), fingerprint]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
     uninterrupted = train("uninterrupted", -1, "a")
     assert uninterrupted.returncode == 0, uninterrupted.stderr

@@ -1,4 +1,7 @@
-"""Stages under torchrun, as DVC runs them: two processes, errors of one line, and no orphans."""
+"""Stages in two processes, as DVC runs them: under torchrun, and its errors, values and orphans.
+
+Two tests use torchrun itself. The others start their processes as forks, because each process imports torch for 9 s.
+"""
 
 import os
 import subprocess
@@ -9,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from forked import launcher
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, make_settings, write_project
 
 from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.params.section import load_params
 from pipeline_lib.stores.store import open_store
+
+TORCHRUN = f"{sys.executable} -m torch.distributed.run --nproc-per-node 2"
 
 
 @pytest.fixture
@@ -23,7 +29,7 @@ def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
     for folder in ("data/work/features", "data/weights", "none"):
         (tmp_path / folder).mkdir(parents=True)
 
-    def start_stage(*stage, processes=2, **train):
+    def start_stage(*stage, launch="", **train):
         settings = make_settings(tiny_image_folder, tiny_text_folder, **{"init_from": "none", **train})
         params = load_params(PARAMS)
         object.__setattr__(settings, "runtime", settings.runtime.model_copy(update={"batch_size": 5, "workers": 2}))
@@ -33,8 +39,7 @@ def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
             YAML().dump(params, stream)
         environment = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "OMP_NUM_THREADS")}
         environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), SWITCH: str(fork_server)}
-        if processes > 1:
-            environment["VITRINE_LAUNCH"] = f"{sys.executable} -m torch.distributed.run --nproc-per-node {processes}"
+        environment |= {"VITRINE_LAUNCH": launch} if launch else {}
         command = [sys.executable, "-m", *(stage or ("stages.train", "--fold", "0"))]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True)
@@ -43,7 +48,7 @@ def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
 
 
 def test_the_stage_trains_in_two_processes_and_reports_a_bad_loss_in_one_line(start, tmp_path):
-    process = start(epochs=1)
+    process = start(launch=launcher(2), epochs=1)
     _, stderr = process.communicate(timeout=100)
     assert process.returncode == 0, stderr
     out = tmp_path / "data/work/train/0"
@@ -54,7 +59,7 @@ def test_the_stage_trains_in_two_processes_and_reports_a_bad_loss_in_one_line(st
     assert stderr.count("fold 0: 24 products to train on, 12 held out") == 1
     assert stderr.count("epoch 0  ") == 1
 
-    process = start(head_lr=1e30, tower_lr=1e30, clip_norm=0.0)
+    process = start(launch=TORCHRUN, head_lr=1e30, tower_lr=1e30, clip_norm=0.0)
     _, stderr = process.communicate(timeout=100)
     assert process.returncode == 1
     assert not [word for word in ("Traceback", "Error", "torch/distributed") if word in stderr], stderr
@@ -64,10 +69,11 @@ def test_the_stage_trains_in_two_processes_and_reports_a_bad_loss_in_one_line(st
 
 
 def test_a_killed_stage_leaves_a_checkpoint_and_no_processes(start, tmp_path):
-    process = start(epochs=10_000)
+    process = start(launch=TORCHRUN, epochs=10_000)
     end = time.monotonic() + 100
     while not list(tmp_path.glob(".ckpt/*/last.pt")) and process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
+    assert process.poll() is None, process.communicate()
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 3, process.communicate()
     process.kill()
@@ -78,11 +84,11 @@ def test_a_killed_stage_leaves_a_checkpoint_and_no_processes(start, tmp_path):
 
 def test_two_processes_write_the_same_embeddings_as_one(start, tmp_path):
     """12 held-out products have 14 photos: three batches of at most 5, one of them for the second process."""
-    (trained := start(epochs=1, processes=1)).communicate(timeout=100)
+    (trained := start(epochs=1)).communicate(timeout=100)
     assert trained.returncode == 0
     out, stores = tmp_path / "data/work/embed/0/48", {}
     for processes in (1, 2):
-        process = start("stages.embed", "--fold", "0", "--scale", "48", processes=processes)
+        process = start("stages.embed", "--fold", "0", "--scale", "48", launch=launcher(2) if processes == 2 else "")
         stdout, stderr = process.communicate(timeout=100)
         assert process.returncode == 0, stderr
         assert stdout.count("fold 0 at 48 px: 12 products") == 1
@@ -93,7 +99,8 @@ def test_two_processes_write_the_same_embeddings_as_one(start, tmp_path):
         assert np.allclose(single.matrix, stores[2][name].matrix, atol=1e-3)
 
     (tmp_path / "data/work/train/0/model.safetensors").write_bytes(b"no model")
-    _, stderr = (process := start("stages.embed", "--fold", "0", "--scale", "48")).communicate(timeout=100)
+    process = start("stages.embed", "--fold", "0", "--scale", "48", launch=launcher(2))
+    _, stderr = process.communicate(timeout=100)
     assert process.returncode == 1 and "Traceback" not in stderr
     assert stderr.splitlines()[-1].startswith("stages.embed: error: ")
     assert out.is_dir()  # the outs of the last run

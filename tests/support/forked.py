@@ -1,0 +1,77 @@
+"""Runs modules in forks of the tests' fork server, which has imported torch: a new process needs 9 s of CPU for that.
+
+`python forked.py N -m MODULE ...` is a launcher for VITRINE_LAUNCH: it starts N processes as torchrun does, all of them
+forks of one fork of the server.
+"""
+
+import importlib
+import os
+import shlex
+import socket
+import sys
+import traceback
+from pathlib import Path
+from typing import NoReturn
+
+import psutil
+
+from pipeline_lib.execution.forkserver import run_stage
+from pipeline_lib.execution.launch import LAUNCHED
+from pipeline_lib.execution.stage import exit_now
+
+# With LAUNCHED set, a process does not ask the server for a fork; the launcher passes its value under this name.
+FOLDER = "LAUNCHED_FOLDER"
+
+
+def forked(module: str) -> list[str]:
+    """Return the command line that runs `main` of a module in a fork; arguments may follow."""
+    code = f"from pipeline_lib.execution.forkserver import run_stage; run_stage({module!r}, lambda: exit('no server'))"
+    return [sys.executable, "-c", code]
+
+
+def launcher(processes: int) -> str:
+    """Return the command line for VITRINE_LAUNCH."""
+    return shlex.join([sys.executable, __file__, str(processes)])
+
+
+def forks_of(server: Path) -> list[psutil.Process]:
+    """Return the stages that the server runs now; the server is a child of this process."""
+    process = next(child for child in psutil.Process().children() if str(server) in child.cmdline())
+    return process.children()
+
+
+def main() -> None:
+    """Fork all ranks and wait for them; fails if one of them fails."""
+    os.environ[LAUNCHED] = os.environ.pop(FOLDER)
+    count, module, arguments = int(sys.argv[1]), sys.argv[3], sys.argv[4:]
+    sys.argv = [module, *arguments]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    children = []
+    for rank in range(count):
+        child = os.fork()
+        if child == 0:
+            _run_rank(rank, count, module)
+        children.append(child)
+    statuses = [os.waitpid(child, 0)[1] for child in children]
+    if any(statuses):
+        raise SystemExit("pages of launcher output")
+
+
+def _run_rank(rank: int, count: int, module: str) -> NoReturn:
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+    os.environ |= {name: str(value) for name, value in names.items()}
+    try:
+        importlib.import_module(module).main()
+    except SystemExit as error:
+        exit_now(int(error.code or 0))
+    except BaseException:
+        traceback.print_exc()
+        exit_now(1)
+    exit_now()
+
+
+if __name__ == "__main__":
+    os.environ[FOLDER] = os.environ.pop(LAUNCHED)
+    run_stage("forked", lambda: sys.exit("the fork server has ended"))
