@@ -14,13 +14,18 @@ def search(
     text: Annotated[str, typer.Argument(help="The query.")],
     kind: Annotated[str, typer.Option(help="Index kind, one of plan.index.")] = "flat",
     fold: Annotated[int, typer.Option(help="Fold whose model and index are searched.")] = 0,
-    top: Annotated[int, typer.Option(help="Number of products.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Number of products.")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Search the indexed products of one fold: its held-out products and the test split.
 
     JSON: query, index, fold, and products with rank, product_id, score and text, best first.
     """
+    from pipeline_lib.catalogue.strings import clean_string, drop_half_characters
+
+    text = clean_string(drop_half_characters(text))
+    if not text:
+        raise ValueError('the query has no words; write what to search for, as in `vitrine search "red mug"`')
     from pipeline_lib.cli.fold_search import search_fold
 
     products = search_fold(text, kind, fold, top)

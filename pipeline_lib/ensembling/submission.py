@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.artifacts.io import write_table
+from pipeline_lib.catalogue.strings import clean_name
 
 SAMPLE = "sample_submission.csv"
 
@@ -19,9 +20,14 @@ def open_sample(catalogue: Path) -> pl.DataFrame | None:
     return pl.read_csv(path, infer_schema=False) if path.is_file() else None
 
 
+def product_ids(sample: pl.DataFrame) -> pl.Series:
+    """Return the ids of a sample submission as the catalogue writes them, cleaned."""
+    return sample.select(clean_name(pl.col(sample.columns[0]))).to_series().fill_null("")
+
+
 def check_ids(sample: pl.DataFrame, test_ids: Sequence[str]) -> None:
     """Raise ValueError unless the test products are exactly those of the sample submission."""
-    expected, test = sample.get_column(sample.columns[0]), pl.Series(list(test_ids), dtype=pl.String)
+    expected, test = product_ids(sample), pl.Series(list(test_ids), dtype=pl.String)
     missing, added = (one.filter(~one.is_in(other.to_list())) for one, other in ((expected, test), (test, expected)))
     faults = [
         f"{len(ids)} {what}, the first {ids[0]!r}"
@@ -52,7 +58,7 @@ def write_submission(
                 "and train a classifier (losses.cross_entropy.weight)"
             )
         check_ids(sample, test_ids)
-        test_ids = sample.get_column(names[0]).to_list()
+        test_ids = product_ids(sample).to_list()
     test = predictions.filter(pl.col("split") == "test").select(id="product_id", label="predicted")
     if test["id"].is_duplicated().any():
         raise ValueError(f"{path}: product {test.filter(pl.col('id').is_duplicated())['id'][0]!r} is predicted twice")
@@ -61,4 +67,6 @@ def write_submission(
     if missing.height:
         raise ValueError(f"{path}: no prediction for {missing.height} test products, the first {missing['id'][0]!r}")
     ordered = expected.join(test, on="id", how="left", maintain_order="left")
+    if sample is not None:  # with the ids as the benchmark writes them
+        ordered = ordered.with_columns(sample.get_column(names[0]).alias("id"))
     write_table(ordered.rename(dict(zip(("id", "label"), names, strict=True))), path)

@@ -82,3 +82,11 @@ def test_the_stored_sample_is_read_as_strings_and_is_optional(tmp_path):
     assert open_sample(tmp_path) is None
     (tmp_path / SAMPLE).write_text("id,label\n007,0\n", encoding="utf-8")
     assert open_sample(tmp_path).rows() == [("007", "0")]
+
+
+def test_ids_of_the_sample_are_compared_cleaned_and_written_as_they_are(tmp_path):
+    """The catalogue has read 1.0 as 1 and dropped invisible characters; the benchmark knows its own ids only."""
+    path = tmp_path / "s.csv"
+    write_submission(path, table_of(["1", "2"]), ["1", "2"], sample_of("2.0", "1.0\u200b"))
+    assert [line.split(",")[0] for line in path.read_text().splitlines()[1:]] == ["2.0", "1.0\u200b"]
+    check_ids(sample_of("Mu\u0308sli"), ["M\u00fcsli"])
