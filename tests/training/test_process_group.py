@@ -1,7 +1,7 @@
 """Two processes train as one does with the same global batch: histories, weights, states of losses, resumption."""
 
-import json
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from forked import launcher
 from safetensors.torch import load_file
 from teacher_project import write_random_teacher
 from tiny_project import make_settings, write_project
 from torch import nn
 
 from pipeline_lib.batch import Outputs
+from pipeline_lib.execution.forkserver import SWITCH
+from pipeline_lib.execution.launch import LAUNCHED
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup, buckets, join_process_group, rows_of_rank
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.training.fold import train_fold
@@ -122,8 +125,9 @@ def check_a_missing_gradient(processes):
     assert processes.broadcast_from_first(lambda: [processes.rank, "value"]) == [0, "value"]
 
 
-def main(root, image, text):
+def main():
     """Run the checks and all RUNS in one of two processes; the states of the losses are saved for the test."""
+    root, image, text = sys.argv[1:]
     torch.set_num_threads(1)
     inputs = Inputs(*(Path(root, name) for name in ("catalogue", "folds", "shards", "none")))
     inputs = replace(inputs, teachers={name: Path(root, "features", name) for name in ("five", "eight")})
@@ -144,7 +148,7 @@ def main(root, image, text):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, tiny_image_folder, tiny_text_folder):
+def runs(tmp_path_factory, tiny_image_folder, tiny_text_folder, fork_server):
     """A folder with the RUNS of one process in `one`, and of two processes in `two`."""
     folder = tmp_path_factory.mktemp("processes")
     inputs = write_project(folder / "project")
@@ -156,8 +160,7 @@ def runs(tmp_path_factory, tiny_image_folder, tiny_text_folder):
         },
     )
     towers = tiny_image_folder, tiny_text_folder
-    arguments = json.dumps([str(inputs.catalogue.parent), *map(str, towers)])
-    two = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", __file__, arguments]
+    two = [*shlex.split(launcher(2)), "-m", "test_process_group", inputs.catalogue.parent, *towers]
     for name in ("one", "two"):
         (folder / name).mkdir()
     threads = torch.get_num_threads()
@@ -166,11 +169,11 @@ def runs(tmp_path_factory, tiny_image_folder, tiny_text_folder):
         patch.delenv("DVC_ROOT", raising=False)
         patch.chdir(folder / "two")
         run(settings_of(*towers, "one then two"), inputs, "one then two", stop_before=2)
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "VITRINE_LAUNCHED": str(folder)}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", LAUNCHED: str(folder), SWITCH: str(fork_server)}
         environment["PYTHONPATH"] = os.pathsep.join(
-            str(Path(__file__).parents[2] / part) for part in ("", "tests/support")
+            str(Path(__file__).parents[2] / part) for part in ("", "tests/support", "tests/training")
         )
-        done = subprocess.run(two, env=environment, capture_output=True, text=True, check=False, timeout=120)
+        done = subprocess.run(two, env=environment, capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stderr
         run(settings_of(*towers, "two then one"), inputs, "two then one")
         patch.chdir(folder / "one")
@@ -272,7 +275,3 @@ def test_a_batch_with_fewer_rows_than_processes_is_refused(tmp_path, tiny_image_
     with pytest.raises(ValueError, match=r"3 processes share a batch of 2 products \(train.batch_size = 2, 24"):
         config = replace(settings, processes=ProcessGroup(0, 3, 3))
         train_fold(config, write_project(tmp_path / "project"), 0, "none", tmp_path)
-
-
-if __name__ == "__main__":
-    main(*json.loads(sys.argv[1]))
