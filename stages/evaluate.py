@@ -31,12 +31,12 @@ def main() -> None:
         predictions = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
         classes = read_json(paths.ENSEMBLE / "classes.json")
         retrieval = protocol.trees(ranks, params.bootstrap, seed)
-        classification = classification_trees(predictions, classes, params.bootstrap, seed)
-        sliced = modality_trees(predictions, classes, modalities(products), params.bootstrap, seed)
+        classification = classification_trees(predictions, classes)
+        sliced = modality_trees(predictions, classes, modalities(products))
         trunk = paths.features_of("trunk") if "trunk" in run.value("plan.features", list[str]) else None
         scored = predictions.filter(pl.col("label").is_in(classes))
         baselines = run_baselines(trunk, products, scored, classes, seed) if len(scored) else Baselines()
-        *compared, gains = baseline_trees(predictions, baselines.scores, classes, params.bootstrap, seed)
+        *compared, gains = baseline_trees(predictions, baselines.scores, classes)
         with fresh_folder(paths.EVALUATION) as out:
             write_table(ranks, out / "ranks.parquet")
             write_table(curve_table(ranks), out / "recall_curve.csv")
@@ -44,7 +44,7 @@ def main() -> None:
             for name, table in class_tables(predictions, uncalibrated, classes).items():
                 write_table(table, out / f"{name}.csv")
             write_table(gains, out / "baselines.csv")
-            modality = modality_gain(predictions, baselines.probes(), classes, params.bootstrap, seed)
+            modality = modality_gain(predictions, baselines.probes(), classes)
             write_table(modality, out / "modality_gain.csv")
             write_json(out / "skipped.json", baselines.skipped)
             write_table(label_issues(predictions, classes), out / "label_issues.csv")

@@ -19,20 +19,19 @@ NUMBERS = ("a", "b", "b - a")
 def compare(
     first: Annotated[str, typer.Argument(help="Experiment name, git revision, or `workspace`.")],
     second: Annotated[str, typer.Argument(help="Experiment name, git revision, or `workspace`.")] = "workspace",
-    resamples: Annotated[int, typer.Option(help="Resamples of the paired bootstrap.")] = 2000,
     as_json: AsJson = False,
 ) -> None:
-    """Compare SECOND with FIRST: a paired bootstrap over the queries and products of both.
+    """Compare SECOND with FIRST: a paired jackknife over the queries and products of both.
 
     In a pipe: split, task, metric, a, b, difference, low, high and verdict, one figure a line.
 
-    JSON: a, b, resamples, comparisons (with the keys above) and left_out (a line for each part of one run alone).
+    JSON: a, b, comparisons (with the keys above) and left_out (a line for each part of one run alone).
     """
     from pipeline_lib.experiments.compare.runs import compare_runs, read_run
 
-    rows, left_out = compare_runs(read_run(first), read_run(second), resamples)
-    title = f"a = {first}, b = {second}: 95 % of {resamples} paired resamples of b - a"
-    data = {"a": first, "b": second, "resamples": resamples, "comparisons": rows.to_dicts(), "left_out": left_out}
+    rows, left_out = compare_runs(read_run(first), read_run(second))
+    title = f"a = {first}, b = {second}: 95 % interval of b - a, paired by query and product"
+    data = {"a": first, "b": second, "comparisons": rows.to_dicts(), "left_out": left_out}
     show(Result(data, _pipe_rows(rows), [_terminal_table(title, rows)], notes=left_out), as_json)
 
 

@@ -1,7 +1,7 @@
 """Measures what the second modality adds: classifiers on image, text and both, on the same products.
 
 The gain is the accuracy of the classifier on both minus that of the better single one, with the interval of the paired
-bootstrap. The overlap explains a small gain: how often the weaker classifier is right where the better one is wrong. If
+jackknife. The overlap explains a small gain: how often the weaker classifier is right where the better one is wrong. If
 that is less than its overall accuracy, both find the same products hard.
 """
 
@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.schemas import MODALITY_GAIN_SCHEMA
-from pipeline_lib.evaluation.bootstrap import paired_differences
+from pipeline_lib.evaluation.jackknife import paired_differences
 from pipeline_lib.evaluation.summary import DIGITS, SPLITS, labelled
 from pipeline_lib.metrics.classification import Probabilities
 from pipeline_lib.metrics.weighted import Counts, Statistic, weighted_means
@@ -32,9 +32,7 @@ class ModalityScores(NamedTuple):
     both: Scores
 
 
-def modality_gain(
-    predictions: pl.DataFrame, scores: ModalityScores, classes: Sequence[str], resamples: int, seed: int
-) -> pl.DataFrame:
+def modality_gain(predictions: pl.DataFrame, scores: ModalityScores, classes: Sequence[str]) -> pl.DataFrame:
     """Return MODALITY_GAIN_SCHEMA rows, one for each split that all three classifiers have."""
     rows = []
     for split in SPLITS:
@@ -46,9 +44,9 @@ def modality_gain(
         correct = {"image": image, "text": text}
         better, other = sorted(correct, key=lambda name: -correct[name].mean())
         systems = (_accuracy(correct[better]), _accuracy(both))
-        gain = paired_differences(*systems, len(truth), resamples, seed, own.groups)[0]
+        gain = paired_differences(*systems, own.groups)[0]
         missed = ~correct[better]
-        shares = [image.mean(), text.mean(), both.mean(), *gain[:3]]
+        shares = [image.mean(), text.mean(), both.mean(), *gain]
         counts = [len(truth), int(missed.sum()), int((missed & correct[other]).sum())]
         rows.append((split, better, *np.round(shares, DIGITS).tolist(), *counts))
     return pl.DataFrame(rows, schema=MODALITY_GAIN_SCHEMA, orient="row")

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from pipeline_lib.evaluation.summary import PUBLISHED, SPLITS, Labelled, labelled, published, with_intervals
+from pipeline_lib.evaluation.summary import SPLITS, Labelled, labelled, with_intervals
+from pipeline_lib.metrics.classification import CLASS_FIGURES, class_statistic
 
 Tree = dict[str, Any]
 MODALITIES = ("both", "image_only", "text_only")
@@ -26,9 +27,7 @@ def modalities(products: pl.DataFrame) -> pl.DataFrame:
     return products.select("product_id", modality=kind.when(text).then(pl.lit("text_only")))
 
 
-def modality_trees(
-    predictions: pl.DataFrame, classes: Sequence[str], kinds: pl.DataFrame, resamples: int, seed: int
-) -> tuple[Tree, Tree]:
+def modality_trees(predictions: pl.DataFrame, classes: Sequence[str], kinds: pl.DataFrame) -> tuple[Tree, Tree]:
     """Return {split: {classification_by_modality: {modality: figures}}} and the same tree of intervals.
 
     `kinds` is what `modalities` returns. Figures are SLICE_FIGURES and num_products.
@@ -41,13 +40,13 @@ def modality_trees(
         present = {kind: part for kind, part in parts.items() if len(part.truth)}
         if len(present) < 2:
             continue
-        trees = {kind: _figures(part, resamples, seed) for kind, part in present.items()}
+        trees = {kind: _figures(part) for kind, part in present.items()}
         figures[split] = {"classification_by_modality": {kind: tree[0] for kind, tree in trees.items()}}
         intervals[split] = {"classification_by_modality": {kind: tree[1] for kind, tree in trees.items()}}
     return figures, intervals
 
 
-def _figures(part: Labelled, resamples: int, seed: int) -> tuple[Tree, Tree]:
-    values, spans = with_intervals(published(part), PUBLISHED, part.groups, resamples, seed)
+def _figures(part: Labelled) -> tuple[Tree, Tree]:
+    values, spans = with_intervals(class_statistic(part.truth, part.probabilities), CLASS_FIGURES, part.groups)
     value = {name: values[name] for name in SLICE_FIGURES} | {"num_products": len(part.truth)}
     return value, {name: spans[name] for name in SLICE_FIGURES}

@@ -113,8 +113,8 @@ def with_intervals(
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Return the figures of the sample and their [low, high] by name, both rounded for stable diffs.
 
-    `groups` (units,) numbers the groups of the units from 0. Figures are shares, but for those with an interval of their
-    `own`. A figure is always inside its interval.
+    `groups` (units,) numbers the groups of the units from 0. Figures are shares, except those with an interval of
+    their `own`. A figure is always inside its interval.
     """
     figures = jackknife(statistic, groups)
     spans = dict(zip(names, share_intervals(figures).tolist(), strict=True)) | dict(own or {})

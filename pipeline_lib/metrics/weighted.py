@@ -1,6 +1,6 @@
 """Statistics as functions of how often each unit counts: a row of ones is the sample, a row of counts a resample.
 
-The bootstrap that draws the counts is in another package, so code that only needs the figures does not import it.
+The jackknife that leaves units out is in another package, so code that only needs the figures does not import it.
 """
 
 from collections.abc import Callable

@@ -37,7 +37,7 @@ def project(repository, monkeypatch):
 
 
 def test_a_pipe_gets_one_figure_a_line(vitrine):
-    rows = [line.split("\t") for line in vitrine("compare", "first-run", "--resamples", "200").stdout.splitlines()]
+    rows = [line.split("\t") for line in vitrine("compare", "first-run").stdout.splitlines()]
     assert [row[:3] for row in rows if row[2] in ("mean_rank", "top1")] == [
         ["oof", "text_to_image", "mean_rank"],
         ["oof", "classification", "top1"],
@@ -49,13 +49,8 @@ def test_a_pipe_gets_one_figure_a_line(vitrine):
 
 
 def test_json_names_both_runs_and_has_a_record_a_figure(vitrine):
-    document = json.loads(vitrine("compare", "first-run", "tried", "--resamples", "200", "--json").stdout)
-    assert (document["a"], document["b"], document["resamples"], document["left_out"]) == (
-        "first-run",
-        "tried",
-        200,
-        [],
-    )
+    document = json.loads(vitrine("compare", "first-run", "tried", "--json").stdout)
+    assert (document["a"], document["b"], document["left_out"]) == ("first-run", "tried", [])
     assert all(list(row) == list(COMPARISON_SCHEMA) for row in document["comparisons"])
     (mean,) = [row for row in document["comparisons"] if row["metric"] == "mean_rank"]
     assert mean == {
@@ -65,7 +60,7 @@ def test_json_names_both_runs_and_has_a_record_a_figure(vitrine):
 
 
 def test_a_terminal_gets_a_table_with_a_heading_for_each_split_and_task(in_terminal):
-    lines = in_terminal(120, compare, "first-run", "workspace", 200)
+    lines = in_terminal(120, compare, "first-run", "workspace")
     assert "a = first-run, b = workspace" in lines[0]
     (mean,) = [line for line in lines if "mean_rank" in line]
     assert mean.split() == ["mean_rank", "1.0", "3.0", "+2.0", "..", "+2.0", "a", "is", "better"]
@@ -77,10 +72,10 @@ def test_what_only_one_run_has_is_a_note(vitrine, repository):
     ranks = pl.read_parquet(FILES[0])
     try:
         ranks.head(1).write_parquet(FILES[0])
-        result = vitrine("compare", "first-run", "--resamples", "200")
+        result = vitrine("compare", "first-run")
         line = "oof is left out: 1 queries only in a, 0 only in b"
         assert result.stderr == f"{line}\n" and "text_to_image" not in result.stdout
-        as_json = json.loads(vitrine("compare", "first-run", "--resamples", "200", "--json").stdout)
+        as_json = json.loads(vitrine("compare", "first-run", "--json").stdout)
         assert as_json["left_out"] == [line]
     finally:
         ranks.write_parquet(FILES[0])

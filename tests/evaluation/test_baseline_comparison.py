@@ -1,4 +1,4 @@
-"""Baseline figures and gains equal those of the paired bootstrap."""
+"""Baseline figures and gains equal those of the paired jackknife."""
 
 import numpy as np
 import polars as pl
@@ -6,7 +6,8 @@ import pytest
 
 from pipeline_lib.artifacts.schemas import BASELINES_SCHEMA, PREDICTIONS_SCHEMA
 from pipeline_lib.evaluation.baseline_comparison import baseline_trees
-from pipeline_lib.evaluation.bootstrap import paired_differences, percentile_intervals
+from pipeline_lib.evaluation.intervals import share_intervals
+from pipeline_lib.evaluation.jackknife import jackknife, paired_differences
 from pipeline_lib.metrics.classification import class_figures, class_statistic
 
 CLASSES = ["cup", "hat", "mug"]
@@ -24,24 +25,24 @@ def drawn():
     return truth, tuned.astype(np.float32), plain, pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
 
 
-def test_figures_and_gains_are_those_of_the_paired_bootstrap(drawn):
+def test_figures_and_gains_are_those_of_the_paired_jackknife(drawn):
     truth, tuned, plain, predictions = drawn
-    figures, intervals, gains = baseline_trees(predictions, {"knn": {"oof": plain}}, CLASSES, 300, seed=5)
+    figures, intervals, gains = baseline_trees(predictions, {"knn": {"oof": plain}}, CLASSES)
     expected = class_figures(truth, plain)
     statistic = class_statistic(truth, plain)
-    spans = percentile_intervals(statistic, 50, 300, 5)
-    differences = paired_differences(statistic, class_statistic(truth, tuned), 50, 300, 5)
+    spans = share_intervals(jackknife(statistic, np.arange(50)))
+    differences = paired_differences(statistic, class_statistic(truth, tuned), np.arange(50))
     assert gains.schema == BASELINES_SCHEMA and gains["figure"].to_list() == ["top1", "macro_f1"]
     for row, (name, column) in zip(gains.iter_rows(named=True), (("top1", 0), ("macro_f1", 2)), strict=True):
         assert figures["oof"]["baselines"]["knn"][name] == row["value"] == pytest.approx(expected[name], abs=1e-6)
         assert intervals["oof"]["baselines"]["knn"][name] == pytest.approx(spans[column], abs=1e-6)
         gain = (row["gain"], row["gain_low"], row["gain_high"])
-        assert gain == pytest.approx(differences[column][:3], abs=1e-6)
+        assert gain == pytest.approx(differences[column], abs=1e-6)
     assert gains["gain"].min() > 0
 
 
 def test_without_baselines_there_is_no_branch(drawn):
     *_, predictions = drawn
     for empty in ({}, {"knn": {}}):
-        figures, intervals, gains = baseline_trees(predictions, empty, CLASSES, 200, seed=5)
+        figures, intervals, gains = baseline_trees(predictions, empty, CLASSES)
         assert (figures, intervals, gains.height) == ({}, {}, 0)

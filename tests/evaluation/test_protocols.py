@@ -101,7 +101,7 @@ def test_an_image_is_drawn_with_all_its_captions():
     ranks = pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
     # 1.96 standard errors of a share of one half over 20 images, not over 100 captions or 120 ranks.
     width = pytest.approx(2 * 1.96 * 0.5 / np.sqrt(20), rel=0.15)
-    _, intervals = bidirectional_trees(ranks, 2000, 3)
+    _, intervals = bidirectional_trees(ranks)
     low, high = intervals["test"]["retrieval"]["total_mR"]
     assert high - low == width
     _, intervals = retrieval_trees(ranks, 2000, 3)
@@ -116,9 +116,7 @@ def test_the_statistic_of_ones_is_the_mean_of_the_figures():
     result = point(bidirectional_statistic(text, image), 37)
     directions = [rank_figures(ranks) for ranks in (text, image)]
     expected = totals(*directions)
-    assert result == pytest.approx(
-        [*(figures["MeanRecall"] for figures in directions), expected["total_mR"], expected["sum"]]
-    )
+    assert result == pytest.approx([*(figures["MeanRecall"] for figures in directions), expected["total_mR"]])
 
 
 @pytest.mark.parametrize("name", ["catalogue", "muge"])
@@ -136,4 +134,4 @@ def test_only_row_paired_warns():
 
 def test_a_split_ranked_in_one_direction_has_no_total():
     ranks = pl.DataFrame([("oof", "text_to_image", "q", 0, 1.0, 9, "p", 1, 1, 0)], schema=RANKS_SCHEMA, orient="row")
-    assert bidirectional_trees(ranks, 100, 1) == ({}, {})
+    assert bidirectional_trees(ranks) == ({}, {})

@@ -49,7 +49,7 @@ def test_each_product_is_scored_by_the_other_folds_and_test_by_all(tmp_path):
             rows = known.filter(pl.col("fold") != fold if split == "oof" else pl.lit(True))["index"].to_list()
             truth = truth_of(products, products["product_id"][rows])
             own = vectors[[row_of[key]]]
-            knn = neighbour_scores(own, vectors[rows], truth, 3, seed=3)[0]
+            knn = neighbour_scores(own, vectors[rows], truth, 3, 3, np.arange(len(rows)))[0]
             assert baselines.scores["knn"][split][place] == pytest.approx(knn, abs=1e-5)
             for name, features_of in by_probe.items():
                 probe = probes[name][fold if split == "oof" else None].scores(features_of[[row_of[key]]])[0]

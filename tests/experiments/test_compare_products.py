@@ -26,40 +26,39 @@ def predictions(confidence: float, seed: int = 0, count: int = 300, split: str =
 
 def test_values_are_those_of_the_metrics_file():
     a, b = predictions(0.2), predictions(0.8, seed=1)
-    table = compare_products(a, b, CLASSES, resamples=200)
+    table = compare_products(a, b, CLASSES)
     assert table.schema == COMPARISON_SCHEMA and table["metric"].to_list() == list(PUBLISHED)
     for name, run in (("a", a), ("b", b)):
-        figures = classification_trees(run, CLASSES, 200, 7)[0]["oof"]["classification"]
-        assert dict(table.select("metric", name).rows()) == pytest.approx(figures, abs=1e-6)
+        figures = classification_trees(run, CLASSES)[0]["oof"]["classification"]
+        expected = {metric: figures[metric] for metric in PUBLISHED}
+        assert dict(table.select("metric", name).rows()) == pytest.approx(expected, abs=1e-6)
     assert (table["difference"] - (table["b"] - table["a"])).abs().max() < 1e-9
 
 
 def test_a_real_gain_is_significant_and_a_lower_calibration_error_is_better():
     plain, better = predictions(0.1), predictions(0.9, seed=1)
-    verdicts = dict(compare_products(plain, better, CLASSES, 300).select("metric", "verdict").rows())
+    verdicts = dict(compare_products(plain, better, CLASSES).select("metric", "verdict").rows())
     assert verdicts["top1"] == verdicts["macro_f1"] == "b is better"
     rough = plain.with_columns(
         probabilities=pl.col("probabilities").list.eval((pl.element() == pl.element().max()).cast(pl.Float32))
     )
-    row = compare_products(rough, plain, CLASSES, 300).row(by_predicate=pl.col("metric") == "ece", named=True)
+    row = compare_products(rough, plain, CLASSES).row(by_predicate=pl.col("metric") == "ece", named=True)
     assert row["b"] < row["a"] and row["verdict"] == "b is better"
 
 
 def test_noise_is_not_significant_and_row_order_does_not_matter():
     run = predictions(0.3)
-    assert set(compare_products(run, predictions(0.3, seed=1), CLASSES, 300)["verdict"]) == {
-        "no significant difference"
-    }
-    same = compare_products(run, run.reverse(), CLASSES, 300)
+    assert set(compare_products(run, predictions(0.3, seed=1), CLASSES)["verdict"]) == {"no significant difference"}
+    same = compare_products(run, run.reverse(), CLASSES)
     assert same["difference"].to_list() == [0] * 5 and set(same["verdict"]) == {NO_DIFFERENCE}
 
 
 def test_each_split_has_its_rows_and_one_without_labels_has_none():
     test = predictions(0.3, split="test").with_columns(fold=pl.lit(None, pl.Int64))
     both = pl.concat([predictions(0.3), test])
-    assert compare_products(both, both, CLASSES, 200)["split"].to_list() == ["oof"] * 5 + ["test"] * 5
+    assert compare_products(both, both, CLASSES)["split"].to_list() == ["oof"] * 5 + ["test"] * 5
     unlabelled = pl.concat([predictions(0.3), test.with_columns(label=pl.lit(None, pl.String))])
-    assert compare_products(unlabelled, unlabelled, CLASSES, 200)["split"].to_list() == ["oof"] * 5
+    assert compare_products(unlabelled, unlabelled, CLASSES)["split"].to_list() == ["oof"] * 5
 
 
 def test_other_products_and_corrected_labels_are_refused():

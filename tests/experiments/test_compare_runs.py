@@ -13,7 +13,9 @@ CLASSES = ["cup", "hat"]
 
 
 def ranks_of(ranks, split="oof"):
-    rows = [(split, "text_to_image", f"q{i}", i % 3, float(rank), 100, f"g{i}", 1, 1, 0) for i, rank in enumerate(ranks)]
+    rows = [
+        (split, "text_to_image", f"q{i}", i % 3, float(rank), 100, f"g{i}", 1, 1, 0) for i, rank in enumerate(ranks)
+    ]
     return pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
 
 
@@ -54,7 +56,7 @@ def test_runs_are_read_from_a_revision_an_experiment_and_the_working_tree(projec
 def test_what_only_one_run_has_is_left_out_with_a_line():
     a = Run(pl.concat([ranks_of([1, 5]), ranks_of([3, 3], "test")]), predictions([1, 0, 1]), CLASSES)
     b = Run(ranks_of([2, 2], "test"), predictions([1, 0]), CLASSES)
-    rows, left_out = compare_runs(a, b, 200)
+    rows, left_out = compare_runs(a, b)
     assert left_out == [
         "oof is left out: 2 queries only in a, 0 only in b",
         "classification, oof is left out: 1 products only in a, 0 only in b",
@@ -65,18 +67,18 @@ def test_what_only_one_run_has_is_left_out_with_a_line():
 def test_runs_of_retrieval_or_classification_alone_are_compared_in_that():
     classifier, ranks = Run(NO_RANKS, predictions([1, 0, 1]), CLASSES), Run(ranks_of([1, 2]), NO_PREDICTIONS, [])
     for run, tasks in ((classifier, {"classification"}), (ranks, {"text_to_image"})):
-        rows, left_out = compare_runs(run, run, 200)
+        rows, left_out = compare_runs(run, run)
         assert set(rows["task"]) == tasks and left_out == []
 
 
 def test_runs_with_nothing_in_common_are_refused():
     classifier = Run(NO_RANKS, predictions([1, 0, 1]), CLASSES)
     with pytest.raises(ValueError, match=r"nothing to compare: oof is left out: 0 queries only in a, 2 only in b"):
-        compare_runs(classifier, Run(ranks_of([1, 2]), NO_PREDICTIONS, []), 200)
+        compare_runs(classifier, Run(ranks_of([1, 2]), NO_PREDICTIONS, []))
     with pytest.raises(ValueError, match="a predicts 2 classes, b 3 other ones"):
-        compare_runs(classifier, Run(NO_RANKS, predictions([1, 0, 1]), [*CLASSES, "mug"]), 200)
+        compare_runs(classifier, Run(NO_RANKS, predictions([1, 0, 1]), [*CLASSES, "mug"]))
     with pytest.raises(ValueError, match="neither has a rank or a labelled prediction"):
-        compare_runs(Run(NO_RANKS, NO_PREDICTIONS, []), Run(NO_RANKS, NO_PREDICTIONS, []), 200)
+        compare_runs(Run(NO_RANKS, NO_PREDICTIONS, []), Run(NO_RANKS, NO_PREDICTIONS, []))
 
 
 def test_unknown_revisions_and_missing_files_are_named(project, tmp_path):

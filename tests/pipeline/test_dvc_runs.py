@@ -63,7 +63,7 @@ def test_an_experiment_reruns_training_and_the_stages_after_it(project):
     assert sorted(project.run_stages(done.stdout)) == sorted(DOWNSTREAM)
     shown = json.loads(project.run("dvc", "exp", "show", "--json").stdout)
     assert "deeper" in json.dumps(shown)
-    compared = project.run("vitrine", "compare", "HEAD", "deeper", "--resamples", "200").stdout
+    compared = project.run("vitrine", "compare", "HEAD", "deeper").stdout
     assert "MeanRecall" in compared
     project.restore()
 
@@ -78,7 +78,7 @@ def test_predictions_of_another_run_are_fused_without_training(project):
     assert set(fusion["test"]["others"]) == {"HEAD", "deeper"}
     assert sum({**fusion["test"]["weights"], **fusion["test"]["others"]}.values()) == pytest.approx(1, abs=1e-5)
     assert "they are fused with those of HEAD" in (project.folder / "reports/index.html").read_text()
-    assert "top1" in project.run("vitrine", "compare", "HEAD", "fused", "--resamples", "200").stdout
+    assert "top1" in project.run("vitrine", "compare", "HEAD", "fused").stdout
     project.restore()
 
 

@@ -1,7 +1,7 @@
 """Pairs the rows of two runs, and decides when a difference counts.
 
 Two runs often differ by a point for no reason, so a table of scores alone declares noise the winner. Here a run is
-better only if the 95 % interval of the difference, over the same resamples of the rows of both, excludes 0.
+better only if the 95 % interval of the difference, over the rows of both, excludes 0.
 """
 
 from collections.abc import Sequence

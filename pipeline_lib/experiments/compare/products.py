@@ -1,10 +1,10 @@
-"""Compares the class probabilities of two runs: a paired bootstrap over the labelled products of both."""
+"""Compares the class probabilities of two runs: a paired jackknife over the labelled products of both."""
 
 from collections.abc import Sequence
 
 import polars as pl
 
-from pipeline_lib.evaluation.bootstrap import paired_differences
+from pipeline_lib.evaluation.jackknife import paired_differences
 from pipeline_lib.evaluation.summary import PUBLISHED, SPLITS, labelled, published
 from pipeline_lib.experiments.compare.pairing import COMPARISON_SCHEMA, unmatched, verdict
 from pipeline_lib.metrics.weighted import point
@@ -19,8 +19,6 @@ def compare_products(
     predictions_a: pl.DataFrame,
     predictions_b: pl.DataFrame,
     classes: Sequence[str],
-    resamples: int = 2000,
-    seed: int = 7,
 ) -> pl.DataFrame:
     """Return COMPARISON_SCHEMA rows: for each split and figure, b minus a, its interval and the verdict.
 
@@ -41,7 +39,7 @@ def compare_products(
             continue
         first, second = (published(part) for part in parts)
         values_a, values_b = point(first, number), point(second, number)
-        differences = paired_differences(first, second, number, resamples, seed, parts[0].groups)
+        differences = paired_differences(first, second, parts[0].groups)
         for metric, a, b, gain in zip(PUBLISHED, values_a, values_b, differences, strict=True):
             result = verdict(gain.low, gain.high, metric in LOWER_IS_BETTER)
             rows.append((split, CLASSIFICATION, metric, a, b, gain.difference, gain.low, gain.high, result))

@@ -1,4 +1,4 @@
-"""Compares the ranks of two runs: a paired bootstrap over the queries of both; a group's queries are drawn together."""
+"""Compares the ranks of two runs: a paired jackknife over the queries of both; a group's queries count as one."""
 
 import polars as pl
 

@@ -55,7 +55,7 @@ def read_run(revision: str, project: Path = Path()) -> Run:
     )
 
 
-def compare_runs(a: Run, b: Run, resamples: int) -> tuple[pl.DataFrame, list[str]]:
+def compare_runs(a: Run, b: Run) -> tuple[pl.DataFrame, list[str]]:
     """Return COMPARISON_SCHEMA rows of all that both runs have, and a line for each part that only one has.
 
     Raises ValueError if the runs have nothing in common.
@@ -64,7 +64,7 @@ def compare_runs(a: Run, b: Run, resamples: int) -> tuple[pl.DataFrame, list[str
     same, missing = common_splits(a.ranks, b.ranks, QUERY_KEY, "queries")
     left_out += missing
     if same:
-        tables.append(compare_queries(_of(a.ranks, same), _of(b.ranks, same), resamples))
+        tables.append(compare_queries(_of(a.ranks, same), _of(b.ranks, same)))
     same, missing = common_splits(a.probabilities, b.probabilities, PRODUCT_KEY, "products")
     left_out += [f"classification, {line}" for line in missing]
     if same and a.classes != b.classes:
@@ -72,7 +72,7 @@ def compare_runs(a: Run, b: Run, resamples: int) -> tuple[pl.DataFrame, list[str
             f"classification is left out: a predicts {len(a.classes)} classes, b {len(b.classes)} other ones"
         )
     elif same:
-        tables.append(compare_products(_of(a.probabilities, same), _of(b.probabilities, same), a.classes, resamples))
+        tables.append(compare_products(_of(a.probabilities, same), _of(b.probabilities, same), a.classes))
     rows = pl.concat(tables)
     if rows.is_empty():
         why = "; ".join(left_out) or "neither has a rank or a labelled prediction"

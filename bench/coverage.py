@@ -1,0 +1,144 @@
+"""How often the 95 % intervals cover the true figure: simulated catalogues of 20 to 2,000 grouped queries and products.
+
+Run it as `python bench/coverage.py [samples]`. The percentile bootstrap stands beside ours. Groups have 1 to 4 members
+that are right and wrong together with correlation 0.5; the true figure is that of a population of 100,000.
+"""
+
+import sys
+from collections import defaultdict
+
+import numpy as np
+
+from pipeline_lib.evaluation.calibration_interval import calibration_interval
+from pipeline_lib.evaluation.intervals import mean_interval, median_interval, share_intervals
+from pipeline_lib.evaluation.jackknife import jackknife, paired_differences
+from pipeline_lib.metrics.calibration import calibration_statistic
+from pipeline_lib.metrics.classification import CLASS_FIGURES, class_statistic
+from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic
+from pipeline_lib.metrics.tied_ranks import TiedRanks
+from pipeline_lib.metrics.weighted import point
+
+SIZES = (20, 60, 200, 600, 2000)
+POPULATION = 100_000
+RESAMPLES = 500
+# More samples where they cost nothing.
+SAMPLES = {20: 1000, 60: 1000, 200: 600, 600: 400, 2000: 200}
+
+
+def groups_of(rng, units):
+    sizes = rng.choice([1, 1, 1, 2, 3, 4], units)
+    return np.repeat(np.arange(units), sizes)[:units]
+
+
+def within(rng, groups, correlation=0.5):
+    """Return uniform values (units,); each is its group's with the probability `correlation`."""
+    by_group = rng.random(groups.max() + 1)[groups]
+    return np.where(rng.random(len(groups)) < correlation, by_group, rng.random(len(groups)))
+
+
+def products(rng, groups, accuracy):
+    """Return truth and probabilities of products whose classes are predicted with `accuracy` (classes,)."""
+    classes = len(accuracy)
+    share = 1 / np.arange(1, classes + 1) ** 0.7
+    truth = rng.choice(classes, groups.max() + 1, p=share / share.sum())[groups]
+    right = within(rng, groups) < accuracy[truth]
+    predicted = np.where(right, truth, (truth + rng.integers(1, classes, len(groups))) % classes)
+    confidence = np.clip(accuracy[truth] + rng.normal(0.02, 0.05, len(groups)), 1.01 / classes, 0.999)
+    rest = (1 - confidence) / (classes - 1)
+    probabilities = np.repeat(rest[:, None], classes, axis=1)
+    probabilities[np.arange(len(groups)), predicted] = confidence
+    return truth, probabilities
+
+
+def ranks(rng, groups, spread):
+    drawn = np.exp(1 + spread * np.sqrt(2) * erfinv(2 * within(rng, groups) - 1))
+    return TiedRanks(np.minimum(np.ceil(drawn), 1000).astype(np.int64) - 1, np.ones(len(groups)), np.zeros(len(groups)))
+
+
+def erfinv(values):
+    from scipy.special import erfinv as inverse
+
+    return inverse(np.clip(values, -0.999999, 0.999999))
+
+
+def percentile(rng, statistic, groups):
+    number = groups.max() + 1
+    counts = rng.multinomial(number, np.full(number, 1 / number), RESAMPLES)[:, groups].astype(float)
+    return np.percentile(statistic(counts), [2.5, 97.5], axis=0).T
+
+
+def classified(rng, units, add):
+    classes = {20: 2, 60: 4, 200: 8, 600: 20, 2000: 40}[units]
+    accuracy = rng.uniform(0.6, 0.98, classes)
+    true = [figures_of(*products(rng, np.arange(POPULATION), accuracy))]
+    while True:
+        groups = groups_of(rng, units)
+        truth, probabilities = products(rng, groups, accuracy)
+        if len(np.unique(truth)) == classes:  # macro figures of a class that is not there are another figure
+            break
+    both = [class_statistic(truth, probabilities), calibration_statistic(truth, probabilities)]
+    ours = [*share_intervals(jackknife(both[0], groups)), calibration_interval(truth, probabilities, groups)]
+    usual = [*percentile(rng, both[0], groups), *percentile(rng, both[1], groups)]
+    for name, value, own, other in zip((*CLASS_FIGURES, "ece"), true[0], ours, usual, strict=True):
+        add(name, value, own, other)
+
+
+def figures_of(truth, probabilities):
+    statistics = (class_statistic(truth, probabilities), calibration_statistic(truth, probabilities))
+    return np.concatenate([point(statistic, len(truth)) for statistic in statistics])
+
+
+def ranked(rng, units, add):
+    spread = rng.uniform(0.5, 1.5)
+    truth = point(rank_statistic(ranks(rng, np.arange(POPULATION), spread)), POPULATION)
+    groups = groups_of(rng, units)
+    sample = ranks(rng, groups, spread)
+    statistic = rank_statistic(sample)
+    ours = list(share_intervals(jackknife(statistic, groups)))
+    ours[RANK_FIGURES.index("median_rank")] = median_interval(sample.expected(), groups)
+    ours[RANK_FIGURES.index("mean_rank")] = mean_interval(sample.expected(), groups, RESAMPLES, 1)
+    for name, value, own, other in zip(RANK_FIGURES, truth, ours, percentile(rng, statistic, groups), strict=True):
+        add(name, value, own, other)
+
+
+def compared(rng, units, add):
+    """The gain of a second system that shares most of the first one's luck."""
+    groups, chances = groups_of(rng, units), rng.uniform(0.5, 0.9, 2)
+
+    def hits(luck):
+        own = np.where(rng.random(len(luck)) < 0.7, luck, rng.random(len(luck)))
+        return [(values < chance).astype(float) for values, chance in ((luck, chances[0]), (own, chances[1]))]
+
+    first, second = (share_statistic(values) for values in hits(within(rng, groups)))
+    (gain,) = paired_differences(first, second, groups)
+    other = percentile(rng, lambda counts: second(counts) - first(counts), groups)[0]
+    add("difference of R@1", chances[1] - chances[0], gain[1:], other)
+
+
+def share_statistic(values):
+    return lambda counts: (counts @ values[:, None]) / counts.sum(axis=1, keepdims=True)
+
+
+def main(factor: float) -> None:
+    table = defaultdict(dict)
+    for units in SIZES:
+        hits, number = defaultdict(lambda: np.zeros(2)), int(SAMPLES[units] * factor)
+
+        def add(name, value, own, other, hits=hits):
+            hits[name] += [low - 1e-9 <= value <= high + 1e-9 for low, high in (own, other)]
+
+        rng = np.random.default_rng(units)
+        for _ in range(number):
+            for simulate in (classified, ranked, compared):
+                simulate(rng, units, add)
+        for name, covered in hits.items():
+            table[name][units] = 100 * covered / number
+    print("Coverage of the 95 % interval in %, ours (percentile bootstrap), by the number of grouped units\n")
+    print("| figure |" + "".join(f" {units} |" for units in SIZES) + "\n|---|" + "---|" * len(SIZES))
+    for name, row in table.items():
+        print(f"| {name} |" + "".join(f" {own:.1f} ({other:.1f}) |" for own, other in row.values()))
+    print("\nSamples: " + ", ".join(f"{int(SAMPLES[units] * factor)} of {units}" for units in SIZES))
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 1)

@@ -1,0 +1,99 @@
+"""The grouped jackknife: how much a figure varies, from the figures without each group of queries or products in turn.
+
+Near-duplicates, photos of one product and captions of one photo are right or wrong together, so they are left out
+together. Unlike a bootstrap, a jackknife is not random. It leaves out few groups at a time: a mean over classes is not
+pulled up by resamples that lack the rare ones.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from pipeline_lib.metrics.weighted import Counts, Statistic, point
+
+COVERAGE = 0.95
+# With more groups than this, several are left out at a time (the delete-a-group jackknife of Kott 2001).
+MAX_LEFT_OUT = 400
+BLOCK_VALUES = 1 << 20
+
+
+class Jackknife(NamedTuple):
+    """Figures of the sample and their variances, both (figures,), and the numbers of units and of groups."""
+
+    values: NDArray[np.float64]
+    variances: NDArray[np.float64]
+    num_units: int
+    num_groups: int
+
+
+class Difference(NamedTuple):
+    """A figure of system b minus that of system a, and its 95 % interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+def clusters(group_ids: pl.Series) -> NDArray[np.int64]:
+    """Return the number, from 0, of the group of each unit.
+
+    >>> clusters(pl.Series(["b", "a", "b"])).tolist()
+    [1, 0, 1]
+    """
+    return group_ids.rank("dense").cast(pl.Int64).to_numpy() - 1
+
+
+def jackknife(statistic: Statistic, groups: NDArray[np.int64]) -> Jackknife:
+    """Return the figures of the units and their jackknife variances; `groups` (units,) numbers the groups from 0.
+
+    The variance of a figure from B blocks is (B - 1) / B times the sum of squared deviations of the B figures without a
+    block from their mean (Efron and Tibshirani 1993, chapter 11). It is infinite for a single group. Raises ValueError
+    without a unit.
+    """
+    num_units = len(groups)
+    if num_units == 0:
+        raise ValueError("no unit: an interval needs at least one query or product")
+    values = point(statistic, num_units)
+    num_groups = int(groups.max()) + 1
+    if num_groups == 1:
+        return Jackknife(values, np.full(len(values), np.inf), num_units, 1)
+    blocks = min(num_groups, MAX_LEFT_OUT)
+    # At random: ids are often sorted by category, and every 400th group is then a better sample than a random one.
+    block_of = (np.random.default_rng(0).permutation(num_groups) % blocks)[groups]
+    rows = max(1, BLOCK_VALUES // num_units)
+    left_out = np.concatenate(
+        [statistic(_without(block_of, range(start, min(start + rows, blocks)))) for start in range(0, blocks, rows)]
+    )
+    deviations = left_out - left_out.mean(axis=0)
+    return Jackknife(values, (blocks - 1) / blocks * (deviations**2).sum(axis=0), num_units, num_groups)
+
+
+def t_quantile(num_groups: int) -> float:
+    """Return the two-sided 95 % quantile of Student's t for the variance of `num_groups` groups (at least 2)."""
+    return float(stdtrit(min(num_groups, MAX_LEFT_OUT) - 1, (1 + COVERAGE) / 2))
+
+
+def paired_differences(first: Statistic, second: Statistic, groups: NDArray[np.int64]) -> list[Difference]:
+    """Return second minus first for every figure, each with the t interval of the jackknife over the same groups.
+
+    What both systems have in common cancels out, so the interval is narrower than those of the two figures. A single
+    group shows no difference: its limits are infinite.
+    """
+
+    def difference(counts: Counts) -> NDArray[np.float64]:
+        return second(counts) - first(counts)
+
+    values, variances, _, num_groups = jackknife(difference, groups)
+    if num_groups == 1:
+        return [Difference(float(value), -np.inf, np.inf) for value in values]
+    half = t_quantile(num_groups) * np.sqrt(variances)
+    rows = zip(values.tolist(), (values - half).tolist(), (values + half).tolist(), strict=True)
+    return [Difference(*row) for row in rows]
+
+
+def _without(block_of: NDArray[np.int64], blocks: range) -> Counts:
+    counts: Counts = (block_of[None, :] != np.array(blocks)[:, None]).astype(np.float64)
+    return counts
