@@ -38,7 +38,7 @@ def read_csv_table(data: DataParams) -> Records:
         pl.concat_list(columns.image or pl.lit(None, dtype=pl.String)).list.drop_nulls().alias("cells"),
         _column(columns.split, clean)
         .str.to_lowercase()
-        .replace_strict(SPLIT_NAMES, default="?", return_dtype=pl.String)
+        .replace_strict({**SPLIT_NAMES, None: None}, default="?", return_dtype=pl.String)
         .alias("split"),
         _column(columns.fold, clean).str.replace(r"\.0+$", "").alias("fold"),
     )

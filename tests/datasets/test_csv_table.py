@@ -95,6 +95,13 @@ def test_named_columns_are_read_and_unlabelled_rows_remain(reader_params, table)
     ]
 
 
+def test_a_table_without_splits_and_folds_has_none(reader_params, table):
+    """Otherwise the folds stage takes its products for a split of the table, without any test product."""
+    table("id,text,image\n1,a,a.jpg\n2,b,b.jpg\n")
+    products = read_csv_table(reader_params()).products
+    assert products.select("split", "fold").rows() == [(None, None)] * 2
+
+
 def test_folds_written_by_pandas_as_floats_are_read(reader_params, table):
     table("id,text,fold\n1,x,0.0\n2,x,1.0\n3,x,\n")
     assert read_csv_table(reader_params()).products["fold"].to_list() == [0, 1, None]
