@@ -21,7 +21,8 @@ from pipeline_lib.transforms.repair import JPEG_START, NO_END_MARK, START_OF_SCA
 
 Pixels = NDArray[np.uint8]
 
-APP2 = 0xE2
+MARKER, APP2 = 0xFF, 0xE2
+SHORTEST_JPEG = 100  # bytes; tables and one block need more
 PLAIN_COLOURS = ("YCbCr", "RGB", "Gray")
 # A file without these bytes has no orientation; a false positive only uses the slower decoder.
 MAY_BE_ROTATED = (b"Exif\0\0", b"tiff:Orientation")
@@ -179,7 +180,7 @@ def _check_size(width: int, height: int, max_pixels: float) -> None:
 
 def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Return width and height of an upright JPEG in sRGB with a plain colour space; None for any other file."""
-    if not data.startswith(JPEG_START):
+    if not data.startswith(JPEG_START) or len(data) < SHORTEST_JPEG:
         return None
     profile = _profile_before_scan(data)
     if profile is None:
@@ -196,15 +197,19 @@ def _plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
 
 def _profile_before_scan(data: bytes) -> bytes | None:
     """Return the colour profile of a JPEG, empty if it has none; None if it may be rotated, or is malformed."""
-    parts: dict[int, bytes] = {}
-    for segment in segments(data):
-        if segment.marker == START_OF_SCAN:
-            return b"".join(parts[number] for number in sorted(parts))
-        if any(mark in segment.content for mark in MAY_BE_ROTATED):
+    offset = 2
+    while data[offset] == MARKER and data[offset + 1] != START_OF_SCAN:
+        offset += 2 + int.from_bytes(data[offset + 2 : offset + 4])
+        if offset + 1 >= len(data):
             return None
-        if segment.marker == APP2 and segment.content.startswith(PROFILE_START):
-            parts[segment.content[len(PROFILE_START)]] = segment.content[PROFILE_HEADER:]
-    return None
+    head = data[:offset]
+    if data[offset] != MARKER or any(mark in head for mark in MAY_BE_ROTATED):
+        return None
+    if PROFILE_START not in head:
+        return b""
+    parts = [part.content for part in segments(head) if part.marker == APP2 and part.content.startswith(PROFILE_START)]
+    numbered = sorted(parts, key=lambda part: part[len(PROFILE_START)])
+    return b"".join(part[PROFILE_HEADER:] for part in numbered)
 
 
 def _plain_jpeg_pixels(data: bytes, full_size: tuple[int, int], size: int | None) -> Pixels | None:
