@@ -73,6 +73,14 @@ def check_params(path: Path) -> None:
             f"{path}: split.assignment = {assignment!r}, but there is no such file. Create it with "
             f"`vitrine split freeze NAME`, download a tracked one with `dvc pull`, or write {NO_SPLIT} for none"
         )
+    data_root = parse_section(DataParams, params).root
+    root = path.parent / data_root
+    tracked, made = root.with_name(f"{root.name}.dvc"), root.parent / "dvc.yaml"
+    if not root.is_dir() and not tracked.is_file() and not made.is_file():
+        raise ValueError(
+            f"{path}: data.root = {data_root!r}, but there is no such folder. Put a table and its "
+            "images there and track it with `dvc add`, or download a tracked one with `dvc pull`"
+        )
 
 
 def check_all(params: dict[str, Any], path: Path) -> None:

@@ -26,6 +26,7 @@ class DataParams(Section):
 
     section: ClassVar[str] = "data"
     root: str = Field(
+        min_length=1,
         description="Folder with one table and its images. Track it with `dvc add`, or let a dvc.yaml produce it."
     )
     reader: ReaderKind = Field(

@@ -167,6 +167,8 @@ def test_a_run_without_a_classifier_or_a_missing_folder_gives_one_line(project):
 
 def test_check_refuses_a_missing_folder(project):
     (paths.STARTS / "trunk").mkdir(parents=True)
+    for folder in ("data/sample/products", "data/splits/none"):
+        Path(folder).mkdir(parents=True)
     check_params(Path("params.yaml"))
     text = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(text.replace("data/predictions/none", "data/predictions/new"), "utf-8")
