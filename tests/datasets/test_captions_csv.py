@@ -85,3 +85,34 @@ def test_a_bad_table_is_one_line(table, reader_params, content, columns, message
     with pytest.raises(ValueError) as caught:
         read_captions_csv(reader_params(columns))
     assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
+
+
+def test_equal_names_in_two_folders_are_two_products(table, tmp_path, reader_params):
+    for number, name in enumerate(["bags/1.jpg", "shoes/1.jpg", "shoes/1.png"]):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(jpeg(number))
+    table("image,caption\nbags/1.jpg,a bag\nshoes/1.jpg,a shoe\nshoes/1.png,b shoe\n./shoes//1.jpg,c\nshoes\\1.jpg,x\n")
+    catalogue = build_catalogue(read_captions_csv(reader_params()), reader_params(), 1)
+    assert catalogue.products.select("product_id", "text").rows() == [
+        ("bags/1.jpg", "a bag"),
+        ("shoes/1.jpg", "a shoe"),
+        ("shoes/1.png", "b shoe"),
+    ]
+    assert [cell[0] for cell in catalogue.media["media"]] == [f"images/{i}" for i in catalogue.products["product_id"]]
+    assert len(catalogue.queries) == 5 and catalogue.rejects.is_empty()
+
+
+def test_a_name_that_macos_has_written_is_found(table, tmp_path, reader_params):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/Mu\u0308sli.jpg").write_bytes(jpeg(1))
+    table("image| caption\nM\u00fcsli.jpg| a bowl\n")
+    records = read_captions_csv(reader_params())
+    assert records.products.select("product_id", "media").rows() == [("M\u00fcsli.jpg", ["images/Mu\u0308sli.jpg"])]
+
+
+def test_columns_are_named_and_rows_that_cannot_be_read_are_rejected(table, photos, reader_params):
+    table("image_name,comment_number,comment,split\na.jpg,0,one,train\nb.jpg,1,two,val,x\n")
+    records = read_captions_csv(reader_params())
+    assert records.columns == {"image": "image_name", "text": "comment", "split": "split"}
+    assert records.ignored == ("comment_number",)
+    assert (records.num_rows, len(records.products), records.rejects["row"].to_list()) == (2, 1, [3])

@@ -146,3 +146,40 @@ def test_texts_are_joined_without_repeating_the_title(parts, joined):
     assert (
         frame.select(join_texts([clean_text(pl.col("one")), clean_text(pl.col("two"))]).alias("text")).item() == joined
     )
+
+
+def test_inch_marks_swallow_no_row(reader_params, table):
+    table('id,category,title\n1,"Home, Kitchen",12" pan\n2,Tools,12" saw\n3,Tools,"axe\n4,Tools,hammer\n')
+    records = read_csv_table(reader_params({"label": "category"}))
+    assert records.products.select("row", "product_id", "text").rows() == [
+        (2, "1", '12" pan'),
+        (3, "2", '12" saw'),
+        (5, "4", "hammer"),
+    ]
+    assert (records.num_rows, records.rejects.select("row", "action").rows()) == (4, [(4, "rejected")])
+
+
+def test_labels_ids_and_groups_are_cleaned(reader_params, table):
+    cells = ["Mug", "Mug\u200b", "\ufeffMug", "Home & Garden", "Home  & Garden", "Home\u00a0& Garden", "", "\u200b"]
+    table("id,label,title,group\n" + "".join(f"{n}.0,{cell},t,{n % 2}.0\n" for n, cell in enumerate(cells)))
+    products = read_csv_table(reader_params()).products
+    assert products["label"].to_list() == ["Mug"] * 3 + ["Home & Garden"] * 3 + [None, None]
+    assert products["product_id"].to_list() == [str(n) for n in range(8)]
+    assert products["group"].to_list() == ["0", "1"] * 4
+
+
+def test_na_is_a_label_and_an_empty_cell_is_none(reader_params, table):
+    table("id,label,title\n1,NA,x\n2,,y\n3,nan,z\n")
+    assert read_csv_table(reader_params()).products["label"].to_list() == ["NA", None, "nan"]
+
+
+def test_other_names_of_the_validation_split_are_read(reader_params, table):
+    table("id,title,split\n1,a,Training\n2,b,valid\n3,c,dev\n4,d,validation\n5,e,testing\n")
+    assert read_csv_table(reader_params()).products["split"].to_list() == ["train", "val", "val", "val", "test"]
+
+
+def test_an_id_that_excel_has_rounded_is_rejected(reader_params, table):
+    table("id,title\n8.80123E+12,a\n12E5,b\n")
+    records = read_csv_table(reader_params())
+    assert records.products["product_id"].to_list() == ["12E5"]
+    assert records.rejects["reason"].to_list() == ["id in scientific notation, format its column as text"]

@@ -37,6 +37,7 @@ def test_a_large_file_is_not_loaded_into_memory(tmp_path):
         (b"1\tAAAA\nx2\tAAAA\n", r"a\.tsv: row 2: 'x2\\tAAAA\\n' is not `<whole number><tab><base64>`"),
         (b"1\tAAAA\n12345", "row 2: '12345' is not"),
         (b"1,AAAA\n", "row 1"),
+        (b"1\tAAAA\r2\tAAAA\r", r"row 1: its lines end in carriage returns; write line feeds with `tr"),
         (b"\n", "no image in it"),
     ],
 )
@@ -45,3 +46,20 @@ def test_a_line_of_another_format_is_named(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         list_tsv_images(path)
+
+
+@pytest.mark.parametrize(
+    "before", [b"", b"data:image/jpeg;base64,", b"data:image/png;charset=utf-8;base64,", b"data:;base64,"]
+)
+@pytest.mark.parametrize("after", [b"", b"\t", b" \t\t "])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_data_uri_trailing_tabs_and_a_byte_order_mark_are_passed_over(tmp_path, before, after, mark):
+    path = tmp_path / "train_imgs.tsv"
+    path.write_bytes(mark + b"".join(b"%d\t%s%s%s\n" % (n, before, encoded(n, jpeg(n)), after) for n in range(3)))
+    assert [photo_bytes(tmp_path, name) for name in list_tsv_images(path)["media"]] == [jpeg(n) for n in range(3)]
+
+
+def test_ids_of_64_unsigned_bits_are_read_and_zeros_before_a_number_are_not_part_of_it(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_bytes(b"18446744073709551615\tAAAA\n007\tAAAA\n")
+    assert list_tsv_images(path)["image_id"].to_list() == ["18446744073709551615", "7"]

@@ -106,3 +106,30 @@ def test_a_file_of_another_format_raises_with_what_to_do(tmp_path, reader_params
     with pytest.raises(ValueError, match=r"several JSON files: a\.json, dataset_coco\.json; name one in data\.table"):
         read_karpathy(reader_params())
     assert read_karpathy(reader_params(table="dataset_coco.json")).num_rows == 6
+
+
+@pytest.mark.parametrize("absent", [{"sentences": None}, {"sentences": []}])
+def test_an_image_without_sentences_has_no_captions(tmp_path, reader_params, absent):
+    write_karpathy(tmp_path, **absent)
+    records = read_karpathy(reader_params())
+    assert len(records.products) == 6 and records.products["text"][1] == "" and len(records.queries) == 25
+
+
+def test_half_a_character_is_dropped_and_noted(tmp_path, reader_params):
+    write_karpathy(tmp_path, sentences=[{"raw": "a mug \ud83d"}, {"raw": None, "tokens": ["a", "cup"]}])
+    records = read_karpathy(reader_params())
+    assert records.queries["text"].to_list()[5:7] == ["a mug", "a cup"]
+    assert records.rejects.select("row", "product_id", "reason", "action").rows() == [
+        (2, "val2014/COCO_val2014_000001.jpg", "half a character dropped", "kept")
+    ]
+
+
+def test_a_file_with_test_images_only_is_one_line(tmp_path, reader_params):
+    write_karpathy(tmp_path)
+    path = tmp_path / "dataset_coco.json"
+    content = json.loads(path.read_text())
+    for image in content["images"]:
+        image["split"] = "test"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"dataset_coco\.json: all 6 products are in test, and nothing is left"):
+        build_catalogue(read_karpathy(reader_params()), reader_params(), 1)

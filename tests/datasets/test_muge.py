@@ -167,3 +167,26 @@ def test_null_or_absent_answers_mean_none(tmp_path, reader_params):
     records = read_muge(reader_params())
     assert records.queries.filter(pl.col("split") == "test")["query_id"].to_list() == ["test-8"]
     assert not records.relevance["query_id"].str.starts_with("test").any()
+
+
+def test_half_a_character_is_dropped_and_noted(tmp_path, reader_params):
+    write_muge(tmp_path)
+    edit(tmp_path / "train_queries.jsonl", "陶瓷杯", "陶瓷杯\\ud83d")
+    edit(tmp_path / "train_queries.jsonl", "蓝 帽", "\\udc00")
+    records = read_muge(reader_params())
+    assert records.queries["text"].to_list()[1] == "陶瓷杯"
+    assert records.rejects.select("row", "file", "reason", "action").rows() == [
+        (3, "train_queries.jsonl", "empty query", "query dropped"),
+        (2, "train_queries.jsonl", "half a character dropped", "kept"),
+        (3, "train_queries.jsonl", "half a character dropped", "kept"),
+    ]
+
+
+def test_ids_of_any_number_of_digits_are_read(tmp_path, reader_params):
+    write_muge(tmp_path)
+    edit(tmp_path / "train_queries.jsonl", '"query_id": 1', f'"query_id": {2**64 - 1}')
+    edit(tmp_path / "train_queries.jsonl", "[13]", "[12345678901234567890]")
+    edit(tmp_path / "train_imgs.tsv", "13\t", "12345678901234567890\t")
+    records = read_muge(reader_params())
+    assert f"train-{2**64 - 1}" in records.queries["query_id"]
+    assert ("train-3", "train-12345678901234567890", 1) in records.relevance.rows()
