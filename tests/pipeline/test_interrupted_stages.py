@@ -24,9 +24,9 @@ def project(built_project, fork_server, tmp_path_factory):
 
 
 def start(project, stage):
-    """Start `dvc repro` of one stage in its own process group and with its own fork server."""
+    """Start `dvc repro` of one stage in its own process group; a fork of the shared server ends with its client."""
     command = ["dvc", "repro", "--single-item", "--force", stage]
-    null, environment = subprocess.DEVNULL, Project(project.folder).environment
+    null, environment = subprocess.DEVNULL, project.environment
     return subprocess.Popen(
         command, cwd=project.folder, env=environment, stdout=null, stderr=null, start_new_session=True
     )
@@ -100,7 +100,7 @@ def test_a_killed_index_runs_again_with_the_same_outs(project):
 
 def test_a_stage_dies_with_dvc(project):
     """Only the process of `dvc` is killed; its child must not continue and write into the outs of the next run."""
-    process = start(project, "train@0")
+    process = start(Project(project.folder), "train@0")  # the server belongs to dvc, as a user's does
     assert wait_for(lambda: has_started(project, "train@0"), process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -143,18 +143,6 @@ DISKS = {
     "stages.embed --fold 0 --scale 32": ("data/work/embed/0", 4),
     "stages.index --kind flat --fold 0": ("data/work/index", 4),
 }
-# Runs each stage with its small disk, all in one process that imports the libraries once.
-RUN_STAGES = """
-import importlib, json, subprocess, sys
-for command, (folder, size) in json.loads(sys.argv[1]).items():
-    module, *sys.argv[1:] = command.split()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", folder], check=True)
-    try:
-        importlib.import_module(module).main()
-    except SystemExit as error:
-        print(f"ended {command} with {error.code}", file=sys.stderr)
-    subprocess.run(["umount", "--lazy", folder], check=True)
-"""
 
 
 def test_a_stage_on_a_full_disk_is_one_line(project):
@@ -164,15 +152,7 @@ def test_a_stage_on_a_full_disk_is_one_line(project):
     mount = [*namespace, "mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", "data/work/index"]
     if subprocess.run(mount, cwd=project.folder, capture_output=True, check=False).returncode:
         pytest.skip("no mounts are allowed here")
-    done = subprocess.run(
-        [*namespace, "python", "-c", RUN_STAGES, json.dumps(DISKS)],
-        cwd=project.folder,
-        env=project.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = project.run_forked("small_disks", json.dumps(DISKS), check=False)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     lines = done.stderr.splitlines()
     for stage in DISKS:
