@@ -51,7 +51,7 @@ def test_a_file_is_read_by_its_content_whatever_its_ending(reader_params, table,
     assert len(build_catalogue(read_csv_table(data), data, 1).products) == 3
 
 
-def test_photos_of_one_name_in_several_folders_are_all_used_and_said(reader_params, table, files):
+def test_photos_of_one_name_in_several_folders_are_all_used_with_a_note(reader_params, table, files):
     table("id,label,title\n1,a,one\n2,b,two\n")
     files("images/front/1.jpg", "images/back/1.jpg", "images/front/2.jpg", "images/back/2_b.jpg")
     records = read_csv_table(reader_params())
@@ -85,7 +85,7 @@ def test_a_cell_without_a_folder_names_the_only_file_of_that_name(reader_params,
     }
 
 
-def test_odd_photos_are_kept_and_noted(reader_params, table, tmp_path):
+def test_odd_photos_are_used_with_a_note(reader_params, table, tmp_path):
     table("id,label,title\nopen,a,one\nhalf,b,two\nnote,a,three\nplain,b,four\n")
     (tmp_path / "images").mkdir()
     whole = encoded(gradient(90, 60), "JPEG")
