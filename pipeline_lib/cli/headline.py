@@ -19,7 +19,11 @@ def headline(as_json: AsJson = False) -> None:
 
     In a pipe: split, task, metric, figure and interval, one figure a line.
 
-    JSON: figures (with split, task, metric, value, low and high) and report, the path of the page.
+    A figure that a random order reaches, too, is printed as "no figure", and a line below says why; so are figures near
+    chance.
+
+    JSON: figures (with split, task, metric, value, low, high, chance and no_figure), cautions, and report, the path of
+    the page.
 
     Tasks are text_to_image, image_to_text, both_directions and classification.
     """
@@ -33,7 +37,8 @@ def headline(as_json: AsJson = False) -> None:
 
 
 def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
-    """Return every published figure of a run, and the path of its report."""
+    """Return every published figure of a run, what to know before quoting them, and the path of its report."""
+    from pipeline_lib.report.cautions import cautions
     from pipeline_lib.report.headline import (
         CLASSIFICATION,
         RETRIEVAL,
@@ -50,9 +55,15 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
         for title, columns, part in (("Retrieval", RETRIEVAL, retrieval), ("Classification", CLASSIFICATION, classes))
         if part
     ]
-    notes = [] if rows else ["Nothing was evaluated: the catalogue has neither texts nor labels."]
+    notes = cautions(metrics, intervals)
+    if not rows:
+        notes.append("Nothing was evaluated: the catalogue has neither texts nor labels.")
     return Result(
-        data={"figures": [_record(row, figure) for row in rows for figure in row.figures], "report": page},
+        data={
+            "figures": [_record(row, figure) for row in rows for figure in row.figures],
+            "cautions": cautions(metrics, intervals),
+            "report": page,
+        },
         rows=[
             (row.split, row.task, figure.key, figure.text, figure.interval_text)
             for row in rows
@@ -66,7 +77,7 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
 def _record(row: "HeadlineRow", figure: "Figure") -> dict[str, Any]:
     low, high = figure.interval or (None, None)
     record = {"split": row.split, "task": row.task, "metric": figure.key, "value": figure.value}
-    return record | {"low": low, "high": high}
+    return record | {"low": low, "high": high, "chance": figure.chance, "no_figure": figure.void}
 
 
 def _terminal_table(title: str, columns: "Columns", rows: "list[HeadlineRow]") -> Table:
@@ -86,5 +97,7 @@ def _terminal_table(title: str, columns: "Columns", rows: "list[HeadlineRow]") -
 def _terminal_cell(figures: "dict[str, Figure]", key: str) -> str:
     if key not in figures:
         return "-"
+    if figures[key].void:
+        return "no\nfigure"
     below = figures["num_gallery"].text if key == "num_queries" else figures[key].interval_text
     return f"{figures[key].text}\n[dim]{below}[/dim]"

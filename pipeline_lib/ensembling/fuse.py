@@ -9,7 +9,8 @@ from pipeline_lib.artifacts.schemas import RANKINGS_SCHEMA
 from pipeline_lib.ensembling.embeddings import Matrix, fuse_folds, fuse_scales, fused_identity
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.members import Member
-from pipeline_lib.ensembling.rankings import rankings_table, top_positions
+from pipeline_lib.ensembling.rankings import rankings_table
+from pipeline_lib.metrics.top_k import id_places, top_k
 from pipeline_lib.stores.store import FeatureStore, write_store
 
 
@@ -28,7 +29,7 @@ def fuse_retrieval(gallery: GalleryMembers, members: Sequence[Member], out: Path
     queries = _fused(query_stores, gallery.query_ids)
     _write(out / "products", product_stores, product_ids, products)
     _write(out / "queries", query_stores, gallery.query_ids, queries)
-    top = top_positions(queries, products, depth)
+    top = top_k(queries, products, depth, id_places(product_ids))
     return rankings_table(gallery.split, gallery.fold, gallery.query_ids, product_ids, top)
 
 

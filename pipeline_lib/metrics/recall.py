@@ -8,7 +8,6 @@ from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline_lib.metrics.relevance import Positions
 from pipeline_lib.metrics.score_counts import (
@@ -19,8 +18,8 @@ from pipeline_lib.metrics.score_counts import (
     Matrix,
     Tally,
     Thresholds,
-    Values,
     count_scores,
+    norms,
     pair_scores,
 )
 from pipeline_lib.metrics.tied_ranks import TiedRanks
@@ -90,10 +89,10 @@ def _best_positives(queries: Matrix, gallery: Matrix, positives: Positions, allo
     best = np.full(len(counts), np.inf)
     if len(some):
         best[some] = np.maximum.reduceat(scores, positives.indptr[some])
-    norms = _norms(queries) * _norms(gallery).max(initial=0.0)
-    at_best = row[scores >= best[row] - EQUAL * norms[row]]
+    length = norms(queries) * norms(gallery).max(initial=0.0)
+    at_best = row[scores >= best[row] - EQUAL * length[row]]
     tied = np.bincount(at_best, minlength=len(counts)).astype(np.int64)
-    return BestPositives(Thresholds(best, FLOAT32_ERROR * norms, EQUAL * norms), tied)
+    return BestPositives(Thresholds(best, FLOAT32_ERROR * length, EQUAL * length), tied)
 
 
 def _counted(
@@ -105,11 +104,6 @@ def _counted(
         return count_scores(queries, gallery, thresholds, skipped, DeviceTiles(queries, gallery, thresholds, device))
     with closing(CpuTiles(queries, gallery, thresholds)) as tiles:
         return count_scores(queries, gallery, thresholds, skipped, tiles)
-
-
-def _norms(matrix: Matrix) -> Values:
-    squares: NDArray[np.float64] = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
-    return np.sqrt(squares)
 
 
 def _check(queries: Matrix, gallery: Matrix, rows: tuple[Positions | None, ...]) -> None:

@@ -125,6 +125,12 @@ def pair_scores(rows: Matrix, columns: Matrix, row: Integers, column: Integers) 
     return scores
 
 
+def norms(matrix: Matrix) -> Values:
+    """Return the length of each row (rows,), computed in float64."""
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64)
+    return np.sqrt(squares)
+
+
 class CpuTiles:
     """Tiles by numpy: BLAS multiplies with its threads, then as many threads compare slabs of rows."""
 

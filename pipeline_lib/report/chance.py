@@ -1,70 +1,52 @@
-"""Chance levels: the figures of a random order of the gallery.
-
-They are exact for several right answers: with p of them among g products, all rank below k with the hypergeometric
-probability C(g - p, k) / C(g, k). It is symmetric in k and p, and so a product of few factors. The products of a
-query's own gallery, and so its number of right answers, are the queries of the other direction.
-"""
+"""Chance levels: the figures of a random order of the gallery, as if all its scores were equal."""
 
 from dataclasses import dataclass
-from math import prod
 
+import numpy as np
 import polars as pl
 
-GALLERY = ["split", "fold"]
-OTHER = {"text_to_image": "image_to_text", "image_to_text": "text_to_image"}
+from pipeline_lib.metrics.ranking import chance_of
+from pipeline_lib.metrics.tied_ranks import TiedRanks, random_order, weighted_median_ranks
 
 
 def hit_chance(gallery: int, positives: int, k: int) -> float:
     """Return the chance that a random order puts one of `positives` among the first k of `gallery`.
 
+    A k above the gallery lists all of it, so the chance is 1.
+
     >>> round(hit_chance(gallery=10, positives=1, k=3), 6), round(hit_chance(gallery=4, positives=2, k=2), 6)
     (0.3, 0.833333)
+    >>> hit_chance(gallery=9, positives=1, k=10)
+    1.0
     """
-    fewer, more = sorted((k, positives))
-    return 1.0 - prod((gallery - more - i) / (gallery - i) for i in range(fewer))
+    return float(random_order(np.array([gallery]), np.array([positives])).hits(k)[0])
 
 
 @dataclass(frozen=True)
 class Chance:
-    """A random order for one set of queries: `cases` maps (gallery size, right answers) to the number of queries."""
+    """A random order for one set of queries: `cases` are the distinct ranks, `counts` (1, cases) their queries."""
 
-    cases: dict[tuple[int, int], int]
+    cases: TiedRanks
+    counts: np.ndarray
 
     def recall(self, k: int) -> float:
         """Return R@k of a random order."""
-        total = sum(self.cases.values())
-        return sum(count * hit_chance(*case, k) for case, count in self.cases.items()) / total
+        return float(np.average(self.cases.hits(k), weights=self.counts[0]))
 
-    def median_rank(self) -> int:
-        """Return the median rank of the best right answer in a random order: the first k with R@k >= 1/2."""
-        low, high = 1, max(gallery for gallery, _ in self.cases)
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self.recall(middle) >= 0.5 else (middle + 1, high)
-        return low
+    def median_rank(self) -> float:
+        """Return the median rank of the best right answer over all orders."""
+        return float(weighted_median_ranks(self.cases, self.counts)[0])
 
     def mean_rank(self) -> float:
-        """Return the mean rank of the best right answer in a random order: (gallery + 1) / (positives + 1) each."""
-        total = sum(self.cases.values())
-        return sum(count * (gallery + 1) / (right + 1) for (gallery, right), count in self.cases.items()) / total
+        """Return the mean rank of the best right answer: (gallery + 1) / (positives + 1) of each query."""
+        return float(np.average(self.cases.expected(), weights=self.counts[0]))
 
 
-def retrieval_chance(ranks: pl.DataFrame, relevance: pl.DataFrame) -> dict[tuple[str, str], Chance]:
-    """Return the chance level of each (split, direction) that was evaluated."""
-    pairs = relevance.filter(pl.col("grade") > 0).select("query_id", "product_id").unique()
+def retrieval_chance(ranks: pl.DataFrame) -> dict[tuple[str, str], Chance]:
+    """Return the chance level of each (split, direction) of the RANKS_SCHEMA rows."""
     chances = {}
-    for (split, direction), group in ranks.group_by("split", "direction", maintain_order=True):
-        gallery = ranks.filter(pl.col("direction") == OTHER[str(direction)], pl.col("split") == split)
-        own, other = ("query_id", "product_id") if direction == "text_to_image" else ("product_id", "query_id")
-        positives = (
-            pairs.select(pl.col(own).alias("query_id"), pl.col(other).alias("answer_id"))
-            .join(gallery.select(pl.col("query_id").alias("answer_id"), *GALLERY), on="answer_id")
-            .group_by("query_id", *GALLERY)
-            .len("positives")
-        )
-        # If only one direction was evaluated, its gallery is unknown: a query then counts with one right answer.
-        counted = group.join(positives, on=["query_id", *GALLERY], how="left", nulls_equal=True)
-        counted = counted.with_columns(pl.col("positives").fill_null(1)).group_by("num_gallery", "positives").len()
-        cases = {(int(g), int(p)): int(n) for g, p, n in counted.sort("num_gallery", "positives").iter_rows()}
-        chances[str(split), str(direction)] = Chance(cases)
+    for (split, direction), part in ranks.group_by("split", "direction", maintain_order=True):
+        cases = part.group_by("num_gallery", "num_right").len().sort("num_gallery", "num_right")
+        counts = cases["len"].to_numpy().astype(np.float64)[None]
+        chances[str(split), str(direction)] = Chance(chance_of(cases), counts)
     return chances

@@ -10,6 +10,9 @@ from typing import Any
 Tree = Mapping[str, Any]
 SPLITS = {"test": "Test", "oof": "Out of fold"}
 DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
+# A figure that a random order reaches with this probability says nothing about the model.
+CERTAIN = 0.995
+NO_FIGURE = "no figure"
 
 
 def percent(value: float) -> str:
@@ -69,13 +72,22 @@ TOTALS: Columns = {"total_mR": ("total mR", hundredths), "sum": ("sum", hundredt
 
 @dataclass(frozen=True)
 class Figure:
-    """One published number: its key, value, 95 % interval (None without one), and both as text."""
+    """One published number: its key, value, 95 % interval (None without one), and both as text.
+
+    The text is NO_FIGURE, without an interval, if a random order reaches the figure, too. `chance` is None if unknown.
+    """
 
     key: str
     value: float
     interval: tuple[float, float] | None
     text: str
     interval_text: str
+    chance: float | None = None
+
+    @property
+    def void(self) -> bool:
+        """Return whether the number says nothing about the model."""
+        return self.text == NO_FIGURE
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,9 @@ def total_lines(metrics: Tree, intervals: Tree) -> list[str]:
     """Return the rows of `total_rows` as one line of text each."""
     return [
         f"{row.title}, in percent: "
-        + ", ".join(f"{TOTALS[one.key][0]} {one.text} ({one.interval_text})" for one in row.figures)
+        + ", ".join(
+            f"{TOTALS[one.key][0]} {one.text}" + f" ({one.interval_text})" * (not one.void) for one in row.figures
+        )
         for row in total_rows(metrics, intervals)
     ]
 
@@ -141,10 +155,30 @@ def branch(tree: Tree, *path: str) -> Tree:
 def figures_of(values: Tree, intervals: Tree, columns: Columns) -> list[Figure]:
     """Return the figures of `values` that have a column, in the order of the columns, with their intervals."""
     figures = []
+    void, chance = no_figures(values), values.get("chance", {})
     for key, (_, written) in columns.items():
         if key in values:
             low_high = intervals.get(key)
             interval = None if low_high is None else (float(low_high[0]), float(low_high[1]))
             between = "" if interval is None else "–".join(written(end).removesuffix(" %") for end in interval)
-            figures.append(Figure(key, values[key], interval, written(values[key]), between))
+            texts = (NO_FIGURE, "") if key in void else (written(values[key]), between)
+            figures.append(Figure(key, values[key], interval, *texts, chance.get(key)))
     return figures
+
+
+def no_figures(values: Tree) -> set[str]:
+    """Return the keys of the figures of one split and task that a random order reaches, too.
+
+    With R@1 the ranks go, with any R@k its mean, and with that of a direction the totals of both.
+
+    >>> sorted(no_figures({"R@5": 0.6, "R@10": 1.0, "chance": {"R@5": 5 / 9, "R@10": 1.0}}))
+    ['MeanRecall', 'R@10']
+    """
+    void = {key for key, share in values.get("chance", {}).items() if share >= CERTAIN}
+    if "R@1" in void:
+        void |= {"median_rank", "mean_rank"}
+    if any(key.startswith("R@") for key in void):
+        void.add("MeanRecall")
+    if any("MeanRecall" in no_figures(part) for part in values.values() if isinstance(part, Mapping)):
+        void |= set(TOTALS)
+    return void

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from pipeline_lib.params.report import ReportParams
 from pipeline_lib.report import classification as classifier
 from pipeline_lib.report import tables
+from pipeline_lib.report.cautions import cautions
 from pipeline_lib.report.chance import retrieval_chance
 from pipeline_lib.report.figures import MAX_NAMED, confusion_matrix, learning_curves, recall_curves
 from pipeline_lib.report.gallery import Gallery, confident_mistakes, spread_sample, worst
@@ -39,7 +40,7 @@ class Report:
 
 def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, scales: Sequence[int]) -> Report:
     """Return the report; a part that does not apply to the run is left out or replaced by a line."""
-    chances = retrieval_chance(inputs.evaluation.ranks, inputs.catalogue.relevance)
+    chances = retrieval_chance(inputs.evaluation.ranks)
     top = headlines(inputs, chances)
     photos = Thumbnails(inputs.shards)
     learning = learning_curves(inputs.folds)
@@ -53,6 +54,7 @@ def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, sca
         "tiles": tiles(top),
         "headlines": top,
         "splits": {row.split for table in top for row, _, _ in table.rows},
+        "cautions": cautions(inputs.metrics, inputs.intervals),
         "totals": total_lines(inputs.metrics, inputs.intervals),
         "absent": absent(top),
         "learning": _inline(learning),

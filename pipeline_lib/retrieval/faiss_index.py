@@ -117,6 +117,7 @@ def build_index(
         "model": source.model,
         "preprocessing": source.preprocessing,
         "metric": METRIC,
+        "max_norm": float(np.linalg.norm(products, axis=1).max()),
         "bytes": (folder / INDEX).stat().st_size,
         "settings": settings,
     }

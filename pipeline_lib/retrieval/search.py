@@ -4,7 +4,7 @@ If the index, the model and the list of ids do not belong together, search resul
 are compared before the first query.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +12,15 @@ from typing import Any, NamedTuple
 import faiss
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.metrics.score_counts import FLOAT32_ERROR, norms, pair_scores
 from pipeline_lib.retrieval.faiss_index import IDS, INDEX, MANIFEST, Fingerprints, Matrix
+
+SPARE = 6  # products fetched beyond k, so that equal scores at the end of the list are seen
+GROWTH = 8  # times as many are fetched if the list ends among equal scores
+MAX_FETCHED = 1 << 16  # vectors that are scored again at a time
 
 
 class Hit(NamedTuple):
@@ -35,18 +41,43 @@ class ProductIndex:
     def search(self, queries: Matrix, k: int) -> list[list[Hit]]:
         """Return the top k products of each query embedding (queries, dim), best first; all products if k is larger.
 
+        Products with equal scores are in the order of their ids, so the list of k is the beginning of any longer list.
         An approximate index may return fewer. Raises ValueError for another width, and for k below 1.
         """
         if queries.ndim != 2 or queries.shape[1] != self.manifest["dim"]:
             raise ValueError(f"queries {queries.shape}: the index has vectors of width {self.manifest['dim']}")
         if k < 1:
             raise ValueError(f"k = {k}: must be at least 1")
-        scores_and_rows = self.index.search(np.ascontiguousarray(queries, np.float32), min(k, len(self.product_ids)))
-        return [
-            # An approximate index returns the row -1 where it has no result.
-            [Hit(self.product_ids[row], float(score)) for score, row in zip(*pair, strict=True) if row >= 0]
-            for pair in zip(*scores_and_rows, strict=True)
-        ]
+        queries = np.ascontiguousarray(queries, np.float32)
+        margins = FLOAT32_ERROR * self.manifest["max_norm"] * norms(queries)
+        results: list[list[Hit]] = [[] for _ in queries]
+        pending, fetch = np.arange(len(queries)), min(k + SPARE, len(self.product_ids))
+        while len(pending):
+            open_ones = []
+            for part in np.array_split(pending, -(-len(pending) * fetch // MAX_FETCHED)):
+                scores, rows = self.index.search(queries[part], fetch)
+                # FAISS orders equal scores by its kernel and by k, so they are computed again, from the stored vectors.
+                for number, hits, last in zip(part, self._hits(queries[part], rows), scores[:, -1], strict=True):
+                    results[number] = hits[:k]
+                    cut = len(hits) == fetch < len(self.product_ids)
+                    if cut and hits[k - 1].score <= last + margins[number]:
+                        open_ones.append(number)
+            pending, fetch = np.array(open_ones, np.int64), min(GROWTH * fetch, len(self.product_ids))
+        return results
+
+    def _hits(self, queries: Matrix, rows: NDArray[np.int64]) -> Iterator[list[Hit]]:
+        """Yield the products in `rows` (queries, fetched), best first, by their inner products in float64."""
+        found = rows >= 0  # an approximate index returns the row -1 where it has no result
+        numbers, query = rows[found], np.nonzero(found)[0]
+        scores = np.empty(len(numbers), np.float32)
+        for start in range(0, len(numbers), MAX_FETCHED):
+            part = slice(start, start + MAX_FETCHED)
+            vectors = self.index.reconstruct_batch(numbers[part])
+            scores[part] = pair_scores(queries, vectors, query[part], np.arange(len(vectors)))
+        hits = [Hit(self.product_ids[number], float(score)) for number, score in zip(numbers, scores, strict=True)]
+        end = np.cumsum(found.sum(axis=1))
+        for start, stop in zip([0, *end[:-1]], end, strict=True):
+            yield sorted(hits[start:stop], key=lambda hit: (-hit.score, hit.product_id))
 
 
 def open_index(folder: Path, source: Fingerprints) -> ProductIndex:
@@ -76,6 +107,8 @@ def open_index(folder: Path, source: Fingerprints) -> ProductIndex:
             f"{folder}: {len(product_ids)} ids, {index.ntotal} vectors, {manifest['count']} in the manifest; "
             "they are from different runs: run `dvc repro`"
         )
+    if hasattr(index, "make_direct_map"):
+        index.make_direct_map()  # from a row to its place in the lists, so that its vector can be read
     return ProductIndex(manifest, product_ids, index)
 
 

@@ -10,8 +10,12 @@ from pipeline_lib.cli.output import show
 
 LEAF = {"R@1": 0.4721, "R@5": 0.8, "R@10": 0.91, "MeanRecall": 0.727, "median_rank": 2.0, "mean_rank": 5.31}
 LEAF |= {"num_queries": 1234, "num_gallery": 500}
+CHANCE = {"chance": {"R@1": 0.002, "R@5": 0.01, "R@10": 0.02}}
 METRICS = {
-    "test": {"retrieval": {"text_to_image": LEAF}, "classification": {"top1": 0.9, "top3": 1.0, "macro_f1": 0.5}}
+    "test": {
+        "retrieval": {"text_to_image": LEAF | CHANCE},
+        "classification": {"top1": 0.9, "top3": 1.0, "macro_f1": 0.5},
+    }
 }
 INTERVALS = {"test": {"retrieval": {"text_to_image": {"R@1": [0.4512, 0.4936]}}}}
 
@@ -77,11 +81,13 @@ def test_json_holds_the_exact_values(vitrine, project):
     assert document["report"] == str(project / "reports" / "index.html")
     assert document["figures"][0] == {
         "split": "test", "task": "text_to_image", "metric": "R@1", "value": 0.4721, "low": 0.4512, "high": 0.4936,
+        "chance": 0.002, "no_figure": False,
     }  # fmt: skip
     values = {figure["metric"]: figure["value"] for figure in document["figures"] if figure["task"] == "text_to_image"}
     assert values == LEAF
     assert document["figures"][-1] == {
         "split": "test", "task": "classification", "metric": "macro_f1", "value": 0.5, "low": None, "high": None,
+        "chance": None, "no_figure": False,
     }  # fmt: skip
 
 
@@ -89,3 +95,20 @@ def test_a_project_without_a_run_is_an_error(vitrine, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"reports/metrics\.json: no such file; run `dvc repro`"):
         vitrine("headline")
+
+
+def test_a_gallery_below_k_has_no_figure_and_a_line_that_says_why(printed, vitrine, project):
+    leaf = LEAF | {"R@10": 1.0, "num_gallery": 9, "chance": {"R@1": 1 / 9, "R@5": 5 / 9, "R@10": 1.0}}
+    metrics = {"test": {"retrieval": {"text_to_image": leaf}}}
+    text = printed(metrics, INTERVALS)
+    assert "figure" in text and "100.0 %" not in text.split("Test, text")[0]
+    assert "R@10 of 9 products is no figure" in " ".join(text.split())
+    assert max(map(len, text.splitlines()[:6])) <= 80
+    write_json(project / "reports" / "metrics.json", metrics)
+    result = vitrine("headline")
+    assert "test\ttext_to_image\tR@10\tno figure\t\n" in result.stdout
+    assert "R@10 of 9 products is no figure" in result.stderr
+    document = json.loads(vitrine("headline", "--json").stdout)
+    (at_10,) = [figure for figure in document["figures"] if figure["metric"] == "R@10"]
+    assert (at_10["value"], at_10["chance"], at_10["no_figure"]) == (1.0, 1.0, True)
+    assert any("R@10 of 9 products" in line for line in document["cautions"])

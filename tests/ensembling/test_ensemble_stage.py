@@ -21,6 +21,11 @@ SLICES = [
     f"{split}.classification_by_modality.{kind}"
     for split, kind in (("oof", "both"), ("oof", "image_only"), ("test", "both"), ("test", "text_only"))
 ]
+CHANCE = {
+    "retrieval.text_to_image": ("R@1", "R@5", "R@10"),
+    "retrieval.image_to_text": ("R@1", "R@5", "R@10"),
+    "classification": ("top1", "top3"),
+}
 CLASSIFIED = ["classification", "classification_by_modality"]
 
 
@@ -69,6 +74,12 @@ def test_figures_have_exactly_the_published_paths(project):
         for name in ("num_queries", "num_gallery")
     ]
     sizes += [f"{part}.num_products" for part in SLICES]
+    sizes += [
+        f"{split}.{branch}.chance.{name}"
+        for split in ("oof", "test")
+        for branch, names in CHANCE.items()
+        for name in names
+    ]
     metrics, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
     assert sorted(leaves(intervals)) == sorted(figures)
     data = [f"data.{name}" for name in ("products", "queries", "rejected", "columns.id")]

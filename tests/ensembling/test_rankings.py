@@ -1,29 +1,11 @@
-"""The top products of each query equal a stable sort."""
+"""The table of the top products of each query."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pipeline_lib.artifacts.schemas import RANKINGS_SCHEMA
-from pipeline_lib.ensembling.rankings import rankings_table, top_positions
-
-
-@given(st.integers(0, 2**32 - 1), st.integers(1, 12), st.integers(1, 5))
-@settings(max_examples=60)
-def test_equals_a_stable_sort_whatever_the_chunk(seed, depth, chunk):
-    rng = np.random.default_rng(seed)
-    queries = rng.integers(-2, 3, (4, 3)).astype(np.float32)
-    gallery = rng.integers(-2, 3, (9, 3)).astype(np.float32)
-    positions, scores = top_positions(queries, gallery, depth, chunk=chunk)
-    exact = queries @ gallery.T
-    assert positions.tolist() == np.argsort(-exact, axis=1, kind="stable")[:, :depth].tolist()
-    assert np.array_equal(scores, np.take_along_axis(exact, positions, axis=1))
-
-
-def test_a_depth_above_the_gallery_size_ranks_the_full_gallery():
-    positions, _ = top_positions(np.ones((1, 1), np.float32), np.array([[1], [3], [2]], np.float32), 50)
-    assert positions.tolist() == [[1, 2, 0]]
+from pipeline_lib.ensembling.rankings import rankings_table
+from pipeline_lib.metrics.top_k import top_k
 
 
 def test_the_table_ranks_from_one():
@@ -40,7 +22,7 @@ def test_the_table_ranks_from_one():
 
 
 def test_no_query_gives_an_empty_table():
-    top = top_positions(np.zeros((0, 2), np.float32), np.ones((3, 2), np.float32), 2)
+    top = top_k(np.zeros((0, 2), np.float32), np.ones((3, 2), np.float32), 2, np.arange(3))
     table = rankings_table("test", None, [], ["a", "b", "c"], top)
     assert table.height == 0
     assert table.schema == RANKINGS_SCHEMA

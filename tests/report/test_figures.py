@@ -4,13 +4,16 @@ import re
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.artifacts.schemas import CONFUSION_SCHEMA, CURVE_SCHEMA
-from pipeline_lib.report.chance import Chance
+from pipeline_lib.artifacts.schemas import CONFUSION_SCHEMA, CURVE_SCHEMA, RANKS_SCHEMA
+from pipeline_lib.evaluation.plot_tables import curve_table
+from pipeline_lib.metrics.tied_ranks import random_order
+from pipeline_lib.report.chance import Chance, retrieval_chance
 from pipeline_lib.report.figures import confusion_matrix, learning_curves, recall_curves
 from pipeline_lib.report.inputs import FoldRun
 from pipeline_lib.report.svg import (
@@ -84,12 +87,35 @@ def test_values_that_are_not_finite_are_left_out():
 def test_recall_figures_have_both_splits_and_chance():
     rows = [(s, d, k, k / 20) for s in ("oof", "test") for d in ("text_to_image", "image_to_text") for k in (1, 2, 10)]
     curve = pl.DataFrame(rows, schema=CURVE_SCHEMA, orient="row")
-    figures = recall_curves(curve, {("test", "text_to_image"): Chance({(100, 1): 5})})
+    figures = recall_curves(
+        curve, {("test", "text_to_image"): Chance(random_order(np.array([100]), np.array([1])), np.full((1, 1), 5.0))}
+    )
     assert set(figures) == {"recall_text_to_image", "recall_image_to_text"}
     keys = [e.text for e in ElementTree.fromstring(figures["recall_text_to_image"]).iter(f"{NAME}text")]
     assert {"test", "out of fold", "chance"} <= set(keys)
     assert "chance" not in figures["recall_image_to_text"]
     assert recall_curves(curve.clear(), {}) == {}
+
+
+@pytest.mark.parametrize("num_products", [1, 4, 9, 60])
+def test_curves_and_chance_of_a_small_gallery_stay_inside_the_axes(num_products):
+    rows = [
+        (split, "text_to_image", f"q{i}", None, 1.0 + i % num_products, num_products, f"g{i}", 1, 1, 0)
+        for split in ("test", "oof")
+        for i in range(9)
+    ]
+    ranks = pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
+    (figure,) = recall_curves(curve_table(ranks), retrieval_chance(ranks)).values()
+    drawn = ElementTree.fromstring(figure)
+    paths = [
+        e.attrib["d"]
+        for e in drawn.iter(f"{NAME}path")
+        if "chart-line" in e.attrib["class"] and "h18" not in e.attrib["d"]
+    ]
+    points = [[float(value) for value in point.split()] for path in paths for point in path[1:].split("L")]
+    assert len(paths) == 4 and len(points) == 4 * num_products
+    for x, y in points:
+        assert LEFT <= x <= WIDTH - RIGHT and TOP <= y <= HEIGHT - BOTTOM
 
 
 def confusion(labels: list[str]) -> pl.DataFrame:

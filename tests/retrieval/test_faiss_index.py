@@ -47,6 +47,7 @@ def test_the_manifest_names_model_and_preprocessing(tmp_path):
         "model": "model-1",
         "preprocessing": "64px",
         "metric": "inner_product",
+        "max_norm": pytest.approx(1.0),
         "bytes": (tmp_path / "index.faiss").stat().st_size,
         "settings": {"lists": 8, "lists_asked": 8, "probes": 4},
     }

@@ -82,7 +82,35 @@ def test_a_memory_mapped_index_gives_the_results_of_a_loaded_one(kind, tmp_path)
     assert [[hit.product_id for hit in hits] for hits in opened.search(products[:30], 5)] == [
         [f"p{row}" for row in of_query if row >= 0] for of_query in rows
     ]
-    assert [hits[0].score for hits in opened.search(products[:30], 5)] == scores[:, 0].tolist()
+    assert [hits[0].score for hits in opened.search(products[:30], 5)] == pytest.approx(scores[:, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", sorted(INDEX_KINDS))
+@pytest.mark.parametrize("num_queries", [1, 24])
+def test_equal_products_are_in_the_order_of_their_ids_for_any_k(kind, num_queries, tmp_path):
+    """FAISS alone gives other copies first for another k, and from 20 queries on its scores are those of BLAS."""
+    rng = np.random.default_rng(2)
+    products = unit_rows(500, 24)
+    num_copies = 10 if kind == "hnsw" else 60  # its graph of 16 links does not reach all of 60 equal products
+    copies = np.sort(rng.choice(500, num_copies, replace=False))
+    products[copies] = products[copies[0]]
+    ids = np.array([f"p{number:03d}" for number in rng.permutation(500)])
+    build_index(tmp_path, kind, ids.tolist(), products, SOURCE, PARAMS.model_copy(update={"search_beam": 500}))
+    index = open_index(tmp_path, SOURCE)
+    queries = np.repeat(products[copies[:1]], num_queries, axis=0)
+    (longest, *_) = index.search(queries, 100)
+    assert [hit.product_id for hit in longest[:num_copies]] == sorted(ids[copies].tolist())
+    for k in (1, 2, 7, num_copies - 1, num_copies + 1):
+        for hits in index.search(queries, k):
+            assert hits == longest[:k]
+
+
+def test_an_index_of_equal_products_lists_them_by_id(tmp_path):
+    products = np.repeat(unit_rows(1), 300, axis=0)
+    ids = [f"p{number:03d}" for number in np.random.default_rng(3).permutation(300)]
+    build_index(tmp_path, "flat", ids, products, SOURCE, PARAMS)
+    for hits in open_index(tmp_path, SOURCE).search(unit_rows(3, seed=4), 5):
+        assert [hit.product_id for hit in hits] == sorted(ids)[:5]
 
 
 def test_missing_results_of_an_approximate_index_are_left_out(tmp_path):

@@ -8,28 +8,29 @@ with the number of products.
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.metrics.top_k import top_k
+
 Matrix = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
 MAX_KNOWN = 20_000
-BLOCK_BYTES = 32 << 20
 
 
-def neighbour_scores(queries: Matrix, known: Matrix, truth: Labels, num_classes: int, seed: int) -> Matrix:
-    """Return each class's share of the neighbours' weights, (queries, classes); rows are unit vectors or zeros."""
+def neighbour_scores(
+    queries: Matrix, known: Matrix, truth: Labels, num_classes: int, seed: int, places: Labels
+) -> Matrix:
+    """Return each class's share of the neighbours' weights, (queries, classes); rows are unit vectors or zeros.
+
+    Of neighbours that are equally near, those with the lower `places` (known,) count.
+    """
     if len(known) > MAX_KNOWN:
         drawn = np.sort(np.random.default_rng(seed).choice(len(known), MAX_KNOWN, replace=False))
-        known, truth = known[drawn], truth[drawn]
-    number = min(NEIGHBOURS, len(known))
+        known, truth, places = known[drawn], truth[drawn], places[drawn]
+    nearest, cosines = top_k(queries, known, NEIGHBOURS, places)
+    weights = np.exp((cosines - 1) / TEMPERATURE)
     scores = np.zeros((len(queries), num_classes), np.float32)
-    step = max(1, BLOCK_BYTES // (4 * max(1, len(known))))
-    for start in range(0, len(queries), step):
-        cosines = queries[start : start + step] @ known.T
-        nearest = np.argpartition(-cosines, number - 1, axis=1)[:, :number]
-        weights = np.exp((np.take_along_axis(cosines, nearest, axis=1) - 1) / TEMPERATURE)
-        rows = np.repeat(np.arange(start, start + len(cosines)), number)
-        np.add.at(scores, (rows, truth[nearest].ravel()), weights.ravel())
+    np.add.at(scores, (np.repeat(np.arange(len(queries)), nearest.shape[1]), truth[nearest].ravel()), weights.ravel())
     total = scores.sum(axis=1, keepdims=True)
     return np.asarray(scores / np.where(total > 0, total, 1), np.float32)

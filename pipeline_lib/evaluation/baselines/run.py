@@ -15,6 +15,7 @@ from pipeline_lib.evaluation.baselines.linear_probe import Probe, cross_fit_prob
 from pipeline_lib.evaluation.baselines.neighbours import Labels, Matrix, neighbour_scores
 from pipeline_lib.evaluation.baselines.trunk_features import TrunkFeatures, read_trunk, text_vectors
 from pipeline_lib.evaluation.modality_gain import ModalityScores
+from pipeline_lib.metrics.top_k import id_places
 from pipeline_lib.stores.store import open_store
 
 IMAGE_PROBE, TEXT_PROBE = "linear_probe_image", "linear_probe_text"
@@ -41,13 +42,15 @@ class Baselines:
 class FittedProbes:
     """The labelled products outside test, as rows by fold (None = always trained on), and the probe of each fold.
 
-    `vectors` and `probes` are by the name of the probe, since each uses its own features.
+    `vectors` and `probes` are by the name of the probe, since each uses its own features. `places` (products,) is the
+    order of the product ids, by which equally near neighbours are chosen.
     """
 
     vectors: dict[str, Matrix]
     truth: Labels
     rows: dict[int | None, Labels]
     probes: dict[str, dict[int | None, Probe]]
+    places: Labels
 
     def scores(self, rows: Labels, fold: int | None, num_classes: int, seed: int) -> dict[str, Matrix]:
         """Return the scores of the neighbours and the probes for the products `rows` of `fold` (None = test)."""
@@ -55,8 +58,8 @@ class FittedProbes:
         if not others:
             return {name: np.zeros((len(rows), num_classes), np.float32) for name in ("knn", *self.probes)}
         known = np.sort(np.concatenate([self.rows[other] for other in others]))
-        joined = self.vectors["linear_probe"]
-        scores = {"knn": neighbour_scores(joined[rows], joined[known], self.truth[known], num_classes, seed)}
+        joined, truth, places = self.vectors["linear_probe"], self.truth[known], self.places[known]
+        scores = {"knn": neighbour_scores(joined[rows], joined[known], truth, num_classes, seed, places)}
         for name, probes in self.probes.items():
             scores[name] = probes[fold if fold in self.rows else None].scores(self.vectors[name][rows])
         return scores
@@ -122,7 +125,7 @@ def fit_probes(vectors: dict[str, Matrix], products: pl.DataFrame, classes: Sequ
     for name, own in vectors.items() if rows else ():
         sums = {fold: sums_of(own[members], truth[members], len(classes)) for fold, members in rows.items()}
         probes[name] = cross_fit_probes(sums)
-    return FittedProbes(vectors, truth, rows, probes)
+    return FittedProbes(vectors, truth, rows, probes, id_places(products["product_id"].to_list()))
 
 
 def zero_shot(features: TrunkFeatures, rows: Labels, prompts: Matrix) -> Matrix:

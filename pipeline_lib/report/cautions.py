@@ -1,0 +1,91 @@
+"""What a reader must know before quoting a figure: galleries below K, figures near chance, too few distinct queries.
+
+The lines follow from metrics.json and intervals.json alone, so the report and `vitrine headline` print the same ones.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from pipeline_lib.report.headline import (
+    CLASSIFICATION,
+    RETRIEVAL,
+    SPLITS,
+    Figure,
+    HeadlineRow,
+    Tree,
+    branch,
+    classification_rows,
+    count,
+    percent,
+    retrieval_rows,
+)
+
+# A figure is near chance if chance is in its interval, or is at least this share of it.
+NEAR = 0.9
+# Distinct queries are few if there are less than MIN_QUERIES and half as many as products, or a tenth as many.
+MIN_QUERIES = 10
+FEW, VERY_FEW = 2, 10
+PRODUCTS, QUERIES = ("product", "products"), ("distinct query", "distinct queries")
+ITEMS = {"text_to_image": PRODUCTS, "image_to_text": QUERIES}
+
+
+def cautions(metrics: Tree, intervals: Tree) -> list[str]:
+    """Return a line for each figure, and for each split, that says little or nothing about the model; test first."""
+    lines = []
+    for split, name in SPLITS.items():
+        if few := _few_queries(branch(metrics, split, "retrieval"), name):
+            lines.append(few)
+        for row in retrieval_rows(metrics, intervals):
+            if row.split == split:
+                size = int(branch(metrics, split, "retrieval", row.task)["num_gallery"])
+                lines += [*_no_figures(row, _counted(size, ITEMS[row.task])), *_near_chance(row)]
+        for row in classification_rows(metrics, intervals):
+            if row.split == split:
+                lines += [*_no_figures(row, "so few classes"), *_near_chance(row)]
+    return lines
+
+
+def _few_queries(retrieval: Tree, name: str) -> str:
+    """Return the line for a split whose galleries have far fewer distinct queries than products, else an empty one."""
+    if not {"text_to_image", "image_to_text"} <= retrieval.keys():
+        return ""
+    products, queries = (int(retrieval[task]["num_gallery"]) for task in ("text_to_image", "image_to_text"))
+    few = products >= FEW * queries and queries < MIN_QUERIES
+    if not few and products < VERY_FEW * queries:
+        return ""
+    return (
+        f"{name}: {_counted(queries, QUERIES)} for {_counted(products, PRODUCTS)} of a gallery: many "
+        "products share a text, so retrieval can hardly tell them apart. Give products texts of their own, "
+        "or judge by classification."
+    )
+
+
+def _no_figures(row: HeadlineRow, reason: str) -> Iterator[str]:
+    void = [figure for figure in row.figures if figure.void and figure.chance is not None]
+    if void:
+        least = min(figure.chance or 0.0 for figure in void)
+        are = "is no figure" if len(void) == 1 else "are no figures"
+        yield f"{row.title}: {_names(void)} of {reason} {are}: a random order reaches {percent(least)}."
+
+
+def _near_chance(row: HeadlineRow) -> Iterator[str]:
+    near = [figure for figure in row.figures if not figure.void and _is_near_chance(figure)]
+    if near:
+        values = ", ".join(
+            f"{_names([figure])} {figure.text} (chance {percent(figure.chance or 0.0)})" for figure in near
+        )
+        yield f"{row.title}: near chance: {values}."
+
+
+def _is_near_chance(figure: Figure) -> bool:
+    if figure.chance is None:
+        return False
+    low = figure.value if figure.interval is None else figure.interval[0]
+    return figure.chance >= min(low, NEAR * figure.value)
+
+
+def _names(figures: Sequence[Figure]) -> str:
+    return ", ".join((RETRIEVAL | CLASSIFICATION)[figure.key][0] for figure in figures)
+
+
+def _counted(size: int, words: tuple[str, str]) -> str:
+    return f"{count(size)} {words[size != 1]}"
