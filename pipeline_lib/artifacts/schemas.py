@@ -38,6 +38,16 @@ PREDICTIONS_SCHEMA: Schema = {
     "probabilities": pl.List(pl.Float32),
     "group_id": pl.String,
 }
+# The negatives that train.mining=hard found with the embeddings of an epoch, for the batches of the next one.
+MINED_SCHEMA: Schema = {
+    "epoch": pl.Int64,
+    "product_id": pl.String,
+    "text": pl.String,
+    "rank": pl.Int64,
+    "negative_id": pl.String,
+    "negative_text": pl.String,
+    "similarity": pl.Float32,
+}
 CURVE_SCHEMA: Schema = {"split": pl.String, "direction": pl.String, "k": pl.Int64, "recall": pl.Float64}
 CONFUSION_SCHEMA: Schema = {"split": pl.String, "truth": pl.String, "predicted": pl.String, "count": pl.Int64}
 CLASS_SCHEMA: Schema = {

@@ -32,12 +32,24 @@ def with_captions(products: Products, queries: pl.DataFrame, relevance: pl.DataF
     own = pl.DataFrame({"row": without, "text": own_texts})
     pairs = pl.concat([pairs, own.cast({"text": pl.String})]).unique()
     texts = list(dict.fromkeys([*products.texts, *pairs["text"].sort().to_list()]))
-    numbers = pl.DataFrame({"text": texts}).with_row_index("number")
+    return replace(products, texts=texts, captions=_numbered(pairs, texts, len(products)))
+
+
+def with_answers(products: Products, queries: pl.DataFrame, relevance: pl.DataFrame) -> Products:
+    """Return the products with the texts that each answers, of all text queries whose text is among `texts`."""
+    rows = pl.DataFrame({"product_id": products.ids}).with_row_index("row")
+    texts_of_queries = queries.filter((pl.col("kind") == "text") & (pl.col("text") != "")).select("query_id", "text")
+    pairs = relevance.join(rows, on="product_id").join(texts_of_queries, on="query_id").select("row", "text").unique()
+    return replace(products, answers=_numbered(pairs, products.texts, len(products)))
+
+
+def _numbered(pairs: pl.DataFrame, texts: list[str], count: int) -> Captions:
+    """Return the texts of pairs (row, text) as rows of `texts`; a text that is not among them is left out."""
+    numbers = pl.DataFrame({"text": texts}, schema={"text": pl.String}).with_row_index("number")
     numbered = pairs.join(numbers, on="text").sort("row", "number")
-    counts = np.bincount(numbered["row"].to_numpy(), minlength=len(products))
+    counts = np.bincount(numbered["row"].to_numpy(), minlength=count)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
-    captions = Captions(offsets, numbered["number"].cast(pl.Int64).to_numpy().copy())
-    return replace(products, texts=texts, captions=captions)
+    return Captions(offsets, numbered["number"].cast(pl.Int64).to_numpy().copy())
 
 
 def draw_captions(captions: Captions, rows: Rows, seed: int, epoch: int) -> Rows:
@@ -52,7 +64,7 @@ def draw_captions(captions: Captions, rows: Rows, seed: int, epoch: int) -> Rows
 
 
 def answered_texts(captions: Captions, rows: Rows) -> Rows:
-    """Return the texts that each product answers, (batch, longest list), padded with -1."""
+    """Return the texts of each product, (batch, longest list), padded with -1."""
     counts = captions.offsets[rows + 1] - captions.offsets[rows]
     texts = np.full((len(rows), counts.max(initial=0)), -1, np.int64)
     for index, row in enumerate(rows):

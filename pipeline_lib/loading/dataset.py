@@ -78,7 +78,8 @@ class ProductDataset(Dataset[Batch]):
         numbers, answers = products.text[rows], None
         if products.captions is not None:
             numbers = draw_captions(products.captions, rows, self.sampling.seed, epoch)
-            answers = torch.from_numpy(answered_texts(products.captions, rows))
+        if products.answers is not None:
+            answers = torch.from_numpy(answered_texts(products.answers, rows))
         texts = [products.texts[number] for number in numbers]
         own = rows_of_rank(len(rows), *self.sampling.part)
         teachers = self.teachers.batch_fields(rows, photos, numbers) if self.teachers else {}

@@ -18,7 +18,7 @@ UNKNOWN_LABEL = -1
 
 @dataclass(frozen=True)
 class Captions:
-    """The texts of each product as rows of `texts`: product i has text[offsets[i]:offsets[i + 1]], at least one."""
+    """The texts of each product as rows of `texts`: product i has text[offsets[i]:offsets[i + 1]]."""
 
     offsets: NDArray[np.int64]
     text: NDArray[np.int64]
@@ -27,13 +27,18 @@ class Captions:
         """Return the texts of one product."""
         return self.text[self.offsets[product] : self.offsets[product + 1]]
 
+    def pairs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return all pairs of a product and one of its texts, sorted by product."""
+        return np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets)), self.text
+
 
 @dataclass(frozen=True)
 class Products:
     """Products in catalogue order; arrays are (products,), and `text` holds rows of `texts`.
 
     The photos of product i are the manifest rows first_photo[i] .. first_photo[i] + num_photos[i] - 1. With `captions`,
-    training uses a different text in each epoch; without, always the product's own text.
+    training uses a different text in each epoch; without, always the product's own text. `answers` are those of `texts`
+    that are relevant to each product.
     """
 
     ids: list[str]
@@ -44,6 +49,7 @@ class Products:
     first_photo: NDArray[np.int64]
     num_photos: NDArray[np.int64]
     captions: Captions | None = None
+    answers: Captions | None = None
     # False for a product without a photo, whose stored photo is black; None if every product has a photo.
     has_photo: NDArray[np.bool_] | None = None
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.io import write_json, write_table
 from pipeline_lib.execution.checkpoint import CheckpointFolder
 from pipeline_lib.execution.device import supports_bf16
 from pipeline_lib.execution.precision import float32_products
@@ -86,6 +86,8 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
         bundle.tokenizer.save(out / "tokenizer")
         write_json(out / "trainable.json", report)
         write_rows(out / "history.csv", state.rows)
+        if (mined := sampler.mined_set()) is not None:
+            write_table(mined, out / "mined.parquet")
 
 
 def _num_steps(config: RunConfig, data: FoldData) -> int:

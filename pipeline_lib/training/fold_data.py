@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.loading.captions import with_captions
+from pipeline_lib.loading.captions import with_answers, with_captions
 from pipeline_lib.loading.products import Products, as_arrays, class_names, read_products
 from pipeline_lib.training.validation import HeldOutQueries, held_out_queries
 
@@ -60,5 +60,7 @@ def read_fold(inputs: Inputs, fold: int, classify: bool, captions: bool = False)
     relevance = pl.read_parquet(inputs.catalogue / "relevance.parquet")
     if captions:
         training_products = with_captions(training_products, queries, relevance)
+    training_products = with_answers(training_products, queries, relevance)
+    held_out_products = with_answers(held_out_products, queries, relevance)
     held_out_texts = held_out_queries(queries, relevance, held_out_products.ids)
     return FoldData(training_products, held_out_products, held_out_texts, classes)

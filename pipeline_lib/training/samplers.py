@@ -9,20 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.loading.dataset import BatchKey, shuffled_batches
 from pipeline_lib.loading.products import Products
 from pipeline_lib.params.train import MiningKind, TrainParams
+from pipeline_lib.training.mined_set import Mined, mined_table
+from pipeline_lib.training.mining import NONE, hard_negatives
+from pipeline_lib.training.right_answers import right_answers
 
 EpochBatches = list[BatchKey]
 # Stored negatives per product. More than one, because the most similar ones may be in an earlier batch already.
 NUM_NEGATIVES = 16
-NONE = -1
 
 
 class BatchSampler(Protocol):
@@ -45,6 +47,9 @@ class BatchSampler(Protocol):
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore a `state`."""
+
+    def mined_set(self) -> pl.DataFrame | None:
+        """Return the table of mined negatives, or None if nothing is mined."""
 
 
 class ShuffledSampler:
@@ -71,6 +76,10 @@ class ShuffledSampler:
     def load_state(self, state: dict[str, Any]) -> None:
         """No-op: there is no state."""
 
+    def mined_set(self) -> pl.DataFrame | None:
+        """Return None: nothing is mined."""
+        return None
+
 
 class MiningSampler:
     """Batches of hard negatives, by the embeddings of the last epoch's training steps; the first epoch is a shuffle.
@@ -80,82 +89,72 @@ class MiningSampler:
     """
 
     def __init__(self, products: Products, params: TrainParams, device: str) -> None:
-        self.params, self.device = params, device
-        self.count = len(products)
-        self.has_text = np.array([bool(products.texts[row]) for row in products.text], dtype=bool)
-        self.keys = [torch.arange(self.count), torch.from_numpy(products.group), torch.from_numpy(products.text)]
-        self._recorded: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.products, self.params, self.device = products, params, device
+        self._recorded: list[tuple[Tensor, ...]] = []
         self._next: EpochBatches | None = None
+        self._mined: Mined | None = None
 
     def upcoming(self, epoch: int) -> list[EpochBatches]:
         """Return the batches of this epoch only."""
-        return [self._next or shuffled_batches(self.count, self.params.batch_size, self.params.seed, epoch)]
+        count, params = len(self.products), self.params
+        return [self._next or shuffled_batches(count, params.batch_size, params.seed, epoch)]
 
     def record(self, outputs: Outputs, batches: Sequence[Batch]) -> None:
         """Store the embeddings of a step."""
         assert outputs.image_embedding is not None and outputs.text_embedding is not None
-        step = (torch.cat([batch.product for batch in batches]), outputs.image_embedding, outputs.text_embedding)
-        rows, image, text = (value.to("cpu", non_blocking=True) for value in step)
-        self._recorded.append((rows, image, text))
+        rows, text, has_text = (
+            torch.cat([getattr(batch, name) for batch in batches]) for name in ("product", "text", "has_text")
+        )
+        step = (rows, text, has_text, outputs.image_embedding, outputs.text_embedding)
+        self._recorded.append(tuple(value.to("cpu", non_blocking=True) for value in step))
 
     def end_epoch(self, epoch: int) -> None:
         """Mine the next epoch's batches from the recorded embeddings, and drop these."""
         if self.device == "cuda":
             torch.cuda.synchronize()  # the copies of `record` may not be complete
-        rows, image, text = (torch.cat(parts) for parts in zip(*self._recorded, strict=True))
-        image, text = image.float(), text.float()
+        rows, text, has_text, image, embedded = (torch.cat(parts) for parts in zip(*self._recorded, strict=True))
         self._recorded.clear()
+        if epoch + 1 == self.params.epochs:
+            return
         # No loss uses the image of a product without text as a negative, and an empty text has no negatives.
-        described = torch.from_numpy(self.has_text)[rows]
-        rows, image, text = rows[described], image[described], text[described]
-        hardest = hard_negatives(text, image, [key[rows] for key in self.keys], NUM_NEGATIVES, device=self.device)
-        negatives = torch.full((self.count, NUM_NEGATIVES), NONE)
-        negatives[rows] = torch.where(hardest >= 0, rows[hardest], NONE) if len(rows) else hardest
+        described = has_text.nonzero().flatten()
+        # In an order of its own: neighbours in a catalogue are alike, and the first blocks give a bound for the others.
+        drawn = np.random.default_rng((self.params.seed, epoch)).permutation(len(described))
+        order = described[rows[described].argsort()][torch.from_numpy(drawn)]
+        rows, text = rows[order], text[order]
+        found, similarity = hard_negatives(
+            embedded[order].float().to(self.device),
+            image[order].float().to(self.device),
+            right_answers(self.products, rows.numpy()),
+            NUM_NEGATIVES,
+        )
+        negatives = torch.full((len(self.products), NUM_NEGATIVES), NONE)
+        numbers = torch.where(found >= 0, rows[found], NONE) if len(rows) else found
+        negatives[rows] = numbers
+        self._mined = Mined(epoch, rows, text, numbers, similarity)
         size, share = self.params.batch_size, self.params.mining_share
         self._next = mined_batches(negatives.numpy(), size, share, self.params.seed, epoch + 1)
 
+    def mined_set(self) -> pl.DataFrame:
+        """Return the negatives of the last epoch's batches, in the columns of `MINED_SCHEMA`."""
+        return mined_table(self._mined, self.products)
+
     def state(self) -> dict[str, Any]:
-        """Return the batches of the next epoch."""
-        return {"next": [(epoch, torch.from_numpy(rows)) for epoch, rows in self._next or []]}
+        """Return the batches of the next epoch, and the mined set."""
+        batches = [(epoch, torch.from_numpy(rows)) for epoch, rows in self._next or []]
+        return {"next": batches, "mined": vars(self._mined) if self._mined else {}}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Restore a `state`."""
         self._next = [(epoch, rows.numpy()) for epoch, rows in state["next"]]
+        self._mined = Mined(**state["mined"]) if state["mined"] else None
 
 
 # train.mining -> sampler of (products, params, device).
-SAMPLERS: dict[MiningKind, Callable[[Products, TrainParams, int, str], BatchSampler]] = {
+SAMPLERS: dict[MiningKind, Callable[[Products, TrainParams, str], BatchSampler]] = {
     "none": ShuffledSampler,
     "hard": MiningSampler,
 }
-
-
-def hard_negatives(
-    text: Tensor, image: Tensor, keys: Sequence[Tensor], count: int, block: int = 4096, device: str = "cpu"
-) -> Tensor:
-    """Return (products, count) rows of the images most similar to each text, best first; -1 pads short rows.
-
-    text and image are (products, dim). An image that shares any of the `keys` (products,) with a text is not one of
-    its negatives. Similarities are computed for (block, block) at a time.
-    """
-    negatives = []
-    for start in range(0, len(text), block):
-        rows = slice(start, start + block)
-        queries = text[rows].to(device)
-        best = queries.new_empty((len(queries), 0))
-        number = torch.empty((len(queries), 0), dtype=torch.long, device=device)
-        for first in range(0, len(image), block):
-            columns = slice(first, first + block)
-            similarity = queries @ image[columns].to(device).T
-            for key in keys:
-                same = key[rows].to(device)[:, None] == key[columns].to(device)[None, :]
-                similarity = similarity.masked_fill(same, float("-inf"))
-            numbers = torch.arange(first, first + similarity.shape[1], device=device).expand(len(queries), -1)
-            best, number = torch.cat([best, similarity], dim=1), torch.cat([number, numbers], dim=1)
-            best, position = best.topk(min(count, best.shape[1]), dim=1)
-            number = number.gather(1, position).masked_fill(best == float("-inf"), NONE)
-        negatives.append(functional.pad(number, (0, count - number.shape[1]), value=NONE).cpu())
-    return torch.cat(negatives) if negatives else torch.empty((0, count), dtype=torch.long)
 
 
 def mined_batches(negatives: NDArray[np.int64], batch_size: int, share: float, seed: int, epoch: int) -> EpochBatches:

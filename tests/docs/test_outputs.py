@@ -19,6 +19,7 @@ WORK = "data/work"
 # Heading of the page -> the columns or keys that the code gives the file.
 WRITTEN = {
     **{f"{WORK}/catalogue/{name}.parquet": list(columns) for name, columns in catalogue.TABLES.items()},
+    f"{WORK}/train/<fold>/mined.parquet": list(schemas.MINED_SCHEMA),
     f"{WORK}/evaluation/ranks.parquet": list(schemas.RANKS_SCHEMA),
     f"{WORK}/ensemble/rankings.parquet": list(schemas.RANKINGS_SCHEMA),
     f"{WORK}/ensemble/probabilities.parquet": list(schemas.PREDICTIONS_SCHEMA),

@@ -14,7 +14,7 @@ from pipeline_lib.batch import Outputs
 from pipeline_lib.loading.dataset import shuffled_batches
 from pipeline_lib.loading.products import Products
 from pipeline_lib.params.train import TrainParams
-from pipeline_lib.training.samplers import SAMPLERS, hard_negatives, mined_batches
+from pipeline_lib.training.samplers import SAMPLERS, mined_batches
 
 
 def make(mining, batch_size=4, count=24):
@@ -30,7 +30,12 @@ def train(sampler, batches, embedding):
     for _, rows in batches:
         products = torch.from_numpy(rows)
         outputs = Outputs(image_embedding=embedding[products], text_embedding=embedding[products])
-        sampler.record(outputs, [SimpleNamespace(product=products)])
+        sampler.record(outputs, [step_of(products)])
+
+
+def step_of(products):
+    """What the sampler reads of a batch: product 0 has no text."""
+    return SimpleNamespace(product=products, text=products, has_text=products > 0)
 
 
 def clusters(count=24, groups=3):
@@ -87,33 +92,10 @@ def test_an_epoch_without_any_text_mines_nothing(recorded):
     sampler = make("hard")
     embedding = torch.zeros(len(recorded), 8)
     rows = torch.tensor(recorded, dtype=torch.long)
-    sampler.record(Outputs(image_embedding=embedding, text_embedding=embedding), [SimpleNamespace(product=rows)])
+    sampler.record(Outputs(image_embedding=embedding, text_embedding=embedding), [step_of(rows)])
     sampler.end_epoch(0)
     for one, other in zip(sampler.upcoming(1)[0], shuffled_batches(24, 4, 3, 1), strict=True):
         assert np.array_equal(one[1], other[1])
-
-
-def slow_negatives(text, image, keys, count):
-    negatives = []
-    for i in range(len(text)):
-        others = [j for j in range(len(image)) if not any(key[i] == key[j] for key in keys)]
-        others.sort(key=lambda j: -float(text[i] @ image[j]))
-        negatives.append((others + [-1] * count)[:count])
-    return negatives
-
-
-@settings(max_examples=25)
-@given(size=st.integers(1, 12), seed=st.integers(0, 99), count=st.integers(1, 5), block=st.integers(1, 13))
-def test_hard_negatives_equal_the_slow_loop_in_blocks_of_any_size(size, seed, count, block):
-    generator = torch.Generator().manual_seed(seed)
-    text, image = torch.randn(size, 4, generator=generator), torch.randn(size, 4, generator=generator)
-    keys = [torch.arange(size), torch.randint(0, 4, (size,), generator=generator)]
-    negatives = hard_negatives(text, image, keys, count, block)
-    assert negatives.tolist() == slow_negatives(text, image, [key.tolist() for key in keys], count)
-
-
-def test_no_products_have_no_negatives():
-    assert hard_negatives(torch.empty(0, 4), torch.empty(0, 4), [torch.empty(0)], 3).shape == (0, 3)
 
 
 def random_negatives(count, num_negatives, seed):
