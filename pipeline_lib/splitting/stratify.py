@@ -72,13 +72,14 @@ def _assign_class(
     A group belongs to the bin in which a point of it lies, at the same fraction of each group, hashed from `key`. So
     chance decides for each class which bins get the odd groups, and over many classes the shares are exact.
     """
-    free = sorted(sizes.keys() - bins.keys(), key=lambda group_id: (hashed(group_id), group_id))
+    free = sorted((group_id for group_id in sizes if group_id not in bins), key=lambda one: (hashed(one), one))
     if not free:
         return {}
     weights = _weights(sizes, max(shares))
     loads: list[list[float]] = [[] for _ in shares]
-    for group_id in sizes.keys() & bins.keys():
-        loads[bins[group_id] + 1].append(weights[group_id])
+    for group_id in sizes:
+        if group_id in bins:
+            loads[bins[group_id] + 1].append(weights[group_id])
     # fsum rounds once, so that sums do not depend on the order of rows.
     total = math.fsum(weights.values())
     wanted = [share * total - math.fsum(load) for share, load in zip(shares, loads, strict=True)]
