@@ -6,30 +6,27 @@ prediction for the product with this photo, independent of the caption that the 
 at the teacher's own image size.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
-from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.teacher_models import TeacherModel
-from pipeline_lib.inference.engine import Array, InferenceEngine, encode_photos, encode_texts
+from pipeline_lib.features.teacher_photos import TextFeatures, write_photos
+from pipeline_lib.inference.engine import Array, InferenceEngine, encode_texts
 from pipeline_lib.loading.dataset import sequential_batches
-from pipeline_lib.loading.photo_views import PhotoViews
-from pipeline_lib.loading.products import photo_key, text_key
+from pipeline_lib.loading.products import text_key
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import ImageTextModel
-from pipeline_lib.stores.store import MatrixWriter, holds_matrix
-from pipeline_lib.stores.teacher_store import CLASSES, IMAGE, TEXT, TeacherCard, has_card, write_card
-from pipeline_lib.transforms.image import preprocessing_fingerprint
+from pipeline_lib.stores.store import MatrixWriter
+from pipeline_lib.stores.teacher_store import TEXT, TeacherCard, has_card, write_card
 
 
 def extract_teacher(teacher: TeacherModel, inputs: ExtractionInputs, out: Path, run: ExtractionRun) -> None:
     """Write `out`/image and /classes (a row per photo) and /text (a row per distinct text), if the model has the heads.
+
+    If a product has several photos, /image-mean and /classes-mean have a row per product.
 
     Embeddings are stored in the dtype of the run, log probabilities as float32. All texts of the photos must be in
     `inputs.texts`. With a progress folder, a killed run resumes, and stores with this teacher's card are complete. In a
@@ -58,18 +55,10 @@ def extract_teacher(teacher: TeacherModel, inputs: ExtractionInputs, out: Path, 
         number = {text: row for row, text in enumerate(texts)}
         rows = torch.tensor([number[text] for text in inputs.photos["text"]])
         text_features = TextFeatures(torch.from_numpy(features), rows)
-    _write_photos(teacher, inputs, text_features, out, run, engine)
+    write_photos(teacher, inputs, text_features, out, run, engine)
     scale = _scale(model) if retrieval else ()
     if processes.is_first:
         write_card(out, TeacherCard(teacher.fingerprint, scale, tuple(classes), teacher.trained))
-
-
-@dataclass(frozen=True)
-class TextFeatures:
-    """Pooled features of the distinct texts (texts, dim), and the row of each photo's own text, (photos,)."""
-
-    features: Tensor
-    rows: Tensor
 
 
 def _write_texts(
@@ -82,62 +71,6 @@ def _write_texts(
         writer.write(int(rows[0]), embedded.cpu().numpy())
     preprocessing = digest_value(["tokenizer of", teacher.fingerprint, description["text"]["max_tokens"]])
     writer.close([text_key(text) for text in texts], teacher.fingerprint, preprocessing, description["similarity"])
-
-
-def _write_photos(
-    teacher: TeacherModel,
-    inputs: ExtractionInputs,
-    texts: TextFeatures | None,
-    out: Path,
-    run: ExtractionRun,
-    engine: InferenceEngine,
-) -> None:
-    """Write the stores of all photos; resume after the last completed shard."""
-    model, photos = teacher.model, inputs.photos
-    columns = _photo_columns(model, run.dtype)
-    matrices = {name: (out / name, len(photos), part.stop - part.start, kind) for name, (part, kind) in columns.items()}
-    path = run.progress and run.progress / f"photos{teacher.fold}.json"
-    progress = Progress(path, inputs.reader.manifest.tar, teacher.fingerprint)
-    begin = engine.processes.broadcast_from_first(
-        lambda: progress.resume(lambda: all(holds_matrix(*matrix) for matrix in matrices.values()))
-    )
-    if begin:
-        of_fold = f" of fold {teacher.fold}" if teacher.fold else ""
-        run.report(f"{IMAGE}{of_fold}: resumes after {begin} of {len(photos)} photos")
-    writers: dict[str, MatrixWriter] = {}
-    if engine.processes.is_first:
-        writers = {name: MatrixWriter(*matrix, keep=begin > 0) for name, matrix in matrices.items()}
-
-    def predict(pixels: Tensor, positions: Tensor) -> Tensor:
-        features = {"image": model.encode_image(pixels)}
-        outputs = [model.embed_image(features["image"])] if IMAGE in columns else []
-        if texts is not None:
-            features["text"] = texts.features[texts.rows[begin + positions.cpu()]].to(pixels.device)
-        if CLASSES in columns:
-            outputs.append(model.classify(features).log_softmax(-1))
-        return torch.cat([output.float() for output in outputs], dim=1)
-
-    image = model.description["image"]
-    views = PhotoViews(inputs.reader, image["size"])
-    for start, block in encode_photos(predict, views, np.arange(begin, len(photos)), engine):
-        for name, writer in writers.items():
-            writer.write(begin + start, block[:, columns[name][0]].cpu().numpy())
-        progress.save(begin + start + len(block), *(writer.flush for writer in writers.values()))
-    keys = [photo_key(key, photo) for key, photo in photos.select("product_id", "photo").iter_rows()]
-    preprocessing = preprocessing_fingerprint(image["size"], image["mean"], image["std"])
-    for writer in writers.values():
-        writer.close(keys, teacher.fingerprint, preprocessing, model.description["similarity"])
-
-
-def _photo_columns(model: ImageTextModel, dtype: str) -> dict[str, tuple[slice, str]]:
-    """Return the stores of photos: name -> (columns of the outputs of `predict`, number format)."""
-    dim = model.description["embedding_dim"] if model.description["retrieval"] else 0
-    columns: dict[str, tuple[slice, str]] = {}
-    if dim:
-        columns[IMAGE] = slice(0, dim), dtype
-    if model.description["classes"]:
-        columns[CLASSES] = slice(dim, dim + len(model.description["classes"])), "float32"
-    return columns
 
 
 def _scale(model: ImageTextModel) -> tuple[float, ...]:

@@ -1,6 +1,7 @@
-"""A trained model's embeddings and class probabilities of products and texts, averaged over views and photos.
+"""A trained model's embeddings and class probabilities of products and texts, averaged over views.
 
-Probabilities are averaged, not logits, because the mean of distributions is a distribution.
+The heads read the mean of the photos' pooled features, as in training and validation. Over views, probabilities are
+averaged, not logits, because the mean of distributions is a distribution.
 """
 
 from collections.abc import Iterator
@@ -53,25 +54,38 @@ class Predictor:
     def predict(self, products: Products) -> Iterator[Predictions]:
         """Yield predictions for all products in order, block by block."""
         rows, owner = photo_rows(products, self.photo)
-        text_of_row = torch.from_numpy(products.text[owner])
-        has_image = torch.from_numpy(products.has_photo[owner]) if products.has_photo is not None else None
         texts = self._class_texts(products)
         dim = self.model.description["embedding_dim"] if self.model.description["retrieval"] else 0
         normalise = normalise_rows if self.model.description["similarity"] == "cosine" else np.asarray
 
-        def predict(pixels: Tensor, positions: Tensor) -> Tensor:
-            text = texts[text_of_row[positions.cpu()]].to(pixels.device) if texts is not None else None
-            present = has_image[positions.cpu()].to(pixels.device) if has_image is not None else None
+        def encode(pixels: Tensor, _positions: Tensor) -> Tensor:
             views = (pixels, pixels.flip(-1)) if self.flip else (pixels,)
-            return torch.stack([self._predict_view(view, text, present) for view in views]).mean(0)
+            return torch.cat([self.model.encode_image(view) for view in views], dim=1)
 
-        blocks = encode_photos(predict, self.views, rows, self.engine)
-        for start, values in mean_per_product(blocks, owner, len(products)):
+        blocks = encode_photos(encode, self.views, rows, self.engine)
+        for start, features in mean_per_product(blocks, owner, len(products)):
+            block = slice(start, start + len(features))
+            values = self._heads(torch.from_numpy(features), products, block, texts)
             yield Predictions(
                 start,
                 normalise(values[:, :dim]) if dim else None,
                 values[:, dim:] if values.shape[1] > dim else None,
             )
+
+    def _heads(self, features: Tensor, products: Products, block: slice, texts: Tensor | None) -> Array:
+        """Return embeddings and probabilities of mean features (products, views x dim), averaged over the views."""
+        inputs = {}
+        if texts is not None:
+            inputs["text"] = texts[torch.from_numpy(products.text[block])]
+        if products.has_photo is not None:
+            inputs["has_image"] = torch.from_numpy(products.has_photo[block])
+
+        def predict(values: Tensor, *others: Tensor) -> Tensor:
+            given = dict(zip(inputs, others, strict=True))
+            views = values.chunk(2 if self.flip else 1, dim=1)
+            return torch.stack([self._predict_view(view, **given) for view in views]).mean(0)
+
+        return self.engine.run(predict, features, *inputs.values()).cpu().numpy()
 
     def embed_texts(self, texts: list[str]) -> Array:
         """Return text embeddings (texts, embedding_dim), of unit length unless similarity is dot."""
@@ -86,8 +100,8 @@ class Predictor:
             self._text_cache.update(zip(new, features, strict=True))
         return torch.from_numpy(np.stack([self._text_cache[text] for text in texts]))
 
-    def _predict_view(self, pixels: Tensor, text: Tensor | None, has_image: Tensor | None) -> Tensor:
-        features = {"image": self.model.with_missing(self.model.encode_image(pixels), has_image)}
+    def _predict_view(self, image: Tensor, text: Tensor | None = None, has_image: Tensor | None = None) -> Tensor:
+        features = {"image": self.model.with_missing(image, has_image)}
         outputs: list[Tensor] = []
         if self.model.description["retrieval"]:
             outputs.append(self.model.embed_image(features["image"]))

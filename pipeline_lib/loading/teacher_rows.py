@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pipeline_lib.loading.products import Products, photo_key, text_key
 from pipeline_lib.stores.numbers import as_floats
-from pipeline_lib.stores.teacher_store import CLASSES, IMAGE, TEXT, TeacherStores
+from pipeline_lib.stores.teacher_store import CLASSES, IMAGE, MEAN, TEXT, TeacherStores
 
 Rows = NDArray[np.int64]
 
@@ -19,7 +19,8 @@ Rows = NDArray[np.int64]
 class TeacherRows:
     """The outputs of all teachers for some products: memory-mapped matrices, each with the row of every photo or text.
 
-    `first` (products,) is the position of each product's first photo among the photos of these products.
+    `first` (products,) is the position of each product's first photo among the photos of these products. With
+    mean_pool, `image` and `classes` have a row for each product instead, and `first` is the product.
     """
 
     image: tuple[tuple[NDArray[Any], Rows], ...]
@@ -42,12 +43,14 @@ class TeacherRows:
         return {name: _concatenated(stores, positions) for name, stores, positions in fields if stores}
 
 
-def find_teacher_rows(teachers: list[TeacherStores], products: Products) -> TeacherRows:
-    """Look up the photos and texts of products in the teachers' stores.
+def find_teacher_rows(teachers: list[TeacherStores], products: Products, mean_pool: bool = False) -> TeacherRows:
+    """Look up the photos and texts of products in the teachers' stores, or with `mean_pool` whole products and texts.
 
-    Raises ValueError with the first photo or text that a store lacks.
+    Raises ValueError with the first photo, product or text that a store lacks.
     """
     counts = products.num_photos
+    if mean_pool and (counts > 1).any():
+        return _find_means(teachers, products)
     photos = [photo_key(key, n) for key, count in zip(products.ids, counts, strict=True) for n in range(count)]
     keys = {IMAGE: photos, CLASSES: photos, TEXT: [text_key(text) for text in products.texts]}
 
@@ -56,6 +59,24 @@ def find_teacher_rows(teachers: list[TeacherStores], products: Products) -> Teac
         return tuple((store.matrix, store.positions(keys[name])) for store in stores)
 
     return TeacherRows(find(IMAGE), find(TEXT), find(CLASSES), np.cumsum(counts) - counts)
+
+
+def _find_means(teachers: list[TeacherStores], products: Products) -> TeacherRows:
+    def find(name: str, keys: list[str]) -> tuple[tuple[NDArray[Any], Rows], ...]:
+        found = []
+        for teacher in teachers:
+            if name in teacher.stores:
+                store = teacher.stores.get(MEAN.get(name, name))
+                if store is None:
+                    raise ValueError(
+                        f"{teacher.stores[name].folder}: no outputs for the mean of a product's photos beside it, "
+                        "which train.photo = mean_pool needs; run `dvc repro`"
+                    )
+                found.append((store.matrix, store.positions(keys)))
+        return tuple(found)
+
+    texts = find(TEXT, [text_key(text) for text in products.texts])
+    return TeacherRows(find(IMAGE, products.ids), texts, find(CLASSES, products.ids), np.arange(len(products)))
 
 
 def _concatenated(stores: tuple[tuple[NDArray[Any], Rows], ...], positions: Rows) -> Tensor:

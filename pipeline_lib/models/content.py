@@ -7,8 +7,10 @@ from pipeline_lib.batch import Batch
 
 
 def mean_of_photos(features: Tensor, num_photos: Tensor) -> Tensor:
-    """Return (products, dim): means of features (photos, dim) over each product's consecutive photos."""
+    """Return (products, dim), float32: means of features (photos, dim) over each product's consecutive photos."""
     product = torch.repeat_interleave(num_photos, output_size=len(features))
+    # In float32: a sum of bf16 features has three digits.
+    features = features.float()
     total = features.new_zeros(len(num_photos), features.shape[1]).index_add(0, product, features)
     return total / num_photos[:, None]
 

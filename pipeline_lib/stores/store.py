@@ -111,7 +111,7 @@ class MatrixWriter:
         self._matrix = map_matrix(folder / MATRIX, "r+")
 
     def write(self, start: int, block: NDArray[Any]) -> None:
-        """Write `block` (rows, dim) from row `start`; ValueError for a value that is not finite in the store's dtype."""
+        """Write `block` (rows, dim) from row `start`; ValueError for a value that is not finite in its dtype."""
         stored, finite = as_stored(block, self.dtype)
         if not finite:
             raise ValueError(f"{self.folder}: {_fault(block, start, self.dtype)}")

@@ -16,6 +16,8 @@ from pipeline_lib.stores.store import FeatureStore, open_store
 
 TEACHER_CARD = "teacher.json"
 IMAGE, TEXT, CLASSES = "image", "text", "classes"
+# Outputs for the mean of a product's photos, by product id; there only if a product of the catalogue has several.
+MEAN = {IMAGE: "image-mean", CLASSES: "classes-mean"}
 Rows = NDArray[np.int64]
 
 
@@ -76,4 +78,5 @@ def open_teacher(folder: Path, fold: int) -> TeacherStores:
     value: dict[str, Any] = read_json(source / TEACHER_CARD)
     card = TeacherCard(value["encoder"], tuple(value["scale"]), tuple(value["classes"]), value["trained"])
     names = ((IMAGE, TEXT) if card.scale else ()) + ((CLASSES,) if card.classes else ())
+    names += tuple(MEAN[name] for name in names if name in MEAN and (source / MEAN[name]).is_dir())
     return TeacherStores(card, {name: open_store(source / name, card.encoder) for name in names}, out_of_fold)

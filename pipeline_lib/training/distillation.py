@@ -30,9 +30,16 @@ class DistillationData:
 
 
 def read_distillation(
-    losses: LossesParams, folders: Mapping[str, Path], fold: int, data: FoldData, description: Mapping[str, Any]
+    losses: LossesParams,
+    folders: Mapping[str, Path],
+    fold: int,
+    data: FoldData,
+    description: Mapping[str, Any],
+    mean_pool: bool = False,
 ) -> DistillationData:
     """Open the teachers' stores (name -> folder) that losses read; `description` is the student's model.
+
+    With `mean_pool` the teachers' outputs are those for the mean of a product's photos.
 
     Raises ValueError for a loss without a teacher, and for stores that are missing, or of another model or catalogue.
     """
@@ -59,9 +66,8 @@ def read_distillation(
     stores = [opened[name] for name in read]
     warnings = [_unread(name) for name in folders if name not in selected]
     warnings += [_leak(name, fold) for name in read if opened[name].card.trained and not opened[name].out_of_fold]
-    return DistillationData(
-        teachers, find_teacher_rows(stores, data.training), find_teacher_rows(stores, data.held_out), tuple(warnings)
-    )
+    training, held_out = (find_teacher_rows(stores, part, mean_pool) for part in (data.training, data.held_out))
+    return DistillationData(teachers, training, held_out, tuple(warnings))
 
 
 def _teacher(name: str, stores: TeacherStores) -> Teacher:

@@ -47,7 +47,8 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     bundle = build_bundle(config, inputs.start, data, "retrieval" in heads)
     stored = find_stored_inputs(config, inputs, bundle.initial, bundle.unfreeze_epochs)
     _check_mix(config, stored.features)
-    distillation = read_distillation(config.losses, inputs.teachers, fold, data, bundle.model.description)
+    mean_pool, description = train.photo == "mean_pool", bundle.model.description
+    distillation = read_distillation(config.losses, inputs.teachers, fold, data, description, mean_pool)
     warnings = [*distillation.warnings, *ema_warnings(train.ema_decay, _num_steps(config, data))]
     report = trainable_report(bundle, train, warnings, stored.messages)
     if processes.is_first:

@@ -168,3 +168,31 @@ def test_class_weights_count_only_the_training_products_of_the_fold(inputs, towe
     labels = [label for label in data.training.label.tolist() if label >= 0]
     expected = [len(labels) / (2 * labels.count(number)) for number in range(2)]
     assert task.losses["cross_entropy"].weights.tolist() == pytest.approx(expected)
+
+
+class Noise:
+    """Photos of random pixels, so that the photos of a product are unlike each other."""
+
+    size = 32
+
+    def load(self, rows, seeds):
+        return torch.from_numpy(
+            np.stack([np.random.default_rng(int(row)).integers(0, 256, (3, 32, 32), np.uint8) for row in rows])
+        )
+
+
+def test_all_photos_mean_the_same_in_validation_and_in_prediction(inputs, towers):
+    """Embeddings and probabilities of products with several photos: the heads read the mean of the features."""
+    settings = make_settings(*towers, **{**FROZEN, "photo": "mean_pool", "info_nce": 1.0})
+    out = run(settings, inputs, "out")
+    saved, products = load_model(out), read_fold(inputs, 0, True).held_out
+    tokenizer, engine = TextTokenizer(out / "tokenizer"), InferenceEngine("cpu", 5, 0, "fp32")
+    blocks = list(Predictor(saved.model, tokenizer, Noise(), engine, False, "mean_pool").predict(products))
+    dataset = ProductDataset(products, Noise(), TextViews(tokenizer, 16), Sampling(0, "mean_pool"))
+    with torch.no_grad():
+        validated = saved.model(dataset[0, np.arange(len(products))])
+    assert (products.num_photos > 1).any()
+    embeddings = np.concatenate([block.embeddings for block in blocks])
+    assert np.allclose(embeddings, validated.image_embedding.numpy(), atol=1e-5)
+    probabilities = np.concatenate([block.probabilities for block in blocks])
+    assert np.allclose(probabilities, validated.class_logits.softmax(-1).numpy(), atol=1e-5)

@@ -14,6 +14,8 @@ from tiny_project import make_settings, write_project
 from watched_run import run
 
 from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.inference.engine import InferenceEngine
+from pipeline_lib.inference.predict import Predictor
 from pipeline_lib.loading.captions import with_captions
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
 from pipeline_lib.loading.photo_views import PhotoViews
@@ -287,3 +289,31 @@ def test_a_distillation_without_a_teacher_is_refused(distilled, isolated, towers
     )
     with pytest.raises(ValueError, match=message):
         run(settings, replace(distilled, teachers={}), "refused")
+
+
+def test_a_teacher_of_mean_pooled_products_gives_its_outputs_for_the_mean_of_their_photos(distilled):
+    """The student's target is what the teacher itself predicts with mean_pool: its heads read mean features."""
+    products = read_fold(distilled, 0, True).training
+    teacher = open_teacher(distilled.teachers["old"], 0)
+    rows = find_teacher_rows([teacher], products, mean_pool=True)
+    fields = rows.batch_fields(np.arange(len(products)), np.zeros(len(products), np.int64), products.text)
+    folder = distilled.trunk.parent.parent.parent / "starts/old/0"
+    views = PhotoViews(ShardReader(Manifest(distilled.shards)), 32)
+    model, tokenizer = load_model(folder).model, TextTokenizer(folder / "tokenizer")
+    predictor = Predictor(model, tokenizer, views, InferenceEngine("cpu", 7, 0, "fp32"), False, "mean_pool")
+    blocks = list(predictor.predict(products))
+    assert np.allclose(fields["teacher_image"].numpy(), np.concatenate([one.embeddings for one in blocks]), atol=1e-4)
+    probabilities = np.concatenate([one.probabilities for one in blocks])
+    assert np.allclose(np.exp(fields["teacher_classes"].numpy()), probabilities, atol=1e-4)
+    single = find_teacher_rows([teacher], products).batch_fields(
+        np.arange(len(products)), np.zeros(len(products), np.int64), products.text
+    )
+    several = products.num_photos > 1
+    differs = (single["teacher_image"] != fields["teacher_image"]).any(1).numpy()
+    assert several.any() and differs[several].all()
+
+
+def test_stores_without_means_cannot_teach_mean_pooled_products(copied):
+    shutil.rmtree(copied.teachers["old"] / "0/image-mean")
+    with pytest.raises(ValueError, match="no outputs for the mean of a product's photos"):
+        find_teacher_rows([open_teacher(copied.teachers["old"], 0)], read_fold(copied, 0, True).training, True)
