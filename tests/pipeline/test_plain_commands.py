@@ -12,6 +12,7 @@ from dvc.utils.hydra import apply_overrides
 from forked import forked
 from ruamel.yaml import YAML
 from small_shop import SMALL, write_catalogue
+from stage_commands import stage_commands
 
 from pipeline_lib.execution.forkserver import SWITCH
 
@@ -48,7 +49,13 @@ def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
     apply_overrides(folder / "params.yaml", [*SMALL, *CHANGES])
     shutil.copytree(tiny_image_folder, folder / "data/weights/image")
     shutil.copytree(tiny_text_folder, folder / "data/weights/text")
-    for name in ("data/starts/none", "data/starts/trunk", "data/predictions/none", "data/splits/none", "data/work/features"):
+    for name in (
+        "data/starts/none",
+        "data/starts/trunk",
+        "data/predictions/none",
+        "data/splits/none",
+        "data/work/features",
+    ):
         (folder / name).mkdir(parents=True)
     write_catalogue(folder / "data/raw/shop", count=48)
     blocked = folder / "blocked/dvc/__init__.py"
@@ -58,7 +65,8 @@ def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
 
 
 def test_every_stage_runs_without_dvc(project, fork_server):
-    commands = [filled(stage["cmd"]) for stage in PIPELINE["stages"].values()]
+    commands = stage_commands(project)
+    assert len(commands) == len(PIPELINE["stages"])
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC", "VITRINE"))}
     folders = (project / "blocked", project, ROOT / "tests/support")
     environment |= {"PYTHONPATH": os.pathsep.join(map(str, folders)), SWITCH: str(fork_server)}

@@ -122,9 +122,9 @@ class Project:
         # The code of this folder, whatever project the installed `vitrine` belongs to.
         return inherited | names | server | {"PATH": path, "PYTHONPATH": str(self.folder)}
 
-    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+            command, cwd=self.folder, env=self.environment, input=stdin, capture_output=True, text=True, check=False
         )
         assert not check or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
         return done
@@ -133,11 +133,13 @@ class Project:
         """Run the command line in a fork of the server."""
         return self.run_forked("pipeline_lib.cli.main", *arguments, check=check)
 
-    def run_forked(self, module: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run_forked(
+        self, module: str, *arguments: str, check: bool = True, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """Run `main` of a module of the project or of this folder in a fork of the server."""
         assert self.server is not None
         path = os.pathsep.join([self.environment["PYTHONPATH"], str(Path(__file__).parent)])
-        return self.run("env", f"PYTHONPATH={path}", *forked(module), *arguments, check=check)
+        return self.run("env", f"PYTHONPATH={path}", *forked(module), *arguments, check=check, stdin=stdin)
 
     def run_stages(self, output: str) -> list[str]:
         """Return the stages that DVC has run, according to its output."""
