@@ -23,6 +23,7 @@ def main() -> None:
             catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel)
         except TooManyRejectedError as error:
             raise ValueError(f"{error}. {write_refused(error.rejects)} lists all of them") from None
+        run.check_catalogue(count(catalogue))
         with fresh_folder(paths.CATALOGUE) as out:
             write_catalogue(out, catalogue)
             if sample is not None:
@@ -33,14 +34,19 @@ def main() -> None:
 def summarise(catalogue: Catalogue) -> None:
     """Print the numbers of products and of rejects by reason, the columns that were read, and notes."""
     counts = count(catalogue)
-    sizes = catalogue.products["group_id"].value_counts()["count"]
-    shared = sizes.filter(sizes > 1)
     print(
         f"catalogue: {counts['products']} products, {catalogue.products['media'].list.len().sum()} photos, "
         f"{counts['classes']} classes, {counts['queries']} queries, {counts['rejected']} rejected"
     )
-    if len(shared):
-        print(f"  {shared.sum()} products are in {len(shared)} groups, the largest has {max(shared.to_list())}")
+    groups = counts["groups"]
+    for level, name in (("same", "the same thing"), ("perhaps", "perhaps the same, kept in one fold")):
+        if number := groups[f"{level}_products"]:
+            print(
+                f"  {name}: {number} products in {groups[f'{level}_groups']} groups, the largest has "
+                f"{groups[f'{level}_largest']}"
+            )
+    if added := groups["same_relevance_rows"]:
+        print(f"  groups of the same thing add {added} of {len(catalogue.relevance)} right answers")
     if catalogue.columns:
         print(f"  columns: {'; '.join(f'{role} = {names}' for role, names in catalogue.columns.items())}")
     if catalogue.ignored:

@@ -6,6 +6,7 @@ its outs would be recorded under the new state. The guard hashes both at the sta
 
 import contextlib
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -13,7 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_files, digest_folder, digest_value
+from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.execution.import_closure import import_closure
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
 
@@ -32,6 +35,23 @@ class Stage:
         self._root = root
         self._read: dict[str, Any] = {}
         self._code = digest_files(import_closure(module, root))
+
+    def check_params(self) -> None:
+        """Raise ValueError for a fault anywhere in params.yaml, and for settings that the catalogue cannot serve.
+
+        A stage would otherwise find a fault of its own section only after hours of earlier stages.
+        """
+        # No import statement: the checks of other sections are no code of this stage, and must not be in its hash.
+        all_sections = importlib.import_module("pipeline_lib.params.all_sections")
+        all_sections.check_all(self._params, Path("params.yaml"))
+        counts = self._root / paths.CATALOGUE / "counts.json"
+        if self.module != "stages.catalogue" and counts.is_file():
+            self.check_catalogue(read_json(counts))
+
+    def check_catalogue(self, counts: dict[str, Any]) -> None:
+        """Raise ValueError if training needs classes or texts of which the catalogue has none."""
+        requirements = importlib.import_module("pipeline_lib.params.requirements")
+        requirements.check_catalogue(self._params, counts, Path("params.yaml"))
 
     def section(self, kind: type[SectionT]) -> SectionT:
         """Return a checked section of params.yaml; dvc.yaml must declare it (a test compares)."""
@@ -73,6 +93,7 @@ def stage(module: str) -> Iterator[Stage]:
     die_with_parent()
     try:
         run = Stage(module)
+        run.check_params()
         yield run
         run.check_unchanged()
     except (ValueError, OSError) as error:

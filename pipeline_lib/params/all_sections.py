@@ -9,13 +9,13 @@ from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.ensemble import EnsembleParams
 from pipeline_lib.params.evaluate import EvaluateParams
 from pipeline_lib.params.features import FeaturesParams
-from pipeline_lib.params.heads import trained_heads
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.phases import PhasesParams, check_phases, train_params
+from pipeline_lib.params.phases import PhasesParams, check_phases
 from pipeline_lib.params.plan import PlanParams
 from pipeline_lib.params.report import ReportParams
+from pipeline_lib.params.requirements import check_heads
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import Keys, Section, load_params, parse_section
 from pipeline_lib.params.shards import ShardsParams
@@ -105,6 +105,4 @@ def check_all(params: dict[str, Any], path: Path) -> None:
         if len(set(values)) != len(values):
             raise ValueError(f"{path}: plan.{name} has the same item twice: {values}")
     check_phases(params, [(step.name, step.after) for step in plan.phases], plan.last)
-    losses, train = parse_section(LossesParams, params), parse_section(TrainParams, params)
-    for name, changes in parse_section(PhasesParams, params).model_dump().items():
-        trained_heads(losses, train_params(train, changes, name))
+    check_heads(params, path)

@@ -18,7 +18,10 @@ class EvaluateParams(Section):
         "(the same, with mR, total mR and the sum over both directions) | row_paired (as old logs did, only to compare "
         "with them: it understates R@1 about five times)."
     )
-    bootstrap: int = Field(ge=100, description="Resamples of the bootstrap-t interval of the mean rank. The other intervals are not resampled.")
+    bootstrap: int = Field(
+        ge=100,
+        description="Resamples of the bootstrap-t interval of the mean rank. The other intervals are not resampled.",
+    )
     seed: int = Field(
         ge=0,
         description="Seed of these resamples, and of the products that the nearest-neighbour baseline draws from a "

@@ -83,7 +83,7 @@ def test_exemptions_exist_and_give_a_reason():
 
 def test_it_is_read_in_a_minute():
     lines = (ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 250 and max(map(len, lines)) <= 120
+    assert len(lines) <= 300 and max(map(len, lines)) <= 120
 
 
 def test_writing_the_deps_changes_only_them(tmp_path):

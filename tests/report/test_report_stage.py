@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.params.report import ReportParams
@@ -10,17 +11,15 @@ from pipeline_lib.params.section import load_params, parse_section
 from stages import report
 
 ROOT = Path(__file__).parents[2]
-PARAMS = """
-plan: {folds: [0, 1], scales: [64]}
-data: {root: data/raw/mine}
-report: {queries: 3, misses: 2, seed: 7}
-"""
+PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
+OVERRIDES = ["plan.folds=[0,1]", "plan.scales=[64]", "data.root=data/raw/mine"]
 
 
 def test_the_stage_writes_the_page_and_clears_old_figures(make_run, monkeypatch, capsys):
     run = make_run()
     monkeypatch.chdir(run.root)
     Path("params.yaml").write_text(PARAMS, encoding="utf-8")
+    apply_overrides(Path("params.yaml"), OVERRIDES)
     stale = paths.FIGURES / "old.svg"
     stale.parent.mkdir(parents=True)
     stale.write_text("old")
@@ -41,6 +40,7 @@ def test_the_stage_writes_the_page_and_clears_old_figures(make_run, monkeypatch,
 def test_a_missing_input_is_one_line_and_a_failure(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(PARAMS, encoding="utf-8")
+    apply_overrides(Path("params.yaml"), OVERRIDES)
     with pytest.raises(SystemExit, match="1"):
         report.main()
     assert "stages.report: error:" in (error := capsys.readouterr().err) and "metrics.json" in error

@@ -1,0 +1,60 @@
+"""What the settings of training need: a head for `train.best_metric`, and classes or texts in the catalogue.
+
+Only params and the counts of the catalogue are read, so the first stage that runs can refuse a run that would stop
+after an epoch.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.params.heads import LOSS_HEADS, trained_heads, weights_of
+from pipeline_lib.params.losses import LossesParams
+from pipeline_lib.params.phases import LAST, PhasesParams, train_params
+from pipeline_lib.params.section import parse_section
+from pipeline_lib.params.train import TrainParams
+
+# Metrics of the held-out fold that need the head; `loss` needs none.
+HEAD_METRICS = {
+    "retrieval": ("MeanRecall", "R@1", "R@5", "R@10", "i2t_MeanRecall"),
+    "classification": ("top1", "top3", "macro_f1", "balanced_accuracy"),
+}
+
+
+def check_heads(params: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError if a phase's losses do not fit its settings, or train no head that its best_metric measures."""
+    losses = parse_section(LossesParams, dict(params))
+    for phase, train in _phases(params).items():
+        heads = trained_heads(losses, train)
+        needed = next((head for head, metrics in HEAD_METRICS.items() if train.best_metric in metrics), None)
+        if needed is not None and needed not in heads:
+            measured = ", ".join([*(name for head in sorted(heads) for name in HEAD_METRICS[head]), "loss"])
+            raise ValueError(
+                f"{path}: {_key(phase)} = {train.best_metric!r} measures {needed}, which no loss trains; choose one of "
+                f"{measured}, or give a loss for {needed} a weight above 0"
+            )
+
+
+def check_catalogue(params: Mapping[str, Any], counts: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError if a loss needs classes or texts that the catalogue lacks; `counts` are those of counts.json."""
+    for name in weights_of(parse_section(LossesParams, dict(params))):
+        if LOSS_HEADS[name] == "classification" and counts["classes"] < 2:
+            raise ValueError(
+                f"{path}: losses.{name} needs classes to tell apart, but the catalogue has {counts['classes']}; name "
+                f"the column of labels in data.columns.label, or set losses.{name}.weight = 0"
+            )
+        if LOSS_HEADS[name] == "retrieval" and counts["queries"] == 0:
+            raise ValueError(
+                f"{path}: losses.{name} compares images with texts, but the catalogue has no text; name the columns in "
+                f"data.columns.text, or set losses.{name}.weight = 0"
+            )
+
+
+def _phases(params: Mapping[str, Any]) -> dict[str, TrainParams]:
+    base = parse_section(TrainParams, dict(params))
+    changes = parse_section(PhasesParams, dict(params)).model_dump()
+    return {name: train_params(base, own, name) for name, own in changes.items()}
+
+
+def _key(phase: str) -> str:
+    return "train.best_metric" if phase == LAST else f"phases.{phase}.best_metric"

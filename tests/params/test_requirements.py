@@ -1,0 +1,95 @@
+"""A fault in any section, and a loss without its classes or texts, stop the first stage that runs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.execution.stage import stage
+from pipeline_lib.params.heads import LOSS_HEADS
+from pipeline_lib.params.requirements import check_catalogue, check_heads
+from pipeline_lib.params.section import load_params
+
+ROOT = Path(__file__).parents[2]
+PATH = Path("params.yaml")
+
+
+def params(**losses):
+    """Return params.yaml with only the given losses on, by weight."""
+    loaded = load_params(ROOT / "params.yaml")
+    for name in LOSS_HEADS:
+        loaded["losses"][name]["weight"] = losses.get(name, 0.0)
+    return loaded
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    for name in ("pipeline_lib", "stages"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("module", ["stages.catalogue", "stages.shards", "stages.report"])
+def test_every_stage_refuses_a_fault_of_another_section(project, module, capsys):
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    assert "bootstrap: 1000" in text
+    (project / "params.yaml").write_text(text.replace("bootstrap: 1000", "bootstrap: 50"), encoding="utf-8")
+    with pytest.raises(SystemExit), stage(module):
+        pytest.fail("the stage ran")
+    assert "evaluate.bootstrap = 50: input should be greater than or equal to 100" in capsys.readouterr().err
+
+
+def test_the_check_of_other_sections_is_no_code_of_a_stage(project):
+    from pipeline_lib.execution.import_closure import import_closure
+
+    names = {path.name for path in import_closure("stages.index")}
+    assert "index.py" in names and not names & {"all_sections.py", "requirements.py", "losses.py"}
+
+
+def test_stages_after_the_catalogue_refuse_losses_that_it_cannot_serve(project, capsys):
+    (project / "data/work/catalogue").mkdir(parents=True)
+    write_json(project / "data/work/catalogue/counts.json", {"classes": 0, "queries": 12})
+    with pytest.raises(SystemExit), stage("stages.folds"):
+        pytest.fail("the stage ran")
+    assert "losses.cross_entropy needs classes to tell apart, but the catalogue has 0" in capsys.readouterr().err
+    with stage("stages.catalogue"):  # it is about to write the counts again
+        pass
+
+
+@pytest.mark.parametrize(
+    ("losses", "counts", "text"),
+    [
+        ({"cross_entropy": 1.0}, {"classes": 1, "queries": 5}, "losses.cross_entropy needs classes"),
+        ({"class_distillation": 1.0}, {"classes": 0, "queries": 5}, "losses.class_distillation needs classes"),
+        ({"triplet": 1.0}, {"classes": 5, "queries": 0}, "losses.triplet compares images with texts"),
+        ({"triplet": 1.0}, {"classes": 0, "queries": 3}, None),
+        ({"cross_entropy": 0.5}, {"classes": 2, "queries": 0}, None),
+    ],
+)
+def test_losses_need_what_they_compare(losses, counts, text):
+    if text is None:
+        check_catalogue(params(**losses), counts, PATH)
+    else:
+        with pytest.raises(ValueError, match=text):
+            check_catalogue(params(**losses), counts, PATH)
+
+
+def test_the_metric_of_the_best_epoch_needs_its_head():
+    classifier = params(cross_entropy=1.0)
+    classifier["train"]["best_metric"] = "MeanRecall"
+    with pytest.raises(ValueError, match="best_metric = 'MeanRecall' measures retrieval, which no loss trains; choose"):
+        check_heads(classifier, PATH)
+    for metric in ("top1", "loss"):
+        classifier["train"]["best_metric"] = metric
+        check_heads(classifier, PATH)
+
+
+def test_a_phase_is_checked_with_its_own_changes():
+    both = params(info_nce=1.0)
+    both["train"]["best_metric"] = "R@1"
+    both["phases"]["train"] = {"best_metric": "top1"}
+    with pytest.raises(ValueError, match=r"train.best_metric = 'top1' measures classification"):
+        check_heads(both, PATH)
