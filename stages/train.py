@@ -39,7 +39,7 @@ def main() -> None:
 def train(run: Stage, fold: int, phase: str, after: str | None) -> None:
     # Slow to import, and not needed by the process that only starts the launcher.
     from pipeline_lib.execution.process_group import join_process_group
-    from pipeline_lib.models.warm_start import start_folder
+    from pipeline_lib.inference.warm_start import start_folder
     from pipeline_lib.training.fold import train_fold
     from pipeline_lib.training.fold_data import Inputs
     from pipeline_lib.training.model_setup import RunConfig

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.inference.warm_start import start_folder, warm_sources
 from pipeline_lib.models.adapters import adapter_state
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import WEIGHTS, SavedModel, load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import Tower, TowerSource
-from pipeline_lib.models.warm_start import start_folder, warm_sources
 from pipeline_lib.models.weights import State, read_weights, unique_state, weights_hash, with_first_names
 from pipeline_lib.params.model import ModelParams
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from pipeline_lib.execution.device import resolve_precision
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
+from pipeline_lib.inference.warm_start import load_heads, warm_sources
 from pipeline_lib.loading.stored_features import StoredFeatures
 from pipeline_lib.losses.build import build_losses
 from pipeline_lib.losses.teachers import DistillationTeachers
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import TowerSource
-from pipeline_lib.models.warm_start import load_heads, warm_sources
 from pipeline_lib.models.weights import weights_hash
 from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, unfreeze_epochs
 from pipeline_lib.optim.param_groups import split_decay, tower_groups

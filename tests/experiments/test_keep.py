@@ -6,7 +6,7 @@ import pytest
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.experiments.keep import MODEL_FILES, PREDICTION_FILES, keep, keep_predictions
-from pipeline_lib.models.warm_start import start_folder
+from pipeline_lib.inference.warm_start import start_folder
 
 
 def write_models(root, content, folds=(0, 1)):

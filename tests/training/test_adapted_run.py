@@ -9,12 +9,12 @@ from tiny_project import make_settings, write_project
 from watched_run import run
 
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.inference.warm_start import load_heads, warm_sources
 from pipeline_lib.inference.wise_ft import load_interpolated
 from pipeline_lib.models.adapters import adapter_state
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.models.warm_start import load_heads, warm_sources
 from pipeline_lib.params.model import ModelParams
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
