@@ -61,7 +61,8 @@ def figure_spreads(recipe: str, metrics: Sequence[Mapping[str, Any]]) -> list[Sp
 def _figures(metrics: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str, str], float]]:
     for rows in (retrieval_rows(metrics, {}), total_rows(metrics, {}), classification_rows(metrics, {})):
         for row in rows:
-            yield from (((row.split, row.task, one.key), one.value) for one in row.figures if one.key not in COUNTS and not one.void)
+            shown = [one for one in row.figures if one.key not in COUNTS and not one.void]
+            yield from (((row.split, row.task, one.key), one.value) for one in shown)
 
 
 def _texts(spread: Spread) -> tuple[str, ...]:

@@ -99,15 +99,18 @@ def count_scores(
     """
     tallies = [Tally(limits) for limits in thresholds]
     for r, c, pairs in _tiles(len(rows), len(columns), skipped, count_tile.tile):
+        crowded = []
         for axis, (tally, found) in enumerate(zip(tallies, count_tile(r, c, pairs), strict=True)):
             if found.undecided is None:
-                for part, scores in _exact_scores(rows, columns, (r, c), pairs):
-                    tally.add_tile(scores, (part, c)[axis], axis)
+                crowded.append(axis)
                 continue
             tally.higher[(r, c)[axis]] += found.higher
             if len(found.undecided[0]):
                 where = (found.undecided[0] + r.start, found.undecided[1] + c.start)
                 tally.add(where[axis], pair_scores(rows, columns, *where))
+        for part, scores in _exact_scores(rows, columns, (r, c), pairs) if crowded else ():
+            for axis in crowded:
+                tallies[axis].add_tile(scores, (part, c)[axis], axis)
     return tallies
 
 
@@ -154,8 +157,7 @@ class CpuTiles:
             return [*found, *(_compared(part, low[None], high[None], 0, start) for low, high in limits[1:])]
 
         slabs = list(self._pool.map(slab, range(0, len(left), SLAB)))
-        joined = [_joined([found[axis] for found in slabs], axis) for axis in range(len(limits))]
-        return [one if _few(one, scores.size) else one._replace(undecided=None) for one in joined]
+        return [_joined([found[axis] for found in slabs], axis, scores.size) for axis in range(len(limits))]
 
     def close(self) -> None:
         """Stop the threads."""
@@ -176,15 +178,14 @@ def _count(mask: NDArray[np.bool_], axis: int) -> Integers:
     return np.fromiter((np.count_nonzero(row) for row in mask), np.int64, len(mask))
 
 
-def _joined(slabs: list[Found], axis: int) -> Found:
+def _joined(slabs: list[Found], axis: int, size: int) -> Found:
     higher = [found.higher for found in slabs]
-    pairs = zip(*(found.undecided for found in slabs if found.undecided is not None), strict=True)
-    row, column = (np.concatenate(part) for part in pairs)
-    return Found(np.sum(higher, axis=0) if axis else np.concatenate(higher), (row, column))
-
-
-def _few(found: Found, size: int) -> bool:
-    return found.undecided is not None and len(found.undecided[0]) * MANY <= size
+    counts = np.sum(higher, axis=0) if axis else np.concatenate(higher)
+    pairs = [found.undecided for found in slabs if found.undecided is not None]
+    if sum(len(row) for row, _ in pairs) * MANY > size:
+        return Found(counts, None)
+    row, column = (np.concatenate(part) for part in zip(*pairs, strict=True))
+    return Found(counts, (row, column))
 
 
 def _tiles(

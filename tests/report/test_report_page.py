@@ -219,3 +219,15 @@ def test_layers_that_open_later_have_their_epoch(make_run, parse):
     groups = [text for _, text in plain.all("tr") if text.startswith("imagestages")]
     assert groups[:2] == ["imagestages.01,000frozen–", "imagestages.12,000frozen–"]
     assert not [attributes for attributes, _ in plain.all("tr") if "data-opens" in attributes]
+
+
+def test_a_figure_that_a_random_order_reaches_is_not_printed_and_said(make_run, parse):
+    run = make_run()
+    leaf = run.metrics["test"]["retrieval"]["text_to_image"]
+    leaf |= {"R@1": 1.0, "num_gallery": 9, "chance": {"R@1": 1.0, "R@5": 1.0, "R@10": 1.0}}
+    run.put(paths.METRICS, run.metrics)
+    page = parse(run.report().page)
+    shown = [text for key in ("R@1", "median_rank") for _, text in page.all("td", key=key)[:1]]
+    assert shown == ["no figure", "no figure"]
+    warnings = [text for attributes, text in page.all("p") if attributes.get("class") == "warning"]
+    assert any("R@1, R@5, R@10 of 9 products are no figures" in text for text in warnings)
