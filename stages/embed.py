@@ -6,8 +6,6 @@ Runs in several processes if VITRINE_LAUNCH has a launcher, e.g. `torchrun --npr
 import argparse
 from contextlib import nullcontext
 
-import polars as pl
-
 import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
@@ -33,7 +31,9 @@ def main() -> None:
 
 
 def embed(run: Stage, fold: int, scale: int) -> None:
-    # Slow imports, which a process that only launches others does not need.
+    # Slow imports, which a process that only launches or forks others does not need.
+    import polars as pl
+
     from pipeline_lib.execution.process_group import join_process_group
     from pipeline_lib.inference.embeddings import queries_for, write_embeddings
     from pipeline_lib.inference.engine import InferenceEngine
