@@ -120,9 +120,14 @@ def reports_signal(number: int, printed: str) -> bool:
 
 
 def have_ended(*processes: int) -> bool:
-    return not any(
-        psutil.pid_exists(number) and psutil.Process(number).status() != "zombie" for number in processes
-    )  # fmt: skip
+    return not any(map(is_running, processes))
+
+
+def is_running(number: int) -> bool:
+    try:
+        return psutil.Process(number).status() != "zombie"
+    except psutil.NoSuchProcess:
+        return False
 
 
 def client_of(run: subprocess.Popen) -> psutil.Process:
@@ -192,15 +197,30 @@ def test_all_processes_end_when_dvc_is_killed(shell, project):
     run.communicate()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_process_that_dvc_started_ends_the_stage(shell, project, number):
-    write_stages(project, one="wait")
-    run = dvc(project, "repro")
-    one = wait_for_record(project, "one")
-    client_of(run).send_signal(number)
+SIGNALS = {"killed": signal.SIGKILL, "terminated": signal.SIGTERM, "interrupted": signal.SIGINT}
+
+
+def test_a_signal_to_the_process_that_dvc_started_ends_the_stage(shell, project):
+    """One `dvc repro --keep-going` runs a stage for every signal, all on one server."""
+    write_stages(project, chained=False, **dict.fromkeys(SIGNALS, "wait"))
+    run, records = dvc(project, "repro", "--keep-going"), {}
+
+    def running() -> list[str]:
+        written = [name for name in SIGNALS if (project / f"{name}.json").exists() and name not in records]
+        return [name for name in written if (project / f"{name}.json").read_text(encoding="utf-8")]
+
+    for _ in SIGNALS:
+        wait_until(running)
+        [name] = running()
+        records[name] = read_record(project, name)
+        client_of(run).send_signal(SIGNALS[name])
+        wait_until(lambda own=records[name]["own"]: have_ended(own))
     printed = run.communicate()[0]
-    assert run.returncode != 0 and reports_signal(number, printed)
-    wait_until(lambda: have_ended(one["own"], one["parent"]))
+    assert run.returncode != 0
+    for name, number in SIGNALS.items():
+        lines = [line for line in printed.splitlines() if f"toy {name}.json wait, exited with " in line]
+        assert lines and all(reports_signal(number, f"{line}\n") for line in lines), printed
+    wait_until(lambda: have_ended(*{record["parent"] for record in records.values()}))
 
 
 def test_a_killed_server_fails_the_stage_in_one_line(project):

@@ -1,4 +1,4 @@
-"""Warm starts under DVC: train, save the model, start from it, and interpolate start and end."""
+"""Experiments under DVC in a project of one fold: empty lists, warm starts, comparison, fusion and interpolation."""
 
 import json
 
@@ -10,9 +10,9 @@ WARM_START = "train.init_from=data/starts/mine"
 
 @pytest.fixture(scope="module")
 def project(built_project, fork_server, tmp_path_factory):
-    project = built_project.copy(tmp_path_factory.mktemp("warm-starts") / "project", fork_server)
+    project = built_project.copy(tmp_path_factory.mktemp("experiments") / "project", fork_server)
     project.set_params("plan.folds=[0]", "plan.features=[]")
-    project.run("dvc", "repro")
+    project.first_stages = project.run_stages(project.run("dvc", "repro").stdout)
     project.commit("one fold without stored features")
     return project
 
@@ -23,6 +23,17 @@ def trainable_report(project):
 
 def sources(project):
     return [row["source"] for row in trainable_report(project)["towers"]]
+
+
+def test_empty_lists_remove_stages(project):
+    """The new lists are params of these stages; the model stays the same, so its embeddings and index do."""
+    assert project.first_stages == ["folds", "train@0", "ensemble", "evaluate", "report"]
+    project.set_params("plan.index=[]")
+    project.run("dvc", "repro")
+    listed = project.run("dvc", "stage", "list", "--name-only").stdout.split()
+    assert not [name for name in listed if name.startswith(("features", "index"))]
+    assert "report" in listed
+    project.restore()
 
 
 def test_a_saved_experiment_is_a_start_for_others(project):
@@ -40,10 +51,28 @@ def test_a_saved_experiment_is_a_start_for_others(project):
     done = project.run("dvc", "exp", "run", "-n", "warm", "-S", WARM_START)
     assert project.run_stages(done.stdout) == ["train@0", *AFTER]
     assert sources(project) == ["data/starts/mine/0"] * 3
+    shown = json.loads(project.run("dvc", "exp", "show", "--json").stdout)
+    assert "warm" in json.dumps(shown)
+    compared = project.run("vitrine", "compare", "HEAD", "warm").stdout
+    assert "MeanRecall" in compared
     again = project.run("dvc", "exp", "run", "-n", "again", "-S", WARM_START)
     assert project.run_stages(again.stdout) == []
     project.restore()
     assert "data/weights/text" in sources(project) and (project.folder / "data/starts/mine/0").is_dir()
+
+
+def test_predictions_of_another_run_are_fused_without_training(project):
+    printed = project.run("vitrine", "keep-predictions", "HEAD", "warm", "both").stdout
+    assert "data/predictions/both: the class predictions of HEAD, warm" in printed
+    change = printed.splitlines()[-1].split("dvc exp run ")[1].split()
+    done = project.run("dvc", "exp", "run", "-n", "fused", *change)
+    assert project.run_stages(done.stdout) == ["ensemble", "evaluate", "report"]
+    fusion = json.loads((project.folder / "data/work/ensemble/fusion.json").read_text())
+    assert set(fusion["test"]["others"]) == {"HEAD", "warm"}
+    assert sum({**fusion["test"]["weights"], **fusion["test"]["others"]}.values()) == pytest.approx(1, abs=1e-5)
+    assert "they are fused with those of HEAD" in (project.folder / "reports/index.html").read_text()
+    assert "top1" in project.run("vitrine", "compare", "HEAD", "fused").stdout
+    project.restore()
 
 
 def test_interpolation_with_the_start_needs_no_training_and_search_uses_it(project):
