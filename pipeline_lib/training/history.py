@@ -1,7 +1,6 @@
 """The history of a run: a row per epoch for history.csv, TensorBoard curves, and lines on the terminal."""
 
 import csv
-import math
 import os
 from pathlib import Path
 
@@ -12,6 +11,7 @@ Row = dict[str, float]
 # Columns of image-to-text and of text-to-image retrieval, the mean recall (mR) last.
 TEXT = ("i2t_R@1", "i2t_R@5", "i2t_R@10", "i2t_MeanRecall")
 IMAGE = ("R@1", "R@5", "R@10", "MeanRecall")
+DIRECTIONS = (("image → text", TEXT), ("text → image", IMAGE))
 
 
 class History:
@@ -27,19 +27,21 @@ class History:
         folder = root / "logs" / "tensorboard" / name
         self._board = SummaryWriter(folder, purge_step=len(rows)) if writes else None
 
-    def add(self, row: Row, step: int, note: str) -> None:
-        """Append the row of an epoch and print it; `note` is only printed, because rows must be reproducible."""
+    def add(self, row: Row, step: int) -> None:
+        """Append the row of an epoch."""
         self.rows.append(row)
         if self._board:
             for key, value in row.items():
                 if key != "epoch":
                     self._board.add_scalar(key, value, step)
             self._board.flush()
-        line = best_so_far(self.rows)
-        omitted = {"epoch", *(TEXT + IMAGE if line else ())}
-        values = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in omitted)
-        self.console.print(f"epoch {int(row['epoch'])}  {values}  {note}", highlight=False, soft_wrap=True)
-        if line:
+
+    def print_epoch(self, note: str, best_epoch: int, column: str) -> None:
+        """Print the last row; `note` is only printed, because rows must be reproducible.
+
+        `best_epoch` is the epoch whose weights are saved, chosen by `column`; -1 if it was not finite in any epoch.
+        """
+        for line in epoch_lines(self.rows, note, best_epoch, column):
             self.console.print(line, highlight=False, soft_wrap=True)
 
     def step(self, step: int, values: Row) -> None:
@@ -54,22 +56,37 @@ class History:
             self._board.close()
 
 
-def best_so_far(rows: list[Row]) -> str:
-    """Return one line with the retrieval metrics, in percent, of the last epoch and of the best one by total mR.
+def epoch_lines(rows: list[Row], note: str, best_epoch: int, column: str) -> list[str]:
+    """Return the lines on the last epoch, which end with the epoch whose weights are saved.
 
-    As in papers on caption retrieval, `text` is image-to-text retrieval and `image` is text-to-image retrieval. Returns
-    an empty line for a run without these metrics.
+    Retrieval has a line of its own with the figures of both directions in percent, in the order of papers on caption
+    retrieval, which call image-to-text retrieval "text" and text-to-image retrieval "image".
     """
-    complete = [row for row in rows if all(name in row for name in (*TEXT, *IMAGE))]
-    if not complete or complete[-1] is not rows[-1]:
-        return ""
-    best = max(complete, key=lambda row: _total_mr(row) if math.isfinite(_total_mr(row)) else -1.0)
-    return f"epoch {int(rows[-1]['epoch'])} now {_formatted(rows[-1])} || best {int(best['epoch'])} {_formatted(best)}"
+    last = rows[-1]
+    retrieval = all(name in last for name in (*TEXT, *IMAGE))
+    omitted = {"epoch", *(TEXT + IMAGE if retrieval else ())}
+    values = "  ".join(f"{key} {value:.4g}" for key, value in last.items() if key not in omitted)
+    first = f"epoch {int(last['epoch'])}  {values}  {note}"
+    if best_epoch < 0:
+        best = f"|| no best epoch: {_named(column)} was not finite yet"
+    else:
+        row = rows[best_epoch]
+        figures = _formatted(row) if retrieval else f"{row[column]:.4g}"
+        best = f"|| best {best_epoch} by {_named(column)}{':' if retrieval else ''} {figures}"
+    return [first, f"epoch {int(last['epoch'])} now {_formatted(last)} {best}"] if retrieval else [f"{first}  {best}"]
+
+
+def _named(column: str) -> str:
+    """Return the name of a column of the history, with its direction if it has one."""
+    for title, names in DIRECTIONS:
+        if column in names:
+            return f"{title} {column.removeprefix('i2t_')}"
+    return column
 
 
 def _formatted(row: Row) -> str:
     directions = []
-    for title, names in (("text", TEXT), ("image", IMAGE)):
+    for title, names in DIRECTIONS:
         values = " ".join(f"{100 * row[name]:.2f}" for name in names)
         directions.append(f"{title} R1 R5 R10 mR {values}")
     total = 100 * _total_mr(row)

@@ -92,8 +92,9 @@ class Trainer:
                 row, speed = self._epoch(epoch, upcoming.pop(0), stream, history, lambda: progress.advance(bar))
                 self._end_epoch(epoch)
                 with self.ema.applied() if self.ema else contextlib.nullcontext():
-                    history.add({**row, **processes.broadcast_from_first(self._validate)}, epoch, speed)
+                    history.add({**row, **processes.broadcast_from_first(self._validate)}, epoch)
                     self._save_best(state, epoch, history)
+                history.print_epoch(speed, state.best_epoch, MONITORS[self.config.train.best_metric][0])
                 self._save(state, epoch, history)
         history.close()
         if state.best is None:

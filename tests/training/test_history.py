@@ -1,8 +1,10 @@
-"""The line with the last and the best epoch that a run prints."""
+"""The lines that a run prints after an epoch: all figures with their direction, and the epoch that is saved."""
+
+import math
 
 import pytest
 
-from pipeline_lib.training.history import IMAGE, TEXT, History, best_so_far
+from pipeline_lib.training.history import IMAGE, TEXT, History, epoch_lines
 
 
 def row(epoch, text, image):
@@ -13,44 +15,52 @@ def row(epoch, text, image):
 
 
 FIRST = row(0, (7.22, 19.32, 30.38), (6.64, 21.91, 35.53))
-BEST = row(1, (16.75, 34.50, 45.63), (12.65, 37.18, 53.48))
-LAST = row(2, (15.75, 31.63, 42.75), (11.50, 35.08, 50.45))
+# The second epoch has the better sum of both directions, the third one the better text-to-image retrieval.
+SECOND = row(1, (16.75, 34.50, 45.63), (12.65, 37.18, 53.48))
+LAST = row(2, (15.75, 31.63, 42.75), (12.50, 38.08, 54.45))
 WRITTEN = [
-    f"text R1 R5 R10 mR {text} | image R1 R5 R10 mR {image} | total mR {total}"
+    f"image → text R1 R5 R10 mR {text} | text → image R1 R5 R10 mR {image} | total mR {total}"
     for text, image, total in (
         ("7.22 19.32 30.38 18.97", "6.64 21.91 35.53 21.36", "20.17 sum 121.00"),
         ("16.75 34.50 45.63 32.29", "12.65 37.18 53.48 34.44", "33.37 sum 200.19"),
-        ("15.75 31.63 42.75 30.04", "11.50 35.08 50.45 32.34", "31.19 sum 187.16"),
+        ("15.75 31.63 42.75 30.04", "12.50 38.08 54.45 35.01", "32.53 sum 195.16"),
     )
 ]
 
 
 @pytest.mark.parametrize(
-    ("rows", "line"),
+    ("rows", "best", "column", "name"),
     [
-        ([FIRST], f"epoch 0 now {WRITTEN[0]} || best 0 {WRITTEN[0]}"),
-        ([FIRST, BEST], f"epoch 1 now {WRITTEN[1]} || best 1 {WRITTEN[1]}"),
-        ([FIRST, BEST, LAST], f"epoch 2 now {WRITTEN[2]} || best 1 {WRITTEN[1]}"),
-        (
-            [BEST, {**LAST, **{key: BEST[key] for key in (*TEXT, *IMAGE)}}],
-            f"epoch 2 now {WRITTEN[1]} || best 1 {WRITTEN[1]}",
-        ),
+        ([FIRST], 0, "MeanRecall", "text → image MeanRecall"),
+        ([FIRST, SECOND], 1, "i2t_MeanRecall", "image → text MeanRecall"),
+        ([FIRST, SECOND, LAST], 2, "MeanRecall", "text → image MeanRecall"),
+        ([FIRST, SECOND, LAST], 0, "val_loss", "val_loss"),
     ],
 )
-def test_the_line_has_all_metrics_of_the_last_and_of_the_best_epoch(rows, line):
-    assert best_so_far(rows) == line
+def test_the_line_has_all_metrics_of_the_last_epoch_and_of_the_saved_one(rows, best, column, name):
+    last = len(rows) - 1
+    _, line = epoch_lines(rows, "5 images/s", best, column)
+    assert line == f"epoch {last} now {WRITTEN[last]} || best {best} by {name}: {WRITTEN[best]}"
 
 
-def test_a_run_without_retrieval_has_no_line():
-    assert best_so_far([{"epoch": 0, "val_loss": 1.0, "top1": 0.5}]) == ""
+def test_a_run_without_retrieval_names_the_saved_epoch_in_its_only_line():
+    rows = [{"epoch": 0, "val_loss": 1.0, "top1": 0.625}, {"epoch": 1, "val_loss": 0.5, "top1": 0.5}]
+    lines = epoch_lines(rows, "5 images/s", 0, "top1")
+    assert lines == ["epoch 1  val_loss 0.5  top1 0.5  5 images/s  || best 0 by top1 0.625"]
+
+
+def test_as_long_as_no_figure_is_finite_there_is_no_best_epoch():
+    (line,) = epoch_lines([{"epoch": 0, "val_loss": math.nan}], "5 images/s", -1, "val_loss")
+    assert line == "epoch 0  val_loss nan  5 images/s  || no best epoch: val_loss was not finite yet"
 
 
 def test_without_a_terminal_it_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "60")
     history = History("run", [dict(FIRST)])
-    history.add(dict(BEST), 1, "5 images/s")
+    history.add(dict(SECOND), 1)
+    history.print_epoch("5 images/s", 1, "MeanRecall")
     history.close()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 2 and lines[0].startswith("epoch 1  val_loss 1") and lines[0].endswith("5 images/s")
-    assert lines[1] == f"epoch 1 now {WRITTEN[1]} || best 1 {WRITTEN[1]}"
+    assert lines[1].endswith(f"|| best 1 by text → image MeanRecall: {WRITTEN[1]}")

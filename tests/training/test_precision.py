@@ -11,7 +11,6 @@ from watched_run import Watch, differing, losses, run, stop_before
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.execution.device import resolve_precision
 from pipeline_lib.execution.precision import float32_products, loss_scaler
-from pipeline_lib.training.history import best_so_far
 from pipeline_lib.training.task import Task
 from pipeline_lib.training.trainer import Trainer
 from pipeline_lib.training.validation import Validator
@@ -79,9 +78,7 @@ def test_a_resumed_run_restores_the_scale(inputs, towers, monkeypatch):
 def test_gradients_that_overflow_at_any_scale_stop_the_run(inputs, towers, monkeypatch):
     scaler = torch.amp.GradScaler("cpu", init_scale=0.5)
     monkeypatch.setattr(Task, "scaler", property(lambda task: scaler))
-    with pytest.raises(
-        ValueError, match=r"fp16: gradients overflow .* train.precision = bf16 or fp32"
-    ):
+    with pytest.raises(ValueError, match=r"fp16: gradients overflow .* train.precision = bf16 or fp32"):
         run(make_settings(*towers, precision="fp16"), inputs, "out")
 
 
@@ -127,12 +124,13 @@ def with_figures(monkeypatch, figures):
 @pytest.mark.parametrize(
     ("figures", "best"), [([math.nan, 2.0, 1.0], 2), ([math.nan, 1.0, math.nan], 1), ([3.0, -math.inf, 2.0], 2)]
 )
-def test_a_figure_that_is_not_finite_does_not_freeze_the_choice(inputs, towers, monkeypatch, figures, best):
+def test_a_figure_that_is_not_finite_does_not_freeze_the_choice(inputs, towers, monkeypatch, capsys, figures, best):
     with_figures(monkeypatch, figures)
     watch = Watch(monkeypatch)
     out = run(make_settings(*towers), inputs, "out")
     card = read_json(out / "model.json")["run"]
     assert (card["best_epoch"], card["best"]["val_loss"]) == (best, figures[best])
+    assert f"|| best {best} by val_loss" in capsys.readouterr().err.splitlines()[-1]
     assert not differing(load_file(out / "model.safetensors"), watch.measured[best])
 
 
@@ -140,11 +138,3 @@ def test_a_run_without_any_finite_figure_is_an_error(inputs, towers, monkeypatch
     with_figures(monkeypatch, [math.nan] * 3)
     with pytest.raises(ValueError, match="train.best_metric = 'loss' was not finite in any epoch"):
         run(make_settings(*towers), inputs, "out")
-
-
-def test_the_printed_best_epoch_is_one_with_figures():
-    names = [f"{side}{name}" for side in ("", "i2t_") for name in ("R@1", "R@5", "R@10", "MeanRecall")]
-    rows = [
-        {"epoch": float(number), **dict.fromkeys(names, value)} for number, value in enumerate([math.nan, 0.2, 0.1])
-    ]
-    assert "epoch 2 now" in best_so_far(rows) and "best 1 " in best_so_far(rows)
