@@ -4,21 +4,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from pipeline_lib.models.joint_space import why_not_pooled
 from pipeline_lib.models.towers import Tower, TowerSource
 from pipeline_lib.stores.boundary import TowerBoundary
-
-
-def why_not_pooled(name: str, source: TowerSource) -> str | None:
-    """Return the reason why a tower's output cannot be stored for training, or None if it can.
-
-    Early fusion pools after a trained layer, and parts without pretrained weights are initialized in each run.
-    """
-    if source.description.get("tokens"):
-        return "model.fusion = early reads tokens, which are not stored"
-    if source.new:
-        parts = ", ".join(source.new)
-        return f"model.{name} has parts without pretrained weights ({parts}), which each run initializes"
-    return None
 
 
 def find_boundary(

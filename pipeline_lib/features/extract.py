@@ -11,10 +11,10 @@ from pathlib import Path
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_json, writing
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
-from pipeline_lib.features.joint_space import why_apart
 from pipeline_lib.features.teacher_models import teacher_models
 from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
+from pipeline_lib.models.joint_space import why_apart
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.model import ModelParams

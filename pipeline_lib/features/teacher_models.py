@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.models.joint_space import settle_heads
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
-from pipeline_lib.models.open_clip_config import checkpoint_scale
 from pipeline_lib.models.saved import CARD, WEIGHTS, load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.models.weights import weights_hash
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params, parse_section
+from pipeline_lib.splitting.seen import Seen, read_seen
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 PAIR = "model.yaml"
@@ -35,6 +36,7 @@ PAIR_DEFAULTS: dict[str, Any] = {
     "fusion_heads": 1,
     "similarity": "cosine",
     "temperature": "fixed",
+    "logit_scale": None,
     "missing_image": "black",
     "classifier": {"kind": "linear", "inputs": "image", "hidden": 1, "dropout": 0.0, "scale": 1.0},
     "register_memory": {"slots_private": 0, "slots_shared": 0},
@@ -46,7 +48,7 @@ PAIR_DEFAULTS: dict[str, Any] = {
 class TeacherModel:
     """One model of a teacher; `fold` is its held-out fold, "" for a model that is the teacher of all folds.
 
-    `trained` if this project trained it, so that the held-out products may be in its training data.
+    `trained` if this project trained it; `seen` is then what it has seen, if its card says so.
     """
 
     fold: str
@@ -54,6 +56,7 @@ class TeacherModel:
     tokenizer: TextTokenizer
     fingerprint: str
     trained: bool
+    seen: Seen | None = None
 
 
 def teacher_models(folder: Path) -> Iterator[TeacherModel]:
@@ -84,19 +87,18 @@ def teacher_models(folder: Path) -> Iterator[TeacherModel]:
         saved = load_model(model_folder)
         tokenizer = TextTokenizer(model_folder / "tokenizer")
         fold = "" if model_folder == folder else model_folder.name
-        yield TeacherModel(fold, saved.model, tokenizer, saved.fingerprint, trained=True)
+        seen = read_seen(model_folder, saved.card["run"].get("seen"))
+        yield TeacherModel(fold, saved.model, tokenizer, saved.fingerprint, True, seen)
 
 
 def read_pair(path: Path) -> TeacherModel:
     """Build the pair of published towers that a model.yaml names; every ValueError names the file."""
     try:
-        params, logit_scale = _params(load_params(path))
+        params = _params(load_params(path))
         sources = resolve_towers(params)
         _check_pretrained(sources)
-        if logit_scale is None:
-            logit_scale = _checkpoint_scale(params, sources)
-        params = params.model_copy(update={"logit_scale": logit_scale})
-        model = build_model(describe(params, sources, True, []), sources)
+        _check_scale(params, sources)
+        model = build_model(describe(settle_heads(params, sources), sources, True, []), sources)
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix('params.yaml: ')}") from None
     fingerprint = digest_value([model.description, weights_hash(dict(model.state_dict()))])
@@ -104,13 +106,13 @@ def read_pair(path: Path) -> TeacherModel:
     return TeacherModel("", model.eval(), tokenizer, fingerprint, trained=False)
 
 
-def _params(patch: dict[str, Any]) -> tuple[ModelParams, float | None]:
-    """Return the complete `model` section, and the log of the scale if the patch has it."""
-    merged = {**PAIR_DEFAULTS, "logit_scale": 0.0, **patch}
+def _params(patch: dict[str, Any]) -> ModelParams:
+    """Return the complete `model` section."""
+    merged = {**PAIR_DEFAULTS, **patch}
     for key, value in PAIR_DEFAULTS.items():
         if isinstance(value, dict) and isinstance(merged[key], dict):
             merged[key] = {**value, **merged[key]}
-    return parse_section(ModelParams, {"model": merged}), patch.get("logit_scale")
+    return parse_section(ModelParams, {"model": merged})
 
 
 def _check_pretrained(sources: dict[str, TowerSource]) -> None:
@@ -120,13 +122,10 @@ def _check_pretrained(sources: dict[str, TowerSource]) -> None:
             raise ValueError(f"model.{name} has no pretrained {parts}, and a teacher is not trained; name a checkpoint")
 
 
-def _checkpoint_scale(params: ModelParams, sources: dict[str, TowerSource]) -> float:
-    """Return the log of the scale in the towers' checkpoint."""
-    kinds = {params.image.kind, params.text.kind}
-    scale = checkpoint_scale(Path(str(sources["image"].weights))) if kinds == {"open_clip"} else None
-    if scale is None:
+def _check_scale(params: ModelParams, sources: dict[str, TowerSource]) -> None:
+    """Raise ValueError if neither the model.yaml nor the towers' checkpoint has a scale."""
+    if params.logit_scale is None and "logit_scale" not in sources["image"].scales:
         raise ValueError(
             "model.logit_scale: the weights have none; write the log of the scale that the pair was trained with, e.g. "
             "4.6052 for CLIP's scale of 100"
         )
-    return scale

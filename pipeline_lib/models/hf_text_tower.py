@@ -84,7 +84,7 @@ class HFTextTower(TextTower):
             self.projection = PROJECTORS[kind](self.dim, width, hidden)
             self.dim = width
         self.patterns = LAYER_PATTERNS[config.model_type]
-        self.causal = config.model_type in CAUSAL
+        self.causal = is_causal(config)
 
     def forward(self, token_ids: Tensor, mask: Tensor) -> Tensor:
         """Return pooled features (batch, dim) of token ids and their mask, both (batch, length)."""
@@ -144,6 +144,23 @@ def is_asynchronous(device: torch.device) -> bool:
     return device.type != "cpu"
 
 
+def is_causal(config: PretrainedConfig) -> bool:
+    """Return whether each token attends only to itself and the tokens before it."""
+    return config.model_type in CAUSAL or bool(getattr(config, "is_decoder", False))
+
+
+def check_pooling(params: TextTowerParams, causal: bool, tokens: bool) -> None:
+    """Raise ValueError for the pooling cls of a causal tower, whose first token has seen no other.
+
+    A tower that is built for its `tokens` is pooled after a layer in which each token attends to all.
+    """
+    if params.pooling == "cls" and causal and not tokens:
+        raise ValueError(
+            f"model.text.pooling = 'cls': the first token of {params.name} attends to no other (a causal tower), so "
+            "every text would get the same vector; set model.text.pooling = last, or mean"
+        )
+
+
 def resolve_hf(model: ModelParams) -> TowerSource:
     """Return the source of a text tower; ValueError for an unknown family, or missing or mismatched weights."""
     params = model.text
@@ -200,6 +217,7 @@ def _vocabulary(params: TextTowerParams) -> dict[str, Any]:
 
 def describe_hf(config: PretrainedConfig, params: TextTowerParams, tokens: bool, tokenizer: str) -> Description:
     """Return the description of a text tower; ValueError if the config has too few positions for max_tokens."""
+    check_pooling(params, is_causal(config), tokens)
     positions = int(config.max_position_embeddings)
     if config.model_type in PADDED_POSITIONS:
         positions -= int(config.pad_token_id) + 1

@@ -18,6 +18,7 @@ from pipeline_lib.models.classifier import Classifier, ClassifierConfig
 from pipeline_lib.models.content import mean_of_photos, mix_features, mix_pixels
 from pipeline_lib.models.fusion import EarlyFusion
 from pipeline_lib.models.heads import projections
+from pipeline_lib.models.joint_space import settle_heads
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.scale_bounds import MAX_LOG_SCALE, ScaleBounds
 from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
@@ -185,6 +186,7 @@ def describe(
     params: ModelParams, sources: dict[str, TowerSource], retrieval: bool, classes: list[str]
 ) -> dict[str, Any]:
     """Return the description to rebuild the model from, as JSON values."""
+    params = settle_heads(params, sources)
     return {
         **{name: source.description for name, source in sources.items()},
         "embedding_dim": params.embedding_dim,

@@ -30,8 +30,9 @@ HUB = "hf-hub:"
 # Prefixes of TinyCLIP's checkpoints -> open_clip's.
 TINY_CLIP = (("_image_encoder.visual.", "visual."), ("_text_encoder.", "text."), ("_logit_scale.", ""))
 TEXT_PARTS = ("positional_embedding", "token_embedding.", "transformer.", "ln_final.", "text_projection", "cls_emb")
-# Keys of no tower: the temperature, and three numbers in OpenAI's files.
-OTHER_KEYS = ("logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size")
+# Keys of no tower: those of the similarities, and three numbers in OpenAI's files.
+SCALES = ("logit_scale", "logit_bias")
+OTHER_KEYS = (*SCALES, "input_resolution", "context_length", "vocab_size")
 
 
 @dataclass(frozen=True)
@@ -149,18 +150,23 @@ def _from_hub(section: str, name: str, file: str | None) -> str:
         raise ValueError(f"{section}.name = {name!r}: cannot download it from the hub ({first_line})") from error
 
 
-def read_checkpoint(path: Path) -> dict[str, dict[str, Tensor]]:
-    """Return the weights of the `image` and the `text` tower in a checkpoint, by the names of open_clip's towers.
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights of both towers by open_clip's names, and the checkpoint's `scales`: logit_scale (its log), logit_bias."""
+
+    towers: dict[str, dict[str, Tensor]]
+    scales: dict[str, float]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return the weights in a checkpoint.
 
     ValueError for a file that is not a state dict of tensors, or that has a key of neither tower.
     """
-    return split_checkpoint(_state(path), str(path))
-
-
-def checkpoint_scale(path: Path) -> float | None:
-    """Return the log of the logit scale in a checkpoint, None if it has none."""
-    values = [value for key, value in _state(path).items() if _open_clip_key(key) == "logit_scale"]
-    return float(values[0]) if values else None
+    state = _state(path)
+    named = {_open_clip_key(key): value for key, value in state.items()}
+    scales = {key: float(named[key]) for key in SCALES if key in named}
+    return Checkpoint(split_checkpoint(state, str(path)), scales)
 
 
 def _state(path: Path) -> dict[str, Tensor]:

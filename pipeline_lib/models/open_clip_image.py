@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
+from pipeline_lib.models.probe import image_fault
 from pipeline_lib.models.scales import free_size
 from pipeline_lib.models.timm_blocks import timm_blocks
-from pipeline_lib.models.timm_tower import checkpoint_trunk, trunk_groups
 from pipeline_lib.models.towers import (
     Description,
     ForwardBlock,
@@ -26,7 +26,7 @@ from pipeline_lib.models.towers import (
     check_groups,
     groups_of,
 )
-from pipeline_lib.models.trunks import drop_caches, memory_format, set_memory_format
+from pipeline_lib.models.trunks import checkpoint_trunk, drop_caches, memory_format, set_memory_format, trunk_groups
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
 
 
@@ -152,11 +152,29 @@ def resolve_open_clip_image(model: ModelParams) -> TowerSource:
                 f"model.image.{key} = {default or 'null'}"
             )
     clip = find_clip_model("model.image", params)
-    description = _describe(params, clip, early)
+    description = _fit_to_size(_describe(params, clip, early), params.name, clip.weights is not None)
     if clip.weights is None:
         return TowerSource(description, None, None)
-    state = read_checkpoint(clip.weights)["image"]
-    return TowerSource(description, str(clip.weights), {f"visual.{name}": value for name, value in state.items()})
+    checkpoint = read_checkpoint(clip.weights)
+    state = {f"visual.{name}": value for name, value in checkpoint.towers["image"].items()}
+    return TowerSource(description, str(clip.weights), state, scales=checkpoint.scales)
+
+
+def _fit_to_size(description: Description, name: str, pretrained: bool) -> Description:
+    """Return a description of a tower that embeds images of its size, with open_clip's `image_size` if it needs that.
+
+    ValueError with the reason if it cannot.
+    """
+    fault, config, size = image_fault(OpenClipImageTower, description), description["vision_cfg"], description["size"]
+    if fault is None:
+        return description
+    sized = {**description, "vision_cfg": {**config, "image_size": size}}
+    # A ResNet's table of positions is not resized, so only random weights can have another size.
+    if not pretrained and image_fault(OpenClipImageTower, sized) is None:
+        return sized
+    own = config.get("image_size", 224)
+    way = "another model.image.name" if own == size else f"model.image.size = {own}, its own"
+    raise ValueError(f"model.image.name = {name!r} cannot embed images of {size} px ({fault}); set {way}")
 
 
 def _describe(params: ImageTowerParams, clip: ClipModel, early: bool) -> Description:

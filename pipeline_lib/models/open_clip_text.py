@@ -11,7 +11,7 @@ from open_clip.model import _build_text_tower
 from torch import Tensor, nn
 
 from pipeline_lib.batch import LayerGroup
-from pipeline_lib.models.hf_text_tower import describe_hf, find_config
+from pipeline_lib.models.hf_text_tower import check_pooling, describe_hf, find_config
 from pipeline_lib.models.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
 from pipeline_lib.models.pooling import TEXT_POOLING, pool_last
 from pipeline_lib.models.towers import Description, ForwardBlock, Parts, TextTower, TowerSource, check_groups, groups_of
@@ -121,7 +121,7 @@ def resolve_open_clip_text(model: ModelParams) -> TowerSource:
     new = ("pool.",) if TEXT_POOLING[params.pooling](1).state_dict() and not early else ()
     if clip.weights is None:
         return TowerSource(description, None, None, new, notes)
-    state = read_checkpoint(clip.weights)["text"]
+    state = read_checkpoint(clip.weights).towers["text"]
     named = {_parameter_name(name, description["kind"]): value for name, value in state.items()}
     named.pop("trunk.embeddings.position_ids", None)  # a buffer of older versions of transformers
     return TowerSource(description, str(clip.weights), named, new, notes)
@@ -147,6 +147,7 @@ def _describe(
             f"model.text.name = {params.name!r}: text towers with {setting} are not supported, because their features "
             "depend on the padding"
         )
+    check_pooling(params, True, early)
     if params.max_tokens > context:
         raise ValueError(f"model.text.max_tokens = {params.max_tokens}: {params.name} has {context} positions")
     description = {

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from timm.models import PretrainedCfg, group_parameters
+from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.image_pooling import IMAGE_POOLING, Grid, ImagePool
 from pipeline_lib.models.pooling import as_tokens
+from pipeline_lib.models.probe import image_fault
 from pipeline_lib.models.scales import free_size
 from pipeline_lib.models.timm_blocks import timm_blocks
 from pipeline_lib.models.towers import (
@@ -28,7 +29,7 @@ from pipeline_lib.models.towers import (
     groups_of,
     local_folder,
 )
-from pipeline_lib.models.trunks import drop_caches, memory_format, set_memory_format
+from pipeline_lib.models.trunks import checkpoint_trunk, drop_caches, memory_format, set_memory_format, trunk_groups
 from pipeline_lib.models.weights import read_weights
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
 
@@ -52,7 +53,8 @@ class TimmTower(ImageTower):
         self.memory_format = memory_format(self.trunk)
         set_memory_format(self.trunk, self.memory_format)
         drop_caches(self.trunk)
-        self.dim: int = classes or _feature_dim(self.trunk)
+        self.width = _feature_dim(self.trunk)
+        self.dim: int = classes or self.width
         self.pool: ImagePool | None = None
         if description["pooling"]:
             self.pool = IMAGE_POOLING[description["pooling"]](self.dim, _grid(self.trunk), description["out_dim"])
@@ -79,9 +81,14 @@ class TimmTower(ImageTower):
         return pooled if self.fc is None else self.fc(pooled)
 
     def _unpooled(self, features: Tensor) -> Tensor:
+        """Return a map (batch, width, height, width of the map), or the tokens (batch, n, width) of patches."""
+        if not isinstance(features, Tensor) or features.ndim not in (3, 4):
+            raise ValueError(f"{type(self.trunk).__name__} returns no feature map and no tokens")
         if features.ndim == 4:
-            return features.permute(0, 3, 1, 2) if getattr(self.trunk, "output_fmt", "") == "NHWC" else features
-        assert features.ndim == 3, "the trunk of this tower pools"
+            channels_last = getattr(self.trunk, "output_fmt", "") == "NHWC" or (
+                features.shape[1] != self.width == features.shape[3]
+            )
+            return features.permute(0, 3, 1, 2) if channels_last else features
         return features[:, int(getattr(self.trunk, "num_prefix_tokens", 0)) :]
 
     def checkpoint_activations(self) -> bool:
@@ -92,24 +99,6 @@ class TimmTower(ImageTower):
         """Return timm's fine groups, stem first, then the new pooling and the new layer if there are any."""
         new = groups_of(self, [("pool", ("pool",)), ("fc", ("fc",))])
         return check_groups(self, [*trunk_groups(self.trunk, "trunk"), *new])
-
-
-def trunk_groups(trunk: Any, prefix: str) -> list[LayerGroup]:
-    """Return a timm model's fine groups, stem first, with parameter names starting with `prefix`."""
-    named: dict[int, list[str]] = group_parameters(trunk, trunk.group_matcher(coarse=False))
-    return [
-        LayerGroup(_common_name(named[number]), tuple(f"{prefix}.{name}" for name in named[number]))
-        for number in sorted(named)
-    ]
-
-
-def checkpoint_trunk(trunk: Any) -> bool:
-    """Turn on timm's activation checkpointing; return False if the architecture does not support it."""
-    try:
-        trunk.set_grad_checkpointing(True)
-    except AssertionError:  # how timm reports that it is not supported
-        return False
-    return True
 
 
 def _unpool(trunk: Any) -> None:
@@ -124,13 +113,6 @@ def _feature_dim(trunk: Any) -> int:
 def _grid(trunk: Any) -> Grid | None:
     """Return the size of the last feature map at the architecture's image size, from timm's config."""
     return trunk.default_cfg.get("pool_size") or None
-
-
-def _common_name(names: list[str]) -> str:
-    """Return the common path of parameters: stages.2.blocks.0.gamma, stages.2.blocks.0.norm.bias -> ...blocks.0."""
-    parts = [name.split(".")[:-1] for name in names]
-    common = [column[0] for column in zip(*parts, strict=False) if len(set(column)) == 1]
-    return ".".join(common) or names[0].split(".")[0]
 
 
 def resolve_timm(model: ModelParams) -> TowerSource:
@@ -165,10 +147,34 @@ def resolve_timm(model: ModelParams) -> TowerSource:
     pool_has_weights = description["pooling"] not in (None, "mean", "max")
     new = (("pool.",) if pool_has_weights else ()) + (("fc.",) if params.feature == "new_fc" else ())
     description["out_dim"] = model.embedding_dim if new else 0
+    description = _fit_to_size(description)
     if not params.pretrained:
         return TowerSource(description, None, None, new)
     origin, state = _weights(params, description, folder, published)
     return TowerSource(description, origin, {f"trunk.{name}": value for name, value in state.items()}, new)
+
+
+def _fit_to_size(description: Description) -> Description:
+    """Return a description of a tower that embeds images of its size, with timm's `img_size` if it needs that.
+
+    ValueError with the reason if it cannot.
+    """
+    fault, args = image_fault(TimmTower, description), description["model_args"]
+    if fault is None:
+        return description
+    sized = {**description, "model_args": {**args, "img_size": description["size"]}}
+    if "img_size" not in args and image_fault(TimmTower, sized) is None:
+        return sized
+    architecture, size, pooling = (description[key] for key in ("architecture", "size", "pooling"))
+    own = args.get("img_size") or int((timm.get_pretrained_cfg(architecture) or PretrainedCfg()).input_size[-1])
+    ways = [f"model.image.size = {own}, its own"] if own != size else []
+    ways += ["model.image.pooling = null"] if pooling else []
+    ways += ["model.fusion = late"] if description["tokens"] else []
+    ways += ["model.image.pooling = mean"] if not pooling and "its output" in fault else []
+    raise ValueError(
+        f"model.image.name = {architecture!r} cannot embed images of {size} px with model.image.pooling = "
+        f"{pooling or 'null'} ({fault}); set {', or '.join([*ways, 'another model.image.name'])}"
+    )
 
 
 def _weights(
@@ -180,6 +186,8 @@ def _weights(
         return f"timm:{description['architecture']}", _published_weights(description)
     if not Path(file).is_file() or not file.endswith(".safetensors"):
         raise ValueError(f"model.image.weights = {file!r}: no such .safetensors file")
+    if "img_size" in description["model_args"]:
+        return file, _published_weights(description, {"file": file})
     state = read_weights(file)
     if params.feature == "logits":
         return file, state
@@ -188,10 +196,16 @@ def _weights(
     return file, {name: value for name, value in state.items() if not name.startswith(heads)}
 
 
-def _published_weights(description: Description) -> dict[str, Tensor]:
-    architecture, classes = description["architecture"], description["classes"]
+def _published_weights(description: Description, overlay: dict[str, str] | None = None) -> dict[str, Tensor]:
+    """Return the weights as timm loads them: it resizes position tables to another `img_size`.
+
+    `overlay` changes where they are from: {"file": path}.
+    """
+    architecture, classes, args = (description[key] for key in ("architecture", "classes", "model_args"))
+    if overlay is not None:
+        args = {**args, "pretrained_cfg_overlay": {**args.get("pretrained_cfg_overlay", {}), **overlay}}
     try:
-        trunk = timm.create_model(architecture, pretrained=True, num_classes=classes, **description["model_args"])
+        trunk = timm.create_model(architecture, pretrained=True, num_classes=classes, **args)
     except (OSError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise ValueError(

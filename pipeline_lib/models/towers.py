@@ -8,8 +8,8 @@ be stored once if it is frozen, and a suffix that runs on the stored activations
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ class TowerSource:
     """Description of a tower and the origin of its pretrained weights; `weights` is None for random ones.
 
     `new` are the prefixes of parameters that the pretrained weights do not have; `notes` are lines for the trainable
-    report.
+    report. `scales` are the logit_scale and logit_bias of a pair's checkpoint.
     """
 
     description: Description
@@ -38,6 +38,7 @@ class TowerSource:
     state: dict[str, Tensor] | None
     new: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    scales: Mapping[str, float] = field(default_factory=dict)
 
 
 class ForwardBlock(NamedTuple):

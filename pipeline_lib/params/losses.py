@@ -64,8 +64,9 @@ class SigLIPParams(Keys):
     """SigLIP: pairwise sigmoid loss with a learned bias."""
 
     weight: Weight
-    bias: float = Field(
-        description="Initial value of the learned bias. The paper uses -10 with model.logit_scale 2.3026."
+    bias: float | None = Field(
+        description="Initial value of the learned bias; null = that of the checkpoint for two towers of one, else -10. "
+        "The paper uses -10 with model.logit_scale 2.3026."
     )
     mask_false_negatives: MaskFalseNegatives
 

@@ -90,11 +90,14 @@ class TextTowerParams(Keys):
 class ProjectorParams(Keys):
     """Projections from each tower's features to the joint embedding."""
 
-    image: ProjectorKind = Field(
+    image: ProjectorKind | None = Field(
         description="Projection of image features: linear | mlp (two layers with GELU between) | none (the features "
-        "already have embedding_dim values)."
+        "already have embedding_dim values); null = none for two towers of one checkpoint, which has their "
+        "projections, else linear."
     )
-    text: ProjectorKind = Field(description="Projection of text features: linear | mlp | none.")
+    text: ProjectorKind | None = Field(
+        description="Projection of text features: linear | mlp | none; null as for images."
+    )
     hidden: int = Field(gt=0, description="Hidden units of an mlp.")
     shared: bool = Field(
         description="true = both towers share one projection; their features must have the same width."
@@ -153,10 +156,11 @@ class ModelParams(Section):
         description="Scale of the similarities: fixed | learned | per_direction (one learned scale for text to image, "
         "one for image to text)."
     )
-    logit_scale: float = Field(
+    logit_scale: float | None = Field(
         ge=0,
         le=4.6052,
-        description="Initial log of the scale. A learned one is clipped to [0, ln 100]; 2.6593 is ln(1 / 0.07).",
+        description="Initial log of the scale; null = that of the checkpoint for two towers of one, else 2.6593, "
+        "ln(1 / 0.07). A learned one is clipped to [0, ln 100].",
     )
     classifier: ClassifierParams
     missing_image: MissingImage = Field(

@@ -12,6 +12,7 @@ from pipeline_lib.inference.warm_start import load_heads, warm_sources
 from pipeline_lib.loading.stored_features import StoredFeatures
 from pipeline_lib.losses.build import build_losses
 from pipeline_lib.losses.teachers import DistillationTeachers
+from pipeline_lib.models.joint_space import pair_warnings, settle_bias, settle_heads
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import TowerSource
@@ -29,6 +30,7 @@ from pipeline_lib.training.compiling import compile_towers
 from pipeline_lib.training.cut_vocabulary import cut_vocabulary
 from pipeline_lib.training.ema import build_momentum_encoder
 from pipeline_lib.training.fold_data import FoldData
+from pipeline_lib.training.input_checks import check_batch_rows, check_texts_differ
 from pipeline_lib.training.task import Task
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -50,13 +52,17 @@ class InitialWeights:
     """The weights that a run starts from: those that `model` names, or those of a trained model in `folder`.
 
     `heads` is the folder if the heads start from it too. `unchanged` has the towers whose weights are those that
-    `model` names; a phase that trained only heads leaves them so.
+    `model` names; a phase that trained only heads leaves them so. `model` and `losses` are the params with the values
+    that follow from these weights; `warnings` are lines for the trainable report.
     """
 
     towers: dict[str, TowerSource]
     folder: Path | None
     heads: Path | None
     unchanged: frozenset[str]
+    model: ModelParams
+    losses: LossesParams
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,14 @@ def build_bundle(config: RunConfig, start: Path | None, data: FoldData, retrieva
     if config.model.text.vocabulary == "cut":
         text, tokenizer = cut_vocabulary(initial.towers["text"], tokenizer, data.training.texts)
         initial = replace(initial, towers={**initial.towers, "text": text})
-    model = build_model(describe(config.model, initial.towers, retrieval, data.classes), initial.towers)
+    model = build_model(describe(initial.model, initial.towers, retrieval, data.classes), initial.towers)
     if initial.heads is not None:
         load_heads(model, initial.heads)
+    if retrieval or config.model.classifier.inputs != "image":
+        check_texts_differ(model, tokenizer, data.training.texts, config.model.text.pooling)
+    rows = min(config.train.batch_size, len(data.training)) // config.processes.world_size
+    if config.train.photo != "mean_pool":
+        check_batch_rows(model, rows)
     for name, tower in model.towers().items():
         if getattr(config.train.grad_checkpointing, name):
             checkpoint_tower(name, tower)
@@ -95,11 +106,15 @@ def build_bundle(config: RunConfig, start: Path | None, data: FoldData, retrieva
 def resolve_initial_weights(config: RunConfig, start: Path | None) -> InitialWeights:
     """Return the weights that a run starts from; `start` is the folder of a trained model, if any."""
     named = resolve_towers(config.model)
+    # A warm start keeps the joint space of the pair that `model` names.
+    model = settle_heads(config.model, named)
+    losses, warnings = settle_bias(config.losses, model, named), tuple(pair_warnings(model, named))
     if start is None:
-        return InitialWeights(named, None, None, frozenset(named))
+        return InitialWeights(named, None, None, frozenset(named), model, losses, warnings)
     towers = warm_sources(named, start)
     unchanged = {name for name in towers if weights_hash(towers[name].state) == weights_hash(named[name].state)}
-    return InitialWeights(towers, start, start if config.train.init_heads else None, frozenset(unchanged))
+    heads = start if config.train.init_heads else None
+    return InitialWeights(towers, start, heads, frozenset(unchanged), model, losses, () if heads else warnings)
 
 
 def make_task(
@@ -119,7 +134,7 @@ def make_task(
     counts = np.bincount(labels[labels >= 0], minlength=len(data.classes)).tolist()
     task = Task(
         model=model,
-        losses=build_losses(config.losses, list(weights), teachers, counts),
+        losses=build_losses(bundle.initial.losses, list(weights), teachers, counts),
         weights=weights,
         device=config.device,
         precision=bundle.precision,

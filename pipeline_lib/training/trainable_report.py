@@ -24,11 +24,16 @@ ALMOST_NONE = 0.001
 
 
 def trainable_report(
-    bundle: ModelBundle, train: TrainParams, warnings: Iterable[str] = (), inputs: Iterable[str] = ()
+    bundle: ModelBundle,
+    train: TrainParams,
+    warnings: Iterable[str] = (),
+    inputs: Iterable[str] = (),
+    seen: Iterable[str] = (),
 ) -> Report:
     """Return the report as JSON values: a row per tower and for the heads, the steps that open layers, the warnings.
 
-    `warnings` are appended to the report's own; `inputs` are the messages on the towers' inputs.
+    `warnings` are appended to the report's own; `inputs` are the messages on the towers' inputs, `seen` those on what
+    the models that the run builds on were trained on.
     """
     rows, own_warnings = [], []
     for name, tower in bundle.model.towers().items():
@@ -41,7 +46,8 @@ def trainable_report(
     size = sum(value.numel() for _, value in bundle.model.head_parameters())
     heads = bundle.initial.heads
     rows.append(_row("head", str(heads) if heads else "random", None, [_group("head", size, 0, train.head_lr)]))
-    return {"towers": rows, "steps": _steps(rows), "warnings": [*own_warnings, *warnings], "starts": list(inputs)}
+    warnings = [*own_warnings, *bundle.initial.warnings, *warnings]
+    return {"towers": rows, "steps": _steps(rows), "warnings": warnings, "starts": list(inputs), "seen": list(seen)}
 
 
 def _groups(tower: Tower, opened: UnfreezeEpochs, train: TrainParams) -> list[Report]:

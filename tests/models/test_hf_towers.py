@@ -35,7 +35,7 @@ def gpt2_folder(tmp_path, tiny_text_folder):
     return tmp_path / "gpt2"
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "gem", "attentive", "cls"])
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "gem", "attentive"])
 def test_padding_has_no_effect_on_gpt2(gpt2_folder, pooling):
     """A text alone, and the same text in a batch with a longer one, have the same features."""
     tower = filled(resolved(gpt2_folder, pooling=pooling))
@@ -124,6 +124,17 @@ def test_every_family_has_groups_and_pools(kind):
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         assert tower.encode(ids, torch.ones_like(ids, dtype=torch.bool)).shape == (1, 16)
+
+
+@pytest.mark.parametrize("config", [{}, {"is_decoder": True}])
+def test_the_first_token_of_a_causal_tower_is_refused(config):
+    name = "bert" if config else "gpt2"
+    changes = {"config": {**SMALL, **config}} if config else {"config": SMALL_GPT2}
+    with pytest.raises(ValueError, match=r"pooling = 'cls': the first token .* set model.text.pooling = last") as error:
+        resolved(name, pretrained=False, pooling="cls", **changes)
+    assert "\n" not in str(error.value)
+    resolved(name, pretrained=False, pooling="cls", fusion="early", **changes)  # pooled after a layer that sees all
+    resolved("bert", pretrained=False, pooling="cls", config=SMALL)
 
 
 def test_tokens_are_the_last_layer(gpt2_folder):

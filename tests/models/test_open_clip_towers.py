@@ -45,6 +45,11 @@ def test_features_equal_open_clips(tmp_path, kind, suffix):
         assert torch.allclose(text.encode(ids, mask), theirs.encode_text(padded), atol=1e-5)
 
 
+def test_the_first_token_of_a_causal_tower_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"model.text.pooling = 'cls': the first token of .* every text would get"):
+        resolved(written(tmp_path, CONFIG), None, text={"pooling": "cls"})
+
+
 def test_trimmed_texts_equal_padded_ones(tmp_path):
     """The end token is last and does not attend to padding, so padding to the longest text is enough."""
     _, text = filled_from(make_clip(), tmp_path)
@@ -155,7 +160,7 @@ def test_groups_of_a_timm_trunk_are_open_clips_and_the_head(tmp_path, count):
 def test_a_resnet_equals_open_clips_and_has_its_groups(tmp_path):
     config = {**CONFIG, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 32}}
     theirs = make_clip(config)
-    image, _ = filled_from(theirs, tmp_path, config)
+    image, _ = filled_from(theirs, tmp_path, config, image={"size": 64})
     with torch.no_grad():
         assert torch.allclose(image(pixels(64)), theirs.encode_image(pixels(64)), atol=1e-5)
     names = [group.name for group in image.layer_groups()]

@@ -68,7 +68,7 @@ def test_a_convolutional_tower_supports_any_size(tiny_image_folder):
 
 def test_a_tower_of_fixed_positions_is_refused():
     small = {"img_size": 64, "patch_size": 16, "embed_dim": 32, "depth": 1, "num_heads": 2}
-    tower = timm_tower(name="beit_base_patch16_224", args=small)
+    tower = timm_tower(name="beit_base_patch16_224", args=small, size=64)
     check_scale(tower, 64)
     with pytest.raises(ValueError, match=r"plan.scales = 80: the image tower does not support this size .* trained"):
         check_scale(tower, 80)

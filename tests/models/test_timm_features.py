@@ -124,7 +124,8 @@ def test_a_transformers_tokens_are_its_patches():
 
 def test_feature_maps_with_channels_last_are_permuted(tmp_path):
     args = {"img_size": 64, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
-    tower = TimmTower(resolved(name="swin_tiny_patch4_window7_224", args=args, pooling="mean").description).eval()
+    source = resolved(name="swin_tiny_patch4_window7_224", args=args, size=64, pooling="mean")
+    tower = TimmTower(source.description).eval()
     with torch.no_grad():
         assert torch.allclose(tower(pixels()), tower.trunk(pixels()).mean((1, 2)), atol=1e-6)
 

@@ -37,7 +37,7 @@ class TextModel(torch.nn.Module):
 def test_a_frozen_register_memory_has_a_warning():
     model = TextModel()
     source = TowerSource({}, "somewhere", {"weight": torch.zeros(1)})
-    initial = InitialWeights({"text": source}, None, None, frozenset())
+    initial = InitialWeights({"text": source}, None, None, frozenset(), None, None)
 
     def report(depth):
         train = TrainParams.model_validate({**TRAIN, "unfreeze_layers": depth})

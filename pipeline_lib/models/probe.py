@@ -1,0 +1,67 @@
+"""What an image tower does with one image, asked of a copy on the meta device, which has shapes but no values.
+
+So a size that an architecture does not support, or an output that is not one vector, is an error before any image is
+read and before any weights are loaded.
+"""
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from pipeline_lib.models.tower_kinds import build_image_tower
+from pipeline_lib.models.towers import Description, ImageTower
+
+Build = Callable[[Description], ImageTower]
+
+
+def image_fault(build: Build, description: Description) -> str | None:
+    """Return the reason why a tower cannot be built, or cannot embed an image of its size; None if it can."""
+    return _fault(build, json.dumps(description, sort_keys=True))
+
+
+@lru_cache(maxsize=256)
+def _fault(build: Build, encoded: str) -> str | None:
+    description = json.loads(encoded)
+    try:
+        output = _output(build, description)
+    except Exception as error:  # timm's architectures raise many classes
+        return one_line(error)
+    wanted = 3 if description.get("tokens") else 2
+    if isinstance(output, Tensor) and output.ndim == wanted and output.shape[0] == 1:
+        return None
+    found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
+    return f"its output for one image has {found}, not {'(1, tokens, width)' if wanted == 3 else '(1, width)'}"
+
+
+def fails_on_one_row(description: Description) -> str | None:
+    """Return the reason why a tower in training mode fails on a batch of one image, None if it does not."""
+    with torch.device("meta"):
+        tower = build_image_tower(description).train()
+        try:
+            tower.encode(_image(description))
+        except ValueError as error:
+            return one_line(error)
+    return None
+
+
+def one_line(error: Exception) -> str:
+    """Return an error's message as one short line; the name of its class if it has none."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
+
+
+def _output(build: Build, description: Description) -> object:
+    with torch.device("meta"), torch.inference_mode():
+        tower = build(description).eval()
+        pixels = _image(description)
+        features = tower.tokens(tower.normalise(pixels)) if description.get("tokens") else tower.encode(pixels)
+        if isinstance(features, Tensor) and features.ndim == 2 and features.shape[1] != tower.dim:
+            raise ValueError(f"its output has {features.shape[1]} features, its config says {tower.dim}")
+    return features
+
+
+def _image(description: Description) -> Tensor:
+    size = description["size"]
+    return torch.zeros(1, 3, size, size, dtype=torch.uint8)

@@ -1,0 +1,54 @@
+"""Checks of a model with its first inputs, before its first step: what would train to no effect, or stop in a step."""
+
+from collections.abc import Sequence
+
+import torch
+
+from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.models.probe import fails_on_one_row
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+# Texts that are compared; each is one row of one forward pass.
+NUM_TEXTS = 32
+# Distance, as a share of the largest vector, up to which two vectors count as equal.
+EQUAL = 1e-6
+
+
+def check_texts_differ(model: ImageTextModel, tokenizer: TextTokenizer, texts: Sequence[str], setting: str) -> None:
+    """Raise ValueError if the text tower gives two different texts the same features; `setting` is the pooling's value.
+
+    Texts of the same tokens (unknown words, truncation) count as one text.
+    """
+    by_tokens: dict[tuple[int, ...], str] = {}
+    max_tokens = model.description["text"]["max_tokens"]
+    for text in dict.fromkeys(texts):
+        ids, mask = tokenizer.encode_batch([text], max_tokens)
+        by_tokens.setdefault(tuple(ids[0][mask[0]].tolist()), text)
+        if len(by_tokens) == NUM_TEXTS:
+            break
+    different = list(by_tokens.values())
+    if len(different) < 2:
+        return
+    ids, mask = (torch.as_tensor(part) for part in tokenizer.encode_batch(different, max_tokens))
+    training = model.training
+    with torch.inference_mode():
+        features = model.eval().encode_text(ids, mask).double()
+    model.train(training)
+    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    equal = (distances <= EQUAL * features.norm(dim=1).max()).triu(1).nonzero().tolist()
+    if equal:
+        first, second = (different[row] for row in equal[0])
+        raise ValueError(
+            f"model.text.pooling = {setting!r}: the text tower gives {first!r} and {second!r} the same vector "
+            f"({len(equal)} such pairs among {len(different)} texts); set another pooling, e.g. mean, or other weights"
+        )
+
+
+def check_batch_rows(model: ImageTextModel, rows: int) -> None:
+    """Raise ValueError if batches have one row and the image tower's batch norm cannot train on one."""
+    description = model.description["image"]
+    if rows == 1 and (reason := fails_on_one_row(description)):
+        raise ValueError(
+            f"train.batch_size: a process has 1 row a batch, and {description.get('architecture', 'the image tower')} "
+            f"cannot train on 1 ({reason}); set train.batch_size to at least 2 for each process"
+        )

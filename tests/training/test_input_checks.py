@@ -1,0 +1,53 @@
+"""Different texts with equal vectors, and batches of one row, stop a run in one line before its first step."""
+
+import pytest
+import torch
+from tiny_project import make_settings
+
+from pipeline_lib.models.multimodal import build_model, describe
+from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.training.input_checks import check_batch_rows, check_texts_differ
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+TEXTS = ["red mug", "blue hat", "green lamp", "red mug"]
+
+
+@pytest.fixture
+def model(tiny_image_folder, tiny_text_folder):
+    params = make_settings(tiny_image_folder, tiny_text_folder).model
+    sources = resolve_towers(params)
+    return build_model(describe(params, sources, True, []), sources).train()
+
+
+def check(model, texts, folder):
+    check_texts_differ(model, TextTokenizer(folder), texts, "mean")
+
+
+def test_different_texts_pass_and_the_model_stays_in_its_mode(model, tiny_text_folder):
+    check(model, TEXTS, tiny_text_folder)
+    assert model.training and model.text.training
+
+
+def test_texts_with_equal_vectors_are_named(model, tiny_text_folder):
+    with torch.no_grad():  # no token looks at another, and the pooling reads the first, which is [CLS] in every text
+        model.text.pool.function = lambda tokens, mask: tokens[:, 0]
+        for layer in model.text.trunk.encoder.layer:
+            layer.attention.output.dense.weight.zero_()
+    with pytest.raises(
+        ValueError, match=r"gives 'red mug' and 'blue hat' the same vector \(3 such pairs among 3"
+    ) as error:
+        check(model, TEXTS, tiny_text_folder)
+    assert "\n" not in str(error.value)
+
+
+def test_texts_of_the_same_tokens_are_one_text(model, tiny_text_folder):
+    check(model, ["qq zz", "zz qq", "red mug"], tiny_text_folder)
+    check(model, ["red mug"], tiny_text_folder)
+
+
+def test_one_row_is_refused_where_a_batch_norm_follows_the_pooling(model):
+    check_batch_rows(model, 1)
+    model.description["image"] |= {"architecture": "resnet10t", "model_args": {}}
+    check_batch_rows(model, 2)
+    with pytest.raises(ValueError, match=r"1 row a batch, and resnet10t cannot train on 1 .*batch_size to at least 2"):
+        check_batch_rows(model, 1)
