@@ -17,7 +17,7 @@ repro: $(VENV)/.run
 	vitrine headline
 
 test: $(VENV)/.test
-	python -m pytest --numprocesses 2 --dist loadfile
+	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	ruff check .

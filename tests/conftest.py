@@ -24,12 +24,29 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["DVC_NO_ANALYTICS"] = "1"
 # Several test processes share the cores; see pipeline_lib/execution/threads.py.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine must not fail a test.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
+# Files and folders whose tests take longest, in the order of their start, so that no process works alone at the end.
+# The first file builds the project that others copy; meanwhile the other process has files that do not need it.
+FIRST = (
+    "tests/pipeline/test_dvc_runs", "tests/training/test_launched_stage", "tests/training/test_features_stage",
+    "tests/pipeline", "tests/experiments/recipes/test_every_recipe_trains", "tests/execution", "tests/training",
+)  # fmt: skip
+
 WORDS = ["red", "blue", "green", "mug", "hat", "lamp", "striped", "plain", "红", "蓝", "杯", "帽"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files of FIRST first."""
+
+    def place(item: pytest.Item) -> int:
+        return next((number for number, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST))
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Trainer._step = counted
-    settings = make_settings(image, text, augment="clip", unfreeze_layers=2, epochs=3)
+    settings = make_settings(image, text, workers=1, augment="clip", unfreeze_layers=2, epochs=3)
     out.mkdir()
     inputs = Inputs(root / "catalogue", root / "folds", root / "shards", root / "none")
     train_fold(settings, inputs, 1, fingerprint, out)

@@ -72,9 +72,13 @@ TRAIN = {
 
 
 def make_settings(
-    image: Path, text: Path, /, info_nce: float = 1.0, cross_entropy: float = 1.0, losses_on=None, **train
+    image: Path, text: Path, /, info_nce: float = 1.0, cross_entropy: float = 1.0, losses_on=None, workers=0, **train
 ) -> RunConfig:
-    """Return the settings of a tiny run; `losses_on` changes params of losses, `train` replaces values of TRAIN."""
+    """Return the settings of a tiny run; `losses_on` changes params of losses, `train` replaces values of TRAIN.
+
+    Without `workers` the batches are loaded in this process, which params.yaml does not allow: starting a worker for an
+    epoch takes longer than the epoch.
+    """
     model = {
         "weights_root": "data/weights",
         "image": {
@@ -109,6 +113,6 @@ def make_settings(
                 "log_every": 2,
                 "cache_gb": 0.1,
             }
-        ),
+        ).model_copy(update={"workers": workers}),
         device="cpu",
     )

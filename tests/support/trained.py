@@ -1,4 +1,4 @@
-"""Trains a recipe with tiny towers for a few steps in this process, on 64 products, and reads the results."""
+"""Trains a recipe with tiny towers for a few steps in this process, on 36 products, and reads the results."""
 
 import os
 from dataclasses import replace
@@ -22,8 +22,8 @@ from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.model_setup import RunConfig
 
 ROOT = Path(__file__).parents[2]
-# 64 products give one or two steps an epoch.
-FEW = {"train": {"batch_size": 32}, "runtime": {"workers": 1, "batch_size": 64, "log_every": 1}}
+# 24 products to train on give one or two steps an epoch.
+FEW = {"train": {"batch_size": 16}, "runtime": {"workers": 1, "batch_size": 64, "log_every": 1}}
 
 
 def tiny_cell(name: str) -> Cell:
@@ -51,7 +51,7 @@ def settings_of(params: dict, train: TrainParams) -> RunConfig:
         model=parse_section(ModelParams, params),
         losses=parse_section(LossesParams, params),
         train=train,
-        runtime=parse_section(RuntimeParams, params),
+        runtime=parse_section(RuntimeParams, params).model_copy(update={"workers": 0}),
         device="cpu",
     )
 
@@ -71,8 +71,8 @@ def _teachers_of(recipe) -> list[str]:
 
 
 def make_inputs(folder: Path):
-    """A project of 64 products, each with a second, Chinese text."""
-    inputs = write_project(folder, 64)
+    """A project of 36 products, each with a second, Chinese text."""
+    inputs = write_project(folder)
     queries, relevance = (pl.read_parquet(inputs.catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
     ids = pl.read_parquet(inputs.catalogue / "products.parquet")["product_id"]
     more = pl.DataFrame({"query_id": "zh " + ids, "kind": "text", "text": "红色马克杯 " + ids, "product_id": ids})

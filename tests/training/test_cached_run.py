@@ -22,7 +22,7 @@ def test_weights_are_equal_bit_for_bit(tmp_path, towers, monkeypatch, augment, p
     """A cache for all photos, for five of them, and no cache."""
     inputs, caches = write_project(tmp_path / "project"), []
     monkeypatch.setattr(loaders, "ViewCache", lambda *rest: caches.append(ViewCache(*rest)) or caches[-1])
-    settings = make_settings(*towers, augment=augment, photo=photo, epochs=3)
+    settings = make_settings(*towers, workers=1, augment=augment, photo=photo, epochs=3)
     results = []
     for number, size in enumerate((0.1, 5 * RECORD / 1e9, 0)):
         (out := tmp_path / str(number)).mkdir()

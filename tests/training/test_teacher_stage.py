@@ -25,7 +25,7 @@ def stage(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
 
     def run(*words, features=(), losses_on=None):
         settings = make_settings(
-            tiny_image_folder, tiny_text_folder, losses_on=losses_on, epochs=1, init_from="data/starts/none"
+            tiny_image_folder, tiny_text_folder, losses_on=losses_on, workers=1, epochs=1, init_from="data/starts/none"
         )
         params = load_params(PARAMS)
         for name in ("model", "losses", "train", "runtime"):

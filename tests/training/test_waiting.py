@@ -97,7 +97,7 @@ ALL_LOSSES = {name: {"weight": 0.5} for name in LOSSES}
     {"losses_on": {**ALL_LOSSES, "memory_queue": {"weight": 0.5, "momentum": 0.9, "start_epoch": 0}}},
 ])  # fmt: skip
 def test_no_step_synchronises(waits, tmp_path, towers, changes):
-    settings = make_settings(*towers, epochs=2, **changes)
+    settings = make_settings(*towers, workers=1, epochs=2, **changes)
     out = tmp_path / "out"
     out.mkdir()
     train_fold(settings, write_project(tmp_path / "project"), 0, "waits", out)
