@@ -6,20 +6,27 @@ import polars as pl
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, write_json, write_table
-from pipeline_lib.catalogue.tables import read_products
+from pipeline_lib.catalogue.tables import level_counts, read_near_duplicates, read_products
 from pipeline_lib.ensembling.submission import check_ids, open_sample
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.splitting.assignment import read_assignment
 from pipeline_lib.splitting.folds import check_planned, split_products, tabulate
+from pipeline_lib.splitting.groups import fold_groups
+from pipeline_lib.splitting.overlap import overlap
+from pipeline_lib.splitting.planned_models import refused_models
 
 
 def main() -> None:
     with stage("stages.folds") as run:
         split = run.section(SplitParams)
         products = read_products(paths.CATALOGUE)
+        group_ids, grouped = fold_groups(products, split.group_by_text)
+        products = products.with_columns(group_ids)
         assignment = read_assignment(Path(split.assignment), split.num_folds)
         folds, notes = split_products(products, split.num_folds, split.test_fraction, split.seed, assignment)
+        notes = grouped + notes
+        seen = overlap(products, folds, read_near_duplicates(paths.CATALOGUE))
         check_planned(folds, run.value("plan.folds", list[int]))
         sample = open_sample(paths.CATALOGUE)
         if sample is not None:
@@ -28,14 +35,22 @@ def main() -> None:
             write_table(folds, out / "folds.parquet")
             write_table(tabulate(products, folds), out / "table.csv")
             write_json(out / "notes.json", notes)
+            write_json(out / "groups.json", level_counts("fold", group_ids) | seen)
         with fresh_folder(paths.PHASES / paths.NO_PHASE) as out:
             for fold in range(split.num_folds):
                 write_json(out / str(fold) / "start.json", {"phase": None})
         places = folds.group_by("split", "fold").len().sort("split", "fold", nulls_last=True)
         for name, fold, number in places.iter_rows():
             print(f"folds: {name}{'' if fold is None else f' fold {fold}'}: {number} products")
+        if "test_near_either" in seen:
+            shares = [f"{seen[f'test_near_{name}']:.1%} {name}" for name in ("text", "photo", "either")]
+            print(f"  test products with a near-equal text or photo in training: {', '.join(shares)}")
+        if across := seen["text_across_bins"]:
+            print(f"  {across} products have a text that is in another fold or split as well")
         for note in notes:
             print(f"  note: {note}")
+        if refused := refused_models():
+            raise ValueError(refused[0])
 
 
 if __name__ == "__main__":

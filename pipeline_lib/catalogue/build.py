@@ -2,11 +2,13 @@
 
 import polars as pl
 
-from pipeline_lib.catalogue.cleaning import clean
-from pipeline_lib.catalogue.duplicates import group_products, near_pairs
+from pipeline_lib.catalogue.cleaning import Cleaned, clean
+from pipeline_lib.catalogue.comparison import SAME
+from pipeline_lib.catalogue.duplicates import Grouping, Photos, group_products
 from pipeline_lib.catalogue.labels import name_notes
 from pipeline_lib.catalogue.queries import make_queries, select_queries
-from pipeline_lib.catalogue.schema import MEDIA, PRODUCTS, Catalogue, Records, conform
+from pipeline_lib.catalogue.schema import MEDIA, NEAR_DUPLICATES, PRODUCTS, Catalogue, Records, conform
+from pipeline_lib.catalogue.tables import level_counts
 from pipeline_lib.params.data import DataParams
 
 
@@ -14,18 +16,58 @@ def build_catalogue(records: Records, data: DataParams, workers: int, parallel: 
     """Return the catalogue of a reader's records; ValueError if too many rows are rejected."""
     cleaned = clean(records, data, workers, parallel)
     products, rejects = cleaned.products, cleaned.rejects
-    group_ids = group_products(
-        products["product_id"].to_list(),
-        products["group"].to_list(),
-        cleaned.photo_product,
-        near_pairs(cleaned.grids, data.duplicate_bits),
-    )
-    notes = name_notes(products["label"], products["group"])
+    grouping = _grouped(cleaned, data)
+    notes = name_notes(products["label"], products["group"]) + grouping.notes
     media = conform(products, MEDIA)
-    products = conform(products.with_columns(pl.Series("group_id", group_ids, dtype=pl.String)), PRODUCTS)
+    products = products.with_columns(
+        pl.Series("group_id", grouping.group_ids, dtype=pl.String),
+        pl.Series("fold_group_id", grouping.fold_group_ids, dtype=pl.String),
+    )
+    products = conform(products, PRODUCTS)
     if records.queries is None or records.relevance is None:
         queries, relevance = make_queries(products)
+        texts = products.select("product_id", "text").join(queries.select("text", "query_id"), on="text")
+        added = len(relevance) - len(texts)
     else:
         queries, relevance, dropped = select_queries(records, records.queries, records.relevance, products)
-        rejects = pl.concat([rejects, dropped])
-    return Catalogue(products, media, queries, relevance, rejects, records.columns, records.ignored, notes)
+        rejects, added = pl.concat([rejects, dropped]), 0
+    counts = group_counts(products, added, [number for _, number in grouping.placeholders])
+    pairs = _near_duplicates(grouping.links, products["product_id"])
+    return Catalogue(
+        products, media, queries, relevance, rejects, records.columns, records.ignored, notes, pairs, counts
+    )
+
+
+def group_counts(products: pl.DataFrame, relevance_rows: int, placeholders: list[int]) -> dict[str, int]:
+    """Return the numbers of groups and of their products, the largest one, and what they and placeholders change.
+
+    `relevance_rows` is how many right answers the groups of the same thing add, and `placeholders` lists the number of
+    products of each.
+    """
+    counts: dict[str, int] = {}
+    for level, column in (("same", "group_id"), ("perhaps", "fold_group_id")):
+        counts |= level_counts(level, products[column])
+    return counts | {
+        "same_relevance_rows": relevance_rows,
+        "placeholder_photos": len(placeholders),
+        "placeholder_products": sum(placeholders),
+    }
+
+
+def _grouped(cleaned: Cleaned, data: DataParams) -> Grouping:
+    products = cleaned.products
+    contents = [content for contents in products["content"].to_list() for content in contents]
+    photos = Photos(cleaned.thumbnails, cleaned.photo_product, contents)
+    return group_products(products["product_id"].to_list(), products["group"].to_list(), photos, data)
+
+
+def _near_duplicates(links: pl.DataFrame, product_ids: pl.Series) -> pl.DataFrame:
+    return conform(
+        links.select(
+            product_ids.gather(links["first"]).alias("product_id"),
+            product_ids.gather(links["second"]).alias("other_product_id"),
+            (pl.col("difference") <= SAME).alias("same"),
+            "difference",
+        ),
+        NEAR_DUPLICATES,
+    )

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.catalogue.links import link_targets
-from pipeline_lib.catalogue.photos import GRID, Checked, Fault, check_photos
+from pipeline_lib.catalogue.photos import Checked, Fault, check_photos
 from pipeline_lib.catalogue.schema import (
     HEADER_AGAIN,
     LABEL_CLEARED,
@@ -26,6 +26,7 @@ from pipeline_lib.catalogue.schema import (
     conform,
     rejects_of,
 )
+from pipeline_lib.catalogue.thumbnails import Rows, scratch_rows
 from pipeline_lib.execution.parallel import map_parallel
 from pipeline_lib.params.data import DataParams
 
@@ -42,15 +43,15 @@ class TooManyRejectedError(ValueError):
 
 @dataclass(frozen=True)
 class Cleaned:
-    """Products with readable photos only, the rejects so far, and the grid and product of each good photo.
+    """Products with readable photos only, the rejects so far, and the thumbnail and product of each good photo.
 
-    The column `content` of `products` lists the hash of each photo's bytes. `grids` is uint8 (photos, 9, 9, 3), and
+    The column `content` of `products` lists the hash of each photo's bytes. `thumbnails` is (photos, BYTES), and
     `photo_product` int64 (photos,) is the row of each photo's product in `products`.
     """
 
     products: pl.DataFrame
     rejects: pl.DataFrame
-    grids: NDArray[np.uint8]
+    thumbnails: Rows
     photo_product: NDArray[np.int64]
 
 
@@ -91,29 +92,29 @@ def clean(records: Records, data: DataParams, workers: int, parallel: str = "lok
     return Cleaned(
         products,
         rejects.sort("row", "file", nulls_last=True, maintain_order=True),
-        checked.grids,
+        checked.thumbnails,
         photo_product.to_numpy().astype(np.int64),
     )
 
 
 def check_all_photos(root: Path, paths: list[str], max_pixels: int, workers: int, parallel: str = "loky") -> Checked:
-    """Check photos in parallel; faults and contents follow the order of `paths`, grids that of the good photos."""
+    """Check photos in parallel; faults and contents follow the order of `paths`, thumbnails that of good photos."""
     root, linked = root.resolve(), link_targets()
     check = partial(check_photos, root, max_pixels, linked=linked)
     tasks = [paths[start : start + PHOTOS_PER_TASK] for start in range(0, len(paths), PHOTOS_PER_TASK)]
-    grids = np.zeros((len(paths), GRID, GRID, 3), dtype=np.uint8)
+    thumbnails = scratch_rows(len(paths))
     faults: list[Fault | None] = []
     contents: list[str] = []
     notes: list[Fault | None] = []
     num_good = 0
     for part in map_parallel(check, tasks, workers, parallel, needs=(root,)):
-        good = part.grids[[fault is None for fault in part.faults]]
-        grids[num_good : num_good + len(good)] = good
+        good = part.thumbnails[[fault is None for fault in part.faults]]
+        thumbnails[num_good : num_good + len(good)] = good
         num_good += len(good)
         faults += part.faults
         contents += part.contents
         notes += part.notes
-    return Checked(faults, grids[:num_good], contents, notes)
+    return Checked(faults, thumbnails[:num_good], contents, notes)
 
 
 def check_rejected(records: Records, rejects: pl.DataFrame, num_products: int, max_fraction: float) -> None:

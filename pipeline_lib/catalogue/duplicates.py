@@ -1,155 +1,210 @@
-"""Finds near-duplicate photos by a perceptual hash, and the groups of products that must stay in one fold.
+"""Groups of products by their photos, on two levels: the same thing, and perhaps the same.
 
-A photo is a 9 x 9 grid of mean colours. Its 128 bits are the signs of the grid's horizontal and vertical gradients
-(dHash); gradients within JPEG noise count as zero. Banding finds the candidate pairs: if two hashes differ in at most
-2 b - 1 bits, one of b bands differs in at most one bit. Rows are therefore sorted by each band, with each bit left out
-in turn, and only equal rows are compared. A pair must also agree in colour in every cell, so that products which differ
-only in colour or in a detail are no duplicates.
+Products whose first photos show the same picture are the same thing: they answer each other's texts and are no
+negatives of each other. Products whose photos differ in a small part only, or that share another photo, are perhaps
+the same: they stay in one fold, and that is all. A photo of more than a few products is a placeholder (a logo, a size
+chart) and joins nobody.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-# Gradients below this number of gray levels are JPEG noise. With these values 98 to 100 % of 1,200 real photos are
-# found again after re-encoding at quality 60 or resizing to half.
-NOISE_LEVEL = 4.0
-# A photo with fewer gradients above noise (blank, a placeholder) does not identify a product and matches no other.
-MIN_GRADIENTS = 8
-# Largest colour difference of a pair in gray levels: mean over the grid, and in any cell. Above these values real pairs
-# show two poses, or two products on the same background.
-MEAN_COLOUR, CELL_COLOUR = 4.0, 32.0
-LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-CHUNK = 65_536
+from pipeline_lib.catalogue.comparison import PERHAPS, SAME, look_alikes
+from pipeline_lib.catalogue.linkage import Indices, Links, complete_linkage
+from pipeline_lib.catalogue.thumbnails import Rows, scratch_rows
+from pipeline_lib.params.data import DataParams
 
-Grids = NDArray[np.uint8]
-Indices = NDArray[np.int64]
+# A cluster of products that are perhaps the same may hold this share of the catalogue, and always this many.
+MAX_SHARE, HANDFUL = 0.01, 20
+# Only the strongest links of a photo are kept, so that memory does not grow with the square of look-alike goods.
+LINKS_PER_PHOTO, LINKS_AT_ONCE = 32, 500_000
+CHUNK = 4_096
+LINK_SCHEMA = {"first": pl.Int64, "second": pl.Int64, "difference": pl.Float32}
 
 
-def near_pairs(grids: Grids, max_bits: int) -> Indices:
-    """Return index pairs (pairs, 2) that link near-duplicate photos, from grids (photos, 9, 9, 3).
+@dataclass(frozen=True)
+class Photos:
+    """The good photos: thumbnails (photos, BYTES), product row (photos,), and a hash of each file's bytes.
 
-    Equal grids are linked to the first of them only. The pairs are sufficient for grouping, but not a complete list.
+    Photos of one product are next to each other, its first photo first.
     """
-    if max_bits < 0 or len(grids) == 0:
-        return np.zeros((0, 2), dtype=np.int64)
-    flat = np.ascontiguousarray(grids.reshape(len(grids), -1))
-    rows = flat.view(np.dtype((np.void, flat.shape[1])))[:, 0]
-    _, first, which = np.unique(rows, return_index=True, return_inverse=True)
-    bits, informative = _hash(grids[first])
-    chain = np.stack([first[which], np.arange(len(grids))], axis=1)
-    chain = chain[informative[which] & (chain[:, 0] != chain[:, 1])]
-    candidates = first[informative]
-    pair_lists = list(_banded_pairs(bits[informative], flat[candidates], max_bits))
-    return np.concatenate([chain, *(candidates[pairs] for pairs in pair_lists)])
+
+    rows: Rows
+    product: Indices
+    contents: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Group ids of both levels, the links (first, second, difference) of product rows, and what to tell the user.
+
+    `placeholders` lists, for each placeholder picture, one of its photos and the number of its products.
+    """
+
+    group_ids: list[str]
+    fold_group_ids: list[str]
+    links: pl.DataFrame
+    placeholders: list[tuple[int, int]]
+    notes: list[str]
 
 
 def group_products(
-    product_ids: Sequence[str], groups: Sequence[str | None], photo_product: Indices, pairs: Indices
-) -> list[str]:
-    """Return each product's group_id; near-duplicate photos and equal group names of the table join products.
+    product_ids: Sequence[str], groups: Sequence[str | None], photos: Photos, data: DataParams
+) -> Grouping:
+    """Group products by their photos and by the table's group names, which count as `data.group_level` says."""
+    notes: list[str] = []
+    code = {name: number for number, name in enumerate(dict.fromkeys(name for name in groups if name is not None))}
+    count = len(product_ids)
+    named = np.array([-1 if name is None else code[name] for name in groups], dtype=np.int64)
+    links, placeholders = _links(photos, np.where(named >= 0, count + named, np.arange(count)), data, notes)
+    same = links.filter(pl.col("difference") <= SAME)
+    clusters, _ = complete_linkage(np.ones(count, np.int64), Links.of(same), count)
+    edges = [np.stack([np.arange(count), clusters])]
+    by_name = np.stack([np.flatnonzero(named >= 0), count + named[named >= 0]])
+    if data.group_level == "same":
+        edges.append(by_name)
+    atoms = _components(count + len(code), edges)
+    names = groups if data.group_level == "same" else [None] * count
+    group_ids = _name_groups(product_ids, names, atoms[:count])
+    if data.group_level == "fold":
+        edges.append(by_name)
+        atoms = _components(count + len(code), edges)
+    fold_atoms = _perhaps(atoms[:count], Links.of(links), notes)
+    return Grouping(group_ids, _name_groups(product_ids, groups, fold_atoms), links, placeholders, notes)
 
-    A group's id is the smallest group name in it, or its smallest product id if it has no name. A name that is a
-    product id of another group is skipped, so that two groups never have the same id.
+
+def _links(
+    photos: Photos, owner: Indices, data: DataParams, notes: list[str]
+) -> tuple[pl.DataFrame, list[tuple[int, int]]]:
+    """Return the links of products of different owners, LINK_SCHEMA, and the placeholders."""
+    if data.duplicate_bits < 0 or len(photos.contents) == 0:
+        return pl.DataFrame(schema=LINK_SCHEMA), []
+    contents = pl.DataFrame({"content": photos.contents}).with_row_index("photo")
+    distinct = contents.group_by("content", maintain_order=True).agg(pl.col("photo").first()).with_row_index("picture")
+    picture = contents.join(distinct, on="content", how="left", maintain_order="left")["picture"].cast(pl.Int64)
+    sample = distinct["photo"].cast(pl.Int64).to_numpy()
+    pairs, dropped = _strongest_pairs(_selected(photos.rows, sample), data.duplicate_bits)
+    if dropped:
+        notes.append(
+            f"{dropped} pairs of photos that look alike are left out: each photo has {LINKS_PER_PHOTO} closer ones"
+        )
+    shown = pl.DataFrame({"picture": picture, "product": photos.product, "owner": owner[photos.product]}).with_columns(
+        is_first=pl.col("product") != pl.col("product").shift(1).fill_null(-1)
+    )
+    placeholders = _placeholders(shown, pairs, len(sample), data.placeholder_products)
+    if len(placeholders):
+        notes.append(
+            f"{len(placeholders)} photos are on more than data.placeholder_products = {data.placeholder_products} "
+            f"products, one on {max(placeholders['products'].to_list())}: placeholders (a logo, a size chart), which "
+            "group nothing"
+        )
+    shown = shown.join(placeholders, on="picture", how="anti").unique(["picture", "product"], maintain_order=True)
+    left, right = (shown.rename({name: f"{name}_{side}" for name in shown.columns}) for side in "ab")
+    equal = left.join(right, left_on="picture_a", right_on="picture_b").with_columns(difference=pl.lit(0, pl.Float32))
+    alike = (
+        pairs.rename({"first": "picture_a", "second": "picture_b"})
+        .join(left, on="picture_a")
+        .join(right, on="picture_b")
+    )
+    columns = ["product_a", "product_b", "owner_a", "owner_b", "is_first_a", "is_first_b", "difference"]
+    links = pl.concat([equal.select(columns), alike.select(columns)]).filter(pl.col("owner_a") != pl.col("owner_b"))
+    both_first = pl.col("is_first_a") & pl.col("is_first_b")
+    difference = pl.when(both_first).then("difference").otherwise(pl.max_horizontal("difference", pl.lit(PERHAPS)))
+    links = links.select(
+        pl.min_horizontal("product_a", "product_b").cast(pl.Int64).alias("first"),
+        pl.max_horizontal("product_a", "product_b").cast(pl.Int64).alias("second"),
+        difference.cast(pl.Float32).alias("difference"),
+    )
+    links = links.group_by("first", "second").agg(pl.col("difference").min()).sort("first", "second")
+    return links, [(int(sample[row]), int(number)) for row, number in placeholders.sort("picture").rows()]
+
+
+def _strongest_pairs(rows: Rows, max_bits: int) -> tuple[pl.DataFrame, int]:
+    """Return pairs of thumbnails that look alike, LINK_SCHEMA, and how many weaker pairs were dropped."""
+    parts, waiting, dropped = [pl.DataFrame(schema=LINK_SCHEMA)], 0, 0
+    for pairs in look_alikes(rows, max_bits):
+        columns = {"first": pairs.first, "second": pairs.second, "difference": pairs.difference}
+        parts.append(pl.DataFrame(columns, schema=LINK_SCHEMA))
+        waiting += len(pairs.first)
+        if waiting > max(LINKS_AT_ONCE, len(parts[0])):
+            kept, weaker = _strongest(pl.concat(parts))
+            parts, waiting, dropped = [kept], 0, dropped + weaker
+    kept, weaker = _strongest(pl.concat(parts))
+    return kept, dropped + weaker
+
+
+def _strongest(pairs: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Return the pairs that are among the LINKS_PER_PHOTO strongest of either photo, and how many are not."""
+    sides = [pairs.select(photo=end, pair=pl.row_index(), difference="difference") for end in ("first", "second")]
+    ends = pl.concat(sides)
+    strong = ends.filter(pl.struct("difference", "pair").rank("ordinal").over("photo") <= LINKS_PER_PHOTO)["pair"]
+    kept = pairs.filter(pl.row_index().is_in(strong.unique().implode()))
+    return kept, len(pairs) - len(kept)
+
+
+def _placeholders(shown: pl.DataFrame, pairs: pl.DataFrame, count: int, limit: int) -> pl.DataFrame:
+    """Return the pictures that more than `limit` owners share, and their number of products: picture, products."""
+    same = pairs.filter(pl.col("difference") <= SAME)
+    cluster, _ = complete_linkage(np.ones(count, np.int64), Links.of(same), count)
+    numbered = shown.with_columns(cluster=pl.Series(cluster).gather(shown["picture"]))
+    shared = numbered.group_by("cluster").agg(owners=pl.col("owner").n_unique(), products=pl.col("product").n_unique())
+    shared = numbered.select("picture", "cluster").unique().join(shared.filter(pl.col("owners") > limit), on="cluster")
+    return shared.select("picture", "products")
+
+
+def _selected(rows: Rows, photos: Indices) -> Rows:
+    """Return some thumbnails, copied in chunks to a file if they are not all."""
+    if len(photos) == len(rows):
+        return np.asarray(rows)
+    chosen = scratch_rows(len(photos))
+    for start in range(0, len(photos), CHUNK):
+        chosen[start : start + CHUNK] = rows[photos[start : start + CHUNK]]
+    return np.asarray(chosen)
+
+
+def _perhaps(atoms: Indices, links: Links, notes: list[str]) -> Indices:
+    """Return the fold group of each product: groups of the same thing that are perhaps the same, by complete linkage.
+
+    Two of these groups are linked by the closest pair of their products.
     """
-    num_products = len(product_ids)
-    code: dict[str, int] = {}
-    for name in groups:
-        if name is not None:
-            code.setdefault(name, num_products + len(code))
-    named = [(row, code[name]) for row, name in enumerate(groups) if name is not None]
-    edges = np.concatenate([photo_product[pairs].reshape(-1, 2), np.array(named, dtype=np.int64).reshape(-1, 2)])
-    size = num_products + len(code)
-    graph = coo_array((np.ones(len(edges), dtype=np.int8), (edges[:, 0], edges[:, 1])), shape=(size, size))
-    _, component = connected_components(graph, directed=False)
-    component_of = {product_id: component[row] for row, product_id in enumerate(product_ids)}
+    sizes = np.bincount(atoms)
+    ends = np.sort(np.stack([atoms[links.first], atoms[links.second]]), axis=0)
+    closest = pl.DataFrame({"first": ends[0], "second": ends[1], "difference": links.difference})
+    closest = closest.filter(pl.col("first") != pl.col("second")).group_by("first", "second").agg(pl.min("difference"))
+    links = Links.of(closest.sort("first", "second"))
+    limit = max(HANDFUL, int(MAX_SHARE * len(atoms)))
+    clusters, refused = complete_linkage(sizes, links, limit)
+    if refused:
+        notes.append(
+            f"clusters of products that look alike are cut at their weakest links, so that none has more than {limit} "
+            f"products: {refused} merges were refused"
+        )
+    return clusters[atoms]
+
+
+def _components(count: int, edges: Sequence[Indices]) -> Indices:
+    rows, columns = np.concatenate(edges, axis=1)
+    graph = coo_array((np.ones(len(rows), dtype=np.int8), (rows, columns)), shape=(count, count))
+    part: Indices = connected_components(graph, directed=False)[1].astype(np.int64)
+    return part
+
+
+def _name_groups(product_ids: Sequence[str], groups: Sequence[str | None], part: Indices) -> list[str]:
+    """Return each product's group id: the smallest group name in its part, or its smallest product id without one.
+
+    A name that is a product id of another part is skipped, so that two parts never have the same id.
+    """
+    part_of = {product_id: int(part[row]) for row, product_id in enumerate(product_ids)}
+    named = sorted((name, int(part[row])) for row, name in enumerate(groups) if name is not None)
     group_ids: dict[int, str] = {}
-    for name in sorted(code):
-        part = component[code[name]]
-        if component_of.get(name, part) == part:
-            group_ids.setdefault(part, name)
+    for name, number in named:
+        if part_of.get(name, number) == number:
+            group_ids.setdefault(number, name)
     for product_id in sorted(product_ids):
-        group_ids.setdefault(component_of[product_id], product_id)
-    return [group_ids[part] for part in component[:num_products]]
-
-
-def _hash(grids: Grids) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-    """Return the packed bits (photos, 2), and whether a photo has enough gradients above noise (photos,)."""
-    packed = np.zeros((len(grids), 2), dtype=np.uint64)
-    informative = np.zeros(len(grids), dtype=np.bool_)
-    for start in range(0, len(grids), CHUNK):
-        gray = grids[start : start + CHUNK].astype(np.float32) @ LUMA
-        across = np.diff(gray, axis=2)
-        down = np.diff(gray, axis=1)
-        across, down = (across[:, :-1] + across[:, 1:]) / 2, (down[:, :, :-1] + down[:, :, 1:]) / 2
-        gradients = np.concatenate([across.reshape(len(gray), -1), down.reshape(len(gray), -1)], axis=1)
-        packed[start : start + CHUNK] = np.packbits(gradients > NOISE_LEVEL, axis=1).view(np.uint64)
-        informative[start : start + CHUNK] = (np.abs(gradients) > NOISE_LEVEL).sum(axis=1) >= MIN_GRADIENTS
-    return packed, informative
-
-
-def _banded_pairs(bits: NDArray[np.uint64], flat: Grids, max_bits: int) -> Iterator[Indices]:
-    """Yield verified pairs of rows; several bands may yield the same pair."""
-    brightness = flat.sum(axis=1, dtype=np.int64)
-    window = int(MEAN_COLOUR * flat.shape[1])  # a larger difference of the sums implies a larger mean difference
-    num_bands = max(2, (max_bits + 2) // 2)  # max_bits differing bits leave one band with at most one
-    for band in range(num_bands):
-        every = np.unpackbits(bits.view(np.uint8), axis=1)[
-            :, band::num_bands
-        ]  # interleaved, so that no band covers plain background only
-        width = every.shape[1]
-        padded = np.pad(every, ((0, 0), (0, 64 - width)))
-        key = np.packbits(padded, axis=1, bitorder="little").view(np.uint64)[:, 0]
-        for pairs in _same_key(key, None, brightness, window):
-            yield from _verified(bits, flat, pairs, max_bits)
-        for bit in range(width):
-            mask = np.uint64(1 << bit)
-            for pairs in _same_key(key & ~mask, (key & mask) != 0, brightness, window):
-                yield from _verified(bits, flat, pairs, max_bits)
-
-
-def _same_key(
-    key: NDArray[np.uint64], side: NDArray[np.bool_] | None, brightness: Indices, window: int
-) -> Iterator[Indices]:
-    """Yield pairs (pairs, 2) of rows with equal keys and similar brightness; if `side` is given, of different sides.
-
-    Rows are sorted by one number: the key's rank, 1 bit for the side, and 16 bits for the brightness (at most
-    243 * 255). The partners of a row are then one contiguous range.
-    """
-    order = np.argsort(key)
-    ranks = np.concatenate([[0], np.cumsum(np.diff(key[order]) != 0)]) if len(key) else order
-    crowded = np.bincount(ranks, minlength=1)[ranks] > 1
-    order, ranks = order[crowded], ranks[crowded]
-    place = (ranks.astype(np.int64) << 17) + brightness[order]
-    if side is not None:
-        place += side[order].astype(np.int64) << 16
-    inner = np.argsort(place)
-    order, place = order[inner], place[inner]
-    if side is None:
-        own = np.arange(len(place))
-        first, end = own + 1, np.searchsorted(place, place + window, side="right")
-    else:
-        own = np.flatnonzero(~side[order])
-        across = place[own] + (1 << 16)
-        first, end = np.searchsorted(place, across - window), np.searchsorted(place, across + window, side="right")
-    counts = end - first
-    total = np.cumsum(counts)
-    cuts = np.searchsorted(total, np.arange(CHUNK, total[-1] if len(total) else 0, CHUNK))
-    for part in np.split(np.arange(len(own)), np.unique(cuts)):
-        left = np.repeat(own[part], counts[part])
-        begin = np.repeat(first[part] - (total[part] - counts[part]), counts[part])
-        right = begin + np.arange(len(left)) + (total[part[0]] - counts[part[0]] if len(part) else 0)
-        yield np.stack([order[left], order[right]], axis=1)
-
-
-def _verified(bits: NDArray[np.uint64], flat: Grids, pairs: Indices, max_bits: int) -> Iterator[Indices]:
-    distance = np.bitwise_count(bits[pairs[:, 0]] ^ bits[pairs[:, 1]]).sum(axis=1)
-    pairs = pairs[distance <= max_bits]
-    for start in range(0, len(pairs), CHUNK):
-        part = pairs[start : start + CHUNK]
-        differ = np.abs(flat[part[:, 0]].astype(np.int16) - flat[part[:, 1]])
-        cells = differ.reshape(len(part), -1, 3).mean(axis=2)
-        yield part[(cells.mean(axis=1) <= MEAN_COLOUR) & (cells.max(axis=1) <= CELL_COLOUR)]
+        group_ids.setdefault(part_of[product_id], product_id)
+    return [group_ids[int(number)] for number in part]

@@ -1,7 +1,7 @@
 """Checks photos: each must be a complete image inside the data root with at most `max_pixels` pixels.
 
 A worker process decodes each photo once, with the decoder of the shards, so that a truncated file is found here and not
-during training, and resizes it to the small grid for the search for near-duplicates. The module needs only Pillow,
+during training, and makes the thumbnail for the search for near-duplicates. The module needs only Pillow,
 simplejpeg and numpy, so workers start fast and use little memory.
 """
 
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline_lib.catalogue.media import open_photo
+from pipeline_lib.catalogue.thumbnails import BYTES, WORK_SIDE, thumbnail
 from pipeline_lib.transforms.decode import Photo, read_photo
 from pipeline_lib.transforms.formats import BadPhotoError
 
-GRID = 9
 HASH = partial(hashlib.blake2b, digest_size=16)
 # A JPEG is decoded at its smallest scale with at least twice this side in pixels; all of the file is read nevertheless.
-DECODED_SIDE = 32
+DECODED_SIDE = WORK_SIDE // 2
 FILE_FAULTS = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.EACCES, errno.EPERM, errno.EINVAL)
 
 
@@ -38,22 +38,22 @@ class Fault:
 
 @dataclass(frozen=True)
 class Checked:
-    """Results for a list of photos: fault or None, grid, hash of the bytes, and note or None of each photo.
+    """Results for a list of photos: fault or None, thumbnail, hash of the bytes, and note or None of each photo.
 
-    `grids` is uint8 (photos, 9, 9, 3). A photo with a fault has a zero grid and an empty hash. A note is about a photo
+    `thumbnails` is uint8 (photos, BYTES). A photo with a fault has zeros and an empty hash. A note is about a photo
     that is used nevertheless.
     """
 
     faults: list[Fault | None]
-    grids: NDArray[np.uint8]
+    thumbnails: NDArray[np.uint8]
     contents: list[str]
     notes: list[Fault | None]
 
 
 def check_photos(root: Path, max_pixels: int, paths: Sequence[str], linked: Sequence[Path] = ()) -> Checked:
     """Check photos by their media names relative to `root`; links may also lead to `linked`, all resolved paths."""
-    grids = np.zeros((len(paths), GRID, GRID, 3), dtype=np.uint8)
-    checked = Checked([], grids, [], [])
+    thumbnails = np.zeros((len(paths), BYTES), dtype=np.uint8)
+    checked = Checked([], thumbnails, [], [])
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `max_pixels` is compared before any decoding
     try:
         with warnings.catch_warnings(action="ignore"):  # decoders warn of unusual metadata, which does not matter here
@@ -61,7 +61,7 @@ def check_photos(root: Path, max_pixels: int, paths: Sequence[str], linked: Sequ
                 fault, content, note = None, "", None
                 try:
                     photo, content = _check_photo(root, path, max_pixels, linked)
-                    grids[position] = grid_of(photo)
+                    thumbnails[position] = thumbnail(photo.image())
                     note = Fault(*photo.notes[0]) if photo.notes else None
                 except BadPhotoError as bad:
                     fault = Fault(bad.reason, bad.value)
@@ -71,11 +71,6 @@ def check_photos(root: Path, max_pixels: int, paths: Sequence[str], linked: Sequ
     finally:
         Image.MAX_IMAGE_PIXELS = limit
     return checked
-
-
-def grid_of(photo: Photo) -> NDArray[np.uint8]:
-    """Return the mean colours (9, 9, 3) of a photo."""
-    return np.asarray(photo.image().resize((GRID, GRID), Image.Resampling.HAMMING))
 
 
 def _check_photo(root: Path, path: str, max_pixels: int, linked: Sequence[Path]) -> tuple[Photo, str]:

@@ -1,7 +1,7 @@
 """Creates retrieval queries from product texts, or selects those of a benchmark whose products remain.
 
 There is one query per distinct text. All products with this text are relevant, and all products in their groups, so
-that a near-duplicate of a relevant product counts as a hit.
+that another listing of the same thing counts as a hit. Products that are only perhaps the same do not count.
 """
 
 from hashlib import blake2b
@@ -31,7 +31,7 @@ def make_queries(products: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         group_id, size = sizes.sort("size", "group_id", descending=True).row(0)
         raise ValueError(
             f"group {group_id!r} has {size} products; as answers to each other's texts they make {expected} "
-            "rows of relevance. Check data.columns.group, or lower data.duplicate_bits if many products share photos"
+            "rows of relevance. Check data.columns.group, or set data.group_level to fold"
         )
     texts = text_groups.select("text").unique(maintain_order=True)
     texts = texts.with_columns(

@@ -21,6 +21,7 @@ RECORDS = pl.Schema(
         "fold": pl.Int64(),
     }
 )
+# Products of one `group_id` are the same thing; those of one `fold_group_id`, a wider group, only stay in one fold.
 PRODUCTS = pl.Schema(
     {
         "product_id": pl.String(),
@@ -28,8 +29,18 @@ PRODUCTS = pl.Schema(
         "text": pl.String(),
         "label": pl.String(),
         "group_id": pl.String(),
+        "fold_group_id": pl.String(),
         "split": pl.String(),
         "fold": pl.Int64(),
+    }
+)
+# Two products whose photos look alike; `same` if their first photos show one picture. `difference` orders the pairs.
+NEAR_DUPLICATES = pl.Schema(
+    {
+        "product_id": pl.String(),
+        "other_product_id": pl.String(),
+        "same": pl.Boolean(),
+        "difference": pl.Float32(),
     }
 )
 # The input of the shards: media names of the photos and a hash of each photo's bytes, so that an edited photo changes
@@ -89,7 +100,8 @@ class Records:
 class Catalogue:
     """All tables of a catalogue; ValueError if one has other columns or refers to a row that does not exist.
 
-    `columns` and `ignored` are those of the records, `notes` are lines about them for the user.
+    `columns` and `ignored` are those of the records, `notes` are lines about them for the user, and `groups` is what
+    `group_counts` of build.py returns.
     """
 
     products: pl.DataFrame
@@ -100,6 +112,8 @@ class Catalogue:
     columns: dict[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    near_duplicates: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=NEAR_DUPLICATES))
+    groups: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, schema in TABLES.items():
@@ -120,6 +134,7 @@ TABLES: dict[str, pl.Schema] = {
     "queries": QUERIES,
     "relevance": RELEVANCE,
     "rejects": REJECTS,
+    "near_duplicates": NEAR_DUPLICATES,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.artifacts.io import read_json, write_json, write_table
-from pipeline_lib.catalogue.schema import PRODUCTS, REJECTED, TABLES, Catalogue, check_schema
+from pipeline_lib.catalogue.schema import NEAR_DUPLICATES, PRODUCTS, REJECTED, TABLES, Catalogue, check_schema
 
 
 def write_catalogue(folder: Path, catalogue: Catalogue) -> None:
@@ -36,9 +36,10 @@ def write_refused(rejects: pl.DataFrame) -> Path:
 def read_catalogue(folder: Path) -> Catalogue:
     """Read a catalogue's folder; ValueError if a table is missing or has other columns."""
     counts = read_json(folder / "counts.json")
-    tables = {name: _read(folder / f"{name}.parquet") for name in TABLES}
+    tables: dict[str, Any] = {name: _read(folder / f"{name}.parquet") for name in TABLES}
     ignored = tuple(counts["ignored_columns"])
-    return Catalogue(**tables, columns=counts["columns"], ignored=ignored, notes=counts["notes"])
+    stored = {name: counts[name] for name in ("columns", "notes", "groups")}
+    return Catalogue(**tables, ignored=ignored, **stored)
 
 
 def read_products(folder: Path) -> pl.DataFrame:
@@ -49,7 +50,7 @@ def read_products(folder: Path) -> pl.DataFrame:
 
 
 def count(catalogue: Catalogue) -> dict[str, Any]:
-    """Return the numbers of products, queries, classes and rejected rows, of rejects per reason, and what was read."""
+    """Return the numbers of products, queries, classes, rejects (in all, per reason) and groups, and what was read."""
     reasons = catalogue.rejects["reason"].value_counts().rows()
     return {
         "products": len(catalogue.products),
@@ -60,7 +61,27 @@ def count(catalogue: Catalogue) -> dict[str, Any]:
         "columns": catalogue.columns,
         "ignored_columns": list(catalogue.ignored),
         "notes": catalogue.notes,
+        "groups": catalogue.groups,
     }
+
+
+def read_near_duplicates(folder: Path) -> pl.DataFrame:
+    """Read only the table of near-duplicates; ValueError if it is missing or has other columns."""
+    pairs = _read(folder / "near_duplicates.parquet")
+    check_schema("near_duplicates", pairs, NEAR_DUPLICATES)
+    return pairs
+
+
+def level_counts(level: str, group_ids: pl.Series) -> dict[str, int]:
+    """Return LEVEL_groups, LEVEL_products and LEVEL_largest, of the groups of two products or more.
+
+    >>> level_counts("same", pl.Series(["a", "a", "b"]))
+    {'same_groups': 1, 'same_products': 2, 'same_largest': 2}
+    """
+    sizes = group_ids.value_counts(name="size")["size"]
+    shared = sizes.filter(sizes > 1)
+    largest = max(shared.to_list(), default=0)
+    return {f"{level}_groups": len(shared), f"{level}_products": int(shared.sum()), f"{level}_largest": largest}
 
 
 def _read(path: Path) -> pl.DataFrame:

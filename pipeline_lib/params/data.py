@@ -15,7 +15,9 @@ class ColumnParams(Keys):
     id: str | None = Field(description="Product id, unique in the table.")
     label: str | None = Field(description="Class of the product. A row without one still trains retrieval.")
     image: str | None = Field(description="Path of the image, relative to root.")
-    group: str | None = Field(description="Products of one group stay in the same fold.")
+    group: str | None = Field(
+        description="Products of one group stay in the same fold; data.group_level says what else."
+    )
     fold: str | None = Field(description="Number of the fold, if the table assigns folds itself.")
     split: str | None = Field(description="train | val | test, if the table assigns splits itself.")
     text: str | list[str] | None = Field(description="One column or a list of columns, joined in this order.")
@@ -27,7 +29,7 @@ class DataParams(Section):
     section: ClassVar[str] = "data"
     root: str = Field(
         min_length=1,
-        description="Folder with one table and its images. Track it with `dvc add`, or let a dvc.yaml produce it."
+        description="Folder with one table and its images. Track it with `dvc add`, or let a dvc.yaml produce it.",
     )
     reader: ReaderKind = Field(
         description="Format of the catalogue: csv_table (one row per product) | muge (MUGE or Chinese-CLIP files) | "
@@ -44,9 +46,18 @@ class DataParams(Section):
     )
     duplicate_bits: int = Field(
         ge=-1,
-        le=7,
-        description="Two images are near-duplicates if their 128-bit perceptual hashes differ in at most this many "
-        "bits and their colours are close; -1 = off.",
+        le=32,
+        description="Photos whose 128-bit perceptual hashes differ in at most this many bits are compared pixel by "
+        "pixel, and may group their products; -1 = off.",
+    )
+    placeholder_products: int = Field(
+        ge=1,
+        description='A photo of more than this many products (a logo, a size chart, "no image") is a placeholder: it '
+        "groups nothing.",
+    )
+    group_level: Literal["same", "fold"] = Field(
+        description="What a group of the table's group column is: same (one thing: kept in one fold, right answers to "
+        "each other's texts, no negatives of each other) | fold (kept in one fold, and that is all)."
     )
     missing_image: Literal["reject", "black"] = Field(
         description="Products without a readable image: reject (they are left out) | black (they get a black image)."

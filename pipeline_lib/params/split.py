@@ -19,6 +19,9 @@ class SplitParams(Section):
         description="Fraction of the products held out as test split; used if the table has no split and no fold "
         "column.",
     )
+    group_by_text: bool = Field(
+        description="true = products with equal texts (but for case, accents, spaces and punctuation) stay in one fold."
+    )
     assignment: str = Field(
         description="A .parquet or .csv file with the columns product_id, split (train | test) and fold: the products "
         "it names stay where it puts them, new ones are assigned around them. `vitrine split freeze NAME` writes "

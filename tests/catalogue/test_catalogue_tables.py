@@ -43,6 +43,7 @@ def test_tables_survive_a_round_trip_and_equal_tables_are_equal_bytes(catalogue,
     assert names == [
         "counts.json",
         "media.parquet",
+        "near_duplicates.parquet",
         *(f"{n}.parquet" for n in ("products", "queries", "rejects", "relevance")),
     ]
     for name in names:
@@ -73,6 +74,17 @@ def test_counts_include_rejected_products_and_every_reason(catalogue, tmp_path):
         "columns": {},
         "ignored_columns": [],
         "notes": [],
+        "groups": {
+            "same_groups": 1,
+            "same_products": 2,
+            "same_largest": 2,
+            "perhaps_groups": 1,
+            "perhaps_products": 2,
+            "perhaps_largest": 2,
+            "same_relevance_rows": 2,
+            "placeholder_photos": 0,
+            "placeholder_products": 0,
+        },
     }
 
 
@@ -94,7 +106,7 @@ def catalogue_of(**frames):
 
 
 def test_inconsistent_tables_are_refused():
-    product = pl.DataFrame([("a", [], "", None, "a", None, None)], schema=PRODUCTS, orient="row")
+    product = pl.DataFrame([("a", [], "", None, "a", "a", None, None)], schema=PRODUCTS, orient="row")
     query = pl.DataFrame([("q", "composed", "t", "b", [], None)], schema=QUERIES, orient="row")
     answer = pl.DataFrame([("q", "a", 1)], schema=RELEVANCE, orient="row")
     with pytest.raises(ValueError, match="products: a occurs more than once"):

@@ -9,6 +9,7 @@ from drawn_records import data_params, photo, records
 
 from pipeline_lib.catalogue.cleaning import TooManyRejectedError, clean
 from pipeline_lib.catalogue.schema import HEADER_AGAIN, REJECTED, REJECTS, RETAINED
+from pipeline_lib.catalogue.thumbnails import BYTES
 
 
 def reject_rows(cleaned):
@@ -38,8 +39,10 @@ def test_a_bad_photo_is_dropped_and_a_product_without_any_is_rejected(data_param
         (4, "lost", "text.jpg", "not an image", "rejected"),
     ]
     assert cleaned.photo_product.tolist() == [0, 0, 1]
-    assert cleaned.grids.shape == (3, 9, 9, 3)
-    assert (cleaned.grids[1] == cleaned.grids[2]).all() and (cleaned.grids[0] != cleaned.grids[1]).any()
+    assert cleaned.thumbnails.shape == (3, BYTES)
+    assert (cleaned.thumbnails[1] == cleaned.thumbnails[2]).all() and (
+        cleaned.thumbnails[0] != cleaned.thumbnails[1]
+    ).any()
 
 
 def test_with_black_a_product_without_a_photo_remains_and_is_reported(data_params, records, tmp_path):
@@ -52,7 +55,7 @@ def test_with_black_a_product_without_a_photo_remains_and_is_reported(data_param
         ("bad", "missing image", "photo dropped"),
         ("bad", "not an image", RETAINED),
     ]
-    assert cleaned.grids.shape == (0, 9, 9, 3)
+    assert cleaned.thumbnails.shape == (0, BYTES)
 
 
 def test_the_number_of_workers_and_the_task_size_change_nothing(data_params, records, photo, tmp_path, monkeypatch):
@@ -63,7 +66,7 @@ def test_the_number_of_workers_and_the_task_size_change_nothing(data_params, rec
         rows.append({"product_id": f"p{number}", "media": [f"{number}.jpg", "gone.jpg"]})
     one, two = (clean(records(rows), data_params(), workers) for workers in (1, 2))
     assert one.products.equals(two.products) and one.rejects.equals(two.rejects)
-    assert (one.grids == two.grids).all() and len(one.rejects) == 8
+    assert (one.thumbnails == two.thumbnails).all() and len(one.rejects) == 8
 
 
 def test_too_many_rejects_raise_with_the_three_most_frequent_reasons(data_params, records, photo, tmp_path):

@@ -1,132 +1,190 @@
-"""Near-duplicates: banding finds the pairs of a slow loop; groups get unique ids."""
+"""Groups on two levels: what joins products, what does not, and the ids of groups."""
 
 # ruff: noqa: F401, F811 (fixtures are imported by name)
-import io
-from itertools import combinations
-
 import numpy as np
+import polars as pl
 import pytest
-from drawn_records import photo
+from drawn_goods import cropped, encoded, scene, shirt, with_margin
+from drawn_records import REPO, data_params
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import ImageDraw
 
-from pipeline_lib.catalogue.duplicates import (
-    CELL_COLOUR,
-    LUMA,
-    MEAN_COLOUR,
-    MIN_GRADIENTS,
-    NOISE_LEVEL,
-    group_products,
-    near_pairs,
-)
-from pipeline_lib.catalogue.photos import check_photos
+from pipeline_lib.catalogue import duplicates
+from pipeline_lib.catalogue.comparison import SAME, PhotoPairs
+from pipeline_lib.catalogue.duplicates import Photos, group_products
+from pipeline_lib.catalogue.thumbnails import BYTES, thumbnail
+from pipeline_lib.params.data import DataParams
+from pipeline_lib.params.section import load_params, parse_section
+
+SETTINGS = parse_section(DataParams, load_params(REPO / "params.yaml"))
 
 
-def slow_gradients(grid):
-    gray = grid.astype(np.float32) @ LUMA
-    across = [
-        (gray[y, x + 1] - gray[y, x] + gray[y + 1, x + 1] - gray[y + 1, x]) / 2 for y in range(8) for x in range(8)
-    ]
-    down = [(gray[y + 1, x] - gray[y, x] + gray[y + 1, x + 1] - gray[y, x + 1]) / 2 for y in range(8) for x in range(8)]
-    return np.array(across + down)
+@pytest.fixture
+def grouped(data_params):
+    """Group products that are given as lists of pictures; equal picture objects are equal files."""
+
+    def run(products, groups=None, **changes):
+        photos = [(row, image) for row, images in enumerate(products) for image in images]
+        rows = np.stack([thumbnail(image) for _, image in photos])
+        own = Photos(rows, np.array([row for row, _ in photos]), [str(id(image)) for _, image in photos])
+        names = [f"p{row:03}" for row in range(len(products))]
+        return group_products(names, groups or [None] * len(products), own, data_params(**changes))
+
+    return run
 
 
-def slow_pairs(grids, max_bits):
-    found, gradients = set(), [slow_gradients(grid) for grid in grids]
-    for one, other in combinations(range(len(grids)), 2):
-        first, second = gradients[one], gradients[other]
-        if min((abs(first) > NOISE_LEVEL).sum(), (abs(second) > NOISE_LEVEL).sum()) < MIN_GRADIENTS:
-            continue
-        differ = np.abs(grids[one].astype(int) - grids[other])
-        close = differ.mean() <= MEAN_COLOUR and differ.mean(axis=2).max() <= CELL_COLOUR
-        if close and ((first > NOISE_LEVEL) != (second > NOISE_LEVEL)).sum() <= max_bits:
-            found.add((one, other))
-    return found
+def detail(image, color=(250, 240, 60)):
+    """Return the picture with another small print."""
+    other = image.copy()
+    ImageDraw.Draw(other).rectangle((105, 190, 122, 200), fill=color)
+    return other
 
 
-def groups_of(pairs, count):
-    names = [str(number) for number in range(count)]
-    return group_products(
-        names, [None] * count, np.arange(count), np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
+def parts(ids):
+    places = {}
+    for row, name in enumerate(ids):
+        places.setdefault(name, []).append(row)
+    return sorted(rows for rows in places.values() if len(rows) > 1)
+
+
+def test_the_two_levels(grouped):
+    goods = [shirt(seed) for seed in range(5)]
+    found = grouped(
+        [[goods[0]], [encoded(goods[0])], [detail(goods[0])], [goods[1], goods[2]], [goods[3], goods[2]], [goods[4]]]
     )
+    # 0 and 1 show one picture; 2 differs in a print; 3 and 4 share only their second photo.
+    assert parts(found.group_ids) == [[0, 1]]
+    assert parts(found.fold_group_ids) == [[0, 1, 2], [3, 4]]
+    assert found.group_ids[:2] == ["p000", "p000"]
+    links = {(first, second): difference <= SAME for first, second, difference in found.links.rows()}
+    assert links == {(0, 1): True, (0, 2): False, (1, 2): False, (3, 4): False}
+    assert found.notes == [] and found.placeholders == []
 
 
-@settings(max_examples=25)
-@given(seed=st.integers(0, 2**32 - 1), max_bits=st.integers(0, 7), noise=st.integers(0, 12))
-def test_groups_equal_a_slow_comparison_of_all_pairs(seed, max_bits, noise):
-    rng = np.random.default_rng(seed)
-    base = rng.integers(0, 256, (4, 9, 9, 3))
-    base[0] = 200
-    picked = base[rng.integers(0, 4, 24)] + rng.integers(-noise, noise + 1, (24, 9, 9, 3))
-    grids = np.clip(picked, 0, 255).astype(np.uint8)
-    pairs = near_pairs(grids, max_bits)
-    assert {tuple(sorted(pair)) for pair in pairs.tolist()} <= slow_pairs(grids, max_bits)
-    assert groups_of(pairs.tolist(), 24) == groups_of(slow_pairs(grids, max_bits), 24)
+def test_a_first_photo_that_is_anothers_second_is_perhaps_the_same(grouped):
+    found = grouped([[shirt(0), shirt(1)], [encoded(shirt(1))], [shirt(2)]])
+    assert parts(found.group_ids) == []
+    assert parts(found.fold_group_ids) == [[0, 1]]
 
 
-def test_off_and_no_photos_give_no_pairs():
-    grids = np.random.default_rng(0).integers(0, 256, (3, 9, 9, 3), dtype=np.uint8)
-    assert near_pairs(np.concatenate([grids, grids]), -1).shape == (0, 2)
-    assert near_pairs(grids[:0], 3).shape == (0, 2)
+@pytest.mark.parametrize("copies", [False, True])
+def test_a_photo_of_many_products_is_a_placeholder_and_joins_nobody(grouped, copies):
+    chart = scene(99)
+    charts = [encoded(chart, 60 + number) if copies else chart for number in range(6)]
+    products = [[shirt(number), charts[number]] for number in range(6)]
+    found = grouped(products, placeholder_products=5)
+    assert parts(found.fold_group_ids) == []
+    assert sum(number for _, number in found.placeholders) == (36 if copies else 6)
+    assert len(found.placeholders) == (6 if copies else 1)
+    assert "placeholders (a logo, a size chart)" in found.notes[0]
+    assert parts(grouped(products[:5], placeholder_products=5).fold_group_ids) == [[0, 1, 2, 3, 4]]
 
 
-def test_blank_photos_match_no_other():
-    blank = np.full((5_000, 9, 9, 3), 255, dtype=np.uint8)
-    blank[:, 4, 4] = 250 + np.arange(5_000)[:, None] % 6
-    assert len(near_pairs(blank, 7)) == 0
+def test_products_of_one_table_group_count_once_for_a_placeholder(grouped):
+    chart = scene(99)
+    products = [[chart] for _ in range(6)] + [[shirt(1)]]
+    found = grouped(products, ["sizes"] * 6 + [None], placeholder_products=5)
+    assert found.placeholders == []
+    assert parts(found.group_ids) == [[0, 1, 2, 3, 4, 5]]
 
 
-def test_many_equal_photos_give_one_pair_each_and_not_all_pairs():
-    grid = np.random.default_rng(0).integers(0, 256, (1, 9, 9, 3), dtype=np.uint8)
-    pairs = near_pairs(np.repeat(grid, 2_000, axis=0), 3)
-    assert len(pairs) == 1_999
-    assert len(set(groups_of(pairs.tolist(), 2_000))) == 1
+def test_no_chain_from_crop_to_crop(grouped):
+    picture = scene(5, 400)
+    crops = [cropped(picture, left=0.055 * number, right=0.22 - 0.055 * number) for number in range(5)]
+    found = grouped([[crop] for crop in crops])
+    same = {tuple(link[:2]) for link in found.links.rows() if link[2] <= SAME}
+    assert (0, 1) in same and (0, 4) not in same
+    for rows in parts(found.group_ids):
+        assert {(a, b) for a in rows for b in rows if a < b} <= same
 
 
-def test_a_pair_is_found_across_the_chunks_of_a_crowded_key(monkeypatch):
-    monkeypatch.setattr("pipeline_lib.catalogue.duplicates.CHUNK", 7)
-    base = np.random.default_rng(1).integers(20, 200, (1, 9, 9, 3))
-    grids = (base + np.arange(40)[:, None, None, None]).astype(np.uint8)
-    assert {tuple(sorted(pair)) for pair in near_pairs(grids, 3).tolist()} == slow_pairs(grids, 3)
+def test_a_margin_a_crop_and_a_mirror_are_one_thing(grouped):
+    picture = scene(3)
+    copies = [
+        with_margin(picture, 0.03),
+        cropped(picture, 0.06, 0.06, 0.06, 0.06),
+        encoded(picture),
+        picture.transpose(0),
+    ]
+    found = grouped([[picture], *([encoded(copy)] for copy in copies[:3])])
+    assert parts(found.group_ids) == [[0, 1, 2, 3]]
+    assert parts(grouped([[picture], [copies[3]]]).group_ids) == [[0, 1]]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_re_encoded_smaller_copy_is_found_and_a_recoloured_one_is_not(tmp_path, photo, seed):
-    path = photo("a.png", seed=seed, size=(300, 240))
-    with Image.open(path) as image:
-        image.save(tmp_path / "b.jpg", quality=60)
-        image.resize((150, 120)).save(tmp_path / "c.webp", quality=80)
-        red, green, blue = image.split()
-        Image.merge("RGB", (blue, green, red)).save(tmp_path / "other.png")
-    names = ["a.png", "b.jpg", "c.webp", "other.png"]
-    pairs = near_pairs(check_photos(tmp_path.resolve(), 10**6, names).grids, 5)
-    assert groups_of(pairs.tolist(), 4) == ["0", "0", "0", "3"]
+def test_off_and_no_photos_group_nothing(grouped, data_params):
+    assert parts(grouped([[shirt(0)], [shirt(0)]], duplicate_bits=-1).fold_group_ids) == []
+    empty = Photos(np.zeros((0, BYTES), np.uint8), np.zeros(0, np.int64), [])
+    found = group_products(["a", "b"], [None, None], empty, data_params())
+    assert found.group_ids == found.fold_group_ids == ["a", "b"]
 
 
-def test_a_groups_id_is_the_given_name_or_the_smallest_product_id():
-    pairs = np.array([[0, 1], [3, 4]])
-    photo_product = np.array([2, 1, 0, 3, 4])
-    groups = [None, None, None, "blue", None, "blue", "red"]
-    names = ["p6", "p5", "p4", "p3", "p2", "p1", "p0"]
-    assert group_products(names, groups, photo_product, pairs) == ["p6", "p4", "p4", "blue", "blue", "blue", "red"]
+def with_pairs(monkeypatch, pairs):
+    """Let the photos of products 0, 1, ... look alike as listed: (first, second, difference)."""
+    columns = [np.array([pair[place] for pair in pairs]) for place in range(3)]
+    found = PhotoPairs(columns[0].astype(int), columns[1].astype(int), columns[2].astype(np.float32))
+    monkeypatch.setattr(duplicates, "look_alikes", lambda rows, max_bits: iter([found]))
 
 
-def test_a_given_name_that_is_a_product_id_of_another_group_is_skipped():
-    none = np.zeros((0, 2), dtype=np.int64)
-    assert group_products(["a", "b", "c"], [None, "a", "a"], np.arange(0), none) == ["a", "b", "b"]
-    assert group_products(["a", "b"], ["a", "a"], np.arange(0), none) == ["a", "a"]
+def numbered(count):
+    return Photos(np.zeros((count, BYTES), np.uint8), np.arange(count), [str(number) for number in range(count)])
 
 
-def test_two_given_groups_joined_by_a_photo_are_one():
-    assert group_products(["a", "b", "c"], ["y", "x", "y"], np.arange(3), np.array([[0, 1]])) == ["x", "x", "x"]
+def test_a_cluster_over_one_percent_is_cut_at_its_weakest_links_and_said(monkeypatch, data_params):
+    monkeypatch.setattr(duplicates, "HANDFUL", 4)
+    pairs = [(a, b, 2.01 if (a < 3) == (b < 3) else 2.04) for a in range(6) for b in range(a + 1, 6)]
+    with_pairs(monkeypatch, pairs)
+    names = [f"p{row}" for row in range(8)]
+    found = group_products(names, [None] * 8, numbered(8), data_params())
+    assert parts(found.fold_group_ids) == [[0, 1, 2], [3, 4, 5]]
+    assert "cut at their weakest links, so that none has more than 4 products: 1 merges were refused" in found.notes[0]
 
 
-def test_the_grid_of_a_jpeg_is_close_to_that_of_the_original(tmp_path, photo):
-    path = photo("a.png")
-    buffer = io.BytesIO()
-    with Image.open(path) as image:
-        image.save(buffer, "JPEG", quality=90)
-    (tmp_path / "b.jpg").write_bytes(buffer.getvalue())
-    grids = check_photos(tmp_path.resolve(), 10**6, ["a.png", "b.jpg"]).grids.astype(int)
-    assert np.abs(grids[0] - grids[1]).mean() < 2
+def test_only_the_strongest_links_of_a_photo_are_kept(monkeypatch, data_params):
+    monkeypatch.setattr(duplicates, "LINKS_PER_PHOTO", 2)
+    monkeypatch.setattr(duplicates, "LINKS_AT_ONCE", 1)
+    with_pairs(monkeypatch, [(0, other, 2 + other / 100) for other in range(1, 6)] + [(1, 2, 2.0), (3, 4, 2.0)])
+    found = group_products([f"p{row}" for row in range(6)], [None] * 6, numbered(6), data_params())
+    # Each link is among the two strongest of 1, 2, 3, 4 or 5.
+    assert len(found.links) == 7
+    pairs = [(a, b, 2.0 + (a + b) / 100) for a in range(6) for b in range(a + 1, 6)]
+    with_pairs(monkeypatch, pairs)
+    found = group_products([f"p{row}" for row in range(6)], [None] * 6, numbered(6), data_params())
+    assert found.links.select("first", "second").rows() == [(0, other) for other in range(1, 6)] + [
+        (1, other) for other in range(2, 6)
+    ]
+    assert found.notes[0].startswith("6 pairs of photos that look alike are left out")
+
+
+@pytest.mark.parametrize(("level", "same"), [("same", [[0, 1, 2]]), ("fold", [[0, 1]])])
+def test_a_table_group_is_of_the_level_that_params_name(monkeypatch, data_params, level, same):
+    with_pairs(monkeypatch, [(0, 1, 0.5)])
+    names = ["p6", "p5", "p4", "p3"]
+    found = group_products(names, [None, "blue", "blue", "red"], numbered(4), data_params(group_level=level))
+    assert parts(found.group_ids) == same
+    assert parts(found.fold_group_ids) == [[0, 1, 2]]
+    assert found.fold_group_ids == ["blue", "blue", "blue", "red"]
+    assert found.group_ids == (["blue", "blue", "blue", "red"] if level == "same" else ["p5", "p5", "p4", "p3"])
+
+
+def test_a_given_name_that_is_a_product_id_of_another_group_is_skipped(data_params):
+    data = data_params(duplicate_bits=-1)
+    assert group_products(["a", "b", "c"], [None, "a", "a"], numbered(3), data).group_ids == ["a", "b", "b"]
+    assert group_products(["a", "b"], ["a", "a"], numbered(2), data).group_ids == ["a", "a"]
+
+
+@settings(max_examples=40)
+@given(data=st.data())
+def test_every_group_of_one_thing_is_linked_throughout_and_within_a_fold_group(data):
+    count = 7
+    every = [(a, b) for a in range(count) for b in range(a + 1, count)]
+    chosen = data.draw(st.lists(st.sampled_from(every), unique=True, min_size=1))
+    pairs = [(a, b, data.draw(st.sampled_from([0.0, 0.5, 2.0, 2.03]))) for a, b in chosen]
+    with pytest.MonkeyPatch.context() as patch:
+        with_pairs(patch, pairs)
+        found = group_products([f"p{row}" for row in range(count)], [None] * count, numbered(count), SETTINGS)
+    same = {(a, b) for a, b, difference in pairs if difference <= SAME}
+    for rows in parts(found.group_ids):
+        assert {(a, b) for a in rows for b in rows if a < b} <= same
+    frame = pl.DataFrame({"same": found.group_ids, "fold": found.fold_group_ids})
+    assert frame.group_by("same").agg(pl.col("fold").n_unique())["fold"].to_list() == [1] * frame["same"].n_unique()

@@ -1,4 +1,4 @@
-"""Checks of single photos: faults with their reasons, and the grid of mean colours."""
+"""Checks of single photos: faults with their reasons, and the thumbnail."""
 
 # ruff: noqa: F401, F811 (fixtures are imported by name)
 import io
@@ -19,7 +19,7 @@ LIMIT = 10_000_000
 
 def fault(root, name, limit=LIMIT):
     checked = check_photos(root.resolve(), limit, [name])
-    assert not checked.grids.any()
+    assert not checked.thumbnails.any()
     return checked.faults[0].reason, checked.faults[0].value
 
 
@@ -34,13 +34,14 @@ def png_with_header(width, height):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.JPEG"])
-def test_a_good_photo_has_no_fault_and_a_grid_of_its_mean_colours(tmp_path, photo, name):
-    path = photo(name, size=(90, 90))
+def test_a_good_photo_has_no_fault_and_a_thumbnail_of_its_luma(tmp_path, photo, name):
+    path = photo(name, size=(128, 128))
     checked = check_photos(tmp_path.resolve(), LIMIT, [name])
     assert checked.faults == [None]
     with Image.open(path) as image:
-        blocks = np.asarray(image.convert("RGB"), dtype=float).reshape(9, 10, 9, 10, 3).mean((1, 3))
-    assert np.abs(checked.grids[0] - blocks).mean() < 4
+        blocks = np.asarray(image.convert("L"), dtype=float).reshape(16, 8, 16, 8).mean((1, 3))
+    luma = checked.thumbnails[0, : 64 * 64].reshape(16, 4, 16, 4).mean((1, 3))
+    assert np.abs(luma - blocks).mean() < 4
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
@@ -117,8 +118,8 @@ def test_transparent_pixels_count_as_white_in_every_mode(tmp_path):
     clear.save(tmp_path / "rgba.png")
     palette = Image.new("P", (20, 20), 0)
     palette.save(tmp_path / "p.png", transparency=b"\0")
-    grids = check_photos(tmp_path.resolve(), LIMIT, ["rgba.png", "p.png"]).grids
-    assert (grids == 255).all()
+    thumbnails = check_photos(tmp_path.resolve(), LIMIT, ["rgba.png", "p.png"]).thumbnails
+    assert (thumbnails[:, : 64 * 64] == 255).all()
 
 
 def test_an_exif_rotation_is_applied(tmp_path, photo):
@@ -127,7 +128,7 @@ def test_an_exif_rotation_is_applied(tmp_path, photo):
     exif[274] = 6
     with Image.open(upright) as image:
         image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=exif)
-    first, second = check_photos(tmp_path.resolve(), LIMIT, ["a.png", "turned.png"]).grids
+    first, second = check_photos(tmp_path.resolve(), LIMIT, ["a.png", "turned.png"]).thumbnails
     assert (first == second).all()
 
 
