@@ -21,12 +21,14 @@ from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import Tower, TowerSource
 from pipeline_lib.models.weights import State, read_weights, unique_state, weights_hash, with_first_names
 from pipeline_lib.params.model import ModelParams
+from pipeline_lib.splitting.seen import check_start, read_seen
 
 
 def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedModel:
     """Return the model of a train folder with `share` of its training; its fingerprint includes share and start.
 
-    ValueError if a tower started from random weights, or if its start has other parameters.
+    ValueError if a tower started from random weights, if its start has other parameters, or if the start was trained on
+    products that the card of the trained model does not have.
     """
     saved = load_model(folder)
     if share == 1.0:
@@ -35,6 +37,7 @@ def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedM
     sources = resolve_towers(params)
     start = start_folder(run["train"]["init_from"], run["fold"])
     if start is not None:
+        check_start(read_seen(folder, run.get("seen")), start)
         sources = warm_sources(sources, start)
     for name, tower in saved.model.towers().items():
         state = sources[name].state
@@ -45,7 +48,7 @@ def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedM
             )
         state = with_first_names(tower, state)
         interpolate(_interpolated_state(tower, sources[name], state), state, share)
-    heads = _start_heads(saved.model, start) if run["train"]["init_heads"] else {}
+    heads = _start_heads(saved.model, start if run["train"]["init_heads"] else None)
     if heads:
         interpolate(_heads(saved.model, unique_state(saved.model)), heads, share)
     starts = {name: weights_hash(source.state) for name, source in sources.items()} | {"heads": weights_hash(heads)}
@@ -54,8 +57,16 @@ def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedM
 
 
 def _start_heads(model: ImageTextModel, start: Path | None) -> State:
-    """Return the tensors outside the towers of the trained model that a run started from; empty without one."""
-    return _heads(model, with_first_names(model, read_weights(start / WEIGHTS))) if start is not None else {}
+    """Return the tensors outside the towers that a run started from: those of a trained model, or a pair's scale.
+
+    Empty if heads were initialized at random.
+    """
+    if start is not None:
+        return _heads(model, with_first_names(model, read_weights(start / WEIGHTS)))
+    own = _heads(model, unique_state(model))
+    if own.keys() != {"logit_scale"}:
+        return {}
+    return {"logit_scale": torch.full_like(own["logit_scale"], model.description["logit_scale"])}
 
 
 def _heads(model: ImageTextModel, state: State) -> State:

@@ -17,7 +17,7 @@ from pipeline_lib.training.right_answers import RightAnswers
 
 NONE = -1
 FIRST_COLUMNS = 1024  # compared in full, for a first bound
-PAIRS_AT_ONCE = 16_384
+PAIRS_AT_ONCE = 1024  # their embeddings fit into a processor's cache
 # Share of a block's pairs above which one matrix product is faster than single pairs.
 DENSE = 1 / 16
 SAMPLE = 4096
@@ -90,12 +90,17 @@ class _Best:
         self._merge(best, position + columns.start)
 
     def _pairs(self, row: Tensor, column: Tensor) -> Tensor:
-        parts = [row.new_empty(0, dtype=torch.float32)]
+        """Return the similarities of single pairs, in buffers that stay in the cache."""
+        texts, images = self.texts.full[self.rows], self.images.full
+        text, image = (texts.new_empty(PAIRS_AT_ONCE, texts.shape[1]) for _ in range(2))
+        result = texts.new_empty(len(row))
         for start in range(0, len(row), PAIRS_AT_ONCE):
-            part = slice(start, start + PAIRS_AT_ONCE)
-            text, image = self.texts.full[row[part] + self.rows.start], self.images.full[column[part]]
-            parts.append(torch.linalg.vecdot(text, image))
-        return torch.cat(parts)
+            part = slice(start, min(start + PAIRS_AT_ONCE, len(row)))
+            size = part.stop - start
+            torch.index_select(texts, 0, row[part], out=text[:size])
+            torch.index_select(images, 0, column[part], out=image[:size])
+            torch.sum(text[:size].mul_(image[:size]), dim=1, out=result[part])
+        return result
 
     def _merge(self, similarity: Tensor, number: Tensor) -> None:
         similarity, number = torch.cat([self.similarity, similarity], 1), torch.cat([self.number, number], 1)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
+from tiny_clip import CONFIG, make_clip, written
 
 from pipeline_lib.inference.wise_ft import load_interpolated
 from pipeline_lib.models.multimodal import build_model, describe
@@ -18,11 +19,11 @@ def params(tiny_image_folder, tiny_text_folder):
     return make_model_params(image={"name": str(tiny_image_folder)}, text={"name": str(tiny_text_folder)})
 
 
-def train(params, folder, init_from, init_heads=True):
+def train(params, folder, init_from, init_heads=True, classes=("hat", "mug")):
     """Save a model in which every weight differs from its start, as a train stage does."""
     sources = resolve_towers(params)
     torch.manual_seed(5)
-    model = build_model(describe(params, sources, True, ["hat", "mug"]), sources)
+    model = build_model(describe(params, sources, True, list(classes)), sources)
     with torch.no_grad():
         for value in model.parameters():
             value.add_(torch.randn_like(value))
@@ -151,3 +152,20 @@ def test_parts_initialized_at_random_stay_as_trained(tiny_image_folder, tiny_tex
     new = {name for name in state if name.startswith(("image.pool.", "text.pool."))}
     assert new and not new & start.keys()
     assert all(torch.equal(value, start.get(name, end[name])) for name, value in state.items())
+
+
+def test_share_0_of_a_pair_without_new_heads_is_the_pair_with_its_scale(tmp_path):
+    clip = make_clip()
+    save_file({name: value.contiguous() for name, value in clip.state_dict().items()}, tmp_path / "clip.safetensors")
+    both = {"kind": "open_clip", "name": written(tmp_path, CONFIG), "weights": str(tmp_path / "clip.safetensors")}
+    params = make_model_params(
+        both, {**both, "pooling": "last", "max_tokens": 77}, {"image": "none", "text": "none"},
+        embedding_dim=CONFIG["embed_dim"], logit_scale=3.0,
+    )  # fmt: skip
+    (tmp_path / "none").mkdir()
+    trained = train(params, tmp_path / "trained", tmp_path / "none", classes=())
+    model = load_interpolated(trained, 0.0, params).model
+    assert model.logit_scale.item() == 3.0
+    start = first_weights(params)
+    assert all(torch.equal(value, start[name]) for name, value in model.state_dict().items() if name in start)
+    assert set(model.state_dict()) - set(start) == {"logit_scale"}
