@@ -6,6 +6,8 @@ TinyCLIP: Wu et al. 2023 (arXiv:2309.12314).
 
 from typing import Any
 
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+
 Config = dict[str, Any]
 
 
@@ -31,6 +33,8 @@ def _convnext(embed_dim: int, size: int, trunk: str, projection: str, text: Conf
 
 GPT2 = {"hf_model_name": "gpt2", "hf_tokenizer_name": "gpt2", "hf_proj_type": "mlp", "hf_pooler_type": "last"}
 
+# The preprocessing of all these models: that of OpenAI, as in TinyCLIP's own code.
+CLIP_PREPROCESSING: Config = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
 # Name -> {embed_dim, vision_cfg, text_cfg} as in open_clip's model_configs.
 CLIP_MODELS: dict[str, Config] = {
     "TinyCLIP-ViT-61M-32-Text-29M": _tiny((12, 640, 32), (9, 512)),

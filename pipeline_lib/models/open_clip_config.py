@@ -12,13 +12,13 @@ from typing import Any
 
 import open_clip
 import torch
-from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 from torch import Tensor
 
 from pipeline_lib.artifacts.io import read_json
-from pipeline_lib.models.clip_models import CLIP_MODELS
+from pipeline_lib.models.clip_models import CLIP_MODELS, CLIP_PREPROCESSING
+from pipeline_lib.models.open_clip_preprocessing import agreed, stated
 from pipeline_lib.models.towers import check_pretrained, local_folder
 from pipeline_lib.models.weights import read_weights
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
@@ -37,7 +37,10 @@ OTHER_KEYS = (*SCALES, "input_resolution", "context_length", "vocab_size")
 
 @dataclass(frozen=True)
 class ClipModel:
-    """An open_clip model: parts of its config, normalisation, and the file of its weights (None for random ones)."""
+    """An open_clip model: parts of its config, normalisation, and the file of its weights (None for random ones).
+
+    `notes` are lines on its preprocessing, for the trainable report.
+    """
 
     embed_dim: int
     vision: dict[str, Any]
@@ -46,6 +49,7 @@ class ClipModel:
     mean: list[float]
     std: list[float]
     weights: Path | None
+    notes: tuple[str, ...] = ()
 
 
 def find_clip_model(section: str, params: ImageTowerParams | TextTowerParams) -> ClipModel:
@@ -57,16 +61,22 @@ def find_clip_model(section: str, params: ImageTowerParams | TextTowerParams) ->
     if params.pretrained:
         tag = open_clip.get_pretrained_cfg(params.name, params.weights) if params.weights else {}
         weights = _download(section, params.weights, tag) if tag else _file(section, params.name, params.weights)
-    preprocessing = {**preprocessing, **tag}
+    # The tag decides which GELU its weights were trained with.
+    quick_gelu = bool(tag.get("quick_gelu", False) if tag else config.get("quick_gelu", False))
+    from_file = weights is not None and not tag and params.name in open_clip.list_models()
+    if from_file and isinstance(params, ImageTowerParams):
+        how = agreed(params.name, quick_gelu, params.mean is not None and params.std is not None)
+    else:
+        how = stated({**preprocessing, **tag})
     return ClipModel(
         embed_dim=int(config["embed_dim"]),
         vision=dict(config["vision_cfg"]),
         text=dict(config["text_cfg"]),
-        # The tag decides which GELU its weights were trained with.
-        quick_gelu=bool(tag.get("quick_gelu", False) if tag else config.get("quick_gelu", False)),
-        mean=list(preprocessing.get("mean") or OPENAI_DATASET_MEAN),
-        std=list(preprocessing.get("std") or OPENAI_DATASET_STD),
+        quick_gelu=quick_gelu,
+        mean=how.mean,
+        std=how.std,
         weights=weights,
+        notes=how.notes if weights is not None else (),
     )
 
 
@@ -85,7 +95,7 @@ def with_config_changes(section: str, config: dict[str, Any], changes: dict[str,
 def _find_config(section: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the model's config and its preprocessing."""
     if name in CLIP_MODELS:
-        return deepcopy(CLIP_MODELS[name]), {}
+        return deepcopy(CLIP_MODELS[name]), dict(CLIP_PREPROCESSING)
     path = Path(name)
     if name.endswith(".json"):
         if not path.is_file():

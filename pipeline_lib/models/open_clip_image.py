@@ -157,7 +157,7 @@ def resolve_open_clip_image(model: ModelParams) -> TowerSource:
         return TowerSource(description, None, None)
     checkpoint = read_checkpoint(clip.weights)
     state = {f"visual.{name}": value for name, value in checkpoint.towers["image"].items()}
-    return TowerSource(description, str(clip.weights), state, scales=checkpoint.scales)
+    return TowerSource(description, str(clip.weights), state, notes=clip.notes, scales=checkpoint.scales)
 
 
 def _fit_to_size(description: Description, name: str, pretrained: bool) -> Description:

@@ -58,6 +58,13 @@ def resolve_towers(params: ModelParams) -> dict[str, TowerSource]:
     }
 
 
+def encoder_names(image: Description, text: Description) -> str:
+    """Return the architectures of two towers in words, for a line on what runs."""
+    seeing = image.get("architecture", image["kind"])
+    reading = text.get("config", {}).get("model_type", text["kind"])
+    return f"{seeing} (photos, {image['size']} px) and {reading} (texts, {text['max_tokens']} tokens)"
+
+
 def build_image_tower(description: Description) -> ImageTower:
     """Build an image tower with random weights."""
     kind: ImageTowerKind = description["kind"]
