@@ -34,11 +34,11 @@ class Positions:
 
     def without(self, other: "Positions") -> "Positions":
         """Return the positions that are not in the same row of `other`."""
-        return self._kept(~self._found_in(other))
+        return self._chosen(~self._found_in(other))
 
     def within(self, other: "Positions") -> "Positions":
         """Return the positions that are also in the same row of `other`."""
-        return self._kept(self._found_in(other))
+        return self._chosen(self._found_in(other))
 
     def joined(self, other: "Positions") -> "Positions":
         """Return the positions of both."""
@@ -52,7 +52,7 @@ class Positions:
         size = 1 + max(self.indices.max(initial=0), other.indices.max(initial=0))
         return np.isin(self._queries() * size + self.indices, other._queries() * size + other.indices)
 
-    def _kept(self, chosen: NDArray[np.bool_]) -> "Positions":
+    def _chosen(self, chosen: NDArray[np.bool_]) -> "Positions":
         return positions_from_pairs(self._queries()[chosen], self.indices[chosen], len(self))
 
 

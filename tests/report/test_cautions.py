@@ -45,7 +45,7 @@ def test_ten_of_nine_products_are_no_figure():
 
 
 @pytest.mark.parametrize(("split", "folds", "name"), [("test", (None,), "Test"), ("oof", (0, 1, 2), "Out of fold")])
-def test_one_text_for_all_products_is_said_and_gets_no_figure(split, folds, name):
+def test_one_text_for_all_products_gets_a_caution_and_no_figure(split, folds, name):
     metrics, intervals = trees_of(["the same text"] * 9, 0.3, split, folds)
     assert metrics[split]["retrieval"]["text_to_image"]["R@1"] == 1
     for row in retrieval_rows(metrics, intervals):
@@ -56,7 +56,7 @@ def test_one_text_for_all_products_is_said_and_gets_no_figure(split, folds, name
     assert f"{name}, text → image: R@1, R@5, R@10 of 9 products are no figures: a random order reaches 100.0 %." in rest
 
 
-def test_many_products_on_few_texts_are_said():
+def test_many_products_on_few_texts_get_a_caution():
     metrics, intervals = trees_of([f"text {number % 12}" for number in range(240)], noise=0.1)
     (line,) = [line for line in cautions(metrics, intervals) if "distinct queries for" in line]
     assert line.startswith("Test: 12 distinct queries for 240 products of a gallery: many products share a text")

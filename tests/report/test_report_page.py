@@ -221,7 +221,7 @@ def test_layers_that_open_later_have_their_epoch(make_run, parse):
     assert not [attributes for attributes, _ in plain.all("tr") if "data-opens" in attributes]
 
 
-def test_a_figure_that_a_random_order_reaches_is_not_printed_and_said(make_run, parse):
+def test_a_figure_that_a_random_order_reaches_gets_a_caution_instead(make_run, parse):
     run = make_run()
     leaf = run.metrics["test"]["retrieval"]["text_to_image"]
     leaf |= {"R@1": 1.0, "num_gallery": 9, "chance": {"R@1": 1.0, "R@5": 1.0, "R@10": 1.0}}
