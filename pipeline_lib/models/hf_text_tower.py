@@ -225,7 +225,8 @@ def describe_hf(config: PretrainedConfig, params: TextTowerParams, tokens: bool,
         raise ValueError(f"model.text.max_tokens = {params.max_tokens}: {params.name} has {positions} positions")
     return {
         "kind": "hf",
-        "config": config.to_dict(),
+        # A checkpoint in bf16 would otherwise give a tower in bf16.
+        "config": {**config.to_dict(), "dtype": "float32"},
         "pooling": params.pooling,
         "max_tokens": params.max_tokens,
         "tokenizer": tokenizer,
@@ -238,7 +239,12 @@ def _weights(params: TextTowerParams, config: PretrainedConfig) -> tuple[str, di
     """Return the origin and the trunk's weights, without those of other heads."""
     folder, file = local_folder(params.name), params.weights
     trunk: Any = MODEL_MAPPING[type(config)]  # AutoModel needs a name even if the weights are given
-    options: dict[str, Any] = {"config": config, "output_loading_info": True, **_no_pooler(config.model_type)}
+    options: dict[str, Any] = {
+        "config": config,
+        "output_loading_info": True,
+        "dtype": torch.float32,
+        **_no_pooler(config.model_type),
+    }
     if file is not None and not (file.endswith(".safetensors") and Path(file).is_file()):
         raise ValueError(f"model.text.weights = {file!r}: no such .safetensors file")
     origin = file or str(folder or params.name)

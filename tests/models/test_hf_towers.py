@@ -137,6 +137,17 @@ def test_the_first_token_of_a_causal_tower_is_refused(config):
     resolved("bert", pretrained=False, pooling="cls", config=SMALL)
 
 
+def test_a_checkpoint_in_bf16_is_trained_in_fp32(tmp_path):
+    config = RobertaConfig(
+        vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=18,
+    )  # fmt: skip
+    RobertaModel(config).to(torch.bfloat16).save_pretrained(tmp_path)
+    source = resolved(tmp_path, max_tokens=16)
+    tower = filled(source)
+    assert {value.dtype for value in (*source.state.values(), *tower.parameters())} == {torch.float32}
+
+
 def test_tokens_are_the_last_layer(gpt2_folder):
     tower = filled(resolved(gpt2_folder, fusion="early"))
     ids, mask = torch.tensor([[5, 6, 7]]), torch.ones(1, 3, dtype=torch.bool)
