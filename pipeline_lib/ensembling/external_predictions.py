@@ -1,7 +1,8 @@
 """External predictions: class probabilities of the same products from other experiments, fused with this run's.
 
 For example, one experiment trains on texts and another on photos. `vitrine keep-predictions` stores them under
-data/predictions. A product must be in the same fold in both runs, so that no model predicts a product it trained on.
+data/predictions. A product must be in the same fold in both runs, and the folder `models` has the cards of the
+experiment's models, so that none predicts a product it was trained on.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.means import Matrix
+from pipeline_lib.splitting.seen import MODELS, HashedProducts, check_unseen, read_kept_models
 
 TABLE, CLASSES = "probabilities.parquet", "classes.json"
 # Files of git and DVC that may lie next to the stored experiments.
@@ -52,6 +54,15 @@ def open_external(root: Path, classes: Sequence[str], galleries: Sequence[Galler
         for gallery in galleries:
             _check(root / experiment.name, experiment, gallery)
     return experiments
+
+
+def check_models(
+    root: Path, external: Sequence[ExternalPredictions], products: HashedProducts, folds: Sequence[int], allow: bool
+) -> None:
+    """Raise ValueError if a model behind external predictions was trained on what it predicts, unless `allow`."""
+    for experiment in external:
+        for fold, seen in read_kept_models(root / experiment.name / MODELS, folds).items():
+            check_unseen(f"ensemble.fuse_with: {root / experiment.name}", products, fold, seen, allow)
 
 
 def _open(folder: Path, classes: Sequence[str]) -> ExternalPredictions:

@@ -19,9 +19,13 @@ from pipeline_lib.ensembling.external_predictions import CLASSES, TABLE
 from pipeline_lib.experiments.revisions import WORKSPACE, one_line_errors
 from pipeline_lib.models.saved import CARD, WEIGHTS
 from pipeline_lib.params.section import load_params, parse_value
+from pipeline_lib.splitting.seen import FILE as SEEN
+from pipeline_lib.splitting.seen import MODELS
 
-MODEL_FILES = (WEIGHTS, CARD, "tokenizer")
+MODEL_FILES = (WEIGHTS, CARD, SEEN, "tokenizer")
 PREDICTION_FILES = (TABLE, CLASSES)
+# What the models behind predictions have seen, a folder for each fold.
+SEEN_FILES = (CARD, SEEN)
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
@@ -53,6 +57,8 @@ def keep(revision: str, name: str, project: Path = Path()) -> Path:
 def keep_predictions(revisions: Sequence[str], name: str, project: Path = Path()) -> Path:
     """Copy class predictions of revisions, out of fold and of test, to data/predictions/NAME/REVISION; return NAME's.
 
+    The cards of the models that made them, with what each has seen, are copied too.
+
     Raises ValueError as `keep` does, and for a revision whose name is not a plain file name, because it names a folder.
     """
     with _new_folder(paths.PREDICTIONS, name, project) as part:
@@ -63,6 +69,10 @@ def keep_predictions(revisions: Sequence[str], name: str, project: Path = Path()
             with _outputs(revision, "its predictions", project) as outputs:
                 for file in PREDICTION_FILES:
                     outputs.copy(paths.ENSEMBLE / file, part / revision / file)
+                for fold in outputs.folds():
+                    (part / revision / MODELS / fold).mkdir(parents=True)
+                    for file in SEEN_FILES:
+                        outputs.copy(paths.TRAIN / fold / file, part / revision / MODELS / fold / file)
     return paths.PREDICTIONS / name
 
 

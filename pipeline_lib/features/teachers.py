@@ -19,6 +19,7 @@ from pipeline_lib.loading.dataset import sequential_batches
 from pipeline_lib.loading.products import text_key
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.splitting.seen import write_seen
 from pipeline_lib.stores.store import MatrixWriter
 from pipeline_lib.stores.teacher_store import TEXT, TeacherCard, has_card, write_card
 
@@ -58,7 +59,8 @@ def extract_teacher(teacher: TeacherModel, inputs: ExtractionInputs, out: Path, 
     write_photos(teacher, inputs, text_features, out, run, engine)
     scale = _scale(model) if retrieval else ()
     if processes.is_first:
-        write_card(out, TeacherCard(teacher.fingerprint, scale, tuple(classes), teacher.trained))
+        seen = write_seen(out, teacher.seen) if teacher.seen is not None else None
+        write_card(out, TeacherCard(teacher.fingerprint, scale, tuple(classes), teacher.trained, seen))
 
 
 def _write_texts(

@@ -14,6 +14,7 @@ from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import CARD, WEIGHTS, read_card
 from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.models.weights import read_weights
+from pipeline_lib.splitting.seen import model_folder
 
 State = dict[str, Tensor]
 
@@ -29,7 +30,7 @@ def start_folder(init_from: str, fold: int) -> Path | None:
     files = sorted(path.name for path in root.iterdir() if path.name not in (".gitkeep", ".gitignore"))
     if not files:
         return None
-    folder = root / str(fold) if (root / str(fold)).is_dir() else root
+    folder = model_folder(root, fold)
     for name in (WEIGHTS, CARD):
         if not (folder / name).is_file():
             raise ValueError(

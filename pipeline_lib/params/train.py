@@ -87,6 +87,11 @@ class TrainParams(Section):
         "data/starts/none = off."
     )
     init_heads: bool = Field(description="true = init_from also gives the heads; false = the towers only.")
+    allow_seen: bool = Field(
+        description="true = a start, a teacher or predictions to fuse with may have been trained on products that this "
+        "run holds out or tests on, or not say what they were trained on; metrics.json and the report then say so. "
+        "false = they are refused."
+    )
     ema_decay: float = Field(
         ge=0,
         lt=1,

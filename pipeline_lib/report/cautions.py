@@ -3,7 +3,7 @@
 The lines follow from metrics.json and intervals.json alone, so the report and `vitrine headline` print the same ones.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline_lib.report.headline import (
     CLASSIFICATION,
@@ -29,8 +29,11 @@ ITEMS = {"text_to_image": PRODUCTS, "image_to_text": QUERIES}
 
 
 def cautions(metrics: Tree, intervals: Tree) -> list[str]:
-    """Return a line for each figure, and for each split, that says little or nothing about the model; test first."""
-    lines = []
+    """Return a line for each figure, and for each split, that says little or nothing about the model; test first.
+
+    Lines on products that a model was trained on come before all others.
+    """
+    lines = [_seen(name, metrics["seen"][split]) for split, name in SPLITS.items() if split in metrics.get("seen", {})]
     for split, name in SPLITS.items():
         if few := _few_queries(branch(metrics, split, "retrieval"), name):
             lines.append(few)
@@ -42,6 +45,13 @@ def cautions(metrics: Tree, intervals: Tree) -> list[str]:
             if row.split == split:
                 lines += [*_no_figures(row, "so few classes"), *_near_chance(row)]
     return lines
+
+
+def _seen(name: str, counts: Mapping[str, int]) -> str:
+    return (
+        f"{name}: a model was trained on {count(counts['trained_on'])} of the {count(counts['products'])} products that it "
+        "is measured on (train.allow_seen): the figures are too high for new products."
+    )
 
 
 def _few_queries(retrieval: Tree, name: str) -> str:

@@ -26,6 +26,7 @@ OFF: dict[str, Any] = {
     "lr_decay": 1.0,
     "ema_decay": 0.0,
     "init_from": paths.NO_START.as_posix(),
+    "allow_seen": False,
     "mining": "none",
     "text_augment": "none",
     "mix": "none",
@@ -169,7 +170,8 @@ def trainable_views(folds: Sequence[FoldRun]) -> list[TrainableView]:
     """Return each different trainable report once, with the folds that have it."""
     views: dict[str, TrainableView] = {}
     for fold in folds:
-        key = json.dumps(fold.trainable, sort_keys=True)
+        shown = {name: value for name, value in fold.trainable.items() if name != "seen"}
+        key = json.dumps(shown, sort_keys=True)
         towers = [_tower(row) for row in fold.trainable["towers"]]
         steps, warnings = list(fold.trainable["steps"]), list(fold.trainable["warnings"])
         view = views.setdefault(key, TrainableView([], towers, steps, warnings))

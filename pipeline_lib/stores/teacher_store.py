@@ -26,22 +26,23 @@ class TeacherCard:
     """The encoder of the stores, and the meaning of their values.
 
     `scale`: logit scales of text -> image and image -> text, empty without a joint space. `classes`: the columns of the
-    store `classes`, which has log probabilities. `trained`: this project trained the teacher.
+    store `classes`, which has log probabilities. `trained`: this project trained the teacher. `seen`: what the model's
+    card says of the products it has seen, whose hashes lie beside this card; None for a published teacher.
     """
 
     encoder: str
     scale: tuple[float, ...]
     classes: tuple[str, ...]
     trained: bool
+    seen: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class TeacherStores:
-    """A teacher's open stores for one fold; `out_of_fold` if the teacher was not trained on its held-out products."""
+    """A teacher's open stores for one fold."""
 
     card: TeacherCard
     stores: dict[str, FeatureStore]
-    out_of_fold: bool
 
     @property
     def dim(self) -> int:
@@ -67,8 +68,7 @@ def open_teacher(folder: Path, fold: int) -> TeacherStores:
 
     ValueError if there are neither, or if the encoder of a store is not the one of the card.
     """
-    out_of_fold = (folder / str(fold) / TEACHER_CARD).is_file()
-    source = folder / str(fold) if out_of_fold else folder
+    source = folder / str(fold) if (folder / str(fold) / TEACHER_CARD).is_file() else folder
     if not (source / TEACHER_CARD).is_file():
         folds = sorted(path.parent.name for path in folder.glob(f"*/{TEACHER_CARD}"))
         raise ValueError(
@@ -76,7 +76,8 @@ def open_teacher(folder: Path, fold: int) -> TeacherStores:
             + (f"it has models of folds {', '.join(folds)} only" if folds else "run `dvc repro`")
         )
     value: dict[str, Any] = read_json(source / TEACHER_CARD)
-    card = TeacherCard(value["encoder"], tuple(value["scale"]), tuple(value["classes"]), value["trained"])
+    scale, classes = tuple(value["scale"]), tuple(value["classes"])
+    card = TeacherCard(value["encoder"], scale, classes, value["trained"], value["seen"])
     names = ((IMAGE, TEXT) if card.scale else ()) + ((CLASSES,) if card.classes else ())
     names += tuple(MEAN[name] for name in names if name in MEAN and (source / MEAN[name]).is_dir())
-    return TeacherStores(card, {name: open_store(source / name, card.encoder) for name in names}, out_of_fold)
+    return TeacherStores(card, {name: open_store(source / name, card.encoder) for name in names})

@@ -1,8 +1,7 @@
 """The teachers of a run: their stored outputs for one fold, and warnings about them.
 
 All errors are found before the first step. The held-out fold has teacher outputs too, because `val_loss` is the loss
-that is trained. A teacher with a model per fold has not been trained on the held-out fold. Any other trained teacher
-may have been, and a warning says so.
+that is trained. seen_models.py has made sure that no teacher was trained on it.
 """
 
 from collections.abc import Mapping
@@ -65,7 +64,6 @@ def read_distillation(
     )  # fmt: skip
     stores = [opened[name] for name in read]
     warnings = [_unread(name) for name in folders if name not in selected]
-    warnings += [_leak(name, fold) for name in read if opened[name].card.trained and not opened[name].out_of_fold]
     training, held_out = (find_teacher_rows(stores, part, mean_pool) for part in (data.training, data.held_out))
     return DistillationData(teachers, training, held_out, tuple(warnings))
 
@@ -79,9 +77,3 @@ def _teacher(name: str, stores: TeacherStores) -> Teacher:
 def _unread(name: str) -> str:
     return f"plan.features: no loss that is on reads teacher {name}; give a distillation loss a weight, or remove it"
 
-
-def _leak(name: str, fold: int) -> str:
-    return (
-        f"plan.features: teacher {name} has one trained model for all folds; if it was trained on fold {fold}, the "
-        "held-out one, out-of-fold metrics are too high. Use an experiment with a model per fold"
-    )

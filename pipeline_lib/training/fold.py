@@ -16,6 +16,7 @@ from pipeline_lib.loading.stored_features import StoredFeatures
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
 from pipeline_lib.params.heads import trained_heads, weights_of
+from pipeline_lib.splitting.seen import write_seen
 from pipeline_lib.training.compiling import named_compile_failures
 from pipeline_lib.training.distillation import read_distillation
 from pipeline_lib.training.ema import WeightEma, ema_warnings
@@ -24,6 +25,7 @@ from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loaders import build_loaders
 from pipeline_lib.training.model_setup import ModelBundle, RunConfig, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.samplers import SAMPLERS
+from pipeline_lib.training.seen_models import check_seen
 from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.training.trainable_report import Report, report_table, trainable_report
 from pipeline_lib.training.trainer import Trainer, TrainState
@@ -41,6 +43,7 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     torch.manual_seed(config.train.seed)
     heads = trained_heads(config.losses, train)
 
+    seen = check_seen(config, inputs, fold)
     data = read_fold(inputs, fold, "classification" in heads, train.text == "random")
     _check_batch(config, data)
 
@@ -49,8 +52,8 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     _check_mix(config, stored.features)
     mean_pool, description = train.photo == "mean_pool", bundle.model.description
     distillation = read_distillation(config.losses, inputs.teachers, fold, data, description, mean_pool)
-    warnings = [*distillation.warnings, *ema_warnings(train.ema_decay, _num_steps(config, data))]
-    report = trainable_report(bundle, train, warnings, stored.messages)
+    warnings = [*seen.warnings, *distillation.warnings, *ema_warnings(train.ema_decay, _num_steps(config, data))]
+    report = trainable_report(bundle, train, warnings, stored.messages, seen.with_weights(bundle.initial))
     if processes.is_first:
         _print(report, f"fold {fold}: {_counts(data)}, on {config.device} in {bundle.precision}{_faster(config)}")
     task = make_task(config, bundle, data, stored.features, distillation.teachers)
@@ -83,7 +86,8 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
         checkpoints.finish()
 
     if processes.is_first:
-        save_model(out, bundle.model, _run_card(config, bundle, fold, state, stored.features))
+        card = _run_card(config, bundle, fold, state, stored.features)
+        save_model(out, bundle.model, card | {"seen": write_seen(out, seen.seen)})
         bundle.tokenizer.save(out / "tokenizer")
         write_json(out / "trainable.json", report)
         write_rows(out / "history.csv", state.rows)
@@ -140,7 +144,7 @@ def _print(report: Report, summary: str) -> None:
     console.print(report_table(report))
     for warning in report["warnings"]:
         console.print(f"warning: {warning}", style="yellow", highlight=False, soft_wrap=True)
-    for message in report["starts"]:
+    for message in [*report["seen"], *report["starts"]]:
         console.print(message, highlight=False, soft_wrap=True)
     console.print(summary, highlight=False)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from embedded_project import CLASSES, ensemble_params, make_project
+from embedded_project import CLASSES, ensemble_params, make_project, write_model_card
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_folder
@@ -34,6 +34,8 @@ def project(tmp_path, monkeypatch):
     table = table.with_columns(probabilities=pl.Series(probabilities.tolist(), dtype=pl.List(pl.Float32)))
     table.sample(fraction=1, shuffle=True, seed=1).write_parquet(OTHER / "probabilities.parquet")
     write_json(OTHER / "classes.json", CLASSES)
+    for fold in (0, 1):
+        write_model_card(OTHER / f"models/{fold}", fold)
     return dict(zip(table["product_id"], probabilities, strict=True))
 
 

@@ -13,7 +13,7 @@ def write_models(root, content, folds=(0, 1)):
     for fold in folds:
         folder = root / paths.TRAIN / str(fold)
         (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
-        for name in ("model.safetensors", "model.json", "trainable.json", "tokenizer/tokenizer.json"):
+        for name in ("model.safetensors", "model.json", "seen.npy", "trainable.json", "tokenizer/tokenizer.json"):
             (folder / name).write_text(f"{content} {fold} {name}", encoding="utf-8")
     (root / paths.ENSEMBLE).mkdir(parents=True, exist_ok=True)
     for name in (*PREDICTION_FILES, "rankings.parquet"):
@@ -119,6 +119,9 @@ def test_predictions_of_several_revisions_are_saved_in_a_folder_each(project):
     expected = {}
     for revision, content in (("first-run", "one"), ("tried", "two"), ("workspace", "three")):
         expected |= {f"{revision}/{name}": f"{content} {name}" for name in PREDICTION_FILES}
+        for fold in (0, 1):
+            names = ("model.json", "seen.npy")
+            expected |= {f"{revision}/models/{fold}/{name}": f"{content} {fold} {name}" for name in names}
     assert contents(project / folder) == expected
 
 

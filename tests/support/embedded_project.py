@@ -10,6 +10,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.params.ensemble import EnsembleParams
 from pipeline_lib.params.section import load_params, parse_section
+from pipeline_lib.splitting.seen import read_hashed_products, seen_by_run, write_seen
 from pipeline_lib.stores.store import write_store
 
 CLASSES = ["cup", "hat"]
@@ -36,6 +37,13 @@ def write_member(folder: Path, fold: int, scale: int, product_ids, query_ids, cl
     write_json(folder / "classes.json", classes)
 
 
+def write_model_card(folder: Path, fold: int, earlier=()):
+    """Write the card of a model of this project and what it has seen, without weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seen = write_seen(folder, seen_by_run(read_hashed_products(paths.CATALOGUE, paths.FOLDS), fold, earlier))
+    write_json(folder / "model.json", {"run": {"fold": fold, "seen": seen}})
+
+
 def make_project(tmp_path, monkeypatch):
     """Change to a directory with params, catalogue, folds and embeddings; p0-p5 are in folds 0 and 1, t0-t2 in test."""
     root = Path(__file__).parents[2]
@@ -54,6 +62,7 @@ def make_project(tmp_path, monkeypatch):
     texts = ["" if key == "p4" else f"text of {key}" for key in ids]
     products = {"product_id": ids, "media": media, "text": texts, "label": labels, "group_id": ids}
     pl.DataFrame(products).write_parquet(catalogue / "products.parquet")
+    pl.DataFrame({"product_id": ids, "content": media}).write_parquet(catalogue / "media.parquet")
     query_ids = [f"q-{key}" for key in ids]
     # The last query is an image query, which is not embedded.
     columns = {"query_id": [*query_ids, "photo"], "kind": ["text"] * 9 + ["image"], "split": [None] * 10}
@@ -65,14 +74,25 @@ def make_project(tmp_path, monkeypatch):
     relevance.write_parquet(catalogue / "relevance.parquet")
     write_json(
         catalogue / "counts.json",
-        {"products": 9, "queries": 9, "rejected": 1, "reasons": {}, "classes": 3, "columns": {"id": "id"}},
+        {
+            "products": 9,
+            "queries": 9,
+            "rejected": 1,
+            "reasons": {},
+            "classes": 3,
+            "columns": {"id": "id"},
+            "groups": {"same_groups": 1},
+        },
     )
+    write_json(folds / "groups.json", {"fold_groups": 2})
     assigned = {
         "product_id": ids,
         "split": ["train"] * 6 + ["test"] * 3,
         "fold": [0, 0, 0, 1, 1, 1, None, None, None],
     }
     pl.DataFrame(assigned).write_parquet(folds / "folds.parquet")
+    for fold in (0, 1):
+        write_model_card(paths.train_of(fold), fold)
     for fold, held_out in ((0, ids[:3]), (1, ids[3:6])):
         for scale in (64, 80):
             write_member(paths.embed_of(fold, scale), fold, scale, [*held_out, *ids[6:]], query_ids)

@@ -22,7 +22,7 @@ ON = {"contrastive_distillation": {"weight": 1.0}}
 def keep(out: Path, start: Path) -> Path:
     """Copy a trained fold to a folder of teachers."""
     start.mkdir(parents=True)
-    for name in ("model.safetensors", "model.json"):
+    for name in ("model.safetensors", "model.json", "seen.npy"):
         shutil.copy(out / name, start / name)
     shutil.copytree(out / "tokenizer", start / "tokenizer")
     return start

@@ -1,5 +1,6 @@
 """A project of coloured squares with real tables, shards and towers, small enough to train in a second."""
 
+import hashlib
 from pathlib import Path
 
 import polars as pl
@@ -43,6 +44,9 @@ def write_project(root: Path, count: int = 36) -> Inputs:
     for folder in (catalogue, folds, shards):
         folder.mkdir()
     products.select("product_id", "media", "text", "label", "group_id").write_parquet(catalogue / "products.parquet")
+    hashed = [[hashlib.sha256((root / "raw" / name).read_bytes()).hexdigest() for name in row["media"]] for row in rows]
+    media = products.select("product_id", "media").with_columns(pl.Series("content", hashed))
+    media.write_parquet(catalogue / "media.parquet")
     texts = products.filter(pl.col("text") != "").with_columns(query_id="q " + pl.col("text"), kind=pl.lit("text"))
     texts = texts.with_columns(split=pl.lit(None, pl.String))
     texts.select("query_id", "kind", "text", "split").unique(maintain_order=True).write_parquet(
@@ -63,7 +67,7 @@ TRAIN = {
         name: {"unfreeze_layers": None, "freeze_first": None, "embeddings": "follow"} for name in ("image", "text")
     },
     "schedule": [], "unfreeze_lr_scale": 0.1, "lr_decay": 1.0, "init_from": str(NO_START),
-    "init_heads": True, "ema_decay": 0.0, "grad_checkpointing": {"image": False, "text": False},
+    "init_heads": True, "allow_seen": False, "ema_decay": 0.0, "grad_checkpointing": {"image": False, "text": False},
     "crop_scale": 0.6, "photo": "random", "text": "first", "mix": "none", "mix_alpha": 0.2,
     "use_stored_features": True, "best_metric": "loss", "patience": 0,
     "mining": "none", "mining_share": 0.5,

@@ -30,6 +30,7 @@ from pipeline_lib.stores.store import open_store, write_store
 from pipeline_lib.stores.teacher_store import open_teacher
 from pipeline_lib.training.distillation import read_distillation
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.seen_models import check_seen
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
@@ -80,7 +81,7 @@ def test_stores_have_the_models_outputs_for_every_photo_and_text(distilled):
     views = PhotoViews(ShardReader(Manifest(distilled.shards)), 32)
     data = read_fold(distilled, 0, True)
     products = data.training
-    assert stores.out_of_fold and stores.card.trained and stores.card.encoder == saved.fingerprint
+    assert stores.card.trained and stores.card.encoder == saved.fingerprint
     assert stores.card.classes == ("hat", "mug")
     assert stores.card.scale == pytest.approx([model.logit_scale.exp().item()] * 2)
     with torch.inference_mode():
@@ -233,18 +234,23 @@ def test_stores_are_opened_only_if_a_loss_reads_them(copied, isolated, towers):
     assert warning not in read_json(plain / "trainable.json")["warnings"]
 
 
-def test_one_trained_model_for_all_folds_has_a_warning(distilled, towers):
-    settings = make_settings(*towers, losses_on={"contrastive_distillation": {"weight": 1, "teachers": {"single": 2}}})
-    distillation = distillation_of(distilled, settings, fold=1)
-    assert [teacher.name for teacher in distillation.teachers.teachers] == ["single"]
-    assert len(distillation.warnings) == 2
-    assert distillation.warnings[0].startswith("plan.features: no loss that is on reads teacher old;")
-    assert distillation.warnings[1].startswith(
-        "plan.features: teacher single has one trained model for all folds; if it was trained on fold 1, the held-out "
-        "one, out-of-fold metrics are too high"
+def test_one_trained_model_for_all_folds_is_refused_where_it_was_trained_on_the_held_out_products(distilled, towers):
+    """`single` is the model of fold 0, so it has seen folds 1 and 2."""
+    single = {"contrastive_distillation": {"weight": 1, "teachers": {"single": 2}}}
+    settings = make_settings(*towers, losses_on=single)
+    (warning,) = distillation_of(distilled, settings, fold=1).warnings
+    assert warning.startswith("plan.features: no loss that is on reads teacher old;")
+    line = "plan.features: teacher single was trained on 12 of 12 held-out products"
+    with pytest.raises(ValueError, match=rf"^{line} that fold 1 is measured on; .* train.allow_seen: true"):
+        check_seen(settings, distilled, 1)
+    assert check_seen(settings, distilled, 0).lines == (
+        "plan.features: teacher single was trained on 0 of 12 held-out products",
     )
+    allowed = check_seen(make_settings(*towers, losses_on=single, allow_seen=True), distilled, 1)
+    assert allowed.warnings == (f"{line} (train.allow_seen)",) and len(allowed.seen.ids) == 36
     own = make_settings(*towers, losses_on=ON)
     assert distillation_of(only(distilled, "old"), own).warnings == ()
+    assert [check_seen(own, only(distilled, "old"), fold).warnings for fold in (0, 1)] == [(), ()]
 
 
 def without_a_row(folder, name):

@@ -125,7 +125,7 @@ def test_with_a_momentum_of_almost_one_the_encoder_keeps_the_initial_weights(tow
     state = torch.load(Path(".ckpt/out/last.pt"), weights_only=True)
     trained = load_file(out / "model.safetensors")
     name = "head.text_projection.weight"
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(settings.train.seed)
     start = model_of(settings).state_dict()[name]
     assert (trained[name] - start).abs().max() > 1e-3
     assert torch.allclose(state["momentum_encoder"][name], start, atol=1e-4)

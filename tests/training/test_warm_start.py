@@ -36,7 +36,7 @@ def inputs(tmp_path):
 def save_start(settings, inputs) -> Path:
     """Train, and copy the model of fold 0 as `vitrine keep` lays it out."""
     out = run(settings, inputs, "first")
-    for name in ("model.safetensors", "model.json"):
+    for name in ("model.safetensors", "model.json", "seen.npy"):
         (Path("starts/saved/0")).mkdir(parents=True, exist_ok=True)
         shutil.copy(out / name, f"starts/saved/0/{name}")
     return Path("starts/saved")
@@ -53,7 +53,7 @@ def with_model(settings, **changes):
 
 def build(settings, inputs, fold=0):
     """The model of a run before its first step."""
-    torch.manual_seed(settings.seed)
+    torch.manual_seed(settings.train.seed)
     inputs = started(settings, inputs, fold)
     return build_bundle(settings, inputs.start, read_fold(inputs, fold, settings.losses.cross_entropy.weight > 0), True)
 
