@@ -12,7 +12,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, write_json, write_table
 from pipeline_lib.artifacts.schemas import RANKINGS_SCHEMA
 from pipeline_lib.ensembling.classification import classify
-from pipeline_lib.ensembling.external_predictions import open_external
+from pipeline_lib.ensembling.external_predictions import check_models, open_external
 from pipeline_lib.ensembling.fit import needs_fit
 from pipeline_lib.ensembling.fuse import fuse_retrieval
 from pipeline_lib.ensembling.galleries import read_galleries
@@ -21,6 +21,7 @@ from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.ensembling.submission import open_sample, write_submission
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.ensemble import EnsembleParams
+from pipeline_lib.splitting.seen import read_hashed_products
 
 
 def main() -> None:
@@ -31,6 +32,10 @@ def main() -> None:
         members = open_members(paths.embed_of, folds, scales)
         galleries = read_galleries(paths.CATALOGUE, paths.FOLDS / "folds.parquet", folds)
         external = open_external(Path(params.fuse_with), members[0].classes, galleries)
+        allow = run.value("train.allow_seen", bool)
+        if external:
+            products = read_hashed_products(paths.CATALOGUE, paths.FOLDS)
+            check_models(Path(params.fuse_with), external, products, folds, allow)
         sample = open_sample(paths.CATALOGUE)
         rankings = [pl.DataFrame(schema=RANKINGS_SCHEMA)]
         test_ids: list[str] = []

@@ -3,6 +3,8 @@
 Out-of-fold and test figures are separate: only test was used neither to train a model nor to select an epoch.
 """
 
+from pathlib import Path
+
 import polars as pl
 
 from pipeline_lib.artifacts import paths
@@ -18,6 +20,7 @@ from pipeline_lib.evaluation.slices import modalities, modality_trees
 from pipeline_lib.evaluation.summary import SPLITS, classification_trees, labelled, merged
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.evaluate import EvaluateParams
+from pipeline_lib.splitting.seen import read_hashed_products, read_predicting_models, seen_figures
 
 
 def main() -> None:
@@ -56,9 +59,12 @@ def main() -> None:
         trees = zip(retrieval, classification, sliced, compared, strict=True)
         figures, intervals = (merged(*parts) for parts in trees)
         counts = read_json(paths.CATALOGUE / "counts.json")
-        data = {"data": {name: counts[name] for name in ("products", "queries", "rejected", "columns")}}
+        groups = {"groups": counts["groups"] | read_json(paths.FOLDS / "groups.json")}
+        data = {"data": {name: counts[name] for name in ("products", "queries", "rejected", "columns")} | groups}
+        models = read_predicting_models(paths.TRAIN, Path(run.value("ensemble.fuse_with", str)), folds)
+        seen = seen_figures(read_hashed_products(paths.CATALOGUE, paths.FOLDS), models)
         write_json(paths.INTERVALS, intervals)
-        write_json(paths.METRICS, figures | data)
+        write_json(paths.METRICS, figures | data | ({"seen": seen} if seen else {}))
         if protocol.warning:
             print(f"warning: {protocol.warning}")
 
