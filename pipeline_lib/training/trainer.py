@@ -130,8 +130,8 @@ class Trainer:
             images += sum(len(batch.product) for batch in batches)
             unread.append(named)
             if len(unread) == self.config.runtime.log_every or number + 1 == len(steps):
-                named = read_losses(unread, sums, epoch, number + 1 - len(unread))
-                history.step(step, {**named, **self._loss_scale()})
+                losses = read_losses(unread, sums, epoch, number + 1 - len(unread))
+                history.step(step, {**losses, **self._loss_scale()})
                 unread.clear()
             for _ in step_keys:
                 advance()
