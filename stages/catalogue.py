@@ -39,7 +39,7 @@ def summarise(catalogue: Catalogue) -> None:
         f"{counts['classes']} classes, {counts['queries']} queries, {counts['rejected']} rejected"
     )
     groups = counts["groups"]
-    for level, name in (("same", "the same thing"), ("perhaps", "perhaps the same, kept in one fold")):
+    for level, name in (("same", "the same thing"), ("perhaps", "perhaps the same, so in one fold")):
         if number := groups[f"{level}_products"]:
             print(
                 f"  {name}: {number} products in {groups[f'{level}_groups']} groups, the largest has "

@@ -21,7 +21,7 @@ from pipeline_lib.params.data import DataParams
 
 # A cluster of products that are perhaps the same may hold this share of the catalogue, and always this many.
 MAX_SHARE, HANDFUL = 0.01, 20
-# Only the strongest links of a photo are kept, so that memory does not grow with the square of look-alike goods.
+# Only the strongest links of a photo remain, so that memory does not grow with the square of look-alike goods.
 LINKS_PER_PHOTO, LINKS_AT_ONCE = 32, 500_000
 CHUNK = 4_096
 LINK_SCHEMA = {"first": pl.Int64, "second": pl.Int64, "difference": pl.Float32}
@@ -132,10 +132,10 @@ def _strongest_pairs(rows: Rows, max_bits: int) -> tuple[pl.DataFrame, int]:
         parts.append(pl.DataFrame(columns, schema=LINK_SCHEMA))
         waiting += len(pairs.first)
         if waiting > max(LINKS_AT_ONCE, len(parts[0])):
-            kept, weaker = _strongest(pl.concat(parts))
-            parts, waiting, dropped = [kept], 0, dropped + weaker
-    kept, weaker = _strongest(pl.concat(parts))
-    return kept, dropped + weaker
+            strong, weaker = _strongest(pl.concat(parts))
+            parts, waiting, dropped = [strong], 0, dropped + weaker
+    strong, weaker = _strongest(pl.concat(parts))
+    return strong, dropped + weaker
 
 
 def _strongest(pairs: pl.DataFrame) -> tuple[pl.DataFrame, int]:
@@ -143,8 +143,8 @@ def _strongest(pairs: pl.DataFrame) -> tuple[pl.DataFrame, int]:
     sides = [pairs.select(photo=end, pair=pl.row_index(), difference="difference") for end in ("first", "second")]
     ends = pl.concat(sides)
     strong = ends.filter(pl.struct("difference", "pair").rank("ordinal").over("photo") <= LINKS_PER_PHOTO)["pair"]
-    kept = pairs.filter(pl.row_index().is_in(strong.unique().implode()))
-    return kept, len(pairs) - len(kept)
+    remaining = pairs.filter(pl.row_index().is_in(strong.unique().implode()))
+    return remaining, len(pairs) - len(remaining)
 
 
 def _placeholders(shown: pl.DataFrame, pairs: pl.DataFrame, count: int, limit: int) -> pl.DataFrame:

@@ -56,8 +56,8 @@ class DataParams(Section):
         "groups nothing.",
     )
     group_level: Literal["same", "fold"] = Field(
-        description="What a group of the table's group column is: same (one thing: kept in one fold, right answers to "
-        "each other's texts, no negatives of each other) | fold (kept in one fold, and that is all)."
+        description="What a group of the table's group column is: same (one thing: in one fold, right answers to "
+        "each other's texts, no negatives of each other) | fold (in one fold, and that is all)."
     )
     missing_image: Literal["reject", "black"] = Field(
         description="Products without a readable image: reject (they are left out) | black (they get a black image)."

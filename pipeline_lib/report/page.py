@@ -19,6 +19,7 @@ from pipeline_lib.report.cautions import cautions
 from pipeline_lib.report.chance import retrieval_chance
 from pipeline_lib.report.figures import MAX_NAMED, confusion_matrix, learning_curves, recall_curves
 from pipeline_lib.report.gallery import Gallery, confident_mistakes, spread_sample, worst
+from pipeline_lib.report.groups import group_facts
 from pipeline_lib.report.headline import CLASSIFICATION, SPLITS, count, percent, rank, total_lines
 from pipeline_lib.report.inputs import ReportInputs
 from pipeline_lib.report.overview import absent, headlines, tiles
@@ -68,6 +69,7 @@ def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, sca
         "reject_summary": tables.reject_summary(inputs.catalogue.rejects),
         "reject_rows": tables.reject_rows(inputs.catalogue.rejects),
         "num_rejects": len(inputs.catalogue.rejects),
+        "groups": group_facts(inputs.metrics["data"]["groups"]),
         "notes": inputs.catalogue.notes,
         "trainable": tables.trainable_views(inputs.folds),
         **_classifier(inputs, params, photos),

@@ -130,7 +130,7 @@ def numbered(count):
     return Photos(np.zeros((count, BYTES), np.uint8), np.arange(count), [str(number) for number in range(count)])
 
 
-def test_a_cluster_over_one_percent_is_cut_at_its_weakest_links_and_said(monkeypatch, data_params):
+def test_a_cluster_over_one_percent_is_cut_at_its_weakest_links_and_noted(monkeypatch, data_params):
     monkeypatch.setattr(duplicates, "HANDFUL", 4)
     pairs = [(a, b, 2.01 if (a < 3) == (b < 3) else 2.04) for a in range(6) for b in range(a + 1, 6)]
     with_pairs(monkeypatch, pairs)
@@ -140,7 +140,7 @@ def test_a_cluster_over_one_percent_is_cut_at_its_weakest_links_and_said(monkeyp
     assert "cut at their weakest links, so that none has more than 4 products: 1 merges were refused" in found.notes[0]
 
 
-def test_only_the_strongest_links_of_a_photo_are_kept(monkeypatch, data_params):
+def test_only_the_strongest_links_of_a_photo_stay(monkeypatch, data_params):
     monkeypatch.setattr(duplicates, "LINKS_PER_PHOTO", 2)
     monkeypatch.setattr(duplicates, "LINKS_AT_ONCE", 1)
     with_pairs(monkeypatch, [(0, other, 2 + other / 100) for other in range(1, 6)] + [(1, 2, 2.0), (3, 4, 2.0)])

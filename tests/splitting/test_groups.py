@@ -31,7 +31,7 @@ def test_texts_join_the_groups_of_photos():
     assert fold_groups(products_of(rows), True)[0].to_list() == ["a", "a", "a", "d"]
 
 
-def test_a_text_of_very_many_products_joins_nobody_and_is_said(monkeypatch):
+def test_a_text_of_very_many_products_joins_nobody_and_is_noted(monkeypatch):
     monkeypatch.setattr(groups, "HANDFUL", 3)
     products = products_of([(f"p{row}", "T-shirt" if row < 4 else f"mug {row}", None, f"p{row}") for row in range(6)])
     ids, notes = fold_groups(products, True)
@@ -39,7 +39,7 @@ def test_a_text_of_very_many_products_joins_nobody_and_is_said(monkeypatch):
     assert notes == ["1 texts are those of more than 3 products (4 in all), and do not decide the fold"]
 
 
-def test_a_text_that_is_the_name_of_a_class_joins_nobody_and_is_said():
+def test_a_text_that_is_the_name_of_a_class_joins_nobody_and_is_noted():
     rows = [("a", "Banana", "banana", "a"), ("b", "banana", "banana", "b"), ("c", "Kiwi 1", "kiwi", "c")]
     rows += [("d", "kiwi 1", "kiwi", "d"), ("e", "kiwi 2", "kiwi", "e")]
     ids, notes = fold_groups(products_of(rows), True)
@@ -47,7 +47,7 @@ def test_a_text_that_is_the_name_of_a_class_joins_nobody_and_is_said():
     assert notes == ["classes whose texts are all equal, and so do not decide the fold: banana"]
 
 
-def test_a_chain_of_texts_and_photos_that_grows_too_large_is_cut_and_said(monkeypatch):
+def test_a_chain_of_texts_and_photos_that_grows_too_large_is_cut_and_noted(monkeypatch):
     monkeypatch.setattr(groups, "HANDFUL", 4)
     rows = [(f"p{row}", f"text {(row + 1) // 2}", None, f"g{row // 2}") for row in range(6)]
     ids, notes = fold_groups(products_of(rows), True)

@@ -135,10 +135,23 @@ def write_catalogue(run: Run) -> None:
     run.frame(paths.CATALOGUE / "rejects.parquet", rejects, HEADER["rejects"] | {"action": pl.String})
     columns = {"id": "sku", "label": "kind", "text": "title + description"}
     sizes = {"products": len(run.products), "queries": len(queries), "rejected": 2, "columns": columns}
-    counts = sizes | {"classes": run.num_classes, "reasons": {}, "ignored_columns": ["price"], "notes": []}
+    same = {"same_groups": 2, "same_products": 5, "same_largest": 3, "same_relevance_rows": 7}
+    perhaps = {"perhaps_groups": 3, "perhaps_products": 1_200, "perhaps_largest": 9}
+    groups = same | perhaps | {"placeholder_photos": 1, "placeholder_products": 60}
+    fold_groups = {"fold_groups": 0, "fold_products": 0, "fold_largest": 0, "text_across_bins": 4}
+    counts = sizes | {
+        "groups": groups,
+        "classes": run.num_classes,
+        "reasons": {},
+        "ignored_columns": ["price"],
+        "notes": [],
+    }
     run.put(paths.CATALOGUE / "counts.json", counts)
     run.put(paths.FOLDS / "notes.json", ["class lamp has 3 products, fewer than the folds"])
-    run.metrics["data"] = sizes
+    if run.test:
+        fold_groups |= {"test_near_text": 0.123, "test_near_photo": 0.0, "test_near_either": 0.123}
+    run.put(paths.FOLDS / "groups.json", fold_groups)
+    run.metrics["data"] = sizes | {"groups": groups | fold_groups}
 
 
 def galleries(run: Run) -> list[tuple[str, int | None, list]]:
