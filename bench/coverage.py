@@ -13,7 +13,7 @@ from pipeline_lib.evaluation.calibration_interval import calibration_interval
 from pipeline_lib.evaluation.intervals import mean_interval, median_interval, share_intervals
 from pipeline_lib.evaluation.jackknife import jackknife, paired_differences
 from pipeline_lib.metrics.calibration import calibration_statistic
-from pipeline_lib.metrics.classification import CLASS_FIGURES, class_statistic
+from pipeline_lib.metrics.classification import CLASS_FIGURES, ClassScores, class_statistic
 from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic
 from pipeline_lib.metrics.tied_ranks import TiedRanks
 from pipeline_lib.metrics.weighted import point
@@ -76,15 +76,24 @@ def classified(rng, units, add):
         truth, probabilities = products(rng, groups, accuracy)
         if len(np.unique(truth)) == classes:  # macro figures of a class that is not there are another figure
             break
-    both = [class_statistic(truth, probabilities), calibration_statistic(truth, probabilities)]
-    ours = [*share_intervals(jackknife(both[0], groups)), calibration_interval(truth, probabilities, groups)]
+    both = [
+        class_statistic(ClassScores.of(truth, probabilities)),
+        calibration_statistic(ClassScores.of(truth, probabilities)),
+    ]
+    ours = [
+        *share_intervals(jackknife(both[0], groups)),
+        calibration_interval(ClassScores.of(truth, probabilities), groups),
+    ]
     usual = [*percentile(rng, both[0], groups), *percentile(rng, both[1], groups)]
     for name, value, own, other in zip((*CLASS_FIGURES, "ece"), true[0], ours, usual, strict=True):
         add(name, value, own, other)
 
 
 def figures_of(truth, probabilities):
-    statistics = (class_statistic(truth, probabilities), calibration_statistic(truth, probabilities))
+    statistics = (
+        class_statistic(ClassScores.of(truth, probabilities)),
+        calibration_statistic(ClassScores.of(truth, probabilities)),
+    )
     return np.concatenate([point(statistic, len(truth)) for statistic in statistics])
 
 
