@@ -65,7 +65,7 @@ def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
 
 
 def test_every_stage_runs_without_dvc(project, fork_server):
-    commands = stage_commands(project)
+    commands = stage_commands(ROOT / "dvc.yaml", project / "params.yaml")
     assert len(commands) == len(PIPELINE["stages"])
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC", "VITRINE"))}
     folders = (project / "blocked", project, ROOT / "tests/support")

@@ -9,10 +9,10 @@ from ruamel.yaml import YAML
 from pipeline_lib.params.section import load_params, pick
 
 
-def stage_commands(folder: Path) -> list[str]:
+def stage_commands(dvc_yaml: Path, params_yaml: Path) -> list[str]:
     """Return the command line of each stage, one for each member of a matrix, in the order of the file."""
-    stages = YAML(typ="safe").load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    params, found = load_params(folder / "params.yaml"), []
+    stages = YAML(typ="safe").load(dvc_yaml.read_text(encoding="utf-8"))["stages"]
+    params, found = load_params(params_yaml), []
     for stage in stages.values():
         matrix = stage.get("matrix", {})
         lists = [pick(params, re.fullmatch(r"\$\{(.*)\}", source)[1]) for source in matrix.values()]
