@@ -46,7 +46,7 @@ def main() -> None:
                     test_ids = gallery.products["product_id"].to_list()
                 print(f"{gallery.name}: {gallery.products.height} products, {len(gallery.query_ids)} queries")
             classified = classify(galleries, members, params, external)
-            classified.write(out, params, scales, [experiment.name for experiment in external])
+            scores = classified.write(out, params, scales, [experiment.name for experiment in external])
             for experiment in external:
                 print(f"class predictions of {Path(params.fuse_with) / experiment.name} are fused with this run's")
             for fold, fit in classified.fits.items():
@@ -56,7 +56,7 @@ def main() -> None:
             ranked = pl.concat(rankings)
             write_table(ranked, out / "rankings.parquet")
             write_json(out / "classes.json", members[0].classes)
-            write_submission(out / "submission.csv", classified.predictions, test_ids, sample)
+            write_submission(out / "submission.csv", scores, test_ids, sample)
             for file in PREDICTION_FORMATS[params.predictions](ranked, out):
                 print(f"{paths.ENSEMBLE / file.name}: check it with `vitrine check-predictions`")
 

@@ -31,28 +31,29 @@ def main() -> None:
         relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
         products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
         ranks = rank_all(folds, protocol, relevance, dict(products.select("product_id", "group_id").iter_rows()))
-        predictions = pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet")
+        scores = pl.read_parquet(paths.ENSEMBLE / "class_scores.parquet")
         classes = read_json(paths.ENSEMBLE / "classes.json")
         retrieval = protocol.trees(ranks, params.bootstrap, seed)
-        classification = classification_trees(predictions, classes)
-        sliced = modality_trees(predictions, classes, modalities(products))
+        classification = classification_trees(scores, classes)
+        sliced = modality_trees(scores, classes, modalities(products))
         trunk = paths.features_of("trunk") if "trunk" in run.value("plan.features", list[str]) else None
-        scored = predictions.filter(pl.col("label").is_in(classes))
+        scored = scores.filter(pl.col("label").is_in(classes))
         baselines = run_baselines(trunk, products, scored, classes, seed) if len(scored) else Baselines()
-        *compared, gains = baseline_trees(predictions, baselines.scores, classes)
+        *compared, gains = baseline_trees(scores, baselines.scores, classes)
         with fresh_folder(paths.EVALUATION) as out:
             write_table(ranks, out / "ranks.parquet")
             write_table(curve_table(ranks), out / "recall_curve.csv")
-            uncalibrated = read_uncalibrated(paths.ENSEMBLE, predictions)
-            for name, table in class_tables(predictions, uncalibrated, classes).items():
+            uncalibrated = read_uncalibrated(paths.ENSEMBLE, scores)
+            for name, table in class_tables(scores, uncalibrated, classes).items():
                 write_table(table, out / f"{name}.csv")
             write_table(gains, out / "baselines.csv")
-            modality = modality_gain(predictions, baselines.probes(), classes)
+            modality = modality_gain(scores, baselines.probes(), classes)
             write_table(modality, out / "modality_gain.csv")
             write_json(out / "skipped.json", baselines.skipped)
-            write_table(label_issues(predictions, classes), out / "label_issues.csv")
+            issues = label_issues(scores, paths.ENSEMBLE / "probabilities.parquet", classes)
+            write_table(issues, out / "label_issues.csv")
         for split in SPLITS if classes else ():
-            if left_out := labelled(predictions, classes, split).left_out:
+            if left_out := labelled(scores, classes, split).left_out:
                 print(f"{split}: {left_out} products without a label the models know are in no classification figure")
         for name, reason in baselines.skipped.items():
             print(f"baseline {name} is left out: {reason}")

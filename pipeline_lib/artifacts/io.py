@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,34 @@ def write_table(frame: DataFrame, path: Path) -> None:
             frame.rechunk().write_parquet(
                 path, compression="zstd", compression_level=3, statistics=True, row_group_size=ROW_GROUP
             )
+
+
+def write_blocks(blocks: Iterable[DataFrame], schema: Mapping[str, Any], path: Path, rows: int) -> None:
+    """Write consecutive blocks of one Parquet table in row groups of `rows`, without holding the table in memory.
+
+    OSError if the file cannot be written. An exception of `blocks` itself is raised as it is.
+    """
+    import polars as pl
+    from polars.io.plugins import register_io_source
+
+    failures: list[Exception] = []
+
+    def source(*_: object) -> Iterator[DataFrame]:
+        try:
+            yield from blocks
+        except Exception as error:
+            failures.append(error)
+            raise
+
+    try:
+        with writing(path):
+            register_io_source(source, schema=pl.Schema(schema)).sink_parquet(
+                path, compression="zstd", compression_level=3, statistics=True, row_group_size=rows, maintain_order=True
+            )
+    except OSError:
+        if failures:
+            raise failures[0] from None
+        raise
 
 
 def write_json(path: Path, value: object) -> None:

@@ -38,6 +38,19 @@ PREDICTIONS_SCHEMA: Schema = {
     "probabilities": pl.List(pl.Float32),
     "group_id": pl.String,
 }
+# What figures and pages need of a row of PREDICTIONS_SCHEMA, without a value for each class. `confidence` is the
+# probability of `predicted`. The true class's probability and its rank, from 1, are null if the models do not know it.
+CLASS_SCORES_SCHEMA: Schema = {
+    "product_id": pl.String,
+    "split": pl.String,
+    "fold": pl.Int64,
+    "label": pl.String,
+    "predicted": pl.String,
+    "confidence": pl.Float32,
+    "label_probability": pl.Float32,
+    "label_rank": pl.Int64,
+    "group_id": pl.String,
+}
 # The negatives that train.mining=hard found with the embeddings of an epoch, for the batches of the next one.
 MINED_SCHEMA: Schema = {
     "epoch": pl.Int64,

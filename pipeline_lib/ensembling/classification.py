@@ -1,49 +1,73 @@
 """The class predictions of an ensemble: weights and temperature are fitted out of fold, then each gallery is fused.
 
-Fitting needs the probabilities of all folds at once. Fusing works gallery by gallery.
+Every table is computed and written in blocks of products, so no (products, classes) matrix is in memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from pipeline_lib.artifacts.io import write_json, write_table
-from pipeline_lib.artifacts.schemas import OOF_SCHEMA, PREDICTIONS_SCHEMA
+from pipeline_lib.artifacts.io import write_blocks, write_json, write_table
+from pipeline_lib.artifacts.schemas import CLASS_SCORES_SCHEMA, OOF_SCHEMA, PREDICTIONS_SCHEMA, Schema
 from pipeline_lib.ensembling.external_predictions import ExternalPredictions
 from pipeline_lib.ensembling.fit import Fitted, cross_fitted, equal_shares, needs_fit
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.members import Member
-from pipeline_lib.ensembling.probabilities import fuse_probabilities, held_out, out_of_fold, predictions_table
-from pipeline_lib.ensembling.temperature import scaled
+from pipeline_lib.ensembling.probabilities import FusedGallery, block_rows, held_out
 from pipeline_lib.params.ensemble import EnsembleParams
 
 
 @dataclass(frozen=True)
 class ClassPredictions:
-    """Predictions (PREDICTIONS_SCHEMA) after and before temperature scaling, the OOF_SCHEMA table, the fit by fold."""
+    """The galleries with class predictions, none without a classifier, and the fit by fold."""
 
-    predictions: pl.DataFrame
-    uncalibrated: pl.DataFrame
-    out_of_fold: pl.DataFrame
+    fused: list[FusedGallery]
     fits: dict[int | None, Fitted]
 
-    def write(self, out: Path, params: EnsembleParams, scales: Sequence[int], external: Sequence[str]) -> None:
-        """Write probabilities.parquet, oof.parquet, fusion.json, and uncalibrated.parquet if a temperature is fitted.
+    def probabilities(self) -> Iterator[pl.DataFrame]:
+        """Yield PREDICTIONS_SCHEMA rows, block by block."""
+        for fused in self.fused:
+            yield from fused.probabilities()
 
-        `external` are the names of the external predictions.
+    def scores(self) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Return CLASS_SCORES_SCHEMA rows before and after temperature scaling."""
+        empty = pl.DataFrame(schema=CLASS_SCORES_SCHEMA)
+        before, after = zip((empty, empty), *(pair for fused in self.fused for pair in fused.scores()), strict=True)
+        return pl.concat(before), pl.concat(after)
+
+    def out_of_fold(self) -> Iterator[pl.DataFrame]:
+        """Yield rows of `out_of_fold_schema`, block by block."""
+        for fused in self.fused:
+            if fused.gallery.fold is not None:
+                yield from fused.out_of_fold()
+
+    def out_of_fold_schema(self) -> Schema:
+        """Return OOF_SCHEMA with fixed-size lists, from which any reader gets the matrix without copying rows."""
+        width = len(self.fused[0].classes) if self.fused else 0
+        return OOF_SCHEMA | ({"probabilities": pl.Array(pl.Float32, width)} if width else {})
+
+    def write(self, out: Path, params: EnsembleParams, scales: Sequence[int], external: Sequence[str]) -> pl.DataFrame:
+        """Write the tables and fusion.json, and return the rows of class_scores.parquet.
+
+        uncalibrated.parquet has the same rows before scaling, if a temperature is fitted. `external` are the names of
+        the external predictions.
         """
-        write_table(self.predictions, out / "probabilities.parquet")
+        rows = block_rows(len(self.fused[0].classes) if self.fused else 1)
+        write_blocks(self.probabilities(), PREDICTIONS_SCHEMA, out / "probabilities.parquet", rows)
+        write_blocks(self.out_of_fold(), self.out_of_fold_schema(), out / "oof.parquet", rows)
+        before, after = self.scores()
+        write_table(after, out / "class_scores.parquet")
         if params.temperature == "fitted":
-            write_table(self.uncalibrated, out / "uncalibrated.parquet")
-        write_table(self.out_of_fold, out / "oof.parquet")
+            write_table(before, out / "uncalibrated.parquet")
         report = {
             "test" if fold is None else f"oof-{fold}": _fit_report(fit, scales, external)
             for fold, fit in self.fits.items()
         }
         write_json(out / "fusion.json", report)
+        return after
 
 
 def classify(
@@ -52,27 +76,16 @@ def classify(
     params: EnsembleParams,
     external: Sequence[ExternalPredictions] = (),
 ) -> ClassPredictions:
-    """Return the class predictions of all galleries; empty tables if the models have no classifier."""
+    """Return the class predictions of all galleries, with the fits; no gallery if the models have no classifier."""
     eligible = {gallery.name: gallery.eligible(members) for gallery in galleries}
     parts = [held_out(gallery, eligible[gallery.name], external) for gallery in galleries] if needs_fit(params) else []
     fits = cross_fitted([part for part in parts if part is not None], params)
-    after, before = [pl.DataFrame(schema=PREDICTIONS_SCHEMA)], [pl.DataFrame(schema=PREDICTIONS_SCHEMA)]
-    oof: list[pl.DataFrame] = []
-    for gallery in galleries:
-        own = eligible[gallery.name]
-        stores = [member.probabilities for member in own if member.probabilities is not None]
-        if not stores:
-            continue
-        fitted = fits.get(gallery.fold, Fitted())
-        ids = gallery.products["product_id"].to_list()
-        fused = fuse_probabilities(params.mean, stores, ids, fitted, external)
-        for frames, probabilities in ((before, fused), (after, scaled(fused, fitted.temperature))):
-            table = predictions_table(gallery.split, gallery.fold, gallery.products, own[0].classes, probabilities)
-            frames.append(table)
-        if gallery.fold is not None:
-            oof.append(out_of_fold(gallery, own, after[-1]))
-    out_of_fold_table = pl.concat(oof) if oof else pl.DataFrame(schema=OOF_SCHEMA)
-    return ClassPredictions(pl.concat(after), pl.concat(before), out_of_fold_table, fits)
+    fused = [
+        FusedGallery(gallery, own, params.mean, fits.get(gallery.fold, Fitted()), external)
+        for gallery in galleries
+        if (own := [member for member in eligible[gallery.name] if member.probabilities is not None])
+    ]
+    return ClassPredictions(fused, fits)
 
 
 def _fit_report(fit: Fitted, scales: Sequence[int], external: Sequence[str]) -> dict[str, Any]:

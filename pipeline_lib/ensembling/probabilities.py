@@ -1,23 +1,32 @@
 """Fuses the class probabilities of one gallery's members, and returns them as the tables that later stages read.
 
+A gallery is fused in blocks of products: a million products with 5,000 classes are 20 GB.
+
 Members are ordered by fold, then by scale. A fold's gallery uses its own model at each scale, test uses all members.
 External experiments follow; each has already fused its own members.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from pipeline_lib.artifacts.schemas import OOF_SCHEMA
+from pipeline_lib.artifacts.io import ROW_GROUP
 from pipeline_lib.ensembling.external_predictions import ExternalPredictions
 from pipeline_lib.ensembling.fit import Fitted, HeldOut, equal_shares
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.means import MEANS, Matrix
 from pipeline_lib.ensembling.members import Member
+from pipeline_lib.ensembling.temperature import scaled
+from pipeline_lib.metrics.classification import true_class_ranks
 from pipeline_lib.params.ensemble import MeanKind
 from pipeline_lib.stores.store import FeatureStore
+
+# Probabilities of a block: 16 MB as float32.
+BLOCK_VALUES = 2**22
 
 
 class ProbabilitySource(Protocol):
@@ -25,6 +34,108 @@ class ProbabilitySource(Protocol):
 
     def rows(self, ids: Sequence[str], /) -> Matrix:
         """Return the class probabilities of `ids`, (ids, classes)."""
+
+
+@dataclass(frozen=True)
+class FusedGallery:
+    """One gallery with the members that predict it and their fit; the tables are computed block by block."""
+
+    gallery: GalleryMembers
+    members: list[Member]
+    mean: MeanKind
+    fitted: Fitted
+    external: Sequence[ExternalPredictions] = ()
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the names of the classes, in the order of the columns."""
+        return self.members[0].classes
+
+    def probabilities(self) -> Iterator[pl.DataFrame]:
+        """Yield PREDICTIONS_SCHEMA rows after temperature scaling."""
+        for products, fused in self._blocks():
+            after = scaled(fused, self.fitted.temperature)
+            yield predictions_table(self.gallery, products, self.classes, after)
+
+    def scores(self) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """Yield CLASS_SCORES_SCHEMA rows before and after temperature scaling."""
+        for products, fused in self._blocks():
+            before = scores_table(self.gallery, products, self.classes, fused)
+            after = scaled(fused, self.fitted.temperature)
+            yield before, before if after is fused else scores_table(self.gallery, products, self.classes, after)
+
+    def out_of_fold(self) -> Iterator[pl.DataFrame]:
+        """Yield rows of the out-of-fold table: all products at each scale, then as published, with a null scale."""
+        for member in self.members:
+            assert member.probabilities is not None
+            for products in self._products():
+                yield self._held_out(
+                    products, member.scale, member.probabilities.rows(products["product_id"].to_list())
+                )
+        for products, fused in self._blocks():
+            yield self._held_out(products, None, scaled(fused, self.fitted.temperature))
+
+    def _products(self) -> Iterator[pl.DataFrame]:
+        return self.gallery.products.iter_slices(block_rows(len(self.classes)))
+
+    def _blocks(self) -> Iterator[tuple[pl.DataFrame, Matrix]]:
+        stores = [member.probabilities for member in self.members if member.probabilities is not None]
+        for products in self._products():
+            ids = products["product_id"].to_list()
+            yield products, fuse_probabilities(self.mean, stores, ids, self.fitted, self.external)
+
+    def _held_out(self, products: pl.DataFrame, scale: int | None, probabilities: Matrix) -> pl.DataFrame:
+        return products.select(
+            id="product_id",
+            fold=pl.lit(self.gallery.fold, pl.Int64),
+            truth="label",
+            scale=pl.lit(scale, pl.Int64),
+            probabilities=_arrays(probabilities),
+        )
+
+
+def block_rows(num_classes: int) -> int:
+    """Return the number of products whose probabilities are computed and written together."""
+    return min(ROW_GROUP, max(1, BLOCK_VALUES // max(1, num_classes)))
+
+
+def predictions_table(
+    gallery: GalleryMembers, products: pl.DataFrame, classes: Sequence[str], probabilities: Matrix
+) -> pl.DataFrame:
+    """Return PREDICTIONS_SCHEMA rows for `products` (product_id, label, group_id) of a gallery.
+
+    The first of equally probable classes is predicted.
+    """
+    return products.select(
+        "product_id",
+        split=pl.lit(gallery.split),
+        fold=pl.lit(gallery.fold, pl.Int64),
+        label="label",
+        predicted=_named(probabilities.argmax(axis=1), classes),
+        probabilities=_arrays(probabilities).arr.to_list(),
+        group_id="group_id",
+    )
+
+
+def scores_table(
+    gallery: GalleryMembers, products: pl.DataFrame, classes: Sequence[str], probabilities: Matrix
+) -> pl.DataFrame:
+    """Return CLASS_SCORES_SCHEMA rows of the same predictions."""
+    number_of = {label: number for number, label in enumerate(classes)}
+    truth = np.array([number_of.get(label, -1) for label in products["label"]], np.int64)
+    known, own = pl.Series(truth >= 0), np.maximum(truth, 0)
+    shares = np.take_along_axis(probabilities, own[:, None], axis=1)[:, 0]
+    return products.select(
+        "product_id",
+        split=pl.lit(gallery.split),
+        fold=pl.lit(gallery.fold, pl.Int64),
+        label="label",
+        predicted=_named(probabilities.argmax(axis=1), classes),
+        confidence=pl.Series(probabilities.max(axis=1), dtype=pl.Float32),
+        label_probability=pl.when(known).then(pl.Series(shares, dtype=pl.Float32)),
+        label_rank=pl.when(known).then(pl.Series(true_class_ranks(own, probabilities) + 1, dtype=pl.Int64)),
+        group_id="group_id",
+    )
 
 
 def fuse_probabilities(
@@ -49,25 +160,6 @@ def fuse_probabilities(
     return MEANS[mean].fuse((source.rows(ids) for source in sources), weights)
 
 
-def predictions_table(
-    split: str, fold: int | None, products: pl.DataFrame, classes: Sequence[str], probabilities: Matrix
-) -> pl.DataFrame:
-    """Return PREDICTIONS_SCHEMA rows for `products` (product_id, label, group_id).
-
-    The first of equally probable classes is predicted.
-    """
-    best = probabilities.argmax(axis=1)
-    return products.select(
-        "product_id",
-        split=pl.lit(split),
-        fold=pl.lit(fold, pl.Int64),
-        label="label",
-        predicted=pl.Series([classes[number] for number in best], dtype=pl.String),
-        probabilities=_listed(probabilities),
-        group_id="group_id",
-    )
-
-
 def held_out(
     gallery: GalleryMembers, members: Sequence[Member], external: Sequence[ExternalPredictions] = ()
 ) -> HeldOut | None:
@@ -83,29 +175,9 @@ def held_out(
     return HeldOut(gallery.fold, np.stack([source.rows(ids) for source in sources]), truth, len(external))
 
 
-def out_of_fold(gallery: GalleryMembers, members: Sequence[Member], fused: pl.DataFrame) -> pl.DataFrame:
-    """Return OOF_SCHEMA rows of one fold's gallery: each product at each scale, and as `fused` with a null scale."""
-    ids = gallery.products["product_id"].to_list()
-    width = len(members[0].classes)
-    by_scale = [
-        (member.scale, pl.Series(member.probabilities.rows(ids), dtype=pl.Array(pl.Float32, width)))
-        for member in members
-        if member.probabilities is not None
-    ]
-    frames = [
-        gallery.products.select(
-            id="product_id",
-            fold=pl.lit(gallery.fold, pl.Int64),
-            truth="label",
-            scale=pl.lit(scale, pl.Int64),
-            probabilities=probabilities,
-        )
-        for scale, probabilities in (*by_scale, (None, fused["probabilities"].list.to_array(width)))
-    ]
-    # Arrays of one width are fixed-size lists in Parquet: any reader gets the matrix without copying rows.
-    schema = {**OOF_SCHEMA, "probabilities": pl.Array(pl.Float32, width)}
-    return pl.concat(frames).cast(pl.Schema(schema))
+def _arrays(probabilities: Matrix) -> pl.Series:
+    return pl.Series(probabilities, dtype=pl.Array(pl.Float32, probabilities.shape[1]))
 
 
-def _listed(probabilities: Matrix) -> pl.Series:
-    return pl.Series(probabilities, dtype=pl.Array(pl.Float32, probabilities.shape[1])).arr.to_list()
+def _named(numbers: NDArray[np.int64], classes: Sequence[str]) -> pl.Series:
+    return pl.Series([classes[number] for number in numbers], dtype=pl.String)

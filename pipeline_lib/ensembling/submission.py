@@ -44,11 +44,11 @@ def check_ids(sample: pl.DataFrame, test_ids: Sequence[str]) -> None:
 
 
 def write_submission(
-    path: Path, predictions: pl.DataFrame, test_ids: Sequence[str], sample: pl.DataFrame | None = None
+    path: Path, scores: pl.DataFrame, test_ids: Sequence[str], sample: pl.DataFrame | None = None
 ) -> None:
     """Write id,label of every test product in the order of `test_ids`, or with the order and column names of `sample`.
 
-    Raises ValueError if a product is missing, added or repeated.
+    `scores` has CLASS_SCORES_SCHEMA rows. Raises ValueError if a product is missing, added or repeated.
     """
     names = ["id", "label"] if sample is None else sample.columns
     if sample is not None:
@@ -59,7 +59,7 @@ def write_submission(
             )
         check_ids(sample, test_ids)
         test_ids = product_ids(sample).to_list()
-    test = predictions.filter(pl.col("split") == "test").select(id="product_id", label="predicted")
+    test = scores.filter(pl.col("split") == "test").select(id="product_id", label="predicted")
     if test["id"].is_duplicated().any():
         raise ValueError(f"{path}: product {test.filter(pl.col('id').is_duplicated())['id'][0]!r} is predicted twice")
     expected = pl.DataFrame({"id": list(test_ids)}, schema={"id": pl.String})

@@ -13,7 +13,7 @@ import polars as pl
 from pipeline_lib.artifacts.schemas import BASELINES_SCHEMA
 from pipeline_lib.evaluation.jackknife import paired_differences
 from pipeline_lib.evaluation.summary import DIGITS, SPLITS, labelled, with_intervals
-from pipeline_lib.metrics.classification import CLASS_FIGURES, Probabilities, class_statistic
+from pipeline_lib.metrics.classification import CLASS_FIGURES, ClassScores, class_statistic
 
 Tree = dict[str, Any]
 GAIN_FIGURES = ("top1", "macro_f1")
@@ -21,7 +21,7 @@ GAIN_FIGURES = ("top1", "macro_f1")
 
 def baseline_trees(
     predictions: pl.DataFrame,
-    scores: Mapping[str, Mapping[str, Probabilities]],
+    scores: Mapping[str, Mapping[str, ClassScores]],
     classes: Sequence[str],
 ) -> tuple[Tree, Tree, pl.DataFrame]:
     """Return {split: {baselines: {name: figures}}}, the same tree of intervals, and BASELINES_SCHEMA rows with gains.
@@ -36,9 +36,9 @@ def baseline_trees(
         baselines = {name: by_split[split] for name, by_split in scores.items() if split in by_split}
         if not len(own.truth) or not baselines:
             continue
-        fine_tuned = class_statistic(own.truth, own.probabilities)
+        fine_tuned = class_statistic(own.scores)
         for name, scored in baselines.items():
-            statistic = class_statistic(own.truth, scored)
+            statistic = class_statistic(scored)
             values, spans = with_intervals(statistic, CLASS_FIGURES, own.groups)
             for tree, branch in ((figures, values), (intervals, spans)):
                 shown = {key: branch[key] for key in GAIN_FIGURES}

@@ -14,7 +14,7 @@ from scipy.special import ndtr
 
 from pipeline_lib.evaluation.jackknife import t_quantile
 from pipeline_lib.metrics.calibration import BINS, binned
-from pipeline_lib.metrics.classification import Labels, Probabilities
+from pipeline_lib.metrics.classification import ClassScores
 
 # Scale of the half-Cauchy prior of the spread of the gaps between bins: 3 points.
 PRIOR_SCALE = 0.03
@@ -29,16 +29,16 @@ class BinGaps(NamedTuple):
     shares: NDArray[np.float64]
 
 
-def calibration_interval(truth: Labels, probabilities: Probabilities, groups: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the interval of the ECE for truth (products,), probabilities (products, classes), groups (products,).
+def calibration_interval(scores: ClassScores, groups: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the interval of the ECE of scores with the groups (products,).
 
     Half its width is t times the standard error of the weighted sum of the gaps. The sample's own ECE is always inside.
     """
     num_groups = int(groups.max()) + 1
     if num_groups == 1:
         return 0.0, 1.0
-    correct, confidence, bins = binned(truth, probabilities)
-    figure = float(np.abs(np.bincount(bins, correct - confidence)).sum() / len(truth))
+    correct, confidence, bins = binned(scores)
+    figure = float(np.abs(np.bincount(bins, correct - confidence)).sum() / len(groups))
     observed = bin_gaps(correct, confidence, bins, groups)
     centre = expected_error(observed)
     half = t_quantile(num_groups) * np.sqrt((observed.shares**2 * observed.variances).sum())

@@ -7,6 +7,7 @@ valid, because a model repeats the labels it trained on.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -16,38 +17,55 @@ from pipeline_lib.artifacts.schemas import ISSUES_SCHEMA
 from pipeline_lib.evaluation.summary import labelled
 from pipeline_lib.metrics.classification import Labels, Probabilities
 
+# Probabilities that are read together: 16 MB as float32.
+BLOCK_VALUES = 2**22
 
-def suggested_labels(truth: Labels, probabilities: Probabilities) -> Labels:
+
+def class_thresholds(truth: Labels, own: NDArray[np.floating], num_classes: int) -> NDArray[np.float64]:
+    """Return the mean of `own` (products,), the true class's probability, by class; infinite without products."""
+    support = np.bincount(truth, minlength=num_classes)
+    means = np.bincount(truth, weights=own.astype(np.float64), minlength=num_classes) / np.maximum(support, 1)
+    return np.where(support > 0, means, np.inf)
+
+
+def suggested_labels(probabilities: Probabilities, thresholds: NDArray[np.float64]) -> Labels:
     """Return for each product the most probable class whose threshold it reaches, -1 for none, (products,).
 
-    The first of equally probable classes is suggested. A class without products has no threshold and is never
-    suggested.
+    The first of equally probable classes is suggested.
     """
-    num_classes = probabilities.shape[1]
-    own = np.take_along_axis(probabilities, truth[:, None], axis=1)[:, 0].astype(np.float64)
-    support = np.bincount(truth, minlength=num_classes)
-    thresholds = np.bincount(truth, weights=own, minlength=num_classes) / np.maximum(support, 1)
-    reached = (probabilities >= np.where(support > 0, thresholds, np.inf)) & (probabilities > 0)
+    reached = (probabilities >= thresholds) & (probabilities > 0)
     best: NDArray[np.int64] = np.where(reached, probabilities, -1.0).argmax(axis=1)
     return np.where(reached.any(axis=1), best, -1)
 
 
-def label_issues(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+def label_issues(scores: pl.DataFrame, predictions: Path, classes: Sequence[str]) -> pl.DataFrame:
     """Return ISSUES_SCHEMA rows of the out-of-fold products whose suggested label differs from their label.
 
-    They are sorted by the probability of the suggestion minus that of the label, largest first.
+    `scores` has CLASS_SCORES_SCHEMA rows, and the file `predictions` PREDICTIONS_SCHEMA rows, which are read in blocks.
+    Issues are sorted by the probability of the suggestion minus that of the label, largest first.
     """
-    known = predictions.filter((pl.col("split") == "oof") & pl.col("label").is_in(list(classes)))
-    part = labelled(predictions, classes, "oof")
+    part = labelled(scores, classes, "oof")
     if not len(part.truth):
         return pl.DataFrame(schema=ISSUES_SCHEMA)
-    suggested = suggested_labels(part.truth, part.probabilities)
-    rows = np.flatnonzero((suggested >= 0) & (suggested != part.truth))
-    issues = known.select("product_id", "fold", "label")[rows].with_columns(
-        suggested=pl.Series([classes[number] for number in suggested[rows]], dtype=pl.String),
-        probability=pl.Series(part.probabilities[rows, suggested[rows]], dtype=pl.Float32),
-        label_probability=pl.Series(part.probabilities[rows, part.truth[rows]], dtype=pl.Float32),
-    )
+    thresholds = class_thresholds(part.truth, part.label_probability, len(classes))
+    rows = max(1, BLOCK_VALUES // len(classes))
+    table = pl.scan_parquet(predictions)
+    blocks = (table.slice(start, rows).collect() for start in range(0, scores.height, rows))
+    issues = pl.concat(_issues(block, classes, thresholds) for block in blocks)
     margin = pl.col("probability") - pl.col("label_probability")
     ordered = issues.sort(margin, "product_id", descending=[True, False])
     return ordered.select(*ISSUES_SCHEMA).cast(pl.Schema(ISSUES_SCHEMA))
+
+
+def _issues(block: pl.DataFrame, classes: Sequence[str], thresholds: NDArray[np.float64]) -> pl.DataFrame:
+    number_of = {label: number for number, label in enumerate(classes)}
+    known = block.filter((pl.col("split") == "oof") & pl.col("label").is_in(list(classes)))
+    truth = np.array([number_of[label] for label in known["label"]], np.int64)
+    probabilities = known["probabilities"].list.to_array(len(classes)).to_numpy()
+    suggested = suggested_labels(probabilities, thresholds)
+    rows = np.flatnonzero((suggested >= 0) & (suggested != truth))
+    return known.select("product_id", "fold", "label")[rows].with_columns(
+        suggested=pl.Series([classes[number] for number in suggested[rows]], dtype=pl.String),
+        probability=pl.Series(probabilities[rows, suggested[rows]], dtype=pl.Float32),
+        label_probability=pl.Series(probabilities[rows, truth[rows]], dtype=pl.Float32),
+    )

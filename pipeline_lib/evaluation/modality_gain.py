@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from pipeline_lib.artifacts.schemas import MODALITY_GAIN_SCHEMA
 from pipeline_lib.evaluation.jackknife import paired_differences
 from pipeline_lib.evaluation.summary import DIGITS, SPLITS, labelled
-from pipeline_lib.metrics.classification import Probabilities
+from pipeline_lib.metrics.classification import ClassScores
 from pipeline_lib.metrics.weighted import Counts, Statistic, weighted_means
 
-Scores = dict[str, Probabilities]
+Scores = dict[str, ClassScores]
 
 
 class ModalityScores(NamedTuple):
-    """Scores (products, classes) by split of the classifiers on image, on text and on both; empty without one.
+    """Scores by split of the classifiers on image, on text and on both; empty without one.
 
     A split has one row for each product that `labelled` returns, in its order.
     """
@@ -40,7 +40,7 @@ def modality_gain(predictions: pl.DataFrame, scores: ModalityScores, classes: Se
         truth = own.truth
         if not len(truth) or not all(split in part for part in scores):
             continue
-        image, text, both = (part[split].argmax(axis=1) == truth for part in scores)
+        image, text, both = (part[split].predicted == truth for part in scores)
         correct = {"image": image, "text": text}
         better, other = sorted(correct, key=lambda name: -correct[name].mean())
         systems = (_accuracy(correct[better]), _accuracy(both))

@@ -75,7 +75,7 @@ def reliability_table(predictions: pl.DataFrame, uncalibrated: pl.DataFrame, cla
         for split in SPLITS:
             part = labelled(frame, classes, split)
             if len(part.truth):
-                for number, confidence, accuracy, count in reliability_rows(part.truth, part.probabilities):
+                for number, confidence, accuracy, count in reliability_rows(part.scores):
                     figures = (round(confidence, DIGITS), round(accuracy, DIGITS), count)
                     rows.append((split, calibrated, number, *figures))
     return pl.DataFrame(rows, schema=RELIABILITY_SCHEMA, orient="row")
@@ -85,4 +85,4 @@ def _scored(predictions: pl.DataFrame, classes: Sequence[str]) -> Iterator[tuple
     for split in SPLITS:
         part = labelled(predictions, classes, split)
         if len(part.truth):
-            yield split, part.truth, part.probabilities.argmax(axis=1)
+            yield split, part.truth, part.scores.predicted

@@ -47,6 +47,6 @@ def modality_trees(predictions: pl.DataFrame, classes: Sequence[str], kinds: pl.
 
 
 def _figures(part: Labelled) -> tuple[Tree, Tree]:
-    values, spans = with_intervals(class_statistic(part.truth, part.probabilities), CLASS_FIGURES, part.groups)
+    values, spans = with_intervals(class_statistic(part.scores), CLASS_FIGURES, part.groups)
     value = {name: values[name] for name in SLICE_FIGURES} | {"num_products": len(part.truth)}
     return value, {name: spans[name] for name in SLICE_FIGURES}

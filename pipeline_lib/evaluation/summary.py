@@ -16,7 +16,7 @@ from pipeline_lib.evaluation.calibration_interval import calibration_interval
 from pipeline_lib.evaluation.intervals import mean_interval, median_interval, share_intervals
 from pipeline_lib.evaluation.jackknife import clusters, jackknife
 from pipeline_lib.metrics.calibration import calibration_statistic
-from pipeline_lib.metrics.classification import CLASS_FIGURES, class_statistic
+from pipeline_lib.metrics.classification import CLASS_FIGURES, ClassScores, Labels, class_statistic
 from pipeline_lib.metrics.ranking import CUTOFFS, RANK_FIGURES, chance_of, rank_statistic, ranks_of
 from pipeline_lib.metrics.weighted import Counts, Statistic
 
@@ -36,10 +36,15 @@ class Labelled:
     an interval counts a group as one.
     """
 
-    truth: NDArray[np.int64]
-    probabilities: NDArray[np.float32]
+    scores: ClassScores
+    label_probability: NDArray[np.float32]
     groups: NDArray[np.int64]
     left_out: int
+
+    @property
+    def truth(self) -> Labels:
+        """Return the true classes (products,)."""
+        return self.scores.truth
 
 
 def retrieval_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
@@ -63,14 +68,14 @@ def retrieval_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tre
     return figures, intervals
 
 
-def classification_trees(predictions: pl.DataFrame, classes: Sequence[str]) -> tuple[Tree, Tree]:
+def classification_trees(scores: pl.DataFrame, classes: Sequence[str]) -> tuple[Tree, Tree]:
     """Return {split: {classification: figures}} and the same tree of intervals; a split without labels is left out."""
     figures: Tree = {}
     intervals: Tree = {}
     for split in SPLITS:
-        part = labelled(predictions, classes, split)
+        part = labelled(scores, classes, split)
         if len(part.truth):
-            own = {"ece": calibration_interval(part.truth, part.probabilities, part.groups)}
+            own = {"ece": calibration_interval(part.scores, part.groups)}
             value, interval = with_intervals(published(part), PUBLISHED, part.groups, own)
             chance = {f"top{k}": round(min(1.0, k / len(classes)), DIGITS) for k in (1, 3)}
             figures[split] = {"classification": value | {"chance": chance}}
@@ -80,8 +85,8 @@ def classification_trees(predictions: pl.DataFrame, classes: Sequence[str]) -> t
 
 def published(part: Labelled) -> Statistic:
     """Return the statistic of the PUBLISHED figures."""
-    classified = class_statistic(part.truth, part.probabilities)
-    calibrated = calibration_statistic(part.truth, part.probabilities)
+    classified = class_statistic(part.scores)
+    calibrated = calibration_statistic(part.scores)
 
     def figures(counts: Counts) -> NDArray[np.float64]:
         return np.concatenate([classified(counts), calibrated(counts)], axis=1)
@@ -89,14 +94,18 @@ def published(part: Labelled) -> Statistic:
     return figures
 
 
-def labelled(predictions: pl.DataFrame, classes: Sequence[str], split: str) -> Labelled:
-    """Return the products of a split that can be scored: those with a label that is one of the classes."""
-    part = predictions.filter(pl.col("split") == split)
+def labelled(scores: pl.DataFrame, classes: Sequence[str], split: str) -> Labelled:
+    """Return the products of CLASS_SCORES_SCHEMA rows in a split whose label is one of the classes."""
+    part = scores.filter(pl.col("split") == split)
     known = part.filter(pl.col("label").is_in(list(classes)))
     number_of = {label: number for number, label in enumerate(classes)}
-    truth = np.array([number_of[label] for label in known["label"]], np.int64)
-    probabilities = known["probabilities"].list.to_array(len(classes)).to_numpy()
-    return Labelled(truth, probabilities, clusters(known["group_id"]), part.height - known.height)
+    truth, predicted = (
+        np.array([number_of[label] for label in known[column]], np.int64) for column in ("label", "predicted")
+    )
+    confidence, ranks = known["confidence"].to_numpy().astype(np.float64), known["label_rank"].to_numpy() - 1
+    scored = ClassScores(truth, predicted, confidence, ranks, len(classes))
+    own = known["label_probability"].to_numpy()
+    return Labelled(scored, own, clusters(known["group_id"]), part.height - known.height)
 
 
 def merged(*trees: Tree) -> Tree:

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.metrics.classification import Labels, Probabilities
+from pipeline_lib.metrics.classification import ClassScores
 from pipeline_lib.metrics.weighted import Counts, Statistic
 
 BINS = 15
 
 
-def calibration_statistic(truth: Labels, probabilities: Probabilities) -> Statistic:
-    """Return the statistic of ECE, a single figure, for truth (products,) and probabilities (products, classes)."""
-    correct, confidence, bins = binned(truth, probabilities)
-    gap_by_bin = np.zeros((len(truth), BINS))
-    gap_by_bin[np.arange(len(truth)), bins] = correct - confidence
+def calibration_statistic(scores: ClassScores) -> Statistic:
+    """Return the statistic of ECE, a single figure."""
+    correct, confidence, bins = binned(scores)
+    gap_by_bin = np.zeros((len(bins), BINS))
+    gap_by_bin[np.arange(len(bins)), bins] = correct - confidence
 
     def error(counts: Counts) -> NDArray[np.float64]:
         gaps = np.abs(counts @ gap_by_bin).sum(axis=1, keepdims=True)
@@ -29,19 +29,16 @@ def calibration_statistic(truth: Labels, probabilities: Probabilities) -> Statis
     return error
 
 
-def reliability_rows(truth: Labels, probabilities: Probabilities) -> Iterator[tuple[int, float, float, int]]:
+def reliability_rows(scores: ClassScores) -> Iterator[tuple[int, float, float, int]]:
     """Yield (bin from 0, mean probability of the predicted class, accuracy, products) of each non-empty bin."""
-    correct, confidence, bins = binned(truth, probabilities)
+    correct, confidence, bins = binned(scores)
     for number in np.unique(bins).tolist():
         members = bins == number
         yield number, float(confidence[members].mean()), float(correct[members].mean()), int(members.sum())
 
 
-def binned(
-    truth: Labels, probabilities: Probabilities
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+def binned(scores: ClassScores) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Return for each product whether it is correct, its confidence, and its bin (upper end included)."""
-    correct = (probabilities.argmax(axis=1) == truth).astype(np.float64)
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    bins = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
-    return correct, confidence, bins
+    correct = (scores.predicted == scores.truth).astype(np.float64)
+    bins = np.clip(np.ceil(scores.confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    return correct, scores.confidence, bins

@@ -6,6 +6,7 @@ are broken by class order, as `argmax` does, so top-1 is the accuracy of the pre
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
@@ -19,14 +20,33 @@ Probabilities = NDArray[np.floating]
 Labels = NDArray[np.int64]
 
 
-def class_statistic(truth: Labels, probabilities: Probabilities) -> Statistic:
-    """Return the statistic of CLASS_FIGURES for truth (products,) and probabilities (products, classes)."""
-    ranks = _true_class_ranks(truth, probabilities)
-    hits = np.stack([ranks < 1, ranks < 3], axis=1).astype(np.float64)
-    num_classes = probabilities.shape[1]
+@dataclass(frozen=True)
+class ClassScores:
+    """What the figures need of each product's class probabilities, so that no (products, classes) matrix is kept.
+
+    All are (products,): the true class, the predicted one, its probability, and the rank, from 0, of the true class.
+    """
+
+    truth: Labels
+    predicted: Labels
+    confidence: NDArray[np.float64]
+    ranks: Labels
+    num_classes: int
+
+    @classmethod
+    def of(cls, truth: Labels, probabilities: Probabilities) -> "ClassScores":
+        """Return the scores of probabilities (products, classes) with the true classes `truth` (products,)."""
+        confidence = probabilities.max(axis=1).astype(np.float64)
+        ranks = true_class_ranks(truth, probabilities)
+        return cls(truth, probabilities.argmax(axis=1), confidence, ranks, probabilities.shape[1])
+
+
+def class_statistic(scores: ClassScores) -> Statistic:
+    """Return the statistic of CLASS_FIGURES."""
+    hits = np.stack([scores.ranks < 1, scores.ranks < 3], axis=1).astype(np.float64)
     correct = hits[:, 0]
-    sum_by_truth = _class_sums(truth, num_classes)
-    sum_by_prediction = _class_sums(probabilities.argmax(axis=1), num_classes)
+    sum_by_truth = _class_sums(scores.truth, scores.num_classes)
+    sum_by_prediction = _class_sums(scores.predicted, scores.num_classes)
 
     def figures(counts: Counts) -> NDArray[np.float64]:
         support = sum_by_truth(counts)
@@ -45,7 +65,8 @@ def class_statistic(truth: Labels, probabilities: Probabilities) -> Statistic:
 
 def class_figures(truth: Labels, probabilities: Probabilities) -> dict[str, float]:
     """Return CLASS_FIGURES by name, for truth (products,) as class numbers and probabilities (products, classes)."""
-    return dict(zip(CLASS_FIGURES, point(class_statistic(truth, probabilities), len(truth)).tolist(), strict=True))
+    statistic = class_statistic(ClassScores.of(truth, probabilities))
+    return dict(zip(CLASS_FIGURES, point(statistic, len(truth)).tolist(), strict=True))
 
 
 def confusion_counts(truth: Labels, predicted: Labels, num_classes: int) -> NDArray[np.int64]:
@@ -74,7 +95,7 @@ def class_table(truth: Labels, predicted: Labels, classes: Sequence[str]) -> pl.
     return table.filter(pl.Series(support + num_predicted > 0))
 
 
-def _true_class_ranks(truth: Labels, probabilities: Probabilities) -> NDArray[np.int64]:
+def true_class_ranks(truth: Labels, probabilities: Probabilities) -> NDArray[np.int64]:
     """Return the rank, from 0, of the true class of each product, (products,)."""
     own = np.take_along_axis(probabilities, truth[:, None], axis=1)
     earlier = np.arange(probabilities.shape[1])[None, :] < truth[:, None]

@@ -119,10 +119,9 @@ class Gallery:
 
 def confident_mistakes(inputs: ReportInputs, split: str, num: int, photos: Thumbnails) -> list[Mistake]:
     """Return the products of a split whose predicted class is wrong, the most confident first."""
-    scored = inputs.ensemble.probabilities.filter(pl.col("split") == split, pl.col("label").is_not_null())
+    scored = inputs.ensemble.scores.filter(pl.col("split") == split, pl.col("label").is_not_null())
     known = set(inputs.evaluation.per_class.filter(pl.col("split") == split)["label"])
     wrong = scored.filter(pl.col("label") != pl.col("predicted"), pl.col("label").is_in(list(known)))
-    wrong = wrong.with_columns(pl.col("probabilities").list.max().alias("confidence"))
     wrong = wrong.sort("confidence", "product_id", descending=[True, False]).head(num)
     products = described(inputs.catalogue.products)
     mistakes = []

@@ -16,11 +16,11 @@ from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.artifacts.schemas import (
     BASELINES_SCHEMA,
     CLASS_SCHEMA,
+    CLASS_SCORES_SCHEMA,
     CONFUSION_SCHEMA,
     CURVE_SCHEMA,
     ISSUES_SCHEMA,
     MODALITY_GAIN_SCHEMA,
-    PREDICTIONS_SCHEMA,
     RANKINGS_SCHEMA,
     RANKS_SCHEMA,
     RELIABILITY_SCHEMA,
@@ -68,7 +68,8 @@ class EnsembleTables:
     """The outputs of the stage ensemble."""
 
     rankings: pl.DataFrame
-    probabilities: pl.DataFrame
+    scores: pl.DataFrame
+    num_classes: int
     fusion: Tree
 
 
@@ -129,7 +130,8 @@ def _catalogue(root: Path) -> CatalogueTables:
 def _ensemble(folder: Path) -> EnsembleTables:
     return EnsembleTables(
         rankings=_table(folder / "rankings.parquet", RANKINGS_SCHEMA),
-        probabilities=_table(folder / "probabilities.parquet", PREDICTIONS_SCHEMA),
+        scores=_table(folder / "class_scores.parquet", CLASS_SCORES_SCHEMA),
+        num_classes=len(read_json(folder / "classes.json")),
         fusion=read_json(folder / "fusion.json"),
     )
 

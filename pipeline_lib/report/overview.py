@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import polars as pl
-
 from pipeline_lib.report.chance import Chance
 from pipeline_lib.report.headline import (
     CLASSIFICATION,
@@ -43,7 +41,7 @@ class Tile:
 
 def headlines(inputs: ReportInputs, chances: Mapping[tuple[str, str], Chance]) -> list[Headline]:
     """Return the tables that apply; each row has the figures of chance."""
-    class_chance = _class_chance(inputs.ensemble.probabilities)
+    class_chance = _class_chance(inputs.ensemble.num_classes)
     retrieval = retrieval_rows(inputs.metrics, inputs.intervals)
     retrieval_table = [(row, _retrieval_chance(chances.get((row.split, row.task)))) for row in retrieval]
     class_table = [(row, class_chance) for row in classification_rows(inputs.metrics, inputs.intervals)]
@@ -92,8 +90,7 @@ def _retrieval_chance(chance: Chance | None) -> dict[str, str]:
     return written | {"median_rank": rank(chance.median_rank()), "mean_rank": rank(chance.mean_rank())}
 
 
-def _class_chance(probabilities: pl.DataFrame) -> dict[str, str]:
-    if probabilities.is_empty():
+def _class_chance(num_classes: int) -> dict[str, str]:
+    if not num_classes:
         return {}
-    num_classes = len(probabilities["probabilities"][0])
     return {"top1": percent(1 / num_classes), "top3": percent(min(1.0, 3 / num_classes))}

@@ -4,6 +4,7 @@ import json
 
 import polars as pl
 import pytest
+from scored_rows import scored
 
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA, RANKS_SCHEMA
 from pipeline_lib.cli.compare import compare
@@ -21,7 +22,9 @@ def write(root, state):
     for file in FILES:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
     pl.DataFrame(ranks, schema=RANKS_SCHEMA, orient="row").write_parquet(root / FILES[0])
-    pl.DataFrame(predictions, schema=PREDICTIONS_SCHEMA, orient="row").write_parquet(root / FILES[1])
+    scored(pl.DataFrame(predictions, schema=PREDICTIONS_SCHEMA, orient="row"), ["cup", "hat"]).write_parquet(
+        root / FILES[1]
+    )
     (root / FILES[2]).write_text('["cup", "hat"]', encoding="utf-8")
 
 

@@ -23,6 +23,7 @@ WRITTEN = {
     f"{WORK}/evaluation/ranks.parquet": list(schemas.RANKS_SCHEMA),
     f"{WORK}/ensemble/rankings.parquet": list(schemas.RANKINGS_SCHEMA),
     f"{WORK}/ensemble/probabilities.parquet": list(schemas.PREDICTIONS_SCHEMA),
+    f"{WORK}/ensemble/class_scores.parquet": list(schemas.CLASS_SCORES_SCHEMA),
     f"{WORK}/ensemble/oof.parquet": list(schemas.OOF_SCHEMA),
     f"{WORK}/evaluation/recall_curve.csv": list(schemas.CURVE_SCHEMA),
     f"{WORK}/evaluation/confusion.csv": list(schemas.CONFUSION_SCHEMA),

@@ -47,6 +47,10 @@ def classified(external, **changes):
     return classify(galleries(), open_members(paths.embed_of, [0, 1], [64, 80]), ensemble_params(**changes), external)
 
 
+def rows_of(result):
+    return pl.concat(result.probabilities())
+
+
 def by_product(predictions):
     return {key: np.array(row) for key, row in predictions.select("product_id", "probabilities").iter_rows()}
 
@@ -66,7 +70,7 @@ def test_an_empty_folder_changes_nothing(project):
 @pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
 def test_an_external_experiment_weighs_as_much_as_all_scales_and_folds_together(mean, project):
     external = open_external(ROOT, CLASSES, galleries())
-    alone, both = (by_product(classified(some, mean=mean).predictions) for some in ([], external))
+    alone, both = (by_product(rows_of(classified(some, mean=mean))) for some in ([], external))
     for product, own in alone.items():
         if mean == "arithmetic":
             expected = (own + project[product]) / 2
@@ -96,7 +100,7 @@ def test_fitted_weights_prefer_the_source_that_is_right(project):
     result = classified(open_external(ROOT, CLASSES, galleries()), weights="fitted", temperature="fitted")
     for fit in result.fits.values():
         assert fit.weights.sum() == pytest.approx(1) and fit.weights[2] > 0.9
-    table = result.predictions.filter(pl.col("label").is_in(CLASSES))
+    table = rows_of(result).filter(pl.col("label").is_in(CLASSES))
     assert (table["predicted"] == table["label"]).all() and table.height == 6
 
 
@@ -118,7 +122,7 @@ def test_keep_predictions_copies_what_the_ensemble_wrote(project):
     for name in ("probabilities.parquet", "classes.json"):
         assert (copy / name).read_bytes() == (paths.ENSEMBLE / name).read_bytes()
     (own,) = open_external(paths.PREDICTIONS / "again", CLASSES, galleries())
-    alone, doubled = (by_product(classified(some).predictions) for some in ([], [own]))
+    alone, doubled = (by_product(rows_of(classified(some))) for some in ([], [own]))
     assert all(doubled[key] == pytest.approx(alone[key], abs=1e-6) for key in alone)
 
 

@@ -8,10 +8,12 @@ import polars as pl
 import pyarrow.parquet
 import pytest
 from embedded_project import ensemble_params, make_project
+from scored_rows import scored
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.artifacts.schemas import OOF_SCHEMA
+from pipeline_lib.ensembling import probabilities
 from pipeline_lib.ensembling.classification import classify
 from pipeline_lib.ensembling.fit import Fitted, HeldOut, cross_fitted, fit
 from pipeline_lib.ensembling.galleries import read_galleries
@@ -90,20 +92,24 @@ def test_other_readers_get_the_out_of_fold_probabilities_as_one_matrix(project, 
     width = len(members[0].classes)
     assert table.schema.field("probabilities").type == pyarrow.list_(pyarrow.float32(), width)
     matrix = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=True).reshape(-1, width)
-    assert np.array_equal(matrix, result.out_of_fold["probabilities"].to_numpy())
+    assert np.array_equal(matrix, pl.concat(result.out_of_fold())["probabilities"].to_numpy())
 
 
 def test_the_out_of_fold_table_has_every_scale_and_the_published_prediction(project):
     members, result = classified(temperature="fitted")
-    table = result.out_of_fold
-    assert table.schema == {**OOF_SCHEMA, "probabilities": pl.Array(pl.Float32, len(members[0].classes))}
+    table = pl.concat(result.out_of_fold())
+    assert (
+        table.schema
+        == result.out_of_fold_schema()
+        == {**OOF_SCHEMA, "probabilities": pl.Array(pl.Float32, len(members[0].classes))}
+    )
     products = ["p0", "p1", "p2", "p3", "p4", "p5"]
     assert table.sort("id", "scale").select("id", "scale").rows() == [
         (key, scale) for key in products for scale in (None, 64, 80)
     ]
     assert dict(table.select("id", "fold").iter_rows()) == dict(zip(products, [0, 0, 0, 1, 1, 1], strict=True))
     assert dict(table.select("id", "truth").iter_rows())["p5"] == "sofa"
-    published = result.predictions.filter(pl.col("split") == "oof")["probabilities"]
+    published = pl.concat(result.probabilities()).filter(pl.col("split") == "oof")["probabilities"]
     assert table.filter(pl.col("scale").is_null())["probabilities"].to_list() == published.to_list()
     for member in members:
         ids = products[3 * member.fold : 3 * member.fold + 3]
@@ -111,9 +117,27 @@ def test_the_out_of_fold_table_has_every_scale_and_the_published_prediction(proj
         assert np.array_equal(np.stack(rows["probabilities"].to_list()), member.probabilities.rows(ids))
 
 
+@pytest.mark.parametrize("rows", [1, 2])
+def test_blocks_of_any_size_give_the_same_tables(project, tmp_path, monkeypatch, rows):
+    params = ensemble_params(mean="geometric", weights="fitted", temperature="fitted")
+    for folder, values in (("whole", None), ("blocks", 2 * rows)):
+        if values:
+            monkeypatch.setattr(probabilities, "BLOCK_VALUES", values)
+        (tmp_path / folder).mkdir()
+        classified(mean="geometric", **FITTED)[1].write(tmp_path / folder, params, [64, 80], [])
+    assert pyarrow.parquet.ParquetFile(tmp_path / "blocks/oof.parquet").metadata.row_group(0).num_rows == rows
+    for name in ("probabilities", "oof", "class_scores", "uncalibrated"):
+        whole, blocks = (pl.read_parquet(tmp_path / folder / f"{name}.parquet") for folder in ("whole", "blocks"))
+        assert whole.height and whole.equals(blocks), name
+    assert (tmp_path / "whole/fusion.json").read_bytes() == (tmp_path / "blocks/fusion.json").read_bytes()
+
+
 def test_predictions_of_a_fold_use_the_temperature_of_the_other(project):
     _, result = classified(temperature="fitted")
-    before, after = result.uncalibrated, result.predictions
+    _, plain = classified()
+    before, after = (pl.concat(one.probabilities()) for one in (plain, result))
+    for scores, frame in zip(result.scores(), (before, after), strict=True):
+        assert scores.equals(scored(frame, result.fused[0].classes))
     assert before["predicted"].equals(after["predicted"])
     for split, fold in (("oof", 0), ("oof", 1), ("test", None)):
         rows = (pl.col("split") == split) & pl.col("fold").eq_missing(fold)

@@ -59,7 +59,7 @@ def test_each_query_ranks_the_full_gallery_once(parts, tmp_path):
 
 def test_probabilities_are_the_mean_over_eligible_members(parts):
     members, galleries = parts
-    predictions = classify(galleries, members, ensemble_params()).predictions
+    predictions = pl.concat(classify(galleries, members, ensemble_params()).probabilities())
     for gallery, eligible in zip(galleries, (members[:2], members[2:], members), strict=True):
         ids = gallery.products["product_id"].to_list()
         table = predictions.filter(pl.col("product_id").is_in(ids))

@@ -3,10 +3,12 @@
 import numpy as np
 import polars as pl
 import pytest
+from scored_rows import scored
 
-from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
+from pipeline_lib.artifacts.schemas import CLASS_SCORES_SCHEMA, PREDICTIONS_SCHEMA
 from pipeline_lib.ensembling.fit import Fitted
-from pipeline_lib.ensembling.probabilities import fuse_probabilities, predictions_table
+from pipeline_lib.ensembling.galleries import GalleryMembers
+from pipeline_lib.ensembling.probabilities import fuse_probabilities, predictions_table, scores_table
 from pipeline_lib.stores.store import open_store, write_store
 
 
@@ -31,12 +33,28 @@ def test_a_confident_member_outweighs_uncertain_ones(tmp_path):
 
 def test_the_table_predicts_the_first_of_equal_classes():
     products = pl.DataFrame({"product_id": ["a", "b"], "label": ["hat", None], "group_id": ["g", "h"]})
-    table = predictions_table("oof", 1, products, ["cup", "hat"], np.array([[0.5, 0.5], [0.1, 0.9]], np.float32))
+    table = predictions_table(
+        GalleryMembers("oof", 1, products, []), products, ["cup", "hat"], np.array([[0.5, 0.5], [0.1, 0.9]], np.float32)
+    )
     assert table.schema == PREDICTIONS_SCHEMA
     assert table.drop("probabilities").rows() == [
         ("a", "oof", 1, "hat", "cup", "g"), ("b", "oof", 1, None, "hat", "h"),
     ]  # fmt: skip
     assert table["probabilities"].to_list()[0] == [0.5, 0.5]
+
+
+def test_class_scores_are_those_of_one_row_at_a_time():
+    rng = np.random.default_rng(3)
+    classes = ["cup", "hat", "mug", "pan"]
+    labels = [*rng.choice([*classes, "sofa"], 60).tolist(), None]
+    ids = [f"p{number}" for number in range(61)]
+    products = pl.DataFrame({"product_id": ids, "label": labels, "group_id": ids})
+    shares = rng.integers(0, 4, (61, 4)).astype(np.float32) / 12  # with ties
+    gallery = GalleryMembers("test", None, products, [])
+    table = scores_table(gallery, products, classes, shares)
+    assert table.schema == CLASS_SCORES_SCHEMA
+    assert table.equals(scored(predictions_table(gallery, products, classes, shares), classes))
+    assert table["label_rank"].null_count() == labels.count("sofa") + 1
 
 
 def test_weights_of_scales_are_repeated_for_every_fold(tmp_path):

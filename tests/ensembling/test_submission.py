@@ -4,15 +4,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
-from pipeline_lib.ensembling.probabilities import predictions_table
+from pipeline_lib.artifacts.schemas import CLASS_SCORES_SCHEMA
+from pipeline_lib.ensembling.galleries import GalleryMembers
+from pipeline_lib.ensembling.probabilities import scores_table
 from pipeline_lib.ensembling.submission import SAMPLE, check_ids, open_sample, write_submission
 
 
 def table_of(ids, split="test"):
     columns = {"product_id": ids, "label": [None] * len(ids), "group_id": ids}
     products = pl.DataFrame(columns, schema_overrides={"label": pl.String})
-    return predictions_table(split, None, products, ["cup", "hat"], np.full((len(ids), 2), 0.5, np.float32))
+    gallery = GalleryMembers(split, None, products, [])
+    return scores_table(gallery, products, ["cup", "hat"], np.full((len(ids), 2), 0.5, np.float32))
 
 
 def test_the_submission_has_every_test_product_in_order_and_no_other(tmp_path):
@@ -30,7 +32,7 @@ def test_ids_survive_quoting(tmp_path):
 
 def test_without_test_products_only_the_header_is_written(tmp_path):
     path = tmp_path / "submission.csv"
-    write_submission(path, pl.DataFrame(schema=PREDICTIONS_SCHEMA), [])
+    write_submission(path, pl.DataFrame(schema=CLASS_SCORES_SCHEMA), [])
     assert path.read_text(encoding="utf-8") == "id,label\n"
 
 
@@ -75,7 +77,7 @@ def test_an_id_that_is_missing_or_added_is_refused(tmp_path, expected, message):
 
 def test_a_model_without_classifier_cannot_fill_a_sample_submission(tmp_path):
     with pytest.raises(ValueError, match="no test product got a label; set it to null"):
-        write_submission(tmp_path / "s.csv", pl.DataFrame(schema=PREDICTIONS_SCHEMA), [], sample_of("a"))
+        write_submission(tmp_path / "s.csv", pl.DataFrame(schema=CLASS_SCORES_SCHEMA), [], sample_of("a"))
 
 
 def test_the_stored_sample_is_read_as_strings_and_is_optional(tmp_path):

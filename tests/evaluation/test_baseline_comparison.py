@@ -3,12 +3,13 @@
 import numpy as np
 import polars as pl
 import pytest
+from scored_rows import scored
 
 from pipeline_lib.artifacts.schemas import BASELINES_SCHEMA, PREDICTIONS_SCHEMA
 from pipeline_lib.evaluation.baseline_comparison import baseline_trees
 from pipeline_lib.evaluation.intervals import share_intervals
 from pipeline_lib.evaluation.jackknife import jackknife, paired_differences
-from pipeline_lib.metrics.classification import class_figures, class_statistic
+from pipeline_lib.metrics.classification import ClassScores, class_figures, class_statistic
 
 CLASSES = ["cup", "hat", "mug"]
 
@@ -22,16 +23,17 @@ def drawn():
         (f"p{n}", "oof", 0, CLASSES[truth[n]], CLASSES[tuned[n].argmax()], tuned[n].tolist(), f"g{n:02}")
         for n in range(50)
     ]
-    return truth, tuned.astype(np.float32), plain, pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
+    predictions = pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
+    return truth, tuned.astype(np.float32), plain, scored(predictions, CLASSES)
 
 
 def test_figures_and_gains_are_those_of_the_paired_jackknife(drawn):
     truth, tuned, plain, predictions = drawn
-    figures, intervals, gains = baseline_trees(predictions, {"knn": {"oof": plain}}, CLASSES)
+    figures, intervals, gains = baseline_trees(predictions, {"knn": {"oof": ClassScores.of(truth, plain)}}, CLASSES)
     expected = class_figures(truth, plain)
-    statistic = class_statistic(truth, plain)
+    statistic = class_statistic(ClassScores.of(truth, plain))
     spans = share_intervals(jackknife(statistic, np.arange(50)))
-    differences = paired_differences(statistic, class_statistic(truth, tuned), np.arange(50))
+    differences = paired_differences(statistic, class_statistic(ClassScores.of(truth, tuned)), np.arange(50))
     assert gains.schema == BASELINES_SCHEMA and gains["figure"].to_list() == ["top1", "macro_f1"]
     for row, (name, column) in zip(gains.iter_rows(named=True), (("top1", 0), ("macro_f1", 2)), strict=True):
         assert figures["oof"]["baselines"]["knn"][name] == row["value"] == pytest.approx(expected[name], abs=1e-6)

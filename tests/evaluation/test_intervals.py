@@ -8,6 +8,7 @@ from pipeline_lib.evaluation.calibration_interval import BinGaps, calibration_in
 from pipeline_lib.evaluation.intervals import Z, mean_interval, median_interval, share_intervals
 from pipeline_lib.evaluation.jackknife import Jackknife, jackknife, t_quantile
 from pipeline_lib.metrics.calibration import calibration_statistic
+from pipeline_lib.metrics.classification import ClassScores
 from pipeline_lib.metrics.weighted import point, weighted_means
 
 
@@ -93,8 +94,8 @@ def test_a_calibrated_model_has_zero_in_its_interval_and_its_figure_inside():
     covered = 0
     for _ in range(100):
         truth, probabilities = predictions(rng, rng.uniform(0.55, 0.99, 60))
-        low, high = calibration_interval(truth, probabilities, np.arange(60))
-        figure = point(calibration_statistic(truth, probabilities), 60)[0]
+        low, high = calibration_interval(ClassScores.of(truth, probabilities), np.arange(60))
+        figure = point(calibration_statistic(ClassScores.of(truth, probabilities)), 60)[0]
         assert low <= figure <= high
         covered += low == 0
     assert covered >= 93
@@ -107,10 +108,10 @@ def test_the_calibration_interval_covers_a_known_error():
         said = rng.uniform(0.6, 0.99, 60)
         truth, _ = predictions(rng, said - 0.08)
         probabilities = np.stack([said, 1 - said], axis=1)
-        low, high = calibration_interval(truth, probabilities, np.arange(60))
+        low, high = calibration_interval(ClassScores.of(truth, probabilities), np.arange(60))
         covered += low <= 0.08 <= high
         counts = rng.multinomial(60, np.full(60, 1 / 60), 200).astype(float)
-        draws = calibration_statistic(truth, probabilities)(counts)
+        draws = calibration_statistic(ClassScores.of(truth, probabilities))(counts)
         bootstrap += np.percentile(draws, 2.5) <= 0.08 <= np.percentile(draws, 97.5)
     assert covered >= 0.91 * 150
     assert bootstrap <= 0.8 * 150

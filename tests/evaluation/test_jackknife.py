@@ -6,7 +6,7 @@ from scipy.stats import t
 
 from pipeline_lib.evaluation import jackknife as module
 from pipeline_lib.evaluation.jackknife import jackknife, paired_differences, t_quantile
-from pipeline_lib.metrics.classification import class_figures, class_statistic
+from pipeline_lib.metrics.classification import ClassScores, class_figures, class_statistic
 from pipeline_lib.metrics.weighted import weighted_means
 
 
@@ -33,7 +33,7 @@ def test_equals_a_slow_loop_over_groups_that_are_left_out(monkeypatch, block_val
         rest = groups != group
         slow.append(list(class_figures(truth[rest], probabilities[rest]).values()))
     expected = 19 / 20 * ((slow - np.mean(slow, axis=0)) ** 2).sum(axis=0)
-    assert jackknife(class_statistic(truth, probabilities), groups).variances == pytest.approx(expected)
+    assert jackknife(class_statistic(ClassScores.of(truth, probabilities)), groups).variances == pytest.approx(expected)
 
 
 def test_many_groups_are_left_out_several_at_a_time(monkeypatch):

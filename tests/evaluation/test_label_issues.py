@@ -5,9 +5,11 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scored_rows import scored
 
-from pipeline_lib.artifacts.schemas import ISSUES_SCHEMA, PREDICTIONS_SCHEMA
-from pipeline_lib.evaluation.label_issues import label_issues, suggested_labels
+from pipeline_lib.artifacts.schemas import CLASS_SCORES_SCHEMA, ISSUES_SCHEMA, PREDICTIONS_SCHEMA
+from pipeline_lib.evaluation import label_issues as module
+from pipeline_lib.evaluation.label_issues import class_thresholds, label_issues, suggested_labels
 
 
 def slow_suggestions(truth, probabilities):
@@ -25,11 +27,16 @@ def slow_suggestions(truth, probabilities):
     return suggestions
 
 
+def suggestions(truth, probabilities):
+    thresholds = class_thresholds(truth, probabilities[np.arange(len(truth)), truth], probabilities.shape[1])
+    return suggested_labels(probabilities, thresholds)
+
+
 def test_hand_worked_table():
     truth = np.array([0, 0, 0, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.3, 0.7], [0.45, 0.55]])
     # Thresholds: class 0 (0.9 + 0.8 + 0.1) / 3 = 0.6, class 1 0.625; the last product reaches neither.
-    assert suggested_labels(truth, probabilities).tolist() == [0, 0, 1, 1, -1]
+    assert suggestions(truth, probabilities).tolist() == [0, 0, 1, 1, -1]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 25), st.integers(2, 5))
@@ -37,7 +44,7 @@ def test_equals_a_slow_loop(seed, count, num_classes):
     rng = np.random.default_rng(seed)
     truth, probabilities = rng.integers(0, num_classes, count), rng.dirichlet(np.ones(num_classes), count)
     # The threshold of one product is its own probability, so sums must be equal to the last digit.
-    assert suggested_labels(truth, probabilities).tolist() == slow_suggestions(truth, probabilities)
+    assert suggestions(truth, probabilities).tolist() == slow_suggestions(truth, probabilities)
 
 
 def rows_of(*rows):
@@ -45,19 +52,27 @@ def rows_of(*rows):
     return pl.DataFrame(full, schema=PREDICTIONS_SCHEMA, orient="row")
 
 
-def test_candidates_are_out_of_fold_and_the_largest_margin_first():
+def issues_of(predictions, folder):
+    predictions.write_parquet(folder / "probabilities.parquet")
+    return label_issues(scored(predictions, ["cup", "hat"]), folder / "probabilities.parquet", ["cup", "hat"])
+
+
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_candidates_are_out_of_fold_and_the_largest_margin_first(rows, tmp_path, monkeypatch):
+    """The blocks of rows in which the probabilities are read do not matter."""
+    monkeypatch.setattr(module, "BLOCK_VALUES", 2 * rows)
     predictions = rows_of(
         ("a", "oof", "cup", [0.9, 0.1]), ("b", "oof", "cup", [0.3, 0.7]), ("c", "oof", "cup", [0.1, 0.9]),
         ("d", "oof", "hat", [0.4, 0.6]), ("e", "oof", None, [0.0, 1.0]), ("f", "test", "cup", [0.0, 1.0]),
         ("g", "oof", "sofa", [0.0, 1.0]),
     )  # fmt: skip
-    issues = label_issues(predictions, ["cup", "hat"])
+    issues = issues_of(predictions, tmp_path)
     assert issues.schema == ISSUES_SCHEMA
     assert issues.drop("probability", "label_probability").rows() == [("c", 0, "cup", "hat"), ("b", 0, "cup", "hat")]
     assert issues["probability"].to_list() == pytest.approx([0.9, 0.7])
     assert issues["label_probability"].to_list() == pytest.approx([0.1, 0.3])
 
 
-def test_without_labels_there_are_no_issues():
-    assert label_issues(rows_of(("a", "oof", None, [0.1, 0.9])), ["cup", "hat"]).rows() == []
-    assert label_issues(pl.DataFrame(schema=PREDICTIONS_SCHEMA), []).schema == ISSUES_SCHEMA
+def test_without_labels_there_are_no_issues(tmp_path):
+    assert issues_of(rows_of(("a", "oof", None, [0.1, 0.9])), tmp_path).rows() == []
+    assert label_issues(pl.DataFrame(schema=CLASS_SCORES_SCHEMA), tmp_path / "none", []).schema == ISSUES_SCHEMA

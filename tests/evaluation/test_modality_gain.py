@@ -3,11 +3,12 @@
 import numpy as np
 import polars as pl
 import pytest
+from scored_rows import scored
 
 from pipeline_lib.artifacts.schemas import MODALITY_GAIN_SCHEMA, PREDICTIONS_SCHEMA
 from pipeline_lib.evaluation.jackknife import paired_differences
 from pipeline_lib.evaluation.modality_gain import ModalityScores, modality_gain
-from pipeline_lib.metrics.classification import class_statistic
+from pipeline_lib.metrics.classification import ClassScores, class_statistic
 
 CLASSES = ["cup", "hat"]
 #         truth  image  text  both
@@ -23,15 +24,16 @@ TABLE = [
 ]
 
 
-def scores_of(column: int) -> np.ndarray:
-    return np.array([[0.7, 0.3] if row[column] == "cup" else [0.2, 0.8] for row in TABLE])
+def scores_of(column: int) -> ClassScores:
+    truth = np.array([CLASSES.index(row[0]) for row in TABLE])
+    return ClassScores.of(truth, np.array([[0.7, 0.3] if row[column] == "cup" else [0.2, 0.8] for row in TABLE]))
 
 
 def predictions(split: str = "oof") -> pl.DataFrame:
     rows = [(f"p{n}", split, 0, row[0], "cup", [0.5, 0.5], f"g{n}") for n, row in enumerate(TABLE)]
     # A product with an unknown label is in no figure.
     rows.insert(3, ("odd", split, 0, "boat", "cup", [0.5, 0.5], "odd"))
-    return pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
+    return scored(pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row"), CLASSES)
 
 
 def gain_of(image, text, both, split="oof"):
@@ -58,8 +60,7 @@ def test_the_image_can_be_the_better_modality():
 
 def test_the_interval_is_that_of_top1_of_the_paired_jackknife():
     image, text, both = (scores_of(column) for column in (1, 2, 3))
-    truth = np.array([CLASSES.index(row[0]) for row in TABLE])
-    expected = paired_differences(class_statistic(truth, text), class_statistic(truth, both), np.arange(8))[0]
+    expected = paired_differences(class_statistic(text), class_statistic(both), np.arange(8))[0]
     row = gain_of(image, text, both).row(0, named=True)
     assert (row["gain"], row["gain_low"], row["gain_high"]) == pytest.approx(expected, abs=1e-6)
 

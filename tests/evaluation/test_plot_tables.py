@@ -1,7 +1,7 @@
 """Plot tables by hand."""
 
 import polars as pl
-from scored_rows import predictions_frame, ranks_frame
+from scored_rows import ranks_frame, scores_frame
 
 from pipeline_lib.evaluation.plot_tables import confusion_table, curve_table, per_class_table
 
@@ -19,13 +19,13 @@ def test_the_curve_has_every_cutoff():
 
 
 def test_confusion_lists_the_pairs_that_occur():
-    table = confusion_table(predictions_frame(), CLASSES)
+    table = confusion_table(scores_frame(), CLASSES)
     assert table.rows() == [("oof", "cup", "cup", 1), ("oof", "hat", "mug", 1)]
-    assert confusion_table(predictions_frame().clear(), CLASSES).height == 0
+    assert confusion_table(scores_frame().clear(), CLASSES).height == 0
 
 
 def test_per_class_rows_name_the_split():
-    table = per_class_table(predictions_frame(), CLASSES)
+    table = per_class_table(scores_frame(), CLASSES)
     assert table.rows() == [
         ("oof", "cup", 1.0, 1.0, 1.0, 1),
         ("oof", "hat", 0.0, 0.0, 0.0, 1),

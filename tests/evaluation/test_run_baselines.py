@@ -14,7 +14,7 @@ from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, unit
 def scored_of(products):
     return (
         products.filter(pl.col("label").is_not_null())
-        .select("product_id", "split", "fold")
+        .select("product_id", "split", "fold", "label")
         .reverse()
         .with_columns(split=pl.when(pl.col("split") == "test").then(pl.lit("test")).otherwise(pl.lit("oof")))
     )
@@ -23,6 +23,13 @@ def scored_of(products):
 def truth_of(products, ids):
     label = dict(products.select("product_id", "label").iter_rows())
     return np.array([CLASSES.index(label[key]) for key in ids])
+
+
+def expect_scores(scores, place, expected, truth):
+    """The scores of one product are those of a row with a value for each class."""
+    assert scores.truth[place] == truth and scores.predicted[place] == expected.argmax()
+    assert scores.confidence[place] == pytest.approx(expected.max(), abs=1e-5)
+    assert scores.ranks[place] == list(np.argsort(-expected, kind="stable")).index(truth)
 
 
 def test_each_product_is_scored_by_the_other_folds_and_test_by_all(tmp_path):
@@ -48,12 +55,13 @@ def test_each_product_is_scored_by_the_other_folds_and_test_by_all(tmp_path):
         for place, (key, fold) in enumerate(part.select("product_id", "fold").iter_rows()):
             rows = known.filter(pl.col("fold") != fold if split == "oof" else pl.lit(True))["index"].to_list()
             truth = truth_of(products, products["product_id"][rows])
+            own_class = truth_of(products, [key])[0]
             own = vectors[[row_of[key]]]
             knn = neighbour_scores(own, vectors[rows], truth, 3, 3, np.arange(len(rows)))[0]
-            assert baselines.scores["knn"][split][place] == pytest.approx(knn, abs=1e-5)
+            expect_scores(baselines.scores["knn"][split], place, knn, own_class)
             for name, features_of in by_probe.items():
                 probe = probes[name][fold if split == "oof" else None].scores(features_of[[row_of[key]]])[0]
-                assert baselines.scores[name][split][place] == pytest.approx(probe, abs=1e-5)
+                expect_scores(baselines.scores[name][split], place, probe, own_class)
 
 
 def test_the_products_of_a_fold_do_not_affect_its_scores():
@@ -64,7 +72,7 @@ def test_the_products_of_a_fold_do_not_affect_its_scores():
     poisoned[own] = 1e6
     rows = np.flatnonzero((products["fold"] == 2).fill_null(False).to_numpy())
     clean, dirty = (
-        fit_probes({"linear_probe": features}, products, CLASSES).scores(rows, 1, 3, seed=0)
+        fit_probes({"linear_probe": features}, products, CLASSES).scorer(1, 3, seed=0)(rows)
         for features in (vectors, poisoned)
     )
     for name, scores in clean.items():
@@ -82,8 +90,9 @@ def test_class_names_are_prompts_for_photos_or_for_texts_without_photos(tmp_path
         number = products["product_id"].to_list().index(key)
         one = features.image[number] if len(products["media"][number]) else features.text[number]
         # The embeddings of the class names are along the axes.
-        assert scores[row] == pytest.approx(one[:3], abs=1e-6)
-    assert (scores.argmax(axis=1) == truth_of(products, ids)).mean() > 0.8
+        expect_scores(scores, row, one[:3], scores.truth[row])
+    assert scores.truth.tolist() == truth_of(products, ids).tolist()
+    assert (scores.predicted == scores.truth).mean() > 0.8
 
 
 def test_a_baseline_that_is_left_out_has_a_reason(tmp_path):
@@ -109,4 +118,4 @@ def test_a_single_fold_gets_zero_scores(tmp_path):
     products = make_products().with_columns(fold=pl.when(pl.col("split") == "train").then(0))
     write_trunk(tmp_path, products)
     knn = run_baselines(tmp_path, products, scored_of(products), CLASSES, 0).scores["knn"]
-    assert not knn["oof"].any() and knn["test"].any()
+    assert not knn["oof"].confidence.any() and knn["test"].confidence.any()

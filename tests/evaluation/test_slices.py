@@ -2,6 +2,7 @@
 
 import polars as pl
 import pytest
+from scored_rows import scored
 
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.evaluation.slices import modalities, modality_trees
@@ -26,7 +27,7 @@ def kinds():
 def predictions_of(*rows):
     probabilities = {"cup": [0.9, 0.1], "hat": [0.2, 0.8]}
     full = [(key, split, None, label, best, probabilities[best], key) for key, split, label, best in rows]
-    return pl.DataFrame(full, schema=PREDICTIONS_SCHEMA, orient="row")
+    return scored(pl.DataFrame(full, schema=PREDICTIONS_SCHEMA, orient="row"), CLASSES)
 
 
 def test_the_kind_of_a_product_is_the_modalities_it_has(kinds):

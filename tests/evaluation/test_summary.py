@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
-from scored_rows import predictions_frame, ranks_frame
+from scored_rows import ranks_frame, scored, scores_frame
 
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA, RANKS_SCHEMA
 from pipeline_lib.evaluation.summary import classification_trees, labelled, merged, retrieval_trees
@@ -38,19 +38,19 @@ def test_retrieval_tree_has_exactly_the_published_leaves():
 
 
 def test_classification_counts_only_products_with_a_known_label():
-    figures, intervals = classification_trees(predictions_frame(), CLASSES)
+    figures, intervals = classification_trees(scores_frame(), CLASSES)
     # One is right with 0.8, one wrong with 0.6: gaps of 0.2 and 0.6, each for half of the products.
     expected = {"top1": 0.5, "top3": 1.0, "macro_f1": 0.5, "balanced_accuracy": 0.5, "ece": 0.4}
     expected |= {"chance": {"top1": round(1 / 3, 6), "top3": 1.0}}
     assert figures == {"oof": {"classification": expected}}
     assert intervals["oof"]["classification"]["top1"] == [0.001541, 0.998459]  # Wilson, one of two
-    part = labelled(predictions_frame(), CLASSES, "oof")
+    part = labelled(scores_frame(), CLASSES, "oof")
     assert (part.truth.tolist(), part.left_out) == ([0, 1], 2)
-    assert part.probabilities.shape == (2, 3)
+    assert part.scores.ranks.tolist() == [0, 1] and part.scores.num_classes == 3
 
 
 def test_without_classes_there_is_no_branch():
-    assert classification_trees(predictions_frame().clear(), []) == ({}, {})
+    assert classification_trees(scores_frame().clear(), []) == ({}, {})
     assert retrieval_trees(pl.DataFrame(schema=RANKS_SCHEMA), 200, seed=1) == ({}, {})
 
 
@@ -73,7 +73,8 @@ def test_figures_are_rounded_for_stable_diffs():
 def test_products_of_one_group_are_drawn_together():
     rng = np.random.default_rng(4)
     rows = [(f"p{n:03}", "oof", 0, "cup" if n % 2 else "hat", "cup", rng.dirichlet([1, 1]).tolist()) for n in range(60)]
-    alone = pl.DataFrame([(*row, row[0]) for row in rows], schema=PREDICTIONS_SCHEMA, orient="row")
+    predictions = pl.DataFrame([(*row, row[0]) for row in rows], schema=PREDICTIONS_SCHEMA, orient="row")
+    alone = scored(predictions, ["cup", "hat"])
     # A duplicate of every product with the same prediction adds no information: figures and intervals are equal.
     twice = pl.concat([alone, alone.with_columns(product_id=pl.col("product_id") + "-again")])
     assert classification_trees(twice, ["cup", "hat"]) == classification_trees(alone, ["cup", "hat"])

@@ -1,8 +1,9 @@
-"""Class probabilities of two runs: figures equal those of the metrics file, differences are over equal products."""
+"""Class predictions of two runs: figures equal those of the metrics file, differences are over equal products."""
 
 import numpy as np
 import polars as pl
 import pytest
+from scored_rows import scored
 
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.evaluation.summary import PUBLISHED, classification_trees
@@ -21,7 +22,7 @@ def predictions(confidence: float, seed: int = 0, count: int = 300, split: str =
         (f"p{n}", split, n % 3, CLASSES[truth[n]], CLASSES[shares[n].argmax()], shares[n].tolist(), f"g{n}")
         for n in range(count)
     ]
-    return pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
+    return scored(pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row"), CLASSES)
 
 
 def test_values_are_those_of_the_metrics_file():
@@ -39,9 +40,7 @@ def test_a_real_gain_is_significant_and_a_lower_calibration_error_is_better():
     plain, better = predictions(0.1), predictions(0.9, seed=1)
     verdicts = dict(compare_products(plain, better, CLASSES).select("metric", "verdict").rows())
     assert verdicts["top1"] == verdicts["macro_f1"] == "b is better"
-    rough = plain.with_columns(
-        probabilities=pl.col("probabilities").list.eval((pl.element() == pl.element().max()).cast(pl.Float32))
-    )
+    rough = plain.with_columns(confidence=pl.lit(1, pl.Float32))
     row = compare_products(rough, plain, CLASSES).row(by_predicate=pl.col("metric") == "ece", named=True)
     assert row["b"] < row["a"] and row["verdict"] == "b is better"
 

@@ -5,8 +5,9 @@ import shutil
 
 import polars as pl
 import pytest
+from scored_rows import scored
 
-from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA, RANKS_SCHEMA
+from pipeline_lib.artifacts.schemas import CLASS_SCORES_SCHEMA, PREDICTIONS_SCHEMA, RANKS_SCHEMA
 from pipeline_lib.experiments.compare.runs import FILES, Run, compare_runs, read_run
 
 CLASSES = ["cup", "hat"]
@@ -22,17 +23,17 @@ def ranks_of(ranks, split="oof"):
 def predictions(right, split="oof"):
     rows = [(f"p{i}", split, i % 3, "cup", "cup" if hit else "hat", [0.8, 0.2] if hit else [0.3, 0.7], f"g{i}")
             for i, hit in enumerate(right)]  # fmt: skip
-    return pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
+    return scored(pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row"), CLASSES)
 
 
-NO_RANKS, NO_PREDICTIONS = pl.DataFrame(schema=RANKS_SCHEMA), pl.DataFrame(schema=PREDICTIONS_SCHEMA)
+NO_RANKS, NO_PREDICTIONS = pl.DataFrame(schema=RANKS_SCHEMA), pl.DataFrame(schema=CLASS_SCORES_SCHEMA)
 
 
 def write(root, run: Run):
     for file in FILES:
         (root / file).parent.mkdir(parents=True, exist_ok=True)
     run.ranks.write_parquet(root / FILES[0])
-    run.probabilities.write_parquet(root / FILES[1])
+    run.scores.write_parquet(root / FILES[1])
     (root / FILES[2]).write_text(json.dumps(run.classes), encoding="utf-8")
 
 
@@ -50,7 +51,7 @@ def test_runs_are_read_from_a_revision_an_experiment_and_the_working_tree(projec
     for revision, rank, right in (("first-run", 1, 1), ("tried", 2, 2), ("workspace", 3, 2)):
         run = read_run(revision, project)
         assert run.ranks["rank"].to_list() == [rank, rank] and run.classes == CLASSES
-        assert (run.probabilities["predicted"] == "cup").sum() == right
+        assert (run.scores["predicted"] == "cup").sum() == right
 
 
 def test_what_only_one_run_has_is_left_out_with_a_line():
@@ -90,7 +91,7 @@ def test_unknown_revisions_and_missing_files_are_named(project, tmp_path):
 
 def test_a_run_of_another_version_of_the_code_is_refused_by_name(tmp_path):
     write(tmp_path, Run(ranks_of([1]), predictions([1]).drop("group_id"), CLASSES))
-    with pytest.raises(ValueError, match=r"workspace: .*probabilities\.parquet lacks group_id: another version"):
+    with pytest.raises(ValueError, match=r"workspace: .*class_scores\.parquet lacks group_id: another version"):
         read_run("workspace", tmp_path)
 
 

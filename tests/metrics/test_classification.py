@@ -16,6 +16,7 @@ from sklearn.metrics import (
 
 from pipeline_lib.metrics.classification import (
     CLASS_FIGURES,
+    ClassScores,
     class_figures,
     class_statistic,
     class_table,
@@ -91,7 +92,7 @@ def test_weights_equal_repeated_products(case, seed):
     truth, probabilities = case
     counts = np.random.default_rng(seed).integers(0, 3, (2, len(truth))).astype(float)
     counts[:, -1] += 1
-    result = class_statistic(truth, probabilities)(counts)
+    result = class_statistic(ClassScores.of(truth, probabilities))(counts)
     for row, weights in zip(result, counts, strict=True):
         rows = np.repeat(np.arange(len(truth)), weights.astype(int))
         repeated = class_figures(truth[rows], probabilities[rows])

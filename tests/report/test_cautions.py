@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from scored_rows import scored
 
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.evaluation.summary import classification_trees, merged, retrieval_trees
@@ -79,7 +80,7 @@ def test_totals_over_both_directions_are_no_figure_if_a_part_is():
 
 def test_top_3_of_three_classes_is_no_figure():
     rows = [(f"p{i}", "test", None, "abc"[i % 3], "a", [0.4, 0.3, 0.3], f"p{i}") for i in range(30)]
-    predictions = pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row")
+    predictions = scored(pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row"), ["a", "b", "c"])
     lines = cautions(*classification_trees(predictions, ["a", "b", "c"]))
     assert lines[0] == "Test: Top-3 of so few classes is no figure: a random order reaches 100.0 %."
     assert lines[1] == "Test: near chance: Top-1 33.3 % (chance 33.3 %)."

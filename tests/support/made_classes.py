@@ -43,6 +43,16 @@ def count_classes(run) -> None:
             run.intervals.setdefault(split, {})["classification"] = ends
 
 
+def class_scores(run) -> list:
+    """Return the CLASS_SCORES_SCHEMA rows of the drawn probabilities."""
+    rows = []
+    for product_id, split, fold, label, predicted, shares, group_id in run.rows["probabilities"]:
+        own = shares[run.classes.index(label)]
+        rank = 1 + sum(share > own for share in shares)
+        rows.append((product_id, split, fold, label, predicted, max(shares), own, rank, group_id))
+    return rows
+
+
 def describe_classes(run) -> None:
     """Baselines, figures by modality, calibration bins and label issues: invented, consistent numbers."""
     run.rows |= {"reliability": [], "baselines": [], "issues": [], "modality_gain": []}

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from made_classes import classify, count_classes, describe_classes
+from made_classes import class_scores, classify, count_classes, describe_classes
 from PIL import Image, ImageDraw
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.schemas import (
     BASELINES_SCHEMA,
     CLASS_SCHEMA,
+    CLASS_SCORES_SCHEMA,
     CONFUSION_SCHEMA,
     CURVE_SCHEMA,
     ISSUES_SCHEMA,
     MODALITY_GAIN_SCHEMA,
-    PREDICTIONS_SCHEMA,
     RANKINGS_SCHEMA,
     RANKS_SCHEMA,
     RELIABILITY_SCHEMA,
@@ -263,7 +263,8 @@ def build_run(run: Run) -> Run:
     run.frame(paths.EVALUATION / "confusion.csv", run.rows["confusion"], CONFUSION_SCHEMA)
     run.frame(paths.EVALUATION / "per_class.csv", run.rows["per_class"], CLASS_SCHEMA)
     run.frame(paths.ENSEMBLE / "rankings.parquet", run.rows["rankings"], RANKINGS_SCHEMA)
-    run.frame(paths.ENSEMBLE / "probabilities.parquet", run.rows["probabilities"], PREDICTIONS_SCHEMA)
+    run.frame(paths.ENSEMBLE / "class_scores.parquet", class_scores(run), CLASS_SCORES_SCHEMA)
+    run.put(paths.ENSEMBLE / "classes.json", run.classes if run.labels else [])
     run.put(paths.ENSEMBLE / "fusion.json", {})
     run.put(paths.METRICS, run.metrics)
     run.put(paths.INTERVALS, run.intervals)

@@ -3,7 +3,7 @@
 They are evaluated as the fine-tuned models are: a held-out fold by the labels of the other folds, test by all labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from pipeline_lib.evaluation.baselines.linear_probe import Probe, cross_fit_prob
 from pipeline_lib.evaluation.baselines.neighbours import Labels, Matrix, neighbour_scores
 from pipeline_lib.evaluation.baselines.trunk_features import TrunkFeatures, read_trunk, text_vectors
 from pipeline_lib.evaluation.modality_gain import ModalityScores
+from pipeline_lib.metrics.classification import ClassScores
 from pipeline_lib.metrics.top_k import id_places
 from pipeline_lib.stores.store import open_store
 
@@ -24,13 +25,15 @@ UNPLANNED = "plan.features has no trunk"
 UNSTORED = "the trunk's features could not be stored, as the features stage says"
 UNLABELLED = "no product outside test has a label that the models know"
 ONE_SIDED = "all products lack the other modality"
+# Scores of a block of products: 16 MB as float32.
+BLOCK_VALUES = 2**22
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """Scores (products, classes) by baseline and split, and the reason for each baseline that is left out."""
+    """Scores by baseline and split, and the reason for each baseline that is left out."""
 
-    scores: dict[str, dict[str, Matrix]] = field(default_factory=dict)
+    scores: dict[str, dict[str, ClassScores]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
     def probes(self) -> ModalityScores:
@@ -52,16 +55,21 @@ class FittedProbes:
     probes: dict[str, dict[int | None, Probe]]
     places: Labels
 
-    def scores(self, rows: Labels, fold: int | None, num_classes: int, seed: int) -> dict[str, Matrix]:
-        """Return the scores of the neighbours and the probes for the products `rows` of `fold` (None = test)."""
+    def scorer(self, fold: int | None, num_classes: int, seed: int) -> Callable[[Labels], dict[str, Matrix]]:
+        """Return a function from rows of products of `fold` (None = test) to the neighbours' and the probes' scores."""
         others = [other for other in self.rows if fold is None or other != fold]
         if not others:
-            return {name: np.zeros((len(rows), num_classes), np.float32) for name in ("knn", *self.probes)}
+            return lambda rows: dict.fromkeys(("knn", *self.probes), np.zeros((len(rows), num_classes), np.float32))
         known = np.sort(np.concatenate([self.rows[other] for other in others]))
         joined, truth, places = self.vectors["linear_probe"], self.truth[known], self.places[known]
-        scores = {"knn": neighbour_scores(joined[rows], joined[known], truth, num_classes, seed, places)}
-        for name, probes in self.probes.items():
-            scores[name] = probes[fold if fold in self.rows else None].scores(self.vectors[name][rows])
+        gallery = joined[known]
+
+        def scores(rows: Labels) -> dict[str, Matrix]:
+            by_name = {"knn": neighbour_scores(joined[rows], gallery, truth, num_classes, seed, places)}
+            for name, probes in self.probes.items():
+                by_name[name] = probes[fold if fold in self.rows else None].scores(self.vectors[name][rows])
+            return by_name
+
         return scores
 
 
@@ -75,7 +83,7 @@ def read_split_products(catalogue: Path, folds_file: Path) -> pl.DataFrame:
 def run_baselines(
     folder: Path | None, products: pl.DataFrame, scored: pl.DataFrame, classes: Sequence[str], seed: int
 ) -> Baselines:
-    """Return the baselines' scores of the labelled products `scored` (product_id, split, fold), in their order.
+    """Return the baselines' scores of the labelled products `scored` (product_id, split, fold, label), in their order.
 
     `products` (product_id, media, text, label, split, fold) is the complete catalogue. `folder` is that of
     features@trunk, None without it.
@@ -91,19 +99,37 @@ def run_baselines(
     skipped = dict.fromkeys([name for name in (IMAGE_PROBE, TEXT_PROBE) if name not in fitted.probes], ONE_SIDED)
     skipped |= {"zero_shot": why_apart} if why_apart else {}
     row_of = {key: row for row, key in enumerate(products["product_id"])}
-    scores: dict[str, dict[str, Matrix]] = {name: {} for name in NAMES if name not in skipped}
+    number_of = {label: number for number, label in enumerate(classes)}
+    scores: dict[str, dict[str, ClassScores]] = {name: {} for name in NAMES if name not in skipped}
     for (split,), part in scored.group_by("split", maintain_order=True):
         rows = np.array([row_of[key] for key in part["product_id"]], np.int64)
-        in_split = {name: np.zeros((len(rows), len(classes)), np.float32) for name in scores}
+        truth = np.array([number_of[label] for label in part["label"]], np.int64)
+        for name in scores:
+            scores[name][str(split)] = _unscored(truth, len(classes))
         for fold in part["fold"].unique(maintain_order=True).to_list():
+            scorer = fitted.scorer(fold, len(classes), seed)
             in_fold = part["fold"].eq_missing(pl.Series([fold], dtype=pl.Int64)).to_numpy()
-            for name, values in fitted.scores(rows[in_fold], fold, len(classes), seed).items():
-                in_split[name][in_fold] = values
-        if prompts is not None:
-            in_split["zero_shot"] = zero_shot(features, rows, prompts)
-        for name, values in in_split.items():
-            scores[name][str(split)] = values
+            for places in _blocks(np.flatnonzero(in_fold), len(classes)):
+                values = scorer(rows[places])
+                if prompts is not None:
+                    values["zero_shot"] = zero_shot(features, rows[places], prompts)
+                for name, block in values.items():
+                    _fill(scores[name][str(split)], places, block)
     return Baselines(scores, skipped)
+
+
+def _blocks(rows: Labels, num_classes: int) -> Iterator[Labels]:
+    step = max(1, BLOCK_VALUES // num_classes)
+    return (rows[start : start + step] for start in range(0, len(rows), step))
+
+
+def _unscored(truth: Labels, num_classes: int) -> ClassScores:
+    return ClassScores(truth, np.zeros_like(truth), np.zeros(len(truth)), np.zeros_like(truth), num_classes)
+
+
+def _fill(scores: ClassScores, places: Labels, block: Matrix) -> None:
+    own = ClassScores.of(scores.truth[places], block)
+    scores.predicted[places], scores.confidence[places], scores.ranks[places] = own.predicted, own.confidence, own.ranks
 
 
 def _probe_features(features: TrunkFeatures) -> dict[str, Matrix]:

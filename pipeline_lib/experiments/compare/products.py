@@ -1,4 +1,4 @@
-"""Compares the class probabilities of two runs: a paired jackknife over the labelled products of both."""
+"""Compares the class predictions of two runs: a paired jackknife over the labelled products of both."""
 
 from collections.abc import Sequence
 
@@ -16,16 +16,16 @@ CLASSIFICATION = "classification"
 
 
 def compare_products(
-    predictions_a: pl.DataFrame,
-    predictions_b: pl.DataFrame,
+    scores_a: pl.DataFrame,
+    scores_b: pl.DataFrame,
     classes: Sequence[str],
 ) -> pl.DataFrame:
     """Return COMPARISON_SCHEMA rows: for each split and figure, b minus a, its interval and the verdict.
 
-    Both tables are `probabilities.parquet` of a run with the same `classes`. Raises ValueError if they do not hold the
+    Both tables are `class_scores.parquet` of a run with the same `classes`. Raises ValueError if they do not hold the
     same products with the same labels.
     """
-    missing, added = unmatched(predictions_a, predictions_b, KEY)
+    missing, added = unmatched(scores_a, scores_b, KEY)
     if missing or added:
         raise ValueError(
             f"the runs do not have the same labelled products: {missing} only in a, {added} only in b; compare runs of "
@@ -33,7 +33,7 @@ def compare_products(
         )
     rows = []
     for split in SPLITS:
-        parts = [labelled(table.sort(KEY), classes, split) for table in (predictions_a, predictions_b)]
+        parts = [labelled(table.sort(KEY), classes, split) for table in (scores_a, scores_b)]
         number = len(parts[0].truth)
         if not number:
             continue

@@ -1,4 +1,4 @@
-"""Compares two runs by their ranks and class probabilities, so far as both have the same queries and products."""
+"""Compares two runs by their ranks and class predictions, so far as both have the same queries and products."""
 
 import io
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA, RANKS_SCHEMA, Schema
+from pipeline_lib.artifacts.schemas import CLASS_SCORES_SCHEMA, RANKS_SCHEMA, Schema
 from pipeline_lib.experiments.compare.pairing import COMPARISON_SCHEMA, common_splits
 from pipeline_lib.experiments.compare.products import KEY as PRODUCT_KEY
 from pipeline_lib.experiments.compare.products import compare_products
@@ -18,17 +18,17 @@ from pipeline_lib.experiments.revisions import WORKSPACE, one_line_errors
 
 FILES = (
     paths.EVALUATION / "ranks.parquet",
-    paths.ENSEMBLE / "probabilities.parquet",
+    paths.ENSEMBLE / "class_scores.parquet",
     paths.ENSEMBLE / "classes.json",
 )
 
 
 @dataclass(frozen=True)
 class Run:
-    """The results of one run: a rank for each query, class probabilities for each product, and the classes."""
+    """The results of one run: a rank for each query, class scores for each product, and the classes."""
 
     ranks: pl.DataFrame
-    probabilities: pl.DataFrame
+    scores: pl.DataFrame
     classes: list[str]
 
 
@@ -41,16 +41,16 @@ def read_run(revision: str, project: Path = Path()) -> Run:
         missing = next((file for file in FILES if not (project / file).is_file()), None)
         if missing is not None:
             raise ValueError(f"{project / missing}: no such file; run `dvc repro`")
-        ranks, probabilities, classes = ((project / file).read_bytes() for file in FILES)
+        ranks, scores, classes = ((project / file).read_bytes() for file in FILES)
     else:
         from dvc.api import DVCFileSystem  # slow to import, and not needed for the working tree
 
         with one_line_errors(revision, f"{FILES[0].as_posix()} or a file of {paths.ENSEMBLE.as_posix()}"):
             stored = DVCFileSystem(str(project), rev=revision)
-            ranks, probabilities, classes = (stored.read_bytes(file.as_posix()) for file in FILES)
+            ranks, scores, classes = (stored.read_bytes(file.as_posix()) for file in FILES)
     return Run(
         _table(revision, FILES[0], ranks, RANKS_SCHEMA),
-        _table(revision, FILES[1], probabilities, PREDICTIONS_SCHEMA),
+        _table(revision, FILES[1], scores, CLASS_SCORES_SCHEMA),
         json.loads(classes),
     )
 
@@ -65,14 +65,14 @@ def compare_runs(a: Run, b: Run) -> tuple[pl.DataFrame, list[str]]:
     left_out += missing
     if same:
         tables.append(compare_queries(_of(a.ranks, same), _of(b.ranks, same)))
-    same, missing = common_splits(a.probabilities, b.probabilities, PRODUCT_KEY, "products")
+    same, missing = common_splits(a.scores, b.scores, PRODUCT_KEY, "products")
     left_out += [f"classification, {line}" for line in missing]
     if same and a.classes != b.classes:
         left_out.append(
             f"classification is left out: a predicts {len(a.classes)} classes, b {len(b.classes)} other ones"
         )
     elif same:
-        tables.append(compare_products(_of(a.probabilities, same), _of(b.probabilities, same), a.classes))
+        tables.append(compare_products(_of(a.scores, same), _of(b.scores, same), a.classes))
     rows = pl.concat(tables)
     if rows.is_empty():
         why = "; ".join(left_out) or "neither has a rank or a labelled prediction"
