@@ -16,7 +16,7 @@ from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.means import Matrix
-from pipeline_lib.splitting.seen import MODELS, HashedProducts, check_unseen, read_kept_models
+from pipeline_lib.splitting.seen import MODELS, HashedProducts, check_unseen, read_saved_models
 
 TABLE, CLASSES = "probabilities.parquet", "classes.json"
 # Files of git and DVC that may lie next to the stored experiments.
@@ -61,7 +61,7 @@ def check_models(
 ) -> None:
     """Raise ValueError if a model behind external predictions was trained on what it predicts, unless `allow`."""
     for experiment in external:
-        for fold, seen in read_kept_models(root / experiment.name / MODELS, folds).items():
+        for fold, seen in read_saved_models(root / experiment.name / MODELS, folds).items():
             check_unseen(f"ensemble.fuse_with: {root / experiment.name}", products, fold, seen, allow)
 
 

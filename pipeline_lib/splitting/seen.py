@@ -222,7 +222,7 @@ def read_model_seen(folder: Path) -> Seen | None:
     return read_seen(folder, read_json(folder / CARD)["run"].get("seen"))
 
 
-def read_kept_models(root: Path, folds: Sequence[int]) -> dict[int, Seen | None]:
+def read_saved_models(root: Path, folds: Sequence[int]) -> dict[int, Seen | None]:
     """Return what the models in the subfolders 0, 1, ... of `root` have seen, by fold; ValueError if one is missing."""
     for fold in folds:
         if not (root / str(fold) / CARD).is_file():
@@ -240,12 +240,9 @@ def read_predicting_models(train: Path, external: Path, folds: Sequence[int]) ->
 
 def _hashes(values: pl.Series) -> Keys:
     """Return 64-bit hashes of texts, (values,), 0 for null; they are the same on every machine and in every version."""
-    keys = (0 if one is None else _hash(one) for one in values)
-    return np.fromiter(keys, np.uint64, len(values))
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+    blake2b, none = hashlib.blake2b, bytes(8)
+    keys = (none if one is None else blake2b(one.encode(), digest_size=8).digest() for one in values)
+    return np.frombuffer(b"".join(keys), "<u8").astype(np.uint64)
 
 
 def _union(*keys: Keys) -> Keys:

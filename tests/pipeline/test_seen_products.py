@@ -1,0 +1,93 @@
+"""Models kept from one split and used with another, through the stages: refused, or allowed and said."""
+
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from dvc.utils.hydra import apply_overrides
+from small_shop import SMALL, write_catalogue
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.experiments.keep import keep, keep_predictions
+from pipeline_lib.report.cautions import cautions
+from stages import catalogue, embed, ensemble, evaluate, folds, shards, train
+
+REPO = Path(__file__).parents[2]
+OWN = ("split.num_folds=3", "plan.folds=[0]", "plan.features=[]", "runtime.device=cpu")
+FIRST, AFTER_FOLDS = (catalogue, folds, shards), (train, embed, ensemble, evaluate)
+ARGUMENTS = {train: ["--fold", "0"], embed: ["--fold", "0", "--scale", "32"]}
+START, FUSE = "train.init_from=data/starts/mine", "ensemble.fuse_with=data/predictions/mine"
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder, capsys):
+    """A function that changes params and runs stages; it returns what a refused stage printed, else an empty text."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    Path("params.yaml").write_text((REPO / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    for folder in (paths.FEATURES, paths.NO_START, paths.NO_PREDICTIONS, paths.NO_SPLIT, Path("data/weights")):
+        folder.mkdir(parents=True)
+    write_catalogue(Path("data/raw/shop"))
+    towers = [f"model.image.name={tiny_image_folder}", f"model.text.name={tiny_text_folder}"]
+    apply_overrides(Path("params.yaml"), [*SMALL, *towers, *OWN])
+
+    def stages(modules, *overrides):
+        apply_overrides(Path("params.yaml"), list(overrides))
+        for module in modules:
+            monkeypatch.setattr(sys, "argv", ["stage", *ARGUMENTS.get(module, [])])
+            capsys.readouterr()
+            try:
+                module.main()
+            except SystemExit:
+                return capsys.readouterr().err
+        return ""
+
+    return stages
+
+
+def places():
+    table = pl.read_parquet(paths.FOLDS / "folds.parquet")
+    return {key: (split, fold) for key, split, fold in table.iter_rows()}
+
+
+def test_models_and_predictions_of_another_split_are_refused_or_said(run):
+    assert run([*FIRST, *AFTER_FOLDS]) == ""
+    assert "seen" not in read_json(paths.METRICS)
+    keep("workspace", "mine"), keep_predictions(["workspace"], "mine")
+    trained = {key for key, place in places().items() if place not in [("train", 0), ("test", None)]}
+    assert run([folds, *AFTER_FOLDS], START, FUSE) == ""
+    assert "seen" not in read_json(paths.METRICS)
+    assert "data/starts/mine/0 was trained on 0 of" in read_json(paths.train_of(0) / "trainable.json")["seen"][0]
+
+    refused = run([folds], "split.seed=8")
+    now = places()
+    counts = {
+        split: (sum(now[key] == place for key in trained), sum(value == place for value in now.values()))
+        for split, place in (("oof", ("train", 0)), ("test", ("test", None)))
+    }
+    words = "was trained on {} of {} held-out and {} of {} test products".format(*counts["oof"], *counts["test"])
+    assert counts["oof"][0] >= 5 and counts["test"][0] >= 3
+    assert refused.strip().splitlines() == [
+        f"stages.folds: error: train.init_from: data/starts/mine/0 {words} that fold 0 is measured on; use a model of "
+        "these folds (split.assignment keeps folds), or write train.allow_seen: true, which metrics.json and the "
+        "report then say"
+    ]
+    assert f"stages.train: error: train.init_from: data/starts/mine/0 {words}" in run([train])
+
+    assert run([folds, train, embed], "train.allow_seen=true", "embed.interpolation=0.5") == ""
+    report = read_json(paths.train_of(0) / "trainable.json")
+    assert report["warnings"][0] == f"train.init_from: data/starts/mine/0 {words} (train.allow_seen)"
+    assert run([ensemble, evaluate], "ensemble.fuse_with=data/predictions/none") == ""
+    seen = {split: {"trained_on": some, "products": all_} for split, (some, all_) in counts.items()}
+    assert read_json(paths.METRICS)["seen"] == seen
+    first = cautions(read_json(paths.METRICS), read_json(paths.INTERVALS))[0]
+    assert first.startswith(f"Test: a model was trained on {counts['test'][0]} of the {counts['test'][1]} products")
+
+    # What a start has seen is handed on: the new model is refused as well where its start would be.
+    keep("workspace", "second")
+    refused = run([folds], "train.allow_seen=false", "train.init_from=data/starts/second")
+    assert f"train.init_from: data/starts/second/0 {words}" in refused
