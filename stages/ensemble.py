@@ -19,13 +19,14 @@ from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.ensembling.submission import open_sample, write_submission
+from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.ensemble import EnsembleParams
 from pipeline_lib.splitting.seen import read_hashed_products
 
 
 def main() -> None:
-    with stage("stages.ensemble") as run:
+    with stage("stages.ensemble") as run, stage_meter("ensemble").beating() as meter:
         params = run.section(EnsembleParams)
         folds = run.value("plan.folds", list[int])
         scales = run.value("plan.scales", list[int])
@@ -36,6 +37,12 @@ def main() -> None:
         if external:
             products = read_hashed_products(paths.CATALOGUE, paths.FOLDS)
             check_models(Path(params.fuse_with), external, products, folds, allow)
+        num_products, num_queries = (sum(sizes) for sizes in zip(*(one.sizes for one in galleries), strict=True))
+        meter.announce(
+            f"{num_products:,} products and {num_queries:,} queries in {len(galleries)} galleries, predicted by "
+            f"{len(folds)} folds at {len(scales)} scales, on the CPU"
+        )
+        meter.begin("queries", num_queries)
         sample = open_sample(paths.CATALOGUE)
         rankings = [pl.DataFrame(schema=RANKINGS_SCHEMA)]
         test_ids: list[str] = []
@@ -44,7 +51,8 @@ def main() -> None:
                 rankings.append(fuse_retrieval(gallery, gallery.eligible(members), out / gallery.name, params.depth))
                 if gallery.fold is None and members[0].classes:
                     test_ids = gallery.products["product_id"].to_list()
-                print(f"{gallery.name}: {gallery.products.height} products, {len(gallery.query_ids)} queries")
+                meter.add(len(gallery.query_ids))
+            meter.begin("class predictions")
             classified = classify(galleries, members, params, external)
             scores = classified.write(out, params, scales, [experiment.name for experiment in external])
             for experiment in external:
@@ -59,6 +67,7 @@ def main() -> None:
             write_submission(out / "submission.csv", scores, test_ids, sample)
             for file in PREDICTION_FORMATS[params.predictions](ranked, out):
                 print(f"{paths.ENSEMBLE / file.name}: check it with `vitrine check-predictions`")
+        meter.finish()
 
 
 if __name__ == "__main__":

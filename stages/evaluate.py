@@ -18,26 +18,30 @@ from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.evaluation.ranks import rank_all
 from pipeline_lib.evaluation.slices import modalities, modality_trees
 from pipeline_lib.evaluation.summary import SPLITS, classification_trees, labelled, merged
+from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.evaluate import EvaluateParams
 from pipeline_lib.splitting.seen import read_hashed_products, read_predicting_models, seen_figures
 
 
 def main() -> None:
-    with stage("stages.evaluate") as run:
+    with stage("stages.evaluate") as run, stage_meter("evaluate").beating() as meter:
         params = run.section(EvaluateParams)
         folds = run.value("plan.folds", list[int])
         seed, protocol = params.seed, PROTOCOLS[params.protocol]
         relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
         products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
-        ranks = rank_all(folds, protocol, relevance, dict(products.select("product_id", "group_id").iter_rows()))
+        groups_of = dict(products.select("product_id", "group_id").iter_rows())
+        ranks = rank_all(folds, protocol, relevance, groups_of, meter)
         scores = pl.read_parquet(paths.ENSEMBLE / "class_scores.parquet")
         classes = read_json(paths.ENSEMBLE / "classes.json")
+        meter.begin("figures with intervals")
         retrieval = protocol.trees(ranks, params.bootstrap, seed)
         classification = classification_trees(scores, classes)
         sliced = modality_trees(scores, classes, modalities(products))
         trunk = paths.features_of("trunk") if "trunk" in run.value("plan.features", list[str]) else None
         scored = scores.filter(pl.col("label").is_in(classes))
+        meter.begin("baselines")
         baselines = run_baselines(trunk, products, scored, classes, seed) if len(scored) else Baselines()
         *compared, gains = baseline_trees(scores, baselines.scores, classes)
         with fresh_folder(paths.EVALUATION) as out:
@@ -68,6 +72,7 @@ def main() -> None:
         write_json(paths.METRICS, figures | data | ({"seen": seen} if seen else {}))
         if protocol.warning:
             print(f"warning: {protocol.warning}")
+        meter.finish()
 
 
 if __name__ == "__main__":

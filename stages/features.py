@@ -13,6 +13,7 @@ from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.device import pick_device, read_runtime, supports_bf16
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.model import ModelParams
@@ -45,17 +46,17 @@ def features(run: Stage, name: str) -> None:
         files = (paths.CATALOGUE, paths.SHARDS, Path(model.weights_root), paths.STARTS / name)
         bf16 = supports_bf16(device)
         fingerprint = processes.broadcast_from_first(lambda: run.fingerprint(*files, name=name, bf16=bf16))
-        engine = InferenceEngine(device, runtime.batch_size, runtime.workers, params.precision, processes)
+        meter = stage_meter(f"features of {name}", processes.is_first)
+        engine = InferenceEngine(device, runtime.batch_size, runtime.workers, params.precision, processes, meter)
         with CheckpointFolder(fingerprint, processes.is_first) as checkpoints:
-            extraction = ExtractionRun(engine, params.dtype, checkpoints.folder, print)
+            extraction = ExtractionRun(engine, params.dtype, checkpoints.folder, meter.announce)
             stores = extract(name, inputs, params, model, extraction)
             if not processes.is_first:
                 return
             with fresh_folder(paths.features_of(name)) as out:
                 link_files(stores, out)
             checkpoints.finish()
-        count = len(set(inputs.texts))
-        print(f"features of {name}: {len(inputs.photos)} photos and {count} texts -> {paths.features_of(name)}")
+        meter.finish(f" -> {paths.features_of(name)}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.ensembling.embeddings import fuse_scales, fused_identity
 from pipeline_lib.ensembling.members import open_members
+from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_index
@@ -25,6 +26,8 @@ def main() -> None:
         params = run.section(IndexParams)
         scales = run.value("plan.scales", list[int])
         members = open_members(paths.embed_of, [args.fold], scales)
+        meter = stage_meter(f"index {args.kind} of fold {args.fold}")
+        meter.begin("products")
         stores = [member.products for member in members if member.products is not None]
         if not stores:
             raise ValueError(
@@ -34,10 +37,13 @@ def main() -> None:
         product_ids = stores[0].ids
         with fresh_folder(paths.index_of(args.kind, args.fold)) as out:
             source = Fingerprints(*fused_identity(stores))
-            manifest = build_index(out, args.kind, product_ids, fuse_scales(stores, product_ids), source, params)
+            products = fuse_scales(stores, product_ids)
+            meter.announce(f"{len(product_ids):,} products of {products.shape[1]} dimensions, on the CPU")
+            with meter.beating():
+                manifest = build_index(out, args.kind, product_ids, products, source, params)
+                meter.add(len(product_ids))
         settings = ", ".join(f"{name} {value}" for name, value in manifest["settings"].items())
-        size = f"{manifest['count']} products of {manifest['dim']} dimensions"
-        print(f"{args.kind}: {size}" + (f" ({settings})" if settings else ""))
+        meter.finish(f" ({settings})" if settings else "")
 
 
 if __name__ == "__main__":

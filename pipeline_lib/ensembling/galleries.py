@@ -27,6 +27,11 @@ class GalleryMembers:
         """Return the folder name: `oof-<fold>` or `test`."""
         return self.split if self.fold is None else f"{self.split}-{self.fold}"
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Return the numbers of products and of queries."""
+        return self.products.height, len(self.query_ids)
+
     def eligible(self, members: Sequence[Member]) -> list[Member]:
         """Return the members that may predict this gallery: those of its own fold, or all members for test."""
         return [member for member in members if self.fold in (None, member.fold)]

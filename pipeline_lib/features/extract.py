@@ -15,7 +15,7 @@ from pipeline_lib.features.teacher_models import teacher_models
 from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
 from pipeline_lib.models.joint_space import why_apart
-from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.models.tower_kinds import encoder_names, resolve_towers
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.plan import TRUNK
@@ -40,11 +40,15 @@ def extract(
         partial.mkdir(exist_ok=True)
     if name == TRUNK:
         sources = resolve_towers(model)
+        run.describe(inputs, encoder_names(*(sources[tower].description for tower in ("image", "text"))))
         extract_trunk(sources, inputs, partial, run, _trunk_options(params))
         if processes.is_first:
             write_json(partial / "joint.json", {"why_apart": why_apart(sources)})
     else:
-        for teacher in teacher_models(paths.STARTS / name):
+        for number, teacher in enumerate(teacher_models(paths.STARTS / name)):
+            if not number:
+                description = teacher.model.description
+                run.describe(inputs, encoder_names(description["image"], description["text"]))
             extract_teacher(teacher, inputs, partial / teacher.fold, run)
     if processes.is_first:
         partial.rename(complete)

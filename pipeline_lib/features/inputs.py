@@ -35,6 +35,12 @@ class ExtractionRun:
     progress: Path | None = None
     log: Callable[[str], object] | None = None
 
+    def describe(self, inputs: ExtractionInputs, encoder: str) -> None:
+        """Log what will be encoded, before an encoder runs over it."""
+        engine = self.engine
+        count = f"{len(inputs.photos):,} photos and {len(set(inputs.texts)):,} texts"
+        self.report(f"{count} by {encoder} on {engine.device} in batches of {engine.batch_size}")
+
     def report(self, message: str) -> None:
         """Log a message on rank 0."""
         if self.log is not None and self.engine.processes.is_first:

@@ -193,7 +193,8 @@ class _Texts:
             block = self.engine.run(encode, ids, mask)
             return [text_key(text) for text in texts], block.cpu().numpy(), mask.numpy()
 
-        return round_robin(len(self._batches), encode_batch, self.engine.processes)
+        blocks = round_robin(len(self._batches), encode_batch, self.engine.processes)
+        return self.engine.meter.over(blocks, "texts", len(self.texts), lambda block: len(block[0]))
 
 
 def _write(

@@ -7,7 +7,7 @@ import polars as pl
 
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.inference.predict import Predictor
-from pipeline_lib.loading.products import Products
+from pipeline_lib.loading.products import Products, read_products
 from pipeline_lib.stores.store import MatrixWriter, write_store
 
 
@@ -43,6 +43,17 @@ def write_embeddings(
         embedded = predictor.embed_texts(queries["text"].to_list())
         ids = queries["query_id"].to_list()
         write_store(out / "queries", ids, embedded, (model, preprocessing), dtype, similarity)
+
+
+def read_predicted(catalogue: Path, folds: Path, manifest: Path, fold: int) -> pl.DataFrame:
+    """Return `read_products` of a held-out fold and of the test split."""
+    return read_products(catalogue, folds, manifest).filter((pl.col("fold") == fold) | (pl.col("split") == "test"))
+
+
+def read_queries(catalogue: Path, product_ids: list[str]) -> pl.DataFrame:
+    """Return `queries_for` the products, from the tables of a catalogue."""
+    tables = [pl.read_parquet(catalogue / f"{name}.parquet") for name in ("queries", "relevance")]
+    return queries_for(product_ids, *tables)
 
 
 def queries_for(product_ids: list[str], queries: pl.DataFrame, relevance: pl.DataFrame) -> pl.DataFrame:

@@ -5,7 +5,7 @@ size of the catalogue. In a process group the ranks compute blocks in turn, and 
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from pipeline_lib.execution.device import resolve_precision
+from pipeline_lib.execution.meter import Meter
 from pipeline_lib.execution.precision import autocast, float32_products
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
 from pipeline_lib.loading.dataset import Rows, data_loader, sequential_batches
@@ -30,13 +31,17 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(frozen=True)
 class InferenceEngine:
-    """Device, batch size, loader workers, precision (as in params) and process group of an inference pass."""
+    """Device, batch size, loader workers, precision (as in params) and process group of an inference pass.
+
+    `meter` counts the photos and texts of each pass; without one nothing is printed.
+    """
 
     device: str
     batch_size: int
     workers: int
     precision: str
     processes: ProcessGroup = SINGLE_PROCESS
+    meter: Meter = field(default_factory=Meter)
 
     def for_modules(self, *modules: nn.Module) -> "InferenceEngine":
         """Return the engine with its precision resolved for modules that run together."""
@@ -84,7 +89,8 @@ def encode_photos(
         block = engine.run(function, next(loaded), torch.from_numpy(positions))
         return int(positions[0]), block if processes.world_size == 1 else block.cpu()
 
-    return round_robin(len(keys), encode, processes)
+    blocks, what = round_robin(len(keys), encode, processes), "photos" if drawn is None else "views"
+    return engine.meter.over(blocks, what, len(rows), lambda block: len(block[1]))
 
 
 def round_robin(count: int, compute: Callable[[int], ResultT], processes: ProcessGroup) -> Iterator[ResultT]:
@@ -134,8 +140,11 @@ def encode_stored_texts(
 def _by_length(run: Callable[[Rows], Tensor], lengths: Sequence[int] | Rows, engine: InferenceEngine) -> Array:
     order, processes = np.argsort(lengths, kind="stable"), engine.processes
     keys = sequential_batches(len(order), engine.batch_size)
-    blocks = [run(order[rows]).cpu().numpy() for _, rows in keys[processes.rank :: processes.world_size]]
-    of_ranks, world_size = processes.all_gather_objects(blocks), processes.world_size
+    world_size = processes.world_size
+    own = keys[processes.rank :: world_size]
+    # The other ranks compute as many texts in the same time.
+    passes = engine.meter.over(own, "texts", len(order), lambda key: len(key[1]) * world_size)
+    of_ranks = processes.all_gather_objects([run(order[rows]).cpu().numpy() for _, rows in passes])
     by_length = np.concatenate([of_ranks[number % world_size][number // world_size] for number in range(len(keys))])
     result = np.empty_like(by_length)
     result[order] = by_length

@@ -87,6 +87,17 @@ def test_figures_have_exactly_the_published_paths(project):
     assert metrics["data"] == {"products": 9, "queries": 9, "rejected": 1, "columns": {"id": "id"}}
 
 
+def test_each_stage_prints_what_it_will_do_and_what_it_did(project, capsys):
+    ensemble.main()
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first == ("ensemble: 9 products and 10 queries in 3 galleries, predicted by 2 folds at 2 scales, on the CPU")
+    assert last.startswith("ensemble: 10 queries in ") and "; class predictions in " in last
+    evaluate.main()
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first == "evaluate: ranks 10 queries and 9 products of 3 galleries on cpu"
+    assert last.startswith("evaluate: 19 ranked rows in ") and "; figures with intervals in " in last
+
+
 def test_baselines_are_in_the_same_metrics_file_as_the_models(project, capsys):
     """Synthetic trunk features: a product's photo and text encode its class and nothing else."""
     ensemble.main()
