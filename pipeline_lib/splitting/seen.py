@@ -132,8 +132,13 @@ def overlap_of(products: HashedProducts, fold: int, seen: Seen) -> Overlap:
     """Return how many of the products that a fold's model is measured on another model was trained on."""
     mask, namesakes = trained_on(products, seen)
     held_out, test = products.fold == fold, products.fold == TEST
-    counts = [int(part.sum()) for part in (mask & held_out, held_out, mask & test, test)]
-    return Overlap(*counts, namesakes)
+    return Overlap(
+        held_out=int((mask & held_out).sum()),
+        num_held_out=int(held_out.sum()),
+        test=int((mask & test).sum()),
+        num_test=int(test.sum()),
+        namesakes=namesakes,
+    )
 
 
 def check_unseen(what: str, products: HashedProducts, fold: int, seen: Seen | None, allow: bool) -> str:

@@ -1,23 +1,26 @@
 """External predictions in the ensemble: joined by product and class, and never from another fold."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from dvc.utils.hydra import apply_overrides
 from embedded_project import CLASSES, ensemble_params, make_project, write_model_card
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.ensembling.classification import classify
-from pipeline_lib.ensembling.external_predictions import open_external
+from pipeline_lib.ensembling.external_predictions import check_models, open_external
 from pipeline_lib.ensembling.fit import equal_shares
 from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.experiments.keep import keep_predictions
 from pipeline_lib.params.all_sections import check_params
-from stages import ensemble
+from pipeline_lib.splitting.seen import read_hashed_products, seen_by_run
+from stages import ensemble, evaluate
 
 ROOT = paths.PREDICTIONS / "mine"
 OTHER = ROOT / "other"
@@ -162,6 +165,30 @@ def test_predictions_that_do_not_match_this_run_give_one_line(what, line, projec
     with pytest.raises(ValueError) as error:
         open_external(ROOT, CLASSES, galleries())
     assert str(error.value).startswith(str(OTHER)) and line in str(error.value) and "\n" not in str(error.value)
+
+
+def test_predictions_of_a_model_that_was_trained_on_what_it_predicts_are_refused(project, capsys):
+    """Same ids and folds, but the model of fold 0 comes from one that was trained on p0-p2 and of fold 1 on all others."""
+    products = read_hashed_products(paths.CATALOGUE, paths.FOLDS)
+    external, folds = open_external(ROOT, CLASSES, galleries()), [0, 1]
+    check_models(ROOT, external, products, folds, allow=False)
+    write_model_card(OTHER / "models/0", 0, [seen_by_run(products, 1)])
+    line = f"ensemble.fuse_with: {OTHER} was trained on 3 of 3 held-out and 0 of 3 test products that fold 0 is measured on"
+    with pytest.raises(ValueError, match=line):
+        check_models(ROOT, external, products, folds, allow=False)
+    apply_overrides(Path("params.yaml"), [f"ensemble.fuse_with={ROOT}"])
+    with pytest.raises(SystemExit):
+        ensemble.main()
+    assert line in capsys.readouterr().err
+    apply_overrides(Path("params.yaml"), ["train.allow_seen=true"])
+    ensemble.main()
+    evaluate.main()
+    assert read_json(paths.METRICS)["seen"] == {"oof": {"trained_on": 3, "products": 6}}
+    shutil.rmtree(OTHER / "models")
+    with pytest.raises(
+        ValueError, match=r"models/0/model.json is missing; `vitrine keep-predictions` writes a complete"
+    ):
+        check_models(ROOT, external, products, folds, allow=True)
 
 
 def test_a_run_without_a_classifier_or_a_missing_folder_gives_one_line(project):
