@@ -163,4 +163,5 @@ def optimizer_groups(task: Task, train: TrainParams, opened: dict[str, UnfreezeE
         groups += tower_groups(tower, tower.layer_groups(), opened[name], train, name)
     heads = [(name, value) for name, value in task.model.head_parameters() if value.requires_grad]
     groups += split_decay(heads, train.head_lr, train.weight_decay, "head", undecayed_names(task.model))
-    return groups + split_decay(task.loss_parameters(), train.head_lr, 0.0, "losses", ())
+    undecayed = undecayed_names(task.stateful_losses())
+    return groups + split_decay(task.loss_parameters(), train.head_lr, 0.0, "losses", undecayed)

@@ -21,6 +21,7 @@ def make_task(towers, momentum=0.0, dropout=True):
     on = {name: {"weight": 0.5} for name in LOSSES}
     on["memory_queue"] |= {"momentum": momentum, "start_epoch": 0}
     on["triplet"] |= {"reduction": "mean", "margin": 0.5}
+    on["siglip"] |= {"bias": -10.0}
     settings = make_settings(*towers, losses_on=on)
     torch.manual_seed(0)
     sources = resolve_towers(settings.model)
