@@ -7,13 +7,8 @@ import psutil
 import pytest
 from stage_commands import stage_commands
 
-from pipeline_lib.params.section import load_params
-
 # The small shop replaces the built-in sample, because generating that takes longer than all stages.
 SHOP = ("data.root=data/raw/shop", "data.max_reject_fraction=0.2", "shards.size=40", "runtime.workers=1")
-
-# A stage whose outs are those of the built project.
-BUILT = ("stages.catalogue",)
 
 # The command line of the copied project, whatever project the installed `vitrine` belongs to.
 VITRINE = "from pipeline_lib.cli.main import main; main()"
@@ -68,13 +63,9 @@ def test_an_applied_recipe_runs_up_to_the_report_in_a_minute_of_cpu_time(project
     """Without DVC: tests/experiments/recipes has what `dvc exp run -S` makes of every recipe."""
     start = cpu_seconds(project.server)
     project.run("git", "checkout", "-q", ".")
-    built = load_params(project.folder / "params.yaml")
     project.run_vitrine("recipe", "apply", name, "--tiny")
     project.set_params(*SHOP)
-    params = load_params(project.folder / "params.yaml")
-    assert params["data"] == built["data"]
-    commands = stage_commands(project.folder / "dvc.yaml", project.folder / "params.yaml")
-    lines = [line for line in commands if line.split()[2] not in BUILT]
+    lines = stage_commands(project.folder / "dvc.yaml", project.folder / "params.yaml")
     assert len(lines) > 5
     for path in ("data/work/train/0/model.json", "reports/metrics.json", "reports/index.html"):
         (project.folder / path).unlink()
