@@ -51,9 +51,10 @@ def content_box(pixels: NDArray[np.uint8]) -> tuple[int, int, int, int]:
         part = pixels[top:bottom, left:right].astype(np.int16)
         edge = np.concatenate([part[0], part[-1], part[:, 0], part[:, -1]])
         colour = np.median(edge, axis=0).astype(np.int16)
-        differs = (np.abs(part - colour) > BORDER_LEVELS).any(axis=2)
-        rows = np.flatnonzero(differs.mean(axis=1) > BORDER_SHARE)
-        columns = np.flatnonzero(differs.mean(axis=0) > BORDER_SHARE)
+        far = np.abs(part - colour) > BORDER_LEVELS
+        differs = far[:, :, 0] | far[:, :, 1] | far[:, :, 2]
+        rows = np.flatnonzero(np.count_nonzero(differs, axis=1) > BORDER_SHARE * differs.shape[1])
+        columns = np.flatnonzero(np.count_nonzero(differs, axis=0) > BORDER_SHARE * differs.shape[0])
         if len(rows) == 0 or len(columns) == 0:
             break
         inner = (left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1)
