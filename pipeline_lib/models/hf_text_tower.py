@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
+from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from pipeline_lib.batch import LayerGroup
@@ -180,8 +180,9 @@ def find_config(name: str, params: TextTowerParams) -> PretrainedConfig:
     A name is read as a bare type only if its weights are random or from a file; otherwise it is a hub name.
     """
     folder = local_folder(name)
-    if folder is None and name in LAYER_PATTERNS and (params.weights or not params.pretrained):
-        config = AutoConfig.for_model(name, **_vocabulary(params))
+    if folder is None and name in CONFIG_MAPPING and (params.weights or not params.pretrained):
+        known = _vocabulary(params) if name in LAYER_PATTERNS else {}
+        config = AutoConfig.for_model(name, **known)
     else:
         try:
             config = AutoConfig.from_pretrained(folder or name)

@@ -148,6 +148,12 @@ def test_a_checkpoint_in_bf16_is_trained_in_fp32(tmp_path):
     assert {value.dtype for value in (*source.state.values(), *tower.parameters())} == {torch.float32}
 
 
+@pytest.mark.parametrize("kind", ["camembert", "mobilebert", "fnet", "xlm-roberta-xl"])
+def test_other_types_are_refused_by_their_name(kind):
+    with pytest.raises(ValueError, match=f"model type '{kind}' is not supported; supported: bert, distilbert"):
+        resolved(kind, pretrained=False)
+
+
 def test_tokens_are_the_last_layer(gpt2_folder):
     tower = filled(resolved(gpt2_folder, fusion="early"))
     ids, mask = torch.tensor([[5, 6, 7]]), torch.ones(1, 3, dtype=torch.bool)
