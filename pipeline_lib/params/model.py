@@ -96,7 +96,7 @@ class ProjectorParams(Keys):
         "projections, else linear."
     )
     text: ProjectorKind | None = Field(
-        description="Projection of text features: linear | mlp | none; null as for images."
+        description="Projection of text features: linear | mlp | none; null = as for images."
     )
     hidden: int = Field(gt=0, description="Hidden units of an mlp.")
     shared: bool = Field(
