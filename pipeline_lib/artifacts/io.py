@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 
 ROW_GROUP = 100_000
+# Values with one column a class that are computed, written or read together: 16 MB as float32.
+BLOCK_VALUES = 2**22
 
 
 @contextlib.contextmanager
@@ -51,6 +53,11 @@ def write_table(frame: DataFrame, path: Path) -> None:
             frame.rechunk().write_parquet(
                 path, compression="zstd", compression_level=3, statistics=True, row_group_size=ROW_GROUP
             )
+
+
+def block_rows(num_classes: int) -> int:
+    """Return the number of products whose values for each class are in memory together."""
+    return min(ROW_GROUP, max(1, BLOCK_VALUES // max(1, num_classes)))
 
 
 def write_blocks(blocks: Iterable[DataFrame], schema: Mapping[str, Any], path: Path, rows: int) -> None:

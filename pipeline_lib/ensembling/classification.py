@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from pipeline_lib.artifacts.io import write_blocks, write_json, write_table
+from pipeline_lib.artifacts.io import block_rows, write_blocks, write_json, write_table
 from pipeline_lib.artifacts.schemas import CLASS_SCORES_SCHEMA, OOF_SCHEMA, PREDICTIONS_SCHEMA, Schema
 from pipeline_lib.ensembling.external_predictions import ExternalPredictions
 from pipeline_lib.ensembling.fit import Fitted, cross_fitted, equal_shares, needs_fit
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.members import Member
-from pipeline_lib.ensembling.probabilities import FusedGallery, block_rows, held_out
+from pipeline_lib.ensembling.probabilities import FusedGallery, held_out
 from pipeline_lib.params.ensemble import EnsembleParams
 
 

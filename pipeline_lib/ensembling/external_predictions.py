@@ -5,14 +5,16 @@ data/predictions. A product must be in the same fold in both runs, and the folde
 experiment's models, so that none predicts a product it was trained on.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 
 import numpy as np
 import polars as pl
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.io import block_rows, read_json, writing
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.means import Matrix
@@ -26,16 +28,21 @@ REMEDY = "keep predictions of a run on this catalogue and these folds"
 
 @dataclass(frozen=True)
 class ExternalPredictions:
-    """One experiment's table (product_id, split, fold, probabilities), with its classes in this run's order."""
+    """One experiment's table (product_id, split, fold), and its probabilities (rows, classes) in this run's order.
+
+    The matrix is mapped from an unnamed temporary file, since the table stores a row as a list, and products elsewhere.
+    """
 
     name: str
     table: pl.DataFrame
+    matrix: Matrix
 
     def rows(self, ids: Sequence[str]) -> Matrix:
         """Return the probabilities of `ids`, (ids, classes); the table must have all of them."""
         products = pl.DataFrame({"product_id": list(ids)}, schema={"product_id": pl.String})
-        rows = products.join(self.table, on="product_id", how="left", maintain_order="left")
-        return np.asarray(rows["probabilities"].to_numpy(), np.float32)
+        numbered = self.table.with_row_index("row")
+        rows = products.join(numbered, on="product_id", how="left", maintain_order="left")["row"]
+        return np.asarray(self.matrix[rows.to_numpy()])
 
 
 def open_external(root: Path, classes: Sequence[str], galleries: Sequence[GalleryMembers]) -> list[ExternalPredictions]:
@@ -75,14 +82,29 @@ def _open(folder: Path, classes: Sequence[str]) -> ExternalPredictions:
         raise ValueError(
             f"{folder / CLASSES}: {len(stored)} classes that differ from this run's: only {owner} has {different[0]!r}"
         )
-    table = pl.read_parquet(folder / TABLE)
-    if lacking := sorted(PREDICTIONS_SCHEMA.keys() - set(table.columns)):
+    table = pl.scan_parquet(folder / TABLE)
+    if lacking := sorted(PREDICTIONS_SCHEMA.keys() - set(table.collect_schema())):
         raise ValueError(f"{folder / TABLE}: has no column {', '.join(lacking)}; run that experiment again")
-    # The cast to a fixed-size array raises an error for a list whose length is not the number of classes.
-    rows = table["probabilities"].cast(pl.Array(pl.Float32, len(stored))).to_numpy()
+    products = table.select("product_id", "split", "fold").collect()
     order = [stored.index(name) for name in classes]
-    ordered = pl.Series(rows[:, order], dtype=pl.Array(pl.Float32, len(order)))
-    return ExternalPredictions(folder.name, table.select("product_id", "split", "fold", probabilities=ordered))
+    return ExternalPredictions(folder.name, products, _mapped(table, products.height, order))
+
+
+def _mapped(table: pl.LazyFrame, count: int, order: Sequence[int]) -> Matrix:
+    """Return the probabilities of a table (count, classes) with its columns in `order`, copied block by block."""
+    if not count:
+        return np.zeros((0, len(order)), np.float32)
+    with writing(Path(gettempdir())), TemporaryFile() as file:
+        # Allocate the disk space now: a full disk under a mapped page would kill the process by a signal.
+        os.posix_fallocate(file.fileno(), 0, 4 * count * len(order))
+        matrix = np.memmap(file, np.float32, "r+", shape=(count, len(order)))
+    step = block_rows(len(order))
+    for start in range(0, count, step):
+        rows = table.slice(start, step).select("probabilities").collect()["probabilities"]
+        # The cast to a fixed-size array raises an error for a list whose length is not the number of classes.
+        block = rows.cast(pl.Array(pl.Float32, len(order))).to_numpy()
+        matrix[start : start + step] = block[:, order]
+    return matrix
 
 
 def _check(folder: Path, experiment: ExternalPredictions, gallery: GalleryMembers) -> None:

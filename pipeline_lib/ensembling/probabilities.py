@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.artifacts.io import ROW_GROUP
+from pipeline_lib.artifacts.io import block_rows
 from pipeline_lib.ensembling.external_predictions import ExternalPredictions
 from pipeline_lib.ensembling.fit import Fitted, HeldOut, equal_shares
 from pipeline_lib.ensembling.galleries import GalleryMembers
@@ -24,9 +24,6 @@ from pipeline_lib.ensembling.temperature import scaled
 from pipeline_lib.metrics.classification import true_class_ranks
 from pipeline_lib.params.ensemble import MeanKind
 from pipeline_lib.stores.store import FeatureStore
-
-# Probabilities of a block: 16 MB as float32.
-BLOCK_VALUES = 2**22
 
 
 class ProbabilitySource(Protocol):
@@ -92,11 +89,6 @@ class FusedGallery:
             scale=pl.lit(scale, pl.Int64),
             probabilities=_arrays(probabilities),
         )
-
-
-def block_rows(num_classes: int) -> int:
-    """Return the number of products whose probabilities are computed and written together."""
-    return min(ROW_GROUP, max(1, BLOCK_VALUES // max(1, num_classes)))
 
 
 def predictions_table(

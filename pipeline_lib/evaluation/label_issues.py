@@ -13,12 +13,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.io import block_rows
 from pipeline_lib.artifacts.schemas import ISSUES_SCHEMA
 from pipeline_lib.evaluation.summary import labelled
 from pipeline_lib.metrics.classification import Labels, Probabilities
-
-# Probabilities that are read together: 16 MB as float32.
-BLOCK_VALUES = 2**22
 
 
 def class_thresholds(truth: Labels, own: NDArray[np.floating], num_classes: int) -> NDArray[np.float64]:
@@ -48,7 +46,7 @@ def label_issues(scores: pl.DataFrame, predictions: Path, classes: Sequence[str]
     if not len(part.truth):
         return pl.DataFrame(schema=ISSUES_SCHEMA)
     thresholds = class_thresholds(part.truth, part.label_probability, len(classes))
-    rows = max(1, BLOCK_VALUES // len(classes))
+    rows = block_rows(len(classes))
     table = pl.scan_parquet(predictions)
     blocks = (table.slice(start, rows).collect() for start in range(0, scores.height, rows))
     issues = pl.concat(_issues(block, classes, thresholds) for block in blocks)

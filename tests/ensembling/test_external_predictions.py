@@ -9,7 +9,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from embedded_project import CLASSES, ensemble_params, make_project, write_model_card
 
-from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts import io, paths
 from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.ensembling.classification import classify
@@ -84,9 +84,10 @@ def test_an_external_experiment_weighs_as_much_as_all_scales_and_folds_together(
     assert equal_shares(4, 2).tolist() == pytest.approx([1 / 12] * 4 + [1 / 3] * 2)
 
 
-def test_classes_in_another_order_are_reordered(project):
+def test_classes_in_another_order_are_reordered(project, monkeypatch):
     (first,) = open_external(ROOT, CLASSES, galleries())
     rewrite(pl.col("probabilities").list.reverse())
+    monkeypatch.setattr(io, "BLOCK_VALUES", 4)  # two products are read together
     write_json(OTHER / "classes.json", CLASSES[::-1])
     (reordered,) = open_external(ROOT, CLASSES, galleries())
     ids = ["t1", "p0", "p4"]

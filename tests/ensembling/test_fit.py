@@ -10,10 +10,9 @@ import pytest
 from embedded_project import ensemble_params, make_project
 from scored_rows import scored
 
-from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts import io, paths
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.artifacts.schemas import OOF_SCHEMA
-from pipeline_lib.ensembling import probabilities
 from pipeline_lib.ensembling.classification import classify
 from pipeline_lib.ensembling.fit import Fitted, HeldOut, cross_fitted, fit
 from pipeline_lib.ensembling.galleries import read_galleries
@@ -122,7 +121,7 @@ def test_blocks_of_any_size_give_the_same_tables(project, tmp_path, monkeypatch,
     params = ensemble_params(mean="geometric", weights="fitted", temperature="fitted")
     for folder, values in (("whole", None), ("blocks", 2 * rows)):
         if values:
-            monkeypatch.setattr(probabilities, "BLOCK_VALUES", values)
+            monkeypatch.setattr(io, "BLOCK_VALUES", values)
         (tmp_path / folder).mkdir()
         classified(mean="geometric", **FITTED)[1].write(tmp_path / folder, params, [64, 80], [])
     assert pyarrow.parquet.ParquetFile(tmp_path / "blocks/oof.parquet").metadata.row_group(0).num_rows == rows

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scored_rows import scored
 
+from pipeline_lib.artifacts import io
 from pipeline_lib.artifacts.schemas import CLASS_SCORES_SCHEMA, ISSUES_SCHEMA, PREDICTIONS_SCHEMA
-from pipeline_lib.evaluation import label_issues as module
 from pipeline_lib.evaluation.label_issues import class_thresholds, label_issues, suggested_labels
 
 
@@ -60,7 +60,7 @@ def issues_of(predictions, folder):
 @pytest.mark.parametrize("rows", [1, 3, 100])
 def test_candidates_are_out_of_fold_and_the_largest_margin_first(rows, tmp_path, monkeypatch):
     """The blocks of rows in which the probabilities are read do not matter."""
-    monkeypatch.setattr(module, "BLOCK_VALUES", 2 * rows)
+    monkeypatch.setattr(io, "BLOCK_VALUES", 2 * rows)
     predictions = rows_of(
         ("a", "oof", "cup", [0.9, 0.1]), ("b", "oof", "cup", [0.3, 0.7]), ("c", "oof", "cup", [0.1, 0.9]),
         ("d", "oof", "hat", [0.4, 0.6]), ("e", "oof", None, [0.0, 1.0]), ("f", "test", "cup", [0.0, 1.0]),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.io import block_rows, read_json
 from pipeline_lib.evaluation.baselines.linear_probe import Probe, cross_fit_probes, sums_of
 from pipeline_lib.evaluation.baselines.neighbours import Labels, Matrix, neighbour_scores
 from pipeline_lib.evaluation.baselines.trunk_features import TrunkFeatures, read_trunk, text_vectors
@@ -25,8 +25,6 @@ UNPLANNED = "plan.features has no trunk"
 UNSTORED = "the trunk's features could not be stored, as the features stage says"
 UNLABELLED = "no product outside test has a label that the models know"
 ONE_SIDED = "all products lack the other modality"
-# Scores of a block of products: 16 MB as float32.
-BLOCK_VALUES = 2**22
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def run_baselines(
 
 
 def _blocks(rows: Labels, num_classes: int) -> Iterator[Labels]:
-    step = max(1, BLOCK_VALUES // num_classes)
+    step = block_rows(num_classes)
     return (rows[start : start + step] for start in range(0, len(rows), step))
 
 
