@@ -79,6 +79,7 @@ def write_project(root: Path, training: int, held_out: int, photo_size: int, sha
     products = pl.DataFrame({"product_id": ids, "media": [[name] for name in names], "text": texts})
     products = products.with_columns(label=pl.lit(None, pl.String), group_id=pl.col("product_id"))
     products.write_parquet(catalogue / "products.parquet")
+    pl.DataFrame({"product_id": ids, "content": [[name] for name in names]}).write_parquet(catalogue / "media.parquet")
     queries = pl.DataFrame({"query_id": ids, "kind": "text", "text": texts})
     queries.write_parquet(catalogue / "queries.parquet")
     pl.DataFrame({"query_id": ids, "product_id": ids}).write_parquet(catalogue / "relevance.parquet")

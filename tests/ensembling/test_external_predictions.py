@@ -169,12 +169,12 @@ def test_predictions_that_do_not_match_this_run_give_one_line(what, line, projec
 
 
 def test_predictions_of_a_model_that_was_trained_on_what_it_predicts_are_refused(project, capsys):
-    """Same ids and folds, but the model of fold 0 comes from one that was trained on p0-p2 and of fold 1 on all others."""
+    """Same ids and folds, but the model of fold 0 started from one that was trained on p0-p2."""
     products = read_hashed_products(paths.CATALOGUE, paths.FOLDS)
     external, folds = open_external(ROOT, CLASSES, galleries()), [0, 1]
     check_models(ROOT, external, products, folds, allow=False)
     write_model_card(OTHER / "models/0", 0, [seen_by_run(products, 1)])
-    line = f"ensemble.fuse_with: {OTHER} was trained on 3 of 3 held-out and 0 of 3 test products that fold 0 is measured on"
+    line = f"ensemble.fuse_with: {OTHER} was trained on 3 of 3 held-out and 0 of 3 test products that fold 0 is"
     with pytest.raises(ValueError, match=line):
         check_models(ROOT, external, products, folds, allow=False)
     apply_overrides(Path("params.yaml"), [f"ensemble.fuse_with={ROOT}"])
