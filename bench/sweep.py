@@ -5,7 +5,7 @@
     python bench/sweep.py --only timm      # one library; also open_clip, transformers
     python bench/sweep.py --families       # one small architecture of each of timm's families instead of all
 
-What is done is kept in --log, one JSON line an architecture, so a killed sweep goes on where it was.
+Results go to --log, one JSON line an architecture, and a killed sweep resumes there.
 """
 
 import argparse

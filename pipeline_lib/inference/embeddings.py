@@ -16,8 +16,8 @@ def write_embeddings(
 ) -> None:
     """Write the stores products/, queries/ and probabilities/ (with classes.json), each if the model has its head.
 
-    `queries` has the columns query_id and text. Embeddings of unit length are float16. Those for dot products, which may
-    exceed its range, and probabilities are float32. In a process group all ranks compute, and rank 0 writes.
+    `queries` has the columns query_id and text. Embeddings of unit length are float16. Those for dot products, which
+    may exceed its range, and probabilities are float32. In a process group all ranks compute, and rank 0 writes.
     """
     description = predictor.model.description
     if not predictor.engine.processes.is_first:

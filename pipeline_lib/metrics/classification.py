@@ -22,7 +22,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ClassScores:
-    """What the figures need of each product's class probabilities, so that no (products, classes) matrix is kept.
+    """What the figures need of each product's class probabilities, so that no (products, classes) matrix is needed.
 
     All are (products,): the true class, the predicted one, its probability, and the rank, from 0, of the true class.
     """

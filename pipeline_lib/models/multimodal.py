@@ -6,7 +6,7 @@ whose outputs are not stored. `describe` and `build_model` are inverse, so a sav
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +54,7 @@ SIMILARITIES: dict[SimilarityKind, Callable[[Tensor], Tensor]] = {"cosine": _uni
 class ImageTextModel(nn.Module):
     """Image and text towers with the heads of `description`."""
 
-    scale_bounds: ScaleBounds = {"logit_scale": (0.0, MAX_LOG_SCALE)}
+    scale_bounds: ClassVar[ScaleBounds] = {"logit_scale": (0.0, MAX_LOG_SCALE)}
 
     def __init__(self, description: Description) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ The last linear map is initialised to zero, so that a pretrained tower starts un
 """
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class RegisterMemory(nn.Module):
     `shared` is not among this module's parameters: it is one parameter of the model for all layers.
     """
 
-    scale_bounds: ScaleBounds = {"log_scale": (-math.inf, MAX_LOG_SCALE)}
+    scale_bounds: ClassVar[ScaleBounds] = {"log_scale": (-math.inf, MAX_LOG_SCALE)}
 
     def __init__(self, dim: int, private: int, shared: nn.Parameter | None) -> None:
         super().__init__()

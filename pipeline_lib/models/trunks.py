@@ -2,7 +2,7 @@
 
 Several architectures keep values that they computed from their weights in evaluation mode (LeViT's attention biases)
 until the next call of `train()`. Weights change without one: in the momentum encoder, under averaged weights, when the
-best checkpoint is restored. So nothing computed from weights is kept between two forward passes.
+best checkpoint is restored. So nothing computed from weights is reused in the next forward pass.
 """
 
 from typing import Any

@@ -17,6 +17,6 @@ class ShardsParams(Section):
     )
     photos_per_shard: int = Field(gt=0, description="Images per tar file.")
     colour_profile: Literal["convert", "ignore"] = Field(
-        description="Images with an embedded colour profile (Display P3, Adobe RGB, CMYK): convert (their colours become "
-        "sRGB) | ignore (their numbers are taken as sRGB; a red is off by 49 to 67 of 255 levels)."
+        description="Images with an embedded colour profile (Display P3, Adobe RGB, CMYK): convert (their colours "
+        "become sRGB) | ignore (their numbers are taken as sRGB; a red is off by 49 to 67 of 255 levels)."
     )

@@ -76,4 +76,3 @@ def _teacher(name: str, stores: TeacherStores) -> Teacher:
 
 def _unread(name: str) -> str:
     return f"plan.features: no loss that is on reads teacher {name}; give a distillation loss a weight, or remove it"
-

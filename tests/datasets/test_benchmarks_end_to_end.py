@@ -62,7 +62,8 @@ def test_muge_is_evaluated_on_valid_and_predicts_test(tmp_path, run, capsys):
     assert "no answers" in check_file(paths.ENSEMBLE / "test_predictions.jsonl", Path("raw/test_queries.jsonl"))
     assert json.loads((paths.ENSEMBLE / "test_predictions.jsonl").read_text().splitlines()[0])["query_id"] == 8
     printed = capsys.readouterr()
-    assert "epoch 1 now image → text R1 R5 R10 mR" in printed.err and "check it with `vitrine check-predictions`" in printed.out
+    assert "epoch 1 now image → text R1 R5 R10 mR" in printed.err
+    assert "check it with `vitrine check-predictions`" in printed.out
 
 
 def test_captions_are_counted_by_each_protocol(tmp_path, run, monkeypatch, capsys):

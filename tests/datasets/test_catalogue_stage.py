@@ -95,7 +95,8 @@ def test_a_planned_fold_that_does_not_exist_is_one_line(project, run):
     (project / "params.yaml").write_text(params.replace("num_folds: 3", "num_folds: 2"), encoding="utf-8")
     done = run(folds)
     assert done.returncode == 1
-    assert done.stderr.startswith("stages.folds: error: params.yaml: plan.folds has 2, but split.num_folds gives folds 0 .. 1")
+    message = "params.yaml: plan.folds has 2, but split.num_folds gives folds 0 .. 1"
+    assert done.stderr.startswith(f"stages.folds: error: {message}")
     assert not (project / "data/work/folds").exists()
 
 

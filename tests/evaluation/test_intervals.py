@@ -84,7 +84,7 @@ def test_the_mean_of_a_long_tail_reaches_further_up():
 
 
 def predictions(rng, confidence):
-    """Return truth and probabilities of two classes for products whose predicted class is right as often as said."""
+    """Return truth and probabilities of two classes for products whose predicted class is right as often as its probability says."""
     right = rng.random(len(confidence)) < confidence
     return (~right).astype(np.int64), np.stack([confidence, 1 - confidence], axis=1)
 
@@ -105,9 +105,9 @@ def test_the_calibration_interval_covers_a_known_error():
     rng = np.random.default_rng(9)
     covered = bootstrap = 0
     for _ in range(150):
-        said = rng.uniform(0.6, 0.99, 60)
-        truth, _ = predictions(rng, said - 0.08)
-        probabilities = np.stack([said, 1 - said], axis=1)
+        stated = rng.uniform(0.6, 0.99, 60)
+        truth, _ = predictions(rng, stated - 0.08)
+        probabilities = np.stack([stated, 1 - stated], axis=1)
         low, high = calibration_interval(ClassScores.of(truth, probabilities), np.arange(60))
         covered += low <= 0.08 <= high
         counts = rng.multinomial(60, np.full(60, 1 / 60), 200).astype(float)

@@ -38,9 +38,7 @@ def test_noise_is_not_significant():
     swapped[:40] = ranks[:40][::-1]
     table = compare_queries(ranks_of(ranks), ranks_of(swapped))
     assert set(verdicts(table).values()) == {"no significant difference"}
-    assert set(verdicts(compare_queries(ranks_of(ranks), ranks_of(ranks))).values()) == {
-        "no significant difference"
-    }
+    assert set(verdicts(compare_queries(ranks_of(ranks), ranks_of(ranks))).values()) == {"no significant difference"}
 
 
 def test_row_order_does_not_matter_and_each_split_has_its_rows():

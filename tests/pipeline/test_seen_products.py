@@ -1,4 +1,4 @@
-"""Models kept from one split and used with another, through the stages: refused, or allowed and said."""
+"""Saved models of one split and used with another, through the stages: refused, or allowed and reported."""
 
 import sys
 from pathlib import Path
@@ -54,7 +54,7 @@ def places():
     return {key: (split, fold) for key, split, fold in table.iter_rows()}
 
 
-def test_models_and_predictions_of_another_split_are_refused_or_said(run):
+def test_models_and_predictions_of_another_split_are_refused_or_reported(run):
     assert run([*FIRST, *AFTER_FOLDS]) == ""
     assert "seen" not in read_json(paths.METRICS)
     keep("workspace", "mine"), keep_predictions(["workspace"], "mine")
