@@ -33,7 +33,7 @@ class Meter:
         self.name = name
         self._write, self._clock, self._terminal = write, clock, terminal
         self._lock = threading.Lock()
-        self._start = self._printed = self._begun = clock()
+        self._start = self._printed = self._pass_start = clock()
         self._what, self._total, self._done = "", 0, 0
         # Name of a pass -> the items counted in all passes of this name, and their seconds.
         self._passes: dict[str, tuple[int, float]] = {}
@@ -44,8 +44,8 @@ class Meter:
             now = self._clock()
             if self._what:
                 count, seconds = self._passes.get(self._what, (0, 0.0))
-                self._passes[self._what] = count + self._done, seconds + now - self._begun
-            self._what, self._total, self._done, self._begun = what, total, 0, now
+                self._passes[self._what] = count + self._done, seconds + now - self._pass_start
+            self._what, self._total, self._done, self._pass_start = what, total, 0, now
 
     def add(self, count: int) -> None:
         """Count items of the pass, and print a line if it is time."""
@@ -58,7 +58,7 @@ class Meter:
             now = self._clock()
             if self._write and now - self._printed >= (EVERY_ON_TERMINAL if self._terminal else EVERY):
                 self._printed = now
-                line = f"{self.name}: {self._state(now - self._begun)}"
+                line = f"{self.name}: {self._state(now - self._pass_start)}"
                 self._write(f"{REWRITE}{line}" if self._terminal else f"{line}\n")
 
     def over(self, blocks: Iterable[BlockT], what: str, total: int, size: Callable[[BlockT], int]) -> Iterator[BlockT]:

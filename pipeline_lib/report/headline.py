@@ -16,12 +16,23 @@ NO_FIGURE = "no figure"
 
 
 def percent(value: float) -> str:
-    """Return a share as a percentage with one decimal.
+    """Return a share as a percentage with one decimal; only all is 100 %.
 
-    >>> percent(0.4721), percent(1 / 500), percent(1 / 30_000)
-    ('47.2 %', '0.2 %', '0.003 %')
+    >>> percent(0.4721), percent(1 / 500), percent(1 / 30_000), percent(0.9996), percent(1.0)
+    ('47.2 %', '0.2 %', '0.003 %', '>99.9 %', '100.0 %')
     """
+    if 0.9995 <= value < 1:
+        return ">99.9 %"
     return f"{value * 100:.1f} %" if value == 0 or value >= 0.001 else f"{value * 100:.1g} %"
+
+
+def probability(value: float) -> str:
+    """Return a model's probability, which is never certain, even if its floating-point number is.
+
+    >>> probability(0.732), probability(0.9996), probability(1.0), probability(0.0004)
+    ('73.2 %', '>99.9 %', '>99.9 %', '<0.1 %')
+    """
+    return ">99.9 %" if value > 0.9994 else "<0.1 %" if value < 0.0006 else percent(value)
 
 
 def rank(value: float) -> str:

@@ -17,10 +17,12 @@ from pipeline_lib.report import classification as classifier
 from pipeline_lib.report import tables
 from pipeline_lib.report.cautions import cautions
 from pipeline_lib.report.chance import retrieval_chance
-from pipeline_lib.report.figures import MAX_NAMED, confusion_matrix, learning_curves, recall_curves
+from pipeline_lib.report.class_names import ClassNames
+from pipeline_lib.report.confusion import confusion_matrix
+from pipeline_lib.report.figures import learning_curves, recall_curves
 from pipeline_lib.report.gallery import Gallery, confident_mistakes, spread_sample, worst
 from pipeline_lib.report.groups import group_facts
-from pipeline_lib.report.headline import CLASSIFICATION, SPLITS, count, percent, rank, total_lines
+from pipeline_lib.report.headline import CLASSIFICATION, SPLITS, count, percent, probability, rank, total_lines
 from pipeline_lib.report.inputs import ReportInputs
 from pipeline_lib.report.overview import absent, headlines, tiles
 from pipeline_lib.report.photos import Thumbnails
@@ -46,7 +48,8 @@ def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, sca
     photos = Thumbnails(inputs.shards)
     learning = learning_curves(inputs.folds)
     recall = recall_curves(inputs.evaluation.recall_curve, chances)
-    classes = _classes(inputs)
+    names = class_names(inputs)
+    classes = _classes(inputs, names)
     matrices = {f"confusion_{view['split']}": view["matrix"] for view in classes}
     reliability = classifier.reliability_figures(inputs.evaluation.reliability)
     context = {
@@ -64,7 +67,6 @@ def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, sca
         "classes": classes,
         "mistakes": _mistakes(inputs, params, photos),
         "reliability": _inline(reliability),
-        "max_named": MAX_NAMED,
         "max_rejects": tables.MAX_REJECTS,
         "reject_summary": tables.reject_summary(inputs.catalogue.rejects),
         "reject_rows": tables.reject_rows(inputs.catalogue.rejects),
@@ -76,10 +78,15 @@ def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, sca
         **_queries(inputs, params, photos),
     }
     figures = learning | recall | matrices | reliability
-    return Report(_render(context), {name: standalone(figure) for name, figure in figures.items()})
+    return Report(_render(context, names), {name: standalone(figure) for name, figure in figures.items()})
 
 
-def _classes(inputs: ReportInputs) -> list[Context]:
+def class_names(inputs: ReportInputs) -> ClassNames:
+    """Return the short names of all classes of the catalogue and of the figures."""
+    return ClassNames([*inputs.catalogue.products["label"].drop_nulls(), *inputs.evaluation.per_class["label"]])
+
+
+def _classes(inputs: ReportInputs, names: ClassNames) -> list[Context]:
     """Return, for each split with labels, its confusion matrix, its confused pairs and its table of classes."""
     views = []
     for split, name in SPLITS.items():
@@ -93,7 +100,7 @@ def _classes(inputs: ReportInputs) -> list[Context]:
             {
                 "split": split,
                 "name": name,
-                "matrix": confusion_matrix(confusion, labels, f"Confusion, {name.lower()}"),
+                "matrix": confusion_matrix(confusion, names, labels, f"Confusion, {name.lower()}"),
                 "pairs": tables.confused_pairs(confusion),
                 "rows": per_class.sort("f1", "label").to_dicts(),
                 "majority": (label, share),
@@ -161,7 +168,7 @@ def language(text: str) -> str:
     return "zh" if any("\u4e00" <= sign <= "\u9fff" for sign in text) else "en"
 
 
-def _render(context: Context) -> str:
+def _render(context: Context, names: ClassNames) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_resource),
         autoescape=True,
@@ -171,4 +178,5 @@ def _render(context: Context) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"percent": percent, "rank": rank, "count": count, "language": language}
+    environment.filters |= {"probability": probability, "class_name": names.html}
     return environment.get_template(TEMPLATE).render(context)

@@ -4,15 +4,19 @@ Colours and fonts come from chart.css. The page includes it once, each file unde
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from importlib import resources
 from math import ceil, floor, log10
+
+from pipeline_lib.report.headline import percent
 
 WIDTH, HEIGHT = 520, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 44, 44
 MAX_MARKS = 40
 NUM_COLOURS = 6
+NEAR_ALL = 0.8  # shares from here on are near 100 %
+SMALLEST_PART = 0.01  # of the axis below the lowest zoomed value
 FLAT = 1e-9  # a range smaller than this, beside its values or 1, is one value
 
 
@@ -30,11 +34,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Axes:
-    """Labels and ticks of the axes; `percent` writes y in percent, `log_x` makes x logarithmic."""
+    """Labels and ticks of the axes; `percent` writes y in percent, `log_x` makes x logarithmic.
+
+    `zoomed` percent do not start at 0 if all lines but the grey ones are near 100 %.
+    """
 
     x_label: str
     y_label: str
     percent: bool = False
+    zoomed: bool = False
     log_x: bool = False
     x_ticks: Sequence[float] = field(default_factory=tuple)
 
@@ -82,18 +90,19 @@ def text_width(text: str) -> float:
 
 def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
     """Return an <svg> element, to be styled by chart.css. Points must be finite."""
-    points = [point for line in lines for point in line.points]
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    y_ticks = nice_ticks(0.0 if axes.percent else min(ys), max(ys))
-    if axes.percent:
-        y_ticks = [tick for tick in y_ticks if tick <= 1.0 + 1e-9]
-        y_ticks = y_ticks if y_ticks[-1] >= max(ys) - 1e-9 else [*y_ticks, 1.0]
+    xs = [x for line in lines for x, _ in line.points]
+    y_ticks = _y_ticks(lines, axes)
+    if cut := y_ticks[0] > min(y for line in lines for _, y in line.points):
+        lines = [_above(line, y_ticks[0]) for line in lines]
     x_ticks = [tick for tick in axes.x_ticks or _whole_ticks(min(xs), max(xs)) if min(xs) <= tick <= max(xs)]
     across = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, axes.log_x)
     upward = Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
     body = [f'<text class="chart-title" x="{LEFT}" y="15">{plain(title)}</text>', *_legend(lines)]
     body += [_y_tick(upward(tick), tick, axes.percent) for tick in y_ticks]
     body += [_x_tick(across(tick), tick) for tick in x_ticks]
+    if axes.zoomed and y_ticks[0] > 0:
+        note = f"the axis starts at {y_ticks[0] * 100:g} %{'; the grey lines are below it' * cut}"
+        body.append(f'<text class="chart-note" x="{WIDTH - RIGHT}" y="{HEIGHT - BOTTOM - 6}">{note}</text>')
     body.append(f'<path class="chart-axis" d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     body.append(f'<text class="chart-label" x="{middle:g}" y="{HEIGHT - 8}">{plain(axes.x_label)}</text>')
@@ -102,9 +111,31 @@ def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
     return svg(WIDTH, HEIGHT, label, body)
 
 
-def svg(width: float, height: float, label: str, body: Sequence[str]) -> str:
-    """Return the <svg> element around drawn parts, with a label for screen readers."""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {width:g} {height:g}"'
+def _y_ticks(lines: Sequence[Line], axes: Axes) -> list[float]:
+    """Return the ticks of y; percent start at 0, or below the lowest value of zoomed lines near 100 %."""
+    ys = [y for line in lines for _, y in line.points]
+    if not axes.percent:
+        return nice_ticks(min(ys), max(ys))
+    own = [y for line in lines if line.colour is not None for _, y in line.points] or ys
+    low, high = 0.0, max(ys)
+    if axes.zoomed and min(own) >= NEAR_ALL:
+        low = min(own) - max(0.25 * (high - min(own)), SMALLEST_PART)
+    ticks = [tick for tick in nice_ticks(low, high) if tick <= 1.0 + 1e-9]
+    return ticks if ticks[-1] >= high - 1e-9 else [*ticks, 1.0]
+
+
+def _above(line: Line, low: float) -> Line:
+    """Return a line without the points below the axis."""
+    return replace(line, points=[(x, y) for x, y in line.points if y >= low])
+
+
+def svg(width: float, height: float, label: str, body: Sequence[str], full_size: bool = False) -> str:
+    """Return the <svg> element around drawn parts, with a label for screen readers.
+
+    A `full_size` drawing has its own size in pixels, so a page scrolls it.
+    """
+    size = f' width="{width:.0f}" height="{height:.0f}"' if full_size else ""
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="chart"{size} viewBox="0 0 {width:g} {height:g}"'
     return f'{head} role="img" aria-label="{plain(label)}">\n' + "\n".join(body) + "\n</svg>"
 
 
@@ -146,12 +177,14 @@ def _colour(line: Line) -> str:
 
 
 def _line(line: Line, across: Scale, upward: Scale, axes: Axes) -> str:
+    if not line.points:
+        return ""
     path = "L".join(f"{across(x):.1f} {upward(y):.1f}" for x, y in line.points)
     dash = " chart-dashed" if line.dashed else ""
     parts = [f'<path class="chart-line {_colour(line)}{dash}" d="M{path}"/>']
     if line.colour is not None and len(line.points) <= MAX_MARKS:
         for x, y in line.points:
-            value = f"{y * 100:.1f} %" if axes.percent else f"{y:.4g}"
+            value = percent(y) if axes.percent else f"{y:.4g}"
             tooltip = f"<title>{plain(line.name)} · {plain(axes.x_label)} {x:g}: {value}</title>"
             size, ring = (5, " chart-ring") if x == line.ringed else (2.5, "")
             where = f'cx="{across(x):.1f}" cy="{upward(y):.1f}" r="{size}"'

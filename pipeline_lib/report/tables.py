@@ -1,13 +1,14 @@
 """The tables of the report as plain rows: settings, epochs, classes, confused pairs, rejects, trainable layers."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from pipeline_lib.artifacts import paths
+from pipeline_lib.report.headline import percent
 from pipeline_lib.report.inputs import FoldRun, ReportInputs
 
 Facts = list[tuple[str, str]]
@@ -15,11 +16,11 @@ Rows = list[dict[str, Any]]
 MAX_REJECTS = 200
 MAX_PAIRS = 15
 # Column of history.csv -> heading and format, shown for the epoch whose weights were saved.
-EPOCH_COLUMNS = {
-    "total": ("Training loss", "{:.3f}"),
-    "val_loss": ("Held-out loss", "{:.3f}"),
-    "MeanRecall": ("Mean recall", "{:.1%}"),
-    "top1": ("Top-1", "{:.1%}"),
+EPOCH_COLUMNS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "total": ("Training loss", "{:.3f}".format),
+    "val_loss": ("Held-out loss", "{:.3f}".format),
+    "MeanRecall": ("Mean recall, text → image", percent),
+    "top1": ("Top-1", percent),
 }
 # Setting of training -> the value at which it is off. It is not shown then, nor are the settings that depend on it.
 OFF: dict[str, Any] = {
@@ -139,7 +140,7 @@ def epoch_table(folds: Sequence[FoldRun]) -> EpochTable:
 
 
 def _written(value: float | None, column: str) -> str:
-    return "–" if value is None else EPOCH_COLUMNS[column][1].format(value).replace("%", " %")
+    return "–" if value is None else EPOCH_COLUMNS[column][1](value)
 
 
 def confused_pairs(confusion: pl.DataFrame) -> Rows:

@@ -18,7 +18,7 @@ def make_run(tmp_path):
     return make
 
 
-VOID = {"meta", "link", "img", "br"}
+VOID = {"meta", "link", "img", "br", "input"}
 
 
 class Page(HTMLParser):

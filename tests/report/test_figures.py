@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_lib.artifacts.schemas import CONFUSION_SCHEMA, CURVE_SCHEMA, RANKS_SCHEMA
+from pipeline_lib.artifacts.schemas import CURVE_SCHEMA, RANKS_SCHEMA
 from pipeline_lib.evaluation.plot_tables import curve_table
 from pipeline_lib.metrics.tied_ranks import random_order
 from pipeline_lib.report.chance import Chance, retrieval_chance
-from pipeline_lib.report.figures import confusion_matrix, learning_curves, recall_curves
+from pipeline_lib.report.figures import learning_curves, recall_curves
 from pipeline_lib.report.inputs import FoldRun
 from pipeline_lib.report.svg import (
     BOTTOM,
@@ -118,44 +118,46 @@ def test_curves_and_chance_of_a_small_gallery_stay_inside_the_axes(num_products)
         assert LEFT <= x <= WIDTH - RIGHT and TOP <= y <= HEIGHT - BOTTOM
 
 
-def confusion(labels: list[str]) -> pl.DataFrame:
-    rows = [("test", label, label, 3) for label in labels] + [("test", labels[0], labels[1], 1)]
-    return pl.DataFrame(rows, schema=CONFUSION_SCHEMA, orient="row").drop("split")
-
-
-def test_matrix_cells_have_tooltips_and_colours_for_right_and_wrong():
-    labels = ["杯子", "plate", "vase"]
-    figure = confusion_matrix(confusion(labels), labels, "Confusion")
-    titles = [element.text for element in ElementTree.fromstring(figure).iter(f"{NAME}title")]
-    assert sorted(titles) == sorted(
-        [
-            "杯子 predicted as 杯子: 3 of 4",
-            "杯子 predicted as plate: 1 of 4",
-            "plate predicted as plate: 3 of 3",
-            "vase predicted as vase: 3 of 3",
-        ]
-    )
-    assert figure.count('class="chart-right"') == 3 and figure.count('class="chart-wrong"') == 1
-    assert 'fill-opacity="0.85"' in figure and figure.count(">杯子</text>") == 2
-
-
-@pytest.mark.parametrize(("num", "names", "counts"), [(25, True, True), (30, True, False), (81, False, False)])
-def test_matrices_of_many_classes_drop_counts_then_names(num, names, counts):
-    labels = [f"class {i:02d}" for i in range(num)]
-    figure = confusion_matrix(confusion(labels), labels, "Confusion")
-    assert (">class 07</text>" in figure) == names
-    assert ('class="chart-count"' in figure) == counts
-    assert "class 80" not in figure or "class 80 predicted as class 80" in figure
-
-
 def test_markup_and_control_characters_in_names_stay_text():
-    labels = ["<b>&\x01", "a"]
-    for figure in (
-        confusion_matrix(confusion(labels), labels, "t<i>"),
-        line_chart("t", [Line("<b>\x02", [(0, 1.0)])], Axes("<x>", '"y"')),
-    ):
-        assert "<b>" not in figure
-        ElementTree.fromstring(figure)
+    figure = line_chart("t", [Line("<b>\x02", [(0, 1.0)])], Axes("<x>", '"y"'))
+    assert "<b>" not in figure
+    ElementTree.fromstring(figure)
+
+
+def recall_figure(values, chance):
+    """A figure of recalls at K = 1, 2, ... and a grey line of `chance`."""
+    lines = [
+        Line("test", [(k, y) for k, y in enumerate(values, 1)]),
+        Line("chance", [(k, chance) for k in range(1, len(values) + 1)], None),
+    ]
+    return line_chart("Recall@K", lines, Axes("K", "recall", percent=True, zoomed=True))
+
+
+def shown_ticks(figure):
+    ticks = re.findall(r'class="chart-tick-y"[^>]*>([\d.]+) %<', figure)
+    return [float(tick) for tick in ticks]
+
+
+@pytest.mark.parametrize(
+    ("values", "first", "last"),
+    [
+        ((0.97, 0.99, 1.0), 96, 100),
+        ((0.9996, 0.9998, 1.0), 98.5, 100),
+        ((1.0, 1.0), 98.5, 100),
+        ((0.3, 0.97, 1.0), 0, 100),
+        ((0.001, 0.004), 0, 0.5),
+    ],
+)
+def test_the_axis_shows_curves_near_all_or_nothing(values, first, last):
+    figure = recall_figure(values, 0.0005)
+    ticks = shown_ticks(figure)
+    assert first - 1 <= ticks[0] <= first + 1 and ticks[-1] == pytest.approx(last, abs=0.6)
+    ys = [float(y) for y in re.findall(r'cy="([\d.]+)"', figure)]
+    assert len(ys) == len(values) and all(TOP <= y <= HEIGHT - BOTTOM for y in ys)
+    assert max(ys) - min(ys) > 0.2 * (HEIGHT - TOP - BOTTOM) or max(values) - min(values) < 0.001
+    # A chance level outside the axis is not drawn at a wrong place, but reported.
+    assert ("the grey lines are below it" in figure) == (ticks[0] > 0)
+    ElementTree.fromstring(figure)
 
 
 def test_a_figure_file_carries_its_own_colours_for_light_and_dark():

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 import pytest
+from made_run import Run
 from PIL import Image
 
 from pipeline_lib.artifacts import paths
@@ -231,3 +232,21 @@ def test_a_figure_that_a_random_order_reaches_gets_a_caution_instead(make_run, p
     assert shown == ["no figure", "no figure"]
     warnings = [text for attributes, text in page.all("p") if attributes.get("class") == "warning"]
     assert any("R@1, R@5, R@10 of 9 products are no figures" in text for text in warnings)
+
+
+def test_class_paths_have_their_leaf_and_no_probability_is_certain(make_run, parse, monkeypatch):
+    tops = ("Home > Kitchen", "Home > Bath", "Fashion")
+    labels = [f"{tops[i % 3]} > Kind {i // 3}" for i in range(12)] + ["Fashion > Belts"]
+    monkeypatch.setattr(Run, "classes", property(lambda run: labels[-run.num_classes :]))
+    run = make_run(num_products=130, num_classes=6, signal=2.0)
+    confident = pl.read_csv(run.root / paths.EVALUATION / "label_issues.csv").with_columns(
+        probability=pl.lit(0.9996), label_probability=pl.lit(0.0004)
+    )
+    confident.write_csv(run.root / paths.EVALUATION / "label_issues.csv")
+    page = parse(run.report().page)
+    leaves = {(a["title"], text) for a, text in page.all("span") if a.get("class") == "leaf"}
+    assert ("Fashion > Belts", "Belts") in leaves and ("Home > Bath > Kind 3", "Bath > Kind 3") in leaves
+    headings = [text for _, text in page.all("th")]
+    assert {"Actual", "Predicted"} <= set(headings) and "Truth" not in headings
+    doubts = [text for a, text in page.all("li") if "data-doubt" in a]
+    assert doubts and all("at <0.1 %" in text and "at >99.9 %" in text for text in doubts)
