@@ -1,4 +1,4 @@
-"""What the models that a run builds on were trained on: its start and its teachers. Checked before it loads anything."""
+"""What a run's start and its teachers were trained on, checked before it loads anything."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

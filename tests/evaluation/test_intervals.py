@@ -84,7 +84,7 @@ def test_the_mean_of_a_long_tail_reaches_further_up():
 
 
 def predictions(rng, confidence):
-    """Return truth and probabilities of two classes for products whose predicted class is right as often as its probability says."""
+    """Return truth and probabilities of two classes for predictions that are right with their probability."""
     right = rng.random(len(confidence)) < confidence
     return (~right).astype(np.int64), np.stack([confidence, 1 - confidence], axis=1)
 
