@@ -22,7 +22,7 @@ PAIRS_AT_ONCE = 1024  # their embeddings fit into a processor's cache
 DENSE = 1 / 16
 SAMPLE = 4096
 # The coordinates after the first ones add at most this share of the spread of similarities to a bound.
-SLACK = 0.25
+SLACK = 0.15
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Rotated:
 
 
 def hard_negatives(
-    text: Tensor, image: Tensor, right: RightAnswers, count: int, block: int = 4096, rows: int = 512
+    text: Tensor, image: Tensor, right: RightAnswers, count: int, block: int = 4096, rows: int = 1024
 ) -> tuple[Tensor, Tensor]:
     """Return numbers and similarities (products, count) of the images most similar to each text, best first.
 
@@ -80,7 +80,7 @@ class _Best:
         if columns.start:
             bound = self.texts.bound[self.rows] @ self.images.bound[columns].T
             bound[excluded] = -torch.inf
-            row, column = (bound > self.similarity[:, -1:] - self.margin).nonzero().unbind(1)
+            row, column = _places(bound > self.similarity[:, -1:] - self.margin)
             if len(row) <= DENSE * bound.numel():
                 self._merge(*_padded(row, column + columns.start, self._pairs(row, column + columns.start), len(bound)))
                 return
@@ -106,6 +106,18 @@ class _Best:
         similarity, number = torch.cat([self.similarity, similarity], 1), torch.cat([self.number, number], 1)
         self.similarity, position = similarity.topk(self.number.shape[1], dim=1)
         self.number = number.gather(1, position).masked_fill(self.similarity == -torch.inf, NONE)
+
+
+def _places(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the rows and columns where a mask, which is almost everywhere False, is True, in the order of rows."""
+    if mask.shape[1] % 8:
+        row, column = mask.nonzero().unbind(1)
+        return row, column
+    # Eight values at a time.
+    row, word = mask.view(torch.int64).nonzero().unbind(1)
+    columns = word[:, None] * 8 + torch.arange(8, device=mask.device)
+    chosen = mask[row[:, None], columns]
+    return row[:, None].expand_as(columns)[chosen], columns[chosen]
 
 
 def _padded(row: Tensor, column: Tensor, similarity: Tensor, size: int) -> tuple[Tensor, Tensor]:
