@@ -11,6 +11,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, read_json, write_json, write_table
 from pipeline_lib.evaluation.baseline_comparison import baseline_trees
 from pipeline_lib.evaluation.baselines.run import Baselines, read_split_products, run_baselines
+from pipeline_lib.evaluation.baselines.zero_shot_retrieval import zero_shot_trees
 from pipeline_lib.evaluation.label_issues import label_issues
 from pipeline_lib.evaluation.modality_gain import modality_gain
 from pipeline_lib.evaluation.plot_tables import class_tables, curve_table, read_uncalibrated
@@ -44,6 +45,7 @@ def main() -> None:
         meter.begin("baselines")
         baselines = run_baselines(trunk, products, scored, classes, seed) if len(scored) else Baselines()
         *compared, gains = baseline_trees(scores, baselines.scores, classes)
+        zero_shot = zero_shot_trees(trunk, paths.CATALOGUE, products, ranks, params)
         with fresh_folder(paths.EVALUATION) as out:
             write_table(ranks, out / "ranks.parquet")
             write_table(curve_table(ranks), out / "recall_curve.csv")
@@ -51,8 +53,7 @@ def main() -> None:
             for name, table in class_tables(scores, uncalibrated, classes).items():
                 write_table(table, out / f"{name}.csv")
             write_table(gains, out / "baselines.csv")
-            modality = modality_gain(scores, baselines.probes(), classes)
-            write_table(modality, out / "modality_gain.csv")
+            write_table(modality_gain(scores, baselines.probes(), classes), out / "modality_gain.csv")
             write_json(out / "skipped.json", baselines.skipped)
             issues = label_issues(scores, paths.ENSEMBLE / "probabilities.parquet", classes)
             write_table(issues, out / "label_issues.csv")
@@ -61,7 +62,7 @@ def main() -> None:
                 print(f"{split}: {left_out} products without a label the models know are in no classification figure")
         for name, reason in baselines.skipped.items():
             print(f"baseline {name} is left out: {reason}")
-        trees = zip(retrieval, classification, sliced, compared, strict=True)
+        trees = zip(retrieval, zero_shot, classification, sliced, compared, strict=True)
         figures, intervals = (merged(*parts) for parts in trees)
         counts = read_json(paths.CATALOGUE / "counts.json")
         groups = {"groups": counts["groups"] | read_json(paths.FOLDS / "groups.json")}

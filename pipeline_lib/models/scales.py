@@ -43,7 +43,8 @@ def _is_own(tower: ImageTower, scale: int) -> bool:
     """Return whether `scale` is the only size that a timm ViT supports, whatever its patch."""
     visual = getattr(tower, "visual", tower)
     patch_embed = getattr(getattr(visual, "trunk", visual), "patch_embed", None)
-    return bool(getattr(patch_embed, "strict_img_size", False)) and max(patch_embed.img_size or (0,)) == scale
+    strict = bool(getattr(patch_embed, "strict_img_size", False))
+    return strict and max(getattr(patch_embed, "img_size", None) or (0,)) == scale
 
 
 def check_scale(tower: ImageTower, scale: int) -> None:

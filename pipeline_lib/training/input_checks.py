@@ -29,10 +29,10 @@ def check_texts_differ(model: ImageTextModel, tokenizer: TextTokenizer, texts: S
     different = list(by_tokens.values())
     if len(different) < 2:
         return
-    ids, mask = (torch.as_tensor(part) for part in tokenizer.encode_batch(different, max_tokens))
+    rows, row_masks = (torch.as_tensor(part) for part in tokenizer.encode_batch(different, max_tokens))
     training = model.training
     with torch.inference_mode():
-        features = model.eval().encode_text(ids, mask).double()
+        features = model.eval().encode_text(rows, row_masks).double()
     model.train(training)
     distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     equal = (distances <= EQUAL * features.norm(dim=1).max()).triu(1).nonzero().tolist()

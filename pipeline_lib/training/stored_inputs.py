@@ -6,10 +6,10 @@ its input, and with the reason if it reads no store, because such a run is slowe
 
 from dataclasses import dataclass
 
-from pipeline_lib.features.boundaries import why_not_pooled
 from pipeline_lib.features.tower_stores import open_boundary, open_pooled, stored_views
 from pipeline_lib.loading.stored_features import NOTHING_STORED, StoredFeatures
 from pipeline_lib.models.adapters import CONV, MEMORY, describe_adapters
+from pipeline_lib.models.joint_space import why_not_pooled
 from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.optim.freezing import UnfreezeEpochs
 from pipeline_lib.stores.activations import ActivationStore

@@ -1,0 +1,79 @@
+"""Retrieval by an untouched pair of towers: the ranks that a pretrained pair has before any training.
+
+The stored features of the frozen trunk are the pair's own embeddings, so nothing is encoded again. The galleries and
+the queries are those of the trained models.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors
+from pipeline_lib.evaluation.protocols import PROTOCOLS
+from pipeline_lib.evaluation.summary import retrieval_trees
+from pipeline_lib.metrics.gallery_ranks import Gallery
+from pipeline_lib.params.evaluate import EvaluateParams
+from pipeline_lib.stores.store import open_store
+
+Tree = dict[str, Any]
+
+
+def zero_shot_galleries(
+    folder: Path | None, products: pl.DataFrame, queries: pl.DataFrame, ranks: pl.DataFrame
+) -> list[Gallery]:
+    """Return the galleries of `ranks` (RANKS_SCHEMA) as the untouched pair embeds them; empty if there is no pair.
+
+    `products` (product_id, media, text, group_id, split, fold) is the complete catalogue, `queries` (query_id, kind,
+    text) has the texts. `folder` is that of features@trunk, None without it. A gallery with queries that are no texts
+    is left out.
+    """
+    features = None if folder is None else read_trunk(folder, products)
+    if folder is None or features is None or read_json(folder / "joint.json")["why_apart"]:
+        return []
+    texts = dict(queries.filter(pl.col("kind") == "text").select("query_id", "text").iter_rows())
+    store = open_store(folder / "text")
+    galleries = []
+    asked = ranks.filter(pl.col("direction") == "text_to_image")
+    for (split, fold), part in asked.group_by("split", "fold", maintain_order=True):
+        query_ids = part["query_id"].to_list()
+        inside = (products["split"] == "test") if split == "test" else (products["fold"] == fold)
+        rows = np.flatnonzero(inside.fill_null(False).to_numpy())
+        if not all(query_id in texts for query_id in query_ids):
+            continue
+        own = products[rows.tolist()]
+        vectors = text_vectors(store, [texts[query_id] for query_id in query_ids])
+        galleries.append(
+            Gallery(
+                str(split),
+                None if fold is None else int(str(fold)),
+                query_ids,
+                vectors,
+                own["product_id"].to_list(),
+                features.image[rows],
+                own["group_id"].to_list(),
+            )
+        )
+    return galleries
+
+
+def zero_shot_trees(
+    folder: Path | None, catalogue: Path, products: pl.DataFrame, ranks: pl.DataFrame, params: EvaluateParams
+) -> tuple[Tree, Tree]:
+    """Return {split: {retrieval_zero_shot: {direction: figures}}} and the same tree of intervals.
+
+    `catalogue` is the folder of its tables; the other arguments are as in `zero_shot_galleries`.
+    """
+    queries, relevance = (pl.read_parquet(catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
+    galleries = zero_shot_galleries(folder, products, queries, ranks)
+    if not galleries:
+        return {}, {}
+    protocol = PROTOCOLS[params.protocol]
+    own = pl.concat([protocol.rank(gallery, relevance, "cpu") for gallery in galleries])
+    figures, intervals = (
+        {split: {"retrieval_zero_shot": values["retrieval"]} for split, values in tree.items()}
+        for tree in retrieval_trees(own, params.bootstrap, params.seed)
+    )
+    return figures, intervals
