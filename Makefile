@@ -7,7 +7,7 @@ export PATH := $(BIN):$(PATH)
 
 # uv installs in a quarter of pip's time. It does not read pip.conf: where only that names a package index, pip installs.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode $(1) || $(PIP) $(1)
+INSTALL = $(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --compile-bytecode $(1) || $(PIP) $(1)
 
 .PHONY: repro test lint bench recipes pictures clean
 
