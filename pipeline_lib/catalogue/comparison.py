@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.catalogue.alignment import differences, halved, neighbour_levels, resample
+from pipeline_lib.catalogue.alignment import FAR_STEPS, NEAR_STEPS, differences, halved, neighbour_levels, resample
 from pipeline_lib.catalogue.hashing import (
     BOXES,
     FIRST_MIRRORED,
@@ -21,7 +21,7 @@ from pipeline_lib.catalogue.hashing import (
     close_pairs,
     hash_views,
 )
-from pipeline_lib.catalogue.thumbnails import MAP, SIDE, Rows, bordered, colour_map, log_aspect, luma
+from pipeline_lib.catalogue.thumbnails import MAP, SIDE, Rows, bordered, colour_map, log_aspect, luma, map_bytes
 
 # Largest difference of log2 of the aspect ratio.
 LOG_ASPECT = 0.3
@@ -36,6 +36,9 @@ MAP_NOISE = np.array([6.0, 8.0, 8.0], dtype=np.float32)
 # Without a border the map says little before alignment.
 SAME_CELLS, PERHAPS_CELLS, FREE_CELLS = 0.02, 0.03, 0.05
 FREE_CELLS_BEFORE = 0.15
+# Pairs that are aligned of each photo and block of the search, so that thousands of near-equal goods take no hours. A
+# copy is among the closest ones; without a border, the others of them are no pairs at all.
+ANCHORED_ALIGNED, FREE_ALIGNED = 8, 32
 # Differences up to SAME are of one picture; those of perhaps the same one begin at PERHAPS.
 SAME, PERHAPS = 1.0, 2.0
 ROWS_PER_CHUNK, PAIRS_PER_CHUNK = 512, 256
@@ -88,26 +91,37 @@ def _anchored(rows: Rows, pairs: Candidates) -> Iterator[PhotoPairs]:
     share = differing_cells(rows, pairs, ANCHORED_REACH)
     pairs, share = pairs.select(share <= PERHAPS_CELLS), share[share <= PERHAPS_CELLS]
     largest = np.full(len(share), np.inf, dtype=np.float32)
-    close = share <= SAME_CELLS
-    largest[close], _ = _aligned(rows, pairs.select(close))
+    close = (share <= SAME_CELLS) & _closest(pairs, share, ANCHORED_ALIGNED)
+    largest[close], _ = _aligned(rows, pairs.select(close), NEAR_STEPS)
     yield PhotoPairs(pairs.viewed, pairs.plain, np.where(largest <= SAME, largest, PERHAPS + share).astype(np.float32))
 
 
 def _free(rows: Rows, pairs: Candidates) -> Iterator[PhotoPairs]:
-    pairs = pairs.select(differing_cells(rows, pairs, FREE_REACH) <= FREE_CELLS_BEFORE)
-    largest, share = _aligned(rows, pairs)
+    share = differing_cells(rows, pairs, FREE_REACH)
+    pairs = pairs.select((share <= FREE_CELLS_BEFORE) & _closest(pairs, share, FREE_ALIGNED))
+    largest, share = _aligned(rows, pairs, FAR_STEPS)
     alike = (largest <= SAME) | (share <= FREE_CELLS)
     difference = np.where(largest <= SAME, largest, PERHAPS + share).astype(np.float32)
     yield PhotoPairs(pairs.viewed[alike], pairs.plain[alike], difference[alike])
 
 
-def _aligned(rows: Rows, pairs: Candidates) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _closest(pairs: Candidates, share: NDArray[np.float32], limit: int) -> NDArray[np.bool_]:
+    """Return which pairs are among the `limit` of their photo `viewed` with the closest hashes, then maps."""
+    order = np.lexsort((share, pairs.bits, pairs.viewed))
+    ordered = pairs.viewed[order]
+    start = np.searchsorted(ordered, ordered)
+    chosen = np.zeros(len(order), dtype=np.bool_)
+    chosen[order] = np.arange(len(order)) - start < limit
+    return chosen
+
+
+def _aligned(rows: Rows, pairs: Candidates, steps: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the largest difference and the share of different cells of each pair after alignment."""
     largest, share = (np.zeros(len(pairs.view), dtype=np.float32) for _ in range(2))
     for start in range(0, len(pairs.view), PAIRS_PER_CHUNK):
         part = slice(start, start + PAIRS_PER_CHUNK)
         view = pairs.view[part]
-        found = differences(rows[pairs.viewed[part]], rows[pairs.plain[part]], BOXES[view], MIRRORED[view])
+        found = differences(rows[pairs.viewed[part]], rows[pairs.plain[part]], BOXES[view], MIRRORED[view], steps)
         largest[part], share[part] = found.largest, found.share
     return largest, share
 
@@ -117,16 +131,17 @@ def differing_cells(rows: Rows, pairs: Candidates, reach: float) -> NDArray[np.f
 
     A cell is explained by the range of levels that the view has within `reach` cells, in luma and both chromas.
     """
-    shown, which = np.unique(pairs.viewed * NUM_VIEWS + pairs.view, return_inverse=True)
-    low, high = _ranges(rows[shown // NUM_VIEWS], shown % NUM_VIEWS, reach)
-    share = np.zeros(len(which), dtype=np.float32)
-    for start in range(0, len(which), 2 * ROWS_PER_CHUNK):
-        part = which[start : start + 2 * ROWS_PER_CHUNK]
-        maps = colour_map(rows[pairs.plain[start : start + 2 * ROWS_PER_CHUNK]])
-        outside = (maps < low[part]) | (maps > high[part])
-        cells = outside.reshape(len(part), 3, -1).view(np.uint8).sum(axis=2, dtype=np.uint16)
-        share[start : start + 2 * ROWS_PER_CHUNK] = cells.max(axis=1) / (MAP - 2) ** 2
-    return share
+    shown, which, sizes = np.unique(pairs.viewed * NUM_VIEWS + pairs.view, return_inverse=True, return_counts=True)
+    ranges = _ranges(rows[shown // NUM_VIEWS], shown % NUM_VIEWS, reach)
+    low, high = (levels.reshape(len(shown), 3 * MAP * MAP) for levels in ranges)
+    order = np.argsort(which, kind="stable")
+    every = map_bytes(rows)
+    cells = np.zeros((len(which), 3), dtype=np.uint16)
+    for number, members in enumerate(np.split(order, np.cumsum(sizes)[:-1]) if len(shown) else ()):
+        maps = every[pairs.plain[members]]
+        outside = np.packbits((maps < low[number]) | (maps > high[number]), axis=1).view(np.uint64)
+        cells[members] = np.bitwise_count(outside).reshape(len(members), 3, -1).sum(axis=2, dtype=np.uint16)
+    return np.asarray(cells.max(axis=1) / (MAP - 2) ** 2, dtype=np.float32)
 
 
 def _ranges(rows: Rows, view: NDArray[np.int64], reach: float) -> tuple[Rows, Rows]:

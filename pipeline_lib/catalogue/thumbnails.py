@@ -76,7 +76,12 @@ def luma(rows: Rows) -> NDArray[np.float32]:
 
 def colour_map(rows: Rows) -> Rows:
     """Return (photos, 3, 16, 16) luma, Cb and Cr of thumbnails (photos, BYTES)."""
-    return rows[:, NUM_LUMA:-2].reshape(-1, 3, MAP, MAP)
+    return map_bytes(rows).reshape(-1, 3, MAP, MAP)
+
+
+def map_bytes(rows: Rows) -> Rows:
+    """Return the maps (photos, 768) of thumbnails (photos, BYTES), without a copy."""
+    return rows[:, NUM_LUMA:-2]
 
 
 def log_aspect(rows: Rows) -> NDArray[np.float32]:

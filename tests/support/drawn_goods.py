@@ -10,12 +10,16 @@ OUTLINE = ((150, 60), (200, 80), (250, 60), (330, 110), (300, 170), (270, 150), 
 SLEEVE = ((100, 170), (70, 110))
 
 
-def shirt(seed, size=240, colour=None, prints=3):
-    """Return a T-shirt on white with its own outline, colour and prints; equal seeds give equal pixels."""
+def shirt(seed, size=240, colour=None, prints=3, outline=6):
+    """Return a T-shirt on white with its own outline, colour and prints; equal seeds give equal pixels.
+
+    Corners are moved by up to `outline` pixels of 400; 0 gives one outline to all.
+    """
     rng = np.random.default_rng(seed)
     image, scale = Image.new("RGB", (size, size), "white"), size / 400
     draw = ImageDraw.Draw(image)
-    corners = [(x + rng.integers(-6, 7), y + rng.integers(-6, 7)) for x, y in (*OUTLINE, *SLEEVE)]
+    moves = rng.integers(-6, 7, (len(OUTLINE) + len(SLEEVE), 2)) * outline / 6
+    corners = np.array((*OUTLINE, *SLEEVE)) + moves
     body = COLOURS[rng.integers(len(COLOURS))]
     draw.polygon([(x * scale, y * scale) for x, y in corners], fill=colour or body, outline=(150, 150, 150))
     for _ in range(prints):
