@@ -65,11 +65,12 @@ def facts(inputs: ReportInputs, data_root: str, scales: Sequence[int]) -> Facts:
     folds = inputs.folds
     counts = inputs.catalogue.counts
     rows: Facts = [("Data", data_root)]
-    rows += [(f"Column: {role}", names) for role, names in counts["columns"].items()]
-    rows += [("Columns not read", ", ".join(counts["ignored_columns"]))] if counts["ignored_columns"] else []
     rows += [(name.capitalize(), f"{counts[name]:,}") for name in ("products", "queries", "classes")]
     rows.append(("Folds trained", ", ".join(str(fold.fold) for fold in folds)))
     rows.append(("Prediction scales", ", ".join(f"{scale} px" for scale in scales)))
+    # The page's head shows the facts before these.
+    rows += [(f"{role.capitalize()} from column", names) for role, names in counts["columns"].items()]
+    rows += [("Columns not read", ", ".join(counts["ignored_columns"]))] if counts["ignored_columns"] else []
     if folds:
         rows += _model_facts(folds[0].model.get("description", {}))
         rows += _training_facts(folds[0].run)

@@ -83,8 +83,11 @@ def test_figures_have_exactly_the_published_paths(project):
     metrics, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
     assert sorted(leaves(intervals)) == sorted(figures)
     data = [f"data.{name}" for name in ("products", "queries", "rejected", "columns.id")]
+    groups = metrics["data"].pop("groups")
     assert sorted(leaves(metrics)) == sorted([*figures, *sizes, *data])
     assert metrics["data"] == {"products": 9, "queries": 9, "rejected": 1, "columns": {"id": "id"}}
+    counted = read_json(paths.CATALOGUE / "counts.json")["groups"] | read_json(paths.FOLDS / "groups.json")
+    assert groups == counted and "same_groups" in groups
 
 
 def test_each_stage_prints_what_it_will_do_and_what_it_did(project, capsys):

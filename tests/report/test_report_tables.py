@@ -92,6 +92,7 @@ def test_the_default_settings_show_what_is_in_effect(make_run):
     hidden = {
         "towers", "schedule", "unfreeze_lr_scale", "lr_decay", "init_from", "init_heads", "ema_decay", "mining",
         "mining_share", "text_augment", "text_augment_rate", "mix", "mix_alpha", "grad_checkpointing", "warmup_steps",
+        "allow_seen",
     }  # fmt: skip
     shown = dict(shown_settings(make_run, **train))
     assert set(shown) == {key.replace("_", " ").capitalize() for key in train.keys() - hidden}
