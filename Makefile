@@ -37,6 +37,7 @@ bench: $(VENV)/.bench
 	python bench/pipeline.py
 	OMP_NUM_THREADS=1 python bench/growth.py
 	test ! -d ../shared/data/grocery || python bench/catalogue_and_shards.py --data ../shared/data/grocery --label label
+	python bench/duplicates.py --data $(wildcard ../shared/data/grocery ../shared/data/freeex)
 
 # Every recipe with tiny towers through DVC, and reports/recipes.md.
 recipes: $(VENV)/.run
