@@ -49,8 +49,8 @@ def cautions(metrics: Tree, intervals: Tree) -> list[str]:
 
 def _seen(name: str, counts: Mapping[str, int]) -> str:
     return (
-        f"{name}: a model was trained on {count(counts['trained_on'])} of the {count(counts['products'])} products that "
-        "it is measured on (train.allow_seen): the figures are too high for new products."
+        f"{name}: a model was trained on {count(counts['trained_on'])} of the {count(counts['products'])} products "
+        "that it is measured on (train.allow_seen): the figures are too high for new products."
     )
 
 
