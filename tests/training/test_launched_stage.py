@@ -53,7 +53,7 @@ def test_the_stage_trains_in_two_processes_and_reports_a_bad_loss_in_one_line(st
     assert process.returncode == 0, stderr
     out = tmp_path / "data/work/train/0"
     assert sorted(path.name for path in out.iterdir()) == [
-        "history.csv", "model.json", "model.safetensors", "tokenizer", "trainable.json",
+        "history.csv", "model.json", "model.safetensors", "seen.npy", "tokenizer", "trainable.json",
     ]  # fmt: skip
     assert np.isfinite(np.genfromtxt(out / "history.csv", delimiter=",", names=True)["total"])
     assert stderr.count("fold 0: 24 products to train on, 12 held out") == 1
