@@ -1,6 +1,7 @@
 """A stage that relaunches itself: a failure in any process is one line, and no process outlives the stage."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -60,7 +61,7 @@ print("done")
 def start_stage(tmp_path):
     (tmp_path / "launcher.py").write_text(LAUNCHER)
     (tmp_path / "any_stage.py").write_text(STAGE)
-    (tmp_path / "params.yaml").write_text("seed: 1\n")
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path)
 
     def start(what, launcher=f"{sys.executable} launcher.py"):
         environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
