@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from pipeline_lib.catalogue.alignment import FAR_STEPS, NEAR_STEPS, differences, halved, neighbour_levels, resample
 from pipeline_lib.catalogue.hashing import (
     BOXES,
-    FIRST_MIRRORED,
     MIRRORED,
     NUM_VIEWS,
     Candidates,
@@ -25,9 +24,8 @@ from pipeline_lib.catalogue.thumbnails import MAP, SIDE, Rows, bordered, colour_
 
 # Largest difference of log2 of the aspect ratio.
 LOG_ASPECT = 0.3
-# Goods with a border on all sides lie in the same place of both thumbnails, up to half a cell of the map, so no crop of
-# them can be the other photo. Their hashes differ in few bits, and the means of their chroma channels in few levels.
-ANCHORED_BITS = 12
+# Largest difference of the mean of a chroma channel, and how many cells of the map the tolerance reaches: for goods
+# with a border on all sides, and for other photos.
 ANCHORED_CHROMA, FREE_CHROMA = 6.0, 10.0
 ANCHORED_REACH, FREE_REACH = 0.5, 1.0
 # Noise of a cell of the map: levels of luma, of chroma.
@@ -60,12 +58,12 @@ def look_alikes(rows: Rows, max_bits: int) -> Iterator[PhotoPairs]:
     """Yield every pair of thumbnails (photos, BYTES) that look alike, once; `max_bits` is that of the hashes."""
     views, chroma, aspect = _features(rows)
     anchored = bordered(rows)
-    for pairs in close_pairs(views, max_bits):
+    for pairs in close_pairs(views, anchored, max_bits):
         fixed = anchored[pairs.viewed] & anchored[pairs.plain]
         differ = np.abs(chroma[pairs.viewed] - chroma[pairs.plain]).max(axis=1)
         near = differ <= np.where(fixed, ANCHORED_CHROMA, FREE_CHROMA)
         near &= np.abs(aspect[pairs.viewed] - aspect[pairs.plain]) <= LOG_ASPECT
-        yield from _anchored(rows, pairs.select(near & fixed & (pairs.bits <= ANCHORED_BITS)))
+        yield from _anchored(rows, pairs.select(near & fixed))
         yield from _free(rows, pairs.select(near & ~fixed))
 
 
@@ -86,8 +84,6 @@ def _features(rows: Rows) -> tuple[Views, NDArray[np.float32], NDArray[np.float3
 
 
 def _anchored(rows: Rows, pairs: Candidates) -> Iterator[PhotoPairs]:
-    whole = np.where(MIRRORED[pairs.view], FIRST_MIRRORED, 0)
-    pairs = Candidates(pairs.viewed, pairs.plain, whole, pairs.bits)
     share = differing_cells(rows, pairs, ANCHORED_REACH)
     pairs, share = pairs.select(share <= PERHAPS_CELLS), share[share <= PERHAPS_CELLS]
     largest = np.full(len(share), np.inf, dtype=np.float32)

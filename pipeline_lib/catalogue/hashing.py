@@ -30,9 +30,16 @@ CORNERS = [(x, x + 0.94, y, y + 0.94) for x in (0.0, 0.06) for y in (0.0, 0.06)]
 # The first view is the thumbnail itself; the last ones are mirrored.
 BOXES = np.array([*CENTRED, *CORNERS, *CENTRED[:2]], dtype=np.float32)
 MIRRORED = np.arange(len(BOXES)) >= len(CENTRED) + len(CORNERS)
-FIRST_MIRRORED, NUM_VIEWS = int(MIRRORED.argmax()), len(BOXES)
+NUM_VIEWS = len(BOXES)
+# Numbers of all views, and of those without a crop.
+ALL, WHOLE = np.arange(NUM_VIEWS), np.array([0, int(MIRRORED.argmax())])
+# Goods with a border on all sides are found with so few different bits.
+ANCHORED_BITS = 12
 # Photos of a block, and the mark of a pair that is not close.
 BLOCK, FAR = 64, 65_535
+
+
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,6 @@ class Views:
     hashes: NDArray[np.uint64]
     brightness: NDArray[np.float32]
     informative: NDArray[np.bool_]
-
-    def of(self, rows: NDArray[np.int64]) -> "Views":
-        """Return the views of some photos."""
-        return Views(self.hashes[rows], self.brightness[rows], self.informative[rows])
 
 
 @dataclass(frozen=True)
@@ -81,46 +84,55 @@ def hash_views(rows: Rows) -> Views:
     return Views(hashes, brightness, informative)
 
 
-def close_pairs(views: Views, max_bits: int) -> Iterator[Candidates]:
+def close_pairs(views: Views, anchored: NDArray[np.bool_], max_bits: int) -> Iterator[Candidates]:
     """Yield every close pair of informative photos once, with the view of either photo that is closest.
 
-    Views are close if they differ in at most `max_bits` bits and BRIGHTNESS levels. The photos are ordered by
-    brightness, so each block of them is compared with one contiguous part only.
+    Views are close if they differ in at most `max_bits` bits and BRIGHTNESS levels. Goods with a border on all sides,
+    `anchored` (photos,), lie in one place of both thumbnails: no crop of one is the other, and few bits differ.
     """
-    photos = np.flatnonzero(views.informative)
-    photos = photos[np.argsort(views.brightness[photos, 0], kind="stable")]
-    known = views.of(photos)
-    plain, level = _bytes(known.hashes[:, 0]), known.brightness[:, 0]
-    for start in range(0, len(photos), BLOCK):
-        own = np.arange(start, min(start + BLOCK, len(photos)))
-        levels = known.brightness[own]
+    fixed, free = (np.flatnonzero(views.informative & mask) for mask in (anchored, ~anchored))
+    yield from _search(views, fixed, fixed, WHOLE, min(max_bits, ANCHORED_BITS))
+    yield from _search(views, free, np.concatenate([free, fixed]), ALL, max_bits)
+    yield from _search(views, fixed, free, ALL, max_bits)
+
+
+def _search(views: Views, viewed: Indices, plain: Indices, chosen: Indices, max_bits: int) -> Iterator[Candidates]:
+    """Yield the pairs whose closest view is one of `viewed`; `chosen` numbers the views that are compared.
+
+    Both lists are ordered by brightness, so each block is compared with one contiguous part only.
+    """
+    viewed, plain = (rows[np.argsort(views.brightness[rows, 0], kind="stable")] for rows in (viewed, plain))
+    hashes, level = _bytes(views.hashes[plain, 0]), views.brightness[plain, 0]
+    for start in range(0, len(viewed), BLOCK):
+        own = viewed[start : start + BLOCK]
+        levels = views.brightness[own[:, None], chosen]
         low, high = np.searchsorted(level, (levels.min() - BRIGHTNESS, levels.max() + BRIGHTNESS))
         index = faiss.IndexBinaryFlat(NUM_BITS)
-        index.add(plain[low : high + 1])
-        limits, bits, found = index.range_search(_bytes(known.hashes[own].reshape(-1, 2)), max_bits + 1)
+        index.add(hashes[low : high + 1])
+        queries = _bytes(views.hashes[own[:, None], chosen].reshape(-1, 2))
+        limits, bits, found = index.range_search(queries, max_bits + 1)
         ends = limits.astype(np.int64)
-        row, view = np.divmod(np.repeat(np.arange(own.size * NUM_VIEWS), ends[1:] - ends[:-1]), NUM_VIEWS)
+        row, view = np.divmod(np.repeat(np.arange(len(queries)), ends[1:] - ends[:-1]), len(chosen))
         near = np.abs(levels[row, view] - level[low + found]) <= BRIGHTNESS
         width = index.ntotal
         best = np.full(own.size * width, FAR, dtype=np.uint16)
         code = (bits.astype(np.uint16) * NUM_VIEWS + view.astype(np.uint16))[near]
         np.minimum.at(best, (row * width + found)[near], code)
         place = np.flatnonzero(best < FAR)
-        first, second = start + place // width, low + place % width
+        first, second = own[place // width], plain[low + place % width]
         distance, view = np.divmod(best[place], NUM_VIEWS)
         # The search finds a pair from its other side as well, if a view of that photo is close: the closer one counts.
-        back = _nearest_view(known, second, first)
+        back = _nearest_view(views, second, first, chosen)
         once = (first != second) & ((distance < back) | ((distance == back) & (first < second)))
-        chosen = view[once].astype(np.int64), distance[once].astype(np.int64)
-        yield Candidates(photos[first[once]], photos[second[once]], *chosen)
+        yield Candidates(first[once], second[once], chosen[view[once]], distance[once].astype(np.int64))
 
 
-def _nearest_view(views: Views, viewed: NDArray[np.int64], plain: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _nearest_view(views: Views, viewed: Indices, plain: Indices, chosen: Indices) -> NDArray[np.uint8]:
     """Return in how many bits the closest view of `viewed` differs from `plain`; 255 = none has its brightness."""
     nearest = np.full(len(viewed), 255, dtype=np.uint8)
     own = views.hashes[plain, 0]
     level = views.brightness[plain, 0]
-    for view in range(NUM_VIEWS):
+    for view in chosen.tolist():
         bits = np.bitwise_count(views.hashes[viewed, view] ^ own)
         distance = bits[:, 0] + bits[:, 1]
         far = np.abs(views.brightness[viewed, view] - level) > BRIGHTNESS
