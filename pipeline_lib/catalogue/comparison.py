@@ -36,7 +36,7 @@ SAME_CELLS, PERHAPS_CELLS, FREE_CELLS = 0.02, 0.03, 0.05
 FREE_CELLS_BEFORE = 0.15
 # Pairs that are aligned of each photo and block of the search, so that thousands of near-equal goods take no hours. A
 # copy is among the closest ones; without a border, the others of them are no pairs at all.
-ANCHORED_ALIGNED, FREE_ALIGNED = 8, 32
+ANCHORED_ALIGNED, FREE_ALIGNED = 5, 32
 # Differences up to SAME are of one picture; those of perhaps the same one begin at PERHAPS.
 SAME, PERHAPS = 1.0, 2.0
 ROWS_PER_CHUNK, PAIRS_PER_CHUNK = 512, 256
