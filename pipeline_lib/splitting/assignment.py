@@ -92,14 +92,14 @@ def _check_once(path: Path, rows: pl.DataFrame) -> None:
     twice = rows.filter(pl.col("product_id").is_duplicated())
     if len(twice):
         product_id = twice["product_id"][0]
-        places = " and ".join(place_name(*row) for row in twice.filter(pl.col("product_id") == product_id).rows())
+        places = " and ".join(_place_name(*row) for row in twice.filter(pl.col("product_id") == product_id).rows())
         raise ValueError(f"{path}: product {product_id!r} is in {places}; keep one of these rows")
 
 
-def place_name(product_id: str, split: str, fold: int | None) -> str:
+def _place_name(product_id: str, split: str, fold: int | None) -> str:
     """Return the words for a place.
 
-    >>> place_name("p1", "train", 2), place_name("p1", "train", None), place_name("p1", "test", None)
+    >>> _place_name("p1", "train", 2), _place_name("p1", "train", None), _place_name("p1", "test", None)
     ('fold 2', 'every training set', 'test')
     """
     return "test" if split == "test" else "every training set" if fold is None else f"fold {fold}"

@@ -1,18 +1,21 @@
 """Assigns each product to test or to a fold: by the table's own columns, else by a stratified group k-fold.
 
-A split that the table gives is used unchanged, even if near-duplicates are on both sides of it. A note reports this.
-The products that the file of split.assignment names stay where it puts them in either case.
+A split that the table gives is used unchanged, and the products that the file of split.assignment names stay where it
+puts them, even if near-duplicates are on both sides. Notes report this.
 """
 
 from collections.abc import Sequence
 
 import polars as pl
 
-from pipeline_lib.splitting.assignment import place_name
 from pipeline_lib.splitting.stratify import TEST, assign_folds, name_some
 
 # Columns of an assignment beside those of the table.
 PINNED = {"split": "pinned_split", "fold": "pinned_fold"}
+# What gives a split: its name in notes, and how to keep a group together.
+Source = tuple[str, str]
+TABLE: Source = ("the table", "correct its split or fold column")
+FILE: Source = ("split.assignment", "remove the rows of one side from its file, and they follow the other")
 NOTHING_NAMED = pl.DataFrame(schema={"product_id": pl.String, "split": pl.String, "fold": pl.Int64, "bin": pl.Int64})
 
 
@@ -23,42 +26,31 @@ def split_products(
 
     A null fold means test, or part of every training set. `assignment`, as `read_assignment` returns it, takes
     precedence for the products that it names. Then comes the table's `fold` column, then its `split` column, whose val
-    rows become fold 0. Without val rows `assign_folds` chooses the folds, and also test if there is no `split` column.
-    Raises ValueError if a fold would have no training or no evaluation products, and if `assignment` divides a group.
+    rows become fold 0. Without val rows `assign_folds` chooses the folds, and also test if there is no `split` column;
+    products of one fold_group_id stay together then, but for those that `assignment` names. Raises ValueError if a fold
+    would have no training or no evaluation products.
     """
     named = NOTHING_NAMED if assignment is None else assignment
-    given = products.select("product_id", "label", "group_id", pl.col("split").fill_null("train"), "fold").join(
-        named.rename(PINNED), on="product_id", how="left", maintain_order="left"
-    )
+    given = products.select(
+        "product_id", "label", "group_id", "fold_group_id", pl.col("split").fill_null("train"), "fold"
+    ).join(named.rename(PINNED), on="product_id", how="left", maintain_order="left")
     notes = [] if assignment is None else _assignment_notes(products, given, len(assignment))
     if (given.select(pl.coalesce("pinned_split", "split")).to_series() == "test").all():
         raise ValueError("every row of the table is test: there is nothing to train on; check data.columns.split")
-    if products["fold"].count():
+    has_split, has_fold = (products[name].count() > 0 for name in ("split", "fold"))
+    if has_fold:
         frame = _pinned(_given_folds(given))
     elif (given["split"] == "val").any():
         fold = pl.when(pl.col("split") == "val").then(pl.lit(0, dtype=pl.Int64))
         frame = _pinned(given.with_columns(fold.alias("fold"), _train_or_test().alias("split")))
     else:
-        if num_folds < 2:
-            raise ValueError("params.yaml: split.num_folds = 1 leaves nothing to train fold 0 on; write 2 or more")
-        has_split = products["split"].count() > 0
-        unassigned = given.filter((pl.col("split") != "test") | pl.col("bin").is_not_null())
-        pins = _pinned_groups(unassigned.drop_nulls("bin"))
-        bins, more = assign_folds(unassigned, num_folds, 0.0 if has_split else test_fraction, seed, pins)
+        frame, more = _assigned(given, num_folds, 0.0 if has_split else test_fraction, seed)
         notes += more
-        assigned = unassigned.select("product_id", pl.Series("place", bins, dtype=pl.Int64))
-        frame = given.join(assigned, on="product_id", how="left", maintain_order="left").with_columns(
-            pl.when(pl.col("place").fill_null(TEST) == TEST)
-            .then(pl.lit("test"))
-            .otherwise(pl.lit("train"))
-            .alias("split"),
-            pl.when(pl.col("place") >= 0).then(pl.col("place")).alias("fold"),
-        )
-        _check_num_folds(frame, num_folds)
     _check_trainable(frame)
     if not (frame["split"] == "test").any():
         notes.append("there are no test rows: figures are out-of-fold only")
-    return frame.select("product_id", "split", "fold"), notes + _unlearnable(frame) + _leaks(frame)
+    sources = [TABLE] * (has_split or has_fold) + [FILE] * (assignment is not None)
+    return frame.select("product_id", "split", "fold"), notes + _unlearnable(frame) + _leaks(frame, sources)
 
 
 def check_planned(frame: pl.DataFrame, planned: Sequence[int]) -> None:
@@ -112,21 +104,36 @@ def _pinned(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.coalesce("pinned_split", "split").alias("split"), fold.alias("fold"))
 
 
-def _pinned_groups(rows: pl.DataFrame) -> dict[str, int]:
-    """Return the bin of each group that the assignment names a product of; ValueError if it divides one."""
-    places = rows.group_by("group_id").agg(pl.col("bin").n_unique().alias("count"))
-    divided = places.filter(pl.col("count") > 1)["group_id"].sort()
-    if len(divided):
-        parts = rows.filter(pl.col("group_id") == divided[0]).unique("bin", maintain_order=True)
-        names = " and ".join(
-            f"{product_id!r} in {place_name(product_id, split, fold)}"
-            for product_id, split, fold in parts.select("product_id", *PINNED.values()).rows()
-        )
-        raise ValueError(
-            f"split.assignment divides {len(divided)} groups, whose products must stay together: {name_some(divided)}. "
-            f"{divided[0]!r} has {names}; remove the rows of one side from the file, and they follow the other"
-        )
-    return dict(rows.select("group_id", "bin").unique().iter_rows())
+def _assigned(given: pl.DataFrame, num_folds: int, test_fraction: float, seed: int) -> tuple[pl.DataFrame, list[str]]:
+    """Return a frame in which products outside the table's test split are in test or in a fold, and notes.
+
+    A product that the assignment does not name goes where most named products of its group_id are, else those of its
+    fold_group_id.
+    """
+    if num_folds < 2:
+        raise ValueError("params.yaml: split.num_folds = 1 leaves nothing to train fold 0 on; write 2 or more")
+    free = given.filter((pl.col("split") != "test") | pl.col("bin").is_not_null())
+    same, fold = (_usual_bins(free, level) for level in ("group_id", "fold_group_id"))
+    groups = free.select("label", group_id="fold_group_id")
+    bins, notes = assign_folds(groups, num_folds, test_fraction, seed, dict(fold.iter_rows()))
+    followed = free.join(same, on="group_id", how="left", maintain_order="left", suffix="_of_same")
+    assigned = followed.select(
+        "product_id", pl.coalesce("bin", "bin_of_same", pl.Series("assigned", bins, dtype=pl.Int64)).alias("place")
+    )
+    place = pl.col("place").fill_null(TEST)
+    frame = given.join(assigned, on="product_id", how="left", maintain_order="left").with_columns(
+        pl.when(place == TEST).then(pl.lit("test")).otherwise(pl.lit("train")).alias("split"),
+        pl.when(place >= 0).then(place).alias("fold"),
+    )
+    _check_num_folds(frame, num_folds)
+    return frame, notes
+
+
+def _usual_bins(rows: pl.DataFrame, level: str) -> pl.DataFrame:
+    """Return the columns `level` and bin: where most named products of each group are, the first of equal ones."""
+    counts = rows.drop_nulls("bin").group_by(level, "bin").len()
+    ordered = counts.sort(level, "len", "bin", descending=[False, True, False])
+    return ordered.unique(level, keep="first", maintain_order=True).select(level, "bin")
 
 
 def _assignment_notes(products: pl.DataFrame, given: pl.DataFrame, num_named: int) -> list[str]:
@@ -161,21 +168,36 @@ def _unlearnable(frame: pl.DataFrame) -> list[str]:
     return [f"classes with all products in one fold, so that its model cannot learn them: {name_some(in_one_fold)}"]
 
 
-def _leaks(frame: pl.DataFrame) -> list[str]:
-    places = frame.group_by("group_id").agg(pl.struct("split", "fold").n_unique().alias("places"), pl.len())
-    divided = places.filter(pl.col("places") > 1)
-    if len(divided) == 0:
-        return []
-    return [
-        f"{len(divided)} groups ({divided['len'].sum()} products) are on both sides of a split that the table gives, "
-        f"so that near-duplicates of evaluated products are in training: {name_some(divided['group_id'])}"
-    ]
+def _leaks(frame: pl.DataFrame, sources: Sequence[Source]) -> list[str]:
+    """Return notes about groups on both sides of a split, those of the same thing first; `sources` give the split."""
+    divided = {
+        level: frame.filter(pl.struct("split", "fold").n_unique().over(level) > 1)
+        for level in ("group_id", "fold_group_id")
+    }
+    same = divided["group_id"]
+    perhaps = divided["fold_group_id"].join(same, on="fold_group_id", how="anti")
+    given_by = " or ".join(name for name, _ in sources)
+    ways_out = " or ".join(way_out for _, way_out in sources)
+    notes = []
+    if len(same):
+        notes.append(
+            f"{same['group_id'].n_unique()} groups of the same thing ({len(same)} products) are on both sides of a "
+            f"split that {given_by} gives, so that copies of evaluated products are in training: "
+            f"{name_some(same['group_id'].unique())}; to keep them together, {ways_out}"
+        )
+    if len(perhaps):
+        notes.append(
+            f"{perhaps['fold_group_id'].n_unique()} groups of products that look alike or have equal texts "
+            f"({len(perhaps)} products) are on both sides of a split that {given_by} gives: "
+            f"{name_some(perhaps['fold_group_id'].unique())}"
+        )
+    return notes
 
 
 def _check_num_folds(frame: pl.DataFrame, num_folds: int) -> None:
     count = frame["fold"].drop_nulls().n_unique()
     if count < num_folds:
-        groups = frame.filter(pl.col("split") == "train")["group_id"].n_unique()
+        groups = frame.filter(pl.col("split") == "train")["fold_group_id"].n_unique()
         raise ValueError(
             f"params.yaml: split.num_folds = {num_folds}, but only {count} folds got a product: {groups} groups to "
             "train on, and a class of a single group cannot be split; lower it, or check data.columns.group"

@@ -23,13 +23,12 @@ def normal_text(text: pl.Expr) -> pl.Expr:
 
 
 def fold_groups(products: pl.DataFrame, by_text: bool) -> tuple[pl.Series, list[str]]:
-    """Return the group of each product that stays in one fold, and notes for the user.
+    """Return the new column fold_group_id, whose groups equal texts have joined, and notes for the user.
 
     Reads the columns fold_group_id, and text and label if `by_text`. An id is the smallest fold_group_id of the group.
     """
-    own = products["fold_group_id"].rename("group_id")
     if not by_text:
-        return own, []
+        return products["fold_group_id"], []
     notes: list[str] = []
     limit = max(HANDFUL, int(MAX_SHARE * len(products)))
     frame = products.select("fold_group_id", "label", text=normal_text(pl.col("text")))
@@ -57,7 +56,7 @@ def fold_groups(products: pl.DataFrame, by_text: bool) -> tuple[pl.Series, list[
             f"({len(cut)} in all); their texts are not used to keep them in one fold"
         )
     group = pl.when(too_large).then("fold_group_id").otherwise("joined")
-    return frame.select(group.alias("group_id")).to_series(), notes
+    return frame.select(group.alias("fold_group_id")).to_series(), notes
 
 
 def _joined(frame: pl.DataFrame) -> pl.Series:

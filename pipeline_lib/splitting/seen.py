@@ -121,8 +121,8 @@ def seen_by_run(products: HashedProducts, fold: int, earlier: Iterable[Seen | No
 
 def trained_on(products: HashedProducts, seen: Seen) -> tuple[Mask, int]:
     """Return which products a model was trained on, (products,), and how many only share their id with one."""
-    by_id, by_content = _among(products.ids, seen.ids), _among(products.contents, seen.contents)
-    agree = by_id & (by_content | _among(products.texts, seen.texts))
+    by_id, by_content = np.isin(products.ids, seen.ids), np.isin(products.contents, seen.contents)
+    agree = by_id & (by_content | np.isin(products.texts, seen.texts))
     if agree.sum() < SAME_CATALOGUE * by_id.sum():
         return by_content, int((by_id & ~by_content).sum())
     return by_id | by_content, 0
@@ -167,7 +167,7 @@ def check_start(trained: Seen | None, start: Path) -> None:
     """
     seen = read_model_seen(start)
     ids = trained.ids if trained is not None else np.zeros(0, np.uint64)
-    if seen is not None and (more := int((~_among(seen.ids, ids)).sum())):
+    if seen is not None and (more := int((~np.isin(seen.ids, ids)).sum())):
         raise ValueError(
             f"embed.interpolation: {start} was trained on {more} products that the card of the trained model lacks, so "
             "training did not start from it: run `dvc repro`, or write 1.0"
@@ -252,14 +252,6 @@ def _hashes(values: pl.Series) -> Keys:
 
 def _union(*keys: Keys) -> Keys:
     return np.unique(np.concatenate(keys))
-
-
-def _among(keys: Keys, known: Keys) -> Mask:
-    """Return for each of `keys`, (keys,), whether it is one of `known`, which are sorted."""
-    if not len(known):
-        return np.zeros(len(keys), np.bool_)
-    places = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    return np.asarray(known[places] == keys)
 
 
 def _digest(keys: Keys) -> str:

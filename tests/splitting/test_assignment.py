@@ -12,6 +12,7 @@ from pipeline_lib.artifacts.io import write_table
 from pipeline_lib.cli.main import app
 from pipeline_lib.splitting.assignment import freeze, read_assignment
 from pipeline_lib.splitting.folds import split_products
+from pipeline_lib.splitting.groups import fold_groups
 
 SCHEMA = {"product_id": pl.String, "split": pl.String, "fold": pl.Int64}
 
@@ -40,7 +41,9 @@ def project(tmp_path, monkeypatch):
 def test_a_frozen_split_stays_whatever_the_seed_the_growth_and_the_labels(project):
     assignment = read_assignment(freeze("v1"), 3)
     relabelled = grown(100, 40).with_columns(label=pl.col("label").replace({"a": "b"}))
-    for products in (grown(100), grown(100, 40), grown(100, 40).reverse(), relabelled):
+    joined = grown(100, 40).with_columns(fold_group_id=pl.format("joined {}", pl.row_index() % 7))
+    same = joined.with_columns(group_id="fold_group_id")
+    for products in (grown(100), grown(100, 40), grown(100, 40).reverse(), relabelled, joined, same):
         frame, notes = split_products(products, 3, 0.2, 99, assignment)
         again = frame.filter(pl.col("product_id").is_in(project["product_id"])).sort("product_id")
         assert again.equals(project.sort("product_id"))
@@ -66,13 +69,40 @@ def test_a_new_product_of_a_named_group_follows_it(tmp_path):
         assert frame.rows()[:2] == [("p0", *place), ("p1", *place)]
 
 
-def test_a_group_in_two_places_is_one_line_with_products_and_way_out(tmp_path):
+def test_a_group_that_the_file_divides_stays_so_and_new_products_follow_their_own_part(tmp_path):
+    """p0 .. p4 perhaps are one thing: p0, p1 in test, p2 in fold 2; p3 is the same thing as p2, p4 as no other."""
+    products = products_of([(name, "a") for name in "uvwwx"] + [(f"h{number}", "a") for number in range(20)])
+    products = products.with_columns(fold_group_id=pl.when(pl.row_index() < 5).then(pl.lit("u")).otherwise("group_id"))
+    rows = [("p0", "test", None), ("p1", "test", None), ("p2", "train", 2)]
+    frame, notes = split_products(products, 3, 0.2, 7, assignment_of(tmp_path, rows))
+    assert frame.rows()[:5] == [*rows, ("p3", "train", 2), ("p4", "test", None)]
+    assert notes[1:] == [
+        "1 groups of products that look alike or have equal texts (5 products) are on both sides of a split that "
+        "split.assignment gives: u"
+    ]
+    rows[1] = ("p1", "train", 2)
+    tie, _ = split_products(products.head(2).vstack(products[4:]), 3, 0.2, 7, assignment_of(tmp_path, rows))
+    assert tie.rows()[:3] == [*rows[:2], ("p4", "test", None)]
+
+
+def test_a_divided_group_of_the_same_thing_stays_divided_and_the_note_has_a_way_out(tmp_path):
     products = products_of([("g", "a"), ("g", "a"), *[(f"h{number}", "a") for number in range(20)]])
-    assignment = assignment_of(tmp_path, [("p0", "test", None), ("p1", "train", 2)])
-    with pytest.raises(ValueError, match="split.assignment divides 1 groups") as caught:
-        split_products(products, 3, 0.2, 7, assignment)
-    assert "'g' has 'p0' in test and 'p1' in fold 2; remove the rows of one side" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    rows = [("p0", "test", None), ("p1", "train", 2)]
+    frame, notes = split_products(products, 3, 0.2, 7, assignment_of(tmp_path, rows))
+    assert frame.rows()[:2] == rows
+    assert notes[1:] == [
+        "1 groups of the same thing (2 products) are on both sides of a split that split.assignment gives, so that "
+        "copies of evaluated products are in training: g; to keep them together, remove the rows of one side from its "
+        "file, and they follow the other"
+    ]
+
+
+def test_an_edited_title_moves_no_product_of_a_frozen_split(project):
+    texts = grown(100).with_columns(text=pl.format("thing {}", pl.row_index()))
+    edited = texts.with_columns(text=pl.col("text").replace({"thing 3": "Thing 4", "thing 5": "thing 6"}))
+    ids, _ = fold_groups(edited, by_text=True)
+    assert ids.n_unique() == 98
+    assert split_products(edited.with_columns(ids), 3, 0.2, 7, read_assignment(freeze("v1"), 3))[0].equals(project)
 
 
 def test_it_overrules_the_columns_of_the_table_and_says_so(tmp_path):

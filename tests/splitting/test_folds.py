@@ -10,7 +10,7 @@ def products_of(rows):
     """Return the products of rows (group, label, split, fold); missing values are None."""
     full = [(f"p{place}", *row, *[None] * (4 - len(row))) for place, row in enumerate(rows)]
     schema = {"product_id": pl.String, "group_id": pl.String, "label": pl.String, "split": pl.String, "fold": pl.Int64}
-    return pl.DataFrame(full, schema=schema, orient="row")
+    return pl.DataFrame(full, schema=schema, orient="row").with_columns(fold_group_id="group_id")
 
 
 def places(products, frame):
@@ -127,8 +127,13 @@ def test_a_given_split_that_divides_a_group_is_unchanged_and_the_leak_is_counted
     frame, notes = split_products(products, 3, 0.2, 7)
     assert frame["split"].to_list() == ["train", "test", "train", "train"]
     assert notes == [
-        "2 groups (4 products) are on both sides of a split that the table gives, "
-        "so that near-duplicates of evaluated products are in training: a, b"
+        "2 groups of the same thing (4 products) are on both sides of a split that the table gives, so that copies of "
+        "evaluated products are in training: a, b; to keep them together, correct its split or fold column"
+    ]
+    perhaps = products.with_columns(group_id="product_id")
+    assert split_products(perhaps, 3, 0.2, 7)[1] == [
+        "2 groups of products that look alike or have equal texts (4 products) are on both sides of a split that the "
+        "table gives: a, b"
     ]
 
 

@@ -10,7 +10,7 @@ from pipeline_lib.splitting.groups import fold_groups, normal_text
 
 def products_of(rows):
     schema = {"product_id": pl.String, "text": pl.String, "label": pl.String, "fold_group_id": pl.String}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(group_id="product_id")
 
 
 def test_equal_texts_join_whatever_their_case_accents_and_punctuation():

@@ -47,6 +47,7 @@ def places(count=120, seed=1):
     products = pl.DataFrame({"product_id": [f"p{i}" for i in range(count)], "label": ["a", "b"] * (count // 2)})
     products = products.with_columns(
         pl.col("product_id").alias("group_id"),
+        pl.col("product_id").alias("fold_group_id"),
         pl.lit(None, pl.String).alias("split"),
         pl.lit(None, pl.Int64).alias("fold"),
     )
