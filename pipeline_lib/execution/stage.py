@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.digests import digest_files, digest_folder, digest_value
+from pipeline_lib.artifacts.digests import digest_files, digest_path, digest_value
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.execution.import_closure import import_closure
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
@@ -64,9 +64,9 @@ class Stage:
         return parse_value(key, kind, self._params)
 
     def fingerprint(self, *inputs: Path, **identity: object) -> str:
-        """Return a hash of the code, the params read so far, the content of input folders, and the keywords."""
-        folders = {path.as_posix(): digest_folder(path) for path in inputs}
-        return digest_value([self._code, self._read, folders, identity])
+        """Return a hash of the code, the params read so far, the content of files and folders, and the keywords."""
+        contents = {path.as_posix(): digest_path(path) for path in inputs}
+        return digest_value([self._code, self._read, contents, identity])
 
     def check_unchanged(self) -> None:
         """Raise ValueError if this stage's code or the params it has read changed since its start."""

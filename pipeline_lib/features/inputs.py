@@ -47,12 +47,18 @@ class ExtractionRun:
             self.log(message)
 
 
+def extraction_tables(catalogue: Path) -> tuple[Path, Path]:
+    """Return the files of a catalogue that extraction reads, products and queries; dvc.yaml has the same ones."""
+    return catalogue / "products.parquet", catalogue / "queries.parquet"
+
+
 def read_extraction_inputs(catalogue: Path, shards: Path, url: str | None) -> ExtractionInputs:
     """Return a catalogue's photos and texts; encoded photos are read from `shards`, or from a copy of them at `url`."""
-    own = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "text", "label"])
+    products, texts_of_queries = extraction_tables(catalogue)
+    own = pl.read_parquet(products, columns=["product_id", "text", "label"])
     photos = pl.read_parquet(shards / "manifest.parquet", columns=["product_id", "photo"])
     photos = photos.join(own.drop("label"), on="product_id", how="left", maintain_order="left")
-    queries = pl.read_parquet(catalogue / "queries.parquet", columns=["text"])
+    queries = pl.read_parquet(texts_of_queries, columns=["text"])
     # Class names are the prompts of the zero-shot baseline.
     texts = [*own["text"], *queries["text"], *own["label"].drop_nulls().unique().sort()]
     return ExtractionInputs(open_shards(shards, url), photos, texts)

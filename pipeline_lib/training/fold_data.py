@@ -25,6 +25,11 @@ class Inputs:
     teachers: dict[str, Path] = field(default_factory=dict)
     start: Path | None = None
 
+    def tables(self) -> list[Path]:
+        """Return the files of `catalogue` and `folds` that a run reads; dvc.yaml has the same ones."""
+        names = ("products", "media", "queries", "relevance")
+        return [*(self.catalogue / f"{name}.parquet" for name in names), self.folds / "folds.parquet"]
+
 
 @dataclass(frozen=True)
 class FoldData:

@@ -87,7 +87,7 @@ def make_settings(
         "weights_root": "data/weights",
         "image": {
             "kind": "timm", "name": str(image), "weights": None, "pretrained": True, "size": 32, "mean": None,
-            "std": None, "args": {}, "feature": "pooled", "pooling": None,
+            "std": None, "resize_mode": None, "interpolation": None, "args": {}, "feature": "pooled", "pooling": None,
         },
         "text": {
             "kind": "hf", "name": str(text), "weights": None, "pretrained": True, "config": {}, "tokenizer": None,
