@@ -40,17 +40,18 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.inference.wise_ft import load_interpolated
     from pipeline_lib.loading.photo_views import PhotoViews
     from pipeline_lib.loading.products import as_arrays
-    from pipeline_lib.models.scales import check_scale
+    from pipeline_lib.models.scales import check_scales
     from pipeline_lib.models.tower_kinds import encoder_names
     from pipeline_lib.shards.read import open_shards
-    from pipeline_lib.transforms.image import preprocessing_fingerprint
+    from pipeline_lib.transforms.image import Resizing, preprocessing_fingerprint
     from pipeline_lib.transforms.tokenize import TextTokenizer
 
     params, runtime = run.section(EmbedParams), read_runtime()
     device, folder = pick_device(runtime.device), paths.train_of(fold)
     with join_process_group(device) as processes:
         saved = load_interpolated(folder, params.interpolation, run.section(ModelParams))
-        check_scale(saved.model.image, scale)
+        image, text = (saved.card["description"][tower] for tower in ("image", "text"))
+        check_scales(image, [scale])
         table = read_predicted(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet", fold)
         products = as_arrays(table, saved.card["description"]["classes"])
         precision = resolve_precision(params.precision, device, saved.model)
@@ -58,14 +59,13 @@ def embed(run: Stage, fold: int, scale: int) -> None:
         predictor = Predictor(
             model=saved.model.to(device),
             tokenizer=TextTokenizer(folder / "tokenizer"),
-            views=PhotoViews(open_shards(paths.SHARDS, runtime.shards_url), scale),
+            views=PhotoViews(open_shards(paths.SHARDS, runtime.shards_url), scale, resizing=Resizing.of(image)),
             engine=InferenceEngine(device, runtime.batch_size, runtime.workers, precision, processes, meter),
             flip=params.flip,
             photo=params.photo,
         )
         queries, out = read_queries(paths.CATALOGUE, products.ids), paths.embed_of(fold, scale)
-        image, text = (saved.card["description"][tower] for tower in ("image", "text"))
-        preprocessing = preprocessing_fingerprint(scale, image["mean"], image["std"])
+        preprocessing = preprocessing_fingerprint(scale, image)
         encoder = f"{encoder_names({**image, 'size': scale}, text)} on {device} in {precision}"
         meter.announce(f"{len(products):,} products and {len(queries):,} queries by {encoder}")
         with fresh_folder(out) if processes.is_first else nullcontext(out) as folder:

@@ -17,6 +17,7 @@ from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.plan import planned_scales
 
 
 def main() -> None:
@@ -36,21 +37,22 @@ def features(run: Stage, name: str) -> None:
     from pipeline_lib.execution.checkpoint import CheckpointFolder
     from pipeline_lib.execution.process_group import join_process_group
     from pipeline_lib.features.extract import extract, link_files
-    from pipeline_lib.features.inputs import ExtractionRun, read_extraction_inputs
+    from pipeline_lib.features.inputs import ExtractionRun, extraction_tables, read_extraction_inputs
     from pipeline_lib.inference.engine import InferenceEngine
 
     params, model, runtime = run.section(FeaturesParams), run.section(ModelParams), read_runtime()
     device = pick_device(runtime.device)
     with join_process_group(device) as processes:
         inputs = read_extraction_inputs(paths.CATALOGUE, paths.SHARDS, runtime.shards_url)
-        files = (paths.CATALOGUE, paths.SHARDS, Path(model.weights_root), paths.STARTS / name)
+        tables = extraction_tables(paths.CATALOGUE)
+        files = (*tables, paths.SHARDS, Path(model.weights_root), paths.STARTS / name)
         bf16 = supports_bf16(device)
         fingerprint = processes.broadcast_from_first(lambda: run.fingerprint(*files, name=name, bf16=bf16))
         meter = stage_meter(f"features of {name}", processes.is_first)
         engine = InferenceEngine(device, runtime.batch_size, runtime.workers, params.precision, processes, meter)
         with CheckpointFolder(fingerprint, processes.is_first) as checkpoints:
             extraction = ExtractionRun(engine, params.dtype, checkpoints.folder, meter.announce)
-            stores = extract(name, inputs, params, model, extraction)
+            stores = extract(name, inputs, params, model, extraction, planned_scales())
             if not processes.is_first:
                 return
             with fresh_folder(paths.features_of(name)) as out:

@@ -18,7 +18,7 @@ from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import LAST, Changes, train_params
-from pipeline_lib.params.plan import TRUNK, FeatureName
+from pipeline_lib.params.plan import TRUNK, FeatureName, planned_scales
 from pipeline_lib.params.train import TrainParams
 
 
@@ -61,11 +61,11 @@ def train(run: Stage, fold: int, phase: str, after: str | None) -> None:
     runtime, out = read_runtime(), paths.train_of(fold) if phase == LAST else paths.phase_of(phase, fold)
     device = pick_device(runtime.device)
     with join_process_group(device) as processes:
-        config = RunConfig(model, losses, params, runtime, device, processes)
-        folders = [paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, Path(model.weights_root)]
-        folders += [inputs.start] if inputs.start else []
+        config = RunConfig(model, losses, params, runtime, device, processes, planned_scales())
+        files = [*inputs.tables(), paths.SHARDS, paths.FEATURES, Path(model.weights_root)]
+        files += [inputs.start] if inputs.start else []
         identity = {"fold": fold, "out": out.as_posix(), "bf16": supports_bf16(device)}
-        fingerprint = processes.broadcast_from_first(lambda: run.fingerprint(*folders, **identity))
+        fingerprint = processes.broadcast_from_first(lambda: run.fingerprint(*files, **identity))
         with fresh_folder(out) if processes.is_first else nullcontext(out) as folder:
             train_fold(config, inputs, fold, fingerprint, folder)
 

@@ -6,6 +6,7 @@ into the outs: nothing is written twice, and the outs stay when the run's folder
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline_lib.artifacts import paths
@@ -15,6 +16,7 @@ from pipeline_lib.features.teacher_models import teacher_models
 from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
 from pipeline_lib.models.joint_space import why_apart
+from pipeline_lib.models.scales import check_scales
 from pipeline_lib.models.tower_kinds import encoder_names, resolve_towers
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.model import ModelParams
@@ -26,11 +28,17 @@ PARTIAL, COMPLETE = "partial", "stores"
 
 
 def extract(
-    name: str, inputs: ExtractionInputs, params: FeaturesParams, model: ModelParams, run: ExtractionRun
+    name: str,
+    inputs: ExtractionInputs,
+    params: FeaturesParams,
+    model: ModelParams,
+    run: ExtractionRun,
+    scales: Sequence[int],
 ) -> Path:
     """Return the folder of complete stores in the folder `run.progress`, resuming what a killed run left there.
 
-    `name` is trunk or a teacher. In a process group every rank must call this; rank 0 writes.
+    `name` is trunk or a teacher. ValueError if the trunk does not support the `scales` at which a model of it is to
+    predict. In a process group every rank must call this; rank 0 writes.
     """
     assert run.progress is not None
     complete, partial, processes = run.progress / COMPLETE, run.progress / PARTIAL, run.engine.processes
@@ -40,6 +48,7 @@ def extract(
         partial.mkdir(exist_ok=True)
     if name == TRUNK:
         sources = resolve_towers(model)
+        check_scales(sources["image"].description, scales)
         run.describe(inputs, encoder_names(*(sources[tower].description for tower in ("image", "text"))))
         extract_trunk(sources, inputs, partial, run, _trunk_options(params))
         if processes.is_first:

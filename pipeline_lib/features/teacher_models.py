@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.artifacts.digests import digest_value
-from pipeline_lib.models.joint_space import settle_heads
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.saved import CARD, WEIGHTS, load_model
 from pipeline_lib.models.tower_kinds import resolve_towers
@@ -27,8 +26,8 @@ PAIR = "model.yaml"
 PAIR_DEFAULTS: dict[str, Any] = {
     "weights_root": "data/weights",
     "image": {
-        "weights": None, "pretrained": True, "mean": None, "std": None, "args": {}, "feature": "pooled",
-        "pooling": None,
+        "weights": None, "pretrained": True, "mean": None, "std": None, "resize_mode": None, "interpolation": None,
+        "args": {}, "feature": "pooled", "pooling": None,
     },
     "text": {"weights": None, "pretrained": True, "config": {}, "tokenizer": None, "vocabulary": "full"},
     "projector": {"image": "none", "text": "none", "hidden": 1, "shared": False},
@@ -98,7 +97,7 @@ def read_pair(path: Path) -> TeacherModel:
         sources = resolve_towers(params)
         _check_pretrained(sources)
         _check_scale(params, sources)
-        model = build_model(describe(settle_heads(params, sources), sources, True, []), sources)
+        model = build_model(describe(params, sources, True, []), sources)
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix('params.yaml: ')}") from None
     fingerprint = digest_value([model.description, weights_hash(dict(model.state_dict()))])

@@ -23,7 +23,7 @@ from pipeline_lib.loading.products import photo_key
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.stores.store import MatrixWriter, holds_matrix
 from pipeline_lib.stores.teacher_store import CLASSES, IMAGE, MEAN
-from pipeline_lib.transforms.image import preprocessing_fingerprint
+from pipeline_lib.transforms.image import Resizing, preprocessing_fingerprint
 
 Rows = NDArray[np.int64]
 # Stores of photos: name -> (columns of the outputs of `Heads`, number format).
@@ -93,7 +93,7 @@ def write_photos(
     _encode(teacher, inputs, heads, writers, (owner, first_photo), (progress, begin))
 
     image = teacher.model.description["image"]
-    preprocessing = preprocessing_fingerprint(image["size"], image["mean"], image["std"])
+    preprocessing = preprocessing_fingerprint(image["size"], image)
     similarity = teacher.model.description["similarity"]
     keys = {"": [photo_key(*row) for row in photos.select("product_id", "photo").iter_rows()]}
     keys["mean"] = photos["product_id"].gather(first_photo).to_list()
@@ -124,7 +124,8 @@ def _encode(
             writers[kind, name].write(start, outputs[:, part])
 
     def photo_blocks() -> Iterator[tuple[int, Tensor]]:
-        views, done = PhotoViews(inputs.reader, teacher.model.description["image"]["size"]), begin
+        image, done = teacher.model.description["image"], begin
+        views = PhotoViews(inputs.reader, image["size"], resizing=Resizing.of(image))
 
         def encode(pixels: Tensor, _positions: Tensor) -> Tensor:
             return teacher.model.encode_image(pixels)

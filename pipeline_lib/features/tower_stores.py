@@ -101,8 +101,8 @@ class TowerStores:
 
 def view_fingerprint(source: TowerSource, drawn: DrawnViews | None = None) -> str:
     """Return the identity of the fixed view of an image tower, or of the drawn views."""
-    size, mean, std = (source.description[key] for key in ("size", "mean", "std"))
-    return preprocessing_fingerprint(size, mean, std, **({"drawn": asdict(drawn)} if drawn else {}))
+    image, more = source.description, {"drawn": asdict(drawn)} if drawn else {}
+    return preprocessing_fingerprint(image["size"], image, **more)
 
 
 def text_fingerprint(source: TowerSource) -> str:

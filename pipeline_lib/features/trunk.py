@@ -6,7 +6,7 @@ layers. For runs with augmentation, some augmented views of each photo are store
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from pipeline_lib.models.weights import load_strictly
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.boundary import ItemCounts, TowerBoundary, check_size
 from pipeline_lib.stores.drawn_views import DrawnViews
+from pipeline_lib.transforms.image import Resizing
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 # Ids (the photo's id for each of its views), values as `_concatenated` returns them, and for texts the mask.
@@ -153,9 +154,10 @@ class _Photos:
             activations = self.tower.forward_prefix(pixels, num_suffix_groups)
             return _concatenated(activations, self.tower.forward_suffix(activations, num_suffix_groups))
 
-        views = PhotoViews(self.reader, self.source.description["size"])
+        image = self.source.description
+        views = PhotoViews(self.reader, image["size"], resizing=Resizing.of(image))
         if drawn:
-            views = PhotoViews(self.reader, views.size, drawn.augment, drawn.crop_scale or 1.0)
+            views = replace(views, view=drawn.augment, crop_scale=drawn.crop_scale or 1.0)
         for start, block in encode_photos(encode, views, items, engine, drawn):
             photos = items[start : start + len(block)] // (drawn.count if drawn else 1)
             yield [self.keys[photo] for photo in photos], block.cpu().numpy(), None

@@ -8,15 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import CARD, WEIGHTS, read_card
 from pipeline_lib.models.towers import TowerSource
-from pipeline_lib.models.weights import read_weights
+from pipeline_lib.models.weights import State, read_weights
 from pipeline_lib.splitting.seen import model_folder
-
-State = dict[str, Tensor]
 
 
 def start_folder(init_from: str, fold: int) -> Path | None:
@@ -55,9 +52,7 @@ def load_heads(model: ImageTextModel, folder: Path) -> None:
 
     A classifier of other classes is an error too, even if their number is equal.
     """
-    towers = tuple(f"{name}." for name in model.towers())
-    state = {name: value for name, value in read_weights(folder / WEIGHTS).items() if not name.startswith(towers)}
-    own = {name: value for name, value in model.state_dict().items() if not name.startswith(towers)}
+    state, own = heads_of(model, read_weights(folder / WEIGHTS)), heads_of(model, model.state_dict())
     faults = [f"{name} is not in the start" for name in sorted(own.keys() - state.keys())]
     faults += [f"{name} is not in this model" for name in sorted(state.keys() - own.keys())]
     faults += [
@@ -78,6 +73,12 @@ def load_heads(model: ImageTextModel, folder: Path) -> None:
     with torch.no_grad():
         for name, value in state.items():
             own[name].copy_(value)
+
+
+def heads_of(model: ImageTextModel, state: State) -> State:
+    """Return the tensors of a state that are outside the model's towers."""
+    towers = tuple(f"{name}." for name in model.towers())
+    return {name: value for name, value in state.items() if not name.startswith(towers)}
 
 
 def _strip_prefix(state: State, prefix: str) -> State:

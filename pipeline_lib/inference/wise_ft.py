@@ -10,10 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from pipeline_lib.artifacts.digests import digest_value
-from pipeline_lib.inference.warm_start import start_folder, warm_sources
+from pipeline_lib.inference.warm_start import heads_of, start_folder, warm_sources
 from pipeline_lib.models.adapters import adapter_state
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import WEIGHTS, SavedModel, load_model
@@ -50,7 +49,7 @@ def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedM
         interpolate(_interpolated_state(tower, sources[name], state), state, share)
     heads = _start_heads(saved.model, start if run["train"]["init_heads"] else None)
     if heads:
-        interpolate(_heads(saved.model, unique_state(saved.model)), heads, share)
+        interpolate(heads_of(saved.model, unique_state(saved.model)), heads, share)
     starts = {name: weights_hash(source.state) for name, source in sources.items()} | {"heads": weights_hash(heads)}
     fingerprint = digest_value([saved.fingerprint, "interpolation", share, starts])
     return replace(saved, card={**saved.card, "fingerprint": fingerprint})
@@ -62,26 +61,21 @@ def _start_heads(model: ImageTextModel, start: Path | None) -> State:
     Empty if heads were initialized at random.
     """
     if start is not None:
-        return _heads(model, with_first_names(model, read_weights(start / WEIGHTS)))
-    own = _heads(model, unique_state(model))
+        return heads_of(model, with_first_names(model, read_weights(start / WEIGHTS)))
+    own = heads_of(model, unique_state(model))
     if own.keys() != {"logit_scale"}:
         return {}
     return {"logit_scale": torch.full_like(own["logit_scale"], model.description["logit_scale"])}
 
 
-def _heads(model: ImageTextModel, state: State) -> State:
-    towers = tuple(f"{name}." for name in model.towers())
-    return {name: value for name, value in state.items() if not name.startswith(towers)}
-
-
-def _interpolated_state(tower: Tower, source: TowerSource, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _interpolated_state(tower: Tower, source: TowerSource, state: State) -> State:
     """Return the tower's tensors without those that were initialized at random: new parts and adapters."""
     own = unique_state(tower)
     random = {name for name in own if name.startswith(source.new)} | set(adapter_state(tower))
     return {name: value for name, value in own.items() if name in state or name not in random}
 
 
-def interpolate(trained: dict[str, Tensor], start: dict[str, Tensor], share: float) -> None:
+def interpolate(trained: State, start: State, share: float) -> None:
     """Interpolate the trained tensors in place with those of the start; ValueError if their names or shapes differ.
 
     Integer tensors (counters) stay as trained, but with share 0 they are the start's too.

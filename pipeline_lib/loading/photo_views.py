@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline_lib.loading.view_cache import ViewCache
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.transforms.decode import decode
-from pipeline_lib.transforms.image import AFTER_FIXED, VIEWS, Pixels, fixed_view
+from pipeline_lib.transforms.image import AFTER_FIXED, FROM_PHOTO, SHORTEST, Pixels, Resizing, fixed_view
 
 Rows = NDArray[np.int64]
 
@@ -29,6 +29,7 @@ class PhotoViews:
     view: str = "none"
     crop_scale: float = 1.0
     cache: ViewCache | None = None
+    resizing: Resizing = SHORTEST
 
     def load(self, rows: Rows, seeds: Iterable[tuple[int, ...]]) -> torch.Tensor:
         """Return the views of manifest rows; each photo has its own seed."""
@@ -48,12 +49,12 @@ class PhotoViews:
             else:
                 if last is None or last[0] != row:
                     last = row, decode(encoded[row], self.size)
-                view = VIEWS[self.view](last[1], self.size, np.random.default_rng(seed), self.crop_scale)
+                view = FROM_PHOTO[self.view](last[1], self.size, np.random.default_rng(seed), self.crop_scale)
             views.append(view.transpose(1, 2, 0))
         return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
 
     def _fixed(self, row: int, encoded: bytes) -> Pixels:
-        pixels = fixed_view(decode(encoded, self.size), self.size)
+        pixels = fixed_view(decode(encoded, self.size), self.size, self.resizing)
         if self.cache:
             self.cache.put(row, pixels)
         return pixels

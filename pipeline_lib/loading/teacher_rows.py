@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline_lib.loading.products import Products, photo_key, text_key
 from pipeline_lib.stores.numbers import as_floats
+from pipeline_lib.stores.store import FeatureStore
 from pipeline_lib.stores.teacher_store import CLASSES, IMAGE, MEAN, TEXT, TeacherStores
 
 Rows = NDArray[np.int64]
@@ -49,34 +50,26 @@ def find_teacher_rows(teachers: list[TeacherStores], products: Products, mean_po
     Raises ValueError with the first photo, product or text that a store lacks.
     """
     counts = products.num_photos
-    if mean_pool and (counts > 1).any():
-        return _find_means(teachers, products)
+    means = mean_pool and bool((counts > 1).any())
     photos = [photo_key(key, n) for key, count in zip(products.ids, counts, strict=True) for n in range(count)]
-    keys = {IMAGE: photos, CLASSES: photos, TEXT: [text_key(text) for text in products.texts]}
+    images, texts = products.ids if means else photos, [text_key(text) for text in products.texts]
 
-    def find(name: str) -> tuple[tuple[NDArray[Any], Rows], ...]:
-        stores = [teacher.stores[name] for teacher in teachers if name in teacher.stores]
-        return tuple((store.matrix, store.positions(keys[name])) for store in stores)
-
-    return TeacherRows(find(IMAGE), find(TEXT), find(CLASSES), np.cumsum(counts) - counts)
-
-
-def _find_means(teachers: list[TeacherStores], products: Products) -> TeacherRows:
     def find(name: str, keys: list[str]) -> tuple[tuple[NDArray[Any], Rows], ...]:
-        found = []
-        for teacher in teachers:
-            if name in teacher.stores:
-                store = teacher.stores.get(MEAN.get(name, name))
-                if store is None:
-                    raise ValueError(
-                        f"{teacher.stores[name].folder}: no outputs for the mean of a product's photos beside it, "
-                        "which train.photo = mean_pool needs; run `dvc repro`"
-                    )
-                found.append((store.matrix, store.positions(keys)))
-        return tuple(found)
+        own = [teacher.stores for teacher in teachers if name in teacher.stores]
+        stores = [_store_of_means(one, name) if means and name in MEAN else one[name] for one in own]
+        return tuple((store.matrix, store.positions(keys)) for store in stores)
 
-    texts = find(TEXT, [text_key(text) for text in products.texts])
-    return TeacherRows(find(IMAGE, products.ids), texts, find(CLASSES, products.ids), np.arange(len(products)))
+    first = np.arange(len(products)) if means else np.cumsum(counts) - counts
+    return TeacherRows(find(IMAGE, images), find(TEXT, texts), find(CLASSES, images), first)
+
+
+def _store_of_means(stores: dict[str, FeatureStore], name: str) -> FeatureStore:
+    if MEAN[name] not in stores:
+        raise ValueError(
+            f"{stores[name].folder}: no outputs for the mean of a product's photos beside it, which train.photo = "
+            "mean_pool needs; run `dvc repro`"
+        )
+    return stores[MEAN[name]]
 
 
 def _concatenated(stores: tuple[tuple[NDArray[Any], Rows], ...], positions: Rows) -> Tensor:

@@ -32,16 +32,13 @@ def why_apart(sources: dict[str, TowerSource]) -> str | None:
 
     They have one if both are open_clip towers whose weights come from one file, with the preprocessing of training.
     """
-    image, text = sources["image"], sources["text"]
     for name, source in sources.items():
         if reason := why_not_pooled(name, source):
             return reason
-    if image.weights is None or image.weights != text.weights:
+    if not _of_one_checkpoint(sources):
         # `joint.json` has this text: another wording would change the bytes of the stage's outs.
         return "the towers are no pair: zero-shot needs an image and a text tower trained together (open_clip)"
-    if text.notes:
-        return text.notes[0]
-    return None
+    return next(iter(sources["text"].notes), None)
 
 
 def settle_heads(params: ModelParams, sources: dict[str, TowerSource]) -> ModelParams:
@@ -68,14 +65,28 @@ def settle_bias(losses: LossesParams, params: ModelParams, sources: dict[str, To
 
 def _pair_scales(projector: ProjectorParams, sources: dict[str, TowerSource]) -> Mapping[str, float]:
     """Return the scales of the checkpoint that both towers are from, if the model compares them as it did."""
-    one_file = sources["image"].weights is not None and sources["image"].weights == sources["text"].weights
-    return sources["image"].scales if one_file and {projector.image, projector.text} == {"none"} else {}
+    compared = _of_one_checkpoint(sources) and {projector.image, projector.text} == {"none"}
+    return sources["image"].scales if compared else {}
+
+
+def _of_one_checkpoint(sources: dict[str, TowerSource]) -> bool:
+    return sources["image"].weights is not None and sources["image"].weights == sources["text"].weights
 
 
 def pair_warnings(params: ModelParams, sources: dict[str, TowerSource]) -> list[str]:
-    """Return a warning if the settled params put new random projectors on the towers of a pair."""
+    """Return a warning if the settled params give up the alignment of a pair: by fusion, pooling, or new projectors."""
+    if not _of_one_checkpoint(sources):
+        return []
+    if why_apart(sources) is not None:
+        setting, way = f"model.text.pooling = {params.text.pooling}", "the pooling that their weights were trained with"
+        if params.fusion == "early":
+            setting, way = "model.fusion = early", "model.fusion = late"
+        return [
+            f"image and text: {setting} is not how these towers, which were trained together, are pooled, so the model "
+            f"starts without their alignment; set {way}"
+        ]
     new = [name for name in ("image", "text") if getattr(params.projector, name) != "none"]
-    if not new or why_apart(sources) is not None:
+    if not new:
         return []
     names, kinds = (" and ".join(values) for values in (new, [str(getattr(params.projector, name)) for name in new]))
     return [

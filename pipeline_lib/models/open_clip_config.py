@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.models.clip_models import CLIP_MODELS, CLIP_PREPROCESSING
-from pipeline_lib.models.open_clip_preprocessing import agreed, stated
+from pipeline_lib.models.open_clip_preprocessing import DEFAULTS, Preprocessing, agreed, stated
 from pipeline_lib.models.towers import check_pretrained, local_folder
 from pipeline_lib.models.weights import read_weights
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
@@ -37,25 +37,20 @@ OTHER_KEYS = (*SCALES, "input_resolution", "context_length", "vocab_size")
 
 @dataclass(frozen=True)
 class ClipModel:
-    """An open_clip model: parts of its config, normalisation, and the file of its weights (None for random ones).
-
-    `notes` are lines on its preprocessing, for the trainable report.
-    """
+    """An open_clip model: parts of its config, preprocessing, and the file of its weights (None for random ones)."""
 
     embed_dim: int
     vision: dict[str, Any]
     text: dict[str, Any]
     quick_gelu: bool
-    mean: list[float]
-    std: list[float]
+    preprocessing: Preprocessing
     weights: Path | None
-    notes: tuple[str, ...] = ()
 
 
 def find_clip_model(section: str, params: ImageTowerParams | TextTowerParams) -> ClipModel:
     """Return the model that `model.image` or `model.text` names; ValueError for an unknown name, tag or file."""
     check_pretrained(section, params.pretrained, params.weights)
-    config, preprocessing = _find_config(section, params.name)
+    config, preprocess_cfg = _find_config(section, params.name)
     tag: dict[str, Any] = {}
     weights = None
     if params.pretrained:
@@ -63,20 +58,19 @@ def find_clip_model(section: str, params: ImageTowerParams | TextTowerParams) ->
         weights = _download(section, params.weights, tag) if tag else _file(section, params.name, params.weights)
     # The tag decides which GELU its weights were trained with.
     quick_gelu = bool(tag.get("quick_gelu", False) if tag else config.get("quick_gelu", False))
+    own = {key: value for key in DEFAULTS if (value := getattr(params, key, None)) is not None}
     from_file = weights is not None and not tag and params.name in open_clip.list_models()
     if from_file and isinstance(params, ImageTowerParams):
-        how = agreed(params.name, quick_gelu, params.mean is not None and params.std is not None)
+        preprocessing = agreed(params.name, quick_gelu, own)
     else:
-        how = stated({**preprocessing, **tag})
+        preprocessing = stated({**preprocess_cfg, **tag}, own)
     return ClipModel(
         embed_dim=int(config["embed_dim"]),
         vision=dict(config["vision_cfg"]),
         text=dict(config["text_cfg"]),
         quick_gelu=quick_gelu,
-        mean=how.mean,
-        std=how.std,
+        preprocessing=preprocessing,
         weights=weights,
-        notes=how.notes if weights is not None else (),
     )
 
 

@@ -157,7 +157,7 @@ def resolve_open_clip_image(model: ModelParams) -> TowerSource:
         return TowerSource(description, None, None)
     checkpoint = read_checkpoint(clip.weights)
     state = {f"visual.{name}": value for name, value in checkpoint.towers["image"].items()}
-    return TowerSource(description, str(clip.weights), state, notes=clip.notes, scales=checkpoint.scales)
+    return TowerSource(description, str(clip.weights), state, notes=clip.preprocessing.notes, scales=checkpoint.scales)
 
 
 def _fit_to_size(description: Description, name: str, pretrained: bool) -> Description:
@@ -165,12 +165,12 @@ def _fit_to_size(description: Description, name: str, pretrained: bool) -> Descr
 
     ValueError with the reason if it cannot.
     """
-    fault, config, size = image_fault(OpenClipImageTower, description), description["vision_cfg"], description["size"]
+    fault, config, size = image_fault(description), description["vision_cfg"], description["size"]
     if fault is None:
         return description
     sized = {**description, "vision_cfg": {**config, "image_size": size}}
     # A ResNet's table of positions is not resized, so only random weights can have another size.
-    if not pretrained and image_fault(OpenClipImageTower, sized) is None:
+    if not pretrained and image_fault(sized) is None:
         return sized
     own = config.get("image_size", 224)
     way = "another model.image.name" if own == size else f"model.image.size = {own}, its own"
@@ -190,8 +190,9 @@ def _describe(params: ImageTowerParams, clip: ClipModel, early: bool) -> Descrip
         "embed_dim": clip.embed_dim,
         "vision_cfg": config,
         "quick_gelu": clip.quick_gelu,
-        "mean": list(params.mean or clip.mean),
-        "std": list(params.std or clip.std),
+        "mean": clip.preprocessing.mean,
+        "std": clip.preprocessing.std,
         "size": params.size,
+        **clip.preprocessing.resizing.stated(),
         "tokens": early,
     }

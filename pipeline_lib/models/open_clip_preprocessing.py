@@ -1,70 +1,79 @@
-"""Mean, standard deviation and resizing that an open_clip model's weights were trained with.
+"""Normalisation and resizing that an open_clip model's weights were trained with.
 
 A tag of published weights and a folder's config name them. For a name with weights from a file they are what all
 published tags of that name agree on; where these differ, or where there are none, params have to name them.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, get_args
 
 import open_clip
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
-# What a config or a tag that names nothing means in open_clip.
+from pipeline_lib.params.values import Interpolation, ResizeMode
+from pipeline_lib.transforms.image import Resizing
+
+# What a config or a tag that names nothing means in open_clip. The keys are those of model.image, too.
 DEFAULTS: dict[str, Any] = {
-    "mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD, "interpolation": "bicubic", "resize_mode": "shortest",
-    "quick_gelu": False,
+    "mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD, "resize_mode": "shortest", "interpolation": "bicubic",
 }  # fmt: skip
-NORMALISATION, RESIZING = ("mean", "std"), ("resize_mode", "interpolation")
 
 
 class Preprocessing(NamedTuple):
-    """Mean and std of each channel, and lines for the trainable report."""
+    """Mean and std of each channel, how an image becomes a square, and lines for the trainable report."""
 
     mean: list[float]
     std: list[float]
-    notes: tuple[str, ...]
+    resizing: Resizing
+    notes: tuple[str, ...] = ()
 
 
-def stated(values: dict[str, Any]) -> Preprocessing:
-    """Return the preprocessing that a tag or a config states."""
-    known = {**DEFAULTS, **{key: value for key, value in values.items() if value is not None}}
-    notes = _resizing_notes([known])
-    if not values:
-        notes = ("image: the config has no preprocess_cfg, so model.image.mean and std are OpenAI's", *notes)
-    return Preprocessing(list(known["mean"]), list(known["std"]), notes)
+def stated(values: Mapping[str, Any], own: Mapping[str, Any]) -> Preprocessing:
+    """Return the preprocessing that a tag or a config states; `own` are the values that params set, which win."""
+    left = [key for key in DEFAULTS if key not in own]
+    note = f"image: the config has no preprocess_cfg, so {', '.join(left)} of model.image are OpenAI's"
+    return _preprocessing({**_known(values), **own}, () if values or not left else (note,))
 
 
-def agreed(name: str, quick_gelu: bool, both_set: bool) -> Preprocessing:
+def agreed(name: str, quick_gelu: bool, own: Mapping[str, Any]) -> Preprocessing:
     """Return the preprocessing that all published tags of a model agree on, for weights from a file.
 
-    ValueError if they differ in mean or std, or if there is no tag, unless params set them (`both_set`).
+    `own` are the values that params set. ValueError if the tags differ in another value, or if there is no tag.
     """
     tags = open_clip.list_pretrained_tags_by_model(name)
-    known = [{**DEFAULTS, **open_clip.get_pretrained_cfg(name, tag)} for tag in tags]
-    found = {tuple(tuple(values[key]) for key in NORMALISATION): tag for values, tag in zip(known, tags, strict=True)}
-    if len(found) != 1 and not both_set:
-        ways = "; ".join(f"{list(mean)} and {list(std)} of {tag}" for (mean, std), tag in found.items())
-        reason = f"its published tags differ: {ways}" if found else "it has no published tags"
+    published = {tag: open_clip.get_pretrained_cfg(name, tag) for tag in tags}
+    known = {tag: {**_known(values), **own} for tag, values in published.items()}
+    unknown = [key for key in DEFAULTS if key not in own and len({str(one[key]) for one in known.values()}) != 1]
+    if unknown:
+        ways = {", ".join(f"{key} {one[key]}" for key in unknown): tag for tag, one in known.items()}
+        differ = "; ".join(f"{way} of {tag}" for way, tag in ways.items())
+        reason = f"its published tags differ: {differ}" if tags else "it has no published tags"
         raise ValueError(
-            f"model.image.mean, model.image.std: what a file of weights for {name} was trained with is not known, "
-            f"because {reason}; set both"
+            f"model.image: what a file of weights for {name} was trained with is not known, because {reason}; set "
+            f"{' and '.join(f'model.image.{key}' for key in unknown)}"
         )
-    mean, std = next(iter(found), (DEFAULTS["mean"], DEFAULTS["std"]))
-    notes = _resizing_notes(known)
-    if {bool(values["quick_gelu"]) for values in known} == {True, False}:
-        notes += (
+    notes: tuple[str, ...] = ()
+    if {bool(values.get("quick_gelu")) for values in published.values()} == {True, False}:
+        notes = (
             f"image: published weights of {name} differ in quick_gelu, and this run has {str(quick_gelu).lower()}; "
-            f"weights of OpenAI need a name that ends in -quickgelu",
+            "weights of OpenAI need a name that ends in -quickgelu",
         )
-    return Preprocessing(list(mean), list(std), notes)
+    return _preprocessing({**DEFAULTS, **next(iter(known.values()), {}), **own}, notes)
 
 
-def _resizing_notes(known: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Return a line if the weights, or some of them, were trained on images resized in another way than here."""
-    other = sorted({" and ".join(values[key] for key in RESIZING) for values in known} - {"shortest and bicubic"})
-    if not other:
-        return ()
-    return (
-        f"image: published weights of this model read images resized by {', or '.join(other)}; here the shorter side "
-        "is resized by bicubic interpolation and the centre is cropped",
-    )
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    known = {key: default if values.get(key) is None else values[key] for key, default in DEFAULTS.items()}
+    if known["interpolation"] == "random":  # of augmentation; open_clip's fixed view is bicubic then
+        known["interpolation"] = DEFAULTS["interpolation"]
+    # A list from a config equals the tuple of a tag.
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
+
+
+def _preprocessing(values: dict[str, Any], notes: tuple[str, ...]) -> Preprocessing:
+    for key, kind in (("resize_mode", ResizeMode), ("interpolation", Interpolation)):
+        if values[key] not in get_args(kind):
+            raise ValueError(
+                f"the config's preprocess_cfg has {key} = {values[key]!r}, which is none of "
+                f"{', '.join(get_args(kind))}; set model.image.{key}"
+            )
+    return Preprocessing(list(values["mean"]), list(values["std"]), Resizing.of(values), notes)

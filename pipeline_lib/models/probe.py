@@ -5,28 +5,25 @@ read and before any weights are loaded.
 """
 
 import json
-from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from pipeline_lib.models.tower_kinds import build_image_tower
-from pipeline_lib.models.towers import Description, ImageTower
-
-Build = Callable[[Description], ImageTower]
+from pipeline_lib.models.towers import Description
 
 
-def image_fault(build: Build, description: Description) -> str | None:
+def image_fault(description: Description) -> str | None:
     """Return the reason why a tower cannot be built, or cannot embed an image of its size; None if it can."""
-    return _fault(build, json.dumps(description, sort_keys=True))
+    return _fault(json.dumps(description, sort_keys=True))
 
 
 @lru_cache(maxsize=256)
-def _fault(build: Build, encoded: str) -> str | None:
+def _fault(encoded: str) -> str | None:
     description = json.loads(encoded)
     try:
-        output = _output(build, description)
+        output = _output(description)
     except Exception as error:  # timm's architectures raise many classes
         return one_line(error)
     wanted = 3 if description.get("tokens") else 2
@@ -52,9 +49,9 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:160] or type(error).__name__
 
 
-def _output(build: Build, description: Description) -> object:
+def _output(description: Description) -> object:
     with torch.device("meta"), torch.inference_mode():
-        tower = build(description).eval()
+        tower = build_image_tower(description).eval()
         pixels = _image(description)
         features = tower.tokens(tower.normalise(pixels)) if description.get("tokens") else tower.encode(pixels)
         if isinstance(features, Tensor) and features.ndim == 2 and features.shape[1] != tower.dim:

@@ -1,16 +1,19 @@
 """Image sizes that an image tower supports: any for a convolutional tower, multiples of the patch size for a ViT.
 
 ViTs of timm and open_clip support other sizes than their own, because their position embeddings are resized. An
-unsupported size is refused before any image is embedded.
+unsupported size is refused before a model is trained.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from timm.layers.format import Format
 from timm.models.vision_transformer import VisionTransformer
 
-from pipeline_lib.models.towers import ImageTower
+from pipeline_lib.models.probe import image_fault
+from pipeline_lib.models.tower_kinds import build_image_tower
+from pipeline_lib.models.towers import Description, ImageTower
 
 
 def free_size(trunk: Any) -> None:
@@ -31,37 +34,39 @@ def _whole_patches(patch_embed: Any) -> bool:
     return all(side % patch == 0 for side, patch in zip(patch_embed.img_size, patch_embed.patch_size, strict=True))
 
 
+def check_scales(description: Description, scales: Iterable[int]) -> None:
+    """Raise ValueError for the first size of `scales`, in pixels, that an image tower does not support."""
+    with torch.device("meta"):
+        tower = build_image_tower(description)
+    patch = patch_of(tower)
+    for scale in scales:
+        if scale % patch and scale != _only_size(tower):
+            below = max(patch, scale // patch * patch)
+            raise ValueError(
+                f"plan.scales = {scale}: the image tower has patches of {patch} pixels; use a multiple, "
+                f"e.g. {below} or {scale // patch * patch + patch}"
+            )
+        if fault := image_fault({**description, "size": scale}):
+            raise ValueError(
+                f"plan.scales = {scale}: the image tower does not support this size ({fault}); use the size that it is "
+                "trained with, model.image.size"
+            )
+
+
 def patch_of(tower: ImageTower) -> int:
     """Return the side of a ViT's patches in pixels, 1 for a tower without patches."""
-    visual = getattr(tower, "visual", tower)
-    trunk = getattr(visual, "trunk", visual)
+    trunk = _trunk(tower)
     size: Any = getattr(getattr(trunk, "patch_embed", None), "patch_size", None) or getattr(trunk, "patch_size", 1)
     return size if isinstance(size, int) else int(max(size))
 
 
-def _is_own(tower: ImageTower, scale: int) -> bool:
-    """Return whether `scale` is the only size that a timm ViT supports, whatever its patch."""
-    visual = getattr(tower, "visual", tower)
-    patch_embed = getattr(getattr(visual, "trunk", visual), "patch_embed", None)
+def _only_size(tower: ImageTower) -> int | None:
+    """Return the only size that a timm ViT supports, whatever its patch; None for other towers."""
+    patch_embed = getattr(_trunk(tower), "patch_embed", None)
     strict = bool(getattr(patch_embed, "strict_img_size", False))
-    return strict and max(getattr(patch_embed, "img_size", None) or (0,)) == scale
+    return max(getattr(patch_embed, "img_size", None) or (0,)) if strict else None
 
 
-def check_scale(tower: ImageTower, scale: int) -> None:
-    """Raise ValueError if the tower does not support images of `scale` pixels, by running it on a black image."""
-    patch = patch_of(tower)
-    if scale % patch and not _is_own(tower, scale):
-        below = max(patch, scale // patch * patch)
-        raise ValueError(
-            f"plan.scales = {scale}: the image tower has patches of {patch} pixels; use a multiple, "
-            f"e.g. {below} or {scale // patch * patch + patch}"
-        )
-    try:
-        with torch.inference_mode():
-            tower.encode(torch.zeros((1, 3, scale, scale), dtype=torch.uint8))
-    except (AssertionError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(
-            f"plan.scales = {scale}: the image tower does not support this size ({reason}); use the size that it is "
-            "trained with, model.image.size"
-        ) from error
+def _trunk(tower: ImageTower) -> Any:
+    visual = getattr(tower, "visual", tower)
+    return getattr(visual, "trunk", visual)

@@ -32,6 +32,7 @@ from pipeline_lib.models.towers import (
 from pipeline_lib.models.trunks import checkpoint_trunk, drop_caches, memory_format, set_memory_format, trunk_groups
 from pipeline_lib.models.weights import read_weights
 from pipeline_lib.params.model import ImageTowerParams, ModelParams
+from pipeline_lib.transforms.image import Resizing
 
 # Defaults of the keys that a description may lack.
 DEFAULTS: Description = {"feature": "pooled", "pooling": None, "classes": 0, "out_dim": 0, "tokens": False}
@@ -138,6 +139,7 @@ def resolve_timm(model: ModelParams) -> TowerSource:
         "mean": list(params.mean or config.get("mean") or published.mean),
         "std": list(params.std or config.get("std") or published.std),
         "size": params.size,
+        **Resizing.of(params.model_dump(exclude_none=True)).stated(),
         "feature": params.feature,
         # With early fusion, the fusion layer pools.
         "pooling": None if early else params.pooling,
@@ -159,11 +161,11 @@ def _fit_to_size(description: Description) -> Description:
 
     ValueError with the reason if it cannot.
     """
-    fault, args = image_fault(TimmTower, description), description["model_args"]
+    fault, args = image_fault(description), description["model_args"]
     if fault is None:
         return description
     sized = {**description, "model_args": {**args, "img_size": description["size"]}}
-    if "img_size" not in args and image_fault(TimmTower, sized) is None:
+    if "img_size" not in args and image_fault(sized) is None:
         return sized
     architecture, size, pooling = (description[key] for key in ("architecture", "size", "pooling"))
     own = args.get("img_size") or int((timm.get_pretrained_cfg(architecture) or PretrainedCfg()).input_size[-1])

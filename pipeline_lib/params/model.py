@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
+from pipeline_lib.params.values import Interpolation, ResizeMode
 
 ImageTowerKind = Literal["timm", "open_clip"]
 TextTowerKind = Literal["hf", "open_clip"]
@@ -51,6 +52,14 @@ class ImageTowerParams(Keys):
     std: Channels | None = Field(
         description="Standard deviation of each colour channel for normalisation; null = the value in the tower's "
         "config."
+    )
+    resize_mode: ResizeMode | None = Field(
+        description="How an image becomes a square: shortest (its shorter side gets the size, the centre is cropped) | "
+        "longest (its longer side does, the rest is black) | squash (both sides do); null = what an open_clip tower's "
+        "config or published weights say, else shortest."
+    )
+    interpolation: Interpolation | None = Field(
+        description="Filter of this resizing: bicubic | bilinear; null = as resize_mode, else bicubic."
     )
     args: dict[str, Any] = Field(
         description="Changes to the architecture: arguments of timm.create_model, or keys of open_clip's vision_cfg."

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline_lib.params.section import Keys, Section
+from pipeline_lib.params.section import Keys, Section, load_params, parse_section
 
 IndexKind = Literal["flat", "ivf", "hnsw", "ivf_pq"]
 # The towers of `model` before training; every other name is a teacher, a folder of data/starts.
@@ -42,3 +42,8 @@ class PlanParams(Section):
     index: list[IndexKind] = Field(
         description="FAISS indexes built for each fold: flat | ivf | hnsw | ivf_pq (compressed)."
     )
+
+
+def planned_scales() -> tuple[int, ...]:
+    """Return plan.scales, for a check before training; training does not depend on it, so it is no param of a stage."""
+    return tuple(parse_section(PlanParams, load_params()).scales)

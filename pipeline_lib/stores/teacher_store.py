@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.splitting.seen import model_folder
 from pipeline_lib.stores.store import FeatureStore, open_store
 
 TEACHER_CARD = "teacher.json"
@@ -68,7 +69,7 @@ def open_teacher(folder: Path, fold: int) -> TeacherStores:
 
     ValueError if there are neither, or if the encoder of a store is not the one of the card.
     """
-    source = folder / str(fold) if (folder / str(fold) / TEACHER_CARD).is_file() else folder
+    source = model_folder(folder, fold)
     if not (source / TEACHER_CARD).is_file():
         folds = sorted(path.parent.name for path in folder.glob(f"*/{TEACHER_CARD}"))
         raise ValueError(

@@ -31,7 +31,7 @@ from pipeline_lib.training.trainable_report import Report, report_table, trainab
 from pipeline_lib.training.trainer import Trainer, TrainState
 
 # Width of the printed report if the output is not a terminal; at rich's 80 columns its names would be cut.
-LOG_WIDTH = 132
+LOG_WIDTH = 144
 
 
 def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, out: Path) -> None:

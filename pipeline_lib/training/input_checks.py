@@ -1,8 +1,10 @@
 """Checks of a model with its first inputs, before its first step: what would train to no effect, or stop in a step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.probe import fails_on_one_row
@@ -30,10 +32,8 @@ def check_texts_differ(model: ImageTextModel, tokenizer: TextTokenizer, texts: S
     if len(different) < 2:
         return
     rows, row_masks = (torch.as_tensor(part) for part in tokenizer.encode_batch(different, max_tokens))
-    training = model.training
-    with torch.inference_mode():
-        features = model.eval().encode_text(rows, row_masks).double()
-    model.train(training)
+    with _evaluating(model), torch.no_grad():
+        features = model.encode_text(rows, row_masks).double()
     distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     equal = (distances <= EQUAL * features.norm(dim=1).max()).triu(1).nonzero().tolist()
     if equal:
@@ -42,6 +42,18 @@ def check_texts_differ(model: ImageTextModel, tokenizer: TextTokenizer, texts: S
             f"model.text.pooling = {setting!r}: the text tower gives {first!r} and {second!r} the same vector "
             f"({len(equal)} such pairs among {len(different)} texts); set another pooling, e.g. mean, or other weights"
         )
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, without dropout and its draws, and then each part back into its own mode."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def check_batch_rows(model: ImageTextModel, rows: int) -> None:

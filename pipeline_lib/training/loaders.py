@@ -25,7 +25,7 @@ from pipeline_lib.training.distillation import DistillationData
 from pipeline_lib.training.fold_data import FoldData, Inputs
 from pipeline_lib.training.model_setup import ModelBundle, RunConfig
 from pipeline_lib.training.validation import Validator
-from pipeline_lib.transforms.image import AFTER_FIXED
+from pipeline_lib.transforms.image import AFTER_FIXED, Resizing
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,15 @@ def build_loaders(
     distillation: DistillationData,
 ) -> Loaders:
     """Return the training batches and the validator of one fold; the bundle's model is on the device."""
-    train, size = config.train, config.model.image.size
+    train, image = config.train, bundle.model.description["image"]
+    size, resizing = image["size"], Resizing.of(image)
     workers = 0 if len(stored.kinds()) == 2 else config.runtime.workers
     reader = open_shards(inputs.shards, config.runtime.shards_url)
     cache = None if stored.image else _view_cache(config, data)
     tokenizer, max_tokens = bundle.tokenizer, config.model.text.max_tokens
     training = ProductDataset(
         data.training,
-        PhotoViews(reader, size, train.augment, train.crop_scale, cache),
+        PhotoViews(reader, size, train.augment, train.crop_scale, cache, resizing),
         TextViews(tokenizer, max_tokens, train.text_augment, train.text_augment_rate),
         Sampling(train.seed, train.photo, train.mix, train.mix_alpha, config.processes.part),
         stored,
@@ -61,7 +62,7 @@ def build_loaders(
     )
     held_out = ProductDataset(
         data.held_out,
-        PhotoViews(reader, size, cache=cache),
+        PhotoViews(reader, size, cache=cache, resizing=resizing),
         TextViews(tokenizer, max_tokens),
         Sampling(train.seed, measured_photo(train)),
         stored.without_views(),

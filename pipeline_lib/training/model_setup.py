@@ -14,6 +14,7 @@ from pipeline_lib.losses.build import build_losses
 from pipeline_lib.losses.teachers import DistillationTeachers
 from pipeline_lib.models.joint_space import pair_warnings, settle_bias, settle_heads
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
+from pipeline_lib.models.scales import check_scales
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.models.weights import weights_hash
@@ -37,7 +38,10 @@ from pipeline_lib.transforms.tokenize import TextTokenizer
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The sections of params.yaml that decide the result of a run, and the machine it runs on."""
+    """The sections of params.yaml that decide the result of a run, and the machine it runs on.
+
+    `scales` are the image sizes at which the model will predict; one that it does not support stops the run.
+    """
 
     model: ModelParams
     losses: LossesParams
@@ -45,6 +49,7 @@ class RunConfig:
     runtime: RuntimeParams
     device: str
     processes: ProcessGroup = SINGLE_PROCESS
+    scales: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,7 @@ def build_bundle(config: RunConfig, start: Path | None, data: FoldData, retrieva
 def resolve_initial_weights(config: RunConfig, start: Path | None) -> InitialWeights:
     """Return the weights that a run starts from; `start` is the folder of a trained model, if any."""
     named = resolve_towers(config.model)
+    check_scales(named["image"].description, config.scales)
     # A warm start keeps the joint space of the pair that `model` names.
     model = settle_heads(config.model, named)
     losses, warnings = settle_bias(config.losses, model, named), tuple(pair_warnings(model, named))

@@ -67,8 +67,8 @@ def check_seen(config: RunConfig, inputs: Inputs, fold: int) -> SeenByRun:
 
 def _teachers(losses: LossesParams, inputs: Inputs, fold: int) -> Iterator[tuple[str, Path, dict[str, Any]]]:
     """Yield name, folder of stores and card of the teachers that a loss reads; training names those without stores."""
-    on = [(getattr(losses, name).teachers, HEAD_IN_CARD[LOSS_HEADS[name]]) for name in DISTILLATION]
-    on = [pair for pair, name in zip(on, DISTILLATION, strict=True) if getattr(losses, name).weight > 0]
+    params = {name: getattr(losses, name) for name in DISTILLATION}
+    on = [(one.teachers, HEAD_IN_CARD[LOSS_HEADS[name]]) for name, one in params.items() if one.weight > 0]
     for name, root in inputs.teachers.items():
         folder = model_folder(root, fold)
         if (folder / TEACHER_CARD).is_file():

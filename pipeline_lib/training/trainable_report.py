@@ -32,6 +32,7 @@ def trainable_report(
 ) -> Report:
     """Return the report as JSON values: a row per tower and for the heads, the steps that open layers, the warnings.
 
+    Each layer group, row and step has its share of the parameters of its tower, or of the heads.
     `warnings` are appended to the report's own; `inputs` are the messages on the towers' inputs, `seen` those on what
     the models that the run builds on were trained on.
     """
@@ -81,6 +82,7 @@ def _steps(rows: list[Report]) -> list[Report]:
             "tower": tower,
             "groups": [group["name"] for group in groups],
             "parameters": sum(group["parameters"] for group in groups),
+            "share": round(sum(group["share"] for group in groups), 6),
             "lr": max(group["lr"] for group in groups),
         }
         for (epoch, tower), groups in sorted(by_step.items())
@@ -88,14 +90,21 @@ def _steps(rows: list[Report]) -> list[Report]:
 
 
 def _row(name: str, source: str, weights: str | None, groups: list[Report]) -> Report:
+    total = sum(group["parameters"] for group in groups)
+    trainable = sum(group["parameters"] for group in groups if group["trainable"])
     return {
         "tower": name,
         "source": source,
         "weights_hash": weights,
-        "total": sum(group["parameters"] for group in groups),
-        "trainable": sum(group["parameters"] for group in groups if group["trainable"]),
-        "groups": groups,
+        "total": total,
+        "trainable": trainable,
+        "share": _share(trainable, total),
+        "groups": [{**group, "share": _share(group["parameters"], total)} for group in groups],
     }
+
+
+def _share(part: int, total: int) -> float:
+    return round(part / total, 6) if total else 0.0
 
 
 def _warnings(row: Report, source: TowerSource, train: TrainParams) -> list[str]:
@@ -107,13 +116,13 @@ def _warnings(row: Report, source: TowerSource, train: TrainParams) -> list[str]
             f"{row['tower']}: {frozen:,} frozen parameters are random; "
             f"set model.{row['tower']}.pretrained = true or train.unfreeze_layers = all"
         )
-    if 0 < row["trainable"] < ALMOST_NONE * row["total"]:
+    if row["trainable"] and row["share"] < ALMOST_NONE:
         warnings.append(
             f"{row['tower']}: the first epoch trains {row['trainable']:,} of {row['total']:,} parameters, almost "
             "nothing"
         )
     for step in _steps([row]):
-        if step["parameters"] < ALMOST_NONE * row["total"]:
+        if step["share"] < ALMOST_NONE:
             warnings.append(
                 f"{row['tower']}: the step at epoch {step['epoch']} opens {step['parameters']:,} of {row['total']:,} "
                 "parameters, almost nothing"
@@ -140,8 +149,10 @@ def _frozen_new(name: str, tower: nn.Module, source: TowerSource, ever_trained: 
 def report_table(report: Report) -> Table:
     """Return the report for a terminal: what the first epoch trains, then a row for each step that opens more."""
     table = Table(title="What is trained")
-    for heading in ("tower", "weights", "hash", "groups open", "trainable", "total", "lr"):
-        table.add_column(heading, justify="right" if heading in ("trainable", "total", "lr") else "left")
+    for heading in ("tower", "weights", "hash", "groups open"):
+        table.add_column(heading)
+    for heading in ("trainable", "share", "total", "lr"):
+        table.add_column(heading, justify="right")
     for row in report["towers"]:
         opened = [group for group in row["groups"] if group["trainable"]]
         span = f"{len(opened)} of {len(row['groups'])}" + (f", from {opened[0]['name']}" if opened else "")
@@ -151,6 +162,7 @@ def report_table(report: Report) -> Table:
             row["weights_hash"] or "-",
             span,
             f"{row['trainable']:,}",
+            f"{row['share']:.1%}",
             f"{row['total']:,}",
             _lr_range(opened),
         )
@@ -161,6 +173,7 @@ def report_table(report: Report) -> Table:
             "",
             f"+ {len(step['groups'])}, from {step['groups'][0]}",
             f"+ {step['parameters']:,}",
+            f"+ {step['share']:.1%}",
             "",
             f"{step['lr']:g}",
         )

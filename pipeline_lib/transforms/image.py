@@ -1,19 +1,21 @@
 """Views: a decoded image -> the square uint8 pixels that a tower reads.
 
 Crop and resize are one step (`resize` with a box), so an image of 1 x 100,000 pixels needs no more memory than any
-other. The pixels equal those of resizing and then cropping, up to rounding. All random draws come from a generator with
-the seed (seed, epoch, row), so a resumed run draws the same views. Views that start from the fixed view are in
-`AFTER_FIXED`, so that the fixed view can be cached for all epochs.
+other. The pixels equal those of resizing and then cropping, up to rounding. All random draws come from the seed (seed,
+epoch, row), so a resumed run draws the same views. Views that start from the fixed view are in `AFTER_FIXED`, so that
+the fixed view can be cached for all epochs; the others are in `FROM_PHOTO`.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.params.values import Interpolation, ResizeMode
 from pipeline_lib.transforms.colour import grey_and_blur, jitter
 
 Pixels = npt.NDArray[np.uint8]
@@ -26,14 +28,32 @@ CROP_TRIES = 10
 CROP_RATIOS = (3 / 4, 4 / 3)
 
 
-def resize_and_crop(image: Image.Image, size: int) -> Pixels:
-    """Return (3, size, size): the shorter side resized to `size` pixels, then the centre crop."""
-    return _planes(_resized_and_cropped(image, size))
+class Resizing(NamedTuple):
+    """How an image becomes a square, by open_clip's names; the fields are keys of a tower's description.
+
+    shortest: the shorter side gets the size, and the centre is cropped. longest: the longer side gets it, and the rest
+    is black. squash: both sides get it.
+    """
+
+    resize_mode: ResizeMode = "shortest"
+    interpolation: Interpolation = "bicubic"
+
+    @staticmethod
+    def of(description: Mapping[str, Any]) -> "Resizing":
+        """Return the resizing that an image tower's description states."""
+        return Resizing(**{key: description[key] for key in Resizing._fields if key in description})
+
+    def stated(self) -> dict[str, str]:
+        """Return what differs from the default, which descriptions and fingerprints do not state."""
+        return {key: value for key, value in self._asdict().items() if value != Resizing._field_defaults[key]}
 
 
-def fixed_view(image: Image.Image, size: int) -> Pixels:
-    """Return the pixels of `resize_and_crop` as (size, size, 3), the memory layout of an image."""
-    return np.asarray(_resized_and_cropped(image, size))
+SHORTEST = Resizing()
+
+
+def fixed_view(image: Image.Image, size: int, resizing: Resizing = SHORTEST) -> Pixels:
+    """Return (size, size, 3), the memory layout of an image: the photo as a square."""
+    return np.asarray(SQUARES[resizing.resize_mode](image, size, FILTERS[resizing.interpolation]))
 
 
 def clip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
@@ -50,31 +70,21 @@ def clip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scal
     return _maybe_flipped(_resize_box(image, size, _random_box(image.width, image.height, rng, crop_scale)), rng)
 
 
-def jitter_flip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
-    """Return (3, size, size): the fixed view with colour jitter, flipped with probability 0.5."""
-    return _jittered(_resized_and_cropped(image, size), rng)
-
-
-def grayscale_blur_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
-    """Return (3, size, size): the fixed view, randomly greyscale and randomly blurred, never flipped."""
-    return _blurred(_resized_and_cropped(image, size), rng)
-
-
-def preprocessing_fingerprint(size: int, mean: Sequence[float], std: Sequence[float], **more: object) -> str:
-    """Return the identity of the fixed view at `size` pixels, normalised with `mean` and `std` of each channel."""
-    channels = {"mean": [float(value) for value in mean], "std": [float(value) for value in std]}
-    return digest_value({"version": VERSION, "view": "none", "resample": "bicubic", "size": size, **channels, **more})
-
-
-def _fixed(image: Image.Image, size: int, rng: np.random.Generator, crop_scale: float) -> Pixels:
-    return resize_and_crop(image, size)
+def preprocessing_fingerprint(size: int, description: Mapping[str, Any], **more: object) -> str:
+    """Return the identity of the fixed view at `size` pixels, resized and normalised as an image tower describes."""
+    channels = {name: [float(value) for value in description[name]] for name in ("mean", "std")}
+    resizing = Resizing.of(description).stated()
+    fixed = {"version": VERSION, "view": "none", "resample": "bicubic", "size": size}
+    return digest_value({**fixed, **channels, **resizing, **more})
 
 
 def _jittered(fixed: Image.Image, rng: np.random.Generator) -> Pixels:
+    """Return the fixed view with colour jitter, flipped with probability 0.5."""
     return _maybe_flipped(_planes(jitter(fixed, rng)), rng)
 
 
 def _blurred(fixed: Image.Image, rng: np.random.Generator) -> Pixels:
+    """Return the fixed view, randomly greyscale and randomly blurred, never flipped."""
     return _planes(grey_and_blur(fixed, rng))
 
 
@@ -82,14 +92,26 @@ def _random_after_fixed(function: Callable[[Image.Image, np.random.Generator], P
     return lambda fixed, seed: function(Image.fromarray(fixed), np.random.default_rng(seed))
 
 
-def _resized_and_cropped(image: Image.Image, size: int) -> Image.Image:
+def _shortest(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
     width, height = image.size
     shorter = min(width, height)
     resized = (max(size, round(width * size / shorter)), max(size, round(height * size / shorter)))
     left, top = (resized[0] - size) // 2, (resized[1] - size) // 2
     x_scale, y_scale = width / resized[0], height / resized[1]
     box = (left * x_scale, top * y_scale, (left + size) * x_scale, (top + size) * y_scale)
-    return image.resize((size, size), Image.Resampling.BICUBIC, box=box)
+    return image.resize((size, size), resample, box=box)
+
+
+def _longest(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
+    ratio = max(image.size) / size
+    width, height = (max(1, round(side / ratio)) for side in image.size)
+    square = Image.new("RGB", (size, size))
+    square.paste(image.resize((width, height), resample), ((size - width) // 2, (size - height) // 2))
+    return square
+
+
+def _squash(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
+    return image.resize((size, size), resample)
 
 
 def _resize_box(image: Image.Image, size: int, box: tuple[float, float, float, float]) -> Pixels:
@@ -120,14 +142,19 @@ def _random_box(width: int, height: int, rng: np.random.Generator, crop_scale: f
     return left, top, left + crop_width, top + crop_height
 
 
-# name -> function(RGB image, size, generator, crop_scale) -> uint8 (3, size, size)
-VIEWS: dict[str, View] = {
-    "none": _fixed,
-    "clip": clip_view,
-    "jitter_flip": jitter_flip_view,
-    "grayscale_blur": grayscale_blur_view,
+FILTERS: dict[Interpolation, Image.Resampling] = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
 }
-# views that start from the fixed view: name -> function(fixed view (size, size, 3), seed) -> uint8 (3, size, size)
+# resize_mode -> function(RGB image, size, filter) -> image of size x size
+SQUARES: dict[ResizeMode, Callable[[Image.Image, int, Image.Resampling], Image.Image]] = {
+    "shortest": _shortest,
+    "longest": _longest,
+    "squash": _squash,
+}
+# Views that start from the photo: name -> function(RGB image, size, generator, crop_scale) -> uint8 (3, size, size).
+FROM_PHOTO: dict[str, View] = {"clip": clip_view}
+# Views that start from the fixed view: name -> function(fixed view (size, size, 3), seed) -> uint8 (3, size, size).
 AFTER_FIXED: dict[str, AfterFixed] = {
     "none": lambda fixed, _seed: fixed.transpose(2, 0, 1),
     "jitter_flip": _random_after_fixed(_jittered),

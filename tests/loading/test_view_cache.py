@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from drawn_view import drawn_view
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -16,7 +17,7 @@ from pipeline_lib.inference.engine import _Photos
 from pipeline_lib.loading import photo_views
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.view_cache import ViewCache
-from pipeline_lib.transforms.image import AFTER_FIXED, VIEWS, fixed_view, resize_and_crop
+from pipeline_lib.transforms.image import AFTER_FIXED, FROM_PHOTO, Resizing
 
 
 class Photos:
@@ -41,7 +42,7 @@ def cache_of(rows, size=16, limit=1e6):
     return ViewCache(np.asarray(rows), size, limit)
 
 
-@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("view", [*AFTER_FIXED, *FROM_PHOTO])
 def test_pixels_are_equal_with_and_without_a_cache_and_are_decoded_once(view):
     plain, cached = Photos(), Photos()
     both = [PhotoViews(plain, 16, view, 0.5), PhotoViews(cached, 16, view, 0.5, cache_of(range(12)))]
@@ -51,22 +52,24 @@ def test_pixels_are_equal_with_and_without_a_cache_and_are_decoded_once(view):
         one, other = (views.load(rows, seeds) for views in both)
         assert torch.equal(one, other) and one.dtype == torch.uint8
         expected = [
-            VIEWS[view](Image.fromarray(plain.images[row]), 16, np.random.default_rng(seed), 0.5)
+            drawn_view(view, Image.fromarray(plain.images[row]), 16, seed, 0.5)
             for row, seed in zip(rows, seeds, strict=True)
         ]
         assert np.array_equal(one.numpy(), np.stack(expected))
     assert sorted(cached.read_rows) == ([1, 3, 7] if view in AFTER_FIXED else [1, 1, 1, 3, 3, 3, 7, 7, 7])
 
 
+def test_the_fixed_view_is_resized_as_the_tower_wants_it_cached_or_not():
+    views = PhotoViews(Photos(), 16, cache=cache_of([0]), resizing=Resizing("squash"))
+    rows, seeds = np.array([0, 1]), [(0,)] * 2
+    expected = [np.asarray(Image.fromarray(views.reader.images[row]).resize((16, 16))) for row in rows]
+    for _ in range(2):
+        assert np.array_equal(views.load(rows, seeds).permute(0, 2, 3, 1).numpy(), np.stack(expected))
+
+
 def test_pixels_have_the_channels_last_memory_format():
     pixels = PhotoViews(Photos(), 16).load(np.arange(4), [(0,)] * 4)
     assert pixels.shape == (4, 3, 16, 16) and pixels.is_contiguous(memory_format=torch.channels_last)
-
-
-def test_the_cached_fixed_view_equals_the_one_of_the_stores():
-    image = Image.fromarray(Photos().images[0])
-    assert np.array_equal(fixed_view(image, 20).transpose(2, 0, 1), resize_and_crop(image, 20))
-    assert set(VIEWS) - set(AFTER_FIXED) == {"clip"}  # its crop is random, so it does not start from the fixed view
 
 
 @given(st.lists(st.integers(0, 30), max_size=20), st.integers(1, 8), st.integers(0, 2000))

@@ -7,7 +7,7 @@ from model_settings import make_model_params
 from safetensors.torch import save_file
 
 from pipeline_lib.models.probe import fails_on_one_row, image_fault
-from pipeline_lib.models.scales import check_scale
+from pipeline_lib.models.scales import check_scales
 from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
 from pipeline_lib.models.weights import load_strictly
 
@@ -53,10 +53,9 @@ def test_the_own_size_of_a_model_is_never_refused():
     """384 is no multiple of 14; timm crops the rest."""
     source = resolved(name="vit_so400m_patch14_siglip_384", args=SO400M, size=384)
     assert "img_size" not in source.description["model_args"]
-    tower = TimmTower(source.description).eval()
-    check_scale(tower, 384)
+    check_scales(source.description, [384])
     with pytest.raises(ValueError, match=r"plan.scales = 380: .* patches of 14 pixels; use a multiple"):
-        check_scale(tower, 380)
+        check_scales(source.description, [380])
 
 
 @pytest.mark.parametrize(
@@ -105,6 +104,6 @@ def test_one_row_fails_only_with_a_batch_norm_after_the_pooling():
 
 
 def test_the_probe_says_why_an_architecture_cannot_be_built():
-    fault = image_fault(TimmTower, {"architecture": "convnext_atto", "model_args": {"depth": 3}, "mean": [0.5] * 3,
-                                    "std": [0.5] * 3, "size": 32})  # fmt: skip
+    fault = image_fault({"kind": "timm", "architecture": "convnext_atto", "model_args": {"depth": 3},
+                         "mean": [0.5] * 3, "std": [0.5] * 3, "size": 32})  # fmt: skip
     assert "unexpected keyword argument 'depth'" in fault

@@ -90,11 +90,29 @@ def test_a_pair_of_another_width_says_which(pair):
         build_model(describe(make_model_params(**{**NULL, "embedding_dim": 128}), towers, True, []), towers)
 
 
-@pytest.mark.parametrize("text", [{}, {"pooling": "mean"}])
-def test_towers_that_are_no_pair_get_linear_projectors(pair, text):
-    _, file, config = pair
-    towers = resolved(config, file if text else None, text=text)
+def test_towers_that_are_no_pair_get_linear_projectors(pair):
+    _, _, config = pair
+    towers = resolved(config, None)
     params = settle_heads(make_model_params(**NULL), towers)
     assert (params.projector.image, params.projector.text, params.logit_scale) == ("linear", "linear", 2.6593)
     assert settle_bias(siglip(None), params, towers).siglip.bias == -10.0
     assert not pair_warnings(params, towers)
+
+
+@pytest.mark.parametrize(
+    ("text", "fusion", "setting", "way"),
+    [
+        ({"pooling": "mean"}, "late", "model.text.pooling = mean", "the pooling that their weights were trained with"),
+        ({"pooling": "attentive"}, "late", "model.text.pooling = attentive", "the pooling that"),
+        ({}, "early", "model.fusion = early", "model.fusion = late"),
+    ],
+)
+def test_a_pair_that_is_pooled_in_another_way_is_no_pair_and_is_warned_of(pair, text, fusion, setting, way):
+    _, file, config = pair
+    towers = resolved(config, file, text=text, fusion=fusion)
+    params = settle_heads(make_model_params(text=text, fusion=fusion, **NULL), towers)
+    assert (params.projector.image, params.projector.text, params.logit_scale) == ("linear", "linear", 2.6593)
+    (warning,) = pair_warnings(params, towers)
+    assert (
+        warning.startswith(f"image and text: {setting} is not how these towers") and f"alignment; set {way}" in warning
+    )

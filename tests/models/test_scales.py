@@ -1,5 +1,8 @@
 """Other image sizes than a tower's own: resized position embeddings, multiples of the patch size, clear errors."""
 
+import random
+
+import numpy as np
 import pytest
 import timm
 import torch
@@ -7,7 +10,8 @@ from model_settings import make_model_params
 from timm.layers import resample_abs_pos_embed
 
 from pipeline_lib.models.open_clip_image import OpenClipImageTower
-from pipeline_lib.models.scales import check_scale, patch_of
+from pipeline_lib.models.probe import fails_on_one_row
+from pipeline_lib.models.scales import check_scales, patch_of
 from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
 
 TINY = {"img_size": 64, "patch_size": 16, "embed_dim": 16, "depth": 2, "num_heads": 2}
@@ -17,10 +21,14 @@ CLIP = {
 }  # fmt: skip
 
 
-def timm_tower(**image):
+def described(**image):
     values = {"name": "vit_tiny_patch16_224", "args": TINY, "pretrained": False, **image}
+    return resolve_timm(make_model_params(values)).description
+
+
+def timm_tower(**image):
     torch.manual_seed(0)
-    return TimmTower(resolve_timm(make_model_params(values)).description).eval()
+    return TimmTower(described(**image)).eval()
 
 
 def pixels(size):
@@ -47,28 +55,36 @@ def test_a_vit_at_another_size_equals_one_of_that_size_with_resized_positions(si
     built.load_state_dict(state)
     with torch.no_grad():
         assert torch.allclose(tower.encode(pixels(size)), built(tower.normalise(pixels(size))), atol=1e-5)
-    check_scale(tower, size)
+    check_scales(described(), [size])
 
 
-@pytest.mark.parametrize("tower", [timm_tower(), OpenClipImageTower(CLIP)], ids=["timm", "open_clip"])
-def test_a_size_that_is_no_multiple_of_the_patch_is_refused_in_one_line(tower):
-    assert patch_of(tower) == 16
-    for size in (48, 64, 80):
-        check_scale(tower, size)
+@pytest.mark.parametrize(("build", "description"), [(TimmTower, described()), (OpenClipImageTower, CLIP)])
+def test_a_size_that_is_no_multiple_of_the_patch_is_refused_in_one_line(build, description):
+    assert patch_of(build(description)) == 16
+    check_scales(description, [48, 64, 80])
     with pytest.raises(ValueError, match=r"plan.scales = 72: .* patches of 16 pixels; .* e.g. 64 or 80") as caught:
-        check_scale(tower, 72)
+        check_scales(description, [64, 72])
     assert "\n" not in str(caught.value)
 
 
 def test_a_convolutional_tower_supports_any_size(tiny_image_folder):
-    tower = timm_tower(name=str(tiny_image_folder), args={})
-    assert patch_of(tower) == 1
-    check_scale(tower, 71)
+    image = {"name": str(tiny_image_folder), "args": {}}
+    assert patch_of(timm_tower(**image)) == 1
+    check_scales(described(**image), [71])
 
 
 def test_a_tower_of_fixed_positions_is_refused():
     small = {"img_size": 64, "patch_size": 16, "embed_dim": 32, "depth": 1, "num_heads": 2}
-    tower = timm_tower(name="beit_base_patch16_224", args=small, size=64)
-    check_scale(tower, 64)
+    description = described(name="beit_base_patch16_224", args=small, size=64)
+    check_scales(description, [64])
     with pytest.raises(ValueError, match=r"plan.scales = 80: the image tower does not support this size .* trained"):
-        check_scale(tower, 80)
+        check_scales(description, [80])
+
+
+def test_the_checks_of_sizes_make_no_random_draw():
+    """Their results are remembered, so a draw would make the first run of a process differ from its second."""
+    states = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+    check_scales({**described(), "architecture": "resnet10t", "model_args": {"drop_path_rate": 0.1}}, [40])
+    assert fails_on_one_row({**described(), "model_args": {**TINY, "drop_rate": 0.1, "drop_path_rate": 0.1}}) is None
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.array_equal(np.random.get_state()[1], states[1]) and random.getstate() == states[2]

@@ -4,7 +4,7 @@ from pipeline_lib.params.model import ModelParams
 
 IMAGE = {
     "kind": "timm", "name": "convnext_atto", "weights": None, "pretrained": True, "size": 32, "mean": None, "std": None,
-    "args": {}, "feature": "pooled", "pooling": None,
+    "resize_mode": None, "interpolation": None, "args": {}, "feature": "pooled", "pooling": None,
 }  # fmt: skip
 TEXT = {
     "kind": "hf", "name": "bert", "weights": None, "pretrained": True, "config": {}, "tokenizer": None,

@@ -1,5 +1,8 @@
 """Different texts with equal vectors, and batches of one row, stop a run in one line before its first step."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from tiny_project import make_settings
@@ -23,9 +26,19 @@ def check(model, texts, folder):
     check_texts_differ(model, TextTokenizer(folder), texts, "mean")
 
 
-def test_different_texts_pass_and_the_model_stays_in_its_mode(model, tiny_text_folder):
+def test_different_texts_pass_and_every_part_of_the_model_stays_in_its_mode(model, tiny_text_folder):
+    model.text.trunk.embeddings.eval()  # as set_frozen_eval leaves a frozen prefix
+    modes = [module.training for module in model.modules()]
     check(model, TEXTS, tiny_text_folder)
-    assert model.training and model.text.training
+    assert [module.training for module in model.modules()] == modes and len(set(modes)) == 2
+
+
+def test_the_check_draws_no_random_number_and_leaves_a_model_that_trains(model, tiny_text_folder):
+    states = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
+    check(model, TEXTS, tiny_text_folder)
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert np.array_equal(np.random.get_state()[1], states[1]) and random.getstate() == states[2]
+    model.encode_text(torch.tensor([[1, 5, 2]]), torch.ones(1, 3, dtype=torch.bool)).sum().backward()
 
 
 def test_texts_with_equal_vectors_are_named(model, tiny_text_folder):

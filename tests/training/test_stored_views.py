@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from drawn_view import drawn_view
 from tiny_project import PARAMS, make_settings, write_project
 from watched_run import losses, run, stop_after_steps
 
@@ -33,7 +34,6 @@ from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.transforms.decode import decode
-from pipeline_lib.transforms.image import VIEWS
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = [
@@ -81,9 +81,8 @@ def test_the_views_equal_those_of_a_slow_loop_and_differ(inputs, towers, tmp_pat
     for photo in range(0, len(pooled.ids), 5):
         outputs = []
         for view in range(drawn.count):
-            rng = np.random.default_rng((drawn.seed, photo, view))
             picture = decode(next(iter(reader.read_all([photo]))), 32)
-            pixels = VIEWS[drawn.augment](picture, 32, rng, drawn.crop_scale or 1.0)
+            pixels = drawn_view(drawn.augment, picture, 32, (drawn.seed, photo, view), drawn.crop_scale or 1.0)
             with torch.inference_mode():
                 activation = tower.forward_prefix(torch.from_numpy(pixels.copy())[None], 2)
                 output = tower.forward_suffix(activation, 2).numpy()

@@ -1,6 +1,7 @@
 """Folds with outputs that cannot be stored, with CLIP towers, or with dot products as similarity."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import polars as pl
 import pytest
 import torch
 from tiny_project import make_settings, write_project
-from watched_run import run
+from watched_run import losses, run
 
 from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.features.boundaries import why_not_pooled
@@ -78,6 +79,28 @@ def test_an_output_that_cannot_be_stored_is_neither_written_nor_read(inputs, wit
     extract(with_model({}), inputs)  # a store of other settings
     out = run(settings, inputs, "out")
     assert tower not in read_json(out / "model.json")["run"]["stored_features"]
+
+
+def test_photos_are_resized_alike_for_stores_and_for_training(inputs, with_model):
+    changes = {"image.interpolation": "bilinear"}
+    extract(with_model(changes), inputs)
+    read = run(with_model(changes, unfreeze_layers=0), inputs, "read")
+    assert read_json(read / "model.json")["run"]["stored_features"]["image"] == "pooled"
+    own = {"unfreeze_layers": 0, "use_stored_features": False}
+    decoded, other = run(with_model(changes, **own), inputs, "decoded"), run(with_model({}, **own), inputs, "other")
+    assert np.allclose(losses(read), losses(decoded), atol=1e-5)
+    assert not np.allclose(losses(decoded), losses(other), atol=1e-3)
+    with pytest.raises(ValueError, match="dvc repro"):
+        run(with_model({}, unfreeze_layers=0), inputs, "refused")
+
+
+def test_a_size_at_which_the_tower_cannot_predict_stops_the_run_before_training(inputs, with_model):
+    vit = {"name": "vit_tiny_patch16_224", "pretrained": False, "size": 32,
+           "args": {"img_size": 32, "patch_size": 16, "embed_dim": 16, "depth": 1, "num_heads": 2}}  # fmt: skip
+    settings = with_model({f"image.{key}": value for key, value in vit.items()}, unfreeze_layers="all")
+    with pytest.raises(ValueError, match=r"plan.scales = 40: .* patches of 16 pixels; use a multiple, e.g. 32 or 48"):
+        run(replace(settings, scales=(32, 40)), inputs, "out")
+    assert not list(Path("out").iterdir())
 
 
 def test_a_pooling_without_weights_is_stored(inputs, with_model):

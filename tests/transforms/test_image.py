@@ -2,18 +2,23 @@ import io
 
 import numpy as np
 import pytest
+from drawn_view import drawn_view
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.transforms.decode import decode
 from pipeline_lib.transforms.image import (
+    AFTER_FIXED,
     CLIP_MARGIN,
-    VIEWS,
+    FROM_PHOTO,
+    VERSION,
+    Resizing,
     _random_box,
     clip_view,
+    fixed_view,
     preprocessing_fingerprint,
-    resize_and_crop,
 )
 
 
@@ -29,21 +34,21 @@ def resize_then_crop(image: Image.Image, size: int) -> np.ndarray:
     width, height = (max(size, round(side * size / shorter)) for side in image.size)
     left, top = (width - size) // 2, (height - size) // 2
     resized = image.resize((width, height), Image.Resampling.BICUBIC)
-    return np.asarray(resized.crop((left, top, left + size, top + size))).transpose(2, 0, 1)
+    return np.asarray(resized.crop((left, top, left + size, top + size)))
 
 
 @given(width=st.integers(1, 300), height=st.integers(1, 300), size=st.integers(1, 96))
 def test_one_step_equals_resize_then_crop(width: int, height: int, size: int) -> None:
     image = noise(width, height)
-    view = resize_and_crop(image, size)
-    assert view.shape == (3, size, size)
+    view = fixed_view(image, size)
+    assert view.shape == (size, size, 3)
     assert view.dtype == np.uint8
     assert view.flags["C_CONTIGUOUS"]
     assert np.abs(view.astype(int) - resize_then_crop(image, size)).max() <= 2
 
 
 def test_a_very_long_image_needs_little_memory() -> None:
-    assert resize_and_crop(Image.new("RGB", (2, 200_000), "red"), 64)[:, 32, 32].tolist() == [255, 0, 0]
+    assert fixed_view(Image.new("RGB", (2, 200_000), "red"), 64)[32, 32].tolist() == [255, 0, 0]
 
 
 def test_fixed_view_of_a_file_takes_the_centre() -> None:
@@ -51,16 +56,8 @@ def test_fixed_view_of_a_file_takes_the_centre() -> None:
     image.paste("blue", (20, 0, 40, 20))
     stream = io.BytesIO()
     image.save(stream, "PNG")
-    view = resize_and_crop(decode(stream.getvalue(), 20), 20)
-    assert np.array_equal(view, np.broadcast_to(np.array([0, 0, 255])[:, None, None], (3, 20, 20)))
-
-
-def test_the_fixed_view_makes_no_random_draw() -> None:
-    rng = np.random.default_rng((7, 0, 0))
-    before = rng.bit_generator.state
-    view = VIEWS["none"](noise(30, 40), 16, rng, 0.5)
-    assert rng.bit_generator.state == before
-    assert np.array_equal(view, resize_and_crop(noise(30, 40), 16))
+    view = fixed_view(decode(stream.getvalue(), 20), 20)
+    assert np.array_equal(view, np.broadcast_to([0, 0, 255], (20, 20, 3)))
 
 
 def test_the_same_seed_epoch_and_row_draw_the_same_view() -> None:
@@ -98,15 +95,32 @@ def test_crop_scale_1_crops_to_the_entire_image() -> None:
 
 
 def test_a_fingerprint_depends_on_every_value_and_not_on_its_type() -> None:
-    base = preprocessing_fingerprint(64, (0.5, 0.5, 0.5), [0.5, 0.5, 0.5])
-    assert base == preprocessing_fingerprint(64, [0.5] * 3, (0.5,) * 3)
+    image = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    base = preprocessing_fingerprint(64, image)
+    assert base == preprocessing_fingerprint(64, {"mean": (0.5,) * 3, "std": (0.5,) * 3, "size": 80})
+    assert base == preprocessing_fingerprint(64, {**image, "resize_mode": "shortest", "interpolation": "bicubic"})
     others = [
-        preprocessing_fingerprint(80, [0.5] * 3, [0.5] * 3),
-        preprocessing_fingerprint(64, [0.4] * 3, [0.5] * 3),
-        preprocessing_fingerprint(64, [0.5] * 3, [0.4] * 3),
-        preprocessing_fingerprint(64, [0.5] * 3, [0.5] * 3, flip=True),
+        preprocessing_fingerprint(80, image),
+        preprocessing_fingerprint(64, image, flip=True),
+        *(
+            preprocessing_fingerprint(64, {**image, **change})
+            for change in (
+                {"mean": [0.4] * 3},
+                {"std": [0.4] * 3},
+                {"resize_mode": "squash"},
+                {"resize_mode": "longest"},
+                {"interpolation": "bilinear"},
+            )
+        ),
     ]
-    assert len({base, *others}) == 5
+    assert len({base, *others}) == 8
+
+
+def test_the_default_has_the_fingerprint_that_stores_and_indexes_have() -> None:
+    image = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    stated = {"version": VERSION, "view": "none", "resample": "bicubic", "size": 64, **image}
+    assert preprocessing_fingerprint(64, image) == digest_value(stated)
+    assert Resizing.of(image).stated() == {} and Resizing("squash").stated() == {"resize_mode": "squash"}
 
 
 def test_clip_crops_from_the_image_resized_to_size_plus_32() -> None:
@@ -138,7 +152,7 @@ def test_other_views_have_the_position_of_the_fixed_view(name: str, flips: bool)
     """The left is black, the right white: colour jitter and blur do not move them, and only jitter_flip flips."""
     image = Image.new("RGB", (60, 40), "white")
     image.paste("black", (0, 0, 30, 40))
-    views = [VIEWS[name](image, 20, np.random.default_rng((1, 0, row)), 0.1) for row in range(200)]
+    views = [drawn_view(name, image, 20, (1, 0, row)) for row in range(200)]
     flipped = sum(view[0, 10, 19] < view[0, 10, 0] for view in views)
     assert 70 < flipped < 130 if flips else flipped == 0
     assert {(view.shape, view.dtype.name, view.flags["C_CONTIGUOUS"]) for view in views} == {
@@ -146,9 +160,9 @@ def test_other_views_have_the_position_of_the_fixed_view(name: str, flips: bool)
     }
 
 
-@pytest.mark.parametrize("name", VIEWS)
+@pytest.mark.parametrize("name", [*AFTER_FIXED, *FROM_PHOTO])
 def test_every_view_depends_on_its_seed(name: str) -> None:
     image = noise(80, 60)
-    drawn = [VIEWS[name](image, 24, np.random.default_rng((7, 0, row)), 0.3).tobytes() for row in range(8)]
-    assert drawn == [VIEWS[name](image, 24, np.random.default_rng((7, 0, row)), 0.3).tobytes() for row in range(8)]
+    drawn = [drawn_view(name, image, 24, (7, 0, row), 0.3).tobytes() for row in range(8)]
+    assert drawn == [drawn_view(name, image, 24, (7, 0, row), 0.3).tobytes() for row in range(8)]
     assert (len(set(drawn)) == 1) is (name == "none")
