@@ -8,12 +8,13 @@ import sys
 from collections import defaultdict
 
 import numpy as np
+from scipy.special import ndtri
 
 from pipeline_lib.evaluation.calibration_interval import calibration_interval
-from pipeline_lib.evaluation.intervals import mean_interval, median_interval, share_intervals
-from pipeline_lib.evaluation.jackknife import jackknife, paired_differences
-from pipeline_lib.metrics.calibration import calibration_statistic
-from pipeline_lib.metrics.classification import CLASS_FIGURES, ClassScores, class_statistic
+from pipeline_lib.evaluation.intervals import mean_interval, median_difference, median_interval
+from pipeline_lib.evaluation.jackknife import paired_differences
+from pipeline_lib.evaluation.summary import PUBLISHED, published, with_intervals
+from pipeline_lib.metrics.classification import ClassScores
 from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic
 from pipeline_lib.metrics.tied_ranks import TiedRanks
 from pipeline_lib.metrics.weighted import point
@@ -51,14 +52,12 @@ def products(rng, groups, accuracy):
 
 
 def ranks(rng, groups, spread):
-    drawn = np.exp(1 + spread * np.sqrt(2) * erfinv(2 * within(rng, groups) - 1))
-    return TiedRanks(np.minimum(np.ceil(drawn), 1000).astype(np.int64) - 1, np.ones(len(groups)), np.zeros(len(groups)))
+    return ranks_at(within(rng, groups), spread)
 
 
-def erfinv(values):
-    from scipy.special import erfinv as inverse
-
-    return inverse(np.clip(values, -0.999999, 0.999999))
+def ranks_at(luck, spread):
+    drawn = np.exp(1 + spread * ndtri(np.clip(luck, 1e-6, 1 - 1e-6)))
+    return TiedRanks(np.minimum(np.ceil(drawn), 1000).astype(np.int64) - 1, np.ones(len(luck)), np.zeros(len(luck)))
 
 
 def percentile(rng, statistic, groups):
@@ -70,31 +69,22 @@ def percentile(rng, statistic, groups):
 def classified(rng, units, add):
     classes = {20: 2, 60: 4, 200: 8, 600: 20, 2000: 40}[units]
     accuracy = rng.uniform(0.6, 0.98, classes)
-    true = [figures_of(*products(rng, np.arange(POPULATION), accuracy))]
+    population = ClassScores.of(*products(rng, np.arange(POPULATION), accuracy))
+    true = point(published(population), POPULATION)
     while True:
         groups = groups_of(rng, units)
         truth, probabilities = products(rng, groups, accuracy)
         if len(np.unique(truth)) == classes:  # macro figures of a class that is not there are another figure
             break
-    both = [
-        class_statistic(ClassScores.of(truth, probabilities)),
-        calibration_statistic(ClassScores.of(truth, probabilities)),
-    ]
-    ours = [
-        *share_intervals(jackknife(both[0], groups)),
-        calibration_interval(ClassScores.of(truth, probabilities), groups),
-    ]
-    usual = [*percentile(rng, both[0], groups), *percentile(rng, both[1], groups)]
-    for name, value, own, other in zip((*CLASS_FIGURES, "ece"), true[0], ours, usual, strict=True):
-        add(name, value, own, other)
+    scores = ClassScores.of(truth, probabilities)
+    add_all(rng, add, true, PUBLISHED, published(scores), groups, {"ece": calibration_interval(scores, groups)})
 
 
-def figures_of(truth, probabilities):
-    statistics = (
-        class_statistic(ClassScores.of(truth, probabilities)),
-        calibration_statistic(ClassScores.of(truth, probabilities)),
-    )
-    return np.concatenate([point(statistic, len(truth)) for statistic in statistics])
+def add_all(rng, add, true, names, statistic, groups, own):
+    """Add every figure's published interval and that of the percentile bootstrap."""
+    _, ours = with_intervals(statistic, names, groups, own)
+    for name, value, other in zip(names, true, percentile(rng, statistic, groups), strict=True):
+        add(name, value, ours[name], other)
 
 
 def ranked(rng, units, add):
@@ -102,30 +92,31 @@ def ranked(rng, units, add):
     truth = point(rank_statistic(ranks(rng, np.arange(POPULATION), spread)), POPULATION)
     groups = groups_of(rng, units)
     sample = ranks(rng, groups, spread)
-    statistic = rank_statistic(sample)
-    ours = list(share_intervals(jackknife(statistic, groups)))
-    ours[RANK_FIGURES.index("median_rank")] = median_interval(sample.expected(), groups)
-    ours[RANK_FIGURES.index("mean_rank")] = mean_interval(sample.expected(), groups, RESAMPLES, 1)
-    for name, value, own, other in zip(RANK_FIGURES, truth, ours, percentile(rng, statistic, groups), strict=True):
-        add(name, value, own, other)
+    own = {
+        "median_rank": median_interval(sample.expected(), groups),
+        "mean_rank": mean_interval(sample.expected(), groups, RESAMPLES, 1),
+    }
+    add_all(rng, add, truth, RANK_FIGURES, rank_statistic(sample), groups, own)
 
 
 def compared(rng, units, add):
     """The gain of a second system that shares most of the first one's luck."""
-    groups, chances = groups_of(rng, units), rng.uniform(0.5, 0.9, 2)
+    groups, spreads = groups_of(rng, units), rng.uniform(0.5, 1.5, 2)
 
-    def hits(luck):
+    def systems(luck):
         own = np.where(rng.random(len(luck)) < 0.7, luck, rng.random(len(luck)))
-        return [(values < chance).astype(float) for values, chance in ((luck, chances[0]), (own, chances[1]))]
+        return ranks_at(luck, spreads[0]), ranks_at(own, spreads[1])
 
-    first, second = (share_statistic(values) for values in hits(within(rng, groups)))
-    (gain,) = paired_differences(first, second, groups)
-    other = percentile(rng, lambda counts: second(counts) - first(counts), groups)[0]
-    add("difference of R@1", chances[1] - chances[0], gain[1:], other)
-
-
-def share_statistic(values):
-    return lambda counts: (counts @ values[:, None]) / counts.sum(axis=1, keepdims=True)
+    whole = [rank_statistic(one) for one in systems(rng.random(POPULATION))]
+    true = dict(zip(RANK_FIGURES, np.subtract(*(point(one, POPULATION) for one in whole[::-1])), strict=True))
+    sample = systems(within(rng, groups))
+    first, second = (rank_statistic(one) for one in sample)
+    ours = dict(zip(RANK_FIGURES, paired_differences(first, second, groups), strict=True))
+    ours["median_rank"] = median_difference(*sample, groups)
+    others = percentile(rng, lambda counts: second(counts) - first(counts), groups)
+    for name, other in zip(RANK_FIGURES, others, strict=True):
+        if name in ("R@1", "median_rank", "mean_rank"):
+            add(f"difference of {name}", true[name], ours[name][1:], other)
 
 
 def main(factor: float) -> None:

@@ -12,7 +12,6 @@ from typing import Protocol
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.io import block_rows
 from pipeline_lib.ensembling.external_predictions import ExternalPredictions
@@ -21,7 +20,7 @@ from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.means import MEANS, Matrix
 from pipeline_lib.ensembling.members import Member
 from pipeline_lib.ensembling.temperature import scaled
-from pipeline_lib.metrics.classification import true_class_ranks
+from pipeline_lib.metrics.classification import class_numbers, true_class_ranks
 from pipeline_lib.params.ensemble import MeanKind
 from pipeline_lib.stores.store import FeatureStore
 
@@ -99,11 +98,7 @@ def predictions_table(
     The first of equally probable classes is predicted.
     """
     return products.select(
-        "product_id",
-        split=pl.lit(gallery.split),
-        fold=pl.lit(gallery.fold, pl.Int64),
-        label="label",
-        predicted=_named(probabilities.argmax(axis=1), classes),
+        **_predicted(gallery, classes, probabilities),
         probabilities=_arrays(probabilities).arr.to_list(),
         group_id="group_id",
     )
@@ -113,16 +108,11 @@ def scores_table(
     gallery: GalleryMembers, products: pl.DataFrame, classes: Sequence[str], probabilities: Matrix
 ) -> pl.DataFrame:
     """Return CLASS_SCORES_SCHEMA rows of the same predictions."""
-    number_of = {label: number for number, label in enumerate(classes)}
-    truth = np.array([number_of.get(label, -1) for label in products["label"]], np.int64)
+    truth = class_numbers(products["label"], classes)
     known, own = pl.Series(truth >= 0), np.maximum(truth, 0)
     shares = np.take_along_axis(probabilities, own[:, None], axis=1)[:, 0]
     return products.select(
-        "product_id",
-        split=pl.lit(gallery.split),
-        fold=pl.lit(gallery.fold, pl.Int64),
-        label="label",
-        predicted=_named(probabilities.argmax(axis=1), classes),
+        **_predicted(gallery, classes, probabilities),
         confidence=pl.Series(probabilities.max(axis=1), dtype=pl.Float32),
         label_probability=pl.when(known).then(pl.Series(shares, dtype=pl.Float32)),
         label_rank=pl.when(known).then(pl.Series(true_class_ranks(own, probabilities) + 1, dtype=pl.Int64)),
@@ -159,10 +149,9 @@ def held_out(
     stores = [member.probabilities for member in members if member.probabilities is not None]
     if gallery.fold is None or not stores:
         return None
-    number_of = {label: number for number, label in enumerate(members[0].classes)}
     known = gallery.products.filter(pl.col("label").is_in(members[0].classes))
     ids = known["product_id"].to_list()
-    truth = np.array([number_of[label] for label in known["label"]], np.int64)
+    truth = class_numbers(known["label"], members[0].classes)
     sources: list[ProbabilitySource] = [*stores, *external]
     return HeldOut(gallery.fold, np.stack([source.rows(ids) for source in sources]), truth, len(external))
 
@@ -171,5 +160,14 @@ def _arrays(probabilities: Matrix) -> pl.Series:
     return pl.Series(probabilities, dtype=pl.Array(pl.Float32, probabilities.shape[1]))
 
 
-def _named(numbers: NDArray[np.int64], classes: Sequence[str]) -> pl.Series:
-    return pl.Series([classes[number] for number in numbers], dtype=pl.String)
+def _predicted(
+    gallery: GalleryMembers, classes: Sequence[str], probabilities: Matrix
+) -> dict[str, pl.Expr | pl.Series]:
+    """Return the first columns of both tables: product, split, fold and label, and the predicted class."""
+    return {
+        "product_id": pl.col("product_id"),
+        "split": pl.lit(gallery.split),
+        "fold": pl.lit(gallery.fold, pl.Int64),
+        "label": pl.col("label"),
+        "predicted": pl.Series([classes[number] for number in probabilities.argmax(axis=1)], dtype=pl.String),
+    }

@@ -17,22 +17,6 @@ from pipeline_lib.metrics.tied_ranks import TiedRanks
 from pipeline_lib.metrics.weighted import Counts, Statistic, weighted_means
 
 Tree = dict[str, Any]
-HITS = tuple(f"R@{k}" for k in CUTOFFS)
-
-
-def mean_recall(recalls: dict[str, float]) -> float:
-    """Return the mean of R@1, R@5 and R@10.
-
-    >>> round(mean_recall({"R@1": 0.1500, "R@5": 0.3312, "R@10": 0.4413}), 4)
-    0.3075
-    """
-    return sum(recalls[name] for name in HITS) / len(HITS)
-
-
-def totals(text_to_image: dict[str, float], image_to_text: dict[str, float]) -> dict[str, float]:
-    """Return total_mR and sum of the R@1, R@5 and R@10 of both directions, in their unit."""
-    total = (mean_recall(text_to_image) + mean_recall(image_to_text)) / 2
-    return {"total_mR": total, "sum": 6 * total}
 
 
 def bidirectional_trees(ranks: pl.DataFrame) -> tuple[Tree, Tree]:

@@ -32,17 +32,15 @@ class BinGaps(NamedTuple):
 def calibration_interval(scores: ClassScores, groups: NDArray[np.int64]) -> tuple[float, float]:
     """Return the interval of the ECE of scores with the groups (products,).
 
-    Half its width is t times the standard error of the weighted sum of the gaps. The sample's own ECE is always inside.
+    Half its width is t times the standard error of the weighted sum of the gaps.
     """
     num_groups = int(groups.max()) + 1
     if num_groups == 1:
         return 0.0, 1.0
-    correct, confidence, bins = binned(scores)
-    figure = float(np.abs(np.bincount(bins, correct - confidence)).sum() / len(groups))
-    observed = bin_gaps(correct, confidence, bins, groups)
+    observed = bin_gaps(*binned(scores), groups)
     centre = expected_error(observed)
     half = t_quantile(num_groups) * np.sqrt((observed.shares**2 * observed.variances).sum())
-    return float(max(0, min(centre - half, figure))), float(min(1, max(centre + half, figure)))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
 
 
 def bin_gaps(

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from pipeline_lib.evaluation.jackknife import COVERAGE, Jackknife, t_quantile
+from pipeline_lib.evaluation.jackknife import COVERAGE, Difference, Jackknife, t_quantile
+from pipeline_lib.metrics.tied_ranks import TiedRanks, weighted_median_ranks
 
 Z = float(ndtri((1 + COVERAGE) / 2))
 BLOCK_VALUES = 1 << 20
@@ -25,9 +26,9 @@ def share_intervals(figures: Jackknife) -> NDArray[np.float64]:
     values, variances, num_units, num_groups = figures
     if num_groups == 1:
         return np.tile([0.0, 1.0], (len(values), 1))
-    spread = np.clip(values * (1 - values), 0, None)
-    size = np.divide(spread, variances, out=np.full(len(values), float(num_groups)), where=variances > 0)
-    size = np.where(spread > 0, size, num_groups)
+    spread = values * (1 - values)
+    vary = (spread > 0) & (variances > 0)
+    size = np.divide(spread, variances, out=np.full(len(values), float(num_groups)), where=vary)
     # A mean over classes or cut-offs can vary less than a single share, but not without bound.
     size = np.clip(size, 1, 2 * num_units) * (Z / t_quantile(num_groups)) ** 2
     return np.clip(_wilson(values, size), 0, 1)
@@ -52,6 +53,26 @@ def median_interval(values: NDArray[np.float64], groups: NDArray[np.int64]) -> t
     first = max(int(np.floor(low * num_units)), 0)
     last = min(int(np.ceil(high * num_units)) - 1, num_units - 1)
     return float(ordered[first]), float(ordered[last])
+
+
+def median_difference(first: TiedRanks, second: TiedRanks, groups: NDArray[np.int64]) -> Difference:
+    """Return the median rank of `second` minus that of `first`, with the interval of Zou and Donner (2008).
+
+    The distances of the medians from the limits of their own intervals are added as if the two were independent, so the
+    interval is too wide for systems that agree. A jackknife would be too narrow: a median of whole numbers is often the
+    same without any one group.
+    """
+    medians, limits = [], []
+    for ranks in (first, second):
+        median = float(weighted_median_ranks(ranks, np.ones((1, len(ranks))))[0])
+        low, high = median_interval(ranks.expected(), groups)
+        medians.append(median)
+        limits.append((max(median - low, 0), max(high - median, 0)))
+    difference = medians[1] - medians[0]
+    if groups.max() == 0:
+        return Difference(difference, -np.inf, np.inf)
+    below, above = np.hypot(limits[1], limits[0][::-1])
+    return Difference(difference, float(difference - below), float(difference + above))
 
 
 def mean_interval(

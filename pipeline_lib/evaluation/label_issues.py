@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline_lib.artifacts.io import block_rows
 from pipeline_lib.artifacts.schemas import ISSUES_SCHEMA
 from pipeline_lib.evaluation.summary import labelled
-from pipeline_lib.metrics.classification import Labels, Probabilities
+from pipeline_lib.metrics.classification import Labels, Probabilities, class_numbers
 
 
 def class_thresholds(truth: Labels, own: NDArray[np.floating], num_classes: int) -> NDArray[np.float64]:
@@ -56,9 +56,8 @@ def label_issues(scores: pl.DataFrame, predictions: Path, classes: Sequence[str]
 
 
 def _issues(block: pl.DataFrame, classes: Sequence[str], thresholds: NDArray[np.float64]) -> pl.DataFrame:
-    number_of = {label: number for number, label in enumerate(classes)}
     known = block.filter((pl.col("split") == "oof") & pl.col("label").is_in(list(classes)))
-    truth = np.array([number_of[label] for label in known["label"]], np.int64)
+    truth = class_numbers(known["label"], classes)
     probabilities = known["probabilities"].list.to_array(len(classes)).to_numpy()
     suggested = suggested_labels(probabilities, thresholds)
     rows = np.flatnonzero((suggested >= 0) & (suggested != truth))

@@ -29,7 +29,7 @@ def rank_all(
         if (folder / "queries" / HEADER).is_file():
             sides[split, fold] = open_store(folder / "queries"), open_store(folder / "products")
     sizes = [(len(queries.ids), len(products.ids)) for queries, products in sides.values()]
-    devices = [_device_for(*size) for size in sizes]
+    devices = [device_for(*size) for size in sizes]
     if sides:
         num_queries, num_products = (sum(numbers) for numbers in zip(*sizes, strict=True))
         on = " and ".join(sorted(set(devices)))
@@ -43,5 +43,6 @@ def rank_all(
     return pl.concat(frames)
 
 
-def _device_for(num_queries: int, num_products: int) -> str:
+def device_for(num_queries: int, num_products: int) -> str:
+    """Return the device on which so many queries are ranked against so many products."""
     return pick_device(read_runtime().device) if num_queries * num_products >= MIN_PAIRS_FOR_A_DEVICE else "cpu"

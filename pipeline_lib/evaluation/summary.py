@@ -16,7 +16,7 @@ from pipeline_lib.evaluation.calibration_interval import calibration_interval
 from pipeline_lib.evaluation.intervals import mean_interval, median_interval, share_intervals
 from pipeline_lib.evaluation.jackknife import clusters, jackknife
 from pipeline_lib.metrics.calibration import calibration_statistic
-from pipeline_lib.metrics.classification import CLASS_FIGURES, ClassScores, Labels, class_statistic
+from pipeline_lib.metrics.classification import CLASS_FIGURES, ClassScores, Labels, class_numbers, class_statistic
 from pipeline_lib.metrics.ranking import CUTOFFS, RANK_FIGURES, chance_of, rank_statistic, ranks_of
 from pipeline_lib.metrics.weighted import Counts, Statistic
 
@@ -76,17 +76,16 @@ def classification_trees(scores: pl.DataFrame, classes: Sequence[str]) -> tuple[
         part = labelled(scores, classes, split)
         if len(part.truth):
             own = {"ece": calibration_interval(part.scores, part.groups)}
-            value, interval = with_intervals(published(part), PUBLISHED, part.groups, own)
+            value, interval = with_intervals(published(part.scores), PUBLISHED, part.groups, own)
             chance = {f"top{k}": round(min(1.0, k / len(classes)), DIGITS) for k in (1, 3)}
             figures[split] = {"classification": value | {"chance": chance}}
             intervals[split] = {"classification": interval}
     return figures, intervals
 
 
-def published(part: Labelled) -> Statistic:
+def published(scores: ClassScores) -> Statistic:
     """Return the statistic of the PUBLISHED figures."""
-    classified = class_statistic(part.scores)
-    calibrated = calibration_statistic(part.scores)
+    classified, calibrated = class_statistic(scores), calibration_statistic(scores)
 
     def figures(counts: Counts) -> NDArray[np.float64]:
         return np.concatenate([classified(counts), calibrated(counts)], axis=1)
@@ -98,10 +97,7 @@ def labelled(scores: pl.DataFrame, classes: Sequence[str], split: str) -> Labell
     """Return the products of CLASS_SCORES_SCHEMA rows in a split whose label is one of the classes."""
     part = scores.filter(pl.col("split") == split)
     known = part.filter(pl.col("label").is_in(list(classes)))
-    number_of = {label: number for number, label in enumerate(classes)}
-    truth, predicted = (
-        np.array([number_of[label] for label in known[column]], np.int64) for column in ("label", "predicted")
-    )
+    truth, predicted = (class_numbers(known[column], classes) for column in ("label", "predicted"))
     confidence, ranks = known["confidence"].to_numpy().astype(np.float64), known["label_rank"].to_numpy() - 1
     scored = ClassScores(truth, predicted, confidence, ranks, len(classes))
     own = known["label_probability"].to_numpy()

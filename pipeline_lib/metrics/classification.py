@@ -5,7 +5,7 @@ lowers the recall of the true class. Balanced accuracy is the mean recall over t
 are broken by class order, as `argmax` does, so top-1 is the accuracy of the predicted labels in the submission.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,16 @@ class ClassScores:
         confidence = probabilities.max(axis=1).astype(np.float64)
         ranks = true_class_ranks(truth, probabilities)
         return cls(truth, probabilities.argmax(axis=1), confidence, ranks, probabilities.shape[1])
+
+
+def class_numbers(labels: Iterable[str | None], classes: Sequence[str]) -> Labels:
+    """Return the number of each label among the classes, -1 for any other, (labels,).
+
+    >>> class_numbers(["hat", None, "cup"], ["cup", "hat"]).tolist()
+    [1, -1, 0]
+    """
+    number_of = {label: number for number, label in enumerate(classes)}
+    return np.array([-1 if label is None else number_of.get(label, -1) for label in labels], np.int64)
 
 
 def class_statistic(scores: ClassScores) -> Statistic:

@@ -3,13 +3,11 @@
 Only the rows and columns of one tile are on the device at a time, so its memory does not grow with the gallery.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline_lib.execution.precision import float32_products
 from pipeline_lib.metrics.score_counts import MANY, Found, Integers, Matrix, Thresholds
 
 DEVICE_TILE = (8192, 16384)
@@ -23,36 +21,24 @@ class DeviceTiles:
         self._rows, self._columns, self._thresholds, self._device = rows, columns, thresholds, device
         self._left: tuple[slice, Tensor] | None = None
 
-    def __call__(self, rows: slice, columns: slice, skipped: tuple[Integers, Integers]) -> list[Found]:
+    def __call__(self, rows: slice, columns: slice, skipped: tuple[Integers, Integers]) -> list[Found] | None:
         """Return the counts of the tile; see `CountTile`."""
         if self._left is None or self._left[0] != rows:
             self._left = (rows, self._moved(self._rows[rows]))
-        with torch.inference_mode(), full_float32():
+        with torch.inference_mode(), float32_products("fp32"):
             scores = self._left[1] @ self._moved(self._columns[columns]).T
             scores[self._moved(skipped[0]), self._moved(skipped[1])] = -torch.inf
-            sides = enumerate(zip(self._thresholds, (rows, columns), strict=False))
-            return [self._compared(scores, limits, part, axis) for axis, (limits, part) in sides]
-
-    def _compared(self, scores: Tensor, limits: Thresholds, part: slice, axis: int) -> Found:
-        low, high = (self._moved(limit).unsqueeze(1 - axis) for limit in limits.limits(part))
-        higher, at_least = scores > high, scores >= low
-        counts = higher.sum(dim=1 - axis).cpu().numpy()
-        between = higher ^ at_least
-        if int(between.sum()) * MANY > scores.numel():
-            return Found(counts, None)
-        row, column = between.nonzero(as_tuple=True)
-        return Found(counts, (row.cpu().numpy(), column.cpu().numpy()))
+            found = []
+            for axis, (limits, part) in enumerate(zip(self._thresholds, (rows, columns), strict=False)):
+                low, high = (self._moved(limit).unsqueeze(1 - axis) for limit in limits.limits(part))
+                higher, at_least = scores > high, scores >= low
+                between = higher ^ at_least
+                if int(between.sum()) * MANY > scores.numel():
+                    return None
+                row, column = between.nonzero(as_tuple=True)
+                counts = higher.sum(dim=1 - axis)
+                found.append(Found(counts.cpu().numpy(), (row.cpu().numpy(), column.cpu().numpy())))
+            return found
 
     def _moved(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Turn off TF32 and bf16 products, whose rounding is far above `FLOAT32_ERROR`."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)

@@ -6,7 +6,7 @@ nothing: it is computed again in float64. Equal vectors therefore always tie, on
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -22,10 +22,9 @@ FLOAT32_ERROR = 64 * float(np.finfo(np.float32).eps)
 # Two float64 scores of one pair differ by about 1e-14 of the norms.
 EQUAL = 1e-12
 CPU_TILE = (1024, 4096)
-SLAB = 64  # rows that one thread compares at a time; they stay in its cache
-BYTE = 255  # so many ones can be added up in a byte
+# Rows that are compared at a time: they stay in the cache, and the sum of so many ones fits in a byte.
+SLAB, EXACT_ROWS = 64, 128
 MANY = 32  # above one undecided score in so many, the tile is computed in float64
-EXACT_ROWS = 256
 PAIR_BLOCK = 128  # pairs whose float64 copies stay in the cache
 
 Matrix = NDArray[np.float32]
@@ -53,12 +52,11 @@ class Thresholds:
 class Found(NamedTuple):
     """What one tile says of its rows or columns.
 
-    `higher` (n,) counts the scores above the margin; `undecided` are the (rows, columns) of the scores within it, or
-    None for too many.
+    `higher` (n,) counts the scores above the margin; `undecided` are the (rows, columns) of the scores within it.
     """
 
     higher: Integers
-    undecided: tuple[Integers, Integers] | None
+    undecided: tuple[Integers, Integers]
 
 
 class CountTile(Protocol):
@@ -66,8 +64,11 @@ class CountTile(Protocol):
 
     tile: tuple[int, int]
 
-    def __call__(self, rows: slice, columns: slice, skipped: tuple[Integers, Integers]) -> list[Found]:
-        """Return the counts of the rows and of the columns; `skipped` pairs count nowhere."""
+    def __call__(self, rows: slice, columns: slice, skipped: tuple[Integers, Integers]) -> list[Found] | None:
+        """Return the counts of the rows and of the columns, None if too many scores are undecided.
+
+        `skipped` pairs count nowhere.
+        """
 
 
 class Tally:
@@ -79,15 +80,16 @@ class Tally:
 
     def add(self, numbers: Integers, scores: Values) -> None:
         """Count float64 scores (pairs,) of the rows or columns `numbers` (pairs,)."""
-        above, margin = scores - self.limits.scores[numbers], self.limits.equal[numbers]
-        self.higher += np.bincount(numbers[above > margin], minlength=len(self.higher))
-        self.equal += np.bincount(numbers[np.abs(above) <= margin], minlength=len(self.equal))
+        at, equal = self.limits.scores[numbers], self.limits.equal[numbers]
+        np.add.at(self.higher, numbers[scores > at + equal], 1)
+        np.add.at(self.equal, numbers[(scores >= at - equal) & (scores <= at + equal)], 1)
 
     def add_tile(self, scores: Values, part: slice, axis: int) -> None:
         """Count all float64 scores of a tile, whose rows (axis 0) or columns (axis 1) are `part`."""
         at, equal = (np.expand_dims(one[part], 1 - axis) for one in (self.limits.scores, self.limits.equal))
-        self.higher[part] += np.count_nonzero(scores > at + equal, axis=1 - axis)
-        self.equal[part] += np.count_nonzero(np.abs(scores - at) <= equal, axis=1 - axis)
+        higher = _count(scores > at + equal, axis)
+        self.higher[part] += higher
+        self.equal[part] += _count(scores >= at - equal, axis) - higher
 
 
 def count_scores(
@@ -99,18 +101,16 @@ def count_scores(
     """
     tallies = [Tally(limits) for limits in thresholds]
     for r, c, pairs in _tiles(len(rows), len(columns), skipped, count_tile.tile):
-        crowded = []
-        for axis, (tally, found) in enumerate(zip(tallies, count_tile(r, c, pairs), strict=True)):
-            if found.undecided is None:
-                crowded.append(axis)
-                continue
-            tally.higher[(r, c)[axis]] += found.higher
-            if len(found.undecided[0]):
-                where = (found.undecided[0] + r.start, found.undecided[1] + c.start)
-                tally.add(where[axis], pair_scores(rows, columns, *where))
-        for part, scores in _exact_scores(rows, columns, (r, c), pairs) if crowded else ():
-            for axis in crowded:
-                tallies[axis].add_tile(scores, (part, c)[axis], axis)
+        found = count_tile(r, c, pairs)
+        if found is None:
+            for part, scores in _exact_scores(rows, columns, (r, c), pairs):
+                for axis, tally in enumerate(tallies):
+                    tally.add_tile(scores, (part, c)[axis], axis)
+            continue
+        for axis, (tally, (higher, undecided)) in enumerate(zip(tallies, found, strict=True)):
+            tally.higher[(r, c)[axis]] += higher
+            where = (undecided[0] + r.start, undecided[1] + c.start)
+            tally.add(where[axis], pair_scores(rows, columns, *where))
     return tallies
 
 
@@ -142,9 +142,12 @@ class CpuTiles:
         self._rows, self._columns, self._thresholds = rows, columns, thresholds
         self._scores = np.empty((min(self.tile[0], len(rows)), min(self.tile[1], len(columns))), np.float32)
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        self._crowded = False
 
-    def __call__(self, rows: slice, columns: slice, skipped: tuple[Integers, Integers]) -> list[Found]:
+    def __call__(self, rows: slice, columns: slice, skipped: tuple[Integers, Integers]) -> list[Found] | None:
         """Return the counts of the tile; see `CountTile`."""
+        if self._crowded and columns.start > 0:  # right of a tile of equal scores: a collapsed model has more of them
+            return None
         left, right = self._rows[rows], self._columns[columns]
         scores = np.matmul(left, right.T, out=self._scores.ravel()[: len(left) * len(right)].reshape(len(left), -1))
         scores[skipped] = -np.inf
@@ -153,11 +156,13 @@ class CpuTiles:
         def slab(start: int) -> list[Found]:
             part = scores[start : start + SLAB]
             low, high = (limit[start : start + SLAB, None] for limit in limits[0])
-            found = [_compared(part, low, high, 1, start)]
-            return [*found, *(_compared(part, low[None], high[None], 0, start) for low, high in limits[1:])]
+            found = [_compared(part, low, high, 0, start)]
+            return [*found, *(_compared(part, low[None], high[None], 1, start) for low, high in limits[1:])]
 
-        slabs = list(self._pool.map(slab, range(0, len(left), SLAB)))
-        return [_joined([found[axis] for found in slabs], axis, scores.size) for axis in range(len(limits))]
+        slabs = self._pool.map(slab, range(0, len(left), SLAB))
+        found = [_joined(side, axis) for axis, side in enumerate(zip(*slabs, strict=True))]
+        self._crowded = any(len(side.undecided[0]) * MANY > scores.size for side in found)
+        return None if self._crowded else found
 
     def close(self) -> None:
         """Stop the threads."""
@@ -166,26 +171,22 @@ class CpuTiles:
 
 def _compared(scores: Matrix, low: Matrix, high: Matrix, axis: int, start: int) -> Found:
     higher, at_least = scores > high, scores >= low
-    counts = _count(higher, axis)
     row, column = np.divmod(np.flatnonzero(higher ^ at_least), scores.shape[1])
-    return Found(counts, (row + start, column))
+    return Found(_count(higher, axis), (row + start, column))
 
 
 def _count(mask: NDArray[np.bool_], axis: int) -> Integers:
-    if axis == 0:  # a slab has fewer rows than BYTE, so the sums fit
+    """Return how many are true in each row (axis 0), or in each column (axis 1) of at most 255 rows."""
+    if axis == 1:
         sums: NDArray[np.uint8] = np.add.reduce(mask.view(np.uint8), axis=0, dtype=np.uint8)
         return sums.astype(np.int64)
     return np.fromiter((np.count_nonzero(row) for row in mask), np.int64, len(mask))
 
 
-def _joined(slabs: list[Found], axis: int, size: int) -> Found:
+def _joined(slabs: Sequence[Found], axis: int) -> Found:
     higher = [found.higher for found in slabs]
-    counts = np.sum(higher, axis=0) if axis else np.concatenate(higher)
-    pairs = [found.undecided for found in slabs if found.undecided is not None]
-    if sum(len(row) for row, _ in pairs) * MANY > size:
-        return Found(counts, None)
-    row, column = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    return Found(counts, (row, column))
+    row, column = (np.concatenate(part) for part in zip(*(found.undecided for found in slabs), strict=True))
+    return Found(np.sum(higher, axis=0) if axis else np.concatenate(higher), (row, column))
 
 
 def _tiles(
@@ -207,7 +208,7 @@ def _tiles(
 def _exact_scores(
     rows: Matrix, columns: Matrix, tile: tuple[slice, slice], skipped: tuple[Integers, Integers]
 ) -> Iterator[tuple[slice, Values]]:
-    """Yield the float64 scores of a tile in blocks of rows, for tiles with many equal scores."""
+    """Yield the float64 scores of a tile in blocks of rows."""
     r, c = tile
     right = columns[c].astype(np.float64).T
     for top in range(r.start, r.stop, EXACT_ROWS):

@@ -23,19 +23,3 @@ def weighted_means(values: NDArray[np.float64], counts: Counts) -> NDArray[np.fl
     """Return the mean of each column of `values` (units, columns) in each resample, (resamples, columns)."""
     means: NDArray[np.float64] = (counts @ values) / counts.sum(axis=1, keepdims=True)
     return means
-
-
-def weighted_medians(values: NDArray[np.float64], counts: Counts) -> NDArray[np.float64]:
-    """Return the median of `values` (units,) in each resample, (resamples,).
-
-    The median of an even count is the mean of the middle two.
-
-    >>> weighted_medians(np.array([5.0, 1.0, 3.0]), np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0]])).tolist()
-    [3.0, 4.0]
-    """
-    order = np.argsort(values, kind="stable")
-    drawn = np.cumsum(counts[:, order], axis=1)
-    total = drawn[:, -1:]
-    lower = (drawn <= (total - 1) // 2).sum(axis=1)
-    upper = (drawn <= total // 2).sum(axis=1)
-    return np.asarray((values[order[lower]] + values[order[upper]]) / 2)

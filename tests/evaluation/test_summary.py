@@ -44,6 +44,8 @@ def test_classification_counts_only_products_with_a_known_label():
     expected |= {"chance": {"top1": round(1 / 3, 6), "top3": 1.0}}
     assert figures == {"oof": {"classification": expected}}
     assert intervals["oof"]["classification"]["top1"] == [0.001541, 0.998459]  # Wilson, one of two
+    low, high = intervals["oof"]["classification"]["ece"]
+    assert low <= 0.4 <= high
     part = labelled(scores_frame(), CLASSES, "oof")
     assert (part.truth.tolist(), part.left_out) == ([0, 1], 2)
     assert part.scores.ranks.tolist() == [0, 1] and part.scores.num_classes == 3

@@ -15,7 +15,7 @@ from pipeline_lib.evaluation.baselines.linear_probe import Probe, cross_fit_prob
 from pipeline_lib.evaluation.baselines.neighbours import Labels, Matrix, neighbour_scores
 from pipeline_lib.evaluation.baselines.trunk_features import TrunkFeatures, read_trunk, text_vectors
 from pipeline_lib.evaluation.modality_gain import ModalityScores
-from pipeline_lib.metrics.classification import ClassScores
+from pipeline_lib.metrics.classification import ClassScores, class_numbers
 from pipeline_lib.metrics.top_k import id_places
 from pipeline_lib.stores.store import open_store
 
@@ -97,11 +97,10 @@ def run_baselines(
     skipped = dict.fromkeys([name for name in (IMAGE_PROBE, TEXT_PROBE) if name not in fitted.probes], ONE_SIDED)
     skipped |= {"zero_shot": why_apart} if why_apart else {}
     row_of = {key: row for row, key in enumerate(products["product_id"])}
-    number_of = {label: number for number, label in enumerate(classes)}
     scores: dict[str, dict[str, ClassScores]] = {name: {} for name in NAMES if name not in skipped}
     for (split,), part in scored.group_by("split", maintain_order=True):
         rows = np.array([row_of[key] for key in part["product_id"]], np.int64)
-        truth = np.array([number_of[label] for label in part["label"]], np.int64)
+        truth = class_numbers(part["label"], classes)
         for name in scores:
             scores[name][str(split)] = _unscored(truth, len(classes))
         for fold in part["fold"].unique(maintain_order=True).to_list():
@@ -138,8 +137,7 @@ def _probe_features(features: TrunkFeatures) -> dict[str, Matrix]:
 
 def fit_probes(vectors: dict[str, Matrix], products: pl.DataFrame, classes: Sequence[str]) -> FittedProbes:
     """Split the labelled products outside test by fold, and fit the probes of each fold and of test."""
-    number_of = {label: number for number, label in enumerate(classes)}
-    truth = np.array([number_of.get(label, -1) for label in products["label"]], np.int64)
+    truth = class_numbers(products["label"], classes)
     folds = products["fold"].to_list()
     by_fold: dict[int | None, list[int]] = {}
     for row in np.flatnonzero((products["split"] != "test").to_numpy() & (truth >= 0)).tolist():

@@ -13,7 +13,7 @@ import polars as pl
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors
 from pipeline_lib.evaluation.protocols import PROTOCOLS
-from pipeline_lib.evaluation.summary import retrieval_trees
+from pipeline_lib.evaluation.ranks import device_for
 from pipeline_lib.metrics.gallery_ranks import Gallery
 from pipeline_lib.params.evaluate import EvaluateParams
 from pipeline_lib.stores.store import open_store
@@ -62,7 +62,7 @@ def zero_shot_galleries(
 def zero_shot_trees(
     folder: Path | None, catalogue: Path, products: pl.DataFrame, ranks: pl.DataFrame, params: EvaluateParams
 ) -> tuple[Tree, Tree]:
-    """Return {split: {retrieval_zero_shot: {direction: figures}}} and the same tree of intervals.
+    """Return {split: {retrieval_zero_shot: figures of the protocol}} and the same tree of intervals.
 
     `catalogue` is the folder of its tables; the other arguments are as in `zero_shot_galleries`.
     """
@@ -71,9 +71,11 @@ def zero_shot_trees(
     if not galleries:
         return {}, {}
     protocol = PROTOCOLS[params.protocol]
-    own = pl.concat([protocol.rank(gallery, relevance, "cpu") for gallery in galleries])
+    own = pl.concat(
+        protocol.rank(one, relevance, device_for(len(one.query_ids), len(one.product_ids))) for one in galleries
+    )
     figures, intervals = (
         {split: {"retrieval_zero_shot": values["retrieval"]} for split, values in tree.items()}
-        for tree in retrieval_trees(own, params.bootstrap, params.seed)
+        for tree in protocol.trees(own, params.bootstrap, params.seed)
     )
     return figures, intervals

@@ -4,9 +4,14 @@ Two runs often differ by a point for no reason, so a table of scores alone decla
 better only if the 95 % interval of the difference, over the rows of both, excludes 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import polars as pl
+
+from pipeline_lib.evaluation.jackknife import Difference
+from pipeline_lib.metrics import ranking
+from pipeline_lib.metrics.weighted import Statistic, point
 
 # `task` is text_to_image, image_to_text or classification.
 COMPARISON_SCHEMA = {
@@ -21,6 +26,7 @@ COMPARISON_SCHEMA = {
     "verdict": pl.String,
 }
 NO_DIFFERENCE = "no significant difference"
+LOWER_IS_BETTER = (*ranking.LOWER_IS_BETTER, "ece")
 
 
 def unmatched(a: pl.DataFrame, b: pl.DataFrame, key: Sequence[str]) -> tuple[int, int]:
@@ -50,6 +56,15 @@ def common_splits(a: pl.DataFrame, b: pl.DataFrame, key: Sequence[str], what: st
         else:
             same.append(split)
     return same, left_out
+
+
+def comparison_rows(
+    split: str, task: str, systems: Sequence[Statistic], differences: Mapping[str, Difference], num_units: int
+) -> Iterator[tuple[Any, ...]]:
+    """Yield COMPARISON_SCHEMA rows of two systems over the same units; `differences` has one for each figure."""
+    values = (point(system, num_units) for system in systems)
+    for (metric, gain), a, b in zip(differences.items(), *values, strict=True):
+        yield split, task, metric, a, b, *gain, verdict(gain.low, gain.high, metric in LOWER_IS_BETTER)
 
 
 def verdict(low: float, high: float, lower_is_better: bool) -> str:

@@ -1,17 +1,16 @@
 """Compares the class predictions of two runs: a paired jackknife over the labelled products of both."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
 from pipeline_lib.evaluation.jackknife import paired_differences
 from pipeline_lib.evaluation.summary import PUBLISHED, SPLITS, labelled, published
-from pipeline_lib.experiments.compare.pairing import COMPARISON_SCHEMA, unmatched, verdict
-from pipeline_lib.metrics.weighted import point
+from pipeline_lib.experiments.compare.pairing import COMPARISON_SCHEMA, comparison_rows, unmatched
 
 # The label is part of the key: a product whose label was corrected between two runs is not comparable.
 KEY = ("split", "fold", "product_id", "label")
-LOWER_IS_BETTER = ("ece",)
 CLASSIFICATION = "classification"
 
 
@@ -31,16 +30,13 @@ def compare_products(
             f"the runs do not have the same labelled products: {missing} only in a, {added} only in b; compare runs of "
             "one catalogue, split and plan.folds"
         )
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for split in SPLITS:
-        parts = [labelled(table.sort(KEY), classes, split) for table in (scores_a, scores_b)]
-        number = len(parts[0].truth)
+        a, b = (labelled(table.sort(KEY), classes, split) for table in (scores_a, scores_b))
+        number = len(a.truth)
         if not number:
             continue
-        first, second = (published(part) for part in parts)
-        values_a, values_b = point(first, number), point(second, number)
-        differences = paired_differences(first, second, parts[0].groups)
-        for metric, a, b, gain in zip(PUBLISHED, values_a, values_b, differences, strict=True):
-            result = verdict(gain.low, gain.high, metric in LOWER_IS_BETTER)
-            rows.append((split, CLASSIFICATION, metric, a, b, gain.difference, gain.low, gain.high, result))
+        systems = published(a.scores), published(b.scores)
+        gains = dict(zip(PUBLISHED, paired_differences(*systems, a.groups), strict=True))
+        rows += comparison_rows(split, CLASSIFICATION, systems, gains, number)
     return pl.DataFrame(rows, schema=COMPARISON_SCHEMA, orient="row")

@@ -16,7 +16,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.experiments.recipes.merging import Cell, cells
 from pipeline_lib.experiments.recipes.overrides import overrides
-from pipeline_lib.experiments.recipes.run import PARAMS, check_models, launch
+from pipeline_lib.experiments.recipes.run import PARAMS, check_models, experiment_name, launch
 from pipeline_lib.experiments.recipes.schema import read_recipe
 from pipeline_lib.experiments.revisions import one_line_errors
 from pipeline_lib.params.section import load_params
@@ -54,7 +54,7 @@ def run_seeds(name: str, count: int, queue: bool, changes: list[str], tiny: bool
     for cell in experiments:
         own = cell.params["train"]["seed"]
         for seed in range(own, own + count):
-            experiment = experiment_name(cell, seed, [changes, state], tiny)
+            experiment = experiment_name(cell, f"{settings_hash(cell, [changes, state])}-s{seed}", tiny)
             if experiment not in ended | waiting:
                 settings = [*overrides(params, cell.params), *changes, f"train.seed={seed}"]
                 launch(experiment, settings, folders if queue else None)
@@ -63,11 +63,11 @@ def run_seeds(name: str, count: int, queue: bool, changes: list[str], tiny: bool
     return runs
 
 
-def experiment_name(cell: Cell, seed: int, also: object, tiny: bool) -> str:
-    """Return the name of one seed's experiment; equal settings, `also` included, give the same name."""
+def settings_hash(cell: Cell, also: object) -> str:
+    """Return a short hash of a cell's settings, except its seed and the section `runtime`, and of `also`."""
     params = {section: values for section, values in cell.params.items() if section != "runtime"}
     params["train"] = {key: value for key, value in params["train"].items() if key != "seed"}
-    return f"{cell.name}{'-tiny' if tiny else ''}-{digest_value([params, also])[:8]}-s{seed}"
+    return digest_value([params, also])[:8]
 
 
 def known_experiments() -> tuple[set[str], set[str]]:
