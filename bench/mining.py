@@ -65,31 +65,23 @@ def main() -> None:
     options = parser.parse_args()
     quick = options.quick
     torch.set_num_threads(1)
-    ratios = []
-    for count in (8_000,) if quick else (30_000,):
-        text, image = embeddings(count)
-        rows = np.arange(count)
-        products = Products(
-            [str(row) for row in rows],
-            [""] * count,
-            rows,
-            rows // 2,
-            rows,
-            rows,
-            rows,
-            answers=Captions(np.arange(count + 1), rows),
-        )
-        right, keys = right_answers(products, rows), [torch.from_numpy(rows), torch.from_numpy(rows // 2)]
-        found = hard_negatives(text, image, right, COUNT)[0][:CHECKED]
-        expected = earlier_form(text[:CHECKED], image, [*keys, keys[0]])
-        same = (found.sort(1).values == expected.sort(1).values).float().mean().item()
-        assert same > 0.999, f"{same} of the negatives are equal"  # near ties differ by rounding
-        sides = interleaved(
-            1 if quick else options.repetitions,
-            lambda text=text, image=image, right=right: timed(lambda: hard_negatives(text, image, right, COUNT)),
-            lambda text=text, image=image, keys=keys: timed(lambda: earlier_form(text, image, [*keys, keys[0]])),
-        )
-        ratios.append(Ratio(f"{count:,} products", "s", *sides, goal=">= 5", lower_is_better=True))
+    count = 8_000 if quick else 30_000
+    text, image = embeddings(count)
+    rows = np.arange(count)
+    answers = Captions(np.arange(count + 1), rows)
+    products = Products([str(row) for row in rows], [""] * count, rows, rows // 2, rows, rows, rows, answers=answers)
+    keys = [torch.from_numpy(rows), torch.from_numpy(rows // 2), torch.from_numpy(rows)]
+
+    def mine() -> Tensor:
+        return hard_negatives(text, image, right_answers(products, rows), COUNT)[0]
+
+    expected = earlier_form(text[:CHECKED], image, keys)
+    same = (mine()[:CHECKED].sort(1).values == expected.sort(1).values).float().mean().item()
+    assert same > 0.999, f"{same} of the negatives are equal"  # near ties differ by rounding
+    sides = interleaved(
+        1 if quick else options.repetitions, lambda: timed(mine), lambda: timed(lambda: earlier_form(text, image, keys))
+    )
+    ratios = [Ratio(f"{count:,} products", "s", *sides, goal=">= 5", lower_is_better=True)]
     report("Mining", "16 negatives a text, 512 dimensions, CPU seconds of one thread.", ratios, quick)
 
 

@@ -1,9 +1,10 @@
 """Every published architecture through the towers, with random weights; writes the table of docs/towers.md.
 
-    python bench/sweep.py                  # all on the meta device: an hour on one core
+    python bench/sweep.py                  # all on the meta device: hours on one core
     python bench/sweep.py --real 40        # and a real forward pass of every 40th timm architecture
     python bench/sweep.py --only timm      # one library; also open_clip, transformers
     python bench/sweep.py --families       # one small architecture of each of timm's families instead of all
+    python bench/sweep.py --write          # only the table, from the log
 
 Results go to --log, one JSON line an architecture, and a killed sweep resumes there.
 """
@@ -14,6 +15,7 @@ import re
 import time
 import warnings
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 
 import open_clip
@@ -39,27 +41,13 @@ HF_TYPES = [
 ]  # fmt: skip
 # Words for small in timm's names, the smallest first.
 SMALL = [
-    "test",
-    "zepto",
-    "atto",
-    "femto",
-    "pico",
-    "xxs",
-    "nano",
-    "xs",
-    "ti",
-    "tiny",
-    "xxtiny",
-    "t",
-    "s",
-    "small",
-    "lite",
-]
+    "test", "zepto", "atto", "femto", "pico", "xxs", "nano", "xs", "ti", "tiny", "xxtiny", "t", "s", "small", "lite",
+]  # fmt: skip
 MODEL = load_params(ROOT / "params.yaml")["model"]
 
 
 def params(side, **changes):
-    values = json.loads(json.dumps(MODEL))
+    values = deepcopy(MODEL)
     values[side] = {**values[side], "pretrained": False, "weights": None, **changes}
     return ModelParams.model_validate(values)
 

@@ -31,7 +31,7 @@ def build_catalogue(records: Records, data: DataParams, workers: int, parallel: 
     else:
         queries, relevance, dropped = select_queries(records, records.queries, records.relevance, products)
         rejects, added = pl.concat([rejects, dropped]), 0
-    counts = group_counts(products, added, [number for _, number in grouping.placeholders])
+    counts = group_counts(products, added, grouping.placeholders)
     pairs = _near_duplicates(grouping.links, products["product_id"])
     return Catalogue(
         products, media, queries, relevance, rejects, records.columns, records.ignored, notes, pairs, counts

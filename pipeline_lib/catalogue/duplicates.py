@@ -43,13 +43,13 @@ class Photos:
 class Grouping:
     """Group ids of both levels, the links (first, second, difference) of product rows, and what to tell the user.
 
-    `placeholders` lists, for each placeholder picture, one of its photos and the number of its products.
+    `placeholders` lists the number of products of each placeholder picture.
     """
 
     group_ids: list[str]
     fold_group_ids: list[str]
     links: pl.DataFrame
-    placeholders: list[tuple[int, int]]
+    placeholders: list[int]
     notes: list[str]
 
 
@@ -78,10 +78,8 @@ def group_products(
     return Grouping(group_ids, _name_groups(product_ids, groups, fold_atoms), links, placeholders, notes)
 
 
-def _links(
-    photos: Photos, owner: Indices, data: DataParams, notes: list[str]
-) -> tuple[pl.DataFrame, list[tuple[int, int]]]:
-    """Return the links of products of different owners, LINK_SCHEMA, and the placeholders."""
+def _links(photos: Photos, owner: Indices, data: DataParams, notes: list[str]) -> tuple[pl.DataFrame, list[int]]:
+    """Return the links of products of different owners, LINK_SCHEMA, and the number of products of each placeholder."""
     if data.duplicate_bits < 0 or len(photos.contents) == 0:
         return pl.DataFrame(schema=LINK_SCHEMA), []
     contents = pl.DataFrame({"content": photos.contents}).with_row_index("photo")
@@ -121,7 +119,7 @@ def _links(
         difference.cast(pl.Float32).alias("difference"),
     )
     links = links.group_by("first", "second").agg(pl.col("difference").min()).sort("first", "second")
-    return links, [(int(sample[row]), int(number)) for row, number in placeholders.sort("picture").rows()]
+    return links, placeholders["products"].to_list()
 
 
 def _strongest_pairs(rows: Rows, max_bits: int) -> tuple[pl.DataFrame, int]:

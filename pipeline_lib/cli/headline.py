@@ -55,13 +55,12 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
         for title, columns, part in (("Retrieval", RETRIEVAL, retrieval), ("Classification", CLASSIFICATION, classes))
         if part
     ]
-    notes = cautions(metrics, intervals)
-    if not rows:
-        notes.append("Nothing was evaluated: the catalogue has neither texts nor labels.")
+    warnings = cautions(metrics, intervals)
+    nothing = [] if rows else ["Nothing was evaluated: the catalogue has neither texts nor labels."]
     return Result(
         data={
             "figures": [_record(row, figure) for row in rows for figure in row.figures],
-            "cautions": cautions(metrics, intervals),
+            "cautions": warnings,
             "report": page,
         },
         rows=[
@@ -70,7 +69,7 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
             for figure in row.figures
         ],
         tables=[*tables, *total_lines(metrics, intervals)],
-        notes=[*notes, f"report: {page}"],
+        notes=[*warnings, *nothing, f"report: {page}"],
     )
 
 

@@ -67,14 +67,13 @@ def media_paths(images: Iterable[str], root: Path, image_folder: str) -> list[st
     folder is listed once, because a million images would need a million calls. Names are compared cleaned. The
     catalogue reports missing files.
     """
-    folder = "" if image_folder in ("", ".") else image_folder.rstrip("/")
     folders: dict[str, tuple[str, dict[str, str]]] = {}
     paths = []
     for image in images:
         path = PurePosixPath(image.replace("\\", "/"))
         parent = str(path.parent)
         if parent not in folders:
-            candidates = [str(PurePosixPath(folder) / parent), parent, folder]
+            candidates = [str(PurePosixPath(image_folder) / parent), parent, image_folder]
             prefix = next((one for one in candidates if (root / one).is_dir()), candidates[0])
             folders[parent] = prefix, _unclean_names(root / prefix)
         prefix, unclean = folders[parent]

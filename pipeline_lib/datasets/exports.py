@@ -1,6 +1,7 @@
 """Column names of common shop exports and public tables, which are recognised by their headings.
 
-A new one is an entry of EXPORTS. Headings are compared as `heading` writes them.
+A new one is an entry of EXPORTS. Headings are compared as `heading` writes them. These are the headings that public
+templates, tables and programs for these shops have; no export of a live shop was at hand.
 """
 
 import re
@@ -34,7 +35,7 @@ EXPORTS = {
         "handle title image_src", photos_in_more_rows=True,
         id="handle", label="type product_category", text="title body_(html)", image="image_src",
     ),
-    "Shopify (2025)": _export(
+    "Shopify (URL handle)": _export(
         "url_handle title product_image_url", photos_in_more_rows=True,
         id="url_handle", label="type product_category", text="title description", image="product_image_url",
     ),
@@ -46,16 +47,8 @@ EXPORTS = {
         "sku attribute_set_code product_type", id="sku", label="categories attribute_set_code",
         text="name short_description description", image="base_image additional_images",
     ),
-    "Amazon inventory file": _export(
-        "item_sku item_name", id="item_sku", label="item_type feed_product_type", text="item_name product_description",
-        image="main_image_url other_image_url1 other_image_url2 other_image_url3", group="parent_sku",
-    ),
     "Amazon listings report": _export(
         "item_name seller_sku", id="seller_sku", text="item_name item_description", image="image_url",
-    ),
-    "Amazon Reviews": _export(
-        "parent_asin title", id="parent_asin", label="main_category categories", text="title description",
-        image="image images",
     ),
     "Google Merchant feed": _export(
         "id title image_link", id="id", label="product_type google_product_category", text="title description",
@@ -63,11 +56,10 @@ EXPORTS = {
     ),
     "H&M articles": _export(
         "article_id prod_name", id="article_id", label="product_type_name", text="prod_name detail_desc",
-        group="product_code", image="image image_path",
+        group="product_code",
     ),
     "Fashion Product Images": _export(
         "id productdisplayname articletype", id="id", label="articletype", text="productdisplayname",
-        image="image filename",
     ),
 }  # fmt: skip
 

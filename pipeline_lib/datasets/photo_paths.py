@@ -20,9 +20,9 @@ CUTS = (re.compile(r"[;|]"), re.compile(r","), re.compile(r"[;|,]"))
 LOOKS_LIKE_FILES = re.compile(r"[^,]+\.\w{2,5}(\s*,\s*[^,]+\.\w{2,5})+")
 
 
-def is_url(cell: str | None) -> bool:
+def is_url(cell: str) -> bool:
     """Return whether a cell of an image column is a URL."""
-    return cell is not None and URL.match(cell) is not None
+    return URL.match(cell) is not None
 
 
 def folder_prefix(image_folder: str) -> str:
@@ -59,9 +59,9 @@ class CellReader:
         self._folder = prefix
         self._names = dict(zip(clean_strings(names), names, strict=True)) | {name: name for name in names}
 
-    def paths(self, cell: str | None) -> list[str]:
+    def paths(self, cell: str) -> list[str]:
         """Return the paths that a cell lists, without repetition; a file that does not exist remains as written."""
-        text = (cell or "").replace("\\", "/").strip()
+        text = cell.replace("\\", "/").strip()
         whole = self._find(text)
         if whole is not None:
             return [whole]

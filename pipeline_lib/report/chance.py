@@ -6,20 +6,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.metrics.ranking import chance_of
-from pipeline_lib.metrics.tied_ranks import TiedRanks, random_order, weighted_median_ranks
-
-
-def hit_chance(gallery: int, positives: int, k: int) -> float:
-    """Return the chance that a random order puts one of `positives` among the first k of `gallery`.
-
-    A k above the gallery lists all of it, so the chance is 1.
-
-    >>> round(hit_chance(gallery=10, positives=1, k=3), 6), round(hit_chance(gallery=4, positives=2, k=2), 6)
-    (0.3, 0.833333)
-    >>> hit_chance(gallery=9, positives=1, k=10)
-    1.0
-    """
-    return float(random_order(np.array([gallery]), np.array([positives])).hits(k)[0])
+from pipeline_lib.metrics.tied_ranks import TiedRanks, weighted_median_ranks
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from math import isfinite
 import polars as pl
 
 from pipeline_lib.report.chance import Chance
+from pipeline_lib.report.headline import DIRECTIONS, SPLITS
 from pipeline_lib.report.inputs import FoldRun
 from pipeline_lib.report.svg import Axes, Line, line_chart
 
 Chances = dict[tuple[str, str], Chance]
-SPLITS = {"test": "test", "oof": "out of fold"}
-DIRECTIONS = {"text_to_image": "text → image", "image_to_text": "image → text"}
 # Column of history.csv -> title; a figure is drawn if the history has the column.
 HELD_OUT = {"MeanRecall": "Mean recall, text → image, held-out fold", "top1": "Top-1, held-out fold"}
 K_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -41,7 +40,7 @@ def recall_curves(curve: pl.DataFrame, chances: Chances) -> dict[str, str]:
     for direction, title in DIRECTIONS.items():
         rows = curve.filter(pl.col("direction") == direction).sort("k")
         lines = [
-            Line(name, list(group.select("k", "recall").iter_rows()), order)
+            Line(name.lower(), list(group.select("k", "recall").iter_rows()), order)
             for order, (split, name) in enumerate(SPLITS.items())
             if len(group := rows.filter(pl.col("split") == split))
         ]
@@ -53,7 +52,9 @@ def recall_curves(curve: pl.DataFrame, chances: Chances) -> dict[str, str]:
                 ks = [int(k) for k in rows.filter(pl.col("split") == split)["k"].unique().sort()]
                 points = [(float(k), chance.recall(k)) for k in ks]
                 several = len({key for key in chances if key[1] == direction}) > 1
-                lines.append(Line(f"chance, {name}" if several else "chance", points, None, dashed=split == "oof"))
+                lines.append(
+                    Line(f"chance, {name.lower()}" if several else "chance", points, None, dashed=split == "oof")
+                )
         axes = Axes("K", "recall at K", percent=True, zoomed=True, log_x=True, x_ticks=K_TICKS)
         figures[f"recall_{direction}"] = line_chart(f"Recall@K, {title}", lines, axes)
     return figures

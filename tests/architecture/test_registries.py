@@ -27,7 +27,7 @@ from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.stores.numbers import DTYPES
 from pipeline_lib.training.samplers import SAMPLERS
 from pipeline_lib.training.trainer import MONITORS
-from pipeline_lib.transforms.image import VIEWS
+from pipeline_lib.transforms.image import AFTER_FIXED, FILTERS, FROM_PHOTO, SQUARES
 from pipeline_lib.transforms.text_views import TEXT_VIEWS
 
 
@@ -47,7 +47,9 @@ def test_registries_equal_the_kinds_params_allow():
         "mix": (MIXES, train.MixKind),
         "class weights": (CLASS_WEIGHTS, losses.ClassWeights),
         "index": (INDEX_KINDS, plan.IndexKind),
-        "view": (VIEWS, values.ViewName),
+        "view": ({*AFTER_FIXED, *FROM_PHOTO}, values.ViewName),
+        "resize mode": (SQUARES, values.ResizeMode),
+        "interpolation": (FILTERS, values.Interpolation),
         "triplet negatives": (TRIPLET_MINERS, losses.TripletNegatives),
         "hard negatives": (MINERS, losses.HardNegativesChoice),
         "hard negatives' form": (FORMS, losses.HardNegativesForm),

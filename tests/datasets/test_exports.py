@@ -10,11 +10,15 @@ from pipeline_lib.datasets.exports import EXPORTS, find_export, heading
 from pipeline_lib.params.data import ColumnParams
 
 NONE = ColumnParams(id=None, label=None, text=None, image=None, group=None, fold=None, split=None)
-# Headings of files as the shops export them, shortened: name, headings, id, label, texts, images, group.
+# Some headings of each kind: name, headings, id, label, texts, images, group.
 HEADERS = [
     (
         "Shopify", "Handle,Title,Body (HTML),Vendor,Product Category,Type,Tags,Variant SKU,Image Src,Image Position",
         "Handle", "Type", ("Title", "Body (HTML)"), ("Image Src",), None,
+    ),
+    (
+        "Shopify (URL handle)", "Title,URL handle,Description,Vendor,Product category,Type,Product image URL",
+        "URL handle", "Type", ("Title", "Description"), ("Product image URL",), None,
     ),
     (
         "WooCommerce", "ID,Type,SKU,Name,Published,Short description,Description,Categories,Tags,Images,Parent",
@@ -23,10 +27,6 @@ HEADERS = [
     (
         "Magento", "sku,store_view_code,attribute_set_code,product_type,categories,name,description,base_image,"
         "additional_images", "sku", "categories", ("name", "description"), ("base_image", "additional_images"), None,
-    ),
-    (
-        "Amazon inventory file", "feed_product_type,item_sku,item_name,product_description,main_image_url,parent_sku",
-        "item_sku", "feed_product_type", ("item_name", "product_description"), ("main_image_url",), "parent_sku",
     ),
     (
         "Amazon listings report", "item-name,item-description,listing-id,seller-sku,price,image-url",
@@ -57,6 +57,10 @@ def test_an_export_is_known_by_its_headings(export, header, product_id, label, t
     assert columns.choice()["known as"] == export and columns.choice()["text"] == " + ".join(text)
 
 
+def test_every_export_is_tested():
+    assert {name for name, *_ in HEADERS} == set(EXPORTS)
+
+
 def test_every_exports_marks_are_headings_and_none_hides_another():
     for name, export in EXPORTS.items():
         assert find_export(export.marks) == name
@@ -64,7 +68,7 @@ def test_every_exports_marks_are_headings_and_none_hides_another():
 
 
 def test_params_win_over_an_export_and_a_plain_table_is_none():
-    names = HEADERS[1][1].split(",")
+    names = next(names for export, names, *_ in HEADERS if export == "WooCommerce").split(",")
     columns = resolve_columns("t.csv", names, NONE.model_copy(update={"text": "Name", "label": "Tags", "id": "SKU"}))
     assert (columns.id, columns.text, columns.label, columns.image) == ("SKU", ("Name",), "Tags", ("Images",))
     assert resolve_columns("t.csv", ["id", "title", "image"], NONE).export is None

@@ -9,7 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_lib.artifacts.schemas import RANKS_SCHEMA
-from pipeline_lib.report.chance import hit_chance, retrieval_chance
+from pipeline_lib.metrics.tied_ranks import random_order
+from pipeline_lib.report.chance import retrieval_chance
+
+
+def hit_chance(gallery, positives, k):
+    return random_order(np.array([gallery]), np.array([positives])).hits(k)[0]
 
 
 @pytest.mark.parametrize(
