@@ -37,8 +37,11 @@ class TooManyRejectedError(ValueError):
     """More rows are rejected than params allow; `rejects` lists all reject rows."""
 
     def __init__(self, message: str, rejects: pl.DataFrame) -> None:
-        super().__init__(message)
+        super().__init__(message, rejects)
         self.rejects = rejects
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass(frozen=True)

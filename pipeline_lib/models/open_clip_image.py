@@ -27,7 +27,7 @@ from pipeline_lib.models.towers import (
     groups_of,
 )
 from pipeline_lib.models.trunks import checkpoint_trunk, drop_caches, memory_format, set_memory_format, trunk_groups
-from pipeline_lib.params.model import ImageTowerParams, ModelParams
+from pipeline_lib.params.model import ImageTowerParams, TowersParams
 
 
 class OpenClipImageTower(ImageTower):
@@ -141,7 +141,7 @@ def _resnet_parts() -> Parts:
             ("attnpool", ("visual.attnpool",))]  # fmt: skip
 
 
-def resolve_open_clip_image(model: ModelParams) -> TowerSource:
+def resolve_open_clip_image(model: TowersParams) -> TowerSource:
     """Return the source of an open_clip image tower; ValueError for unknown models, weights or settings."""
     params, early = model.image, model.fusion == "early"
     for key, default in (("feature", "pooled"), ("pooling", None)):

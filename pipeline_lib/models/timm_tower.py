@@ -31,7 +31,7 @@ from pipeline_lib.models.towers import (
 )
 from pipeline_lib.models.trunks import checkpoint_trunk, drop_caches, memory_format, set_memory_format, trunk_groups
 from pipeline_lib.models.weights import read_weights
-from pipeline_lib.params.model import ImageTowerParams, ModelParams
+from pipeline_lib.params.model import ImageTowerParams, TowersParams
 from pipeline_lib.transforms.image import Resizing
 
 # Defaults of the keys that a description may lack.
@@ -116,7 +116,7 @@ def _grid(trunk: Any) -> Grid | None:
     return trunk.default_cfg.get("pool_size") or None
 
 
-def resolve_timm(model: ModelParams) -> TowerSource:
+def resolve_timm(model: TowersParams) -> TowerSource:
     """Return the source of a timm tower; ValueError for an unknown architecture or weights, or conflicting settings."""
     params, early = model.image, model.fusion == "early"
     check_pretrained("model.image", params.pretrained, params.weights)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pipeline_lib.models.towers import Description, ImageTower, TextTower, TowerSource
-from pipeline_lib.params.model import ImageTowerKind, ModelParams, TextTowerKind
+from pipeline_lib.params.model import ImageTowerKind, TextTowerKind, TowersParams
 
 TowerT = TypeVar("TowerT", ImageTower, TextTower)
 
@@ -17,7 +17,7 @@ TowerT = TypeVar("TowerT", ImageTower, TextTower)
 class TowerKind(Generic[TowerT]):
     """`resolve`: params -> description and pretrained weights. `build`: description -> tower with random weights."""
 
-    resolve: Callable[[ModelParams], TowerSource]
+    resolve: Callable[[TowersParams], TowerSource]
     build: Callable[[Description], TowerT]
 
 
@@ -50,7 +50,7 @@ IMAGE_TOWERS: dict[ImageTowerKind, Callable[[], TowerKind[ImageTower]]] = {"timm
 TEXT_TOWERS: dict[TextTowerKind, Callable[[], TowerKind[TextTower]]] = {"hf": _hf, "open_clip": _open_clip_text}
 
 
-def resolve_towers(params: ModelParams) -> dict[str, TowerSource]:
+def resolve_towers(params: TowersParams) -> dict[str, TowerSource]:
     """Return both towers' sources, with their pretrained weights, by name."""
     return {
         "image": IMAGE_TOWERS[params.image.kind]().resolve(params),

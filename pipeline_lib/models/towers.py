@@ -212,8 +212,9 @@ def check_groups(tower: nn.Module, groups: list[LayerGroup]) -> list[LayerGroup]
 
 
 def fingerprint(source: TowerSource) -> str:
-    """Return the identity of a tower's description and pretrained weights."""
-    return digest_value([source.description, weights_hash(source.state)])
+    """Return the identity of a tower's description and pretrained weights, whatever the width of its new parts."""
+    description = {key: value for key, value in source.description.items() if key != "out_dim"}
+    return digest_value([description, weights_hash(source.state)])
 
 
 def check_pretrained(section: str, pretrained: bool, weights: str | None) -> None:

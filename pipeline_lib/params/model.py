@@ -1,6 +1,6 @@
 """Which towers the model has, and the heads on top of them."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -89,10 +89,6 @@ class TextTowerParams(Keys):
     max_tokens: int = Field(
         ge=4, description="Longer texts are truncated to this many tokens. A batch is padded to its longest text only."
     )
-    vocabulary: VocabularyKind = Field(
-        description="Token embeddings of the tower: full | cut (only the tokens of the fold's training texts, the "
-        "special tokens, and single letters for unknown words)."
-    )
     config: dict[str, Any] = Field(description="Changes to the Hugging Face config, or to open_clip's text_cfg.")
 
 
@@ -172,9 +168,42 @@ class ModelParams(Section):
         "ln(1 / 0.07). A learned one is clipped to [0, ln 100].",
     )
     classifier: ClassifierParams
+    text_vocabulary: VocabularyKind = Field(
+        description="Token embeddings of the text tower: full | cut (only the tokens of the fold's training texts, the "
+        "special tokens, and single letters for unknown words)."
+    )
     missing_image: MissingImage = Field(
         description="Image features of a product without an image (see data.missing_image): black (the features of a "
         "black image) | learned (a learned vector)."
     )
     register_memory: RegisterMemoryParams
     positional_conv: PositionalConvParams
+
+
+class TowersParams(Protocol):
+    """The settings that both towers are resolved from: `ModelParams`, or `UntrainedTowers`."""
+
+    @property
+    def image(self) -> ImageTowerParams:
+        """Return the settings of the image tower."""
+
+    @property
+    def text(self) -> TextTowerParams:
+        """Return the settings of the text tower."""
+
+    @property
+    def fusion(self) -> FusionKind:
+        """Return how the towers are fused."""
+
+    @property
+    def embedding_dim(self) -> int:
+        """Return the width of new parts."""
+
+
+class UntrainedTowers(NamedTuple):
+    """The settings of towers before training, whose new parts, of any width, are not computed."""
+
+    image: ImageTowerParams
+    text: TextTowerParams
+    fusion: FusionKind
+    embedding_dim: int = 1

@@ -7,9 +7,9 @@ from pydantic import Field
 from pipeline_lib.params.section import Keys, Section, load_params, parse_section
 
 IndexKind = Literal["flat", "ivf", "hnsw", "ivf_pq"]
-# The towers of `model` before training; every other name is a teacher, a folder of data/starts.
+# The towers of `model` before training.
 TRUNK = "trunk"
-FeatureName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+TeacherName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class PhaseStep(Keys):
@@ -35,9 +35,15 @@ class PlanParams(Section):
     scales: list[Annotated[int, Field(gt=0)]] = Field(
         min_length=1, description="Image sizes in pixels at which the trained models predict."
     )
-    features: list[FeatureName] = Field(
-        description="Frozen encoders whose features are stored: trunk (the towers of `model` before training), or NAME "
-        "for the teacher in data/starts/NAME."
+    features: list[Literal["trunk"]] = Field(
+        description="[trunk] = the features of the towers of `model` before training are stored, [] = they are not."
+    )
+    views: list[Annotated[int, Field(gt=0)]] = Field(
+        description="Sizes of plan.scales at which the views of prediction are stored too, so that the stage `embed` "
+        "runs no layer that stays frozen. For runs that train no layer of the image tower, or only its last ones."
+    )
+    teachers: list[TeacherName] = Field(
+        description="Teachers whose outputs are stored: NAME is the one in data/starts/NAME."
     )
     index: list[IndexKind] = Field(
         description="FAISS indexes built for each fold: flat | ivf | hnsw | ivf_pq (compressed)."

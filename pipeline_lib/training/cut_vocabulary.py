@@ -29,7 +29,7 @@ def cut_vocabulary(
     description = source.description
     if description["kind"] not in WORDS:
         raise ValueError(
-            f"model.text.vocabulary = 'cut' does not support a tower of kind {description['kind']!r}; write full"
+            f"model.text_vocabulary = 'cut' does not support a tower of kind {description['kind']!r}; write full"
         )
     key, names = WORDS[description["kind"]]
     config = description[key]
@@ -49,7 +49,7 @@ def cut_vocabulary(
     if already_cut := [name for name, table in tables.items() if len(table) != vocab_size]:
         raise ValueError(
             f"{source.weights}: {already_cut[0]} has {len(tables[already_cut[0]])} rows for {vocab_size} tokens, so it "
-            "was cut before; start from a model that was trained with model.text.vocabulary = full"
+            "was cut before; start from a model that was trained with model.text_vocabulary = full"
         )
     rows = {name: table[old].clone() for name, table in tables.items()}
     assert len(rows) == 1, f"expected one table of word embeddings, got {sorted(rows)}"

@@ -85,7 +85,7 @@ def build_bundle(config: RunConfig, start: Path | None, data: FoldData, retrieva
     """Build the model of one fold with its initial weights, and freeze what its first epoch does not train."""
     initial = resolve_initial_weights(config, start)
     tokenizer = TextTokenizer(initial.towers["text"].description["tokenizer"])
-    if config.model.text.vocabulary == "cut":
+    if config.model.text_vocabulary == "cut":
         text, tokenizer = cut_vocabulary(initial.towers["text"], tokenizer, data.training.texts)
         initial = replace(initial, towers={**initial.towers, "text": text})
     model = build_model(describe(initial.model, initial.towers, retrieval, data.classes), initial.towers)

@@ -78,7 +78,7 @@ def _why_not_stored(name: str, config: RunConfig, inputs: Inputs, initial: Initi
         "train.init_from gives it other weights than are stored": name not in initial.unchanged,
         "its weights are random": source.state is None,
         "model.fusion = early": bool(source.description.get("tokens")),
-        "model.text.vocabulary = cut": name == "text" and config.model.text.vocabulary == "cut",
+        "model.text_vocabulary = cut": name == "text" and config.model.text_vocabulary == "cut",
         f"model.{MEMORY}": MEMORY in adapters,
         f"model.{CONV}": name == "image" and CONV in adapters,
     }

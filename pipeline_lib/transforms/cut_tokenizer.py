@@ -33,7 +33,7 @@ def cut_tokenizer(tokenizer: Tokenizer, texts: Iterable[str], also: Iterable[int
     kind = spec["model"].get("type")
     if kind not in CUTS:
         raise ValueError(
-            f"a tokenizer of type {kind!r} cannot be cut ({', '.join(CUTS)} can); set model.text.vocabulary = full"
+            f"a tokenizer of type {kind!r} cannot be cut ({', '.join(CUTS)} can); set model.text_vocabulary = full"
         )
     vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     needed = _needed(tokenizer, spec, vocabulary, texts) | (set(also) & set(vocabulary.values()))
@@ -140,7 +140,7 @@ def _checked(tokenizer: Tokenizer, vocabulary: dict[str, int], numbers: Numbers)
     if wrong:
         raise ValueError(
             f"the tokenizer's token {wrong[0]!r} (id {vocabulary[wrong[0]]}) cannot be in a cut vocabulary; set "
-            "model.text.vocabulary = full"
+            "model.text_vocabulary = full"
         )
     return tokenizer
 

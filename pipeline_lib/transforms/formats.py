@@ -36,9 +36,13 @@ class BadPhotoError(ValueError):
     """A photo that cannot be used, with the reason and the offending value."""
 
     def __init__(self, reason: str, value: str) -> None:
-        super().__init__(f"{reason}: {value}")
+        # An error that a worker raises is built again from its arguments, so these are all of them.
+        super().__init__(reason, value)
         self.reason = reason
         self.value = value
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.value}"
 
 
 def open_image(data: bytes) -> Image.Image:

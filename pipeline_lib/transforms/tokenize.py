@@ -88,7 +88,7 @@ class TextTokenizer:
             folder = Path(name)
             self.save(folder)
             if not (folder / TOKENIZER).is_file():
-                raise ValueError(f"model.text.vocabulary = 'cut' needs a {TOKENIZER}, and there is none; {SOLUTION}")
+                raise ValueError(f"model.text_vocabulary = 'cut' needs a {TOKENIZER}, and there is none; {SOLUTION}")
             full = Tokenizer.from_file(str(folder / TOKENIZER))
             cut, old = cut_tokenizer(full, texts, {self._backend.pad_id, *also})
             cut.save(str(folder / TOKENIZER))

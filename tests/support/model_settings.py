@@ -8,7 +8,7 @@ IMAGE = {
 }  # fmt: skip
 TEXT = {
     "kind": "hf", "name": "bert", "weights": None, "pretrained": True, "config": {}, "tokenizer": None,
-    "pooling": "mean", "max_tokens": 16, "vocabulary": "full",
+    "pooling": "mean", "max_tokens": 16,
 }  # fmt: skip
 MODEL = {
     "weights_root": "data/weights",
@@ -20,6 +20,7 @@ MODEL = {
     "temperature": "learned",
     "logit_scale": 2.6593,
     "classifier": {"kind": "mlp", "inputs": "concat", "hidden": 12, "dropout": 0.1, "scale": 10.0},
+    "text_vocabulary": "full",
     "missing_image": "black",
     "register_memory": {"slots_private": 0, "slots_shared": 0},
     "positional_conv": {"after_block": 0, "stride": 2},

@@ -91,11 +91,11 @@ def make_settings(
         },
         "text": {
             "kind": "hf", "name": str(text), "weights": None, "pretrained": True, "config": {}, "tokenizer": None,
-            "pooling": "mean", "max_tokens": 16, "vocabulary": "full",
+            "pooling": "mean", "max_tokens": 16,
         },
         "projector": {"image": "linear", "text": "linear", "hidden": 20, "shared": False},
         "fusion": "late", "fusion_heads": 2, "similarity": "cosine", "temperature": "learned",
-        "embedding_dim": 8, "logit_scale": 2.6593, "missing_image": "black",
+        "embedding_dim": 8, "logit_scale": 2.6593, "text_vocabulary": "full", "missing_image": "black",
         "classifier": {"kind": "mlp", "inputs": "concat", "hidden": 12, "dropout": 0.1, "scale": 10.0},
         "register_memory": {"slots_private": 0, "slots_shared": 0},
         "positional_conv": {"after_block": 0, "stride": 2},

@@ -30,7 +30,7 @@ FROZEN = {"image": [None], "text": [None]}
 def cut_settings(image, text, **train):
     settings = make_settings(image, text, **train)
     values = settings.model.model_dump()
-    values["text"]["vocabulary"] = "cut"
+    values["text_vocabulary"] = "cut"
     object.__setattr__(settings, "model", ModelParams.model_validate(values))
     return settings
 
@@ -70,4 +70,4 @@ def test_stored_features_of_the_full_tower_are_not_used_for_the_cut_one(tmp_path
     }
     stored = find_stored_inputs(settings, inputs, initial, FROZEN)
     assert stored.features.kinds() == {"image": "pooled"}
-    assert stored.messages[1] == "text: from tokens, model.text.vocabulary = cut"
+    assert stored.messages[1] == "text: from tokens, model.text_vocabulary = cut"

@@ -55,7 +55,7 @@ def tower_of(source):
 
 
 def resolve(folder, **changes):
-    return resolve_hf(make_model_params(text={"name": str(folder), "vocabulary": "cut", **changes}))
+    return resolve_hf(make_model_params(text={"name": str(folder), **changes}))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -179,7 +179,7 @@ def test_each_tower_reads_the_nearest_store_or_has_a_reason(inputs, towers):
     ("changes", "expected"),
     [
         ({"register_memory.slots_private": 2}, {}),
-        ({"text.vocabulary": "cut"}, {"image": "boundary"}),
+        ({"text_vocabulary": "cut"}, {"image": "boundary"}),
         ({"fusion": "early"}, {}),
         ({"image.pretrained": False}, {"text": "boundary"}),
     ],

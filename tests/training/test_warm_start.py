@@ -173,15 +173,15 @@ def test_a_tower_of_random_weights_may_start_from_a_trained_one(inputs, towers):
 
 
 def test_a_cut_vocabulary_is_not_cut_again(inputs, towers):
-    start = save_start(with_model(make_settings(*towers, epochs=1), text={"vocabulary": "cut"}), inputs)
-    again = with_model(make_settings(*towers, init_from=str(start)), text={"vocabulary": "cut"})
+    start = save_start(with_model(make_settings(*towers, epochs=1), text_vocabulary="cut"), inputs)
+    again = with_model(make_settings(*towers, init_from=str(start)), text_vocabulary="cut")
     with pytest.raises(ValueError, match=r"word_embeddings.weight has \d+ rows for 16 tokens, so it was cut before"):
         build(again, inputs)
     with pytest.raises(ValueError, match="1 of another shape, e.g. trunk.embeddings.word_embeddings"):
         build(make_settings(*towers, init_from=str(start)), inputs)
     shutil.rmtree(Path("starts")), shutil.rmtree(Path("first"))
     full = save_start(make_settings(*towers, epochs=1), inputs)
-    cut = build(with_model(make_settings(*towers, init_from=str(full)), text={"vocabulary": "cut"}), inputs)
+    cut = build(with_model(make_settings(*towers, init_from=str(full)), text_vocabulary="cut"), inputs)
     weights = cut.initial.towers["text"].weights
     assert weights.startswith("starts/saved/0, ") and weights.endswith("16 tokens")
 

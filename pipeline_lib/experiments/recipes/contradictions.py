@@ -174,7 +174,7 @@ RULES: dict[str, Callable[[re.Match[str], Params], Messages]] = {
     r"(?P<size>\d+m)(?P<patch>16|32)": _tiny_clip,
     "cnn": _contains("model.image.name", "resnet"),
     "register": _register,
-    "small-vocab": _is("model.text.vocabulary", "cut"),
+    "small-vocab": _is("model.text_vocabulary", "cut"),
     "poscnn": _convolved,
     "cliptext": _is("model.text.kind", "open_clip"),
 }
