@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import typer
 
-from pipeline_lib.cli import checks, compare, headline, models, recipe, schema, search, split
+from pipeline_lib.cli import checks, compare, headline, models, recipe, repro, schema, search, split
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     checks.check,
+    repro.repro,
     headline.headline,
     compare.compare,
     models.keep,

@@ -3,9 +3,10 @@
 Importing torch, timm and transformers takes 5 to 7 seconds, and each fold, scale and teacher is a stage of its own. The
 first such stage starts the server. Every stage sends its arguments, environment and standard streams to the server and
 waits for the exit status of its fork. A fork inherits the libraries only and imports our code again, so each stage runs
-the current code. The server belongs to one DVC process, runs one stage at a time and ends with DVC. There is no server
-outside Linux, under a launcher, with a GPU (CUDA must not be used in a fork of a process that initialised it), with
-VITRINE_FORKSERVER=0, or for a stage that is started by hand: such a stage runs in its own process.
+the current code. The server belongs to one DVC process and ends with it; stages that come at once run side by side
+(`vitrine repro` shares one server among its DVC processes). There is no server outside Linux, under a launcher, with a
+GPU (CUDA must not be used in a fork of a process that initialised it), with VITRINE_FORKSERVER=0, or for a stage that
+is started by hand: such a stage runs in its own process.
 
 VITRINE_FORKSERVER=SOCKET uses one server for many commands, also for stages started by hand. Start it with
 `python -m pipeline_lib.execution.forkserver SOCKET PID`; it ends with the process PID.
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Client, Connection, wait
 from multiprocessing.reduction import recv_handle, send_handle
@@ -57,7 +58,7 @@ class Job:
 
 def run_stage(module: str, main: Callable[[], None]) -> NoReturn:
     """Run `main` of `module` in a fork of the server, or in this process if there is no server; ends the process."""
-    if _is_enabled():
+    if is_enabled():
         server, reason = _find_server()
         job = Job(module, sys.argv, sys.path, str(Path.cwd()), dict(os.environ))
         child = None if server is None else _start_fork(server, job)
@@ -69,7 +70,8 @@ def run_stage(module: str, main: Callable[[], None]) -> NoReturn:
     exit_now()
 
 
-def _is_enabled() -> bool:
+def is_enabled() -> bool:
+    """Return whether stages may be forks: no launcher, no GPU, and not switched off."""
     disabled = launcher() or LAUNCHED in os.environ or os.environ.get(SWITCH) == "0"
     return not disabled and not any(path.exists() for path in GPUS)
 
@@ -168,8 +170,17 @@ def _exit_as(status: int) -> NoReturn:
     exit_now(status)
 
 
+@dataclass(frozen=True)
+class _Fork:
+    """A running stage: its process, a descriptor that is readable once it has ended, and who waits for it."""
+
+    process: int
+    ended: int
+    client: Connection
+
+
 def serve(address: Path, owner: int) -> None:
-    """Run each stage that connects in a fork of this process, one at a time, until the process `owner` ends."""
+    """Run each stage that connects in a fork of this process, side by side, until the process `owner` ends."""
     owner_ended = os.pidfd_open(owner)
     address.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
@@ -179,36 +190,56 @@ def serve(address: Path, owner: int) -> None:
             importlib.import_module(name)
         gc.collect()
         gc.freeze()  # forks share the objects of the libraries and do not scan them for cycles
-        while owner_ended not in wait([owner_ended, listener]):
-            _serve_client(listener, owner_ended)
+        forks: list[_Fork] = []
+        while owner_ended not in (ready := wait([owner_ended, listener, *_handles(forks)])):
+            for fork in [fork for fork in forks if fork.ended in ready or fork.client in ready]:
+                forks.remove(fork)
+                _finish(fork, abandoned=fork.ended not in ready)
+            if listener in ready:
+                forks += _fork_stage(listener, owner_ended, forks)
+        for fork in forks:
+            _finish(fork, abandoned=True)
     address.unlink(missing_ok=True)
     address.with_suffix(".log").unlink(missing_ok=True)
 
 
-def _serve_client(listener: socket.socket, owner_ended: int) -> None:
-    """Run a client's stage in a fork and send its exit status; terminate the fork if the client or DVC ends first."""
+def _handles(forks: Sequence[_Fork]) -> list[int | Connection]:
+    return [handle for fork in forks for handle in (fork.ended, fork.client)]
+
+
+def _fork_stage(listener: socket.socket, owner_ended: int, others: Sequence[_Fork]) -> list[_Fork]:
+    """Run a client's stage in a fork; no fork if the client has ended."""
     client = Connection(listener.accept()[0].detach())
-    with client, contextlib.suppress(EOFError, ConnectionError):  # the client has ended
+    try:
         job: Job = client.recv()
         streams = [recv_handle(client) for _ in STREAMS]
-        child = os.fork()
-        if child == 0:
-            listener.close()
-            client.close()
-            os.close(owner_ended)
-            _run_job(job, streams)
-        for stream in streams:
-            os.close(stream)
-        child_ended = os.pidfd_open(child)
-        try:
-            client.send(child)
-            abandoned = child_ended not in wait([owner_ended, client, child_ended])
-        except ConnectionError:
-            abandoned = True
-        if abandoned:
-            signal.pidfd_send_signal(child_ended, signal.SIGTERM)
-        os.close(child_ended)
-        client.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    except (EOFError, ConnectionError):
+        client.close()
+        return []
+    child = os.fork()
+    if child == 0:
+        listener.close()
+        os.close(owner_ended)
+        for connection in (client, *(other.client for other in others)):
+            connection.close()
+        for other in others:
+            os.close(other.ended)
+        _run_job(job, streams)
+    for stream in streams:
+        os.close(stream)
+    with contextlib.suppress(ConnectionError):  # a client that has ended is seen by `wait`
+        client.send(child)
+    return [_Fork(child, os.pidfd_open(child), client)]
+
+
+def _finish(fork: _Fork, abandoned: bool) -> None:
+    """Send a fork's exit status to its client; terminate it first if the client or the owner has ended."""
+    if abandoned:
+        signal.pidfd_send_signal(fork.ended, signal.SIGTERM)
+    os.close(fork.ended)
+    status = os.waitstatus_to_exitcode(os.waitpid(fork.process, 0)[1])
+    with fork.client, contextlib.suppress(ConnectionError):
+        fork.client.send(status)
 
 
 def _run_job(job: Job, streams: list[int]) -> NoReturn:
@@ -218,7 +249,8 @@ def _run_job(job: Job, streams: list[int]) -> NoReturn:
         for number, stream in zip(STREAMS, streams, strict=True):
             os.dup2(stream, number)
             os.close(stream)
-        sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())  # type: ignore[union-attr]
+        lines = sys.stdout.isatty() or bool(job.environment.get("PYTHONUNBUFFERED"))
+        sys.stdout.reconfigure(line_buffering=lines)  # type: ignore[union-attr]
         os.chdir(job.folder)
         os.environ.clear()
         os.environ.update(job.environment)
