@@ -2,22 +2,25 @@
 data/predictions.
 
 DVC's cache names an experiment's files by the hash of one state of the pipeline. A run that uses them needs a
-dependency with a fixed name, which is such a folder. A folder is written completely or not at all.
+dependency with a fixed name, which is such a folder. A folder is written completely or not at all, and a model is whole
+in it: it needs no base weights.
 """
 
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.ensembling.external_predictions import CLASSES, TABLE
 from pipeline_lib.experiments.revisions import WORKSPACE, one_line_errors
-from pipeline_lib.models.saved import CARD, WEIGHTS
+from pipeline_lib.models.base_weights import OtherBaseError, base_paths
+from pipeline_lib.models.saved import BASE, CARD, WEIGHTS, make_whole, read_card
 from pipeline_lib.params.section import load_params, parse_value
 from pipeline_lib.splitting.seen import FILE as SEEN
 from pipeline_lib.splitting.seen import MODELS
@@ -31,17 +34,21 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 @dataclass(frozen=True)
 class RunOutputs:
-    """The outputs of a revision: `copy` copies a file or folder of the project to a path, `folds` lists the folds."""
+    """The outputs of a revision: `copy` copies a file or folder of the project to a path, `folds` lists the folds.
+
+    `workspace` if they are those of the working tree.
+    """
 
     copy: Callable[[Path, Path], None]
     folds: Callable[[], list[str]]
+    workspace: bool = False
 
 
 def keep(revision: str, name: str, project: Path = Path()) -> Path:
     """Copy every fold's model and tokenizer of a git revision, an experiment or `workspace`; return data/starts/NAME.
 
     Raises ValueError for a NAME that is not a plain file name or is in use for something else, for an unknown revision,
-    and for models that neither DVC's cache nor a remote has.
+    and for models, or base weights of them, that neither DVC's cache nor a remote has.
     """
     with _new_folder(paths.STARTS, name, project) as part, _outputs(revision, "its models", project) as outputs:
         folds = outputs.folds()
@@ -51,6 +58,7 @@ def keep(revision: str, name: str, project: Path = Path()) -> Path:
             (part / fold).mkdir()
             for file in MODEL_FILES:
                 outputs.copy(paths.TRAIN / fold / file, part / fold / file)
+            _make_whole(part / fold, outputs, project)
     return paths.STARTS / name
 
 
@@ -74,6 +82,21 @@ def keep_predictions(revisions: Sequence[str], name: str, project: Path = Path()
                     for file in SEEN_FILES:
                         outputs.copy(paths.TRAIN / fold / file, part / revision / MODELS / fold / file)
     return paths.PREDICTIONS / name
+
+
+def _make_whole(folder: Path, outputs: RunOutputs, project: Path) -> None:
+    """Make a copied model whole with the base weights of the working tree, or else with those of its own revision."""
+    try:
+        make_whole(folder, project)
+    except OtherBaseError:
+        if outputs.workspace:
+            raise
+        with TemporaryDirectory() as name:
+            for path in base_paths(read_card(folder)[BASE]):
+                (Path(name) / path).parent.mkdir(parents=True, exist_ok=True)
+                with suppress(FileNotFoundError):  # the name of a published model, or a path that git and DVC ignore
+                    outputs.copy(path, Path(name) / path)
+            make_whole(folder, Path(name))
 
 
 @contextmanager
@@ -125,4 +148,4 @@ def _workspace_outputs(project: Path) -> RunOutputs:
     def folds() -> list[str]:
         return [str(fold) for fold in parse_value("plan.folds", list[int], load_params(project / "params.yaml"))]
 
-    return RunOutputs(copy, folds)
+    return RunOutputs(copy, folds, workspace=True)

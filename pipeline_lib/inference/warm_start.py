@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from pipeline_lib.models.multimodal import ImageTextModel
-from pipeline_lib.models.saved import CARD, WEIGHTS, read_card
+from pipeline_lib.models.saved import CARD, WEIGHTS, read_card, read_state
 from pipeline_lib.models.towers import TowerSource
-from pipeline_lib.models.weights import State, read_weights
+from pipeline_lib.models.weights import State
 from pipeline_lib.splitting.seen import model_folder
 
 
@@ -39,7 +39,7 @@ def start_folder(init_from: str, fold: int) -> Path | None:
 
 def warm_sources(sources: dict[str, TowerSource], folder: Path) -> dict[str, TowerSource]:
     """Return the towers' sources with the weights of a trained model; loading them later checks that they match."""
-    state = read_weights(folder / WEIGHTS)
+    state = read_state(folder)
     # A trained model also has weights for the parts that published weights lack.
     return {
         name: replace(source, weights=str(folder), state=_strip_prefix(state, f"{name}."), new=())
@@ -52,7 +52,7 @@ def load_heads(model: ImageTextModel, folder: Path) -> None:
 
     A classifier of other classes is an error too, even if their number is equal.
     """
-    state, own = heads_of(model, read_weights(folder / WEIGHTS)), heads_of(model, model.state_dict())
+    state, own = heads_of(model, read_state(folder, ())), heads_of(model, model.state_dict())
     faults = [f"{name} is not in the start" for name in sorted(own.keys() - state.keys())]
     faults += [f"{name} is not in this model" for name in sorted(state.keys() - own.keys())]
     faults += [

@@ -15,10 +15,10 @@ from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.inference.warm_start import heads_of, start_folder, warm_sources
 from pipeline_lib.models.adapters import adapter_state
 from pipeline_lib.models.multimodal import ImageTextModel
-from pipeline_lib.models.saved import WEIGHTS, SavedModel, load_model
+from pipeline_lib.models.saved import SavedModel, load_model, read_state
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import Tower, TowerSource
-from pipeline_lib.models.weights import State, read_weights, unique_state, weights_hash, with_first_names
+from pipeline_lib.models.weights import State, unique_state, weights_hash, with_first_names
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.splitting.seen import check_start, read_seen
 
@@ -61,7 +61,7 @@ def _start_heads(model: ImageTextModel, start: Path | None) -> State:
     Empty if heads were initialized at random.
     """
     if start is not None:
-        return heads_of(model, with_first_names(model, read_weights(start / WEIGHTS)))
+        return heads_of(model, with_first_names(model, read_state(start, ())))
     own = heads_of(model, unique_state(model))
     if own.keys() != {"logit_scale"}:
         return {}

@@ -1,5 +1,10 @@
-"""A trained model on disk: model.safetensors, and model.json to rebuild it without params or pretrained weights."""
+"""A trained model on disk: model.safetensors, and model.json to rebuild it without params.
 
+Tensors that are equal to those of the base, the weights that its towers had before training, are not in the file: the
+card names the base. `make_whole` puts them in, for a folder that leaves the project.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +14,14 @@ from torch import Tensor
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.io import read_json, write_json, writing
+from pipeline_lib.models.base_weights import BaseWeights, base_tensors, split_base
 from pipeline_lib.models.multimodal import ImageTextModel, build_model
-from pipeline_lib.models.weights import load_strictly, read_weights, unique_state, weights_hash
+from pipeline_lib.models.weights import State, load_strictly, read_weights, unique_state, weights_hash
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
+# Key of the card: what the model shares with its base (see `BaseCard`). A model that is whole has none.
+BASE = "base"
+TOWERS = ("image", "text")
 
 
 @dataclass(frozen=True)
@@ -28,15 +37,34 @@ class SavedModel:
         return str(self.card["fingerprint"])
 
 
-def save_model(folder: Path, model: ImageTextModel, run: dict[str, Any]) -> str:
-    """Write weights and card and return the fingerprint; `run` (JSON values) describes how it was trained."""
+def save_model(folder: Path, model: ImageTextModel, run: dict[str, Any], base: BaseWeights | None = None) -> str:
+    """Write weights and card and return the fingerprint; `run` (JSON values) describes how it was trained.
+
+    Tensors that are equal to those of `base` are left out. The fingerprint is that of all tensors.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: _own_storage(value.detach().cpu()) for name, value in unique_state(model).items()}
+    state = {name: value.detach().cpu() for name, value in unique_state(model).items()}
     identity = digest_value([model.description, weights_hash(state)])
-    with writing(folder / WEIGHTS):
-        save_file(state, folder / WEIGHTS)
-    write_json(folder / CARD, {"description": model.description, "fingerprint": identity, "run": run})
+    own, shared = (state, {}) if base is None else split_base(state, base)
+    card = {"description": model.description, "fingerprint": identity, "run": run}
+    _write(folder, own, card | ({BASE: shared} if shared else {}))
     return identity
+
+
+def make_whole(folder: Path, root: Path = Path()) -> None:
+    """Put the tensors of its base into a saved model's file; relative paths of the base are below `root`."""
+    card = read_card(folder)
+    if BASE in card:
+        state = read_state(folder, root=root)
+        _write(folder, state, {key: value for key, value in card.items() if key != BASE})
+
+
+def _write(folder: Path, state: State, card: dict[str, Any]) -> None:
+    part = folder / f"{WEIGHTS}.part"  # the tensors may be mapped from the file that is replaced
+    with writing(folder / WEIGHTS):
+        save_file({name: _own_storage(value) for name, value in state.items()}, part)
+    part.replace(folder / WEIGHTS)
+    write_json(folder / CARD, card)
 
 
 def _own_storage(value: Tensor) -> Tensor:
@@ -53,9 +81,21 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def read_state(folder: Path, towers: Sequence[str] = TOWERS, root: Path = Path()) -> State:
+    """Return a saved model's tensors: those of its file, and those that the given towers share with their base.
+
+    Relative paths of the base are below `root`. ValueError if a file is missing or the base has changed.
+    """
+    state, card = read_weights(folder / WEIGHTS), read_card(folder)
+    shared = base_tensors(folder, card.get(BASE, {}), towers, root)
+    if both := sorted(state.keys() & shared.keys()):
+        raise ValueError(f"{folder / WEIGHTS}: does not fit the card beside it, e.g. {both[0]}; copy the folder again")
+    return shared | state
+
+
 def load_model(folder: Path) -> SavedModel:
     """Load a model in evaluation mode; ValueError if it is missing or its weights do not match its card."""
     card = read_card(folder)
     model = build_model(card["description"])
-    load_strictly(model, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
+    load_strictly(model, read_state(folder), str(folder / WEIGHTS))
     return SavedModel(model.eval(), card)

@@ -26,7 +26,7 @@ from pipeline_lib.training.loaders import build_loaders
 from pipeline_lib.training.model_setup import ModelBundle, RunConfig, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.samplers import SAMPLERS
 from pipeline_lib.training.seen_models import check_seen
-from pipeline_lib.training.stored_inputs import find_stored_inputs
+from pipeline_lib.training.stored_inputs import find_stored_inputs, untrained_layers
 from pipeline_lib.training.trainable_report import Report, report_table, trainable_report
 from pipeline_lib.training.trainer import Trainer, TrainState
 
@@ -87,7 +87,7 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
 
     if processes.is_first:
         card = _run_card(config, bundle, fold, state, stored.features)
-        save_model(out, bundle.model, card | {"seen": write_seen(out, seen.seen)})
+        save_model(out, bundle.model, card | {"seen": write_seen(out, seen.seen)}, bundle.initial.base)
         bundle.tokenizer.save(out / "tokenizer")
         write_json(out / "trainable.json", report)
         write_rows(out / "history.csv", state.rows)
@@ -161,5 +161,6 @@ def _run_card(
         "train": config.train.model_dump(),
         "losses": weights_of(config.losses),
         "stored_features": stored.kinds(),
+        "untrained_layers": untrained_layers(config, bundle.initial, bundle.unfreeze_epochs),
         "precision": bundle.precision,
     }

@@ -12,6 +12,7 @@ from pipeline_lib.inference.warm_start import load_heads, warm_sources
 from pipeline_lib.loading.stored_features import StoredFeatures
 from pipeline_lib.losses.build import build_losses
 from pipeline_lib.losses.teachers import DistillationTeachers
+from pipeline_lib.models.base_weights import BaseWeights
 from pipeline_lib.models.joint_space import pair_warnings, settle_bias, settle_heads
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.scales import check_scales
@@ -58,7 +59,8 @@ class InitialWeights:
 
     `heads` is the folder if the heads start from it too. `unchanged` has the towers whose weights are those that
     `model` names; a phase that trained only heads leaves them so. `model` and `losses` are the params with the values
-    that follow from these weights; `warnings` are lines for the trainable report.
+    that follow from these weights; `warnings` are lines for the trainable report. `base` are the weights that `model`
+    names, whatever the run starts from.
     """
 
     towers: dict[str, TowerSource]
@@ -67,6 +69,7 @@ class InitialWeights:
     unchanged: frozenset[str]
     model: ModelParams
     losses: LossesParams
+    base: BaseWeights
     warnings: tuple[str, ...] = ()
 
 
@@ -115,12 +118,13 @@ def resolve_initial_weights(config: RunConfig, start: Path | None) -> InitialWei
     # A warm start keeps the joint space of the pair that `model` names.
     model = settle_heads(config.model, named)
     losses, warnings = settle_bias(config.losses, model, named), tuple(pair_warnings(model, named))
+    base = BaseWeights(config.model, named)
     if start is None:
-        return InitialWeights(named, None, None, frozenset(named), model, losses, warnings)
+        return InitialWeights(named, None, None, frozenset(named), model, losses, base, warnings)
     towers = warm_sources(named, start)
     unchanged = {name for name in towers if weights_hash(towers[name].state) == weights_hash(named[name].state)}
     heads = start if config.train.init_heads else None
-    return InitialWeights(towers, start, heads, frozenset(unchanged), model, losses, () if heads else warnings)
+    return InitialWeights(towers, start, heads, frozenset(unchanged), model, losses, base, () if heads else warnings)
 
 
 def make_task(

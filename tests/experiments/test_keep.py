@@ -1,12 +1,27 @@
 """Models saved from a revision, an experiment and the working tree, in a real repository; and what is refused."""
 
+import json
 import shutil
 
 import pytest
+import torch
+from model_settings import make_model_params
+from safetensors.torch import load_file, save_file
 
 from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.experiments.keep import MODEL_FILES, PREDICTION_FILES, keep, keep_predictions
 from pipeline_lib.inference.warm_start import start_folder
+from pipeline_lib.models.base_weights import BaseWeights
+from pipeline_lib.models.multimodal import build_model, describe
+from pipeline_lib.models.saved import load_model, save_model
+from pipeline_lib.models.tower_kinds import resolve_towers
+
+
+def text_of(content, fold, name):
+    """The text of a file of a model; its card is JSON."""
+    text = f"{content} {fold} {name}"
+    return json.dumps(text) if name == "model.json" else text
 
 
 def write_models(root, content, folds=(0, 1)):
@@ -14,7 +29,7 @@ def write_models(root, content, folds=(0, 1)):
         folder = root / paths.TRAIN / str(fold)
         (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
         for name in ("model.safetensors", "model.json", "seen.npy", "trainable.json", "tokenizer/tokenizer.json"):
-            (folder / name).write_text(f"{content} {fold} {name}", encoding="utf-8")
+            (folder / name).write_text(text_of(content, fold, name), encoding="utf-8")
     (root / paths.ENSEMBLE).mkdir(parents=True, exist_ok=True)
     for name in (*PREDICTION_FILES, "rankings.parquet"):
         (root / paths.ENSEMBLE / name).write_text(f"{content} {name}", encoding="utf-8")
@@ -56,7 +71,7 @@ def test_every_folds_model_is_saved_and_nothing_else(revision, content, project)
     assert folder.as_posix() == "data/starts/mine"
     files = [name if name != "tokenizer" else "tokenizer/tokenizer.json" for name in MODEL_FILES]
     assert contents(project / folder) == {
-        f"{fold}/{name}": f"{content} {fold} {name}" for fold in (0, 1) for name in files
+        f"{fold}/{name}": text_of(content, fold, name) for fold in (0, 1) for name in files
     }
     assert [start_folder(str(project / folder), fold).name for fold in (0, 1)] == ["0", "1"]
     assert not unfinished(project)
@@ -121,7 +136,7 @@ def test_predictions_of_several_revisions_are_saved_in_a_folder_each(project):
         expected |= {f"{revision}/{name}": f"{content} {name}" for name in PREDICTION_FILES}
         for fold in (0, 1):
             names = ("model.json", "seen.npy")
-            expected |= {f"{revision}/models/{fold}/{name}": f"{content} {fold} {name}" for name in names}
+            expected |= {f"{revision}/models/{fold}/{name}": text_of(content, fold, name) for name in names}
     assert contents(project / folder) == expected
 
 
@@ -147,3 +162,52 @@ def test_predictions_that_no_cache_has_leave_no_folder(project):
     ):
         keep_predictions(["tried"], "all", project)
     assert not list((project / "data/predictions").iterdir())
+
+
+@pytest.fixture(scope="module")
+def on_a_base(three_states, tiny_image_folder, tiny_text_folder):
+    """Models of frozen towers, whose weights under data/weights are in git and differ from state to state."""
+
+    def write(root, state):
+        (root / ".gitignore").write_text("data/work/*\ndata/starts/*\n", encoding="utf-8")
+        (root / "params.yaml").write_text("plan:\n  folds: [0]\n", encoding="utf-8")
+        weights = root / "data/weights"
+        shutil.copytree(tiny_image_folder, weights / "image", dirs_exist_ok=True)
+        shutil.copytree(tiny_text_folder, weights / "text", dirs_exist_ok=True)
+        published = load_file(weights / "image/model.safetensors")
+        save_file({name: value + state for name, value in published.items()}, weights / "image/model.safetensors")
+        params = make_model_params({"name": str(weights / "image")}, {"name": str(weights / "text")})
+        base = BaseWeights(params, resolve_towers(params))
+        torch.manual_seed(state)
+        write_models(root, state, (0,))
+        save_model(root / paths.train_of(0), built(base), {}, base)
+        card = read_json(root / paths.train_of(0) / "model.json")
+        for tower, entry in card["base"].items():
+            entry["params"]["name"] = f"data/weights/{tower}"  # a project names it so
+        write_json(root / paths.train_of(0) / "model.json", card)
+
+    def built(base):
+        return build_model(describe(base.params, base.sources, True, []), base.sources)
+
+    pipeline = f"stages:\n  train:\n    cmd: 'true'\n    outs: ['{paths.train_of(0).as_posix()}']\n"
+    return three_states(pipeline, write)
+
+
+@pytest.mark.parametrize(("revision", "state"), [("workspace", 2), ("tried", 1), ("first-run", 0)])
+def test_a_saved_model_needs_no_base(revision, state, on_a_base, tiny_image_folder, tmp_path):
+    """Each revision has weights of its own, which are not those of the working tree."""
+    project = shutil.copytree(on_a_base, tmp_path / "project")
+    folder = project / keep(revision, "mine", project) / "0"
+    shutil.rmtree(project / "data/weights")
+    assert "base" not in read_json(folder / "model.json")
+    stem = load_model(folder).model.get_parameter("image.trunk.stem.0.weight")
+    assert torch.equal(stem, load_file(tiny_image_folder / "model.safetensors")["stem.0.weight"] + state)
+
+
+def test_a_base_that_has_changed_since_stops_keep(on_a_base, tmp_path):
+    project = shutil.copytree(on_a_base, tmp_path / "project")
+    file = project / "data/weights/image/model.safetensors"
+    save_file({name: value + 9 for name, value in load_file(file).items()}, file)
+    with pytest.raises(ValueError, match="its image tower shares with .* had the hash .*, now it is") as error:
+        keep("workspace", "mine", project)
+    assert "\n" not in str(error.value) and not list((project / "data/starts").iterdir())

@@ -11,6 +11,7 @@ from pipeline_lib.features.teacher_models import teacher_models
 from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.inference.engine import InferenceEngine, normalise_rows
 from pipeline_lib.loading.products import photo_key, text_key
+from pipeline_lib.models.saved import make_whole
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.store import write_store
@@ -25,6 +26,7 @@ def keep(out: Path, start: Path) -> Path:
     for name in ("model.safetensors", "model.json", "seen.npy"):
         shutil.copy(out / name, start / name)
     shutil.copytree(out / "tokenizer", start / "tokenizer")
+    make_whole(start)
     return start
 
 

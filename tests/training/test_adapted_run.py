@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from tiny_project import make_settings, write_project
 from watched_run import run
 
@@ -13,7 +13,7 @@ from pipeline_lib.inference.warm_start import load_heads, warm_sources
 from pipeline_lib.inference.wise_ft import load_interpolated
 from pipeline_lib.models.adapters import adapter_state
 from pipeline_lib.models.multimodal import build_model, describe
-from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.saved import load_model, read_state
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 
@@ -44,7 +44,7 @@ def test_a_run_with_adapters(tmp_path, vit_folder, tiny_text_folder):
     object.__setattr__(settings, "model", ModelParams.model_validate(values))
     out = run(settings, inputs, "out")
 
-    state = load_file(out / "model.safetensors")
+    state = read_state(out)
     trained = {name: bool(value.any()) for name, value in state.items() if name.endswith("register_memory.out.weight")}
     assert trained == {
         **{f"image.trunk.blocks.{number}.register_memory.out.weight": number == 2 for number in range(3)},

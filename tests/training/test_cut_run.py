@@ -3,7 +3,6 @@
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 from watched_run import run
 
@@ -11,7 +10,7 @@ from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
-from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.saved import load_model, read_state
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
@@ -45,7 +44,7 @@ def test_a_run_with_a_cut_vocabulary(tmp_path, tiny_image_folder, tiny_text_fold
     tokenizer, saved = TextTokenizer(out / "tokenizer"), load_model(out)
     vocab_size = 4 + len(words)
     assert saved.card["description"]["text"]["config"]["vocab_size"] == vocab_size < 16
-    embeddings = load_file(out / "model.safetensors")["text.trunk.embeddings.word_embeddings.weight"]
+    embeddings = read_state(out)["text.trunk.embeddings.word_embeddings.weight"]
     assert embeddings.shape == (vocab_size, 16)
     with torch.no_grad():
         ids, mask = (torch.as_tensor(value) for value in tokenizer.encode_batch(["red mug", "红 lamp", "unknown"], 16))

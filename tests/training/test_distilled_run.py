@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file
 from teacher_project import ON, extract, keep
 from tiny_project import make_settings, write_project
 from watched_run import run
@@ -23,7 +22,7 @@ from pipeline_lib.loading.products import photo_key, text_key
 from pipeline_lib.loading.teacher_rows import find_teacher_rows
 from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.models import multimodal
-from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.saved import load_model, read_state
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.store import open_store, write_store
@@ -191,7 +190,7 @@ def test_accumulated_batches_have_the_losses_of_one_large_batch(distilled, isola
 
 
 def weights(out):
-    return load_file(out / "model.safetensors")
+    return read_state(out)
 
 
 def same(one, other):
@@ -229,7 +228,7 @@ def test_stores_are_opened_only_if_a_loss_reads_them(copied, isolated, towers):
     shutil.rmtree(copied.teachers["old"])
     unread = run(settings, only(copied, "old"), "unread")
     assert same(weights(plain), weights(unread))
-    warning = "plan.features: no loss that is on reads teacher old; give a distillation loss a weight, or remove it"
+    warning = "plan.teachers: no loss that is on reads teacher old; give a distillation loss a weight, or remove it"
     assert warning in read_json(unread / "trainable.json")["warnings"]
     assert warning not in read_json(plain / "trainable.json")["warnings"]
 
@@ -239,12 +238,12 @@ def test_one_trained_model_for_all_folds_is_refused_where_it_was_trained_on_the_
     single = {"contrastive_distillation": {"weight": 1, "teachers": {"single": 2}}}
     settings = make_settings(*towers, losses_on=single)
     (warning,) = distillation_of(distilled, settings, fold=1).warnings
-    assert warning.startswith("plan.features: no loss that is on reads teacher old;")
-    line = "plan.features: teacher single was trained on 12 of 12 held-out products"
+    assert warning.startswith("plan.teachers: no loss that is on reads teacher old;")
+    line = "plan.teachers: single was trained on 12 of 12 held-out products"
     with pytest.raises(ValueError, match=rf"^{line} that fold 1 is measured on; .* train.allow_seen: true"):
         check_seen(settings, distilled, 1)
     assert check_seen(settings, distilled, 0).lines == (
-        "plan.features: teacher single was trained on 0 of 12 held-out products",
+        "plan.teachers: single was trained on 0 of 12 held-out products",
     )
     allowed = check_seen(make_settings(*towers, losses_on=single, allow_seen=True), distilled, 1)
     assert allowed.warnings == (f"{line} (train.allow_seen)",) and len(allowed.seen.ids) == 36
@@ -290,7 +289,7 @@ def test_unusable_stores_stop_a_run_before_its_first_step(copied, isolated, towe
 def test_a_distillation_without_a_teacher_is_refused(distilled, isolated, towers):
     settings = make_settings(*towers, losses_on=ON)
     message = (
-        r"losses.contrastive_distillation.weight is above 0, but plan.features names no teacher; add one to it "
+        r"losses.contrastive_distillation.weight is above 0, but plan.teachers is empty; add one to it "
         r"\(`vitrine keep EXPERIMENT NAME` makes data/starts/NAME\), or set the weight to 0"
     )
     with pytest.raises(ValueError, match=message):

@@ -7,11 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 from watched_run import Watch, differing, run, stop_before
 
-from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.saved import load_model, read_state
 from pipeline_lib.training.ema import WeightEma, ema_warnings
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("isolated")]
@@ -98,7 +97,7 @@ def test_averages_are_validated_and_saved_and_training_continues_from_the_weight
         assert differing({name: measured[name] for name in names}, state)
         # Parameters that are not trained are not averaged.
         assert differing(measured, state) <= names
-    assert not differing(load_file(out / "model.safetensors"), watch.measured[best])
+    assert not differing(read_state(out), watch.measured[best])
 
     averaged = list(watch.steps)
     run(make_settings(*towers, **STAGED), inputs, "plain")

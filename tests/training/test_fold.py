@@ -9,7 +9,6 @@ import polars as pl
 import pytest
 import torch
 from forked import forked
-from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 from watched_run import first_weights, run
 
@@ -19,7 +18,7 @@ from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.losses.build import LOSSES
-from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.saved import load_model, read_state
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
@@ -40,7 +39,7 @@ def inputs(tmp_path):
 def test_only_open_groups_change_and_all_of_them_do(inputs, towers):
     settings = make_settings(*towers, unfreeze_layers=2)
     out = run(settings, inputs, "out")
-    after = load_file(out / "model.safetensors")
+    after = read_state(out)
     first = first_weights(settings)
     model = load_model(out).model
     for name, tower in model.towers().items():

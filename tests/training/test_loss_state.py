@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 from watched_run import run, stop_before
 
 from pipeline_lib.models.multimodal import build_model, describe
+from pipeline_lib.models.saved import read_state
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.training.ema import build_momentum_encoder
 from pipeline_lib.training.task import Task
@@ -123,7 +123,7 @@ def test_with_a_momentum_of_almost_one_the_encoder_keeps_the_initial_weights(tow
     settings = make_settings(*towers, info_nce=0.0, cross_entropy=0.0, losses_on=losses, epochs=1)
     out = run(settings, inputs, "out")
     state = torch.load(Path(".ckpt/out/last.pt"), weights_only=True)
-    trained = load_file(out / "model.safetensors")
+    trained = read_state(out)
     name = "head.text_projection.weight"
     torch.manual_seed(settings.train.seed)
     start = model_of(settings).state_dict()[name]

@@ -4,13 +4,13 @@ import math
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 from watched_run import Watch, differing, losses, run, stop_before
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.execution.device import resolve_precision
 from pipeline_lib.execution.precision import float32_products, loss_scaler
+from pipeline_lib.models.saved import read_state
 from pipeline_lib.training.task import Task
 from pipeline_lib.training.trainer import Trainer
 from pipeline_lib.training.validation import Validator
@@ -42,7 +42,7 @@ def test_fp16_trains_as_fp32_does(inputs, towers, accumulate):
     }
     assert read_json(outs["fp16"] / "model.json")["run"]["precision"] == "fp16"
     assert losses(outs["fp16"]) == pytest.approx(losses(outs["fp32"]), rel=0.02)
-    names = [load_file(out / "model.safetensors") for out in outs.values()]
+    names = [read_state(out) for out in outs.values()]
     assert differing(*names), "fp16 rounds"
 
 
@@ -131,7 +131,7 @@ def test_a_figure_that_is_not_finite_does_not_freeze_the_choice(inputs, towers, 
     card = read_json(out / "model.json")["run"]
     assert (card["best_epoch"], card["best"]["val_loss"]) == (best, figures[best])
     assert f"|| best {best} by val_loss" in capsys.readouterr().err.splitlines()[-1]
-    assert not differing(load_file(out / "model.safetensors"), watch.measured[best])
+    assert not differing(read_state(out), watch.measured[best])
 
 
 def test_a_run_without_any_finite_figure_is_an_error(inputs, towers, monkeypatch):

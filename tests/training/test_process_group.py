@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from forked import launcher
-from safetensors.torch import load_file
 from teacher_project import write_random_teacher
 from tiny_project import make_settings, write_project
 from torch import nn
@@ -20,6 +19,7 @@ from pipeline_lib.batch import Outputs
 from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.execution.launch import LAUNCHED
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup, buckets, join_process_group, rows_of_rank
+from pipeline_lib.models.saved import read_state
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.fold_data import Inputs
@@ -195,7 +195,7 @@ def test_two_processes_train_as_one_does(runs, name):
     assert expected.dtype.names == history.dtype.names and len(expected) == RUNS[name]["epochs"]
     for column in expected.dtype.names:
         assert np.allclose(history[column], expected[column], rtol=1e-5), column
-    weights, other = load_file(one / "model.safetensors"), load_file(two / "model.safetensors")
+    weights, other = read_state(one), read_state(two)
     assert weights.keys() == other.keys()
     for key, value in weights.items():
         assert torch.allclose(value, other[key], rtol=1e-4, atol=1e-6), (key, (value - other[key]).abs().max())
@@ -204,7 +204,7 @@ def test_two_processes_train_as_one_does(runs, name):
 
 def test_the_comparison_can_fail(runs):
     """Runs with another batch size or other open layers differ by more than the tolerance."""
-    plain, opening = (load_file(runs / "one" / name / "model.safetensors") for name in ("plain", "opening"))
+    plain, opening = (read_state(runs / "one" / name) for name in ("plain", "opening"))
     differences = [(plain[key] - opening[key]).abs().max() for key in plain if key.startswith("head.")]
     assert max(differences) > 1e-2
 

@@ -3,12 +3,11 @@
 import itertools
 
 import pytest
-from safetensors.torch import load_file
 from tiny_project import TRAIN, make_settings, write_project
 from watched_run import Watch, differing, first_weights, run, stop_before
 
 from pipeline_lib.artifacts.io import read_json
-from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.saved import load_model, read_state
 from pipeline_lib.optim.schedules import lr_factor
 from pipeline_lib.training.validation import Validator
 
@@ -48,7 +47,7 @@ def test_layers_change_from_their_epoch_on_and_no_others_do(inputs, towers, monk
     assert len(watch.epochs) == 4 and set(opens.values()) == {None, 0, 1, 2}
     for epoch, state in enumerate(watch.epochs):
         assert differing(first, state) == {key for key, start in opens.items() if start is not None and start <= epoch}
-    assert not differing(load_file(out / "model.safetensors"), watch.epochs[saved.card["run"]["best_epoch"]])
+    assert not differing(read_state(out), watch.epochs[saved.card["run"]["best_epoch"]])
 
     sizes = {name: value.numel() for name, value in saved.model.named_parameters()}
     steps = {(step["epoch"], step["tower"]): step["parameters"] for step in report["steps"]}
@@ -99,7 +98,7 @@ def test_a_best_epoch_before_an_opening_restores_the_initial_weights_of_later_la
     saved = load_model(out)
     assert saved.card["run"]["best_epoch"] == 1
     opens = opening_epochs(read_json(out / "trainable.json"), saved.model)
-    best = load_file(out / "model.safetensors")
+    best = read_state(out)
     assert differing(first_weights(settings), best) == {key for key, start in opens.items() if start in (0, 1)}
     assert not differing(best, watch.epochs[1])
     assert {key for key, start in opens.items() if start == 2} <= differing(best, watch.epochs[3])

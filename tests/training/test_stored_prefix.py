@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file
 from tiny_project import make_settings, write_project
 from watched_run import losses, run, stop_after_steps
 
@@ -14,7 +13,7 @@ from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
-from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.saved import load_model, read_state
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
@@ -88,7 +87,7 @@ def test_every_training_option_works_from_stored_activations(inputs, towers, cas
     plain, stored = run_both(make_settings(*towers, **CASES[case]), inputs)
     assert kinds(stored) == BOTH
     assert np.allclose(losses(plain), losses(stored), rtol=1e-4, atol=1e-5)
-    one, other = (load_file(out / "model.safetensors") for out in (plain, stored))
+    one, other = (read_state(out) for out in (plain, stored))
     assert one.keys() == other.keys()  # all layers of the towers are saved
     for name, value in one.items():
         assert torch.allclose(value, other[name], atol=1e-3), name
@@ -225,7 +224,7 @@ def test_a_store_of_another_tower_or_a_truncated_one_is_refused(inputs, towers, 
 
 def test_stores_over_the_size_limit_are_refused_before_the_towers_run(inputs, towers, monkeypatch):
     settings, messages = make_settings(*towers), []
-    monkeypatch.setattr("pipeline_lib.features.trunk.encode_photos", lambda *_: pytest.fail("a tower was run"))
+    monkeypatch.setattr("pipeline_lib.features.photos.encode_photos", lambda *_: pytest.fail("a tower was run"))
     with pytest.raises(ValueError, match=r"features.max_gb = 1e-05, but [\d.]+ KB would be stored"):
         store(settings, inputs, max_gb=1e-5, log=messages.append)
     assert not inputs.trunk.exists() and not messages

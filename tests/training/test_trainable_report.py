@@ -37,7 +37,7 @@ class TextModel(torch.nn.Module):
 
 def reported(model, **changes):
     source = TowerSource({}, "somewhere", {"weight": torch.zeros(1)})
-    initial = InitialWeights({"text": source}, None, None, frozenset(), None, None)
+    initial = InitialWeights({"text": source}, None, None, frozenset(), None, None, None)
     train = TrainParams.model_validate({**TRAIN, **changes})
     opened = {"text": unfreeze_epochs(3, "text", train)}
     return trainable_report(SimpleNamespace(model=model, initial=initial, unfreeze_epochs=opened), train)

@@ -1,0 +1,116 @@
+"""The base of a trained model: the weights that `model` names, which its towers had before any training.
+
+A layer that no epoch trained has the values of its base. Its tensors are not saved again with each fold and each
+experiment: the card names the base by settings, origin and hash, and reading the model takes them from there.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline_lib.models.tower_kinds import resolve_image_tower, resolve_text_tower
+from pipeline_lib.models.towers import TowerSource
+from pipeline_lib.models.weights import State, weights_hash
+from pipeline_lib.params.model import ImageTowerParams, ModelParams, TextTowerParams, UntrainedImage, UntrainedText
+
+# A tower of which less is equal to its base (counters, tables of positions) is saved whole: a model that needs no other
+# file is worth more.
+MIN_SHARE = 0.01
+# Keys of a tower's settings that may be paths.
+PATHS = ("name", "weights", "tokenizer")
+
+# Tower -> {params, fusion: what it is resolved from; weights, hash: their origin and identity; tensors: names}.
+BaseCard = dict[str, dict[str, Any]]
+
+
+class OtherBaseError(ValueError):
+    """The base of a trained model is missing, or has other weights than the model was trained from."""
+
+
+@dataclass(frozen=True)
+class BaseWeights:
+    """The settings of both towers before training, and what they are resolved to."""
+
+    params: ModelParams
+    sources: Mapping[str, TowerSource]
+
+
+def split_base(state: State, base: BaseWeights) -> tuple[State, BaseCard]:
+    """Return the tensors of a model's state that its base lacks or has with other values, and the card of the others.
+
+    The card has only towers of which MIN_SHARE or more is equal to the base, bit by bit; it may be empty.
+    """
+    card: BaseCard = {}
+    for tower, source in base.sources.items():
+        weights = source.state or {}
+        equal = [key for key, value in weights.items() if _same_bits(state.get(f"{tower}.{key}"), _as_saved(value))]
+        total = sum(value.nbytes for key, value in state.items() if key.startswith(f"{tower}."))
+        if not equal or sum(state[f"{tower}.{key}"].nbytes for key in equal) < MIN_SHARE * total:
+            continue
+        card[tower] = {
+            "params": getattr(base.params, tower).model_dump(),
+            "fusion": base.params.fusion,
+            "weights": source.weights,
+            "hash": weights_hash(source.state),
+            "tensors": sorted(equal),
+        }
+    left_out = {f"{tower}.{key}" for tower, entry in card.items() for key in entry["tensors"]}
+    return {key: value for key, value in state.items() if key not in left_out}, card
+
+
+def base_tensors(folder: Path, card: BaseCard, towers: Iterable[str], root: Path) -> State:
+    """Return the tensors that a saved model in `folder` shares with the base of some towers, by their names in it.
+
+    Relative paths of the settings are below `root`. OtherBaseError if the base is missing or has changed.
+    """
+    tensors: State = {}
+    for tower in towers:
+        if tower in card:
+            state = _resolved(folder, tower, card[tower], root)
+            tensors |= {f"{tower}.{key}": _as_saved(state[key]) for key in card[tower]["tensors"]}
+    return tensors
+
+
+def base_paths(card: BaseCard) -> list[Path]:
+    """Return the paths below the project that the settings of a base may name; a model's name looks like one, too."""
+    paths = {Path(entry["params"].get(key) or "") for entry in card.values() for key in PATHS}
+    return sorted(path for path in paths if path.parts and not path.is_absolute() and ".." not in path.parts)
+
+
+def _resolved(folder: Path, tower: str, entry: dict[str, Any], root: Path) -> State:
+    """Return the weights that an entry of a card names; OtherBaseError for a fault or another hash."""
+    params = {key: _located(value, root) if key in PATHS else value for key, value in entry["params"].items()}
+    start = f"{folder}: the weights that its {tower} tower shares with {entry['weights']}"
+    ways = "put the old ones back (`dvc checkout`), or train the model again (`dvc repro`)"
+    try:
+        if tower == "image":
+            source = resolve_image_tower(UntrainedImage(ImageTowerParams.model_validate(params), entry["fusion"]))
+        else:
+            source = resolve_text_tower(UntrainedText(TextTowerParams.model_validate(params), entry["fusion"]))
+    except (ValueError, OSError) as error:
+        raise OtherBaseError(f"{start} cannot be read ({' '.join(str(error).split())}); {ways}") from error
+    found = weights_hash(source.state)
+    if source.state is None or found != entry["hash"]:
+        raise OtherBaseError(f"{start} had the hash {entry['hash']}, now it is {found}; {ways}")
+    return source.state
+
+
+def _located(value: str | None, root: Path) -> str | None:
+    return str(root / value) if value and (root / value).exists() else value
+
+
+def _as_saved(value: Tensor) -> Tensor:
+    """Return a published tensor in the format of a tower, which is built in float32; whole numbers keep theirs."""
+    return value.float() if value.is_floating_point() else value
+
+
+def _same_bits(one: Tensor | None, other: Tensor) -> bool:
+    """Return whether two tensors have the same bits, also those of NaN and of a negative zero."""
+    if one is None or one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    first, second = (value.detach().cpu().contiguous().reshape(-1).view(torch.uint8) for value in (one, other))
+    return torch.equal(first, second)
