@@ -31,6 +31,16 @@ def fresh_folder(out: Path) -> Iterator[Path]:
     part.rename(out)
 
 
+def replaced_folder(part: Path) -> Path:
+    """Return the folder that one of `fresh_folder` will replace, or a folder itself.
+
+    >>> replaced_folder(Path("train/.0.part")).as_posix(), replaced_folder(Path("train/0")).as_posix()
+    ('train/0', 'train/0')
+    """
+    name = part.name
+    return part.with_name(name[1:-5]) if name.startswith(".") and name.endswith(".part") else part
+
+
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn any exception while writing a file (a full disk, say) into one OSError that names the file."""

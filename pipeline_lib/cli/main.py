@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import typer
 
-from pipeline_lib.cli import checks, compare, headline, models, recipe, repro, schema, search, split
+from pipeline_lib.cli import checks, clean, compare, headline, models, recipe, repro, schema, search, split
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,6 +26,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     search.search,
     checks.check_predictions,
     checks.deps,
+    clean.clean,
     schema.schema,
 )
 for command in COMMANDS:

@@ -22,6 +22,7 @@ EXEMPT = {
     "pipeline_lib/artifacts/paths.py": "names of folders; dvc.yaml has the same ones, and a test compares",
     "pipeline_lib/artifacts/remote.py": "the bytes read from a URL are those of the local file",
     "pipeline_lib/execution/checkpoint.py": "a resumed run writes the same outs as an unbroken one (tested)",
+    "pipeline_lib/execution/checkpoint_runs.py": "which checkpoints stay; a run without any writes the same outs",
     "pipeline_lib/execution/forkserver.py": "how the process of a stage starts",
     "pipeline_lib/execution/import_closure.py": "used by the guard and for the name of the checkpoint folder",
     "pipeline_lib/execution/launch.py": "how several processes start; their number is not part of a stage's identity",

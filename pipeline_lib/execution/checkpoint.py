@@ -1,45 +1,44 @@
 """Checkpoints of a run: a locked folder outside DVC's outs, named by the run's fingerprint.
 
 DVC removes a stage's outs before it runs, and with `persist: true` a run would resume after a param changed. The folder
-stays when the run ends, because DVC has not recorded the outs yet. A later run of another fingerprint removes it.
+stays when the run ends, because DVC has not recorded the outs yet; `checkpoint_runs` says when it is removed.
 """
 
-import fcntl
-import os
-import shutil
-import time
+import sys
 from pathlib import Path
 from typing import Any, Self, TextIO
 
 import torch
 
 from pipeline_lib.artifacts.io import writing
-
-RETENTION_SECONDS = 3600
+from pipeline_lib.execution.checkpoint_runs import (
+    DONE,
+    begin_run,
+    checkpoint_base,
+    lock_folder,
+    message_on_others,
+    remove_superseded,
+)
 
 
 class CheckpointFolder:
     """One run's folder under `$DVC_ROOT/.ckpt`, locked until the context ends; ValueError if it is already locked.
 
-    In a process group only rank 0 `writes` and locks the folder; the other ranks read its checkpoints.
+    `out` is the folder of the run's outs as dvc.yaml names it. In a process group only rank 0 `writes` and locks the
+    folder; the other ranks read its checkpoints.
     """
 
-    def __init__(self, fingerprint: str, writes: bool = True) -> None:
-        base = Path(os.environ.get("VITRINE_CHECKPOINTS") or Path(os.environ.get("DVC_ROOT", ".")) / ".ckpt")
-        self.folder = base / fingerprint
+    def __init__(self, fingerprint: str, writes: bool = True, out: Path | None = None) -> None:
+        self.folder = checkpoint_base() / fingerprint
         self._lock: TextIO | None = None
         if not writes:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.folder / "LOCK").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.close()
-            raise ValueError(
-                f"{self.folder}: another process is training the same run; wait for it, or end it"
-            ) from None
-        self._remove_finished(base)
+        self._lock = lock_folder(self.folder)
+        if self._lock is None:
+            raise ValueError(f"{self.folder}: another process is training the same run; wait for it, or end it")
+        begin_run(self.folder, out)
+        if message := message_on_others(self.folder):
+            sys.stderr.write(f"{message}\n")
 
     def __enter__(self) -> Self:
         return self
@@ -66,11 +65,7 @@ class CheckpointFolder:
         return state
 
     def finish(self) -> None:
-        """Mark the run as finished, so that a later run may remove the folder."""
+        """Mark the run as finished, so that a later stage may remove the folder, and remove finished runs before it."""
         if self._lock:
-            (self.folder / "DONE").touch()
-
-    def _remove_finished(self, base: Path) -> None:
-        for mark in base.glob("*/DONE"):
-            if mark.parent != self.folder and time.time() - mark.stat().st_mtime > RETENTION_SECONDS:
-                shutil.rmtree(mark.parent, ignore_errors=True)
+            (self.folder / DONE).touch()
+            remove_superseded(self.folder)

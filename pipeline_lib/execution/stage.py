@@ -12,11 +12,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, overload
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_files, digest_path, digest_value
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.execution.checkpoint_runs import remove_recorded
 from pipeline_lib.execution.import_closure import import_closure
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
 
@@ -58,7 +59,13 @@ class Stage:
         self._read[kind.section] = pick(self._params, kind.section)
         return parse_section(kind, self._params)
 
-    def value(self, key: str, kind: type[ValueT]) -> ValueT:
+    @overload
+    def value(self, key: str, kind: type[ValueT]) -> ValueT: ...
+
+    @overload
+    def value(self, key: str, kind: object) -> Any: ...
+
+    def value(self, key: str, kind: Any) -> Any:
         """Return one checked value of params.yaml by its dotted key; dvc.yaml must declare it."""
         self._read[key] = pick(self._params, key)
         return parse_value(key, kind, self._params)
@@ -94,6 +101,7 @@ def stage(module: str) -> Iterator[Stage]:
     try:
         run = Stage(module)
         run.check_params()
+        remove_recorded()
         yield run
         run.check_unchanged()
     except (ValueError, OSError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from pipeline_lib.artifacts.io import write_json, write_table
+from pipeline_lib.artifacts.io import replaced_folder, write_json, write_table
 from pipeline_lib.execution.checkpoint import CheckpointFolder
 from pipeline_lib.execution.device import supports_bf16
 from pipeline_lib.execution.precision import float32_products
@@ -71,7 +71,8 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
 
     compiling = named_compile_failures() if config.runtime.compile else nullcontext()
     precision = float32_products(bundle.precision)
-    with CheckpointFolder(fingerprint, processes.is_first) as checkpoints, compiling, precision:
+    folder = CheckpointFolder(fingerprint, processes.is_first, replaced_folder(out))
+    with folder as checkpoints, compiling, precision:
         trainer = Trainer(
             config=config,
             task=task,

@@ -118,7 +118,8 @@ def test_a_changed_input_or_a_truncated_file_starts_the_extraction_again(start, 
     first = files(root)
     (root / "data/weights/new").write_text("another file")
     assert "resumes" not in output_of(start("killed", 150, batch_size=1))
-    assert len(list(root.glob(".ckpt/*"))) == 2 and files(root) == first
+    # DVC can only record the last run of an out, so the finished one before it is removed.
+    assert len(list(root.glob(".ckpt/*"))) == 1 and files(root) == first
 
 
 def opened(root):

@@ -230,7 +230,13 @@ def test_only_the_first_process_writes(runs):
     """One TensorBoard log, no second checkpoint and no partial file."""
     boards = list((runs / "two/logs/tensorboard/fold0-plain").iterdir())
     assert len(boards) == 1
-    assert sorted(path.name for path in (runs / "two/.ckpt/plain").iterdir()) == ["DONE", "LOCK", "best.pt", "last.pt"]
+    assert sorted(path.name for path in (runs / "two/.ckpt/plain").iterdir()) == [
+        "DONE",
+        "LOCK",
+        "best.pt",
+        "last.pt",
+        "run.json",
+    ]
 
 
 def test_a_single_process_communicates_nothing():
