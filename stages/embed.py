@@ -1,7 +1,4 @@
-"""Runs one fold's model over its held-out fold and the test split at one image size.
-
-Runs in several processes if VITRINE_LAUNCH has a launcher, e.g. `torchrun --nproc-per-node 2`.
-"""
+"""Runs one fold's model over its held-out fold and test at one image size; in several processes with VITRINE_LAUNCH."""
 
 import argparse
 from contextlib import nullcontext
@@ -16,6 +13,7 @@ from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.plan import TRUNK
 
 
 def main() -> None:
@@ -37,6 +35,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.inference.embeddings import read_predicted, read_queries, write_embeddings
     from pipeline_lib.inference.engine import InferenceEngine
     from pipeline_lib.inference.predict import Predictor
+    from pipeline_lib.inference.stored_layers import find_stored_layers
     from pipeline_lib.inference.wise_ft import load_interpolated
     from pipeline_lib.loading.photo_views import PhotoViews
     from pipeline_lib.loading.products import as_arrays
@@ -47,14 +46,16 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.transforms.tokenize import TextTokenizer
 
     params, runtime = run.section(EmbedParams), read_runtime()
-    device, folder = pick_device(runtime.device), paths.train_of(fold)
+    device, folder, out = pick_device(runtime.device), paths.train_of(fold), paths.embed_of(fold, scale)
     with join_process_group(device) as processes:
         saved = load_interpolated(folder, params.interpolation, run.section(ModelParams))
         image, text = (saved.card["description"][tower] for tower in ("image", "text"))
+        view = preprocessing_fingerprint(scale, image)
         check_scales(image, [scale])
         table = read_predicted(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet", fold)
         products = as_arrays(table, saved.card["description"]["classes"])
         precision = resolve_precision(params.precision, device, saved.model)
+        stored = find_stored_layers(saved.card, paths.features_of(TRUNK), paths.views_of(scale), scale, params.flip)
         meter = stage_meter(f"fold {fold} at {scale} px", processes.is_first)
         predictor = Predictor(
             model=saved.model.to(device),
@@ -63,13 +64,14 @@ def embed(run: Stage, fold: int, scale: int) -> None:
             engine=InferenceEngine(device, runtime.batch_size, runtime.workers, precision, processes, meter),
             flip=params.flip,
             photo=params.photo,
+            stored=stored,
         )
-        queries, out = read_queries(paths.CATALOGUE, products.ids), paths.embed_of(fold, scale)
-        preprocessing = preprocessing_fingerprint(scale, image)
+        queries = read_queries(paths.CATALOGUE, products.ids)
+        counts = f"{len(products):,} products and {len(queries):,} queries"
         encoder = f"{encoder_names({**image, 'size': scale}, text)} on {device} in {precision}"
-        meter.announce(f"{len(products):,} products and {len(queries):,} queries by {encoder}")
-        with fresh_folder(out) if processes.is_first else nullcontext(out) as folder:
-            write_embeddings(predictor, products, queries, folder, saved.fingerprint, preprocessing)
+        meter.announce(", ".join([f"{counts} by {encoder}", *stored.messages]))
+        with fresh_folder(out) if processes.is_first else nullcontext(out) as target:
+            write_embeddings(predictor, products, queries, target, saved.fingerprint, view)
         meter.finish()
 
 

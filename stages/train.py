@@ -18,7 +18,7 @@ from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import LAST, Changes, train_params
-from pipeline_lib.params.plan import TRUNK, FeatureName, planned_scales
+from pipeline_lib.params.plan import TRUNK, TeacherName, planned_scales
 from pipeline_lib.params.train import TrainParams
 
 
@@ -48,7 +48,7 @@ def train(run: Stage, fold: int, phase: str, after: str | None) -> None:
     after = run.value("plan.last", str) if after is None else after
     if after != paths.NO_PHASE:
         params = params.model_copy(update={"init_from": (paths.PHASES / after).as_posix()})
-    teachers = [name for name in run.value("plan.features", list[FeatureName]) if name != TRUNK]
+    teachers = run.value("plan.teachers", list[TeacherName])
     inputs = Inputs(
         catalogue=paths.CATALOGUE,
         folds=paths.FOLDS,

@@ -7,6 +7,7 @@ CATALOGUE = WORK / "catalogue"
 FOLDS = WORK / "folds"
 SHARDS = WORK / "shards"
 FEATURES = WORK / "features"
+VIEWS = WORK / "views"
 TRAIN = WORK / "train"
 EMBED = WORK / "embed"
 INDEX = WORK / "index"
@@ -36,6 +37,11 @@ FIGURES = REPORTS / "figures"
 def features_of(name: str) -> Path:
     """Return the folder of one frozen encoder's feature store."""
     return FEATURES / name
+
+
+def views_of(scale: int) -> Path:
+    """Return the folder of the stored views of prediction at one image size."""
+    return VIEWS / str(scale)
 
 
 def train_of(fold: int) -> Path:

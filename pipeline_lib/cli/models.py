@@ -17,7 +17,7 @@ def keep(
     print(f"{folder}: the models of {experiment}, folds {folds}")
     print(f"track it:   dvc add {folder} && git add {folder}.dvc")
     print(f"start here: dvc exp run -S train.init_from={folder}")
-    print(f"distil it:  dvc exp run -S 'plan.features=[{name}]' -S losses.contrastive_distillation.weight=1")
+    print(f"distil it:  dvc exp run -S 'plan.teachers=[{name}]' -S losses.contrastive_distillation.weight=1")
 
 
 def keep_predictions(

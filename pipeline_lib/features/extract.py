@@ -1,4 +1,4 @@
-"""Extraction of one frozen encoder's stores for a whole catalogue, which resumes after a killed run.
+"""A stage that runs frozen encoders over a whole catalogue and stores what they give; it resumes after a killed run.
 
 The stores are written outside DVC's outs, because DVC removes the outs before a stage runs. Then hard links put them
 into the outs: nothing is written twice, and the outs stay when the run's folder is removed.
@@ -6,71 +6,75 @@ into the outs: nothing is written twice, and the outs stay when the run's folder
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import write_json, writing
-from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
-from pipeline_lib.features.teacher_models import teacher_models
-from pipeline_lib.features.teachers import extract_teacher
-from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
-from pipeline_lib.models.joint_space import why_apart
-from pipeline_lib.models.scales import check_scales
-from pipeline_lib.models.tower_kinds import encoder_names, resolve_towers
-from pipeline_lib.params.features import FeaturesParams
-from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.plan import TRUNK
-from pipeline_lib.stores.drawn_views import views_to_draw
+from pipeline_lib.artifacts.io import fresh_folder, writing
+from pipeline_lib.execution.checkpoint import CheckpointFolder
+from pipeline_lib.execution.device import pick_device, read_runtime, supports_bf16
+from pipeline_lib.execution.meter import stage_meter
+from pipeline_lib.execution.process_group import join_process_group
+from pipeline_lib.execution.stage import Stage
+from pipeline_lib.features.inputs import ExtractionRun
+from pipeline_lib.inference.engine import InferenceEngine
 
 # Folders of a run: stores that are still written, and complete stores.
 PARTIAL, COMPLETE = "partial", "stores"
 
 
-def extract(
-    name: str,
-    inputs: ExtractionInputs,
-    params: FeaturesParams,
-    model: ModelParams,
-    run: ExtractionRun,
-    scales: Sequence[int],
-) -> Path:
-    """Return the folder of complete stores in the folder `run.progress`, resuming what a killed run left there.
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction is called, the folder of its outs, and the number format and precision of its stores.
 
-    `name` is trunk or a teacher. ValueError if the trunk does not support the `scales` at which a model of it is to
-    predict. In a process group every rank must call this; rank 0 writes.
+    `files` are the files and folders that it reads.
     """
+
+    title: str
+    out: Path
+    dtype: str
+    precision: str
+    files: tuple[Path, ...]
+
+
+Write = Callable[[Path, ExtractionRun], None]
+
+
+def run_extraction(stage: Stage, extraction: Extraction, write: Write) -> None:
+    """Write the outs of a stage: the files that write(folder, run) puts into a folder, once they are complete.
+
+    In a process group every rank must call this; rank 0 writes.
+    """
+    runtime = read_runtime()
+    device = pick_device(runtime.device)
+    with join_process_group(device) as processes:
+        identity = {"title": extraction.title, "bf16": supports_bf16(device)}
+        fingerprint = processes.broadcast_from_first(lambda: stage.fingerprint(*extraction.files, **identity))
+        meter = stage_meter(extraction.title, processes.is_first)
+        engine = InferenceEngine(device, runtime.batch_size, runtime.workers, extraction.precision, processes, meter)
+        with CheckpointFolder(fingerprint, processes.is_first, extraction.out) as checkpoints:
+            run = ExtractionRun(engine, extraction.dtype, checkpoints.folder, meter.announce)
+            stores = _complete_stores(run, write)
+            if not processes.is_first:
+                return
+            with fresh_folder(extraction.out) as out:
+                link_files(stores, out)
+            checkpoints.finish()
+        meter.finish(f" -> {extraction.out}")
+
+
+def _complete_stores(run: ExtractionRun, write: Write) -> Path:
+    """Return the folder of complete stores in the folder `run.progress`, resuming what a killed run left there."""
     assert run.progress is not None
     complete, partial, processes = run.progress / COMPLETE, run.progress / PARTIAL, run.engine.processes
     if processes.broadcast_from_first(complete.is_dir):
         return complete
     if processes.is_first:
         partial.mkdir(exist_ok=True)
-    if name == TRUNK:
-        sources = resolve_towers(model)
-        check_scales(sources["image"].description, scales)
-        run.describe(inputs, encoder_names(*(sources[tower].description for tower in ("image", "text"))))
-        extract_trunk(sources, inputs, partial, run, _trunk_options(params))
-        if processes.is_first:
-            write_json(partial / "joint.json", {"why_apart": why_apart(sources)})
-    else:
-        for number, teacher in enumerate(teacher_models(paths.STARTS / name)):
-            if not number:
-                description = teacher.model.description
-                run.describe(inputs, encoder_names(description["image"], description["text"]))
-            extract_teacher(teacher, inputs, partial / teacher.fold, run)
+    write(partial, run)
     if processes.is_first:
         partial.rename(complete)
     return complete
-
-
-def _trunk_options(params: FeaturesParams) -> TrunkOptions:
-    trunk = params.trunk
-    return TrunkOptions(
-        layers=trunk.layers if trunk.at == "boundary" else 0,
-        max_gb=params.max_gb,
-        drawn=views_to_draw(trunk.augment, trunk.crop_scale, trunk.views, trunk.view_seed),
-    )
 
 
 def link_files(source: Path, out: Path) -> None:

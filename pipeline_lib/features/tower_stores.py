@@ -13,16 +13,14 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.remote import Location, verified_location
-from pipeline_lib.models.towers import TowerSource, fingerprint
+from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.stores.activations import ActivationStore, ActivationWriter, open_activations
-from pipeline_lib.stores.boundary import ItemCounts, TowerBoundary
+from pipeline_lib.stores.boundary import BOUNDARY, ItemCounts, TowerBoundary
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import HEADER, IDS, FeatureStore, MatrixWriter, holds_matrix, open_store, read_header
 from pipeline_lib.transforms.image import preprocessing_fingerprint
 
 Array = NDArray[np.float32]
-# Folder names: image, image-boundary, image-views, image-views-boundary, text, text-boundary.
-BOUNDARY = "-boundary"
 VIEWS = "-views"
 
 
@@ -99,20 +97,26 @@ class TowerStores:
             self.activations.close(encoder, preprocessing, self.boundary, self.drawn)
 
 
-def view_fingerprint(source: TowerSource, drawn: DrawnViews | None = None) -> str:
-    """Return the identity of the fixed view of an image tower, or of the drawn views."""
-    image, more = source.description, {"drawn": asdict(drawn)} if drawn else {}
-    return preprocessing_fingerprint(image["size"], image, **more)
+def photo_origin(
+    source: TowerSource, size: int, mirrored: bool = False, drawn: DrawnViews | None = None
+) -> tuple[str, str]:
+    """Return (encoder, preprocessing) as in the headers of an image tower's stores.
+
+    The view is the fixed one at `size` pixels, the same mirrored, or the `drawn` views.
+    """
+    more: dict[str, object] = {"drawn": asdict(drawn)} if drawn else {}
+    more |= {"mirrored": True} if mirrored else {}
+    return source.fingerprint, preprocessing_fingerprint(size, source.description, **more)
 
 
-def text_fingerprint(source: TowerSource) -> str:
-    """Return the identity of a text tower's preprocessing."""
-    return digest_value([source.description[key] for key in ("tokenizer", "max_tokens")])
+def text_origin(source: TowerSource) -> tuple[str, str]:
+    """Return (encoder, preprocessing) as in the headers of a text tower's stores."""
+    return source.fingerprint, digest_value([source.description[key] for key in ("tokenizer", "max_tokens")])
 
 
 def origin_of(name: str, source: TowerSource, drawn: DrawnViews | None = None) -> tuple[str, str]:
-    """Return (encoder, preprocessing) as in the headers of a tower's stores."""
-    return fingerprint(source), view_fingerprint(source, drawn) if name == "image" else text_fingerprint(source)
+    """Return (encoder, preprocessing) as in the headers of a tower's stores in data/work/features/trunk."""
+    return photo_origin(source, source.description["size"], drawn=drawn) if name == "image" else text_origin(source)
 
 
 def stored_views(folder: Path) -> DrawnViews | None:

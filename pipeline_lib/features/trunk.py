@@ -6,7 +6,7 @@ layers. For runs with augmentation, some augmented views of each photo are store
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,25 +14,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.features.boundaries import find_boundary
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
-from pipeline_lib.features.progress import Progress
-from pipeline_lib.features.tower_stores import TowerStores, origin_of
-from pipeline_lib.inference.engine import Array, InferenceEngine, encode_photos, round_robin
+from pipeline_lib.features.photos import Photos, concatenated
+from pipeline_lib.features.tower_stores import TowerStores, text_origin
+from pipeline_lib.inference.engine import Array, InferenceEngine, round_robin
 from pipeline_lib.loading.dataset import sequential_batches
-from pipeline_lib.loading.photo_views import PhotoViews
-from pipeline_lib.loading.products import photo_key, text_key
-from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
-from pipeline_lib.models.towers import ImageTower, TextTower, Tower, TowerSource
-from pipeline_lib.models.weights import load_strictly
-from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.loading.products import text_key
+from pipeline_lib.models.joint_space import why_apart
+from pipeline_lib.models.tower_kinds import untrained_image_tower, untrained_text_tower
+from pipeline_lib.models.towers import TextTower, TowerSource
+from pipeline_lib.params.features import TrunkParams
 from pipeline_lib.stores.boundary import ItemCounts, TowerBoundary, check_size
-from pipeline_lib.stores.drawn_views import DrawnViews
-from pipeline_lib.transforms.image import Resizing
+from pipeline_lib.stores.drawn_views import DrawnViews, views_to_draw
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
-# Ids (the photo's id for each of its views), values as `_concatenated` returns them, and for texts the mask.
-Block = tuple[list[str], Array, NDArray[np.bool_] | None]
+# Ids, values as `concatenated` returns them, and the mask.
+Block = tuple[list[str], Array, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +45,12 @@ class TrunkOptions:
     max_gb: float = float("inf")
     drawn: DrawnViews | None = None
 
+    @classmethod
+    def of(cls, params: TrunkParams, max_gb: float) -> "TrunkOptions":
+        """Return the options that features.trunk requests."""
+        drawn = views_to_draw(params.augment, params.crop_scale, params.views, params.view_seed)
+        return cls(params.layers if params.at == "boundary" else 0, max_gb, drawn)
+
 
 def extract_trunk(
     sources: dict[str, TowerSource],
@@ -56,111 +61,46 @@ def extract_trunk(
 ) -> None:
     """Write the stores `out`/image (an item per photo) and `out`/text (an item per distinct text), if possible.
 
+    `out`/joint.json says whether both towers have one embedding space.
+
     Activations and drawn views have stores of their own. ValueError, before a tower runs over the catalogue, if the
     stores would be larger than the limit. In a process group every rank must call this; rank 0 writes.
     """
     options = options or TrunkOptions()
-    image, text = build_image_tower(sources["image"].description), build_text_tower(sources["text"].description)
-    for tower, source in ((image, sources["image"]), (text, sources["text"])):
-        _load_weights(tower, source, run.engine.device)
+    image = untrained_image_tower(sources["image"], run.engine.device)
+    text = untrained_text_tower(sources["text"], run.engine.device)
     engine = run.engine.for_modules(image, text)
-    keys = [photo_key(key, photo) for key, photo in inputs.photos.select("product_id", "photo").iter_rows()]
+    photos = Photos.of(inputs.reader, image, sources["image"], sources["image"].description["size"], options.layers)
     texts = _Texts(sources["text"], sorted(set(inputs.texts)), engine)
-    boundaries = _find_boundaries(image, text, sources, options.layers)
-    counts = _count_items(boundaries, len(keys), texts, engine)
+    boundaries = {"image": photos.boundary, "text": _text_boundary(text, sources["text"], options.layers)}
+    tokens = 0
+    if boundaries["text"].num_suffix_groups:
+        tokens = engine.processes.broadcast_from_first(texts.count_tokens)
+    counts = {"image": photos.counts(), "text": ItemCounts(len(texts.texts), tokens)}
     run.report("\n".join(check_size(boundaries, counts, run.dtype, options.max_gb, options.drawn)))
 
-    photos = _Photos(inputs.reader, keys, image, sources["image"], boundaries["image"], counts["image"])
     for drawn in (None, options.drawn) if options.drawn else (None,):
-        photos.write(out, drawn, run, engine)
+        photos.write(out, run, engine, drawn)
     # All texts take as long as a few hundred photos, so they are not resumed.
     stores = TowerStores(out, "text", boundaries["text"], counts["text"], run.dtype)
     if not stores.is_empty:
-        origin = origin_of("text", sources["text"])
-        _write(stores, [], texts.blocks(text, boundaries["text"]), origin, engine)
+        if engine.processes.is_first:
+            stores.open([])
+        for block in texts.blocks(text, boundaries["text"]):
+            stores.write(*block)
+        if engine.processes.is_first:
+            stores.close(*text_origin(sources["text"]))
+    if engine.processes.is_first:
+        write_json(out / "joint.json", {"why_apart": why_apart(sources)})
 
 
-def _load_weights(tower: Tower, source: TowerSource, device: str) -> None:
-    if source.state is not None:
-        load_strictly(tower, source.state, str(source.weights), source.new)
-    tower.eval().to(device)
-
-
-def _find_boundaries(
-    image: ImageTower, text: TextTower, sources: dict[str, TowerSource], layers: int
-) -> dict[str, TowerBoundary]:
-    size = sources["image"].description["size"]
-
-    def run_image(num_suffix_groups: int) -> Tensor:
-        return image.forward_prefix(torch.zeros(1, 3, size, size, dtype=torch.uint8), num_suffix_groups)
-
-    def run_text(num_suffix_groups: int) -> Tensor:
+def _text_boundary(text: TextTower, source: TowerSource, layers: int) -> TowerBoundary:
+    def run_prefix(num_suffix_groups: int) -> Tensor:
         ids = torch.zeros(1, 2, dtype=torch.long, device=next(text.parameters()).device)
         return text.forward_prefix(ids, torch.ones_like(ids, dtype=torch.bool), num_suffix_groups)
 
     with torch.inference_mode():
-        return {
-            "image": find_boundary("image", image, sources["image"], layers, run_image),
-            "text": find_boundary("text", text, sources["text"], layers, run_text),
-        }
-
-
-def _count_items(
-    boundaries: dict[str, TowerBoundary], num_photos: int, texts: "_Texts", engine: InferenceEngine
-) -> dict[str, ItemCounts]:
-    tokens = 0
-    if boundaries["text"].num_suffix_groups:
-        tokens = engine.processes.broadcast_from_first(texts.count_tokens)
-    cells = int(np.prod(boundaries["image"].shape[:-1]))
-    return {"image": ItemCounts(num_photos, num_photos * cells), "text": ItemCounts(len(texts.texts), tokens)}
-
-
-def _concatenated(activations: Tensor, pooled: Tensor) -> Tensor:
-    """Return (items, activations + dim): one forward pass computes both, and an engine returns one tensor."""
-    return torch.cat([activations.flatten(1).float(), pooled.float()], dim=1)
-
-
-@dataclass(frozen=True)
-class _Photos:
-    """All photos of the manifest, by their keys, and the tower that runs over them."""
-
-    reader: ShardReader
-    keys: list[str]
-    tower: ImageTower
-    source: TowerSource
-    boundary: TowerBoundary
-    counts: ItemCounts
-
-    def write(self, out: Path, drawn: DrawnViews | None, run: ExtractionRun, engine: InferenceEngine) -> None:
-        """Write the stores of the fixed view or of drawn views; resume after the last completed shard."""
-        views_per_photo, what = (drawn.count, "image views") if drawn else (1, "image")
-        stores = TowerStores(out, "image", self.boundary, self.counts, run.dtype, drawn)
-        if stores.is_empty:
-            return
-        count, origin = len(self.keys) * views_per_photo, origin_of("image", self.source, drawn)
-        path = run.progress and run.progress / f"{what.replace(' ', '-')}.json"
-        progress = Progress(path, np.repeat(self.reader.manifest.tar, views_per_photo), origin)
-        start = engine.processes.broadcast_from_first(lambda: progress.resume(stores.files_exist))
-        if start:
-            run.report(f"{what}: resumes after {start} of {count} {'views' if drawn else 'photos'}")
-        items = np.arange(start, count)
-        stored = [self.keys[item // views_per_photo] for item in range(start)]
-        _write(stores, stored, self._blocks(items, drawn, engine), origin, engine, progress)
-
-    def _blocks(self, items: NDArray[np.int64], drawn: DrawnViews | None, engine: InferenceEngine) -> Iterator[Block]:
-        num_suffix_groups = self.boundary.num_suffix_groups
-
-        def encode(pixels: Tensor, _positions: Tensor) -> Tensor:
-            activations = self.tower.forward_prefix(pixels, num_suffix_groups)
-            return _concatenated(activations, self.tower.forward_suffix(activations, num_suffix_groups))
-
-        image = self.source.description
-        views = PhotoViews(self.reader, image["size"], resizing=Resizing.of(image))
-        if drawn:
-            views = replace(views, view=drawn.augment, crop_scale=drawn.crop_scale or 1.0)
-        for start, block in encode_photos(encode, views, items, engine, drawn):
-            photos = items[start : start + len(block)] // (drawn.count if drawn else 1)
-            yield [self.keys[photo] for photo in photos], block.cpu().numpy(), None
+        return find_boundary("text", text, source, layers, run_prefix)
 
 
 class _Texts:
@@ -188,7 +128,7 @@ class _Texts:
 
         def encode(ids: Tensor, mask: Tensor) -> Tensor:
             activations = tower.forward_prefix(ids, mask, boundary.num_suffix_groups)
-            return _concatenated(activations, tower.forward_suffix(activations, mask, boundary.num_suffix_groups))
+            return concatenated(activations, tower.forward_suffix(activations, mask, boundary.num_suffix_groups))
 
         def encode_batch(number: int) -> Block:
             texts, ids, mask = self._tokenized(number)
@@ -197,22 +137,3 @@ class _Texts:
 
         blocks = round_robin(len(self._batches), encode_batch, self.engine.processes)
         return self.engine.meter.over(blocks, "texts", len(self.texts), lambda block: len(block[0]))
-
-
-def _write(
-    stores: TowerStores,
-    stored: list[str],
-    blocks: Iterator[Block],
-    origin: tuple[str, str],
-    engine: InferenceEngine,
-    progress: Progress | None = None,
-) -> None:
-    """Write blocks after the `stored` items; only rank 0 opens files and receives blocks."""
-    if engine.processes.is_first:
-        stores.open(stored)
-    for block in blocks:
-        stores.write(*block)
-        if progress is not None:
-            progress.save(len(stores.ids), stores.flush)
-    if engine.processes.is_first:
-        stores.close(*origin)

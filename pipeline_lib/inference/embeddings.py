@@ -62,7 +62,8 @@ def queries_for(product_ids: list[str], queries: pl.DataFrame, relevance: pl.Dat
     These are the queries with a relevant product among `product_ids`, and the queries of the val and test splits
     without any relevant product: those of a public test set, which are ranked for its prediction file.
     """
-    relevant = relevance.join(pl.DataFrame({"product_id": product_ids}), on="product_id", how="semi")
+    right = relevance.filter(pl.col("grade") > 0)
+    relevant = right.join(pl.DataFrame({"product_id": product_ids}), on="product_id", how="semi")
     texts = queries.filter(pl.col("kind") == "text")
     answered = texts.join(relevant, on="query_id", how="semi")
     held_out = texts.filter(pl.col("split").is_in(["val", "test"]))

@@ -20,8 +20,10 @@ from pipeline_lib.inference.engine import (
     normalise_rows,
     photo_rows,
 )
+from pipeline_lib.inference.stored_layers import NOTHING_STORED, StoredLayers
+from pipeline_lib.loading.dataset import Rows
 from pipeline_lib.loading.photo_views import PhotoViews
-from pipeline_lib.loading.products import Products
+from pipeline_lib.loading.products import Products, photo_key
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.transforms.tokenize import TextTokenizer
@@ -41,7 +43,10 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Predictor:
-    """Predicts with a model at one image size; `flip` averages over the image and its horizontal flip."""
+    """Predicts with a model at one image size; `flip` averages over the image and its horizontal flip.
+
+    Layers whose outputs are `stored` are not run.
+    """
 
     model: ImageTextModel
     tokenizer: TextTokenizer
@@ -49,6 +54,7 @@ class Predictor:
     engine: InferenceEngine
     flip: bool
     photo: str
+    stored: StoredLayers = NOTHING_STORED
     _text_cache: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def predict(self, products: Products) -> Iterator[Predictions]:
@@ -58,12 +64,7 @@ class Predictor:
         dim = self.model.description["embedding_dim"] if self.model.description["retrieval"] else 0
         normalise = normalise_rows if self.model.description["similarity"] == "cosine" else np.asarray
 
-        def encode(pixels: Tensor, _positions: Tensor) -> Tensor:
-            views = (pixels, pixels.flip(-1)) if self.flip else (pixels,)
-            return torch.cat([self.model.encode_image(view) for view in views], dim=1)
-
-        blocks = encode_photos(encode, self.views, rows, self.engine)
-        for start, features in mean_per_product(blocks, owner, len(products)):
+        for start, features in mean_per_product(self._photos(products, rows, owner), owner, len(products)):
             block = slice(start, start + len(features))
             values = self._heads(torch.from_numpy(features), products, block, texts)
             yield Predictions(
@@ -71,6 +72,19 @@ class Predictor:
                 normalise(values[:, :dim]) if dim else None,
                 values[:, dim:] if values.shape[1] > dim else None,
             )
+
+    def _photos(self, products: Products, rows: Rows, owner: Rows) -> Iterator[tuple[int, Tensor]]:
+        """Yield (start, pooled features (block, views x dim)) of photos by their manifest rows, in order."""
+        if self.stored.photos:
+            numbers = rows - products.first_photo[owner]
+            keys = [photo_key(products.ids[key], int(number)) for key, number in zip(owner, numbers, strict=True)]
+            return self.stored.encode_photos(self.model, keys, self.engine)
+
+        def encode(pixels: Tensor, _positions: Tensor) -> Tensor:
+            views = (pixels, pixels.flip(-1)) if self.flip else (pixels,)
+            return torch.cat([self.model.encode_image(view) for view in views], dim=1)
+
+        return encode_photos(encode, self.views, rows, self.engine)
 
     def _heads(self, features: Tensor, products: Products, block: slice, texts: Tensor | None) -> Array:
         """Return embeddings and probabilities of mean features (products, views x dim), averaged over the views."""
@@ -95,8 +109,11 @@ class Predictor:
         """Return pooled features (texts, dim); each distinct text is encoded once."""
         new = sorted(set(texts) - self._text_cache.keys())
         if new:
-            max_tokens = int(self.model.description["text"]["max_tokens"])
-            features = encode_texts(self.model.encode_text, self.tokenizer, new, max_tokens, self.engine)
+            if self.stored.texts is not None:
+                features = self.stored.encode_texts(self.model, new, self.engine)
+            else:
+                max_tokens = int(self.model.description["text"]["max_tokens"])
+                features = encode_texts(self.model.encode_text, self.tokenizer, new, max_tokens, self.engine)
             self._text_cache.update(zip(new, features, strict=True))
         return torch.from_numpy(np.stack([self._text_cache[text] for text in texts]))
 

@@ -58,13 +58,13 @@ def select_teachers(
             fault = "has no such head" if name in num_columns else "is none of the teachers"
             raise ValueError(
                 f"losses.{loss}.teachers names {name!r}, which {fault} (with a {head} head: "
-                f"{', '.join(with_head) or 'none'}); change it or plan.features"
+                f"{', '.join(with_head) or 'none'}); change it or plan.teachers"
             )
     selected = dict(weights) or dict.fromkeys(with_head, 1.0)
     if not selected:
         raise ValueError(
             f"losses.{loss}.weight is above 0, but no teacher has a {head} head ({', '.join(num_columns)}); add one to "
-            "plan.features, or set the weight to 0"
+            "plan.teachers, or set the weight to 0"
         )
     slices, start, total = [], 0, sum(selected.values())
     for teacher in teachers:

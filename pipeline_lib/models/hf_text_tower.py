@@ -29,7 +29,7 @@ from pipeline_lib.models.towers import (
     local_folder,
 )
 from pipeline_lib.models.weights import read_weights
-from pipeline_lib.params.model import TowersParams, TextTowerParams
+from pipeline_lib.params.model import TextSettings, TextTowerParams
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 # The library warns at length about the unused pooler; missing weights are reported below in one line.
@@ -161,7 +161,7 @@ def check_pooling(params: TextTowerParams, causal: bool, tokens: bool) -> None:
         )
 
 
-def resolve_hf(model: TowersParams) -> TowerSource:
+def resolve_hf(model: TextSettings) -> TowerSource:
     """Return the source of a text tower; ValueError for an unknown family, or missing or mismatched weights."""
     params = model.text
     check_pretrained("model.text", params.pretrained, params.weights)

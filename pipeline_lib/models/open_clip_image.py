@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
 from pipeline_lib.models.probe import image_fault
-from pipeline_lib.models.scales import free_size
 from pipeline_lib.models.timm_blocks import timm_blocks
 from pipeline_lib.models.towers import (
     Description,
@@ -26,8 +25,15 @@ from pipeline_lib.models.towers import (
     check_groups,
     groups_of,
 )
-from pipeline_lib.models.trunks import checkpoint_trunk, drop_caches, memory_format, set_memory_format, trunk_groups
-from pipeline_lib.params.model import ImageTowerParams, TowersParams
+from pipeline_lib.models.trunks import (
+    checkpoint_trunk,
+    drop_caches,
+    free_size,
+    memory_format,
+    set_memory_format,
+    trunk_groups,
+)
+from pipeline_lib.params.model import ImageSettings, ImageTowerParams
 
 
 class OpenClipImageTower(ImageTower):
@@ -141,7 +147,7 @@ def _resnet_parts() -> Parts:
             ("attnpool", ("visual.attnpool",))]  # fmt: skip
 
 
-def resolve_open_clip_image(model: TowersParams) -> TowerSource:
+def resolve_open_clip_image(model: ImageSettings) -> TowerSource:
     """Return the source of an open_clip image tower; ValueError for unknown models, weights or settings."""
     params, early = model.image, model.fusion == "early"
     for key, default in (("feature", "pooled"), ("pooling", None)):

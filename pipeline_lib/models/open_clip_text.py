@@ -15,7 +15,7 @@ from pipeline_lib.models.hf_text_tower import check_pooling, describe_hf, find_c
 from pipeline_lib.models.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
 from pipeline_lib.models.pooling import TEXT_POOLING, pool_last
 from pipeline_lib.models.towers import Description, ForwardBlock, Parts, TextTower, TowerSource, check_groups, groups_of
-from pipeline_lib.params.model import TowersParams, PoolingKind, TextTowerParams
+from pipeline_lib.params.model import PoolingKind, TextSettings, TextTowerParams
 from pipeline_lib.transforms.tokenize import CLIP_NAME
 
 # open_clip's poolers of Hugging Face towers -> ours.
@@ -108,7 +108,7 @@ class OpenClipTextTower(TextTower):
         return check_groups(self, groups_of(self, parts))
 
 
-def resolve_open_clip_text(model: TowersParams) -> TowerSource:
+def resolve_open_clip_text(model: TextSettings) -> TowerSource:
     """Return the source of an open_clip text tower; ValueError for unknown models, weights or settings."""
     params, early = model.text, model.fusion == "early"
     clip = find_clip_model("model.text", params)

@@ -8,30 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from timm.layers.format import Format
-from timm.models.vision_transformer import VisionTransformer
 
 from pipeline_lib.models.probe import image_fault
 from pipeline_lib.models.tower_kinds import build_image_tower
 from pipeline_lib.models.towers import Description, ImageTower
-
-
-def free_size(trunk: Any) -> None:
-    """Make a timm ViT resize its position embeddings to the image, as `dynamic_img_size` does.
-
-    Its parameters, and its outputs at its own size, do not change. A ViT whose own size is no multiple of its patch
-    (384 of 14) crops the rest, and keeps to this size.
-    """
-    if isinstance(trunk, VisionTransformer) and not trunk.dynamic_img_size and _whole_patches(trunk.patch_embed):
-        # Declared final for TorchScript only, which is not used here.
-        setattr(trunk, "dynamic_img_size", True)  # noqa: B010
-        trunk.patch_embed.strict_img_size = False
-        trunk.patch_embed.flatten = False
-        trunk.patch_embed.output_fmt = Format.NHWC
-
-
-def _whole_patches(patch_embed: Any) -> bool:
-    return all(side % patch == 0 for side, patch in zip(patch_embed.img_size, patch_embed.patch_size, strict=True))
 
 
 def check_scales(description: Description, scales: Iterable[int]) -> None:

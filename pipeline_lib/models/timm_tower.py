@@ -17,7 +17,6 @@ from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.image_pooling import IMAGE_POOLING, Grid, ImagePool
 from pipeline_lib.models.pooling import as_tokens
 from pipeline_lib.models.probe import image_fault
-from pipeline_lib.models.scales import free_size
 from pipeline_lib.models.timm_blocks import timm_blocks
 from pipeline_lib.models.towers import (
     Description,
@@ -29,9 +28,16 @@ from pipeline_lib.models.towers import (
     groups_of,
     local_folder,
 )
-from pipeline_lib.models.trunks import checkpoint_trunk, drop_caches, memory_format, set_memory_format, trunk_groups
+from pipeline_lib.models.trunks import (
+    checkpoint_trunk,
+    drop_caches,
+    free_size,
+    memory_format,
+    set_memory_format,
+    trunk_groups,
+)
 from pipeline_lib.models.weights import read_weights
-from pipeline_lib.params.model import ImageTowerParams, TowersParams
+from pipeline_lib.params.model import ImageSettings, ImageTowerParams
 from pipeline_lib.transforms.image import Resizing
 
 # Defaults of the keys that a description may lack.
@@ -116,7 +122,7 @@ def _grid(trunk: Any) -> Grid | None:
     return trunk.default_cfg.get("pool_size") or None
 
 
-def resolve_timm(model: TowersParams) -> TowerSource:
+def resolve_timm(model: ImageSettings) -> TowerSource:
     """Return the source of a timm tower; ValueError for an unknown architecture or weights, or conflicting settings."""
     params, early = model.image, model.fusion == "early"
     check_pretrained("model.image", params.pretrained, params.weights)

@@ -7,55 +7,68 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from pipeline_lib.models.towers import Description, ImageTower, TextTower, TowerSource
-from pipeline_lib.params.model import ImageTowerKind, TextTowerKind, TowersParams
+from pipeline_lib.models.towers import Description, ImageTower, TextTower, Tower, TowerSource
+from pipeline_lib.models.weights import load_strictly
+from pipeline_lib.params.model import ImageSettings, ImageTowerKind, ModelParams, TextSettings, TextTowerKind
 
-TowerT = TypeVar("TowerT", ImageTower, TextTower)
+SettingsT = TypeVar("SettingsT")
+TowerT = TypeVar("TowerT")
 
 
 @dataclass(frozen=True)
-class TowerKind(Generic[TowerT]):
+class TowerKind(Generic[SettingsT, TowerT]):
     """`resolve`: params -> description and pretrained weights. `build`: description -> tower with random weights."""
 
-    resolve: Callable[[TowersParams], TowerSource]
+    resolve: Callable[[SettingsT], TowerSource]
     build: Callable[[Description], TowerT]
 
 
-def _timm() -> TowerKind[ImageTower]:
+ImageKind = TowerKind[ImageSettings, ImageTower]
+TextKind = TowerKind[TextSettings, TextTower]
+
+
+def _timm() -> ImageKind:
     from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
 
     return TowerKind(resolve_timm, TimmTower)
 
 
-def _hf() -> TowerKind[TextTower]:
+def _hf() -> TextKind:
     from pipeline_lib.models.hf_text_tower import HFTextTower, resolve_hf
 
     return TowerKind(resolve_hf, HFTextTower)
 
 
-def _open_clip_image() -> TowerKind[ImageTower]:
+def _open_clip_image() -> ImageKind:
     from pipeline_lib.models.open_clip_image import OpenClipImageTower, resolve_open_clip_image
 
     return TowerKind(resolve_open_clip_image, OpenClipImageTower)
 
 
-def _open_clip_text() -> TowerKind[TextTower]:
+def _open_clip_text() -> TextKind:
     from pipeline_lib.models.open_clip_text import OpenClipTextTower, resolve_open_clip_text
 
     return TowerKind(resolve_open_clip_text, OpenClipTextTower)
 
 
 # Name -> function that imports the library of the kind and returns the TowerKind.
-IMAGE_TOWERS: dict[ImageTowerKind, Callable[[], TowerKind[ImageTower]]] = {"timm": _timm, "open_clip": _open_clip_image}
-TEXT_TOWERS: dict[TextTowerKind, Callable[[], TowerKind[TextTower]]] = {"hf": _hf, "open_clip": _open_clip_text}
+IMAGE_TOWERS: dict[ImageTowerKind, Callable[[], ImageKind]] = {"timm": _timm, "open_clip": _open_clip_image}
+TEXT_TOWERS: dict[TextTowerKind, Callable[[], TextKind]] = {"hf": _hf, "open_clip": _open_clip_text}
 
 
-def resolve_towers(params: TowersParams) -> dict[str, TowerSource]:
+def resolve_towers(params: ModelParams) -> dict[str, TowerSource]:
     """Return both towers' sources, with their pretrained weights, by name."""
-    return {
-        "image": IMAGE_TOWERS[params.image.kind]().resolve(params),
-        "text": TEXT_TOWERS[params.text.kind]().resolve(params),
-    }
+    return {"image": resolve_image_tower(params), "text": resolve_text_tower(params)}
+
+
+def resolve_image_tower(params: ImageSettings) -> TowerSource:
+    """Return an image tower's source, with its pretrained weights."""
+    return IMAGE_TOWERS[params.image.kind]().resolve(params)
+
+
+def resolve_text_tower(params: TextSettings) -> TowerSource:
+    """Return a text tower's source, with its pretrained weights."""
+    return TEXT_TOWERS[params.text.kind]().resolve(params)
 
 
 def encoder_names(image: Description, text: Description) -> str:
@@ -75,3 +88,23 @@ def build_text_tower(description: Description) -> TextTower:
     """Build a text tower with random weights."""
     kind: TextTowerKind = description["kind"]
     return TEXT_TOWERS[kind]().build(description)
+
+
+def untrained_image_tower(source: TowerSource, device: str) -> ImageTower:
+    """Return an image tower before training, in evaluation mode on a device."""
+    tower = build_image_tower(source.description)
+    _load_untrained(tower, source, device)
+    return tower
+
+
+def untrained_text_tower(source: TowerSource, device: str) -> TextTower:
+    """Return a text tower before training, in evaluation mode on a device."""
+    tower = build_text_tower(source.description)
+    _load_untrained(tower, source, device)
+    return tower
+
+
+def _load_untrained(tower: Tower, source: TowerSource, device: str) -> None:
+    if source.state is not None:
+        load_strictly(tower, source.state, str(source.weights), source.new)
+    tower.eval().to(device)

@@ -10,6 +10,7 @@ be stored once if it is frozen, and a suffix that runs on the stored activations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,6 +40,12 @@ class TowerSource:
     new: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     scales: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return the identity of description and pretrained weights, whatever the width of the tower's new parts."""
+        description = {key: value for key, value in self.description.items() if key != "out_dim"}
+        return digest_value([description, weights_hash(self.state)])
 
 
 class ForwardBlock(NamedTuple):
@@ -209,12 +216,6 @@ def check_groups(tower: nn.Module, groups: list[LayerGroup]) -> list[LayerGroup]
     if faulty:
         raise ValueError(f"{type(tower).__name__}: parameter {faulty[0]!r} is not in exactly one layer group")
     return groups
-
-
-def fingerprint(source: TowerSource) -> str:
-    """Return the identity of a tower's description and pretrained weights, whatever the width of its new parts."""
-    description = {key: value for key, value in source.description.items() if key != "out_dim"}
-    return digest_value([description, weights_hash(source.state)])
 
 
 def check_pretrained(section: str, pretrained: bool, weights: str | None) -> None:

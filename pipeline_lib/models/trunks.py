@@ -8,8 +8,10 @@ best checkpoint is restored. So nothing computed from weights is reused in the n
 from typing import Any
 
 import torch
+from timm.layers.format import Format
 from timm.models import group_parameters
 from timm.models.fastvit import FastVit
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from pipeline_lib.batch import LayerGroup
@@ -18,6 +20,24 @@ from pipeline_lib.batch import LayerGroup
 PLAIN_FORMAT: tuple[type[nn.Module], ...] = (FastVit,)
 # timm's attributes of values computed from weights in evaluation mode.
 CACHES = ("attention_bias_cache",)
+
+
+def free_size(trunk: Any) -> None:
+    """Make a timm ViT resize its position embeddings to the image, as `dynamic_img_size` does.
+
+    Its parameters, and its outputs at its own size, do not change. A ViT whose own size is no multiple of its patch
+    (384 of 14) crops the rest, and keeps to this size.
+    """
+    if isinstance(trunk, VisionTransformer) and not trunk.dynamic_img_size and _whole_patches(trunk.patch_embed):
+        # Declared final for TorchScript only, which is not used here.
+        setattr(trunk, "dynamic_img_size", True)  # noqa: B010
+        trunk.patch_embed.strict_img_size = False
+        trunk.patch_embed.flatten = False
+        trunk.patch_embed.output_fmt = Format.NHWC
+
+
+def _whole_patches(patch_embed: Any) -> bool:
+    return all(side % patch == 0 for side, patch in zip(patch_embed.img_size, patch_embed.patch_size, strict=True))
 
 
 def memory_format(trunk: nn.Module) -> torch.memory_format:

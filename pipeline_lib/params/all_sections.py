@@ -54,10 +54,10 @@ def check_params(path: Path) -> None:
     """Raise ValueError for the first fault of the file: an unknown or missing key, or a value that does not fit."""
     params = load_params(path)
     check_all(params, path)
-    for name in parse_section(PlanParams, params).features:
+    for name in parse_section(PlanParams, params).teachers:
         if not (path.parent / STARTS / name).is_dir():
             raise ValueError(
-                f"{path}: plan.features has {name!r}, but there is no folder {STARTS / name}. Create it: `vitrine keep "
+                f"{path}: plan.teachers has {name!r}, but there is no folder {STARTS / name}. Create it: `vitrine keep "
                 f"EXPERIMENT {name}` copies trained models, a model.yaml in it names published ones, `dvc pull` "
                 "downloads one that is tracked"
             )
@@ -100,6 +100,7 @@ def check_all(params: dict[str, Any], path: Path) -> None:
         ("folds", plan.folds),
         ("scales", plan.scales),
         ("features", plan.features),
+        ("teachers", plan.teachers),
         ("index", plan.index),
     ):
         if len(set(values)) != len(values):

@@ -13,6 +13,11 @@ class EmbedParams(Section):
 
     section: ClassVar[str] = "embed"
     flip: bool = Field(description="true = average over the image and its horizontal flip.")
+    stored_views: bool = Field(
+        description="true = the layers of the image tower that no run trains see each image once for all folds: the "
+        "stage `views` stores what they give, for each size of plan.scales (and with flip also for the flipped image). "
+        "For runs with features.trunk that leave the image tower frozen, or train only its last layers."
+    )
     photo: Literal["first", "mean_pool"] = Field(
         description="Image of a product with several: first | mean_pool (mean of the features of all)."
     )

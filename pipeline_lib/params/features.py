@@ -4,14 +4,17 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from pipeline_lib.params.section import Keys, Section
+from pipeline_lib.params.section import Keys, Section, load_params, parse_value
 from pipeline_lib.params.values import Precision, ViewName
+
+StoredDtype = Literal["float16", "bfloat16", "float32"]
+TrunkKind = Literal["pooled", "boundary"]
 
 
 class TrunkParams(Keys):
     """Stored outputs of the towers of `model` before training, so that training need not run their frozen layers."""
 
-    at: Literal["pooled", "boundary"] = Field(
+    at: TrunkKind = Field(
         description="pooled (each tower's output, for towers that stay frozen) | boundary (also the input of the last "
         "`layers` layer groups, for towers of which at most these are trained)."
     )
@@ -36,10 +39,10 @@ class TrunkParams(Keys):
 
 
 class FeaturesParams(Section):
-    """Features of the frozen encoders in plan.features, computed once for every image and text."""
+    """What frozen encoders (the towers before training, and teachers) give for every image and text, computed once."""
 
     section: ClassVar[str] = "features"
-    dtype: Literal["float16", "bfloat16", "float32"] = Field(
+    dtype: StoredDtype = Field(
         description="Number format of stored features: float16 (values up to 65504) | bfloat16 | float32."
     )
     precision: Precision = Field(
@@ -50,3 +53,8 @@ class FeaturesParams(Section):
         description="The stage fails before it runs an encoder if the store would exceed this size in GB (1e9 bytes).",
     )
     trunk: TrunkParams
+
+
+def planned_max_gb() -> float:
+    """Return features.max_gb, a limit on what is written; no out depends on it, so it is no param of a stage."""
+    return parse_value("features.max_gb", float, load_params())

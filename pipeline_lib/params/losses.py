@@ -22,7 +22,7 @@ TeacherShares = Annotated[
     dict[str, Annotated[float, Field(gt=0)]],
     Field(
         description="Share of each teacher in the mean over teachers, e.g. {big: 2, old: 1}; {} = all teachers of "
-        "plan.features, equally."
+        "plan.teachers, equally."
     ),
 ]
 
@@ -127,7 +127,7 @@ class HeadAlignmentParams(Keys):
 
 
 class ContrastiveDistillationParams(Keys):
-    """Distillation: the teachers' similarities within the batch are the targets (plan.features names the teachers)."""
+    """Distillation: the teachers' similarities within the batch are the targets (plan.teachers names them)."""
 
     weight: Weight
     teachers: TeacherShares

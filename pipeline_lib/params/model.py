@@ -46,13 +46,6 @@ class ImageTowerParams(Keys):
         description="Pooling of the trunk's output: mean | max | gem | attentive | abs_attn | rot_attn (the last two "
         "have embedding_dim outputs); null = the trunk's own."
     )
-    mean: Channels | None = Field(
-        description="Mean of each colour channel for normalisation; null = the value in the tower's config."
-    )
-    std: Channels | None = Field(
-        description="Standard deviation of each colour channel for normalisation; null = the value in the tower's "
-        "config."
-    )
     resize_mode: ResizeMode | None = Field(
         description="How an image becomes a square: shortest (its shorter side gets the size, the centre is cropped) | "
         "longest (its longer side does, the rest is black) | squash (both sides do); null = what an open_clip tower's "
@@ -60,6 +53,13 @@ class ImageTowerParams(Keys):
     )
     interpolation: Interpolation | None = Field(
         description="Filter of this resizing: bicubic | bilinear; null = as resize_mode, else bicubic."
+    )
+    mean: Channels | None = Field(
+        description="Mean of each colour channel for normalisation; null = the value in the tower's config."
+    )
+    std: Channels | None = Field(
+        description="Standard deviation of each colour channel for normalisation; null = the value in the tower's "
+        "config."
     )
     args: dict[str, Any] = Field(
         description="Changes to the architecture: arguments of timm.create_model, or keys of open_clip's vision_cfg."
@@ -180,30 +180,44 @@ class ModelParams(Section):
     positional_conv: PositionalConvParams
 
 
-class TowersParams(Protocol):
-    """The settings that both towers are resolved from: `ModelParams`, or `UntrainedTowers`."""
+class ImageSettings(Protocol):
+    """What an image tower is resolved from: `ModelParams`, or `UntrainedImage`."""
 
     @property
     def image(self) -> ImageTowerParams:
-        """Return the settings of the image tower."""
-
-    @property
-    def text(self) -> TextTowerParams:
-        """Return the settings of the text tower."""
+        """Return the settings of the tower."""
 
     @property
     def fusion(self) -> FusionKind:
-        """Return how the towers are fused."""
+        """Return how it is fused with the text tower."""
 
     @property
     def embedding_dim(self) -> int:
-        """Return the width of new parts."""
+        """Return the width of its new parts."""
 
 
-class UntrainedTowers(NamedTuple):
-    """The settings of towers before training, whose new parts, of any width, are not computed."""
+class TextSettings(Protocol):
+    """What a text tower is resolved from: `ModelParams`, or `UntrainedText`."""
+
+    @property
+    def text(self) -> TextTowerParams:
+        """Return the settings of the tower."""
+
+    @property
+    def fusion(self) -> FusionKind:
+        """Return how it is fused with the image tower."""
+
+
+class UntrainedImage(NamedTuple):
+    """An image tower before training; no one reads the output of its new parts, so they may have any width."""
 
     image: ImageTowerParams
-    text: TextTowerParams
     fusion: FusionKind
     embedding_dim: int = 1
+
+
+class UntrainedText(NamedTuple):
+    """A text tower before training."""
+
+    text: TextTowerParams
+    fusion: FusionKind

@@ -38,10 +38,6 @@ class PlanParams(Section):
     features: list[Literal["trunk"]] = Field(
         description="[trunk] = the features of the towers of `model` before training are stored, [] = they are not."
     )
-    views: list[Annotated[int, Field(gt=0)]] = Field(
-        description="Sizes of plan.scales at which the views of prediction are stored too, so that the stage `embed` "
-        "runs no layer that stays frozen. For runs that train no layer of the image tower, or only its last ones."
-    )
     teachers: list[TeacherName] = Field(
         description="Teachers whose outputs are stored: NAME is the one in data/starts/NAME."
     )

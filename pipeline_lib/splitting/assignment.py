@@ -10,7 +10,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_table
-from pipeline_lib.splitting.stratify import ALWAYS_TRAIN, TEST
+from pipeline_lib.splitting.places import ALWAYS_TRAIN, TEST
 
 SCHEMA = {"product_id": pl.String, "split": pl.String, "fold": pl.Int64}
 READERS = {

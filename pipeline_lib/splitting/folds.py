@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from pipeline_lib.splitting.stratify import TEST, assign_folds, name_some
+from pipeline_lib.splitting.places import TEST, name_some
+from pipeline_lib.splitting.stratify import assign_folds
 
 # Columns of an assignment beside those of the table.
 PINNED = {"split": "pinned_split", "fold": "pinned_fold"}

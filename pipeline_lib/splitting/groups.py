@@ -9,7 +9,7 @@ import polars as pl
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline_lib.splitting.stratify import name_some
+from pipeline_lib.splitting.places import name_some
 
 # A group that texts join may hold this share of the catalogue, and always this many products.
 MAX_SHARE, HANDFUL = 0.01, 20

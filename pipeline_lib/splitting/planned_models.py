@@ -13,7 +13,7 @@ from pipeline_lib.params.ensemble import EnsembleParams
 from pipeline_lib.params.heads import weights_of
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.phases import LAST, PhasesParams, train_params
-from pipeline_lib.params.plan import TRUNK, PlanParams
+from pipeline_lib.params.plan import PlanParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.splitting.seen import CARD, MODELS, check_unseen, model_folder, read_hashed_products, read_model_seen
@@ -28,7 +28,7 @@ def refused_models(project: Path = Path()) -> list[str]:
     planned = [
         (what, fold, folder)
         for fold in plan.folds
-        for what, folder in _models(params, train.init_from, plan.features, fold, project)
+        for what, folder in _models(params, train.init_from, plan.teachers, fold, project)
         if (folder / CARD).is_file()
     ]
     if train.allow_seen or not planned:
@@ -44,14 +44,13 @@ def refused_models(project: Path = Path()) -> list[str]:
 
 
 def _models(
-    params: dict[str, Any], init_from: str, features: list[str], fold: int, project: Path
+    params: dict[str, Any], init_from: str, teachers: list[str], fold: int, project: Path
 ) -> Iterator[tuple[str, Path]]:
     """Yield the setting that names a model, and its folder, of the models that a fold builds on or is fused with."""
     start = model_folder(project / init_from, fold)
     yield f"train.init_from: {start}", start
     if any(name.endswith("_distillation") for name in weights_of(parse_section(LossesParams, params))):
-        for name in features:
-            if name != TRUNK:
-                yield f"plan.features: teacher {name}", model_folder(project / paths.STARTS / name, fold)
+        for name in teachers:
+            yield f"plan.teachers: {name}", model_folder(project / paths.STARTS / name, fold)
     for models in sorted((project / parse_section(EnsembleParams, params).fuse_with).glob(f"*/{MODELS}")):
         yield f"ensemble.fuse_with: {models.parent}", models / str(fold)

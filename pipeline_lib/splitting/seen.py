@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.io import read_json, writing
-from pipeline_lib.splitting.stratify import ALWAYS_TRAIN, TEST
+from pipeline_lib.splitting.places import ALWAYS_TRAIN, TEST
 
 FILE = "seen.npy"
 # The card of a trained model; and the folder of such cards, one a fold, beside the predictions of an experiment.

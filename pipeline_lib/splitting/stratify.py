@@ -6,15 +6,13 @@ class. No rule that looks only at the present table can move nothing and keep th
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import accumulate
 
 import polars as pl
 
-TEST = -1
-ALWAYS_TRAIN = -2
-NUM_NAMED = 5
+from pipeline_lib.splitting.places import ALWAYS_TRAIN, name_some
 
 Label = str | None
 
@@ -143,10 +141,3 @@ def _class_notes(single: set[str], small: dict[str, int], num_folds: int, test_f
         listed = name_some(f"{label} ({number})" for label, number in small.items())
         notes.append(f"classes with fewer groups than there are bins ({bins}), so that some hold none: {listed}")
     return notes
-
-
-def name_some(names: Iterable[str]) -> str:
-    """Return the first few names in sorted order, and the number of the others."""
-    ordered = sorted(names)
-    more = f" and {len(ordered) - NUM_NAMED} more" if len(ordered) > NUM_NAMED else ""
-    return ", ".join(ordered[:NUM_NAMED]) + more

@@ -11,6 +11,10 @@ import numpy as np
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.numbers import DTYPES
 
+# Folders of stores: image, image-mirrored, image-views (drawn) and text, each also with -boundary.
+BOUNDARY = "-boundary"
+MIRRORED = "-mirrored"
+
 
 @dataclass(frozen=True)
 class TowerBoundary:

@@ -48,7 +48,7 @@ def read_distillation(
         return DistillationData(None, None, None, tuple(_unread(name) for name in folders))
     if not folders:
         raise ValueError(
-            f"losses.{next(iter(params))}.weight is above 0, but plan.features names no teacher; add one to it "
+            f"losses.{next(iter(params))}.weight is above 0, but plan.teachers is empty; add one to it "
             "(`vitrine keep EXPERIMENT NAME` makes data/starts/NAME), or set the weight to 0"
         )
     opened = {name: open_teacher(folder, fold) for name, folder in folders.items()}
@@ -75,4 +75,4 @@ def _teacher(name: str, stores: TeacherStores) -> Teacher:
 
 
 def _unread(name: str) -> str:
-    return f"plan.features: no loss that is on reads teacher {name}; give a distillation loss a weight, or remove it"
+    return f"plan.teachers: no loss that is on reads teacher {name}; give a distillation loss a weight, or remove it"

@@ -53,9 +53,9 @@ def check_seen(config: RunConfig, inputs: Inputs, fold: int) -> SeenByRun:
     lines, warnings = [], []
     for name, folder, card in _teachers(config.losses, inputs, fold):
         if card["trained"]:
-            models.append((f"plan.features: teacher {name}", read_seen(folder, card["seen"])))
+            models.append((f"plan.teachers: {name}", read_seen(folder, card["seen"])))
         else:
-            lines.append(f"plan.features: teacher {name} is published: the products it was trained on are unknown")
+            lines.append(f"plan.teachers: {name} is published: the products it was trained on are unknown")
     for what, seen in models:
         line = check_unseen(what, products, fold, seen, config.train.allow_seen)
         if seen is None or overlap_of(products, fold, seen):

@@ -5,6 +5,7 @@ its input, and with the reason if it reads no store, because such a run is slowe
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline_lib.features.tower_stores import open_boundary, open_pooled, stored_views
 from pipeline_lib.loading.stored_features import NOTHING_STORED, StoredFeatures
@@ -70,11 +71,19 @@ def _why_not_stored(name: str, config: RunConfig, inputs: Inputs, initial: Initi
     adapter changes the output of its block and of all later blocks, a cut vocabulary tokenizes texts differently, and
     early fusion reads tokens.
     """
-    train, source, adapters = config.train, initial.towers[name], describe_adapters(config.model)
     reasons = {
-        "train.use_stored_features is false": not train.use_stored_features,
+        "train.use_stored_features is false": not config.train.use_stored_features,
         "plan.features does not have trunk": not inputs.trunk.is_dir(),
-        "train.mix = cutmix": name == "image" and train.mix == "cutmix",
+        "train.mix = cutmix": name == "image" and config.train.mix == "cutmix",
+    }
+    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    return reason or _why_other_outputs(name, config, initial) or _why_other_view(name, config, inputs)
+
+
+def _why_other_outputs(name: str, config: RunConfig, initial: InitialWeights) -> str | None:
+    """Return the reason why even the layers of a tower that no epoch trains do not give what is stored, or None."""
+    source, adapters = initial.towers[name], describe_adapters(config.model)
+    reasons = {
         "train.init_from gives it other weights than are stored": name not in initial.unchanged,
         "its weights are random": source.state is None,
         "model.fusion = early": bool(source.description.get("tokens")),
@@ -82,7 +91,26 @@ def _why_not_stored(name: str, config: RunConfig, inputs: Inputs, initial: Initi
         f"model.{MEMORY}": MEMORY in adapters,
         f"model.{CONV}": name == "image" and CONV in adapters,
     }
-    return next((reason for reason, holds in reasons.items() if holds), None) or _why_other_view(name, config, inputs)
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def untrained_layers(
+    config: RunConfig, initial: InitialWeights, unfreeze_epochs: dict[str, UnfreezeEpochs]
+) -> dict[str, dict[str, Any]]:
+    """Return, for each tower with layers as `model` names them, its encoder and how many of its last groups changed.
+
+    Both are for the model's card, by which the stage `embed` knows which stored features its towers would compute.
+    """
+    return {
+        name: {"encoder": source.fingerprint, "trained_groups": _count_trained(unfreeze_epochs[name])}
+        for name, source in initial.towers.items()
+        if _why_other_outputs(name, config, initial) is None
+    }
+
+
+def _count_trained(opened: UnfreezeEpochs) -> int:
+    """Return how many of a tower's last layer groups some epoch may train, which has the first open one among them."""
+    return len(opened) - next((place for place, epoch in enumerate(opened) if epoch is not None), len(opened))
 
 
 def _why_other_view(name: str, config: RunConfig, inputs: Inputs) -> str | None:
@@ -103,7 +131,7 @@ def _nearest_store(
 ) -> tuple[Store | None, str]:
     """Return the store nearest to a tower's output whose layers are never trained, and a message on it."""
     count, url = len(opened), config.runtime.features_url
-    trained = count - next((position for position, epoch in enumerate(opened) if epoch is not None), count)
+    trained = _count_trained(opened)
     reason = why_not_pooled(name, source) if not trained else None
     if not trained and not reason and (pooled := open_pooled(inputs.trunk, name, source, url)):
         return pooled, "its stored output, no layer is trained"

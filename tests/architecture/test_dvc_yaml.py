@@ -232,7 +232,7 @@ def outs(stage) -> list[str]:
 def test_outs_are_where_paths_says():
     made = {out.split("/${")[0] for stage in STAGES.values() for out in outs(stage)}
     wanted = (
-        paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.TRAIN, paths.EMBED, paths.ENSEMBLE,
+        paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN, paths.EMBED, paths.ENSEMBLE,
         paths.EVALUATION, paths.METRICS, paths.INTERVALS, paths.PAGE, paths.FIGURES, paths.PHASES,
         paths.PHASES / paths.NO_PHASE,
     )  # fmt: skip

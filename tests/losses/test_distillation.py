@@ -230,7 +230,7 @@ NO_SPACE = Teacher("texts", 0, (1.0, 1.0), ("hat", "mug"))
             TEACHERS,
             {"big": 1.0},
             r"losses.contrastive_distillation.teachers names 'big', which is none of the teachers "
-            r"\(with a retrieval head: small, large\); change it or plan.features",
+            r"\(with a retrieval head: small, large\); change it or plan.teachers",
         ),
         (
             "feature_distillation",

@@ -61,7 +61,7 @@ def test_every_name_gets_the_values_of_each_of_its_tags_or_stops():
             assert len(theirs) > 1
         else:
             assert {(tuple(ours.mean), tuple(ours.std), *ours.resizing)} == theirs
-    assert stopped == ["ViT-L-14"] and len(NAMES) > 100
+    assert stopped == ["ViT-H-14", "ViT-H-14-quickgelu", "ViT-L-14"] and len(NAMES) > 100
 
 
 def test_tags_that_differ_stop_the_run_unless_params_name_what_differs(tmp_path):
@@ -92,7 +92,7 @@ def test_random_weights_need_no_preprocessing(tmp_path):
 def test_other_activations_and_a_config_without_preprocessing_are_noted(tmp_path):
     assert any("differ in quick_gelu, and this run has false" in note for note in found(tmp_path, "ViT-B-32").notes)
     assert not found(tmp_path, "ViT-B-16-SigLIP").notes and not stated({"mean": (0.5,) * 3}, {}).notes
-    assert "so resize_mode, interpolation of model.image are OpenAI's" in stated({}, {"mean": 1, "std": 1}).notes[0]
+    assert "so resize_mode, interpolation of model.image are OpenAI's" in stated({}, {"mean": (1.0,) * 3, "std": (1.0,) * 3}).notes[0]
     assert not stated({}, dict.fromkeys(DEFAULTS, 1) | {"resize_mode": "squash", "interpolation": "bicubic"}).notes
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.models.hf_text_tower import HFTextTower, resolve_hf
 from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
-from pipeline_lib.models.towers import check_groups, fingerprint
+from pipeline_lib.models.towers import check_groups
 from pipeline_lib.models.weights import load_strictly
 
 GROCERY_WEIGHTS = Path(__file__).parents[3] / "shared/data/weights/mobilenetv2_100_imagenet_fp16.safetensors"
@@ -149,9 +149,9 @@ def test_bad_text_towers_are_refused_in_one_line(tiny_text_folder, tmp_path):
 
 def test_the_fingerprint_depends_on_weights_and_view(tiny_image_folder):
     one = resolve_timm(image_params(tiny_image_folder))
-    assert fingerprint(one) == fingerprint(resolve_timm(image_params(tiny_image_folder)))
-    assert fingerprint(one) != fingerprint(resolve_timm(image_params(tiny_image_folder, size=48)))
-    assert fingerprint(one) != fingerprint(resolve_timm(image_params(tiny_image_folder, pretrained=False)))
+    assert one.fingerprint == resolve_timm(image_params(tiny_image_folder)).fingerprint
+    assert one.fingerprint != resolve_timm(image_params(tiny_image_folder, size=48)).fingerprint
+    assert one.fingerprint != resolve_timm(image_params(tiny_image_folder, pretrained=False)).fingerprint
 
 
 @pytest.mark.parametrize("kind", ["image", "text"])

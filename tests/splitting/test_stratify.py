@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline_lib.splitting import stratify
-from pipeline_lib.splitting.stratify import ALWAYS_TRAIN, TEST, assign_folds
+from pipeline_lib.splitting.places import ALWAYS_TRAIN, TEST
+from pipeline_lib.splitting.stratify import assign_folds
 
 FOLDS, TEST_FRACTION, NUM_BINS = 3, 0.2, 4
 

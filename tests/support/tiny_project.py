@@ -52,7 +52,7 @@ def write_project(root: Path, count: int = 36) -> Inputs:
     texts.select("query_id", "kind", "text", "split").unique(maintain_order=True).write_parquet(
         catalogue / "queries.parquet"
     )
-    texts.select("query_id", "product_id").write_parquet(catalogue / "relevance.parquet")
+    texts.select("query_id", "product_id", pl.lit(1).alias("grade")).write_parquet(catalogue / "relevance.parquet")
     products.select("product_id", "fold", split=pl.lit("train")).write_parquet(folds / "folds.parquet")
     params = ShardsParams(size=48, quality=90, photos_per_shard=16, colour_profile="convert")
     write_shards(products.select("product_id", "media"), root / "raw", params, shards, 1)

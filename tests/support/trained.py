@@ -78,6 +78,6 @@ def make_inputs(folder: Path):
     more = pl.DataFrame({"query_id": "zh " + ids, "kind": "text", "text": "红色马克杯 " + ids, "product_id": ids})
     more = more.with_columns(split=pl.lit(None, pl.String))
     pl.concat([queries, more.select(queries.columns)]).write_parquet(inputs.catalogue / "queries.parquet")
-    pairs = pl.concat([relevance, more.select(relevance.columns)]).with_columns(grade=pl.lit(1))
+    pairs = pl.concat([relevance, more.with_columns(grade=pl.lit(1)).select(relevance.columns)])
     pairs.write_parquet(inputs.catalogue / "relevance.parquet")
     return inputs

@@ -18,19 +18,19 @@ from pipeline_lib.params.section import load_params
 
 @pytest.fixture
 def stage(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
-    """A function that runs a stage in a temporary project, with plan.features and weights of losses."""
+    """A function that runs a stage in a temporary project, with plan.teachers and weights of losses."""
     write_project(tmp_path / "data/work")
     for folder in ("data/work/features", "data/weights", "data/starts/none", "data/starts/trunk"):
         (tmp_path / folder).mkdir(parents=True)
 
-    def run(*words, features=(), losses_on=None):
+    def run(*words, teachers=(), losses_on=None):
         settings = make_settings(
             tiny_image_folder, tiny_text_folder, losses_on=losses_on, workers=1, epochs=1, init_from="data/starts/none"
         )
         params = load_params(PARAMS)
         for name in ("model", "losses", "train", "runtime"):
             params[name] = getattr(settings, name).model_dump()
-        params["plan"] |= {"folds": [0], "features": list(features)}
+        params["plan"] |= {"folds": [0], "teachers": list(teachers)}
         with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
             YAML().dump(params, stream)
         environment = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "VITRINE_LAUNCH")}
@@ -45,13 +45,13 @@ def test_a_saved_experiment_is_the_teacher_of_another(stage, tmp_path):
     on = {"contrastive_distillation": {"weight": 1.0}, "class_distillation": {"weight": 1.0}}
     assert stage("train", "--fold", "0").returncode == 0
     assert keep("workspace", "old", tmp_path) == Path("data/starts/old")
-    extracted = stage("features", "--name", "old", features=["trunk", "old"])
+    extracted = stage("teacher", "--name", "old", teachers=["old"])
     assert extracted.returncode == 0, extracted.stderr
     assert extracted.stdout.startswith("features of old: 42 photos and ")
     card = read_json(tmp_path / "data/work/features/old/0/teacher.json")
     saved = read_json(tmp_path / "data/starts/old/0/model.json")
     assert card["encoder"] == saved["fingerprint"] and card["trained"]
-    done = stage("train", "--fold", "0", features=["trunk", "old"], losses_on=on)
+    done = stage("train", "--fold", "0", teachers=["old"], losses_on=on)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
     run = read_json(tmp_path / "data/work/train/0/model.json")["run"]
@@ -59,17 +59,17 @@ def test_a_saved_experiment_is_the_teacher_of_another(stage, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("features", "message"),
+    ("teachers", "message"),
     [
-        (["trunk", "new"], "plan.features has 'new', but there is no folder data/starts/new. Create it: `vitrine"),
-        (["a/b"], "plan.features.0 = 'a/b': string should match pattern"),
-        (["trunk", "trunk"], "plan.features has the same item twice"),
+        (["new"], "plan.teachers has 'new', but there is no folder data/starts/new. Create it: `vitrine"),
+        (["a/b"], "plan.teachers.0 = 'a/b': string should match pattern"),
+        (["old", "old"], "plan.teachers has the same item twice"),
     ],
 )
-def test_check_refuses_a_plan_with_a_missing_or_repeated_teacher(tmp_path, features, message):
+def test_check_refuses_a_plan_with_a_missing_or_repeated_teacher(tmp_path, teachers, message):
     params = load_params(PARAMS)
-    params["plan"]["features"] = features
-    (tmp_path / "data/starts/trunk").mkdir(parents=True)
+    params["plan"]["teachers"] = teachers
+    (tmp_path / "data/starts/old").mkdir(parents=True)
     with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
         YAML().dump(params, stream)
     with pytest.raises(ValueError, match=message) as error:

@@ -9,7 +9,6 @@ from typing import Any
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.experiments.recipes.merging import Params
-from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.params.section import pick
 
 Messages = list[str]
@@ -127,11 +126,10 @@ def _queue(match: re.Match[str], params: Params) -> Messages:
 
 
 def _distilled(match: re.Match[str], params: Params) -> Messages:
-    """A distillation loss has a weight, and plan.features names a teacher."""
+    """A distillation loss has a weight, and plan.teachers names a teacher."""
     weights = [value["weight"] for name, value in pick(params, "losses").items() if name.endswith("_distillation")]
     messages = [] if any(weights) else ["every distillation loss has weight 0"]
-    features = pick(params, "plan.features")
-    return messages + ([] if set(features) - {TRUNK} else [f"plan.features = {features} names no teacher"])
+    return messages + ([] if pick(params, "plan.teachers") else ["plan.teachers is empty"])
 
 
 def _tiny_clip(match: re.Match[str], params: Params) -> Messages:

@@ -82,7 +82,7 @@ def cells(name: str, params: Params, tiny: bool = False, folder: Path = FOLDER) 
         merged = merge(merged, read_yaml(folder / TINY_PATCH))
         for _, base in files:
             merged = merge(merged, base.tiny)
-    merged = merge(merged, nested("plan.features", [*merged["plan"]["features"], *_teachers(recipe, tiny, folder)]))
+    merged = merge(merged, nested("plan.teachers", [*merged["plan"]["teachers"], *_teachers(recipe, tiny, folder)]))
     experiments = []
     for values in itertools.product(*recipe.grid.values()):
         cell = merged

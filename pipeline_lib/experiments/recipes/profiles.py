@@ -22,7 +22,7 @@ def profile_patch(profile: Profile, params: dict[str, Any]) -> Patch:
         larger = [larger_scale(image["size"], image["name"])] if profile.scales == "several" else []
         plan["scales"] = [image["size"], *larger]
     if profile.store_trunk and TRUNK not in params["plan"]["features"]:
-        plan["features"] = [TRUNK, *params["plan"]["features"]]
+        plan["features"] = [TRUNK]
     return {"plan": plan} if plan else {}
 
 

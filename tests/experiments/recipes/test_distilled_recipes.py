@@ -39,9 +39,9 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_its_teachers_follow_the_patches_in_plan_features(place):
-    assert cells(NAME, PARAMS)[0].params["plan"]["features"] == ["d04-3stage"]
-    assert cells(NAME, PARAMS, tiny=True)[0].params["plan"]["features"] == ["d04-3stage-tiny"]
+def test_its_teachers_follow_the_patches_in_plan_teachers(place):
+    assert cells(NAME, PARAMS)[0].params["plan"]["teachers"] == ["d04-3stage"]
+    assert cells(NAME, PARAMS, tiny=True)[0].params["plan"]["teachers"] == ["d04-3stage-tiny"]
     assert "learns from the saved models of d04-3stage" in description(NAME)
     assert smoke.in_order([NAME]) == ["d04-3stage", NAME]
 
@@ -50,8 +50,8 @@ def test_a_public_teacher_has_a_stand_in_for_tiny_runs_alone(place):
     """The folder that names the public weights is committed, because no recipe trains the log's teacher."""
     recipe = read_recipe("d05-distill-frozen")
     assert (recipe.needs(tiny=False), recipe.needs(tiny=True)) == ([], ["d04-3stage"])
-    assert cells("d05-distill-frozen", PARAMS)[0].params["plan"]["features"] == ["convnext-base-w"]
-    assert cells("d05-distill-frozen", PARAMS, tiny=True)[0].params["plan"]["features"] == ["d04-3stage-tiny"]
+    assert cells("d05-distill-frozen", PARAMS)[0].params["plan"]["teachers"] == ["convnext-base-w"]
+    assert cells("d05-distill-frozen", PARAMS, tiny=True)[0].params["plan"]["teachers"] == ["d04-3stage-tiny"]
     line = (
         "learns from the public model of data/starts/convnext-base-w; with --tiny from the saved models of d04-3stage"
     )
@@ -64,7 +64,7 @@ def test_a_name_with_distill_needs_a_loss_and_a_teacher():
     messages = contradictions("d99-distill", PARAMS)
     assert [line.split(", but ")[1] for line in messages] == [
         "every distillation loss has weight 0",
-        "plan.features = ['trunk'] names no teacher",
+        "plan.teachers is empty",
     ]
     assert not contradictions("d99-distiller", PARAMS)
 
@@ -82,7 +82,7 @@ def test_it_needs_its_teachers_and_copies_them_for_a_queued_run(place, monkeypat
     run.run_recipe(NAME, True, [], tiny=True)
     (command,) = commands
     assert ("--copy-paths", "data/starts/d04-3stage-tiny") in pairwise(command)
-    assert ("-S", "plan.features=['d04-3stage-tiny']") in pairwise(command)
+    assert ("-S", "plan.teachers=['d04-3stage-tiny']") in pairwise(command)
 
 
 @pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")

@@ -77,13 +77,13 @@ def test_lists_of_the_plan_follow_from_the_projects_own_params():
     changes = {
         "split": {"num_folds": 5},
         "model": {"image": {"size": 224, "name": "vit_small_patch16_224"}},
-        "plan": {"folds": [1], "scales": [384], "features": ["teacher"]},
+        "plan": {"folds": [1], "scales": [384], "teachers": ["teacher"], "features": []},
     }
     params = merge(PARAMS, changes)
     plan = {name: applied(name, params=params)["plan"] for name in EFFORTS}
     assert [plan[name]["folds"] for name in EFFORTS] == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0]]
     assert [plan[name]["scales"] for name in EFFORTS] == [[224, 256], [224], [224]]
-    assert all(plan[name]["features"] == ["trunk", "teacher"] for name in EFFORTS)
+    assert all(plan[name]["features"] == ["trunk"] for name in EFFORTS)
     assert profile_patch(read_recipe("classify", FOLDER), params) == {}
 
 

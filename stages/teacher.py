@@ -1,0 +1,59 @@
+"""Runs the teacher in data/starts/NAME over every photo and text, and stores what it gives.
+
+Runs in several processes if VITRINE_LAUNCH has a launcher, e.g. `torchrun --nproc-per-node 2`.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pipeline_lib.execution.threads  # noqa: F401
+from pipeline_lib.artifacts import paths
+from pipeline_lib.execution.device import read_runtime
+from pipeline_lib.execution.forkserver import run_stage
+from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.stage import Stage, stage
+from pipeline_lib.params.features import StoredDtype
+from pipeline_lib.params.values import Precision
+
+if TYPE_CHECKING:
+    from pipeline_lib.features.inputs import ExtractionRun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True)
+    name = parser.parse_args().name
+    with stage("stages.teacher") as run:
+        if launcher():
+            relaunch("stages.teacher")
+            return
+        with launched(run.check_unchanged):
+            teacher(run, name)
+
+
+def teacher(run: Stage, name: str) -> None:
+    # Slow imports, which a process that only launches others does not need.
+    from pipeline_lib.features.extract import Extraction, run_extraction
+    from pipeline_lib.features.inputs import extraction_tables, read_extraction_inputs
+    from pipeline_lib.features.teacher_models import teacher_models
+    from pipeline_lib.features.teachers import extract_teacher
+    from pipeline_lib.models.tower_kinds import encoder_names
+
+    def write(out: Path, extraction: "ExtractionRun") -> None:
+        inputs = read_extraction_inputs(paths.CATALOGUE, paths.SHARDS, read_runtime().shards_url)
+        for number, model in enumerate(teacher_models(paths.STARTS / name)):
+            if not number:
+                description = model.model.description
+                extraction.describe(inputs, encoder_names(description["image"], description["text"]))
+            extract_teacher(model, inputs, out / model.fold, extraction)
+
+    weights = Path(run.value("model.weights_root", str))
+    files = (*extraction_tables(paths.CATALOGUE), paths.SHARDS, weights, paths.STARTS / name)
+    dtype: StoredDtype = run.value("features.dtype", StoredDtype)
+    precision: Precision = run.value("features.precision", Precision)
+    run_extraction(run, Extraction(f"features of {name}", paths.features_of(name), dtype, precision, files), write)
+
+
+if __name__ == "__main__":
+    run_stage("stages.teacher", main)

@@ -1,0 +1,118 @@
+"""Predictions from stored features and activations equal those from pixels and tokens, and run no frozen layer."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_project import make_settings, write_project
+
+from pipeline_lib.features.inputs import ExtractionRun, read_extraction_inputs
+from pipeline_lib.features.photos import ViewOptions, extract_views
+from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
+from pipeline_lib.inference.engine import InferenceEngine
+from pipeline_lib.inference.predict import Predictor
+from pipeline_lib.inference.stored_layers import find_stored_layers
+from pipeline_lib.loading.photo_views import PhotoViews
+from pipeline_lib.loading.products import as_arrays, read_products
+from pipeline_lib.models.saved import load_model
+from pipeline_lib.models.tower_kinds import resolve_towers, untrained_image_tower
+from pipeline_lib.shards.read import open_shards
+from pipeline_lib.training.fold import train_fold
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+ENGINE = InferenceEngine("cpu", 5, 0, "fp32")
+OTHER_SIZE = 48
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return write_project(tmp_path_factory.mktemp("project"))
+
+
+@pytest.fixture(scope="module")
+def trained(inputs, tmp_path_factory, tiny_image_folder, tiny_text_folder):
+    """A function that trains a fold with its last `layers` groups open, and returns its folder."""
+    folders = {}
+
+    def train(layers: int) -> Path:
+        if layers not in folders:
+            folders[layers] = tmp_path_factory.mktemp(f"open{layers}")
+            settings = make_settings(tiny_image_folder, tiny_text_folder, unfreeze_layers=layers, epochs=1)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("VITRINE_CHECKPOINTS", str(tmp_path_factory.mktemp("checkpoints")))
+                train_fold(settings, inputs, 0, f"stored{layers}", folders[layers])
+        return folders[layers]
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def stores(inputs, tmp_path_factory, tiny_image_folder, tiny_text_folder):
+    """The trunk's stores with a boundary of two groups, and the views of prediction at two sizes, in float32."""
+    root = tmp_path_factory.mktemp("stores")
+    sources = resolve_towers(make_settings(tiny_image_folder, tiny_text_folder).model)
+    run = ExtractionRun(ENGINE, "float32")
+    extraction = read_extraction_inputs(inputs.catalogue, inputs.shards, None)
+    extract_trunk(sources, extraction, root / "trunk", run, TrunkOptions(layers=2))
+    tower = untrained_image_tower(sources["image"], "cpu")
+    for size, mirrored in ((32, (True,)), (OTHER_SIZE, (False, True))):
+        options = ViewOptions(size, mirrored, 2, 1.0)
+        extract_views(tower, sources["image"], extraction.reader, root / str(size), run, options)
+    return root
+
+
+def predictor_of(folder, inputs, scale, stored):
+    saved = load_model(folder)
+    views = PhotoViews(open_shards(inputs.shards, None), scale)
+    return Predictor(saved.model, TextTokenizer(folder / "tokenizer"), views, ENGINE, True, "mean_pool", stored)
+
+
+def predicted(folder, inputs, scale, stored):
+    predictor = predictor_of(folder, inputs, scale, stored)
+    table = read_products(inputs.catalogue, inputs.folds, inputs.shards / "manifest.parquet")
+    products = as_arrays(table, predictor.model.description["classes"])
+    blocks = list(predictor.predict(products))
+    return (
+        np.concatenate([block.embeddings for block in blocks]),
+        np.concatenate([block.probabilities for block in blocks]),
+        predictor.embed_texts([*products.texts, products.texts[0]]),
+    )
+
+
+@pytest.mark.parametrize("scale", [32, OTHER_SIZE])
+@pytest.mark.parametrize("layers", [0, 2])
+def test_predictions_are_those_of_the_whole_towers(inputs, trained, stores, layers, scale, monkeypatch):
+    folder = trained(layers)
+    stored = find_stored_layers(load_model(folder).card, stores / "trunk", stores / str(scale), scale, True)
+    kind = "activations" if layers else "features"
+    assert stored.messages == (f"photos from stored {kind}", f"texts from stored {kind}") and len(stored.photos) == 2
+    expected = predicted(folder, inputs, scale, replace(stored, photos=(), texts=None))
+    monkeypatch.setattr(PhotoViews, "load", lambda *_: pytest.fail("a photo was read"))
+    monkeypatch.setattr(TextTokenizer, "encode_batch", lambda *_: pytest.fail("a text was tokenized"))
+    for whole, from_stores in zip(expected, predicted(folder, inputs, scale, stored), strict=True):
+        np.testing.assert_allclose(from_stores, whole, atol=2e-5)
+    assert np.abs(expected[0]).max() > 0.1
+
+
+def test_a_tower_with_more_trained_layers_than_are_stored_runs_as_a_whole(inputs, trained, stores):
+    card = load_model(trained(2)).card
+    assert card["run"]["untrained_layers"]["image"]["trained_groups"] == 2
+    opened = {**card["run"]["untrained_layers"]["image"], "trained_groups": 3}
+    changed = {**card, "run": {**card["run"], "untrained_layers": {"image": opened}}}
+    stored = find_stored_layers(changed, stores / "trunk", stores / "32", 32, True)
+    assert (stored.photos, stored.texts, stored.messages) == ((), None, ())
+
+
+def test_without_every_view_of_a_size_photos_are_read(inputs, trained, stores):
+    card = load_model(trained(0)).card
+    assert not find_stored_layers(card, stores / "trunk", stores / "none", 32, True).photos
+    assert len(find_stored_layers(card, stores / "trunk", stores / "none", 32, False).photos) == 1
+    assert not find_stored_layers(card, stores / "trunk", stores / "none", OTHER_SIZE, False).photos
+
+
+def test_a_store_of_another_tower_is_refused(trained, stores):
+    card = load_model(trained(0)).card
+    other = {"image": {"encoder": "0" * 16, "trained_groups": 0}}
+    with pytest.raises(ValueError, match=r"made by encoder \w{16}, but 0{16} is expected; run `dvc repro`"):
+        find_stored_layers({**card, "run": {"untrained_layers": other}}, stores / "trunk", stores / "32", 32, True)
