@@ -111,7 +111,9 @@ STAGES = {
     "catalogue": Box(194, 54, "catalogue", ("products, queries,", "rejects")),
     "folds": Box(364, 54, "folds", ("split and fold", "of each product")),
     "shards": Box(194, 143, "shards", ("photos in tars",)),
-    "features": Box(194, 232, "features", ("frozen towers and", "teachers, run once")),
+    "features": Box(194, 232, "features", ("frozen towers,", "run once")),
+    "teacher": Box(364, 321, "teacher", ("teachers,", "run once")),
+    "views": Box(534, 321, "views", ("frozen towers at the", "sizes of prediction")),
     "phase": Box(534, 232, "phase", ("earlier phases,", "if there are any"), "fold"),
     "train": Box(534, 143, "train", ("one model a fold",), "fold"),
     "embed": Box(704, 143, "embed", ("each fold at each", "image size"), "fold"),
@@ -123,7 +125,7 @@ STAGES = {
 ARROWS = (
     ("products", "catalogue", ""), ("catalogue", "folds", ""), ("catalogue", "shards", "v"), ("folds", "train", ""),
     ("shards", "features", "v"), ("shards", "train", ""), ("weights", "features", ""), ("features", "phase", ""),
-    ("phase", "train", "v"), ("features", "train", ""), ("train", "embed", ""), ("embed", "index", ""),
+    ("phase", "train", "v"), ("features", "train", ""), ("teacher", "phase", ""), ("views", "embed", ""), ("train", "embed", ""), ("embed", "index", ""),
     ("embed", "ensemble", ""), ("ensemble", "evaluate", "v"),
 )  # fmt: skip
 
@@ -146,7 +148,7 @@ def dag() -> str:
         x = 24 + 190 * number
         parts.append(f"<rect x='{x}' y='20' width='14' height='14' rx='3' fill='{FILLS[kind]}' stroke='{LINE}'/>")
         parts.append(text(x + 22, 31, words, 12, SOFT, anchor="start"))
-    return drawing(1036, 316, "The stages of the pipeline", parts)
+    return drawing(1036, 405, "The stages of the pipeline", parts)
 
 
 def path_of_a_batch() -> str:

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 SCHEMA, PARAMS, SETTINGS = Path("params.schema.json"), Path("params.yaml"), Path("docs/settings.md")
+DVC = Path("dvc.yaml")
 
 
 def schema() -> None:
@@ -27,7 +28,7 @@ def generated(root: Path) -> dict[Path, str]:
     return {
         root / SCHEMA: json.dumps(settings, indent=2, ensure_ascii=False) + "\n",
         root / PARAMS: with_comments((root / PARAMS).read_text(encoding="utf-8"), settings),
-        root / SETTINGS: settings_page(settings, load_params(root / PARAMS)),
+        root / SETTINGS: settings_page(settings, load_params(root / PARAMS), load_params(root / DVC)["stages"]),
     }
 
 

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from pipeline_lib.cli.settings_tree import Schema, Setting, alternatives, resolve, settings_tree
+from pipeline_lib.cli.tracked_settings import planned_by, rerun_by
 from pipeline_lib.params.section import pick
 
 HEAD = """\
@@ -13,6 +14,10 @@ HEAD = """\
 Every setting of `params.yaml`, in its order. `vitrine schema` generates this page from the descriptions in
 `pipeline_lib/params`; a test compares the two. The sample is the built-in catalogue, with the values of the committed
 `params.yaml`. Every key must be present: there are no hidden defaults.
+
+The column `reruns` names the stages that a change of the setting reruns, as dvc.yaml has it; the stages after them rerun
+if their outs change. "One train each" means that the stage has a member for each item of the list. A setting with `-`
+reruns nothing.
 
 ```bash
 vitrine check                                  # check params.yaml before anything runs
@@ -23,20 +28,20 @@ dvc exp run -S 'plan.scales=[64,96]'           # a list, in quotes
 An editor with a YAML language server completes keys and checks values while you type: line 1 of `params.yaml` names the
 schema, `params.schema.json`.
 """
-HEADINGS = ("key", "value", "sample", "description")
+HEADINGS = ("key", "value", "sample", "reruns", "description")
 NAMES = {"boolean": "`true` | `false`", "string": "text"}
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
-def settings_page(schema: Schema, params: dict[str, Any]) -> str:
-    """Return the page; `params` are the values of the column `sample`."""
+def settings_page(schema: Schema, params: dict[str, Any], stages: dict[str, Any]) -> str:
+    """Return the page; `params` are the values of the column `sample`, and `stages` are those of dvc.yaml."""
     parts = [HEAD]
     for group in settings_tree(schema).groups():
         if group.path:
             level = "##" if "." not in group.path else "###"
             parts.append(f"\n{level} {group.path}\n\n{_escaped(group.description)}\n")
         if group.settings():
-            rows = [_row(setting, schema, params) for setting in group.settings()]
+            rows = [_row(setting, schema, (params, stages)) for setting in group.settings()]
             parts.append("\n" + _table(rows))
         for setting in group.settings():
             parts += _items(setting, schema)
@@ -71,10 +76,17 @@ def _one_kind(node: Schema, schema: Schema) -> str:
     return " ".join([kind, ", ".join(bounds)]).strip()
 
 
-def _row(setting: Setting, schema: Schema, params: dict[str, Any] | None) -> tuple[str, ...]:
-    sample = () if params is None else (f"`{_written(pick(params, setting.key))}`",)
-    name = setting.key.rpartition(".")[2]
-    return (f"`{name}`", value_kind(setting.schema, schema), *sample, setting.description)
+def _row(setting: Setting, schema: Schema, project: tuple[dict[str, Any], dict[str, Any]] | None) -> tuple[str, ...]:
+    name, more = setting.key.rpartition(".")[2], ()
+    if project is not None:
+        params, stages = project
+        more = (f"`{_written(pick(params, setting.key))}`", _reruns(setting.key, stages))
+    return (f"`{name}`", value_kind(setting.schema, schema), *more, setting.description)
+
+
+def _reruns(key: str, stages: dict[str, Any]) -> str:
+    planned = [f"one {name} each" for name in planned_by(key, stages)]
+    return ", ".join([*planned, *(name for name in rerun_by(key, stages))]) or "-"
 
 
 def _items(setting: Setting, schema: Schema) -> list[str]:

@@ -51,7 +51,6 @@ def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
     shutil.copytree(tiny_text_folder, folder / "data/weights/text")
     for name in (
         "data/starts/none",
-        "data/starts/trunk",
         "data/predictions/none",
         "data/splits/none",
         "data/work/features",

@@ -33,7 +33,7 @@ def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
         root = tmp_path / project
         if not root.exists():
             write_project(root / "data/work", count)
-            for folder in ("data/work/features", "data/weights", "data/starts/trunk"):
+            for folder in ("data/work/features", "data/weights"):
                 (root / folder).mkdir(parents=True)
         settings = make_settings(tiny_image_folder, tiny_text_folder)
         runtime = settings.runtime.model_copy(update={"batch_size": batch_size, "workers": 1})
@@ -92,7 +92,6 @@ def test_a_killed_extraction_resumes_and_ends_with_the_same_bytes(start, killed_
     printed = output_of(start("killed", 150, batch_size=1))
     assert f"image: resumes after {stored} of 175 photos" in printed
     shutil.copytree(root, tmp_path / "whole", ignore=shutil.ignore_patterns(".ckpt", "trunk"))
-    (tmp_path / "whole/data/starts/trunk").mkdir()
     assert "resumes" not in output_of(start("whole", batch_size=1))
     resumed, uninterrupted = files(root), files(tmp_path / "whole")
     assert {Path(name).parts[0] for name in uninterrupted} == {*STORES, "joint.json"}

@@ -20,7 +20,7 @@ from pipeline_lib.params.section import load_params
 def stage(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
     """A function that runs a stage in a temporary project, with plan.teachers and weights of losses."""
     write_project(tmp_path / "data/work")
-    for folder in ("data/work/features", "data/weights", "data/starts/none", "data/starts/trunk"):
+    for folder in ("data/work/features", "data/weights", "data/starts/none"):
         (tmp_path / folder).mkdir(parents=True)
 
     def run(*words, teachers=(), losses_on=None):
