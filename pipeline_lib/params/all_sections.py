@@ -13,7 +13,7 @@ from pipeline_lib.params.index import IndexParams
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import PhasesParams, check_phases
-from pipeline_lib.params.plan import PlanParams
+from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.report import ReportParams
 from pipeline_lib.params.requirements import check_heads
 from pipeline_lib.params.runtime import RuntimeParams
@@ -105,5 +105,10 @@ def check_all(params: dict[str, Any], path: Path) -> None:
     ):
         if len(set(values)) != len(values):
             raise ValueError(f"{path}: plan.{name} has the same item twice: {values}")
+    if TRUNK in plan.teachers:
+        raise ValueError(
+            f"{path}: plan.teachers has {TRUNK!r}, which is the name of the towers before training; rename the teacher's "
+            f"folder in {STARTS}"
+        )
     check_phases(params, [(step.name, step.after) for step in plan.phases], plan.last)
     check_heads(params, path)

@@ -9,8 +9,7 @@ from pipeline_lib.params.section import Keys, Section, load_params, parse_sectio
 IndexKind = Literal["flat", "ivf", "hnsw", "ivf_pq"]
 # The towers of `model` before training.
 TRUNK = "trunk"
-# Teachers share the folder of stored features with the trunk.
-TeacherName = Annotated[str, Field(pattern=r"^(?!trunk$)[A-Za-z0-9][A-Za-z0-9._-]*$")]
+TeacherName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class PhaseStep(Keys):

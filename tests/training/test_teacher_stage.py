@@ -63,6 +63,7 @@ def test_a_saved_experiment_is_the_teacher_of_another(stage, tmp_path):
     [
         (["new"], "plan.teachers has 'new', but there is no folder data/starts/new. Create it: `vitrine"),
         (["a/b"], "plan.teachers.0 = 'a/b': string should match pattern"),
+        (["trunk"], "plan.teachers has 'trunk', which is the name of the towers before training; rename"),
         (["old", "old"], "plan.teachers has the same item twice"),
     ],
 )
