@@ -42,7 +42,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.models.scales import check_scales
     from pipeline_lib.models.tower_kinds import encoder_names
     from pipeline_lib.shards.read import open_shards
-    from pipeline_lib.transforms.image import Resizing, preprocessing_fingerprint
+    from pipeline_lib.transforms.resizing import Resizing, preprocessing_fingerprint
     from pipeline_lib.transforms.tokenize import TextTokenizer
 
     params, runtime = run.section(EmbedParams), read_runtime()

@@ -24,7 +24,7 @@ from pipeline_lib.models.towers import ImageTower, TowerSource
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.boundary import MIRRORED, ItemCounts, TowerBoundary, check_size
 from pipeline_lib.stores.drawn_views import DrawnViews
-from pipeline_lib.transforms.image import Resizing
+from pipeline_lib.transforms.resizing import Resizing
 
 ONLY_PLAIN = (False,)
 

@@ -23,7 +23,7 @@ from pipeline_lib.loading.products import photo_key
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.stores.store import MatrixWriter, holds_matrix
 from pipeline_lib.stores.teacher_store import CLASSES, IMAGE, MEAN
-from pipeline_lib.transforms.image import Resizing, preprocessing_fingerprint
+from pipeline_lib.transforms.resizing import Resizing, preprocessing_fingerprint
 
 Rows = NDArray[np.int64]
 # Stores of photos: name -> (columns of the outputs of `Heads`, number format).

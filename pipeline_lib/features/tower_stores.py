@@ -18,7 +18,7 @@ from pipeline_lib.stores.activations import ActivationStore, ActivationWriter, o
 from pipeline_lib.stores.boundary import BOUNDARY, ItemCounts, TowerBoundary
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import HEADER, IDS, FeatureStore, MatrixWriter, holds_matrix, open_store, read_header
-from pipeline_lib.transforms.image import preprocessing_fingerprint
+from pipeline_lib.transforms.resizing import preprocessing_fingerprint
 
 Array = NDArray[np.float32]
 VIEWS = "-views"

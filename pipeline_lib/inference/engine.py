@@ -4,9 +4,11 @@ Worker processes decode, and this process computes. Results are yielded block by
 size of the catalogue. In a process group the ranks compute blocks in turn, and rank 0 receives all of them in order.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -19,11 +21,14 @@ from pipeline_lib.execution.meter import Meter
 from pipeline_lib.execution.precision import autocast, float32_products
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
 from pipeline_lib.loading.dataset import Rows, data_loader, sequential_batches
-from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import Products
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.transforms.tokenize import TextTokenizer
+
+if TYPE_CHECKING:
+    # It imports an image library, which passes over texts or stored features do not need.
+    from pipeline_lib.loading.photo_views import PhotoViews
 
 Array = NDArray[np.float32]
 ResultT = TypeVar("ResultT")
@@ -43,7 +48,7 @@ class InferenceEngine:
     processes: ProcessGroup = SINGLE_PROCESS
     meter: Meter = field(default_factory=Meter)
 
-    def for_modules(self, *modules: nn.Module) -> "InferenceEngine":
+    def for_modules(self, *modules: nn.Module) -> InferenceEngine:
         """Return the engine with its precision resolved for modules that run together."""
         return replace(self, precision=resolve_precision(self.precision, self.device, *modules))
 

@@ -20,7 +20,7 @@ from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.stores.activations import ActivationStore, open_activations
 from pipeline_lib.stores.boundary import BOUNDARY, MIRRORED
 from pipeline_lib.stores.store import FeatureStore, open_store
-from pipeline_lib.transforms.image import preprocessing_fingerprint
+from pipeline_lib.transforms.resizing import preprocessing_fingerprint
 
 Store = FeatureStore | ActivationStore
 

@@ -54,19 +54,22 @@ def _numbered(pairs: pl.DataFrame, texts: list[str], count: int) -> Captions:
 
 def draw_captions(captions: Captions, rows: Rows, seed: int, epoch: int) -> Rows:
     """Return the text (a row of `texts`) that each product is trained with in this epoch, (batch,)."""
-    drawn = np.empty(len(rows), np.int64)
-    for index, row in enumerate(rows):
-        texts = captions.of_product(int(row))
+    drawn = captions.text[captions.offsets[rows]]
+    counts = captions.offsets[rows + 1] - captions.offsets[rows]
+    for index in np.flatnonzero(counts > 1).tolist():
+        texts = captions.of_product(int(rows[index]))
         pass_number, position = divmod(epoch, len(texts))
-        order = np.random.default_rng((seed, pass_number, int(row), 2)).permutation(len(texts))
+        order = np.random.default_rng((seed, pass_number, int(rows[index]), 2)).permutation(len(texts))
         drawn[index] = texts[order[position]]
     return drawn
 
 
 def answered_texts(captions: Captions, rows: Rows) -> Rows:
     """Return the texts of each product, (batch, longest list), padded with -1."""
-    counts = captions.offsets[rows + 1] - captions.offsets[rows]
-    texts = np.full((len(rows), counts.max(initial=0)), -1, np.int64)
-    for index, row in enumerate(rows):
-        texts[index, : counts[index]] = captions.of_product(int(row))
+    starts = captions.offsets[rows]
+    counts = captions.offsets[rows + 1] - starts
+    columns = np.arange(counts.max(initial=0))
+    inside = columns < counts[:, None]
+    texts = np.full(inside.shape, -1, np.int64)
+    texts[inside] = captions.text[(starts[:, None] + columns)[inside]]
     return texts

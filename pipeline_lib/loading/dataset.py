@@ -1,12 +1,14 @@
-"""The dataset of product batches, and the DataLoader that prefetches them in worker processes.
+"""The dataset of product batches, and the loader that prefetches them in worker processes if something is decoded.
 
 Every random draw is seeded with (seed, epoch, row) and never with a worker's state. So the number of workers does not
 change a batch, and a resumed run draws the same batches as an uninterrupted one.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,12 +19,15 @@ from pipeline_lib.batch import Batch
 from pipeline_lib.execution.process_group import rows_of_rank
 from pipeline_lib.loading.captions import answered_texts, draw_captions
 from pipeline_lib.loading.mixup import draw_mix
-from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import Products
 from pipeline_lib.loading.stored_features import NOTHING_STORED, StoredFeatures
 from pipeline_lib.loading.teacher_rows import TeacherRows
 from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.params.train import MixKind
+
+if TYPE_CHECKING:
+    # It imports an image library, which a run from stored features does not need.
+    from pipeline_lib.loading.photo_views import PhotoViews
 
 Rows = NDArray[np.int64]
 BatchKey = tuple[int, Rows]  # (epoch, rows of the products)
@@ -51,13 +56,13 @@ class ProductDataset(Dataset[Batch]):
     """A map-style dataset from (epoch, rows of `products`) to a batch with a photo, or all photos, and one text each.
 
     With several processes, the model's inputs (`batch.CONTENT`) are loaded for this process's rows only. The inputs of
-    the losses are small and loaded for all rows.
+    the losses are small and loaded for all rows. `photos` may be None if the photos' features are stored.
     """
 
     def __init__(
         self,
         products: Products,
-        photos: PhotoViews,
+        photos: PhotoViews | None,
         texts: TextViews,
         sampling: Sampling,
         stored: StoredFeatures = NOTHING_STORED,
@@ -67,23 +72,22 @@ class ProductDataset(Dataset[Batch]):
         self.photos = photos
         self.texts = texts
         self.sampling = sampling
-        self.stored = stored
+        self.stored = stored.find_rows(products)
         self.teachers = teachers
+        self._has_text = np.array([bool(text) for text in products.texts], dtype=np.bool_)
 
     def __getitem__(self, key: BatchKey) -> Batch:
         epoch, rows = key
         products = self.products
-        seeds = [(self.sampling.seed, epoch, int(row)) for row in rows]
-        photos = self._draw_photos(rows, seeds)
+        photos = self._draw_photos(rows, epoch)
         numbers, answers = products.text[rows], None
         if products.captions is not None:
             numbers = draw_captions(products.captions, rows, self.sampling.seed, epoch)
         if products.answers is not None:
             answers = torch.from_numpy(answered_texts(products.answers, rows))
-        texts = [products.texts[number] for number in numbers]
         own = rows_of_rank(len(rows), *self.sampling.part)
         teachers = self.teachers.batch_fields(rows, photos, numbers) if self.teachers else {}
-        has_text = torch.tensor([bool(text) for text in texts])
+        has_text = torch.from_numpy(self._has_text[numbers])
         return Batch(
             product=torch.from_numpy(rows.copy()),
             group=torch.from_numpy(products.group[rows]),
@@ -93,23 +97,27 @@ class ProductDataset(Dataset[Batch]):
             label=torch.from_numpy(products.label[rows]),
             answers=answers,
             **teachers,
-            **self._content(rows[own], photos[own], texts[own], seeds[own]),
-            **self._mix(rows, seeds, teachers.get("teacher_classes")),
+            **self._photo_content(epoch, rows[own], photos[own]),
+            **self._text_content(epoch, rows[own], numbers[own]),
+            **self._mix(epoch, rows, teachers.get("teacher_classes")),
         )
 
-    def _draw_photos(self, rows: Rows, seeds: Seeds) -> Rows:
+    def _seeds(self, epoch: int, rows: Rows) -> Seeds:
+        """Return the seed of each row; what draws nothing does not need the list."""
+        return [(self.sampling.seed, epoch, row) for row in rows.tolist()]
+
+    def _draw_photos(self, rows: Rows, epoch: int) -> Rows:
         """Return the number of the photo of each product, (batch,)."""
+        photos = np.zeros(len(rows), dtype=np.int64)
         if self.sampling.photo != "random":
-            return np.zeros(len(rows), dtype=np.int64)
+            return photos
         counts = self.products.num_photos[rows]
-        return np.array(
-            [
-                np.random.default_rng((*seed, 1)).integers(count) if count > 1 else 0
-                for seed, count in zip(seeds, counts, strict=True)
-            ]
-        )
+        several = np.flatnonzero(counts > 1)
+        for index, seed in zip(several.tolist(), self._seeds(epoch, rows[several]), strict=True):
+            photos[index] = np.random.default_rng((*seed, 1)).integers(counts[index])
+        return photos
 
-    def _mix(self, rows: Rows, seeds: Seeds, teacher_classes: torch.Tensor | None) -> dict[str, torch.Tensor]:
+    def _mix(self, epoch: int, rows: Rows, teacher_classes: torch.Tensor | None) -> dict[str, torch.Tensor]:
         if self.sampling.mix == "none":
             return {}
         products = self.products
@@ -117,8 +125,8 @@ class ProductDataset(Dataset[Batch]):
         mixable = products.label[rows] >= 0
         if products.has_photo is not None:
             mixable &= products.has_photo[rows]
-        size = 0 if self.stored.image else self.photos.size
-        drawn = draw_mix(self.sampling.mix, self.sampling.mix_alpha, size, seeds, mixable)
+        size = 0 if self.photos is None or self.stored.image_store is not None else self.photos.size
+        drawn = draw_mix(self.sampling.mix, self.sampling.mix_alpha, size, self._seeds(epoch, rows), mixable)
         mix = {
             "mix_with": torch.from_numpy(drawn.partner),
             "mix_share": torch.from_numpy(drawn.share),
@@ -128,22 +136,36 @@ class ProductDataset(Dataset[Batch]):
             mix["mixed_teacher_classes"] = teacher_classes[mix["mix_with"]]
         return mix if drawn.cut is None else {**mix, "cut": torch.from_numpy(drawn.cut)}
 
-    def _content(self, rows: Rows, photos: Rows, texts: list[str], seeds: Seeds) -> dict[str, torch.Tensor]:
+    def _photo_content(self, epoch: int, rows: Rows, photos: Rows) -> dict[str, torch.Tensor]:
+        """Return the image inputs of a batch: the photo `photos` of each product, or all of its photos."""
         products, all_photos = self.products, self.sampling.photo == "mean_pool"
-        counts = products.num_photos[rows] if all_photos else np.ones_like(rows)
-        owner = np.repeat(np.arange(len(rows)), counts)
-        numbers = photos[owner] + np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-        photo_seeds: Sequence[tuple[int, ...]] = seeds
+        owner, content = np.arange(len(rows)), {}
         if all_photos:
-            photo_seeds = [(*seeds[row], 3, int(photo)) for row, photo in zip(owner, numbers, strict=True)]
-        content = self.stored.photo_content([products.ids[rows[row]] for row in owner], numbers, photo_seeds)
-        if not content:
-            content = {"pixels": self.photos.load(products.first_photo[rows][owner] + numbers, photo_seeds)}
-        if all_photos:
+            counts = products.num_photos[rows]
+            owner = np.repeat(owner, counts)
+            photos = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
             content["num_photos"] = torch.from_numpy(counts)
+
+        def draw_seeds() -> Sequence[tuple[int, ...]]:
+            seeds = self._seeds(epoch, rows)
+            if not all_photos:
+                return seeds
+            return [(*seeds[row], 3, photo) for row, photo in zip(owner.tolist(), photos.tolist(), strict=True)]
+
+        if stored := self.stored.photo_content(rows[owner], photos, draw_seeds):
+            content |= stored
+        else:
+            assert self.photos is not None, "photos are neither stored nor decoded"
+            content["pixels"] = self.photos.load(products.first_photo[rows][owner] + photos, draw_seeds())
         if products.has_photo is not None:
             content["has_image"] = torch.from_numpy(products.has_photo[rows])
-        return content | (self.stored.text_content(texts) or self.texts.load(texts, seeds))
+        return content
+
+    def _text_content(self, epoch: int, rows: Rows, numbers: Rows) -> dict[str, torch.Tensor]:
+        """Return the text inputs of a batch, for the rows `numbers` of the products' texts."""
+        if stored := self.stored.text_content(numbers):
+            return stored
+        return self.texts.load([self.products.texts[number] for number in numbers], self._seeds(epoch, rows))
 
 
 def data_loader(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int, device: str = "cpu") -> Iterator[ItemT]:
@@ -151,12 +173,17 @@ def data_loader(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int, devi
 
     For a GPU the tensors are in pinned memory, so that a copy does not block this process.
     """
+    if not workers:
+        for key in keys:
+            item: Any = dataset[key]
+            yield item.pin_memory() if device == "cuda" else item
+        return
     yield from DataLoader(
         dataset,
         sampler=keys,
         batch_size=None,
         num_workers=min(workers, len(keys)),
-        prefetch_factor=4 if workers and len(keys) else None,
+        prefetch_factor=4 if len(keys) else None,
         pin_memory=device == "cuda",
         # Without a generator the loader draws from the global one, which would change the draws of a resumed run.
         generator=torch.Generator(),

@@ -11,7 +11,8 @@ from PIL import Image
 from pipeline_lib.loading.view_cache import ViewCache
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.transforms.decode import decode
-from pipeline_lib.transforms.image import AFTER_FIXED, FROM_PHOTO, SHORTEST, Pixels, Resizing, fixed_view
+from pipeline_lib.transforms.image import AFTER_FIXED, FROM_PHOTO, Pixels, fixed_view
+from pipeline_lib.transforms.resizing import SHORTEST, Resizing
 
 Rows = NDArray[np.int64]
 

@@ -70,7 +70,11 @@ def pairs_of(outputs: Outputs, batch: Batch, mask_false_negatives: bool) -> Pair
     assert outputs.image_embedding is not None and outputs.text_embedding is not None
     assert outputs.logit_scale is not None
     rows = batch.rows_with_text()
-    ignore = false_negatives(batch)[rows][:, rows] if mask_false_negatives else None
+    ignore = false_negatives(batch) if mask_false_negatives else None
+    if len(rows) == len(batch.product):
+        # A copy of all rows, whose backward pass adds row by row, takes as long as the products of the loss.
+        return Pairs(outputs.image_embedding, outputs.text_embedding, outputs.logit_scale, ignore)
+    ignore = ignore[rows][:, rows] if ignore is not None else None
     return Pairs(outputs.image_embedding[rows], outputs.text_embedding[rows], outputs.logit_scale, ignore)
 
 

@@ -11,7 +11,7 @@ import open_clip
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
 from pipeline_lib.params.values import Interpolation, ResizeMode
-from pipeline_lib.transforms.image import Resizing
+from pipeline_lib.transforms.resizing import Resizing
 
 # What a config or a tag that names nothing means in open_clip. The keys are those of model.image, too.
 DEFAULTS: dict[str, Any] = {

@@ -38,7 +38,7 @@ from pipeline_lib.models.trunks import (
 )
 from pipeline_lib.models.weights import read_weights
 from pipeline_lib.params.model import ImageSettings, ImageTowerParams
-from pipeline_lib.transforms.image import Resizing
+from pipeline_lib.transforms.resizing import Resizing
 
 # Defaults of the keys that a description may lack.
 DEFAULTS: Description = {"feature": "pooled", "pooling": None, "classes": 0, "out_dim": 0, "tokens": False}

@@ -62,7 +62,7 @@ class ActivationStore:
 
     def lengths(self, ids: Sequence[str]) -> Rows:
         """Return the number of tokens of each item; ValueError names the first id that the store lacks."""
-        items = self._positions(ids)
+        items = self.positions(ids)
         return self.first[items + 1] - self.first[items]
 
     def gather(
@@ -73,7 +73,13 @@ class ActivationStore:
         `views` numbers one drawn view for each id. Texts are (items, longest, width), with zeros where the mask is
         False. bfloat16 becomes float32, because numpy has no bfloat16.
         """
-        items, grid = item_rows(self._positions(ids), self.header.views, views), self.header.grid
+        return self.gather_at(self.positions(ids), views)
+
+    def gather_at(
+        self, positions: Rows, views: Rows | None = None
+    ) -> tuple[NDArray[np.floating[Any]], NDArray[np.bool_]]:
+        """Return the same as `gather`, by the positions of the items."""
+        items, grid = item_rows(positions, self.header.views, views), self.header.grid
         starts, lengths = self.first[items], self.first[items + 1] - self.first[items]
         mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
         width = self.header.width
@@ -84,7 +90,8 @@ class ActivationStore:
         found[mask] = self.matrix[(starts[:, None] + np.arange(mask.shape[1]))[mask]]
         return as_floats(found), mask
 
-    def _positions(self, ids: Sequence[str]) -> Rows:
+    def positions(self, ids: Sequence[str]) -> Rows:
+        """Return the position of each item; ValueError names the first id that the store lacks."""
         return rows_of(ids, self._row_of, self.folder, "activations")
 
 

@@ -1,11 +1,14 @@
 """The data loaders of a run: batches of the training products, and the validator of the held-out fold.
 
-Both read the same stores, view cache and shards. If both towers start from stores, nothing is decoded and no worker
-process is started.
+Both read the same stores, view cache and shards. If both towers start from stores, nothing is decoded, no worker
+process is started and no image library is imported.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,19 +16,21 @@ from torch import Tensor
 
 from pipeline_lib.inference.engine import Array, InferenceEngine, encode_stored_texts, encode_texts, photo_rows
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
-from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import text_key
 from pipeline_lib.loading.stored_features import StoredFeatures
 from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.loading.view_cache import GB, ViewCache
+from pipeline_lib.models.towers import Description
 from pipeline_lib.params.train import TrainParams
-from pipeline_lib.shards.read import open_shards
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.training.distillation import DistillationData
 from pipeline_lib.training.fold_data import FoldData, Inputs
 from pipeline_lib.training.model_setup import ModelBundle, RunConfig
 from pipeline_lib.training.validation import Validator
-from pipeline_lib.transforms.image import AFTER_FIXED, Resizing
+from pipeline_lib.transforms.resizing import Resizing
+
+if TYPE_CHECKING:
+    from pipeline_lib.loading.photo_views import PhotoViews
 
 
 @dataclass(frozen=True)
@@ -47,14 +52,12 @@ def build_loaders(
 ) -> Loaders:
     """Return the training batches and the validator of one fold; the bundle's model is on the device."""
     train, image = config.train, bundle.model.description["image"]
-    size, resizing = image["size"], Resizing.of(image)
     workers = 0 if len(stored.kinds()) == 2 else config.runtime.workers
-    reader = open_shards(inputs.shards, config.runtime.shards_url)
-    cache = None if stored.image else _view_cache(config, data)
+    photos = (None, None) if stored.image else _photo_views(config, inputs, data, image)
     tokenizer, max_tokens = bundle.tokenizer, config.model.text.max_tokens
     training = ProductDataset(
         data.training,
-        PhotoViews(reader, size, train.augment, train.crop_scale, cache, resizing),
+        photos[0],
         TextViews(tokenizer, max_tokens, train.text_augment, train.text_augment_rate),
         Sampling(train.seed, train.photo, train.mix, train.mix_alpha, config.processes.part),
         stored,
@@ -62,7 +65,7 @@ def build_loaders(
     )
     held_out = ProductDataset(
         data.held_out,
-        PhotoViews(reader, size, cache=cache, resizing=resizing),
+        photos[1],
         TextViews(tokenizer, max_tokens),
         Sampling(train.seed, measured_photo(train)),
         stored.without_views(),
@@ -79,8 +82,25 @@ def measured_photo(train: TrainParams) -> str:
     return "mean_pool" if train.photo == "mean_pool" else "first"
 
 
+def _photo_views(
+    config: RunConfig, inputs: Inputs, data: FoldData, image: Description
+) -> tuple[PhotoViews, PhotoViews]:
+    """Return the views of photos for training and for validation; `image` is the description of the image tower."""
+    from pipeline_lib.loading.photo_views import PhotoViews
+    from pipeline_lib.shards.read import open_shards
+
+    train, size, resizing = config.train, image["size"], Resizing.of(image)
+    reader, cache = open_shards(inputs.shards, config.runtime.shards_url), _view_cache(config, data)
+    return (
+        PhotoViews(reader, size, train.augment, train.crop_scale, cache, resizing),
+        PhotoViews(reader, size, cache=cache, resizing=resizing),
+    )
+
+
 def _view_cache(config: RunConfig, data: FoldData) -> ViewCache | None:
     """Return a cache of the fixed views that a run reads more than once, in this process's share of the memory."""
+    from pipeline_lib.transforms.image import AFTER_FIXED
+
     training = photo_rows(data.training, "first" if config.train.photo == "first" else "mean_pool")[0]
     rows = [photo_rows(data.held_out, measured_photo(config.train))[0]]
     if config.train.augment in AFTER_FIXED:

@@ -70,6 +70,10 @@ class Task:
 
     def stateful_losses(self) -> nn.ModuleDict:
         """Return the losses that have parameters or a memory."""
+        return self._stateful
+
+    @cached_property
+    def _stateful(self) -> nn.ModuleDict:
         return nn.ModuleDict({name: loss for name, loss in self.losses.items() if isinstance(loss, StatefulLoss)})
 
     def loss_parameters(self) -> list[tuple[str, nn.Parameter]]:

@@ -7,48 +7,23 @@ the fixed view can be cached for all epochs; the others are in `FROM_PHOTO`.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.params.values import Interpolation, ResizeMode
 from pipeline_lib.transforms.colour import grey_and_blur, jitter
+from pipeline_lib.transforms.resizing import SHORTEST, Resizing
 
 Pixels = npt.NDArray[np.uint8]
 View = Callable[[Image.Image, int, np.random.Generator, float], Pixels]
 AfterFixed = Callable[[Pixels, tuple[int, ...]], Pixels]
 
-VERSION = 2  # of the fixed view and of `decode`: increase it if the same bytes give other pixels
 CLIP_MARGIN = 32
 CROP_TRIES = 10
 CROP_RATIOS = (3 / 4, 4 / 3)
-
-
-class Resizing(NamedTuple):
-    """How an image becomes a square, by open_clip's names; the fields are keys of a tower's description.
-
-    shortest: the shorter side gets the size, and the centre is cropped. longest: the longer side gets it, and the rest
-    is black. squash: both sides get it.
-    """
-
-    resize_mode: ResizeMode = "shortest"
-    interpolation: Interpolation = "bicubic"
-
-    @staticmethod
-    def of(description: Mapping[str, Any]) -> "Resizing":
-        """Return the resizing that an image tower's description states."""
-        return Resizing(**{key: description[key] for key in Resizing._fields if key in description})
-
-    def stated(self) -> dict[str, str]:
-        """Return what differs from the default, which descriptions and fingerprints do not state."""
-        return {key: value for key, value in self._asdict().items() if value != Resizing._field_defaults[key]}
-
-
-SHORTEST = Resizing()
 
 
 def fixed_view(image: Image.Image, size: int, resizing: Resizing = SHORTEST) -> Pixels:
@@ -68,14 +43,6 @@ def clip_view(image: Image.Image, size: int, rng: np.random.Generator, crop_scal
         reduced = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
         image = image.resize(reduced, Image.Resampling.BICUBIC)
     return _maybe_flipped(_resize_box(image, size, _random_box(image.width, image.height, rng, crop_scale)), rng)
-
-
-def preprocessing_fingerprint(size: int, description: Mapping[str, Any], **more: object) -> str:
-    """Return the identity of the fixed view at `size` pixels, resized and normalised as an image tower describes."""
-    channels = {name: [float(value) for value in description[name]] for name in ("mean", "std")}
-    resizing = Resizing.of(description).stated()
-    fixed = {"version": VERSION, "view": "none", "resample": "bicubic", "size": size}
-    return digest_value({**fixed, **channels, **resizing, **more})
 
 
 def _jittered(fixed: Image.Image, rng: np.random.Generator) -> Pixels:

@@ -17,7 +17,8 @@ from pipeline_lib.inference.engine import _Photos
 from pipeline_lib.loading import photo_views
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.view_cache import ViewCache
-from pipeline_lib.transforms.image import AFTER_FIXED, FROM_PHOTO, Resizing
+from pipeline_lib.transforms.image import AFTER_FIXED, FROM_PHOTO
+from pipeline_lib.transforms.resizing import Resizing
 
 
 class Photos:

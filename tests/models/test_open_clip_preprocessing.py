@@ -13,7 +13,8 @@ from tiny_clip import CONFIG
 from pipeline_lib.models.open_clip_config import find_clip_model
 from pipeline_lib.models.open_clip_preprocessing import DEFAULTS, agreed, stated
 from pipeline_lib.params.model import ImageTowerParams
-from pipeline_lib.transforms.image import FILTERS, SQUARES, Resizing, fixed_view
+from pipeline_lib.transforms.image import FILTERS, SQUARES, fixed_view
+from pipeline_lib.transforms.resizing import Resizing
 
 NAMES = [name for name in open_clip.list_models() if open_clip.list_pretrained_tags_by_model(name)]
 

@@ -76,11 +76,14 @@ def test_memory_is_pinned_for_a_gpu_only(monkeypatch):
     class RecordingLoader(DataLoader):
         def __init__(self, *arguments, **settings):
             pinned.append(settings["pin_memory"])
-            super().__init__(*arguments, **{**settings, "pin_memory": False})
+            super().__init__(*arguments, **{**settings, "pin_memory": False, "num_workers": 0, "prefetch_factor": None})
 
     monkeypatch.setattr(dataset, "DataLoader", RecordingLoader)
-    for device in ("cpu", "cuda"):
-        assert list(dataset.data_loader([10, 20, 30], [2, 0], 0, device)) == [30, 10]
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: -self)
+    items = torch.tensor([10, 20, 30])
+    for device, sign in (("cpu", 1), ("cuda", -1)):
+        assert list(dataset.data_loader(items, [2, 0], 1, device)) == [30, 10]
+        assert list(dataset.data_loader(items, [2, 0], 0, device)) == [30 * sign, 10 * sign]
     assert pinned == [False, True]
 
 

@@ -29,7 +29,6 @@ from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.activations import open_activations
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import MATRIX, open_store
-from pipeline_lib.training import loaders
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
@@ -124,7 +123,7 @@ class SlowViews(PhotoViews):
 def test_losses_equal_those_of_a_run_that_encodes_the_same_views(inputs, towers, monkeypatch, changes, message):
     settings = make_settings(*towers, augment="clip", **changes)
     with monkeypatch.context() as patch:
-        patch.setattr(loaders, "PhotoViews", SlowViews)
+        patch.setattr("pipeline_lib.loading.photo_views.PhotoViews", SlowViews)
         slow = run(make_settings(*towers, augment="clip", use_stored_features=False, **changes), inputs, "slow")
     store(settings, inputs)
     monkeypatch.setattr("pipeline_lib.loading.photo_views.decode", lambda *_: pytest.fail("a photo was decoded"))

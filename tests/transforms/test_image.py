@@ -13,13 +13,11 @@ from pipeline_lib.transforms.image import (
     AFTER_FIXED,
     CLIP_MARGIN,
     FROM_PHOTO,
-    VERSION,
-    Resizing,
     _random_box,
     clip_view,
     fixed_view,
-    preprocessing_fingerprint,
 )
+from pipeline_lib.transforms.resizing import VERSION, Resizing, preprocessing_fingerprint
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
