@@ -45,7 +45,12 @@ class TowerSource:
     def fingerprint(self) -> str:
         """Return the identity of description and pretrained weights, whatever the width of the tower's new parts."""
         description = {key: value for key, value in self.description.items() if key != "out_dim"}
-        return digest_value([description, weights_hash(self.state)])
+        return digest_value([description, self.state_hash])
+
+    @cached_property
+    def state_hash(self) -> str | None:
+        """Return `weights_hash` of the pretrained weights; hashing a large tower takes half a second."""
+        return weights_hash(self.state)
 
 
 class ForwardBlock(NamedTuple):

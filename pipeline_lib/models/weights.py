@@ -76,5 +76,6 @@ def weights_hash(state: State | None) -> str | None:
     digest = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().to("cpu", torch.float32).contiguous()
-        digest.update(f"{name}{tuple(value.shape)}".encode() + value.numpy().tobytes())
+        digest.update(f"{name}{tuple(value.shape)}".encode())
+        digest.update(value.flatten().numpy())
     return digest.hexdigest()[:16]

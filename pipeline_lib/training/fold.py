@@ -22,6 +22,7 @@ from pipeline_lib.training.distillation import read_distillation
 from pipeline_lib.training.ema import WeightEma, ema_warnings
 from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
+from pipeline_lib.training.input_checks import check_texts_differ
 from pipeline_lib.training.loaders import build_loaders
 from pipeline_lib.training.model_setup import ModelBundle, RunConfig, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.samplers import SAMPLERS
@@ -50,6 +51,9 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     bundle = build_bundle(config, inputs.start, data, "retrieval" in heads)
     stored = find_stored_inputs(config, inputs, bundle.initial, bundle.unfreeze_epochs)
     _check_mix(config, stored.features)
+    if "retrieval" in heads or config.model.classifier.inputs != "image":
+        texts, pooling = data.training.texts, config.model.text.pooling
+        check_texts_differ(bundle.model, bundle.tokenizer, texts, pooling, stored.features.text)
     mean_pool, description = train.photo == "mean_pool", bundle.model.description
     distillation = read_distillation(config.losses, inputs.teachers, fold, data, description, mean_pool)
     warnings = [*seen.warnings, *distillation.warnings, *ema_warnings(train.ema_decay, _num_steps(config, data))]

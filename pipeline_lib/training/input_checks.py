@@ -4,22 +4,34 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from pipeline_lib.loading.products import text_key
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.probe import fails_on_one_row
+from pipeline_lib.stores.activations import ActivationStore
+from pipeline_lib.stores.store import FeatureStore
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 # Texts that are compared; each is one row of one forward pass.
 NUM_TEXTS = 32
 # Distance, as a share of the largest vector, up to which two vectors count as equal.
 EQUAL = 1e-6
+# The same for stored features. Rounding to bfloat16 moves a vector by up to 1 / 512 of its length.
+CLEARLY = 1e-2
 
 
-def check_texts_differ(model: ImageTextModel, tokenizer: TextTokenizer, texts: Sequence[str], setting: str) -> None:
+def check_texts_differ(
+    model: ImageTextModel,
+    tokenizer: TextTokenizer,
+    texts: Sequence[str],
+    setting: str,
+    stored: FeatureStore | ActivationStore | None = None,
+) -> None:
     """Raise ValueError if the text tower gives two different texts the same features; `setting` is the pooling's value.
 
-    Texts of the same tokens (unknown words, truncation) count as one text.
+    Texts of the same tokens (unknown words, truncation) count as one text. If the tower's `stored` features differ
+    clearly, the tower does not run.
     """
     by_tokens: dict[tuple[int, ...], str] = {}
     max_tokens = model.description["text"]["max_tokens"]
@@ -29,19 +41,29 @@ def check_texts_differ(model: ImageTextModel, tokenizer: TextTokenizer, texts: S
         if len(by_tokens) == NUM_TEXTS:
             break
     different = list(by_tokens.values())
-    if len(different) < 2:
+    if len(different) < 2 or (isinstance(stored, FeatureStore) and _differ_clearly(stored, different)):
         return
     rows, row_masks = (torch.as_tensor(part) for part in tokenizer.encode_batch(different, max_tokens))
     with _evaluating(model), torch.no_grad():
         features = model.encode_text(rows, row_masks).double()
-    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
-    equal = (distances <= EQUAL * features.norm(dim=1).max()).triu(1).nonzero().tolist()
+    equal = _equal_pairs(features, EQUAL)
     if equal:
         first, second = (different[row] for row in equal[0])
         raise ValueError(
             f"model.text.pooling = {setting!r}: the text tower gives {first!r} and {second!r} the same vector "
             f"({len(equal)} such pairs among {len(different)} texts); set another pooling, e.g. mean, or other weights"
         )
+
+
+def _differ_clearly(stored: FeatureStore, texts: Sequence[str]) -> bool:
+    return not _equal_pairs(torch.from_numpy(stored.rows([text_key(text) for text in texts])).double(), CLEARLY)
+
+
+def _equal_pairs(features: Tensor, share: float) -> list[list[int]]:
+    """Return the pairs of rows whose distance is at most a share of the longest row."""
+    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    pairs: list[list[int]] = (distances <= share * features.norm(dim=1).max()).triu(1).nonzero().tolist()
+    return pairs
 
 
 @contextmanager

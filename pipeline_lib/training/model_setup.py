@@ -18,7 +18,6 @@ from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.scales import check_scales
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.models.towers import TowerSource
-from pipeline_lib.models.weights import weights_hash
 from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, unfreeze_epochs
 from pipeline_lib.optim.param_groups import split_decay, tower_groups
 from pipeline_lib.optim.weight_decay import undecayed_names
@@ -32,7 +31,7 @@ from pipeline_lib.training.compiling import compile_towers
 from pipeline_lib.training.cut_vocabulary import cut_vocabulary
 from pipeline_lib.training.ema import build_momentum_encoder
 from pipeline_lib.training.fold_data import FoldData
-from pipeline_lib.training.input_checks import check_batch_rows, check_texts_differ
+from pipeline_lib.training.input_checks import check_batch_rows
 from pipeline_lib.training.task import Task
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -94,8 +93,6 @@ def build_bundle(config: RunConfig, start: Path | None, data: FoldData, retrieva
     model = build_model(describe(initial.model, initial.towers, retrieval, data.classes), initial.towers)
     if initial.heads is not None:
         load_heads(model, initial.heads)
-    if retrieval or config.model.classifier.inputs != "image":
-        check_texts_differ(model, tokenizer, data.training.texts, config.model.text.pooling)
     rows = min(config.train.batch_size, len(data.training)) // config.processes.world_size
     if config.train.photo != "mean_pool":
         check_batch_rows(model, rows)
@@ -122,7 +119,7 @@ def resolve_initial_weights(config: RunConfig, start: Path | None) -> InitialWei
     if start is None:
         return InitialWeights(named, None, None, frozenset(named), model, losses, base, warnings)
     towers = warm_sources(named, start)
-    unchanged = {name for name in towers if weights_hash(towers[name].state) == weights_hash(named[name].state)}
+    unchanged = {name for name in towers if towers[name].state_hash == named[name].state_hash}
     heads = start if config.train.init_heads else None
     return InitialWeights(towers, start, heads, frozenset(unchanged), model, losses, base, () if heads else warnings)
 

@@ -12,7 +12,6 @@ from torch import nn
 
 from pipeline_lib.models.adapters import frozen_adapters
 from pipeline_lib.models.towers import Tower, TowerSource
-from pipeline_lib.models.weights import weights_hash
 from pipeline_lib.optim.freezing import UnfreezeEpochs
 from pipeline_lib.optim.param_groups import group_lrs
 from pipeline_lib.params.train import TrainParams
@@ -39,7 +38,7 @@ def trainable_report(
     rows, own_warnings = [], []
     for name, tower in bundle.model.towers().items():
         source, opened = bundle.initial.towers[name], bundle.unfreeze_epochs[name]
-        row = _row(name, source.weights or "random", weights_hash(source.state), _groups(tower, opened, train))
+        row = _row(name, source.weights or "random", source.state_hash, _groups(tower, opened, train))
         ever_trained = _trained_parameters(tower, opened)
         own_warnings += [*source.notes, *_warnings(row, source, train), *_frozen_new(name, tower, source, ever_trained)]
         own_warnings += frozen_adapters(name, tower, ever_trained)

@@ -7,8 +7,10 @@ import pytest
 import torch
 from tiny_project import make_settings
 
+from pipeline_lib.loading.products import text_key
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.stores.store import open_store, write_store
 from pipeline_lib.training.input_checks import check_batch_rows, check_texts_differ
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -51,6 +53,18 @@ def test_texts_with_equal_vectors_are_named(model, tiny_text_folder):
     ) as error:
         check(model, TEXTS, tiny_text_folder)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_stored_features_that_differ_clearly_spare_the_tower(model, tiny_text_folder, tmp_path, monkeypatch, dtype):
+    """Equal vectors that were computed in two batches may be stored with other last bits, so then the tower decides."""
+    values, ran = np.random.default_rng(0).normal(size=(3, 16)), []
+    encode = model.encode_text
+    monkeypatch.setattr(model, "encode_text", lambda *rest: ran.append(1) or encode(*rest))
+    for name, vectors, runs in (("other", values, 0), ("equal", values[:1] * (1 + 2e-3 * values), 1)):
+        write_store(tmp_path / name, [text_key(text) for text in TEXTS[:3]], vectors, ("m", "v"), dtype)
+        check_texts_differ(model, TextTokenizer(tiny_text_folder), TEXTS, "mean", open_store(tmp_path / name))
+        assert len(ran) == runs
 
 
 def test_texts_of_the_same_tokens_are_one_text(model, tiny_text_folder):
