@@ -1,20 +1,22 @@
-"""Searches one fold's index with a text: the fold's model embeds it, and the index returns the nearest products."""
+"""Searches one fold's index with a text: the fold's model embeds it, and the index returns the nearest products.
+
+Of most models only the text tower is read. Libraries are imported where they are needed, because a search takes as long
+as its imports.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
-from torch import Tensor
-
+import pipeline_lib.execution.threads  # noqa: F401  the collector scans less while libraries are imported
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
-from pipeline_lib.inference.engine import InferenceEngine, encode_texts
-from pipeline_lib.inference.wise_ft import load_interpolated
-from pipeline_lib.params.embed import EmbedParams
-from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.section import load_params, parse_section
-from pipeline_lib.retrieval.faiss_index import MANIFEST
-from pipeline_lib.retrieval.search import search
+from pipeline_lib.params.section import load_params, parse_section, parse_value
 from pipeline_lib.transforms.tokenize import TextTokenizer
+
+if TYPE_CHECKING:
+    from numpy import float32
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -31,24 +33,53 @@ def search_fold(text: str, kind: str, fold: int, top: int) -> list[FoundProduct]
 
     Raises ValueError if the model or the index is missing, or if the index was built by another model.
     """
+    from pipeline_lib.models.saved import read_card
+    from pipeline_lib.retrieval.faiss_index import MANIFEST
+
     folder, index = paths.train_of(fold), paths.index_of(kind, fold)
     params = load_params()
-    share = parse_section(EmbedParams, params).interpolation
-    saved = load_interpolated(folder, share, parse_section(ModelParams, params))
-    if not saved.card["description"]["retrieval"]:
+    card = read_card(folder)
+    if not card["description"]["retrieval"]:
         raise ValueError(
             f"{folder}: this model has no joint embedding; give losses.info_nce, or another loss that compares images "
             "and texts, a weight above 0"
         )
     if not (index / MANIFEST).is_file():
         raise ValueError(f"{index}: no such index; add {kind!r} to plan.index and {fold} to plan.folds")
+    query, fingerprint = embed_query(text, folder, card, params)
 
-    def encode(ids: Tensor, mask: Tensor) -> Tensor:
+    import polars as pl
+
+    from pipeline_lib.retrieval.search import search
+
+    hits = search(index, query, top, fingerprint, read_json(index / MANIFEST)["preprocessing"])[0]
+    products = pl.scan_parquet(paths.CATALOGUE / "products.parquet").select("product_id", "text")
+    found = products.filter(pl.col("product_id").is_in([hit.product_id for hit in hits])).collect()
+    texts = dict(found.iter_rows())
+    return [FoundProduct(hit.product_id, float(hit.score), texts.get(hit.product_id, "")) for hit in hits]
+
+
+def embed_query(
+    text: str, folder: Path, card: dict[str, Any], params: dict[str, Any]
+) -> tuple["NDArray[float32]", str]:
+    """Return a text's embedding (1, embedding_dim) by the model in a folder, and the fingerprint of its weights."""
+    import torch
+
+    from pipeline_lib.retrieval.text_query import TextQuery, is_plain
+
+    share, tokenizer = parse_value("embed.interpolation", float, params), TextTokenizer(folder / "tokenizer")
+    max_tokens = int(card["description"]["text"]["max_tokens"])
+    if share == 1.0 and is_plain(card["description"]):
+        ids, _ = tokenizer.encode_batch([text], max_tokens)
+        return TextQuery(folder, card["description"]).embed(torch.from_numpy(ids)).numpy(), card["fingerprint"]
+
+    from pipeline_lib.inference.engine import InferenceEngine, encode_texts
+    from pipeline_lib.inference.wise_ft import load_interpolated
+    from pipeline_lib.params.model import ModelParams
+
+    saved = load_interpolated(folder, share, parse_section(ModelParams, params))
+
+    def encode(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return saved.model.embed_text(saved.model.encode_text(ids, mask))
 
-    max_tokens = saved.card["description"]["text"]["max_tokens"]
-    engine = InferenceEngine("cpu", 1, 0, "fp32")
-    query = encode_texts(encode, TextTokenizer(folder / "tokenizer"), [text], max_tokens, engine)
-    hits = search(index, query, top, saved.fingerprint, read_json(index / MANIFEST)["preprocessing"])[0]
-    texts = dict(pl.read_parquet(paths.CATALOGUE / "products.parquet").select("product_id", "text").iter_rows())
-    return [FoundProduct(hit.product_id, float(hit.score), texts.get(hit.product_id, "")) for hit in hits]
+    return encode_texts(encode, tokenizer, [text], max_tokens, InferenceEngine("cpu", 1, 0, "fp32")), saved.fingerprint

@@ -39,6 +39,13 @@ def main() -> None:
     """Run the command line; bad input is one line and exit status 1."""
     try:
         app()
+    except SystemExit as end:
+        # The clean-up of torch takes longer than a search; that of DVC is needed.
+        if not end.code and "torch" in sys.modules and "dvc" not in sys.modules:
+            from pipeline_lib.execution.stage import exit_now
+
+            exit_now()
+        raise
     except (ValueError, OSError) as error:
         print(f"vitrine: error: {error}", file=sys.stderr)
         raise SystemExit(1) from error

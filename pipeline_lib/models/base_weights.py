@@ -1,7 +1,8 @@
 """The base of a trained model: the weights that `model` names, which its towers had before any training.
 
 A layer that no epoch trained has the values of its base. Its tensors are not saved again with each fold and each
-experiment: the card names the base by settings, origin and hash, and reading the model takes them from there.
+experiment: the card names the base and a hash of them. Reading the model takes them from the base's file, or, where a
+library changes tensors as it loads them, from what the base's settings are resolved to.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline_lib.models.tower_kinds import resolve_image_tower, resolve_text_tower
@@ -23,7 +25,8 @@ MIN_SHARE = 0.01
 # Keys of a tower's settings that may be paths.
 PATHS = ("name", "weights", "tokenizer")
 
-# Tower -> {params, fusion: what it is resolved from; weights, hash: their origin and identity; tensors: names}.
+# Tower -> {weights: their origin, params, fusion: what it is resolved from, hash: that of the tensors, tensors: name ->
+# key in the file, file: its path, null if it has not all of them as they are}.
 BaseCard = dict[str, dict[str, Any]]
 
 
@@ -51,12 +54,16 @@ def split_base(state: State, base: BaseWeights) -> tuple[State, BaseCard]:
         total = sum(value.nbytes for key, value in state.items() if key.startswith(f"{tower}."))
         if not equal or sum(state[f"{tower}.{key}"].nbytes for key in equal) < MIN_SHARE * total:
             continue
+        shared = {key: _as_saved(weights[key]) for key in equal}
+        file = _file_of(source.weights)
+        keys = _keys_in_file(file, shared) if file is not None else None
         card[tower] = {
             "params": getattr(base.params, tower).model_dump(),
             "fusion": base.params.fusion,
             "weights": source.weights,
-            "hash": weights_hash(source.state),
-            "tensors": sorted(equal),
+            "hash": weights_hash(shared),
+            "file": file.as_posix() if file is not None and keys is not None else None,
+            "tensors": keys or dict.fromkeys(equal),
         }
     left_out = {f"{tower}.{key}" for tower, entry in card.items() for key in entry["tensors"]}
     return {key: value for key, value in state.items() if key not in left_out}, card
@@ -70,8 +77,7 @@ def base_tensors(folder: Path, card: BaseCard, towers: Iterable[str], root: Path
     tensors: State = {}
     for tower in towers:
         if tower in card:
-            state = _resolved(folder, tower, card[tower], root)
-            tensors |= {f"{tower}.{key}": _as_saved(state[key]) for key in card[tower]["tensors"]}
+            tensors |= {f"{tower}.{key}": value for key, value in _read(folder, tower, card[tower], root).items()}
     return tensors
 
 
@@ -81,22 +87,57 @@ def base_paths(card: BaseCard) -> list[Path]:
     return sorted(path for path in paths if path.parts and not path.is_absolute() and ".." not in path.parts)
 
 
-def _resolved(folder: Path, tower: str, entry: dict[str, Any], root: Path) -> State:
-    """Return the weights that an entry of a card names; OtherBaseError for a fault or another hash."""
-    params = {key: _located(value, root) if key in PATHS else value for key, value in entry["params"].items()}
+def _read(folder: Path, tower: str, entry: dict[str, Any], root: Path) -> State:
+    """Return the tensors that an entry of a card names; OtherBaseError for a fault or another hash."""
     start = f"{folder}: the weights that its {tower} tower shares with {entry['weights']}"
     ways = "put the old ones back (`dvc checkout`), or train the model again (`dvc repro`)"
     try:
-        if tower == "image":
-            source = resolve_image_tower(UntrainedImage(ImageTowerParams.model_validate(params), entry["fusion"]))
-        else:
-            source = resolve_text_tower(UntrainedText(TextTowerParams.model_validate(params), entry["fusion"]))
-    except (ValueError, OSError) as error:
+        state = _from_file(entry, root) if entry["file"] else _resolved(tower, entry, root)
+        shared = {key: _as_saved(state[key]) for key in entry["tensors"]}
+    except (ValueError, OSError, KeyError, SafetensorError) as error:
         raise OtherBaseError(f"{start} cannot be read ({' '.join(str(error).split())}); {ways}") from error
-    found = weights_hash(source.state)
-    if source.state is None or found != entry["hash"]:
+    if (found := weights_hash(shared)) != entry["hash"]:
         raise OtherBaseError(f"{start} had the hash {entry['hash']}, now it is {found}; {ways}")
-    return source.state
+    return shared
+
+
+def _from_file(entry: dict[str, Any], root: Path) -> State:
+    with safe_open(_located(entry["file"], root), "pt") as file:
+        return {name: file.get_tensor(key) for name, key in entry["tensors"].items()}
+
+
+def _resolved(tower: str, entry: dict[str, Any], root: Path) -> State:
+    params = {key: _located(value, root) if key in PATHS else value for key, value in entry["params"].items()}
+    if tower == "image":
+        source = resolve_image_tower(UntrainedImage(ImageTowerParams.model_validate(params), entry["fusion"]))
+    else:
+        source = resolve_text_tower(UntrainedText(TextTowerParams.model_validate(params), entry["fusion"]))
+    return source.state or {}
+
+
+def _file_of(weights: str | None) -> Path | None:
+    """Return the .safetensors file that a tower's weights are from, None for a hub or another format."""
+    path = Path(weights or "")
+    path = path / "model.safetensors" if path.is_dir() else path
+    return path if path.suffix == ".safetensors" and path.is_file() else None
+
+
+def _keys_in_file(path: Path, tensors: State) -> dict[str, str] | None:
+    """Return each tensor's key in a file, None if the file lacks one of them or has another value.
+
+    A key is the name in the tower without its first part, perhaps after the name of a larger model.
+    """
+    keys = {}
+    with safe_open(path, "pt") as file:
+        known = list(file.keys())
+        for name, value in tensors.items():
+            short = name.partition(".")[2]
+            likely = [key for key in known if key in (name, short) or key.endswith(f".{short}")]
+            key = next((key for key in likely if _same_bits(_as_saved(file.get_tensor(key)), value)), None)
+            if key is None:
+                return None
+            keys[name] = key
+    return keys
 
 
 def _located(value: str | None, root: Path) -> str | None:

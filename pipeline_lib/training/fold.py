@@ -75,8 +75,7 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
 
     compiling = named_compile_failures() if config.runtime.compile else nullcontext()
     precision = float32_products(bundle.precision)
-    folder = CheckpointFolder(fingerprint, processes.is_first, replaced_folder(out))
-    with folder as checkpoints, compiling, precision:
+    with CheckpointFolder(fingerprint, processes.is_first, replaced_folder(out)) as checkpoints, compiling, precision:
         trainer = Trainer(
             config=config,
             task=task,

@@ -38,7 +38,7 @@ def remaining():
     return {run.folder.name for run in checkpoint_runs()}
 
 
-def test_what_is_recorded_or_old_is_removed_and_its_size_is_said(project, vitrine):
+def test_what_is_recorded_or_old_is_removed_and_reported_with_its_size(project, vitrine):
     sizes = {run.folder.name: run.size for run in checkpoint_runs()}
     with CheckpointFolder("locked"):
         data = json.loads(vitrine("clean", "--json").stdout)

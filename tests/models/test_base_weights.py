@@ -246,7 +246,7 @@ def test_a_file_with_the_card_of_another_model_is_refused(moved, tmp_path, base)
 def test_paths_of_the_base_are_found_below_a_project(moved, monkeypatch, tmp_path):
     model, _ = moved
     card = read_json(model / "model.json")
-    card["base"]["image"]["params"]["name"] = "image"
+    card["base"]["image"]["file"] = "image/model.safetensors"
     (model / "model.json").write_text(json.dumps(card), encoding="utf-8")
     with pytest.raises(OtherBaseError, match="cannot be read"):
         read_state(model)

@@ -1,0 +1,130 @@
+"""The embedding of one text by a saved model, from the tensors of its text tower alone.
+
+For BERT and its relatives the forward pass is written here with torch's functions: transformers takes five times as
+long to import as torch, and a query is one text without padding. The result is that of the model to the bit.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline_lib.models.heads import PROJECTORS
+from pipeline_lib.models.multimodal import DEFAULTS, SIMILARITIES
+from pipeline_lib.models.pooling import TEXT_POOLING
+from pipeline_lib.models.saved import WEIGHTS, read_state
+from pipeline_lib.models.towers import Description
+from pipeline_lib.models.weights import State, load_strictly
+
+# Families whose layers are BERT's; their embeddings differ in the numbers of positions only.
+FAMILIES = ("bert", "roberta", "xlm-roberta", "ernie", "electra")
+# Families whose positions are counted from the padding id + 1, over tokens that are not padding.
+PADDED_POSITIONS = ("roberta", "xlm-roberta")
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
+
+
+def is_plain(description: Description) -> bool:
+    """Return whether a model's text embedding is computed here: BERT-like, without adapters and early fusion."""
+    text, config = description["text"], description["text"].get("config", {})
+    return (
+        text["kind"] == "hf"
+        and config["model_type"] in FAMILIES
+        and config["hidden_act"] in ACTIVATIONS
+        and not config.get("is_decoder")
+        and not config.get("use_task_id")
+        and not description.get("fusion")
+        and not description.get("adapters")
+    )
+
+
+class TextQuery:
+    """Embeds one text at a time with the model in a folder, whose card's description `is_plain`."""
+
+    def __init__(self, folder: Path, description: Description) -> None:
+        description = DEFAULTS | description
+        state, text = read_state(folder, ("text",)), description["text"]
+        self._config: dict[str, Any] = text["config"]
+        self._trunk = _below(state, "text.trunk.")
+        width = int(self._config["hidden_size"])
+        self._pool = _loaded(TEXT_POOLING[text["pooling"]](width), state, "text.pool.", folder)
+        self._projection: nn.Module = nn.Identity()
+        if text.get("projection"):
+            kind, out_dim, hidden = text["projection"]
+            self._projection = _loaded(PROJECTORS[kind](width, out_dim, hidden), state, "text.projection.", folder)
+            width = out_dim
+        projector = description["projector"]
+        name = "projection" if projector["shared"] else "text_projection"
+        head = PROJECTORS[projector["text"]](width, description["embedding_dim"], projector["hidden"])
+        self._head = _loaded(head, state, f"head.{name}.", folder)
+        self._similarity = SIMILARITIES[description["similarity"]]
+
+    def embed(self, token_ids: Tensor) -> Tensor:
+        """Return the embedding (1, embedding_dim) of token ids (1, length)."""
+        with torch.inference_mode():
+            hidden = bert_hidden(self._trunk, self._config, token_ids)
+            pooled = self._projection(self._pool(hidden, torch.ones_like(token_ids, dtype=torch.bool)))
+            return self._similarity(self._head(pooled).float())
+
+
+def bert_hidden(state: State, config: dict[str, Any], token_ids: Tensor) -> Tensor:
+    """Return the last layer's tokens (1, length, hidden_size) of one text without padding.
+
+    Source: the modules of transformers' BertModel in evaluation mode, in the same order of operations.
+    """
+    eps, act = config["layer_norm_eps"], ACTIVATIONS[config["hidden_act"]]
+    hidden = _embedded(state, config, token_ids)
+    for number in range(config["num_hidden_layers"]):
+        layer = _below(state, f"encoder.layer.{number}.")
+        attended = _linear(layer, "attention.output.dense", _attention(layer, config, hidden))
+        hidden = _norm(layer, "attention.output.LayerNorm", attended + hidden, eps)
+        inner = act(_linear(layer, "intermediate.dense", hidden))
+        hidden = _norm(layer, "output.LayerNorm", _linear(layer, "output.dense", inner) + hidden, eps)
+    return hidden
+
+
+def _embedded(state: State, config: dict[str, Any], token_ids: Tensor) -> Tensor:
+    def table(name: str) -> Tensor:
+        return state[f"embeddings.{name}_embeddings.weight"]
+
+    if config["model_type"] in PADDED_POSITIONS:
+        real = token_ids.ne(config["pad_token_id"]).int()
+        positions = (torch.cumsum(real, dim=1).type_as(real) * real).long() + config["pad_token_id"]
+    else:
+        positions = torch.arange(token_ids.shape[1])[None]
+    embedded = functional.embedding(token_ids, table("word"))
+    embedded = embedded + functional.embedding(torch.zeros_like(token_ids), table("token_type"))
+    embedded = embedded + functional.embedding(positions, table("position"))
+    embedded = _norm(state, "embeddings.LayerNorm", embedded, config["layer_norm_eps"])
+    narrow = "embeddings_project.weight" in state  # an ELECTRA with narrow embeddings
+    return _linear(state, "embeddings_project", embedded) if narrow else embedded
+
+
+def _attention(layer: State, config: dict[str, Any], hidden: Tensor) -> Tensor:
+    """Return the outputs of all heads side by side, (1, length, hidden_size)."""
+    width = config["hidden_size"] // config["num_attention_heads"]
+    query, key, value = (
+        _linear(layer, f"attention.self.{name}", hidden).view(*hidden.shape[:-1], -1, width).transpose(1, 2)
+        for name in ("query", "key", "value")
+    )
+    heads = functional.scaled_dot_product_attention(query, key, value, scale=width**-0.5)
+    return heads.transpose(1, 2).reshape(*hidden.shape[:-1], -1)
+
+
+def _linear(state: State, name: str, values: Tensor) -> Tensor:
+    return functional.linear(values, state[f"{name}.weight"], state[f"{name}.bias"])
+
+
+def _norm(state: State, name: str, values: Tensor, eps: float) -> Tensor:
+    return functional.layer_norm(values, values.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], eps)
+
+
+def _below(state: State, prefix: str) -> State:
+    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _loaded(module: nn.Module, state: State, prefix: str, folder: Path) -> nn.Module:
+    load_strictly(module, _below(state, prefix), str(folder / WEIGHTS))
+    return module.eval()
