@@ -64,11 +64,8 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
 
     groups = optimizer_groups(task, train, bundle.unfreeze_epochs)
     optimizer = build_adamw(groups)
-    ema = (
-        WeightEma([value for group in groups for value in group["params"]], train.ema_decay)
-        if train.ema_decay
-        else None
-    )
+    averaged = [value for group in groups for value in group["params"]]
+    ema = WeightEma(averaged, train.ema_decay) if train.ema_decay else None
 
     loaders = build_loaders(config, inputs, data, bundle, stored.features, distillation)
     sampler = SAMPLERS[train.mining](data.training, train, config.device)
