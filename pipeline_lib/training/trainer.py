@@ -145,7 +145,10 @@ class Trainer:
         """Open the layer groups of an epoch, and put the frozen layers into evaluation mode."""
         for name, tower in self.task.model.train().towers().items():
             set_epoch(tower, tower.layer_groups(), self.unfreeze_epochs[name], epoch)
-            set_frozen_eval(tower, tower.frozen_prefix(), self.config.train.batch_norm == "running")
+            # A tower that is frozen altogether is in evaluation mode with all its modules.
+            trains = any(parameter.requires_grad for parameter in tower.parameters())
+            prefix = tower.frozen_prefix() if trains else ()
+            set_frozen_eval(tower, prefix, self.config.train.batch_norm == "running")
 
     def _step(self) -> None:
         parameters = self._parameters()
