@@ -1,7 +1,12 @@
 """Every parallel backend writes the same files: processes of this machine, a separate Ray cluster, and Dask."""
 
 import contextlib
+import importlib
+import inspect
 import os
+import pickle
+import pkgutil
+import re
 import signal
 import socket
 import subprocess
@@ -197,3 +202,27 @@ def test_a_task_runs_in_the_stages_folder_and_returns_its_error(tmp_path):
     assert isinstance(failed, Failed) and str(failed.error) == "7 is bad"
     elsewhere = ClusterTask(partial(int), tmp_path / "gone", (), parallel.code_identity())(1)
     assert str(elsewhere.error).startswith(f"{tmp_path}/gone: no such folder on ")
+
+
+def errors_of_ours() -> list[type[Exception]]:
+    """The classes of exceptions that pipeline_lib defines."""
+    found = []
+    for module in pkgutil.walk_packages([str(ROOT / "pipeline_lib")], "pipeline_lib."):
+        source = (ROOT / module.name.replace(".", "/")).with_suffix(".py")
+        if source.is_file() and re.search(r"^class \w+\(\w*(Error|Exception)\)", source.read_text("utf-8"), re.M):
+            loaded = importlib.import_module(module.name)
+            own = [value for value in vars(loaded).values() if getattr(value, "__module__", "") == module.name]
+            found += [value for value in own if isinstance(value, type) and issubclass(value, Exception)]
+    return found
+
+
+def test_errors_survive_the_way_from_a_worker():
+    """An error is built again from its arguments; one that cannot be ends a Dask run without an answer."""
+    assert len(errors_of_ours()) >= 2
+    for kind in errors_of_ours():
+        parameters = list(inspect.signature(kind.__init__).parameters)[1:]
+        values = [pl.DataFrame({"row": [1]}) if name == "rejects" else f"the {name}" for name in parameters]
+        error = kind(*values)
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again)) == (kind, str(error))
+        assert vars(again).keys() == vars(error).keys()

@@ -11,26 +11,26 @@ import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
+from ruamel.yaml import YAML
 
 from pipeline_lib.artifacts.digests import digest_folder
+from pipeline_lib.params.section import load_params
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.write import write_shards
 
 PROJECT = Path(__file__).parents[2]
 NUM_PHOTOS = 120
-PARAMS = """
-data: {root: raw}
-shards: {size: 32, quality: 90, photos_per_shard: 10, colour_profile: convert}
-runtime:
-  {workers: 2, parallel: loky, device: cpu, batch_size: 8, log_every: 1, compile: false, cache_gb: 0, shards_url: null,
-   features_url: null}
-"""
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    (tmp_path / "params.yaml").write_text(PARAMS)
+    params = load_params(PROJECT / "params.yaml")
+    params["data"]["root"] = "raw"
+    params["shards"] |= {"size": 32, "quality": 90, "photos_per_shard": 10}
+    params["runtime"] |= {"workers": 2}
+    with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
+        YAML().dump(params, stream)
     (tmp_path / "raw").mkdir()
     pixels = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "raw" / "photo.png")
