@@ -20,7 +20,7 @@ def project(built_project, fork_server, tmp_path_factory):
 
 
 def test_every_stage_runs_once(project):
-    stages = ["catalogue", "folds", "shards", "features@trunk", *DOWNSTREAM]
+    stages = ["catalogue", "folds", "shards", "features@trunk", "views@32", *DOWNSTREAM]
     assert sorted(project.run_stages(project.first_output)) == sorted(stages)
 
 
@@ -85,6 +85,25 @@ def test_a_new_split_loss_or_layer_does_not_rerun_the_shards(project):
     stages = project.run_stages(project.run("dvc", "repro", "--dry").stdout)
     project.run("git", "checkout", "-q", ".")
     assert sorted(stages) == ["train@0", "train@1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("model.classifier.inputs=image", {"train@0", "train@1", "embed@0-32", "embed@1-32"}),
+        ("model.temperature=fixed", {"train@0", "train@1", "embed@0-32", "embed@1-32"}),
+        ("model.embedding_dim=8", {"train@0", "train@1", "embed@0-32", "embed@1-32"}),
+        ("features.trunk.view_seed=3", {"features@trunk"}),
+        ("features.max_gb=49", set()),
+        ("embed.flip=false", {"views@32", "embed@0-32", "embed@1-32"}),
+    ],
+)
+def test_a_changed_setting_reruns_what_docs_settings_says(project, change, expected):
+    """DVC's own answer for some of the keys that tests/architecture/test_reruns.py lists; nothing is executed."""
+    project.set_params(change)
+    stages = project.run_stages(project.run("dvc", "repro", "--dry").stdout)
+    project.run("git", "checkout", "-q", ".")
+    assert set(stages) == expected
 
 
 def test_an_edited_photo_reruns_the_shards_and_an_edited_text_does_not(project):

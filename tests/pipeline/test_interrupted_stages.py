@@ -113,6 +113,26 @@ def test_a_stage_dies_with_dvc(project):
     assert (project.folder / "dvc.lock").read_text() == project.expected
 
 
+def test_checkpoints_stay_until_dvc_has_recorded_the_outs(project, built_project):
+    """As if DVC was killed between the end of the command and its record: the run is taken up, not trained again."""
+    assert not list((built_project.folder / ".ckpt").glob("*/"))
+    shutil.rmtree(project.folder / ".ckpt", ignore_errors=True)
+    project.set_params("train.epochs=2")
+    assert "epoch 1 " in _printed(project.run_forked("stages.train", "--fold", "0"))
+    (folder,) = (project.folder / ".ckpt").glob("*/DONE")
+    project.run_forked("stages.index", "--kind", "flat", "--fold", "0")
+    assert folder.exists()
+    done = project.run("dvc", "repro", "--single-item", "train@0")
+    assert project.run_stages(done.stdout) == ["train@0"] and "epoch 1 " not in _printed(done) and folder.exists()
+    project.run_forked("stages.index", "--kind", "flat", "--fold", "0")
+    assert not list((project.folder / ".ckpt").glob("*/DONE"))
+    project.restore()
+
+
+def _printed(done):
+    return done.stdout + done.stderr
+
+
 def test_a_full_disk_is_one_line_and_does_not_change_the_previous_outs(project):
     """A limit of 4 kB per file has the same effect on a write as a full disk."""
 
@@ -138,7 +158,7 @@ def test_a_full_disk_is_one_line_and_does_not_change_the_previous_outs(project):
 
 # Stage -> the folder of its outs, which is mounted on a small disk, and the size of the disk in kB, less than the outs.
 DISKS = {
-    "stages.features --name trunk": ("data/work/features", 4),
+    "stages.features": ("data/work/features", 4),
     "stages.train --fold 0": ("data/work/train", 16),
     "stages.embed --fold 0 --scale 32": ("data/work/embed/0", 4),
     "stages.index --kind flat --fold 0": ("data/work/index", 4),

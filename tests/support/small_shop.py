@@ -24,6 +24,7 @@ SMALL = (
     "plan.scales=[32]", "split.num_folds=2", "train.epochs=1", "train.batch_size=16", "train.precision=fp32",
     "embed.precision=fp32", "evaluate.bootstrap=100", "shards.size=40", "shards.photos_per_shard=20",
     "runtime.workers=1", "data.max_reject_fraction=0.2", "train.unfreeze_layers=1",
+    "embed.stored_views=true",
 )  # fmt: skip
 
 
