@@ -8,12 +8,10 @@ OMP_WAIT_POLICY=passive it took 145 ms under load and 10 % more alone.
 **Garbage collection.** Importing torch, timm and transformers creates millions of objects, and Python scans them for
 cycles after every 700 new ones. A larger threshold reduces the CPU time of embed's imports from 6.1 to 5.5 seconds
 (minimum of four runs; 5.1 without any collection).
-**Number of threads.** A fork of a process that has imported torch takes OMP_NUM_THREADS of its own environment.
 """
 
 import gc
 import os
-import sys
 
 SPIN_COUNT = "2000"
 GC_THRESHOLD = 20_000
@@ -22,5 +20,3 @@ GC_THRESHOLD = 20_000
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
 gc.set_threshold(GC_THRESHOLD)
-if "torch" in sys.modules and os.environ.get("OMP_NUM_THREADS"):
-    sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"].partition(",")[0]))

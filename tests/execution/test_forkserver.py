@@ -69,7 +69,6 @@ def template(tmp_path_factory):
         path.mkdir(parents=True)
         for package in (path, *path.parents[: library.count(".")]):
             (package / "__init__.py").touch()
-    (folder / "stubs/torch/__init__.py").write_text("def set_num_threads(count): ...\n", encoding="utf-8")
     assert dvc(folder, "init", "--no-scm", "--quiet").communicate() == ("", None)
     return folder
 

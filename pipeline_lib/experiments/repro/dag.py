@@ -21,7 +21,7 @@ class Dag:
         from dvc.repo.reproduce import collect_stages, get_active_graph, plan_repro
 
         with one_line_errors(" ".join(targets) or "dvc.yaml", "its stages"):
-            self._repo = Repo(_wait_for_lock=True)
+            self._repo = Repo()
             graph = get_active_graph(self._repo.index.graph)
             stages = plan_repro(graph, collect_stages(self._repo, targets or ["dvc.yaml"]))
         self._stages: dict[str, Any] = {stage.addressing: stage for stage in stages}
@@ -32,8 +32,8 @@ class Dag:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with closing(self._repo), self._repo.lock:
-            self._restore_order()
+        self._repo.close()
+        self._restore_order()
 
     @property
     def deps(self) -> dict[str, Set[str]]:
@@ -45,10 +45,18 @@ class Dag:
         command = self._stages[name].cmd or ""
         return command if isinstance(command, str) else "\n".join(command)
 
-    def has_changed(self, name: str) -> bool:
-        """Return whether `dvc repro` would run this stage now; all stages before it must have ended."""
-        with self._repo.lock:
-            return bool(self._stages[name].changed())
+    def has_changed(self, name: str) -> bool | None:
+        """Return whether `dvc repro` would run this stage now; all stages before it must have ended.
+
+        None means that another DVC process has held the lock for 3 seconds.
+        """
+        from dvc.lock import LockError
+
+        try:
+            with self._repo.lock:
+                return bool(self._stages[name].changed())
+        except LockError:
+            return None
 
     def _lock_files(self) -> list[Path]:
         files = {Path(stage.path).with_suffix(".lock") for stage in self._stages.values() if hasattr(stage, "name")}
@@ -56,6 +64,7 @@ class Dag:
 
     def _restore_order(self) -> None:
         """Order each lock file: first the stages that it had before, then the new ones in the order of `dvc repro`."""
+        from dvc.repo import Repo
         from dvc.utils.serialize import modify_yaml
 
         for path, before in self._listed.items():
@@ -67,7 +76,7 @@ class Dag:
             present = _names(path)
             order = [name for name in order if name in present]
             if order != present:
-                with modify_yaml(str(path)) as data:
+                with closing(Repo(_wait_for_lock=True)) as repo, repo.lock, modify_yaml(str(path)) as data:
                     for name in order:
                         data["stages"][name] = data["stages"].pop(name)
 

@@ -26,18 +26,17 @@ GRACE_SECONDS = 15.0
 class Child:
     """One stage under DVC. Its lines are printed as `NAME | LINE`."""
 
-    def __init__(self, name: str, threads: int, variables: dict[str, str]) -> None:
+    def __init__(self, name: str, variables: dict[str, str]) -> None:
         self.name = name
         command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name]
-        share = {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=environment() | share | variables, process_group=0, preexec_fn=die_with_parent,
+            env=environment() | {"PYTHONUNBUFFERED": "1"} | variables, process_group=0, preexec_fn=die_with_parent,
         )  # fmt: skip
         assert self._process.stdout
         self._output = self._process.stdout.fileno()
         os.set_blocking(self._output, False)
-        self._pipe = Path(f"/proc/self/fd/{self._output}").readlink()
+        self.pipe = Path(f"/proc/self/fd/{self._output}").readlink()
         self._rest = b""
 
     def fileno(self) -> int:
@@ -70,15 +69,6 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
 
-    def memory(self) -> int:
-        """Return the bytes of the stage's processes that they share with no others."""
-        found = 0
-        for process in psutil.Process().children(recursive=True):
-            with contextlib.suppress(psutil.Error, OSError):
-                if Path(f"/proc/{process.pid}/fd/1").readlink() == self._pipe:
-                    found += process.memory_full_info().uss
-        return found
-
 
 class Children:
     """The children that run now."""
@@ -87,9 +77,9 @@ class Children:
         self._selector = selectors.DefaultSelector()
         self.running: dict[str, Child] = {}
 
-    def start(self, name: str, threads: int, variables: dict[str, str]) -> None:
+    def start(self, name: str, variables: dict[str, str]) -> None:
         """Start a stage."""
-        child = self.running[name] = Child(name, threads, variables)
+        child = self.running[name] = Child(name, variables)
         self._selector.register(child, selectors.EVENT_READ)
 
     def wait(self, seconds: float) -> Iterator[tuple[str, int]]:
@@ -101,6 +91,17 @@ class Children:
                 self._selector.unregister(child)
                 del self.running[child.name]
                 yield child.name, child.status()
+
+    def memory(self) -> dict[str, int]:
+        """Return the bytes that the processes of each running stage share with no other process."""
+        found = dict.fromkeys(self.running, 0)
+        of_pipe = {child.pipe: name for name, child in self.running.items()}
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error, OSError):
+                name = of_pipe.get(Path(f"/proc/{process.pid}/fd/1").readlink())
+                if name is not None:
+                    found[name] += process.memory_full_info().uss
+        return found
 
     def interrupt(self) -> None:
         """End all children as Ctrl-C does, so that DVC releases its locks; kill those that do not end in time."""

@@ -1,7 +1,8 @@
 """Runs the stages of a DVC project, independent ones side by side: the same outs, hashes and dvc.lock as `dvc repro`.
 
 Each stage runs as `dvc repro --single-item` in a process of its own, after all stages that it depends on. DVC 3.67
-holds the lock of the repository only while it reads and writes its files, not while the command of a stage runs.
+holds the lock of the repository only while it reads and writes its files, not while the command of a stage runs. Each
+stage has as many threads as under `dvc repro`, because sums of another number of threads have other last bits.
 """
 
 import os
@@ -22,6 +23,7 @@ from pipeline_lib.experiments.repro.processes import Children, start_fork_server
 from pipeline_lib.experiments.repro.schedule import Schedule
 
 POLL_SECONDS = 0.5
+MEASURE_SECONDS = 1.0
 
 
 def reproduce(targets: Sequence[str], jobs: int) -> str:
@@ -55,7 +57,10 @@ class _Run:
         self._jobs = jobs
         self._children = Children()
         self._memory = StageMemory(jobs)
+        self._changed: set[str] = set()
         self._waits: set[str] = set()
+        self._used: dict[str, int] = {}
+        self._measured = 0.0
         self._server = _SharedServer()
 
     def until_done(self) -> None:
@@ -64,32 +69,41 @@ class _Run:
             for name, status in self._children.wait(POLL_SECONDS):
                 self._memory.end(name)
                 self.schedule.end(name, succeeded=status == 0)
-            for name, child in self._children.running.items():
-                self._memory.observe(name, child.memory())
+            self._measure()
+
+    def _measure(self) -> None:
+        """Measure the memory of the running stages, at most once in MEASURE_SECONDS."""
+        if time.monotonic() < self._measured + MEASURE_SECONDS:
+            return
+        self._measured, self._used = time.monotonic(), self._children.memory()
+        for name, used in self._used.items():
+            self._memory.observe(name, used)
 
     def _start_ready(self) -> bool:
-        """Start the ready stages that fit; return whether any has started or needed no run."""
+        """Start the ready stages that fit; return whether any has started, needed no run, or is not known yet."""
         chosen: list[str] = []
         unchanged: list[str] = []
-        for name in self.schedule.ready():
-            if name not in self._waits and not self._dag.has_changed(name):
+        ready = self.schedule.ready()
+        for name in ready:
+            changed = name in self._changed or self._dag.has_changed(name)
+            if changed is False:
                 unchanged.append(name)
-            elif len(self._children.running) + len(chosen) < self._jobs and self._fits(name, chosen):
-                chosen.append(name)
+            elif changed:
+                self._changed.add(name)
+                if len(self._children.running) + len(chosen) < self._jobs and self._fits(name, chosen):
+                    chosen.append(name)
         for name in unchanged:
             self.schedule.start(name)
             self.schedule.end(name, succeeded=True)
-        threads = max(1, len(os.sched_getaffinity(0)) // (len(self._children.running) + len(chosen) or 1))
         for name in chosen:
             self.schedule.start(name)
             self.started.append(name)
-            self._children.start(name, threads, self._server.variables(self._dag.command(name)))
-        return bool(chosen or unchanged)
+            self._children.start(name, self._server.variables(self._dag.command(name)))
+        return bool(ready)
 
     def _fits(self, name: str, chosen: list[str]) -> bool:
         """Return whether memory allows a stage beside the others; one alone may always run."""
-        running = {other: child.memory() for other, child in self._children.running.items()}
-        running |= dict.fromkeys(chosen, 0)
+        running = {other: self._used.get(other, 0) for other in (*self._children.running, *chosen)}
         if not running or self._memory.fits(name, running):
             return True
         if name not in self._waits:
