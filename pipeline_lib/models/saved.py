@@ -60,11 +60,13 @@ def make_whole(folder: Path, root: Path = Path()) -> None:
 
 
 def _write(folder: Path, state: State, card: dict[str, Any]) -> None:
-    part = folder / f"{WEIGHTS}.part"  # the tensors may be mapped from the file that is replaced
+    """Replace both files: they may be links into DVC's cache, and the tensors may be mapped from the old file."""
+    weights, described = (folder / f"{name}.part" for name in (WEIGHTS, CARD))
     with writing(folder / WEIGHTS):
-        save_file({name: _own_storage(value) for name, value in state.items()}, part)
-    part.replace(folder / WEIGHTS)
-    write_json(folder / CARD, card)
+        save_file({name: _own_storage(value) for name, value in state.items()}, weights)
+    write_json(described, card)
+    weights.replace(folder / WEIGHTS)
+    described.replace(folder / CARD)
 
 
 def _own_storage(value: Tensor) -> Tensor:
