@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline_lib.features.boundaries import find_boundary
+from pipeline_lib.features.folded_norms import fold_batch_norms
 from pipeline_lib.features.inputs import ExtractionRun
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.tower_stores import TowerStores, photo_origin
@@ -62,6 +63,8 @@ class Photos:
 
         with torch.inference_mode():
             boundary = find_boundary("image", tower, source, layers, run_prefix)
+        pixels = torch.randint(256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        fold_batch_norms(tower, lambda: encode_view(tower, boundary, pixels))
         products = zip(reader.manifest.product_ids, np.diff(reader.manifest.first).tolist(), strict=True)
         keys = [photo_key(str(product), photo) for product, count in products for photo in range(count)]
         return cls(reader, keys, tower, source, boundary, size)
@@ -109,14 +112,10 @@ class Photos:
         self, items: NDArray[np.int64], drawn: DrawnViews | None, mirrored: Sequence[bool], engine: InferenceEngine
     ) -> Iterator[tuple[list[str], Array]]:
         """Yield keys, and the values of each of `mirrored` side by side, each as `concatenated` returns them."""
-        num_suffix_groups = self.boundary.num_suffix_groups
-
-        def encode_view(pixels: Tensor) -> Tensor:
-            activations = self.tower.forward_prefix(pixels, num_suffix_groups)
-            return concatenated(activations, self.tower.forward_suffix(activations, num_suffix_groups))
 
         def encode(pixels: Tensor, _positions: Tensor) -> Tensor:
-            return torch.cat([encode_view(pixels.flip(-1) if flipped else pixels) for flipped in mirrored], dim=1)
+            views = [pixels.flip(-1) if flipped else pixels for flipped in mirrored]
+            return torch.cat([encode_view(self.tower, self.boundary, view) for view in views], dim=1)
 
         views = PhotoViews(self.reader, self.size, resizing=Resizing.of(self.source.description))
         if drawn:
@@ -124,6 +123,12 @@ class Photos:
         for start, block in encode_photos(encode, views, items, engine, drawn):
             photos = items[start : start + len(block)] // (drawn.count if drawn else 1)
             yield [self.keys[photo] for photo in photos], block.cpu().numpy()
+
+
+def encode_view(tower: ImageTower, boundary: TowerBoundary, pixels: Tensor) -> Tensor:
+    """Return what is stored of a view, (images, activations + dim)."""
+    activations = tower.forward_prefix(pixels, boundary.num_suffix_groups)
+    return concatenated(activations, tower.forward_suffix(activations, boundary.num_suffix_groups))
 
 
 def concatenated(activations: Tensor, pooled: Tensor) -> Tensor:
