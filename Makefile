@@ -32,6 +32,7 @@ bench: $(VENV)/.bench
 	python bench/shards.py
 	python bench/extraction.py
 	python bench/frozen.py
+	python bench/stored_epoch.py
 	python bench/training.py
 	python bench/distillation.py
 	python bench/pipeline.py

@@ -227,7 +227,7 @@ def main() -> None:
         (found,) = compare(trees, Path(folder) / "base", ["InfoNCE, batches of 256"], 3, repetitions).values()
         ratios += [ratio("whole call", "s", found, "whole"), ratio("whole call", "CPU s", found, "whole_cpu")]
     about = (
-        f"{training:,} products to train on, {held_out:,} held out, float16 features of both towers, {WIDTH} wide, fp32. "
+        f"{training:,} products to train on, {held_out:,} held out, float16 features of both towers, {WIDTH} wide. "
         f"A figure of an epoch is the median of {epochs - 1} in one run. The other side is commit {options.old}."
     )
     report("Epochs over stored features", about, ratios, options.quick)

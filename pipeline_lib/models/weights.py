@@ -77,5 +77,5 @@ def weights_hash(state: State | None) -> str | None:
     for name in sorted(state):
         value = state[name].detach().to("cpu", torch.float32).contiguous()
         digest.update(f"{name}{tuple(value.shape)}".encode())
-        digest.update(value.flatten().numpy())
+        digest.update(value.flatten().numpy().data)
     return digest.hexdigest()[:16]
