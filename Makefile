@@ -28,6 +28,7 @@ lint: $(VENV)/.test
 bench: $(VENV)/.bench
 	python bench/evaluation.py
 	python bench/search.py
+	test ! -d data/work/train/0 || python bench/text_query.py
 	python bench/formats.py
 	python bench/shards.py
 	python bench/extraction.py

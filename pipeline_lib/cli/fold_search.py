@@ -65,11 +65,11 @@ def embed_query(
     """Return a text's embedding (1, embedding_dim) by the model in a folder, and the fingerprint of its weights."""
     import torch
 
-    from pipeline_lib.retrieval.text_query import TextQuery, is_plain
+    from pipeline_lib.retrieval.text_query import TextQuery, has_separate_text
 
     share, tokenizer = parse_value("embed.interpolation", float, params), TextTokenizer(folder / "tokenizer")
     max_tokens = int(card["description"]["text"]["max_tokens"])
-    if share == 1.0 and is_plain(card["description"]):
+    if share == 1.0 and has_separate_text(card["description"]):
         ids, _ = tokenizer.encode_batch([text], max_tokens)
         return TextQuery(folder, card["description"]).embed(torch.from_numpy(ids)).numpy(), card["fingerprint"]
 

@@ -1,7 +1,8 @@
 """The embedding of one text by a saved model, from the tensors of its text tower alone.
 
-For BERT and its relatives the forward pass is written here with torch's functions: transformers takes five times as
-long to import as torch, and a query is one text without padding. The result is that of the model to the bit.
+For BERT and its relatives the forward pass is written here with torch's functions: importing transformers takes
+several times as long as importing torch, and a query is one text without padding. Other text towers are built by their
+library. The result is that of the complete model to the bit.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from pipeline_lib.models.heads import PROJECTORS
 from pipeline_lib.models.multimodal import DEFAULTS, SIMILARITIES
 from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.saved import WEIGHTS, read_state
+from pipeline_lib.models.tower_kinds import build_text_tower
 from pipeline_lib.models.towers import Description
 from pipeline_lib.models.weights import State, load_strictly
 
@@ -23,39 +25,35 @@ from pipeline_lib.models.weights import State, load_strictly
 FAMILIES = ("bert", "roberta", "xlm-roberta", "ernie", "electra")
 # Families whose positions are counted from the padding id + 1, over tokens that are not padding.
 PADDED_POSITIONS = ("roberta", "xlm-roberta")
+Features = Callable[[Tensor], Tensor]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
 
 
-def is_plain(description: Description) -> bool:
-    """Return whether a model's text embedding is computed here: BERT-like, without adapters and early fusion."""
-    text, config = description["text"], description["text"].get("config", {})
+def has_separate_text(description: Description) -> bool:
+    """Return whether a model's text tower has no part that depends on its image tower: early fusion, adapters."""
+    return not description.get("fusion") and not description.get("adapters")
+
+
+def is_plain(text: Description) -> bool:
+    """Return whether the forward pass of a text tower is written here."""
+    config = text.get("config", {})
     return (
         text["kind"] == "hf"
         and config["model_type"] in FAMILIES
         and config["hidden_act"] in ACTIVATIONS
         and not config.get("is_decoder")
         and not config.get("use_task_id")
-        and not description.get("fusion")
-        and not description.get("adapters")
     )
 
 
 class TextQuery:
-    """Embeds one text at a time with the model in a folder, whose card's description `is_plain`."""
+    """Embeds one text at a time with the model in a folder, whose description `has_separate_text`."""
 
     def __init__(self, folder: Path, description: Description) -> None:
         description = DEFAULTS | description
-        state, text = read_state(folder, ("text",)), description["text"]
-        self._config: dict[str, Any] = text["config"]
-        self._trunk = _below(state, "text.trunk.")
-        width = int(self._config["hidden_size"])
-        self._pool = _loaded(TEXT_POOLING[text["pooling"]](width), state, "text.pool.", folder)
-        self._projection: nn.Module = nn.Identity()
-        if text.get("projection"):
-            kind, out_dim, hidden = text["projection"]
-            self._projection = _loaded(PROJECTORS[kind](width, out_dim, hidden), state, "text.projection.", folder)
-            width = out_dim
-        projector = description["projector"]
+        state, text, projector = read_state(folder, ("text",)), description["text"], description["projector"]
+        features = _plain_features if is_plain(text) else _tower_features
+        self._features, width = features(text, state, folder)
         name = "projection" if projector["shared"] else "text_projection"
         head = PROJECTORS[projector["text"]](width, description["embedding_dim"], projector["hidden"])
         self._head = _loaded(head, state, f"head.{name}.", folder)
@@ -64,9 +62,32 @@ class TextQuery:
     def embed(self, token_ids: Tensor) -> Tensor:
         """Return the embedding (1, embedding_dim) of token ids (1, length)."""
         with torch.inference_mode():
-            hidden = bert_hidden(self._trunk, self._config, token_ids)
-            pooled = self._projection(self._pool(hidden, torch.ones_like(token_ids, dtype=torch.bool)))
-            return self._similarity(self._head(pooled).float())
+            return self._similarity(self._head(self._features(token_ids)).float())
+
+
+def _tower_features(text: Description, state: State, folder: Path) -> tuple[Features, int]:
+    """Return the function from token ids (1, length) to pooled features (1, width), and the width."""
+    tower = build_text_tower(text)
+    _loaded(tower, state, "text.", folder)
+    return lambda token_ids: tower.encode(token_ids, torch.ones_like(token_ids, dtype=torch.bool)), tower.dim
+
+
+def _plain_features(text: Description, state: State, folder: Path) -> tuple[Features, int]:
+    config, trunk = text["config"], _below(state, "text.trunk.")
+    width = int(config["hidden_size"])
+    pool = _loaded(TEXT_POOLING[text["pooling"]](width), state, "text.pool.", folder)
+    projection: nn.Module = nn.Identity()
+    if text.get("projection"):
+        kind, out_dim, hidden = text["projection"]
+        projection = _loaded(PROJECTORS[kind](width, out_dim, hidden), state, "text.projection.", folder)
+        width = out_dim
+
+    def features(token_ids: Tensor) -> Tensor:
+        tokens = bert_hidden(trunk, config, token_ids)
+        pooled: Tensor = projection(pool(tokens, torch.ones_like(token_ids, dtype=torch.bool)))
+        return pooled
+
+    return features, width
 
 
 def bert_hidden(state: State, config: dict[str, Any], token_ids: Tensor) -> Tensor:

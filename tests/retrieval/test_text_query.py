@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from model_settings import make_model_params
+from safetensors.torch import save_file
+from tiny_clip import CONFIG, make_clip, written
 from transformers import AutoConfig, AutoModel
 
 from pipeline_lib.cli import fold_search
@@ -16,7 +18,7 @@ from pipeline_lib.models.saved import load_model, read_card, save_model
 from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.section import load_params
 from pipeline_lib.retrieval import text_query
-from pipeline_lib.retrieval.text_query import FAMILIES, is_plain
+from pipeline_lib.retrieval.text_query import FAMILIES, has_separate_text, is_plain
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +31,8 @@ SMALL = {"vocab_size": 40, "hidden_size": 24, "num_hidden_layers": 2, "num_atten
 def family(request, tiny_text_folder, tmp_path):
     """The folder of a tower of each family, whose every parameter is random; ELECTRA's embeddings are narrow."""
     narrow = {"embedding_size": 12} if request.param == "electra" else {}
-    config = AutoConfig.for_model(request.param, **SMALL, **narrow, pad_token_id=0, bos_token_id=2, eos_token_id=3)
+    small = {"n_layer": 2, "n_embd": 24, "n_head": 2, "vocab_size": 40} if request.param == "gpt2" else SMALL
+    config = AutoConfig.for_model(request.param, **small, **narrow, pad_token_id=0, bos_token_id=2, eos_token_id=3)
     torch.manual_seed(0)
     tower = AutoModel.from_config(config)
     with torch.no_grad():
@@ -64,7 +67,7 @@ def expected(folder, query):
 
 def found(folder, query):
     card, params = read_card(folder), load_params(ROOT / "params.yaml")
-    assert is_plain(card["description"])
+    assert has_separate_text(card["description"])
     embedding, fingerprint = fold_search.embed_query(query, folder, card, params)
     assert fingerprint == card["fingerprint"]
     return embedding
@@ -72,6 +75,7 @@ def found(folder, query):
 
 def test_each_family_gives_the_models_embedding_to_the_bit(family, tiny_image_folder, tmp_path):
     folder = saved(tmp_path / "model", tiny_image_folder, family)
+    assert is_plain(read_card(folder)["description"]["text"])
     for query in QUERIES:
         assert found(folder, query).tobytes() == expected(folder, query).tobytes(), query
 
@@ -105,6 +109,31 @@ def test_the_image_tower_is_not_read(tiny_image_folder, tiny_text_folder, tmp_pa
     assert found(folder, "red mug").tobytes() == before.tobytes()
 
 
+@pytest.mark.parametrize("family", ["gpt2"], indirect=True)
+def test_a_tower_of_another_family_is_built_by_its_library(family, tiny_image_folder, tmp_path):
+    folder = saved(tmp_path / "model", tiny_image_folder, family, pooling="last")
+    assert not is_plain(read_card(folder)["description"]["text"])
+    for query in QUERIES:
+        assert found(folder, query).tobytes() == expected(folder, query).tobytes(), query
+
+
+def test_the_text_tower_of_a_pair_is_read_alone(tmp_path):
+    """A pair of open_clip's, with the projections of its checkpoint and a tokenizer of its own."""
+    clip = make_clip()
+    save_file({name: value.contiguous() for name, value in clip.state_dict().items()}, tmp_path / "clip.safetensors")
+    both = {"kind": "open_clip", "name": written(tmp_path, CONFIG), "weights": str(tmp_path / "clip.safetensors")}
+    params = make_model_params(
+        both, {**both, "pooling": "last"}, {"image": "none", "text": "none"}, embedding_dim=CONFIG["embed_dim"]
+    )
+    sources = resolve_towers(params)
+    folder = tmp_path / "model"
+    model = build_model(describe(params, sources, True, []), sources)
+    save_model(folder, model, {"fold": 0}, BaseWeights(params, sources))
+    TextTokenizer("open_clip").save(folder / "tokenizer")
+    for query in QUERIES:
+        assert found(folder, query).tobytes() == expected(folder, query).tobytes(), query
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -115,7 +144,6 @@ def test_the_image_tower_is_not_read(tiny_image_folder, tiny_text_folder, tmp_pa
 )
 def test_other_models_are_loaded_completely(changes, tiny_text_folder, tmp_path):
     import timm
-    from safetensors.torch import save_file
 
     args = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 1, "num_heads": 2}
     save_file(timm.create_model("vit_tiny_patch16_224", num_classes=0, **args).state_dict(), tmp_path / "v.safetensors")
@@ -127,7 +155,7 @@ def test_other_models_are_loaded_completely(changes, tiny_text_folder, tmp_path)
     save_model(folder, build_model(describe(params, sources, True, []), sources), {"fold": 0})
     TextTokenizer(tiny_text_folder).save(folder / "tokenizer")
     card = read_card(folder)
-    assert not is_plain(card["description"])
+    assert not has_separate_text(card["description"])
     params = load_params(ROOT / "params.yaml")
     embedding, _ = fold_search.embed_query("red mug", folder, card, params)
     assert embedding.tobytes() == expected(folder, "red mug").tobytes()
