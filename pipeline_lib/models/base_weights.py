@@ -61,7 +61,8 @@ def split_base(state: State, base: BaseWeights) -> tuple[State, BaseCard]:
             "params": getattr(base.params, tower).model_dump(),
             "fusion": base.params.fusion,
             "weights": source.weights,
-            "hash": weights_hash(shared),
+            # The same for all tensors, and known by now.
+            "hash": source.state_hash if len(equal) == len(weights) else weights_hash(shared),
             "file": file.as_posix() if file is not None and keys is not None else None,
             "tensors": keys or dict.fromkeys(equal),
         }
