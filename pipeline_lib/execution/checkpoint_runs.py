@@ -69,7 +69,8 @@ def lock_folder(folder: Path) -> TextIO | None:
 def begin_run(folder: Path, out: Path | None) -> None:
     """Write which outs a locked folder is for, and their entry in dvc.lock; a resumed run has both already."""
     if out is not None and not (folder / RUN).is_file():
-        write_json(folder / RUN, {"out": out.as_posix(), "entry": lock_entry(out.as_posix())})
+        entry = lock_entry(out.as_posix())
+        write_json(folder / RUN, {"project": str(_root().resolve()), "out": out.as_posix(), "entry": entry})
 
 
 def lock_entry(out: str) -> str | None:
@@ -147,9 +148,13 @@ def _read(folder: Path, now: float) -> CheckpointRun | None:
 
 
 def _about(folder: Path) -> dict[str, str]:
-    """Return the content of RUN, empty for a run without known outs or a file that was being written."""
+    """Return the content of RUN, empty for unknown outs, a file that was being written, and another project's run.
+
+    Projects may share a folder (VITRINE_CHECKPOINTS), but this one's dvc.lock says nothing about the outs of others.
+    """
     with contextlib.suppress(FileNotFoundError, ValueError):
-        return dict(read_json(folder / RUN))
+        about = dict(read_json(folder / RUN))
+        return about if about["project"] == str(_root().resolve()) else {}
     return {}
 
 

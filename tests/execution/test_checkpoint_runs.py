@@ -130,6 +130,21 @@ def test_of_unrecorded_runs_the_last_one_of_each_out_stays():
     assert names() == ["killed", "other", "second"]
 
 
+def test_runs_of_another_project_are_bounded_by_their_age_alone(project, monkeypatch):
+    """Two projects may share VITRINE_CHECKPOINTS, and both have data/work/train/0."""
+    monkeypatch.setenv("VITRINE_CHECKPOINTS", str(project / ".ckpt"))
+    finish("run")
+    (project / "other").mkdir()
+    monkeypatch.setenv("DVC_ROOT", str(project / "other"))
+    record(lr=2, md5="bbb.dir", also="x")
+    finish("of the other")
+    remove_recorded()
+    assert names() == ["of the other", "run"]
+    age(project, "run", RETENTION_DAYS + 0.1)
+    remove_recorded()
+    assert names() == ["of the other"]
+
+
 def test_a_resumed_run_finds_its_checkpoint_and_its_entry():
     """A change of dvc.lock between the start and the end of a run is not this run's record."""
     with CheckpointFolder("run", out=OUT) as folder:
