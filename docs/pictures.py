@@ -125,7 +125,8 @@ STAGES = {
 ARROWS = (
     ("products", "catalogue", ""), ("catalogue", "folds", ""), ("catalogue", "shards", "v"), ("folds", "train", ""),
     ("shards", "features", "v"), ("shards", "train", ""), ("weights", "features", ""), ("features", "phase", ""),
-    ("phase", "train", "v"), ("features", "train", ""), ("teacher", "phase", ""), ("views", "embed", ""), ("train", "embed", ""), ("embed", "index", ""),
+    ("phase", "train", "v"), ("features", "train", ""), ("teacher", "phase", ""),
+    ("views", "embed", ""), ("train", "embed", ""), ("embed", "index", ""),
     ("embed", "ensemble", ""), ("ensemble", "evaluate", "v"),
 )  # fmt: skip
 

@@ -15,9 +15,9 @@ Every setting of `params.yaml`, in its order. `vitrine schema` generates this pa
 `pipeline_lib/params`; a test compares the two. The sample is the built-in catalogue, with the values of the committed
 `params.yaml`. Every key must be present: there are no hidden defaults.
 
-The column `reruns` names the stages that a change of the setting reruns, as dvc.yaml has it; the stages after them rerun
-if their outs change. "One train each" means that the stage has a member for each item of the list. A setting with `-`
-reruns nothing.
+The column `reruns` names the stages that a change of the setting reruns, as dvc.yaml has it; the stages after them
+rerun if their outs change. "One train each" means that the stage has a member for each item of the list. A setting
+with `-` reruns nothing.
 
 ```bash
 vitrine check                                  # check params.yaml before anything runs
@@ -77,7 +77,8 @@ def _one_kind(node: Schema, schema: Schema) -> str:
 
 
 def _row(setting: Setting, schema: Schema, project: tuple[dict[str, Any], dict[str, Any]] | None) -> tuple[str, ...]:
-    name, more = setting.key.rpartition(".")[2], ()
+    name = setting.key.rpartition(".")[2]
+    more: tuple[str, ...] = ()
     if project is not None:
         params, stages = project
         more = (f"`{_written(pick(params, setting.key))}`", _reruns(setting.key, stages))

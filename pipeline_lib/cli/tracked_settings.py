@@ -1,4 +1,4 @@
-"""Which stages of dvc.yaml a setting of params.yaml reruns: those that name it, or its value, in params, deps or matrix.
+"""Which stages of dvc.yaml a setting reruns: those that name it, or its value, in params, deps or matrix.
 
 What comes after these stages reruns as well, as far as their outs change.
 """

@@ -107,8 +107,8 @@ def check_all(params: dict[str, Any], path: Path) -> None:
             raise ValueError(f"{path}: plan.{name} has the same item twice: {values}")
     if TRUNK in plan.teachers:
         raise ValueError(
-            f"{path}: plan.teachers has {TRUNK!r}, which is the name of the towers before training; rename the teacher's "
-            f"folder in {STARTS}"
+            f"{path}: plan.teachers has {TRUNK!r}, which is the name of the towers before training; rename the "
+            f"teacher's folder in {STARTS}"
         )
     check_phases(params, [(step.name, step.after) for step in plan.phases], plan.last)
     check_heads(params, path)

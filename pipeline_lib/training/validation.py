@@ -38,12 +38,13 @@ class HeldOutQueries:
 def held_out_queries(queries: pl.DataFrame, relevance: pl.DataFrame, product_ids: list[str]) -> HeldOutQueries:
     """Return the text queries with a relevant product (of a grade above 0) among `product_ids`."""
     rows = pl.DataFrame({"product_id": product_ids}).with_row_index("row")
-    relevant = relevance.filter(pl.col("grade") > 0).join(rows, on="product_id").join(queries.filter(pl.col("kind") == "text"), on="query_id")
+    texts = queries.filter(pl.col("kind") == "text")
+    relevant = relevance.filter(pl.col("grade") > 0).join(rows, on="product_id").join(texts, on="query_id")
     ids = relevant["query_id"].unique().sort()
     numbers = relevant.join(pl.DataFrame({"query_id": ids}).with_row_index("number"), on="query_id")
-    texts = queries.filter(pl.col("query_id").is_in(ids.implode())).sort("query_id")["text"].to_list()
+    found = queries.filter(pl.col("query_id").is_in(ids.implode())).sort("query_id")["text"].to_list()
     pairs = positions_from_pairs(numbers["number"].to_numpy(), numbers["row"].to_numpy(), len(ids))
-    return HeldOutQueries(texts, pairs)
+    return HeldOutQueries(found, pairs)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,8 @@ def test_random_weights_need_no_preprocessing(tmp_path):
 def test_other_activations_and_a_config_without_preprocessing_are_noted(tmp_path):
     assert any("differ in quick_gelu, and this run has false" in note for note in found(tmp_path, "ViT-B-32").notes)
     assert not found(tmp_path, "ViT-B-16-SigLIP").notes and not stated({"mean": (0.5,) * 3}, {}).notes
-    assert "so resize_mode, interpolation of model.image are OpenAI's" in stated({}, {"mean": (1.0,) * 3, "std": (1.0,) * 3}).notes[0]
+    own = {"mean": (1.0,) * 3, "std": (1.0,) * 3}
+    assert "so resize_mode, interpolation of model.image are OpenAI's" in stated({}, own).notes[0]
     assert not stated({}, dict.fromkeys(DEFAULTS, 1) | {"resize_mode": "squash", "interpolation": "bicubic"}).notes
 
 
