@@ -60,11 +60,11 @@ def round_trip(model, base, folder):
     loaded = load_model(folder / "own")
     assert bits(unique_state(loaded.model)) == expected and loaded.fingerprint == identity
     names = load_file(folder / "own/model.safetensors").keys()
-    kept = {name: (folder / "own" / name).read_bytes() for name in ("model.json", "model.safetensors")}
-    for name in kept:
+    originals = {name: (folder / "own" / name).read_bytes() for name in ("model.json", "model.safetensors")}
+    for name in originals:
         os.link(folder / "own" / name, folder / f"cached-{name}")  # as DVC's cache has them with cache.type hardlink
     make_whole(folder / "own")
-    assert {name: (folder / f"cached-{name}").read_bytes() for name in kept} == kept
+    assert {name: (folder / f"cached-{name}").read_bytes() for name in originals} == originals
     for file in ("model.safetensors", "model.json"):
         assert (folder / "own" / file).read_bytes() == (folder / "whole" / file).read_bytes()
     return set(names)
