@@ -13,15 +13,17 @@ import psutil
 
 from pipeline_lib.artifacts.io import write_json
 
+# The part of the available memory that unseen kinds share; the rest is for other processes.
+USABLE = 0.8
 FILE = Path(".dvc/tmp/vitrine/memory.json")
 
 
 class StageMemory:
-    """Peaks in bytes by kind of stage. An unseen kind counts as the machine's memory divided by the number of jobs."""
+    """Peaks in bytes by kind of stage. An unseen kind counts as its share of what is available before the first one."""
 
     def __init__(self, jobs: int, file: Path = FILE) -> None:
         self._file = file
-        self._share = psutil.virtual_memory().total // jobs
+        self._share = int(psutil.virtual_memory().available * USABLE / jobs)
         self._known: dict[str, int] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         self._peaks: dict[str, int] = {}
 

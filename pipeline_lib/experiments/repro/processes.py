@@ -31,7 +31,7 @@ class Child:
         command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=environment() | {"PYTHONUNBUFFERED": "1"} | variables, process_group=0, preexec_fn=die_with_parent,
+            env=environment() | {"PYTHONUNBUFFERED": "1"} | variables, process_group=0, preexec_fn=_prepare,
         )  # fmt: skip
         assert self._process.stdout
         self._output = self._process.stdout.fileno()
@@ -68,6 +68,12 @@ class Child:
         """Send a signal to DVC and the processes of the stage that share its group."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+
+def _prepare() -> None:
+    """Let the child end with this process, and react to SIGINT even if a shell in the background has it ignored."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Children:

@@ -23,7 +23,7 @@ from pipeline_lib.experiments.repro.processes import Children, start_fork_server
 from pipeline_lib.experiments.repro.schedule import Schedule
 
 POLL_SECONDS = 0.5
-MEASURE_SECONDS = 1.0
+MEASURE_SECONDS = 2.0
 
 
 def reproduce(targets: Sequence[str], jobs: int) -> str:

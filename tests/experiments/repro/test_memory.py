@@ -20,7 +20,7 @@ def memory(tmp_path, monkeypatch) -> StageMemory:
 
 
 class _Machine:
-    total, available = 16 * GB, 6 * GB
+    available = 5 * GB
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,10 @@ class _Machine:
         ("train@1", {"train@0": 1 * GB}, 5 * GB - 1, False),
         # A stage above its known peak takes no more.
         ("embed@1-64", {"train@0": 4 * GB}, 1 * GB, True),
-        # An unseen kind needs half of the machine for two jobs.
-        ("index@flat-0", {"embed@1-64": 1 * GB}, 8 * GB, True),
-        ("index@flat-0", {"embed@1-64": 1 * GB}, None, False),
+        # An unseen kind counts as half of 80 % of 5 GB for two jobs, and so do two of them at the start.
+        ("index@flat-0", {"embed@1-64": 1 * GB}, 2 * GB, True),
+        ("index@flat-0", {"embed@1-64": 1 * GB}, 2 * GB - 1, False),
+        ("index@flat-0", {"report": 0}, None, True),
     ],
 )  # fmt: skip
 def test_what_fits(memory, stage, running, available, fits):
