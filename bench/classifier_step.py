@@ -14,11 +14,11 @@ from pipeline_lib.batch import Batch
 from pipeline_lib.experiments.recipes.merging import cells, merge
 from pipeline_lib.losses.build import build_losses
 from pipeline_lib.models.multimodal import build_model, describe
-from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.heads import weights_of
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params, parse_section
+from pipeline_lib.towers.kinds import resolve_towers
 
 CLASSES = [f"class {number}" for number in range(27)]
 RANDOM = {"weights": None, "pretrained": False}

@@ -23,12 +23,12 @@ from torchvision import transforms
 import pipeline_lib.execution.threads  # noqa: F401  (before torch, as in stages/features.py)
 from pipeline_lib.inference.engine import InferenceEngine, encode_photos
 from pipeline_lib.loading.photo_views import PhotoViews
-from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers
-from pipeline_lib.models.weights import load_strictly
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import parse_section
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.towers.kinds import build_image_tower, resolve_towers
+from pipeline_lib.towers.weights import load_strictly
 
 SIZE, BATCH, WORKERS = 112, 64, 2
 

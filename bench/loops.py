@@ -115,12 +115,12 @@ def main() -> None:
     from pipeline_lib.features.teachers import extract_teacher
     from pipeline_lib.features.trunk import extract_trunk
     from pipeline_lib.inference.engine import InferenceEngine
-    from pipeline_lib.models.tower_kinds import resolve_towers
     from pipeline_lib.params.losses import LossesParams
     from pipeline_lib.params.model import ModelParams
     from pipeline_lib.params.runtime import RuntimeParams
     from pipeline_lib.params.section import parse_section
     from pipeline_lib.params.train import TrainParams
+    from pipeline_lib.towers.kinds import resolve_towers
     from pipeline_lib.training.fold import train_fold
     from pipeline_lib.training.model_setup import RunConfig
 

@@ -84,8 +84,8 @@ def write_stores(root: Path, trunk: Path, model: object) -> None:
 
     from pipeline_lib.features.tower_stores import origin_of
     from pipeline_lib.loading.products import photo_key, text_key
-    from pipeline_lib.models.tower_kinds import resolve_towers
     from pipeline_lib.stores.store import write_store
+    from pipeline_lib.towers.kinds import resolve_towers
 
     products = pl.read_parquet(root / "catalogue/products.parquet")
     keys = {

@@ -22,14 +22,14 @@ import open_clip
 import timm
 import torch
 
-from pipeline_lib.models.hf_text_tower import LAYER_PATTERNS, HFTextTower, resolve_hf
-from pipeline_lib.models.open_clip_image import resolve_open_clip_image
-from pipeline_lib.models.open_clip_text import resolve_open_clip_text
-from pipeline_lib.models.probe import fails_on_one_row, one_line
-from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
-from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params
+from pipeline_lib.towers.hf_text_tower import LAYER_PATTERNS, HFTextTower, resolve_hf
+from pipeline_lib.towers.kinds import build_image_tower, build_text_tower
+from pipeline_lib.towers.open_clip_image import resolve_open_clip_image
+from pipeline_lib.towers.open_clip_text import resolve_open_clip_text
+from pipeline_lib.towers.probe import fails_on_one_row, one_line
+from pipeline_lib.towers.timm_tower import TimmTower, resolve_timm
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs/towers.md"

@@ -160,7 +160,7 @@ def path_of_a_batch() -> str:
     stored = Box(270, 176, "or stored activations", ("loading/stored_features.py",), width=206)
     teachers = Box(270, 252, "teachers' outputs", ("loading/teacher_rows.py",), width=206)
     batch = Box(516, 138, "Batch", ("batch.py", "loading/dataset.py"), "fold", 206, 76)
-    towers = Box(762, 60, "towers", ("models/towers.py", "frozen prefix, trained suffix"), "fold", 206, 76)
+    towers = Box(762, 60, "towers", ("towers/tower.py", "frozen prefix, trained suffix"), "fold", 206, 76)
     heads = Box(762, 176, "heads → Outputs", ("models/multimodal.py", "models/classifier.py"), "fold", 206, 76)
     losses = Box(762, 292, "named losses, total", ("training/task.py", "losses/build.py"), "all", 206, 76)
     step = Box(516, 292, "backward and step", ("training/trainer.py", "optim/schedules.py"), "all", 206, 76)

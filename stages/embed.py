@@ -39,9 +39,9 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.inference.wise_ft import load_interpolated
     from pipeline_lib.loading.photo_views import PhotoViews
     from pipeline_lib.loading.products import as_arrays
-    from pipeline_lib.models.scales import check_scales
-    from pipeline_lib.models.tower_kinds import encoder_names
     from pipeline_lib.shards.read import open_shards
+    from pipeline_lib.towers.kinds import encoder_names
+    from pipeline_lib.towers.scales import check_scales
     from pipeline_lib.transforms.resizing import Resizing, preprocessing_fingerprint
     from pipeline_lib.transforms.tokenize import TextTokenizer
 

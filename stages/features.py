@@ -35,8 +35,8 @@ def features(run: Stage) -> None:
     from pipeline_lib.features.extract import Extraction, run_extraction
     from pipeline_lib.features.inputs import extraction_tables, read_extraction_inputs
     from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
-    from pipeline_lib.models.scales import check_scales
-    from pipeline_lib.models.tower_kinds import encoder_names, resolve_image_tower, resolve_text_tower
+    from pipeline_lib.towers.kinds import encoder_names, resolve_image_tower, resolve_text_tower
+    from pipeline_lib.towers.scales import check_scales
 
     fusion: FusionKind = run.value("model.fusion", FusionKind)
     image = UntrainedImage(run.value("model.image", ImageTowerParams), fusion)

@@ -38,7 +38,7 @@ def teacher(run: Stage, name: str) -> None:
     from pipeline_lib.features.inputs import extraction_tables, read_extraction_inputs
     from pipeline_lib.features.teacher_models import teacher_models
     from pipeline_lib.features.teachers import extract_teacher
-    from pipeline_lib.models.tower_kinds import encoder_names
+    from pipeline_lib.towers.kinds import encoder_names
 
     def write(out: Path, extraction: "ExtractionRun") -> None:
         inputs = read_extraction_inputs(paths.CATALOGUE, paths.SHARDS, read_runtime().shards_url)

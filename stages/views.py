@@ -45,9 +45,9 @@ def views(run: Stage, scale: int) -> None:
     # Slow imports, which a process that only launches others, or writes a marker, does not need.
     from pipeline_lib.features.extract import Extraction, run_extraction
     from pipeline_lib.features.photos import ViewOptions, extract_views
-    from pipeline_lib.models.scales import check_scales
-    from pipeline_lib.models.tower_kinds import resolve_image_tower, untrained_image_tower
     from pipeline_lib.shards.read import open_shards
+    from pipeline_lib.towers.kinds import resolve_image_tower, untrained_image_tower
+    from pipeline_lib.towers.scales import check_scales
 
     image = run.value("model.image", ImageTowerParams)
     params = UntrainedImage(image, run.value("model.fusion", FusionKind))

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from pipeline_lib.models.joint_space import why_not_pooled
-from pipeline_lib.models.towers import Tower, TowerSource
 from pipeline_lib.stores.boundary import TowerBoundary
+from pipeline_lib.towers.joint_space import why_not_pooled
+from pipeline_lib.towers.tower import Tower, TowerSource
 
 
 def find_boundary(

@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline_lib.features.boundaries import find_boundary
-from pipeline_lib.features.folded_norms import fold_batch_norms
 from pipeline_lib.features.inputs import ExtractionRun
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.tower_stores import TowerStores, photo_origin
 from pipeline_lib.inference.engine import Array, InferenceEngine, encode_photos
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import photo_key
-from pipeline_lib.models.towers import ImageTower, TowerSource
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.boundary import MIRRORED, ItemCounts, TowerBoundary, check_size
 from pipeline_lib.stores.drawn_views import DrawnViews
+from pipeline_lib.towers.tower import ImageTower, TowerSource
 from pipeline_lib.transforms.resizing import Resizing
 
 ONLY_PLAIN = (False,)
@@ -57,6 +56,7 @@ class Photos:
     @classmethod
     def of(cls, reader: ShardReader, tower: ImageTower, source: TowerSource, size: int, layers: int) -> "Photos":
         """Return the photos of the shards, with what can be stored if a tower's last `layers` groups are trained."""
+        from pipeline_lib.features.folded_norms import fold_batch_norms  # it imports timm
 
         def run_prefix(num_suffix_groups: int) -> Tensor:
             return tower.forward_prefix(torch.zeros(1, 3, size, size, dtype=torch.uint8), num_suffix_groups)
@@ -64,7 +64,8 @@ class Photos:
         with torch.inference_mode():
             boundary = find_boundary("image", tower, source, layers, run_prefix)
         pixels = torch.randint(256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        fold_batch_norms(tower, lambda: encode_view(tower, boundary, pixels))
+        if boundary.pooled or boundary.num_suffix_groups:
+            fold_batch_norms(tower, lambda: encode_view(tower, boundary, pixels))
         products = zip(reader.manifest.product_ids, np.diff(reader.manifest.first).tolist(), strict=True)
         keys = [photo_key(str(product), photo) for product, count in products for photo in range(count)]
         return cls(reader, keys, tower, source, boundary, size)

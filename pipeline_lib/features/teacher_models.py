@@ -13,12 +13,12 @@ from typing import Any
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.saved import CARD, WEIGHTS, load_model
-from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.models.towers import TowerSource
-from pipeline_lib.models.weights import weights_hash
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.splitting.seen import Seen, read_seen
+from pipeline_lib.towers.kinds import resolve_towers
+from pipeline_lib.towers.tower import TowerSource
+from pipeline_lib.towers.weights import weights_hash
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 PAIR = "model.yaml"

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.remote import Location, verified_location
-from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.stores.activations import ActivationStore, ActivationWriter, open_activations
 from pipeline_lib.stores.boundary import BOUNDARY, ItemCounts, TowerBoundary
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import HEADER, IDS, FeatureStore, MatrixWriter, holds_matrix, open_store, read_header
+from pipeline_lib.towers.tower import TowerSource
 from pipeline_lib.transforms.resizing import preprocessing_fingerprint
 
 Array = NDArray[np.float32]

@@ -22,12 +22,12 @@ from pipeline_lib.features.tower_stores import TowerStores, text_origin
 from pipeline_lib.inference.engine import Array, InferenceEngine, round_robin
 from pipeline_lib.loading.dataset import sequential_batches
 from pipeline_lib.loading.products import text_key
-from pipeline_lib.models.joint_space import why_apart
-from pipeline_lib.models.tower_kinds import untrained_image_tower, untrained_text_tower
-from pipeline_lib.models.towers import TextTower, TowerSource
 from pipeline_lib.params.features import TrunkParams
 from pipeline_lib.stores.boundary import ItemCounts, TowerBoundary, check_size
 from pipeline_lib.stores.drawn_views import DrawnViews, views_to_draw
+from pipeline_lib.towers.joint_space import why_apart
+from pipeline_lib.towers.kinds import untrained_image_tower, untrained_text_tower
+from pipeline_lib.towers.tower import TextTower, TowerSource
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 # Ids, values as `concatenated` returns them, and the mask.

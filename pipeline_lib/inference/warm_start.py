@@ -11,9 +11,9 @@ import torch
 
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import CARD, WEIGHTS, read_card, read_state
-from pipeline_lib.models.towers import TowerSource
-from pipeline_lib.models.weights import State
 from pipeline_lib.splitting.seen import model_folder
+from pipeline_lib.towers.tower import TowerSource
+from pipeline_lib.towers.weights import State
 
 
 def start_folder(init_from: str, fold: int) -> Path | None:

@@ -16,11 +16,11 @@ from pipeline_lib.inference.warm_start import heads_of, start_folder, warm_sourc
 from pipeline_lib.models.adapters import adapter_state
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import SavedModel, load_model, read_state
-from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.models.towers import Tower, TowerSource
-from pipeline_lib.models.weights import State, unique_state, weights_hash, with_first_names
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.splitting.seen import check_start, read_seen
+from pipeline_lib.towers.kinds import resolve_towers
+from pipeline_lib.towers.tower import Tower, TowerSource
+from pipeline_lib.towers.weights import State, unique_state, weights_hash, with_first_names
 
 
 def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedModel:

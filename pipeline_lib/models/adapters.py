@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from pipeline_lib.models.positional_conv import PositionalConv
 from pipeline_lib.models.register_memory import RegisterMemory, shared_slots
-from pipeline_lib.models.towers import Tower
 from pipeline_lib.params.model import ModelParams
+from pipeline_lib.towers.tower import Tower
 
 MEMORY, CONV = "register_memory", "positional_conv"
 # Ends of the paths of the block lists: timm's ViT, BERT, DistilBERT, GPT-2, open_clip.

@@ -14,10 +14,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pipeline_lib.models.tower_kinds import resolve_image_tower, resolve_text_tower
-from pipeline_lib.models.towers import TowerSource
-from pipeline_lib.models.weights import State, weights_hash
 from pipeline_lib.params.model import ImageTowerParams, ModelParams, TextTowerParams, UntrainedImage, UntrainedText
+from pipeline_lib.towers.kinds import resolve_image_tower, resolve_text_tower
+from pipeline_lib.towers.tower import TowerSource
+from pipeline_lib.towers.weights import State, weights_hash
 
 # A tower of which less is equal to its base (counters, tables of positions) is saved whole: a model that needs no other
 # file is worth more.

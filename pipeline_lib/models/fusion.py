@@ -7,8 +7,8 @@ without a text and can be indexed, while the weights of the layer learn from bot
 import torch
 from torch import Tensor, nn
 
-from pipeline_lib.models.pooling import TEXT_POOLING, pool_tokens
 from pipeline_lib.params.model import PoolingKind
+from pipeline_lib.towers.pooling import TEXT_POOLING, pool_tokens
 
 
 class EarlyFusion(nn.Module):

@@ -17,14 +17,14 @@ from pipeline_lib.models.adapters import adapter_state, attach, describe_adapter
 from pipeline_lib.models.classifier import Classifier, ClassifierConfig
 from pipeline_lib.models.content import mean_of_photos, mix_features, mix_pixels
 from pipeline_lib.models.fusion import EarlyFusion
-from pipeline_lib.models.heads import projections
-from pipeline_lib.models.joint_space import settle_heads
-from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.scale_bounds import MAX_LOG_SCALE, ScaleBounds
-from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
-from pipeline_lib.models.towers import Description, ImageTower, TextTower, TowerSource
-from pipeline_lib.models.weights import load_strictly
 from pipeline_lib.params.model import ModelParams, SimilarityKind, TemperatureKind
+from pipeline_lib.towers.joint_space import settle_heads
+from pipeline_lib.towers.kinds import build_image_tower, build_text_tower
+from pipeline_lib.towers.pooling import TEXT_POOLING
+from pipeline_lib.towers.projectors import projections
+from pipeline_lib.towers.tower import Description, ImageTower, TextTower, TowerSource
+from pipeline_lib.towers.weights import load_strictly
 
 # Tower -> how many of its last layer groups run on the stored activations of a batch.
 SuffixGroups = Mapping[str, int]

@@ -16,7 +16,7 @@ from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.io import read_json, write_json, writing
 from pipeline_lib.models.base_weights import BaseWeights, base_tensors, split_base
 from pipeline_lib.models.multimodal import ImageTextModel, build_model
-from pipeline_lib.models.weights import State, load_strictly, read_weights, unique_state, weights_hash
+from pipeline_lib.towers.weights import State, load_strictly, read_weights, unique_state, weights_hash
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 # Key of the card: what the model shares with its base (see `BaseCard`). A model that is whole has none.

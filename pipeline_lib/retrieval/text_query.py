@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline_lib.models.heads import PROJECTORS
 from pipeline_lib.models.multimodal import DEFAULTS, SIMILARITIES
-from pipeline_lib.models.pooling import TEXT_POOLING
 from pipeline_lib.models.saved import WEIGHTS, read_state
-from pipeline_lib.models.tower_kinds import build_text_tower
-from pipeline_lib.models.towers import Description
-from pipeline_lib.models.weights import State, load_strictly
+from pipeline_lib.towers.kinds import build_text_tower
+from pipeline_lib.towers.pooling import TEXT_POOLING
+from pipeline_lib.towers.projectors import PROJECTORS
+from pipeline_lib.towers.tower import Description
+from pipeline_lib.towers.weights import State, load_strictly
 
 # Families whose layers are BERT's; their embeddings differ in the numbers of positions only.
 FAMILIES = ("bert", "roberta", "xlm-roberta", "ernie", "electra")

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from pipeline_lib.models.register_memory import RegisterMemory
-from pipeline_lib.models.towers import Tower
+from pipeline_lib.towers.tower import Tower
 
 
 def checkpoint_tower(name: str, tower: Tower) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pipeline_lib.models.towers import Description, TowerSource
+from pipeline_lib.towers.tower import Description, TowerSource
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 # Kind of text tower -> (key of its config in the description, names of the word embedding parameter).

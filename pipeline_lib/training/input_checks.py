@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from pipeline_lib.loading.products import text_key
 from pipeline_lib.models.multimodal import ImageTextModel
-from pipeline_lib.models.probe import fails_on_one_row
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.stores.store import FeatureStore
+from pipeline_lib.towers.probe import fails_on_one_row
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 # Texts that are compared; each is one row of one forward pass.

@@ -20,9 +20,9 @@ from pipeline_lib.loading.products import text_key
 from pipeline_lib.loading.stored_features import StoredFeatures
 from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.loading.view_cache import GB, ViewCache
-from pipeline_lib.models.towers import Description
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.stores.activations import ActivationStore
+from pipeline_lib.towers.tower import Description
 from pipeline_lib.training.distillation import DistillationData
 from pipeline_lib.training.fold_data import FoldData, Inputs
 from pipeline_lib.training.model_setup import ModelBundle, RunConfig

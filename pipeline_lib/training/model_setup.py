@@ -13,11 +13,7 @@ from pipeline_lib.loading.stored_features import StoredFeatures
 from pipeline_lib.losses.build import build_losses
 from pipeline_lib.losses.teachers import DistillationTeachers
 from pipeline_lib.models.base_weights import BaseWeights
-from pipeline_lib.models.joint_space import pair_warnings, settle_bias, settle_heads
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
-from pipeline_lib.models.scales import check_scales
-from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, unfreeze_epochs
 from pipeline_lib.optim.param_groups import split_decay, tower_groups
 from pipeline_lib.optim.weight_decay import undecayed_names
@@ -26,6 +22,10 @@ from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.train import TrainParams
+from pipeline_lib.towers.joint_space import pair_warnings, settle_bias, settle_heads
+from pipeline_lib.towers.kinds import resolve_towers
+from pipeline_lib.towers.scales import check_scales
+from pipeline_lib.towers.tower import TowerSource
 from pipeline_lib.training.activation_checkpointing import checkpoint_tower
 from pipeline_lib.training.compiling import compile_towers
 from pipeline_lib.training.cut_vocabulary import cut_vocabulary

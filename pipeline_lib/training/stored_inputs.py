@@ -10,12 +10,12 @@ from typing import Any
 from pipeline_lib.features.tower_stores import open_boundary, open_pooled, stored_views
 from pipeline_lib.loading.stored_features import NOTHING_STORED, StoredFeatures
 from pipeline_lib.models.adapters import CONV, MEMORY, describe_adapters
-from pipeline_lib.models.joint_space import why_not_pooled
-from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.optim.freezing import UnfreezeEpochs
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import FeatureStore
+from pipeline_lib.towers.joint_space import why_not_pooled
+from pipeline_lib.towers.tower import TowerSource
 from pipeline_lib.training.fold_data import Inputs
 from pipeline_lib.training.model_setup import InitialWeights, RunConfig
 

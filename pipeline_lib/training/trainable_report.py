@@ -11,10 +11,10 @@ from rich.table import Table
 from torch import nn
 
 from pipeline_lib.models.adapters import frozen_adapters
-from pipeline_lib.models.towers import Tower, TowerSource
 from pipeline_lib.optim.freezing import UnfreezeEpochs
 from pipeline_lib.optim.param_groups import group_lrs
 from pipeline_lib.params.train import TrainParams
+from pipeline_lib.towers.tower import Tower, TowerSource
 from pipeline_lib.training.model_setup import ModelBundle
 
 Report = dict[str, Any]

@@ -14,17 +14,17 @@ from pipeline_lib.losses.feature_distillation import DISTANCES
 from pipeline_lib.losses.hard_negatives import FORMS, MINERS
 from pipeline_lib.losses.triplet import TRIPLET_MINERS
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS, CLASSIFIERS, JOINTS
-from pipeline_lib.models.heads import PROJECTORS
-from pipeline_lib.models.image_pooling import IMAGE_POOLING
 from pipeline_lib.models.multimodal import SIMILARITIES
-from pipeline_lib.models.pooling import TEXT_POOLING
-from pipeline_lib.models.tower_kinds import IMAGE_TOWERS, TEXT_TOWERS
 from pipeline_lib.optim.schedules import SCHEDULES
 from pipeline_lib.params import data, ensemble, evaluate, losses, model, plan, runtime, train, values
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.heads import LOSS_HEADS
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
 from pipeline_lib.stores.numbers import DTYPES
+from pipeline_lib.towers.image_pooling import IMAGE_POOLING
+from pipeline_lib.towers.kinds import IMAGE_TOWERS, TEXT_TOWERS
+from pipeline_lib.towers.pooling import TEXT_POOLING
+from pipeline_lib.towers.projectors import PROJECTORS
 from pipeline_lib.training.samplers import SAMPLERS
 from pipeline_lib.training.trainer import MONITORS
 from pipeline_lib.transforms.image import AFTER_FIXED, FILTERS, FROM_PHOTO, SQUARES

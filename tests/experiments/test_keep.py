@@ -15,7 +15,7 @@ from pipeline_lib.inference.warm_start import start_folder
 from pipeline_lib.models.base_weights import BaseWeights
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, save_model
-from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.towers.kinds import resolve_towers
 
 
 def text_of(content, fold, name):

@@ -16,8 +16,8 @@ from pipeline_lib.inference.stored_layers import find_stored_layers
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import as_arrays, read_products
 from pipeline_lib.models.saved import load_model
-from pipeline_lib.models.tower_kinds import resolve_towers, untrained_image_tower
 from pipeline_lib.shards.read import open_shards
+from pipeline_lib.towers.kinds import resolve_towers, untrained_image_tower
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.transforms.tokenize import TextTokenizer
 

@@ -9,7 +9,7 @@ from tiny_clip import CONFIG, make_clip, written
 from pipeline_lib.inference.wise_ft import load_interpolated
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, save_model
-from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.towers.kinds import resolve_towers
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
 

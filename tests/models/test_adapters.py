@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from pipeline_lib.batch import Batch
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, save_model
-from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.towers.kinds import resolve_towers
 
 
 @pytest.fixture(scope="module")

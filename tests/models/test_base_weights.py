@@ -14,8 +14,8 @@ from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.models.base_weights import BaseWeights, OtherBaseError
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, make_whole, read_state, save_model
-from pipeline_lib.models.tower_kinds import resolve_towers
-from pipeline_lib.models.weights import unique_state
+from pipeline_lib.towers.kinds import resolve_towers
+from pipeline_lib.towers.weights import unique_state
 from pipeline_lib.training.cut_vocabulary import cut_vocabulary
 from pipeline_lib.transforms.tokenize import TextTokenizer
 

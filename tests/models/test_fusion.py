@@ -10,7 +10,7 @@ from test_multimodal import batch, build
 from pipeline_lib.models.fusion import EarlyFusion
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, save_model
-from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.towers.kinds import resolve_towers
 
 POOLING = {"image": "attentive", "text": "mean"}
 

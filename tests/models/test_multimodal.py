@@ -9,7 +9,7 @@ from pipeline_lib.batch import Batch
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import WEIGHTS, load_model, save_model
 from pipeline_lib.models.scale_bounds import MAX_LOG_SCALE, bounded_scales, clamp_scales
-from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.towers.kinds import resolve_towers
 
 
 def build(image, text, retrieval=True, classes=("a", "b", "c"), inputs="concat", **changes):

@@ -4,10 +4,10 @@ import pytest
 import torch
 from model_settings import make_model_params
 
-from pipeline_lib.models.clip_models import CLIP_MODELS
 from pipeline_lib.models.multimodal import ImageTextModel, describe
-from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower, resolve_towers
 from pipeline_lib.optim.freezing import set_epoch
+from pipeline_lib.towers.clip_models import CLIP_MODELS
+from pipeline_lib.towers.kinds import build_image_tower, build_text_tower, resolve_towers
 
 GPT2 = {"kind": "hf", "name": "gpt2", "pretrained": False, "pooling": "last"}
 

@@ -5,7 +5,7 @@ from torch.nn import functional
 
 from pipeline_lib.models.adapters import attach
 from pipeline_lib.models.positional_conv import PositionalConv
-from pipeline_lib.models.timm_tower import TimmTower
+from pipeline_lib.towers.timm_tower import TimmTower
 
 
 def settings(after_block=1, stride=2):

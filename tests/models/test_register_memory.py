@@ -218,7 +218,7 @@ def test_the_blocks_of_every_supported_family_are_found():
 
 
 def test_a_tower_without_transformer_blocks_is_refused():
-    from pipeline_lib.models.timm_tower import TimmTower
+    from pipeline_lib.towers.timm_tower import TimmTower
 
     for architecture in ("resnet10t", "convnext_atto", "mobilenetv2_100"):
         tower = TimmTower({"architecture": architecture, "model_args": {}, "mean": [0.5] * 3, "std": [0.5] * 3})

@@ -15,10 +15,10 @@ from pipeline_lib.inference.engine import InferenceEngine, encode_texts
 from pipeline_lib.models.base_weights import BaseWeights
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, read_card, save_model
-from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.section import load_params
 from pipeline_lib.retrieval import text_query
 from pipeline_lib.retrieval.text_query import FAMILIES, has_separate_text, is_plain
+from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 ROOT = Path(__file__).parents[2]

@@ -10,10 +10,10 @@ from torch import nn
 
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.features.boundaries import find_boundary
-from pipeline_lib.models.towers import ForwardBlock, TextTower, TowerSource
 from pipeline_lib.stores.activations import ActivationWriter, open_activations
 from pipeline_lib.stores.boundary import ItemCounts, TowerBoundary, check_size
 from pipeline_lib.stores.store import HEADER, MATRIX
+from pipeline_lib.towers.tower import ForwardBlock, TextTower, TowerSource
 
 TEXT = TowerBoundary(True, 8, 2, "layer.1", (3,))
 PHOTO = TowerBoundary(True, 8, 2, "block", (2, 2, 3))

@@ -2,8 +2,8 @@
 
 import torch
 
-from pipeline_lib.models.hf_text_tower import HFTextTower
-from pipeline_lib.models.timm_tower import TimmTower
+from pipeline_lib.towers.hf_text_tower import HFTextTower
+from pipeline_lib.towers.timm_tower import TimmTower
 
 VIT = {"img_size": [32, 48], "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}
 

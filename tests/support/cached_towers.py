@@ -2,7 +2,7 @@
 
 from model_settings import make_model_params
 
-from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
+from pipeline_lib.towers.timm_tower import TimmTower, resolve_timm
 
 # Architecture -> its arguments and image size.
 CACHED = {

@@ -7,8 +7,8 @@ import torch
 from model_settings import make_model_params
 from open_clip.model import CLIP, CustomTextCLIP
 
-from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower, resolve_towers
-from pipeline_lib.models.weights import load_strictly
+from pipeline_lib.towers.kinds import build_image_tower, build_text_tower, resolve_towers
+from pipeline_lib.towers.weights import load_strictly
 
 CONFIG = {
     "embed_dim": 24,

@@ -9,11 +9,11 @@ from tiny_clip import CONFIG, TIMM_CONFIG, resolved, written
 from torch import nn
 
 from pipeline_lib.models.adapters import attach
-from pipeline_lib.models.hf_text_tower import HFTextTower
-from pipeline_lib.models.open_clip_image import OpenClipImageTower
-from pipeline_lib.models.open_clip_text import OpenClipTextTower
-from pipeline_lib.models.timm_tower import TimmTower
 from pipeline_lib.optim.freezing import open_groups, set_epoch, set_frozen_eval
+from pipeline_lib.towers.hf_text_tower import HFTextTower
+from pipeline_lib.towers.open_clip_image import OpenClipImageTower
+from pipeline_lib.towers.open_clip_text import OpenClipTextTower
+from pipeline_lib.towers.timm_tower import TimmTower
 from pipeline_lib.training.activation_checkpointing import checkpoint_tower
 
 RESNET = {"architecture": "resnet10t", "model_args": {}, "mean": [0.5] * 3, "std": [0.5] * 3}

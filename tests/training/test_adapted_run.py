@@ -14,8 +14,8 @@ from pipeline_lib.inference.wise_ft import load_interpolated
 from pipeline_lib.models.adapters import adapter_state
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, read_state
-from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
+from pipeline_lib.towers.kinds import resolve_towers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning")
 VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}

@@ -19,10 +19,10 @@ from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.stored_features import NOTHING_STORED
 from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.models.saved import load_model
-from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.fold import _check_mix
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import build_bundle, make_task

@@ -8,10 +8,10 @@ from model_settings import make_model_params
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel
 
-from pipeline_lib.models.hf_text_tower import resolve_hf
-from pipeline_lib.models.tower_kinds import build_text_tower
-from pipeline_lib.models.towers import TowerSource
-from pipeline_lib.models.weights import load_strictly
+from pipeline_lib.towers.hf_text_tower import resolve_hf
+from pipeline_lib.towers.kinds import build_text_tower
+from pipeline_lib.towers.tower import TowerSource
+from pipeline_lib.towers.weights import load_strictly
 from pipeline_lib.training.cut_vocabulary import cut_vocabulary
 from pipeline_lib.transforms.tokenize import TextTokenizer
 

@@ -19,10 +19,10 @@ from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.losses.build import LOSSES
 from pipeline_lib.models.saved import load_model, read_state
-from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.fold_data import read_fold
 
 pytestmark = [

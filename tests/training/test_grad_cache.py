@@ -10,8 +10,8 @@ from torch import nn
 from pipeline_lib.batch import CONTENT, Batch
 from pipeline_lib.losses.build import LOSSES, build_losses
 from pipeline_lib.models.multimodal import build_model, describe
-from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.heads import weights_of
+from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.ema import build_momentum_encoder
 from pipeline_lib.training.grad_cache import backward_jointly, join_batches, join_outputs
 from pipeline_lib.training.task import Task

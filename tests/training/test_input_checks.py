@@ -9,8 +9,8 @@ from tiny_project import make_settings
 
 from pipeline_lib.loading.products import text_key
 from pipeline_lib.models.multimodal import build_model, describe
-from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.stores.store import open_store, write_store
+from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.input_checks import check_batch_rows, check_texts_differ
 from pipeline_lib.transforms.tokenize import TextTokenizer
 

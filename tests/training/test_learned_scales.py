@@ -12,7 +12,7 @@ from pipeline_lib.losses.info_nce import info_nce
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.register_memory import RegisterMemory
 from pipeline_lib.models.scale_bounds import MAX_LOG_SCALE, bounded_scales, clamp_scales
-from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.task import Task
 
 

@@ -9,7 +9,7 @@ from watched_run import run, stop_before
 
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import read_state
-from pipeline_lib.models.tower_kinds import resolve_towers
+from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.ema import build_momentum_encoder
 from pipeline_lib.training.task import Task
 from pipeline_lib.training.trainer import Trainer

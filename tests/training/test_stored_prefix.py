@@ -14,10 +14,10 @@ from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.models.saved import load_model, read_state
-from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training import model_setup
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import resolve_initial_weights

@@ -20,8 +20,6 @@ from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.text_views import TextViews
-from pipeline_lib.models.tower_kinds import build_image_tower, resolve_towers
-from pipeline_lib.models.weights import load_strictly
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.shards.manifest import Manifest
@@ -29,6 +27,8 @@ from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.activations import open_activations
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import MATRIX, open_store
+from pipeline_lib.towers.kinds import build_image_tower, resolve_towers
+from pipeline_lib.towers.weights import load_strictly
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs

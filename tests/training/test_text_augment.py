@@ -12,9 +12,9 @@ from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.text_views import TextViews
-from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
+from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs

@@ -20,11 +20,11 @@ from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.predict import Predictor
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.models.saved import load_model
-from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.store import open_store
+from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.transforms.tokenize import CLIP_MARK, TextTokenizer
 

@@ -6,7 +6,7 @@ from tiny_project import make_settings, write_project
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline_lib.losses.build import LOSSES
-from pipeline_lib.models import hf_text_tower
+from pipeline_lib.towers import hf_text_tower
 from pipeline_lib.training import trainer
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.training.prefetch import on_device

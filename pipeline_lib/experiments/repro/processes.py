@@ -38,6 +38,8 @@ class Child:
         os.set_blocking(self._output, False)
         self.pipe = Path(f"/proc/self/fd/{self._output}").readlink()
         self._rest = b""
+        # False while DVC reads and checks, and for a stage whose outs its cache has: their memory says nothing.
+        self.runs_command = False
 
     def fileno(self) -> int:
         """Return the descriptor of the output, for a selector."""
@@ -55,6 +57,7 @@ class Child:
 
     def _print(self, lines: list[bytes]) -> None:
         for line in lines:
+            self.runs_command |= line.startswith(b"Running stage ")
             sys.stdout.write(f"{self.name} | {line.decode(errors='replace')}\n")
         sys.stdout.flush()
 
@@ -99,9 +102,9 @@ class Children:
                 yield child.name, child.status()
 
     def memory(self) -> dict[str, int]:
-        """Return the bytes that the processes of each running stage share with no other process."""
-        found = dict.fromkeys(self.running, 0)
-        of_pipe = {child.pipe: name for name, child in self.running.items()}
+        """Return the bytes that the processes of each stage whose command runs share with no other process."""
+        of_pipe = {child.pipe: name for name, child in self.running.items() if child.runs_command}
+        found = dict.fromkeys(of_pipe.values(), 0)
         for process in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.Error, OSError):
                 name = of_pipe.get(Path(f"/proc/{process.pid}/fd/1").readlink())

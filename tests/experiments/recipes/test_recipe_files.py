@@ -12,13 +12,13 @@ from pipeline_lib.experiments.recipes.description import description, warnings
 from pipeline_lib.experiments.recipes.merging import cells, merge
 from pipeline_lib.experiments.recipes.pending import PENDING
 from pipeline_lib.experiments.recipes.schema import lineage, log_names, read_recipe, recipe_names
-from pipeline_lib.models.clip_models import CLIP_MODELS
 from pipeline_lib.models.multimodal import ImageTextModel, describe
-from pipeline_lib.models.tower_kinds import resolve_towers
 from pipeline_lib.optim.freezing import set_epoch, unfreeze_epochs
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.params.train import TrainParams
+from pipeline_lib.towers.clip_models import CLIP_MODELS
+from pipeline_lib.towers.kinds import resolve_towers
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "recipes"

@@ -8,9 +8,9 @@ import torch
 from model_settings import make_model_params
 from safetensors.torch import save_file
 
-from pipeline_lib.models.image_pooling import IMAGE_POOLING
-from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
-from pipeline_lib.models.weights import load_strictly
+from pipeline_lib.towers.image_pooling import IMAGE_POOLING
+from pipeline_lib.towers.timm_tower import TimmTower, resolve_timm
+from pipeline_lib.towers.weights import load_strictly
 
 DIMS = {"depths": [1, 1, 1, 1], "dims": [8, 12, 16, 64]}
 

@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 from tiny_clip import CONFIG, TIMM_CONFIG, CustomTextCLIP, filled, make_clip, resolved, written
 from torch import nn
 
-from pipeline_lib.models.hf_text_tower import HFTextTower
-from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
+from pipeline_lib.towers.hf_text_tower import HFTextTower
+from pipeline_lib.towers.timm_tower import TimmTower, resolve_timm
 
 SMALL = {"depths": [1, 1, 2, 1], "dims": [8, 12, 16, 24]}
 VIT = {"depth": 3, "embed_dim": 24, "num_heads": 2, "img_size": 32, "patch_size": 8}

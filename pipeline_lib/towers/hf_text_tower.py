@@ -15,10 +15,11 @@ from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig, AutoModel, P
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from pipeline_lib.batch import LayerGroup
-from pipeline_lib.models.heads import PROJECTORS
-from pipeline_lib.models.hf_blocks import hf_blocks
-from pipeline_lib.models.pooling import TEXT_POOLING
-from pipeline_lib.models.towers import (
+from pipeline_lib.params.model import TextSettings, TextTowerParams
+from pipeline_lib.towers.hf_blocks import hf_blocks
+from pipeline_lib.towers.pooling import TEXT_POOLING
+from pipeline_lib.towers.projectors import PROJECTORS
+from pipeline_lib.towers.tower import (
     Description,
     ForwardBlock,
     TextTower,
@@ -28,8 +29,7 @@ from pipeline_lib.models.towers import (
     groups_of,
     local_folder,
 )
-from pipeline_lib.models.weights import read_weights
-from pipeline_lib.params.model import TextSettings, TextTowerParams
+from pipeline_lib.towers.weights import read_weights
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 # The library warns at length about the unused pooler; missing weights are reported below in one line.

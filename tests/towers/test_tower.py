@@ -9,10 +9,10 @@ from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 
 from pipeline_lib.batch import LayerGroup
-from pipeline_lib.models.hf_text_tower import HFTextTower, resolve_hf
-from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
-from pipeline_lib.models.towers import check_groups
-from pipeline_lib.models.weights import load_strictly
+from pipeline_lib.towers.hf_text_tower import HFTextTower, resolve_hf
+from pipeline_lib.towers.timm_tower import TimmTower, resolve_timm
+from pipeline_lib.towers.tower import check_groups
+from pipeline_lib.towers.weights import load_strictly
 
 GROCERY_WEIGHTS = Path(__file__).parents[3] / "shared/data/weights/mobilenetv2_100_imagenet_fp16.safetensors"
 

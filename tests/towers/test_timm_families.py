@@ -8,8 +8,8 @@ import torch
 from model_settings import make_model_params
 
 from bench.sweep import small_families
-from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
-from pipeline_lib.models.weights import load_strictly, unique_state
+from pipeline_lib.towers.timm_tower import TimmTower, resolve_timm
+from pipeline_lib.towers.weights import load_strictly, unique_state
 
 # What cannot be a tower at its own size with its own pooling, each in one line.
 REFUSED = ("mobilenetv5_300m", "deepseek_vit_412m", "gemma4_vit_167m", "qwen3_vit_88m")

@@ -10,8 +10,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from pipeline_lib.models.tower_kinds import build_image_tower
-from pipeline_lib.models.towers import Description
+from pipeline_lib.towers.kinds import build_image_tower
+from pipeline_lib.towers.tower import Description
 
 
 def image_fault(description: Description) -> str | None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from pipeline_lib.models.probe import image_fault
-from pipeline_lib.models.tower_kinds import build_image_tower
-from pipeline_lib.models.towers import Description, ImageTower
+from pipeline_lib.towers.kinds import build_image_tower
+from pipeline_lib.towers.probe import image_fault
+from pipeline_lib.towers.tower import Description, ImageTower
 
 
 def check_scales(description: Description, scales: Iterable[int]) -> None:

@@ -6,10 +6,10 @@ import torch
 from model_settings import make_model_params
 from safetensors.torch import save_file
 
-from pipeline_lib.models.probe import fails_on_one_row, image_fault
-from pipeline_lib.models.scales import check_scales
-from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
-from pipeline_lib.models.weights import load_strictly
+from pipeline_lib.towers.probe import fails_on_one_row, image_fault
+from pipeline_lib.towers.scales import check_scales
+from pipeline_lib.towers.timm_tower import TimmTower, resolve_timm
+from pipeline_lib.towers.weights import load_strictly
 
 SWIN = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2], "window_size": 4}
 SO400M = {"embed_dim": 16, "depth": 1, "num_heads": 2}

@@ -9,10 +9,10 @@ from open_clip.model import CLIP, resize_pos_embed
 from safetensors.torch import save_file
 from tiny_clip import CONFIG, TIMM_CONFIG, CustomTextCLIP, filled, make_clip, resolved, written
 
-from pipeline_lib.models import open_clip_config
-from pipeline_lib.models.clip_models import CLIP_MODELS
-from pipeline_lib.models.tower_kinds import build_image_tower, build_text_tower
-from pipeline_lib.models.weights import load_strictly
+from pipeline_lib.towers import open_clip_config
+from pipeline_lib.towers.clip_models import CLIP_MODELS
+from pipeline_lib.towers.kinds import build_image_tower, build_text_tower
+from pipeline_lib.towers.weights import load_strictly
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 TEXTS = ["a red mug", "红色 条纹 马克杯 with a very long handle", "☕️ mug"]

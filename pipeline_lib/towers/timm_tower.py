@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.batch import LayerGroup
-from pipeline_lib.models.image_pooling import IMAGE_POOLING, Grid, ImagePool
-from pipeline_lib.models.pooling import as_tokens
-from pipeline_lib.models.probe import image_fault
-from pipeline_lib.models.timm_blocks import timm_blocks
-from pipeline_lib.models.towers import (
+from pipeline_lib.params.model import ImageSettings, ImageTowerParams
+from pipeline_lib.towers.image_pooling import IMAGE_POOLING, Grid, ImagePool
+from pipeline_lib.towers.pooling import as_tokens
+from pipeline_lib.towers.probe import image_fault
+from pipeline_lib.towers.timm_blocks import timm_blocks
+from pipeline_lib.towers.tower import (
     Description,
     ForwardBlock,
     ImageTower,
@@ -28,7 +29,7 @@ from pipeline_lib.models.towers import (
     groups_of,
     local_folder,
 )
-from pipeline_lib.models.trunks import (
+from pipeline_lib.towers.trunks import (
     checkpoint_trunk,
     drop_caches,
     free_size,
@@ -36,8 +37,7 @@ from pipeline_lib.models.trunks import (
     set_memory_format,
     trunk_groups,
 )
-from pipeline_lib.models.weights import read_weights
-from pipeline_lib.params.model import ImageSettings, ImageTowerParams
+from pipeline_lib.towers.weights import read_weights
 from pipeline_lib.transforms.resizing import Resizing
 
 # Defaults of the keys that a description may lack.

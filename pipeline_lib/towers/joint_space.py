@@ -6,9 +6,9 @@ So a model of a pair has no further projection, unless params name one: a new ra
 
 from collections.abc import Mapping
 
-from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams, ProjectorKind, ProjectorParams
+from pipeline_lib.towers.tower import TowerSource
 
 # Log of the scale, 1 / 0.07, and SigLIP's bias, for towers that are no pair: the initial values of the papers.
 LOGIT_SCALE, SIGLIP_BIAS = 2.6593, -10.0

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline_lib.models.heads import projections
+from pipeline_lib.towers.projectors import projections
 
 
 def shapes(heads):

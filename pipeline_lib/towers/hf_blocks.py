@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, arange
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
-from pipeline_lib.models.towers import ForwardBlock
+from pipeline_lib.towers.tower import ForwardBlock
 
 
 def hf_blocks(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.batch import LayerGroup
-from pipeline_lib.models.weights import weights_hash
+from pipeline_lib.towers.weights import weights_hash
 
 Description = dict[str, Any]
 # Layer groups of a tower as (name, paths of its modules and parameters), stem first.

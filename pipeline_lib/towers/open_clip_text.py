@@ -11,11 +11,11 @@ from open_clip.model import _build_text_tower
 from torch import Tensor, nn
 
 from pipeline_lib.batch import LayerGroup
-from pipeline_lib.models.hf_text_tower import check_pooling, describe_hf, find_config
-from pipeline_lib.models.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
-from pipeline_lib.models.pooling import TEXT_POOLING, pool_last
-from pipeline_lib.models.towers import Description, ForwardBlock, Parts, TextTower, TowerSource, check_groups, groups_of
 from pipeline_lib.params.model import PoolingKind, TextSettings, TextTowerParams
+from pipeline_lib.towers.hf_text_tower import check_pooling, describe_hf, find_config
+from pipeline_lib.towers.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
+from pipeline_lib.towers.pooling import TEXT_POOLING, pool_last
+from pipeline_lib.towers.tower import Description, ForwardBlock, Parts, TextTower, TowerSource, check_groups, groups_of
 from pipeline_lib.transforms.tokenize import CLIP_NAME
 
 # open_clip's poolers of Hugging Face towers -> ours.

@@ -5,8 +5,8 @@ import torch
 from adapted_towers import vit
 from tiny_clip import CONFIG, TIMM_CONFIG, resolved, written
 
-from pipeline_lib.models.open_clip_image import OpenClipImageTower
-from pipeline_lib.models.timm_tower import TimmTower
+from pipeline_lib.towers.open_clip_image import OpenClipImageTower
+from pipeline_lib.towers.timm_tower import TimmTower
 
 LAST = torch.channels_last
 

@@ -9,10 +9,10 @@ import torch
 from model_settings import make_model_params
 from timm.layers import resample_abs_pos_embed
 
-from pipeline_lib.models.open_clip_image import OpenClipImageTower
-from pipeline_lib.models.probe import fails_on_one_row
-from pipeline_lib.models.scales import check_scales, patch_of
-from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
+from pipeline_lib.towers.open_clip_image import OpenClipImageTower
+from pipeline_lib.towers.probe import fails_on_one_row
+from pipeline_lib.towers.scales import check_scales, patch_of
+from pipeline_lib.towers.timm_tower import TimmTower, resolve_timm
 
 TINY = {"img_size": 64, "patch_size": 16, "embed_dim": 16, "depth": 2, "num_heads": 2}
 CLIP = {

@@ -14,7 +14,7 @@ from timm.models.resnet import ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from pipeline_lib.models.towers import ForwardBlock
+from pipeline_lib.towers.tower import ForwardBlock
 
 
 def timm_blocks(trunk: Any, prefix: str) -> list[ForwardBlock]:

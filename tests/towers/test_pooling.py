@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.models.pooling import TEXT_POOLING, as_tokens, pool_tokens
+from pipeline_lib.towers.pooling import TEXT_POOLING, as_tokens, pool_tokens
 
 TOKENS = torch.tensor([[[1.0], [3.0], [9.0]], [[2.0], [4.0], [6.0]]])
 MASK = torch.tensor([[True, True, False], [True, True, True]])

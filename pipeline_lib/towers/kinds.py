@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from pipeline_lib.models.towers import Description, ImageTower, TextTower, Tower, TowerSource
-from pipeline_lib.models.weights import load_strictly
 from pipeline_lib.params.model import ImageSettings, ImageTowerKind, ModelParams, TextSettings, TextTowerKind
+from pipeline_lib.towers.tower import Description, ImageTower, TextTower, Tower, TowerSource
+from pipeline_lib.towers.weights import load_strictly
 
 SettingsT = TypeVar("SettingsT")
 TowerT = TypeVar("TowerT")
@@ -28,25 +28,25 @@ TextKind = TowerKind[TextSettings, TextTower]
 
 
 def _timm() -> ImageKind:
-    from pipeline_lib.models.timm_tower import TimmTower, resolve_timm
+    from pipeline_lib.towers.timm_tower import TimmTower, resolve_timm
 
     return TowerKind(resolve_timm, TimmTower)
 
 
 def _hf() -> TextKind:
-    from pipeline_lib.models.hf_text_tower import HFTextTower, resolve_hf
+    from pipeline_lib.towers.hf_text_tower import HFTextTower, resolve_hf
 
     return TowerKind(resolve_hf, HFTextTower)
 
 
 def _open_clip_image() -> ImageKind:
-    from pipeline_lib.models.open_clip_image import OpenClipImageTower, resolve_open_clip_image
+    from pipeline_lib.towers.open_clip_image import OpenClipImageTower, resolve_open_clip_image
 
     return TowerKind(resolve_open_clip_image, OpenClipImageTower)
 
 
 def _open_clip_text() -> TextKind:
-    from pipeline_lib.models.open_clip_text import OpenClipTextTower, resolve_open_clip_text
+    from pipeline_lib.towers.open_clip_text import OpenClipTextTower, resolve_open_clip_text
 
     return TowerKind(resolve_open_clip_text, OpenClipTextTower)
 

@@ -17,11 +17,11 @@ from open_clip.pretrained import download_pretrained, download_pretrained_from_h
 from torch import Tensor
 
 from pipeline_lib.artifacts.io import read_json
-from pipeline_lib.models.clip_models import CLIP_MODELS, CLIP_PREPROCESSING
-from pipeline_lib.models.open_clip_preprocessing import DEFAULTS, Preprocessing, agreed, stated
-from pipeline_lib.models.towers import check_pretrained, local_folder
-from pipeline_lib.models.weights import read_weights
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
+from pipeline_lib.towers.clip_models import CLIP_MODELS, CLIP_PREPROCESSING
+from pipeline_lib.towers.open_clip_preprocessing import DEFAULTS, Preprocessing, agreed, stated
+from pipeline_lib.towers.tower import check_pretrained, local_folder
+from pipeline_lib.towers.weights import read_weights
 
 FOLDER_CONFIG = "open_clip_config.json"
 FOLDER_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")

@@ -8,11 +8,11 @@ from tiny_clip import CONFIG, make_clip, resolved, written
 from tiny_project import PARAMS
 from torch.nn import functional
 
-from pipeline_lib.models.joint_space import pair_warnings, settle_bias, settle_heads, why_apart
 from pipeline_lib.models.multimodal import build_model, describe
-from pipeline_lib.models.towers import TowerSource
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.section import load_params
+from pipeline_lib.towers.joint_space import pair_warnings, settle_bias, settle_heads, why_apart
+from pipeline_lib.towers.tower import TowerSource
 
 
 def sources(image="clip.pt", text="clip.pt", new=(), notes=()):

@@ -13,10 +13,11 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from pipeline_lib.batch import LayerGroup
-from pipeline_lib.models.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
-from pipeline_lib.models.probe import image_fault
-from pipeline_lib.models.timm_blocks import timm_blocks
-from pipeline_lib.models.towers import (
+from pipeline_lib.params.model import ImageSettings, ImageTowerParams
+from pipeline_lib.towers.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
+from pipeline_lib.towers.probe import image_fault
+from pipeline_lib.towers.timm_blocks import timm_blocks
+from pipeline_lib.towers.tower import (
     Description,
     ForwardBlock,
     ImageTower,
@@ -25,7 +26,7 @@ from pipeline_lib.models.towers import (
     check_groups,
     groups_of,
 )
-from pipeline_lib.models.trunks import (
+from pipeline_lib.towers.trunks import (
     checkpoint_trunk,
     drop_caches,
     free_size,
@@ -33,7 +34,6 @@ from pipeline_lib.models.trunks import (
     set_memory_format,
     trunk_groups,
 )
-from pipeline_lib.params.model import ImageSettings, ImageTowerParams
 
 
 class OpenClipImageTower(ImageTower):

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from timm.layers.attention_pool2d import AttentionPool2d, RotAttentionPool2d
 from torch import Tensor, nn
 
-from pipeline_lib.models.pooling import TEXT_POOLING, as_tokens, pool_tokens
 from pipeline_lib.params.model import ImagePoolingKind, PoolingKind
+from pipeline_lib.towers.pooling import TEXT_POOLING, as_tokens, pool_tokens
 
 HEAD_WIDTH = 64  # of timm's attention heads
 # Height and width of a feature map, in cells.

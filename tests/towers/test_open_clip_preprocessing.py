@@ -10,9 +10,9 @@ from open_clip.transform import PreprocessCfg, image_transform
 from PIL import Image
 from tiny_clip import CONFIG
 
-from pipeline_lib.models.open_clip_config import find_clip_model
-from pipeline_lib.models.open_clip_preprocessing import DEFAULTS, agreed, stated
 from pipeline_lib.params.model import ImageTowerParams
+from pipeline_lib.towers.open_clip_config import find_clip_model
+from pipeline_lib.towers.open_clip_preprocessing import DEFAULTS, agreed, stated
 from pipeline_lib.transforms.image import FILTERS, SQUARES, fixed_view
 from pipeline_lib.transforms.resizing import Resizing
 

@@ -6,9 +6,9 @@ from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, GPT2Config, GPT2LMHeadModel, RobertaConfig, RobertaModel
 
-from pipeline_lib.models import hf_text_tower
-from pipeline_lib.models.hf_text_tower import LAYER_PATTERNS, HFTextTower, resolve_hf
-from pipeline_lib.models.weights import load_strictly
+from pipeline_lib.towers import hf_text_tower
+from pipeline_lib.towers.hf_text_tower import LAYER_PATTERNS, HFTextTower, resolve_hf
+from pipeline_lib.towers.weights import load_strictly
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 SMALL_GPT2 = {"n_layer": 3, "n_embd": 16, "n_head": 2, "n_positions": 32, "vocab_size": 40}

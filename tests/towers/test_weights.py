@@ -11,8 +11,8 @@ from torch import nn
 from pipeline_lib.inference.wise_ft import interpolate
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import load_model, save_model
-from pipeline_lib.models.timm_tower import TimmTower
-from pipeline_lib.models.weights import further_names, load_strictly, unique_state, weights_hash, with_first_names
+from pipeline_lib.towers.timm_tower import TimmTower
+from pipeline_lib.towers.weights import further_names, load_strictly, unique_state, weights_hash, with_first_names
 from pipeline_lib.training.ema import MomentumEncoder, WeightEma
 
 
