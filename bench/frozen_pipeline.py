@@ -8,7 +8,8 @@ Each side is a clone of the repository in a temporary folder and runs with the s
 (five folds, both flips, two sizes), then one `dvc exp run -S` for each change of a sweep. The image tower is
 MobileNetV2 with the weights beside the data. The text tower has the size of MiniLM-L6 and random weights. Both stay
 frozen. Figures of both sides can be compared only if their catalogue and folds are made by the same rules, which is not
-so for the default OLDER. CPU seconds are those of all processes. Disk is what the outs, DVC's cache and .ckpt take, hard links once.
+so for the default OLDER. CPU seconds are those of all processes. Disk is what the outs, DVC's cache and .ckpt take,
+hard links once.
 """
 
 import argparse
@@ -266,8 +267,8 @@ def main() -> None:
         ratios = [ratio for data in options.data for ratio in measure(data.resolve(), options, Path(folder))]
     count = f"{options.products:,} products of each catalogue" if options.products else "all products"
     about = (
-        f"Revision {options.older} against the present one, {count}, {options.changes} changes, five folds, flips, sizes "
-        f"{SIZES[0]} and {SIZES[1]} px; the peer is the older one."
+        f"Revision {options.older} against the present one, {count}, {options.changes} changes, five folds, flips, "
+        f"sizes {SIZES[0]} and {SIZES[1]} px; the peer is the older one."
     )
     report("Frozen pipeline", about, ratios, options.quick)
 
