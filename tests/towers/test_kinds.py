@@ -29,9 +29,7 @@ def imported_at_once(module: str) -> set[str]:
     return {name.split(".")[0] if not name.startswith("pipeline_lib") else name for name in visited}
 
 
-@pytest.mark.parametrize(
-    "module", ["inference.predict", "features.trunk", "training.fold", "models.saved"]
-)
+@pytest.mark.parametrize("module", ["inference.predict", "features.trunk", "training.fold", "models.saved"])
 def test_no_library_of_a_tower_is_imported_with_the_module(module):
     found = imported_at_once(f"pipeline_lib.{module}")
     assert TOWERS in found and "torch" in found
