@@ -183,7 +183,9 @@ def on_a_base(three_states, tiny_image_folder, tiny_text_folder):
         save_model(root / paths.train_of(0), built(base), {}, base)
         card = read_json(root / paths.train_of(0) / "model.json")
         for tower, entry in card["base"].items():
-            entry["params"]["name"] = f"data/weights/{tower}"  # a project names it so
+            # A project names them so.
+            entry["params"]["name"] = f"data/weights/{tower}"
+            entry["file"] = entry["file"] and f"data/weights/{tower}/model.safetensors"
         write_json(root / paths.train_of(0) / "model.json", card)
 
     def built(base):

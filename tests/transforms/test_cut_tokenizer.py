@@ -198,7 +198,7 @@ def test_an_added_token_before_the_vocabulary_is_refused() -> None:
     tokenizer = Tokenizer.from_str(json.dumps(spec))
     added = tokenizer.token_to_id("<new>")
     assert added is not None and added < tokenizer.token_to_id("mug")
-    with pytest.raises(ValueError, match=r"cannot be in a cut vocabulary; set model\.text\.vocabulary = full"):
+    with pytest.raises(ValueError, match=r"cannot be in a cut vocabulary; set model\.text_vocabulary = full"):
         cut_tokenizer(tokenizer, ["mug"])
 
 
