@@ -1,6 +1,7 @@
 """Files for contributors: hooks run tools that the project installs, CI runs .ci/run, forms are well formed."""
 
 import re
+from collections import Counter
 
 from documents import ROOT
 from ruamel.yaml import YAML
@@ -37,3 +38,11 @@ def test_the_change_log_starts_with_unreleased():
     assert headings[0] == "Unreleased"
     parts = re.findall(r"^### (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(parts) <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_files_of_tests_have_names_of_their_own():
+    """pytest imports them by these names: the second of two would not be collected."""
+    names = Counter(
+        path.name for path in (ROOT / "tests").rglob("*.py") if path.name not in ("__init__.py", "conftest.py")
+    )
+    assert not [name for name, count in names.items() if count > 1]
