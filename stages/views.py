@@ -34,6 +34,7 @@ def main() -> None:
         if not run.value("embed.stored_views", bool):
             with fresh_folder(paths.views_of(scale)) as out:
                 (out / NOTHING).touch()
+            print(f"views of prediction at {scale} px: none stored, because embed.stored_views is false")
         elif launcher():
             relaunch("stages.views")
         else:
