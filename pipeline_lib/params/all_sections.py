@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.artifacts.paths import NO_SPLIT, STARTS
+from pipeline_lib.params.composed import ComposedParams
 from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.ensemble import EnsembleParams
@@ -34,6 +35,7 @@ class Params(Keys):
     losses: LossesParams
     train: TrainParams
     phases: PhasesParams
+    composed: ComposedParams
     embed: EmbedParams
     index: IndexParams
     ensemble: EnsembleParams

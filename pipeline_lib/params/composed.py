@@ -1,0 +1,87 @@
+"""Composed retrieval: a reference product and a sentence that changes it are the query."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline_lib.params.section import Keys, Section
+from pipeline_lib.params.values import Positive
+
+ComposedKind = Literal["sum", "combiner", "q_former"]
+ComposedFusion = Literal["none", "gated", "guided"]
+ComposedWeight = Annotated[float, Field(ge=0)]
+
+
+class CombinerParams(Keys):
+    """The Combiner of CLIP4Cir: a small network weighs the image against the text."""
+
+    projection: Positive = Field(description="Width to which image and text are projected; CLIP4Cir: 2560.")
+    hidden: Positive = Field(description="Hidden units; CLIP4Cir: 5120.")
+    dropout: float = Field(ge=0, lt=1, description="Dropout probability; CLIP4Cir: 0.5.")
+
+
+class QFormerParams(Keys):
+    """The Q-Former of BLIP-2 as a composed query (SPRC)."""
+
+    weights: str | None = Field(
+        description="Folder or hub name of a BLIP-2 model for retrieval (Salesforce/blip2-itm-vit-g), or a "
+        ".safetensors or .pth file with the names of LAVIS, as SPRC saves it; null = random weights."
+    )
+    tokenizer: str | None = Field(
+        description="Folder or hub name of the tokenizer; null = that of the folder or hub name in weights, else the "
+        "text tower's. SPRC uses bert-base-uncased."
+    )
+    max_tokens: int = Field(ge=3, description="Longer texts are truncated to this many tokens; SPRC: 32.")
+    frozen: bool = Field(
+        description="true = the pretrained Q-Former is not trained, only the query and prompt tokens, the projections and "
+        "the fusion."
+    )
+    dropout: float = Field(ge=0, lt=1, description="Dropout probability; BLIP-2: 0.1.")
+    queries: Positive = Field(description="Query tokens, and as many prompt tokens, for weights = null; BLIP-2: 32.")
+    layers: Positive = Field(description="Layers, for weights = null; BLIP-2: 12.")
+    width: Positive = Field(description="Width, for weights = null; a multiple of heads. BLIP-2: 768.")
+    heads: Positive = Field(description="Attention heads, for weights = null; BLIP-2: 12.")
+
+
+class ComposedLossesParams(Keys):
+    """Weight of each loss in the total; 0 = off."""
+
+    composed_contrast: ComposedWeight = Field(
+        description="Cross-entropy of the target among the batch's targets, given the query (itc of SPRC)."
+    )
+    prompt_contrast: ComposedWeight = Field(
+        description="The same for the sentence with the prompt tokens, without the image (rtc of SPRC; q_former only)."
+    )
+    query_alignment: ComposedWeight = Field(
+        description="Distance of the mean query token from the mean prompt token (align of SPRC; q_former only)."
+    )
+    patch_contrast: ComposedWeight = Field(
+        description="The target among the batch's targets, by the query's attention over their patches. It needs "
+        "features.trunk.at = tokens."
+    )
+
+
+class ComposedParams(Section):
+    """Models of plan.composed, whose query is a reference product and a sentence, on stored outputs of the towers."""
+
+    section: ClassVar[str] = "composed"
+    embedding_dim: Positive = Field(description="Dimensions of query and target embeddings; SPRC: 256.")
+    logit_scale: float = Field(
+        ge=0, le=4.6052, description="Initial log of the learned scale of the similarities; SPRC: 2.6593, ln(1 / 0.07)."
+    )
+    fusion: ComposedFusion = Field(
+        description="Fusion of the reference's image tokens with the sentence, before the model: none | gated (a gate "
+        "for each channel of each token) | guided (attention over the tokens, given the sentence)."
+    )
+    fusion_width: Positive = Field(
+        description="Width of the fusion. Tokens of another width pass a projection to it and one back."
+    )
+    fusion_alpha: float = Field(
+        description="Initial value of the learned factor of the fusion; 0 starts exactly at the model without it."
+    )
+    combiner: CombinerParams
+    q_former: QFormerParams
+    losses: ComposedLossesParams
+    mask_false_negatives: bool = Field(
+        description="true = targets and softer answers of a query are never its negatives, whichever row they are of."
+    )
