@@ -21,6 +21,26 @@ RANKS_SCHEMA: Schema = {
     "tied_right": pl.Int64,
     "tied_wrong": pl.Int64,
 }
+# One row is one answered composed query. The first columns are those of RANKS_SCHEMA, with the targets (the products of
+# its highest grade) as right answers; `answer_*` are the same with every relevant product as a right answer, `subset_*`
+# within the query's subset (null without one). `ap` and `chance_ap` are the average precision at COMPOSED_PRECISIONS
+# over every relevant product, and that of a random order. `first_product_id` is the best answer.
+COMPOSED_RANKS_SCHEMA: Schema = RANKS_SCHEMA | {
+    "category": pl.String,
+    "answer_rank": pl.Float64,
+    "answer_num_right": pl.Int64,
+    "answer_tied_right": pl.Int64,
+    "answer_tied_wrong": pl.Int64,
+    "subset_rank": pl.Float64,
+    "subset_num_gallery": pl.Int64,
+    "subset_num_right": pl.Int64,
+    "subset_tied_right": pl.Int64,
+    "subset_tied_wrong": pl.Int64,
+    "ap": pl.List(pl.Float64),
+    "chance_ap": pl.List(pl.Float64),
+    "first_product_id": pl.String,
+}
+COMPOSED_PRECISIONS = (5, 10, 25, 50)
 RANKINGS_SCHEMA: Schema = {
     "query_id": pl.String,
     "split": pl.String,
