@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ from pipeline_lib.training.history import History, Row
 from pipeline_lib.training.loaders import Loaders
 from pipeline_lib.training.model_setup import RunConfig
 from pipeline_lib.training.prefetch import on_device
+from pipeline_lib.training.progress import TrainState, read_losses
 from pipeline_lib.training.samplers import BatchSampler, EpochBatches
 from pipeline_lib.training.task import Task
 
@@ -47,16 +48,6 @@ MONITORS: dict[BestMetric, tuple[str, bool]] = {
     "balanced_accuracy": ("balanced_accuracy", True),
     "loss": ("val_loss", False),
 }
-
-
-@dataclass
-class TrainState:
-    """The progress of a run: the next epoch, the best value so far and its epoch, and the rows of the history."""
-
-    epoch: int = 0
-    best: float | None = None
-    best_epoch: int = -1
-    rows: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -189,10 +180,7 @@ class Trainer:
         return self.loaders.validator.measure(self.task)
 
     def _save_best(self, state: TrainState, epoch: int, history: History) -> None:
-        """Save the validated weights if no earlier epoch was better.
-
-        A figure that is not finite is compared with none; until an epoch has one that is, the last weights are saved.
-        """
+        """Save the validated weights if no earlier epoch was better; see `TrainState.compare`."""
         metric = self.config.train.best_metric
         column, more_is_better = MONITORS[metric]
         row = history.rows[-1]
@@ -204,9 +192,7 @@ class Trainer:
         value = row[column]
         if not math.isfinite(value):
             history.console.print(f"epoch {epoch}: {column} is {value}, so this epoch is not compared", highlight=False)
-        elif state.best is None or (value > state.best if more_is_better else value < state.best):
-            state.best, state.best_epoch = value, epoch
-        if epoch == state.best_epoch or state.best is None:
+        if state.compare(epoch, value, more_is_better):
             self.checkpoints.save(BEST, {"model": self.task.trained_state()})
 
     def _save(self, state: TrainState, epoch: int, history: History) -> None:
@@ -240,23 +226,3 @@ class Trainer:
     def _stops_early(self, state: TrainState) -> bool:
         patience = self.config.train.patience
         return patience > 0 and state.best_epoch >= 0 and state.epoch - 1 - state.best_epoch >= patience
-
-
-def read_losses(unread: list[dict[str, Tensor]], sums: dict[str, float], epoch: int, first: int) -> dict[str, float]:
-    """Copy the losses of some steps off the device at once, add them to `sums`, and return those of the last step.
-
-    Raises ValueError for the first step whose loss is not finite, with the values of all losses; `first` is the number
-    of the first step.
-    """
-    names = list(unread[0])
-    values = torch.stack([torch.stack([terms[name].float() for name in names]) for terms in unread]).cpu()
-    broken = (~values.isfinite().all(dim=1)).nonzero().flatten().tolist()
-    if broken:
-        terms = ", ".join(f"{name} {value:g}" for name, value in zip(names, values[broken[0]].tolist(), strict=True))
-        raise ValueError(
-            f"a loss is not finite at epoch {epoch}, batch {first + broken[0]}: {terms}; lower train.tower_lr and "
-            "train.head_lr, or set train.precision = fp32"
-        )
-    for name, value in zip(names, values.double().sum(dim=0).tolist(), strict=True):
-        sums[name] = sums.get(name, 0.0) + value
-    return dict(zip(names, values[-1].tolist(), strict=True))
