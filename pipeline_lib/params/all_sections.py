@@ -16,7 +16,7 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import PhasesParams, check_phases
 from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.report import ReportParams
-from pipeline_lib.params.requirements import check_heads
+from pipeline_lib.params.requirements import check_composed, check_heads
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import Keys, Section, load_params, parse_section
 from pipeline_lib.params.shards import ShardsParams
@@ -104,6 +104,7 @@ def check_all(params: dict[str, Any], path: Path) -> None:
         ("features", plan.features),
         ("teachers", plan.teachers),
         ("index", plan.index),
+        ("composed", plan.composed),
     ):
         if len(set(values)) != len(values):
             raise ValueError(f"{path}: plan.{name} has the same item twice: {values}")
@@ -114,3 +115,4 @@ def check_all(params: dict[str, Any], path: Path) -> None:
         )
     check_phases(params, [(step.name, step.after) for step in plan.phases], plan.last)
     check_heads(params, path)
+    check_composed(params, path)

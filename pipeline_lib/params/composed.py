@@ -5,10 +5,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
-from pipeline_lib.params.values import Positive
+from pipeline_lib.params.values import Positive, Precision
 
 ComposedKind = Literal["sum", "combiner", "q_former"]
 ComposedFusion = Literal["none", "gated", "guided"]
+ComposedProtocolName = Literal["catalogue", "cirr", "fashion_iq", "circo"]
+ComposedMining = Literal["none", "hard"]
+ComposedMetric = Literal["R@1", "R@5", "R@10", "R@50", "R_subset@1", "mean", "mAP@5", "mAP@10"]
 ComposedWeight = Annotated[float, Field(ge=0)]
 
 
@@ -84,4 +87,28 @@ class ComposedParams(Section):
     losses: ComposedLossesParams
     mask_false_negatives: bool = Field(
         description="true = targets and softer answers of a query are never its negatives, whichever row they are of."
+    )
+    seed: int = Field(ge=0, description="Seed of the initial weights, batches, drawn targets and dropout.")
+    epochs: int = Field(ge=0, description="Number of epochs; 0 saves and evaluates the model with its initial weights.")
+    batch_size: Positive = Field(description="Queries per batch; SPRC: 64.")
+    lr: float = Field(ge=0, description="Peak learning rate; SPRC: 1e-5. It falls as a cosine.")
+    weight_decay: float = Field(ge=0, description="Weight decay of AdamW; biases, norms and learned tokens have none.")
+    warmup_fraction: float = Field(
+        ge=0, le=1, description="Fraction of all steps over which the learning rate rises linearly."
+    )
+    clip_norm: float = Field(ge=0, description="Gradients are clipped to this norm; 0 = no clipping.")
+    precision: Precision = Field(description="auto | fp32 | tf32 | fp16 | bf16 (see train.precision).")
+    mining: ComposedMining = Field(
+        description="Negatives beside the targets of a batch: none | hard (from the second epoch on, products that the "
+        "last epoch's model confuses with the target, look-alikes of the target, and the reference)."
+    )
+    mined_negatives: Positive = Field(description="Hard negatives that each query adds to its batch.")
+    best_metric: ComposedMetric = Field(
+        description="The best epoch by this figure of the held-out fold is saved: R@1 | R@5 | R@10 | R@50 | R_subset@1 "
+        "| mean (the headline of cirr and fashion_iq) | mAP@5 | mAP@10. composed.protocol says which there are."
+    )
+    protocol: ComposedProtocolName = Field(
+        description="What is ranked and which figures there are: catalogue (without the reference; R@1, R@5, R@10, and "
+        "within subsets) | cirr (R@k, R_subset@k and their mean) | fashion_iq (products of one label with the "
+        "reference; R@10, R@50 for each label and their mean) | circo (with the reference; mAP@k)."
     )

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from pipeline_lib.params.composed import ComposedKind
 from pipeline_lib.params.section import Keys, Section, load_params, parse_section
 
 IndexKind = Literal["flat", "ivf", "hnsw", "ivf_pq"]
@@ -43,6 +44,11 @@ class PlanParams(Section):
     )
     index: list[IndexKind] = Field(
         description="FAISS indexes built for each fold: flat | ivf | hnsw | ivf_pq (compressed)."
+    )
+    composed: list[ComposedKind] = Field(
+        description="Models for composed queries (a product and a sentence that changes it), trained for each fold: sum "
+        "(the sum of image and text) | combiner (CLIP4Cir's network of both) | q_former (SPRC's Q-Former, which reads "
+        "image tokens)."
     )
 
 

@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.params.composed import ComposedParams
+from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.heads import LOSS_HEADS, trained_heads, weights_of
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.phases import LAST, PhasesParams, train_params
+from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.section import parse_section
 from pipeline_lib.params.train import TrainParams
 
@@ -33,6 +36,27 @@ def check_heads(params: Mapping[str, Any], path: Path) -> None:
                 f"{path}: {_key(phase)} = {train.best_metric!r} measures {needed}, which no loss trains; choose one of "
                 f"{measured}, or give a loss for {needed} a weight above 0"
             )
+
+
+def check_composed(params: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError if a model of plan.composed reads stores of the towers that no stage writes."""
+    plan, composed = parse_section(PlanParams, dict(params)), parse_section(ComposedParams, dict(params))
+    at = parse_section(FeaturesParams, dict(params)).trunk.at
+    if plan.composed and TRUNK not in plan.features:
+        raise ValueError(
+            f"{path}: plan.composed = {plan.composed} reads stored features; set plan.features = [{TRUNK}]"
+        )
+    reasons = {
+        "plan.composed has q_former": "q_former" in plan.composed,
+        f"composed.fusion = {composed.fusion}": bool(plan.composed) and composed.fusion != "none",
+        "composed.losses.patch_contrast is on": bool(plan.composed) and composed.losses.patch_contrast > 0,
+    }
+    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    if reason is not None and at != "tokens":
+        raise ValueError(
+            f"{path}: {reason}, which reads image tokens, but features.trunk.at = {at} stores none; write "
+            "features.trunk.at = tokens"
+        )
 
 
 def check_catalogue(params: Mapping[str, Any], counts: Mapping[str, Any], path: Path) -> None:
