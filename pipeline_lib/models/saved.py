@@ -47,7 +47,7 @@ def save_model(folder: Path, model: ImageTextModel, run: dict[str, Any], base: B
     identity = digest_value([model.description, weights_hash(state)])
     own, shared = (state, {}) if base is None else split_base(state, base)
     card = {"description": model.description, "fingerprint": identity, "run": run}
-    _write(folder, own, card | ({BASE: shared} if shared else {}))
+    write_model_files(folder, own, card | ({BASE: shared} if shared else {}))
     return identity
 
 
@@ -56,11 +56,11 @@ def make_whole(folder: Path, root: Path = Path()) -> None:
     card = read_card(folder)
     if BASE in card:
         state = read_state(folder, root=root)
-        _write(folder, state, {key: value for key, value in card.items() if key != BASE})
+        write_model_files(folder, state, {key: value for key, value in card.items() if key != BASE})
 
 
-def _write(folder: Path, state: State, card: dict[str, Any]) -> None:
-    """Replace both files: they may be links into DVC's cache, and the tensors may be mapped from the old file."""
+def write_model_files(folder: Path, state: State, card: dict[str, Any]) -> None:
+    """Replace weights and card: they may be links into DVC's cache, and the tensors may be mapped from the old file."""
     weights, described = (folder / f"{name}.part" for name in (WEIGHTS, CARD))
     with writing(folder / WEIGHTS):
         save_file({name: _own_storage(value) for name, value in state.items()}, weights)

@@ -1,0 +1,24 @@
+"""The fusions of a reference's image tokens with its sentence, by their name in params.yaml."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from pipeline_lib.models.composed.gated import GatedFusion
+from pipeline_lib.models.composed.guided import GuidedFusion
+from pipeline_lib.params.composed import ComposedFusion
+
+# Name -> builder(token width, text width, fusion width, initial alpha) of a module (tokens (batch, n, token width),
+# text (batch, length, text width), mask (batch, length)) -> (tokens, gate (batch, n, channels)); None = no fusion.
+FUSIONS: dict[ComposedFusion, Callable[[int, int, int, float], nn.Module | None]] = {
+    "none": lambda *_: None,
+    "gated": GatedFusion,
+    "guided": GuidedFusion,
+}
+
+
+def build_fusion(description: dict[str, Any], text_width: int) -> nn.Module | None:
+    """Return the fusion that a model's description names, for text tokens of `text_width`; None for none."""
+    fusion = description["fusion"]
+    return FUSIONS[fusion["kind"]](description["widths"]["tokens"], text_width, fusion["width"], fusion["alpha"])

@@ -1,0 +1,156 @@
+"""Pretrained Q-Formers: BLIP-2 models of transformers, by folder or hub name, and files in the names of LAVIS and SPRC.
+
+Only the Q-Former, its text embeddings, the tokens and the projections are read. The image tower is not: a model learns
+from stored image tokens, which are to be those of the tower that the Q-Former was trained with (after `ln_vision`).
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from pipeline_lib.towers.tower import Description, local_folder
+from pipeline_lib.towers.weights import State, read_weights
+
+WHERE = "composed.q_former.weights"
+WORDS = "passes.embeddings.word_embeddings.weight"
+HEAD_WIDTH = 64  # of BERT and of every published Q-Former; a file of tensors does not have it
+# Pattern of a name -> its replacement, in turn; first LAVIS -> transformers, then transformers -> QFormerModel.
+LAVIS = (
+    (r"^module\.", ""),
+    (r"^Qformer\.bert\.embeddings\.LayerNorm\.", "qformer.layernorm."),
+    (r"^Qformer\.bert\.embeddings\.", "embeddings."),
+    (r"^Qformer\.bert\.", "qformer."),
+    (r"(attention|crossattention)\.self\.", r"\1.attention."),
+    (r"^vision_proj\.", "vision_projection."),
+    (r"^text_proj\.", "text_projection."),
+)
+OURS = ((r"^(qformer|embeddings)\.", r"passes.\1."),)
+# The image tower, the heads for matching and for captions, and a buffer.
+UNUSED = re.compile(
+    r"(module\.)?(visual_encoder|ln_vision|vision_model|Qformer\.cls|itm_head|language_model|language_projection)\."
+    r"|.*position_ids$"
+)
+
+
+@dataclass(frozen=True)
+class PretrainedQFormer:
+    """Weights by the names of `QFormerModel`, the config that fits them, and the tokenizer's name if known."""
+
+    state: State
+    config: Description
+    queries: int
+    dim: int
+    tokenizer: str | None = None
+
+
+def read_q_former(weights: str) -> PretrainedQFormer:
+    """Read a BLIP-2 model (folder or hub name) or a file of LAVIS; ValueError if it is no Q-Former with texts."""
+    if weights.endswith((".safetensors", ".pth", ".pt", ".bin")):
+        state = renamed(_file_tensors(Path(weights)), (*LAVIS, *OURS))
+        scale = state.pop("temp", None)
+        if scale is not None:
+            state["log_scale"] = -scale.float().log()
+        return _described(weights, state, None)
+    settings, tensors = _transformers_tensors(weights)
+    heads = (settings.get("qformer_config") or {}).get("num_attention_heads", 12)
+    found = _described(weights, renamed(tensors, OURS), heads)
+    return PretrainedQFormer(found.state, found.config, found.queries, found.dim, weights)
+
+
+def renamed(tensors: Mapping[str, Tensor], table: tuple[tuple[str, str], ...]) -> State:
+    """Return the tensors by the names that the replacements of a table give, in turn."""
+    state: State = {}
+    for name, value in tensors.items():
+        for pattern, replacement in table:
+            name = re.sub(pattern, replacement, name)
+        state[name] = value
+    return state
+
+
+def _described(weights: str, state: State, heads: int | None) -> PretrainedQFormer:
+    """Return the weights with the config that their shapes give."""
+    layer = "passes.qformer.encoder.layer."
+    needed = (
+        WORDS,
+        "query_tokens",
+        "vision_projection.weight",
+        "text_projection.weight",
+        f"{layer}0.intermediate.dense.weight",
+    )
+    missing = [name for name in needed if name not in state]
+    if missing:
+        raise ValueError(
+            f"{WHERE} = {weights!r}: no {missing[0]} here; it must be a BLIP-2 model for retrieval, whose Q-Former "
+            "reads texts (Salesforce/blip2-itm-vit-g, or a file of LAVIS's blip2_qformer or of SPRC)"
+        )
+    numbers = {int(found[1]) for name in state if (found := re.match(re.escape(layer) + r"(\d+)\.", name))}
+    crossing = sorted(
+        int(found[1])
+        for name in state
+        if (found := re.match(re.escape(layer) + r"(\d+)\.crossattention\..*query\.weight", name))
+    )
+    width = state[WORDS].shape[1]
+    config = {
+        "vocab_size": state[WORDS].shape[0],
+        "hidden_size": width,
+        "num_hidden_layers": len(numbers),
+        "num_attention_heads": heads or max(1, width // HEAD_WIDTH),
+        "intermediate_size": state[f"{layer}0.intermediate.dense.weight"].shape[0],
+        "max_position_embeddings": state["passes.embeddings.position_embeddings.weight"].shape[0],
+        "cross_attention_frequency": crossing[1] if len(crossing) > 1 else len(numbers),
+        "encoder_hidden_size": state[f"{layer}0.crossattention.attention.key.weight"].shape[1],
+    }
+    return PretrainedQFormer(state, config, state["query_tokens"].shape[1], state["vision_projection.weight"].shape[0])
+
+
+def _file_tensors(path: Path) -> State:
+    if not path.is_file():
+        raise ValueError(f"{WHERE} = {str(path)!r}: no such file")
+    if path.suffix == ".safetensors":
+        content: Any = read_weights(path)
+    else:
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except Exception as error:  # pickle, zip and torch have errors of their own
+            raise ValueError(
+                f"{WHERE} = {str(path)!r}: no file of tensors ({' '.join(str(error).split())[:200]})"
+            ) from error
+    # LAVIS saves {"model": tensors}, SPRC {"epoch": number, name of the model: tensors}.
+    inner = [value for value in content.values() if isinstance(value, dict)] if isinstance(content, dict) else []
+    tensors = inner[0] if len(inner) == 1 else content
+    if not isinstance(tensors, dict):
+        raise ValueError(f"{WHERE} = {str(path)!r}: holds a {type(tensors).__name__}, not tensors by name")
+    return {name: value for name, value in tensors.items() if isinstance(value, Tensor) and not UNUSED.match(name)}
+
+
+def _transformers_tensors(name: str) -> tuple[dict[str, Any], State]:
+    """Return the config and the tensors of a BLIP-2 model, without its image tower and its language model."""
+    from transformers.utils.hub import cached_file  # slow import
+
+    source = str(local_folder(name) or name)
+
+    def path_of(file: str, needed: bool = True) -> str | None:
+        return cached_file(source, file, _raise_exceptions_for_missing_entries=needed)
+
+    try:
+        settings = json.loads(Path(path_of("config.json") or "").read_text(encoding="utf-8"))
+        index = path_of("model.safetensors.index.json", needed=False)
+        places = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"] if index else {}
+        used = {file for key, file in places.items() if not UNUSED.match(key)} or {"model.safetensors"}
+        files = [path_of(file) for file in sorted(used)]
+    except OSError as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(f"{WHERE} = {name!r}: no BLIP-2 model here nor on the hub ({first})") from error
+    tensors: State = {}
+    for file in files:
+        with safe_open(file, "pt") as opened:
+            known = list(opened.keys())
+            tensors |= {key: opened.get_tensor(key) for key in known if not UNUSED.match(key)}
+    return settings, tensors
