@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline_lib.features.boundaries import find_boundary
+from pipeline_lib.features.boundaries import find_boundary, find_pooling
 from pipeline_lib.features.inputs import ExtractionRun
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.tower_stores import TowerStores, photo_origin
@@ -54,17 +54,25 @@ class Photos:
     size: int
 
     @classmethod
-    def of(cls, reader: ShardReader, tower: ImageTower, source: TowerSource, size: int, layers: int) -> "Photos":
-        """Return the photos of the shards, with what can be stored if a tower's last `layers` groups are trained."""
+    def of(
+        cls, reader: ShardReader, tower: ImageTower, source: TowerSource, size: int, layers: int, tokens: bool = False
+    ) -> "Photos":
+        """Return the photos of the shards, with what can be stored if a tower's last `layers` groups are trained.
+
+        With `tokens` that is what the tower pools.
+        """
         from pipeline_lib.features.folded_norms import fold_batch_norms  # it imports timm
 
         def run_prefix(num_suffix_groups: int) -> Tensor:
             return tower.forward_prefix(torch.zeros(1, 3, size, size, dtype=torch.uint8), num_suffix_groups)
 
-        with torch.inference_mode():
-            boundary = find_boundary("image", tower, source, layers, run_prefix)
         pixels = torch.randint(256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        if boundary.pooled or boundary.num_suffix_groups:
+        with torch.inference_mode():
+            if tokens:
+                boundary = find_pooling(tower, source, pixels)
+            else:
+                boundary = find_boundary("image", tower, source, layers, run_prefix)
+        if boundary.pooled or boundary.suffix:
             fold_batch_norms(tower, lambda: encode_view(tower, boundary, pixels))
         products = zip(reader.manifest.product_ids, np.diff(reader.manifest.first).tolist(), strict=True)
         keys = [photo_key(str(product), photo) for product, count in products for photo in range(count)]
@@ -128,6 +136,8 @@ class Photos:
 
 def encode_view(tower: ImageTower, boundary: TowerBoundary, pixels: Tensor) -> Tensor:
     """Return what is stored of a view, (images, activations + dim)."""
+    if boundary.tokens:
+        return concatenated(*tower.encode_tokens(pixels))
     activations = tower.forward_prefix(pixels, boundary.num_suffix_groups)
     return concatenated(activations, tower.forward_suffix(activations, boundary.num_suffix_groups))
 

@@ -1,4 +1,4 @@
-"""The stores of one tower, its output and its activations at a boundary: written together, opened by training.
+"""The stores of one tower, its output and its activations or tokens: written together, opened by training.
 
 Photos may have a second pair of stores, for augmented views. Each store names the tower's weights and its inputs, and
 training refuses a store whose tower or inputs differ.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.remote import Location, verified_location
 from pipeline_lib.stores.activations import ActivationStore, ActivationWriter, open_activations
-from pipeline_lib.stores.boundary import BOUNDARY, ItemCounts, TowerBoundary
+from pipeline_lib.stores.boundary import BOUNDARY, TOKENS, ItemCounts, TowerBoundary
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.store import HEADER, IDS, FeatureStore, MatrixWriter, holds_matrix, open_store, read_header
 from pipeline_lib.towers.tower import TowerSource
@@ -50,7 +50,7 @@ class TowerStores:
         self.activations: ActivationWriter | None = None
         self._pooled_matrix = (out / name, items, boundary.dim)
         self._activation_matrix = (
-            (out / f"{name}{BOUNDARY}", vectors, boundary.shape[-1]) if boundary.num_suffix_groups else None
+            (out / f"{name}{boundary.suffix}", vectors, boundary.shape[-1]) if boundary.suffix else None
         )
 
     @property
@@ -121,7 +121,7 @@ def origin_of(name: str, source: TowerSource, drawn: DrawnViews | None = None) -
 
 def stored_views(folder: Path) -> DrawnViews | None:
     """Return the drawn views in a folder of stores, None if there are none; ValueError for an incomplete store."""
-    for name in (f"image{VIEWS}", f"image{VIEWS}{BOUNDARY}"):
+    for name in (f"image{VIEWS}", f"image{VIEWS}{BOUNDARY}", f"image{VIEWS}{TOKENS}"):
         if (store := folder / name).is_dir():
             drawn: DrawnViews | None = read_header(store, store, None, None)["views"]
             return drawn
@@ -144,6 +144,14 @@ def open_boundary(
 ) -> ActivationStore | None:
     """Open the store of a tower's activations; the arguments are those of `open_pooled`."""
     store = folder / f"{name}{VIEWS if drawn else ''}{BOUNDARY}"
+    return open_activations(_place(store, url), *origin_of(name, source, drawn)) if store.is_dir() else None
+
+
+def open_tokens(
+    folder: Path, name: str, source: TowerSource, url: str | None = None, drawn: DrawnViews | None = None
+) -> ActivationStore | None:
+    """Open the store of what a tower pools (see `ActivationStore.stored_tokens`); arguments as in `open_pooled`."""
+    store = folder / f"{name}{VIEWS if drawn else ''}{TOKENS}"
     return open_activations(_place(store, url), *origin_of(name, source, drawn)) if store.is_dir() else None
 
 

@@ -2,7 +2,8 @@
 
 Pooled features replace a tower that stays frozen. Activations at a boundary replace the layers before it, for a tower
 of which only the last layer groups are trained. So a sweep over heads, losses and learning rates never runs the frozen
-layers. For runs with augmentation, some augmented views of each photo are stored as well.
+layers. Composed retrieval reads the tokens that the image tower pools. For runs with augmentation, some augmented views
+of each photo are stored as well.
 """
 
 from collections.abc import Iterator
@@ -38,18 +39,19 @@ Block = tuple[list[str], Array, NDArray[np.bool_]]
 class TrunkOptions:
     """What is stored beside the outputs: the input of the last `layers` layer groups, and `drawn` views of each photo.
 
-    `max_gb` limits the size of all stores, in 1e9 bytes.
+    With `tokens`, what the image tower pools. `max_gb` limits the size of all stores, in 1e9 bytes.
     """
 
     layers: int = 0
     max_gb: float = float("inf")
     drawn: DrawnViews | None = None
+    tokens: bool = False
 
     @classmethod
     def of(cls, params: TrunkParams, max_gb: float) -> "TrunkOptions":
         """Return the options that features.trunk requests."""
         drawn = views_to_draw(params.augment, params.crop_scale, params.views, params.view_seed)
-        return cls(params.layers if params.at == "boundary" else 0, max_gb, drawn)
+        return cls(params.layers if params.at == "boundary" else 0, max_gb, drawn, params.at == "tokens")
 
 
 def extract_trunk(
@@ -63,14 +65,15 @@ def extract_trunk(
 
     `out`/joint.json says whether both towers have one embedding space.
 
-    Activations and drawn views have stores of their own. ValueError, before a tower runs over the catalogue, if the
-    stores would be larger than the limit. In a process group every rank must call this; rank 0 writes.
+    Activations, tokens and drawn views have stores of their own. ValueError, before a tower runs over the catalogue, if
+    the stores would be larger than the limit. In a process group every rank must call this; rank 0 writes.
     """
     options = options or TrunkOptions()
     image = untrained_image_tower(sources["image"], run.engine.device)
     text = untrained_text_tower(sources["text"], run.engine.device)
     engine = run.engine.for_modules(image, text)
-    photos = Photos.of(inputs.reader, image, sources["image"], sources["image"].description["size"], options.layers)
+    size = sources["image"].description["size"]
+    photos = Photos.of(inputs.reader, image, sources["image"], size, options.layers, options.tokens)
     texts = _Texts(sources["text"], sorted(set(inputs.texts)), engine)
     boundaries = {"image": photos.boundary, "text": _text_boundary(text, sources["text"], options.layers)}
     tokens = 0

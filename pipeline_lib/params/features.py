@@ -8,7 +8,7 @@ from pipeline_lib.params.section import Keys, Section, load_params, parse_value
 from pipeline_lib.params.values import Precision, ViewName
 
 StoredDtype = Literal["float16", "bfloat16", "float32"]
-TrunkKind = Literal["pooled", "boundary"]
+TrunkKind = Literal["pooled", "boundary", "tokens"]
 
 
 class TrunkParams(Keys):
@@ -16,7 +16,8 @@ class TrunkParams(Keys):
 
     at: TrunkKind = Field(
         description="pooled (each tower's output, for towers that stay frozen) | boundary (also the input of the last "
-        "`layers` layer groups, for towers of which at most these are trained)."
+        "`layers` layer groups, for towers of which at most these are trained) | tokens (also the tokens, or cells of "
+        "the last feature map, that the image tower pools, for composed retrieval)."
     )
     layers: int = Field(gt=0, description="Layer groups after the boundary, counted from the head.")
     augment: ViewName = Field(

@@ -84,11 +84,21 @@ class ActivationStore:
         mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
         width = self.header.width
         if grid is not None:
-            whole = self.matrix.reshape(len(self.first) - 1, -1)[items]
-            return as_floats(whole).reshape(len(items), *grid, width), mask
+            return as_floats(self._gather(items)).reshape(len(items), *grid, width), mask
         found = np.zeros((*mask.shape, width), dtype=self.matrix.dtype)
         found[mask] = self.matrix[(starts[:, None] + np.arange(mask.shape[1]))[mask]]
         return as_floats(found), mask
+
+    def stored_tokens(self, positions: Rows, views: Rows | None = None) -> NDArray[Any]:
+        """Return photos' tokens (items, n, width) in the stored type, a map row by row; `views` is as in `gather`."""
+        assert self.header.grid is not None, "texts have tokens of different numbers"
+        items = item_rows(positions, self.header.views, views)
+        return self._gather(items).reshape(len(items), -1, self.header.width)
+
+    def _gather(self, items: Rows) -> NDArray[Any]:
+        """Return a copy of the values of items that have the same number of tokens, (items, tokens x width)."""
+        # A plain view of the mapped file: indexing np.memmap takes longer.
+        return np.asarray(self.matrix).reshape(len(self.first) - 1, -1)[items]
 
     def positions(self, ids: Sequence[str]) -> Rows:
         """Return the position of each item; ValueError names the first id that the store lacks."""

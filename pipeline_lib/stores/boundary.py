@@ -11,8 +11,9 @@ import numpy as np
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.numbers import DTYPES
 
-# Folders of stores: image, image-mirrored, image-views (drawn) and text, each also with -boundary.
+# Folders of stores: image, image-mirrored, image-views (drawn) and text, each also with -boundary or -tokens.
 BOUNDARY = "-boundary"
+TOKENS = "-tokens"
 MIRRORED = "-mirrored"
 
 
@@ -21,7 +22,8 @@ class TowerBoundary:
     """What is stored of a tower: its output, `dim` wide, and the input of its last `num_suffix_groups` layer groups.
 
     `shape` is the shape of one item at the boundary: (*grid, width) for a photo, (width,) for each token of a text.
-    `note` gives the reason if less is stored than the settings request.
+    With `tokens` the boundary is the pooling, and no layer group comes after it. `note` gives the reason if less is
+    stored than the settings request.
     """
 
     pooled: bool
@@ -30,6 +32,14 @@ class TowerBoundary:
     first_group: str = ""
     shape: tuple[int, ...] = ()
     note: str | None = None
+    tokens: bool = False
+
+    @property
+    def suffix(self) -> str | None:
+        """Return how the folder of the activations ends; None if only the output is stored."""
+        if self.tokens:
+            return TOKENS
+        return BOUNDARY if self.num_suffix_groups else None
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,7 @@ def check_size(
         views = drawn if name == "image" else None
         factor = itemsize * (1 + (views.count if views else 0))
         output = items * boundary.dim * factor if boundary.pooled else 0
-        activations = vectors * boundary.shape[-1] * factor if boundary.num_suffix_groups else 0
+        activations = vectors * boundary.shape[-1] * factor if boundary.suffix else 0
         total += output + activations
         shape = " x ".join(str(length) for length in boundary.shape)
         parts = [f"output {format_size(output)}"] if output else []
@@ -71,10 +81,12 @@ def check_size(
             described.append(f"{items} {what}{which}: {', '.join(parts)}")
     content = "; ".join(described)
     if total > max_gb * 1e9:
+        fewer = [] if any(boundary.tokens for boundary in boundaries.values()) else ["fewer features.trunk.layers"]
+        fewer += ["fewer features.trunk.views"] if drawn else []
+        ways = ", ".join(["features.trunk.at = pooled", *fewer])
         raise ValueError(
             f"features.max_gb = {max_gb:g}, but {format_size(total)} would be stored as {dtype} ({content}); increase "
-            f"it, or set features.trunk.at = pooled, fewer features.trunk.layers{' or views' if drawn else ''} or "
-            "features.dtype = float16"
+            f"it, or set {ways} or features.dtype = float16"
         )
     return [*notes, f"to be stored as {dtype}: {content or 'nothing'}"]
 

@@ -4,6 +4,8 @@ The tower includes the projection that its weights were trained with, so `model.
 transformer supports other image sizes than its own: its position embeddings are resized as open_clip does on loading.
 """
 
+from collections.abc import Callable
+
 import torch
 from open_clip.model import _build_vision_tower
 from open_clip.modified_resnet import ModifiedResNet
@@ -34,6 +36,7 @@ from pipeline_lib.towers.trunks import (
     set_memory_format,
     trunk_groups,
 )
+from pipeline_lib.towers.unpooled import channels_last, run_trunk
 
 
 class OpenClipImageTower(ImageTower):
@@ -68,6 +71,21 @@ class OpenClipImageTower(ImageTower):
         assert isinstance(visual, VisionTransformer), "only a vision transformer is resolved for its tokens"
         tokens: Tensor = visual.ln_post(self._hidden(visual, pixels)) @ visual.proj
         return tokens
+
+    def encode_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the tokens, or the last feature map, and the features (batch, dim), of uint8 pixels."""
+        visual, values = self.visual, self.normalise(pixels)
+        if isinstance(visual, VisionTransformer):
+            hidden = self._hidden(visual, values)
+            norm_first = visual.attn_pool is None and not visual.final_ln_after_pool
+            return visual.ln_post(hidden) if norm_first else hidden, self._pooled(visual, hidden)
+        if isinstance(visual, TimmModel) and not hasattr(visual.head, "pool"):
+            tokens, output = run_trunk(visual.trunk, values)
+            return tokens, visual.head(output)
+        # Its attention pooling is the last module.
+        cells, pool = (visual.trunk, visual.head) if isinstance(visual, TimmModel) else _split_resnet(visual)
+        unpooled = cells(values)
+        return channels_last(unpooled), pool(unpooled)
 
     def _hidden(self, visual: VisionTransformer, pixels: Tensor) -> Tensor:
         hidden: Tensor = visual.transformer(self._embedded(visual, pixels))
@@ -124,6 +142,12 @@ class OpenClipImageTower(ImageTower):
             return check_groups(self, [*trunk_groups(visual.trunk, "visual.trunk"), *head])
         parts = _resnet_parts() if isinstance(visual, ModifiedResNet) else _transformer_parts(visual)
         return check_groups(self, groups_of(self, parts))
+
+
+def _split_resnet(visual: nn.Module) -> tuple[Callable[[Tensor], Tensor], nn.Module]:
+    assert isinstance(visual, ModifiedResNet)
+    stages = (visual.layer1, visual.layer2, visual.layer3, visual.layer4)
+    return lambda pixels: nn.Sequential(*stages)(visual.stem(pixels)), visual.attnpool
 
 
 def _stem() -> tuple[str, ...]:

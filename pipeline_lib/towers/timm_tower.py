@@ -37,6 +37,7 @@ from pipeline_lib.towers.trunks import (
     set_memory_format,
     trunk_groups,
 )
+from pipeline_lib.towers.unpooled import channels_first, channels_last, run_trunk
 from pipeline_lib.towers.weights import read_weights
 from pipeline_lib.transforms.resizing import Resizing
 
@@ -83,20 +84,24 @@ class TimmTower(ImageTower):
         """Return the cells of the last feature map, or a transformer's patches, as (batch, n, width)."""
         return as_tokens(self._unpooled(self.trunk(pixels)))
 
+    def encode_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the tokens, or the last feature map, and the features (batch, dim), of uint8 pixels."""
+        values = self.normalise(pixels)
+        if self.pool is None:
+            tokens, output = run_trunk(self.trunk, values)
+            return tokens, self._pooled(output)
+        # The trunk's own pooling is off, so a norm behind it is applied to every cell.
+        output = self.trunk(values)
+        return channels_last(channels_first(output, self.width, self.trunk)), self._pooled(output)
+
     def _pooled(self, features: Tensor) -> Tensor:
         pooled: Tensor = features if self.pool is None else self.pool(self._unpooled(features))
         return pooled if self.fc is None else self.fc(pooled)
 
     def _unpooled(self, features: Tensor) -> Tensor:
         """Return a map (batch, width, height, width of the map), or the tokens (batch, n, width) of patches."""
-        if not isinstance(features, Tensor) or features.ndim not in (3, 4):
-            raise ValueError(f"{type(self.trunk).__name__} returns no feature map and no tokens")
-        if features.ndim == 4:
-            channels_last = getattr(self.trunk, "output_fmt", "") == "NHWC" or (
-                features.shape[1] != self.width == features.shape[3]
-            )
-            return features.permute(0, 3, 1, 2) if channels_last else features
-        return features[:, int(getattr(self.trunk, "num_prefix_tokens", 0)) :]
+        features = channels_first(features, self.width, self.trunk)
+        return features if features.ndim == 4 else features[:, int(getattr(self.trunk, "num_prefix_tokens", 0)) :]
 
     def checkpoint_activations(self) -> bool:
         """Turn on timm's activation checkpointing of the trunk's blocks."""

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.batch import LayerGroup
+from pipeline_lib.towers.unpooled import channels_last
 from pipeline_lib.towers.weights import weights_hash
 
 Description = dict[str, Any]
@@ -163,8 +164,7 @@ class ImageTower(Tower):
 
         The channels are last: (batch, height, width, channels) for maps, (batch, n, width) for tokens.
         """
-        values = _run(self.forward_blocks()[: self.boundary(num_suffix_groups)], self.normalise(pixels))
-        return values.permute(0, 2, 3, 1) if values.ndim == 4 else values
+        return channels_last(_run(self.forward_blocks()[: self.boundary(num_suffix_groups)], self.normalise(pixels)))
 
     def forward_suffix(self, activations: Tensor, num_suffix_groups: int) -> Tensor:
         """Return pooled features (batch, dim) from the result of `forward_prefix`; both together equal `encode`."""
@@ -177,6 +177,15 @@ class ImageTower(Tower):
     @abstractmethod
     def tokens(self, pixels: Tensor) -> Tensor:
         """Return token features (batch, n, width) of normalised pixels; not every architecture has them."""
+
+    @abstractmethod
+    def encode_tokens(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the tower pools, and its features (batch, dim), of uint8 pixels (batch, 3, height, width).
+
+        The first are the tokens of a transformer (batch, n, width), class and register tokens before the patches, or
+        the cells of a map (batch, rows, columns, width). A norm before the pooling is applied, a projection after it is
+        not. ValueError if the architecture has neither.
+        """
 
 
 class TextTower(Tower):
