@@ -8,6 +8,7 @@ the fixed view can be cached for all epochs; the others are in `FROM_PHOTO`.
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ AfterFixed = Callable[[Pixels, tuple[int, ...]], Pixels]
 CLIP_MARGIN = 32
 CROP_TRIES = 10
 CROP_RATIOS = (3 / 4, 4 / 3)
+TARGET_RATIO = 1.25  # of CLIP4Cir's and SPRC's models
 
 
 def fixed_view(image: Image.Image, size: int, resizing: Resizing = SHORTEST) -> Pixels:
@@ -60,13 +62,16 @@ def _random_after_fixed(function: Callable[[Image.Image, np.random.Generator], P
 
 
 def _shortest(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
-    width, height = image.size
+    return image.resize((size, size), resample, box=_central_box(image.width, image.height, size))
+
+
+def _central_box(width: int, height: int, size: int) -> tuple[float, float, float, float]:
+    """Return what is the central square of an image after its shorter side is resized to `size` pixels."""
     shorter = min(width, height)
     resized = (max(size, round(width * size / shorter)), max(size, round(height * size / shorter)))
     left, top = (resized[0] - size) // 2, (resized[1] - size) // 2
     x_scale, y_scale = width / resized[0], height / resized[1]
-    box = (left * x_scale, top * y_scale, (left + size) * x_scale, (top + size) * y_scale)
-    return image.resize((size, size), resample, box=box)
+    return left * x_scale, top * y_scale, (left + size) * x_scale, (top + size) * y_scale
 
 
 def _longest(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
@@ -75,6 +80,30 @@ def _longest(image: Image.Image, size: int, resample: Image.Resampling) -> Image
     square = Image.new("RGB", (size, size))
     square.paste(image.resize((width, height), resample), ((size - width) // 2, (size - height) // 2))
     return square
+
+
+def _padded(image: Image.Image, size: int, resample: Image.Resampling, ratio: float) -> Image.Image:
+    """Pad the shorter side to 1 / `ratio` of the longer one where it is shorter, then resize and crop as `_shortest`.
+
+    Source: TargetPad and SquarePad of CLIP4Cir. The longer side is resized first, so that an image of 1 x 100,000
+    pixels is never padded at its full length.
+    """
+    width, height = image.size
+    target = max(width, height) / ratio
+    # CLIP4Cir rounds down, and leaves an image alone whose sides differ by less than the ratio.
+    pad_x, pad_y = (max(int((target - side) / 2), 0) for side in (width, height))
+    left, top, right, bottom = _central_box(width + 2 * pad_x, height + 2 * pad_y, size)
+    if pad_x:
+        rows = image.resize((width, size), resample, box=(0, top, width, bottom))
+        square = Image.new("RGB", (width + 2 * pad_x, size))
+        square.paste(rows, (pad_x, 0))
+        return square.resize((size, size), resample, box=(left, 0, right, size))
+    if pad_y:
+        columns = image.resize((size, height), resample, box=(left, 0, right, height))
+        square = Image.new("RGB", (size, height + 2 * pad_y))
+        square.paste(columns, (0, pad_y))
+        return square.resize((size, size), resample, box=(0, top, size, bottom))
+    return image.resize((size, size), resample, box=(left, top, right, bottom))
 
 
 def _squash(image: Image.Image, size: int, resample: Image.Resampling) -> Image.Image:
@@ -118,6 +147,8 @@ SQUARES: dict[ResizeMode, Callable[[Image.Image, int, Image.Resampling], Image.I
     "shortest": _shortest,
     "longest": _longest,
     "squash": _squash,
+    "target_pad": partial(_padded, ratio=TARGET_RATIO),
+    "square_pad": partial(_padded, ratio=1.0),
 }
 # Views that start from the photo: name -> function(RGB image, size, generator, crop_scale) -> uint8 (3, size, size).
 FROM_PHOTO: dict[str, View] = {"clip": clip_view}

@@ -13,10 +13,11 @@ VERSION = 2  # of the fixed view and of `decode`: increase it if the same bytes 
 
 
 class Resizing(NamedTuple):
-    """How an image becomes a square, by open_clip's names; the fields are keys of a tower's description.
+    """How an image becomes a square; the fields are keys of a tower's description, the first three values open_clip's.
 
     shortest: the shorter side gets the size, and the centre is cropped. longest: the longer side gets it, and the rest
-    is black. squash: both sides get it.
+    is black. squash: both sides get it. target_pad, of CLIP4Cir: if the sides differ by 1.25 times or more, black pads
+    the shorter one to that ratio; then shortest. square_pad: black pads it to a square, so nothing is cropped.
     """
 
     resize_mode: ResizeMode = "shortest"
