@@ -6,7 +6,7 @@ from pipeline_lib.catalogue.build import build_catalogue
 from pipeline_lib.catalogue.cleaning import TooManyRejectedError
 from pipeline_lib.catalogue.schema import Catalogue
 from pipeline_lib.catalogue.tables import count, write_catalogue, write_refused
-from pipeline_lib.datasets.readers import READERS
+from pipeline_lib.datasets.readers import read_records
 from pipeline_lib.datasets.sample_submission import read_sample
 from pipeline_lib.execution.device import read_runtime
 from pipeline_lib.execution.stage import stage
@@ -17,7 +17,7 @@ def main() -> None:
     with stage("stages.catalogue") as run:
         data = run.section(DataParams)
         sample = read_sample(data)
-        records = READERS[data.reader](data)
+        records = read_records(data)
         runtime = read_runtime()
         try:
             catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel)
@@ -47,6 +47,11 @@ def summarise(catalogue: Catalogue) -> None:
             )
     if added := groups["same_relevance_rows"]:
         print(f"  groups of the same thing add {added} of {len(catalogue.relevance)} right answers")
+    if composed := counts["composed"]:
+        print(
+            f"  composed queries: {composed['queries']}, {composed['dropped']} dropped; "
+            f"{composed['missing_candidates']} candidates have no photo"
+        )
     if catalogue.columns:
         print(f"  columns: {'; '.join(f'{role} = {names}' for role, names in catalogue.columns.items())}")
     if catalogue.ignored:

@@ -4,6 +4,7 @@ import polars as pl
 
 from pipeline_lib.catalogue.cleaning import Cleaned, clean
 from pipeline_lib.catalogue.comparison import SAME
+from pipeline_lib.catalogue.composed import composed_counts, select_composed
 from pipeline_lib.catalogue.duplicates import Grouping, Photos, group_products
 from pipeline_lib.catalogue.labels import name_notes
 from pipeline_lib.catalogue.queries import make_queries, select_queries
@@ -31,10 +32,25 @@ def build_catalogue(records: Records, data: DataParams, workers: int, parallel: 
     else:
         queries, relevance, dropped = select_queries(records, records.queries, records.relevance, products)
         rejects, added = pl.concat([rejects, dropped]), 0
+    composed, dropped = select_composed(records, products)
+    queries, relevance = pl.concat([queries, composed.queries]), pl.concat([relevance, composed.relevance])
+    rejects = pl.concat([rejects, dropped])
     counts = group_counts(products, added, grouping.placeholders)
     pairs = _near_duplicates(grouping.links, products["product_id"])
+    composed_numbers = composed_counts(records, composed, products)
     return Catalogue(
-        products, media, queries, relevance, rejects, records.columns, records.ignored, notes, pairs, counts
+        products,
+        media,
+        queries,
+        relevance,
+        rejects,
+        records.columns,
+        records.ignored,
+        notes,
+        pairs,
+        counts,
+        composed.slices,
+        composed_numbers,
     )
 
 

@@ -88,6 +88,8 @@ def clean(records: Records, data: DataParams, workers: int, parallel: str = "lok
     products, cleared = _clear_unknown_labels(records.table, products)
     # Evaluated products of a benchmark need no text, because the benchmark brings its own queries.
     gallery_only = pl.col("split").is_in(["val", "test"]) if records.queries is not None else pl.lit(False)
+    if records.composed is not None and (products["text"] == "").all():
+        gallery_only = pl.lit(True)  # photos that are found by composed queries alone
     empty = products.filter((pl.col("text") == "") & ~gallery_only.fill_null(False))
     rejects = pl.concat([rejects, cleared, rejects_of(records.table, empty, "empty text", "text", RETAINED)])
     rows = pl.DataFrame({"product_id": products["product_id"]}).with_row_index("product")

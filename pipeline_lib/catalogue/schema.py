@@ -5,6 +5,7 @@ the columns and references of its tables when it is created.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -57,6 +58,8 @@ QUERIES = pl.Schema(
     }
 )
 RELEVANCE = pl.Schema({"query_id": pl.String(), "product_id": pl.String(), "grade": pl.Int64()})
+# Subsets of the queries whose figures are of interest by themselves: a semantic aspect, a group of paraphrases.
+QUERY_SLICES = pl.Schema({"query_id": pl.String(), "slice": pl.String()})
 REJECTS = pl.Schema(
     {
         "row": pl.Int64(),
@@ -68,11 +71,12 @@ REJECTS = pl.Schema(
     }
 )
 # Values of the column `action`.
-REJECTED, PHOTO_DROPPED, LABEL_CLEARED, QUERY_DROPPED, RETAINED = (
+REJECTED, PHOTO_DROPPED, LABEL_CLEARED, QUERY_DROPPED, ANSWER_DROPPED, RETAINED = (
     "rejected",
     "photo dropped",
     "label cleared",
     "query dropped",
+    "answer dropped",
     "kept",
 )
 # The reason of a rejected row that is no product, so that it does not count for data.max_reject_fraction.
@@ -80,10 +84,24 @@ HEADER_AGAIN = "header row again"
 
 
 @dataclass(frozen=True)
+class ComposedQueries:
+    """Queries of kind composed, which have a reference product beside their text, and their relevance and slices.
+
+    `num_dropped` is how many more the reader found and dropped, each with a reject row.
+    """
+
+    queries: pl.DataFrame
+    relevance: pl.DataFrame
+    slices: pl.DataFrame
+    num_dropped: int = 0
+
+
+@dataclass(frozen=True)
 class Records:
     """The products that a reader found in a table of `num_rows` rows, and the queries and relevance of a benchmark.
 
-    `columns` names the columns that were read by their role, `ignored` those that were not.
+    `composed` are the queries with a reference product. `columns` names the columns that were read by their role,
+    `ignored` those that were not.
     """
 
     table: str
@@ -92,6 +110,7 @@ class Records:
     rejects: pl.DataFrame
     queries: pl.DataFrame | None = None
     relevance: pl.DataFrame | None = None
+    composed: ComposedQueries | None = None
     columns: dict[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
 
@@ -101,7 +120,7 @@ class Catalogue:
     """All tables of a catalogue; ValueError if one has other columns or refers to a row that does not exist.
 
     `columns` and `ignored` are those of the records, `notes` are lines about them for the user, and `groups` is what
-    `group_counts` of build.py returns.
+    `group_counts` of build.py returns, `composed` what `composed_counts` of composed.py returns.
     """
 
     products: pl.DataFrame
@@ -114,6 +133,8 @@ class Catalogue:
     notes: list[str] = field(default_factory=list)
     near_duplicates: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=NEAR_DUPLICATES))
     groups: dict[str, int] = field(default_factory=dict)
+    query_slices: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=QUERY_SLICES))
+    composed: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, schema in TABLES.items():
@@ -126,6 +147,7 @@ class Catalogue:
         _check_known("relevance", self.relevance["product_id"], self.products["product_id"])
         _check_known("relevance", self.relevance["query_id"], self.queries["query_id"])
         _check_known("queries", self.queries["reference_product_id"].drop_nulls(), self.products["product_id"])
+        _check_known("query_slices", self.query_slices["query_id"], self.queries["query_id"])
 
 
 TABLES: dict[str, pl.Schema] = {
@@ -135,6 +157,7 @@ TABLES: dict[str, pl.Schema] = {
     "relevance": RELEVANCE,
     "rejects": REJECTS,
     "near_duplicates": NEAR_DUPLICATES,
+    "query_slices": QUERY_SLICES,
 }
 
 

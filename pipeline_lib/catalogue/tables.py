@@ -38,7 +38,7 @@ def read_catalogue(folder: Path) -> Catalogue:
     counts = read_json(folder / "counts.json")
     tables: dict[str, Any] = {name: _read(folder / f"{name}.parquet") for name in TABLES}
     ignored = tuple(counts["ignored_columns"])
-    stored = {name: counts[name] for name in ("columns", "notes", "groups")}
+    stored = {name: counts[name] for name in ("columns", "notes", "groups", "composed")}
     return Catalogue(**tables, ignored=ignored, **stored)
 
 
@@ -55,6 +55,7 @@ def count(catalogue: Catalogue) -> dict[str, Any]:
     return {
         "products": len(catalogue.products),
         "queries": len(catalogue.queries),
+        "composed": catalogue.composed,
         "rejected": catalogue.rejects.filter(pl.col("action") == REJECTED).height,
         "reasons": dict(sorted(reasons)),
         "classes": catalogue.products["label"].drop_nulls().n_unique(),

@@ -4,7 +4,6 @@ The file is one JSON object (150 MB for COCO, the largest) and is parsed at once
 discarded while parsing.
 """
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,10 @@ from pipeline_lib.catalogue.schema import REJECTS, RETAINED, Records
 from pipeline_lib.catalogue.strings import HALF_CHARACTER, drop_half_characters
 from pipeline_lib.datasets.captions import CAPTIONED, captioned_records, image_id
 from pipeline_lib.datasets.columns import SPLIT_NAMES
+from pipeline_lib.datasets.json_file import load_json
 from pipeline_lib.datasets.jsonl import show
 from pipeline_lib.datasets.product_ids import HALF_DROPPED
 from pipeline_lib.datasets.table_file import find_table
-from pipeline_lib.datasets.text_file import open_text
 from pipeline_lib.params.data import DataParams
 
 SPLITS = SPLIT_NAMES | {"restval": "train"}
@@ -46,15 +45,7 @@ def read_karpathy(data: DataParams) -> Records:
 
 
 def _images(path: Path) -> list[Any]:
-    try:
-        with open_text(path) as stream:
-            content = json.load(stream, object_hook=_without_tokens)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: not JSON at character {error.pos} ({error.msg}); download the file again, it may be truncated"
-        ) from None
-    except RecursionError as error:
-        raise ValueError(f"{path}: {error}; download the file again") from None
+    content = load_json(path, _without_tokens)
     images = content.get("images") if isinstance(content, dict) else None
     if not isinstance(images, list) or not images:
         raise ValueError(

@@ -7,9 +7,13 @@ from collections.abc import Callable
 
 from pipeline_lib.catalogue.schema import Records
 from pipeline_lib.datasets.captions_csv import read_captions_csv
+from pipeline_lib.datasets.circo import read_circo
+from pipeline_lib.datasets.cirr import read_cirr
 from pipeline_lib.datasets.csv_table import read_csv_table
+from pipeline_lib.datasets.fashion_iq import read_fashion_iq
 from pipeline_lib.datasets.karpathy import read_karpathy
 from pipeline_lib.datasets.muge import read_muge
+from pipeline_lib.datasets.queries_csv import with_queries
 from pipeline_lib.params.data import DataParams
 
 READERS: dict[str, Callable[[DataParams], Records]] = {
@@ -17,4 +21,12 @@ READERS: dict[str, Callable[[DataParams], Records]] = {
     "muge": read_muge,
     "karpathy": read_karpathy,
     "captions_csv": read_captions_csv,
+    "cirr": read_cirr,
+    "fashion_iq": read_fashion_iq,
+    "circo": read_circo,
 }
+
+
+def read_records(data: DataParams) -> Records:
+    """Return the records of data.reader, with the composed queries of data.queries; ValueError for a fault."""
+    return with_queries(READERS[data.reader](data), data)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
 
-ReaderKind = Literal["csv_table", "muge", "karpathy", "captions_csv"]
+ReaderKind = Literal["csv_table", "muge", "karpathy", "captions_csv", "cirr", "fashion_iq", "circo"]
 
 
 class ColumnParams(Keys):
@@ -33,9 +33,14 @@ class DataParams(Section):
     )
     reader: ReaderKind = Field(
         description="Format of the catalogue: csv_table (one row per product) | muge (MUGE or Chinese-CLIP files) | "
-        "karpathy (COCO, Flickr30k: dataset_*.json) | captions_csv (one row per caption)."
+        "karpathy (COCO, Flickr30k: dataset_*.json) | captions_csv (one row per caption) | cirr | fashion_iq | circo "
+        "(composed queries: a picture and a sentence)."
     )
     table: str | None = Field(description="File name of the table inside root; null = the only .csv there.")
+    queries: str | None = Field(
+        description="CSV inside root with composed queries, a reference product and a text, for the products: columns "
+        "query_id, reference_id, text, target_id, and optionally grade, subset, split, slice; null = none."
+    )
     sample_submission: str | None = Field(
         description="CSV inside root that gives submission.csv its ids, their order and its two column names; "
         "null = all test products with the columns id and label."

@@ -44,7 +44,7 @@ def test_tables_survive_a_round_trip_and_equal_tables_are_equal_bytes(catalogue,
         "counts.json",
         "media.parquet",
         "near_duplicates.parquet",
-        *(f"{n}.parquet" for n in ("products", "queries", "rejects", "relevance")),
+        *(f"{n}.parquet" for n in ("products", "queries", "query_slices", "rejects", "relevance")),
     ]
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
@@ -68,6 +68,7 @@ def test_counts_include_rejected_products_and_every_reason(catalogue, tmp_path):
     assert count(catalogue) == {
         "products": 3,
         "queries": 2,
+        "composed": {},
         "rejected": 1,
         "reasons": {"empty text": 1, "missing image": 2},
         "classes": 1,

@@ -1,0 +1,49 @@
+"""Reads a JSON file that is one value; errors name the file, the entry and how to correct it.
+
+Entries of a list are counted from 1.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.datasets.jsonl import Object, show
+from pipeline_lib.datasets.text_file import open_text
+
+
+def load_json(path: Path, object_hook: Callable[[Object], Any] | None = None) -> Any:
+    """Return the value of a file; `object_hook` replaces each object while parsing. ValueError if it is not JSON."""
+    try:
+        with open_text(path) as stream:
+            return json.load(stream, object_hook=object_hook)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}: not JSON at character {error.pos} ({error.msg}); download the file again, it may be truncated"
+        ) from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
+        raise ValueError(f"{path}: {error}; download the file again") from None
+
+
+def read_entries(path: Path) -> list[tuple[int, Object]]:
+    """Return (number, object) of each entry of a file that is a list of objects; ValueError for another value."""
+    entries = load_json(path)
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path}: {show(entries)} is not a list of objects; download the file again")
+    for number, entry in enumerate(entries, start=1):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{path}: row {number}: {show(entry)} is not an object; download the file again")
+    return list(enumerate(entries, start=1))
+
+
+def text_of(path: Path, row: int, entry: Object, key: str) -> str:
+    """Return the text or whole number under `key` as text, empty if missing or null; ValueError for another value."""
+    value = entry.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+        raise ValueError(f"{path}: row {row}: {key} = {show(value)}; write a text")
+    return "" if value is None else str(value)
+
+
+def find_file(root: Path, name: str, folders: tuple[str, ...]) -> Path | None:
+    """Return the file of a name in the root or in one of its folders, None if there is none."""
+    return next((path for folder in ("", *folders) if (path := root / folder / name).is_file()), None)
