@@ -110,7 +110,7 @@ def test_a_folder_states_its_resizing(tmp_path):
 
 
 @pytest.mark.parametrize("interpolation", FILTERS)
-@pytest.mark.parametrize("mode", SQUARES)
+@pytest.mark.parametrize("mode", [mode for mode in SQUARES if not mode.endswith("_pad")])  # those are CLIP4Cir's
 def test_a_photo_becomes_the_square_that_open_clip_makes(mode, interpolation):
     transform = image_transform(40, False, (0.0,) * 3, (1.0,) * 3, mode, interpolation)
     rng = np.random.default_rng(0)
