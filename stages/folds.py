@@ -11,6 +11,8 @@ from pipeline_lib.ensembling.submission import check_ids, open_sample
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.splitting.assignment import read_assignment
+from pipeline_lib.splitting.composed_groups import link_composed
+from pipeline_lib.splitting.composed_places import straddling
 from pipeline_lib.splitting.folds import check_planned, split_products, tabulate
 from pipeline_lib.splitting.groups import fold_groups
 from pipeline_lib.splitting.overlap import overlap
@@ -21,11 +23,14 @@ def main() -> None:
     with stage("stages.folds") as run:
         split = run.section(SplitParams)
         products = read_products(paths.CATALOGUE)
+        queries, relevance = (pl.read_parquet(paths.CATALOGUE / f"{name}.parquet") for name in ("queries", "relevance"))
         group_ids, grouped = fold_groups(products, split.group_by_text)
+        group_ids, linked = link_composed(products, group_ids, queries, relevance)
         products = products.with_columns(group_ids)
         assignment = read_assignment(Path(split.assignment), split.num_folds)
         folds, notes = split_products(products, split.num_folds, split.test_fraction, split.seed, assignment)
-        notes = grouped + notes
+        straddled = straddling(queries, relevance, folds)
+        notes = grouped + linked + notes + straddled.notes
         seen = overlap(products, folds, read_near_duplicates(paths.CATALOGUE))
         check_planned(folds, run.value("plan.folds", list[int]))
         sample = open_sample(paths.CATALOGUE)
@@ -35,7 +40,7 @@ def main() -> None:
             write_table(folds, out / "folds.parquet")
             write_table(tabulate(products, folds), out / "table.csv")
             write_json(out / "notes.json", notes)
-            write_json(out / "groups.json", level_counts("fold", group_ids) | seen)
+            write_json(out / "groups.json", level_counts("fold", group_ids) | seen | straddled.counts)
         with fresh_folder(paths.PHASES / paths.NO_PHASE) as out:
             for fold in range(split.num_folds):
                 write_json(out / str(fold) / "start.json", {"phase": None})

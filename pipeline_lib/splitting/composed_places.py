@@ -4,7 +4,18 @@ A query belongs to its reference, its relevant products and its subset. If these
 neither trained on nor evaluated: its answer would be a product of training, or not in the gallery.
 """
 
+from typing import NamedTuple
+
 import polars as pl
+
+from pipeline_lib.splitting.places import name_some
+
+
+class Straddling(NamedTuple):
+    """The number of composed queries across folds or splits, for the metrics and for the user."""
+
+    counts: dict[str, int]
+    notes: list[str]
 
 
 def composed_places(queries: pl.DataFrame, relevance: pl.DataFrame, folds: pl.DataFrame) -> pl.DataFrame:
@@ -43,3 +54,18 @@ def linked_products(composed: pl.DataFrame, relevance: pl.DataFrame) -> pl.DataF
     subset = composed.select("query_id", product_id="subset").explode("product_id").drop_nulls("product_id")
     answers = relevance.filter(pl.col("grade") > 0).join(composed, on="query_id", how="semi")
     return pl.concat([reference, subset, answers.select("query_id", "product_id")]).unique(maintain_order=True)
+
+
+def straddling(queries: pl.DataFrame, relevance: pl.DataFrame, folds: pl.DataFrame) -> Straddling:
+    """Return how many composed queries straddle; empty without a composed query. The tables are those of the places."""
+    places = composed_places(queries, relevance, folds)
+    if places.is_empty():
+        return Straddling({}, [])
+    across = places.filter("straddles")["query_id"]
+    notes = []
+    if len(across):
+        notes.append(
+            f"{len(across)} of {len(places)} composed queries have products on both sides of a split and are neither "
+            f"trained on nor evaluated: {name_some(across)}"
+        )
+    return Straddling({"composed_straddling": len(across)}, notes)

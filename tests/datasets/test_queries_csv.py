@@ -98,7 +98,7 @@ def test_every_fault_of_a_row_is_one_line_with_its_number(shop):
         (21, "more fields than the header", "line 21: n,1,x,2,,,too many", QUERY_DROPPED),
     ]
     assert records.composed.queries["query_id"].to_list() == ["a", "k", "l", "m", "o"]
-    assert records.composed.num_dropped == 10
+    assert records.composed.num_dropped == 11
 
 
 @pytest.mark.parametrize(
