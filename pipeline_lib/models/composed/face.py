@@ -4,7 +4,7 @@ The models read stored outputs of the towers. A frozen part stays in evaluation 
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +51,8 @@ class ComposedModel(nn.Module, ABC):
 
     def encode_patches(self, target: ComposedInputs) -> Tensor:
         """Return unit embeddings (batch, n, dim) of the image tokens of targets, for the patch contrast."""
-        assert self.patches is not None and target.tokens is not None
-        return functional.normalize(self.patches(target.tokens.float()), dim=-1)
+        assert self.patches is not None
+        return functional.normalize(self.patches(self.values(target, frozenset({"tokens"}))["tokens"]), dim=-1)
 
     def forward(
         self, reference: ComposedInputs, target: ComposedInputs, positives: Tensor | None = None
@@ -73,11 +73,12 @@ class ComposedModel(nn.Module, ABC):
                 module.eval()
         return self
 
-
-def present(inputs: ComposedInputs, names: frozenset[str]) -> dict[str, Any]:
-    """Return the named inputs; ValueError names one that is missing."""
-    values = {name: getattr(inputs, name) for name in sorted(names)}
-    missing = [name for name, value in values.items() if value is None]
-    if missing:
-        raise ValueError(f"this composed model reads {', '.join(sorted(names))}, but the inputs have no {missing[0]}")
-    return values
+    def values(self, inputs: ComposedInputs, names: frozenset[str]) -> dict[str, Tensor]:
+        """Return the named inputs, stored numbers in the model's dtype; ValueError names one that is missing."""
+        found: dict[str, Tensor] = {}
+        for name in sorted(names):
+            value: Tensor | None = getattr(inputs, name)
+            if value is None:
+                raise ValueError(f"this composed model reads {', '.join(sorted(names))}, but the inputs have no {name}")
+            found[name] = value.to(self.log_scale.dtype) if value.is_floating_point() else value
+        return found

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline_lib.models.composed.face import ComposedModel, present
+from pipeline_lib.models.composed.face import ComposedModel
 from pipeline_lib.models.composed.fusions import build_fusion
 from pipeline_lib.models.composed.inputs import ComposedInputs, ComposedOutputs
 from pipeline_lib.models.composed.q_former_passes import INIT_STD, QFormerPasses
@@ -44,8 +44,8 @@ class QFormerModel(ComposedModel):
 
     def compose(self, reference: ComposedInputs, extra: bool = True) -> ComposedOutputs:
         """Return unit query embeddings (batch, dim), and as extra the prompt query, both means and the gate."""
-        inputs = present(reference, self.needs)
-        tokens, ids, mask = inputs["tokens"].float(), inputs["token_ids"], inputs["token_mask"]
+        inputs = self.values(reference, self.needs)
+        tokens, ids, mask = inputs["tokens"], inputs["token_ids"], inputs["token_mask"]
         found = {}
         if self.fusion is not None:
             tokens, found["gate"] = self.fusion(tokens, self.passes.text_pass(ids, mask), mask)
@@ -60,7 +60,7 @@ class QFormerModel(ComposedModel):
 
     def encode_targets(self, target: ComposedInputs) -> Tensor:
         """Return unit embeddings (batch, query tokens, dim) of targets."""
-        tokens = self.token_projection(present(target, self.target_needs)["tokens"].float())
+        tokens = self.token_projection(self.values(target, self.target_needs)["tokens"])
         output = self.passes.image_pass(self.query_tokens.expand(len(tokens), -1, -1), tokens)
         return functional.normalize(self.vision_projection(output), dim=-1)
 

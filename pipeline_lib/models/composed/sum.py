@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline_lib.models.composed.face import ComposedModel, present
+from pipeline_lib.models.composed.face import ComposedModel
 from pipeline_lib.models.composed.fusions import build_fusion
 from pipeline_lib.models.composed.inputs import ComposedInputs, ComposedOutputs
 from pipeline_lib.towers.projectors import linear
@@ -31,14 +31,14 @@ class SumModel(ComposedModel):
 
     def compose(self, reference: ComposedInputs, extra: bool = True) -> ComposedOutputs:
         """Return unit query embeddings (batch, dim), and as extra the gate of a fusion."""
-        inputs = present(reference, self.needs)
-        text = inputs["text"].float()
+        inputs = self.values(reference, self.needs)
+        text = inputs["text"]
         found = {}
         if self.fusion is None:
-            image = inputs["image"].float()
+            image = inputs["image"]
         else:
             mask = torch.ones(len(text), 1, dtype=torch.bool, device=text.device)
-            tokens, found["gate"] = self.fusion(inputs["tokens"].float(), text[:, None], mask)
+            tokens, found["gate"] = self.fusion(inputs["tokens"], text[:, None], mask)
             image = tokens.mean(dim=1)
         query = self.combine(_unit(self.image_projection(image)), _unit(self.text_projection(text)))
         return ComposedOutputs(_unit(query), found)
@@ -49,8 +49,8 @@ class SumModel(ComposedModel):
 
     def encode_targets(self, target: ComposedInputs) -> Tensor:
         """Return unit embeddings (batch, 1, dim) of targets; with a fusion, of the mean of their tokens."""
-        inputs = present(target, self.target_needs)
-        image = inputs["image"].float() if self.fusion is None else inputs["tokens"].float().mean(dim=1)
+        inputs = self.values(target, self.target_needs)
+        image = inputs["image"] if self.fusion is None else inputs["tokens"].mean(dim=1)
         return _unit(self.image_projection(image))[:, None]
 
 
