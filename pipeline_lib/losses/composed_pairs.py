@@ -5,7 +5,7 @@ Q-Former, BLIP-2, Li et al. 2023, arXiv:2301.12597).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,11 @@ class ComposedPairs:
     scale: Tensor
     positives: Tensor | None = None
     extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def as_float(self) -> "ComposedPairs":
+        """Return the pairs in float32: a softmax over bf16 logits has three digits."""
+        extra = {name: value.float() for name, value in self.extra.items()}
+        return replace(self, query=self.query.float(), targets=self.targets.float(), extra=extra)
 
 
 def similarity(queries: Tensor, targets: Tensor) -> Tensor:

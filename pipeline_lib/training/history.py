@@ -67,12 +67,13 @@ def epoch_lines(rows: list[Row], note: str, best_epoch: int, column: str) -> lis
     omitted = {"epoch", *(TEXT + IMAGE if retrieval else ())}
     values = "  ".join(f"{key} {value:.4g}" for key, value in last.items() if key not in omitted)
     first = f"epoch {int(last['epoch'])}  {values}  {note}"
+    name = _named(column) if retrieval else column
     if best_epoch < 0:
-        best = f"|| no best epoch: {_named(column)} was not finite yet"
+        best = f"|| no best epoch: {name} was not finite yet"
     else:
         row = rows[best_epoch]
         figures = _formatted(row) if retrieval else f"{row[column]:.4g}"
-        best = f"|| best {best_epoch} by {_named(column)}{':' if retrieval else ''} {figures}"
+        best = f"|| best {best_epoch} by {name}{':' if retrieval else ''} {figures}"
     return [first, f"epoch {int(last['epoch'])} now {_formatted(last)} {best}"] if retrieval else [f"{first}  {best}"]
 
 
