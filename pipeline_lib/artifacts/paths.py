@@ -3,6 +3,7 @@
 from pathlib import Path
 
 WORK = Path("data/work")
+CODE = WORK / "code"
 CATALOGUE = WORK / "catalogue"
 FOLDS = WORK / "folds"
 SHARDS = WORK / "shards"
@@ -10,6 +11,8 @@ FEATURES = WORK / "features"
 VIEWS = WORK / "views"
 TRAIN = WORK / "train"
 EMBED = WORK / "embed"
+# COMPOSED/KIND/FOLD: models for composed queries, with the embeddings of their galleries.
+COMPOSED = WORK / "composed"
 INDEX = WORK / "index"
 ENSEMBLE = WORK / "ensemble"
 # Local copies of feature stores at a URL; they can be deleted at any time.
@@ -32,6 +35,11 @@ METRICS = REPORTS / "metrics.json"
 INTERVALS = REPORTS / "intervals.json"
 PAGE = REPORTS / "index.html"
 FIGURES = REPORTS / "figures"
+
+
+def code_of(module: str) -> Path:
+    """Return the list of the code that a stage's module can run."""
+    return CODE / f"{module.rpartition('.')[2]}.txt"
 
 
 def features_of(name: str) -> Path:
@@ -57,6 +65,11 @@ def phase_of(name: str, fold: int) -> Path:
 def embed_of(fold: int, scale: int) -> Path:
     """Return the folder of the embeddings and probabilities of one fold's model at one image size."""
     return EMBED / str(fold) / str(scale)
+
+
+def composed_of(kind: str, fold: int) -> Path:
+    """Return the folder of one fold's model for composed queries, and of its embeddings."""
+    return COMPOSED / kind / str(fold)
 
 
 def index_of(kind: str, fold: int) -> Path:

@@ -1,4 +1,4 @@
-"""`vitrine check`, `check-predictions` and `deps`: checks that run nothing of the pipeline."""
+"""`vitrine check` and `check-predictions`: checks that run nothing of the pipeline."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,23 +15,16 @@ def check() -> None:
 
 
 def check_predictions(
-    file: Annotated[Path, typer.Argument(help="A prediction file of MUGE, raw or in the form of Chinese-CLIP.")],
-    queries: Annotated[Path, typer.Option(help="The split's _queries.jsonl or _texts.jsonl; its _imgs.tsv beside it.")],
+    file: Annotated[Path, typer.Argument(help="A prediction file of MUGE, Chinese-CLIP, CIRR or CIRCO.")],
+    queries: Annotated[
+        Path,
+        typer.Option(
+            help="The split's _queries.jsonl or _texts.jsonl with its _imgs.tsv beside it; cap.rc2.*.json of CIRR; "
+            "annotations of CIRCO."
+        ),
+    ],
 ) -> None:
     """Check a prediction file against its queries and images, and score it if the answers are known."""
     from pipeline_lib.cli.prediction_file import check_file
 
     print(check_file(file, queries))
-
-
-def deps(
-    write: Annotated[bool, typer.Option("--write", help="Write the code deps into dvc.yaml.")] = False,
-) -> None:
-    """List the stages whose code deps in dvc.yaml differ from what their code imports."""
-    from pipeline_lib.cli.stage_deps import stale_stages, write_code_deps
-
-    path = Path("dvc.yaml")
-    changed = write_code_deps(path) if write else stale_stages(path)
-    print("\n".join(changed) or "dvc.yaml names exactly the code that each stage imports")
-    if changed and not write:
-        raise SystemExit(1)

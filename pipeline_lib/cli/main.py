@@ -25,7 +25,6 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     models.keep_predictions,
     search.search,
     checks.check_predictions,
-    checks.deps,
     clean.clean,
     schema.schema,
 )

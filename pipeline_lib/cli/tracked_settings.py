@@ -20,5 +20,5 @@ def planned_by(key: str, stages: dict[str, Any]) -> list[str]:
 
 def _tracks(stage: dict[str, Any], key: str) -> bool:
     # `phases.${item.step.name}` tracks every phase.
-    names = (name.partition(ITEM)[0].rstrip(".") for name in stage["params"])
+    names = (name.partition(ITEM)[0].rstrip(".") for name in stage.get("params", []))
     return any(f"{key}.".startswith(f"{name}.") for name in names)

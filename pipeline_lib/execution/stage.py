@@ -1,7 +1,8 @@
 """The context in which every stage runs: its params, its fingerprint, and a guard against edits while it runs.
 
-DVC hashes a stage's code and params after its command (treeverse/dvc#11058). If they were edited while the stage ran,
-its outs would be recorded under the new state. The guard hashes both at the start and fails the stage if they changed.
+DVC hashes a stage's params after its command (treeverse/dvc#11058). If they were edited while the stage ran, its outs
+would be recorded under the new state. The guard reads them at the start and fails the stage if they changed, or if the
+code did, of which a part may have been imported before the edit and a part after it.
 """
 
 import contextlib
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar, overload
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.digests import digest_files, digest_path, digest_value
+from pipeline_lib.artifacts.digests import digest_path, digest_value
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.execution.checkpoint_runs import remove_recorded
-from pipeline_lib.execution.import_closure import import_closure
+from pipeline_lib.execution.stage_code import changed_files, current_code
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
 
 PR_SET_PDEATHSIG = 1
@@ -28,14 +29,14 @@ ValueT = TypeVar("ValueT")
 
 
 class Stage:
-    """One run of a stage: the params it has read and the hash of the code it started with."""
+    """One run of a stage: the params it has read and the code it started with."""
 
     def __init__(self, module: str, root: Path = Path()) -> None:
         self.module = module
         self._params = load_params(root / "params.yaml")
         self._root = root
         self._read: dict[str, Any] = {}
-        self._code = digest_files(import_closure(module, root))
+        self._code = current_code(module, root)
 
     def check_params(self) -> None:
         """Raise ValueError for a fault anywhere in params.yaml, and for settings that the catalogue cannot serve.
@@ -79,8 +80,7 @@ class Stage:
         """Raise ValueError if this stage's code or the params it has read changed since its start."""
         now = load_params(self._root / "params.yaml")
         changed = [key for key, value in self._read.items() if pick(now, key) != value]
-        if digest_files(import_closure(self.module, self._root)) != self._code:
-            changed.append("the code")
+        changed += changed_files(self._code, self._root)
         if changed:
             raise ValueError(
                 f"{self.module}: {', '.join(changed)} changed while the stage ran; its outs would be recorded under "

@@ -1,4 +1,4 @@
-"""dvc.yaml is complete: code deps are what a stage imports, params are what its script reads, in both directions."""
+"""dvc.yaml is complete: each stage depends on the list of its code, and its params are what its script reads."""
 
 import ast
 import json
@@ -18,17 +18,9 @@ from scmrepo.git import Git
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.schemas import CONFUSION_SCHEMA, CURVE_SCHEMA
 from pipeline_lib.cli.settings_tree import json_schema, settings_tree
-from pipeline_lib.cli.stage_deps import (
-    EXEMPT,
-    NOT_EXEMPT,
-    code_deps,
-    declared_code,
-    module_of,
-    stale_stages,
-    write_code_deps,
-)
 from pipeline_lib.execution.import_closure import import_closure
 from pipeline_lib.execution.stage import Stage
+from pipeline_lib.execution.stage_code import EXEMPT, NOT_EXEMPT, list_code
 from pipeline_lib.params.all_sections import SECTIONS
 from pipeline_lib.params.section import load_params
 from stages import train as train_script
@@ -37,7 +29,10 @@ ROOT = Path(__file__).parents[2]
 PIPELINE = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES, PLOTS = PIPELINE["stages"], PIPELINE["plots"]
 SECTION_OF = {kind.__name__: kind.section for kind in SECTIONS}
-SCRIPTS = {name: module_of(stage["cmd"]) for name, stage in STAGES.items()}
+SCRIPTS = {
+    name: re.fullmatch(r"python -m (stages\.\w+)( --\w+ \$\{item(\.\w+)+\})*", stage["cmd"])[1]
+    for name, stage in STAGES.items()
+}
 IMPORTS = {
     module: {path.relative_to(ROOT) for path in import_closure(module, ROOT) if path.name != "__init__.py"}
     for module in set(SCRIPTS.values())
@@ -46,31 +41,30 @@ IMPORTS = {
 SHARING = {"phase": "stages.train", "train": "stages.train"}
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_code_deps_are_exactly_the_imports_that_are_not_exempt(name):
-    assert declared_code(STAGES[name]) == code_deps(SCRIPTS[name], ROOT), "run `vitrine deps --write`"
+@pytest.mark.parametrize("name", [name for name in STAGES if name != "code"])
+def test_a_stage_depends_on_the_list_of_its_own_code_alone(name):
+    code = [
+        dep for dep in STAGES[name]["deps"] if dep.startswith((f"{paths.CODE.as_posix()}", "pipeline_lib", "stages"))
+    ]
+    assert code == [paths.code_of(SCRIPTS[name]).as_posix()]
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_imports_and_code_deps_cover_each_other(name):
-    """Independent of the code that writes them: an import is in a dep or exempt, a dep holds nothing but imports."""
+def test_the_list_has_every_import_that_is_not_exempt_and_nothing_else(name):
+    """Independent of what writes the lists: an import is listed or exempt, and only templates are listed beside."""
+    listed = {Path(path) for path in list_code(SCRIPTS[name], ROOT)}
     imported = IMPORTS[SCRIPTS[name]]
-    deps = [Path(dep) for dep in STAGES[name]["deps"] if dep.startswith(("pipeline_lib/", "stages/"))]
-    covered = {path for path in imported if {path, *path.parents} & set(deps)}
-    exempt = {path for path in imported - covered if {str(path), *map(str, path.parents)} & EXEMPT.keys()}
-    assert covered | exempt == imported
-    for dep in deps:
-        files = {path.relative_to(ROOT) for path in (ROOT / dep).rglob("*.py") if path.name != "__init__.py"} or {dep}
-        assert files <= imported, f"{dep} holds more than {name} imports"
-        assert not files & exempt
+    exempt = {path for path in imported - listed if {str(path), *map(str, path.parents)} & EXEMPT.keys()}
+    assert imported - listed == exempt
+    assert {path for path in listed if path.suffix == ".py"} <= imported
+    beside = {path for path in listed if path.suffix != ".py"}
+    assert {path.parent for path in beside} <= {path.parent for path in imported}
 
 
-def test_a_package_with_data_files_is_a_folder_dep():
-    """An import closure has no templates or style sheets, so only a dep on the folder covers them."""
-    for name, stage in STAGES.items():
-        for package in {path.parent for path in IMPORTS[SCRIPTS[name]]}:
-            if {file.suffix for file in (ROOT / package).iterdir() if file.is_file()} - {".py"}:
-                assert package.as_posix() in stage["deps"], (name, package)
+def test_templates_and_style_sheets_are_in_the_list_of_the_report():
+    listed = set(list_code("stages.report", ROOT))
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "pipeline_lib/report").glob("*.[cj][s2]*")} <= listed
+    assert "pipeline_lib/report/page.html.j2" in listed and "pipeline_lib/report/page.css" in listed
 
 
 def test_exemptions_exist_and_give_a_reason():
@@ -83,20 +77,7 @@ def test_exemptions_exist_and_give_a_reason():
 
 def test_it_is_read_in_a_minute():
     lines = (ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()
-    assert len(lines) <= 300 and max(map(len, lines)) <= 120
-
-
-def test_writing_the_deps_changes_only_them(tmp_path):
-    for name in ("pipeline_lib", "stages"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    stages = (ROOT / "dvc.yaml").read_text(encoding="utf-8").partition("\n  features:")[0] + "\n"
-    # A list in the other style of YAML, with a module that is not imported and without one that is.
-    deps = re.search(r"deps: \[\n      \"\$\{data.root\}\",\n(.*\n)+?    \]\n", stages)[0]
-    block = "deps:\n    - ${data.root}\n    - pipeline_lib/losses\n    - pipeline_lib/catalogue\n"
-    copy = tmp_path / "dvc.yaml"
-    copy.write_text(stages.replace(deps, block), encoding="utf-8")
-    assert write_code_deps(copy) == ["catalogue"] and copy.read_text(encoding="utf-8") == stages
-    assert stale_stages(copy) == []
+    assert len(lines) <= 250 and max(map(len, lines)) <= 120
 
 
 def asked_params(path: Path) -> set[str]:
@@ -124,7 +105,7 @@ def script_of(name: str) -> Path:
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name not in SHARING])
 def test_params_are_exactly_what_the_code_asks_for(name):
-    declared = [re.sub(r"\$\{item[^}]*\}", "{}", key) for key in STAGES[name]["params"]]
+    declared = [re.sub(r"\$\{item[^}]*\}", "{}", key) for key in STAGES[name].get("params", [])]
     assert sorted(declared) == sorted(asked_params(script_of(name)))
 
 
@@ -182,7 +163,11 @@ def test_stages_that_share_a_script_declare_exactly_what_each_command_reads(tmp_
 
 def tracking(key: str) -> set[str]:
     """The stages that a change of one setting reruns by themselves."""
-    return {name for name, stage in STAGES.items() if any(f"{key}.".startswith(f"{one}.") for one in stage["params"])}
+    return {
+        name
+        for name, stage in STAGES.items()
+        if any(f"{key}.".startswith(f"{one}.") for one in stage.get("params", []))
+    }
 
 
 @pytest.mark.parametrize(
@@ -207,7 +192,7 @@ def test_every_seed_is_in_a_section():
 
 
 def test_runtime_is_never_tracked():
-    assert not [name for name, stage in STAGES.items() if "runtime" in stage["params"]]
+    assert not [name for name, stage in STAGES.items() if "runtime" in stage.get("params", [])]
 
 
 def test_every_stage_script_is_a_stage():
@@ -232,7 +217,7 @@ def outs(stage) -> list[str]:
 def test_outs_are_where_paths_says():
     made = {out.split("/${")[0] for stage in STAGES.values() for out in outs(stage)}
     wanted = (
-        paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN, paths.EMBED,
+        paths.CODE, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN, paths.EMBED,
         paths.ENSEMBLE, paths.EVALUATION, paths.METRICS, paths.INTERVALS, paths.PAGE, paths.FIGURES, paths.PHASES,
         paths.PHASES / paths.NO_PHASE,
     )  # fmt: skip

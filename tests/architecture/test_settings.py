@@ -83,7 +83,7 @@ def test_params_yaml_fits_the_schema_and_a_wrong_one_does_not():
 
 @pytest.mark.parametrize("kind", SECTIONS, ids=lambda kind: kind.section)
 def test_the_classes_check_values_and_change_none(kind):
-    """Params are tracked by value, so stages need no dep on the classes (pipeline_lib/cli/stage_deps.py)."""
+    """Params are tracked by value, so stages need no dep on the classes (pipeline_lib/execution/stage_code.py)."""
     assert parse_section(kind, PARAMS).model_dump(mode="json") == PARAMS[kind.section]
 
 

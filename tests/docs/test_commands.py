@@ -33,7 +33,7 @@ ALL = all_commands()
 SECTION_NAMES = "|".join(sorted(kind.section for kind in SECTIONS))
 FILE_ENDINGS = "py|md|yaml|json|faiss|html|safetensors|parquet|csv|npy"
 # What is run for real: `vitrine` in this process, on a made run; `dvc` in a copy of the project.
-RUN_VITRINE = r"vitrine (check|headline|deps|schema|recipe (list|show|apply) ?.*)( --json)?"
+RUN_VITRINE = r"vitrine (check|headline|schema|recipe (list|show|apply) ?.*)( --json)?"
 RUN_DVC = r"dvc (dag|status|stage list|params diff)"
 
 
@@ -172,4 +172,4 @@ def test_cheap_commands_of_dvc_run(text, command, project):
 
 def test_the_cheap_commands_are_there():
     run = {text for pattern in (RUN_VITRINE, RUN_DVC) for text, _ in chosen(pattern)}
-    assert {"vitrine check", "vitrine headline", "vitrine deps", "vitrine recipe list", "dvc dag"} <= run
+    assert {"vitrine check", "vitrine headline", "vitrine recipe list", "dvc dag"} <= run

@@ -1,13 +1,16 @@
 """The guard of every stage refuses code or params that changed meanwhile; a closure is what an import can reach."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.import_closure import import_closure
 from pipeline_lib.execution.stage import Stage
+from pipeline_lib.execution.stage_code import list_code, write_code
 from pipeline_lib.params.split import SplitParams
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +28,12 @@ def project(tmp_path):
     ("file", "old", "new", "text"),
     [
         ("params.yaml", "test_fraction: 0.2", "test_fraction: 0.3", "split changed while the stage ran"),
-        ("pipeline_lib/splitting/folds.py", "import polars", "import  polars", "the code changed while the stage ran"),
+        (
+            "pipeline_lib/splitting/folds.py",
+            "import polars",
+            "import  polars",
+            "pipeline_lib/splitting/folds.py changed while the stage ran",
+        ),
         ("params.yaml", "quality: 92", "quality: 91", None),
         ("pipeline_lib/losses/info_nce.py", "import torch", "import  torch", None),
     ],
@@ -41,6 +49,61 @@ def test_what_the_stage_reads_must_not_change_while_it_runs(project, file, old, 
     else:
         with pytest.raises(ValueError, match=text):
             run.check_unchanged()
+
+
+def listed(project: Path) -> Path:
+    """Write the list of the stage `folds` as the stage `code` does."""
+    folder = project / paths.CODE
+    folder.mkdir(parents=True)
+    write_code("stages.folds", folder, project)
+    return folder / "folds.txt"
+
+
+def test_the_list_of_code_can_be_checked_by_sha256sum(project):
+    file = listed(project)
+    done = subprocess.run(["sha256sum", "--check", "--quiet", file], cwd=project, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert len(file.read_text().splitlines()) == len(list_code("stages.folds", project)) > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ("pipeline_lib/splitting/stratify.py", True),
+        ("pipeline_lib/execution/threads.py", False),
+        ("pipeline_lib/losses/info_nce.py", False),
+    ],
+)
+def test_a_stage_whose_code_changed_after_its_list_does_not_start(project, name, refused):
+    """DVC would record the outs of the new code under the list of the old one."""
+    listed(project)
+    Stage("stages.folds", project).check_unchanged()
+    with (project / name).open("a") as file:
+        file.write("# edited\n")
+    if refused:
+        with pytest.raises(ValueError, match=f"{name} changed after the stage `code` had listed it; run `dvc repro`"):
+            Stage("stages.folds", project)
+    else:
+        Stage("stages.folds", project).check_unchanged()
+
+
+def test_a_listed_file_that_was_removed_is_named(project):
+    listed(project)
+    (project / "pipeline_lib/splitting/stratify.py").unlink()
+    with pytest.raises(ValueError, match="stratify.py changed after the stage"):
+        Stage("stages.folds", project)
+
+
+def test_an_edit_changes_the_lists_of_the_stages_that_import_it_alone(project):
+    before = {name: list_code(f"stages.{name}", project) for name in ("folds", "train", "report")}
+    with (project / "pipeline_lib/losses/info_nce.py").open("a") as file:
+        file.write("# edited\n")
+    with (project / "pipeline_lib/report/page.css").open("a") as file:
+        file.write("/* edited */\n")
+    assert {name for name, code in before.items() if list_code(f"stages.{name}", project) != code} == {
+        "train",
+        "report",
+    }
 
 
 def test_a_closure_follows_imports_only():
