@@ -144,3 +144,7 @@ MODALITY_GAIN_SCHEMA: Schema = {
 # Format of MUGE's prediction files -> the keys of a line: the query's id, and the ids of its best images, best first.
 PREDICTION_KEYS = {"muge": ("query_id", "item_ids"), "chinese_clip": ("text_id", "image_ids")}
 PREDICTION_DEPTH = 10
+# Metric of a prediction file of CIRR -> the number of names that its server wants of a pair; CIRCO's wants 50 images.
+CIRR_VERSION = "rc2"
+CIRR_DEPTHS = {"recall": 50, "recall_subset": 3}
+CIRCO_DEPTH = 50

@@ -25,6 +25,10 @@ def check_file(path: Path, queries: Path) -> str:
     for file in (path, queries):
         if not file.is_file():
             raise ValueError(f"{file}: no such file")
+    if queries.suffix == ".json":
+        from pipeline_lib.cli.composed_prediction_file import check_composed_file
+
+        return check_composed_file(path, queries)
     answers = {query_id: set(image_ids) for _, query_id, _, image_ids in read_texts(queries)}
     images = images_of(queries)
     if not images.is_file():

@@ -23,7 +23,7 @@ from pipeline_lib.params.data import DataParams
 SPLITS = ("train", "val", "test")
 ANNOTATIONS = ("annotations",)
 LISTING = "image_info_unlabeled2017.json"
-LISTING_FOLDERS = ("annotations", "COCO2017_unlabeled/annotations")
+LISTING_FOLDERS = ("annotations", "COCO2017_unlabeled/annotations", "../COCO2017_unlabeled/annotations")
 IMAGE_FOLDERS = ("COCO2017_unlabeled/unlabeled2017", "unlabeled2017")
 LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
@@ -40,7 +40,8 @@ def read_circo(data: DataParams) -> Records:
     if "val" not in files and "test" not in files:
         raise ValueError(f"data.root = {str(root)!r}: no val.json or test.json there or in annotations")
     queries = {
-        split: [_query(path, split, row, entry) for row, entry in read_entries(path)] for split, path in files.items()
+        split: [circo_query(path, split, row, entry) for row, entry in read_entries(path)]
+        for split, path in files.items()
     }
     images = _images(root, data.image_folder)
     trained = {name for query in queries.get("train", []) for name in (query.reference, *query.answers) if name}
@@ -75,14 +76,25 @@ def _images(root: Path, image_folder: str) -> dict[str, str]:
 
 def _gallery(root: Path, images: dict[str, str], trained: set[str]) -> dict[str, str]:
     """Return the path of each image of the gallery by its number; one that does not exist is where COCO puts it."""
+    listed = listed_images(root)
+    if listed is None:
+        return {number: image for number, image in images.items() if number not in trained}
+    return {number: images.get(number, f"{IMAGE_FOLDERS[0]}/{name}") for number, name in listed.items()}
+
+
+def listed_images(root: Path) -> dict[str, str] | None:
+    """Return the file name of each image of COCO's listing by its number, None without a listing.
+
+    Raises ValueError for a file of another form.
+    """
     path = find_file(root, LISTING, LISTING_FOLDERS)
     if path is None:
-        return {number: image for number, image in images.items() if number not in trained}
+        return None
     content = load_json(path, _number_and_name)
     listed = content.get("images") if isinstance(content, dict) else None
     if not isinstance(listed, list) or not listed or not all(isinstance(one, tuple) for one in listed):
         raise ValueError(f"{path}: no list of `images` with id and file_name in it; download the file again")
-    return {str(number): images.get(str(number), f"{IMAGE_FOLDERS[0]}/{name}") for number, name in listed}
+    return {str(number): name for number, name in listed}
 
 
 def _number_and_name(entry: Object) -> Any:
@@ -91,7 +103,8 @@ def _number_and_name(entry: Object) -> Any:
     return (number, name) if isinstance(number, int) and isinstance(name, str) else entry
 
 
-def _query(path: Path, split: str, row: int, entry: Object) -> ComposedRow:
+def circo_query(path: Path, split: str, row: int, entry: Object) -> ComposedRow:
+    """Return the query of an entry of an annotations file; ValueError for a value of another type."""
     number = read_integer(path, row, entry, "id")
     target, truths = text_of(path, row, entry, "target_img_id"), read_integers(path, row, entry, "gt_img_ids")
     aspects = entry.get("semantic_aspects") or []

@@ -39,7 +39,7 @@ def read_cirr(data: DataParams) -> Records:
         if pictures is None:
             raise ValueError(f"{path}: no split.rc2.{name}.json in {root} or in image_splits; it lists the pictures")
         listed = list_pictures(pictures, root, data.image_folder).with_columns(pl.lit(SPLITS[name]).alias("split"))
-        queries = (_query(path, name, row, entry) for row, entry in read_entries(path))
+        queries = (cirr_query(path, name, row, entry) for row, entry in read_entries(path))
         composed, dropped = composed_of(path.name, queries, listed["product_id"].to_list(), SUBSET_SIZE)
         products.append(listed)
         parts.append(composed)
@@ -59,9 +59,7 @@ def read_cirr(data: DataParams) -> Records:
 
 def list_pictures(path: Path, root: Path, image_folder: str) -> pl.DataFrame:
     """Return row, product_id and media of the pictures of a split; ValueError if it is no mapping of names to paths."""
-    listed = load_json(path)
-    if not isinstance(listed, dict) or not listed or not all(isinstance(one, str) for one in listed.values()):
-        raise ValueError(f"{path}: {show(listed)} is no mapping of names to paths of pictures; download the file again")
+    listed = list_names(path)
     media = media_paths([one.removeprefix("./") for one in listed.values()], root, image_folder)
     return pl.DataFrame(
         {"row": range(1, len(listed) + 1), "product_id": list(listed), "media": [[one] for one in media]},
@@ -69,7 +67,16 @@ def list_pictures(path: Path, root: Path, image_folder: str) -> pl.DataFrame:
     )
 
 
-def _query(path: Path, split: str, row: int, entry: Object) -> ComposedRow:
+def list_names(path: Path) -> dict[str, str]:
+    """Return the path of each picture of a split by its name; ValueError for a file of another form."""
+    listed = load_json(path)
+    if not isinstance(listed, dict) or not listed or not all(isinstance(one, str) for one in listed.values()):
+        raise ValueError(f"{path}: {show(listed)} is no mapping of names to paths of pictures; download the file again")
+    return listed
+
+
+def cirr_query(path: Path, split: str, row: int, entry: Object) -> ComposedRow:
+    """Return the query of an entry of a caption file; ValueError for a value of another type."""
     reference, target = (text_of(path, row, entry, key) for key in ("reference", "target_hard"))
     soft, image_set = entry.get("target_soft") or {}, entry.get("img_set") or {}
     members = image_set.get("members") if isinstance(image_set, dict) else None

@@ -132,6 +132,18 @@ def rank_composed(
     return pl.DataFrame(rows, schema=COMPOSED_RANKS_SCHEMA, orient="row"), _rankings(gallery, best)
 
 
+def rank_subsets(gallery: ComposedGallery, score: Score, depth: int) -> pl.DataFrame:
+    """Return RANKINGS_SCHEMA rows of the best `depth` products of each query's subset, without its reference."""
+    places = id_places(gallery.product_ids)
+    best = []
+    for part in query_chunks(gallery.queries.height, len(places)):
+        for query, own in zip(gallery.queries[part].iter_rows(named=True), score(part), strict=True):
+            within = np.where(_subset_mask(gallery, query), own, -np.inf)
+            top = best_positions(within, depth, places)
+            best.append((query["query_id"], top, own[top]))
+    return _rankings(gallery, best)
+
+
 def _ranked(gallery: ComposedGallery, query: Row, scores: Values, labels: NDArray[Any], rule: GalleryRule) -> Values:
     """Return the scores of one query with -infinity for the products that it is not ranked among."""
     reference = gallery.positions[query["reference_product_id"]]
@@ -179,15 +191,20 @@ def _row(gallery: ComposedGallery, query: Row, scores: Values, labels: NDArray[A
 
 def _subset_rank(gallery: ComposedGallery, query: Row, scores: Values, targets: list[int]) -> Row:
     """Return the columns `subset_*`: the rank among the subset without the reference; none without a target in it."""
-    members = {gallery.positions[product_id] for product_id in query["subset"] if product_id in gallery.positions}
-    listed = np.zeros(len(scores), dtype=np.bool_)
-    listed[list(members - {gallery.positions[query["reference_product_id"]]})] = True
-    listed &= scores > -np.inf
+    listed = _subset_mask(gallery, query) & (scores > -np.inf)
     right = [column for column in targets if listed[column]]
     if not right:
         return {}
     rank = tied_rank(scores[right], np.sort(scores[_without(listed, right)]))
     return _rank("subset_", rank, len(right)) | {"subset_num_gallery": int(listed.sum())}
+
+
+def _subset_mask(gallery: ComposedGallery, query: Row) -> Mask:
+    """Return which products are in a query's subset and not its reference, (products,)."""
+    listed = np.zeros(gallery.products.height, dtype=np.bool_)
+    listed[[gallery.positions[product_id] for product_id in query["subset"] if product_id in gallery.positions]] = True
+    listed[gallery.positions[query["reference_product_id"]]] = False
+    return listed
 
 
 def _rank(prefix: str, rank: TiedRank, num_right: int) -> Row:
