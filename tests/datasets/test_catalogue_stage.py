@@ -1,5 +1,6 @@
 """The stages catalogue and folds: byte-stable outs, and one line for a fault."""
 
+import json
 import os
 import subprocess
 import sys
@@ -119,3 +120,26 @@ def test_a_sample_submission_must_list_exactly_the_test_products(project, run):
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "has 3 ids, the test split has 3: 1 of its ids are not test products" in done.stderr
     assert "the first '23'; 1 test products are not in it, the first '21'" in done.stderr
+
+
+def test_composed_queries_of_a_table_pass_the_stages_and_stay_in_one_fold(project, run):
+    """Chains of four products: a reference and its target are in one fold, the counts are printed and written."""
+    yaml = YAML()
+    params = yaml.load((project / "params.yaml").read_text(encoding="utf-8"))
+    params["data"] |= {"table": "table.csv", "queries": "queries.csv"}
+    yaml.dump(params, project / "params.yaml")
+    rows = [f"q{n},{n},in red,{n + 1},zh\n" for n in range(22) if n % 4 != 3]
+    rows += ["bad,3,,4,\n", "gone,22,in blue,23,\n"]  # product 23 has no image
+    (project / "raw/queries.csv").write_text("query_id,reference_id,text,target_id,slice\n" + "".join(rows))
+    done = run(catalogue)
+    assert done.returncode == 0, done.stderr
+    assert "  composed queries: 17, 2 dropped; 1 candidates have no photo\n" in done.stdout
+    assert "  empty caption: 1 (query dropped)\n  its targets were rejected: 1 (query dropped)\n" in done.stdout
+    done = run(folds)
+    assert done.returncode == 0, done.stderr
+    work = project / "data/work"
+    assert json.loads((work / "folds/groups.json").read_text())["composed_straddling"] == 0
+    table = pl.read_parquet(work / "folds/folds.parquet").with_columns(chain=pl.col("product_id").cast(pl.Int64) // 4)
+    assert table.group_by("chain").agg(pl.struct("split", "fold").n_unique())["split"].to_list() == [1] * 6
+    slices = pl.read_parquet(work / "catalogue/query_slices.parquet")
+    assert slices.height == 17 and set(slices["slice"]) == {"zh"}

@@ -13,6 +13,9 @@ from pipeline_lib.catalogue.cleaning import TooManyRejectedError
 from pipeline_lib.catalogue.schema import QUERIES, QUERY_DROPPED, RECORDS, RELEVANCE
 from pipeline_lib.catalogue.tables import count
 from pipeline_lib.datasets.readers import read_records
+from pipeline_lib.evaluation.composed_ranks import plan_composed_galleries
+from pipeline_lib.splitting.composed_places import composed_places
+from pipeline_lib.splitting.folds import split_products
 
 
 def edit(path, change):
@@ -222,3 +225,38 @@ def test_circo_without_cocos_listing_takes_the_images_of_the_folder(circo, tmp_p
     (tmp_path / "COCO2017_unlabeled/annotations/image_info_unlabeled2017.json").unlink()
     products = read_records(circo).products
     assert sorted(products.filter(pl.col("split") == "val")["product_id"]) == ["1", "2", "3", "4", "5", "6"]
+
+
+def placed(data):
+    """Return the galleries of folds and test, and the training queries, after the catalogue and the folds."""
+    catalogue = build_catalogue(read_records(data), data, 1)
+    folds, _ = split_products(catalogue.products, 3, 0.2, 7)
+    products = catalogue.products.drop("split", "fold").join(folds, on="product_id", maintain_order="left")
+    galleries = plan_composed_galleries(products, catalogue.queries, catalogue.relevance, [0])
+    places = composed_places(catalogue.queries, catalogue.relevance, folds)
+    assert not places["straddles"].any()
+    found = {gallery.name: (len(gallery.product_ids), gallery.query_ids) for gallery in galleries}
+    return found, places.filter("trains")["query_id"].to_list()
+
+
+def test_the_published_splits_are_fold_0_test_and_training(cirr, tmp_path, reader_params):
+    galleries, trained = placed(cirr)
+    assert galleries == {"oof-0": (6, ["val-11", "val-12"]), "test": (6, ["test1-21", "test1-22"])}
+    assert trained == ["train-1", "train-2"]
+    write_fashion_iq(tmp_path / "iq")
+    galleries, trained = placed(reader_params(reader="fashion_iq", root=str(tmp_path / "iq")))
+    assert galleries["oof-0"] == (6, ["val-dress-1", "val-dress-2", "val-shirt-1", "val-shirt-2"])
+    assert len(trained) == 2 * (4 + 1)
+
+
+def test_both_splits_of_circo_are_ranked_among_one_gallery(circo):
+    galleries, trained = placed(circo)
+    assert galleries == {"oof-0": (6, ["val-0", "val-1", "test-0", "test-1"])}
+    assert trained == ["train-0"]
+
+
+def test_circo_alone_says_that_there_is_nothing_to_train_on(tmp_path, reader_params):
+    write_circo(tmp_path)
+    data = reader_params(reader="circo", max_reject_fraction=0.5)
+    with pytest.raises(ValueError, match="all 6 products are in val, and nothing is left to train on"):
+        build_catalogue(read_records(data), data, 1)
