@@ -43,9 +43,8 @@ def best(out: Path) -> dict:
     [
         ("sum", {}),
         ("combiner", {}),
-        ("q_former", {"epochs": 6}),
+        ("q_former", {"epochs": 5, "lr": 0.005, "batch_size": 16, "q_former": {"width": 32, "dropout": 0.0}}),
         ("sum", {"fusion": "gated", "losses": {"patch_contrast": 0.2}}),
-        ("sum", {"mining": "hard"}),
     ],
 )
 def test_training_beats_the_initial_weights(folders, kind, changes):
@@ -53,3 +52,71 @@ def test_training_beats_the_initial_weights(folders, kind, changes):
     assert best(trained)["R@5"] > best(untrained)["R@5"] + 0.15
     assert read_json(untrained / "model.json")["run"]["best_epoch"] == 0
     assert pl.read_csv(trained / "history.csv").height == changes.get("epochs", 3)
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(folders, monkeypatch, stop):
+    """With dropout and mined negatives, stopped in an epoch and after one."""
+    changes = {"mining": "hard", "q_former": {"dropout": 0.3}}
+    straight = run(folders, "straight", "q_former", **changes)
+    epoch, calls = ComposedTrainer._epoch, []
+
+    def stopping(trainer, number, *rest):
+        done = epoch(trainer, number, *rest)
+        calls.append(number)
+        if number == stop:
+            raise KeyboardInterrupt
+        return done
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(ComposedTrainer, "_epoch", stopping)
+        run(folders, "stopped", "q_former", "again", **changes)
+    assert calls == list(range(stop + 1))
+    resumed = run(folders, "resumed", "q_former", "again", **changes)
+    for name in ("model.safetensors", "history.csv", "queries/matrix.npy", "products/matrix.npy"):
+        assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
+
+
+def test_what_a_run_writes_is_its_model_s(folders):
+    """The stores are the embeddings of the saved model, the card names its data, and nothing measured was seen."""
+    out = run(folders, "out", "q_former", epochs=1)
+    saved = load_composed(out)
+    queries, products = open_store(out / "queries"), open_store(out / "products")
+    assert queries.header.encoder == products.header.encoder == saved.fingerprint
+    assert queries.header.dim == 16 and products.header.dim == 4 * 16
+    assert np.allclose(np.linalg.norm(queries.matrix, axis=1), 1, atol=1e-5)
+    assert saved.tokenizer is not None and saved.card["run"]["composed"]["epochs"] == 1
+    folds = pl.read_parquet(folders.folds / "folds.parquet")
+    measured = folds.filter((pl.col("fold") == 0) | (pl.col("split") == "test"))["product_id"]
+    assert set(products.ids) == set(measured)
+    seen = read_model_seen(out)
+    assert seen is not None and len(seen.ids) == folds.height - len(measured)
+
+
+def test_the_initial_weights_do_not_depend_on_the_fold_or_the_epochs(folders):
+    one = load_file(run(folders, "one", epochs=0) / "model.safetensors")
+    other = run(folders, "other", epochs=1, lr=0.0)
+    assert all((one[name] == value).all() for name, value in load_file(other / "model.safetensors").items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"best_metric": "mean"}, r"composed.best_metric = 'mean', but composed.protocol = 'catalogue' measures R@1"),
+        ({"protocol": "cirr", "best_metric": "mAP@5"}, r"measures R@1, R@5, R@10, R@50, R_subset@1"),
+    ],
+)
+def test_a_figure_that_the_protocol_lacks_is_named(folders, changes, message):
+    with pytest.raises(ValueError, match=message):
+        run(folders, "wrong", epochs=1, **changes)
+
+
+def test_a_missing_store_says_which_setting_makes_it(tmp_path):
+    without = write_composed_project(tmp_path / "project", num_shapes=6, tokens=False)
+    with pytest.raises(ValueError, match=r"q_former, which reads image tokens; set features.trunk.at = tokens"):
+        run(without, "former", "q_former")
+    for store in (without.trunk / "text").iterdir():
+        store.unlink()
+    (without.trunk / "text").rmdir()
+    with pytest.raises(ValueError, match=r"no text features are stored.*set plan.features = \[trunk\]"):
+        run(without, "sum")
