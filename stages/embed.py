@@ -12,7 +12,6 @@ from pipeline_lib.execution.launch import launched, launcher, relaunch
 from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.embed import EmbedParams
-from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.plan import TRUNK
 
 
@@ -34,33 +33,31 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.execution.process_group import join_process_group
     from pipeline_lib.inference.embeddings import read_predicted, read_queries, write_embeddings
     from pipeline_lib.inference.engine import InferenceEngine
-    from pipeline_lib.inference.predict import Predictor
+    from pipeline_lib.inference.predict import Predictor, open_views
     from pipeline_lib.inference.stored_layers import find_stored_layers
-    from pipeline_lib.inference.wise_ft import load_interpolated
-    from pipeline_lib.loading.photo_views import PhotoViews
+    from pipeline_lib.inference.wise_ft import load_predicting
     from pipeline_lib.loading.products import as_arrays
-    from pipeline_lib.shards.read import open_shards
+    from pipeline_lib.models.saved import read_card
     from pipeline_lib.towers.kinds import encoder_names
-    from pipeline_lib.towers.scales import check_scales
-    from pipeline_lib.transforms.resizing import Resizing, preprocessing_fingerprint
+    from pipeline_lib.transforms.resizing import preprocessing_fingerprint
     from pipeline_lib.transforms.tokenize import TextTokenizer
 
     params, runtime = run.section(EmbedParams), read_runtime()
     device, folder, out = pick_device(runtime.device), paths.train_of(fold), paths.embed_of(fold, scale)
     with join_process_group(device) as processes:
-        saved = load_interpolated(folder, params.interpolation, run.section(ModelParams))
-        image, text = (saved.card["description"][tower] for tower in ("image", "text"))
+        card = read_card(folder)
+        image, text = (card["description"][tower] for tower in ("image", "text"))
+        stored = find_stored_layers(card, paths.features_of(TRUNK), paths.views_of(scale), scale, params.flip)
+        saved = load_predicting(folder, params.interpolation, stored.dims())
         view = preprocessing_fingerprint(scale, image)
-        check_scales(image, [scale])
         table = read_predicted(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet", fold)
         products = as_arrays(table, saved.card["description"]["classes"])
         precision = resolve_precision(params.precision, device, saved.model)
-        stored = find_stored_layers(saved.card, paths.features_of(TRUNK), paths.views_of(scale), scale, params.flip)
         meter = stage_meter(f"fold {fold} at {scale} px", processes.is_first)
         predictor = Predictor(
             model=saved.model.to(device),
             tokenizer=TextTokenizer(folder / "tokenizer"),
-            views=PhotoViews(open_shards(paths.SHARDS, runtime.shards_url), scale, resizing=Resizing.of(image)),
+            views=None if stored.photos else open_views(image, scale, paths.SHARDS, runtime.shards_url),
             engine=InferenceEngine(device, runtime.batch_size, runtime.workers, precision, processes, meter),
             flip=params.flip,
             photo=params.photo,

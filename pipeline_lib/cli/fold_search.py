@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pipeline_lib.execution.threads  # noqa: F401  the collector scans less while libraries are imported
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
-from pipeline_lib.params.section import load_params, parse_section, parse_value
+from pipeline_lib.params.section import load_params, parse_value
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 if TYPE_CHECKING:
@@ -74,10 +74,9 @@ def embed_query(
         return TextQuery(folder, card["description"]).embed(torch.from_numpy(ids)).numpy(), card["fingerprint"]
 
     from pipeline_lib.inference.engine import InferenceEngine, encode_texts
-    from pipeline_lib.inference.wise_ft import load_interpolated
-    from pipeline_lib.params.model import ModelParams
+    from pipeline_lib.inference.wise_ft import load_predicting
 
-    saved = load_interpolated(folder, share, parse_section(ModelParams, params))
+    saved = load_predicting(folder, share)
 
     def encode(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return saved.model.embed_text(saved.model.encode_text(ids, mask))

@@ -4,8 +4,12 @@ The heads read the mean of the photos' pooled features, as in training and valid
 averaged, not logits, because the mean of distributions is a distribution.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,11 +26,15 @@ from pipeline_lib.inference.engine import (
 )
 from pipeline_lib.inference.stored_layers import NOTHING_STORED, StoredLayers
 from pipeline_lib.loading.dataset import Rows
-from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import Products, photo_key
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.towers.tower import Description
 from pipeline_lib.transforms.tokenize import TextTokenizer
+
+if TYPE_CHECKING:
+    # It imports an image library, which predictions from stored features do not need.
+    from pipeline_lib.loading.photo_views import PhotoViews
 
 
 @dataclass(frozen=True)
@@ -45,12 +53,12 @@ class Predictions:
 class Predictor:
     """Predicts with a model at one image size; `flip` averages over the image and its horizontal flip.
 
-    Layers whose outputs are `stored` are not run.
+    Layers whose outputs are `stored` are not run; `views` may be None if the photos' outputs are.
     """
 
     model: ImageTextModel
     tokenizer: TextTokenizer
-    views: PhotoViews
+    views: PhotoViews | None
     engine: InferenceEngine
     flip: bool
     photo: str
@@ -79,6 +87,8 @@ class Predictor:
             numbers = rows - products.first_photo[owner]
             keys = [photo_key(products.ids[key], int(number)) for key, number in zip(owner, numbers, strict=True)]
             return self.stored.encode_photos(self.model, keys, self.engine)
+
+        assert self.views is not None, "photos are neither stored nor decoded"
 
         def encode(pixels: Tensor, _positions: Tensor) -> Tensor:
             views = (pixels, pixels.flip(-1)) if self.flip else (pixels,)
@@ -135,3 +145,17 @@ class Predictor:
         ):
             return None
         return self._text_features(products.texts)
+
+
+def open_views(image: Description, scale: int, shards: Path, url: str | None) -> PhotoViews:
+    """Return the views of photos in the shards at a size, with an image tower's preprocessing.
+
+    Raises ValueError if the tower does not support the size.
+    """
+    from pipeline_lib.loading.photo_views import PhotoViews
+    from pipeline_lib.shards.read import open_shards
+    from pipeline_lib.towers.scales import check_scales
+    from pipeline_lib.transforms.resizing import Resizing
+
+    check_scales(image, [scale])
+    return PhotoViews(open_shards(shards, url), scale, resizing=Resizing.of(image))

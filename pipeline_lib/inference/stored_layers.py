@@ -36,6 +36,12 @@ class StoredLayers:
     texts: Store | None = None
     messages: tuple[str, ...] = ()
 
+    def dims(self) -> dict[str, int] | None:
+        """Return the widths of both towers' stored outputs, None if a layer of a tower has to run."""
+        if not self.photos or not all(isinstance(store, FeatureStore) for store in (*self.photos, self.texts)):
+            return None
+        return {"image": self.photos[0].matrix.shape[1], "text": self.texts.matrix.shape[1]} if self.texts else None
+
     def encode_photos(
         self, model: ImageTextModel, keys: Sequence[str], engine: InferenceEngine
     ) -> Iterator[tuple[int, Tensor]]:

@@ -23,6 +23,7 @@ from pipeline_lib.towers.joint_space import settle_heads
 from pipeline_lib.towers.kinds import build_image_tower, build_text_tower
 from pipeline_lib.towers.pooling import TEXT_POOLING
 from pipeline_lib.towers.projectors import projections
+from pipeline_lib.towers.stored_tower import StoredImageTower, StoredTextTower
 from pipeline_lib.towers.tower import Description, ImageTower, TextTower, TowerSource
 from pipeline_lib.towers.weights import load_strictly
 
@@ -52,15 +53,18 @@ SIMILARITIES: dict[SimilarityKind, Callable[[Tensor], Tensor]] = {"cosine": _uni
 
 
 class ImageTextModel(nn.Module):
-    """Image and text towers with the heads of `description`."""
+    """Image and text towers with the heads of `description`.
+
+    With `dims`, the widths of both towers' stored features, it has the heads alone.
+    """
 
     scale_bounds: ClassVar[ScaleBounds] = {"logit_scale": (0.0, MAX_LOG_SCALE)}
 
-    def __init__(self, description: Description) -> None:
+    def __init__(self, description: Description, dims: dict[str, int] | None = None) -> None:
         super().__init__()
         self.description = description = DEFAULTS | description
-        self.image = build_image_tower(description["image"])
-        self.text = build_text_tower(description["text"])
+        self.image = StoredImageTower(dims["image"]) if dims else build_image_tower(description["image"])
+        self.text = StoredTextTower(dims["text"]) if dims else build_text_tower(description["text"])
         dims = {"image": self.image.dim, "text": self.text.dim}
         width: int = description["embedding_dim"]
         self.fusion: EarlyFusion | None = None

@@ -95,6 +95,19 @@ def read_state(folder: Path, towers: Sequence[str] = TOWERS, root: Path = Path()
     return shared | state
 
 
+def load_without_towers(folder: Path, dims: dict[str, int]) -> SavedModel:
+    """Load the heads of a model in evaluation mode, for stored features of these widths; its base is not read.
+
+    Raises ValueError as `load_model`.
+    """
+    card = read_card(folder)
+    model = ImageTextModel(card["description"], dims)
+    towers = tuple(f"{tower}." for tower in TOWERS)
+    state = {name: value for name, value in read_weights(folder / WEIGHTS).items() if not name.startswith(towers)}
+    load_strictly(model, state, str(folder / WEIGHTS))
+    return SavedModel(model.eval(), card)
+
+
 def load_model(folder: Path) -> SavedModel:
     """Load a model in evaluation mode; ValueError if it is missing or its weights do not match its card."""
     card = read_card(folder)

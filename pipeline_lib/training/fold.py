@@ -25,11 +25,12 @@ from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.input_checks import check_texts_differ
 from pipeline_lib.training.loaders import build_loaders
 from pipeline_lib.training.model_setup import ModelBundle, RunConfig, build_bundle, make_task, optimizer_groups
+from pipeline_lib.training.progress import TrainState
 from pipeline_lib.training.samplers import SAMPLERS
 from pipeline_lib.training.seen_models import check_seen
 from pipeline_lib.training.stored_inputs import find_stored_inputs, untrained_layers
 from pipeline_lib.training.trainable_report import Report, report_table, trainable_report
-from pipeline_lib.training.trainer import Trainer, TrainState
+from pipeline_lib.training.trainer import Trainer
 
 # Width of the printed report if the output is not a terminal; at rich's 80 columns its names would be cut.
 LOG_WIDTH = 144
@@ -160,6 +161,7 @@ def _run_card(
         "best": {name: value if math.isfinite(value) else None for name, value in state.rows[state.best_epoch].items()},
         "seed": config.train.seed,
         "train": config.train.model_dump(),
+        "model": config.model.model_dump(),
         "losses": weights_of(config.losses),
         "stored_features": stored.kinds(),
         "untrained_layers": untrained_layers(config, bundle.initial, bundle.unfreeze_epochs),

@@ -16,19 +16,17 @@ ROOT = Path(__file__).parents[2]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 KEYS = [setting.key for group in settings_tree(json_schema()).groups() for setting in group.settings()]
 TRAINING = {"phase", "train"}
-# Settings of the model that a stage with trained weights reads: training, and the start of an interpolation in embed.
-MODEL = {*TRAINING, "embed"}
 # The longest prefix of a key says which stages it reruns.
 RERUNS = {
     "data": {"catalogue"},
     "data.root": {"catalogue", "shards", "report"},
     "split": {"folds"},
     "shards": {"shards"},
-    "model": MODEL,
-    "model.image": {*MODEL, "features", "views"},
-    "model.fusion": {*MODEL, "features", "views"},  # tokens of early fusion are not stored
-    "model.text": {*MODEL, "features"},
-    "model.weights_root": {*MODEL, "features", "views", "teacher"},
+    "model": TRAINING,
+    "model.image": {*TRAINING, "features", "views", "compose"},
+    "model.fusion": {*TRAINING, "features", "views", "compose"},  # tokens of early fusion are not stored
+    "model.text": {*TRAINING, "features", "compose"},
+    "model.weights_root": {*TRAINING, "embed", "features", "views", "teacher", "compose"},
     "features.dtype": {"features", "views", "teacher"},
     "features.precision": {"features", "views", "teacher"},
     "features.max_gb": set(),  # a limit
@@ -40,6 +38,8 @@ RERUNS = {
     "train.init_from": {*TRAINING, "embed"},
     "train.allow_seen": {*TRAINING, "ensemble"},
     "phases": {"phase", "train"},
+    "composed": {"compose"},
+    "composed.protocol": {"compose", "evaluate"},
     "embed": {"embed"},
     "embed.flip": {"embed", "views"},
     "embed.stored_views": {"embed", "views"},
@@ -56,14 +56,16 @@ RERUNS = {
     "plan.features": {"views", "evaluate"},
     "plan.teachers": TRAINING,
     "plan.index": set(),
+    "plan.composed": {"evaluate"},
 }
 PLANNED = {
     "plan.phases": {"phase"},
-    "plan.folds": {"phase", "train", "embed", "index"},
+    "plan.folds": {"phase", "train", "embed", "index", "compose"},
     "plan.scales": {"views", "embed"},
     "plan.features": {"features"},
     "plan.teachers": {"teacher"},
     "plan.index": {"index"},
+    "plan.composed": {"compose"},
 }
 
 

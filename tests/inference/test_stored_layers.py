@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tiny_project import make_settings, write_project
 
 from pipeline_lib.features.inputs import ExtractionRun, read_extraction_inputs
@@ -13,6 +14,7 @@ from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.predict import Predictor
 from pipeline_lib.inference.stored_layers import find_stored_layers
+from pipeline_lib.inference.wise_ft import load_predicting
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import as_arrays, read_products
 from pipeline_lib.models.saved import load_model
@@ -63,7 +65,7 @@ def stores(request, inputs, tmp_path_factory, tiny_image_folder, tiny_text_folde
 
 
 def predictor_of(folder, inputs, scale, stored):
-    saved = load_model(folder)
+    saved = load_predicting(folder, 1.0, stored.dims())
     views = PhotoViews(open_shards(inputs.shards, None), scale)
     return Predictor(saved.model, TextTokenizer(folder / "tokenizer"), views, ENGINE, True, "mean_pool", stored)
 
@@ -88,6 +90,9 @@ def test_predictions_are_those_of_the_whole_towers(inputs, trained, stores, laye
     kind = "activations" if layers else "features"
     assert stored.messages == (f"photos from stored {kind}", f"texts from stored {kind}") and len(stored.photos) == 2
     expected = predicted(folder, inputs, scale, replace(stored, photos=(), texts=None))
+    if not layers:
+        for target in ("pipeline_lib.models.saved.base_tensors", "pipeline_lib.models.multimodal.build_image_tower"):
+            monkeypatch.setattr(target, lambda *_: pytest.fail("a tower was loaded"))
     monkeypatch.setattr(PhotoViews, "load", lambda *_: pytest.fail("a photo was read"))
     monkeypatch.setattr(TextTokenizer, "encode_batch", lambda *_: pytest.fail("a text was tokenized"))
     for whole, from_stores in zip(expected, predicted(folder, inputs, scale, stored), strict=True):
@@ -116,3 +121,23 @@ def test_a_store_of_another_tower_is_refused(trained, stores):
     other = {"image": {"encoder": "0" * 16, "trained_groups": 0}}
     with pytest.raises(ValueError, match=r"made by encoder \w{16}, but 0{16} is expected; run `dvc repro`"):
         find_stored_layers({**card, "run": {"untrained_layers": other}}, stores / "trunk", stores / "32", 32, True)
+
+
+def test_the_heads_alone_are_the_model_without_its_towers(trained, stores):
+    folder = trained(0)
+    dims = find_stored_layers(load_model(folder).card, stores / "trunk", stores / "32", 32, True).dims()
+    heads, whole = load_predicting(folder, 1.0, dims), load_model(folder)
+    assert heads.fingerprint == whole.fingerprint and not heads.model.training
+    expected = {name: value for name, value in whole.model.state_dict().items() if name.split(".")[0] not in dims}
+    assert heads.model.state_dict().keys() == expected.keys() and "logit_scale" in expected
+    assert all(torch.equal(value, expected[name]) for name, value in heads.model.state_dict().items())
+    with pytest.raises(AssertionError, match="stored, so it was not loaded"):
+        heads.model.encode_image(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_every_layer_of_both_towers_must_be_stored_for_heads_alone(trained, stores, layers):
+    stored = find_stored_layers(load_model(trained(layers)).card, stores / "trunk", stores / "32", 32, True)
+    assert stored.photos and stored.texts
+    assert (stored.dims() is None) == (layers > 0)
+    assert replace(stored, texts=None).dims() is None and replace(stored, photos=()).dims() is None
