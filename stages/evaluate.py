@@ -9,18 +9,21 @@ import polars as pl
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, read_json, write_json, write_table
+from pipeline_lib.ensembling.composed_prediction_files import write_composed_predictions
 from pipeline_lib.evaluation.baseline_comparison import baseline_trees
 from pipeline_lib.evaluation.baselines.run import Baselines, read_split_products, run_baselines
 from pipeline_lib.evaluation.baselines.zero_shot_retrieval import zero_shot_trees
+from pipeline_lib.evaluation.composed import ComposedModels, evaluate_composed
 from pipeline_lib.evaluation.label_issues import label_issues
 from pipeline_lib.evaluation.modality_gain import modality_gain
 from pipeline_lib.evaluation.plot_tables import class_tables, curve_table, read_uncalibrated
 from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.evaluation.ranks import rank_all
 from pipeline_lib.evaluation.slices import modalities, modality_trees
-from pipeline_lib.evaluation.summary import SPLITS, classification_trees, labelled, merged
+from pipeline_lib.evaluation.summary import classification_trees, data_counts, left_out_lines, merged
 from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import stage
+from pipeline_lib.params.composed import ComposedKind, ComposedProtocolName
 from pipeline_lib.params.evaluate import EvaluateParams
 from pipeline_lib.splitting.seen import read_hashed_products, read_predicting_models, seen_figures
 
@@ -46,33 +49,30 @@ def main() -> None:
         baselines = run_baselines(trunk, products, scored, classes, seed) if len(scored) else Baselines()
         *compared, gains = baseline_trees(scores, baselines.scores, classes)
         zero_shot = zero_shot_trees(trunk, paths.CATALOGUE, products, ranks, params)
+        kinds: list[ComposedKind] = run.value("plan.composed", list[ComposedKind])
+        asked = ComposedModels(kinds, folds, run.value("composed.protocol", ComposedProtocolName))
+        composed = evaluate_composed(asked, paths.CATALOGUE, products, trunk)
         with fresh_folder(paths.EVALUATION) as out:
-            write_table(ranks, out / "ranks.parquet")
-            write_table(curve_table(ranks), out / "recall_curve.csv")
-            uncalibrated = read_uncalibrated(paths.ENSEMBLE, scores)
-            for name, table in class_tables(scores, uncalibrated, classes).items():
-                write_table(table, out / f"{name}.csv")
-            write_table(gains, out / "baselines.csv")
-            write_table(modality_gain(scores, baselines.probes(), classes), out / "modality_gain.csv")
+            write_table(pl.concat([ranks, composed.ranked()]), out / "ranks.parquet")
+            composed.write(out)
+            notes = write_composed_predictions({kind: composed.rankings(kind) for kind in kinds}, asked.protocol, out)
             write_json(out / "skipped.json", baselines.skipped)
+            gained = modality_gain(scores, baselines.probes(), classes)
             issues = label_issues(scores, paths.ENSEMBLE / "probabilities.parquet", classes)
-            write_table(issues, out / "label_issues.csv")
-        for split in SPLITS if classes else ():
-            if left_out := labelled(scores, classes, split).left_out:
-                print(f"{split}: {left_out} products without a label the models know are in no classification figure")
-        for name, reason in baselines.skipped.items():
-            print(f"baseline {name} is left out: {reason}")
-        trees = zip(retrieval, zero_shot, classification, sliced, compared, strict=True)
+            tables = {"recall_curve": curve_table(ranks), "baselines": gains, "modality_gain": gained}
+            tables |= class_tables(scores, read_uncalibrated(paths.ENSEMBLE, scores), classes)
+            for name, table in {**tables, "label_issues": issues}.items():
+                write_table(table, out / f"{name}.csv")
+        skipped = [f"baseline {name} is left out: {reason}" for name, reason in baselines.skipped.items()]
+        for line in [*left_out_lines(scores, classes), *skipped, *composed.notes, *notes, *protocol.warnings()]:
+            print(line)
+        trees = zip(retrieval, zero_shot, classification, sliced, compared, composed.trees(), strict=True)
         figures, intervals = (merged(*parts) for parts in trees)
-        counts = read_json(paths.CATALOGUE / "counts.json")
-        groups = {"groups": counts["groups"] | read_json(paths.FOLDS / "groups.json")}
-        data = {"data": {name: counts[name] for name in ("products", "queries", "rejected", "columns")} | groups}
+        data = data_counts(read_json(paths.CATALOGUE / "counts.json"), read_json(paths.FOLDS / "groups.json"))
         models = read_predicting_models(paths.TRAIN, Path(run.value("ensemble.fuse_with", str)), folds)
         seen = seen_figures(read_hashed_products(paths.CATALOGUE, paths.FOLDS), models)
         write_json(paths.INTERVALS, intervals)
         write_json(paths.METRICS, figures | data | ({"seen": seen} if seen else {}))
-        if protocol.warning:
-            print(f"warning: {protocol.warning}")
         meter.finish()
 
 

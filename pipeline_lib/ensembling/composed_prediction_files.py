@@ -5,7 +5,7 @@ one of the best 50. The readers name queries `<split>-<number>`; the files have 
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -86,3 +86,19 @@ def _circo_file(out: Path, split: str, lists: dict[int, list[str]]) -> Path:
     body = ",\n".join(f' "{number}": [{", ".join(product_ids)}]' for number, product_ids in lists.items())
     path.write_text("{\n" + body + "\n}\n", encoding="utf-8")
     return path
+
+
+def write_composed_predictions(rankings: Mapping[str, dict[str, pl.DataFrame]], protocol: str, out: Path) -> list[str]:
+    """Write the files of a protocol's server for each kind of model into `out`/composed/KIND; return notes.
+
+    `rankings` has for each kind what the writers take. A protocol without a server, and queries that no server has,
+    give no file.
+    """
+    notes = []
+    for kind, own in rankings.items() if protocol in COMPOSED_PREDICTIONS else ():
+        if not own["recall"]["query_id"].str.contains(f"^(?:{NUMBERED.pattern})$").any():
+            return [f"no prediction file of {protocol}: the queries are not those of its server"]
+        folder = out / "composed" / kind
+        folder.mkdir(parents=True)
+        notes += [f"{kind}: {note}" for note in COMPOSED_PREDICTIONS[protocol](own, folder).notes]
+    return notes

@@ -29,6 +29,10 @@ class Protocol:
     more: Trees | None = None
     warning: str = ""
 
+    def warnings(self) -> list[str]:
+        """Return the warning as a line, if there is one."""
+        return [f"warning: {self.warning}"] if self.warning else []
+
     def trees(self, ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
         """Return {split: {retrieval: figures}} and the same tree of intervals."""
         trees = retrieval_trees(ranks, resamples, seed)

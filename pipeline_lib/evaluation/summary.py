@@ -104,6 +104,22 @@ def labelled(scores: pl.DataFrame, classes: Sequence[str], split: str) -> Labell
     return Labelled(scored, own, clusters(known["group_id"]), part.height - known.height)
 
 
+def left_out_lines(scores: pl.DataFrame, classes: Sequence[str]) -> list[str]:
+    """Return a line for each split with products that are in no classification figure."""
+    counts = {split: labelled(scores, classes, split).left_out for split in SPLITS if classes}
+    return [
+        f"{split}: {count} products without a label the models know are in no classification figure"
+        for split, count in counts.items()
+        if count
+    ]
+
+
+def data_counts(counts: Tree, fold_groups: Tree) -> Tree:
+    """Return {data: sizes of the catalogue, its columns and its groups}, of counts.json and of groups.json."""
+    groups = {"groups": counts["groups"] | fold_groups}
+    return {"data": {name: counts[name] for name in ("products", "queries", "rejected", "columns")} | groups}
+
+
 def merged(*trees: Tree) -> Tree:
     """Return one tree with the branches of all trees, merged level by level."""
     total: Tree = {}

@@ -1,6 +1,6 @@
 """Composed retrieval: a reference product and a sentence that changes it are the query."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -8,6 +8,7 @@ from pipeline_lib.params.section import Keys, Section
 from pipeline_lib.params.values import Positive, Precision
 
 ComposedKind = Literal["sum", "combiner", "q_former"]
+COMPOSED_KINDS: tuple[ComposedKind, ...] = get_args(ComposedKind)
 ComposedFusion = Literal["none", "gated", "guided"]
 ComposedProtocolName = Literal["catalogue", "cirr", "fashion_iq", "circo"]
 ComposedMining = Literal["none", "hard"]

@@ -176,6 +176,7 @@ def tracking(key: str) -> set[str]:
         ("split.seed", {"folds"}),
         ("features.trunk.view_seed", {"features"}),
         ("train.seed", {"phase", "train"}),
+        ("composed.seed", {"compose"}),
         ("evaluate.seed", {"evaluate"}),
         ("report.seed", {"report"}),
     ],
@@ -187,7 +188,7 @@ def test_a_seed_reruns_the_stages_of_its_own_section_alone(seed, stages):
 def test_every_seed_is_in_a_section():
     keys = {setting.key for group in settings_tree(json_schema()).groups() for setting in group.settings()}
     assert {key for key in keys if key.endswith("seed")} == {
-        "split.seed", "features.trunk.view_seed", "train.seed", "evaluate.seed", "report.seed",
+        "split.seed", "features.trunk.view_seed", "train.seed", "composed.seed", "evaluate.seed", "report.seed",
     }  # fmt: skip
 
 
@@ -219,14 +220,14 @@ def test_outs_are_where_paths_says():
     wanted = (
         paths.CODE, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN, paths.EMBED,
         paths.ENSEMBLE, paths.EVALUATION, paths.METRICS, paths.INTERVALS, paths.PAGE, paths.FIGURES, paths.PHASES,
-        paths.PHASES / paths.NO_PHASE,
+        paths.PHASES / paths.NO_PHASE, paths.COMPOSED,
     )  # fmt: skip
     assert made == {path.as_posix() for path in wanted} | {(paths.INDEX / "${item.kind}-").as_posix().split("/${")[0]}
 
 
 def test_optional_branches_keep_their_folder():
     """A dep on a folder that no stage makes is an error in DVC, so an emptied plan list would break the DAG."""
-    for folder in (paths.FEATURES, paths.INDEX):
+    for folder in (paths.FEATURES, paths.INDEX, paths.COMPOSED):
         assert (ROOT / folder / ".gitkeep").is_file()
     assert ".gitkeep" in (ROOT / ".dvcignore").read_text(encoding="utf-8")
 

@@ -5,18 +5,21 @@ from typing import get_args
 from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.ensembling.means import MEANS
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
+from pipeline_lib.evaluation.composed_protocols import COMPOSED_PROTOCOLS
 from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.execution.parallel import CLUSTERS
 from pipeline_lib.loading.mixup import MIXES
 from pipeline_lib.losses.build import DISTILLATION, LOSSES
 from pipeline_lib.losses.class_weights import CLASS_WEIGHTS
+from pipeline_lib.losses.composed_build import COMPOSED_LOSSES, READS
 from pipeline_lib.losses.feature_distillation import DISTANCES
 from pipeline_lib.losses.hard_negatives import FORMS, MINERS
 from pipeline_lib.losses.triplet import TRIPLET_MINERS
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS, CLASSIFIERS, JOINTS
+from pipeline_lib.models.composed.build import COMPOSED_MODELS
 from pipeline_lib.models.multimodal import SIMILARITIES
 from pipeline_lib.optim.schedules import SCHEDULES
-from pipeline_lib.params import data, ensemble, evaluate, losses, model, plan, runtime, train, values
+from pipeline_lib.params import composed, data, ensemble, evaluate, losses, model, plan, runtime, train, values
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.heads import LOSS_HEADS
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
@@ -55,6 +58,8 @@ def test_registries_equal_the_kinds_params_allow():
         "hard negatives' form": (FORMS, losses.HardNegativesForm),
         "feature distance": (DISTANCES, losses.FeatureDistance),
         "mining": (SAMPLERS, train.MiningKind),
+        "composed model": (COMPOSED_MODELS, composed.ComposedKind),
+        "composed protocol": (COMPOSED_PROTOCOLS, composed.ComposedProtocolName),
         "protocol": (PROTOCOLS, evaluate.ProtocolName),
         "mean": (MEANS, ensemble.MeanKind),
         "prediction format": (PREDICTION_FORMATS, ensemble.PredictionFormat),
@@ -72,3 +77,7 @@ def test_every_loss_has_params_and_a_head():
     assert {*LOSSES, *DISTILLATION} == set(losses.LossesParams.model_fields) == set(LOSS_HEADS)
     for name, field in losses.LossesParams.model_fields.items():
         assert "weight" in field.annotation.model_fields, name
+
+
+def test_every_loss_of_composed_models_has_a_weight():
+    assert set(COMPOSED_LOSSES) == set(READS) == set(composed.ComposedLossesParams.model_fields)

@@ -72,7 +72,8 @@ class ComposedData:
 
 def composed_tables(catalogue: Path, folds: Path) -> list[Path]:
     """Return the files that a run reads; dvc.yaml has the same ones."""
-    return [*(catalogue / f"{name}.parquet" for name in ("products", "queries", "relevance")), folds / "folds.parquet"]
+    names = ("products", "media", "queries", "relevance")
+    return [*(catalogue / f"{name}.parquet" for name in names), folds / "folds.parquet"]
 
 
 def read_composed_products(catalogue: Path, folds: Path) -> pl.DataFrame:

@@ -5,15 +5,18 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from composed_project import composed_config, write_composed_project
+from composed_project import ROOT, composed_config, write_composed_project
 from safetensors.torch import load_file
 
+from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.models.composed.saved import load_composed
+from pipeline_lib.params.section import load_params
 from pipeline_lib.splitting.seen import read_model_seen
 from pipeline_lib.stores.store import open_store
 from pipeline_lib.training.composed.fold import train_composed
 from pipeline_lib.training.composed.trainer import ComposedTrainer
+from pipeline_lib.training.composed.triplets import composed_tables
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,23 @@ def test_what_a_run_writes_is_its_model_s(folders):
     assert set(products.ids) == set(measured)
     seen = read_model_seen(out)
     assert seen is not None and len(seen.ids) == folds.height - len(measured)
+
+
+def test_the_tables_that_a_run_reads_are_deps_of_its_stage(folders, monkeypatch):
+    opened, original = set(), pl.read_parquet
+
+    def recording(source, **options):
+        opened.add(Path(source))
+        return original(source, **options)
+
+    monkeypatch.setattr(pl, "read_parquet", recording)
+    run(folders, "read", epochs=0)
+    tables = {path for path in opened if path.is_relative_to(folders.catalogue.parent)}
+    tables = {path for path in tables if not path.is_relative_to(folders.trunk)}
+    assert tables == set(composed_tables(folders.catalogue, folders.folds))
+    deps = load_params(ROOT / "dvc.yaml")["stages"]["compose"]["deps"]
+    declared = {path.relative_to(folders.catalogue.parent) for path in tables}
+    assert {(paths.WORK / path).as_posix() for path in declared} == {dep for dep in deps if dep.endswith(".parquet")}
 
 
 def test_the_initial_weights_do_not_depend_on_the_fold_or_the_epochs(folders):
