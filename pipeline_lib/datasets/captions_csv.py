@@ -26,7 +26,7 @@ USUAL = {
 def read_captions_csv(data: DataParams) -> Records:
     """Return the records of the CSV in data.root; ValueError with the file, row and value of a fault."""
     root = Path(data.root)
-    table = open_table(find_table(root, data.table))
+    table = open_table(find_table(root, data.table, others=(data.queries, data.sample_submission)))
     columns = _columns(table, data)
     raw, rejects = read_columns(table, [name for name in columns.values() if name])
     split = clean(pl.col(columns["split"])).fill_null("") if columns["split"] else pl.lit("train")

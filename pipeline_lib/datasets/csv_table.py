@@ -26,7 +26,7 @@ WORD_CONTINUES = r"^[\p{L}\p{N}&&[^\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]"
 def read_csv_table(data: DataParams) -> Records:
     """Return the records of the CSV in data.root; ValueError with the file, row and value of a fault."""
     root = Path(data.root)
-    table = open_table(find_table(root, data.table))
+    table = open_table(find_table(root, data.table, others=(data.queries, data.sample_submission)))
     columns = resolve_columns(str(table.path), table.header, data.columns)
     raw, unreadable = read_columns(table, columns.used())
     texts = [pl.col(name) if columns.export is None else strip_tags(pl.col(name)) for name in columns.text]

@@ -4,7 +4,7 @@ Rows have the numbers of a spreadsheet: the header of most tables is row 1. Colu
 tabs or bars, whichever gives the header the most columns.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -34,12 +34,15 @@ class Table:
     header: list[str]
 
 
-def find_table(root: Path, table: str | None, suffix: str = ".csv") -> Path:
-    """Return the named table, or the only file in `root` with the suffix; ValueError with the files found instead."""
+def find_table(root: Path, table: str | None, suffix: str = ".csv", others: Collection[str | None] = ()) -> Path:
+    """Return the named table, or the only file in `root` with the suffix; ValueError with the files found instead.
+
+    `others` are files that another setting names.
+    """
     kind = suffix.removeprefix(".").upper()
     check_root(root, f"a {kind} and its images")
     files = sorted(path.name for path in root.iterdir() if path.is_file())
-    here = [name for name in files if name.lower().endswith(suffix)]
+    here = [name for name in files if name.lower().endswith(suffix) and name not in others]
     if table is not None:
         if not (root / table).is_file():
             raise ValueError(f"data.table = {table!r}: no such file in {root}; {kind} files there: {here or 'none'}")

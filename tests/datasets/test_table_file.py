@@ -31,6 +31,7 @@ def test_the_only_csv_is_found_and_others_are_named(tmp_path, table):
     with pytest.raises(ValueError, match=r"several CSV files: one.CSV, two.csv; name one in data.table"):
         find_table(tmp_path, None)
     assert find_table(tmp_path, "two.csv").name == "two.csv"
+    assert find_table(tmp_path, None, others=("two.csv", None)).name == "one.CSV"
     with pytest.raises(ValueError, match=r"data.table = 'three.csv': no such file .* \['one.CSV', 'two.csv'\]"):
         find_table(tmp_path, "three.csv")
     with pytest.raises(ValueError, match=r"data.root = '.*absent': no such folder; put a CSV and its images there"):

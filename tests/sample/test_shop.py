@@ -306,7 +306,7 @@ def closure(entry):
     return files
 
 
-@pytest.mark.parametrize("entry", ["products", "weights"])
+@pytest.mark.parametrize("entry", ["products", "composed", "weights"])
 def test_dvc_yaml_names_the_modules_and_params_of_each_entry(entry):
     stages = YAML(typ="safe").load((SAMPLE / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     assert set(stages[entry]["deps"]) == closure(entry)
