@@ -50,11 +50,11 @@ def read_products(folder: Path) -> pl.DataFrame:
 
 
 def count(catalogue: Catalogue) -> dict[str, Any]:
-    """Return the numbers of products, queries, classes, rejects (in all, per reason) and groups, and what was read."""
+    """Return numbers of products, text queries, classes, rejects (in all, per reason) and groups, and what was read."""
     reasons = catalogue.rejects["reason"].value_counts().rows()
     return {
         "products": len(catalogue.products),
-        "queries": len(catalogue.queries),
+        "queries": catalogue.queries.filter(pl.col("kind") == "text").height,
         "composed": catalogue.composed,
         "rejected": catalogue.rejects.filter(pl.col("action") == REJECTED).height,
         "reasons": dict(sorted(reasons)),

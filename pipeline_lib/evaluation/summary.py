@@ -115,9 +115,9 @@ def left_out_lines(scores: pl.DataFrame, classes: Sequence[str]) -> list[str]:
 
 
 def data_counts(counts: Tree, fold_groups: Tree) -> Tree:
-    """Return {data: sizes of the catalogue, its columns and its groups}, of counts.json and of groups.json."""
-    groups = {"groups": counts["groups"] | fold_groups}
-    return {"data": {name: counts[name] for name in ("products", "queries", "rejected", "columns")} | groups}
+    """Return {data: sizes of the catalogue, its columns, its groups}, of counts.json and of groups.json."""
+    names = ["products", "queries", "rejected", "columns", *(["composed"] if counts["composed"] else [])]
+    return {"data": {name: counts[name] for name in names} | {"groups": counts["groups"] | fold_groups}}
 
 
 def merged(*trees: Tree) -> Tree:

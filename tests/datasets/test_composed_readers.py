@@ -118,7 +118,29 @@ def test_missing_pictures_are_counted_and_soft_answers_do_not_become_targets(cir
         ("val-1-0-img0", "its reference was rejected", "val-12", QUERY_DROPPED),
     ]
     assert count(catalogue)["composed"] == {"queries": 4, "dropped": 2, "missing_candidates": 2}
-    assert catalogue.relevance["query_id"].unique().sort().to_list() == ["train-1", "train-2"]
+    assert set(catalogue.relevance["query_id"]) == {"train-1", "train-2", "train-1#text", "train-2#text"}
+
+
+def test_sentences_alone_are_text_queries_for_the_targets(cirr):
+    """Where a benchmark has no other text, the sentence without its reference is the row "text only"."""
+    catalogue = build_catalogue(read_records(cirr), cirr, 1)
+    texts = catalogue.queries.filter(pl.col("kind") == "text")
+    assert texts.select("query_id", "text", "split").rows() == [
+        ("train-1#text", "make it 1", "train"),
+        ("train-2#text", "make it 2", "train"),
+        ("val-11#text", "make it 11", "val"),
+        ("val-12#text", "make it 12", "val"),
+    ]
+    answers = catalogue.relevance.join(texts, on="query_id", how="semi")
+    assert answers.rows() == [
+        ("train-1#text", "train-1-0-img0", 1),
+        ("train-2#text", "train-3-0-img0", 1),
+        ("val-11#text", "val-1-0-img0", 1),
+        ("val-12#text", "val-5-0-img0", 1),
+    ]
+    described = dict(catalogue.products.filter(pl.col("text") != "").select("product_id", "text").iter_rows())
+    assert described == {row[1]: f"make it {row[0].removesuffix('#text').partition('-')[2]}" for row in answers.rows()}
+    assert (count(catalogue)["queries"], count(catalogue)["composed"]["queries"]) == (4, 6)
 
 
 def test_a_missing_subset_member_makes_the_subset_smaller(cirr, tmp_path):

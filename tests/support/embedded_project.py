@@ -78,6 +78,7 @@ def make_project(tmp_path, monkeypatch):
         {
             "products": 9,
             "queries": 9,
+            "composed": {},
             "rejected": 1,
             "reasons": {},
             "classes": 3,
