@@ -4,7 +4,7 @@ import polars as pl
 
 from pipeline_lib.catalogue.cleaning import Cleaned, clean
 from pipeline_lib.catalogue.comparison import SAME
-from pipeline_lib.catalogue.composed import composed_counts, select_composed, sentence_queries
+from pipeline_lib.catalogue.composed import composed_counts, select_composed
 from pipeline_lib.catalogue.duplicates import Grouping, Photos, group_products
 from pipeline_lib.catalogue.labels import name_notes
 from pipeline_lib.catalogue.queries import make_queries, select_queries
@@ -32,8 +32,6 @@ def build_catalogue(records: Records, data: DataParams, workers: int, parallel: 
         queries, relevance = make_queries(products)
         texts = products.select("product_id", "text").join(queries.select("text", "query_id"), on="text")
         added = len(relevance) - len(texts)
-    elif records.queries.is_empty() and records.composed is not None:
-        products, queries, relevance = sentence_queries(composed, products)
     else:
         queries, relevance, dropped = select_queries(records, records.queries, records.relevance, products)
         rejects = pl.concat([rejects, dropped])

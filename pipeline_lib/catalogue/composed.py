@@ -18,11 +18,8 @@ from pipeline_lib.catalogue.schema import (
     ComposedQueries,
     Records,
     conform,
-    text_queries,
 )
 
-# What follows the id of a composed query in that of its sentence alone.
-TEXT_ONLY = "#text"
 NO_COMPOSED = ComposedQueries(
     pl.DataFrame(schema=QUERIES), pl.DataFrame(schema=RELEVANCE), pl.DataFrame(schema=QUERY_SLICES)
 )
@@ -68,25 +65,6 @@ def select_composed(records: Records, products: pl.DataFrame) -> tuple[ComposedQ
         frame.join(queries, on="query_id", how="semi", maintain_order="left") for frame in (remaining, composed.slices)
     )
     return ComposedQueries(conform(queries, QUERIES), relevance, slices, num_dropped), dropped
-
-
-def sentence_queries(
-    composed: ComposedQueries, products: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Return the products with a text, text queries and their relevance, from the sentences of composed queries.
-
-    For a benchmark that has no other text. A sentence without its reference is a text query for the targets, the row
-    "text only" of the benchmarks; a product's text is the first such sentence.
-    """
-    best = composed.relevance.filter(pl.col("grade") == pl.col("grade").max().over("query_id"))
-    answered = composed.queries.join(best, on="query_id", how="semi", maintain_order="left")
-    queries = text_queries(answered.select("text", "split", query_id=pl.col("query_id") + TEXT_ONLY))
-    relevance = best.select(pl.col("query_id") + TEXT_ONLY, "product_id", grade=pl.lit(1, pl.Int64))
-    sentences = best.join(answered.select("query_id", "text"), on="query_id", how="left", maintain_order="left")
-    first = sentences.unique("product_id", keep="first", maintain_order=True).select("product_id", "text")
-    described = products.drop("text").join(first, on="product_id", how="left", maintain_order="left")
-    described = described.with_columns(pl.col("text").fill_null("")).select(products.columns)
-    return described, queries, conform(relevance, RELEVANCE)
 
 
 def composed_counts(records: Records, selected: ComposedQueries, products: pl.DataFrame) -> dict[str, int]:

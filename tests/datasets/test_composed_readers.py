@@ -6,7 +6,7 @@ import json
 import polars as pl
 import pytest
 from written_composed import write_circo, write_cirr, write_fashion_iq
-from written_tables import reader_params
+from written_tables import REPO, reader_params
 
 from pipeline_lib.catalogue.build import build_catalogue
 from pipeline_lib.catalogue.cleaning import TooManyRejectedError
@@ -14,6 +14,8 @@ from pipeline_lib.catalogue.schema import QUERIES, QUERY_DROPPED, RECORDS, RELEV
 from pipeline_lib.catalogue.tables import count
 from pipeline_lib.datasets.readers import read_records
 from pipeline_lib.evaluation.composed_ranks import plan_composed_galleries
+from pipeline_lib.params.requirements import check_catalogue
+from pipeline_lib.params.section import load_params
 from pipeline_lib.splitting.composed_places import composed_places
 from pipeline_lib.splitting.folds import split_products
 
@@ -118,29 +120,16 @@ def test_missing_pictures_are_counted_and_soft_answers_do_not_become_targets(cir
         ("val-1-0-img0", "its reference was rejected", "val-12", QUERY_DROPPED),
     ]
     assert count(catalogue)["composed"] == {"queries": 4, "dropped": 2, "missing_candidates": 2}
-    assert set(catalogue.relevance["query_id"]) == {"train-1", "train-2", "train-1#text", "train-2#text"}
+    assert set(catalogue.relevance["query_id"]) == {"train-1", "train-2"}
 
 
-def test_sentences_alone_are_text_queries_for_the_targets(cirr):
-    """Where a benchmark has no other text, the sentence without its reference is the row "text only"."""
-    catalogue = build_catalogue(read_records(cirr), cirr, 1)
-    texts = catalogue.queries.filter(pl.col("kind") == "text")
-    assert texts.select("query_id", "text", "split").rows() == [
-        ("train-1#text", "make it 1", "train"),
-        ("train-2#text", "make it 2", "train"),
-        ("val-11#text", "make it 11", "val"),
-        ("val-12#text", "make it 12", "val"),
-    ]
-    answers = catalogue.relevance.join(texts, on="query_id", how="semi")
-    assert answers.rows() == [
-        ("train-1#text", "train-1-0-img0", 1),
-        ("train-2#text", "train-3-0-img0", 1),
-        ("val-11#text", "val-1-0-img0", 1),
-        ("val-12#text", "val-5-0-img0", 1),
-    ]
-    described = dict(catalogue.products.filter(pl.col("text") != "").select("product_id", "text").iter_rows())
-    assert described == {row[1]: f"make it {row[0].removesuffix('#text').partition('-')[2]}" for row in answers.rows()}
-    assert (count(catalogue)["queries"], count(catalogue)["composed"]["queries"]) == (4, 6)
+def test_counts_name_text_queries_and_composed_ones_apart(cirr):
+    """A loss that compares images with texts is refused by the number of text queries, of which CIRR has none."""
+    counts = count(build_catalogue(read_records(cirr), cirr, 1))
+    assert (counts["queries"], counts["composed"]["queries"]) == (0, 6)
+    params = load_params(REPO / "params.yaml")
+    with pytest.raises(ValueError, match="the catalogue has no text"):
+        check_catalogue(params, counts | {"classes": 9}, REPO / "params.yaml")
 
 
 def test_a_missing_subset_member_makes_the_subset_smaller(cirr, tmp_path):
