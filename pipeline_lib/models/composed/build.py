@@ -13,7 +13,6 @@ from pipeline_lib.models.composed.face import ComposedModel
 from pipeline_lib.models.composed.inputs import StoredWidths
 from pipeline_lib.models.composed.pretrained import WORDS, PretrainedQFormer, read_q_former
 from pipeline_lib.models.composed.q_former import QFormerModel
-from pipeline_lib.models.composed.q_former_passes import INIT_STD
 from pipeline_lib.models.composed.sum import SumModel
 from pipeline_lib.params.composed import ComposedKind, ComposedParams, QFormerParams
 from pipeline_lib.towers.tower import Description, TowerSource
@@ -113,8 +112,8 @@ def _new_q_former(description: Description, params: QFormerParams, tokenizer: st
         "intermediate_size": 4 * params.width,
         "max_position_embeddings": params.queries + params.max_tokens,
         "encoder_hidden_size": params.width,
-        # As wide a spread of a layer's outputs as BERT has at 768. With its 0.02 a narrow Q-Former starts blind.
-        "initializer_range": INIT_STD * (768 / params.width) ** 0.5,
+        # Linear layers of gain 1. With BERT's 0.02, and few hundred steps, the query never sees the image.
+        "initializer_range": params.width**-0.5,
         **_dropout(params.dropout),
     }
     return {**description, "q_former": _options(params, config, params.queries, tokenizer, True)}
