@@ -97,7 +97,7 @@ class ActivationStore:
 
     def _gather(self, items: Rows) -> NDArray[Any]:
         """Return a copy of the values of items that have the same number of tokens, (items, tokens x width)."""
-        # A plain view of the mapped file: indexing np.memmap takes longer.
+        # A plain view of the mapped file: one gather, without the checks of np.memmap.
         return np.asarray(self.matrix).reshape(len(self.first) - 1, -1)[items]
 
     def positions(self, ids: Sequence[str]) -> Rows:
