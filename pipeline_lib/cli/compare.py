@@ -51,7 +51,7 @@ def _terminal_table(title: str, rows: "DataFrame") -> Table:
         table.add_column(heading, justify="right" if heading in NUMBERS else "left", no_wrap=True)
     before = ""
     for split, task, metric, a, b, _, low, high, verdict in rows.iter_rows():
-        section = f"{split} {TITLES[task]}"
+        section = f"{split} {TITLES.get(task, task.replace('_', ' '))}"
         digits = _digits(metric)
         if section != before:
             table.add_row(section, style="bold")

@@ -18,8 +18,11 @@ def write_embeddings(
 
     `queries` has the columns query_id and text. Embeddings of unit length are float16. Those for dot products, which
     may exceed its range, and probabilities are float32. In a process group all ranks compute, and rank 0 writes.
+    Nothing is computed by a model without heads.
     """
     description = predictor.model.description
+    if not description["retrieval"] and not description["classes"]:
+        return
     if not predictor.engine.processes.is_first:
         deque(predictor.predict(products), maxlen=0)
         if description["retrieval"]:

@@ -31,7 +31,12 @@ def weights_of(params: LossesParams) -> dict[str, float]:
 
 
 def trained_heads(losses: LossesParams, train: TrainParams) -> set[str]:
-    """Return the heads that the losses train; ValueError if the losses do not fit `train.mining` or `train.mix`."""
+    """Return the heads that the losses train; ValueError if the losses do not fit `train.mining` or `train.mix`.
+
+    No head is trained in 0 epochs.
+    """
+    if not train.epochs:
+        return set()
     by_head = {name: LOSS_HEADS[name] for name in weights_of(losses)}
     heads = set(by_head.values())
     if train.mining != "none" and "retrieval" not in heads:

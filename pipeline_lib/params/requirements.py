@@ -29,6 +29,8 @@ def check_heads(params: Mapping[str, Any], path: Path) -> None:
     losses = parse_section(LossesParams, dict(params))
     for phase, train in _phases(params).items():
         heads = trained_heads(losses, train)
+        if not train.epochs:
+            continue
         needed = next((head for head, metrics in HEAD_METRICS.items() if train.best_metric in metrics), None)
         if needed is not None and needed not in heads:
             measured = ", ".join([*(name for head in sorted(heads) for name in HEAD_METRICS[head]), "loss"])
@@ -61,7 +63,8 @@ def check_composed(params: Mapping[str, Any], path: Path) -> None:
 
 def check_catalogue(params: Mapping[str, Any], counts: Mapping[str, Any], path: Path) -> None:
     """Raise ValueError if a loss needs classes or texts that the catalogue lacks; `counts` are those of counts.json."""
-    for name in weights_of(parse_section(LossesParams, dict(params))):
+    losses = parse_section(LossesParams, dict(params))
+    for name in weights_of(losses) if _phases(params)[LAST].epochs else ():
         if LOSS_HEADS[name] == "classification" and counts["classes"] < 2:
             raise ValueError(
                 f"{path}: losses.{name} needs classes to tell apart, but the catalogue has {counts['classes']}; name "

@@ -99,7 +99,11 @@ class TrainParams(Section):
         "min(ema_decay, (1 + n) / (10 + n)) after n steps. If it is on, the averaged weights are evaluated and saved; "
         "0 = off.",
     )
-    epochs: Positive = Field(description="Number of epochs.")
+    epochs: int = Field(
+        ge=0,
+        description="Number of epochs; 0 = the towers get no head and are not trained, for a project that trains the "
+        "models of plan.composed alone.",
+    )
     batch_size: Positive = Field(description="Products per batch.")
     accumulate: Positive = Field(
         description="Batches per optimizer step (GradCache). Losses, negatives and gradients are those of one batch of "

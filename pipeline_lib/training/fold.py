@@ -27,7 +27,7 @@ from pipeline_lib.training.loaders import build_loaders
 from pipeline_lib.training.model_setup import ModelBundle, RunConfig, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.progress import TrainState
 from pipeline_lib.training.samplers import SAMPLERS
-from pipeline_lib.training.seen_models import check_seen
+from pipeline_lib.training.seen_models import SeenByRun, check_seen
 from pipeline_lib.training.stored_inputs import find_stored_inputs, untrained_layers
 from pipeline_lib.training.trainable_report import Report, report_table, trainable_report
 from pipeline_lib.training.trainer import Trainer
@@ -50,6 +50,9 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     _check_batch(config, data)
 
     bundle = build_bundle(config, inputs.start, data, "retrieval" in heads)
+    if not heads:
+        _save_untrained(config, bundle, fold, seen, out)
+        return
     stored = find_stored_inputs(config, inputs, bundle.initial, bundle.unfreeze_epochs)
     _check_mix(config, stored.features)
     if "retrieval" in heads or config.model.classifier.inputs != "image":
@@ -95,6 +98,21 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
         write_rows(out / "history.csv", state.rows)
         if (mined := sampler.mined_set()) is not None:
             write_table(mined, out / "mined.parquet")
+
+
+def _save_untrained(config: RunConfig, bundle: ModelBundle, fold: int, seen: SeenByRun, out: Path) -> None:
+    """Save the towers as they are, without a head: the run of train.epochs = 0."""
+    if not config.processes.is_first:
+        return
+    report = trainable_report(bundle, config.train, list(seen.warnings), [], seen.with_weights(bundle.initial))
+    _print(report, f"fold {fold}: train.epochs = 0, so the towers are saved as they are")
+    run = {"fold": fold, "best_epoch": 0, "best": {}, "seed": config.train.seed, "train": config.train.model_dump()}
+    run |= {"model": config.model.model_dump(), "losses": {}, "stored_features": {}, "precision": bundle.precision}
+    run["untrained_layers"] = untrained_layers(config, bundle.initial, bundle.unfreeze_epochs)
+    save_model(out, bundle.model, run | {"seen": write_seen(out, seen.seen)}, bundle.initial.base)
+    bundle.tokenizer.save(out / "tokenizer")
+    write_json(out / "trainable.json", report)
+    write_rows(out / "history.csv", [{"epoch": 0, "total": math.nan, "val_loss": math.nan}])
 
 
 def _num_steps(config: RunConfig, data: FoldData) -> int:

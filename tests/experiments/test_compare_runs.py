@@ -72,6 +72,26 @@ def test_runs_of_retrieval_or_classification_alone_are_compared_in_that():
         assert set(rows["task"]) == tasks and left_out == []
 
 
+def test_composed_kinds_are_compared_one_by_one_so_that_a_new_kind_leaves_out_nothing_else():
+    def composed(kind, ranks):
+        return ranks_of(ranks).with_columns(direction=pl.lit(f"composed_{kind}"))
+
+    a = pl.concat([ranks_of([1, 2, 1]), composed("sum", [5, 1, 2]), composed("combiner", [1, 1, 1])])
+    b = pl.concat([ranks_of([2, 2, 1]), composed("sum", [1, 1, 1]), composed("q_former", [1, 1, 1])])
+    rows, left_out = compare_runs(Run(a, NO_PREDICTIONS, []), Run(b, NO_PREDICTIONS, []))
+    assert left_out == [
+        "composed_combiner is left out: only a has it",
+        "composed_q_former is left out: only b has it",
+    ]
+    assert set(rows["task"]) == {"text_to_image", "composed_sum"}
+    gain = rows.filter((pl.col("task") == "composed_sum") & (pl.col("metric") == "R@1"))
+    assert gain["difference"].to_list() == pytest.approx([2 / 3])
+    fewer = Run(pl.concat([b, composed("combiner", [1])]), NO_PREDICTIONS, [])
+    rows, left_out = compare_runs(Run(a, NO_PREDICTIONS, []), fewer)
+    assert "composed_combiner, oof is left out: 2 queries only in a, 0 only in b" in left_out
+    assert "composed_combiner" not in set(rows["task"])
+
+
 def test_runs_with_nothing_in_common_are_refused():
     classifier = Run(NO_RANKS, predictions([1, 0, 1]), CLASSES)
     with pytest.raises(ValueError, match=r"nothing to compare: oof is left out: 0 queries only in a, 2 only in b"):

@@ -8,7 +8,7 @@ import pytest
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.heads import LOSS_HEADS
-from pipeline_lib.params.requirements import check_catalogue, check_heads
+from pipeline_lib.params.requirements import check_catalogue, check_composed, check_heads
 from pipeline_lib.params.section import load_params
 
 ROOT = Path(__file__).parents[2]
@@ -93,3 +93,45 @@ def test_a_phase_is_checked_with_its_own_changes():
     both["phases"]["train"] = {"best_metric": "top1"}
     with pytest.raises(ValueError, match=r"train.best_metric = 'top1' measures classification"):
         check_heads(both, PATH)
+
+
+def test_no_epochs_train_no_head_and_need_neither_classes_nor_texts():
+    """The project of a benchmark of composed retrieval: products without texts and labels."""
+    loaded = params()
+    loaded["train"]["epochs"] = 0
+    check_heads(loaded, PATH)
+    check_catalogue(loaded, {"classes": 0, "queries": 0}, PATH)
+    loaded["phases"]["head"] = {"epochs": 1}
+    with pytest.raises(ValueError, match="every weight under losses is 0"):
+        check_heads(loaded, PATH)
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("plan", {"composed": ["sum"], "features": []}, r"reads stored features; set plan.features = \[trunk\]"),
+        (
+            "plan",
+            {"composed": ["sum", "q_former"]},
+            "plan.composed has q_former, .*at = boundary stores",
+        ),
+        ("composed", {"fusion": "gated"}, "composed.fusion = gated, which reads image tokens, but"),
+        (
+            "composed",
+            {"losses": {"patch_contrast": 0.1}},
+            "composed.losses.patch_contrast is on, which reads image",
+        ),
+    ],
+)
+def test_a_composed_model_needs_the_stores_that_it_reads(section, changes, message):
+    loaded = params(info_nce=1.0)
+    loaded["plan"]["composed"] = ["combiner"]
+    loaded[section] = loaded[section] | {
+        key: loaded[section][key] | value if isinstance(value, dict) else value for key, value in changes.items()
+    }
+    with pytest.raises(ValueError, match=message):
+        check_composed(loaded, PATH)
+    loaded["features"]["trunk"]["at"], loaded["plan"]["features"] = "tokens", ["trunk"]
+    check_composed(loaded, PATH)
+    loaded["plan"] |= {"composed": [], "features": []}
+    check_composed(loaded, PATH)

@@ -13,7 +13,7 @@ from pipeline_lib.evaluation.jackknife import Difference
 from pipeline_lib.metrics import ranking
 from pipeline_lib.metrics.weighted import Statistic, point
 
-# `task` is text_to_image, image_to_text or classification.
+# `task` is text_to_image, image_to_text, composed_KIND, composed_KIND_subset or classification.
 COMPARISON_SCHEMA = {
     "split": pl.String,
     "task": pl.String,

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipeline_lib.experiments.compare.queries import KEY as QUERY_KEY
 from pipeline_lib.experiments.compare.queries import compare_queries
 from pipeline_lib.experiments.revisions import WORKSPACE, one_line_errors
 
+TEXT_DIRECTIONS = {"text_to_image", "image_to_text"}
 FILES = (
     paths.EVALUATION / "ranks.parquet",
     paths.ENSEMBLE / "class_scores.parquet",
@@ -61,10 +63,15 @@ def compare_runs(a: Run, b: Run) -> tuple[pl.DataFrame, list[str]]:
     Raises ValueError if the runs have nothing in common.
     """
     tables, left_out = [pl.DataFrame(schema=COMPARISON_SCHEMA)], []
-    same, missing = common_splits(a.ranks, b.ranks, QUERY_KEY, "queries")
-    left_out += missing
-    if same:
-        tables.append(compare_queries(_of(a.ranks, same), _of(b.ranks, same)))
+    for own, other in _kinds_of_ranks(a.ranks, b.ranks):
+        composed = next(iter({*own["direction"], *other["direction"]} - TEXT_DIRECTIONS), None)
+        if composed and (own.is_empty() or other.is_empty()):
+            left_out.append(f"{composed} is left out: only {'b' if own.is_empty() else 'a'} has it")
+            continue
+        same, missing = common_splits(own, other, QUERY_KEY, "queries")
+        left_out += [f"{composed}, {line}" if composed else line for line in missing]
+        if same:
+            tables.append(compare_queries(_of(own, same), _of(other, same)))
     same, missing = common_splits(a.scores, b.scores, PRODUCT_KEY, "products")
     left_out += [f"classification, {line}" for line in missing]
     if same and a.classes != b.classes:
@@ -78,6 +85,14 @@ def compare_runs(a: Run, b: Run) -> tuple[pl.DataFrame, list[str]]:
         why = "; ".join(left_out) or "neither has a rank or a labelled prediction"
         raise ValueError(f"the runs have nothing to compare: {why}; compare runs of one catalogue, split, plan.folds")
     return rows, left_out
+
+
+def _kinds_of_ranks(a: pl.DataFrame, b: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """Yield the ranks of both runs: of texts in both directions, then of each kind of composed retrieval."""
+    both = [pl.col("direction").is_in(sorted(TEXT_DIRECTIONS))]
+    composed = sorted({*a["direction"], *b["direction"]} - TEXT_DIRECTIONS)
+    for rows in both + [pl.col("direction") == name for name in composed]:
+        yield a.filter(rows), b.filter(rows)
 
 
 def _table(revision: str, file: Path, data: bytes, columns: Schema) -> pl.DataFrame:

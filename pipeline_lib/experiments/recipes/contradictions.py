@@ -175,4 +175,5 @@ RULES: dict[str, Callable[[re.Match[str], Params], Messages]] = {
     "small-vocab": _is("model.text_vocabulary", "cut"),
     "poscnn": _convolved,
     "cliptext": _is("model.text.kind", "open_clip"),
+    "gated": _is("composed.fusion", "gated"),
 }

@@ -80,6 +80,9 @@ EXPECTED = {
         (1, 8), (1, 10), ((1, "image", 2), (2, "text", 6)), ("contrastive_distillation", "info_nce")
     ),
     "d07-headalign": Expected((1, 8), (1, 10), ((1, "image", 1),), ("head_alignment", "info_nce")),
+    # They train the models of plan.composed alone: test_composed_recipes.py.
+    "e01-baseline": Expected((0, 3), (0, 3), losses=()),
+    "e02-gated": Expected((0, 3), (0, 3), losses=()),
 }
 
 
