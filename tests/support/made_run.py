@@ -141,6 +141,7 @@ def write_catalogue(run: Run) -> None:
     fold_groups = {"fold_groups": 0, "fold_products": 0, "fold_largest": 0, "text_across_bins": 4}
     counts = sizes | {
         "groups": groups,
+        "composed": {},
         "classes": run.num_classes,
         "reasons": {},
         "ignored_columns": ["price"],
