@@ -58,15 +58,20 @@ def main() -> None:
     figures = {
         "batch": batch,
         "fusion": arguments.fusion,
-        "parameters": sum(value.numel() for value in model.parameters()),
-        "q_former_parameters": sum(value.numel() for value in model.passes.parameters()),
-        "fusion_parameters": sum(value.numel() for value in model.fusion.parameters()) if model.fusion else 0,
+        "parameters": _count(model, ""),
+        "q_former_parameters": _count(model, "passes."),
+        "fusion_parameters": _count(model, "fusion."),
         "losses": {name: round(value.item(), 4) for name, value in losses.items()},
         "seconds": round(time.perf_counter() - start, 2),
         "peak_gb_built": round(built, 2),
         "peak_gb": round(_peak_gb(), 2),
     }
     print(json.dumps(figures))
+
+
+def _count(model: torch.nn.Module, prefix: str) -> int:
+    """Return the number of parameters whose names have a prefix."""
+    return sum(value.numel() for name, value in model.named_parameters() if name.startswith(prefix))
 
 
 def _peak_gb() -> float:
