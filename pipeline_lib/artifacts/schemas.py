@@ -49,6 +49,8 @@ RANKINGS_SCHEMA: Schema = {
     "product_id": pl.String,
     "score": pl.Float32,
 }
+# The best products of a composed query by one kind of model, `composed_KIND`.
+COMPOSED_BEST_SCHEMA: Schema = {"direction": pl.String, **RANKINGS_SCHEMA}
 PREDICTIONS_SCHEMA: Schema = {
     "product_id": pl.String,
     "split": pl.String,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json, write_table
-from pipeline_lib.artifacts.schemas import COMPOSED_RANKS_SCHEMA, RANKINGS_SCHEMA, RANKS_SCHEMA
+from pipeline_lib.artifacts.schemas import COMPOSED_BEST_SCHEMA, COMPOSED_RANKS_SCHEMA, RANKINGS_SCHEMA, RANKS_SCHEMA
 from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors, unit
 from pipeline_lib.evaluation.composed_protocols import COMPOSED_PROTOCOLS, PREFIX, composed_trees
 from pipeline_lib.evaluation.composed_ranks import (
@@ -34,8 +34,6 @@ Tree = dict[str, Any]
 DEPTH, SUBSET_DEPTH = 50, 3
 UNTRAINED = ("image_only", "text_only", "sum_untrained")
 SUBSET = {name: f"subset_{name}" for name in ("rank", "num_gallery", "num_right", "tied_right", "tied_wrong")}
-# Rows of the best products: RANKINGS_SCHEMA with the kind of the model as `direction`.
-BEST_SCHEMA = {"direction": pl.String, **RANKINGS_SCHEMA}
 
 
 @dataclass(frozen=True)
@@ -51,14 +49,14 @@ class ComposedModels:
 class ComposedResults:
     """Figures and intervals as trees, ranks of each query (COMPOSED_RANKS_SCHEMA), best products, notes for the user.
 
-    `best` are the best DEPTH products of each query, `within` the best SUBSET_DEPTH of its subset (BEST_SCHEMA).
+    `best` are the best DEPTH products of each query, `within` the best SUBSET_DEPTH of its subset.
     """
 
     figures: Tree = field(default_factory=dict)
     intervals: Tree = field(default_factory=dict)
     ranks: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPOSED_RANKS_SCHEMA))
-    best: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BEST_SCHEMA))
-    within: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=BEST_SCHEMA))
+    best: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPOSED_BEST_SCHEMA))
+    within: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPOSED_BEST_SCHEMA))
     notes: tuple[str, ...] = ()
 
     def trees(self) -> tuple[Tree, Tree]:
@@ -100,7 +98,7 @@ def evaluate_composed(
     protocol = COMPOSED_PROTOCOLS[models.protocol]
     galleries = plan_composed_galleries(products, queries, relevance, models.folds)
     untrained = TowerScores.read(trunk, products)
-    ranks, best, within = [], [pl.DataFrame(schema=BEST_SCHEMA)], [pl.DataFrame(schema=BEST_SCHEMA)]
+    ranks, best, within = [], [pl.DataFrame(schema=COMPOSED_BEST_SCHEMA)], [pl.DataFrame(schema=COMPOSED_BEST_SCHEMA)]
     for gallery in galleries:
         for name, score in [*_trained(models, gallery), *untrained.of(gallery)]:
             kind = pl.lit(f"{PREFIX}{name}").alias("direction")

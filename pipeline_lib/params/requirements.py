@@ -62,7 +62,13 @@ def check_composed(params: Mapping[str, Any], path: Path) -> None:
 
 
 def check_catalogue(params: Mapping[str, Any], counts: Mapping[str, Any], path: Path) -> None:
-    """Raise ValueError if a loss needs classes or texts that the catalogue lacks; `counts` are those of counts.json."""
+    """Raise ValueError if a loss or plan.composed needs what the catalogue lacks; `counts` are those of counts.json."""
+    composed = parse_section(PlanParams, dict(params)).composed
+    if composed and not counts["composed"].get("queries"):
+        raise ValueError(
+            f"{path}: plan.composed = {composed} trains on composed queries, but the catalogue has none; name their "
+            "table in data.queries, or set plan.composed = []"
+        )
     losses = parse_section(LossesParams, dict(params))
     for name in weights_of(losses) if _phases(params)[LAST].epochs else ():
         if LOSS_HEADS[name] == "classification" and counts["classes"] < 2:

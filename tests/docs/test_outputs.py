@@ -22,6 +22,7 @@ WRITTEN = {
     f"{WORK}/train/<fold>/mined.parquet": list(schemas.MINED_SCHEMA),
     f"{WORK}/evaluation/ranks.parquet": list(schemas.RANKS_SCHEMA),
     f"{WORK}/evaluation/composed_ranks.parquet": list(schemas.COMPOSED_RANKS_SCHEMA),
+    f"{WORK}/evaluation/composed_best.parquet": list(schemas.COMPOSED_BEST_SCHEMA),
     f"{WORK}/ensemble/rankings.parquet": list(schemas.RANKINGS_SCHEMA),
     f"{WORK}/ensemble/probabilities.parquet": list(schemas.PREDICTIONS_SCHEMA),
     f"{WORK}/ensemble/class_scores.parquet": list(schemas.CLASS_SCORES_SCHEMA),

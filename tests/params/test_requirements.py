@@ -106,6 +106,14 @@ def test_no_epochs_train_no_head_and_need_neither_classes_nor_texts():
         check_heads(loaded, PATH)
 
 
+def test_composed_models_need_composed_queries():
+    loaded = params(info_nce=1.0)
+    loaded["plan"]["composed"] = ["sum"]
+    with pytest.raises(ValueError, match=r"plan.composed = \['sum'\] trains on composed queries.*data.queries"):
+        check_catalogue(loaded, {"classes": 0, "queries": 9, "composed": {}}, PATH)
+    check_catalogue(loaded, {"classes": 0, "queries": 9, "composed": {"queries": 1}}, PATH)
+
+
 @pytest.mark.parametrize(
     ("section", "changes", "message"),
     [
