@@ -63,9 +63,9 @@ def make_tables(num_shapes: int = 18) -> dict[str, pl.DataFrame]:
     }
 
 
-def write_trunk(folder: Path, tables: dict[str, pl.DataFrame], tokens: bool = True, seed: int = 0) -> None:
+def write_trunk(folder: Path, tables: dict[str, pl.DataFrame], tokens: bool = True, sources=SOURCES) -> None:
     """Write the stores of the towers: a part of the width for the shape, one for the colour."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     shapes = rng.normal(size=(100, WIDTH))
     colours = dict(zip(COLOURS, rng.normal(size=(len(COLOURS), WIDTH)), strict=True))
     words = dict(zip(COLOURS, rng.normal(size=(len(COLOURS), 16)), strict=True))
@@ -76,21 +76,21 @@ def write_trunk(folder: Path, tables: dict[str, pl.DataFrame], tokens: bool = Tr
         ids.append(photo_key(product_id, 0))
         cells.append(np.stack(parts))
         pooled.append(parts[0] + parts[1] + rng.normal(size=WIDTH) / 10)
-    write_store(folder / "image", ids, np.stack(pooled), origin_of("image", SOURCES["image"]), "float32")
+    write_store(folder / "image", ids, np.stack(pooled), origin_of("image", sources["image"]), "float32")
     if tokens:
         writer = ActivationWriter(folder / "image-tokens", len(ids) * TOKENS, WIDTH, "float16")
         writer.write(ids, np.stack(cells))
         writer.close(
-            *origin_of("image", SOURCES["image"]), TowerBoundary(True, WIDTH, shape=(TOKENS, WIDTH), tokens=True)
+            *origin_of("image", sources["image"]), TowerBoundary(True, WIDTH, shape=(TOKENS, WIDTH), tokens=True)
         )
     texts = tables["queries"]["text"].unique().sort().to_list()
     vectors = [words[text.split()[-1]] + rng.normal(size=16) / 10 for text in texts]
     keys = [text_key(text) for text in texts]
-    write_store(folder / "text", keys, np.stack(vectors), origin_of("text", SOURCES["text"]), "float32")
+    write_store(folder / "text", keys, np.stack(vectors), origin_of("text", sources["text"]), "float32")
     write_json(folder / "joint.json", {"why_apart": "made features"})
 
 
-def write_composed_project(root: Path, num_shapes: int = 18, tokens: bool = True) -> ComposedFolders:
+def write_composed_project(root: Path, num_shapes: int = 18, tokens: bool = True, sources=SOURCES) -> ComposedFolders:
     """Write the tables and the stores of a project."""
     tables = make_tables(num_shapes)
     folders = ComposedFolders(root / "catalogue", root / "folds", root / "features/trunk")
@@ -101,7 +101,7 @@ def write_composed_project(root: Path, num_shapes: int = 18, tokens: bool = True
     hashes = pl.concat_list(pl.col("product_id"))
     tables["products"].select("product_id", "media", content=hashes).write_parquet(folders.catalogue / "media.parquet")
     tables["folds"].write_parquet(folders.folds / "folds.parquet")
-    write_trunk(folders.trunk, tables, tokens)
+    write_trunk(folders.trunk, tables, tokens, sources)
     return folders
 
 
