@@ -224,20 +224,15 @@ def _without(chosen: Mask, columns: list[int]) -> Mask:
 
 def _rankings(gallery: ComposedGallery, best: list[tuple[str, NDArray[np.int64], Values]]) -> pl.DataFrame:
     """Return RANKINGS_SCHEMA rows of (query id, columns of the best products, their scores)."""
-    frames = [pl.DataFrame(schema=RANKINGS_SCHEMA)]
-    product_ids = pl.Series(gallery.product_ids, dtype=pl.String)
-    for query_id, columns, scores in best:
-        frames.append(
-            pl.DataFrame(
-                {
-                    "query_id": query_id,
-                    "split": gallery.split,
-                    "fold": pl.Series([gallery.fold] * len(columns), dtype=pl.Int64),
-                    "rank": np.arange(1, len(columns) + 1),
-                    "product_id": product_ids.gather(columns),
-                    "score": scores,
-                },
-                schema_overrides=RANKINGS_SCHEMA,
-            )
-        )
-    return pl.concat(frames)
+    query_ids, product_ids = [query_id for query_id, *_ in best], gallery.product_ids
+    counts = [len(columns) for _, columns, _ in best]
+    columns, scores = (np.concatenate([np.zeros(0), *(row[part] for row in best)]) for part in (1, 2))
+    values = {
+        "query_id": pl.Series(query_ids, dtype=pl.String).gather(np.repeat(range(len(best)), counts)),
+        "split": pl.repeat(gallery.split, len(columns), eager=True),
+        "fold": pl.repeat(gallery.fold, len(columns), dtype=pl.Int64, eager=True),
+        "rank": np.concatenate([np.zeros(0), *(np.arange(1, count + 1) for count in counts)]).astype(np.int64),
+        "product_id": pl.Series(product_ids, dtype=pl.String).gather(columns.astype(np.int64)),
+        "score": scores,
+    }
+    return pl.DataFrame(values, schema_overrides=RANKINGS_SCHEMA)
