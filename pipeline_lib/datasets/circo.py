@@ -46,17 +46,13 @@ def read_circo(data: DataParams) -> Records:
     images = _images(root, data.image_folder)
     trained = {name for query in queries.get("train", []) for name in (query.reference, *query.answers) if name}
     gallery = _gallery(root, images, trained)
-    listed = dict.fromkeys(gallery, "val") | {name: "train" for name in sorted(trained) if name not in set(gallery)}
+    listed = dict.fromkeys(gallery, "val") | dict.fromkeys(sorted(trained - gallery.keys()), "train")
     missing = folder_prefix(data.image_folder)
-    products = pl.DataFrame(
-        {
-            "row": range(1, len(listed) + 1),
-            "product_id": list(listed),
-            "media": [[images.get(name) or gallery.get(name) or f"{missing}{name.zfill(12)}.jpg"] for name in listed],
-            "split": list(listed.values()),
-        },
-        schema_overrides={"row": pl.Int64},
-    ).with_columns(pl.lit("").alias("text"), *(pl.lit(None).alias(name) for name in ("label", "group", "fold")))
+    paths = [images.get(name) or gallery.get(name) or f"{missing}{name.zfill(12)}.jpg" for name in listed]
+    columns = {"product_id": list(listed), "path": paths, "split": list(listed.values())}
+    products = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)).with_row_index("row", offset=1)
+    none = [pl.lit(None).alias(name) for name in ("label", "group", "fold")]
+    products = products.with_columns(pl.concat_list("path").alias("media"), pl.lit("").alias("text"), *none)
     checked = [composed_of(files[split].name, rows, listed) for split, rows in queries.items()]
     records = Records(root.name, len(products), conform(products, RECORDS), pl.concat([part[1] for part in checked]))
     return merged_composed(records, [part[0] for part in checked])

@@ -61,10 +61,9 @@ def list_pictures(path: Path, root: Path, image_folder: str) -> pl.DataFrame:
     """Return row, product_id and media of the pictures of a split; ValueError if it is no mapping of names to paths."""
     listed = list_names(path)
     media = media_paths([one.removeprefix("./") for one in listed.values()], root, image_folder)
-    return pl.DataFrame(
-        {"row": range(1, len(listed) + 1), "product_id": list(listed), "media": [[one] for one in media]},
-        schema_overrides={"row": pl.Int64, "product_id": pl.String, "media": pl.List(pl.String)},
-    )
+    columns = {"product_id": list(listed), "path": media}
+    frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)).with_row_index("row", offset=1)
+    return frame.select(pl.col("row").cast(pl.Int64), "product_id", pl.concat_list("path").alias("media"))
 
 
 def list_names(path: Path) -> dict[str, str]:

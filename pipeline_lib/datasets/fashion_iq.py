@@ -48,8 +48,8 @@ def read_fashion_iq(data: DataParams) -> Records:
             )
         asins = _asins(listed)
         ids = [f"{category}-{asin}" for asin in asins]
-        media = [[photos.get(asin, f"{prefix}{asin}.jpg")] for asin in asins]
-        frames.append(_products(ids, media, category, split))
+        paths = [photos.get(asin, f"{prefix}{asin}.jpg") for asin in asins]
+        frames.append(_products(ids, paths, category, split))
         queries = (
             query for row, entry in read_entries(path) for query in _queries(path, category, split, (row, entry))
         )
@@ -100,7 +100,10 @@ def _asins(path: Path) -> list[str]:
     return asins
 
 
-def _products(ids: list[str], media: list[list[str]], category: str, split: str) -> pl.DataFrame:
-    columns = {"row": range(1, len(ids) + 1), "product_id": ids, "media": media, "text": "", "label": category}
-    frame = pl.DataFrame(columns, schema_overrides={"row": pl.Int64}, strict=False)
-    return conform(frame.with_columns(group=pl.lit(None), split=pl.lit(split), fold=pl.lit(None)), RECORDS)
+def _products(ids: list[str], paths: list[str], category: str, split: str) -> pl.DataFrame:
+    columns = {"product_id": ids, "path": paths}
+    frame = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)).with_row_index("row", offset=1)
+    fixed = {"text": "", "label": category, "group": None, "split": split, "fold": None}
+    return conform(
+        frame.with_columns(pl.concat_list("path").alias("media"), **{k: pl.lit(v) for k, v in fixed.items()}), RECORDS
+    )
