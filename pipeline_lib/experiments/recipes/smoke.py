@@ -9,7 +9,7 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from pipeline_lib.experiments.recipes.merging import cells, models_folder
 from pipeline_lib.experiments.recipes.overrides import overrides
 from pipeline_lib.experiments.recipes.run import PARAMS, check_models, environment, exp_run, experiment_name, restored
 from pipeline_lib.experiments.recipes.schema import read_recipe, recipe_names
-from pipeline_lib.params.section import load_params, pick
+from pipeline_lib.params.section import load_params
 
 TABLE = Path("reports/recipes.md")
 LOGS = Path("logs/recipes")
@@ -81,18 +81,26 @@ def _run(name: str) -> Outcome:
     failed, recall, mean_recall = "", None, None
     about = read_recipe(name).about
     try:
-        _run_tiny(name)
-        tested: dict[str, Any] = pick(read_json(paths.METRICS), "test")
-        # A classifier has no figures of retrieval.
-        figures = tested.get("retrieval", {}).get("text_to_image", {})
-        recall, mean_recall = figures.get("R@1"), figures.get("MeanRecall")
+        kinds = _run_tiny(name)
+        recall, mean_recall = recalls_of_test(read_json(paths.METRICS), kinds)
     except (ValueError, OSError) as error:
         failed = str(error)
     return Outcome(name, about, failed, time.monotonic() - start, recall, mean_recall)
 
 
-def _run_tiny(name: str) -> None:
-    """Run the last cell of a recipe; ValueError names the log if DVC ends with an error."""
+def recalls_of_test(metrics: dict[str, Any], kinds: Sequence[str]) -> tuple[float | None, float | None]:
+    """Return R@1 and MeanRecall of test, of the first composed kind if there is one; None for what is not measured.
+
+    >>> recalls_of_test({"composed": {"sum": {"test": {"R@1": 0.5}}}}, ["sum"])
+    (0.5, None)
+    """
+    composed = [metrics["composed"][kind]["test"] for kind in kinds]
+    figures = composed[0] if composed else metrics["test"].get("retrieval", {}).get("text_to_image", {})
+    return figures.get("R@1"), figures.get("MeanRecall")
+
+
+def _run_tiny(name: str) -> list[str]:
+    """Run the last cell of a recipe, and return its plan.composed; ValueError names the log if DVC fails."""
     params, recipe = load_params(PARAMS), read_recipe(name)
     cell = cells(name, params, tiny=True)[-1]
     check_models(recipe, tiny=True)
@@ -104,6 +112,8 @@ def _run_tiny(name: str) -> None:
         ).returncode
     if status:
         raise ValueError(f"failed, see {log}")
+    kinds: list[str] = cell.params["plan"]["composed"]
+    return kinds
 
 
 def _save_models(start: Path) -> None:
