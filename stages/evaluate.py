@@ -11,7 +11,8 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, read_json, write_json, write_table
 from pipeline_lib.ensembling.composed_prediction_files import write_composed_predictions
 from pipeline_lib.evaluation.baseline_comparison import baseline_trees
-from pipeline_lib.evaluation.baselines.run import Baselines, read_split_products, run_baselines
+from pipeline_lib.evaluation.baselines.run import read_split_products
+from pipeline_lib.evaluation.baselines.stored import read_baselines
 from pipeline_lib.evaluation.baselines.zero_shot_retrieval import zero_shot_trees
 from pipeline_lib.evaluation.composed import ComposedModels, evaluate_composed
 from pipeline_lib.evaluation.label_issues import label_issues
@@ -45,8 +46,7 @@ def main() -> None:
         sliced = modality_trees(scores, classes, modalities(products))
         trunk = paths.features_of("trunk") if "trunk" in run.value("plan.features", list[str]) else None
         scored = scores.filter(pl.col("label").is_in(classes))
-        meter.begin("baselines")
-        baselines = run_baselines(trunk, products, scored, classes, seed) if len(scored) else Baselines()
+        baselines = read_baselines(paths.BASELINES, scored, classes)
         *compared, gains = baseline_trees(scores, baselines.scores, classes)
         zero_shot = zero_shot_trees(trunk, paths.CATALOGUE, products, ranks, params)
         kinds: list[ComposedKind] = run.value("plan.composed", list[ComposedKind])

@@ -17,6 +17,7 @@ INDEX = WORK / "index"
 ENSEMBLE = WORK / "ensemble"
 # Local copies of feature stores at a URL; they can be deleted at any time.
 COPIES = WORK / "copies"
+BASELINES = WORK / "baselines"
 EVALUATION = WORK / "evaluation"
 # PHASES/NAME/FOLD: models of all phases but the last. The folders of phase `none` contain only a marker file.
 PHASES = WORK / "phases"

@@ -177,11 +177,11 @@ def tracking(key: str) -> set[str]:
         ("features.trunk.view_seed", {"features"}),
         ("train.seed", {"phase", "train"}),
         ("composed.seed", {"compose"}),
-        ("evaluate.seed", {"evaluate"}),
+        ("evaluate.seed", {"baselines", "evaluate"}),
         ("report.seed", {"report"}),
     ],
 )
-def test_a_seed_reruns_the_stages_of_its_own_section_alone(seed, stages):
+def test_a_seed_reruns_the_stages_that_draw_with_it_alone(seed, stages):
     assert tracking(seed) == stages
 
 
@@ -218,7 +218,7 @@ def outs(stage) -> list[str]:
 def test_outs_are_where_paths_says():
     made = {out.split("/${")[0] for stage in STAGES.values() for out in outs(stage)}
     wanted = (
-        paths.CODE, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN, paths.EMBED,
+        paths.CODE, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN, paths.EMBED, paths.BASELINES,
         paths.ENSEMBLE, paths.EVALUATION, paths.METRICS, paths.INTERVALS, paths.PAGE, paths.FIGURES, paths.PHASES,
         paths.PHASES / paths.NO_PHASE, paths.COMPOSED,
     )  # fmt: skip

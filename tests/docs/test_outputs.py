@@ -11,6 +11,7 @@ from made_run import Run, build_run
 from pipeline_lib.artifacts import schemas
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.catalogue import schema as catalogue
+from pipeline_lib.evaluation.baselines.stored import SCHEMA as BASELINE_PREDICTIONS
 from pipeline_lib.stores.activations import ActivationHeader
 from pipeline_lib.stores.store import StoreHeader
 
@@ -20,6 +21,7 @@ WORK = "data/work"
 WRITTEN = {
     **{f"{WORK}/catalogue/{name}.parquet": list(columns) for name, columns in catalogue.TABLES.items()},
     f"{WORK}/train/<fold>/mined.parquet": list(schemas.MINED_SCHEMA),
+    f"{WORK}/baselines/predictions.parquet": list(BASELINE_PREDICTIONS),
     f"{WORK}/evaluation/ranks.parquet": list(schemas.RANKS_SCHEMA),
     f"{WORK}/evaluation/composed_ranks.parquet": list(schemas.COMPOSED_RANKS_SCHEMA),
     f"{WORK}/evaluation/composed_best.parquet": list(schemas.COMPOSED_BEST_SCHEMA),

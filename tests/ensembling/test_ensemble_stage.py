@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from embedded_project import make_project
+from measured import measure
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_folder
@@ -15,7 +16,7 @@ from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.loading.products import text_key
 from pipeline_lib.retrieval.search import search
 from pipeline_lib.stores.store import write_store
-from stages import ensemble, evaluate, index
+from stages import ensemble, index
 
 SLICES = [
     f"{split}.classification_by_modality.{kind}"
@@ -51,7 +52,7 @@ def edit_params(old, new):
 
 def test_figures_have_exactly_the_published_paths(project):
     ensemble.main()
-    evaluate.main()
+    measure()
     ranks = ("R@1", "R@5", "R@10", "MeanRecall", "median_rank", "mean_rank")
     figures = [
         *(
@@ -95,7 +96,7 @@ def test_each_stage_prints_what_it_will_do_and_what_it_did(project, capsys):
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first == ("ensemble: 9 products and 10 queries in 3 galleries, predicted by 2 folds at 2 scales, on the CPU")
     assert last.startswith("ensemble: 10 queries in ") and "; class predictions in " in last
-    evaluate.main()
+    measure()
     first, *_, last = capsys.readouterr().out.splitlines()
     assert first == "evaluate: ranks 10 queries and 9 products of 3 galleries on cpu"
     assert last.startswith("evaluate: 19 ranked rows in ") and "; figures with intervals in " in last
@@ -104,7 +105,7 @@ def test_each_stage_prints_what_it_will_do_and_what_it_did(project, capsys):
 def test_baselines_are_in_the_same_metrics_file_as_the_models(project, capsys):
     """Synthetic trunk features: a product's photo and text encode its class and nothing else."""
     ensemble.main()
-    evaluate.main()
+    measure()
     assert "baseline knn is left out: the trunk's features could not be stored" in capsys.readouterr().out
     products = pl.read_parquet(paths.CATALOGUE / "products.parquet")
     directions = np.eye(3, dtype=np.float32)
@@ -116,7 +117,7 @@ def test_baselines_are_in_the_same_metrics_file_as_the_models(project, capsys):
     texts |= {text_key(name): directions[row] for name, row in known.items()}
     write_store(trunk / "text", list(texts), np.stack(list(texts.values())), ("m", "v"))
     write_json(trunk / "joint.json", {"why_apart": None})
-    evaluate.main()
+    measure()
     metrics, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
     # The labelled products of fold 1 are all cups, so of fold 0's three products the hat is predicted wrongly.
     assert metrics["oof"]["baselines"]["knn"] == {"top1": 0.75, "macro_f1": pytest.approx(3 / 7, abs=1e-6)}
@@ -135,14 +136,14 @@ def test_baselines_are_in_the_same_metrics_file_as_the_models(project, capsys):
     assert sides.row(1)[1:6] == ("image", 1.0, 0.5, 1.0, 0.0) and sides.row(1, named=True)["missed"] == 0
     edit_params("  - trunk\n", "")
     edit_params("  features:\n", "  features: []\n")
-    evaluate.main()
+    measure()
     assert "plan.features has no trunk" in capsys.readouterr().out
     assert "baselines" not in read_json(paths.METRICS)["test"]
 
 
 def test_sizes_and_predictions_are_those_of_the_catalogue(project, capsys):
     ensemble.main()
-    evaluate.main()
+    measure()
     metrics = read_json(paths.METRICS)
     # Every product has its own query; q-p4 also belongs to the test gallery, where t0 is relevant to it.
     oof, test = metrics["oof"]["retrieval"], metrics["test"]["retrieval"]
@@ -161,7 +162,7 @@ def test_sizes_and_predictions_are_those_of_the_catalogue(project, capsys):
 
 def test_ranks_agree_with_the_rankings(project):
     ensemble.main()
-    evaluate.main()
+    measure()
     relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
     best = (
         pl.read_parquet(paths.ENSEMBLE / "rankings.parquet")
@@ -179,7 +180,7 @@ def test_a_second_run_writes_the_same_bytes(project):
     digests = []
     for _ in range(2):
         ensemble.main()
-        evaluate.main()
+        measure()
         digests.append([digest_folder(folder) for folder in (paths.ENSEMBLE, paths.EVALUATION, paths.REPORTS)])
     assert digests[0] == digests[1]
 
@@ -197,7 +198,7 @@ def test_a_fold_removed_from_the_plan_leaves_no_outputs(project):
     ensemble.main()
     edit_params("  - 1\n", "")
     ensemble.main()
-    evaluate.main()
+    measure()
     assert not (paths.ENSEMBLE / "oof-1").exists()
     assert pl.read_parquet(paths.EVALUATION / "ranks.parquet")["fold"].unique().to_list() == [None, 0]
 
@@ -206,7 +207,7 @@ def test_without_test_products_nothing_of_test_is_written(project):
     folds = paths.FOLDS / "folds.parquet"
     pl.read_parquet(folds).filter(pl.col("split") == "train").write_parquet(folds)
     ensemble.main()
-    evaluate.main()
+    measure()
     assert (paths.ENSEMBLE / "submission.csv").read_text(encoding="utf-8") == "id,label\n"
     assert not (paths.ENSEMBLE / "test").exists()
     assert sorted(read_json(paths.METRICS)) == ["data", "oof"]
@@ -217,7 +218,7 @@ def test_a_classifier_without_embeddings_has_only_classification(project):
         shutil.rmtree(folder / "queries")
         shutil.rmtree(folder / "products")
     ensemble.main()
-    evaluate.main()
+    measure()
     assert [list(read_json(paths.METRICS)[split]) for split in ("oof", "test")] == [CLASSIFIED] * 2
 
 
@@ -225,7 +226,7 @@ def test_embeddings_without_a_classifier_have_only_retrieval(project):
     for folder in embedded():
         shutil.rmtree(folder / "probabilities")
     ensemble.main()
-    evaluate.main()
+    measure()
     assert [list(read_json(paths.METRICS)[split]) for split in ("oof", "test")] == [["retrieval"]] * 2
     assert (paths.ENSEMBLE / "submission.csv").read_text(encoding="utf-8") == "id,label\n"
 

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from dvc.utils.hydra import apply_overrides
 from embedded_project import CLASSES, ensemble_params, make_project, write_model_card
+from measured import measure
 
 from pipeline_lib.artifacts import io, paths
 from pipeline_lib.artifacts.digests import digest_folder
@@ -20,7 +21,7 @@ from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.experiments.keep import keep_predictions
 from pipeline_lib.params.all_sections import check_params
 from pipeline_lib.splitting.seen import read_hashed_products, seen_by_run
-from stages import ensemble, evaluate
+from stages import ensemble
 
 ROOT = paths.PREDICTIONS / "mine"
 OTHER = ROOT / "other"
@@ -183,7 +184,7 @@ def test_predictions_of_a_model_that_was_trained_on_what_it_predicts_are_refused
     assert line in capsys.readouterr().err
     apply_overrides(Path("params.yaml"), ["train.allow_seen=true"])
     ensemble.main()
-    evaluate.main()
+    measure()
     assert read_json(paths.METRICS)["seen"] == {"oof": {"trained_on": 3, "products": 6}}
     shutil.rmtree(OTHER / "models")
     with pytest.raises(

@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow.parquet
 import pytest
 from embedded_project import ensemble_params, make_project
+from measured import measure
 from scored_rows import scored
 
 from pipeline_lib.artifacts import io, paths
@@ -18,7 +19,7 @@ from pipeline_lib.ensembling.fit import Fitted, HeldOut, cross_fitted, fit
 from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.ensembling.temperature import fit_temperature
-from stages import ensemble, evaluate
+from stages import ensemble
 
 FITTED = {"weights": "fitted", "temperature": "fitted"}
 
@@ -150,7 +151,7 @@ def test_the_stages_report_the_fits_and_the_reliability_before_and_after(project
     text = text.replace("weights: uniform", "weights: fitted").replace("temperature: none", "temperature: fitted")
     Path("params.yaml").write_text(text, encoding="utf-8")
     ensemble.main()
-    evaluate.main()
+    measure()
     report = read_json(paths.ENSEMBLE / "fusion.json")
     # p0-p2 of fold 0 have labels; of fold 1 only p4 has a usable one: p3 has none and p5's is unknown to the models.
     assert {name: fit["fitted_on"] for name, fit in report.items()} == {"oof-0": 1, "oof-1": 3, "test": 4}

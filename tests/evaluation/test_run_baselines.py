@@ -1,5 +1,7 @@
 """Baselines use the other folds only, score products in the given order, and are left out with a reason."""
 
+from dataclasses import fields
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +10,7 @@ from stored_trunk import CLASSES, make_products, write_trunk
 from pipeline_lib.evaluation.baselines.linear_probe import cross_fit_probes, sums_of
 from pipeline_lib.evaluation.baselines.neighbours import neighbour_scores
 from pipeline_lib.evaluation.baselines.run import ONE_SIDED, UNLABELLED, UNPLANNED, UNSTORED, fit_probes, run_baselines
+from pipeline_lib.evaluation.baselines.stored import read_baselines, write_baselines
 from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, unit
 
 
@@ -119,3 +122,44 @@ def test_a_single_fold_gets_zero_scores(tmp_path):
     write_trunk(tmp_path, products)
     knn = run_baselines(tmp_path, products, scored_of(products), CLASSES, 0).scores["knn"]
     assert not knn["oof"].confidence.any() and knn["test"].confidence.any()
+
+
+def equal_scores(one, other):
+    return all(np.array_equal(getattr(one, field.name), getattr(other, field.name)) for field in fields(one))
+
+
+def test_stored_predictions_are_those_of_a_run_on_the_scored_products(tmp_path):
+    """Of all folds or of some, in any order: the models' folds need not be all."""
+    products = make_products()
+    write_trunk(tmp_path / "trunk", products)
+    (tmp_path / "out").mkdir()
+    write_baselines(tmp_path / "trunk", products, CLASSES, 3, tmp_path / "out")
+    for scored in (scored_of(products), scored_of(products).filter(pl.col("fold").is_null() | (pl.col("fold") == 1))):
+        expected = run_baselines(tmp_path / "trunk", products, scored, CLASSES, seed=3)
+        read = read_baselines(tmp_path / "out", scored, CLASSES)
+        assert read.skipped == expected.skipped == {} and read.scores.keys() == expected.scores.keys()
+        for name, by_split in expected.scores.items():
+            assert read.scores[name].keys() == by_split.keys() == {"oof", "test"}
+            assert all(equal_scores(scores, read.scores[name][split]) for split, scores in by_split.items())
+    assert read_baselines(tmp_path / "out", scored.clear(), []).scores == {}
+
+
+def test_stored_predictions_of_another_catalogue_are_refused(tmp_path):
+    products = make_products()
+    write_trunk(tmp_path / "trunk", products)
+    (tmp_path / "out").mkdir()
+    others = products.filter(pl.col("product_id") != "p1")
+    write_baselines(tmp_path / "trunk", others, CLASSES, 3, tmp_path / "out")
+    scored = scored_of(products)
+    with pytest.raises(ValueError, match="no prediction of product 'p1' by knn; run `dvc repro`"):
+        read_baselines(tmp_path / "out", scored, CLASSES)
+    with pytest.raises(ValueError, match="predicts 3 classes, the models know 2"):
+        read_baselines(tmp_path / "out", scored, CLASSES[:2])
+
+
+def test_without_a_trunk_or_classes_the_stage_says_why_or_writes_nothing(tmp_path):
+    products = make_products()
+    write_baselines(None, products, CLASSES, 0, tmp_path)
+    assert set(read_baselines(tmp_path, scored_of(products), CLASSES).skipped.values()) == {UNPLANNED}
+    write_baselines(None, products.with_columns(label=pl.lit(None, pl.String)), [], 0, tmp_path)
+    assert read_baselines(tmp_path, scored_of(products).clear(), []).skipped == {}

@@ -20,7 +20,7 @@ def project(built_project, fork_server, tmp_path_factory):
 
 
 def test_every_stage_runs_once(project):
-    stages = ["code", "catalogue", "folds", "shards", "features@trunk", "views@32", *DOWNSTREAM]
+    stages = ["code", "catalogue", "folds", "shards", "features@trunk", "views@32", "baselines", *DOWNSTREAM]
     assert sorted(project.run_stages(project.first_output)) == sorted(stages)
 
 

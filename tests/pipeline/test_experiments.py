@@ -30,7 +30,7 @@ def sources(project):
 
 def test_empty_lists_remove_stages(project):
     """The new lists are params of these stages; the model stays the same, so its embeddings and index do."""
-    assert project.first_stages == ["folds", "views@32", "embed@0-32", "ensemble", "evaluate", "report"]
+    assert project.first_stages == ["folds", "views@32", "embed@0-32", "ensemble", "baselines", "evaluate", "report"]
     project.set_params("plan.index=[]")
     project.run("dvc", "repro")
     listed = project.run("dvc", "stage", "list", "--name-only").stdout.split()
