@@ -23,6 +23,8 @@ from pipeline_lib.params.section import load_params
 
 # Written by DVC and by the last run, so they differ from HEAD without a change of the project.
 WRITTEN = ("params.yaml", "dvc.lock", "reports")
+# Sections whose `seed` counts up.
+SEEDED = ("train", "composed")
 
 
 class SeedRun(NamedTuple):
@@ -37,13 +39,14 @@ class SeedRun(NamedTuple):
 def run_seeds(name: str, count: int, queue: bool, changes: list[str], tiny: bool) -> list[SeedRun]:
     """Run a recipe with train.seed = its own, +1, +2 ... through DVC, or queue it, and return all its experiments.
 
-    A grid is always queued. An experiment that exists or waits already is not started again. Raises ValueError as
-    `run_recipe` does, and if `changes` set train.seed.
+    With models of plan.composed, composed.seed counts up beside it. A grid is always queued. An experiment that exists
+    or waits already is not started again. Raises ValueError as `run_recipe` does, and if `changes` set a seed.
     """
     if count < 2:
         raise ValueError(f"--seeds {count}: a standard deviation needs 2 seeds or more")
-    if any(change.lstrip("+").startswith("train.seed=") for change in changes):
-        raise ValueError("--seeds counts up from the recipe's own train.seed; set that in params.yaml or the recipe")
+    for key in (f"{section}.seed" for section in SEEDED):
+        if any(change.lstrip("+").startswith(f"{key}=") for change in changes):
+            raise ValueError(f"--seeds counts up from the recipe's own {key}; set that in params.yaml or the recipe")
     params, recipe = load_params(PARAMS), read_recipe(name)
     experiments = cells(name, params, tiny)
     folders = check_models(recipe, tiny)
@@ -52,11 +55,14 @@ def run_seeds(name: str, count: int, queue: bool, changes: list[str], tiny: bool
     state = changed_files()
     runs = []
     for cell in experiments:
-        own = cell.params["train"]["seed"]
-        for seed in range(own, own + count):
+        sections = SEEDED if cell.params["plan"]["composed"] else SEEDED[:1]
+        for number in range(count):
+            seeds = {section: cell.params[section]["seed"] + number for section in sections}
+            seed = seeds["train"]
             experiment = experiment_name(cell, f"{settings_hash(cell, [changes, state])}-s{seed}", tiny)
             if experiment not in ended | waiting:
-                settings = [*overrides(params, cell.params), *changes, f"train.seed={seed}"]
+                settings = [*overrides(params, cell.params), *changes]
+                settings += [f"{section}.seed={value}" for section, value in seeds.items()]
                 launch(experiment, settings, folders if queue else None)
                 ended |= set() if queue else {experiment}
             runs.append(SeedRun(cell.name, seed, experiment, experiment in ended))
@@ -64,9 +70,9 @@ def run_seeds(name: str, count: int, queue: bool, changes: list[str], tiny: bool
 
 
 def settings_hash(cell: Cell, also: object) -> str:
-    """Return a short hash of a cell's settings, except its seed and the section `runtime`, and of `also`."""
+    """Return a short hash of a cell's settings, except its seeds and the section `runtime`, and of `also`."""
     params = {section: values for section, values in cell.params.items() if section != "runtime"}
-    params["train"] = {key: value for key, value in params["train"].items() if key != "seed"}
+    params |= {name: {key: value for key, value in params[name].items() if key != "seed"} for name in SEEDED}
     return digest_value([params, also])[:8]
 
 

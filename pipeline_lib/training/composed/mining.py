@@ -19,7 +19,7 @@ from pipeline_lib.training.composed.triplets import Rows, Triplets
 
 NONE = -1
 # Similarities that are in memory together.
-BLOCK_VALUES = 1 << 24
+BLOCK_VALUES = 1 << 22
 Matrix = NDArray[np.floating]
 
 

@@ -76,6 +76,16 @@ def test_each_seed_is_an_experiment_that_changes_train_seed_alone(project):
     assert names == [names[0][:-1] + seed for seed in "789"]
 
 
+def test_with_composed_models_their_seed_counts_up_as_well(project):
+    composed = RECIPE.replace("{train: {epochs: 9}}", "{plan: {composed: [sum]}, composed: {seed: 40}}")
+    Path("recipes/composed.yaml").write_text(composed, encoding="utf-8")
+    vitrine("composed", "--seeds", "2")
+    settings = [options(command, "-S")[-2:] for command in project.commands]
+    assert settings == [["train.seed=7", "composed.seed=40"], ["train.seed=8", "composed.seed=41"]]
+    with pytest.raises(ValueError, match="counts up from the recipe's own composed.seed"):
+        vitrine("composed", "--seeds", "2", "-S", "composed.seed=3")
+
+
 def test_the_figures_are_the_mean_and_the_deviation_of_a_sample(project):
     done = vitrine("longer", "--seeds", "3")
     assert done.stdout.splitlines() == [
