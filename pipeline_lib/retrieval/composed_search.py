@@ -1,0 +1,118 @@
+"""Searches one composed model's gallery with a product and a sentence: "this mug, in red".
+
+No image tower runs: the product's image inputs are rows of the stored features that the model was trained on. The
+sentence is new, so the untrained text tower, or the model's own tokenizer, reads it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline_lib.loading.products import photo_key
+from pipeline_lib.loading.stored_features import as_float_tensor
+from pipeline_lib.metrics.composed import best_positions, vector_scores
+from pipeline_lib.metrics.top_k import id_places
+from pipeline_lib.models.composed.inputs import ComposedInputs
+from pipeline_lib.models.composed.saved import SavedComposed, load_composed
+from pipeline_lib.models.saved import CARD
+from pipeline_lib.stores.activations import ActivationStore, open_activations
+from pipeline_lib.stores.boundary import TOKENS
+from pipeline_lib.stores.store import FeatureStore, open_store
+from pipeline_lib.towers.kinds import untrained_text_tower
+from pipeline_lib.towers.tower import TowerSource
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+PRODUCTS = "products"
+# Returns the text tower that params.yaml names; its library and weights are read for models that need them only.
+TextSource = Callable[[], TowerSource]
+
+
+@dataclass(frozen=True)
+class ComposedSearch:
+    """An open composed model, its gallery (products, vectors x dim) and the stores of its references' inputs."""
+
+    saved: SavedComposed
+    gallery: FeatureStore
+    image: FeatureStore | None
+    tokens: ActivationStore | None
+    encode_text: Callable[[str], Tensor] | None
+
+    def search(self, reference: str, text: str, top: int) -> list[tuple[str, float]]:
+        """Return the `top` products and their cosines to the query, best first, without the reference.
+
+        Products with equal scores are in the order of their ids. ValueError if no features of the reference are stored.
+        """
+        with torch.inference_mode():
+            query = self.saved.model.compose(self._inputs(reference, text), extra=False).query
+        vectors = np.asarray(self.gallery.matrix).reshape(len(self.gallery.ids), -1, query.shape[1])
+        scores = vector_scores(query.float().numpy(), vectors)(slice(0, 1))[0]
+        if reference in self.gallery.ids:
+            scores[self.gallery.ids.index(reference)] = -np.inf
+        best = best_positions(scores, top, id_places(self.gallery.ids))
+        return [(self.gallery.ids[place], float(scores[place])) for place in best]
+
+    def _inputs(self, reference: str, text: str) -> ComposedInputs:
+        """Return the inputs of one query: stored rows of the reference's first photo, and the text."""
+        values: dict[str, Tensor] = {}
+        photo = [photo_key(reference, 0)]
+        if self.image is not None:
+            values["image"] = as_float_tensor(self.image.stored_rows(self.image.positions(photo)))
+        if self.tokens is not None:
+            values["tokens"] = as_float_tensor(self.tokens.stored_tokens(self.tokens.positions(photo)))
+        if self.encode_text is not None:
+            values["text"] = self.encode_text(text)
+        if self.saved.tokenizer is not None:
+            longest = self.saved.model.description["q_former"]["max_tokens"]
+            ids, mask = self.saved.tokenizer.encode_batch([text], longest)
+            values |= {"token_ids": torch.from_numpy(ids), "token_mask": torch.from_numpy(mask)}
+        return ComposedInputs(**values)
+
+
+def open_composed_search(folder: Path, trunk: Path, text_source: TextSource) -> ComposedSearch:
+    """Open the model in a folder of the stage compose, and the stores of the towers in the folder `trunk`.
+
+    ValueError if there is no model, or if gallery, features or text tower are not those that it was trained with.
+    """
+    if not (folder / CARD).is_file():
+        kind, fold = folder.parts[-2:]
+        raise ValueError(
+            f"{folder}: no composed model here; add {kind} to plan.composed and {fold} to plan.folds, `dvc repro`"
+        )
+    saved = load_composed(folder)
+    needs, towers = saved.model.needs, saved.card["run"]["towers"]
+    gallery = open_store(folder / PRODUCTS, saved.fingerprint, towers["preprocessing"])
+    view = (towers["image"], towers["preprocessing"])
+    return ComposedSearch(
+        saved,
+        gallery,
+        open_store(trunk / "image", *view) if "image" in needs else None,
+        open_activations(trunk / f"image{TOKENS}", *view) if "tokens" in needs else None,
+        _text_encoder(text_source(), towers["text"], folder) if "text" in needs else None,
+    )
+
+
+def search_composed(
+    folder: Path, trunk: Path, text_source: TextSource, query: tuple[str, str], top: int
+) -> list[tuple[str, float]]:
+    """Open a composed model and search it once with a reference's id and a text; see `ComposedSearch.search`."""
+    return open_composed_search(folder, trunk, text_source).search(*query, top)
+
+
+def _text_encoder(source: TowerSource, expected: str, folder: Path) -> Callable[[str], Tensor]:
+    """Return the function from a text to its pooled features (1, width); ValueError for another tower than expected."""
+    if source.fingerprint != expected:
+        raise ValueError(
+            f"{folder}: trained on texts of the tower {expected}, but model.text is {source.fingerprint}; results "
+            "would be unrelated to the query: run `dvc repro`"
+        )
+    tower, tokenizer = untrained_text_tower(source, "cpu"), TextTokenizer(source.description["tokenizer"])
+
+    def encode(text: str) -> Tensor:
+        ids, mask = tokenizer.encode_batch([text], source.description["max_tokens"])
+        return tower.encode(torch.from_numpy(ids), torch.from_numpy(mask))
+
+    return encode
