@@ -46,7 +46,7 @@ def best(out: Path) -> dict:
     [
         ("sum", {}),
         ("combiner", {}),
-        ("q_former", {"epochs": 5, "lr": 0.005, "batch_size": 16, "q_former": {"width": 32, "dropout": 0.0}}),
+        ("q_former", {"epochs": 4, "lr": 0.005, "batch_size": 16, "q_former": {"width": 32, "dropout": 0.0}}),
         ("sum", {"fusion": "gated", "losses": {"patch_contrast": 0.2}}),
     ],
 )
@@ -57,10 +57,9 @@ def test_training_beats_the_initial_weights(folders, kind, changes):
     assert pl.read_csv(trained / "history.csv").height == changes.get("epochs", 3)
 
 
-@pytest.mark.parametrize("stop", [1, 2])
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(folders, monkeypatch, stop):
-    """With dropout and mined negatives, stopped in an epoch and after one."""
-    changes = {"mining": "hard", "q_former": {"dropout": 0.3}}
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(folders, monkeypatch):
+    """With dropout and mined negatives, stopped in the epoch that uses them."""
+    changes, stop = {"mining": "hard", "q_former": {"dropout": 0.3}, "batch_size": 64}, 1
     straight = run(folders, "straight", "q_former", **changes)
     epoch, calls = ComposedTrainer._epoch, []
 
