@@ -12,6 +12,7 @@ import polars as pl
 
 from pipeline_lib.catalogue.schema import QUERY_DROPPED, RECORDS, RELEVANCE, Records, conform, rejects_of, text_queries
 from pipeline_lib.catalogue.strings import clean_string, clean_text
+from pipeline_lib.datasets.list_column import list_column
 from pipeline_lib.datasets.product_ids import reject_ids
 
 # One row per image: its row in the file, its path in the data set, its captions and its split.
@@ -24,9 +25,7 @@ def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder
     An image without a valid id is rejected together with its captions. An empty caption is rejected.
     """
     ids = pl.Series("product_id", [image_id(image) for image in images["image"]], pl.String)
-    media = pl.Series(
-        "media", [[path] for path in media_paths(images["image"], root, image_folder)], pl.List(pl.String)
-    )
+    media = list_column("media", [[path] for path in media_paths(images["image"], root, image_folder)])
     named = images.with_columns(ids.replace("", None), media)
     good, rejects = reject_ids(table, named)
     captions = good.select("row", "product_id", "split", "captions").explode("captions").drop_nulls("captions")

@@ -14,6 +14,7 @@ from pipeline_lib.catalogue.strings import clean, clean_name, clean_text, strip_
 from pipeline_lib.datasets.columns import SPLIT_ADVICE, SPLIT_NAMES, Columns, resolve_columns
 from pipeline_lib.datasets.exports import EXPORTS
 from pipeline_lib.datasets.image_index import list_images, same_names
+from pipeline_lib.datasets.list_column import list_column
 from pipeline_lib.datasets.photo_paths import CellReader, folder_prefix, is_url, photos_by_id, readable_names
 from pipeline_lib.datasets.product_ids import reject_ids
 from pipeline_lib.datasets.table_file import find_table, open_table, read_columns
@@ -136,7 +137,7 @@ def _media(data: DataParams, table: Path, records: pl.DataFrame, columns: Column
         _photo_rejects(table.name, named_alike, "photos of one name in several folders, all used", RETAINED),
         _rejects_of_names(unreadable, ids, prefix),
     ]
-    return pl.Series("media", media, dtype=pl.List(pl.String)), pl.concat(rejects)
+    return list_column("media", media), pl.concat(rejects)
 
 
 def _photo_rejects(table: str, rows: list[tuple[int, str, str]], reason: str, action: str) -> pl.DataFrame:
