@@ -55,9 +55,7 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
         return
     stored = find_stored_inputs(config, inputs, bundle.initial, bundle.unfreeze_epochs)
     _check_mix(config, stored.features)
-    if "retrieval" in heads or config.model.classifier.inputs != "image":
-        texts, pooling = data.training.texts, config.model.text.pooling
-        check_texts_differ(bundle.model, bundle.tokenizer, texts, pooling, stored.features.text)
+    _check_texts(config, bundle, data, stored.features)
     mean_pool, description = train.photo == "mean_pool", bundle.model.description
     distillation = read_distillation(config.losses, inputs.teachers, fold, data, description, mean_pool)
     warnings = [*seen.warnings, *distillation.warnings, *ema_warnings(train.ema_decay, _num_steps(config, data))]
@@ -144,6 +142,14 @@ def _check_mix(config: RunConfig, stored: StoredFeatures) -> None:
         raise ValueError(
             f"train.mix = {mix!r} blends products of one process, but {world_size} were started; start one"
         )
+
+
+def _check_texts(config: RunConfig, bundle: ModelBundle, data: FoldData, stored: StoredFeatures) -> None:
+    """Raise ValueError if a head reads texts, and the text tower gives all training texts the same features."""
+    if not bundle.model.description["retrieval"] and config.model.classifier.inputs == "image":
+        return
+    texts, pooling = data.training.texts, config.model.text.pooling
+    check_texts_differ(bundle.model, bundle.tokenizer, texts, pooling, stored.text)
 
 
 def _faster(config: RunConfig) -> str:

@@ -77,7 +77,7 @@ def test_params_yaml_fits_the_schema_and_a_wrong_one_does_not():
     validator = jsonschema.Draft202012Validator(SCHEMA)
     validator.check_schema(SCHEMA)
     assert not list(validator.iter_errors(PARAMS))
-    for section, key, value in (("train", "epochs", 0), ("train", "epoch", 3), ("model", "similarity", "cos")):
+    for section, key, value in (("train", "batch_size", 0), ("train", "epoch", 3), ("model", "similarity", "cos")):
         assert list(validator.iter_errors({**PARAMS, section: {**PARAMS[section], key: value}}))
 
 
