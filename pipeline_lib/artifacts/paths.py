@@ -13,6 +13,7 @@ TRAIN = WORK / "train"
 EMBED = WORK / "embed"
 # COMPOSED/KIND/FOLD: models for composed queries, with the embeddings of their galleries.
 COMPOSED = WORK / "composed"
+COMPOSED_GATES = "gates.parquet"  # in the folder of a model with a fusion
 INDEX = WORK / "index"
 ENSEMBLE = WORK / "ensemble"
 # Local copies of feature stores at a URL; they can be deleted at any time.

@@ -51,6 +51,8 @@ RANKINGS_SCHEMA: Schema = {
 }
 # The best products of a composed query by one kind of model, `composed_KIND`.
 COMPOSED_BEST_SCHEMA: Schema = {"direction": pl.String, **RANKINGS_SCHEMA}
+# How far composed.fusion changes each patch of a query's reference: `rows` rows of patches one after another.
+COMPOSED_GATES_SCHEMA: Schema = {"query_id": pl.String, "rows": pl.Int64, "gate": pl.List(pl.Float32)}
 PREDICTIONS_SCHEMA: Schema = {
     "product_id": pl.String,
     "split": pl.String,

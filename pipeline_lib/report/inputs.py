@@ -25,6 +25,7 @@ from pipeline_lib.artifacts.schemas import (
     RANKS_SCHEMA,
     RELIABILITY_SCHEMA,
 )
+from pipeline_lib.report.composed_inputs import ComposedTables
 
 Tree = dict[str, Any]
 
@@ -97,6 +98,7 @@ class ReportInputs:
     catalogue: CatalogueTables
     ensemble: EnsembleTables
     evaluation: EvaluationTables
+    composed: ComposedTables
     folds: list[FoldRun]
     shards: Path
 
@@ -109,6 +111,7 @@ def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
         catalogue=_catalogue(root),
         ensemble=_ensemble(root / paths.ENSEMBLE),
         evaluation=_evaluation(root / paths.EVALUATION),
+        composed=ComposedTables.read(root),
         folds=[_fold(fold, root / paths.train_of(fold)) for fold in folds],
         shards=root / paths.SHARDS,
     )

@@ -18,9 +18,12 @@ from pipeline_lib.report import tables
 from pipeline_lib.report.cautions import cautions
 from pipeline_lib.report.chance import retrieval_chance
 from pipeline_lib.report.class_names import ClassNames
+from pipeline_lib.report.composed import composed_view
+from pipeline_lib.report.composed_figures import composed_tiles
 from pipeline_lib.report.confusion import confusion_matrix
 from pipeline_lib.report.figures import learning_curves, recall_curves
 from pipeline_lib.report.gallery import Gallery, confident_mistakes, spread_sample, worst
+from pipeline_lib.report.gate_maps import GATE_RAMP
 from pipeline_lib.report.groups import group_facts
 from pipeline_lib.report.headline import CLASSIFICATION, SPLITS, count, percent, probability, rank, total_lines
 from pipeline_lib.report.inputs import ReportInputs
@@ -29,7 +32,7 @@ from pipeline_lib.report.photos import Thumbnails
 from pipeline_lib.report.svg import standalone
 
 TEMPLATE = "page.html.j2"
-STYLES = ("page.css", "chart.css")
+STYLES = ("page.css", "chart.css", "composed.css")
 Context = dict[str, Any]
 
 
@@ -51,11 +54,12 @@ def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, sca
     names = class_names(inputs)
     classes = _classes(inputs, names)
     matrices = {f"confusion_{view['split']}": view["matrix"] for view in classes}
+    composed = composed_view(inputs, params, photos)
     reliability = classifier.reliability_figures(inputs.evaluation.reliability)
     context = {
         "styles": [Markup(_resource(name)) for name in STYLES],
         "facts": tables.facts(inputs, data_root, scales),
-        "tiles": tiles(top),
+        "tiles": tiles(top) + (composed_tiles(composed.tables) if composed else []),
         "headlines": top,
         "splits": {row.split for table in top for row, _, _ in table.rows},
         "cautions": cautions(inputs.metrics, inputs.intervals),
@@ -76,6 +80,8 @@ def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, sca
         "trainable": tables.trainable_views(inputs.folds),
         **_classifier(inputs, params, photos),
         **_queries(inputs, params, photos),
+        "composed": composed,
+        "gate_ramp": GATE_RAMP,
     }
     figures = learning | recall | matrices | reliability
     return Report(_render(context, names), {name: standalone(figure) for name, figure in figures.items()})

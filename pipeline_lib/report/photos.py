@@ -25,9 +25,12 @@ class Thumbnails:
     def of(self, product_id: str) -> str:
         """Return the data URI of a product's first photo; ValueError for a product that the shards do not hold."""
         if product_id not in self._uris:
-            row = self._manifest.photos_of(product_id)[0]
-            self._uris[product_id] = data_uri(self._reader.read(row))
+            self._uris[product_id] = data_uri(self.encoded(product_id))
         return self._uris[product_id]
+
+    def encoded(self, product_id: str) -> bytes:
+        """Return the stored bytes of a product's first photo; ValueError as `of`."""
+        return self._reader.read(self._manifest.photos_of(product_id)[0])
 
 
 def data_uri(photo: bytes) -> str:
@@ -36,4 +39,9 @@ def data_uri(photo: bytes) -> str:
     image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     packed = BytesIO()
     image.save(packed, "JPEG", quality=QUALITY, optimize=True)
+    return packed_uri(packed)
+
+
+def packed_uri(packed: BytesIO) -> str:
+    """Return a JPEG in memory as a data URI."""
     return f"data:image/jpeg;base64,{b64encode(packed.getvalue()).decode('ascii')}"

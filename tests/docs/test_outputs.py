@@ -29,6 +29,7 @@ WRITTEN = {
     f"{WORK}/ensemble/probabilities.parquet": list(schemas.PREDICTIONS_SCHEMA),
     f"{WORK}/ensemble/class_scores.parquet": list(schemas.CLASS_SCORES_SCHEMA),
     f"{WORK}/ensemble/oof.parquet": list(schemas.OOF_SCHEMA),
+    f"{WORK}/composed/<kind>/<fold>/gates.parquet": list(schemas.COMPOSED_GATES_SCHEMA),
     f"{WORK}/evaluation/recall_curve.csv": list(schemas.CURVE_SCHEMA),
     f"{WORK}/evaluation/confusion.csv": list(schemas.CONFUSION_SCHEMA),
     f"{WORK}/evaluation/per_class.csv": list(schemas.CLASS_SCHEMA),

@@ -1,17 +1,23 @@
 """Embeddings by a composed model: of queries in memory, of products block by block into a file, which is mapped.
 
 A Q-Former has 32 vectors a product, so the products of a large catalogue are never in memory together.
+With a fusion, queries have gate maps, too: how far the sentence changes each patch of the reference.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.io import write_table
+from pipeline_lib.artifacts.paths import COMPOSED_GATES
+from pipeline_lib.artifacts.schemas import COMPOSED_GATES_SCHEMA
 from pipeline_lib.evaluation.composed_ranks import ComposedGallery
 from pipeline_lib.execution.precision import autocast
 from pipeline_lib.models.composed.face import ComposedModel
@@ -36,12 +42,22 @@ class Embedder:
 
     def queries(self, references: Rows, texts: Rows) -> NDArray[np.float32]:
         """Return unit embeddings (queries, dim), by rows of products and of texts."""
+        return self.queries_and_gates(references, texts)[0]
+
+    def queries_and_gates(
+        self, references: Rows, texts: Rows
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Return `queries`, and the mean of the gate over its channels (queries, tokens), None without a fusion."""
         blocks = [np.empty((0, self.model.description["embedding_dim"]), np.float32)]
+        gates = []
         for rows in self._batches(len(references)):
             inputs = self.reader.references(references[rows], texts[rows]).to(self.device)
             with self._inference():
-                blocks.append(self.model.compose(inputs, extra=False).query.float().cpu().numpy())
-        return np.concatenate(blocks)
+                outputs = self.model.compose(inputs, extra=False)
+                blocks.append(outputs.query.float().cpu().numpy())
+                if "gate" in outputs.extra:
+                    gates.append(outputs.extra["gate"].float().mean(dim=-1).cpu().numpy())
+        return np.concatenate(blocks), np.concatenate(gates) if gates else None
 
     def write_products(self, products: Rows, folder: Path) -> tuple[MatrixWriter, int]:
         """Write embeddings (products, vectors x dim) of rows of products; return the writer and the vectors of each."""
@@ -108,10 +124,24 @@ def write_galleries(
     """Write the stores `out`/queries (queries, dim) and `out`/products (products, vectors x dim), gallery by gallery.
 
     The rows of a gallery follow one another, so a reader maps them. `origin` is the model's fingerprint and the
-    preprocessing of the photos.
+    preprocessing of the photos. With a fusion, gates.parquet has the gate map of each query.
     """
-    queries = [embedder.queries(rows.references, rows.texts) for _, rows in galleries]
+    both = [embedder.queries_and_gates(rows.references, rows.texts) for _, rows in galleries]
+    queries, gates = [own for own, _ in both], [gate for _, gate in both if gate is not None]
     query_ids = [key for gallery, _ in galleries for key in gallery.query_ids]
     write_store(out / QUERIES, query_ids, np.concatenate(queries), origin, QUERY_DTYPE)
     writer, _ = embedder.write_products(np.concatenate([rows.products for _, rows in galleries]), out / PRODUCTS)
     writer.close([key for gallery, _ in galleries for key in gallery.product_ids], *origin)
+    tokens = embedder.reader.stores.tokens
+    if gates and tokens is not None:
+        write_table(gate_table(query_ids, np.concatenate(gates), tokens.header.grid or []), out / COMPOSED_GATES)
+
+
+def gate_table(query_ids: Sequence[str], gates: NDArray[np.float32], grid: Sequence[int]) -> pl.DataFrame:
+    """Return COMPOSED_GATES_SCHEMA rows of gates (queries, tokens); `grid` is [rows, columns] or [tokens].
+
+    Without rows and columns the patches are the largest square that the tokens hold, behind class and register tokens.
+    """
+    rows, columns = grid if len(grid) == 2 else 2 * (math.isqrt(gates.shape[1]),)
+    patches = gates[:, gates.shape[1] - rows * columns :]
+    return pl.DataFrame({"query_id": query_ids, "rows": rows, "gate": patches}).cast(pl.Schema(COMPOSED_GATES_SCHEMA))

@@ -30,6 +30,7 @@ from pipeline_lib.training.composed.triplets import ComposedData, Triplets, read
 from pipeline_lib.training.composed.validation import ComposedValidator
 from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.progress import TrainState
+from pipeline_lib.transforms.resizing import Resizing
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 
@@ -162,7 +163,8 @@ def _print(config: ComposedConfig, data: ComposedData, ready: Prepared, fold: in
 
 def _run_card(config: ComposedConfig, fold: int, state: TrainState, ready: Prepared) -> dict[str, Any]:
     """Return the part of the model card that describes the run."""
-    best = state.rows[state.best_epoch]
+    best, image = state.rows[state.best_epoch], config.sources["image"].description
+    fusion: Any = getattr(ready.model, "fusion", None)
     return {
         "fold": fold,
         "best_epoch": state.best_epoch,
@@ -171,4 +173,6 @@ def _run_card(config: ComposedConfig, fold: int, state: TrainState, ready: Prepa
         "composed": config.params.model_dump(),
         "losses": ready.weights,
         "precision": ready.embedder.precision,
+        "view": {"size": image["size"]} | Resizing.of(image).stated(),
+        "fusion_alpha": None if fusion is None else fusion.alpha.detach().item(),
     }
