@@ -9,6 +9,7 @@ import pipeline_lib.execution.threads  # noqa: F401  the collector scans less wh
 from pipeline_lib.artifacts import paths
 from pipeline_lib.catalogue.schema import REJECTED
 from pipeline_lib.cli.fold_search import FoundProduct
+from pipeline_lib.params.composed import COMPOSED_KINDS
 from pipeline_lib.params.model import FusionKind, TextTowerParams, UntrainedText
 from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.section import load_params, parse_section, parse_value
@@ -16,27 +17,33 @@ from pipeline_lib.params.section import load_params, parse_section, parse_value
 
 @dataclass(frozen=True)
 class Reference:
-    """The product of a composed query, and the fold (None for test) that holds it."""
+    """The product of a composed query, its split (train | test), and the fold that holds it, if any.
+
+    Products of train without a fold are trained on by the models of all folds.
+    """
 
     product_id: str
     text: str
+    split: str
     fold: int | None
 
     @property
     def place(self) -> str:
         """Return the fold or split in words."""
-        return "test" if self.fold is None else f"fold {self.fold}"
+        return self.split if self.fold is None else f"fold {self.fold}"
 
     def note(self, fold: int) -> str | None:
         """Return a line for a reference that is not among the products searched with the model of a fold."""
-        if self.fold is None or self.fold == fold:
+        if self.split == "test" or self.fold == fold:
             return None
-        return f"{self.product_id} is in fold {self.fold}, which the model of fold {fold} was trained on"
+        return f"{self.product_id} is in {self.place}, which the model of fold {fold} was trained on"
 
 
 def composed_kind(kind: str | None) -> str:
     """Return the kind of model to search with: the given one, or the first of plan.composed."""
     planned = parse_section(PlanParams, load_params()).composed
+    if kind is not None and kind not in COMPOSED_KINDS:
+        raise ValueError(f"--kind {kind}: with --like it is a composed model; choose {', '.join(COMPOSED_KINDS)}")
     if kind is None and not planned:
         raise ValueError(
             "no composed model: plan.composed is []; set plan.composed = [sum], or more kinds, and run `dvc repro`"
@@ -54,7 +61,7 @@ def find_reference(product_id: str) -> Reference:
     found = table.filter(own).join(pl.scan_parquet(paths.FOLDS / "folds.parquet"), on="product_id").collect()
     if found.height:
         row = found.row(0, named=True)
-        return Reference(product_id, row["text"] or "", row["fold"])
+        return Reference(product_id, row["text"] or "", row["split"], row["fold"])
     rejected = pl.scan_parquet(folder / "rejects.parquet").filter(own, pl.col("action") == REJECTED).collect()
     if rejected.height:
         raise ValueError(f"product {product_id!r} was rejected: {rejected['reason'][0]}; it has no features")

@@ -39,13 +39,15 @@ def test_no_products_are_no_search():
 
 @pytest.fixture
 def catalogue(tmp_path, monkeypatch):
-    """Two products in fold 2 and in test, a rejected one, and a plan with two kinds of composed models."""
+    """Products in fold 2, in test and in train without a fold, a rejected one, and a plan of two composed models."""
     monkeypatch.chdir(tmp_path)
     for folder in (paths.CATALOGUE, paths.FOLDS):
         folder.mkdir(parents=True)
-    ids = ["mug-1", "mug-2"]
-    pl.DataFrame({"product_id": ids, "text": ["a mug", None]}).write_parquet(paths.CATALOGUE / "products.parquet")
-    places = {"product_id": ids, "split": ["train", "test"], "fold": [2, None]}
+    ids = ["mug-1", "mug-2", "mug-4"]
+    pl.DataFrame({"product_id": ids, "text": ["a mug", None, "cup"]}).write_parquet(
+        paths.CATALOGUE / "products.parquet"
+    )
+    places = {"product_id": ids, "split": ["train", "test", "train"], "fold": [2, None, None]}
     pl.DataFrame(places).write_parquet(paths.FOLDS / "folds.parquet")
     rejects = {"product_id": ["mug-3"], "reason": ["image is truncated"], "action": [REJECTED]}
     pl.DataFrame(rejects).write_parquet(paths.CATALOGUE / "rejects.parquet")
@@ -60,6 +62,7 @@ def catalogue(tmp_path, monkeypatch):
         (["--like", "mug-3", "in red"], "product 'mug-3' was rejected: image is truncated; it has no features"),
         (["--like", "mug1", "in red"], "no product 'mug1' in any fold or in test of .*; did you mean 'mug-1'"),
         (["--like", "mug-1", "in red"], "no composed model here; add combiner to plan.composed and 0 to plan.folds"),
+        (["--like", "mug-1", "in red", "--kind", "flat"], "--kind flat: .*; choose sum, combiner, q_former"),
         (["--like", "mug-1", "in red", "--kind", "sum", "--fold", "1"], "composed/sum/1: no composed model here"),
     ],
 )  # fmt: skip
@@ -85,6 +88,18 @@ def test_the_json_of_a_search_like_a_product_names_both_parts_of_the_query(catal
         "query": "in red", "like": "mug-1", "model": "combiner", "fold": 0,
         "products": [{"rank": 1, "product_id": "mug-2", "score": 0.75, "text": ""}],
     }  # fmt: skip
-    reference = composed_search.Reference("mug-1", "a mug", 2)
+    reference = composed_search.Reference("mug-1", "a mug", "train", 2)
     assert asked == [(reference, "in red", "combiner", 0, 3)]
-    assert reference.note(2) is None and "mug-1 is in fold 2" in reference.note(0)
+
+
+@pytest.mark.parametrize(
+    ("product_id", "fold", "note"),
+    [
+        ("mug-1", 2, None),
+        ("mug-1", 0, "mug-1 is in fold 2, which the model of fold 0 was trained on"),
+        ("mug-2", 0, None),
+        ("mug-4", 2, "mug-4 is in train, which the model of fold 2 was trained on"),
+    ],
+)
+def test_a_product_that_the_model_was_trained_on_is_noted(product_id, fold, note, catalogue):
+    assert composed_search.find_reference(product_id).note(fold) == note
