@@ -36,7 +36,9 @@ class DataParams(Section):
         "karpathy (COCO, Flickr30k: dataset_*.json) | captions_csv (one row per caption) | cirr | fashion_iq | circo "
         "(composed queries: a picture and a sentence)."
     )
-    table: str | None = Field(description="File name of the table inside root; null = the only .csv there that no other setting names.")
+    table: str | None = Field(
+        description="File name of the table inside root; null = the only .csv there that no other setting names."
+    )
     queries: str | None = Field(
         description="CSV inside root with composed queries, a reference product and a text, for the products: columns "
         "query_id, reference_id, text, target_id, and optionally grade, subset, split, slice; null = none."

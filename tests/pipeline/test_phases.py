@@ -62,7 +62,7 @@ def test_the_learning_rate_of_a_phase_does_not_rerun_the_phases_before_it(projec
     [
         (("plan.last=none",), "plan.last = 'none', but the last phase of plan.phases is 'head'; write head"),
         (("phases.head.head_lrs=1",), "phases.head.head_lrs is not a setting; did you mean 'head_lr'?"),
-        (("phases.head.epochs=0",), "phases.head.epochs = 0: input should be greater than 0"),
+        (("phases.head.epochs=-1",), "phases.head.epochs = -1: input should be greater than or equal to 0"),
         (("plan.phases=[]", "plan.last=none"), "phases.head is not a phase of plan.phases; add it there or remove it"),
         (("plan.phases=[{name:head,after:stem}]",), "'head' comes after 'stem', but the one before it is 'none'"),
         (("~phases.head",), "phases.head is missing; write the settings of train that"),

@@ -12,11 +12,11 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.experiments.keep import keep, keep_predictions
 from pipeline_lib.report.cautions import cautions
-from stages import catalogue, embed, ensemble, evaluate, folds, shards, train
+from stages import baselines, catalogue, embed, ensemble, evaluate, folds, shards, train
 
 REPO = Path(__file__).parents[2]
 OWN = ("split.num_folds=3", "plan.folds=[0]", "plan.features=[]", "runtime.device=cpu")
-FIRST, AFTER_FOLDS = (catalogue, folds, shards), (train, embed, ensemble, evaluate)
+FIRST, AFTER_FOLDS = (catalogue, folds, shards), (train, embed, ensemble, baselines, evaluate)
 ARGUMENTS = {train: ["--fold", "0"], embed: ["--fold", "0", "--scale", "32"]}
 START, FUSE = "train.init_from=data/starts/mine", "ensemble.fuse_with=data/predictions/mine"
 
