@@ -3,6 +3,7 @@
 import re
 from base64 import b64decode
 from io import BytesIO
+from typing import get_args
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,8 @@ from made_composed import PATCHES, SIGNAL, add_composed
 from PIL import Image
 
 from pipeline_lib.artifacts import paths
+from pipeline_lib.params.composed import ComposedMetric
+from pipeline_lib.report.composed_figures import columns_of
 from pipeline_lib.report.gate_maps import CIVIDIS, SHADE, colours_of, gate_overlay
 from pipeline_lib.transforms.resizing import Resizing
 
@@ -78,7 +81,9 @@ def test_a_run_of_composed_queries_alone_points_to_them(make_run):
     assert "12 of " in page or 'class="card asks"' in page
 
 
-def test_targets_and_softer_answers_are_marked_and_the_reference_and_target_shown(run):
+@pytest.mark.parametrize("with_reference", [False, True])
+def test_targets_softer_answers_and_references_are_marked(with_reference, make_run):
+    run = add_composed(make_run(), with_reference=with_reference)
     parts = cards(run.report(queries=100).page)
     assert len(parts) == run.metrics["composed"]["sum"]["test"]["num_queries"]
     marks = set()
@@ -91,7 +96,13 @@ def test_targets_and_softer_answers_are_marked_and_the_reference_and_target_show
             assert mark == {target: "target", soft: "answer", reference: "reference"}.get(product, "")
             marks.add(mark)
         assert part.count('<span class="mark">') == part.count('data-mark="target"') == part.count('class="item right"')
-    assert marks == {"target", "answer", ""}
+    assert marks == {"target", "answer", "", *(["reference"] if with_reference else [])}
+
+
+def test_every_figure_of_a_protocol_has_a_column():
+    names = get_args(ComposedMetric)
+    assert set(columns_of(names)) == set(names)
+    assert columns_of(["R_subset@1"])["R_subset@1"][0] == "R subset@1"
 
 
 def test_results_and_ranks_are_those_of_the_kind_and_say_where_the_row_above_has_them(run):
@@ -112,11 +123,11 @@ def test_results_and_ranks_are_those_of_the_kind_and_say_where_the_row_above_has
             items = re.findall(r'data-product="([^"]+)"(.*?)</li>', strip, re.DOTALL)
             assert [product for product, _ in items] == listed[:5]
             for place, (product, body) in enumerate(items):
-                said = re.search(r'<p class="label">(.*?)</p>', body)
+                found = re.search(r'<p class="label">(.*?)</p>', body)
                 expected = None
                 if above is not None and above[place] != product:
                     expected = f"was {above.index(product) + 1}" if product in above else "was &gt; 12"
-                assert (said and said[1]) == expected
+                assert (found and found[1]) == expected
                 seen.add(expected is None)
             above = listed
     assert seen == {True, False}

@@ -13,8 +13,11 @@ DEPTH = 12
 PATCHES = 4
 
 
-def add_composed(run: Run, fusion: str = "gated", kinds=tuple(SIGNAL)) -> Run:
-    """Write the tables; a query leads from a product to another of its gallery, and a third is a softer answer."""
+def add_composed(run: Run, fusion: str = "gated", kinds=tuple(SIGNAL), with_reference: bool = False) -> Run:
+    """Write the tables; a query leads from a product to another of its gallery, and a third is a softer answer.
+
+    References are ranked among the results only `with_reference`.
+    """
     relevance = pl.read_parquet(run.root / paths.CATALOGUE / "relevance.parquet").rows()
     queries = pl.read_parquet(run.root / paths.CATALOGUE / "queries.parquet").rows()
     ranks, best, random = [], [], np.random.default_rng(5)
@@ -29,7 +32,7 @@ def add_composed(run: Run, fusion: str = "gated", kinds=tuple(SIGNAL)) -> Run:
             for kind in kinds:
                 scores = dict(zip(ids, random.normal(size=len(ids)), strict=True))
                 scores[target] += SIGNAL[kind]
-                order = sorted(set(ids) - {reference}, key=lambda key: -scores[key])
+                order = sorted(scores.keys() - set([] if with_reference else [reference]), key=lambda key: -scores[key])
                 best += [
                     (f"composed_{kind}", query, split, fold, place + 1, key, scores[key])
                     for place, key in enumerate(order[:DEPTH])
