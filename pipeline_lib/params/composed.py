@@ -37,8 +37,8 @@ class QFormerParams(Keys):
     )
     max_tokens: int = Field(ge=3, description="Longer texts are truncated to this many tokens; SPRC: 32.")
     frozen: bool = Field(
-        description="true = the pretrained Q-Former is not trained, only the query and prompt tokens, the projections and "
-        "the fusion."
+        description="true = the pretrained Q-Former is not trained, only the query and prompt tokens, the projections "
+        "and the fusion."
     )
     dropout: float = Field(ge=0, lt=1, description="Dropout probability; BLIP-2: 0.1.")
     queries: Positive = Field(description="Query tokens, and as many prompt tokens, for weights = null; BLIP-2: 32.")

@@ -49,8 +49,8 @@ class ImageTowerParams(Keys):
     resize_mode: ResizeMode | None = Field(
         description="How an image becomes a square: shortest (its shorter side gets the size, the centre is cropped) | "
         "longest (its longer side does, the rest is black) | squash (both sides do) | target_pad (black pads the "
-        "shorter side to 1 / 1.25 of the longer one, then as shortest) | square_pad (black pads it to a square); null = "
-        "what an open_clip tower's config or published weights say, else shortest."
+        "shorter side to 1 / 1.25 of the longer one, then as shortest) | square_pad (black pads it to a square); "
+        "null = what an open_clip tower's config or published weights say, else shortest."
     )
     interpolation: Interpolation | None = Field(
         description="Filter of this resizing: bicubic | bilinear; null = as resize_mode, else bicubic."

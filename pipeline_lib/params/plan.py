@@ -46,9 +46,9 @@ class PlanParams(Section):
         description="FAISS indexes built for each fold: flat | ivf | hnsw | ivf_pq (compressed)."
     )
     composed: list[ComposedKind] = Field(
-        description="Models for composed queries (a product and a sentence that changes it), trained for each fold: sum "
-        "(the sum of image and text) | combiner (CLIP4Cir's network of both) | q_former (SPRC's Q-Former, which reads "
-        "image tokens)."
+        description="Models for composed queries (a product and a sentence that changes it), trained for each fold: "
+        "sum (the sum of image and text) | combiner (CLIP4Cir's network of both) | q_former (SPRC's Q-Former, "
+        "which reads image tokens)."
     )
 
 

@@ -218,7 +218,8 @@ def outs(stage) -> list[str]:
 def test_outs_are_where_paths_says():
     made = {out.split("/${")[0] for stage in STAGES.values() for out in outs(stage)}
     wanted = (
-        paths.CODE, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN, paths.EMBED, paths.BASELINES,
+        paths.CODE, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN, paths.EMBED,
+        paths.BASELINES,
         paths.ENSEMBLE, paths.EVALUATION, paths.METRICS, paths.INTERVALS, paths.PAGE, paths.FIGURES, paths.PHASES,
         paths.PHASES / paths.NO_PHASE, paths.COMPOSED,
     )  # fmt: skip

@@ -229,7 +229,8 @@ def test_a_killed_extraction_resumes_among_the_views_of_a_photo(inputs, towers, 
 
 def test_the_size_limit_counts_all_views(inputs, towers, monkeypatch):
     settings, messages = make_settings(*towers), []
-    message = r"42 photos, fixed and 3 views a photo \(clip\): output .*fewer features.trunk.views or features.dtype = float16"
+    message = r"42 photos, fixed and 3 views a photo \(clip\): output .*fewer features.trunk.views or features.dtype = "
+    message += "float16"
     with monkeypatch.context() as patch, pytest.raises(ValueError, match=message):
         patch.setattr("pipeline_lib.features.photos.encode_photos", lambda *_: pytest.fail("a tower was run"))
         store(settings, inputs, max_gb=1e-5, log=messages.append)
