@@ -1,11 +1,15 @@
 """`vitrine search`: a query from the terminal, a text or a product and a text, against the products of one fold."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline_lib.cli.fold_search import FoundProduct
 from pipeline_lib.cli.output import AsJson, Result, show, table
+
+if TYPE_CHECKING:
+    from pipeline_lib.cli.fold_search import FoundProduct
 
 HEADINGS = ("score", "product", "text")
 MAX_TEXT = 80  # characters of a product's text in a terminal

@@ -112,8 +112,8 @@ def changed_answers(first: Sequence[str], groups: Sequence[str]) -> float:
 
     Each group of two queries or more counts once. Raises ValueError if there is none.
 
-    >>> changed_answers(["a", "a", "b", "c"], ["x", "x", "x", "y"])
-    0.6666666666666666
+    >>> changed_answers(["a", "b", "a", "a", "c"], ["x", "x", "y", "y", "z"])
+    0.5
     """
     answers: dict[str, list[str]] = {}
     for answer, group in zip(first, groups, strict=True):
