@@ -115,7 +115,7 @@ def train(folder: Path, arm: Arm, threads: int) -> None:
     run = subprocess.run(command, cwd=folder, env=own, capture_output=True, text=True, check=False)
     if run.returncode:
         raise SystemExit(f"{folder.name}: ended with {run.returncode}\n{(run.stdout + run.stderr)[-2000:]}")
-    print(f"{folder.name}: {run.stdout.strip().splitlines()[-1]}", flush=True)
+    print(f"{folder.name}: {(run.stderr + run.stdout).strip().splitlines()[-1]}", flush=True)
 
 
 def rank(folder: Path, arm: Arm, name: str) -> Iterator[tuple[str, pl.DataFrame, dict[str, Any]]]:
