@@ -4,11 +4,10 @@
 """
 
 import argparse
-import resource
 import time
-from pathlib import Path
 
 import torch
+from results import peak_bytes
 
 from pipeline_lib.batch import Batch
 from pipeline_lib.experiments.recipes.merging import cells, merge
@@ -46,18 +45,11 @@ def main() -> None:
     seconds = time.perf_counter() - start
     without_gradient = [name for name, value in model.named_parameters() if value.grad is None]
     size = sum(value.numel() for value in model.parameters())
-    peak = torch.cuda.max_memory_allocated() if device == "cuda" else _peak()
+    peak = torch.cuda.max_memory_allocated() if device == "cuda" else peak_bytes()
     print(f"{size:,} parameters, without a gradient: {without_gradient}")
     print(
         f"batch {count} on {device}: loss {loss.item():.3f}, {seconds:.1f} s for the step, at most {peak / 1e9:.2f} GB"
     )
-
-
-def _peak() -> int:
-    """Return the highest memory of this process in bytes."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    peak = next((line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")), None)
-    return int(peak) * 1024 if peak else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import argparse
 import functools
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import numpy as np
 import polars as pl
 import torch
 from inputs import WORDS, write_project
-from results import Ratio, interleaved, report
+from results import Ratio, interleaved, peak_bytes, report
 from stored_epoch import write_towers
 from torch import Tensor
 
@@ -177,7 +176,7 @@ def train(root: Path, case: str, side: str, epochs: int) -> dict[str, object]:
             log_every=1000,
         ).run("bench")
     speeds = [2 * len(ids) / (after - before) for before, after in pairwise(clock.ends)]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    peak = peak_bytes() / 1e6
     return {"speeds": speeds, "losses": [row["total"] for row in state.rows], "peak": peak}
 
 

@@ -8,10 +8,10 @@ one JSON line. Peak memory is that of the process, with the optimizer's state (A
 
 import argparse
 import json
-import resource
 import time
 
 import torch
+from results import peak_bytes
 
 from pipeline_lib.losses.composed_build import COMPOSED_LOSSES
 from pipeline_lib.models.composed.build import build_composed
@@ -50,7 +50,7 @@ def main() -> None:
     )
     target = ComposedInputs(tokens=torch.randn(batch, TOKENS, WIDTH))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-    built, start = _peak_gb(), time.perf_counter()
+    built, start = peak_bytes() / 1e9, time.perf_counter()
     pairs = model(reference, target)
     losses = {name: COMPOSED_LOSSES[name](pairs) for name in WEIGHTS}
     sum(weight * losses[name] for name, weight in WEIGHTS.items()).backward()
@@ -64,7 +64,7 @@ def main() -> None:
         "losses": {name: round(value.item(), 4) for name, value in losses.items()},
         "seconds": round(time.perf_counter() - start, 2),
         "peak_gb_built": round(built, 2),
-        "peak_gb": round(_peak_gb(), 2),
+        "peak_gb": round(peak_bytes() / 1e9, 2),
     }
     print(json.dumps(figures))
 
@@ -72,11 +72,6 @@ def main() -> None:
 def _count(model: torch.nn.Module, prefix: str) -> int:
     """Return the number of parameters whose names have a prefix."""
     return sum(value.numel() for name, value in model.named_parameters() if name.startswith(prefix))
-
-
-def _peak_gb() -> float:
-    """Return the largest resident memory of this process so far, in GB (1e9 bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 if __name__ == "__main__":

@@ -97,3 +97,9 @@ def put_section(before: str, title: str, text: str) -> str:
         return before.rstrip("\n") + "\n\n" + text
     parts[place] = text if place + 1 == len(parts) else text + "\n"
     return "".join(parts)
+
+
+def peak_bytes() -> int:
+    """Return the highest resident memory of this process; ru_maxrss has that of the process that started it, too."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
