@@ -10,9 +10,9 @@ from pipeline_lib.execution.stage_code import write_code
 
 def main() -> None:
     with stage("stages.code"), fresh_folder(paths.CODE) as out:
-        for script in sorted(Path("stages").glob("*.py")):
-            if script.stem not in ("__init__", "code"):
-                write_code(f"stages.{script.stem}", out)
+        names = sorted({script.stem for script in Path("stages").glob("*.py")} - {"__init__", "code"})
+        files = {path for name in names for path in write_code(f"stages.{name}", out)}
+        print(f"code: {len(files)} files that {len(names)} stages can run")
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.inference.engine import InferenceEngine
     from pipeline_lib.inference.predict import Predictor, open_views
     from pipeline_lib.inference.stored_layers import find_stored_layers
-    from pipeline_lib.inference.wise_ft import load_predicting
+    from pipeline_lib.inference.wise_ft import load_interpolated
     from pipeline_lib.loading.products import as_arrays
     from pipeline_lib.models.saved import read_card
     from pipeline_lib.towers.kinds import encoder_names
@@ -48,7 +48,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
         card = read_card(folder)
         image, text = (card["description"][tower] for tower in ("image", "text"))
         stored = find_stored_layers(card, paths.features_of(TRUNK), paths.views_of(scale), scale, params.flip)
-        saved = load_predicting(folder, params.interpolation, stored.dims())
+        saved = load_interpolated(folder, params.interpolation, stored.dims())
         view = preprocessing_fingerprint(scale, image)
         table = read_predicted(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet", fold)
         products = as_arrays(table, saved.card["description"]["classes"])

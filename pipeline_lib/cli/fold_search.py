@@ -74,9 +74,9 @@ def embed_query(
         return TextQuery(folder, card["description"]).embed(torch.from_numpy(ids)).numpy(), card["fingerprint"]
 
     from pipeline_lib.inference.engine import InferenceEngine, encode_texts
-    from pipeline_lib.inference.wise_ft import load_predicting
+    from pipeline_lib.inference.wise_ft import load_interpolated
 
-    saved = load_predicting(folder, share)
+    saved = load_interpolated(folder, share)
 
     def encode(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         return saved.model.embed_text(saved.model.encode_text(ids, mask))

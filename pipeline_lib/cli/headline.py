@@ -25,7 +25,7 @@ def headline(as_json: AsJson = False) -> None:
     JSON: figures (with split, task, metric, value, low, high, chance and no_figure), cautions, and report, the path of
     the page.
 
-    Tasks are text_to_image, image_to_text, both_directions and classification.
+    Tasks are text_to_image, image_to_text, both_directions, classification and composed_KIND.
     """
     from pipeline_lib.artifacts import paths
     from pipeline_lib.artifacts.io import read_json
@@ -39,6 +39,7 @@ def headline(as_json: AsJson = False) -> None:
 def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
     """Return every published figure of a run, what to know before quoting them, and the path of its report."""
     from pipeline_lib.report.cautions import cautions
+    from pipeline_lib.report.composed_figures import composed_rows
     from pipeline_lib.report.headline import (
         CLASSIFICATION,
         RETRIEVAL,
@@ -49,14 +50,20 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
     )
 
     retrieval, classes = retrieval_rows(metrics, intervals), classification_rows(metrics, intervals)
-    rows = [*retrieval, *total_rows(metrics, intervals), *classes]
+    composed = composed_rows(metrics, intervals)
+    composed_part = [row for _, row in composed]
+    rows = [*retrieval, *total_rows(metrics, intervals), *classes, *composed_part]
     tables: list[RenderableType] = [
         _terminal_table(title, columns, part)
-        for title, columns, part in (("Retrieval", RETRIEVAL, retrieval), ("Classification", CLASSIFICATION, classes))
+        for title, columns, part in (
+            ("Retrieval", RETRIEVAL, retrieval),
+            ("Classification", CLASSIFICATION, classes),
+            ("Composed retrieval", dict(item for columns, _ in composed for item in columns.items()), composed_part),
+        )
         if part
     ]
     warnings = cautions(metrics, intervals)
-    nothing = [] if rows else ["Nothing was evaluated: the catalogue has neither texts nor labels."]
+    nothing = [] if rows else ["Nothing was evaluated: there are neither texts, nor labels, nor composed models."]
     return Result(
         data={
             "figures": [_record(row, figure) for row in rows for figure in row.figures],

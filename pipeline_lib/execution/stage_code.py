@@ -63,10 +63,12 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def write_code(module: str, folder: Path, root: Path = Path()) -> None:
-    """Write the list of one stage's code into `folder`."""
-    lines = [f"{value}  {path}\n" for path, value in list_code(module, root).items()]
+def write_code(module: str, folder: Path, root: Path = Path()) -> Code:
+    """Write the list of one stage's code into `folder`, and return it."""
+    code = list_code(module, root)
+    lines = [f"{value}  {path}\n" for path, value in code.items()]
     (folder / paths.code_of(module).name).write_text("".join(lines), encoding="utf-8")
+    return code
 
 
 def current_code(module: str, root: Path = Path()) -> Code:

@@ -15,7 +15,7 @@ from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.inference.warm_start import heads_of, start_folder, warm_sources
 from pipeline_lib.models.adapters import adapter_state
 from pipeline_lib.models.multimodal import ImageTextModel
-from pipeline_lib.models.saved import SavedModel, load_model, load_without_towers, read_card, read_state
+from pipeline_lib.models.saved import SavedModel, load_model, load_without_towers, read_state
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.splitting.seen import check_start, read_seen
 from pipeline_lib.towers.kinds import resolve_towers
@@ -23,27 +23,20 @@ from pipeline_lib.towers.tower import Tower, TowerSource
 from pipeline_lib.towers.weights import State, unique_state, weights_hash, with_first_names
 
 
-def load_predicting(folder: Path, share: float, dims: dict[str, int] | None = None) -> SavedModel:
-    """Return `load_interpolated` of a train folder, from the start that its card names.
-
-    With `dims`, the widths of both towers' stored features, and share 1 only the heads are loaded.
-    """
-    if share == 1.0:
-        return load_without_towers(folder, dims) if dims else load_model(folder)
-    return load_interpolated(folder, share, ModelParams.model_validate(read_card(folder)["run"]["model"]))
-
-
-def load_interpolated(folder: Path, share: float, params: ModelParams) -> SavedModel:
+def load_interpolated(folder: Path, share: float, dims: dict[str, int] | None = None) -> SavedModel:
     """Return the model of a train folder with `share` of its training; its fingerprint includes share and start.
+
+    The start is the one that the model's card names. With `dims`, the widths of both towers' stored features, and
+    share 1 only the heads are loaded.
 
     ValueError if a tower started from random weights, if its start has other parameters, or if the start was trained on
     products that the card of the trained model does not have.
     """
-    saved = load_model(folder)
     if share == 1.0:
-        return saved
+        return load_without_towers(folder, dims) if dims else load_model(folder)
+    saved = load_model(folder)
     run = saved.card["run"]
-    sources = resolve_towers(params)
+    sources = resolve_towers(ModelParams.model_validate(run["model"]))
     start = start_folder(run["train"]["init_from"], run["fold"])
     if start is not None:
         check_start(read_seen(folder, run.get("seen")), start)

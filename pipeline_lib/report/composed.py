@@ -5,8 +5,7 @@ trained kind. A result that the row above ranks elsewhere says where it was.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -211,8 +210,7 @@ class ComposedCards:
             return strip
         scale, view = scales[strip.kind], self._tables.run(strip.kind, self._folds[0])["view"]
         photo = overlay_uri(self._photos.encoded(reference), gate, (scale.low, scale.high), view)
-        fields: dict[str, Any] = vars(strip) | {"gate": photo}
-        return Strip(**fields)
+        return replace(strip, gate=photo)
 
 
 def _targets(grades: Mapping[str, int]) -> list[str]:

@@ -10,7 +10,7 @@ import polars as pl
 
 from pipeline_lib.evaluation.composed import UNTRAINED
 from pipeline_lib.report.composed_inputs import ComposedTables
-from pipeline_lib.report.headline import SPLITS, Columns, Figure, branch, figures_of, percent
+from pipeline_lib.report.headline import SPLITS, Columns, Figure, HeadlineRow, Tree, branch, figures_of, percent
 from pipeline_lib.report.inputs import ReportInputs
 from pipeline_lib.report.overview import Tile
 
@@ -108,6 +108,19 @@ def composed_tiles(tables: Sequence[FigureTable]) -> list[Tile]:
         for key, (heading, _) in list(table.columns.items())[:1]
         if kind not in UNTRAINED and key in figures
     ]
+
+
+def composed_rows(metrics: Tree, intervals: Tree) -> list[tuple[Columns, HeadlineRow]]:
+    """Return a row for each split and kind of composed retrieval, test first, with the columns of its protocol."""
+    found = []
+    for split, name in SPLITS.items():
+        for kind, own in metrics.get("composed", {}).items():
+            if values := branch(own, split):
+                columns = columns_of(values["chance"])
+                figures = figures_of(values, branch(intervals, "composed", kind, split), columns)
+                title = f"{name}, {NAMES[kind]}"
+                found.append((columns, HeadlineRow(split, f"composed_{kind}", title, figures)))
+    return found
 
 
 def columns_of(figures: Sequence[str] | dict[str, float]) -> Columns:

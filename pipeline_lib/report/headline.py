@@ -105,7 +105,7 @@ class Figure:
 class HeadlineRow:
     """The figures of one split and task.
 
-    Tasks are text_to_image, image_to_text, both_directions and classification.
+    Tasks are text_to_image, image_to_text, both_directions, classification and composed_KIND.
     """
 
     split: str

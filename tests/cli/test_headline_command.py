@@ -112,3 +112,23 @@ def test_a_gallery_below_k_has_no_figure_and_a_line_that_says_why(printed, vitri
     (at_10,) = [figure for figure in document["figures"] if figure["metric"] == "R@10"]
     assert (at_10["value"], at_10["chance"], at_10["no_figure"]) == (1.0, 1.0, True)
     assert any("R@10 of 9 products" in line for line in document["cautions"])
+
+
+def test_composed_retrieval_has_a_table_and_rows(printed, capsys):
+    own = {
+        "R@1": 0.25,
+        "R_subset@1": 0.5,
+        "num_queries": 40,
+        "num_gallery": 12.0,
+        "chance": {"R@1": 0.1, "R_subset@1": 0.2},
+    }
+    metrics = {"composed": {kind: {"test": own} for kind in ("sum", "image_only")}}
+    intervals = {"composed": {"sum": {"test": {"R@1": [0.125, 0.375], "R_subset@1": [0.375, 0.625]}}}}
+    result = headline_result(metrics, intervals, "page")
+    assert [row[:4] for row in result.rows[:2]] == [
+        ("test", "composed_sum", "R@1", "25.0 %"), ("test", "composed_sum", "R_subset@1", "50.0 %"),
+    ]  # fmt: skip
+    assert result.data["figures"][0]["chance"] == 0.1 and result.data["figures"][0]["low"] == 0.125
+    assert {row[1] for row in result.rows} == {"composed_sum", "composed_image_only"}
+    shown = printed(metrics, intervals)
+    assert "Composed retrieval" in shown and "12.5–37.5" in shown and max(map(len, shown.splitlines())) <= 80

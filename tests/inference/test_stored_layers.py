@@ -14,7 +14,7 @@ from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.predict import Predictor
 from pipeline_lib.inference.stored_layers import find_stored_layers
-from pipeline_lib.inference.wise_ft import load_predicting
+from pipeline_lib.inference.wise_ft import load_interpolated
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import as_arrays, read_products
 from pipeline_lib.models.saved import load_model
@@ -65,7 +65,7 @@ def stores(request, inputs, tmp_path_factory, tiny_image_folder, tiny_text_folde
 
 
 def predictor_of(folder, inputs, scale, stored):
-    saved = load_predicting(folder, 1.0, stored.dims())
+    saved = load_interpolated(folder, 1.0, stored.dims())
     views = PhotoViews(open_shards(inputs.shards, None), scale)
     return Predictor(saved.model, TextTokenizer(folder / "tokenizer"), views, ENGINE, True, "mean_pool", stored)
 
@@ -126,7 +126,7 @@ def test_a_store_of_another_tower_is_refused(trained, stores):
 def test_the_heads_alone_are_the_model_without_its_towers(trained, stores):
     folder = trained(0)
     dims = find_stored_layers(load_model(folder).card, stores / "trunk", stores / "32", 32, True).dims()
-    heads, whole = load_predicting(folder, 1.0, dims), load_model(folder)
+    heads, whole = load_interpolated(folder, 1.0, dims), load_model(folder)
     assert heads.fingerprint == whole.fingerprint and not heads.model.training
     expected = {name: value for name, value in whole.model.state_dict().items() if name.split(".")[0] not in dims}
     assert heads.model.state_dict().keys() == expected.keys() and "logit_scale" in expected

@@ -6,6 +6,7 @@ from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 from tiny_clip import CONFIG, make_clip, written
 
+from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.inference.wise_ft import load_interpolated
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, save_model
@@ -27,8 +28,15 @@ def train(params, folder, init_from, init_heads=True, classes=("hat", "mug")):
     with torch.no_grad():
         for value in model.parameters():
             value.add_(torch.randn_like(value))
-    save_model(folder, model, {"fold": 1, "train": {"init_from": str(init_from), "init_heads": init_heads}})
+    run = {"fold": 1, "train": {"init_from": str(init_from), "init_heads": init_heads}, "model": params.model_dump()}
+    save_model(folder, model, run)
     return folder
+
+
+def trained_from(folder, params):
+    """Write into a model's card that it was trained from other weights."""
+    card = read_json(folder / "model.json")
+    write_json(folder / "model.json", card | {"run": card["run"] | {"model": params.model_dump()}})
 
 
 @pytest.fixture
@@ -42,7 +50,7 @@ def first_weights(params):
 
 
 def test_share_1_is_the_trained_model_and_share_0_the_published_towers_with_trained_heads(params, trained):
-    full, zero = (load_interpolated(trained, share, params) for share in (1.0, 0.0))
+    full, zero = (load_interpolated(trained, share) for share in (1.0, 0.0))
     end, start = load_file(trained / "model.safetensors"), first_weights(params)
     assert full.card == load_model(trained).card and start.keys() < end.keys()
     for name, value in full.model.state_dict().items():
@@ -55,7 +63,7 @@ def test_share_1_is_the_trained_model_and_share_0_the_published_towers_with_trai
 def test_weights_are_linear_in_the_share(params, trained):
     end, start = load_file(trained / "model.safetensors"), first_weights(params)
     for share in SHARES:
-        model = load_interpolated(trained, share, params).model
+        model = load_interpolated(trained, share).model
         for name, value in model.state_dict().items():
             expected = (1 - share) * start[name] + share * end[name] if name in start else end[name]
             assert torch.allclose(value, expected, atol=1e-6), name
@@ -63,7 +71,7 @@ def test_weights_are_linear_in_the_share(params, trained):
 
 
 def test_each_share_has_its_own_fingerprint(params, trained):
-    prints = [load_interpolated(trained, share, params).fingerprint for share in (*SHARES, 0.5)]
+    prints = [load_interpolated(trained, share).fingerprint for share in (*SHARES, 0.5)]
     assert len(set(prints)) == 4 and prints[2] == prints[4]
     assert prints[3] == load_model(trained).fingerprint
 
@@ -74,7 +82,10 @@ def test_another_start_has_another_fingerprint(tiny_image_folder, params, traine
     state = load_file(tiny_image_folder / "model.safetensors")
     save_file({**state, "stem.0.weight": state["stem.0.weight"] + 1}, other)
     moved = params.model_copy(update={"image": params.image.model_copy(update={"weights": str(other)})})
-    prints = [[load_interpolated(trained, share, one).fingerprint for share in (0.5, 1.0)] for one in (params, moved)]
+    prints = []
+    for one in (params, moved):
+        trained_from(trained, one)
+        prints.append([load_interpolated(trained, share).fingerprint for share in (0.5, 1.0)])
     assert prints[0][0] != prints[1][0] and prints[0][1] == prints[1][1]
 
 
@@ -95,7 +106,7 @@ def test_a_warm_starts_weights_are_the_start(params, trained, tmp_path, init_hea
     """The weights of the fold, not the published weights; heads too if the run started from them."""
     second = train(params, tmp_path / "second", warm_start(trained, tmp_path, 0.5), init_heads)
     end = load_file(second / "model.safetensors")
-    for name, value in load_interpolated(second, 0.5, params).model.state_dict().items():
+    for name, value in load_interpolated(second, 0.5).model.state_dict().items():
         interpolated = init_heads or name.startswith(("image.", "text."))
         assert torch.allclose(value, (end[name] + 0.5) / 2 if interpolated else end[name], atol=1e-6), name
 
@@ -110,33 +121,35 @@ def test_share_0_is_the_warm_start_to_the_bit(params, trained, tmp_path):
     end["logit_scale"] = torch.tensor(float("inf"))
     end[next(name for name in end if name.endswith("word_embeddings.weight"))][0, 0] = float("nan")
     save_file(end, second / "model.safetensors")
-    model = load_interpolated(second, 0.0, params).model
+    model = load_interpolated(second, 0.0).model
     for name, value in model.state_dict().items():
         assert value.numpy().tobytes() == state[name].numpy().tobytes(), name
 
 
 def test_another_warm_start_of_the_heads_has_another_fingerprint(params, trained, tmp_path):
     second = train(params, tmp_path / "second", warm_start(trained, tmp_path))
-    one = load_interpolated(second, 0.5, params).fingerprint
+    one = load_interpolated(second, 0.5).fingerprint
     path = tmp_path / "start/1/model.safetensors"
     state = load_file(path)
     save_file({**state, "logit_scale": state["logit_scale"] + 1}, path)
-    assert load_interpolated(second, 0.5, params).fingerprint != one
+    assert load_interpolated(second, 0.5).fingerprint != one
 
 
 def test_a_random_start_and_one_that_does_not_fit_are_refused(tiny_image_folder, params, trained, tmp_path):
     random = params.model_copy(update={"image": params.image.model_copy(update={"pretrained": False})})
     message = r"embed.interpolation = 0.5: the image tower started from random weights, .* write 1.0"
+    trained_from(trained, random)
     with pytest.raises(ValueError, match=message):
-        load_interpolated(trained, 0.5, random)
-    assert load_interpolated(trained, 1.0, random).fingerprint == load_model(trained).fingerprint
+        load_interpolated(trained, 0.5)
+    assert load_interpolated(trained, 1.0).fingerprint == load_model(trained).fingerprint
 
     other = tmp_path / "other.safetensors"
     state = load_file(tiny_image_folder / "model.safetensors")
     save_file({name: value for name, value in state.items() if name != "stem.0.weight"}, other)
     lacking = params.model_copy(update={"image": params.image.model_copy(update={"weights": str(other)})})
+    trained_from(trained, lacking)
     with pytest.raises(ValueError, match=r"do not fit the model: trunk.stem.0.weight .* write 1.0"):
-        load_interpolated(trained, 0.5, lacking)
+        load_interpolated(trained, 0.5)
 
 
 def test_parts_initialized_at_random_stay_as_trained(tiny_image_folder, tiny_text_folder, tmp_path):

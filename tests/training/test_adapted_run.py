@@ -66,7 +66,7 @@ def test_a_run_with_adapters(tmp_path, vit_folder, tiny_text_folder):
     second = build_model(describe(settings.model, warm, True, again.card["description"]["classes"]), warm)
     load_heads(second, out)
     assert all(torch.equal(value, state[name]) for name, value in second.state_dict().items())
-    interpolated = load_interpolated(out, 0.0, settings.model).model
+    interpolated = load_interpolated(out, 0.0).model
     for tower, module in interpolated.towers().items():
         for name in adapter_state(module):
             assert torch.equal(interpolated.state_dict()[f"{tower}.{name}"], state[f"{tower}.{name}"])

@@ -8,7 +8,6 @@ pattern are in test only, so that a model has to understand both.
 import csv
 import io
 import itertools
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from shop.goods import GOODS, RARE
 from shop.listing import write_listing
 from shop.photos import Item, draw_photo
 from shop.shapes import SHAPES
-from shop.stage import fresh_folder, read_section
+from shop.stage import run_stage
 from shop.words import BUILDS, COLOURS, PATTERNS
 
 ATTRIBUTES = ("colour", "pattern", "second", "build")
@@ -243,12 +242,10 @@ def make_composed(out: Path, num_families: int, seed: int, num_jobs: int = 1) ->
 
 def main() -> None:
     """Write the folder `composed` from the params section of that name."""
-    try:
-        params = read_section("composed")
-        with fresh_folder(Path("composed")) as out:
-            make_composed(out, params["families"], params["seed"], len(os.sched_getaffinity(0)))
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"shop.composed: error: {error}") from error
+    run_stage(
+        "composed",
+        lambda out, params, jobs: make_composed(out, params["families"], params["seed"], jobs),
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from the seed and the number of the product alone, so the bytes do not depend on
 import csv
 import dataclasses
 import io
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,7 @@ from shop.items import sample_item
 from shop.listing import Listing, write_listing
 from shop.photos import Item, draw_photo
 from shop.shapes import SHAPES
-from shop.stage import fresh_folder, read_section
+from shop.stage import run_stage
 
 COLUMNS = ("id", "sku", "title", "description", "categories", "price")
 SIZES = ((128, 128), (112, 112), (144, 144), (96, 128), (128, 96), (120, 160), (160, 120))
@@ -119,12 +118,10 @@ def make_products(out: Path, num_products: int, seed: int, num_jobs: int = 1) ->
 
 def main() -> None:
     """Write the folder `products` from the params section of that name."""
-    try:
-        params = read_section("products")
-        with fresh_folder(Path("products")) as out:
-            make_products(out, params["count"], params["seed"], len(os.sched_getaffinity(0)))
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"shop.products: error: {error}") from error
+    run_stage(
+        "products",
+        lambda out, params, jobs: make_products(out, params["count"], params["seed"], jobs),
+    )
 
 
 if __name__ == "__main__":

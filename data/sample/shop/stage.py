@@ -7,8 +7,9 @@ not rerun it.
 
 import contextlib
 import hashlib
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -43,6 +44,19 @@ def fresh_folder(out: Path) -> Iterator[Path]:
     if out.exists():
         shutil.rmtree(out)
     partial.rename(out)
+
+
+def run_stage(name: str, make: Callable[[Path, dict[str, int], int], None]) -> None:
+    """Write the folder `name` by `make(folder, section of params.yaml, number of processes)`.
+
+    Bad input ends the process with one line.
+    """
+    try:
+        params = read_section(name)
+        with fresh_folder(Path(name)) as out:
+            make(out, params, len(os.sched_getaffinity(0)))
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"shop.{name}: error: {error}") from error
 
 
 def _digest(stage: str) -> str:

@@ -4,7 +4,6 @@
 their words with the shop, but no category. Towers pretrained on unrelated pictures were worse than random ones.
 """
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from shop.goods import GOODS
 from shop.listing import SECOND_IN_TITLE, SENTENCES
 from shop.other_goods import OTHER_GOODS
 from shop.pairs import Pairs, draw_pairs
-from shop.stage import fresh_folder, read_section
+from shop.stage import run_stage
 from shop.words import BUILDS, COLOURS, FILLERS, MATERIALS, PATTERNS, PRAISE
 
 
@@ -82,13 +81,12 @@ def make_text_tower(folder: Path, pairs: Pairs, params: dict[str, int]) -> float
 
 def main() -> None:
     """Write the folder `weights` from the params section of that name."""
-    try:
-        params = read_section("weights")
-        with fresh_folder(Path("weights")) as out:
-            accuracy = make_weights(out, params, len(os.sched_getaffinity(0)))
+
+    def make(out: Path, params: dict[str, int], jobs: int) -> None:
+        accuracy = make_weights(out, params, jobs)
         sys.stdout.write(f"accuracy over the properties: image {accuracy['image']:.2f}, text {accuracy['text']:.2f}\n")
-    except (ValueError, OSError) as error:
-        raise SystemExit(f"shop.weights: error: {error}") from error
+
+    run_stage("weights", make)
 
 
 if __name__ == "__main__":
