@@ -23,6 +23,8 @@ from pipeline_lib.execution.stage_code import changed_files, current_code
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
 
 PR_SET_PDEATHSIG = 1
+# Stages that run before there is a catalogue of the present params: the one on disk may be of other data.
+BEFORE_CATALOGUE = ("stages.code", "stages.catalogue")
 
 SectionT = TypeVar("SectionT", bound=Section)
 ValueT = TypeVar("ValueT")
@@ -47,7 +49,7 @@ class Stage:
         all_sections = importlib.import_module("pipeline_lib.params.all_sections")
         all_sections.check_all(self._params, Path("params.yaml"))
         counts = self._root / paths.CATALOGUE / "counts.json"
-        if self.module != "stages.catalogue" and counts.is_file():
+        if self.module not in BEFORE_CATALOGUE and counts.is_file():
             self.check_catalogue(read_json(counts))
 
     def check_catalogue(self, counts: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ def load(name: str):
 
 
 def test_every_example_has_a_test_and_a_line_in_the_table():
-    assert EXAMPLES == ["add_a_loss", "own_catalogue", "read_out_of_fold"]
+    assert EXAMPLES == ["add_a_loss", "composed_queries", "own_catalogue", "read_out_of_fold"]
     text = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     assert all(f"python examples/{name}.py" in text for name in EXAMPLES)
 
@@ -62,3 +62,17 @@ def test_read_out_of_fold_counts_as_it_should(tmp_path, capsys):
     assert set(by_scale) == {64, 72, None} and all(0.5 < value < 1 for value in by_scale.values())
     errors = example.confident_errors(rows, 3)
     assert errors["probability"].is_sorted(descending=True) and (errors["truth"] != errors["predicted"]).all()
+
+
+def test_composed_queries_agree_in_all_columns_but_one(tmp_path, capsys):
+    example = load("composed_queries")
+    example.main([])
+    assert "12 queries with 12 answers, from 6 products" in capsys.readouterr().out
+    rows = "id,kind,size,colour\na,mug,1,red\nb,mug,1,blue\nc,mug,1,blue\nd,mug,2,green\ne,mug,1,\n"
+    (tmp_path / "t.csv").write_text(rows)
+    files = [str(tmp_path / name) for name in ("t.csv", "q.csv")]
+    example.main([*files, "--same", "kind", "size", "--text", "now {value}"])
+    found = pl.read_csv(tmp_path / "q.csv").select("reference_id", "text", "target_id").rows()
+    assert found == [("a", "now blue", "b"), ("a", "now blue", "c"), ("b", "now red", "a"), ("c", "now red", "a")]
+    with pytest.raises(SystemExit, match="no column 'shade'"):
+        example.main([*files, "--change", "shade"])
