@@ -1,9 +1,11 @@
 """One vector per product and modality, from the stored features of the frozen trunk.
 
-The image vector of a product is the normalised mean of the unit vectors of all its photos. A missing modality is a
-vector of zeros, not the features of a black photo or of an empty text.
+The image vector of a product is the normalised mean of the unit vectors of all its photos. The frames of a clip are its
+photos, so that is the mean pooling of CLIP4Clip (arXiv:2104.08860). A missing modality is a vector of zeros, not the
+features of a black photo or of an empty text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +54,21 @@ def unit(rows: Matrix) -> Matrix:
     return np.asarray(rows / np.where(lengths > 0, lengths, 1), np.float32)
 
 
+def num_photos(keys: Sequence[str], products: pl.DataFrame) -> NDArray[np.int64]:
+    """Return the number of stored photos of each of `products` (product_id, media), 0 for one without media.
+
+    `keys` are those of `photo_key`. They are counted, because one medium may be a clip of many frames.
+    """
+    owner = pl.Series("product_id", keys, pl.String).str.replace(r"#\d+$", "")
+    counts = owner.value_counts(name="photos").with_columns(pl.col("photos").cast(pl.Int64))
+    joined = products.select("product_id", "media").join(counts, on="product_id", how="left", maintain_order="left")
+    own = pl.when(pl.col("media").list.len() > 0).then(pl.col("photos")).otherwise(0)
+    # A product that the store lacks has one photo to ask for: the store then names it.
+    return joined.select(own.fill_null(1)).to_series().to_numpy()
+
+
 def _photos(store: FeatureStore, products: pl.DataFrame) -> Matrix:
-    counts = products["media"].list.len().to_numpy()
+    counts = num_photos(store.ids, products)
     totals = np.zeros((len(products), store.header.dim), np.float32)
     for start in range(0, len(products), BLOCK):
         block = slice(start, start + BLOCK)
