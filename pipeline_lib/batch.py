@@ -24,13 +24,19 @@ class Batch:
 
     Model inputs: pixels uint8 (photos, 3, size, size); token_ids int64 and token_mask bool (batch, length);
     image_features and text_features float (batch, dim); image_activations and text_activations float
-    (batch, ..., width), the inputs of the towers' last layer groups, the text's with a token_mask. With `num_photos`
-    (batch,), the image inputs hold the photos of each product one after another, and their features are averaged.
+    (batch, ..., width), the inputs of the towers' last layer groups, the text's with a token_mask. With `photo_mask`
+    bool (batch, most photos), the image inputs hold the photos of each product one after another, and their features
+    are pooled; the mask is True where a product has a photo.
 
-    Loss inputs: answers int64 (batch, n), the texts that are relevant to each product, padded with -1; teacher_image
+    Loss inputs: num_photos int64 (batch,), given with a photo_mask, of the whole batch even if several processes share
+    it; answers int64 (batch, n), the texts that are relevant to each product, padded with -1; teacher_image
     and teacher_text float32 (batch, sum of the teachers' embedding dims); teacher_classes float32 (batch, sum of the
     teachers' classes), log probabilities; text_rows int64 (n,), the rows where has_text is True. A label of -1 is
     unknown. All others are (batch,).
+
+    Loss inputs for clips, padded to the longest with zeros: teacher_frames float32 (batch, frames, sum of dims), the
+    photos that the student gets of each product, with frame_mask bool (batch, frames); teacher_words float32 (batch,
+    words, sum of dims), of the teachers that have words, with teacher_word_mask bool (batch, words, those teachers).
 
     Mixing: row i is mixed with row mix_with[i], with weight mix_share[i] on itself. With `cut` int64 (batch, 4), the
     box [top, bottom, left, right] of its pixels is replaced by the other row's. mixed_label and mixed_teacher_classes
@@ -53,8 +59,13 @@ class Batch:
     teacher_image: Tensor | None = None
     teacher_text: Tensor | None = None
     teacher_classes: Tensor | None = None
+    teacher_frames: Tensor | None = None
+    frame_mask: Tensor | None = None
+    teacher_words: Tensor | None = None
+    teacher_word_mask: Tensor | None = None
     text_rows: Tensor | None = None
     has_image: Tensor | None = None
+    photo_mask: Tensor | None = None
     num_photos: Tensor | None = None
     mix_with: Tensor | None = None
     cut: Tensor | None = None
@@ -81,7 +92,7 @@ class Batch:
 # Fields of a batch that only the model reads. A joined batch for the losses leaves them out.
 CONTENT = (
     "pixels", "token_ids", "token_mask", "image_features", "text_features", "image_activations", "text_activations",
-    "has_image", "num_photos", "mix_with", "cut",
+    "has_image", "photo_mask", "mix_with", "cut",
 )  # fmt: skip
 
 
@@ -90,14 +101,16 @@ class Outputs:
     """Outputs of a model for a batch; None for a head that the model does not have.
 
     Shapes: embeddings (batch, dim), L2-normalised unless the similarity is the dot product; logit_scale scalar, or (2,)
-    for text -> image and image -> text, already exponentiated; class_logits (batch, classes). The momentum embeddings
-    are those of the momentum encoder.
+    for text -> image and image -> text, already exponentiated; class_logits (batch, classes); frame_logits (photos,),
+    the frame attention before its softmax, of all photos of each product one after another. The momentum embeddings are
+    those of the momentum encoder.
     """
 
     image_embedding: Tensor | None = None
     text_embedding: Tensor | None = None
     logit_scale: Tensor | None = None
     class_logits: Tensor | None = None
+    frame_logits: Tensor | None = None
     momentum_image_embedding: Tensor | None = None
     momentum_text_embedding: Tensor | None = None
 
@@ -109,3 +122,5 @@ class Outputs:
 
 # Outputs that have no batch dimension.
 UNBATCHED = ("logit_scale",)
+# Outputs that have a row for each photo, not for each product.
+PER_PHOTO = ("frame_logits",)

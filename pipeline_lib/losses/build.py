@@ -11,9 +11,11 @@ from torch import Tensor
 
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.class_distillation import ClassDistillation
+from pipeline_lib.losses.coarse_distillation import CoarseDistillation
 from pipeline_lib.losses.contrastive_distillation import ContrastiveDistillation
 from pipeline_lib.losses.cross_entropy import CrossEntropy
 from pipeline_lib.losses.feature_distillation import FeatureDistillation
+from pipeline_lib.losses.frame_distillation import FrameDistillation
 from pipeline_lib.losses.hard_negatives import HardNegatives
 from pipeline_lib.losses.head_alignment import HeadAlignment
 from pipeline_lib.losses.info_nce import InfoNCE
@@ -42,6 +44,16 @@ DISTILLATION: dict[str, Callable[[Any, DistillationTeachers], Loss]] = {
     "contrastive_distillation": ContrastiveDistillation,
     "feature_distillation": FeatureDistillation,
     "class_distillation": ClassDistillation,
+    "coarse_distillation": CoarseDistillation,
+    "frame_distillation": FrameDistillation,
+}
+# Outputs of teachers that each of these losses reads; the first also `words`, if a score compares them.
+TEACHER_OUTPUTS: dict[str, tuple[str, ...]] = {
+    "contrastive_distillation": ("image", "text"),
+    "feature_distillation": ("image", "text"),
+    "class_distillation": ("classes",),
+    "coarse_distillation": ("frames", "text"),
+    "frame_distillation": ("frames", "text"),
 }
 
 

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Teacher:
-    """One teacher: its embedding dim (0 without one), scales of text -> image and image -> text, and its classes."""
+    """One teacher: its embedding dim (0 without one), scales of text -> image and image -> text, and its classes.
+
+    `words` if the embeddings of the words of each text are stored as well.
+    """
 
     name: str
     dim: int
     scale: tuple[float, float]
     classes: tuple[str, ...]
+    words: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,4 +76,13 @@ def select_teachers(
         if teacher.name in selected:
             slices.append(TeacherSlice(teacher, slice(start, end), selected[teacher.name] / total))
         start = end
+    return slices
+
+
+def word_slices(teachers: Sequence[Teacher]) -> dict[str, tuple[int, slice]]:
+    """Return the number of each teacher that has words, and its columns in the batch's `teacher_words`."""
+    slices, start = {}, 0
+    for number, teacher in enumerate(teacher for teacher in teachers if teacher.words):
+        slices[teacher.name] = (number, slice(start, start + teacher.dim))
+        start += teacher.dim
     return slices

@@ -53,6 +53,10 @@ class FeaturesParams(Section):
         gt=0,
         description="The stage fails before it runs an encoder if the store would exceed this size in GB (1e9 bytes).",
     )
+    teacher_words: bool = Field(
+        description="true = teachers also store the embedding of every token of every text, which the score x_clip of "
+        "losses.coarse_distillation compares."
+    )
     trunk: TrunkParams
 
 

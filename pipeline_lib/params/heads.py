@@ -18,6 +18,8 @@ LOSS_HEADS: dict[str, str] = {
     "contrastive_distillation": "retrieval",
     "feature_distillation": "retrieval",
     "class_distillation": "classification",
+    "coarse_distillation": "retrieval",
+    "frame_distillation": "retrieval",
 }
 
 

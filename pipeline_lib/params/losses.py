@@ -13,6 +13,7 @@ TripletNegatives = Literal["all", "hardest"]
 HardNegativesChoice = Literal["hardest", "semi_hard", "band"]
 HardNegativesForm = Literal["contrastive", "margin"]
 FeatureDistance = Literal["cosine", "mse"]
+VideoScore = Literal["mean", "x_clip", "ts2_net"]
 Weight = Annotated[float, Field(ge=0, description="Weight of this loss in the total; 0 = off.")]
 MaskFalseNegatives = Annotated[
     bool,
@@ -153,6 +154,25 @@ class ClassDistillationParams(Keys):
     teachers: TeacherShares
 
 
+class CoarseDistillationParams(Keys):
+    """Distillation for clips: correlation of the batch's text-clip probabilities with the teachers' (TeachCLIP: 1)."""
+
+    weight: Weight
+    score: dict[str, VideoScore] = Field(
+        description="How each teacher scores a text and a clip from its stored frames, e.g. {big: x_clip}: mean (of "
+        "the frames) | x_clip (also compares words; needs features.teacher_words) | ts2_net (the text weights the "
+        "frames); {} = mean for all."
+    )
+    teachers: TeacherShares
+
+
+class FrameDistillationParams(Keys):
+    """Distillation for clips: the frame attention follows the teachers' cosines of text and frame (TeachCLIP: 2)."""
+
+    weight: Weight
+    teachers: TeacherShares
+
+
 class LossesParams(Section):
     """The training loss is the weighted sum of these losses. A head that only losses of weight 0 use is not built."""
 
@@ -167,3 +187,5 @@ class LossesParams(Section):
     contrastive_distillation: ContrastiveDistillationParams
     feature_distillation: FeatureDistillationParams
     class_distillation: ClassDistillationParams
+    coarse_distillation: CoarseDistillationParams
+    frame_distillation: FrameDistillationParams

@@ -275,4 +275,4 @@ def test_values_out_of_range_are_refused(key, value):
 
 def test_every_distillation_is_off_by_default():
     params = loss_params()
-    assert [getattr(params, name).weight for name in DISTILLATION] == [0.0] * 3
+    assert [getattr(params, name).weight for name in DISTILLATION] == [0.0] * 5
