@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
 
-from pipeline_lib.batch import UNBATCHED, Outputs
+from pipeline_lib.batch import PER_PHOTO, UNBATCHED, Batch, Outputs
 from pipeline_lib.execution.launch import LAUNCH, SHARE_THREADS, Ranks, read_ranks
 
 # Elements per all-reduce of gradients (64 MiB of float32).
@@ -65,21 +65,33 @@ class ProcessGroup:
         """Return this process's share of a machine's `num_workers` loader workers, at least 1 unless there are none."""
         return max(1, num_workers // self.local_world_size) if num_workers else 0
 
-    def gather(self, outputs: Outputs, count: int) -> Outputs:
-        """Return the outputs of all `count` rows of a batch in order; `outputs` are those of this rank's rows.
+    def gather(self, outputs: Outputs, batch: Batch) -> Outputs:
+        """Return the outputs of all rows of a batch in order; `outputs` are those of this rank's rows.
 
         Gradients flow to this rank's rows only, multiplied by the world size (see the module docstring).
         """
         if self.world_size == 1:
             return outputs
-        rows = {name: self._rows(value, count) for name, value in outputs.present().items() if name not in UNBATCHED}
+        rows = {
+            name: self._rows(value, self._sizes(name, batch))
+            for name, value in outputs.present().items()
+            if name not in UNBATCHED
+        }
         return replace(outputs, **rows)
 
-    def _rows(self, value: Tensor, count: int) -> Tensor:
-        slices = [rows_of_rank(count, rank, self.world_size) for rank in range(self.world_size)]
-        sizes = [rows.stop - rows.start for rows in slices]
+    def _sizes(self, name: str, batch: Batch) -> list[int]:
+        """Return how many rows of an output each rank computes."""
+        slices = [rows_of_rank(len(batch.product), rank, self.world_size) for rank in range(self.world_size)]
+        if name not in PER_PHOTO:
+            return [rows.stop - rows.start for rows in slices]
+        assert batch.num_photos is not None, f"{name} has a row for each photo"
+        counts = batch.num_photos.tolist()
+        return [sum(counts[rows]) for rows in slices]
+
+    def _rows(self, value: Tensor, sizes: list[int]) -> Tensor:
         assert len(value) == sizes[self.rank], (len(value), sizes, self.rank)
-        padded = functional.pad(value.detach(), (0, 0, 0, max(sizes) - len(value))).contiguous()
+        missing = (0, 0) * (value.ndim - 1) + (0, max(sizes) - len(value))
+        padded = functional.pad(value.detach(), missing).contiguous()
         received = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(received, padded)
         parts = [part[:size] for part, size in zip(received, sizes, strict=True)]
@@ -93,11 +105,13 @@ class ProcessGroup:
         scaled.register_hook(lambda gradient: gradient * self.world_size)  # type: ignore[no-untyped-call]
         return scaled
 
-    def local_gradient(self, gradient: Tensor) -> Tensor:
-        """Return this rank's rows of the gradient of gathered leaf tensors, multiplied by the world size."""
+    def local_gradient(self, gradient: Tensor, name: str, batch: Batch) -> Tensor:
+        """Return this rank's rows of the gradient of a gathered output, multiplied by the world size."""
         if self.world_size == 1:
             return gradient
-        return gradient[rows_of_rank(len(gradient), *self.part)] * self.world_size
+        sizes = self._sizes(name, batch)
+        start = sum(sizes[: self.rank])
+        return gradient[start : start + sizes[self.rank]] * self.world_size
 
     def average_gradients(self, parameters: Sequence[Tensor]) -> None:
         """Replace each gradient by its mean over ranks; one all-reduce covers a bucket of parameters.

@@ -41,6 +41,7 @@ PAIR_DEFAULTS: dict[str, Any] = {
     "classifier": {"kind": "linear", "inputs": "image", "hidden": 1, "dropout": 0.0, "scale": 1.0},
     "register_memory": {"slots_private": 0, "slots_shared": 0},
     "positional_conv": {"after_block": 0, "stride": 1},
+    "frames": {"pooling": "mean", "layers": 0, "heads": 1, "max_frames": 1, "temperature": 1.0},
 }  # fmt: skip
 
 

@@ -88,6 +88,7 @@ class ProductDataset(Dataset[Batch]):
         own = rows_of_rank(len(rows), *self.sampling.part)
         teachers = self.teachers.batch_fields(rows, photos, numbers) if self.teachers else {}
         has_text = torch.from_numpy(self._has_text[numbers])
+        all_photos = self.sampling.photo == "mean_pool"
         return Batch(
             product=torch.from_numpy(rows.copy()),
             group=torch.from_numpy(products.group[rows]),
@@ -96,6 +97,7 @@ class ProductDataset(Dataset[Batch]):
             text_rows=has_text.nonzero().flatten(),
             label=torch.from_numpy(products.label[rows]),
             answers=answers,
+            num_photos=torch.from_numpy(products.num_photos[rows]) if all_photos else None,
             **teachers,
             **self._photo_content(epoch, rows[own], photos[own]),
             **self._text_content(epoch, rows[own], numbers[own]),
@@ -144,7 +146,7 @@ class ProductDataset(Dataset[Batch]):
             counts = products.num_photos[rows]
             owner = np.repeat(owner, counts)
             photos = np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
-            content["num_photos"] = torch.from_numpy(counts)
+            content["photo_mask"] = torch.from_numpy(np.arange(counts.max(initial=0)) < counts[:, None])
 
         def draw_seeds() -> Sequence[tuple[int, ...]]:
             seeds = self._seeds(epoch, rows)

@@ -16,6 +16,7 @@ from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.models.adapters import adapter_state, attach, describe_adapters
 from pipeline_lib.models.classifier import Classifier, ClassifierConfig
 from pipeline_lib.models.content import mean_of_photos, mix_features, mix_pixels
+from pipeline_lib.models.frame_pooling import FramePooling, FramePoolingConfig, PooledFrames, describe_frames
 from pipeline_lib.models.fusion import EarlyFusion
 from pipeline_lib.models.scale_bounds import MAX_LOG_SCALE, ScaleBounds
 from pipeline_lib.params.model import ModelParams, SimilarityKind, TemperatureKind
@@ -37,6 +38,7 @@ DEFAULTS: Description = {
     "similarity": "cosine",
     "temperature": "learned",
     "missing_image": "black",
+    "frames": None,
 }
 
 
@@ -81,6 +83,8 @@ class ImageTextModel(nn.Module):
             config = ClassifierConfig(**description["classifier"])
             head["classifier"] = Classifier(config, dims, len(description["classes"]))
         self.head = nn.ModuleDict(head)
+        frames = description["frames"]
+        self.frames = FramePooling(dims["image"], FramePoolingConfig(**frames)) if frames else None
         learned = description["missing_image"] == "learned"
         # Not zeros: the direction of a zero vector, which the cosine needs, has no gradient.
         self.missing_image = nn.Parameter(0.02 * torch.randn(dims["image"])) if learned else None
@@ -99,7 +103,7 @@ class ImageTextModel(nn.Module):
         return {"image": self.image, "text": self.text}
 
     def head_parameters(self) -> list[tuple[str, nn.Parameter]]:
-        """Return the parameters outside the towers: projections, classifier, logit scale."""
+        """Return the parameters outside the towers: projections, classifier, logit scale, frame pooling."""
         towers = ("image.", "text.")
         return [(name, value) for name, value in self.named_parameters() if not name.startswith(towers)]
 
@@ -121,17 +125,32 @@ class ImageTextModel(nn.Module):
         If the batch has stored activations of a tower, its last `num_suffix_groups` layer groups run on them.
         Mixed products are mixed as pixels if the batch has pixels, else as features; texts always as features.
         """
+        return self._features_and_logits(batch, num_suffix_groups)[0]
+
+    def _features_and_logits(
+        self, batch: Batch, num_suffix_groups: SuffixGroups
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return `features` and the logits of the frame attention (photos,), None without it."""
         features: dict[str, Tensor] = {}
+        frame_logits = None
         image = self._image_features(batch, num_suffix_groups)
         if image is not None:
-            if batch.num_photos is not None:
-                image = mean_of_photos(image, batch.num_photos)
+            if batch.photo_mask is not None:
+                pooled = self.pool_photos(image, batch.photo_mask)
+                image, frame_logits = pooled.features, pooled.logits
             image = self.with_missing(image, batch.has_image)
             features["image"] = image if batch.pixels is not None else mix_features(image, batch)
         text = self._text_features(batch, num_suffix_groups)
         if text is not None:
             features["text"] = mix_features(text, batch)
-        return features
+        return features, frame_logits
+
+    def pool_photos(self, features: Tensor, mask: Tensor) -> PooledFrames:
+        """Pool features (photos, dim) of several products; `mask` (products, most photos) is that of `mask_of`."""
+        if self.frames is None:
+            return PooledFrames(mean_of_photos(features, mask.sum(dim=1)))
+        pooled: PooledFrames = self.frames(features, mask)
+        return pooled
 
     def _image_features(self, batch: Batch, num_suffix_groups: SuffixGroups) -> Tensor | None:
         """Return pooled features (photos, dim), from stored features, stored activations or (mixed) pixels."""
@@ -176,13 +195,14 @@ class ImageTextModel(nn.Module):
 
     def forward(self, batch: Batch, num_suffix_groups: SuffixGroups = NO_SUFFIX) -> Outputs:
         """Return the outputs of every head; `num_suffix_groups` is as in `features`."""
-        features = self.features(batch, num_suffix_groups)
+        features, frame_logits = self._features_and_logits(batch, num_suffix_groups)
         retrieval = self.description["retrieval"]
         return Outputs(
             image_embedding=self.embed_image(features["image"]) if retrieval else None,
             text_embedding=self.embed_text(features["text"]) if retrieval else None,
             logit_scale=self.logit_scale.exp() if retrieval else None,
             class_logits=self.classify(features) if self.description["classes"] else None,
+            frame_logits=frame_logits,
         )
 
 
@@ -204,6 +224,7 @@ def describe(
         "retrieval": retrieval,
         "classes": classes,
         **({"adapters": adapters} if (adapters := describe_adapters(params)) else {}),
+        **({"frames": frames} if (frames := describe_frames(params.frames)) else {}),
     }
 
 

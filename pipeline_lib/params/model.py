@@ -20,6 +20,7 @@ VocabularyKind = Literal["full", "cut"]
 ClassifierInputs = Literal["concat", "gated", "sum", "image", "text"]
 ClassifierKind = Literal["mlp", "linear", "cosine"]
 MissingImage = Literal["black", "learned"]
+FramePoolingKind = Literal["mean", "attention"]
 Channels = tuple[float, float, float]
 
 
@@ -140,6 +141,26 @@ class PositionalConvParams(Keys):
     stride: Literal[1, 2] = Field(description="Stride of the convolution: 1 | 2 (a quarter of the patches remains).")
 
 
+class FramePoolingParams(Keys):
+    """How the image features of a clip's frames, or of a product's photos, become one vector (photo = mean_pool)."""
+
+    pooling: FramePoolingKind = Field(
+        description="mean | attention (a learned weight for each frame). mean with 0 layers has no parameters."
+    )
+    layers: int = Field(
+        ge=0,
+        description="Layers of a transformer over the frames, before pooling; it alone reads their order. 0 = none.",
+    )
+    heads: int = Field(gt=0, description="Attention heads of these layers.")
+    max_frames: int = Field(gt=0, description="Positions of these layers: the most frames that a product may have.")
+    temperature: float = Field(gt=0, description="Temperature of the softmax over the frames' attention.")
+
+    @property
+    def trained(self) -> bool:
+        """Return whether the pooling has parameters."""
+        return self.pooling != "mean" or self.layers > 0
+
+
 class ModelParams(Section):
     """Two towers, the joint embedding, and the classifier."""
 
@@ -179,6 +200,7 @@ class ModelParams(Section):
     )
     register_memory: RegisterMemoryParams
     positional_conv: PositionalConvParams
+    frames: FramePoolingParams
 
 
 class ImageSettings(Protocol):

@@ -31,7 +31,7 @@ def backward_jointly(
     """
     if len(batches) == 1:
         batch = batches[0].to(task.device)
-        outputs = processes.gather(task.forward_all(batch), len(batch.product))
+        outputs = processes.gather(task.forward_all(batch), batch)
         named = task.compute_losses(outputs, batch)
         torch.autograd.backward(task.scaler.scale(named["total"]))
         return _detached(outputs), _detached_losses(named)
@@ -39,27 +39,24 @@ def backward_jointly(
     with torch.no_grad(), _restored_buffers(task.model):
         for batch in batches:
             states.append(_random_state(task.device))
-            cached.append(processes.gather(task.forward_all(batch.to(task.device)), len(batch.product)))
+            cached.append(processes.gather(task.forward_all(batch.to(task.device)), batch))
     leaves = join_outputs(cached)
     for value in leaves.present().values():
         value.requires_grad_()
     named = task.compute_losses(leaves, join_batches(batches).to(task.device))
     torch.autograd.backward(task.scaler.scale(named["total"]))
     gradients = {name: value.grad for name, value in leaves.present().items() if value.grad is not None}
-    start = 0
-    for batch, state in zip(batches, states, strict=True):
+    parts = {name: split_like(gradient, name, cached) for name, gradient in gradients.items()}
+    for number, (batch, state) in enumerate(zip(batches, states, strict=True)):
         _set_random_state(state, task.device)
         again = task.forward(batch.to(task.device)).present()
-        end = start + len(batch.product)
         products = [
-            (again[name] * (gradient if name in UNBATCHED else processes.local_gradient(gradient[start:end]))).sum()
-            for name, gradient in gradients.items()
-            # An output without a batch dimension is the same in every batch and is backpropagated once.
-            if name in again and again[name].requires_grad and (name not in UNBATCHED or start == 0)
+            (again[name] * (own if name in UNBATCHED else processes.local_gradient(own, name, batch))).sum()
+            for name, of_batches in parts.items()
+            if (own := of_batches[number]) is not None and name in again and again[name].requires_grad
         ]
         if products:
             torch.autograd.backward(torch.stack(products).sum())
-        start = end
     return _detached(leaves), _detached_losses(named)
 
 
@@ -76,11 +73,13 @@ def join_batches(batches: Sequence[Batch]) -> Batch:
 
 
 def _join(parts: Sequence[Tensor]) -> Tensor:
-    """Concatenate along the batch; rows of unequal length (answers) are padded with -1."""
+    """Concatenate along the batch; rows of unequal length are padded: numbers (answers) with -1, others with 0."""
     if parts[0].ndim == 1:
         return torch.cat(list(parts))
     longest = max(part.shape[1] for part in parts)
-    return torch.cat([functional.pad(part, (0, longest - part.shape[1]), value=-1) for part in parts])
+    value = -1 if parts[0].dtype == torch.int64 else 0
+    after = (0, 0) * (parts[0].ndim - 2)
+    return torch.cat([functional.pad(part, (*after, 0, longest - part.shape[1]), value=value) for part in parts])
 
 
 def join_outputs(parts: Sequence[Outputs]) -> Outputs:
@@ -90,6 +89,13 @@ def join_outputs(parts: Sequence[Outputs]) -> Outputs:
         for name, value in parts[0].present().items()
     }
     return Outputs(**joined)
+
+
+def split_like(gradient: Tensor, name: str, parts: Sequence[Outputs]) -> list[Tensor | None]:
+    """Return the gradient of a joined output for each part; that of a shared output belongs to the first part alone."""
+    if name in UNBATCHED:
+        return [gradient, *[None] * (len(parts) - 1)]
+    return list(torch.split(gradient, [len(getattr(part, name)) for part in parts]))
 
 
 def _detached(outputs: Outputs) -> Outputs:

@@ -24,6 +24,7 @@ MODEL = {
     "missing_image": "black",
     "register_memory": {"slots_private": 0, "slots_shared": 0},
     "positional_conv": {"after_block": 0, "stride": 2},
+    "frames": {"pooling": "mean", "layers": 0, "heads": 2, "max_frames": 8, "temperature": 0.1},
 }
 
 

@@ -99,6 +99,7 @@ def make_settings(
         "classifier": {"kind": "mlp", "inputs": "concat", "hidden": 12, "dropout": 0.1, "scale": 10.0},
         "register_memory": {"slots_private": 0, "slots_shared": 0},
         "positional_conv": {"after_block": 0, "stride": 2},
+        "frames": {"pooling": "mean", "layers": 0, "heads": 2, "max_frames": 8, "temperature": 0.1},
     }  # fmt: skip
     losses = load_params(PARAMS)["losses"]
     changes = {"info_nce": {"weight": info_nce}, "cross_entropy": {"weight": cross_entropy}, **(losses_on or {})}
