@@ -29,7 +29,7 @@ from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.shards.tars import END_OF_TAR, _member
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 
 DIM, BATCH, CLASSES = 512, 256, 50
 
@@ -68,7 +68,7 @@ def pass_sides(folder: Path, count: int) -> tuple[Callable[[], float], Callable[
     media = pl.DataFrame({"product_id": names, "media": [[name] for name in names]})
     (folder / "shards").mkdir()
     write_shards(
-        media,
+        list_photos(media),
         folder / "photos",
         ShardsParams(size=128, quality=92, photos_per_shard=500, colour_profile="convert"),
         folder / "shards",

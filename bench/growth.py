@@ -40,7 +40,7 @@ from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_index
 from pipeline_lib.retrieval.search import open_index
 from pipeline_lib.shards.read import open_shards
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 from pipeline_lib.splitting.folds import split_products
 from pipeline_lib.stores.store import MatrixWriter
 
@@ -114,7 +114,7 @@ def measure(count: int, project: Path, workers: int) -> dict[str, tuple[float, i
 
     catalogue = timed("catalogue", tables, make_catalogue)
     timed("folds", None, lambda: split_products(catalogue.products, 3, 0.2, 7))
-    timed("shards", tars, lambda: write_shards(catalogue.media, project / "raw", shards, tars, workers))
+    timed("shards", tars, lambda: write_shards(list_photos(catalogue.media), project / "raw", shards, tars, workers))
 
     tower = timm.create_model("convnext_atto", pretrained=False, num_classes=0).eval()
     part = np.arange(min(count, 500))

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from pipeline_lib.params.section import load_params
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 from pipeline_lib.training.fold_data import Inputs
 
 REPO = Path(__file__).resolve().parent.parent
@@ -86,7 +86,7 @@ def write_project(root: Path, training: int, held_out: int, photo_size: int, sha
     fold = [1] * training + [0] * held_out
     pl.DataFrame({"product_id": ids, "fold": fold, "split": "train"}).write_parquet(folds / "folds.parquet")
     params = ShardsParams(size=shard_size, quality=92, photos_per_shard=256, colour_profile="convert")
-    write_shards(products.select("product_id", "media"), root / "raw", params, shards, 2)
+    write_shards(list_photos(products.select("product_id", "media")), root / "raw", params, shards, 2)
     return Inputs(catalogue, folds, shards, root / "trunk")
 
 

@@ -26,7 +26,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 from pipeline_lib.transforms.decode import decode
 
 QUALITY, WORKERS, PER_SHARD = 92, 2, 125
@@ -58,7 +58,7 @@ def writing_speeds(root: Path, names: list[str], size: int, repetitions: int) ->
         with tempfile.TemporaryDirectory() as out:
             start = time.perf_counter()
             params = ShardsParams(size=size, quality=QUALITY, photos_per_shard=PER_SHARD, colour_profile="convert")
-            write_shards(media, root, params, Path(out), WORKERS)
+            write_shards(list_photos(media), root, params, Path(out), WORKERS)
             return len(names) / (time.perf_counter() - start)
 
     ours()  # starts the pool of processes, which later calls reuse
@@ -70,7 +70,7 @@ def reading_speeds(root: Path, names: list[str], size: int, repetitions: int, fo
     media = pl.DataFrame({"product_id": names, "media": [[name] for name in names]})
     folder.mkdir()
     write_shards(
-        media,
+        list_photos(media),
         root,
         ShardsParams(size=size, quality=QUALITY, photos_per_shard=PER_SHARD, colour_profile="convert"),
         folder,

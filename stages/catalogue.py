@@ -4,6 +4,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, write_table
 from pipeline_lib.catalogue.build import build_catalogue
 from pipeline_lib.catalogue.cleaning import TooManyRejectedError
+from pipeline_lib.catalogue.clips import read_clips
 from pipeline_lib.catalogue.schema import Catalogue
 from pipeline_lib.catalogue.tables import count, write_catalogue, write_refused
 from pipeline_lib.datasets.readers import read_records
@@ -19,8 +20,9 @@ def main() -> None:
         sample = read_sample(data)
         records = read_records(data)
         runtime = read_runtime()
+        clips = read_clips(paths.CLIPS) if run.value("plan.frames", list[str]) else None
         try:
-            catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel)
+            catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel, clips)
         except TooManyRejectedError as error:
             raise ValueError(f"{error}. {write_refused(error.rejects)} lists all of them") from None
         run.check_catalogue(count(catalogue))

@@ -10,17 +10,18 @@ from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.device import read_runtime
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 
 
 def main() -> None:
     with stage("stages.shards") as run:
         params, runtime = run.section(ShardsParams), read_runtime()
         root = Path(run.value("data.root", str))
-        media = pl.read_parquet(paths.CATALOGUE / "media.parquet")
+        clips = paths.CLIPS if run.value("plan.frames", list[str]) else None
+        photos = list_photos(pl.read_parquet(paths.CATALOGUE / "media.parquet"), clips)
         start = time.perf_counter()
         with fresh_folder(paths.SHARDS) as out:
-            meta = write_shards(media, root, params, out, runtime.workers, runtime.parallel)
+            meta = write_shards(photos, root, params, out, runtime.workers, runtime.parallel)
         rate = meta["photos"] / (time.perf_counter() - start)
         done = (
             f"{meta['passed_through']:,} passed through, {meta['re_encoded']:,} encoded again, {meta['black']:,} black"

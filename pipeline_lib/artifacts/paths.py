@@ -6,6 +6,9 @@ WORK = Path("data/work")
 CODE = WORK / "code"
 CATALOGUE = WORK / "catalogue"
 FOLDS = WORK / "folds"
+# Frames of clips; FRAMES is empty but for a marker file if the plan reads none.
+FRAMES = WORK / "frames"
+CLIPS = FRAMES / "clips"
 SHARDS = WORK / "shards"
 FEATURES = WORK / "features"
 VIEWS = WORK / "views"
@@ -14,6 +17,8 @@ EMBED = WORK / "embed"
 # COMPOSED/KIND/FOLD: models for composed queries, with the embeddings of their galleries.
 COMPOSED = WORK / "composed"
 COMPOSED_GATES = "gates.parquet"  # in the folder of a model with a fusion
+# Store of the weights of a frame attention in a folder of `embed`, (photos, 1).
+FRAME_WEIGHTS = "frame_weights"
 INDEX = WORK / "index"
 ENSEMBLE = WORK / "ensemble"
 # Local copies of feature stores at a URL; they can be deleted at any time.

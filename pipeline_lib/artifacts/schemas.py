@@ -7,6 +7,34 @@ import polars as pl
 
 Schema = dict[str, "pl.DataType | type[pl.DataType]"]
 
+# Tables of the stage frames.
+FRAMES_TABLE, CLIPS_TABLE = "frames.parquet", "clips.parquet"
+# One row is one frame of a clip that is used: its number and time in seconds from the clip's first frame on, and where
+# its JPEG is in the tars of the stage frames.
+FRAMES_SCHEMA: Schema = {
+    "media": pl.String,
+    "frame": pl.Int64,
+    "time": pl.Float64,
+    "tar": pl.String,
+    "offset": pl.Int64,
+    "size": pl.Int64,
+    "width": pl.Int64,
+    "height": pl.Int64,
+}
+# One row is one clip: the number of its frames in the tars, its duration in seconds, and the hash of the file. `reason`
+# and `value` say why a clip is not used, `note` and `note_value` what is unusual about one that is. `thumbnail` is that
+# of its frames side by side in the form of a photo's thumbnail, null for a clip that is not used.
+CLIPS_SCHEMA: Schema = {
+    "media": pl.String,
+    "frames": pl.Int64,
+    "duration": pl.Float64,
+    "content": pl.String,
+    "reason": pl.String,
+    "value": pl.String,
+    "note": pl.String,
+    "note_value": pl.String,
+    "thumbnail": pl.Binary,
+}
 # `rank` is the expected rank of the best right answer. `tied_right` right answers, this one included, and `tied_wrong`
 # other items share its score. `num_right` right answers are in the gallery.
 RANKS_SCHEMA: Schema = {

@@ -13,9 +13,11 @@ from pipeline_lib.catalogue.tables import level_counts
 from pipeline_lib.params.data import DataParams
 
 
-def build_catalogue(records: Records, data: DataParams, workers: int, parallel: str = "loky") -> Catalogue:
-    """Return the catalogue of a reader's records; ValueError if too many rows are rejected."""
-    cleaned = clean(records, data, workers, parallel)
+def build_catalogue(
+    records: Records, data: DataParams, workers: int, parallel: str = "loky", clips: pl.DataFrame | None = None
+) -> Catalogue:
+    """Return the catalogue of a reader's records; `clips` and errors are those of `clean`."""
+    cleaned = clean(records, data, workers, parallel, clips)
     products, rejects = cleaned.products, cleaned.rejects
     grouping = _grouped(cleaned, data)
     notes = name_notes(products["label"], products["group"]) + grouping.notes

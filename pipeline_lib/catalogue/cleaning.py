@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib.catalogue.clips import check_media, check_planned
 from pipeline_lib.catalogue.links import link_targets
 from pipeline_lib.catalogue.photos import Checked, Fault, check_photos
 from pipeline_lib.catalogue.schema import (
@@ -58,12 +59,19 @@ class Cleaned:
     photo_product: NDArray[np.int64]
 
 
-def clean(records: Records, data: DataParams, workers: int, parallel: str = "loky") -> Cleaned:
-    """Return cleaned products; ValueError if a larger fraction of rows is rejected than params allow."""
+def clean(
+    records: Records, data: DataParams, workers: int, parallel: str = "loky", clips: pl.DataFrame | None = None
+) -> Cleaned:
+    """Return cleaned products; `clips` is the table of the stage frames, None if the plan reads no clips.
+
+    Raises ValueError if a larger fraction of rows is rejected than params allow, or for clips without a plan.
+    """
+    clips = check_planned(records.products["media"], records.table, clips)
     listed = records.products.select("row", "product_id", pl.col("media").alias("path"))
     without_media = listed.filter(pl.col("path").list.len() == 0)
     photos = listed.filter(pl.col("path").list.len() > 0).explode("path")
-    checked = check_all_photos(Path(data.root), photos["path"].to_list(), data.max_pixels, workers, parallel)
+    check = partial(check_all_photos, Path(data.root), max_pixels=data.max_pixels, workers=workers, parallel=parallel)
+    checked = check_media(photos["path"].to_list(), clips, check)
     photos = photos.with_columns(
         pl.Series("reason", [fault.reason if fault else None for fault in checked.faults], dtype=pl.String),
         pl.Series("value", [fault.value if fault else None for fault in checked.faults], dtype=pl.String),

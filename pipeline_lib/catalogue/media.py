@@ -41,7 +41,7 @@ def open_photo(root: Path, media: str, linked: Sequence[Path] = ()) -> Stream:
     OSError if there is no such file.
     """
     part = SLICE.fullmatch(media)
-    file, size = _locate(root, part[1] if part else media, linked)
+    file, size = locate_file(root, part[1] if part else media, linked)
     if part is None:
         return file.open("rb")
     return io.BytesIO(_decoded_slice(file, size, int(part[2]), int(part[3])))
@@ -53,8 +53,8 @@ def photo_bytes(root: Path, media: str, linked: Sequence[Path] = ()) -> bytes:
         return stream.read()
 
 
-def _locate(root: Path, path: str, linked: Sequence[Path]) -> tuple[Path, int]:
-    """Return a file that is safe to open, and its size in bytes."""
+def locate_file(root: Path, path: str, linked: Sequence[Path]) -> tuple[Path, int]:
+    """Return a file that is safe to open, and its size in bytes; raises as `open_photo`."""
     if re.search(UNSAFE, path):
         raise BadPhotoError("unsafe path", path)
     real = os.path.realpath(root / path)

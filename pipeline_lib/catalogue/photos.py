@@ -79,11 +79,12 @@ def _check_photo(root: Path, path: str, max_pixels: int, linked: Sequence[Path])
         with open_photo(root, path, linked) as stream:
             data = stream.read()
     except OSError as error:
-        raise _fault_of(error) from error
+        raise fault_of(error) from error
     return read_photo(data, DECODED_SIDE, max_pixels), HASH(data).hexdigest()
 
 
-def _fault_of(error: OSError) -> BadPhotoError:
+def fault_of(error: OSError) -> BadPhotoError:
+    """Return the fault of a file that cannot be opened; raises the error if it is a fault of the machine."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return BadPhotoError("missing image", "no such file")
     if error.errno is not None and error.errno not in FILE_FAULTS:

@@ -26,7 +26,7 @@ from joblib import Parallel, delayed, parallel_config
 from pipeline_lib.execution.stage import die_with_parent
 
 # Libraries that determine the bytes of a stored photo, besides this project's code.
-IMAGE_LIBRARIES = ("cykooz-resizer", "numpy", "pillow", "simplejpeg")
+IMAGE_LIBRARIES = ("av", "cykooz-resizer", "numpy", "pillow", "simplejpeg")
 # Tasks per worker of a cluster and round.
 TASKS_PER_ROUND = 64
 # Time limit for the first worker of a Dask cluster.

@@ -24,7 +24,7 @@ from pipeline_lib.params.section import Section, load_params, parse_section, par
 
 PR_SET_PDEATHSIG = 1
 # Stages that run before there is a catalogue of the present params: the one on disk may be of other data.
-BEFORE_CATALOGUE = ("stages.code", "stages.catalogue")
+BEFORE_CATALOGUE = ("stages.code", "stages.frames", "stages.catalogue")
 
 SectionT = TypeVar("SectionT", bound=Section)
 ValueT = TypeVar("ValueT")

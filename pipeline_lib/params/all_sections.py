@@ -6,17 +6,19 @@ from typing import Any
 from pipeline_lib.artifacts.paths import NO_SPLIT, STARTS
 from pipeline_lib.params.composed import ComposedParams
 from pipeline_lib.params.data import DataParams
+from pipeline_lib.params.distillation import check_distillation
 from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.ensemble import EnsembleParams
 from pipeline_lib.params.evaluate import EvaluateParams
 from pipeline_lib.params.features import FeaturesParams
+from pipeline_lib.params.frames import FramesParams
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import PhasesParams, check_phases
 from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.report import ReportParams
-from pipeline_lib.params.requirements import check_composed, check_heads
+from pipeline_lib.params.requirements import check_composed, check_frame_pooling, check_heads, check_hubness
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import Keys, Section, load_params, parse_section
 from pipeline_lib.params.shards import ShardsParams
@@ -28,6 +30,7 @@ class Params(Keys):
     """Every setting of the pipeline, in the order of the DAG; runtime and the lists of plan come last."""
 
     data: DataParams
+    frames: FramesParams
     split: SplitParams
     shards: ShardsParams
     model: ModelParams
@@ -103,6 +106,7 @@ def check_all(params: dict[str, Any], path: Path) -> None:
         ("scales", plan.scales),
         ("features", plan.features),
         ("teachers", plan.teachers),
+        ("frames", plan.frames),
         ("index", plan.index),
         ("composed", plan.composed),
     ):
@@ -115,4 +119,7 @@ def check_all(params: dict[str, Any], path: Path) -> None:
         )
     check_phases(params, [(step.name, step.after) for step in plan.phases], plan.last)
     check_heads(params, path)
+    check_frame_pooling(params, path)
     check_composed(params, path)
+    check_distillation(params, path)
+    check_hubness(params, path)

@@ -42,6 +42,9 @@ class PlanParams(Section):
     teachers: list[TeacherName] = Field(
         description="Teachers whose outputs are stored: NAME is the one in data/starts/NAME."
     )
+    frames: list[Literal["clips"]] = Field(
+        description="[clips] = frames are read from the clips of the catalogue, [] = it has photos alone."
+    )
     index: list[IndexKind] = Field(
         description="FAISS indexes built for each fold: flat | ivf | hnsw | ivf_pq (compressed)."
     )

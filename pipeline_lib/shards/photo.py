@@ -43,6 +43,20 @@ def store_photo(data: bytes, size: int, quality: int, convert_profile: bool = Tr
     return _encode(_downscaled(photo.pixels(), photo.width, photo.height, size), quality)
 
 
+def store_pixels(pixels: Pixels, shown: tuple[int, int], size: int, quality: int) -> StoredPhoto:
+    """Return pixels (rows, columns, 3) that are shown at a width and height as a photo of at most `size` pixels.
+
+    The pixels of a clip may not be square: one resizing gives them their shape and their size.
+    """
+    width, height = shown
+    shorter = min(width, height)
+    if shorter > size:
+        width, height = max(size, round(width * size / shorter)), max(size, round(height * size / shorter))
+    if pixels.shape[:2] != (height, width):
+        pixels = resize(pixels, width, height)
+    return _encode(pixels, quality)
+
+
 def black_photo(size: int, quality: int) -> StoredPhoto:
     """Return the photo of a product without one: `size` x `size` black pixels."""
     return _encode(np.zeros((size, size, 3), np.uint8), quality)

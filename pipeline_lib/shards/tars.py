@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -23,13 +24,34 @@ BLOCK = tarfile.BLOCKSIZE
 END_OF_TAR = bytes(2 * BLOCK)
 
 
+class StoredFrame(NamedTuple):
+    """A frame of a clip, whose JPEG is in a tar of the stage frames; `time` in seconds from the first frame on."""
+
+    tar: Path
+    offset: int
+    size: int
+    width: int
+    height: int
+    frame: int
+    time: float
+
+
+class ShardPhoto(NamedTuple):
+    """A photo of a product: its number, the path inside root (None for a black photo), and the frame of a clip."""
+
+    product_id: str
+    photo: int
+    path: str | None
+    frame: StoredFrame | None = None
+
+
 @dataclass(frozen=True)
 class ShardTask:
-    """The photos of one tar: (product_id, position in media, path inside root, or None for a black photo)."""
+    """The photos of one tar."""
 
     tar: Path
     first_row: int
-    photos: list[tuple[str, int, str | None]]
+    photos: list[ShardPhoto]
 
 
 @dataclass(frozen=True)
@@ -65,34 +87,38 @@ class ShardWriter:
         rows = ShardRows(task.tar.name, [], [], [], [], 0, 0)
         passed = black = 0
         with _checked_photos(), _named_failure(task.tar), task.tar.open("wb") as stream:
-            for row, (product_id, photo, path) in enumerate(task.photos, task.first_row):
+            for row, photo in enumerate(task.photos, task.first_row):
                 self._check_stage_lives()
-                stored = self._stored(product_id, photo, path)
-                about = {"product_id": product_id, "photo": photo, "path": path}
+                stored = self._stored(photo)
+                about: dict[str, object] = {"product_id": photo.product_id, "photo": photo.photo, "path": photo.path}
+                if photo.frame is not None:
+                    about |= {"frame": photo.frame.frame, "time": photo.frame.time}
                 text = json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode()
-                stream.write(_member(f"{row:09d}.json", text))
+                stream.write(tar_member(f"{row:09d}.json", text))
                 rows.offset.append(stream.tell() + BLOCK)
-                stream.write(_member(f"{row:09d}.{stored.extension}", stored.data))
+                stream.write(tar_member(f"{row:09d}.{stored.extension}", stored.data))
                 rows.size.append(len(stored.data))
                 rows.width.append(stored.width)
                 rows.height.append(stored.height)
                 passed += stored.passed_through
-                black += path is None
+                black += photo.path is None
             stream.write(END_OF_TAR)
         return ShardRows(rows.tar, rows.offset, rows.size, rows.width, rows.height, passed, black)
 
-    def _stored(self, product_id: str, photo: int, path: str | None) -> StoredPhoto:
-        if path is None:
+    def _stored(self, photo: ShardPhoto) -> StoredPhoto:
+        if photo.path is None:
             return black_photo(self.size, self.quality)
-        file = self.root / path
+        if photo.frame is not None:
+            return copied_frame(photo.frame)
+        file = self.root / photo.path
         try:
-            data = photo_bytes(self.root, path, self.linked)
+            data = photo_bytes(self.root, photo.path, self.linked)
             return store_photo(data, self.size, self.quality, self.convert_profiles)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) else str(error)
             raise ValueError(
-                f"{file}: photo {photo} of product {product_id!r} changed since the catalogue checked it: {why}; "
-                "run `dvc repro` again"
+                f"{file}: photo {photo.photo} of product {photo.product_id!r} changed since the catalogue checked it: "
+                f"{why}; run `dvc repro` again"
             ) from error
 
     def _check_stage_lives(self) -> None:
@@ -106,7 +132,18 @@ def tar_length(last_offset: int, last_size: int) -> int:
     return last_offset + last_size + -last_size % BLOCK + len(END_OF_TAR)
 
 
-def _member(name: str, data: bytes) -> bytes:
+def copied_frame(frame: StoredFrame) -> StoredPhoto:
+    """Return a frame as it is in its tar; ValueError if the tar is shorter."""
+    with frame.tar.open("rb") as stream:
+        stream.seek(frame.offset)
+        data = stream.read(frame.size)
+    if len(data) != frame.size:
+        raise ValueError(f"{frame.tar}: truncated at a frame; run `dvc repro frames`")
+    return StoredPhoto(data, "jpg", frame.width, frame.height, passed_through=True)
+
+
+def tar_member(name: str, data: bytes) -> bytes:
+    """Return the header, data and padding of one file in a tar."""
     info = tarfile.TarInfo(name)  # time, owner and group are 0 unless set
     info.size, info.mode = len(data), 0o644
     return info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % BLOCK)

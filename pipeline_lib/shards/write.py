@@ -8,28 +8,30 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from pipeline_lib.artifacts.io import write_json, write_table
+from pipeline_lib.artifacts.schemas import FRAMES_SCHEMA, FRAMES_TABLE
 from pipeline_lib.catalogue.links import link_targets
 from pipeline_lib.execution.parallel import map_parallel
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.shards.tars import ShardRows, ShardTask, ShardWriter
+from pipeline_lib.shards.tars import ShardPhoto, ShardRows, ShardTask, ShardWriter, StoredFrame
 
+# The fields of a StoredFrame.
+FRAME_COLUMNS = StoredFrame._fields
 MANIFEST = "manifest.parquet"
 META = "meta.json"
 
 
 def write_shards(
-    media: pl.DataFrame, root: Path, params: ShardsParams, out: Path, workers: int, parallel: str = "loky"
+    photos: pl.DataFrame, root: Path, params: ShardsParams, out: Path, workers: int, parallel: str = "loky"
 ) -> dict[str, int]:
-    """Write shards, manifest and meta of `media` (product_id, media: list of paths inside root); return the meta.
+    """Write shards, manifest and meta of `list_photos`, whose paths are inside root; return the meta.
 
-    A product without media gets one black photo. Raises ValueError for no or repeated products and for a photo that
-    cannot be read, OSError when a tar cannot be written.
+    Raises ValueError for a photo that cannot be read, OSError when a tar cannot be written.
     """
-    photos = list_photos(media)
     local = parallel == "loky"
     stage_pid = os.getpid() if local else None
     convert = params.colour_profile == "convert"
@@ -63,20 +65,37 @@ def write_shards(
     return meta
 
 
-def list_photos(media: pl.DataFrame) -> pl.DataFrame:
-    """Return one row per photo: product_id, photo (position in media), path (null for a black photo)."""
+def list_photos(media: pl.DataFrame, clips: Path | None = None) -> pl.DataFrame:
+    """Return one row per photo: product_id, photo (its number in the product), path, and the columns of its frame.
+
+    `media` has product_id and media, a list of paths. A product without media has one row, whose path is null and which
+    becomes a black photo. A clip has a row for each of its frames in the folder `clips` of the stage frames; other rows
+    have nulls in FRAME_COLUMNS. Raises ValueError for no or repeated products.
+    """
     if media.is_empty():
         raise ValueError("the catalogue has no products, so there are no photos to write")
     repeated = media.filter(pl.col("product_id").is_duplicated())
     if not repeated.is_empty():
         raise ValueError(f"product {repeated['product_id'][0]!r} is twice in the catalogue's media.parquet")
     rows = media.select("product_id", path="media").explode("path", empty_as_null=True, keep_nulls=True)
-    return rows.select("product_id", pl.int_range(pl.len()).over("product_id").alias("photo"), "path")
+    if clips is None:
+        frames = pl.DataFrame(schema=FRAMES_SCHEMA)
+    else:
+        frames = pl.read_parquet(clips / FRAMES_TABLE).with_columns(f"{clips.as_posix()}/" + pl.col("tar"))
+    rows = rows.join(frames, left_on="path", right_on="media", how="left", maintain_order="left_right")
+    photo = pl.int_range(pl.len()).over("product_id").alias("photo")
+    return rows.select("product_id", photo, "path", *FRAME_COLUMNS)
 
 
 def _tasks(photos: pl.DataFrame, per_shard: int, out: Path) -> Iterator[ShardTask]:
     for index, first in enumerate(range(0, len(photos), per_shard)):
-        yield ShardTask(out / f"shard-{index:05d}.tar", first, photos.slice(first, per_shard).rows())
+        rows = [_photo(*row) for row in photos.slice(first, per_shard).iter_rows()]
+        yield ShardTask(out / f"shard-{index:05d}.tar", first, rows)
+
+
+def _photo(product_id: str, photo: int, path: str | None, *frame: Any) -> ShardPhoto:
+    stored = None if frame[0] is None else StoredFrame(Path(frame[0]), *frame[1:])
+    return ShardPhoto(product_id, photo, path, stored)
 
 
 def _places(shards: list[ShardRows]) -> pl.DataFrame:

@@ -218,7 +218,7 @@ def outs(stage) -> list[str]:
 def test_outs_are_where_paths_says():
     made = {out.split("/${")[0] for stage in STAGES.values() for out in outs(stage)}
     wanted = (
-        paths.CODE, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN, paths.EMBED,
+        paths.CODE, paths.FRAMES, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN, paths.EMBED,
         paths.BASELINES,
         paths.ENSEMBLE, paths.EVALUATION, paths.METRICS, paths.INTERVALS, paths.PAGE, paths.FIGURES, paths.PHASES,
         paths.PHASES / paths.NO_PHASE, paths.COMPOSED,
@@ -228,7 +228,7 @@ def test_outs_are_where_paths_says():
 
 def test_optional_branches_keep_their_folder():
     """A dep on a folder that no stage makes is an error in DVC, so an emptied plan list would break the DAG."""
-    for folder in (paths.FEATURES, paths.INDEX, paths.COMPOSED):
+    for folder in (paths.FRAMES, paths.FEATURES, paths.INDEX, paths.COMPOSED):
         assert (ROOT / folder / ".gitkeep").is_file()
     assert ".gitkeep" in (ROOT / ".dvcignore").read_text(encoding="utf-8")
 

@@ -20,6 +20,7 @@ FLOORS = (
     ("models",),
     ("towers", "losses", "optim", "shards", "stores", "datasets"),
     ("catalogue", "splitting", "metrics"),
+    ("clips",),
     ("transforms",),
     ("execution",),
     ("params",),

@@ -15,11 +15,13 @@ from pipeline_lib.losses.composed_build import COMPOSED_LOSSES, READS
 from pipeline_lib.losses.feature_distillation import DISTANCES
 from pipeline_lib.losses.hard_negatives import FORMS, MINERS
 from pipeline_lib.losses.triplet import TRIPLET_MINERS
+from pipeline_lib.losses.video_scores.scores import SCORES
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS, CLASSIFIERS, JOINTS
 from pipeline_lib.models.composed.build import COMPOSED_MODELS
 from pipeline_lib.models.multimodal import SIMILARITIES
 from pipeline_lib.optim.schedules import SCHEDULES
 from pipeline_lib.params import composed, data, ensemble, evaluate, losses, model, plan, runtime, train, values
+from pipeline_lib.params.distillation import WORD_SCORES
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.heads import LOSS_HEADS
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS
@@ -56,6 +58,7 @@ def test_registries_equal_the_kinds_params_allow():
         "triplet negatives": (TRIPLET_MINERS, losses.TripletNegatives),
         "hard negatives": (MINERS, losses.HardNegativesChoice),
         "hard negatives' form": (FORMS, losses.HardNegativesForm),
+        "video score": (SCORES, losses.VideoScore),
         "feature distance": (DISTANCES, losses.FeatureDistance),
         "mining": (SAMPLERS, train.MiningKind),
         "composed model": (COMPOSED_MODELS, composed.ComposedKind),
@@ -77,6 +80,10 @@ def test_every_loss_has_params_and_a_head():
     assert {*LOSSES, *DISTILLATION} == set(losses.LossesParams.model_fields) == set(LOSS_HEADS)
     for name, field in losses.LossesParams.model_fields.items():
         assert "weight" in field.annotation.model_fields, name
+
+
+def test_params_know_which_scores_compare_words():
+    assert set(WORD_SCORES) == {name for name, score in SCORES.items() if score.words}
 
 
 def test_every_loss_of_composed_models_has_a_weight():

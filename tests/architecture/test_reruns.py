@@ -18,10 +18,14 @@ KEYS = [setting.key for group in settings_tree(json_schema()).groups() for setti
 TRAINING = {"phase", "train"}
 # The longest prefix of a key says which stages it reruns.
 RERUNS = {
-    "data": {"catalogue"},
-    "data.root": {"catalogue", "shards", "report"},
+    "data": {"frames", "catalogue"},
+    "data.root": {"frames", "catalogue", "shards", "report"},
+    "frames": {"frames"},
     "split": {"folds"},
     "shards": {"shards"},
+    "shards.size": {"frames", "shards"},
+    "shards.quality": {"frames", "shards"},
+    "shards.photos_per_shard": {"frames", "shards"},
     "model": TRAINING,
     "model.image": {*TRAINING, "features", "views", "compose"},
     "model.fusion": {*TRAINING, "features", "views", "compose"},  # tokens of early fusion are not stored
@@ -56,6 +60,7 @@ RERUNS = {
     "plan.scales": {"index", "ensemble", "report"},
     "plan.features": {"views", "baselines", "evaluate"},
     "plan.teachers": TRAINING,
+    "plan.frames": {"catalogue", "shards"},
     "plan.index": set(),
     "plan.composed": {"evaluate"},
 }
@@ -65,6 +70,7 @@ PLANNED = {
     "plan.scales": {"views", "embed"},
     "plan.features": {"features"},
     "plan.teachers": {"teacher"},
+    "plan.frames": {"frames"},
     "plan.index": {"index"},
     "plan.composed": {"compose"},
 }

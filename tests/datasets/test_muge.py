@@ -15,7 +15,7 @@ from pipeline_lib.datasets.muge import read_muge
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 from pipeline_lib.splitting.folds import split_products
 
 
@@ -60,7 +60,7 @@ def test_the_shards_contain_the_photos_byte_for_byte(tmp_path, reader_params):
     out = tmp_path / "shards"
     out.mkdir()
     params = ShardsParams(size=64, quality=90, photos_per_shard=5, colour_profile="convert")
-    meta = write_shards(catalogue.media, tmp_path / "raw", params, out, 1)
+    meta = write_shards(list_photos(catalogue.media), tmp_path / "raw", params, out, 1)
     assert (meta["photos"], meta["passed_through"]) == (18, 18)
     manifest = Manifest(out)
     reader = ShardReader(manifest)

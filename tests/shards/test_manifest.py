@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 
 # Products without media (one black photo each), not sorted, some with ids outside ASCII.
 IDS = ["mug", "Mug", "红色", "b", "", "a-10", "a-9", "é", "😀", "zz"]
@@ -18,9 +18,8 @@ IDS = ["mug", "Mug", "红色", "b", "", "a-10", "a-9", "é", "😀", "zz"]
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     media = pl.DataFrame({"product_id": IDS, "media": [[]] * len(IDS)}, schema_overrides={"media": pl.List(pl.String)})
-    write_shards(
-        media, tmp_path, ShardsParams(size=8, quality=80, photos_per_shard=3, colour_profile="convert"), tmp_path, 1
-    )
+    params = ShardsParams(size=8, quality=80, photos_per_shard=3, colour_profile="convert")
+    write_shards(list_photos(media), tmp_path, params, tmp_path, 1)
     return tmp_path
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 
 NUM_PHOTOS = 11
 
@@ -29,7 +29,8 @@ def folder(tmp_path_factory) -> Path:
     media = pl.DataFrame({"product_id": [name[:-4] for name in names], "media": [[name] for name in names]})
     out = root / "shards"
     out.mkdir()
-    write_shards(media, root, ShardsParams(size=16, quality=90, photos_per_shard=4, colour_profile="convert"), out, 1)
+    params = ShardsParams(size=16, quality=90, photos_per_shard=4, colour_profile="convert")
+    write_shards(list_photos(media), root, params, out, 1)
     return out
 
 

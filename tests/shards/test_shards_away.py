@@ -11,7 +11,7 @@ from PIL import Image
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader, open_shards
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 
 NUM_PRODUCTS = 11
 
@@ -26,7 +26,8 @@ def folder(tmp_path: Path) -> Path:
         Image.fromarray(rng.integers(0, 256, (20 + number, 30, 3), dtype=np.uint8)).save(root / f"{number}.png")
     media = [[f"{number}.png", "0.png"][: 1 + number % 2] for number in range(NUM_PRODUCTS)]
     table = pl.DataFrame({"product_id": [f"p{number}" for number in range(NUM_PRODUCTS)], "media": media})
-    write_shards(table, root, ShardsParams(size=16, quality=90, photos_per_shard=3, colour_profile="convert"), out, 1)
+    params = ShardsParams(size=16, quality=90, photos_per_shard=3, colour_profile="convert")
+    write_shards(list_photos(table), root, params, out, 1)
     return out
 
 
@@ -68,9 +69,8 @@ def test_another_catalogues_shards_are_refused(folder: Path, s3, tmp_path: Path)
     media = pl.DataFrame({"product_id": ["p0"], "media": [[]]}, schema_overrides={"media": pl.List(pl.String)})
     other = tmp_path / "other"
     other.mkdir()
-    write_shards(
-        media, tmp_path, ShardsParams(size=16, quality=90, photos_per_shard=3, colour_profile="convert"), other, 1
-    )
+    params = ShardsParams(size=16, quality=90, photos_per_shard=3, colour_profile="convert")
+    write_shards(list_photos(media), tmp_path, params, other, 1)
     with pytest.raises(ValueError, match=rf"{url}/manifest\.parquet: differs from .*other/manifest\.parquet"):
         open_shards(other, url)
     (other / "manifest.parquet").unlink()

@@ -17,7 +17,7 @@ from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.params.section import load_params
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 
 PROJECT = Path(__file__).parents[2]
 NUM_PHOTOS = 120
@@ -70,7 +70,7 @@ def test_a_killed_stage_leaves_no_outs_and_the_next_run_is_complete(project: Pat
     undisturbed.mkdir()
     media = pl.read_parquet(project / "data/work/catalogue/media.parquet")
     params = ShardsParams(size=32, quality=90, photos_per_shard=10, colour_profile="convert")
-    write_shards(media, project / "raw", params, undisturbed, 1)
+    write_shards(list_photos(media), project / "raw", params, undisturbed, 1)
     assert digest_folder(out) == digest_folder(undisturbed)
 
 

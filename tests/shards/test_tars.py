@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline_lib.shards.tars import ShardTask, ShardWriter, tar_length
+from pipeline_lib.shards.tars import ShardPhoto, ShardTask, ShardWriter, tar_length
 
 
 def jpeg(path: Path, side: int = 20) -> None:
@@ -22,7 +22,7 @@ def writer(root: Path) -> ShardWriter:
 def test_members_are_plain_ustar_with_fixed_headers(tmp_path: Path) -> None:
     jpeg(tmp_path / "a.jpg")
     tar = tmp_path / "shard-00000.tar"
-    rows = writer(tmp_path)(ShardTask(tar, 12, [("红-1", 0, "a.jpg"), ("b", 0, None)]))
+    rows = writer(tmp_path)(ShardTask(tar, 12, [ShardPhoto("红-1", 0, "a.jpg"), ShardPhoto("b", 0, None)]))
     with tarfile.open(tar) as archive:
         members = archive.getmembers()
         about = [json.load(archive.extractfile(member)) for member in members[::2]]
@@ -48,7 +48,7 @@ def test_members_are_plain_ustar_with_fixed_headers(tmp_path: Path) -> None:
 def test_a_missing_or_changed_photo_is_one_error_line(tmp_path: Path, content: bytes | None, why: str) -> None:
     if content is not None:
         (tmp_path / "a.jpg").write_bytes(content)
-    task = ShardTask(tmp_path / "x.tar", 0, [("mug", 2, "a.jpg")])
+    task = ShardTask(tmp_path / "x.tar", 0, [ShardPhoto("mug", 2, "a.jpg")])
     with pytest.raises(
         ValueError, match=rf"a\.jpg: photo 2 of product 'mug' changed .*{why}.*run `dvc repro`"
     ) as caught:
@@ -59,7 +59,7 @@ def test_a_missing_or_changed_photo_is_one_error_line(tmp_path: Path, content: b
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_one_error_line(tmp_path: Path) -> None:
     (tmp_path / "shard-00000.tar").symlink_to("/dev/full")
-    task = ShardTask(tmp_path / "shard-00000.tar", 0, [("mug", 0, None)])
+    task = ShardTask(tmp_path / "shard-00000.tar", 0, [ShardPhoto("mug", 0, None)])
     with pytest.raises(OSError, match=r"No space left on device; make room .*shard-00000\.tar") as caught:
         writer(tmp_path)(task)
     assert caught.value.errno == errno.ENOSPC
@@ -69,13 +69,13 @@ def test_a_full_disk_is_one_error_line(tmp_path: Path) -> None:
 def test_a_worker_stops_when_its_stage_has_ended(tmp_path: Path) -> None:
     orphan = ShardWriter(tmp_path, 32, 90, stage_pid=2**22 + 1)
     with pytest.raises(ValueError, match="the stage of this worker has ended"):
-        orphan(ShardTask(tmp_path / "x.tar", 0, [("mug", 0, None)]))
+        orphan(ShardTask(tmp_path / "x.tar", 0, [ShardPhoto("mug", 0, None)]))
 
 
 def test_a_photo_of_the_catalogue_is_not_refused_for_its_size(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
     jpeg(tmp_path / "a.jpg", 90)
-    rows = writer(tmp_path)(ShardTask(tmp_path / "x.tar", 0, [("mug", 0, "a.jpg")]))
+    rows = writer(tmp_path)(ShardTask(tmp_path / "x.tar", 0, [ShardPhoto("mug", 0, "a.jpg")]))
     assert rows.width == [32]
     assert Image.MAX_IMAGE_PIXELS == 50
 

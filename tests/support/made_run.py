@@ -29,7 +29,7 @@ from pipeline_lib.params.report import ReportParams
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.page import Report, build_report
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 
 COLOURS = {"红": "#c0392b", "绿": "#1e8449", "蓝": "#2471a3", "黄": "#d4ac0d", "紫": "#7d3c98"}
 ENGLISH = {"红": "red", "绿": "green", "蓝": "blue", "黄": "yellow", "紫": "purple"}
@@ -107,9 +107,8 @@ def draw_products(run: Run) -> None:
     media = pl.DataFrame([(p[0], [p[1]]) for p in run.products], schema=["product_id", "media"], orient="row")
     shards = run.root / paths.SHARDS
     shards.mkdir(parents=True)
-    write_shards(
-        media, run.root, ShardsParams(size=96, quality=90, photos_per_shard=40, colour_profile="convert"), shards, 1
-    )
+    params = ShardsParams(size=96, quality=90, photos_per_shard=40, colour_profile="convert")
+    write_shards(list_photos(media), run.root, params, shards, 1)
 
 
 def write_catalogue(run: Run) -> None:

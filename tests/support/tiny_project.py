@@ -1,6 +1,7 @@
 """A project of coloured squares with real tables, shards and towers, small enough to train in a second."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,7 @@ from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import load_params
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.params.train import TrainParams
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.write import list_photos, write_shards
 from pipeline_lib.training.fold_data import Inputs
 from pipeline_lib.training.model_setup import RunConfig
 
@@ -22,13 +23,18 @@ COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220), "green": (30, 200, 30)}
 KINDS = ("mug", "hat")
 
 
-def write_project(root: Path, count: int = 36) -> Inputs:
-    """Write catalogue, folds and shards of `count` products in 3 folds; every sixth has two photos."""
+def two_of_every_sixth(number: int) -> int:
+    """The photos of a product by its number, by default."""
+    return 2 if number % 6 == 0 else 1
+
+
+def write_project(root: Path, count: int = 36, num_photos: Callable[[int], int] = two_of_every_sixth) -> Inputs:
+    """Write catalogue, folds and shards of `count` products in 3 folds; product n has `num_photos(n)` photos."""
     (root / "raw").mkdir(parents=True)
     rows = []
     for number in range(count):
         colour, kind = list(COLOURS)[number % 3], KINDS[number // 3 % 2]
-        media = [f"p{number}_{photo}.png" for photo in range(2 if number % 6 == 0 else 1)]
+        media = [f"p{number}_{photo}.png" for photo in range(num_photos(number))]
         for photo, name in enumerate(media):
             picture = Image.new("RGB", (48, 48), COLOURS[colour])
             picture.paste((255, 255, 255), (8, 8, 20 if kind == "mug" else 40, 30 + photo))
@@ -55,7 +61,7 @@ def write_project(root: Path, count: int = 36) -> Inputs:
     texts.select("query_id", "product_id", pl.lit(1).alias("grade")).write_parquet(catalogue / "relevance.parquet")
     products.select("product_id", "fold", split=pl.lit("train")).write_parquet(folds / "folds.parquet")
     params = ShardsParams(size=48, quality=90, photos_per_shard=16, colour_profile="convert")
-    write_shards(products.select("product_id", "media"), root / "raw", params, shards, 1)
+    write_shards(list_photos(products.select("product_id", "media")), root / "raw", params, shards, 1)
     return Inputs(catalogue, folds, shards, root / "features" / "trunk")
 
 

@@ -1,0 +1,73 @@
+"""Opens a clip with FFmpeg: which formats are read, which stream, and with which decoder.
+
+A file is opened by its content. The formats leave out playlists, lists of files and protocols, with which a file that
+is named `clip.mp4` could bring other files of the machine, or of the network, into the shards.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline_lib.clips.structure import missing_bytes
+from pipeline_lib.transforms.formats import BadPhotoError, one_line
+
+# Names of FFmpeg's demuxers, separated by commas.
+FORMATS = "mov,matroska,avi,gif,apng,mpegts,mpeg,asf,flv,ogg"
+OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+# The native decoders drop the alpha channel of these codecs, which Matroska names in the stream's metadata.
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
+@contextmanager
+def open_clip(file: Path) -> Iterator[tuple[Any, Any]]:
+    """Yield the container and the video stream of a clip; BadPhotoError if it has none or is truncated."""
+    import av
+
+    if missing := missing_bytes(file):
+        size = file.stat().st_size
+        raise BadPhotoError("truncated clip", f"{missing:,} bytes are missing behind the {size:,} that there are")
+    try:
+        container = av.open(f"file:{file}", options=OPTIONS)
+    except (av.error.FFmpegError, ValueError) as error:
+        raise BadPhotoError("unreadable clip", f"no format that is read: {_reason(error)}") from None
+    with container:
+        stream = _video_stream(container)
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = av.stream.Discard.all
+        yield container, stream
+
+
+def decoder_of(stream: Any) -> Any:
+    """Return the decoder of a stream with one thread; BadPhotoError if FFmpeg has none."""
+    import av
+
+    decoder = stream.codec_context
+    if decoder is None:
+        raise BadPhotoError("unreadable clip", "FFmpeg has no decoder for its video")
+    if stream.metadata.get("alpha_mode") == "1" and decoder.name in ALPHA_DECODERS:
+        decoder = av.CodecContext.create(ALPHA_DECODERS[decoder.name], "r")
+    # More threads gained nothing on H.264 and VP9, and the workers decode one clip each.
+    decoder.thread_type, decoder.thread_count = "NONE", 1
+    return decoder
+
+
+def _video_stream(container: Any) -> Any:
+    """Return the stream that FFmpeg prefers, or the largest other one if that is a cover picture."""
+    from av.stream import Disposition
+
+    videos = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    best = container.streams.best("video")
+    if best is not None and best.index in {stream.index for stream in videos}:
+        return best
+    if not videos:
+        covers = len(container.streams.video)
+        found = "a cover picture and no video" if covers else "no video"
+        sounds = len(container.streams.audio)
+        raise BadPhotoError("no video stream", f"{found} beside {sounds} of sound" if sounds else found)
+    return max(videos, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or one_line(error)
