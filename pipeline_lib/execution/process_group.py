@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
 
-from pipeline_lib.batch import PER_PHOTO, UNBATCHED, Batch, Outputs
+from pipeline_lib.batch import PER_PHOTO, UNBATCHED, Outputs
 from pipeline_lib.execution.launch import LAUNCH, SHARE_THREADS, Ranks, read_ranks
 
 # Elements per all-reduce of gradients (64 MiB of float32).
@@ -65,28 +65,30 @@ class ProcessGroup:
         """Return this process's share of a machine's `num_workers` loader workers, at least 1 unless there are none."""
         return max(1, num_workers // self.local_world_size) if num_workers else 0
 
-    def gather(self, outputs: Outputs, batch: Batch) -> Outputs:
-        """Return the outputs of all rows of a batch in order; `outputs` are those of this rank's rows.
+    def gather(self, outputs: Outputs, count: int, num_photos: Tensor | None = None) -> Outputs:
+        """Return the outputs of all `count` rows of a batch in order; `outputs` are those of this rank's rows.
 
-        Gradients flow to this rank's rows only, multiplied by the world size (see the module docstring).
+        Outputs of photos need the photos of each row, `num_photos` (count,), which are read from the device. Gradients
+        flow to this rank's rows only, multiplied by the world size (see the module docstring).
         """
         if self.world_size == 1:
             return outputs
-        rows = {
-            name: self._rows(value, self._sizes(name, batch))
-            for name, value in outputs.present().items()
-            if name not in UNBATCHED
-        }
+        rows = {}
+        for name, value in outputs.present().items():
+            if name in PER_PHOTO:
+                assert num_photos is not None, f"{name} has a row for each photo"
+                rows[name] = self._rows(value, self._sizes(count, num_photos))
+            elif name not in UNBATCHED:
+                rows[name] = self._rows(value, self._sizes(count))
         return replace(outputs, **rows)
 
-    def _sizes(self, name: str, batch: Batch) -> list[int]:
-        """Return how many rows of an output each rank computes."""
-        slices = [rows_of_rank(len(batch.product), rank, self.world_size) for rank in range(self.world_size)]
-        if name not in PER_PHOTO:
+    def _sizes(self, count: int, num_photos: Tensor | None = None) -> list[int]:
+        """Return how many of `count` rows each rank computes, or how many photos these rows have."""
+        slices = [rows_of_rank(count, rank, self.world_size) for rank in range(self.world_size)]
+        if num_photos is None:
             return [rows.stop - rows.start for rows in slices]
-        assert batch.num_photos is not None, f"{name} has a row for each photo"
-        counts = batch.num_photos.tolist()
-        return [sum(counts[rows]) for rows in slices]
+        photos = num_photos.tolist()
+        return [sum(photos[rows]) for rows in slices]
 
     def _rows(self, value: Tensor, sizes: list[int]) -> Tensor:
         assert len(value) == sizes[self.rank], (len(value), sizes, self.rank)
@@ -105,11 +107,14 @@ class ProcessGroup:
         scaled.register_hook(lambda gradient: gradient * self.world_size)  # type: ignore[no-untyped-call]
         return scaled
 
-    def local_gradient(self, gradient: Tensor, name: str, batch: Batch) -> Tensor:
-        """Return this rank's rows of the gradient of a gathered output, multiplied by the world size."""
+    def local_gradient(self, gradient: Tensor, num_photos: Tensor | None = None) -> Tensor:
+        """Return this rank's rows of the gradient of gathered leaf tensors, multiplied by the world size.
+
+        `num_photos` are those of each product, for the gradient of an output of photos.
+        """
         if self.world_size == 1:
             return gradient
-        sizes = self._sizes(name, batch)
+        sizes = self._sizes(len(gradient) if num_photos is None else len(num_photos), num_photos)
         start = sum(sizes[: self.rank])
         return gradient[start : start + sizes[self.rank]] * self.world_size
 

@@ -1,8 +1,9 @@
 """A teacher's outputs for every photo, and for the mean of each product's photos, in one pass over the shards.
 
-The mean is that of the pooled features, before the heads, as in training with train.photo = mean_pool. Its stores are
-written only if a product has several photos. Only the image tower runs on all processes of a group; the heads are fast,
-so rank 0 runs them alone.
+The mean is that of the pooled features, before the heads, as in training with train.photo = mean_pool. A teacher with
+frame pooling has what this makes of the photos in place of the mean; a photo's own row does without. The stores of
+means are written only if a product has several photos. Only the image tower runs on all processes of a group; the heads
+are fast, so rank 0 runs them alone.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,8 @@ from torch import Tensor
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.teacher_models import TeacherModel
-from pipeline_lib.inference.engine import Array, InferenceEngine, encode_photos, mean_per_product
+from pipeline_lib.inference.engine import Array, InferenceEngine, encode_photos
+from pipeline_lib.inference.photo_pooling import pool_products
 from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import photo_key
 from pipeline_lib.models.multimodal import ImageTextModel
@@ -137,10 +139,10 @@ def _encode(
             done += len(block)
             yield start, block
 
-    for start, means in mean_per_product(photo_blocks(), owner[begin:] - first, len(first_photo) - first):
+    for pooled in pool_products(teacher.model, photo_blocks(), owner[begin:] - first, heads.engine, 1):
         if len(first_photo) < len(owner):
-            rows = slice(first + start, first + start + len(means))
-            write("mean", rows.start, torch.from_numpy(means), first_photo[rows])
+            rows = slice(first + pooled.start, first + pooled.start + len(pooled.features))
+            write("mean", rows.start, pooled.features, first_photo[rows])
     if writers:
         progress.save(len(owner), *flushes)
 

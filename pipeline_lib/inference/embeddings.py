@@ -1,13 +1,17 @@
 """Writes a trained model's product embeddings, query embeddings and class probabilities."""
 
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 
 from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.paths import FRAME_WEIGHTS
+from pipeline_lib.inference.engine import Array
 from pipeline_lib.inference.predict import Predictor
-from pipeline_lib.loading.products import Products, read_products
+from pipeline_lib.loading.products import Products, photo_key, read_products
+from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.stores.store import MatrixWriter, write_store
 
 
@@ -15,6 +19,8 @@ def write_embeddings(
     predictor: Predictor, products: Products, queries: pl.DataFrame, out: Path, model: str, preprocessing: str
 ) -> None:
     """Write the stores products/, queries/ and probabilities/ (with classes.json), each if the model has its head.
+
+    A model with frame attention also gets frame_weights/, a row for each photo, by `photo_key`.
 
     `queries` has the columns query_id and text. Embeddings of unit length are float16. Those for dot products, which
     may exceed its range, and probabilities are float32. In a process group all ranks compute, and rank 0 writes.
@@ -28,24 +34,54 @@ def write_embeddings(
         if description["retrieval"]:
             predictor.embed_texts(queries["text"].to_list())
         return
-    count, similarity = len(products), description["similarity"]
-    dtype = "float16" if similarity == "cosine" else "float32"
+    similarity = description["similarity"]
+    writers = _writers(predictor.model, products, out)
+    for name, start, values in _blocks(predictor, products):
+        writers[name].write(start, values)
+    for name, writer in writers.items():
+        writer.close(_photo_keys(products) if name == FRAME_WEIGHTS else products.ids, model, preprocessing, similarity)
+    if description["retrieval"]:
+        embedded = predictor.embed_texts(queries["text"].to_list())
+        ids = queries["query_id"].to_list()
+        write_store(out / "queries", ids, embedded, (model, preprocessing), _dtype(similarity), similarity)
+
+
+def _dtype(similarity: str) -> str:
+    return "float16" if similarity == "cosine" else "float32"
+
+
+def _writers(model: ImageTextModel, products: Products, out: Path) -> dict[str, MatrixWriter]:
+    """Return the writer of each store, and write the names of the classes."""
+    description, count = model.description, len(products)
     writers: dict[str, MatrixWriter] = {}
     if description["retrieval"]:
+        dtype = _dtype(description["similarity"])
         writers["products"] = MatrixWriter(out / "products", count, description["embedding_dim"], dtype)
     if description["classes"]:
         writers["probabilities"] = MatrixWriter(out / "probabilities", count, len(description["classes"]), "float32")
         write_json(out / "classes.json", description["classes"])
+    if model.frames is not None and model.frames.attention is not None:
+        writers[FRAME_WEIGHTS] = MatrixWriter(out / FRAME_WEIGHTS, int(products.num_photos.sum()), 1, "float32")
+    return writers
+
+
+def _blocks(predictor: Predictor, products: Products) -> Iterator[tuple[str, int, Array]]:
+    """Yield (store, first row, rows) of the predictions for all products."""
+    num_photos = 0
     for block in predictor.predict(products):
-        for name, values in (("products", block.embeddings), ("probabilities", block.probabilities)):
-            if values is not None:
-                writers[name].write(block.start, values)
-    for writer in writers.values():
-        writer.close(products.ids, model, preprocessing, similarity)
-    if description["retrieval"]:
-        embedded = predictor.embed_texts(queries["text"].to_list())
-        ids = queries["query_id"].to_list()
-        write_store(out / "queries", ids, embedded, (model, preprocessing), dtype, similarity)
+        if block.embeddings is not None:
+            yield "products", block.start, block.embeddings
+        if block.probabilities is not None:
+            yield "probabilities", block.start, block.probabilities
+        if block.frame_weights is not None:
+            yield FRAME_WEIGHTS, num_photos, block.frame_weights
+            num_photos += len(block.frame_weights)
+
+
+def _photo_keys(products: Products) -> list[str]:
+    return [
+        photo_key(key, n) for key, count in zip(products.ids, products.num_photos, strict=True) for n in range(count)
+    ]
 
 
 def read_predicted(catalogue: Path, folds: Path, manifest: Path, fold: int) -> pl.DataFrame:

@@ -191,6 +191,26 @@ def mean_per_product(blocks: Iterator[tuple[int, Tensor]], owner: Rows, count: i
         carry, start = (sums[-1], start + complete) if complete < len(sums) else (None, start + complete)
 
 
+def whole_products(blocks: Iterator[tuple[int, Tensor]], counts: Rows) -> Iterator[tuple[slice, Tensor]]:
+    """Yield (products, the rows of all their photos (photos, width)) of blocks of photos, in order.
+
+    `counts` are the photos of each product, at least 1. Memory holds one block, and the photos of a product that
+    crosses its end.
+    """
+    ends = np.cumsum(counts)
+    carry: list[Tensor] = []
+    product = yielded = seen = 0
+    for _, block in blocks:
+        carry.append(block)
+        seen += len(block)
+        complete = int(np.searchsorted(ends, seen, side="right"))
+        if complete > product:
+            rows, size = torch.cat(carry), int(ends[complete - 1]) - yielded
+            yield slice(product, complete), rows[:size]
+            carry = [rows[size:]]
+            product, yielded = complete, yielded + size
+
+
 def normalise_rows(values: Array) -> Array:
     """Return rows scaled to unit L2 norm."""
     unit: Array = values / np.maximum(np.linalg.norm(values, axis=1, keepdims=True), 1e-12)

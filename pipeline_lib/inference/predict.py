@@ -1,7 +1,7 @@
 """A trained model's embeddings and class probabilities of products and texts, averaged over views.
 
-The heads read the mean of the photos' pooled features, as in training and validation. Over views, probabilities are
-averaged, not logits, because the mean of distributions is a distribution.
+The heads read the mean of the photos' pooled features, or what the model's frame pooling makes of them, as in training
+and validation. Over views, probabilities are averaged, not logits, because the mean of distributions is a distribution.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from pipeline_lib.inference.engine import (
     InferenceEngine,
     encode_photos,
     encode_texts,
-    mean_per_product,
     normalise_rows,
     photo_rows,
 )
+from pipeline_lib.inference.photo_pooling import pool_products
 from pipeline_lib.inference.stored_layers import NOTHING_STORED, StoredLayers
 from pipeline_lib.loading.dataset import Rows
 from pipeline_lib.loading.products import Products, photo_key
@@ -41,12 +41,14 @@ if TYPE_CHECKING:
 class Predictions:
     """Embeddings and class probabilities of consecutive products from row `start`; None for a head the model lacks.
 
-    Embeddings have unit length unless the model's similarity is dot.
+    Embeddings have unit length unless the model's similarity is dot. `frame_weights` (photos, 1) of a frame attention
+    sum to 1 in each product.
     """
 
     start: int
     embeddings: Array | None
     probabilities: Array | None
+    frame_weights: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,21 @@ class Predictor:
         dim = self.model.description["embedding_dim"] if self.model.description["retrieval"] else 0
         normalise = normalise_rows if self.model.description["similarity"] == "cosine" else np.asarray
 
-        for start, features in mean_per_product(self._photos(products, rows, owner), owner, len(products)):
-            block = slice(start, start + len(features))
-            values = self._heads(torch.from_numpy(features), products, block, texts)
+        photos = self._photos(products, rows, owner)
+        for pooled in pool_products(self.model, photos, owner, self.engine, self.num_views):
+            block = slice(pooled.start, pooled.start + len(pooled.features))
+            values = self._heads(pooled.features, products, block, texts)
             yield Predictions(
-                start,
+                pooled.start,
                 normalise(values[:, :dim]) if dim else None,
                 values[:, dim:] if values.shape[1] > dim else None,
+                pooled.weights,
             )
+
+    @property
+    def num_views(self) -> int:
+        """Return the number of views of each photo."""
+        return 2 if self.flip else 1
 
     def _photos(self, products: Products, rows: Rows, owner: Rows) -> Iterator[tuple[int, Tensor]]:
         """Yield (start, pooled features (block, views x dim)) of photos by their manifest rows, in order."""
@@ -106,7 +115,7 @@ class Predictor:
 
         def predict(values: Tensor, *others: Tensor) -> Tensor:
             given = dict(zip(inputs, others, strict=True))
-            views = values.chunk(2 if self.flip else 1, dim=1)
+            views = values.chunk(self.num_views, dim=1)
             return torch.stack([self._predict_view(view, **given) for view in views]).mean(0)
 
         return self.engine.run(predict, features, *inputs.values()).cpu().numpy()

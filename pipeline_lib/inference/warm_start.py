@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline_lib.models.frame_pooling import has_frames, without_frames
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import CARD, WEIGHTS, read_card, read_state
 from pipeline_lib.splitting.seen import model_folder
@@ -50,9 +51,12 @@ def warm_sources(sources: dict[str, TowerSource], folder: Path) -> dict[str, Tow
 def load_heads(model: ImageTextModel, folder: Path) -> None:
     """Load the weights outside the towers; ValueError for a head that only one model has, or of another shape.
 
-    A classifier of other classes is an error too, even if their number is equal.
+    A classifier of other classes is an error too, even if their number is equal. A frame pooling may be missing in the
+    start: a new one gives the mean of the photos, as the start does.
     """
     state, own = heads_of(model, read_state(folder, ())), heads_of(model, model.state_dict())
+    if not has_frames(state):
+        own = without_frames(own)
     faults = [f"{name} is not in the start" for name in sorted(own.keys() - state.keys())]
     faults += [f"{name} is not in this model" for name in sorted(state.keys() - own.keys())]
     faults += [

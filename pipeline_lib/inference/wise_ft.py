@@ -1,24 +1,26 @@
 """Interpolation of weights before and after fine-tuning: WiSE-FT (Wortsman et al. 2021, arXiv:2109.01903).
 
 theta = (1 - share) * theta_start + share * theta_trained, for the towers, and for the heads of a run that started from
-trained heads. What was initialized at random (other heads, parts of a tower without pretrained weights) stays as
-trained. With share 0 everything else is the start to the bit. The share is a setting of prediction, so another share
-needs no training.
+trained heads. What was initialized at random (other heads, frame pooling, parts of a tower without pretrained weights)
+stays as trained. With share 0 everything else is the start to the bit. The share is a setting of prediction, so
+another share needs no training.
 """
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.inference.warm_start import heads_of, start_folder, warm_sources
 from pipeline_lib.models.adapters import adapter_state
+from pipeline_lib.models.frame_pooling import has_frames, without_frames
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import SavedModel, load_model, load_without_towers, read_state
-from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.model import ImageTowerParams, TextTowerParams, UntrainedImage, UntrainedText
 from pipeline_lib.splitting.seen import check_start, read_seen
-from pipeline_lib.towers.kinds import resolve_towers
+from pipeline_lib.towers.kinds import resolve_image_tower, resolve_text_tower
 from pipeline_lib.towers.tower import Tower, TowerSource
 from pipeline_lib.towers.weights import State, unique_state, weights_hash, with_first_names
 
@@ -36,7 +38,7 @@ def load_interpolated(folder: Path, share: float, dims: dict[str, int] | None = 
         return load_without_towers(folder, dims) if dims else load_model(folder)
     saved = load_model(folder)
     run = saved.card["run"]
-    sources = resolve_towers(ModelParams.model_validate(run["model"]))
+    sources = _named_sources(run["model"])
     start = start_folder(run["train"]["init_from"], run["fold"])
     if start is not None:
         check_start(read_seen(folder, run.get("seen")), start)
@@ -52,10 +54,19 @@ def load_interpolated(folder: Path, share: float, dims: dict[str, int] | None = 
         interpolate(_interpolated_state(tower, sources[name], state), state, share)
     heads = _start_heads(saved.model, start if run["train"]["init_heads"] else None)
     if heads:
-        interpolate(heads_of(saved.model, unique_state(saved.model)), heads, share)
+        own = heads_of(saved.model, unique_state(saved.model))
+        # A start without frame pooling has nothing to interpolate it with: it was new in this run.
+        interpolate(own if has_frames(heads) else without_frames(own), heads, share)
     starts = {name: weights_hash(source.state) for name, source in sources.items()} | {"heads": weights_hash(heads)}
     fingerprint = digest_value([saved.fingerprint, "interpolation", share, starts])
     return replace(saved, card={**saved.card, "fingerprint": fingerprint})
+
+
+def _named_sources(model: dict[str, Any]) -> dict[str, TowerSource]:
+    """Return the sources of both towers that the settings `model` of a run name."""
+    image = UntrainedImage(ImageTowerParams.model_validate(model["image"]), model["fusion"], model["embedding_dim"])
+    text = UntrainedText(TextTowerParams.model_validate(model["text"]), model["fusion"])
+    return {"image": resolve_image_tower(image), "text": resolve_text_tower(text)}
 
 
 def _start_heads(model: ImageTextModel, start: Path | None) -> State:
@@ -65,7 +76,7 @@ def _start_heads(model: ImageTextModel, start: Path | None) -> State:
     """
     if start is not None:
         return heads_of(model, with_first_names(model, read_state(start, ())))
-    own = heads_of(model, unique_state(model))
+    own = without_frames(heads_of(model, unique_state(model)))
     if own.keys() != {"logit_scale"}:
         return {}
     return {"logit_scale": torch.full_like(own["logit_scale"], model.description["logit_scale"])}

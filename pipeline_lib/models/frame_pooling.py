@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from pipeline_lib.models.content import mean_of_photos
 from pipeline_lib.params.model import FramePoolingKind, FramePoolingParams
+from pipeline_lib.towers.weights import State
 
 # Standard deviation of the initial positions. Frames are normalised to 1; with 0.02 the order is learned later.
 POSITION_STD = 0.2
+# Start of the names of a pooling's tensors in a model.
+PREFIX = "frames."
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,16 @@ class FramePoolingConfig:
 def describe_frames(params: FramePoolingParams) -> dict[str, Any] | None:
     """Return the description of a frame pooling as JSON values, None for the plain mean, which has no parameters."""
     return params.model_dump() if params.trained else None
+
+
+def has_frames(state: State) -> bool:
+    """Return whether a model's state has tensors of a frame pooling."""
+    return any(name.startswith(PREFIX) for name in state)
+
+
+def without_frames(state: State) -> State:
+    """Return the tensors of a model's state without those of its frame pooling."""
+    return {name: value for name, value in state.items() if not name.startswith(PREFIX)}
 
 
 def mask_of(num_photos: Tensor) -> Tensor:
@@ -102,7 +115,8 @@ class TemporalTransformer(nn.Module):
         hidden = self.norm_in(frames) + self.pos_embed[:count]
         for layer in self.layers:
             hidden = layer(hidden, src_key_padding_mask=~mask)
-        return frames + self.out(self.norm_out(hidden))
+        change: Tensor = self.out(self.norm_out(hidden))
+        return frames + change
 
 
 class FramePooling(nn.Module):

@@ -38,7 +38,6 @@ DEFAULTS: Description = {
     "similarity": "cosine",
     "temperature": "learned",
     "missing_image": "black",
-    "frames": None,
 }
 
 
@@ -83,7 +82,7 @@ class ImageTextModel(nn.Module):
             config = ClassifierConfig(**description["classifier"])
             head["classifier"] = Classifier(config, dims, len(description["classes"]))
         self.head = nn.ModuleDict(head)
-        frames = description["frames"]
+        frames = description.get("frames")
         self.frames = FramePooling(dims["image"], FramePoolingConfig(**frames)) if frames else None
         learned = description["missing_image"] == "learned"
         # Not zeros: the direction of a zero vector, which the cosine needs, has no gradient.

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline_lib.batch import CONTENT, UNBATCHED, Batch, Outputs
+from pipeline_lib.batch import CONTENT, PER_PHOTO, UNBATCHED, Batch, Outputs
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
 from pipeline_lib.training.task import Task
 
@@ -31,7 +31,7 @@ def backward_jointly(
     """
     if len(batches) == 1:
         batch = batches[0].to(task.device)
-        outputs = processes.gather(task.forward_all(batch), batch)
+        outputs = _gathered(task.forward_all(batch), batch, processes)
         named = task.compute_losses(outputs, batch)
         torch.autograd.backward(task.scaler.scale(named["total"]))
         return _detached(outputs), _detached_losses(named)
@@ -39,7 +39,7 @@ def backward_jointly(
     with torch.no_grad(), _restored_buffers(task.model):
         for batch in batches:
             states.append(_random_state(task.device))
-            cached.append(processes.gather(task.forward_all(batch.to(task.device)), batch))
+            cached.append(_gathered(task.forward_all(batch.to(task.device)), batch, processes))
     leaves = join_outputs(cached)
     for value in leaves.present().values():
         value.requires_grad_()
@@ -51,13 +51,23 @@ def backward_jointly(
         _set_random_state(state, task.device)
         again = task.forward(batch.to(task.device)).present()
         products = [
-            (again[name] * (own if name in UNBATCHED else processes.local_gradient(own, name, batch))).sum()
+            (again[name] * _local(own, name, batch, processes)).sum()
             for name, of_batches in parts.items()
             if (own := of_batches[number]) is not None and name in again and again[name].requires_grad
         ]
         if products:
             torch.autograd.backward(torch.stack(products).sum())
     return _detached(leaves), _detached_losses(named)
+
+
+def _gathered(outputs: Outputs, batch: Batch, processes: ProcessGroup) -> Outputs:
+    return processes.gather(outputs, len(batch.product), batch.num_photos)
+
+
+def _local(gradient: Tensor, name: str, batch: Batch, processes: ProcessGroup) -> Tensor:
+    if name in UNBATCHED:
+        return gradient
+    return processes.local_gradient(gradient, batch.num_photos if name in PER_PHOTO else None)
 
 
 def join_batches(batches: Sequence[Batch]) -> Batch:

@@ -39,6 +39,7 @@ RUNS = {
     "stateful": {"epochs": 3, "info_nce": 0.0, "losses_on": STATEFUL, "batch_size": 4, "ema_decay": 0.5},
     # The teachers' dims are 5 and 8, the student's is 8: one teacher needs a learned projection.
     "distilled": {"epochs": 2, "batch_size": 7, "losses_on": DISTILLATION},
+    "frames": {"epochs": 2, "batch_size": 6, "accumulate": 2, "photo": "mean_pool"},
     "opening": OPENING,
     "two then one": OPENING,
     "one then two": OPENING,
@@ -51,6 +52,8 @@ def settings_of(image, text, name):
     values = settings.model.model_dump()
     values["text"]["config"] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     values["classifier"]["dropout"] = 0.0
+    if name == "frames":
+        values["frames"] |= {"pooling": "attention", "layers": 1}
     object.__setattr__(settings, "model", ModelParams.model_validate(values))
     return settings
 
@@ -103,6 +106,22 @@ def check_gathered_gradients(processes):
             value.grad = None
 
 
+def check_outputs_of_photos(processes):
+    """Logits of photos are gathered by the photos of each rank's products, and so are their gradients."""
+    for photos in ([2, 1, 3, 1, 2], [4, 1], [1, 1, 5]):
+        weight, counts = nn.Parameter(torch.tensor(2.0)), torch.tensor(photos)
+        values, ends = torch.arange(1.0, sum(photos) + 1), [0, *counts.cumsum(0).tolist()]
+        rows = rows_of_rank(len(photos), *processes.part)
+        own = slice(ends[rows.start], ends[rows.stop])
+        gathered = processes.gather(Outputs(frame_logits=weight * values[own]), len(photos), counts).frame_logits
+        assert torch.equal(gathered, 2 * values)
+        (gathered**2).sum().backward()
+        processes.average_gradients([weight])
+        assert torch.allclose(weight.grad, 4 * (values**2).sum())
+        local = processes.local_gradient(values, counts)
+        assert torch.equal(local, values[own] * processes.world_size)
+
+
 def check_a_missing_gradient(processes):
     """A gradient that only one process has counts as 0 on the other, and different weights are an error."""
     value = nn.Parameter(torch.zeros(2))
@@ -141,6 +160,7 @@ def main():
     Trainer._save = saved
     with join_process_group("cpu") as processes:
         check_gathered_gradients(processes)
+        check_outputs_of_photos(processes)
         check_a_missing_gradient(processes)
         for name in RUNS:
             stop = 2 if name == "two then one" else None
@@ -177,7 +197,7 @@ def runs(tmp_path_factory, tiny_image_folder, tiny_text_folder, fork_server):
         assert done.returncode == 0, done.stderr
         run(settings_of(*towers, "two then one"), inputs, "two then one")
         patch.chdir(folder / "one")
-        for name in ("plain", "accumulated", "stateful", "distilled", "opening"):
+        for name in ("plain", "accumulated", "stateful", "distilled", "frames", "opening"):
             run(settings_of(*towers, name), inputs, name)
     torch.set_num_threads(threads)
     return folder
