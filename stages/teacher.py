@@ -13,7 +13,7 @@ from pipeline_lib.execution.device import read_runtime
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import launched, launcher, relaunch
 from pipeline_lib.execution.stage import Stage, stage
-from pipeline_lib.params.features import StoredDtype
+from pipeline_lib.params.features import StoredDtype, planned_max_gb
 from pipeline_lib.params.values import Precision
 
 if TYPE_CHECKING:
@@ -46,12 +46,13 @@ def teacher(run: Stage, name: str) -> None:
             if not number:
                 description = model.model.description
                 extraction.describe(inputs, encoder_names(description["image"], description["text"]))
-            extract_teacher(model, inputs, out / model.fold, extraction)
+            extract_teacher(model, inputs, out / model.fold, extraction, words_max_gb)
 
     weights = Path(run.value("model.weights_root", str))
     files = (*extraction_tables(paths.CATALOGUE), paths.SHARDS, weights, paths.STARTS / name)
     dtype: StoredDtype = run.value("features.dtype", StoredDtype)
     precision: Precision = run.value("features.precision", Precision)
+    words_max_gb = planned_max_gb() if run.value("features.teacher_words", bool) else None
     run_extraction(run, Extraction(f"features of {name}", paths.features_of(name), dtype, precision, files), write)
 
 

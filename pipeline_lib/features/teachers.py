@@ -8,26 +8,35 @@ at the teacher's own image size.
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.teacher_models import TeacherModel
 from pipeline_lib.features.teacher_photos import TextFeatures, write_photos
+from pipeline_lib.features.teacher_words import write_words
 from pipeline_lib.inference.engine import Array, InferenceEngine, encode_texts
 from pipeline_lib.loading.dataset import sequential_batches
-from pipeline_lib.loading.products import text_key
+from pipeline_lib.loading.products import photos_fingerprint, text_key
 from pipeline_lib.models.classifier import CLASSIFIER_INPUTS
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.splitting.seen import write_seen
 from pipeline_lib.stores.store import MatrixWriter
-from pipeline_lib.stores.teacher_store import TEXT, TeacherCard, has_card, write_card
+from pipeline_lib.stores.teacher_store import TEXT, WORDS, TeacherCard, has_card, write_card
 
 
-def extract_teacher(teacher: TeacherModel, inputs: ExtractionInputs, out: Path, run: ExtractionRun) -> None:
+def extract_teacher(
+    teacher: TeacherModel,
+    inputs: ExtractionInputs,
+    out: Path,
+    run: ExtractionRun,
+    words_max_gb: float | None = None,
+) -> None:
     """Write `out`/image and /classes (a row per photo) and /text (a row per distinct text), if the model has the heads.
 
-    If a product has several photos, /image-mean and /classes-mean have a row per product.
+    If a product has several photos, /image-mean and /classes-mean have a row per product. With `words_max_gb`, /words
+    has the tokens of each text, of at most so many 1e9 bytes.
 
     Embeddings are stored in the dtype of the run, log probabilities as float32. All texts of the photos must be in
     `inputs.texts`. With a progress folder, a killed run resumes, and stores with this teacher's card are complete. In a
@@ -50,6 +59,9 @@ def extract_teacher(teacher: TeacherModel, inputs: ExtractionInputs, out: Path, 
         assert features is not None
         _write_texts(teacher, texts, features, out / TEXT, engine, run.dtype)
 
+    if retrieval and words_max_gb is not None:
+        write_words(teacher, texts, out / WORDS, run, engine, words_max_gb)
+
     text_features = None
     if reads_text:
         assert features is not None
@@ -60,7 +72,9 @@ def extract_teacher(teacher: TeacherModel, inputs: ExtractionInputs, out: Path, 
     scale = _scale(model) if retrieval else ()
     if processes.is_first:
         seen = write_seen(out, teacher.seen) if teacher.seen is not None else None
-        write_card(out, TeacherCard(teacher.fingerprint, scale, tuple(classes), teacher.trained, seen))
+        manifest = inputs.reader.manifest
+        photos = photos_fingerprint(manifest.product_ids.tolist(), np.diff(manifest.first), manifest.size)
+        write_card(out, TeacherCard(teacher.fingerprint, photos, scale, tuple(classes), teacher.trained, seen))
 
 
 def _write_texts(

@@ -6,23 +6,18 @@ layers. Composed retrieval reads the tokens that the image tower pools. For runs
 of each photo are stored as well.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.features.boundaries import find_boundary
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.photos import Photos, concatenated
+from pipeline_lib.features.text_batches import TextBatches
 from pipeline_lib.features.tower_stores import TowerStores, text_origin
-from pipeline_lib.inference.engine import Array, InferenceEngine, round_robin
-from pipeline_lib.loading.dataset import sequential_batches
-from pipeline_lib.loading.products import text_key
 from pipeline_lib.params.features import TrunkParams
 from pipeline_lib.stores.boundary import ItemCounts, TowerBoundary, check_size
 from pipeline_lib.stores.drawn_views import DrawnViews, views_to_draw
@@ -30,9 +25,6 @@ from pipeline_lib.towers.joint_space import why_apart
 from pipeline_lib.towers.kinds import untrained_image_tower, untrained_text_tower
 from pipeline_lib.towers.tower import TextTower, TowerSource
 from pipeline_lib.transforms.tokenize import TextTokenizer
-
-# Ids, values as `concatenated` returns them, and the mask.
-Block = tuple[list[str], Array, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,9 @@ def extract_trunk(
     engine = run.engine.for_modules(image, text)
     size = sources["image"].description["size"]
     photos = Photos.of(inputs.reader, image, sources["image"], size, options.layers, options.tokens)
-    texts = _Texts(sources["text"], sorted(set(inputs.texts)), engine)
+    description = sources["text"].description
+    tokenizer, max_tokens = TextTokenizer(description["tokenizer"]), description["max_tokens"]
+    texts = TextBatches(sorted(set(inputs.texts)), tokenizer, max_tokens, engine)
     boundaries = {"image": photos.boundary, "text": _text_boundary(text, sources["text"], options.layers)}
     tokens = 0
     if boundaries["text"].num_suffix_groups:
@@ -89,7 +83,7 @@ def extract_trunk(
     if not stores.is_empty:
         if engine.processes.is_first:
             stores.open([])
-        for block in texts.blocks(text, boundaries["text"]):
+        for block in texts.blocks(lambda ids, mask: _encode(text, boundaries["text"].num_suffix_groups, ids, mask)):
             stores.write(*block)
         if engine.processes.is_first:
             stores.close(*text_origin(sources["text"]))
@@ -106,37 +100,7 @@ def _text_boundary(text: TextTower, source: TowerSource, layers: int) -> TowerBo
         return find_boundary("text", text, source, layers, run_prefix)
 
 
-class _Texts:
-    """Distinct texts, encoded in batches of similar length, so that there is little padding."""
-
-    def __init__(self, source: TowerSource, texts: list[str], engine: InferenceEngine) -> None:
-        self.texts = texts
-        self.engine = engine
-        self._tokenizer = TextTokenizer(source.description["tokenizer"])
-        self._max_tokens = source.description["max_tokens"]
-        self._order = np.argsort([len(text) for text in texts], kind="stable")
-        self._batches = sequential_batches(len(texts), engine.batch_size)
-
-    def _tokenized(self, number: int) -> tuple[list[str], Tensor, Tensor]:
-        texts = [self.texts[row] for row in self._order[self._batches[number][1]]]
-        ids, mask = self._tokenizer.encode_batch(texts, self._max_tokens)
-        return texts, torch.as_tensor(ids), torch.as_tensor(mask)
-
-    def count_tokens(self) -> int:
-        """Return the number of tokens of all texts, without padding."""
-        return sum(int(self._tokenized(number)[2].sum()) for number in range(len(self._batches)))
-
-    def blocks(self, tower: TextTower, boundary: TowerBoundary) -> Iterator[Block]:
-        """Yield blocks for `TowerStores.write`, on rank 0 only."""
-
-        def encode(ids: Tensor, mask: Tensor) -> Tensor:
-            activations = tower.forward_prefix(ids, mask, boundary.num_suffix_groups)
-            return concatenated(activations, tower.forward_suffix(activations, mask, boundary.num_suffix_groups))
-
-        def encode_batch(number: int) -> Block:
-            texts, ids, mask = self._tokenized(number)
-            block = self.engine.run(encode, ids, mask)
-            return [text_key(text) for text in texts], block.cpu().numpy(), mask.numpy()
-
-        blocks = round_robin(len(self._batches), encode_batch, self.engine.processes)
-        return self.engine.meter.over(blocks, "texts", len(self.texts), lambda block: len(block[0]))
+def _encode(tower: TextTower, num_suffix_groups: int, ids: Tensor, mask: Tensor) -> Tensor:
+    """Return what is stored of texts, (texts, activations + dim)."""
+    activations = tower.forward_prefix(ids, mask, num_suffix_groups)
+    return concatenated(activations, tower.forward_suffix(activations, mask, num_suffix_groups))

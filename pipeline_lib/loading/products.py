@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -65,6 +66,26 @@ def text_key(text: str) -> str:
 def photo_key(product_id: str, photo: int) -> str:
     """Return the id under which a photo's features are stored."""
     return f"{product_id}#{photo}"
+
+
+def read_photos_fingerprint(manifest: Path) -> str:
+    """Return the `photos_fingerprint` of a manifest of shards."""
+    table = pl.read_parquet(manifest, columns=["product_id", "size"])
+    counts = table["product_id"].rle().struct.unnest()
+    return photos_fingerprint(counts["value"].to_list(), counts["len"].to_numpy(), table["size"].to_numpy())
+
+
+def photos_fingerprint(product_ids: Sequence[str], num_photos: NDArray[Any], sizes: NDArray[Any]) -> str:
+    """Return a hash of the photos in shards: products, the number of photos of each, and the bytes of each photo.
+
+    Frames that were sampled in another way, and photos that were resized in another way, have other sizes.
+    """
+    total = hashlib.sha256()
+    for start in range(0, len(product_ids), 2**16):
+        total.update("\0".join(product_ids[start : start + 2**16]).encode())
+    for values in (num_photos, sizes):
+        total.update(values.astype("<i8").tobytes())
+    return total.hexdigest()[:16]
 
 
 def read_products(catalogue: Path, folds: Path, manifest: Path) -> pl.DataFrame:

@@ -60,8 +60,8 @@ class CoarseDistillation:
             name = without[0]
             raise ValueError(
                 f"losses.coarse_distillation.score.{name} = {self.scores[name]} compares words, but teacher {name!r} "
-                f"has none (with words: {', '.join(self.words) or 'none'}); set features.teacher_words = true, or "
-                f"score.{name} = mean"
+                f"has none (with words: {', '.join(self.words) or 'none'}); set features.teacher_words = true and run "
+                f"`dvc repro`, or set score.{name} = mean"
             )
 
     def __call__(self, outputs: Outputs, batch: Batch) -> Tensor:
@@ -97,3 +97,8 @@ def teacher_scores(params: CoarseDistillationParams, names: list[str]) -> dict[s
                 f"({', '.join(names)}); change it or plan.teachers"
             )
     return {name: params.score.get(name, "mean") for name in names}
+
+
+def reads_words(params: CoarseDistillationParams) -> bool:
+    """Return whether a teacher's score compares words."""
+    return any(SCORES[score].words for score in params.score.values())

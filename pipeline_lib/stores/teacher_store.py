@@ -1,4 +1,4 @@
-"""A teacher's outputs for every photo and text on disk: a card and up to three stores, read while a student trains.
+"""A teacher's outputs for every photo and text on disk: a card and its stores, read while a student trains.
 
 No model is built or imported here. Rows are looked up once at the start of training, so a missing product is found
 before the first step, and a step only copies rows of memory-mapped matrices.
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.splitting.seen import model_folder
+from pipeline_lib.stores.activations import ActivationStore, open_activations
 from pipeline_lib.stores.store import FeatureStore, open_store
 
 TEACHER_CARD = "teacher.json"
-IMAGE, TEXT, CLASSES = "image", "text", "classes"
+IMAGE, TEXT, CLASSES, WORDS = "image", "text", "classes", "words"
 # Outputs for the mean of a product's photos, by product id; there only if a product of the catalogue has several.
 MEAN = {IMAGE: "image-mean", CLASSES: "classes-mean"}
 Rows = NDArray[np.int64]
@@ -26,12 +27,14 @@ Rows = NDArray[np.int64]
 class TeacherCard:
     """The encoder of the stores, and the meaning of their values.
 
-    `scale`: logit scales of text -> image and image -> text, empty without a joint space. `classes`: the columns of the
-    store `classes`, which has log probabilities. `trained`: this project trained the teacher. `seen`: what the model's
-    card says of the products it has seen, whose hashes lie beside this card; None for a published teacher.
+    `photos` is the `photos_fingerprint` of the shards, so of how the frames of clips were sampled. `scale`: logit
+    scales of text -> image and image -> text, empty without a joint space. `classes`: the columns of the store
+    `classes`, which has log probabilities. `trained`: this project trained the teacher. `seen`: what the model's card
+    says of the products it has seen, whose hashes lie beside this card; None for a published teacher.
     """
 
     encoder: str
+    photos: str
     scale: tuple[float, ...]
     classes: tuple[str, ...]
     trained: bool
@@ -40,10 +43,11 @@ class TeacherCard:
 
 @dataclass(frozen=True)
 class TeacherStores:
-    """A teacher's open stores for one fold."""
+    """A teacher's open stores for one fold; `words` has the embeddings of each text's tokens, if they are stored."""
 
     card: TeacherCard
     stores: dict[str, FeatureStore]
+    words: ActivationStore | None = None
 
     @property
     def dim(self) -> int:
@@ -64,10 +68,11 @@ def has_card(out: Path, encoder: str) -> bool:
     return path.is_file() and bool(read_json(path)["encoder"] == encoder)
 
 
-def open_teacher(folder: Path, fold: int) -> TeacherStores:
+def open_teacher(folder: Path, fold: int, photos: str) -> TeacherStores:
     """Open a teacher's stores for one fold: those of the fold's model, or else those of the model for all folds.
 
-    ValueError if there are neither, or if the encoder of a store is not the one of the card.
+    ValueError if there are neither, if they are of other photos than those of the fingerprint `photos`, or if the
+    encoder of a store is not the one of the card.
     """
     source = model_folder(folder, fold)
     if not (source / TEACHER_CARD).is_file():
@@ -78,7 +83,13 @@ def open_teacher(folder: Path, fold: int) -> TeacherStores:
         )
     value: dict[str, Any] = read_json(source / TEACHER_CARD)
     scale, classes = tuple(value["scale"]), tuple(value["classes"])
-    card = TeacherCard(value["encoder"], scale, classes, value["trained"], value["seen"])
+    card = TeacherCard(value["encoder"], value["photos"], scale, classes, value["trained"], value["seen"])
+    if card.photos != photos:
+        raise ValueError(
+            f"{source}: the outputs are of other photos, or of frames that were sampled in another way, than those in "
+            f"the shards (photos {card.photos}, expected {photos}); run `dvc repro`"
+        )
     names = ((IMAGE, TEXT) if card.scale else ()) + ((CLASSES,) if card.classes else ())
     names += tuple(MEAN[name] for name in names if name in MEAN and (source / MEAN[name]).is_dir())
-    return TeacherStores(card, {name: open_store(source / name, card.encoder) for name in names})
+    words = open_activations(source / WORDS, card.encoder) if (source / WORDS).is_dir() else None
+    return TeacherStores(card, {name: open_store(source / name, card.encoder) for name in names}, words)

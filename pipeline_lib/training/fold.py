@@ -57,7 +57,7 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     _check_mix(config, stored.features)
     _check_texts(config, bundle, data, stored.features)
     mean_pool, description = train.photo == "mean_pool", bundle.model.description
-    distillation = read_distillation(config.losses, inputs.teachers, fold, data, description, mean_pool)
+    distillation = read_distillation(config.losses, inputs, fold, data, description, mean_pool)
     warnings = [*seen.warnings, *distillation.warnings, *ema_warnings(train.ema_decay, _num_steps(config, data))]
     report = trainable_report(bundle, train, warnings, stored.messages, seen.with_weights(bundle.initial))
     if processes.is_first:

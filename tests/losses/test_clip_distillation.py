@@ -191,7 +191,7 @@ def test_a_batch_without_texts_has_no_loss():
         (
             {"score": {"small": "x_clip"}},
             r"losses.coarse_distillation.score.small = x_clip compares words, but teacher 'small' has none \(with "
-            r"words: large, other\); set features.teacher_words = true, or score.small = mean",
+            r"words: large, other\); set features.teacher_words = true and run `dvc repro`, or set score.small = mean",
         ),
         (
             {"score": {"big": "mean"}},

@@ -10,7 +10,7 @@ from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.teacher_models import teacher_models
 from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.inference.engine import InferenceEngine, normalise_rows
-from pipeline_lib.loading.products import photo_key, text_key
+from pipeline_lib.loading.products import photo_key, read_photos_fingerprint, text_key
 from pipeline_lib.models.saved import make_whole
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
@@ -41,12 +41,23 @@ def write_random_teacher(inputs, name: str, dim: int, seed: int) -> Path:
     logits = drawn.standard_normal((len(keys["image"]), 2))
     likely = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     write_store(folder / "classes", keys["image"], likely, (name, "view"), "float32")
-    write_card(folder, TeacherCard(name, (20.0, 12.0), ("hat", "mug"), trained=False))
+    write_card(
+        folder,
+        TeacherCard(
+            name,
+            read_photos_fingerprint(inputs.shards / "manifest.parquet"),
+            (20.0, 12.0),
+            ("hat", "mug"),
+            trained=False,
+        ),
+    )
     return folder
 
 
-def extract(start: Path, inputs, name: str, progress: Path | None = None, log=None) -> Path:
-    """Extract as `stages.features --name NAME` does, with progress files in `progress`; return the folder of stores."""
+def extract(
+    start: Path, inputs, name: str, progress: Path | None = None, log=None, dtype="float32", words_max_gb=None
+) -> Path:
+    """Extract as `stages.teacher --name NAME` does, with progress files in `progress`; return the folder of stores."""
     folder = inputs.trunk.parent / name
     own = pl.read_parquet(inputs.catalogue / "products.parquet", columns=["product_id", "text"])
     photos = pl.read_parquet(inputs.shards / "manifest.parquet", columns=["product_id", "photo"])
@@ -54,7 +65,7 @@ def extract(start: Path, inputs, name: str, progress: Path | None = None, log=No
     queries = pl.read_parquet(inputs.catalogue / "queries.parquet", columns=["text"])
     texts = [*own["text"], *queries["text"]]
     extracted = ExtractionInputs(ShardReader(Manifest(inputs.shards)), photos, texts)
-    run = ExtractionRun(InferenceEngine("cpu", 16, 0, "fp32"), "float32", progress, log)
+    run = ExtractionRun(InferenceEngine("cpu", 16, 0, "fp32"), dtype, progress, log)
     for teacher in teacher_models(start):
-        extract_teacher(teacher, extracted, folder / teacher.fold, run)
+        extract_teacher(teacher, extracted, folder / teacher.fold, run, words_max_gb)
     return folder

@@ -18,7 +18,7 @@ from pipeline_lib.inference.predict import Predictor
 from pipeline_lib.loading.captions import with_captions
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
 from pipeline_lib.loading.photo_views import PhotoViews
-from pipeline_lib.loading.products import photo_key, text_key
+from pipeline_lib.loading.products import photo_key, read_photos_fingerprint, text_key
 from pipeline_lib.loading.teacher_rows import find_teacher_rows
 from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.models import multimodal
@@ -67,14 +67,16 @@ def only(inputs, *names):
 
 def distillation_of(inputs, settings, fold=0):
     data = read_fold(inputs, fold, True)
-    return read_distillation(
-        settings.losses, inputs.teachers, fold, data, {"embedding_dim": 8, "classes": data.classes}
-    )
+    return read_distillation(settings.losses, inputs, fold, data, {"embedding_dim": 8, "classes": data.classes})
+
+
+def opened_teacher(inputs, name, fold):
+    return open_teacher(inputs.teachers[name], fold, read_photos_fingerprint(inputs.shards / "manifest.parquet"))
 
 
 def test_stores_have_the_models_outputs_for_every_photo_and_text(distilled):
     """Compared with the saved model for each photo and text; two photos of a product differ."""
-    place, stores = distilled.trunk.parents[1].parent / "starts/old/0", open_teacher(distilled.teachers["old"], 0)
+    place, stores = distilled.trunk.parents[1].parent / "starts/old/0", opened_teacher(distilled, "old", 0)
     saved, tokenizer = load_model(place), TextTokenizer(place / "tokenizer")
     model = saved.model
     views = PhotoViews(ShardReader(Manifest(distilled.shards)), 32)
@@ -121,7 +123,7 @@ def test_a_killed_extraction_resumes_in_the_fold_of_the_interruption(distilled, 
 @pytest.mark.parametrize("text", ["first", "random"])
 def test_a_batch_has_teacher_outputs_of_its_photos_and_texts_for_all_rows(distilled, text, towers):
     """Random photos and captions, model inputs for half of the rows only: every row has its teacher outputs."""
-    opened = [open_teacher(distilled.teachers[name], 1) for name in ("old", "single")]
+    opened = [opened_teacher(distilled, name, 1) for name in ("old", "single")]
     products = read_fold(distilled, 1, True).training
     if text == "random":
         more = pl.DataFrame({"query_id": ["a", "b"], "kind": "text", "text": CAPTIONS})
@@ -299,7 +301,7 @@ def test_a_distillation_without_a_teacher_is_refused(distilled, isolated, towers
 def test_a_teacher_of_mean_pooled_products_gives_its_outputs_for_the_mean_of_their_photos(distilled):
     """The student's target is what the teacher itself predicts with mean_pool: its heads read mean features."""
     products = read_fold(distilled, 0, True).training
-    teacher = open_teacher(distilled.teachers["old"], 0)
+    teacher = opened_teacher(distilled, "old", 0)
     rows = find_teacher_rows([teacher], products, mean_pool=True)
     fields = rows.batch_fields(np.arange(len(products)), np.zeros(len(products), np.int64), products.text)
     folder = distilled.trunk.parent.parent.parent / "starts/old/0"
@@ -321,4 +323,4 @@ def test_a_teacher_of_mean_pooled_products_gives_its_outputs_for_the_mean_of_the
 def test_stores_without_means_cannot_teach_mean_pooled_products(copied):
     shutil.rmtree(copied.teachers["old"] / "0/image-mean")
     with pytest.raises(ValueError, match="no outputs for the mean of a product's photos"):
-        find_teacher_rows([open_teacher(copied.teachers["old"], 0)], read_fold(copied, 0, True).training, True)
+        find_teacher_rows([opened_teacher(copied, "old", 0)], read_fold(copied, 0, True).training, True)
