@@ -31,3 +31,8 @@ class EmbedParams(Section):
     precision: Precision = Field(
         description="Precision of the model: auto | fp32 | tf32 | fp16 | bf16 (see train.precision)."
     )
+    query_bank: int = Field(
+        ge=0,
+        description="Training texts that are embedded beside the products, as the bank of evaluate.hubness: 0 = none, "
+        "a number = at most so many, chosen by a hash of their ids.",
+    )

@@ -4,9 +4,20 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline_lib.params.section import Section
+from pipeline_lib.params.section import Keys, Section
 
+HubnessKind = Literal["inverted_softmax", "dual_softmax", "qb_norm"]
+# Corrections that need the embedded texts of embed.query_bank.
+BANK_KINDS = ("inverted_softmax", "qb_norm")
 ProtocolName = Literal["catalogue", "muge", "five_caption", "row_paired"]
+
+
+class HubnessTemperatures(Keys):
+    """Temperatures of the corrections, in units of the similarity; at a lower one only the nearest queries count."""
+
+    inverted_softmax: float = Field(gt=0, description="Temperature of the inverted softmax.")
+    dual_softmax: float = Field(gt=0, description="Temperature of the dual softmax: 0.01 is CLIP's logit scale of 100.")
+    qb_norm: float = Field(gt=0, description="Temperature of QB-Norm: 0.05 is the 1/20 of its authors.")
 
 
 class EvaluateParams(Section):
@@ -18,6 +29,12 @@ class EvaluateParams(Section):
         "(the same, with mR, total mR and the sum over both directions) | row_paired (as old logs did, only to compare "
         "with them: it understates R@1 about five times)."
     )
+    hubness: list[HubnessKind] = Field(
+        description="Corrections of products that stand first for too many queries, measured beside the plain figures: "
+        "inverted_softmax, qb_norm (both by a bank of training texts, embed.query_bank; text -> image) | dual_softmax "
+        "(by all test queries at once, which a search does not have; both directions). [] = none."
+    )
+    hubness_temperature: HubnessTemperatures
     bootstrap: int = Field(
         ge=100,
         description="Resamples of the bootstrap-t interval of the mean rank. The other intervals are not resampled.",

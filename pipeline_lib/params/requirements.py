@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.params.composed import ComposedParams
+from pipeline_lib.params.embed import EmbedParams
+from pipeline_lib.params.evaluate import BANK_KINDS, EvaluateParams
 from pipeline_lib.params.features import FeaturesParams
+from pipeline_lib.params.frames import FramesParams
 from pipeline_lib.params.heads import LOSS_HEADS, trained_heads, weights_of
 from pipeline_lib.params.losses import LossesParams
+from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import LAST, PhasesParams, train_params
 from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.section import parse_section
@@ -35,9 +39,35 @@ def check_heads(params: Mapping[str, Any], path: Path) -> None:
         if needed is not None and needed not in heads:
             measured = ", ".join([*(name for head in sorted(heads) for name in HEAD_METRICS[head]), "loss"])
             raise ValueError(
-                f"{path}: {_key(phase)} = {train.best_metric!r} measures {needed}, which no loss trains; choose one of "
-                f"{measured}, or give a loss for {needed} a weight above 0"
+                f"{path}: {_key(phase, 'best_metric')} = {train.best_metric!r} measures {needed}, which no loss "
+                f"trains; choose one of {measured}, or give a loss for {needed} a weight above 0"
             )
+
+
+def check_frame_pooling(params: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError if model.frames has parameters that photos, clips or losses do not fit."""
+    pooling = parse_section(ModelParams, dict(params)).frames
+    if parse_section(LossesParams, dict(params)).frame_distillation.weight and pooling.pooling != "attention":
+        raise ValueError(
+            f"{path}: losses.frame_distillation trains the weights of a frame attention, but model.frames.pooling = "
+            f"{pooling.pooling}; set model.frames.pooling = attention, or losses.frame_distillation.weight = 0"
+        )
+    if not pooling.trained:
+        return
+    photos = {_key(phase, "photo"): train.photo for phase, train in _phases(params).items()}
+    photos["embed.photo"] = parse_section(EmbedParams, dict(params)).photo
+    for key, photo in photos.items():
+        if photo != "mean_pool":
+            raise ValueError(
+                f"{path}: model.frames (pooling = {pooling.pooling}, layers = {pooling.layers}) reads all frames of a "
+                f"product, but {key} = {photo}; set {key} = mean_pool, or model.frames.pooling = mean and "
+                "model.frames.layers = 0"
+            )
+    count = parse_section(FramesParams, dict(params)).count
+    if parse_section(PlanParams, dict(params)).frames and pooling.layers and count > pooling.max_frames:
+        raise ValueError(
+            f"{path}: frames.count = {count}, but model.frames.max_frames = {pooling.max_frames} positions; raise it"
+        )
 
 
 def check_composed(params: Mapping[str, Any], path: Path) -> None:
@@ -58,6 +88,26 @@ def check_composed(params: Mapping[str, Any], path: Path) -> None:
         raise ValueError(
             f"{path}: {reason}, which reads image tokens, but features.trunk.at = {at} stores none; write "
             "features.trunk.at = tokens"
+        )
+
+
+def check_hubness(params: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError if evaluate.hubness lacks its bank, names a correction twice, or has no ranks to correct."""
+    evaluate = parse_section(EvaluateParams, dict(params))
+    bank = parse_section(EmbedParams, dict(params)).query_bank
+    asked = f"{path}: evaluate.hubness = {evaluate.hubness}"
+    if len(set(evaluate.hubness)) != len(evaluate.hubness):
+        raise ValueError(f"{asked} has the same item twice")
+    if evaluate.hubness and evaluate.protocol == "row_paired":
+        raise ValueError(
+            f"{asked} corrects ranks in complete galleries, but evaluate.protocol = row_paired has none; choose "
+            "another protocol, or set evaluate.hubness = []"
+        )
+    needing = [kind for kind in evaluate.hubness if kind in BANK_KINDS]
+    if needing and not bank:
+        raise ValueError(
+            f"{asked}: {needing[0]} needs training texts, but embed.query_bank = 0 embeds none; set embed.query_bank "
+            "to the number of texts, 60000 say"
         )
 
 
@@ -89,5 +139,5 @@ def _phases(params: Mapping[str, Any]) -> dict[str, TrainParams]:
     return {name: train_params(base, own, name) for name, own in changes.items()}
 
 
-def _key(phase: str) -> str:
-    return "train.best_metric" if phase == LAST else f"phases.{phase}.best_metric"
+def _key(phase: str, setting: str) -> str:
+    return f"train.{setting}" if phase == LAST else f"phases.{phase}.{setting}"

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from model_settings import make_model_params
+from model_settings import MODEL, make_model_params
 from safetensors.torch import load_file, save_file
 from tiny_clip import CONFIG, make_clip, written
 
@@ -167,13 +167,15 @@ def test_parts_initialized_at_random_stay_as_trained(tiny_image_folder, tiny_tex
     assert all(torch.equal(value, start.get(name, end[name])) for name, value in state.items())
 
 
-def test_share_0_of_a_pair_without_new_heads_is_the_pair_with_its_scale(tmp_path):
+@pytest.mark.parametrize("layers", [0, 1])
+def test_share_0_of_a_pair_without_new_heads_is_the_pair_with_its_scale(tmp_path, layers):
+    """A frame pooling has no start: it stays as trained."""
     clip = make_clip()
     save_file({name: value.contiguous() for name, value in clip.state_dict().items()}, tmp_path / "clip.safetensors")
     both = {"kind": "open_clip", "name": written(tmp_path, CONFIG), "weights": str(tmp_path / "clip.safetensors")}
     params = make_model_params(
         both, {**both, "pooling": "last", "max_tokens": 77}, {"image": "none", "text": "none"},
-        embedding_dim=CONFIG["embed_dim"], logit_scale=3.0,
+        embedding_dim=CONFIG["embed_dim"], logit_scale=3.0, frames={**MODEL["frames"], "layers": layers},
     )  # fmt: skip
     (tmp_path / "none").mkdir()
     trained = train(params, tmp_path / "trained", tmp_path / "none", classes=())
@@ -181,4 +183,7 @@ def test_share_0_of_a_pair_without_new_heads_is_the_pair_with_its_scale(tmp_path
     assert model.logit_scale.item() == 3.0
     start = first_weights(params)
     assert all(torch.equal(value, start[name]) for name, value in model.state_dict().items() if name in start)
-    assert set(model.state_dict()) - set(start) == {"logit_scale"}
+    end = load_file(trained / "model.safetensors")
+    frames = {name for name in end if name.startswith("frames.")}
+    assert set(model.state_dict()) - set(start) == {"logit_scale"} | frames and bool(frames) == (layers > 0)
+    assert all(torch.equal(model.state_dict()[name], end[name]) for name in frames)

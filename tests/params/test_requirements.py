@@ -8,7 +8,7 @@ import pytest
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.heads import LOSS_HEADS
-from pipeline_lib.params.requirements import check_catalogue, check_composed, check_heads
+from pipeline_lib.params.requirements import check_catalogue, check_composed, check_frame_pooling, check_heads
 from pipeline_lib.params.section import load_params
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +94,46 @@ def test_a_phase_is_checked_with_its_own_changes():
     both["phases"]["train"] = {"best_metric": "top1"}
     with pytest.raises(ValueError, match=r"train.best_metric = 'top1' measures classification"):
         check_heads(both, PATH)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("train", r"layers = 1\) reads all frames of a product, but train.photo = first; set train.photo = mean_pool"),
+        (
+            "phases",
+            r"but phases.head.photo = random; set phases.head.photo = mean_pool, or model.frames.pooling = mean",
+        ),
+        ("embed", r"but embed.photo = first; set embed.photo = mean_pool"),
+        ("count", r"frames.count = 65, but model.frames.max_frames = 64 positions; raise it"),
+    ],
+)
+def test_a_frame_pooling_with_parameters_reads_all_photos(key, message):
+    loaded = params(info_nce=1.0)
+    loaded["model"]["frames"]["layers"] = 1
+    loaded["train"]["photo"] = loaded["embed"]["photo"] = "mean_pool"
+    check_frame_pooling(loaded, PATH)
+    if key == "count":
+        loaded["frames"]["count"] = 65
+        check_frame_pooling(loaded, PATH)
+        loaded["plan"]["frames"] = ["clips"]
+    elif key == "phases":
+        loaded["phases"]["head"] = {"photo": "random"}
+    else:
+        loaded[key]["photo"] = "first"
+    with pytest.raises(ValueError, match=message):
+        check_frame_pooling(loaded, PATH)
+    loaded["model"]["frames"]["layers"] = 0
+    check_frame_pooling(loaded, PATH)
+
+
+def test_frame_distillation_needs_a_frame_attention():
+    loaded = params(info_nce=1.0, frame_distillation=2.0)
+    loaded["train"]["photo"] = loaded["embed"]["photo"] = "mean_pool"
+    with pytest.raises(ValueError, match=r"model.frames.pooling = mean; set model.frames.pooling = attention, or"):
+        check_frame_pooling(loaded, PATH)
+    loaded["model"]["frames"]["pooling"] = "attention"
+    check_frame_pooling(loaded, PATH)
 
 
 def test_no_epochs_train_no_head_and_need_neither_classes_nor_texts():

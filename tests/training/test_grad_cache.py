@@ -9,6 +9,7 @@ from torch import nn
 
 from pipeline_lib.batch import CONTENT, Batch
 from pipeline_lib.losses.build import LOSSES, build_losses
+from pipeline_lib.models.frame_pooling import FramePooling, FramePoolingConfig, mask_of
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.params.heads import weights_of
 from pipeline_lib.towers.kinds import resolve_towers
@@ -91,6 +92,39 @@ def test_gradients_equal_those_of_one_large_batch(towers):
             assert float(of_parts[name]) == pytest.approx(float(value), rel=1e-4), name
     compare(gradients(small), gradients(large), rtol=1e-3, atol=1e-5)
     assert "siglip.bias" in gradients(small) and "logit_scale" in gradients(small)
+
+
+def squared_weights(outputs, batch):
+    """A loss of the photos' attention that mixes all products, so that it differs between batches and their join."""
+    counts = batch.num_photos.repeat_interleave(batch.num_photos)
+    return ((outputs.frame_logits - outputs.frame_logits.mean()) ** 2 * counts).sum()
+
+
+def test_a_loss_of_single_photos_gives_the_gradients_of_one_large_batch(towers):
+    """Products of 1 to 3 photos with frame attention and a temporal layer: an output with a row for each photo."""
+    tasks = [make_task(towers, dropout=False) for _ in range(2)]
+    for task in tasks:
+        torch.manual_seed(1)
+        task.model.frames = FramePooling(24, FramePoolingConfig("attention", 1, 2, 3, 0.1))
+        for value in task.model.frames.parameters():
+            value.data.add_(0.2 * torch.randn_like(value))
+        task.losses["weights of frames"], task.weights["weights of frames"] = squared_weights, 0.5
+    small, large = tasks
+    counts = [torch.tensor([1, 3, 2]), torch.tensor([2, 1])]
+    parts = [
+        replace(one, num_photos=own, photo_mask=mask_of(own), pixels=one.pixels.repeat_interleave(own, dim=0).flip(0))
+        for one, own in zip(make_batches([3, 2], padded=4), counts, strict=True)
+    ]
+    content = {name: torch.cat([getattr(one, name) for one in parts]) for name in ("pixels", "token_ids", "token_mask")}
+    joined = replace(join_batches(parts), photo_mask=mask_of(torch.cat(counts)), **content)
+    assert joined.num_photos.tolist() == [1, 3, 2, 2, 1]
+    outputs, of_parts = backward_jointly(small, parts)
+    _, of_joined = backward_jointly(large, [joined])
+    assert outputs.frame_logits.shape == (9,)
+    for name, value in of_joined.items():
+        assert float(of_parts[name]) == pytest.approx(float(value), rel=1e-4), name
+    compare(gradients(small), gradients(large), rtol=1e-3, atol=1e-5)
+    assert gradients(small)["frames.attention.0.weight"].abs().max() > 0
 
 
 def test_accumulating_the_losses_of_single_batches_gives_other_gradients(towers):
