@@ -31,7 +31,7 @@ def main() -> None:
             if not meta["clips"]:
                 raise ValueError(
                     f"{records.table}: plan.frames = [clips], but none of its {len(listed):,} media is a clip; name "
-                    "the column of the clips in data.columns.image, or set plan.frames = []"
+                    "the column of the clips in data.columns.video, or set plan.frames = []"
                 )
         rate = meta["clips"] / (time.perf_counter() - start)
         print(

@@ -52,7 +52,7 @@ def build_catalogue(
         notes,
         pairs,
         counts,
-        composed.slices,
+        pl.concat([composed.slices, records.slices.join(queries, on="query_id", how="semi", maintain_order="left")]),
         composed_numbers,
     )
 

@@ -100,8 +100,8 @@ class ComposedQueries:
 class Records:
     """The products that a reader found in a table of `num_rows` rows, and the queries and relevance of a benchmark.
 
-    `composed` are the queries with a reference product. `columns` names the columns that were read by their role,
-    `ignored` those that were not.
+    `composed` are the queries with a reference product, `slices` those of the text queries. `columns` names the columns
+    that were read by their role, `ignored` those that were not.
     """
 
     table: str
@@ -111,6 +111,7 @@ class Records:
     queries: pl.DataFrame | None = None
     relevance: pl.DataFrame | None = None
     composed: ComposedQueries | None = None
+    slices: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=QUERY_SLICES))
     columns: dict[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
 

@@ -1,7 +1,7 @@
-"""Converts images with captions to records: an image is a product, and each of its captions is a query for it.
+"""Converts images or clips with captions to records: each is a product, and each of its captions is a query for it.
 
-A product's id is the path of its image, because folders may number their images from 1 each. Equal captions of two
-images remain two queries, each with its own image as the answer, as the benchmarks count them.
+A product's id is the path of its image or clip, because folders may number their images from 1 each. Equal captions of
+two images remain two queries, each with its own image as the answer, as the benchmarks count them.
 """
 
 import os
@@ -10,25 +10,37 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from pipeline_lib.catalogue.schema import QUERY_DROPPED, RECORDS, RELEVANCE, Records, conform, rejects_of, text_queries
-from pipeline_lib.catalogue.strings import clean_string, clean_text
+from pipeline_lib.catalogue.schema import (
+    QUERY_DROPPED,
+    QUERY_SLICES,
+    RECORDS,
+    RELEVANCE,
+    Records,
+    conform,
+    rejects_of,
+    text_queries,
+)
+from pipeline_lib.catalogue.strings import clean_name, clean_string, clean_text
 from pipeline_lib.datasets.list_column import list_column
 from pipeline_lib.datasets.product_ids import reject_ids
 
-# One row per image: its row in the file, its path in the data set, its captions and its split.
+# One row per image: its row in the file, its path in the data set, its captions and its split. A column `product_id`
+# may give ids other than the paths, and a column `slices` the slices of each caption, as text with bars between them.
 CAPTIONED = pl.Schema({"row": pl.Int64(), "image": pl.String(), "captions": pl.List(pl.String()), "split": pl.String()})
 
 
 def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder: str) -> Records:
-    """Return the records of CAPTIONED rows, whose product ids are the paths of the images.
+    """Return the records of CAPTIONED rows.
 
     An image without a valid id is rejected together with its captions. An empty caption is rejected.
     """
-    ids = pl.Series("product_id", [image_id(image) for image in images["image"]], pl.String)
+    paths = images["product_id"] if "product_id" in images.columns else map(image_id, images["image"])
+    ids = pl.Series("product_id", list(paths), pl.String)
     media = list_column("media", [[path] for path in media_paths(images["image"], root, image_folder)])
     named = images.with_columns(ids.replace("", None), media)
     good, rejects = reject_ids(table, named)
-    captions = good.select("row", "product_id", "split", "captions").explode("captions").drop_nulls("captions")
+    lists = [name for name in ("captions", "slices") if name in good.columns]
+    captions = good.select("row", "product_id", "split", *lists).explode(lists).drop_nulls("captions")
     captions = captions.with_columns(clean_text(pl.col("captions")).alias("text"))
     number = pl.int_range(pl.len()).over("product_id")
     captions = captions.with_columns(pl.format("{}#{}", "product_id", number).alias("query_id"))
@@ -47,7 +59,15 @@ def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder
         pl.concat([rejects, empty]),
         queries,
         conform(relevance, RELEVANCE),
+        slices=_slices(captions) if "slices" in lists else pl.DataFrame(schema=QUERY_SLICES),
     )
+
+
+def _slices(captions: pl.DataFrame) -> pl.DataFrame:
+    """Return QUERY_SLICES rows of the captions, whose column `slices` has names with bars between them."""
+    listed = captions.select("query_id", pl.col("slices").str.split("|").alias("slice")).explode("slice")
+    named = listed.with_columns(clean_name(pl.col("slice"))).drop_nulls("slice")
+    return conform(named.unique(maintain_order=True), QUERY_SLICES)
 
 
 def image_id(image: str) -> str:

@@ -1,6 +1,7 @@
-"""Reads a CSV file with one caption per row: columns image, caption and, if the data set has splits, split.
+"""Reads a CSV file with one caption per row: columns image or video, caption and optionally split and slice.
 
-All rows of an image are one product with several captions; they need not be adjacent.
+All rows of an image or a clip are one product with several captions; they need not be adjacent. The column slice names
+the slices of the queries that a caption is in, with bars between them.
 """
 
 from dataclasses import replace
@@ -11,6 +12,7 @@ import polars as pl
 from pipeline_lib.catalogue.schema import REJECTED, Records, rejects_of
 from pipeline_lib.catalogue.strings import clean
 from pipeline_lib.datasets.captions import captioned_records, image_id
+from pipeline_lib.datasets.clip_names import clip_folder, with_endings
 from pipeline_lib.datasets.columns import SPLIT_ADVICE, SPLIT_NAMES
 from pipeline_lib.datasets.exports import heading
 from pipeline_lib.datasets.table_file import Table, find_table, open_table, read_columns
@@ -18,8 +20,10 @@ from pipeline_lib.params.data import DataParams
 
 USUAL = {
     "image": ("image", "image_path", "filename", "file_name", "image_name"),
-    "text": ("caption", "text", "comment"),
+    "video": ("video", "video_path", "video_name", "video_id", "clip"),
+    "text": ("caption", "text", "comment", "sentence"),
     "split": ("split",),
+    "slice": ("slice",),
 }
 
 
@@ -30,10 +34,12 @@ def read_captions_csv(data: DataParams) -> Records:
     columns = _columns(table, data)
     raw, rejects = read_columns(table, [name for name in columns.values() if name])
     split = clean(pl.col(columns["split"])).fill_null("") if columns["split"] else pl.lit("train")
+    shown = "video" if columns["video"] else "image"
     rows = raw.select(
         "row",
-        pl.col(columns["image"]).alias("image"),
+        pl.col(columns[shown]).alias("image"),
         pl.col(columns["text"]).fill_null("").alias("caption"),
+        (pl.col(columns["slice"]) if columns["slice"] else pl.lit(None, pl.String)).alias("slices"),
         split.alias("raw_split"),
     )
     known = pl.col("raw_split").str.to_lowercase().replace_strict(SPLIT_NAMES, default=None, return_dtype=pl.String)
@@ -43,11 +49,18 @@ def read_captions_csv(data: DataParams) -> Records:
     rows = rows.with_columns(pl.Series("path", [image_id(image) for image in rows["image"]], pl.String))
     _check_splits(table.path, rows, columns["split"])
     images = rows.group_by("path", maintain_order=True).agg(
-        pl.col("row", "image").first(), pl.col("caption").alias("captions"), pl.col("split").first()
+        pl.col("row", "image", "split").first(), pl.col("caption").alias("captions"), pl.col("slices")
     )
+    folder = data.image_folder
+    if shown == "video":
+        folder = clip_folder(root, folder)
+        images = images.with_columns(
+            pl.col("path").alias("product_id"),
+            pl.Series("image", with_endings(images["image"], root, folder), pl.String),
+        )
     name = table.path.name
-    records = captioned_records(name, images.select("row", "image", "captions", "split"), root, data.image_folder)
-    unnamed = rejects_of(name, nameless, "empty image name", "caption", REJECTED)
+    records = captioned_records(name, images.drop("path"), root, folder)
+    unnamed = rejects_of(name, nameless, f"empty {shown} name", "caption", REJECTED)
     return replace(
         records,
         num_rows=records.num_rows + len(nameless) + rejects.filter(pl.col("action") == REJECTED).height,
@@ -58,21 +71,30 @@ def read_captions_csv(data: DataParams) -> Records:
 
 
 def _columns(table: Table, data: DataParams) -> dict[str, str]:
-    """Return the names of the columns image, text and split; an empty name means no split column."""
+    """Return the names of the columns by role, "" for one that the table need not have; of image and video one is."""
     by_heading = {heading(name): name for name in reversed(table.header)}
     names = {}
     for role, usual in USUAL.items():
-        named = getattr(data.columns, role)
+        named = getattr(data.columns, role, None)
         if isinstance(named, list):
             raise ValueError(f"{table.path}: data.columns.text = {named!r}; a caption is one column, so name only one")
         chosen = named or next((by_heading[name] for name in usual if name in by_heading), "")
-        if chosen not in table.header and (named or role != "split"):
-            raise ValueError(
-                f"{table.path}: no column {named or ' or '.join(usual)!r} for data.columns.{role}; columns found: "
-                f"{', '.join(table.header)}. Name it in data.columns.{role}"
-            )
+        if chosen not in table.header and (named or role == "text"):
+            raise _missing(table, role, named or " or ".join(usual))
         names[role] = chosen
-    return names
+    if data.columns.image and data.columns.video:
+        raise ValueError(f"{table.path}: a caption is that of an image or of a clip; name data.columns.image or .video")
+    if not names["image"] and not names["video"]:
+        raise _missing(table, "image", " or ".join(USUAL["image"]))
+    unused = "image" if data.columns.video or not names["image"] else "video"
+    return names | {unused: ""}
+
+
+def _missing(table: Table, role: str, name: str) -> ValueError:
+    return ValueError(
+        f"{table.path}: no column {name!r} for data.columns.{role}; columns found: {', '.join(table.header)}. "
+        f"Name it in data.columns.{role}"
+    )
 
 
 def _check_splits(path: Path, rows: pl.DataFrame, column: str) -> None:

@@ -11,6 +11,7 @@ USUAL = {
     "id": ("id", "product_id", "item_id", "sku", "article_id"),
     "label": ("categories", "label", "category", "class"),
     "image": ("image", "image_path", "images", "filename", "file_name"),
+    "video": (),  # shops list videos that are not to be read
     "group": ("group", "group_id"),
     "fold": ("fold",),
     "split": ("split",),
@@ -36,6 +37,7 @@ class Columns:
     label: str | None
     text: tuple[str, ...]
     image: tuple[str, ...]
+    video: str | None
     group: str | None
     fold: str | None
     split: str | None
@@ -44,13 +46,13 @@ class Columns:
 
     def used(self) -> list[str]:
         """Return all columns that are read, without repetition."""
-        single = [self.id, self.label, *self.text, *self.image, self.group, self.fold, self.split]
+        single = [self.id, self.label, *self.text, *self.image, self.video, self.group, self.fold, self.split]
         return list(dict.fromkeys(name for name in single if name is not None))
 
     def choice(self) -> dict[str, str]:
         """Return the columns of each role for counts.json and messages; a role without a column is left out."""
         roles = {"id": self.id, "label": self.label, "text": " + ".join(self.text), "image": " + ".join(self.image)}
-        roles |= {"group": self.group, "fold": self.fold, "split": self.split}
+        roles |= {"video": self.video, "group": self.group, "fold": self.fold, "split": self.split}
         roles["known as"] = self.export
         return {role: names for role, names in roles.items() if names}
 
@@ -72,7 +74,7 @@ def resolve_columns(table: str, header: Sequence[str], params: ColumnParams) -> 
             f"{table}: no id column ({', '.join(USUAL['id'])}); {listing}. "
             "Name it in data.columns.id; columns must be separated by commas, semicolons, tabs or |"
         )
-    single = {role: next(iter(chosen[role]), None) for role in ("label", "group", "fold", "split")}
+    single = {role: next(iter(chosen[role]), None) for role in ("label", "video", "group", "fold", "split")}
     used = [name for names in chosen.values() for name in names]
     for name in used:
         if sum(other.lower() == name.lower() for other in header) > 1:

@@ -11,6 +11,7 @@ import polars as pl
 
 from pipeline_lib.catalogue.schema import PHOTO_DROPPED, RECORDS, REJECTED, RETAINED, Records, conform, rejects_of
 from pipeline_lib.catalogue.strings import clean, clean_name, clean_text, strip_tags
+from pipeline_lib.datasets.clip_names import CLIP_ENDINGS, clip_folder, with_endings
 from pipeline_lib.datasets.columns import SPLIT_ADVICE, SPLIT_NAMES, Columns, resolve_columns
 from pipeline_lib.datasets.exports import EXPORTS
 from pipeline_lib.datasets.image_index import list_images, same_names
@@ -37,6 +38,7 @@ def read_csv_table(data: DataParams) -> Records:
         join_texts([clean_text(text) for text in texts]).alias("text"),
         *(_column(name, clean_name).alias(role) for role, name in (("label", columns.label), ("group", columns.group))),
         pl.concat_list(columns.image or pl.lit(None, dtype=pl.String)).list.drop_nulls().alias("cells"),
+        (pl.col(columns.video) if columns.video else pl.lit(None, dtype=pl.String)).alias("clip"),
         _column(columns.split, clean)
         .str.to_lowercase()
         .replace_strict({**SPLIT_NAMES, None: None}, default="?", return_dtype=pl.String)
@@ -50,6 +52,8 @@ def read_csv_table(data: DataParams) -> Records:
     num_rows = len(records) + unreadable.filter(pl.col("action") == REJECTED).height
     records, rejects = reject_ids(table.path.name, records)
     media, bad_photos = _media(data, table.path, records, columns)
+    if columns.video:
+        media = list_column("media", _with_clips(data, media.to_list(), records["clip"].to_list()))
     records = conform(records.with_columns(media), RECORDS)
     rejects = pl.concat([unreadable, rejects, bad_photos])
     return Records(table.path.name, num_rows, records, rejects, columns=columns.choice(), ignored=columns.ignored)
@@ -118,7 +122,7 @@ def _media(data: DataParams, table: Path, records: pl.DataFrame, columns: Column
     for row, product_id, cells in records.select("row", "product_id", "cells").iter_rows():
         paths = [path for cell in cells if not is_url(cell) for path in reader.paths(cell)]
         url = next(filter(is_url, cells), None)
-        if not columns.image or url is not None:
+        if not (columns.image or columns.video) or url is not None:
             named = [prefix + name for name in by_id.get(product_id, [])]
             if url is not None and not named:
                 urls.append((row, product_id, url))
@@ -138,6 +142,17 @@ def _media(data: DataParams, table: Path, records: pl.DataFrame, columns: Column
         _rejects_of_names(unreadable, ids, prefix),
     ]
     return list_column("media", media), pl.concat(rejects)
+
+
+def _with_clips(data: DataParams, media: list[list[str]], cells: list[str | None]) -> list[list[str]]:
+    """Return each product's photos and then its clips, as paths relative to the root."""
+    root, folder = Path(data.root), clip_folder(Path(data.root), data.image_folder)
+    names, _ = readable_names(list_images(root / folder, CLIP_ENDINGS))
+    reader = CellReader(root, folder_prefix(folder), names)
+    filled = with_endings([cell for cell in cells if cell], root, folder)
+    complete = iter(filled)
+    paths = [reader.paths(next(complete)) if cell else [] for cell in cells]
+    return [list(dict.fromkeys([*photos, *clips])) for photos, clips in zip(media, paths, strict=True)]
 
 
 def _photo_rejects(table: str, rows: list[tuple[int, str, str]], reason: str, action: str) -> pl.DataFrame:

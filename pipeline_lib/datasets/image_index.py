@@ -16,16 +16,16 @@ from pipeline_lib.catalogue.links import is_inside, link_targets
 from pipeline_lib.transforms.formats import photo_extensions
 
 
-def list_images(folder: Path) -> list[str]:
+def list_images(folder: Path, endings: Collection[str] | None = None) -> list[str]:
     """Return the image files of a folder and its sub-folders, as paths relative to it; empty if it does not exist.
 
-    Files are known by an ending of any format that can be decoded, in any case, or have no ending. The order is
+    Files are known by one of the `endings`, in any case; unless given, those of images and none at all. The order is
     natural, the files of a folder before its sub-folders. Hidden files and folders are left out. A folder is listed
     once, however many links lead to it; of a link that leaves folder and project only the first level is listed.
     """
     if not folder.is_dir():
         return []
-    endings = photo_extensions()
+    bare, endings = endings is None, photo_extensions() if endings is None else endings
     safe = (folder.resolve(), *link_targets())
     names: list[str] = []
     listed: set[str] = set()
@@ -42,7 +42,7 @@ def list_images(folder: Path) -> list[str]:
                 ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - faster
                 if entry.name.startswith("."):
                     continue
-                if ending in endings or (not ending and entry.is_file()):
+                if ending in endings or (not ending and bare and entry.is_file()):
                     names.append(prefix + entry.name)
                 elif goes_deeper and entry.is_dir():
                     # Links last, so that a folder is listed under its own name.

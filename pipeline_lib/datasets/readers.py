@@ -12,6 +12,7 @@ from pipeline_lib.datasets.cirr import read_cirr
 from pipeline_lib.datasets.csv_table import read_csv_table
 from pipeline_lib.datasets.fashion_iq import read_fashion_iq
 from pipeline_lib.datasets.karpathy import read_karpathy
+from pipeline_lib.datasets.msr_vtt import read_msr_vtt
 from pipeline_lib.datasets.muge import read_muge
 from pipeline_lib.datasets.queries_csv import with_queries
 from pipeline_lib.params.data import DataParams
@@ -21,6 +22,7 @@ READERS: dict[str, Callable[[DataParams], Records]] = {
     "muge": read_muge,
     "karpathy": read_karpathy,
     "captions_csv": read_captions_csv,
+    "msr_vtt": read_msr_vtt,
     "cirr": read_cirr,
     "fashion_iq": read_fashion_iq,
     "circo": read_circo,

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
 
-ReaderKind = Literal["csv_table", "muge", "karpathy", "captions_csv", "cirr", "fashion_iq", "circo"]
+ReaderKind = Literal["csv_table", "muge", "karpathy", "captions_csv", "msr_vtt", "cirr", "fashion_iq", "circo"]
 
 
 class ColumnParams(Keys):
@@ -15,6 +15,10 @@ class ColumnParams(Keys):
     id: str | None = Field(description="Product id, unique in the table.")
     label: str | None = Field(description="Class of the product. A row without one still trains retrieval.")
     image: str | None = Field(description="Path of the image, relative to root.")
+    video: str | None = Field(
+        description="Path of the clip, relative to root or to image_folder, with or without its ending. captions_csv "
+        "finds a column video, too; csv_table reads clips only if this names their column."
+    )
     group: str | None = Field(
         description="Products of one group stay in the same fold; data.group_level says what else."
     )
@@ -33,8 +37,8 @@ class DataParams(Section):
     )
     reader: ReaderKind = Field(
         description="Format of the catalogue: csv_table (one row per product) | muge (MUGE or Chinese-CLIP files) | "
-        "karpathy (COCO, Flickr30k: dataset_*.json) | captions_csv (one row per caption) | cirr | fashion_iq | circo "
-        "(composed queries: a picture and a sentence)."
+        "karpathy (COCO, Flickr30k: dataset_*.json) | captions_csv (one row per caption) | msr_vtt (clips with "
+        "captions: MSRVTT_data.json) | cirr | fashion_iq | circo (composed queries: a picture and a sentence)."
     )
     table: str | None = Field(
         description="File name of the table inside root; null = the only .csv there that no other setting names."
@@ -42,6 +46,14 @@ class DataParams(Section):
     queries: str | None = Field(
         description="CSV inside root with composed queries, a reference product and a text, for the products: columns "
         "query_id, reference_id, text, target_id, and optionally grade, subset, split, slice; null = none."
+    )
+    train_videos: str | None = Field(
+        description="CSV inside root that lists the clips to train on, for the reader msr_vtt: column video_id; null = "
+        "those whose split in the JSON is train or validate."
+    )
+    test_videos: str | None = Field(
+        description="CSV inside root that lists the clips of test, for the reader msr_vtt: columns video_id and "
+        "optionally sentence, the captions to test with; null = those whose split in the JSON is test."
     )
     sample_submission: str | None = Field(
         description="CSV inside root that gives submission.csv its ids, their order and its two column names; "

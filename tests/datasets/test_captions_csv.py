@@ -67,7 +67,7 @@ def test_a_row_without_an_image_is_counted(table, photos, reader_params):
         (
             "image,words\na.jpg,one\n",
             {},
-            "no column 'caption or text or comment' for data.columns.text; columns found: image, words",
+            "no column 'caption or text or comment or sentence' for data.columns.text; columns found: image, words",
         ),
         ("image,caption\na.jpg,one\n", {"image": "photo"}, "no column 'photo' for data.columns.image"),
         ("image,caption\na.jpg,one\n", {"text": ["a", "b"]}, "a caption is one column"),
@@ -116,3 +116,57 @@ def test_columns_are_named_and_rows_that_cannot_be_read_are_rejected(table, phot
     assert records.columns == {"image": "image_name", "text": "comment", "split": "split"}
     assert records.ignored == ("comment_number",)
     assert (records.num_rows, len(records.products), records.rejects["row"].to_list()) == (2, 1, [3])
+
+
+def test_the_rows_of_a_clip_are_one_product_whatever_its_name_leaves_out(tmp_path, table, reader_params):
+    (tmp_path / "videos").mkdir()
+    for name in ("a.webm", "b.mp4", "b.gif", "video7.MP4"):
+        (tmp_path / "videos" / name).touch()
+    table("video,caption\na,one\nb.gif,two\nvideo7,three\na,four\ngone,five\n,six\n")
+    records = read_captions_csv(reader_params())
+    assert records.products.select("product_id", "media").rows() == [
+        ("a", ["videos/a.webm"]),
+        ("b.gif", ["videos/b.gif"]),
+        ("video7", ["videos/video7.MP4"]),
+        ("gone", ["videos/gone.mp4"]),  # the catalogue reports that it is missing
+    ]
+    assert records.queries["query_id"].to_list() == ["a#0", "a#1", "b.gif#0", "video7#0", "gone#0"]
+    assert records.rejects.select("row", "reason", "value").rows() == [(7, "empty video name", "six")]
+    assert records.columns == {"video": "video", "text": "caption"} and records.slices.is_empty()
+
+
+@pytest.mark.parametrize(
+    ("columns", "media", "ignored"),
+    [
+        ({}, "images/a.jpg", "video"),
+        ({"image": "image"}, "images/a.jpg", "video"),
+        ({"video": "video"}, "images/a.mp4", "image"),
+    ],
+)
+def test_a_table_with_both_columns_is_one_of_images_unless_the_params_name_the_clips(
+    tmp_path, table, photos, reader_params, columns, media, ignored
+):
+    table("image,video,caption\na.jpg,a.mp4,one\n")
+    records = read_captions_csv(reader_params(columns))
+    assert records.products["media"][0].to_list() == [media] and ignored in records.ignored
+
+
+def test_images_and_clips_cannot_both_be_named(table, reader_params):
+    table("image,video,caption\na.jpg,a.mp4,one\n")
+    with pytest.raises(ValueError, match=r"of an image or of a clip; name data.columns.image or .video"):
+        read_captions_csv(reader_params({"image": "image", "video": "video"}))
+
+
+def test_the_slices_of_a_caption_are_those_of_its_query_and_go_with_it(tmp_path, table, photos, reader_params):
+    table(
+        "image,caption,slice\na.jpg,one,time|en\nb.jpg,two,still\na.jpg,three,\na.jpg,,time\nb.jpg,four, still || zh \n"
+        "gone.jpg,five,time\nb.jpg,six,still|still\n"
+    )
+    data = reader_params(max_reject_fraction=0.5)
+    records = read_captions_csv(data)
+    rows = [("a.jpg#0", "time"), ("a.jpg#0", "en"), ("b.jpg#0", "still"), ("b.jpg#1", "still"), ("b.jpg#1", "zh")]
+    rows += [("b.jpg#2", "still")]
+    assert records.slices.rows() == [*rows, ("gone.jpg#0", "time")]
+    assert records.columns["slice"] == "slice"
+    # The query of a rejected product is dropped, and its slices with it.
+    assert build_catalogue(records, data, 1).query_slices.rows() == rows

@@ -183,3 +183,26 @@ def test_an_id_that_excel_has_rounded_is_rejected(reader_params, table):
     records = read_csv_table(reader_params())
     assert records.products["product_id"].to_list() == ["12E5"]
     assert records.rejects["reason"].to_list() == ["id in scientific notation, format its column as text"]
+
+
+def test_clips_are_read_from_the_column_that_the_params_name_alone(tmp_path, table, touch, reader_params):
+    touch("1.jpg", "2.jpg", "1.mp4", "stray.mp4")
+    touch("two.webm", "3.mov", folder="videos")
+    table(
+        "id,title,image,video\n1,mug,1.jpg,1.mp4\n2,hat,2.jpg,videos/two\n3,bag,,videos/3.mov\n4,cup,,\n5,box,,gone\n"
+    )
+    named = read_csv_table(reader_params({"video": "video"}))
+    assert named.products["media"].to_list() == [
+        ["images/1.jpg", "images/1.mp4"], ["images/2.jpg", "videos/two.webm"], ["videos/3.mov"], [], ["gone.mp4"],
+    ]  # fmt: skip
+    assert named.columns["video"] == "video"
+    plain = read_csv_table(reader_params())
+    assert plain.products["media"].to_list()[:3] == [["images/1.jpg"], ["images/2.jpg"], []]
+    assert "video" in plain.ignored
+
+
+def test_a_table_of_clips_alone_takes_no_photos_by_id(tmp_path, table, touch, reader_params):
+    touch("1.jpg")
+    touch("a.mp4", folder="videos")
+    table("id,title,clip\n1,mug,a\n")
+    assert read_csv_table(reader_params({"video": "clip"})).products["media"].to_list() == [["videos/a.mp4"]]

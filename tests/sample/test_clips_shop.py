@@ -3,10 +3,12 @@
 import csv
 from collections import Counter, defaultdict
 from itertools import product
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from clip_tables import clip_table
 from shop.clip_files import CODECS, FAULTS, encode_clip, encode_sound
 from shop.clip_words import ACTIONS, CAPTIONS, STILL_CAPTIONS, language_of
 from shop.clips import COLUMNS, ENDINGS, captions_of, make_clips, make_sample
@@ -14,8 +16,14 @@ from shop.composed import HELD_OUT
 from shop.motions import FRAMES, PATHS, draw_frames
 from shop.words import COLOURS, PATTERNS
 
+from pipeline_lib.catalogue.build import build_catalogue
+from pipeline_lib.datasets.captions_csv import read_captions_csv
+from pipeline_lib.params.data import DataParams
+from pipeline_lib.params.section import load_params, parse_section
+
 ACTING, STILL, SEED = 200, 140, 17
 FEW = (10, 6)
+REPO = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +178,18 @@ def test_every_format_of_the_sample_has_an_encoder_and_the_sound_no_picture(clip
 def test_more_products_than_there_are_looks_are_refused_in_one_line():
     with pytest.raises(ValueError, match="have a look of their own, so give fewer"):
         make_clips(700, 300, SEED)
+
+
+def test_the_catalogue_counts_the_broken_clips_and_groups_no_two(written, tmp_path):
+    project = parse_section(DataParams, load_params(REPO / "params.yaml"))
+    data = project.model_copy(update={"root": str(written), "table": "captions.csv", "max_reject_fraction": 0.5})
+    records = read_captions_csv(data)
+    catalogue = build_catalogue(records, data, 1, clips=clip_table(records, data, tmp_path / "frames"))
+    made = make_clips(*FEW, SEED)
+    assert catalogue.products["product_id"].to_list() == [clip.path for clip in made if clip.fault is None]
+    rejected = catalogue.rejects.filter(action="rejected")
+    assert rejected.height == len(FAULTS) + 1 and rejected["reason"].n_unique() >= 4, rejected.rows()
+    assert "empty caption" in catalogue.rejects["reason"].to_list()
+    # A clip and its reverse are not the same thing.
+    assert catalogue.products["group_id"].n_unique() == len(catalogue.products)
+    assert set(catalogue.query_slices["slice"]) >= {"time", "still", "en", "zh"}
