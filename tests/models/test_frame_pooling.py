@@ -171,3 +171,30 @@ def test_logits_are_those_of_the_photos_in_the_order_of_the_batch(towers):
         assert torch.allclose(logits, model.frames.attention(model.encode_image(batch.pixels)).squeeze(-1), atol=1e-5)
     names = {name for name, _ in model.head_parameters()}
     assert {f"frames.attention.{name}" for name in ("0.weight", "0.bias", "2.weight", "2.bias")} <= names
+
+
+def drawn_clips(count, scale, seed):
+    """Frames (2 x count, 6, DIM) that move along one direction, and the same clips backwards; which of both, (2n,)."""
+    drawn = torch.Generator().manual_seed(seed)
+    direction = torch.randn(DIM, generator=torch.Generator().manual_seed(9))
+    start, times = torch.randn(count, 1, DIM, generator=drawn), torch.linspace(-1, 1, 6)[None, :, None]
+    clips = start + 0.5 * times * direction + 0.05 * torch.randn(count, 6, DIM, generator=drawn)
+    return scale * torch.cat([clips, clips.flip(1)]), torch.arange(2 * count) // count
+
+
+@pytest.mark.parametrize("scale", [0.1, 10.0])
+def test_the_order_is_learned_from_features_of_any_size(scale):
+    """Means are equal forwards and backwards. Positions that are added to large features are not learned in time."""
+    torch.manual_seed(0)
+    (clips, labels), (others, expected) = (drawn_clips(40, scale, seed) for seed in (1, 2))
+    mask, head = torch.ones(len(clips), 6, dtype=torch.bool), torch.nn.Linear(DIM, 2)
+    built = FramePooling(DIM, FramePoolingConfig("mean", 1, 2, 6, 0.1))
+    optimizer = torch.optim.AdamW([*built.parameters(), *head.parameters()], lr=3e-3)
+    for _ in range(60):
+        loss = torch.nn.functional.cross_entropy(head(built(clips.flatten(0, 1), mask).features / scale), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        predicted = head(built.eval()(others.flatten(0, 1), mask).features / scale).argmax(dim=1)
+    assert (predicted == expected).float().mean() > 0.9
