@@ -34,6 +34,7 @@ RERUNS = {
     "features.dtype": {"features", "views", "teacher"},
     "features.precision": {"features", "views", "teacher"},
     "features.max_gb": set(),  # a limit
+    "features.teacher_words": {"teacher"},
     "features.trunk": {"features"},
     "features.trunk.at": {"features", "views"},
     "features.trunk.layers": {"features", "views"},

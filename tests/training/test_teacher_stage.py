@@ -31,6 +31,7 @@ def stage(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
         for name in ("model", "losses", "train", "runtime"):
             params[name] = getattr(settings, name).model_dump()
         params["plan"] |= {"folds": [0], "teachers": list(teachers)}
+        params["features"]["teacher_words"] = True
         with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
             YAML().dump(params, stream)
         environment = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "VITRINE_LAUNCH")}
@@ -42,7 +43,9 @@ def stage(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
 
 
 def test_a_saved_experiment_is_the_teacher_of_another(stage, tmp_path):
-    on = {"contrastive_distillation": {"weight": 1.0}, "class_distillation": {"weight": 1.0}}
+    names = ("contrastive_distillation", "class_distillation", "coarse_distillation")
+    on = {name: {"weight": 1.0} for name in names}
+    on["coarse_distillation"]["score"] = {"old": "x_clip"}
     assert stage("train", "--fold", "0").returncode == 0
     assert keep("workspace", "old", tmp_path) == Path("data/starts/old")
     extracted = stage("teacher", "--name", "old", teachers=["old"])
@@ -51,6 +54,7 @@ def test_a_saved_experiment_is_the_teacher_of_another(stage, tmp_path):
     card = read_json(tmp_path / "data/work/features/old/0/teacher.json")
     saved = read_json(tmp_path / "data/starts/old/0/model.json")
     assert card["encoder"] == saved["fingerprint"] and card["trained"]
+    assert read_json(tmp_path / "data/work/features/old/0/words/header.json")["encoder"] == saved["fingerprint"]
     done = stage("train", "--fold", "0", teachers=["old"], losses_on=on)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
