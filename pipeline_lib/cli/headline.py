@@ -43,20 +43,23 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
     from pipeline_lib.report.headline import (
         CLASSIFICATION,
         RETRIEVAL,
+        SLICE,
         classification_rows,
         retrieval_rows,
+        slice_rows,
         total_lines,
         total_rows,
     )
 
     retrieval, classes = retrieval_rows(metrics, intervals), classification_rows(metrics, intervals)
-    composed = composed_rows(metrics, intervals)
+    sliced, composed = slice_rows(metrics, intervals), composed_rows(metrics, intervals)
     composed_part = [row for _, row in composed]
-    rows = [*retrieval, *total_rows(metrics, intervals), *classes, *composed_part]
+    rows = [*retrieval, *total_rows(metrics, intervals), *sliced, *classes, *composed_part]
     tables: list[RenderableType] = [
         _terminal_table(title, columns, part)
         for title, columns, part in (
             ("Retrieval", RETRIEVAL, retrieval),
+            ("Text → image by slice", SLICE, sliced),
             ("Classification", CLASSIFICATION, classes),
             ("Composed retrieval", dict(item for columns, _ in composed for item in columns.items()), composed_part),
         )

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.evaluation.bidirectional import bidirectional_trees
+from pipeline_lib.evaluation.query_slices import query_slice_trees
 from pipeline_lib.evaluation.summary import merged, retrieval_trees
 from pipeline_lib.metrics.gallery_ranks import Gallery, rank_gallery
 from pipeline_lib.metrics.paired_rows import rank_rows
@@ -33,12 +34,16 @@ class Protocol:
         """Return the warning as a line, if there is one."""
         return [f"warning: {self.warning}"] if self.warning else []
 
-    def trees(self, ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tree, Tree]:
-        """Return {split: {retrieval: figures}} and the same tree of intervals."""
-        trees = retrieval_trees(ranks, resamples, seed)
-        if self.more is None:
-            return trees
-        figures, intervals = zip(trees, self.more(ranks), strict=True)
+    def trees(
+        self, ranks: pl.DataFrame, resamples: int, seed: int, slices: pl.DataFrame | None = None
+    ) -> tuple[Tree, Tree]:
+        """Return {split: {retrieval: figures}} and the same tree of intervals; `slices` are those of the queries."""
+        trees = [retrieval_trees(ranks, resamples, seed)]
+        if self.more is not None:
+            trees.append(self.more(ranks))
+        if slices is not None:
+            trees.append(query_slice_trees(ranks, slices))
+        figures, intervals = zip(*trees, strict=True)
         return merged(*figures), merged(*intervals)
 
 

@@ -70,6 +70,8 @@ RETRIEVAL: Columns = {
     "num_queries": ("Queries", count),
     "num_gallery": ("Gallery", count),
 }
+# The figures of a slice of the queries.
+SLICE: Columns = {key: RETRIEVAL[key] for key in ("R@1", "R@5", "R@10", "num_queries", "num_gallery")}
 CLASSIFICATION: Columns = {
     "top1": ("Top-1", percent),
     "top3": ("Top-3", percent),
@@ -105,7 +107,8 @@ class Figure:
 class HeadlineRow:
     """The figures of one split and task.
 
-    Tasks are text_to_image, image_to_text, both_directions, classification and composed_KIND.
+    Tasks are text_to_image, image_to_text, both_directions, classification, composed_KIND, and slice_NAME for text to
+    image with the queries of a slice.
     """
 
     split: str
@@ -122,6 +125,17 @@ def retrieval_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
             path = (split, "retrieval", direction)
             if figures := figures_of(branch(metrics, *path), branch(intervals, *path), RETRIEVAL):
                 rows.append(HeadlineRow(split, direction, f"{split_name}, {name}", figures))
+    return rows
+
+
+def slice_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
+    """Return a row for each split and slice of the text queries, test first."""
+    rows = []
+    for split, split_name in SPLITS.items():
+        path = (split, "retrieval", "text_to_image", "slices")
+        for name, values in branch(metrics, *path).items():
+            figures = figures_of(values, branch(intervals, *path, name), SLICE)
+            rows.append(HeadlineRow(split, f"slice_{name}", f"{split_name}, {name}", figures))
     return rows
 
 

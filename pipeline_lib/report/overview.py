@@ -7,6 +7,7 @@ from pipeline_lib.report.chance import Chance
 from pipeline_lib.report.headline import (
     CLASSIFICATION,
     RETRIEVAL,
+    SLICE,
     Columns,
     Figure,
     HeadlineRow,
@@ -14,10 +15,13 @@ from pipeline_lib.report.headline import (
     percent,
     rank,
     retrieval_rows,
+    slice_rows,
 )
 from pipeline_lib.report.inputs import ReportInputs
 
 MAIN_FIGURES = ("R@1", "top1", "macro_f1")
+# The title of a table without tiles.
+SLICES = "Text → image by slice"
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ def headlines(inputs: ReportInputs, chances: Mapping[tuple[str, str], Chance]) -
     class_chance = _class_chance(inputs.ensemble.num_classes)
     retrieval = retrieval_rows(inputs.metrics, inputs.intervals)
     retrieval_table = [(row, _retrieval_chance(chances.get((row.split, row.task)))) for row in retrieval]
+    sliced = slice_rows(inputs.metrics, inputs.intervals)
+    slice_table = [(row, {one.key: percent(one.chance) for one in row.figures if one.chance is not None})
+                   for row in sliced]  # fmt: skip
     class_table = [(row, class_chance) for row in classification_rows(inputs.metrics, inputs.intervals)]
     return [
         Headline(
@@ -51,6 +58,7 @@ def headlines(inputs: ReportInputs, chances: Mapping[tuple[str, str], Chance]) -
         )
         for title, columns, rows in (
             ("Retrieval", RETRIEVAL, retrieval_table),
+            (SLICES, SLICE, slice_table),
             ("Classification", CLASSIFICATION, class_table),
         )
         if rows
@@ -62,6 +70,7 @@ def tiles(tables: Sequence[Headline]) -> list[Tile]:
     return [
         Tile(table.columns[key][0], row.title, figures[key], chance.get(key, ""))
         for table in tables
+        if table.title != SLICES
         for row, figures, chance in table.rows
         for key in MAIN_FIGURES
         if row.split == table.rows[0][0].split and key in figures

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline_lib.report.headline import percent, rank, retrieval_rows, total_rows
+from pipeline_lib.report.headline import percent, rank, retrieval_rows, slice_rows, total_rows
 
 LEAF = {"R@1": 0.4721, "R@5": 0.8, "R@10": 0.91, "MeanRecall": 0.727, "median_rank": 2.0, "mean_rank": 5.31}
 LEAF |= {"num_queries": 1234, "num_gallery": 500}
@@ -33,3 +33,23 @@ def test_small_shares_keep_a_digit(value, text):
 @pytest.mark.parametrize(("value", "text"), [(1.0, "1"), (9.96, "10.0"), (12.4, "12"), (14903.0, "14,903")])
 def test_large_ranks_have_no_decimals(value, text):
     assert rank(value) == text
+
+
+def test_slices_are_rows_of_their_own_with_chance():
+    leaf = {
+        "R@1": 0.25,
+        "R@5": 0.5,
+        "R@10": 1.0,
+        "num_queries": 12,
+        "num_gallery": 10,
+        "chance": {"R@1": 0.1, "R@10": 1.0},
+    }
+    metrics = {"test": {"retrieval": {"text_to_image": LEAF | {"slices": {"time": leaf}, "slices_left_out": 1}}}}
+    spans = {"test": {"retrieval": {"text_to_image": {"slices": {"time": {"R@1": [0.1, 0.4]}}}}}}
+    (row,) = slice_rows(metrics, spans)
+    assert (row.split, row.task, row.title) == ("test", "slice_time", "Test, time")
+    assert [(one.key, one.text, one.interval, one.chance) for one in row.figures][:3] == [
+        ("R@1", "25.0 %", (0.1, 0.4), 0.1), ("R@5", "50.0 %", None, None), ("R@10", "no figure", None, 1.0),
+    ]  # fmt: skip
+    assert slice_rows(METRICS, INTERVALS) == []
+    assert [one.task for one in retrieval_rows(metrics, spans)] == ["text_to_image"]

@@ -66,7 +66,9 @@ def zero_shot_trees(
 
     `catalogue` is the folder of its tables; the other arguments are as in `zero_shot_galleries`.
     """
-    queries, relevance = (pl.read_parquet(catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
+    queries, relevance, slices = (
+        pl.read_parquet(catalogue / f"{name}.parquet") for name in ("queries", "relevance", "query_slices")
+    )
     galleries = zero_shot_galleries(folder, products, queries, ranks)
     if not galleries:
         return {}, {}
@@ -76,6 +78,6 @@ def zero_shot_trees(
     )
     figures, intervals = (
         {split: {"retrieval_zero_shot": values["retrieval"]} for split, values in tree.items()}
-        for tree in protocol.trees(own, params.bootstrap, params.seed)
+        for tree in protocol.trees(own, params.bootstrap, params.seed, slices)
     )
     return figures, intervals
