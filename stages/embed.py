@@ -34,6 +34,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.inference.embeddings import read_predicted, read_queries, write_embeddings
     from pipeline_lib.inference.engine import InferenceEngine
     from pipeline_lib.inference.predict import Predictor, open_views
+    from pipeline_lib.inference.query_bank import read_query_bank, write_query_bank
     from pipeline_lib.inference.stored_layers import find_stored_layers
     from pipeline_lib.inference.wise_ft import load_interpolated
     from pipeline_lib.loading.products import as_arrays
@@ -64,11 +65,14 @@ def embed(run: Stage, fold: int, scale: int) -> None:
             stored=stored,
         )
         queries = read_queries(paths.CATALOGUE, products.ids)
-        counts = f"{len(products):,} products and {len(queries):,} queries"
+        bank = read_query_bank(paths.CATALOGUE, paths.FOLDS, params.query_bank)
+        banked = f" ({len(bank):,} in the bank)" * (len(bank) > 0)
+        counts = f"{len(products):,} products and {len(queries):,} queries{banked}"
         encoder = f"{encoder_names({**image, 'size': scale}, text)} on {device} in {precision}"
         meter.announce(", ".join([f"{counts} by {encoder}", *stored.messages]))
         with fresh_folder(out) if processes.is_first else nullcontext(out) as target:
             write_embeddings(predictor, products, queries, target, saved.fingerprint, view)
+            write_query_bank(predictor, bank, target, saved.fingerprint, view)
         meter.finish()
 
 

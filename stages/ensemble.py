@@ -18,6 +18,7 @@ from pipeline_lib.ensembling.fuse import fuse_retrieval
 from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
+from pipeline_lib.ensembling.query_bank import write_banks
 from pipeline_lib.ensembling.submission import open_sample, write_submission
 from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import stage
@@ -52,6 +53,7 @@ def main() -> None:
                 if gallery.fold is None and members[0].classes:
                     test_ids = gallery.products["product_id"].to_list()
                 meter.add(len(gallery.query_ids))
+            write_banks(galleries, members, (paths.CATALOGUE, paths.FOLDS / "folds.parquet"), folds, out)
             meter.begin("class predictions")
             classified = classify(galleries, members, params, external)
             scores = classified.write(out, params, scales, [experiment.name for experiment in external])

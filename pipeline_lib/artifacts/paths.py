@@ -19,6 +19,8 @@ COMPOSED = WORK / "composed"
 COMPOSED_GATES = "gates.parquet"  # in the folder of a model with a fusion
 # Store of the weights of a frame attention in a folder of `embed`, (photos, 1).
 FRAME_WEIGHTS = "frame_weights"
+# The bank of training texts, a store beside the embeddings of a fold and of the ensemble's galleries.
+QUERY_BANK = "bank"
 INDEX = WORK / "index"
 ENSEMBLE = WORK / "ensemble"
 # Local copies of feature stores at a URL; they can be deleted at any time.

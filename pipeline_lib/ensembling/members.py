@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.paths import QUERY_BANK
 from pipeline_lib.stores.store import HEADER, FeatureStore, open_store
 
 
 @dataclass(frozen=True)
 class Member:
-    """Open stores of one fold and scale. A store is None if the model has no head for it; `classes` is then empty."""
+    """Open stores of one fold and scale. A store is None if the model has no head for it; `classes` is then empty.
+
+    `bank` has the training texts of embed.query_bank, None without them.
+    """
 
     folder: Path
     fold: int
@@ -22,6 +26,7 @@ class Member:
     products: FeatureStore | None
     queries: FeatureStore | None
     probabilities: FeatureStore | None
+    bank: FeatureStore | None
     classes: list[str]
 
 
@@ -35,7 +40,7 @@ def open_members(folder_of: Callable[[int, int], Path], folds: Sequence[int], sc
                 f"{member.folder}: its {len(member.classes)} classes differ in names or order from the "
                 f"{len(first.classes)} of {first.folder}; their probabilities cannot be averaged: run `dvc repro`"
             )
-        for part in ("products", "queries", "probabilities"):
+        for part in ("products", "queries", "probabilities", "bank"):
             if (_part(member, part) is None) != (_part(first, part) is None):
                 without, other = (member, first) if _part(member, part) is None else (first, member)
                 raise ValueError(f"{without.folder}: no {part}, but {other.folder} has them; run `dvc repro`")
@@ -43,7 +48,8 @@ def open_members(folder_of: Callable[[int, int], Path], folds: Sequence[int], sc
 
 
 def _part(member: Member, part: str) -> FeatureStore | None:
-    return {"products": member.products, "queries": member.queries, "probabilities": member.probabilities}[part]
+    stores = {"products": member.products, "queries": member.queries, "probabilities": member.probabilities}
+    return (stores | {"bank": member.bank})[part]
 
 
 def _open_member(folder: Path, fold: int, scale: int) -> Member:
@@ -60,6 +66,7 @@ def _open_member(folder: Path, fold: int, scale: int) -> Member:
         products=_open_optional(folder / "products"),
         queries=_open_optional(folder / "queries"),
         probabilities=probabilities,
+        bank=_open_optional(folder / QUERY_BANK),
         classes=read_json(folder / "classes.json") if probabilities else [],
     )
 

@@ -1,5 +1,7 @@
 """Ranks all galleries that the ensemble wrote: one for each held-out fold, one for test."""
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from pipeline_lib.artifacts import paths
@@ -8,7 +10,7 @@ from pipeline_lib.evaluation.protocols import Protocol
 from pipeline_lib.execution.device import pick_device, read_runtime
 from pipeline_lib.execution.meter import Meter
 from pipeline_lib.metrics.gallery_ranks import Gallery
-from pipeline_lib.stores.store import HEADER, open_store
+from pipeline_lib.stores.store import HEADER, FeatureStore, open_store
 
 # Below, two CPU cores are done before torch is imported.
 MIN_PAIRS_FOR_A_DEVICE = 200_000_000
@@ -23,11 +25,7 @@ def rank_all(
     and counts queries and products, both of which are ranked.
     """
     frames = [pl.DataFrame(schema=RANKS_SCHEMA)]
-    sides = {}
-    for split, fold, name in [*(("oof", fold, f"oof-{fold}") for fold in folds), ("test", None, "test")]:
-        folder = paths.ENSEMBLE / name
-        if (folder / "queries" / HEADER).is_file():
-            sides[split, fold] = open_store(folder / "queries"), open_store(folder / "products")
+    sides = open_galleries(folds)
     sizes = [(len(queries.ids), len(products.ids)) for queries, products in sides.values()]
     devices = [device_for(*size) for size in sizes]
     if sides:
@@ -41,6 +39,16 @@ def rank_all(
         frames.append(protocol.rank(gallery, relevance, device))
         meter.add(len(queries.ids) + len(products.ids))
     return pl.concat(frames)
+
+
+def open_galleries(folds: Sequence[int]) -> dict[tuple[str, int | None], tuple[FeatureStore, FeatureStore]]:
+    """Return the stores of queries and of products by split and fold, as far as the ensemble wrote them."""
+    sides: dict[tuple[str, int | None], tuple[FeatureStore, FeatureStore]] = {}
+    for split, fold, name in [*(("oof", fold, f"oof-{fold}") for fold in folds), ("test", None, "test")]:
+        folder = paths.ENSEMBLE / name
+        if (folder / "queries" / HEADER).is_file():
+            sides[split, fold] = open_store(folder / "queries"), open_store(folder / "products")
+    return sides
 
 
 def device_for(num_queries: int, num_products: int) -> str:

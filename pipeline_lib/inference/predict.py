@@ -124,17 +124,24 @@ class Predictor:
         """Return text embeddings (texts, embedding_dim), of unit length unless similarity is dot."""
         return self.engine.run(self.model.embed_text, self._text_features(texts)).cpu().numpy()
 
+    def embed_block(self, texts: list[str]) -> Array:
+        """Return `embed_texts` of one block of many texts, whose features do not stay in memory."""
+        distinct, rows = np.unique(np.array(texts, dtype=object), return_inverse=True)
+        features = torch.from_numpy(self._encode_texts(distinct.tolist()))
+        return self.engine.run(self.model.embed_text, features).cpu().numpy()[rows]
+
     def _text_features(self, texts: list[str]) -> Tensor:
         """Return pooled features (texts, dim); each distinct text is encoded once."""
         new = sorted(set(texts) - self._text_cache.keys())
         if new:
-            if self.stored.texts is not None:
-                features = self.stored.encode_texts(self.model, new, self.engine)
-            else:
-                max_tokens = int(self.model.description["text"]["max_tokens"])
-                features = encode_texts(self.model.encode_text, self.tokenizer, new, max_tokens, self.engine)
-            self._text_cache.update(zip(new, features, strict=True))
+            self._text_cache.update(zip(new, self._encode_texts(new), strict=True))
         return torch.from_numpy(np.stack([self._text_cache[text] for text in texts]))
+
+    def _encode_texts(self, texts: list[str]) -> Array:
+        if self.stored.texts is not None:
+            return self.stored.encode_texts(self.model, texts, self.engine)
+        max_tokens = int(self.model.description["text"]["max_tokens"])
+        return encode_texts(self.model.encode_text, self.tokenizer, texts, max_tokens, self.engine)
 
     def _predict_view(self, image: Tensor, text: Tensor | None = None, has_image: Tensor | None = None) -> Tensor:
         features = {"image": self.model.with_missing(image, has_image)}

@@ -73,6 +73,8 @@ def make_project(tmp_path, monkeypatch):
     pairs = [*zip(query_ids, ids, strict=True), ("q-p0", "p1"), ("q-p1", "p0"), ("q-p4", "t0"), ("photo", "p0")]
     relevance = pl.DataFrame(pairs, schema=["query_id", "product_id"], orient="row").with_columns(grade=1)
     relevance.write_parquet(catalogue / "relevance.parquet")
+    slices = pl.DataFrame(schema={"query_id": pl.String, "slice": pl.String})
+    slices.write_parquet(catalogue / "query_slices.parquet")
     write_json(
         catalogue / "counts.json",
         {
