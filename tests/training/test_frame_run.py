@@ -158,9 +158,9 @@ def test_a_start_of_photos_gets_a_new_pooling_that_changes_nothing(inputs, tower
     start = run(settings, inputs, "start")
     watch = Watch(monkeypatch)
     again = run(settings_of(towers, init_from=str(start)), inputs, "again")
-    begun, before = watch.start, read_state(start)
-    assert all(torch.equal(begun[name], value) for name, value in before.items())
-    assert not begun["frames.temporal.out.weight"].any() and (again / "model.json").is_file()
+    first, before = watch.start, read_state(start)
+    assert all(torch.equal(first[name], value) for name, value in before.items())
+    assert not first["frames.temporal.out.weight"].any() and (again / "model.json").is_file()
     # Half-way between start and end: the heads of the start are interpolated, the pooling stays as trained.
     half, end = load_interpolated(again, 0.5).model.state_dict(), read_state(again)
     for name, value in half.items():
