@@ -15,6 +15,7 @@ from pipeline_lib.evaluation.baselines.run import read_split_products
 from pipeline_lib.evaluation.baselines.stored import read_baselines
 from pipeline_lib.evaluation.baselines.zero_shot_retrieval import zero_shot_trees
 from pipeline_lib.evaluation.composed import ComposedModels, evaluate_composed
+from pipeline_lib.evaluation.hubness import evaluate_hubness
 from pipeline_lib.evaluation.label_issues import label_issues
 from pipeline_lib.evaluation.modality_gain import modality_gain
 from pipeline_lib.evaluation.plot_tables import class_tables, curve_table, read_uncalibrated
@@ -34,40 +35,39 @@ def main() -> None:
         params = run.section(EvaluateParams)
         folds = run.value("plan.folds", list[int])
         seed, protocol = params.seed, PROTOCOLS[params.protocol]
-        relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
+        relevance, slices = (pl.read_parquet(paths.CATALOGUE / f"{t}.parquet") for t in ("relevance", "query_slices"))
         products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
         groups_of = dict(products.select("product_id", "group_id").iter_rows())
         ranks = rank_all(folds, protocol, relevance, groups_of, meter)
         scores = pl.read_parquet(paths.ENSEMBLE / "class_scores.parquet")
         classes = read_json(paths.ENSEMBLE / "classes.json")
         meter.begin("figures with intervals")
-        retrieval = protocol.trees(ranks, params.bootstrap, seed)
+        retrieval = protocol.trees(ranks, params.bootstrap, seed, slices)
         classification = classification_trees(scores, classes)
-        sliced = modality_trees(scores, classes, modalities(products))
         trunk = paths.features_of("trunk") if "trunk" in run.value("plan.features", list[str]) else None
-        scored = scores.filter(pl.col("label").is_in(classes))
-        baselines = read_baselines(paths.BASELINES, scored, classes)
+        baselines = read_baselines(paths.BASELINES, scores.filter(pl.col("label").is_in(classes)), classes)
         *compared, gains = baseline_trees(scores, baselines.scores, classes)
         zero_shot = zero_shot_trees(trunk, paths.CATALOGUE, products, ranks, params)
+        hubness = evaluate_hubness(folds, params, relevance, groups_of, ranks, meter)
         kinds: list[ComposedKind] = run.value("plan.composed", list[ComposedKind])
         asked = ComposedModels(kinds, folds, run.value("composed.protocol", ComposedProtocolName))
         composed = evaluate_composed(asked, paths.CATALOGUE, products, trunk)
         with fresh_folder(paths.EVALUATION) as out:
-            write_table(pl.concat([ranks, composed.ranked()]), out / "ranks.parquet")
+            write_table(pl.concat([ranks, hubness.ranks, composed.ranked()]), out / "ranks.parquet")
             composed.write(out)
             notes = write_composed_predictions({kind: composed.rankings(kind) for kind in kinds}, asked.protocol, out)
             write_json(out / "skipped.json", baselines.skipped)
             gained = modality_gain(scores, baselines.probes(), classes)
-            issues = label_issues(scores, paths.ENSEMBLE / "probabilities.parquet", classes)
             tables = {"recall_curve": curve_table(ranks), "baselines": gains, "modality_gain": gained}
+            tables["label_issues"] = label_issues(scores, paths.ENSEMBLE / "probabilities.parquet", classes)
             tables |= class_tables(scores, read_uncalibrated(paths.ENSEMBLE, scores), classes)
-            for name, table in {**tables, "label_issues": issues}.items():
+            for name, table in tables.items():
                 write_table(table, out / f"{name}.csv")
         skipped = [f"baseline {name} is left out: {reason}" for name, reason in baselines.skipped.items()]
         for line in [*left_out_lines(scores, classes), *skipped, *composed.notes, *notes, *protocol.warnings()]:
             print(line)
-        trees = zip(retrieval, zero_shot, classification, sliced, compared, composed.trees(), strict=True)
-        figures, intervals = (merged(*parts) for parts in trees)
+        more = (modality_trees(scores, classes, modalities(products)), zero_shot, hubness.trees(), composed.trees())
+        figures, intervals = (merged(*one) for one in zip(retrieval, classification, compared, *more, strict=True))
         data = data_counts(read_json(paths.CATALOGUE / "counts.json"), read_json(paths.FOLDS / "groups.json"))
         models = read_predicting_models(paths.TRAIN, Path(run.value("ensemble.fuse_with", str)), folds)
         seen = seen_figures(read_hashed_products(paths.CATALOGUE, paths.FOLDS), models)
