@@ -36,6 +36,7 @@ bench: $(VENV)/.bench
 	python bench/stored_epoch.py
 	python bench/training.py
 	python bench/distillation.py
+	python bench/video_distillation.py
 	python bench/pipeline.py
 	OMP_NUM_THREADS=1 python bench/growth.py
 	test ! -d ../shared/data/grocery || python bench/catalogue_and_shards.py --data ../shared/data/grocery --label label

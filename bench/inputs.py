@@ -67,22 +67,26 @@ def caption(number: int) -> str:
     return " ".join(rng.choice(WORDS, int(rng.integers(5, 13)))) + f" {number}"
 
 
-def write_project(root: Path, training: int, held_out: int, photo_size: int, shard_size: int) -> Inputs:
-    """Write catalogue, folds and shards of products with one photo and one text; fold 0 is held out."""
+def write_project(
+    root: Path, training: int, held_out: int, photo_size: int, shard_size: int, num_photos: int = 1
+) -> Inputs:
+    """Write catalogue, folds and shards of products with `num_photos` photos and one text; fold 0 is held out."""
     count = training + held_out
-    names = write_photos(root / "raw", count, photo_size * 4 // 3, photo_size)
+    photos = write_photos(root / "raw", count * num_photos, photo_size * 4 // 3, photo_size)
+    media = [photos[first : first + num_photos] for first in range(0, len(photos), num_photos)]
     ids = [f"p{number:06d}" for number in range(count)]
     catalogue, folds, shards = root / "catalogue", root / "folds", root / "shards"
     for folder in (catalogue, folds, shards):
         folder.mkdir()
     texts = [caption(number) for number in range(count)]
-    products = pl.DataFrame({"product_id": ids, "media": [[name] for name in names], "text": texts})
+    products = pl.DataFrame({"product_id": ids, "media": media, "text": texts})
     products = products.with_columns(label=pl.lit(None, pl.String), group_id=pl.col("product_id"))
     products.write_parquet(catalogue / "products.parquet")
-    pl.DataFrame({"product_id": ids, "content": [[name] for name in names]}).write_parquet(catalogue / "media.parquet")
+    pl.DataFrame({"product_id": ids, "content": media}).write_parquet(catalogue / "media.parquet")
     queries = pl.DataFrame({"query_id": ids, "kind": "text", "text": texts})
+    queries = queries.with_columns(split=pl.lit(None, pl.String))
     queries.write_parquet(catalogue / "queries.parquet")
-    pl.DataFrame({"query_id": ids, "product_id": ids}).write_parquet(catalogue / "relevance.parquet")
+    pl.DataFrame({"query_id": ids, "product_id": ids, "grade": 1}).write_parquet(catalogue / "relevance.parquet")
     fold = [1] * training + [0] * held_out
     pl.DataFrame({"product_id": ids, "fold": fold, "split": "train"}).write_parquet(folds / "folds.parquet")
     params = ShardsParams(size=shard_size, quality=92, photos_per_shard=256, colour_profile="convert")
