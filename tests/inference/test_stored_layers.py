@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from tiny_project import make_settings, write_project
@@ -11,6 +12,7 @@ from tiny_project import make_settings, write_project
 from pipeline_lib.features.inputs import ExtractionRun, read_extraction_inputs
 from pipeline_lib.features.photos import ViewOptions, extract_views
 from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
+from pipeline_lib.inference import query_bank
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.predict import Predictor
 from pipeline_lib.inference.stored_layers import find_stored_layers
@@ -19,6 +21,7 @@ from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.products import as_arrays, read_products
 from pipeline_lib.models.saved import load_model
 from pipeline_lib.shards.read import open_shards
+from pipeline_lib.stores.store import open_store
 from pipeline_lib.towers.kinds import resolve_towers, untrained_image_tower
 from pipeline_lib.training.fold import train_fold
 from pipeline_lib.transforms.tokenize import TextTokenizer
@@ -141,3 +144,26 @@ def test_every_layer_of_both_towers_must_be_stored_for_heads_alone(trained, stor
     assert stored.photos and stored.texts
     assert (stored.dims() is None) == (layers > 0)
     assert replace(stored, texts=None).dims() is None and replace(stored, photos=()).dims() is None
+
+
+@pytest.mark.parametrize("block", [3, 10_000])
+def test_the_bank_of_training_texts_has_the_embeddings_of_queries(inputs, trained, tmp_path, monkeypatch, block):
+    """Blocks do not matter, texts that repeat are one vector, and no feature of a text stays in memory."""
+    monkeypatch.setattr(query_bank, "BLOCK", block)
+    folder = trained(0)
+    stored = find_stored_layers(load_model(folder).card, tmp_path, tmp_path, 32, True)
+    predictor = predictor_of(folder, inputs, 32, stored)
+    texts = ["red mug", "blue hat striped", "red mug", "", "green mug plain lamp"]
+    bank = pl.DataFrame({"query_id": list("abcde"), "text": texts})
+    query_bank.write_query_bank(predictor, bank, tmp_path, "m", "v")
+    assert not predictor._text_cache
+    store = open_store(tmp_path / "bank")
+    assert store.ids == list("abcde") and np.array_equal(store.rows(["a"]), store.rows(["c"]))
+    assert store.rows(store.ids) == pytest.approx(predictor.embed_texts(texts), abs=2e-3)  # stored as float16
+
+
+def test_no_bank_is_written_unless_it_is_asked_for(inputs, trained, tmp_path):
+    stored = find_stored_layers(load_model(trained(0)).card, tmp_path, tmp_path, 32, True)
+    empty = query_bank.read_query_bank(tmp_path / "no catalogue", tmp_path / "no folds", 0)
+    query_bank.write_query_bank(predictor_of(trained(0), inputs, 32, stored), empty, tmp_path, "m", "v")
+    assert not (tmp_path / "bank").exists()
