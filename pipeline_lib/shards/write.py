@@ -81,7 +81,7 @@ def list_photos(media: pl.DataFrame, clips: Path | None = None) -> pl.DataFrame:
     if clips is None:
         frames = pl.DataFrame(schema=FRAMES_SCHEMA)
     else:
-        frames = pl.read_parquet(clips / FRAMES_TABLE).with_columns(f"{clips.as_posix()}/" + pl.col("tar"))
+        frames = pl.read_parquet(clips / FRAMES_TABLE).with_columns(tar=f"{clips.as_posix()}/" + pl.col("tar"))
     rows = rows.join(frames, left_on="path", right_on="media", how="left", maintain_order="left_right")
     photo = pl.int_range(pl.len()).over("product_id").alias("photo")
     return rows.select("product_id", photo, "path", *FRAME_COLUMNS)
