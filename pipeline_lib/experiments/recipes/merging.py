@@ -25,11 +25,17 @@ from pipeline_lib.experiments.recipes.schema import (
     recipe_path,
 )
 from pipeline_lib.params.all_sections import check_all
+from pipeline_lib.params.losses import LossesParams
 
 Params = dict[str, Any]
 # Mappings whose keys are an architecture's own, or the names of teachers.
-TEACHER_SHARES = tuple(f"losses.{kind}_distillation.teachers" for kind in ("contrastive", "feature", "class"))
-REPLACED = ("model.image.args", "model.text.config", *TEACHER_SHARES)
+OF_TEACHERS = tuple(
+    f"losses.{name}.{key}"
+    for name, field in LossesParams.model_fields.items()
+    for key in ("teachers", "score")
+    if isinstance(field.annotation, type) and key in field.annotation.model_fields
+)
+REPLACED = ("model.image.args", "model.text.config", *OF_TEACHERS)
 
 
 @dataclass(frozen=True)
