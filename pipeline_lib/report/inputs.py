@@ -91,7 +91,7 @@ class EvaluationTables:
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """The outputs of one run of the pipeline; `shards` is the folder of the photos."""
+    """The outputs of one run of the pipeline; `shards` is the folder of the photos, `root` that of the project."""
 
     metrics: Tree
     intervals: Tree
@@ -101,6 +101,7 @@ class ReportInputs:
     composed: ComposedTables
     folds: list[FoldRun]
     shards: Path
+    root: Path
 
 
 def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
@@ -114,6 +115,7 @@ def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
         composed=ComposedTables.read(root),
         folds=[_fold(fold, root / paths.train_of(fold)) for fold in folds],
         shards=root / paths.SHARDS,
+        root=root,
     )
 
 

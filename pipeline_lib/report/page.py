@@ -22,6 +22,7 @@ from pipeline_lib.report.composed import composed_view
 from pipeline_lib.report.composed_figures import composed_tiles
 from pipeline_lib.report.confusion import confusion_matrix
 from pipeline_lib.report.figures import learning_curves, recall_curves
+from pipeline_lib.report.filmstrips import FrameWeights, film_view
 from pipeline_lib.report.gallery import Gallery, confident_mistakes, spread_sample, worst
 from pipeline_lib.report.gate_maps import GATE_RAMP
 from pipeline_lib.report.groups import group_facts
@@ -32,7 +33,7 @@ from pipeline_lib.report.photos import Thumbnails
 from pipeline_lib.report.svg import standalone
 
 TEMPLATE = "page.html.j2"
-STYLES = ("page.css", "chart.css", "composed.css")
+STYLES = ("page.css", "chart.css", "composed.css", "filmstrips.css")
 Context = dict[str, Any]
 
 
@@ -48,7 +49,7 @@ def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, sca
     """Return the report; a part that does not apply to the run is left out or replaced by a line."""
     chances = retrieval_chance(inputs.evaluation.ranks)
     top = headlines(inputs, chances)
-    photos = Thumbnails(inputs.shards)
+    photos = Thumbnails(inputs.shards, inputs.catalogue.products)
     learning = learning_curves(inputs.folds)
     recall = recall_curves(inputs.evaluation.recall_curve, chances)
     names = class_names(inputs)
@@ -79,7 +80,7 @@ def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, sca
         "notes": inputs.catalogue.notes,
         "trainable": tables.trainable_views(inputs.folds),
         **_classifier(inputs, params, photos),
-        **_queries(inputs, params, photos),
+        **_queries(inputs, params, photos, scales),
         "composed": composed,
         "gate_ramp": GATE_RAMP,
     }
@@ -132,15 +133,18 @@ def _classifier(inputs: ReportInputs, params: ReportParams, photos: Thumbnails) 
     }
 
 
-def _queries(inputs: ReportInputs, params: ReportParams, photos: Thumbnails) -> Context:
-    """Return the gallery and the worst misses, of the test split if there is one."""
+def _queries(inputs: ReportInputs, params: ReportParams, photos: Thumbnails, scales: Sequence[int]) -> Context:
+    """Return the gallery, its filmstrips and the worst misses, of the test split if there is one."""
     ranked = inputs.evaluation.ranks.filter(pl.col("direction") == "text_to_image")["split"].unique().to_list()
     split = next((split for split in SPLITS if split in ranked), None)
     if split is None:
-        return {"gallery": [], "misses": [], "num_ranked": 0, "num_missed": 0, "gallery_split": "", "seed": params.seed}
+        none: Context = {"gallery": [], "films": None, "misses": []}
+        return none | {"num_ranked": 0, "num_missed": 0, "gallery_split": "", "seed": params.seed}
     gallery = Gallery(inputs, split, photos)
+    weights = FrameWeights(inputs.root, [fold.fold for fold in inputs.folds], scales)
     return {
         "gallery": gallery.cards(spread_sample(gallery.ranks, params.queries, params.seed)),
+        "films": film_view(gallery, params, photos, weights),
         "misses": gallery.cards(worst(gallery.ranks, params.misses)),
         "num_ranked": len(gallery.ranks),
         "num_missed": len(gallery.ranks.filter(pl.col("rank") > 1)),

@@ -3,6 +3,7 @@
 from base64 import b64decode
 from io import BytesIO
 
+import polars as pl
 import pytest
 from PIL import Image
 
@@ -46,7 +47,7 @@ def test_every_mode_becomes_a_jpeg_and_transparency_becomes_white(mode):
 
 def test_thumbnails_are_the_product_s_own_first_photo(make_run):
     run = make_run()
-    photos = Thumbnails(run.root / paths.SHARDS)
+    photos = Thumbnails(run.root / paths.SHARDS, pl.read_parquet(run.root / paths.CATALOGUE / "products.parquet"))
     own, other = (run.root / run.products[i][1] for i in (44, 45))
     assert photos.of("p0044") == data_uri(own.read_bytes()) != data_uri(other.read_bytes())
     with pytest.raises(ValueError, match="'nobody' has no photo"):

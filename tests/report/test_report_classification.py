@@ -79,7 +79,7 @@ def test_the_diagram_names_the_error_before_and_after_calibration(inputs):
 
 
 def test_doubtful_labels_are_shown_with_photos_the_most_confident_first(run, inputs, parse):
-    shown = doubts(inputs, 4, Thumbnails(inputs.shards))
+    shown = doubts(inputs, 4, Thumbnails(inputs.shards, inputs.catalogue.products))
     assert [doubt.item.product_id for doubt in shown] == [row[0] for row in run.rows["issues"][:4]]
     assert all(doubt.item.label != doubt.suggested and doubt.item.photo for doubt in shown)
     items = [a["data-doubt"] for a, _ in parse(run.report(misses=4).page).all("li") if "data-doubt" in a]

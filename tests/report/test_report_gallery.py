@@ -39,7 +39,7 @@ def test_worst_takes_the_lowest_ranks_and_no_hit():
 def shown(make_run):
     run = make_run(num_products=56, depth=4, signal=1.0)
     inputs = read_inputs(run.folds, run.root)
-    return run, inputs, Thumbnails(inputs.shards)
+    return run, inputs, Thumbnails(inputs.shards, inputs.catalogue.products)
 
 
 @pytest.mark.parametrize("split", ["test", "oof"])
