@@ -111,7 +111,10 @@ def slow_batch(products, stored, sampling, epoch, rows):
     else:
         content |= {"image_features": store.rows(keys, views), "text_features": stored.text.rows(text_keys)}
     if sampling.photo == "mean_pool":
-        content["num_photos"] = np.array([len(photos[index]) for index in own])
+        counts = [len(photos[index]) for index in own]
+        content["photo_mask"] = np.array([[place < count for place in range(max(counts))] for count in counts])
+        # The losses read the number of photos of all rows, whichever process loads them.
+        content["num_photos"] = np.array([len(drawn) for drawn in photos])
     if products.has_photo is not None:
         content["has_image"] = np.array([products.has_photo[rows[index]] for index in own])
     if sampling.mix != "none":
