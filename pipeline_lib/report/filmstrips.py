@@ -106,7 +106,8 @@ class FrameWeights:
         if not stores:
             return None
         keys = [photo_key(product_id, frame) for frame in range(num_frames)]
-        return np.mean([store.rows(keys)[:, 0].astype(np.float64) for store in stores], axis=0)
+        mean: Weights = np.mean([store.rows(keys)[:, 0].astype(np.float64) for store in stores], axis=0)
+        return mean
 
     def num_models(self, fold: int | None) -> int:
         """Return how many models' weights `of` averages, image sizes of one model counting as one."""
@@ -175,7 +176,7 @@ def shown_frames(count: int) -> list[int]:
     """
     if count <= MAX_FRAMES:
         return list(range(count))
-    return np.rint(np.linspace(0, count - 1, MAX_FRAMES)).astype(int).tolist()
+    return [round(frame) for frame in np.linspace(0, count - 1, MAX_FRAMES).tolist()]
 
 
 def reel(frames: Sequence[bytes]) -> tuple[bytes, float]:

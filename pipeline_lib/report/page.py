@@ -27,6 +27,7 @@ from pipeline_lib.report.gallery import Gallery, confident_mistakes, spread_samp
 from pipeline_lib.report.gate_maps import GATE_RAMP
 from pipeline_lib.report.groups import group_facts
 from pipeline_lib.report.headline import CLASSIFICATION, SPLITS, count, percent, probability, rank, total_lines
+from pipeline_lib.report.hubness import COLUMNS, corrected_rows
 from pipeline_lib.report.inputs import ReportInputs
 from pipeline_lib.report.overview import absent, headlines, tiles
 from pipeline_lib.report.photos import Thumbnails
@@ -63,6 +64,8 @@ def build_report(inputs: ReportInputs, params: ReportParams, data_root: str, sca
         "tiles": tiles(top) + (composed_tiles(composed.tables) if composed else []),
         "headlines": top,
         "splits": {row.split for table in top for row, _, _ in table.rows},
+        "corrected": corrected_rows(inputs.metrics, inputs.intervals),
+        "corrected_columns": COLUMNS,
         "cautions": cautions(inputs.metrics, inputs.intervals),
         "totals": total_lines(inputs.metrics, inputs.intervals),
         "absent": absent(top),
