@@ -58,11 +58,12 @@ def settings_of(params: dict, train: TrainParams) -> RunConfig:
 
 def with_teachers(name: str, inputs, place: Path, folder: Path = ROOT / "recipes"):
     """Inputs with the outputs of a recipe's teachers, which are trained and saved first; most recipes have none."""
-    teachers = {}
+    teachers, tiny = {}, cells(name, load_params(ROOT / "params.yaml"), tiny=True, folder=folder)[-1].params
+    words = tiny["features"]["max_gb"] if tiny["features"]["teacher_words"] else None
     for teacher in _teachers_of(read_recipe(name, folder)):
         train(tiny_cell(teacher).params, inputs, place / "teacher")
         start = keep(place / "teacher", place / f"starts/{teacher}-tiny/0").parent
-        teachers[start.name] = extract(start, inputs, start.name)
+        teachers[start.name] = extract(start, inputs, start.name, words_max_gb=words)
     return replace(inputs, teachers=teachers)
 
 

@@ -3,11 +3,5 @@
 A test compares this list and the recipes with LOGS.md: each row is in exactly one of the two.
 """
 
-CLIPS = "video and frame aggregation are not built yet"
-
 # Name of the row in LOGS.md -> why it has no recipe.
-PENDING: dict[str, str] = {
-    "d08-video-9k": CLIPS,
-    "d08-video-7k": CLIPS,
-    "d08-video-locked": CLIPS,
-}
+PENDING: dict[str, str] = {}

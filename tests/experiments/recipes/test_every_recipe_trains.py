@@ -22,6 +22,7 @@ class Expected(NamedTuple):
 
 
 TRIPLET = ("triplet",)
+VIDEO = ("coarse_distillation", "frame_distillation", "info_nce")
 # The tiny towers' groups: ResNet 5, ConvNeXt 7, ViT 3, TinyCLIP's as many as the real one's; BERT of 10 layers 11.
 EXPECTED = {
     "accurate": Expected((5, 5), (3, 3), losses=("cross_entropy", "info_nce")),
@@ -80,6 +81,9 @@ EXPECTED = {
         (1, 8), (1, 10), ((1, "image", 2), (2, "text", 6)), ("contrastive_distillation", "info_nce")
     ),
     "d07-headalign": Expected((1, 8), (1, 10), ((1, "image", 1),), ("head_alignment", "info_nce")),
+    "d08-video-9k": Expected((12, 12), (4, 4), losses=VIDEO),
+    "d08-video-7k": Expected((12, 12), (4, 4), losses=VIDEO),
+    "d08-video-locked": Expected((0, 12), (0, 4), losses=VIDEO),
     # They train the models of plan.composed alone: test_composed_recipes.py.
     "e01-baseline": Expected((0, 3), (0, 3), losses=()),
     "e02-gated": Expected((0, 3), (0, 3), losses=()),
