@@ -13,6 +13,9 @@ import numpy as np
 from pipeline_lib.clips.packets import Packets, Timeline
 from pipeline_lib.transforms.formats import BadPhotoError
 
+# Decoders that leave out a frame which no other frame needs, packet by packet; dav1d takes the setting once.
+SKIPPING = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
+
 Taken = TypeVar("Taken")
 Take = Callable[[Any], Taken]
 
@@ -73,7 +76,7 @@ def _needed(
 ) -> Iterator[Any]:
     """Yield the packets that the wanted frames need, and set for each whether the decoder may leave it out."""
     chosen, keys = set(wanted), timeline.keys
-    start, key = -1, 0
+    start, key, may_skip = -1, 0, decoder.name in SKIPPING
     for position, packet in enumerate(packets):
         while key < len(keys) and keys[key][1] <= wanted[num_taken()]:
             start, key = keys[key][0], key + 1
@@ -81,7 +84,8 @@ def _needed(
             continue
         if position == start:
             decoder.flush_buffers()
-        decoder.skip_frame = "DEFAULT" if packet.pts in chosen else "NONREF"
+        if may_skip:
+            decoder.skip_frame = "DEFAULT" if packet.pts in chosen else "NONREF"
         yield packet
 
 

@@ -94,7 +94,8 @@ def read_timeline(packets: Packets, stream: Any) -> Timeline:
     times: dict[int, int] = {}
     keys: list[tuple[int, int]] = []
     first_key: int | None = None
-    has_all = True
+    has_all, ascends = True, True
+    latest: int | None = None
     for position, packet in enumerate(packets):
         time = packet.pts if packet.pts is not None else packet.dts
         has_all = has_all and packet.pts is not None
@@ -103,12 +104,16 @@ def read_timeline(packets: Packets, stream: Any) -> Timeline:
         if packet.is_keyframe:
             first_key = time if first_key is None else first_key
             keys.append((position, time))
+        ascends = ascends and (latest is None or time > latest)
+        latest = time
         times[time] = packet.duration or 0
     if not times:
         raise BadPhotoError("no frames", "the video has no packet with a time")
     # What comes before the first key frame cannot be decoded.
     pts = sorted(time for time in times if first_key is None or time >= first_key)
     gaps = [after - before for before, after in pairwise(pts)]
-    end = pts[-1] + (times[pts[-1]] or int(median(gaps or [0])))
+    # The packets of frames that are coded out of order have the durations of their neighbours.
+    last = times[pts[-1]] if ascends else 0
+    end = pts[-1] + (last or int(median(gaps or [0])))
     in_order = not has_all or ("avi" in stream.container.format.name and bool(stream.codec_context.has_b_frames))
     return Timeline(np.array(pts, np.int64), end, float(stream.time_base), keys, in_order)

@@ -67,7 +67,7 @@ def read_clip(file: Path, params: FramesParams, max_pixels: float, take: Callabl
         def taken(frame: Any) -> Taken:
             _check_size(frame.width, frame.height, max_pixels)
             seen.update(_frame_notes(frame))
-            picture = converter().picture(frame, Fraction(stream.sample_aspect_ratio or 1))
+            picture = converter().picture(frame, pixel_aspect(stream, decoder))
             _check_size(picture.width, picture.height, max_pixels)
             return take(picture)
 
@@ -82,6 +82,11 @@ def read_clip(file: Path, params: FramesParams, max_pixels: float, take: Callabl
         times = timeline.seconds()[chosen].tolist()
         clip = Clip(found, times, len(timeline.pts), timeline.duration)
         return _noted(clip, params, tuple(sorted(seen)))
+
+
+def pixel_aspect(stream: Any, decoder: Any) -> Fraction:
+    """Return the width of a pixel by its height: that of the container, or of the video itself."""
+    return Fraction(stream.sample_aspect_ratio or decoder.sample_aspect_ratio or 1)
 
 
 def _chosen(timeline: Timeline, params: FramesParams) -> Indexes:
