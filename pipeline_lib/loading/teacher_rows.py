@@ -64,8 +64,8 @@ class TeacherRows:
     def batch_fields(self, rows: Rows, photos: Rows, texts: Rows) -> dict[str, Tensor]:
         """Return the teacher fields of a batch for products, their photos and their texts, all (batch,).
 
-        The outputs of several teachers are concatenated, float32 (batch, sum of widths). A field without a teacher is
-        left out.
+        The outputs of several teachers are concatenated, float32 (batch, sum of widths); frames and words are padded to
+        the longest of the batch. A field without a teacher is left out.
         """
         photo_rows = self.first[rows] + photos
         fields = (

@@ -4,8 +4,8 @@ With S and T the scaled similarities (sentences, clips) of student and teacher,
 L = mean_i [1 - r(softmax(S_i), softmax(T_i))] + mean_j [1 - r(softmax(S'_j), softmax(T'_j))], where i are rows, j are
 columns, and r is the Pearson correlation (TeachCLIP, Tian et al., CVPR 2024; after DIST, Huang et al.,
 arXiv:2205.10536). The teacher's similarities are computed from its stored frames, sentences and words (video_scores).
-A row in which all probabilities are equal has no correlation: r is 0. False negatives are not masked, as in contrastive
-distillation.
+They are cosines, also of a teacher that is compared by dot products. A row in which all probabilities are equal has no
+correlation: r is 0. False negatives are not masked, as in contrastive distillation.
 """
 
 from typing import NamedTuple
