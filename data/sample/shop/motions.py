@@ -29,9 +29,10 @@ class Camera(NamedTuple):
     angle: float = 0.0
 
 
-# Action -> the view at the start and at the end.
+# Action -> the view at the start and at the end. The camera moves while a colour fades, too: in grey, red and blue are
+# alike, and the clip would be taken for its own reverse.
 PATHS: dict[str, tuple[Camera, Camera]] = {
-    "colour": (Camera(), Camera()),
+    "colour": (Camera(width=1.3), Camera(x=0.08, width=0.95)),
     "across": (Camera(x=0.42), Camera(x=-0.42)),
     "distance": (Camera(width=1.9), Camera(width=0.75)),
     "turn": (Camera(width=1.25), Camera(width=1.25, angle=85)),
