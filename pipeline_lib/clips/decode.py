@@ -24,21 +24,32 @@ def decode_at(
     packets: Packets, decoder: Any, timeline: Timeline, wanted: list[int], take: Take[Taken]
 ) -> list[Taken] | None:
     """Return `take` of the frames at the ascending times `wanted`, units of the timeline; None if one is missing."""
-    taken: list[Taken] = []
-    for frame in _frames(decoder, _needed(packets, decoder, timeline, wanted, lambda: len(taken))):
-        if frame.pts == wanted[len(taken)] and not frame.is_corrupt:
-            taken.append(take(frame))
-            if len(taken) == len(wanted):
-                return taken
-        elif frame.pts is not None and frame.pts > wanted[len(taken)]:
-            return None
+    taken: dict[int, Taken] = {}
+    missing = sorted(wanted, reverse=True)
+    for frame in _frames(decoder, _needed(packets, decoder, timeline, missing)):
+        if frame.pts in wanted and frame.pts not in taken and not frame.is_corrupt:
+            taken[frame.pts] = take(frame)
+            while missing and missing[-1] in taken:
+                missing.pop()
+            if not missing:
+                return [taken[time] for time in wanted]
     return None
 
 
-def decode_by_number(packets: Packets, decoder: Any, numbers: Set[int], take: Take[Taken]) -> list[Taken]:
-    """Return `take` of the frames with these numbers in the order in which all frames come out."""
+def decode_by_number(
+    packets: Packets, decoder: Any, timeline: Timeline, numbers: Set[int], take: Take[Taken]
+) -> list[Taken] | None:
+    """Return `take` of the frames with these numbers in the order in which frames come out.
+
+    None if there are more or fewer than the timeline has.
+    """
     decoder.skip_frame = "DEFAULT"
-    return [take(frame) for number, frame in enumerate(_intact(decoder, packets)) if number in numbers]
+    taken, count = [], 0
+    for frame in _intact(decoder, packets):
+        if count in numbers:
+            taken.append(take(frame))
+        count += 1
+    return taken if count == len(timeline.pts) else None
 
 
 def decoded_times(packets: Packets, decoder: Any) -> list[int | None]:
@@ -71,14 +82,15 @@ def measured_timeline(times: list[int | None], planned: Timeline) -> Timeline:
     return Timeline(pts, max(planned.end, int(pts[-1])), planned.unit, [], in_order=True)
 
 
-def _needed(
-    packets: Packets, decoder: Any, timeline: Timeline, wanted: list[int], num_taken: Callable[[], int]
-) -> Iterator[Any]:
-    """Yield the packets that the wanted frames need, and set for each whether the decoder may leave it out."""
-    chosen, keys = set(wanted), timeline.keys
+def _needed(packets: Packets, decoder: Any, timeline: Timeline, missing: list[int]) -> Iterator[Any]:
+    """Yield the packets that the missing frames need, and set for each whether the decoder may leave it out.
+
+    The caller removes the times that it has got; the earliest is the last one.
+    """
+    chosen, keys = set(missing), timeline.keys
     start, key, may_skip = -1, 0, decoder.name in SKIPPING
     for position, packet in enumerate(packets):
-        while key < len(keys) and keys[key][1] <= wanted[num_taken()]:
+        while key < len(keys) and keys[key][1] <= missing[-1]:
             start, key = keys[key][0], key + 1
         if position < start:
             continue

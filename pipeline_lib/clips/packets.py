@@ -99,11 +99,13 @@ def read_timeline(packets: Packets, stream: Any) -> Timeline:
     for position, packet in enumerate(packets):
         time = packet.pts if packet.pts is not None else packet.dts
         has_all = has_all and packet.pts is not None
-        if time is None or packet.is_discard:
+        if time is None:
             continue
-        if packet.is_keyframe:
+        if packet.is_keyframe:  # even one that an edit list cuts away: others are decoded from it
             first_key = time if first_key is None else first_key
             keys.append((position, time))
+        if packet.is_discard:
+            continue
         ascends = ascends and (latest is None or time > latest)
         latest = time
         times[time] = packet.duration or 0
@@ -115,5 +117,19 @@ def read_timeline(packets: Packets, stream: Any) -> Timeline:
     # The packets of frames that are coded out of order have the durations of their neighbours.
     last = times[pts[-1]] if ascends else 0
     end = pts[-1] + (last or int(median(gaps or [0])))
+    _check_complete(stream, (end - pts[0]) * float(stream.time_base), max(gaps or [0]) * float(stream.time_base))
     in_order = not has_all or ("avi" in stream.container.format.name and bool(stream.codec_context.has_b_frames))
     return Timeline(np.array(pts, np.int64), end, float(stream.time_base), keys, in_order)
+
+
+def _check_complete(stream: Any, duration: float, largest_gap: float) -> None:
+    """Raise BadPhotoError if the packets end well before the duration that a container of this stream alone declares.
+
+    With sound beside it the duration may be that of the sound.
+    """
+    container = stream.container
+    if container.duration is None or len(container.streams) > 1:
+        return
+    declared = container.duration / 1e6
+    if duration + max(2 * largest_gap, 0.1 * declared, 0.1) < declared:
+        raise BadPhotoError("truncated clip", f"frames up to {duration:.2f} s of {declared:.2f} s")

@@ -18,7 +18,7 @@ from pipeline_lib.clips.pixels import Converter, Picture
 from pipeline_lib.clips.sampling import SAMPLERS, Indexes
 from pipeline_lib.params.frames import FramesParams
 from pipeline_lib.transforms.decode import TOO_MANY_PIXELS, Note
-from pipeline_lib.transforms.formats import BadPhotoError
+from pipeline_lib.transforms.formats import BadPhotoError, one_line
 
 Taken = TypeVar("Taken")
 # Transfer characteristics of HDR: PQ and HLG.
@@ -53,15 +53,22 @@ def read_clip(file: Path, params: FramesParams, max_pixels: float, take: Callabl
     """
     if is_webp(file):
         sampler = SAMPLERS[params.sampling]
-        shown, seconds, indexes, end = read_webp(
-            file, lambda times, end: sampler(times, end, params), max_pixels, take
-        )
+        shown, seconds, indexes, end = read_webp(file, lambda times, end: sampler(times, end, params), max_pixels, take)
         return _noted(Clip(shown, seconds[indexes].tolist(), len(seconds), end), params, ())
+    import av
+
+    try:
+        return _read_video(file, params, max_pixels, take)
+    except av.error.FFmpegError as error:
+        raise BadPhotoError("unreadable clip", one_line(error)) from None
+
+
+def _read_video(file: Path, params: FramesParams, max_pixels: float, take: Callable[[Picture], Taken]) -> Clip[Taken]:
     with open_clip(file) as (container, stream):
+        decoder = decoder_of(stream)
         _check_size(stream.codec_context.width, stream.codec_context.height, max_pixels)
         packets = Packets(file, container, stream)
         timeline = read_timeline(packets, stream)
-        decoder = decoder_of(stream)
         seen: set[Note] = set()
 
         def taken(frame: Any) -> Taken:
@@ -73,12 +80,16 @@ def read_clip(file: Path, params: FramesParams, max_pixels: float, take: Callabl
 
         found: list[Taken] | None = None
         chosen = _chosen(timeline, params)
-        if not timeline.in_order:
+        if timeline.in_order:
+            found = decode_by_number(packets, decoder, timeline, set(chosen.tolist()), taken)
+        else:
             found = decode_at(packets, decoder, timeline, timeline.pts[chosen].tolist(), taken)
         if found is None:
-            timeline = measured_timeline(decoded_times(packets, decoder), timeline)
+            planned, timeline = timeline, measured_timeline(decoded_times(packets, decoder), timeline)
+            seen.update(_lost_notes(planned, timeline))
             chosen = _chosen(timeline, params)
-            found = decode_by_number(packets, decoder, set(chosen.tolist()), taken)
+            found = decode_by_number(packets, decoder, timeline, set(chosen.tolist()), taken)
+        assert found is not None, "the same packets gave another number of frames"
         times = timeline.seconds()[chosen].tolist()
         clip = Clip(found, times, len(timeline.pts), timeline.duration)
         return _noted(clip, params, tuple(sorted(seen)))
@@ -98,6 +109,17 @@ def _noted(clip: Clip[Taken], params: FramesParams, notes: tuple[Note, ...]) -> 
         few = Note("fewer frames than frames.count", f"{len(clip.taken)} of {params.count}")
         notes = (few, *notes)
     return Clip(clip.taken, clip.times, clip.num_frames, clip.duration, notes)
+
+
+def _lost_notes(planned: Timeline, timeline: Timeline) -> list[Note]:
+    """Return a note if frames cannot be decoded; BadPhotoError if it is more than half of them."""
+    lost, total = len(planned.pts) - len(timeline.pts), len(planned.pts)
+    if planned.in_order or lost <= 0:
+        return []
+    about = f"{lost:,} of {total:,} frames cannot be decoded"
+    if 2 * lost > total:
+        raise BadPhotoError("damaged clip", about)
+    return [Note("damaged clip", about)]
 
 
 def _frame_notes(frame: Any) -> list[Note]:

@@ -11,20 +11,27 @@ from numpy.typing import NDArray
 
 from pipeline_lib.params.frames import FramesParams, Sampling
 
+# Two frames are about as near if their distances differ by at most this share of the time between them.
+ABOUT_EQUAL = 0.1
+
 Times = NDArray[np.float64]
 Indexes = NDArray[np.int64]
 
 
 def nearest(times: Times, targets: Times) -> Indexes:
-    """Return the index of the frame whose time is nearest to each target, of two the earlier; `times` ascend.
+    """Return the index of the frame whose time is nearest to each target; `times` ascend.
 
-    >>> nearest(np.array([0.0, 1.0, 4.0]), np.array([0.4, 0.5, 2.6, 9.0])).tolist()
+    Of two that are about as near it is the earlier, so that times in whole milliseconds change nothing: a clip of 12
+    frames, whose times are all halfway, gives all 12.
+
+    >>> nearest(np.array([0.0, 1.0, 4.0]), np.array([0.4, 0.5, 2.9, 9.0])).tolist()
     [0, 0, 2, 2]
     """
     after = np.searchsorted(times, targets).clip(1, max(1, len(times) - 1))
     before = after - 1
     after = np.minimum(after, len(times) - 1)
-    return np.where(targets - times[before] <= times[after] - targets, before, after).astype(np.int64)
+    nearer = targets - times[before] <= times[after] - targets + ABOUT_EQUAL * (times[after] - times[before])
+    return np.where(nearer, before, after).astype(np.int64)
 
 
 def middles(start: float, end: float, count: int) -> Times:

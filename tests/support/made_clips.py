@@ -85,3 +85,12 @@ def _frame(pixels: Pixels, pts: int, kind: Kind) -> av.VideoFrame:
     frame = frame.reformat(format=kind.pixels, interpolation="BICUBIC")
     frame.pts, frame.time_base = pts, 1 / kind.rate
     return frame
+
+
+def slow_nearest(times: Sequence[float], target: float) -> int:
+    """Return the frame nearest to a time, of two whose distances differ by a tenth of their gap the earlier."""
+    for index in range(len(times) - 1):
+        gap = times[index + 1] - times[index]
+        if target - times[index] <= times[index + 1] - target + 0.1 * gap:
+            return index
+    return len(times) - 1
