@@ -19,7 +19,7 @@ def build_catalogue(
     """Return the catalogue of a reader's records; `clips` and errors are those of `clean`."""
     cleaned = clean(records, data, workers, parallel, clips)
     products, rejects = cleaned.products, cleaned.rejects
-    grouping = _grouped(cleaned, data)
+    grouping = _grouped(cleaned, data, clips)
     notes = name_notes(products["label"], products["group"]) + grouping.notes
     media = conform(products, MEDIA)
     products = products.with_columns(
@@ -73,10 +73,11 @@ def group_counts(products: pl.DataFrame, relevance_rows: int, placeholders: list
     }
 
 
-def _grouped(cleaned: Cleaned, data: DataParams) -> Grouping:
+def _grouped(cleaned: Cleaned, data: DataParams, clips: pl.DataFrame | None) -> Grouping:
     products = cleaned.products
     contents = [content for contents in products["content"].to_list() for content in contents]
-    photos = Photos(cleaned.thumbnails, cleaned.photo_product, contents)
+    moving = frozenset() if clips is None else frozenset(clips["content"].drop_nulls().to_list())
+    photos = Photos(cleaned.thumbnails, cleaned.photo_product, contents, moving)
     return group_products(products["product_id"].to_list(), products["group"].to_list(), photos, data)
 
 

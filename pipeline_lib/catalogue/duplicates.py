@@ -31,12 +31,13 @@ LINK_SCHEMA = {"first": pl.Int64, "second": pl.Int64, "difference": pl.Float32}
 class Photos:
     """The good photos: thumbnails (photos, BYTES), product row (photos,), and a hash of each file's bytes.
 
-    Photos of one product are next to each other, its first photo first.
+    Photos of one product are next to each other, its first photo first. `clips` are the hashes of those that are clips.
     """
 
     rows: Rows
     product: Indices
     contents: Sequence[str]
+    clips: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ def _links(photos: Photos, owner: Indices, data: DataParams, notes: list[str]) -
     picture = contents.join(distinct, on="content", how="left", maintain_order="left")["picture"].cast(pl.Int64)
     sample = distinct["photo"].cast(pl.Int64).to_numpy()
     pairs, dropped = _strongest_pairs(_selected(photos.rows, sample), data.duplicate_bits)
+    # The search allows a shift and a mirrored view, in which a movement to the left looks like one to the right.
+    clips = distinct.filter(pl.col("content").is_in(photos.clips))["picture"].cast(pl.Int64).implode()
+    moving = pl.col("first").is_in(clips) | pl.col("second").is_in(clips)
+    perhaps = pl.max_horizontal("difference", pl.lit(PERHAPS, pl.Float32))
+    pairs = pairs.with_columns(pl.when(moving).then(perhaps).otherwise("difference").alias("difference"))
     if dropped:
         notes.append(
             f"{dropped} pairs of photos that look alike are left out: each photo has {LINKS_PER_PHOTO} closer ones"

@@ -223,7 +223,9 @@ def test_the_size_may_change_within_a_clip(tmp_path):
                 packet.time_base, packet.stream = Fraction(1, 25), target
                 out.mux(packet)
     clip = read_clip(file, EIGHT, float("inf"), lambda picture: (picture.width, number_of(picture.pixels)))
-    assert clip.taken == [(64, 1), (64, 4), (64, 6), (64, 9), (96, 11), (96, 14), (96, 16), (96, 19)]
+    # FFmpeg's decoder loses frame 9, the last one of its size.
+    assert clip.notes == (("damaged clip", "1 of 20 frames cannot be decoded"),)
+    assert clip.taken == [(64, 1), (64, 4), (64, 6), (64, 8), (96, 11), (96, 14), (96, 16), (96, 19)]
 
 
 def test_packets_are_left_out_up_to_a_later_key_frame_and_the_pixels_stay(tmp_path):
