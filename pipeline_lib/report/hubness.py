@@ -47,18 +47,19 @@ def corrected_rows(metrics: Tree, intervals: Tree) -> list[CorrectedRow]:
                 rows.append(CorrectedRow(f"{name}, {words}", "", {one.key: one for one in plain}))
             for kind in own:
                 limits = branch(intervals, split, "retrieval_hubness", kind, direction)
-                rows.append(_row(kind, kinds[kind][direction], limits))
+                rows.append(_row(kind, direction, kinds[kind][direction], limits))
     return rows
 
 
-def _row(kind: str, values: Tree, limits: Tree) -> CorrectedRow:
+def _row(kind: str, direction: str, values: Tree, limits: Tree) -> CorrectedRow:
     figures = {one.key: one for one in figures_of(values, limits, COLUMNS)}
     gain = f"{100 * values['difference']['R@1']:+.1f}"
     if span := branch(limits, "difference").get("R@1"):
         gain += f" ({100 * span[0]:+.1f} to {100 * span[1]:+.1f})"
     of_test = values["num_test_queries"] > 0
     number = values["num_test_queries"] if of_test else values["num_training_queries"]
-    source = f"all {count(number)} test queries" if of_test else f"{count(number)} training texts"
+    asked = "queries" if direction == "text_to_image" else "products"
+    source = f"all {count(number)} measured {asked}" if of_test else f"{count(number)} training texts"
     if values["num_corrected"] < values["num_queries"]:
         source += f"; corrects {count(values['num_corrected'])} of {count(values['num_queries'])} queries"
     return CorrectedRow(NAMES[kind], kind, figures, gain, source, of_test)

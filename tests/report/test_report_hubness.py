@@ -49,8 +49,9 @@ def test_each_correction_stands_under_the_plain_figures(corrected):
     assert rows[0].figures["R@1"].value == plain["R@1"] and rows[1].figures["R@1"].value == 0.5
     assert {row.gain for row in rows if row.kind} == {"+2.1 (-1.0 to +5.2)"}
     assert [row.source for row in rows[:4]] == [
-        "", "60,000 training texts", "all 20 test queries", "60,000 training texts; corrects 13 of 20 queries",
+        "", "60,000 training texts", "all 20 measured queries", "60,000 training texts; corrects 13 of 20 queries",
     ]  # fmt: skip
+    assert rows[5].source == "all 20 measured products"
     assert [row.of_test for row in rows] == [False, False, True, False, False, True]
 
 
