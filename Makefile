@@ -31,6 +31,7 @@ bench: $(VENV)/.bench
 	test ! -d data/work/train/0 || python bench/text_query.py
 	python bench/formats.py
 	python bench/shards.py
+	python bench/frames.py
 	python bench/extraction.py
 	python bench/frozen.py
 	python bench/stored_epoch.py
@@ -60,11 +61,14 @@ $(VENV)/.test: $(VENV)/.run
 	$(call INSTALL,--constraint constraints.txt --editable ".[test]")
 	touch $@
 
-# img2dataset asks for other versions than ours of what we share: it has a place of its own.
-$(VENV)/.bench: $(VENV)/.test bench/peers.txt
+# img2dataset asks for other versions than ours of what we share, and for another OpenCV than is measured with clips: two
+# places of their own.
+$(VENV)/.bench: $(VENV)/.test bench/peers.txt bench/clip_peers.txt
 	$(call INSTALL,--constraint constraints.txt --editable ".[bench]")
 	$(PYTHON) -m venv $(VENV)/peers
 	$(VENV)/peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement bench/peers.txt
+	$(PYTHON) -m venv $(VENV)/clip-peers
+	$(VENV)/clip-peers/bin/python -m pip install --quiet --disable-pip-version-check --requirement bench/clip_peers.txt
 	touch $@
 
 clean:

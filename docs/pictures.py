@@ -112,6 +112,7 @@ STAGES = {
     "products": Box(24, 54, "your table", ("data/raw/…", "and its photos")),
     "weights": Box(24, 232, "weights", ("pretrained towers",)),
     "catalogue": Box(194, 54, "catalogue", ("products, queries,", "rejects")),
+    "frames": Box(24, 143, "frames", ("of clips,", "if there are any")),
     "folds": Box(364, 54, "folds", ("split and fold", "of each product")),
     "shards": Box(194, 143, "shards", ("photos in tars",)),
     "features": Box(194, 232, "features", ("frozen towers,", "run once")),
@@ -128,7 +129,8 @@ STAGES = {
     "report": Box(704, 232, "report", ("one HTML page",), "all"),
 }
 ARROWS = (
-    ("products", "catalogue", ""), ("catalogue", "folds", ""), ("catalogue", "shards", "v"), ("folds", "train", ""),
+    ("products", "catalogue", ""), ("products", "frames", "v"), ("frames", "catalogue", ""), ("frames", "shards", ""),
+    ("catalogue", "folds", ""), ("catalogue", "shards", "v"), ("folds", "train", ""),
     ("shards", "features", "v"), ("shards", "train", ""), ("weights", "features", ""), ("features", "phase", ""),
     ("phase", "train", "v"), ("features", "train", ""), ("teacher", "phase", ""),
     ("views", "embed", ""), ("train", "embed", ""), ("embed", "index", ""),
