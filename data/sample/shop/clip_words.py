@@ -1,7 +1,7 @@
 """Writes the captions of a clip: what product it shows, and what happens to it, in English and Chinese.
 
-An action and its opposite are told apart by the order of the frames alone, as the clip of one is that of the other
-played backwards. A clip without an action has captions that a single frame answers.
+An action and its opposite differ in the order of the frames alone, as the clip of one is that of the other played
+backwards. A clip without an action has captions that a single frame answers.
 """
 
 from typing import NamedTuple
@@ -62,6 +62,12 @@ STILL_CAPTIONS = Names(
     ("{0}", "a photo shoot of {0}", "{0} on display", "here you see {0}"),
     ("{0}", "展示{0}", "一款{0}", "{0}的特写"),
 )
+
+
+def phrases() -> list[str]:
+    """Return all frames of captions without their product and colours, for a vocabulary."""
+    names = [*(name for pair in ACTIONS.values() for name in pair), STILL_CAPTIONS]
+    return [frame.format("", old="", new="") for name in names for frame in (*name.en, *name.zh)]
 
 
 class Shown(NamedTuple):
