@@ -88,8 +88,8 @@ def test_only_captions_of_other_clips_are_negatives_in_a_batch_with_two_captions
     terms = []
     for own in range(2 * NUM_CLIPS):
         for logits in (similar[own], similar[:, own]):
-            kept = [other for other in range(2 * NUM_CLIPS) if other == own or other % NUM_CLIPS != own % NUM_CLIPS]
-            terms.append(torch.logsumexp(logits[kept], dim=0) - logits[own])
+            compared = [other for other in range(2 * NUM_CLIPS) if other == own or other % NUM_CLIPS != own % NUM_CLIPS]
+            terms.append(torch.logsumexp(logits[compared], dim=0) - logits[own])
     assert loss.item() == pytest.approx(torch.stack(terms).mean().item(), rel=1e-5)
 
 
