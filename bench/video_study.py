@@ -39,8 +39,8 @@ SETTINGS = (
     "data.root=data/sample/clips", "data.reader=captions_csv", "plan.frames=[clips]", "frames.count=8",
     "plan.folds=[0]", "plan.scales=[64]", "plan.index=[]", "plan.features=[trunk]", "features.trunk.at=pooled",
     "train.unfreeze_layers=0", "train.towers.text.unfreeze_layers=all", "train.photo=mean_pool",
-    "embed.photo=mean_pool", "embed.flip=false", "train.text=random", "train.batch_size=256", "train.epochs=120",
-    "model.frames.heads=4", "losses.cross_entropy.weight=0", "runtime.device=cpu",
+    "embed.photo=mean_pool", "embed.flip=false", "train.text=random", "train.batch_size=256", "train.epochs=200",
+    "model.text.max_tokens=64", "model.frames.heads=4", "losses.cross_entropy.weight=0", "runtime.device=cpu",
 )  # fmt: skip
 WORK = (paths.CODE, paths.FRAMES, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.WORK / "phases")
 DATA = ("sample", "starts", "splits", "predictions")
