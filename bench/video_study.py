@@ -36,11 +36,12 @@ from pipeline_lib.stores.store import open_store
 REPO = Path(__file__).resolve().parent.parent
 SEEDS = (7, 8, 9)
 SETTINGS = (
-    "data.root=data/sample/clips", "data.reader=captions_csv", "plan.frames=[clips]", "frames.count=8",
+    "data.root=data/sample/clips", "data.reader=captions_csv", "plan.frames=[clips]",
     "plan.folds=[0]", "plan.scales=[64]", "plan.index=[]", "plan.features=[trunk]", "features.trunk.at=pooled",
     "train.unfreeze_layers=0", "train.towers.text.unfreeze_layers=all", "train.photo=mean_pool",
-    "embed.photo=mean_pool", "embed.flip=false", "train.text=random", "train.batch_size=256", "train.epochs=200",
-    "model.text.max_tokens=64", "model.frames.heads=4", "losses.cross_entropy.weight=0", "runtime.device=cpu",
+    "embed.photo=mean_pool", "embed.flip=false", "train.text=random", "train.batch_size=64", "train.epochs=100",
+    "train.mining=hard", "train.best_metric=R@1", "model.text.name=data/sample/weights/clip_text",
+    "losses.cross_entropy.weight=0", "runtime.device=cpu",
 )  # fmt: skip
 WORK = (paths.CODE, paths.FRAMES, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.WORK / "phases")
 DATA = ("sample", "starts", "splits", "predictions")
@@ -48,7 +49,7 @@ SHARED = ("pipeline_lib", "stages", "recipes", *(f"data/{one}" for one in DATA),
 # Row of the table -> its settings beside SETTINGS.
 ARMS: dict[str, tuple[str, ...]] = {
     "mean of the frames": ("model.frames.layers=0",),
-    "2 temporal layers": ("model.frames.layers=2",),
+    "temporal layer and attention": ("model.frames.layers=1", "model.frames.pooling=attention"),
 }
 BEFORE, AFTER = ARMS
 SLICES = ("time", "still")

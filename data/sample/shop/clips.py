@@ -106,8 +106,8 @@ def _other_colour(item: Item, split: str, rng: np.random.Generator) -> str:
 
 
 def captions_of(clip: Clip) -> list[str]:
-    """Return the captions of a clip."""
-    rng = np.random.default_rng([*clip.item.seed, 3 + clip.backwards])
+    """Return the captions of a clip; those of its reverse differ only in what happens, not in the words for it."""
+    rng = np.random.default_rng([*clip.item.seed, 3])
     shown = Shown(GOODS[clip.item.kind].names, clip.item.pattern, clip.item.colour, clip.new)
     return write_captions(shown, clip.action, clip.backwards, rng)
 

@@ -62,9 +62,7 @@ def build_tokenizer(phrases: list[str]) -> Tokenizer:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    cut = [tokenizer.pre_tokenizer.pre_tokenize_str(tokenizer.normalizer.normalize_str(text)) for text in phrases]
-    words = {word for pieces in cut for word, _ in pieces} | set(SIGNS)
-    entries = [*SPECIAL_TOKENS, *sorted(words), *(f"##{sign}" for sign in SIGNS)]
+    entries = [*SPECIAL_TOKENS, *sorted(_words(tokenizer, phrases) | set(SIGNS)), *(f"##{sign}" for sign in SIGNS)]
     tokenizer.model = models.WordPiece({entry: number for number, entry in enumerate(entries)}, unk_token="[UNK]")
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
@@ -72,6 +70,33 @@ def build_tokenizer(phrases: list[str]) -> Tokenizer:
         special_tokens=[(token, SPECIAL_TOKENS.index(token)) for token in ("[CLS]", "[SEP]")],
     )
     return tokenizer
+
+
+def _words(tokenizer: Tokenizer, phrases: list[str]) -> set[str]:
+    normal = [tokenizer.normalizer.normalize_str(text) for text in phrases]
+    return {word for text in normal for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)}
+
+
+def add_words(tower: nn.Module, tokenizer: Tokenizer, phrases: list[str], seed: int) -> tuple[nn.Module, Tokenizer]:
+    """Return copies of a text tower and its tokenizer that also know every word of the phrases.
+
+    The new words come last, with random embeddings of the scale of the others, so a text without them is encoded
+    as before.
+    """
+    assert isinstance(tower, BertModel)
+    known = tokenizer.get_vocab()
+    new = sorted(_words(tokenizer, phrases) - set(known))
+    entries = [*sorted(known, key=known.__getitem__), *new]
+    extended = Tokenizer.from_str(tokenizer.to_str())
+    extended.model = models.WordPiece({entry: number for number, entry in enumerate(entries)}, unk_token="[UNK]")
+    state = dict(tower.state_dict())
+    name = "embeddings.word_embeddings.weight"
+    old = state[name]
+    drawn = torch.randn(len(new), old.shape[1], generator=torch.Generator().manual_seed(seed))
+    state[name] = torch.cat([old, drawn * old.std()])
+    copy = build_text_tower(len(entries))
+    copy.load_state_dict(state)
+    return copy, extended
 
 
 def save_image_tower(tower: nn.Module, folder: Path, image_size: int) -> None:

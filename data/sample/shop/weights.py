@@ -1,5 +1,7 @@
 """Writes the weights that take the place of public ones: two towers pretrained on objects the shop does not sell.
 
+The folder clip_text has the text tower once more, with a vocabulary that includes the words of the clips' captions.
+
 `dvc repro` runs it as `python -m shop.weights` in data/sample. The pretraining shares colours, patterns, materials and
 their words with the shop, but no category. Towers pretrained on unrelated pictures were worse than random ones.
 """
@@ -10,6 +12,7 @@ from pathlib import Path
 
 from joblib import Parallel, delayed
 
+from shop.clip_words import phrases
 from shop.goods import GOODS
 from shop.listing import SECOND_IN_TITLE, SENTENCES
 from shop.other_goods import OTHER_GOODS
@@ -68,14 +71,15 @@ def make_image_tower(folder: Path, pairs: Pairs, params: dict[str, int]) -> floa
 
 
 def make_text_tower(folder: Path, pairs: Pairs, params: dict[str, int]) -> float:
-    """Write the folder of the text tower; return its mean accuracy over the properties."""
+    """Write the folder of the text tower, and clip_text beside it; return its mean accuracy over the properties."""
     from shop.pretrain import pretrain_text
-    from shop.towers import build_tokenizer, save_text_tower
+    from shop.towers import add_words, build_tokenizer, save_text_tower
 
     tokenizer = build_tokenizer(vocabulary())
     tower, accuracy = pretrain_text(pairs, tokenizer, params, params["seed"])
     tokenizer.no_truncation()
     save_text_tower(tower, tokenizer, folder)
+    save_text_tower(*add_words(tower, tokenizer, phrases(), params["seed"]), folder.with_name("clip_text"))
     return accuracy
 
 
