@@ -218,10 +218,9 @@ def outs(stage) -> list[str]:
 def test_outs_are_where_paths_says():
     made = {out.split("/${")[0] for stage in STAGES.values() for out in outs(stage)}
     wanted = (
-        paths.CODE, paths.FRAMES, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN, paths.EMBED,
-        paths.BASELINES,
-        paths.ENSEMBLE, paths.EVALUATION, paths.METRICS, paths.INTERVALS, paths.PAGE, paths.FIGURES, paths.PHASES,
-        paths.PHASES / paths.NO_PHASE, paths.COMPOSED,
+        paths.CODE, paths.FRAMES, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN,
+        paths.EMBED, paths.BASELINES, paths.ENSEMBLE, paths.EVALUATION, paths.METRICS, paths.INTERVALS, paths.PAGE,
+        paths.FIGURES, paths.PHASES, paths.PHASES / paths.NO_PHASE, paths.COMPOSED,
     )  # fmt: skip
     assert made == {path.as_posix() for path in wanted} | {(paths.INDEX / "${item.kind}-").as_posix().split("/${")[0]}
 

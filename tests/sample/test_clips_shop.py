@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from clip_tables import clip_table
-from shop.clip_files import CODECS, FAULTS, encode_clip, encode_sound
+from shop.clip_files import CODECS, FAULTS, RATE, encode_clip, encode_sound
 from shop.clip_words import ACTIONS, CAPTIONS, STILL_CAPTIONS, language_of
 from shop.clips import COLUMNS, ENDINGS, captions_of, make_clips, make_sample
 from shop.composed import HELD_OUT
@@ -17,8 +17,10 @@ from shop.motions import FRAMES, PATHS, draw_frames
 from shop.words import COLOURS, PATTERNS
 
 from pipeline_lib.catalogue.build import build_catalogue
+from pipeline_lib.clips.sampling import uniform
 from pipeline_lib.datasets.captions_csv import read_captions_csv
 from pipeline_lib.params.data import DataParams
+from pipeline_lib.params.frames import FramesParams
 from pipeline_lib.params.section import load_params, parse_section
 
 ACTING, STILL, SEED = 200, 140, 17
@@ -95,6 +97,12 @@ def test_each_action_has_two_clips_that_are_each_other_in_reverse(written):
         assert apart < 8 and order > 2 * apart, (forward.action, apart, order)
         # What a bag of frames gets from both is the same.
         assert np.abs(one.mean(axis=0) - other.mean(axis=0)).mean() < 1.5
+
+
+@pytest.mark.parametrize("count", [4, 12])
+def test_the_stage_frames_picks_the_same_frames_of_a_clip_and_of_its_reverse(count):
+    picked = uniform(np.arange(FRAMES) / RATE, FRAMES / RATE, FramesParams(count=count, sampling="uniform", fps=1.0))
+    assert len(picked) == count and picked.tolist() == (FRAMES - 1 - picked)[::-1].tolist()
 
 
 def test_a_product_moves_as_its_caption_says(clips):

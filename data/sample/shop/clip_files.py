@@ -12,7 +12,7 @@ import av
 import numpy as np
 from PIL import Image
 
-RATE = 8  # frames a second
+RATE = 6  # frames a second
 GIF_COLOURS = 64
 # Ending -> encoder and its options.
 CODECS: dict[str, tuple[str, dict[str, str]]] = {
@@ -32,11 +32,12 @@ def encode_clip(frames: Sequence[Image.Image], ending: str) -> bytes:
     codec, options = CODECS[ending]
     with av.open(target, "w", format=ending, container_options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream(codec, RATE, options={**options, "flags": "+bitexact"})
+        assert isinstance(stream, av.VideoStream)
         stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(frame.convert("RGB")), format="rgb24")))
         container.mux(stream.encode())
     return target.getvalue()
 

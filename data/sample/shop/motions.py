@@ -15,7 +15,8 @@ from shop.shapes import SHAPES
 
 # Width of the drawn photo, and of the margin around it that continues its border, in pixels.
 PHOTO, MARGIN = 96, 72
-FRAMES = 16
+# 4 or 12 frames in the middles of equal parts are then the same ones of a clip and of its reverse; of 16 they are not.
+FRAMES = 12
 # How far the camera shakes, in photo widths.
 SHAKE = 0.015
 
