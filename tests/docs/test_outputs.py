@@ -20,6 +20,8 @@ WORK = "data/work"
 # Heading of the page -> the columns or keys that the code gives the file.
 WRITTEN = {
     **{f"{WORK}/catalogue/{name}.parquet": list(columns) for name, columns in catalogue.TABLES.items()},
+    f"{WORK}/frames/clips/frames.parquet": list(schemas.FRAMES_SCHEMA),
+    f"{WORK}/frames/clips/clips.parquet": list(schemas.CLIPS_SCHEMA),
     f"{WORK}/train/<fold>/mined.parquet": list(schemas.MINED_SCHEMA),
     f"{WORK}/baselines/predictions.parquet": list(BASELINE_PREDICTIONS),
     f"{WORK}/evaluation/ranks.parquet": list(schemas.RANKS_SCHEMA),
