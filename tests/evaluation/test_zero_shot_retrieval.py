@@ -9,8 +9,9 @@ from pipeline_lib.artifacts.schemas import RANKS_SCHEMA
 from pipeline_lib.evaluation.baselines.trunk_features import read_trunk
 from pipeline_lib.evaluation.baselines.zero_shot_retrieval import zero_shot_galleries, zero_shot_trees
 from pipeline_lib.params.evaluate import EvaluateParams
+from pipeline_lib.params.section import load_params, parse_section
 
-PARAMS = EvaluateParams(seed=0, bootstrap=100, protocol="catalogue")
+PARAMS = parse_section(EvaluateParams, load_params()).model_copy(update={"bootstrap": 100, "hubness": []})
 
 
 def tables(tmp_path, **options):
@@ -27,6 +28,8 @@ def tables(tmp_path, **options):
     columns |= {"split": pl.col("split"), "fold": pl.col("fold"), "direction": pl.lit("text_to_image")}
     ranks = ranked.select(**columns | {"query_id": "q " + pl.col("product_id")})
     queries.write_parquet(tmp_path / "queries.parquet")
+    slices = pl.DataFrame(schema={"query_id": pl.String, "slice": pl.String})
+    slices.write_parquet(tmp_path / "query_slices.parquet")
     relevance.write_parquet(tmp_path / "relevance.parquet")
     return products, queries, ranks
 
