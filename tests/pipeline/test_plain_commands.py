@@ -65,8 +65,8 @@ def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
 
 def test_every_stage_runs_without_dvc(project, fork_server):
     commands = stage_commands(ROOT / "dvc.yaml", project / "params.yaml")
-    # No teacher and no composed model is planned; other tests run the scripts of these stages.
-    left_out = {"teacher", "compose"}
+    # No clip, teacher or composed model is planned; other tests run the scripts of these stages.
+    left_out = {"frames", "teacher", "compose"}
     assert len(commands) == len(PIPELINE["stages"].keys() - left_out)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC", "VITRINE"))}
     folders = (project / "blocked", project, ROOT / "tests/support")
