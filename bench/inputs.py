@@ -98,10 +98,6 @@ def write_clip(
     folder: Path, size: int, context: int, trunk: str = "resnet10t", width: int = 256, layers: int = 4
 ) -> None:
     """Write a small CLIP with random weights in open_clip's format: a timm trunk and text layers of that width."""
-    import torch
-    from open_clip.model import CLIP
-    from safetensors.torch import save_file
-
     config = {
         "embed_dim": 256,
         "vision_cfg": {
@@ -112,6 +108,15 @@ def write_clip(
             "context_length": context, "vocab_size": 49408, "width": width, "heads": width // 64, "layers": layers,
         },
     }  # fmt: skip
+    write_clip_of(config, folder)
+
+
+def write_clip_of(config: dict, folder: Path) -> None:
+    """Write the CLIP of an open_clip configuration with random weights in open_clip's format."""
+    import torch
+    from open_clip.model import CLIP
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True)
     torch.manual_seed(0)
     model = CLIP(config["embed_dim"], dict(config["vision_cfg"]), dict(config["text_cfg"]))

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from inputs import FOLDER_CONFIG, FOLDER_WEIGHTS, params_of, write_clip, write_project
+from inputs import params_of, write_clip, write_clip_of, write_project
 from results import Ratio, interleaved, peak_bytes, report
 from teacher_in_loop import TeacherInLoop
 
@@ -79,20 +79,11 @@ def run(project: Path, options: dict) -> dict:
 
 def write_teacher(project: Path) -> None:
     """Write a pair of the size of ViT-B/32 in open_clip's format, and the teacher's folder that names it."""
-    import torch
     from open_clip.factory import get_model_config
-    from open_clip.model import CLIP
-    from safetensors.torch import save_file
 
-    config = get_model_config("ViT-B-32")
     folder, pair = project / "vit", project / "starts/vit"
-    for path in (folder, pair):
-        path.mkdir(parents=True)
-    torch.manual_seed(0)
-    model = CLIP(config["embed_dim"], dict(config["vision_cfg"]), dict(config["text_cfg"]))
-    save_file(model.state_dict(), folder / FOLDER_WEIGHTS)
-    preprocess = {"mean": [0.48, 0.46, 0.41], "std": [0.27, 0.26, 0.28], "interpolation": "bicubic"}
-    (folder / FOLDER_CONFIG).write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
+    write_clip_of(get_model_config("ViT-B-32"), folder)
+    pair.mkdir(parents=True)
     (pair / "model.yaml").write_text(
         f"image: {{kind: open_clip, name: {folder}, size: 224}}\n"
         f"text: {{kind: open_clip, name: {folder}, pooling: last, max_tokens: {CONTEXT}}}\nembedding_dim: 512\n"

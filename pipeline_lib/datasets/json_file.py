@@ -30,9 +30,14 @@ def read_entries(path: Path) -> list[tuple[int, Object]]:
     entries = load_json(path)
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path}: {show(entries)} is not a list of objects; download the file again")
+    return numbered_objects(path, entries)
+
+
+def numbered_objects(path: Path, entries: list[Any], place: str = "row") -> list[tuple[int, Object]]:
+    """Return (number, object) of each entry of a list; ValueError, which says `place`, for another value."""
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):
-            raise ValueError(f"{path}: row {number}: {show(entry)} is not an object; download the file again")
+            raise ValueError(f"{path}: {place} {number}: {show(entry)} is not an object; download the file again")
     return list(enumerate(entries, start=1))
 
 

@@ -15,8 +15,8 @@ from pipeline_lib.catalogue.strings import clean_string, drop_half_characters
 from pipeline_lib.datasets.captions import CAPTIONED, captioned_records
 from pipeline_lib.datasets.clip_names import clip_folder, with_endings
 from pipeline_lib.datasets.exports import heading
-from pipeline_lib.datasets.json_file import load_json, text_of
-from pipeline_lib.datasets.jsonl import Object, show
+from pipeline_lib.datasets.json_file import load_json, numbered_objects, text_of
+from pipeline_lib.datasets.jsonl import Object
 from pipeline_lib.datasets.table_file import find_table, open_table, read_columns
 from pipeline_lib.params.data import DataParams
 
@@ -124,10 +124,7 @@ def _entries(path: Path, content: object, name: str) -> list[tuple[int, Object]]
     entries = content.get(name) if isinstance(content, dict) else None
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path}: no list of `{name}` in it; name MSRVTT_data.json in data.table")
-    for number, entry in enumerate(entries, start=1):
-        if not isinstance(entry, dict):
-            raise ValueError(f"{path}: {name}: {show(entry)} (number {number}) is no object; download the file again")
-    return list(enumerate(entries, start=1))
+    return numbered_objects(path, entries, name)
 
 
 def _video_list(
