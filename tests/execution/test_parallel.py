@@ -29,9 +29,12 @@ from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.execution import parallel
 from pipeline_lib.execution.parallel import ClusterTask, Failed, map_parallel
 from pipeline_lib.params.data import DataParams
+from pipeline_lib.params.frames import FramesParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.params.shards import ShardsParams
-from pipeline_lib.shards.write import write_shards
+from pipeline_lib.shards.clip_reader import ClipReader
+from pipeline_lib.shards.frames import write_frames
+from pipeline_lib.shards.write import list_photos, write_shards
 
 ROOT = Path(__file__).parents[2]
 NUM_PRODUCTS = 150  # two tasks of photo checks
@@ -56,6 +59,9 @@ def shop(tmp_path: Path, monkeypatch) -> Path:
     (images / "1.jpg").write_bytes(encoded[: len(encoded) // 2])
     (images / "2.jpg").write_bytes(b"no image")
     Image.new("RGB", (300, 300)).save(images / "4.jpg")
+    for number in range(3):
+        first, *rest = (Image.fromarray(rng.integers(0, 256, (16, 20, 3), dtype=np.uint8)) for _ in range(4 + number))
+        first.save(tmp_path / "raw" / f"{number}.gif", save_all=True, append_images=rest, duration=100)
     rows = [f"{number},red {number % 40},{number % 4}" for number in [*range(NUM_PRODUCTS), 999]]
     (tmp_path / "raw" / "shop.csv").write_text("\n".join(["id,title,label", *rows]) + "\n")
     monkeypatch.chdir(tmp_path)
@@ -114,18 +120,22 @@ def dask_cluster():
 
 
 def build_and_hash(kind: str, name: str) -> str:
-    """Build a catalogue and its shards with a backend, and return the hash of all files."""
+    """Build a catalogue, its shards and frames of clips with a backend, and return the hash of all files."""
     params = load_params(ROOT / "params.yaml")
     params["data"] |= {"root": "raw", "max_pixels": 80_000}
     data = parse_section(DataParams, params)
     out = Path(name).resolve()  # loky's workers stay in the folder of the test that started them
-    for folder in ("catalogue", "shards"):
+    for folder in ("catalogue", "shards", "frames"):
         (out / folder).mkdir(parents=True)
     catalogue = build_catalogue(READERS["csv_table"](data), data, 2, kind)
     assert {"missing image", "truncated image", "not an image", "too many pixels"} <= set(catalogue.rejects["reason"])
     write_catalogue(out / "catalogue", catalogue)
     shards = ShardsParams(size=16, quality=90, photos_per_shard=20, colour_profile="convert")
-    write_shards(catalogue.media, Path("raw").resolve(), shards, out / "shards", 2, kind)
+    write_shards(list_photos(catalogue.media), Path("raw").resolve(), shards, out / "shards", 2, kind)
+    frames = FramesParams(count=4, sampling="uniform", fps=1.0)
+    reader = ClipReader(Path("raw").resolve(), frames, shards.size, shards.quality, data.max_pixels, ())
+    meta = write_frames([f"{number}.gif" for number in range(3)], reader, 2, out / "frames", 2, kind)
+    assert (meta["used"], meta["frames"]) == (3, 12)
     return digest_folder(out)
 
 
@@ -146,7 +156,7 @@ def test_a_task_raises_its_own_error_and_a_wrong_machine_is_named(kind, shop, re
     (shop / "out").mkdir()
     with pytest.raises(ValueError, match=r"^raw/images/2\.jpg: photo 0 of product 'b' changed") as caught:
         write_shards(
-            media,
+            list_photos(media),
             Path("raw"),
             ShardsParams(size=16, quality=90, photos_per_shard=1, colour_profile="convert"),
             Path("out"),
