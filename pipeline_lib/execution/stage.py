@@ -19,6 +19,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_path, digest_value
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.execution.checkpoint_runs import remove_recorded
+from pipeline_lib.execution.durations import process_seconds, record_duration
 from pipeline_lib.execution.stage_code import changed_files, current_code
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
 
@@ -89,6 +90,10 @@ class Stage:
                 "the new state. Not recorded: run `dvc repro` again"
             )
 
+    def record_duration(self) -> None:
+        """Append how long this stage took to the log that `vitrine plan` reads."""
+        record_duration(self.module, self._read, process_seconds(), self._root)
+
 
 def die_with_parent() -> None:
     """Ask the kernel to end this process when its parent ends, so that no orphan continues to train."""
@@ -106,6 +111,7 @@ def stage(module: str) -> Iterator[Stage]:
         remove_recorded()
         yield run
         run.check_unchanged()
+        run.record_duration()
     except (ValueError, OSError) as error:
         if os.environ.get("VITRINE_TRACEBACK"):
             raise
