@@ -55,10 +55,14 @@ class AttentivePool(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Return (batch, dim) of tokens (batch, length, dim) and their mask (batch, length)."""
-        scores = self.context(torch.tanh(self.hidden(tokens))).squeeze(-1).float()
-        weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
-        pooled: Tensor = (tokens * weights.to(tokens.dtype).unsqueeze(-1)).sum(1)
+        pooled: Tensor = (tokens * self.weights(tokens, mask).to(tokens.dtype).unsqueeze(-1)).sum(1)
         return pooled
+
+    def weights(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Return the weights (batch, length) in float32, 0 for masked tokens; each row adds up to 1."""
+        scores = self.context(torch.tanh(self.hidden(tokens))).squeeze(-1).float()
+        weights: Tensor = scores.masked_fill(~mask, float("-inf")).softmax(-1)
+        return weights
 
 
 def pool_cls(tokens: Tensor, mask: Tensor) -> Tensor:
