@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import typer
 
-from pipeline_lib.cli import checks, clean, compare, headline, models, recipe, repro, schema, search, split
+from pipeline_lib.cli import checks, clean, compare, headline, models, recipe, repro, schema, search, serve, split
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,6 +24,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     models.keep,
     models.keep_predictions,
     search.search,
+    serve.serve,
     checks.check_predictions,
     clean.clean,
     schema.schema,

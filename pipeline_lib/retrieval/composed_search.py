@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline_lib.loading.products import photo_key
@@ -23,12 +24,13 @@ from pipeline_lib.stores.activations import ActivationStore, open_activations
 from pipeline_lib.stores.boundary import TOKENS
 from pipeline_lib.stores.store import FeatureStore, open_store
 from pipeline_lib.towers.kinds import untrained_text_tower
-from pipeline_lib.towers.tower import TowerSource
+from pipeline_lib.towers.tower import ImageTower, TowerSource
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 PRODUCTS = "products"
 # Returns the text tower that params.yaml names; its library and weights are read for models that need them only.
 TextSource = Callable[[], TowerSource]
+Matrix = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,24 @@ class ComposedSearch:
 
         Products with equal scores are in the order of their ids. ValueError if no features of the reference are stored.
         """
-        with torch.inference_mode():
-            query = self.saved.model.compose(self._inputs(reference, text), extra=False).query
-        vectors = np.asarray(self.gallery.matrix).reshape(len(self.gallery.ids), -1, query.shape[1])
-        scores = vector_scores(query.float().numpy(), vectors)(slice(0, 1))[0]
+        scores = self.scores(self.embed(self.inputs(reference, text)))
         if reference in self.gallery.ids:
             scores[self.gallery.ids.index(reference)] = -np.inf
         best = best_positions(scores, top, id_places(self.gallery.ids))
         return [(self.gallery.ids[place], float(scores[place])) for place in best]
 
-    def _inputs(self, reference: str, text: str) -> ComposedInputs:
+    def embed(self, inputs: ComposedInputs) -> Matrix:
+        """Return the unit embedding (1, dim) of a query's inputs."""
+        with torch.inference_mode():
+            query: Matrix = self.saved.model.compose(inputs, extra=False).query.float().numpy()
+        return query
+
+    def scores(self, query: Matrix) -> NDArray[np.float64]:
+        """Return the cosines (products,) of a query (1, dim) to the gallery."""
+        vectors = np.asarray(self.gallery.matrix).reshape(len(self.gallery.ids), -1, query.shape[1])
+        return vector_scores(query, vectors)(slice(0, 1))[0]
+
+    def inputs(self, reference: str, text: str) -> ComposedInputs:
         """Return the inputs of one query: stored rows of the reference's first photo, and the text."""
         values: dict[str, Tensor] = {}
         photo = [photo_key(reference, 0)]
@@ -63,13 +73,24 @@ class ComposedSearch:
             values["image"] = as_float_tensor(self.image.stored_rows(self.image.positions(photo)))
         if self.tokens is not None:
             values["tokens"] = as_float_tensor(self.tokens.stored_tokens(self.tokens.positions(photo)))
+        return ComposedInputs(**values, **self._text(text))
+
+    def photo_inputs(self, tower: ImageTower, pixels: Tensor, text: str) -> ComposedInputs:
+        """Return the inputs of one query with a photo: uint8 pixels (1, 3, size, size) for the untrained tower."""
+        with torch.inference_mode():
+            tokens, features = tower.encode_tokens(pixels) if self.tokens is not None else (None, tower.encode(pixels))
+        flat = None if tokens is None else tokens.reshape(1, -1, tokens.shape[-1])
+        return ComposedInputs(image=features, tokens=flat, **self._text(text))
+
+    def _text(self, text: str) -> dict[str, Tensor]:
+        values: dict[str, Tensor] = {}
         if self.encode_text is not None:
             values["text"] = self.encode_text(text)
         if self.saved.tokenizer is not None:
             longest = self.saved.model.description["q_former"]["max_tokens"]
             ids, mask = self.saved.tokenizer.encode_batch([text], longest)
             values |= {"token_ids": torch.from_numpy(ids), "token_mask": torch.from_numpy(mask)}
-        return ComposedInputs(**values)
+        return values
 
 
 def open_composed_search(folder: Path, trunk: Path, text_source: TextSource) -> ComposedSearch:

@@ -1,0 +1,83 @@
+"""Queries of a picture and a sentence, by the composed model of plan.composed if the project has one.
+
+A reference is a product, whose features are stored, or an uploaded picture, which the untrained image tower reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.models.saved import CARD
+from pipeline_lib.params.model import FusionKind, ImageTowerParams, TextTowerParams, UntrainedImage, UntrainedText
+from pipeline_lib.params.plan import TRUNK, PlanParams
+from pipeline_lib.params.section import parse_section, parse_value
+from pipeline_lib.serving.pictures import as_batch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipeline_lib.retrieval.composed_search import ComposedSearch
+    from pipeline_lib.towers.tower import ImageTower
+    from pipeline_lib.transforms.image import Pixels
+
+
+@dataclass(frozen=True)
+class ComposedQueries:
+    """The composed model of a `kind` and a fold, loaded at the first query; paths are relative to the project."""
+
+    kind: str
+    fold: int
+    params: dict[str, Any]
+
+    @cached_property
+    def search(self) -> ComposedSearch:
+        """The open model, its gallery and the stores of its references."""
+        from pipeline_lib.retrieval.composed_search import open_composed_search
+        from pipeline_lib.towers.kinds import resolve_text_tower
+
+        fusion: Any = parse_value("model.fusion", FusionKind, self.params)  # type: ignore[arg-type]
+        text = UntrainedText(parse_value("model.text", TextTowerParams, self.params), fusion)
+        folder = paths.composed_of(self.kind, self.fold)
+        return open_composed_search(folder, paths.features_of(TRUNK), lambda: resolve_text_tower(text))
+
+    @cached_property
+    def _tower(self) -> ImageTower:
+        from pipeline_lib.towers.kinds import resolve_image_tower, untrained_image_tower
+
+        fusion: Any = parse_value("model.fusion", FusionKind, self.params)  # type: ignore[arg-type]
+        image = parse_value("model.image", ImageTowerParams, self.params)
+        dim = parse_value("model.embedding_dim", int, self.params)
+        source = resolve_image_tower(UntrainedImage(image, fusion, dim))
+        expected = self.search.saved.card["run"]["towers"]["image"]
+        if source.fingerprint != expected:
+            raise ValueError(
+                f"composed model {self.kind} of fold {self.fold}: trained on photos of the tower {expected}, but "
+                f"model.image is {source.fingerprint}; run `dvc repro`"
+            )
+        return untrained_image_tower(source, "cpu")
+
+    def load_all(self) -> None:
+        """Load the model and its image tower now."""
+        _ = self._tower
+
+    def embed_like(self, product_id: str, text: str) -> NDArray[np.float32]:
+        """Return the embedding (1, dim) of a product that the text changes."""
+        return self.search.embed(self.search.inputs(product_id, text))
+
+    def embed_picture(self, view: Pixels, text: str) -> NDArray[np.float32]:
+        """Return the embedding (1, dim) of a picture's square that the text changes."""
+        return self.search.embed(self.search.photo_inputs(self._tower, as_batch(view), text))
+
+
+def find_composed(root: Path, fold: int, params: dict[str, Any]) -> ComposedQueries | None:
+    """Return the first kind of plan.composed whose model of the fold exists; None without one."""
+    for kind in parse_section(PlanParams, params).composed:
+        if (root / paths.composed_of(kind, fold) / CARD).is_file():
+            return ComposedQueries(kind, fold, params)
+    return None

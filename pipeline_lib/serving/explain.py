@@ -1,0 +1,127 @@
+"""Why a product is in a result: words that raise or lower its score, where the model looks, and the score's two parts.
+
+A word counts by how much the score falls without it. A picture's map is that of `inference/attention.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from pipeline_lib.serving.pictures import Box, as_batch, view_box
+from pipeline_lib.serving.words import words_of
+from pipeline_lib.transforms.decode import read_photo
+from pipeline_lib.transforms.image import fixed_view
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from pipeline_lib.inference.attention import AttentionKind
+    from pipeline_lib.serving.model import ServedModel
+    from pipeline_lib.serving.query import Encoded, Query
+    from pipeline_lib.stores.store import FeatureStore
+
+
+class CountedWord(NamedTuple):
+    """A word, and how much higher the score is with it."""
+
+    word: str
+    change: float
+
+
+class PictureMap(NamedTuple):
+    """Shares (rows, columns) that add up to 1, over the box of the photo that the model reads."""
+
+    kind: AttentionKind
+    values: NDArray[np.float32]
+    box: Box
+
+
+class Parts(NamedTuple):
+    """The cosines of the query with the product's photos and with its text, None where the product has none."""
+
+    photo: float | None
+    text: float | None
+
+
+class Explanation(NamedTuple):
+    """A product's score for a query and what it comes from; None for what the model or the product does not have."""
+
+    score: float
+    words: list[CountedWord]
+    picture: PictureMap | None
+    parts: Parts
+
+
+@dataclass(frozen=True)
+class GalleryParts:
+    """The stored vectors of the products' photos and texts, from which the index was built."""
+
+    photos: FeatureStore
+    texts: FeatureStore
+
+    def of(self, vector: NDArray[np.float32], product_id: str) -> Parts:
+        """Return the cosines of a query (1, dim) with both parts of a product."""
+        found = []
+        for store in (self.photos, self.texts):
+            try:
+                found.append(float(store.rows([product_id])[0] @ vector[0]))
+            except ValueError:  # a product without a photo, or without a text
+                found.append(None)
+        return Parts(*found)
+
+
+def open_parts(folder: Path, fingerprint: str) -> GalleryParts | None:
+    """Open the stores of the stage gallery in a folder; None if there are none of this model."""
+    from pipeline_lib.artifacts.paths import GALLERY_PHOTOS, GALLERY_TEXTS
+    from pipeline_lib.stores.store import open_store
+
+    try:
+        photos, texts = (open_store(folder / name, fingerprint) for name in (GALLERY_PHOTOS, GALLERY_TEXTS))
+    except ValueError:
+        return None
+    return GalleryParts(photos, texts)
+
+
+def explain(model: ServedModel, query: Query, row: int, photo: bytes | None, parts: GalleryParts | None) -> Explanation:
+    """Explain the score of a query with the product in a row, whose first encoded photo is `photo`.
+
+    Raises ValueError as `ServedModel.encode`, and for a product that a composed gallery does not have.
+    """
+    words = words_of(query.text)
+    encoded = [model.encode(query), *(model.encode(replace(query, text=word.rest)) for word in words)]
+    same = [one for one in encoded if one.composed == encoded[0].composed]
+    score, *without = model.scores(same, row)
+    counted = [CountedWord(word.word, score - other) for word, other in zip(words, without, strict=False)]
+    vector = _in_joint_space(model, query, encoded[0])
+    product_id = model.catalogue.ids[row]
+    picture = None if photo is None or vector is None else picture_map(model, photo, vector)
+    of_parts = Parts(None, None)
+    if parts is not None and not encoded[0].composed:
+        of_parts = parts.of(encoded[0].vector, product_id)
+    return Explanation(score, counted, picture, of_parts)
+
+
+def picture_map(model: ServedModel, photo: bytes, vector: NDArray[np.float32]) -> PictureMap | None:
+    """Return where the model looks in a stored photo for a query vector (1, dim); None if its tower gives no map."""
+    from pipeline_lib.inference.attention import attention_maps  # slow import
+
+    pictures = model.pictures
+    decoded = read_photo(photo, pictures.size)
+    view = fixed_view(decoded.image(), pictures.size, pictures.resizing)
+    found = attention_maps(pictures.model, as_batch(view), torch.from_numpy(np.array(vector)))
+    if found is None:
+        return None
+    return PictureMap(found.kind, found.maps[0], view_box(decoded.width, decoded.height, pictures.resizing.resize_mode))
+
+
+def _in_joint_space(model: ServedModel, query: Query, encoded: Encoded) -> NDArray[np.float32] | None:
+    """Return the query's vector in the space of texts and pictures; that of its text if a composed model read it."""
+    if not encoded.composed:
+        return encoded.vector
+    return model.texts.embed([query.text]) if query.text else None

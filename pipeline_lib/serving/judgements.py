@@ -1,0 +1,87 @@
+"""Judgements of results, one line a click in a CSV file: thumbs up and down for a product and a text query.
+
+Lines are only ever added, each in one write under a lock, so several servers may share a file. The last line of a query
+and a product counts; an empty grade withdraws the judgement.
+"""
+
+import csv
+import fcntl
+import io
+import os
+from dataclasses import astuple, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A grade (0 = wrong, 1 = right, None = withdrawn) of a product for a text query, the model and the time (UTC)."""
+
+    query: str
+    product_id: str
+    grade: int | None
+    model: str
+    time: str
+
+
+HEADER = tuple(field.name for field in fields(Judgement))
+
+
+class JudgementFile:
+    """A file of judgements, created with its header at the first one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        # Query -> product -> grade, of the lines that this server has read or written.
+        self._grades: dict[str, dict[str, int]] = {}
+        if path.is_file():
+            for judgement in read_judgements(path):
+                self._remember(judgement)
+
+    def add(self, query: str, product_id: str, grade: int | None, model: str) -> Judgement:
+        """Append a judgement; OSError if the file cannot be written."""
+        judgement = Judgement(query, product_id, grade, model, datetime.now(UTC).isoformat(timespec="seconds"))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            size = os.fstat(file).st_size
+            # A line that a crash cut short would otherwise swallow the next one.
+            cut = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+            os.write(file, _lines([HEADER] * (size == 0) + [astuple(judgement)], cut))
+            os.fsync(file)
+        finally:
+            os.close(file)
+        self._remember(judgement)
+        return judgement
+
+    def of_query(self, query: str) -> dict[str, int]:
+        """Return the grades of the products that were judged for a query."""
+        return dict(self._grades.get(query, {}))
+
+    def _remember(self, judgement: Judgement) -> None:
+        grades = self._grades.setdefault(judgement.query, {})
+        if judgement.grade is None:
+            grades.pop(judgement.product_id, None)
+        else:
+            grades[judgement.product_id] = judgement.grade
+
+
+def read_judgements(path: Path) -> list[Judgement]:
+    """Return the lines of a file in their order; ValueError with the line of one that is not a judgement."""
+    found = []
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.reader(stream)
+        if tuple(next(reader, ())) != HEADER:
+            raise ValueError(f"{path}: its first line must be {','.join(HEADER)}; name another file with --judgements")
+        for row in reader:
+            if len(row) != len(HEADER) or row[2] not in ("", "0", "1"):
+                raise ValueError(f"{path}: line {reader.line_num}: {','.join(row)[:80]!r} is no judgement; remove it")
+            found.append(Judgement(row[0], row[1], int(row[2]) if row[2] else None, row[3], row[4]))
+    return found
+
+
+def _lines(rows: list[tuple[object, ...]], cut: bool) -> bytes:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return ("\n" * cut + stream.getvalue()).encode()

@@ -1,0 +1,207 @@
+"""One fold's model of one project, open for queries: text tower, index and catalogue; the rest when it is needed.
+
+`answer` takes all queries that wait, so that texts are embedded together and equal filters are searched together. It is
+called by one thread; `encode` and `explain` by another, because a picture takes longer than many texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.params.data import DataParams
+from pipeline_lib.params.embed import EmbedParams
+from pipeline_lib.params.section import load_params, parse_section, parse_value
+from pipeline_lib.retrieval.faiss_index import MANIFEST, Fingerprints
+from pipeline_lib.retrieval.filtered_search import ALL, Scored, Selection, best_hits, row_scores, search_selected
+from pipeline_lib.retrieval.search import Hit, ProductIndex, open_index
+from pipeline_lib.serving.catalogue import ServedCatalogue, read_served
+from pipeline_lib.serving.composed import ComposedQueries, find_composed
+from pipeline_lib.serving.pictures import PictureEmbedder
+from pipeline_lib.serving.query import PICTURE, PRODUCT, SUM, TEXT, Answer, Encoded, Filters, Found, Job, Query
+from pipeline_lib.serving.text_embedder import TextEmbedder
+from pipeline_lib.transforms.resizing import Resizing, preprocessing_fingerprint
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pipeline_lib.models.multimodal import ImageTextModel
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """An open model with a `name` for the page; `photo_parts` are its stored photo and text vectors, if there are any.
+
+    `max_pixels` is data.max_pixels, the largest picture that is decoded.
+    """
+
+    name: str
+    index: ProductIndex
+    catalogue: ServedCatalogue
+    texts: TextEmbedder
+    pictures: PictureEmbedder
+    composed: ComposedQueries | None
+    max_pixels: int
+
+    def answer(self, jobs: Sequence[Job]) -> list[Answer | Exception]:
+        """Return the answer of each job, or the ValueError of a job that cannot be answered."""
+        encoded = self._encoded(jobs)
+        answers: list[Answer | Exception | None] = [None] * len(jobs)
+        together: dict[Filters, list[int]] = {}
+        for number, job in enumerate(jobs):
+            together.setdefault(job.filters, []).append(number)
+        for filters, numbers in together.items():
+            try:
+                selection = self._selection(filters)
+                for number, hits in self._hits([jobs[one] for one in numbers], numbers, encoded, selection):
+                    found = [Found(self.catalogue.row_of[hit.product_id], hit.score) for hit in hits]
+                    answers[number] = Answer(found, encoded[number].method, self._searched(encoded[number]))
+            except ValueError as error:
+                for number in numbers:
+                    answers[number] = error
+        assert all(answer is not None for answer in answers)
+        return [answer for answer in answers if answer is not None]
+
+    def encode(self, query: Query) -> Encoded:
+        """Return the vector of any query; ValueError for an unknown product, or for stores of another model."""
+        if query.is_text:
+            return Encoded(self.texts.embed([query.text]), TEXT)
+        if query.text and self.composed is not None and self.can_compose(query):
+            if query.view is not None:
+                return Encoded(self.composed.embed_picture(query.view, query.text), self.composed.kind, True)
+            assert query.like is not None
+            return Encoded(self.composed.embed_like(query.like, query.text), self.composed.kind, True)
+        if query.view is not None:
+            reference, method = self.pictures.embed(query.view), PICTURE
+        else:
+            reference, method = self.index.index.reconstruct_batch(np.array([self.row(str(query.like))])), PRODUCT
+        if not query.text:
+            return Encoded(reference, method)
+        return Encoded(_unit(_unit(reference) + _unit(self.texts.embed([query.text]))), SUM)
+
+    def can_compose(self, query: Query) -> bool:
+        """Return whether the composed model reads the reference: any picture, and a product with stored features."""
+        if self.composed is None or query.like is None:
+            return self.composed is not None
+        try:
+            self.composed.search.inputs(query.like, query.text)
+        except ValueError:
+            return False
+        return True
+
+    def row(self, product_id: str) -> int:
+        """Return the row of a product; ValueError for one that the index does not have."""
+        row = self.catalogue.row_of.get(product_id)
+        if row is None:
+            raise ValueError(f"product {product_id!r}: the index has no such product")
+        return row
+
+    def scores(self, encoded: Sequence[Encoded], row: int) -> list[float]:
+        """Return the scores of queries with one product; ValueError if the composed gallery lacks it."""
+        return [self._score(one, row) for one in encoded]
+
+    def _score(self, encoded: Encoded, row: int) -> float:
+        if not encoded.composed:
+            return float(row_scores(self.index, encoded.vector[0], np.array([row]))[0])
+        assert self.composed is not None
+        place = self._gallery_rows().tolist().index(row)
+        return float(self.composed.search.scores(encoded.vector)[place])
+
+    def _encoded(self, jobs: Sequence[Job]) -> list[Encoded]:
+        waiting = sorted({job.query.text for job in jobs if job.encoded is None})
+        vectors = dict(zip(waiting, self.texts.embed(waiting), strict=True)) if waiting else {}
+        return [job.encoded or Encoded(vectors[job.query.text][None], TEXT) for job in jobs]
+
+    def _selection(self, filters: Filters) -> Selection:
+        allowed = self.catalogue.mask(filters.categories, filters.ranges)
+        groups = self.catalogue.group if filters.hide_duplicates and self.catalogue.num_duplicates else None
+        if allowed is None and groups is None and filters.min_score is None:
+            return ALL
+        return Selection(allowed, filters.min_score, groups)
+
+    def _hits(
+        self, jobs: Sequence[Job], numbers: Sequence[int], encoded: Sequence[Encoded], selection: Selection
+    ) -> list[tuple[int, list[Hit]]]:
+        """Return (number, products) of jobs that share a selection, without the product that a query is like."""
+        own = [number for number in numbers if not encoded[number].composed]
+        wanted = max(job.k + (job.query.like is not None) for job in jobs)
+        found: list[list[Hit]] = []
+        if own:
+            vectors = np.concatenate([encoded[number].vector for number in own])
+            found = search_selected(self.index, vectors, wanted, selection, self.catalogue.row_of)
+        of_number = dict(zip(own, found, strict=True))
+        for number in set(numbers) - set(own):
+            of_number[number] = self._composed_hits(encoded[number], wanted, selection)
+        return [
+            (number, [hit for hit in of_number[number] if hit.product_id != job.query.like][: job.k])
+            for number, job in zip(numbers, jobs, strict=True)
+        ]
+
+    def _composed_hits(self, encoded: Encoded, k: int, selection: Selection) -> list[Hit]:
+        assert self.composed is not None
+        rows, scores = self._gallery_rows(), self.composed.search.scores(encoded.vector).astype(np.float32)
+        known = rows >= 0
+        scored = Scored(self.catalogue.ids, rows[known], scores[known])
+        return best_hits(scored, k, selection, self.catalogue.row_of)
+
+    def _gallery_rows(self) -> NDArray[np.int64]:
+        """Return the row of each product of the composed gallery, -1 for one that the index does not have."""
+        assert self.composed is not None
+        row_of = self.catalogue.row_of
+        return np.array([row_of.get(key, -1) for key in self.composed.search.gallery.ids], np.int64)
+
+    def _searched(self, encoded: Encoded) -> int:
+        if encoded.composed and self.composed is not None:
+            return len(self.composed.search.gallery.ids)
+        return len(self.catalogue.ids)
+
+
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+def open_served(name: str, root: Path, fold: int, kind: str) -> ServedModel:
+    """Open the model of a fold and its index of a kind in the project at `root`, which must be the working directory.
+
+    Raises ValueError if the model or the index is missing, or if the index was built by another model.
+    """
+    params = load_params(root / "params.yaml")
+    embed, data = parse_section(EmbedParams, params), parse_section(DataParams, params)
+    scale = parse_value("plan.scales", list[int], params)[0]
+    folder, place = root / paths.train_of(fold), root / paths.index_of(kind, fold)
+    texts = TextEmbedder(folder, embed.interpolation)
+    if not (place / MANIFEST).is_file():
+        raise ValueError(
+            f"{place}: no such index; add {kind!r} to plan.index and {fold} to plan.search, and run `dvc repro`"
+        )
+    image = read_json(folder / "model.json")["description"]["image"]
+    index = open_index(place, Fingerprints(texts.fingerprint, preprocessing_fingerprint(scale, image)))
+
+    def load() -> ImageTextModel:
+        from pipeline_lib.inference.wise_ft import load_interpolated  # slow import
+
+        return (texts.saved or load_interpolated(folder, embed.interpolation)).model
+
+    pictures = PictureEmbedder(load, scale, Resizing.of(image), embed.flip)
+    catalogue = read_served(root, index.product_ids)
+    return ServedModel(name, index, catalogue, texts, pictures, find_composed(root, fold, params), data.max_pixels)
+
+
+def load_all(model: ServedModel) -> None:
+    """Load everything now, for a project in another folder: its paths are relative to the working directory."""
+    _ = model.pictures.model
+    if model.composed is not None:
+        model.composed.load_all()
+
+
+def model_summary(model: ServedModel) -> dict[str, Any]:
+    """Return what the page shows of a model."""
+    composed = None if model.composed is None else model.composed.kind
+    return {"name": model.name, "products": len(model.catalogue.ids), "composed": composed}

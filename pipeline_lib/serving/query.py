@@ -1,0 +1,74 @@
+"""A query as the API understands it, and what a search returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline_lib.serving.catalogue import Range
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pipeline_lib.transforms.image import Pixels
+
+# Names of how a query became a vector; the kind of a composed model is one, too.
+TEXT, PICTURE, PRODUCT, SUM = "text", "picture", "product", "sum"
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What a result may contain; equal filters of waiting queries share one search."""
+
+    categories: tuple[str, ...] = ()
+    ranges: tuple[Range, ...] = ()
+    min_score: float | None = None
+    hide_duplicates: bool = False
+
+
+@dataclass(frozen=True)
+class Query:
+    """A text, a picture (the square that the model reads) or a product `like`, or a text with one of the others."""
+
+    text: str = ""
+    view: Pixels | None = None
+    like: str | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether it is a text alone."""
+        return self.view is None and self.like is None
+
+
+class Encoded(NamedTuple):
+    """A query's vector (1, dim) and how it was computed; `composed` if it belongs to the composed model's gallery."""
+
+    vector: NDArray[np.float32]
+    method: str
+    composed: bool = False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search: a query, its vector if it has been computed, the number of products and the filters."""
+
+    query: Query
+    k: int
+    filters: Filters = field(default_factory=Filters)
+    encoded: Encoded | None = None
+
+
+class Found(NamedTuple):
+    """A product of a result by its row, and its score."""
+
+    row: int
+    score: float
+
+
+class Answer(NamedTuple):
+    """The products of a search, best first, how the query was read, and how many products were searched."""
+
+    found: list[Found]
+    method: str
+    searched: int
