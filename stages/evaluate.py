@@ -15,10 +15,10 @@ from pipeline_lib.evaluation.baselines.run import read_split_products
 from pipeline_lib.evaluation.baselines.stored import read_baselines
 from pipeline_lib.evaluation.baselines.zero_shot_retrieval import zero_shot_trees
 from pipeline_lib.evaluation.composed import ComposedModels, evaluate_composed
+from pipeline_lib.evaluation.embedding_space import evaluate_embeddings
 from pipeline_lib.evaluation.hubness import evaluate_hubness
-from pipeline_lib.evaluation.label_issues import label_issues
 from pipeline_lib.evaluation.modality_gain import modality_gain
-from pipeline_lib.evaluation.plot_tables import class_tables, curve_table, read_uncalibrated
+from pipeline_lib.evaluation.plot_tables import write_plot_tables
 from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.evaluation.ranks import rank_all
 from pipeline_lib.evaluation.slices import modalities, modality_trees
@@ -49,6 +49,7 @@ def main() -> None:
         *compared, gains = baseline_trees(scores, baselines.scores, classes)
         zero_shot = zero_shot_trees(trunk, paths.CATALOGUE, products, ranks, params)
         hubness = evaluate_hubness(folds, params, relevance, groups_of, ranks, meter)
+        embeddings = evaluate_embeddings(folds, params, relevance, products)
         kinds: list[ComposedKind] = run.value("plan.composed", list[ComposedKind])
         asked = ComposedModels(kinds, folds, run.value("composed.protocol", ComposedProtocolName))
         composed = evaluate_composed(asked, paths.CATALOGUE, products, trunk)
@@ -57,16 +58,14 @@ def main() -> None:
             composed.write(out)
             notes = write_composed_predictions({kind: composed.rankings(kind) for kind in kinds}, asked.protocol, out)
             write_json(out / "skipped.json", baselines.skipped)
+            embeddings.write(out)
             gained = modality_gain(scores, baselines.probes(), classes)
-            tables = {"recall_curve": curve_table(ranks), "baselines": gains, "modality_gain": gained}
-            tables["label_issues"] = label_issues(scores, paths.ENSEMBLE / "probabilities.parquet", classes)
-            tables |= class_tables(scores, read_uncalibrated(paths.ENSEMBLE, scores), classes)
-            for name, table in tables.items():
-                write_table(table, out / f"{name}.csv")
+            write_plot_tables(out, ranks, scores, classes, {"baselines": gains, "modality_gain": gained})
         skipped = [f"baseline {name} is left out: {reason}" for name, reason in baselines.skipped.items()]
         for line in [*left_out_lines(scores, classes), *skipped, *composed.notes, *notes, *protocol.warnings()]:
             print(line)
-        more = (modality_trees(scores, classes, modalities(products)), zero_shot, hubness.trees(), composed.trees())
+        described = [one.trees() for one in (hubness, composed, embeddings)]
+        more = (modality_trees(scores, classes, modalities(products)), zero_shot, *described)
         figures, intervals = (merged(*one) for one in zip(retrieval, classification, compared, *more, strict=True))
         data = data_counts(read_json(paths.CATALOGUE / "counts.json"), read_json(paths.FOLDS / "groups.json"))
         models = read_predicting_models(paths.TRAIN, Path(run.value("ensemble.fuse_with", str)), folds)

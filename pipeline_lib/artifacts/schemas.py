@@ -173,6 +173,38 @@ MODALITY_GAIN_SCHEMA: Schema = {
     "missed": pl.Int64,
     "found": pl.Int64,
 }
+# Counts of the cosines of queries with products in bins low <= cosine < high; `pair` is positive (a right answer) or
+# negative. Out of fold, the galleries of all folds are added up.
+SIMILARITY_SCHEMA: Schema = {
+    "split": pl.String,
+    "pair": pl.String,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "count": pl.Int64,
+}
+# How many `products` are among the first 10 of so many (`times`) text queries.
+OCCURRENCE_SCHEMA: Schema = {"split": pl.String, "times": pl.Int64, "products": pl.Int64}
+# The products that are most often among the first 10, of `num_queries` queries in the gallery.
+HUBS_SCHEMA: Schema = {
+    "split": pl.String,
+    "fold": pl.Int64,
+    "product_id": pl.String,
+    "times": pl.Int64,
+    "num_queries": pl.Int64,
+}
+# A product's photo, or a text that it answers, in a plane. `explained` is the share of the variance that the plane of a
+# PCA has; null for another projection.
+MAP_SCHEMA: Schema = {
+    "split": pl.String,
+    "fold": pl.Int64,
+    "projection": pl.String,
+    "modality": pl.String,
+    "product_id": pl.String,
+    "label": pl.String,
+    "x": pl.Float64,
+    "y": pl.Float64,
+    "explained": pl.Float64,
+}
 # Format of MUGE's prediction files -> the keys of a line: the query's id, and the ids of its best images, best first.
 PREDICTION_KEYS = {"muge": ("query_id", "item_ids"), "chinese_clip": ("text_id", "image_ids")}
 PREDICTION_DEPTH = 10

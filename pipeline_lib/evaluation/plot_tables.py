@@ -1,12 +1,15 @@
 """The tables that the report plots: Recall@K curve, confusion counts, figures of each class, reliability."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import write_table
 from pipeline_lib.artifacts.schemas import CLASS_SCHEMA, CONFUSION_SCHEMA, CURVE_SCHEMA, RELIABILITY_SCHEMA
+from pipeline_lib.evaluation.label_issues import label_issues
 from pipeline_lib.evaluation.summary import DIGITS, SPLITS, labelled
 from pipeline_lib.metrics.calibration import reliability_rows
 from pipeline_lib.metrics.classification import Labels, class_table, confusion_counts
@@ -30,6 +33,17 @@ def curve_table(ranks: pl.DataFrame) -> pl.DataFrame:
             pl.DataFrame(rows).select(pl.lit(split).alias("split"), pl.lit(direction).alias("direction"), "k", "recall")
         )
     return pl.concat(frames)
+
+
+def write_plot_tables(
+    out: Path, ranks: pl.DataFrame, scores: pl.DataFrame, classes: Sequence[str], more: Mapping[str, pl.DataFrame]
+) -> None:
+    """Write the tables of ranks and of class scores, and `more` tables, as NAME.csv."""
+    issues = label_issues(scores, paths.ENSEMBLE / "probabilities.parquet", classes)
+    tables = {"recall_curve": curve_table(ranks), "label_issues": issues} | dict(more)
+    tables |= class_tables(scores, read_uncalibrated(paths.ENSEMBLE, scores), classes)
+    for name, table in tables.items():
+        write_table(table, out / f"{name}.csv")
 
 
 def read_uncalibrated(ensemble: Path, predictions: pl.DataFrame) -> pl.DataFrame:

@@ -10,6 +10,7 @@ HubnessKind = Literal["inverted_softmax", "dual_softmax", "qb_norm"]
 # Corrections that need the embedded texts of embed.query_bank.
 BANK_KINDS = ("inverted_softmax", "qb_norm")
 ProtocolName = Literal["catalogue", "muge", "five_caption", "row_paired"]
+ProjectionKind = Literal["pca", "umap"]
 
 
 class HubnessTemperatures(Keys):
@@ -35,12 +36,16 @@ class EvaluateParams(Section):
         "(by all test queries at once, which a search does not have; both directions). [] = none."
     )
     hubness_temperature: HubnessTemperatures
+    projection: ProjectionKind = Field(
+        description="How the report's map of embeddings becomes flat: pca (keeps distances, shows the gap between photos "
+        "and texts) | umap (keeps neighbours; needs the package umap-learn)."
+    )
     bootstrap: int = Field(
         ge=100,
         description="Resamples of the bootstrap-t interval of the mean rank. The other intervals are not resampled.",
     )
     seed: int = Field(
         ge=0,
-        description="Seed of these resamples, and of the products that the nearest-neighbour baseline draws from a "
-        "large catalogue.",
+        description="Seed of these resamples, of the products that the nearest-neighbour baseline draws from a large "
+        "catalogue, and of the pairs and points that the figures and plots of the embeddings draw.",
     )

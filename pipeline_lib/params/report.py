@@ -15,4 +15,9 @@ class ReportParams(Section):
     misses: int = Field(
         ge=0, description="Worst-ranked queries, most confident mistakes and doubtful labels shown, of each this many."
     )
+    attention: int = Field(
+        ge=0,
+        description="Example queries whose photos are shown with a map of where the image tower looks; the model of one "
+        "fold is loaded for it. 0 = none.",
+    )
     seed: int = Field(ge=0, description="Seed of the choice of example queries.")

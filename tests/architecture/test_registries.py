@@ -6,6 +6,7 @@ from pipeline_lib.datasets.readers import READERS
 from pipeline_lib.ensembling.means import MEANS
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.evaluation.composed_protocols import COMPOSED_PROTOCOLS
+from pipeline_lib.evaluation.embedding_space import PROJECTIONS
 from pipeline_lib.evaluation.hubness import CORRECTIONS
 from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.execution.parallel import CLUSTERS
@@ -66,6 +67,7 @@ def test_registries_equal_the_kinds_params_allow():
         "composed protocol": (COMPOSED_PROTOCOLS, composed.ComposedProtocolName),
         "protocol": (PROTOCOLS, evaluate.ProtocolName),
         "correction of hubness": (CORRECTIONS, evaluate.HubnessKind),
+        "projection": (PROJECTIONS, evaluate.ProjectionKind),
         "mean": (MEANS, ensemble.MeanKind),
         "prediction format": (PREDICTION_FORMATS, ensemble.PredictionFormat),
         "text view": (TEXT_VIEWS, train.TextViewName),

@@ -39,6 +39,10 @@ WRITTEN = {
     f"{WORK}/evaluation/label_issues.csv": list(schemas.ISSUES_SCHEMA),
     f"{WORK}/evaluation/baselines.csv": list(schemas.BASELINES_SCHEMA),
     f"{WORK}/evaluation/modality_gain.csv": list(schemas.MODALITY_GAIN_SCHEMA),
+    f"{WORK}/evaluation/similarity_histogram.csv": list(schemas.SIMILARITY_SCHEMA),
+    f"{WORK}/evaluation/k_occurrence.csv": list(schemas.OCCURRENCE_SCHEMA),
+    f"{WORK}/evaluation/hubs.csv": list(schemas.HUBS_SCHEMA),
+    f"{WORK}/evaluation/embedding_map.parquet": list(schemas.MAP_SCHEMA),
     f"{WORK}/features/trunk/<tower>/header.json": [field.name for field in fields(StoreHeader)],
     f"{WORK}/features/trunk/<tower>-boundary/header.json": [field.name for field in fields(ActivationHeader)],
 }
