@@ -45,7 +45,7 @@ SEEDS = (7, 8, 9)
 TRUNK = paths.features_of("trunk")
 SETTINGS = (
     "data.root=data/sample/composed", "data.queries=queries.csv", "plan.folds=[0]", "plan.scales=[64]",
-    "plan.index=[]", "train.epochs=0", "features.trunk.at=tokens", "runtime.device=cpu",
+    "plan.search=[]", "train.epochs=0", "features.trunk.at=tokens", "runtime.device=cpu",
 )  # fmt: skip
 SHARED = ("sample", "starts", "splits", "predictions", *(f"work/{path.name}" for path in (
     paths.CODE, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES)))  # fmt: skip

@@ -41,7 +41,7 @@ SETTINGS = {
     "model.image.weights": f"data/{WEIGHTS}", "model.image.mean": "[0.5,0.5,0.5]",
     "model.image.std": "[0.5,0.5,0.5]", "model.image.size": SIZES[0], "model.text.name": "data/weights/text",
     "model.text.max_tokens": 64, "plan.folds": "[0,1,2,3,4]", "plan.scales": f"[{SIZES[0]},{SIZES[1]}]",
-    "plan.index": "[]", "plan.features": "[trunk]", "split.num_folds": 5, "shards.size": 144,
+    "plan.search": "[]", "plan.features": "[trunk]", "split.num_folds": 5, "shards.size": 144,
     "features.trunk.at": "pooled", "train.unfreeze_layers": 0, "train.batch_size": 128, "embed.flip": "true",
     "data.columns.label": "label",
 }  # fmt: skip

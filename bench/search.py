@@ -35,7 +35,7 @@ def main() -> None:
     ids = [str(row) for row in range(NUM_PRODUCTS)]
     with tempfile.TemporaryDirectory() as folder:
         source = Fingerprints("bench", "bench")
-        settings = IndexParams(lists=1, probes=1, links=4, build_beam=8, search_beam=8, pq_bytes=8)
+        settings = IndexParams(photo_weight=0.5, lists=1, probes=1, links=4, build_beam=8, search_beam=8, pq_bytes=8)
         build_index(Path(folder) / "index", "flat", ids, products, source, settings)
         index = open_index(Path(folder) / "index", source)
         blocks = [queries[start : start + BLOCK] for start in range(0, num_queries, BLOCK)]

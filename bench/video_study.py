@@ -37,7 +37,7 @@ REPO = Path(__file__).resolve().parent.parent
 SEEDS = (7, 8, 9)
 SETTINGS = (
     "data.root=data/sample/clips", "data.reader=captions_csv", "plan.frames=[clips]",
-    "plan.folds=[0]", "plan.scales=[64]", "plan.index=[]", "plan.features=[trunk]", "features.trunk.at=pooled",
+    "plan.folds=[0]", "plan.scales=[64]", "plan.search=[]", "plan.features=[trunk]", "features.trunk.at=pooled",
     "train.unfreeze_layers=0", "train.towers.text.unfreeze_layers=all", "train.photo=mean_pool",
     "embed.photo=mean_pool", "embed.flip=false", "train.text=random", "train.batch_size=64", "train.epochs=100",
     "train.mining=hard", "train.best_metric=R@1", "model.text.name=data/sample/weights/clip_text",

@@ -121,7 +121,8 @@ STAGES = {
     "phase": Box(534, 232, "phase", ("earlier phases,", "if there are any"), "fold"),
     "train": Box(534, 143, "train", ("one model a fold",), "fold"),
     "embed": Box(704, 143, "embed", ("each fold at each", "image size"), "fold"),
-    "index": Box(874, 54, "index", ("FAISS, a fold",), "fold"),
+    "gallery": Box(704, 54, "gallery", ("all products,", "photos and texts"), "fold"),
+    "index": Box(874, 54, "index", ("FAISS, photo and", "text together"), "fold"),
     "ensemble": Box(874, 143, "ensemble", ("folds and sizes", "fused; submission"), "all"),
     "evaluate": Box(874, 232, "evaluate", ("metrics with", "95 % intervals"), "all"),
     "baselines": Box(704, 321, "baselines", ("classes by the towers", "before training")),
@@ -133,7 +134,7 @@ ARROWS = (
     ("catalogue", "folds", ""), ("catalogue", "shards", "v"), ("folds", "train", ""),
     ("shards", "features", "v"), ("shards", "train", ""), ("weights", "features", ""), ("features", "phase", ""),
     ("phase", "train", "v"), ("features", "train", ""), ("teacher", "phase", ""),
-    ("views", "embed", ""), ("train", "embed", ""), ("embed", "index", ""),
+    ("views", "embed", ""), ("train", "embed", ""), ("embed", "gallery", "v"), ("gallery", "index", ""),
     ("embed", "ensemble", ""), ("ensemble", "evaluate", "v"), ("compose", "evaluate", "v"),
     ("baselines", "evaluate", "u"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Builds one FAISS index over the product embeddings of one fold's model, with its scales fused.
+"""Builds one FAISS index over all products, as one fold's model embeds their photos and texts.
 
     python -m stages.index --kind flat --fold 0
 
@@ -9,12 +9,12 @@ import argparse
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
-from pipeline_lib.ensembling.embeddings import fuse_scales, fused_identity
-from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_index
+from pipeline_lib.retrieval.gallery_vectors import gallery_vectors
+from pipeline_lib.stores.store import HEADER, open_store
 
 
 def main() -> None:
@@ -23,21 +23,18 @@ def main() -> None:
     parser.add_argument("--fold", required=True, type=int)
     args = parser.parse_args()
     with stage("stages.index") as run:
-        params = run.section(IndexParams)
-        scales = run.value("plan.scales", list[int])
-        members = open_members(paths.embed_of, [args.fold], scales)
+        params, gallery = run.section(IndexParams), paths.gallery_of(args.fold)
         meter = stage_meter(f"index {args.kind} of fold {args.fold}")
         meter.begin("products")
-        stores = [member.products for member in members if member.products is not None]
-        if not stores:
+        if not (gallery / paths.GALLERY_PHOTOS / HEADER).is_file():
             raise ValueError(
-                f"{members[0].folder}: the model has no embeddings to index; set the weight of losses.info_nce, or "
-                "of another loss that compares images and texts, above 0, or set plan.index to []"
+                f"{gallery}: the model has no embeddings to index; set the weight of losses.info_nce, or "
+                "of another loss that compares images and texts, above 0, or set plan.search to []"
             )
-        product_ids = stores[0].ids
+        photos, texts = (open_store(gallery / name) for name in (paths.GALLERY_PHOTOS, paths.GALLERY_TEXTS))
         with fresh_folder(paths.index_of(args.kind, args.fold)) as out:
-            source = Fingerprints(*fused_identity(stores))
-            products = fuse_scales(stores, product_ids)
+            product_ids, products = gallery_vectors(photos, texts, params.photo_weight)
+            source = Fingerprints(photos.header.encoder, photos.header.preprocessing)
             meter.announce(f"{len(product_ids):,} products of {products.shape[1]} dimensions, on the CPU")
             with meter.beating():
                 manifest = build_index(out, args.kind, product_ids, products, source, params)

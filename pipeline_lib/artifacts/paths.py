@@ -21,6 +21,9 @@ COMPOSED_GATES = "gates.parquet"  # in the folder of a model with a fusion
 FRAME_WEIGHTS = "frame_weights"
 # The bank of training texts, a store beside the embeddings of a fold and of the ensemble's galleries.
 QUERY_BANK = "bank"
+# GALLERY/FOLD: embeddings of the photos and of the texts of all products by one fold's model, in two stores.
+GALLERY = WORK / "gallery"
+GALLERY_PHOTOS, GALLERY_TEXTS = "photos", "texts"
 INDEX = WORK / "index"
 ENSEMBLE = WORK / "ensemble"
 # Local copies of feature stores at a URL; they can be deleted at any time.
@@ -81,6 +84,11 @@ def composed_of(kind: str, fold: int) -> Path:
     return COMPOSED / kind / str(fold)
 
 
+def gallery_of(fold: int) -> Path:
+    """Return the folder of the embeddings of all products by one fold's model."""
+    return GALLERY / str(fold)
+
+
 def index_of(kind: str, fold: int) -> Path:
-    """Return the folder of a FAISS index of one kind over one fold's embeddings."""
+    """Return the folder of a FAISS index of one kind over all products, as one fold's model embeds them."""
     return INDEX / f"{kind}-{fold}"

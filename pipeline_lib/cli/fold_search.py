@@ -1,4 +1,4 @@
-"""Searches one fold's index with a text: the fold's model embeds it, and the index returns the nearest products.
+"""Searches the index of all products with a text: a fold's model embeds it, and the index returns the nearest.
 
 Of most models only the text tower is read. Libraries are imported where they are needed, because a search takes as long
 as its imports.
@@ -45,7 +45,7 @@ def search_fold(text: str, kind: str, fold: int, top: int) -> list[FoundProduct]
             "and texts, a weight above 0"
         )
     if not (index / MANIFEST).is_file():
-        raise ValueError(f"{index}: no such index; add {kind!r} to plan.index and {fold} to plan.folds")
+        raise ValueError(f"{index}: no such index; add {kind!r} to plan.index and {fold} to plan.search, `dvc repro`")
     query, fingerprint = embed_query(text, folder, card, params)
 
     import polars as pl

@@ -1,4 +1,4 @@
-"""`vitrine search`: a query from the terminal, a text or a product and a text, against the products of one fold."""
+"""`vitrine search`: a query from the terminal, a text or a product and a text, answered by one fold's model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def search(
         str | None,
         typer.Option(help="Index kind, one of plan.index (flat); with --like, one of plan.composed (its first)."),
     ] = None,
-    fold: Annotated[int, typer.Option(help="Fold whose model and products are searched.")] = 0,
+    fold: Annotated[int, typer.Option(help="Fold whose model answers, one of plan.search.")] = 0,
     top: Annotated[int, typer.Option(min=1, help="Number of products.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Search the products of one fold: its held-out products and the test split.
+    """Search all products by photo and text; with --like, the held-out products of a fold and the test split.
 
     JSON: query, index (with --like: like and model), fold, and products with rank, product_id, score and text, best
     first.

@@ -43,10 +43,11 @@ def write_embeddings(
     if description["retrieval"]:
         embedded = predictor.embed_texts(queries["text"].to_list())
         ids = queries["query_id"].to_list()
-        write_store(out / "queries", ids, embedded, (model, preprocessing), _dtype(similarity), similarity)
+        write_store(out / "queries", ids, embedded, (model, preprocessing), embedding_dtype(similarity), similarity)
 
 
-def _dtype(similarity: str) -> str:
+def embedding_dtype(similarity: str) -> str:
+    """Return the number format of stored embeddings that are compared by `similarity`."""
     return "float16" if similarity == "cosine" else "float32"
 
 
@@ -55,7 +56,7 @@ def _writers(model: ImageTextModel, products: Products, out: Path) -> dict[str, 
     description, count = model.description, len(products)
     writers: dict[str, MatrixWriter] = {}
     if description["retrieval"]:
-        dtype = _dtype(description["similarity"])
+        dtype = embedding_dtype(description["similarity"])
         writers["products"] = MatrixWriter(out / "products", count, description["embedding_dim"], dtype)
     if description["classes"]:
         writers["probabilities"] = MatrixWriter(out / "probabilities", count, len(description["classes"]), "float32")

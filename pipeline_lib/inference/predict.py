@@ -55,7 +55,8 @@ class Predictions:
 class Predictor:
     """Predicts with a model at one image size; `flip` averages over the image and its horizontal flip.
 
-    Layers whose outputs are `stored` are not run; `views` may be None if the photos' outputs are.
+    Layers whose outputs are `stored` are not run; `views` may be None if the photos' outputs are. Without `classify`
+    the classifier is not run either.
     """
 
     model: ImageTextModel
@@ -65,6 +66,7 @@ class Predictor:
     flip: bool
     photo: str
     stored: StoredLayers = NOTHING_STORED
+    classify: bool = True
     _text_cache: dict[str, Array] = field(default_factory=dict, repr=False)
 
     def predict(self, products: Products) -> Iterator[Predictions]:
@@ -148,7 +150,7 @@ class Predictor:
         outputs: list[Tensor] = []
         if self.model.description["retrieval"]:
             outputs.append(self.model.embed_image(features["image"]))
-        if self.model.description["classes"]:
+        if self.classify and self.model.description["classes"]:
             features |= {} if text is None else {"text": text}
             outputs.append(self.model.classify(features).softmax(-1))
         return torch.cat([output.float() for output in outputs], dim=1)
@@ -156,7 +158,7 @@ class Predictor:
     def _class_texts(self, products: Products) -> Tensor | None:
         """Return the pooled features of all texts (texts, dim), or None if the classifier does not read text."""
         if (
-            not self.model.description["classes"]
+            not (self.classify and self.model.description["classes"])
             or "text" not in CLASSIFIER_INPUTS[self.model.description["classifier"]["inputs"]]
         ):
             return None

@@ -107,11 +107,16 @@ def check_all(params: dict[str, Any], path: Path) -> None:
         ("features", plan.features),
         ("teachers", plan.teachers),
         ("frames", plan.frames),
+        ("search", plan.search),
         ("index", plan.index),
         ("composed", plan.composed),
     ):
         if len(set(values)) != len(values):
             raise ValueError(f"{path}: plan.{name} has the same item twice: {values}")
+    if untrained := [fold for fold in plan.search if fold not in plan.folds]:
+        raise ValueError(
+            f"{path}: plan.search has fold {untrained[0]}, which plan.folds does not train; choose among {plan.folds}"
+        )
     if TRUNK in plan.teachers:
         raise ValueError(
             f"{path}: plan.teachers has {TRUNK!r}, which is the name of the towers before training; rename the "

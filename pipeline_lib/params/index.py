@@ -1,4 +1,4 @@
-"""Sizes of the FAISS indexes."""
+"""The search indexes: what a product's vector is, and the sizes of the FAISS indexes."""
 
 from typing import ClassVar
 
@@ -8,9 +8,15 @@ from pipeline_lib.params.section import Section
 
 
 class IndexParams(Section):
-    """Sizes of the FAISS indexes of plan.index; `flat` needs none."""
+    """What a product's vector is in a search index, and the sizes of the kinds of plan.index; `flat` needs none."""
 
     section: ClassVar[str] = "index"
+    photo_weight: float = Field(
+        ge=0,
+        le=1,
+        description="Weight of a product's photos in its vector; the rest is the weight of its text. 1 = photos alone, "
+        "0 = texts alone. A product that has only one of them is found by that.",
+    )
     lists: int = Field(gt=0, description="ivf and ivf_pq: number of lists that the vectors are clustered into.")
     probes: int = Field(gt=0, description="ivf and ivf_pq: lists searched per query.")
     pq_bytes: int = Field(

@@ -45,8 +45,11 @@ class PlanParams(Section):
     frames: list[Literal["clips"]] = Field(
         description="[clips] = frames are read from the clips of the catalogue, [] = it has photos alone."
     )
+    search: list[Annotated[int, Field(ge=0)]] = Field(
+        description="Folds of plan.folds whose models get a search index of all products; [] = no search."
+    )
     index: list[IndexKind] = Field(
-        description="FAISS indexes built for each fold: flat | ivf | hnsw | ivf_pq (compressed)."
+        description="FAISS indexes of each fold of plan.search: flat | ivf | hnsw | ivf_pq (compressed)."
     )
     composed: list[ComposedKind] = Field(
         description="Models for composed queries (a product and a sentence that changes it), trained for each fold: "

@@ -87,7 +87,8 @@ def open_index(folder: Path, source: Fingerprints) -> ProductIndex:
     """
     if not (folder / MANIFEST).is_file():
         raise ValueError(
-            f"{folder}: no index here (its {MANIFEST} is missing); add its kind to plan.index, `dvc repro`"
+            f"{folder}: no index here (its {MANIFEST} is missing); add its kind to plan.index and its fold to "
+            "plan.search, `dvc repro`"
         )
     manifest = read_json(folder / MANIFEST)
     for name, expected in (("model", source.model), ("preprocessing", source.preprocessing)):

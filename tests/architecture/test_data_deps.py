@@ -13,6 +13,7 @@ from tiny_project import write_project
 from pipeline_lib.artifacts import paths
 from pipeline_lib.features.inputs import extraction_tables, read_extraction_inputs
 from pipeline_lib.inference.embeddings import read_predicted, read_queries
+from pipeline_lib.loading.products import read_products
 from pipeline_lib.splitting.seen import read_hashed_products
 from pipeline_lib.training.fold_data import read_fold
 
@@ -40,6 +41,10 @@ def read_for_embedding(inputs):
     read_queries(inputs.catalogue, ["p0"])
 
 
+def read_for_search(inputs):
+    read_products(inputs.catalogue, inputs.folds, inputs.shards / "manifest.parquet")
+
+
 @pytest.mark.parametrize(
     ("name", "read"),
     [
@@ -47,6 +52,7 @@ def read_for_embedding(inputs):
         ("phase", read_for_training),
         ("train", read_for_training),
         ("embed", read_for_embedding),
+        ("gallery", read_for_search),
     ],
 )
 def test_the_tables_among_the_deps_are_those_that_are_read_and_in_the_fingerprint(name, read, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from pipeline_lib.execution.import_closure import import_closure
 from pipeline_lib.execution.stage import Stage
 from pipeline_lib.execution.stage_code import EXEMPT, NOT_EXEMPT, list_code
 from pipeline_lib.params.all_sections import SECTIONS
-from pipeline_lib.params.section import load_params
+from pipeline_lib.params.section import load_params, pick
 from stages import train as train_script
 
 ROOT = Path(__file__).parents[2]
@@ -103,10 +104,31 @@ def script_of(name: str) -> Path:
     return ROOT / (SCRIPTS[name].replace(".", "/") + ".py")
 
 
+def keys_without_run_cache(declared: Collection[str]) -> set[str]:
+    """Keys inside declared sections that DVC's run cache ignores: tests/experiments/next_run/test_run_cache.py."""
+
+    def walk(value, key):
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                if name in ("size", "nfiles"):
+                    yield f"{key}.{name}"
+                yield from walk(inner, f"{key}.{name}")
+
+    params = load_params(ROOT / "params.yaml")
+    return {found for key in declared if "{" not in key for found in walk(pick(params, key), key)}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_key_that_the_run_cache_ignores_in_its_section_is_a_param_of_its_own(name):
+    declared = STAGES[name].get("params", [])
+    assert keys_without_run_cache(declared) <= set(declared)
+
+
 @pytest.mark.parametrize("name", [name for name in STAGES if name not in SHARING])
 def test_params_are_exactly_what_the_code_asks_for(name):
     declared = [re.sub(r"\$\{item[^}]*\}", "{}", key) for key in STAGES[name].get("params", [])]
-    assert sorted(declared) == sorted(asked_params(script_of(name)))
+    asked = asked_params(script_of(name))
+    assert sorted(declared) == sorted(asked | keys_without_run_cache(asked))
 
 
 def filled(text: str) -> str:
@@ -155,7 +177,7 @@ def params_read(name: str, folder: Path, monkeypatch) -> set[str]:
 def test_stages_that_share_a_script_declare_exactly_what_each_command_reads(tmp_path, monkeypatch):
     reads = {name: params_read(name, tmp_path, monkeypatch) for name in SHARING}
     for name, read in reads.items():
-        assert read == {filled(key) for key in STAGES[name]["params"]}, name
+        assert read | keys_without_run_cache(read) == {filled(key) for key in STAGES[name]["params"]}, name
     # Every key in the script is read by one of the commands, so the lists above leave none out.
     phases = {"phases.head": "phases.{}", "phases.train": "phases.{}"}
     assert asked_params(script_of("train")) == {phases.get(key, key) for read in reads.values() for key in read}
@@ -220,7 +242,7 @@ def test_outs_are_where_paths_says():
     wanted = (
         paths.CODE, paths.FRAMES, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN,
         paths.EMBED, paths.BASELINES, paths.ENSEMBLE, paths.EVALUATION, paths.METRICS, paths.INTERVALS, paths.PAGE,
-        paths.FIGURES, paths.PHASES, paths.PHASES / paths.NO_PHASE, paths.COMPOSED,
+        paths.FIGURES, paths.PHASES, paths.PHASES / paths.NO_PHASE, paths.COMPOSED, paths.GALLERY,
     )  # fmt: skip
     assert made == {path.as_posix() for path in wanted} | {(paths.INDEX / "${item.kind}-").as_posix().split("/${")[0]}
 

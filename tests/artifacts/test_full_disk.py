@@ -18,7 +18,7 @@ from pipeline_lib.retrieval.faiss_index import INDEX, Fingerprints, build_index
 from pipeline_lib.stores.store import MATRIX, MatrixWriter
 
 ROWS = np.ones((500, 64), dtype=np.float32)
-PARAMS = IndexParams(lists=4, probes=2, pq_bytes=8, links=8, build_beam=16, search_beam=16)
+PARAMS = IndexParams(photo_weight=0.5, lists=4, probes=2, pq_bytes=8, links=8, build_beam=16, search_beam=16)
 
 
 @contextlib.contextmanager

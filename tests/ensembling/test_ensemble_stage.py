@@ -1,7 +1,6 @@
 """The stages after embed, run on hand-made embeddings: ensemble, evaluate, index."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,8 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.artifacts.io import read_json, write_json
 from pipeline_lib.loading.products import text_key
-from pipeline_lib.retrieval.search import search
 from pipeline_lib.stores.store import write_store
-from stages import ensemble, index
+from stages import ensemble
 
 SLICES = [
     f"{split}.classification_by_modality.{kind}"
@@ -239,26 +237,3 @@ def test_a_missing_member_gives_one_line_and_an_exit_status(project, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert "fold 1 at scale 64 is listed in plan but was not embedded" in line
     assert not paths.ENSEMBLE.exists()
-
-
-def test_an_index_answers_only_for_its_own_model(project, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["stages.index", "--kind", "flat", "--fold", "1"])
-    index.main()
-    ensemble.main()
-    folder = paths.index_of("flat", 1)
-    from pipeline_lib.stores.store import open_store
-
-    fused = open_store(paths.ENSEMBLE / "oof-1" / "products")
-    hits = search(folder, fused.rows(["p4"]), 1, "model-1", "64px+80px")
-    assert hits[0][0].product_id == "p4"
-    with pytest.raises(ValueError, match="built with model model-1"):
-        search(folder, fused.rows(["p4"]), 1, "model-0", "64px+80px")
-
-
-def test_indexing_a_model_without_embeddings_is_an_error(project, monkeypatch, capsys):
-    for folder in embedded():
-        shutil.rmtree(folder / "products")
-    monkeypatch.setattr(sys, "argv", ["stages.index", "--kind", "hnsw", "--fold", "0"])
-    with pytest.raises(SystemExit):
-        index.main()
-    assert "no embeddings to index" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import time
 import polars as pl
 import pytest
 
-DOWNSTREAM = ["train@0", "train@1", "embed@0-32", "embed@1-32", "index@flat-0", "index@flat-1"]
+DOWNSTREAM = ["train@0", "train@1", "embed@0-32", "embed@1-32", "gallery@0", "index@flat-0"]
 DOWNSTREAM += ["ensemble", "evaluate", "report"]
 RETRIEVAL = {"R@1", "R@5", "R@10", "MeanRecall", "median_rank", "mean_rank", "num_queries", "num_gallery", "chance"}
 CLASSIFICATION = {"top1", "top3", "macro_f1", "balanced_accuracy", "ece", "chance"}
@@ -97,7 +97,8 @@ def test_a_new_split_loss_or_layer_does_not_rerun_the_shards(project):
         ("model.embedding_dim=8", {"train@0", "train@1"}),
         ("features.trunk.view_seed=3", {"features@trunk"}),
         ("features.max_gb=49", set()),
-        ("embed.flip=false", {"views@32", "embed@0-32", "embed@1-32"}),
+        ("embed.flip=false", {"views@32", "embed@0-32", "embed@1-32", "gallery@0"}),
+        ("index.photo_weight=1", {"index@flat-0"}),
     ],
 )
 def test_a_changed_setting_reruns_what_docs_settings_says(project, change, expected):

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 from pipeline_lib.models.saved import read_state
 
-AFTER = ["embed@0-32", "index@flat-0", "ensemble", "evaluate", "report"]
+AFTER = ["embed@0-32", "gallery@0", "index@flat-0", "ensemble", "evaluate", "report"]
 WARM_START = "train.init_from=data/starts/mine"
 
 
@@ -30,11 +30,12 @@ def sources(project):
 
 def test_empty_lists_remove_stages(project):
     """The new lists are params of these stages; the model stays the same, so its embeddings and index do."""
-    assert project.first_stages == ["folds", "views@32", "embed@0-32", "ensemble", "baselines", "evaluate", "report"]
-    project.set_params("plan.index=[]")
+    stages = ["folds", "views@32", "embed@0-32", "gallery@0", "ensemble", "baselines", "evaluate", "report"]
+    assert project.first_stages == stages
+    project.set_params("plan.search=[]")
     project.run("dvc", "repro")
     listed = project.run("dvc", "stage", "list", "--name-only").stdout.split()
-    assert not [name for name in listed if name.startswith(("features", "index"))]
+    assert not [name for name in listed if name.startswith(("features", "gallery", "index"))]
     assert "report" in listed
     project.restore()
 
@@ -102,7 +103,7 @@ def test_a_model_that_cannot_be_saved_is_one_line(project):
 
 
 def test_a_start_without_a_model_of_the_fold_is_one_line(project):
-    project.set_params(WARM_START, "plan.folds=[1]")
+    project.set_params(WARM_START, "plan.folds=[1]", "plan.search=[1]")
     done = project.run("dvc", "repro", "train", check=False)
     project.restore()
     assert done.returncode != 0

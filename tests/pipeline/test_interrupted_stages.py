@@ -162,6 +162,7 @@ DISKS = {
     "stages.features": ("data/work/features", 4),
     "stages.train --fold 0": ("data/work/train", 16),
     "stages.embed --fold 0 --scale 32": ("data/work/embed/0", 4),
+    "stages.gallery --fold 0": ("data/work/gallery", 4),
     "stages.index --kind flat --fold 0": ("data/work/index", 4),
 }
 

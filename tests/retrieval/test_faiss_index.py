@@ -12,7 +12,7 @@ from pipeline_lib.params.plan import IndexKind
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_index
 
 SOURCE = Fingerprints("model-1", "64px")
-PARAMS = IndexParams(lists=8, probes=4, pq_bytes=8, links=8, build_beam=40, search_beam=32)
+PARAMS = IndexParams(photo_weight=0.5, lists=8, probes=4, pq_bytes=8, links=8, build_beam=40, search_beam=32)
 
 
 def unit_rows(count, dim=16, seed=0):

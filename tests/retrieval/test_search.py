@@ -14,7 +14,7 @@ from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_
 from pipeline_lib.retrieval.search import open_index, search
 
 SOURCE = Fingerprints("model-1", "64px")
-PARAMS = IndexParams(lists=8, probes=8, pq_bytes=8, links=16, build_beam=100, search_beam=200)
+PARAMS = IndexParams(photo_weight=0.5, lists=8, probes=8, pq_bytes=8, links=16, build_beam=100, search_beam=200)
 
 
 def unit_rows(count, dim=16, seed=0):

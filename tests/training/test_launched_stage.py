@@ -29,12 +29,13 @@ def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
     for folder in ("data/work/features", "data/weights", "none"):
         (tmp_path / folder).mkdir(parents=True)
 
-    def start_stage(*stage, launch="", **train):
+    def start_stage(*stage, launch="", scales=(), **train):
         settings = make_settings(tiny_image_folder, tiny_text_folder, **{"init_from": "none", **train})
         params = load_params(PARAMS)
         object.__setattr__(settings, "runtime", settings.runtime.model_copy(update={"batch_size": 5, "workers": 2}))
         for name in ("model", "losses", "train", "runtime"):
             params[name] = getattr(settings, name).model_dump()
+        params["plan"]["scales"] = [*scales] or params["plan"]["scales"]
         with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
             YAML().dump(params, stream)
         environment = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "OMP_NUM_THREADS")}
@@ -84,8 +85,8 @@ def test_a_killed_stage_leaves_a_checkpoint_and_no_processes(start, tmp_path):
 
 def test_two_processes_write_the_same_embeddings_as_one(start, tmp_path):
     """12 held-out products have 14 photos: three batches of at most 5, one of them for the second process."""
-    (trained := start(epochs=1)).communicate(timeout=100)
-    assert trained.returncode == 0
+    _, stderr = (trained := start(epochs=1)).communicate(timeout=100)
+    assert trained.returncode == 0, stderr
     out, stores = tmp_path / "data/work/embed/0/48", {}
     for processes in (1, 2):
         process = start("stages.embed", "--fold", "0", "--scale", "48", launch=launcher(2) if processes == 2 else "")
@@ -97,6 +98,17 @@ def test_two_processes_write_the_same_embeddings_as_one(start, tmp_path):
     for name, single in stores[1].items():
         assert single.ids == stores[2][name].ids and single.header == stores[2][name].header
         assert np.allclose(single.matrix, stores[2][name].matrix, atol=1e-3)
+
+    galleries = []
+    for processes in (1, 2):
+        process = start("stages.gallery", "--fold", "0", launch=launcher(2) if processes == 2 else "", scales=[48])
+        stdout, stderr = process.communicate(timeout=100)
+        assert process.returncode == 0, stderr
+        assert "gallery of fold 0: 36 products, 12 embedded already, by" in stdout
+        galleries.append([open_store(tmp_path / "data/work/gallery/0" / name) for name in ("photos", "texts")])
+    for single, double in zip(*galleries, strict=True):
+        assert single.ids == double.ids and single.header == double.header
+        assert np.allclose(single.matrix, double.matrix, atol=1e-3)
 
     (tmp_path / "data/work/train/0/model.safetensors").write_bytes(b"no model")
     process = start("stages.embed", "--fold", "0", "--scale", "48", launch=launcher(2))

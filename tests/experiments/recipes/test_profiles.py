@@ -57,7 +57,7 @@ def test_accurate_is_all_folds_several_scales_flips_and_every_layer():
 def test_classify_leaves_cross_entropy_as_the_only_loss():
     params = applied("classify", params=merge(PARAMS, {"losses": {"triplet": {"weight": 2.0}}}))
     assert {name for name, loss in params["losses"].items() if loss["weight"]} == {"cross_entropy"}
-    assert params["train"]["best_metric"] == "top1" and params["plan"]["index"] == []
+    assert params["train"]["best_metric"] == "top1" and params["plan"]["search"] == []
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.permutations(EFFORTS, 2)))
