@@ -18,7 +18,7 @@ from pipeline_lib.towers.kinds import resolve_image_tower, resolve_text_tower
 from stages import compose, ensemble
 
 SMALL = (
-    "plan.composed=[sum]", "plan.folds=[0,1]", "plan.scales=[64]", "plan.index=[]", "split.num_folds=2",
+    "plan.composed=[sum]", "plan.folds=[0,1]", "plan.scales=[64]", "plan.search=[]", "split.num_folds=2",
     "train.epochs=0", "composed.epochs=1", "composed.embedding_dim=16", "composed.precision=fp32",
     "composed.batch_size=32", "features.trunk.at=tokens", "evaluate.bootstrap=100", "runtime.device=cpu",
 )  # fmt: skip
