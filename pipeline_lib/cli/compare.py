@@ -1,5 +1,7 @@
-"""`vitrine compare`: whether one run is better than another, or the difference may be chance."""
+"""`vitrine compare`: whether one run or setting is better than another, or the difference may be chance."""
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,57 +12,130 @@ from rich.table import Table
 from pipeline_lib.cli.output import AsJson, Result, show
 
 if TYPE_CHECKING:
-    from polars import DataFrame
+    from pipeline_lib.experiments.compare import tables as texts
+    from pipeline_lib.experiments.compare.comparison import Comparison
+    from pipeline_lib.experiments.compare.settings import Setting
 
-TITLES = {"text_to_image": "text > image", "image_to_text": "image > text", "classification": "classification"}
-NUMBERS = ("a", "b", "b - a")
+Runs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="RUN RUN...",
+        help="Experiment name, git revision or `workspace`; NAME=RUN,RUN,... or a name of `vitrine seeds` for the "
+        "seeds of a setting. The first is compared with each other one; a single run with the workspace.",
+    ),
+]
+Primary = Annotated[
+    str,
+    typer.Option(
+        help="The figure declared beforehand and tested alone: METRIC, TASK.METRIC or SPLIT.TASK.METRIC, such as R@1; "
+        "none = no figure. Default: MeanRecall of text to image, or else top1, of test if there is one."
+    ),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Compare this task alone (text_to_image, image_to_text, classification, composed_KIND); repeatable."
+    ),
+]
+Swaps = Annotated[int, typer.Option(min=100, help="Random swaps of the randomisation test.")]
+Queries = Annotated[int, typer.Option(min=0, help="How many gains and losses of single queries are listed.")]
+AsMarkdown = Annotated[bool, typer.Option("--md", help="Print Markdown instead of a table.")]
+Page = Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page with pictures, too.")]
 
 
 def compare(
-    first: Annotated[str, typer.Argument(help="Experiment name, git revision, or `workspace`.")],
-    second: Annotated[str, typer.Argument(help="Experiment name, git revision, or `workspace`.")] = "workspace",
+    runs: Runs,
+    primary: Primary = "",
+    only: Only = None,
+    swaps: Swaps = 10_000,
+    queries: Queries = 5,
+    page: Page = None,
+    as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare SECOND with FIRST: a paired jackknife over the queries and products of both.
+    """Compare runs, or settings with several seeds, on the queries and products that all were measured on.
 
-    In a pipe: split, task, metric, a, b, difference, low, high and verdict, one figure a line.
+    Between single runs a randomisation test decides that swaps whole groups of queries: the verdict is about these
+    checkpoints. Between settings Student's t decides over queries and seeds.
 
-    JSON: a, b, comparisons (with the keys above) and left_out (a line for each part of one run alone).
+    In a pipe: split, task, metric, run, a, b, difference, low, high, p, adjusted p and verdict, one figure a line.
+
+    JSON: a, b, runs (by letter, with name, runs and seeds), about, primary, test, comparisons, counts, slices, changed
+    and left_out. A comparison has the keys above, p_adjusted, smallest, a_deviation, b_deviation and primary.
     """
-    from pipeline_lib.experiments.compare.runs import compare_runs, read_run
+    from pipeline_lib.experiments.compare.comparison import Options, record
+    from pipeline_lib.experiments.compare.comparison import compare as compare_settings
+    from pipeline_lib.experiments.compare.explain import sentences
+    from pipeline_lib.experiments.compare.tables import markdown
 
-    rows, left_out = compare_runs(read_run(first), read_run(second))
-    title = f"a = {first}, b = {second}: 95 % interval of b - a, paired by query and product"
-    data = {"a": first, "b": second, "comparisons": rows.to_dicts(), "left_out": left_out}
-    show(Result(data, _pipe_rows(rows), [_terminal_table(title, rows)], notes=left_out), as_json)
+    names = runs if len(runs) > 1 else [*runs, "workspace"]
+    comparison = compare_settings(read_settings(names), Options(primary, only or (), swaps, queries))
+    notes = sentences(comparison)
+    if page is not None:
+        from pipeline_lib.report.comparison_page import write_page
+
+        notes = [*notes, *write_page(comparison, page)]
+    if as_markdown:
+        print(markdown(comparison))
+        return
+    drawn = list(_terminal_tables(comparison))
+    show(Result(record(comparison), list(_pipe_rows(comparison)), drawn, notes=notes), as_json)
 
 
-def _pipe_rows(rows: "DataFrame") -> list[tuple[str, ...]]:
-    lines = []
-    for split, task, metric, a, b, difference, low, high, verdict in rows.iter_rows():
-        digits = _digits(metric)
-        gains = (f"{value:+.{digits}f}" for value in (difference, low, high))
-        lines.append((split, task, metric, f"{a:.{digits}f}", f"{b:.{digits}f}", *gains, verdict))
-    return lines
+def read_settings(arguments: list[str]) -> "list[Setting]":
+    """Return the runs of each argument, read from DVC or from the working tree."""
+    from pipeline_lib.experiments.compare.runs import read_run
+    from pipeline_lib.experiments.compare.settings import Setting, resolve
+    from pipeline_lib.experiments.revisions import WORKSPACE, experiment_names
+
+    resolved = [(name, [name]) if name == WORKSPACE else resolve(name, experiment_names) for name in arguments]
+    return [Setting(name, [read_run(revision) for revision in revisions]) for name, revisions in resolved]
 
 
-def _terminal_table(title: str, rows: "DataFrame") -> Table:
-    """Return the comparison with a heading line for each split and task."""
-    table = Table(title=escape(title), box=SIMPLE_HEAD)
-    for heading in ("metric", *NUMBERS, "verdict"):
-        table.add_column(heading, justify="right" if heading in NUMBERS else "left", no_wrap=True)
-    before = ""
-    for split, task, metric, a, b, _, low, high, verdict in rows.iter_rows():
-        section = f"{split} {TITLES.get(task, task.replace('_', ' '))}"
-        digits = _digits(metric)
-        if section != before:
-            table.add_row(section, style="bold")
-        span = f"{low:+.{digits}f} .. {high:+.{digits}f}"
-        table.add_row(f"  {metric}", f"{a:.{digits}f}", f"{b:.{digits}f}", span, verdict)
-        before = section
+def _pipe_rows(comparison: "Comparison") -> Iterator[tuple[str, ...]]:
+    from pipeline_lib.experiments.compare.explain import digits
+
+    for row in comparison.rows.iter_rows(named=True):
+        places = digits(row["metric"])
+        values = (f"{row[side]:.{places}f}" for side in ("a", "b"))
+        gains = (f"{row[name]:+.{places}f}" for name in ("difference", "low", "high"))
+        p_values = (f"{row[name]:.4g}" for name in ("p", "p_adjusted"))
+        yield (row["split"], row["task"], row["metric"], row["run"], *values, *gains, *p_values, row["verdict"])
+
+
+def _terminal_tables(comparison: "Comparison") -> Iterator[Table]:
+    """Yield one table of all figures with a heading line for each part, then the other tables."""
+    from pipeline_lib.experiments.compare import tables as texts
+    from pipeline_lib.experiments.compare.explain import names_line
+
+    found = texts.tables(comparison)
+    figures = [one for one in found if one.headings[0] == "metric"]
+    title, drawn = names_line(comparison), None
+    for one in figures:
+        if drawn is None or drawn[0] != one.headings:
+            if drawn is not None:
+                yield drawn[1]
+            drawn = one.headings, _table(title, one.headings)
+        drawn[1].add_row(escape(one.title), style="bold")
+        for row in one.rows:
+            drawn[1].add_row(*(escape(cell) for cell in (f"  {row[0]}", *row[1:])))
+    if drawn is not None:
+        yield drawn[1]
+    for one in found:
+        if one.headings[0] != "metric":
+            yield _drawn(one)
+
+
+def _drawn(one: "texts.Table") -> Table:
+    table = _table(one.title, one.headings)
+    for row in one.rows:
+        table.add_row(*(escape(cell) for cell in row))
     return table
 
 
-def _digits(metric: str) -> int:
-    """Return the decimals of a metric: ranks need one, shares need four."""
-    return 1 if metric.endswith("_rank") else 4
+def _table(title: str, headings: tuple[str, ...]) -> Table:
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for place, heading in enumerate(headings):
+        number = 0 < place < len(headings) - 1
+        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    return table

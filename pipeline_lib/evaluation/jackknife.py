@@ -60,6 +60,14 @@ def jackknife(statistic: Statistic, groups: NDArray[np.int64]) -> Jackknife:
     num_groups = int(groups.max()) + 1
     if num_groups == 1:
         return Jackknife(values, np.full(len(values), np.inf), num_units, 1)
+    deviations = deviations_without(statistic, groups)
+    blocks = len(deviations)
+    return Jackknife(values, (blocks - 1) / blocks * (deviations**2).sum(axis=0), num_units, num_groups)
+
+
+def deviations_without(statistic: Statistic, groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the figures without each block of groups minus their mean, (blocks, figures); of two groups or more."""
+    num_units, num_groups = len(groups), int(groups.max()) + 1
     blocks = min(num_groups, MAX_LEFT_OUT)
     # At random: ids are often sorted by category, and every 400th group is then a better sample than a random one.
     block_of = (np.random.default_rng(0).permutation(num_groups) % blocks)[groups]
@@ -67,8 +75,8 @@ def jackknife(statistic: Statistic, groups: NDArray[np.int64]) -> Jackknife:
     left_out = np.concatenate(
         [statistic(_without(block_of, range(start, min(start + rows, blocks)))) for start in range(0, blocks, rows)]
     )
-    deviations = left_out - left_out.mean(axis=0)
-    return Jackknife(values, (blocks - 1) / blocks * (deviations**2).sum(axis=0), num_units, num_groups)
+    deviations: NDArray[np.float64] = left_out - left_out.mean(axis=0)
+    return deviations
 
 
 def t_quantile(num_groups: int) -> float:

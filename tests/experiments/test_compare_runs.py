@@ -1,105 +1,50 @@
-"""Runs read from a real repository and compared so far as they have the same queries and products."""
+"""Runs read from a real repository, by revision, by experiment and from the working tree; settings by their seeds."""
 
-import json
 import shutil
+from dataclasses import replace
 
-import polars as pl
 import pytest
-from scored_rows import scored
+from compared_runs import make_run, write_run
 
-from pipeline_lib.artifacts.schemas import CLASS_SCORES_SCHEMA, PREDICTIONS_SCHEMA, RANKS_SCHEMA
-from pipeline_lib.experiments.compare.runs import FILES, Run, compare_runs, read_run
+from pipeline_lib.experiments.compare.runs import FILES, read_run
+from pipeline_lib.experiments.compare.settings import Setting, check_setting, paired_seeds, resolve
+from pipeline_lib.experiments.revisions import experiment_names
 
-CLASSES = ["cup", "hat"]
-
-
-def ranks_of(ranks, split="oof"):
-    rows = [
-        (split, "text_to_image", f"q{i}", i % 3, float(rank), 100, f"g{i}", 1, 1, 0) for i, rank in enumerate(ranks)
-    ]
-    return pl.DataFrame(rows, schema=RANKS_SCHEMA, orient="row")
+OUTS = sorted({file.parent.as_posix() for file in FILES if file.parent.name})
 
 
-def predictions(right, split="oof"):
-    rows = [(f"p{i}", split, i % 3, "cup", "cup" if hit else "hat", [0.8, 0.2] if hit else [0.3, 0.7], f"g{i}")
-            for i, hit in enumerate(right)]  # fmt: skip
-    return scored(pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row"), CLASSES)
-
-
-NO_RANKS, NO_PREDICTIONS = pl.DataFrame(schema=RANKS_SCHEMA), pl.DataFrame(schema=CLASS_SCORES_SCHEMA)
-
-
-def write(root, run: Run):
-    for file in FILES:
-        (root / file).parent.mkdir(parents=True, exist_ok=True)
-    run.ranks.write_parquet(root / FILES[0])
-    run.scores.write_parquet(root / FILES[1])
-    (root / FILES[2]).write_text(json.dumps(run.classes), encoding="utf-8")
+def write(root, state):
+    """Ranks are all 1, 2 or 3 by state, and as many of three products are classified correctly."""
+    write_run(root, make_run([state + 1] * 4, right=[number <= state for number in range(4)], seed=state))
 
 
 @pytest.fixture(scope="module")
 def project(three_states):
-    """Ranks of 1 in the first commit, of 2 in the experiment `tried`, of 3 in the working tree."""
-    outs = sorted({file.parent.as_posix() for file in FILES})
-    return three_states(
-        f"stages:\n  evaluate:\n    cmd: 'true'\n    outs: {outs}\n",
-        lambda root, state: write(root, Run(ranks_of([state + 1] * 2), predictions([1, state]), CLASSES)),
-    )
+    return three_states(f"stages:\n  evaluate:\n    cmd: 'true'\n    outs: {OUTS}\n", write)
 
 
-def test_runs_are_read_from_a_revision_an_experiment_and_the_working_tree(project):
-    for revision, rank, right in (("first-run", 1, 1), ("tried", 2, 2), ("workspace", 3, 2)):
+def test_runs_are_read_by_revision_by_experiment_and_from_the_working_tree(project):
+    for revision, rank in (("first-run", 1), ("tried", 2), ("workspace", 3)):
         run = read_run(revision, project)
-        assert run.ranks["rank"].to_list() == [rank, rank] and run.classes == CLASSES
-        assert (run.scores["predicted"] == "cup").sum() == right
+        assert run.ranks["rank"].to_list() == [rank] * 4 and run.classes == ["cup", "hat"]
+        assert (run.scores["predicted"] == run.scores["label"]).sum() == rank
+        assert run.params["train"]["seed"] == rank - 1
+        assert run.rankings["query_id"].n_unique() == 4 and set(run.rankings["direction"]) == {"text_to_image"}
 
 
-def test_what_only_one_run_has_is_left_out_with_a_line():
-    a = Run(pl.concat([ranks_of([1, 5]), ranks_of([3, 3], "test")]), predictions([1, 0, 1]), CLASSES)
-    b = Run(ranks_of([2, 2], "test"), predictions([1, 0]), CLASSES)
-    rows, left_out = compare_runs(a, b)
-    assert left_out == [
-        "oof is left out: 2 queries only in a, 0 only in b",
-        "classification, oof is left out: 1 products only in a, 0 only in b",
-    ]
-    assert rows.select("split", "task").unique().rows() == [("test", "text_to_image")]
+def test_a_table_that_two_runs_share_is_parsed_once(project):
+    runs = [read_run(revision, project) for revision in ("first-run", "tried")]
+    assert runs[0].tables["relevance"] is runs[1].tables["relevance"]
 
 
-def test_runs_of_retrieval_or_classification_alone_are_compared_in_that():
-    classifier, ranks = Run(NO_RANKS, predictions([1, 0, 1]), CLASSES), Run(ranks_of([1, 2]), NO_PREDICTIONS, [])
-    for run, tasks in ((classifier, {"classification"}), (ranks, {"text_to_image"})):
-        rows, left_out = compare_runs(run, run)
-        assert set(rows["task"]) == tasks and left_out == []
+def test_experiments_are_listed_also_while_dvc_runs(project):
+    import zc.lockfile
 
-
-def test_composed_kinds_are_compared_one_by_one_so_that_a_new_kind_leaves_out_nothing_else():
-    def composed(kind, ranks):
-        return ranks_of(ranks).with_columns(direction=pl.lit(f"composed_{kind}"))
-
-    a = pl.concat([ranks_of([1, 2, 1]), composed("sum", [5, 1, 2]), composed("combiner", [1, 1, 1])])
-    b = pl.concat([ranks_of([2, 2, 1]), composed("sum", [1, 1, 1]), composed("q_former", [1, 1, 1])])
-    rows, left_out = compare_runs(Run(a, NO_PREDICTIONS, []), Run(b, NO_PREDICTIONS, []))
-    assert left_out == [
-        "composed_combiner is left out: only a has it",
-        "composed_q_former is left out: only b has it",
-    ]
-    assert set(rows["task"]) == {"text_to_image", "composed_sum"}
-    gain = rows.filter((pl.col("task") == "composed_sum") & (pl.col("metric") == "R@1"))
-    assert gain["difference"].to_list() == pytest.approx([2 / 3])
-    fewer = Run(pl.concat([b, composed("combiner", [1])]), NO_PREDICTIONS, [])
-    rows, left_out = compare_runs(Run(a, NO_PREDICTIONS, []), fewer)
-    assert "composed_combiner, oof is left out: 2 queries only in a, 0 only in b" in left_out
-    assert "composed_combiner" not in set(rows["task"])
-
-
-def test_runs_with_nothing_in_common_are_refused():
-    classifier = Run(NO_RANKS, predictions([1, 0, 1]), CLASSES)
-    with pytest.raises(ValueError, match=r"nothing to compare: oof is left out: 0 queries only in a, 2 only in b"):
-        compare_runs(classifier, Run(ranks_of([1, 2]), NO_PREDICTIONS, []))
-    with pytest.raises(ValueError, match="a predicts 2 classes, b 3 other ones"):
-        compare_runs(classifier, Run(NO_RANKS, predictions([1, 0, 1]), [*CLASSES, "mug"]))
-    with pytest.raises(ValueError, match="neither has a rank or a labelled prediction"):
-        compare_runs(Run(NO_RANKS, NO_PREDICTIONS, []), Run(NO_RANKS, NO_PREDICTIONS, []))
+    held = zc.lockfile.LockFile(str(project / ".dvc/tmp/lock"))
+    try:
+        assert experiment_names(str(project)) == ["tried"]
+    finally:
+        held.close()
 
 
 def test_unknown_revisions_and_missing_files_are_named(project, tmp_path):
@@ -107,10 +52,12 @@ def test_unknown_revisions_and_missing_files_are_named(project, tmp_path):
         read_run("exp-nowhere", project)
     with pytest.raises(ValueError, match=r"ranks\.parquet: no such file; run `dvc repro`"):
         read_run("workspace", tmp_path)
+    assert experiment_names(str(tmp_path)) == []
 
 
 def test_a_run_of_another_version_of_the_code_is_refused_by_name(tmp_path):
-    write(tmp_path, Run(ranks_of([1]), predictions([1]).drop("group_id"), CLASSES))
+    run = make_run([1, 2], right=[1, 1])
+    write_run(tmp_path, replace(run, scores=run.scores.drop("group_id")))
     with pytest.raises(ValueError, match=r"workspace: .*class_scores\.parquet lacks group_id: another version"):
         read_run("workspace", tmp_path)
 
@@ -119,5 +66,41 @@ def test_files_that_no_cache_has_are_refused_with_a_way_out(project, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(project, copy)
     shutil.rmtree(copy / ".dvc" / "cache")
-    with pytest.raises(ValueError, match=r"first-run: .*ranks\.parquet .* cannot be read .*; run that revision"):
+    with pytest.raises(ValueError, match=r"first-run: .*ranks\.parquet.* cannot be read .*; run that revision"):
         read_run("first-run", copy)
+
+
+def test_an_argument_names_a_run_a_list_of_runs_or_the_seeds_of_a_recipe():
+    known = ["deeper", "a08-0123abcd-s7", "a08-0123abcd-s10", "a08-0123abcd-s8", "b01-11111111-s7", "b01-22222222-s7"]
+
+    def named(argument):
+        return resolve(argument, lambda: known)
+
+    assert named("HEAD") == ("HEAD", ["HEAD"])
+    assert named("deeper") == ("deeper", ["deeper"])
+    assert named("deep=one,two") == ("deep", ["one", "two"])
+    seeds = ["a08-0123abcd-s7", "a08-0123abcd-s8", "a08-0123abcd-s10"]
+    assert named("a08-0123abcd") == ("a08-0123abcd", seeds) and named("a08") == ("a08", seeds)
+    assert named("a08-0123abcd-s7") == ("a08-0123abcd-s7", ["a08-0123abcd-s7"])
+    with pytest.raises(ValueError, match="b01 has seeds of 2 settings; name one: b01-11111111, b01-22222222"):
+        named("b01")
+    for wrong in ("=one", "deep=", "deep=one,,two"):
+        with pytest.raises(ValueError, match="write NAME=RUN,RUN"):
+            named(wrong)
+    with pytest.raises(ValueError, match="'deep=one,one' lists a run twice"):
+        named("deep=one,one")
+
+
+def test_runs_of_a_setting_differ_in_their_seeds_alone():
+    runs = [make_run([1, 2], name=f"s{seed}", seed=seed) for seed in (7, 8, 9)]
+    check_setting(Setting("x", runs))
+    assert paired_seeds(Setting("x", runs), Setting("y", runs[::-1]))
+    assert not paired_seeds(Setting("x", runs[:2]), Setting("y", runs[1:]))
+    assert not paired_seeds(Setting("x", runs[:1]), Setting("y", runs[:1]))
+    with pytest.raises(ValueError, match="x: s7 and s8 have the same train.seed = 7"):
+        check_setting(Setting("x", [runs[0], replace(runs[1], params=runs[0].params)]))
+    other = replace(runs[1], params=dict(runs[1].params) | {"train": {"seed": 8, "epochs": 3}})
+    with pytest.raises(ValueError, match="x: s7 and s8 are not one setting: train.epochs is None and 3; only"):
+        check_setting(Setting("x", [runs[0], other]))
+    faster = replace(runs[1], params=dict(runs[1].params) | {"runtime": {"workers": 3}})
+    check_setting(Setting("x", [runs[0], faster]))

@@ -1,37 +1,80 @@
-"""Compares two runs by their ranks and class predictions, so far as both have the same queries and products."""
+"""Reads what a run left behind: ranks, class scores, its test set and its settings; of a revision, or of the workspace.
 
+Tables of the catalogue are the same files in most runs that are compared, so each content is parsed once.
+"""
+
+import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+from ruamel.yaml import YAML
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.schemas import CLASS_SCORES_SCHEMA, RANKS_SCHEMA, Schema
-from pipeline_lib.experiments.compare.pairing import COMPARISON_SCHEMA, common_splits
-from pipeline_lib.experiments.compare.products import KEY as PRODUCT_KEY
-from pipeline_lib.experiments.compare.products import compare_products
-from pipeline_lib.experiments.compare.queries import KEY as QUERY_KEY
-from pipeline_lib.experiments.compare.queries import compare_queries
+from pipeline_lib.artifacts.schemas import (
+    CLASS_SCORES_SCHEMA,
+    COMPOSED_BEST_SCHEMA,
+    RANKINGS_SCHEMA,
+    RANKS_SCHEMA,
+    Schema,
+)
 from pipeline_lib.experiments.revisions import WORKSPACE, one_line_errors
 
-TEXT_DIRECTIONS = {"text_to_image", "image_to_text"}
-FILES = (
-    paths.EVALUATION / "ranks.parquet",
-    paths.ENSEMBLE / "class_scores.parquet",
-    paths.ENSEMBLE / "classes.json",
-)
+RANKS, SCORES = paths.EVALUATION / "ranks.parquet", paths.ENSEMBLE / "class_scores.parquet"
+CLASSES, PARAMS = paths.ENSEMBLE / "classes.json", Path("params.yaml")
+RANKINGS, COMPOSED_BEST = paths.ENSEMBLE / "rankings.parquet", paths.EVALUATION / "composed_best.parquet"
+# Table of the catalogue -> its columns that say what is measured.
+TABLES: dict[Path, Schema] = {
+    paths.CATALOGUE / "products.parquet": {
+        "product_id": pl.String,
+        "media": pl.List(pl.String),
+        "text": pl.String,
+        "label": pl.String,
+    },
+    paths.CATALOGUE / "media.parquet": {"product_id": pl.String, "content": pl.List(pl.String)},
+    paths.CATALOGUE / "queries.parquet": {
+        "query_id": pl.String,
+        "kind": pl.String,
+        "text": pl.String,
+        "reference_product_id": pl.String,
+        "subset": pl.List(pl.String),
+    },
+    paths.CATALOGUE / "relevance.parquet": {"query_id": pl.String, "product_id": pl.String, "grade": pl.Int64},
+    paths.CATALOGUE / "query_slices.parquet": {"query_id": pl.String, "slice": pl.String},
+    paths.FOLDS / "folds.parquet": {"product_id": pl.String, "split": pl.String, "fold": pl.Int64},
+}
+FILES = (RANKS, SCORES, CLASSES, PARAMS, *TABLES)
+Read = Callable[[Path], bytes]
 
 
 @dataclass(frozen=True)
 class Run:
-    """The results of one run: a rank for each query, class scores for each product, and the classes."""
+    """The results of one run and what they were measured on; `read` gives the bytes of another file of that run."""
 
+    name: str
     ranks: pl.DataFrame
     scores: pl.DataFrame
     classes: list[str]
+    params: Mapping[str, Any]
+    tables: Mapping[str, pl.DataFrame]
+    read: Read
+
+    @cached_property
+    def rankings(self) -> pl.DataFrame:
+        """Return COMPOSED_BEST_SCHEMA rows: the best products of each text query, and of each composed one."""
+        text = _table(self.name, RANKINGS, self.read(RANKINGS), RANKINGS_SCHEMA)
+        composed = [] if not self.params["plan"].get("composed") else [self._composed_best()]
+        named = text.select(pl.lit("text_to_image").alias("direction"), *RANKINGS_SCHEMA)
+        return pl.concat([named, *composed])
+
+    def _composed_best(self) -> pl.DataFrame:
+        best = _table(self.name, COMPOSED_BEST, self.read(COMPOSED_BEST), COMPOSED_BEST_SCHEMA)
+        return best.select(*COMPOSED_BEST_SCHEMA)
 
 
 def read_run(revision: str, project: Path = Path()) -> Run:
@@ -43,56 +86,38 @@ def read_run(revision: str, project: Path = Path()) -> Run:
         missing = next((file for file in FILES if not (project / file).is_file()), None)
         if missing is not None:
             raise ValueError(f"{project / missing}: no such file; run `dvc repro`")
-        ranks, scores, classes = ((project / file).read_bytes() for file in FILES)
+        read = _workspace_reader(project)
     else:
-        from dvc.api import DVCFileSystem  # slow to import, and not needed for the working tree
-
-        with one_line_errors(revision, f"{FILES[0].as_posix()} or a file of {paths.ENSEMBLE.as_posix()}"):
-            stored = DVCFileSystem(str(project), rev=revision)
-            ranks, scores, classes = (stored.read_bytes(file.as_posix()) for file in FILES)
+        read = _revision_reader(revision, project)
+    contents = {file: read(file) for file in FILES}
     return Run(
-        _table(revision, FILES[0], ranks, RANKS_SCHEMA),
-        _table(revision, FILES[1], scores, CLASS_SCORES_SCHEMA),
-        json.loads(classes),
+        revision,
+        _table(revision, RANKS, contents[RANKS], RANKS_SCHEMA),
+        _table(revision, SCORES, contents[SCORES], CLASS_SCORES_SCHEMA),
+        json.loads(contents[CLASSES]),
+        YAML(typ="safe").load(contents[PARAMS].decode()),
+        {file.stem: PARSED.of(revision, file, contents[file]) for file in TABLES},
+        read,
     )
 
 
-def compare_runs(a: Run, b: Run) -> tuple[pl.DataFrame, list[str]]:
-    """Return COMPARISON_SCHEMA rows of all that both runs have, and a line for each part that only one has.
-
-    Raises ValueError if the runs have nothing in common.
-    """
-    tables, left_out = [pl.DataFrame(schema=COMPARISON_SCHEMA)], []
-    for own, other in _kinds_of_ranks(a.ranks, b.ranks):
-        composed = next(iter({*own["direction"], *other["direction"]} - TEXT_DIRECTIONS), None)
-        if composed and (own.is_empty() or other.is_empty()):
-            left_out.append(f"{composed} is left out: only {'b' if own.is_empty() else 'a'} has it")
-            continue
-        same, missing = common_splits(own, other, QUERY_KEY, "queries")
-        left_out += [f"{composed}, {line}" if composed else line for line in missing]
-        if same:
-            tables.append(compare_queries(_of(own, same), _of(other, same)))
-    same, missing = common_splits(a.scores, b.scores, PRODUCT_KEY, "products")
-    left_out += [f"classification, {line}" for line in missing]
-    if same and a.classes != b.classes:
-        left_out.append(
-            f"classification is left out: a predicts {len(a.classes)} classes, b {len(b.classes)} other ones"
-        )
-    elif same:
-        tables.append(compare_products(_of(a.scores, same), _of(b.scores, same), a.classes))
-    rows = pl.concat(tables)
-    if rows.is_empty():
-        why = "; ".join(left_out) or "neither has a rank or a labelled prediction"
-        raise ValueError(f"the runs have nothing to compare: {why}; compare runs of one catalogue, split, plan.folds")
-    return rows, left_out
+def _workspace_reader(project: Path) -> Read:
+    return lambda file: (project / file).read_bytes()
 
 
-def _kinds_of_ranks(a: pl.DataFrame, b: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """Yield the ranks of both runs: of texts in both directions, then of each kind of composed retrieval."""
-    both = [pl.col("direction").is_in(sorted(TEXT_DIRECTIONS))]
-    composed = sorted({*a["direction"], *b["direction"]} - TEXT_DIRECTIONS)
-    for rows in both + [pl.col("direction") == name for name in composed]:
-        yield a.filter(rows), b.filter(rows)
+def _revision_reader(revision: str, project: Path) -> Read:
+    from dvc.api import DVCFileSystem  # slow to import, and not needed for the working tree
+
+    what = f"{RANKS.as_posix()}, a file of {paths.ENSEMBLE.as_posix()} or a table of the catalogue"
+    with one_line_errors(revision, what):
+        stored = DVCFileSystem(str(project), rev=revision)
+
+    def read(file: Path) -> bytes:
+        with one_line_errors(revision, what):
+            content: bytes = stored.read_bytes(file.as_posix())
+        return content
+
+    return read
 
 
 def _table(revision: str, file: Path, data: bytes, columns: Schema) -> pl.DataFrame:
@@ -105,5 +130,18 @@ def _table(revision: str, file: Path, data: bytes, columns: Schema) -> pl.DataFr
     return table
 
 
-def _of(table: pl.DataFrame, splits: list[str]) -> pl.DataFrame:
-    return table.filter(pl.col("split").is_in(splits))
+class _Parsed:
+    """Tables by their file and bytes, so that runs of one catalogue share them."""
+
+    def __init__(self) -> None:
+        self._tables: dict[tuple[Path, bytes], pl.DataFrame] = {}
+
+    def of(self, revision: str, file: Path, data: bytes) -> pl.DataFrame:
+        key = (file, hashlib.sha256(data).digest())
+        if key not in self._tables:
+            columns = TABLES[file]
+            self._tables[key] = _table(revision, file, data, columns).select(*columns)
+        return self._tables[key]
+
+
+PARSED = _Parsed()

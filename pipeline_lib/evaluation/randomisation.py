@@ -1,0 +1,139 @@
+"""Paired randomisation test: if two systems are alike, swapping their results for a group changes nothing but chance.
+
+All units of a group are swapped together (Fisher 1935; Smucker et al. 2007 for rankings). p = (count + 1) / (n + 1),
+where `count` of n random swaps differ at least as much as the runs do (Phipson and Smyth 2010): p is never 0. The same
+swaps serve every figure and every run, so that adjusted p values know how much the figures have in common.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from pipeline_lib.evaluation.additive import Additive, Values
+
+SWAPS = 10_000
+ALPHA = 0.05
+BLOCK_VALUES = 1 << 22
+# Differences closer than this share of a figure's spread are equal: sums of the same numbers in another order.
+EQUAL = 1e-9
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two systems over the same units; `groups` (units,) numbers their groups across all pairs of one test."""
+
+    first: Additive
+    second: Additive
+    groups: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class SwapResult:
+    """Absolute differences (figures,), and those after each swap (swaps, figures), in units of `spread`.
+
+    `spread` (figures,) is the root mean square of the differences over the swaps. `num_groups` groups differ in any
+    figure, `differing` (figures,) in that pair of systems. With `exact` the swaps are all but the sample itself.
+    """
+
+    observed: Values
+    swapped: Values
+    spread: Values
+    num_groups: int
+    differing: NDArray[np.int64]
+    exact: bool
+
+    def p_values(self) -> Values:
+        """Return the two-sided p value of each figure by itself, (figures,)."""
+        reached = (self.swapped >= self.observed - EQUAL).sum(axis=0)
+        return np.asarray((reached + 1) / (len(self.swapped) + 1))
+
+    def adjusted(self, family: Sequence[int]) -> Values:
+        """Return the p values of some figures, adjusted for all of them: step-down maxT (Westfall and Young 1993).
+
+        The figure with the largest difference is compared with the largest of all in each swap, the next one with the
+        largest of the others.
+        """
+        chosen = np.array(family, dtype=np.int64)
+        order = chosen[np.argsort(-self.observed[chosen], kind="stable")]
+        largest = np.zeros(len(self.swapped))
+        reached = {}
+        for figure in order[::-1].tolist():
+            largest = np.maximum(largest, self.swapped[:, figure])
+            reached[figure] = int((largest >= self.observed[figure] - EQUAL).sum())
+        counts = np.maximum.accumulate([reached[figure] for figure in order.tolist()])
+        by_figure = dict(zip(order.tolist(), (counts + 1) / (len(self.swapped) + 1), strict=True))
+        return np.array([by_figure[figure] for figure in chosen.tolist()])
+
+    def critical(self, family: Sequence[int]) -> float:
+        """Return the difference, in units of the spread, from which on the largest figure of a family is significant.
+
+        It is infinite where there are too few groups for any difference to be.
+        """
+        if 2.0 ** (1 - int(self.differing[list(family)].max())) > ALPHA:
+            return np.inf
+        largest = np.sort(self.swapped[:, list(family)].max(axis=1))[::-1]
+        allowed = int(np.floor(ALPHA * (len(largest) + 1) + EQUAL)) - 1
+        return float(largest[allowed])
+
+
+def randomise(pairs: Sequence[Pair], swaps: int = SWAPS, seed: int = 0) -> SwapResult:
+    """Return the differences of all figures of all pairs, in their order, and those after swaps of whole groups.
+
+    If there are no more than `swaps` ways to swap, each is taken once. Memory is one block of swaps. Raises ValueError
+    without a pair.
+    """
+    if not pairs:
+        raise ValueError("no pair of systems to compare")
+    changes, totals = [], []
+    num_groups = max(int(pair.groups.max()) for pair in pairs) + 1
+    for pair in pairs:
+        first, second = (system.group_sums(pair.groups, num_groups) for system in (pair.first, pair.second))
+        change = sparse.csr_array(second - first)
+        change.eliminate_zeros()
+        changes.append(change)
+        totals.append([np.asarray(sums.sum(axis=0))[None, :] for sums in (first, second)])
+    # Swapping a group in which nothing differs changes nothing.
+    differ = np.any([np.diff(change.indptr) > 0 for change in changes], axis=0)
+    number = int(differ.sum())
+    changes = [change[differ] for change in changes]
+    exact = number < 63 and 2**number <= swaps + 1
+    blocks = _all_swaps(number) if exact else _random_swaps(number, swaps, seed)
+
+    def differences(chosen: Values) -> Values:
+        parts = []
+        for pair, change, (first, second) in zip(pairs, changes, totals, strict=True):
+            moved = (change.T @ chosen.T).T
+            parts.append(pair.second.finish(second - moved) - pair.first.finish(first + moved))
+        return np.concatenate(parts, axis=1)
+
+    found = np.concatenate([differences(np.zeros((1, number))), *(differences(block) for block in blocks)])
+    spread = np.sqrt((found**2).mean(axis=0))
+    sizes = np.abs(found) / np.where(spread > 0, spread, 1.0)
+    own = [
+        np.full(len(pair.first.names), np.sum(np.diff(part.indptr) > 0))
+        for pair, part in zip(pairs, changes, strict=True)
+    ]
+    return SwapResult(sizes[0], sizes[1:], spread, number, np.concatenate(own), exact)
+
+
+def _random_swaps(num_groups: int, swaps: int, seed: int) -> Iterator[Values]:
+    """Yield blocks (swaps, groups) of 0 and 1 at random; the draws do not depend on the size of a block."""
+    rng = np.random.default_rng(seed)
+    rows = max(1, BLOCK_VALUES // max(num_groups, 1))
+    width = 4 * -(-num_groups // 32)  # bytes of complete words: the generator drops the rest of one
+    for start in range(0, swaps, rows):
+        drawn = rng.bytes(min(rows, swaps - start) * width)
+        bits = np.unpackbits(np.frombuffer(drawn, np.uint8).reshape(-1, width), axis=1)
+        yield bits[:, :num_groups].astype(np.float64)
+
+
+def _all_swaps(num_groups: int) -> Iterator[Values]:
+    """Yield blocks of every way to swap some of the groups, without the one that swaps none."""
+    numbers = np.arange(1, 2**num_groups)
+    rows = max(1, BLOCK_VALUES // max(num_groups, 1))
+    for start in range(0, len(numbers), rows):
+        part = numbers[start : start + rows, None]
+        yield ((part >> np.arange(num_groups)) & 1).astype(np.float64)

@@ -1,0 +1,204 @@
+"""Compares runs, or settings with several seeds: figures with verdicts, wins and losses, slices, queries that changed.
+
+The first run is the one that all others are compared with.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from pipeline_lib.evaluation.randomisation import SWAPS
+from pipeline_lib.experiments.compare.changes import COUNTS_SCHEMA, Changed, counts, most_changed
+from pipeline_lib.experiments.compare.decisions import Decisions, Key, Settings, decide, letter
+from pipeline_lib.experiments.compare.parts import Part, make_part
+from pipeline_lib.experiments.compare.settings import Setting, check_setting, paired_seeds
+from pipeline_lib.experiments.compare.slices import slice_rows
+from pipeline_lib.experiments.compare.test_sets import CLASSIFICATION, Overlap, overlap
+
+DECLARED = ("MeanRecall", "top1")
+NO_PRIMARY = "none"
+MAX_RUNS = 26
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked: the declared figure (see `find_primary`), the tasks to limit it to, and how much is listed."""
+
+    primary: str = ""
+    only: Sequence[str] = ()
+    swaps: int = SWAPS
+    changed: int = 5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The result of a comparison; `figure` is the one that counts, slices and changed queries are about."""
+
+    settings: list[Setting]
+    primary: Key | None
+    figure: Key
+    decisions: Decisions
+    counts: pl.DataFrame
+    slices: pl.DataFrame
+    slices_left_out: int
+    changed: list[Changed]
+    left_out: list[str]
+
+    @property
+    def rows(self) -> pl.DataFrame:
+        """Return the COMPARISON_SCHEMA rows."""
+        return self.decisions.rows
+
+    @property
+    def letters(self) -> dict[str, Setting]:
+        """Return the settings by their letter, a first."""
+        return {letter(number): setting for number, setting in enumerate(self.settings)}
+
+
+def compare(settings: Sequence[Setting], options: Options) -> Comparison:
+    """Return the comparison of each setting with the first.
+
+    Raises ValueError for fewer than two settings, for runs of a setting that are none, for test sets that differ, for
+    runs with nothing in common, and for a declared figure that they do not have.
+    """
+    if not 2 <= len(settings) <= MAX_RUNS:
+        raise ValueError(f"{len(settings)} runs or settings: 2 to {MAX_RUNS} can be compared")
+    for setting in settings:
+        check_setting(setting)
+    common = common_parts(settings, list(options.only))
+    runs = [setting.runs for setting in settings]
+    parts = [make_part(split, task, runs) for split, task in common.same]
+    parts = _in_order([part for part in parts if part.units.height])
+    if not parts:
+        why = "; ".join(common.left_out) or "none has a rank or a labelled prediction"
+        raise ValueError(f"the runs have nothing to compare: {why}; compare runs of one catalogue, split, plan.folds")
+    primary = find_primary(parts, options.primary)
+    figure = primary or default_figure(parts)
+    pairs = [paired_seeds(settings[0], setting) for setting in settings]
+    decisions = decide(parts, pairs, Settings(primary, options.swaps))
+    (part,) = (part for part in parts if (part.split, part.task) == figure[:2])
+    slices, left_out = slice_rows(part, figure[2], settings[0].runs[0])
+    counted = [counts(one, figure[2] if one is part else _default_metric(one)) for one in parts]
+    changed = most_changed(part, settings, options.changed)
+    return Comparison(
+        list(settings),
+        primary,
+        figure,
+        decisions,
+        pl.concat([pl.DataFrame(schema=COUNTS_SCHEMA), *counted]),
+        slices,
+        left_out,
+        changed,
+        common.left_out,
+    )
+
+
+def common_parts(settings: Sequence[Setting], only: list[str]) -> Overlap:
+    """Return the parts that all runs were measured on alike; ValueError if the test sets of two runs differ."""
+    first = settings[0].runs[0]
+    total: Overlap | None = None
+    for setting in settings:
+        for run in setting.runs:
+            if run is first:
+                continue
+            found = overlap(first, run, (first.name, run.name), only)
+            if found.refused:
+                equal = list(dict.fromkeys(task for _, task in found.same))
+                way_out = f", or only what is equal: {' '.join(f'--only {task}' for task in equal)}" if equal else ""
+                raise ValueError(
+                    f"{first.name} and {run.name} were measured on different test sets: {'; '.join(found.refused)}. "
+                    f"Compare runs of one catalogue and split{way_out}"
+                )
+            total = found if total is None else _both(total, found)
+    if total is None:
+        raise ValueError(f"{first.name} is compared with itself; name two runs")
+    return total
+
+
+def find_primary(parts: Sequence[Part], asked: str) -> Key | None:
+    """Return the declared figure (split, task, metric): METRIC, TASK.METRIC or SPLIT.TASK.METRIC, or None for `none`.
+
+    Without a split it is that of test, if there is one; without a task the first that has the metric.
+    """
+    if asked == NO_PRIMARY:
+        return None
+    if not asked:
+        return default_figure(parts)
+    *place, metric = asked.split(".")
+    for part in parts:
+        known = part.systems[0][0].names
+        if metric in known and set(place) <= {part.split, part.task}:
+            return part.split, part.task, metric
+    listed = dict.fromkeys(f"{part.split}.{part.task}" for part in parts)
+    metrics = dict.fromkeys(name for part in parts for name in part.systems[0][0].names)
+    raise ValueError(
+        f"--primary {asked}: no such figure; write METRIC, TASK.METRIC, SPLIT.TASK.METRIC or {NO_PRIMARY}, with "
+        f"{', '.join(listed)} and {', '.join(metrics)}"
+    )
+
+
+def default_figure(parts: Sequence[Part]) -> Key:
+    """Return the figure that is declared by default: MeanRecall of text to image, or else top1, of test if possible."""
+    part = parts[0]
+    return part.split, part.task, _default_metric(part)
+
+
+def _default_metric(part: Part) -> str:
+    return DECLARED[part.task == CLASSIFICATION]
+
+
+def _in_order(parts: Sequence[Part]) -> list[Part]:
+    return sorted(parts, key=lambda part: part.split != "test")
+
+
+def _both(a: Overlap, b: Overlap) -> Overlap:
+    lines = list(dict.fromkeys([*a.left_out, *b.left_out]))
+    return Overlap([part for part in a.same if part in b.same], lines)
+
+
+def record(comparison: Comparison) -> Mapping[str, Any]:
+    """Return the comparison as JSON-like values."""
+    return {
+        "a": comparison.settings[0].name,
+        "b": comparison.settings[1].name,
+        "runs": {
+            name: {
+                "name": setting.name,
+                "runs": [run.name for run in setting.runs],
+                "seeds": setting.seeds,
+            }
+            for name, setting in comparison.letters.items()
+        },
+        "about": about(comparison),
+        "primary": ".".join(comparison.primary) if comparison.primary else None,
+        "test": comparison.decisions.test,
+        "comparisons": comparison.rows.to_dicts(),
+        "counts": comparison.counts.to_dicts(),
+        "slices": comparison.slices.to_dicts(),
+        "changed": [_changed_record(one) for one in comparison.changed],
+        "left_out": comparison.left_out,
+    }
+
+
+def about(comparison: Comparison) -> str:
+    """Return what the verdicts are about: settings, checkpoints, or both."""
+    several = [len(setting.runs) > 1 for setting in comparison.settings]
+    return "settings" if all(several) else "checkpoints" if not any(several) else "settings and checkpoints"
+
+
+def _changed_record(one: Changed) -> dict[str, Any]:
+    return {
+        "run": one.run,
+        "query": one.unit_id,
+        "text": one.text,
+        "better": one.better,
+        "a_rank": one.before.rank,
+        "rank": one.after.rank,
+        "right": one.right,
+        "a_products": one.before.products,
+        "products": one.after.products,
+        "a_predicted": one.before.predicted,
+        "predicted": one.after.predicted,
+    }

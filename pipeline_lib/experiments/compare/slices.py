@@ -1,0 +1,158 @@
+"""Where a difference lies: the declared figure by category, length, script, right answers, kind and named slices.
+
+Slices are looked at after the fact, so their p values are adjusted for their number by Holm's method.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+from scipy.special import stdtr, stdtrit
+
+from pipeline_lib.evaluation.composed_protocols import MIN_SLICE
+from pipeline_lib.evaluation.intervals import variance_of_mean
+from pipeline_lib.evaluation.jackknife import COVERAGE, clusters
+from pipeline_lib.evaluation.setting_difference import holm
+from pipeline_lib.experiments.compare.decisions import Row, letter, verdict
+from pipeline_lib.experiments.compare.parts import BY_UNIT, Part
+from pipeline_lib.experiments.compare.runs import Run
+
+SLICE_SCHEMA: dict[str, "pl.DataType | type[pl.DataType]"] = {
+    "dimension": pl.String,
+    "slice": pl.String,
+    "units": pl.Int64,
+    "run": pl.String,
+    "metric": pl.String,
+    "a": pl.Float64,
+    "b": pl.Float64,
+    "difference": pl.Float64,
+    "low": pl.Float64,
+    "high": pl.Float64,
+    "p_adjusted": pl.Float64,
+    "verdict": pl.String,
+}
+# Beginnings of the Unicode names of letters -> script.
+SCRIPTS = {
+    "LATIN": "Latin", "CJK": "Han", "HIRAGANA": "Japanese kana", "KATAKANA": "Japanese kana", "HANGUL": "Hangul",
+    "CYRILLIC": "Cyrillic", "ARABIC": "Arabic", "DEVANAGARI": "Devanagari", "GREEK": "Greek", "HEBREW": "Hebrew",
+    "THAI": "Thai",
+}  # fmt: skip
+MIXED_BELOW = 0.8  # a text with a smaller share of letters of one script is of several scripts
+LENGTHS = ((3, "1 to 3"), (6, "4 to 6"), (10, "7 to 10"))
+RIGHT_ANSWERS = ((1, "1"), (5, "2 to 5"))
+
+
+def slice_rows(part: Part, figure: str, run: Run) -> tuple[pl.DataFrame, int]:
+    """Return SLICE_SCHEMA rows of a part's `figure`, and how many slices have too few units for one.
+
+    `run` has the catalogue that all runs were measured on. The intervals are those of queries, also for settings.
+    """
+    rows: list[Row] = []
+    left_out: set[tuple[str, str]] = set()
+    members = dimensions(part, run)
+    metric = BY_UNIT.get(figure, figure)
+    for number in range(1, len(part.systems)):
+        first, second = (part.values(place, figure) for place in (0, number))
+        own: list[Row] = []
+        for (dimension, name), units in members.items():
+            if len(units) < MIN_SLICE:
+                left_out.add((dimension, name))
+                continue
+            groups = clusters(part.units["group_id"].gather(units))
+            gain = second[units] - first[units]
+            difference, df = float(gain.mean()), int(groups.max())
+            error = np.sqrt(variance_of_mean(gain, groups))
+            half = float(stdtrit(df, (1 + COVERAGE) / 2) * error) if df else np.inf
+            p_value = 2 * float(stdtr(df, -abs(difference) / error)) if df and error > 0 else 1.0
+            place = {"dimension": dimension, "slice": name, "units": len(units), "run": letter(number)}
+            means = {"metric": metric, "a": float(first[units].mean()), "b": float(second[units].mean())}
+            span = {"difference": difference, "low": difference - half, "high": difference + half, "p": p_value}
+            own.append(place | means | span)
+        rows += own
+    for row, adjusted in zip(rows, holm([row.pop("p") for row in rows]) if rows else [], strict=True):
+        row |= {"p_adjusted": adjusted, "verdict": verdict(row["difference"], adjusted, metric, row["run"])}
+    return pl.DataFrame(rows, schema=SLICE_SCHEMA, orient="row"), len(left_out)
+
+
+def dimensions(part: Part, run: Run) -> dict[tuple[str, str], list[int]]:
+    """Return the units (their row numbers) of each slice, by dimension and name, of those that divide the units."""
+    described = describe(part, run)
+    found: dict[tuple[str, str], list[int]] = {}
+    for dimension in described.columns:
+        column = described[dimension]
+        parts = pl.DataFrame({"slice": column, "row": range(len(column))}).drop_nulls().group_by("slice").all()
+        if parts.height > 1:
+            found |= {(dimension, name): rows for name, rows in sorted(parts.rows())}
+    rows_of = {unit: row for row, unit in enumerate(part.units["unit_id"].to_list())}
+    named: dict[tuple[str, str], list[int]] = {}
+    for query, name in run.tables["query_slices"].sort("slice", "query_id").iter_rows():
+        if query in rows_of:
+            named.setdefault(("named slice", name), []).append(rows_of[query])
+    return found | named
+
+
+def describe(part: Part, run: Run) -> pl.DataFrame:
+    """Return a column for each dimension, with the name of each unit's slice or null, in the order of the units."""
+    units = part.units.select(pl.col("unit_id").alias("id"), *(set(part.units.columns) & {"num_right"}))
+    queries = run.tables["queries"].select(pl.col("query_id").alias("id"), "kind", "text")
+    products = run.tables["products"].select(pl.col("product_id").alias("id"), "label", "text")
+    answers = run.tables["relevance"].filter(pl.col("grade") > 0).unique("query_id", keep="first", maintain_order=True)
+    labels = answers.join(products, left_on="product_id", right_on="id", how="left")
+    categories = labels.select(pl.col("query_id").alias("id"), pl.col("label"))
+    if part.task in ("image_to_text", "classification"):
+        known = units.join(products, on="id", how="left", maintain_order="left")
+        known = known.with_columns(kind=pl.lit(None, pl.String))
+    else:
+        known = units.join(queries, on="id", how="left", maintain_order="left")
+        known = known.join(categories, on="id", how="left", maintain_order="left")
+    texts = [text or "" for text in known["text"].to_list()]
+    columns: dict[str, Sequence[str | None]] = {
+        "category": known["label"].to_list(),
+        "words": [_bin(num_words(text), LENGTHS, "more than 10") if text else None for text in texts],
+        "script": [script(text) if text else None for text in texts],
+        "kind": known["kind"].to_list(),
+    }
+    if "num_right" in known.columns:
+        columns["right answers"] = [_bin(number, RIGHT_ANSWERS, "more than 5") for number in known["num_right"]]
+    return pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns.items()})
+
+
+def num_words(text: str) -> int:
+    """Return the number of words of a text; where a script has no spaces, two letters count as a word.
+
+    >>> num_words("red striped mug"), num_words("红色条纹马克杯")
+    (3, 4)
+    """
+    unspaced = sum(_script_of(letter) in ("Han", "Japanese kana", "Thai") for letter in text)
+    spaced = "".join(" " if _script_of(letter) in ("Han", "Japanese kana", "Thai") else letter for letter in text)
+    return len(spaced.split()) + -(-unspaced // 2)
+
+
+def script(text: str) -> str:
+    """Return the script of a text: that of at least 80 % of its letters, or several.
+
+    >>> script("red mug"), script("红色马克杯"), script("红色 mug"), script("لامپ"), script("123")
+    ('Latin', 'Han', 'Han and Latin', 'Arabic', 'no letters')
+    """
+    counts = Counter(name for letter in text if (name := _script_of(letter)))
+    if not counts:
+        return "no letters"
+    ordered = [name for name, _ in counts.most_common()]
+    if counts[ordered[0]] >= MIXED_BELOW * counts.total():
+        return ordered[0]
+    return " and ".join(sorted(ordered[:2]))
+
+
+@lru_cache(maxsize=1 << 16)
+def _script_of(letter: str) -> str:
+    """Return the script of a letter, an empty text for what is none."""
+    if not letter.isalpha():
+        return ""
+    return SCRIPTS.get(unicodedata.name(letter, "").split(" ")[0].split("-")[0], "another script")
+
+
+def _bin(value: int, limits: Sequence[tuple[int, str]], above: str) -> str:
+    return next((name for limit, name in limits if value <= limit), above)

@@ -1,0 +1,117 @@
+"""Test sets of two runs: equal ones are compared, others are refused with exactly what differs."""
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from compared_runs import changed, make_run
+
+from pipeline_lib.experiments.compare.comparison import Options, compare
+from pipeline_lib.experiments.compare.settings import Setting
+from pipeline_lib.experiments.compare.test_sets import overlap
+
+RIGHT = [1, 0, 1, 1, 0, 1, 1, 1]
+A = make_run([1, 5, 9, 2, 3, 3, 1, 8], RIGHT, name="first")
+NAMES = ("first", "other")
+
+
+def of(run, b=A, only=()):
+    return overlap(b, replace(run, name="other"), NAMES, list(only))
+
+
+def refusal(run):
+    with pytest.raises(ValueError) as refused:
+        compare([Setting("first", [A]), Setting("other", [replace(run, name="other")])], Options())
+    return str(refused.value)
+
+
+def test_equal_test_sets_are_compared_in_every_part_whatever_the_order_of_the_rows():
+    found = of(replace(A, ranks=A.ranks.reverse(), scores=A.scores.reverse()))
+    assert (found.left_out, found.refused) == ([], [])
+    assert set(found.same) == {
+        (split, task) for split in ("oof", "test") for task in ("text_to_image", "classification")
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "line"),
+    [
+        ("queries", {"text": pl.Series(["new"] * 8)}, "test: the text of 4 queries differs (q4, q5, q6, ...)"),
+        ("media", {"content": pl.Series([["x"]] * 8)}, "test: the photos of 4 products differ (p4, p5, p6, ...)"),
+        (
+            "relevance",
+            {"product_id": pl.Series(["p0", "p1", "p2", "p3", "p4", "p5", "p6", "p6"])},
+            "test: right answers: 1 only in first (q7), 1 only in other (q7)",
+        ),
+        (
+            "folds",
+            {"split": pl.Series(["train"] * 4 + ["test"] * 3 + ["train"])},
+            "test: products of the gallery: 1 only in first (p7), 0 only in other",
+        ),
+    ],
+)
+def test_what_the_catalogue_measures_otherwise_is_refused_with_examples(table, columns, line):
+    message = refusal(changed(A, table, **columns))
+    assert message.startswith("first and other were measured on different test sets: ") and line in message
+    assert "--only classification" in message
+
+
+def test_other_queries_sizes_of_the_gallery_numbers_of_right_answers_and_groups_are_refused():
+    assert "test, text_to_image: queries: 1 only in first (q7), 0 only in other" in refusal(
+        replace(A, ranks=A.ranks.head(7))
+    )
+    for column, meaning in (("num_gallery", "size of the gallery"), ("num_right", "number of right answers")):
+        message = refusal(replace(A, ranks=A.ranks.with_columns(pl.lit(7).alias(column))))
+        assert f"test, text_to_image: the {meaning} of 4 queries differs (q4: " in message
+        assert f"oof, text_to_image: the {meaning} of 4 queries differs (q0: " in message
+    groups = replace(A, ranks=A.ranks.with_columns(group_id=pl.lit("one")))
+    assert "the group of 4 queries differs (q4: g4 in first, one in other)" in refusal(groups)
+
+
+def test_corrected_labels_are_other_right_answers():
+    relabelled = A.scores.with_columns(
+        label=pl.when(pl.col("product_id") == "p7").then(pl.lit("cup")).otherwise("label")
+    )
+    message = refusal(replace(A, scores=relabelled))
+    assert "test, classification: products with label and group: 1 only in first (p7), 1 only in other (p7)" in message
+    assert "--only text_to_image" in message
+
+
+def test_other_folds_leave_out_of_fold_figures_out_and_nothing_else():
+    moved = changed(A, "folds", fold=pl.Series([0, 0, 1, 1, None, None, None, None]))
+    moved = replace(moved, ranks=A.ranks.filter((pl.col("split") == "test") | (pl.col("query_id") != "q1")))
+    found = of(moved)
+    line = "oof is left out: other folds: 2 products are in another fold, 0 in one run only"
+    assert found.left_out == [f"text_to_image, {line}", f"classification, {line}"] and found.refused == []
+    assert {split for split, _ in found.same} == {"test"}
+    fewer = replace(
+        A, params=dict(A.params) | {"plan": {"folds": [0]}}, ranks=A.ranks.filter(pl.col("query_id") != "q1")
+    )
+    assert of(fewer).left_out[0] == "text_to_image, oof is left out: plan.folds is 0, 1 in first and 0 in other"
+
+
+def test_what_only_one_run_has_is_left_out_with_a_line():
+    assert of(make_run([1] * 8)).left_out == ["classification is left out: only first has it"]
+    classes = of(replace(A, classes=["cup", "hat", "mug"])).left_out
+    assert classes == ["classification is left out: first predicts 2 classes, other 3 other ones"]
+    composed = make_run([1] * 8, direction="composed_sum").ranks
+    assert of(replace(A, ranks=pl.concat([A.ranks, composed]))).left_out == [
+        "composed_sum is left out: only other has it"
+    ]
+    assert of(replace(A, classes=["hat", "cup"])).left_out == []  # another order of the same classes
+
+
+def test_a_task_can_be_compared_by_itself_where_the_others_differ():
+    found = of(changed(A, "queries", text=pl.Series(["new"] * 8)), only=["classification"])
+    assert found.refused == [] and {task for _, task in found.same} == {"classification"}
+
+
+def test_runs_with_nothing_in_common_or_compared_with_themselves_are_refused():
+    with pytest.raises(ValueError, match="nothing to compare: text_to_image is left out: only first has it"):
+        compare(
+            [Setting("first", [replace(A, scores=A.scores.clear(), classes=[], name="first")]),
+             Setting("b", [replace(A, ranks=A.ranks.clear(), name="b")])],
+            Options(),
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="1 runs or settings: 2 to 26"):
+        compare([Setting("first", [A])], Options())
