@@ -8,16 +8,16 @@ from collections.abc import Callable
 
 import typer
 
-from pipeline_lib.cli import checks, clean, compare, headline, models, recipe, repro, schema, search, serve, split
+from pipeline_lib.cli import checks, clean, compare, headline, models, plan, recipe, repro, schema, search, serve, split
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Fine-tune image-text models on product catalogues. The pipeline itself is run by `dvc repro`.",
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     checks.check,
+    plan.plan,
     repro.repro,
     headline.headline,
     compare.compare,

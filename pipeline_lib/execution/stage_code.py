@@ -81,11 +81,16 @@ def current_code(module: str, root: Path = Path()) -> Code:
     file = root / paths.code_of(module)
     if not file.is_file():
         return list_code(module, root)
-    lines = file.read_text(encoding="utf-8").splitlines()
-    code = {path: value for value, _, path in (line.partition("  ") for line in lines)}
+    code = read_list(file)
     if changed := changed_files(code, root):
         raise ValueError(f"{changed[0]} changed after the stage `code` had listed it; run `dvc repro` again")
     return code
+
+
+def read_list(file: Path) -> Code:
+    """Return the code in a list that `write_code` has written."""
+    lines = file.read_text(encoding="utf-8").splitlines()
+    return {path: value for value, _, path in (line.partition("  ") for line in lines)}
 
 
 def changed_files(code: Code, root: Path = Path()) -> list[str]:

@@ -1,0 +1,150 @@
+"""`vitrine plan`: what the next `dvc repro` will run, why, and how long it took before."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline_lib.cli.completion import complete_setting, complete_stage
+from pipeline_lib.cli.output import AsJson, Result, show, table
+
+if TYPE_CHECKING:
+    from pipeline_lib.experiments.next_run.forecast import PlannedStage
+    from pipeline_lib.experiments.next_run.status import Reason
+
+HEADINGS = ("stage", "state", "why", "MB", "time", "estimated from")
+MAX_VALUE = 40  # characters of a setting's value in a terminal
+
+
+def plan(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Stages, with what they depend on; none = all.", autocompletion=complete_stage),
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-S",
+            "--set-param",
+            metavar="KEY=VALUE",
+            help="Ask about a change as `dvc exp run` would make it; params.yaml stays as it is.",
+            autocompletion=complete_setting,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print what the next `dvc repro` will run, in its order, why, and what it will cost. Nothing is run or written.
+
+    A stage runs if a setting, an input, its code or an out changed. A stage after it follows if the outs before it
+    change. DVC restores outs that it has from an earlier run of the same inputs.
+
+    In a pipe: stage, state, reasons, bytes, seconds and their basis, one stage a line.
+
+    JSON: products (of the catalogue), unchanged (a count), stages (with stage, state, because, reasons, products,
+    bytes, seconds and basis), seconds (running stages), seconds_following, and without_estimate (a count).
+    """
+    from pathlib import Path
+
+    from pipeline_lib.execution.durations import count_products, read_durations
+    from pipeline_lib.experiments.next_run.forecast import forecast
+    from pipeline_lib.experiments.next_run.status import read_statuses
+
+    statuses, params = read_statuses(targets or [], change or [])
+    products = count_products(Path())
+    planned = forecast(statuses, read_durations(Path()), params, products)
+    show(plan_result(planned, len(statuses), products), as_json)
+
+
+def plan_result(planned: "list[PlannedStage]", visited: int, products: int | None) -> Result:
+    """Return the next run as a table with its sums."""
+    from pipeline_lib.execution.meter import format_seconds
+    from pipeline_lib.experiments.next_run.forecast import FOLLOWS, RESTORED, RUNS, total_seconds
+
+    seconds, unknown = total_seconds(planned, RUNS)
+    following, unknown_following = total_seconds(planned, FOLLOWS)
+    counts = {state: sum(stage.state == state for stage in planned) for state in (RUNS, RESTORED, FOLLOWS)}
+    rows = [_cells(stage, products) for stage in planned]
+    texts = [_texts(stage) for stage in planned]
+    without = f" ({unknown + unknown_following} stages without an earlier run)" * bool(unknown + unknown_following)
+    about = f"about {format_seconds(seconds)}, up to {format_seconds(seconds + following)}"
+    notes = [
+        f"{counts[RUNS]} of {visited} stages run, {counts[FOLLOWS]} follow if outs before them change, "
+        f"{counts[RESTORED]} are restored; {about} one after the other, as they took before{without}"
+    ]
+    if not planned:
+        notes = [f"nothing to run: all {visited} stages are up to date"]
+    data = {
+        "products": products,
+        "unchanged": visited - len(planned),
+        "stages": [_record(stage, products) for stage in planned],
+        "seconds": seconds,
+        "seconds_following": following,
+        "without_estimate": unknown + unknown_following,
+    }
+    head = [] if products is None else [f"catalogue of now: {products:,} products"]
+    drawn = [table("The next `dvc repro`", HEADINGS, texts, right=("MB", "time"))] if planned else []
+    return Result(data, rows, drawn, head=head, notes=notes)
+
+
+def reason_line(reason: "Reason") -> str:
+    """Return one reason as text, a setting with its old and new value."""
+    from pipeline_lib.experiments.recipes.overrides import ABSENT
+
+    if not reason.is_setting:
+        return reason.what
+    old, new = (value if value is ABSENT else _short(value) for value in (reason.old, reason.new))
+    return f"{reason.what}: {old} -> {new}"
+
+
+def _short(value: Any) -> str:
+    from pipeline_lib.experiments.recipes.overrides import as_value
+
+    text = "null" if value is None else value if isinstance(value, str) else as_value(value)
+    return text if len(text) <= MAX_VALUE else f"{text[: MAX_VALUE - 3]}..."
+
+
+def _why(stage: "PlannedStage") -> list[str]:
+    lines = [reason_line(reason) for reason in stage.status.reasons]
+    return lines or [f"because {', '.join(stage.because)} {'runs' if len(stage.because) == 1 else 'run'}"]
+
+
+def _texts(stage: "PlannedStage") -> tuple[str, ...]:
+    from pipeline_lib.execution.meter import format_seconds
+
+    size = "-" if stage.size is None else f"{'' if stage.size_is_own else '~'}{stage.size / 1e6:.1f}"
+    seconds, basis = (
+        (format_seconds(stage.estimate.seconds), stage.estimate.basis) if stage.estimate else ("-", "no earlier run")
+    )
+    return stage.status.name, stage.state, "\n".join(_why(stage)), size, seconds, basis
+
+
+def _cells(stage: "PlannedStage", products: int | None) -> tuple[str, ...]:
+    record = _record(stage, products)
+    values = (record[key] for key in ("bytes", "seconds", "basis"))
+    return (
+        stage.status.name,
+        stage.state,
+        "; ".join(_why(stage)),
+        *("" if value is None else str(value) for value in values),
+    )
+
+
+def _record(stage: "PlannedStage", products: int | None) -> dict[str, Any]:
+    from pipeline_lib.experiments.recipes.overrides import ABSENT
+
+    reasons = [
+        {"setting": reason.what}
+        | {name: value for name, value in (("old", reason.old), ("new", reason.new)) if value is not ABSENT}
+        if reason.is_setting
+        else {"what": reason.what}
+        for reason in stage.status.reasons
+    ]
+    return {
+        "stage": stage.status.name,
+        "state": stage.state,
+        "because": list(stage.because),
+        "reasons": reasons,
+        "products": products,
+        "bytes": stage.size,
+        "seconds": round(stage.estimate.seconds, 2) if stage.estimate else None,
+        "basis": stage.estimate.basis if stage.estimate else None,
+    }
