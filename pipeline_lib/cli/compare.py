@@ -37,8 +37,6 @@ Only = Annotated[
         help="Compare this task alone (text_to_image, image_to_text, classification, composed_KIND); repeatable."
     ),
 ]
-Swaps = Annotated[int, typer.Option(min=100, help="Random swaps of the randomisation test.")]
-Queries = Annotated[int, typer.Option(min=0, help="How many gains and losses of single queries are listed.")]
 AsMarkdown = Annotated[bool, typer.Option("--md", help="Print Markdown instead of a table.")]
 Page = Annotated[Path | None, typer.Option(metavar="FILE.html", help="Write a page with pictures, too.")]
 
@@ -47,8 +45,6 @@ def compare(
     runs: Runs,
     primary: Primary = "",
     only: Only = None,
-    swaps: Swaps = 10_000,
-    queries: Queries = 5,
     page: Page = None,
     as_markdown: AsMarkdown = False,
     as_json: AsJson = False,
@@ -69,7 +65,7 @@ def compare(
     from pipeline_lib.experiments.compare.tables import markdown
 
     names = runs if len(runs) > 1 else [*runs, "workspace"]
-    comparison = compare_settings(read_settings(names), Options(primary, only or (), swaps, queries))
+    comparison = compare_settings(read_settings(names), Options(primary, only or ()))
     notes = sentences(comparison)
     if page is not None:
         from pipeline_lib.report.comparison_page import write_page
