@@ -18,6 +18,7 @@ FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/ask.js": ("ask.js", "text/javascript"),
     "/results.js": ("results.js", "text/javascript"),
     "/why.js": ("why.js", "text/javascript"),
     "/words.js": ("words.js", "text/javascript"),

@@ -15,7 +15,6 @@ import numpy as np
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
-from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.section import load_params, parse_section, parse_value
 from pipeline_lib.retrieval.faiss_index import MANIFEST, Fingerprints
@@ -173,7 +172,7 @@ def open_served(name: str, root: Path, fold: int, kind: str) -> ServedModel:
     Raises ValueError if the model or the index is missing, or if the index was built by another model.
     """
     params = load_params(root / "params.yaml")
-    embed, data = parse_section(EmbedParams, params), parse_section(DataParams, params)
+    embed, max_pixels = parse_section(EmbedParams, params), parse_value("data.max_pixels", int, params)
     scale = parse_value("plan.scales", list[int], params)[0]
     folder, place = root / paths.train_of(fold), root / paths.index_of(kind, fold)
     texts = TextEmbedder(folder, embed.interpolation)
@@ -191,7 +190,7 @@ def open_served(name: str, root: Path, fold: int, kind: str) -> ServedModel:
 
     pictures = PictureEmbedder(load, scale, Resizing.of(image), embed.flip)
     catalogue = read_served(root, index.product_ids)
-    return ServedModel(name, index, catalogue, texts, pictures, find_composed(root, fold, params), data.max_pixels)
+    return ServedModel(name, index, catalogue, texts, pictures, find_composed(root, fold, params), max_pixels)
 
 
 def load_all(model: ServedModel) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from pipeline_lib.models.multimodal import DEFAULTS
@@ -74,16 +75,21 @@ class PictureEmbedder:
 
         Raises BadPhotoError if it cannot be read, or if its header says that it has more pixels than `max_pixels`.
         """
-        photo = read_photo(data, self.size, max_pixels)
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `max_pixels` is compared before any decoding
+        try:
+            photo = read_photo(data, self.size, max_pixels)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
         return fixed_view(photo.image(), self.size, self.resizing)
 
     def embed(self, view: Pixels) -> NDArray[np.float32]:
         """Return the embedding (1, dim) of a picture's square."""
-        pixels = as_batch(view)
+        # Loaded outside of inference mode, because a map of a photo needs gradients.
+        model, pixels = self.model, as_batch(view)
         views = [pixels, pixels.flip(-1)] if self.flip else [pixels]
         with torch.inference_mode():
-            embeddings = torch.stack([self.model.embed_image(self.model.encode_image(one)) for one in views]).mean(0)
-            if (DEFAULTS | self.model.description)["similarity"] == "cosine":
+            embeddings = torch.stack([model.embed_image(model.encode_image(one)) for one in views]).mean(0)
+            if (DEFAULTS | model.description)["similarity"] == "cosine":
                 embeddings = functional.normalize(embeddings, dim=-1)
         embedded: NDArray[np.float32] = embeddings.float().numpy()
         return embedded

@@ -82,7 +82,9 @@ def _write_search(root: Path, model, fold: int, fingerprint: str, kinds) -> None
     products = pl.read_parquet(root / paths.CATALOGUE / "products.parquet")
     ids, texts = products["product_id"].to_list(), products["text"].to_list()
     view = preprocessing_fingerprint(SIZE, model.description["image"])
-    photos = normalise_rows(np.stack([photo_vector(root, model, key) for key in ids]))
+    # The drawn products are few things many times over: noise sets them apart, so that no order depends on rounding.
+    noise = 0.1 * np.random.default_rng(fold).standard_normal((len(ids), DIM)).astype(np.float32)
+    photos = normalise_rows(np.stack([photo_vector(root, model, key) for key in ids]) + noise)
     written = [key for key, text in zip(ids, texts, strict=True) if text]
     vectors = np.stack([text_vector(root, model, fold, text) for text in texts if text])
     for name, keys, rows in ((paths.GALLERY_PHOTOS, ids, photos), (paths.GALLERY_TEXTS, written, vectors)):

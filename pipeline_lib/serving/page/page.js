@@ -1,1 +1,260 @@
+// The search form: what is asked, its filters, and the columns of results.
 
+import { ask, judge, search } from "./ask.js";
+import { column, element, nameOf, photoUrl, showGrades } from "./results.js";
+import { closeProduct, openProduct } from "./why.js";
+import { setLanguage, startLanguage, t, whole } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+let catalogue = null;
+let picture = null;
+let like = null;
+let last = null;
+let running = null;
+let status = ["start", {}];
+let preview = null;
+
+function say(key, values = {}, error = null) {
+  status = [key, values, error];
+  $("status").classList.toggle("error", error !== null);
+  $("status").textContent = error ? error.message : t(key, values);
+  if (error?.detail) $("status").append(element("small", {}, ` ${error.detail}`));
+}
+
+function filters() {
+  const pairs = [];
+  for (const box of $("categories").querySelectorAll("input:checked")) pairs.push(["category", box.value]);
+  for (const set of $("numbers").querySelectorAll("fieldset")) {
+    const [low, high] = Array.from(set.querySelectorAll("input"), (input) => input.value);
+    if (low || high) pairs.push(["range", `${set.dataset.column}:${low}:${high}`]);
+  }
+  if ($("duplicates").checked) pairs.push(["hide_duplicates", "true"]);
+  if ($("min-score").value) pairs.push(["min_score", $("min-score").value]);
+  return pairs;
+}
+
+function showActive() {
+  const count = filters().length;
+  $("active").hidden = count === 0;
+  $("active").textContent = t("active", { count });
+}
+
+function reference() {
+  if (preview) URL.revokeObjectURL(preview);
+  preview = picture ? URL.createObjectURL(picture) : null;
+  $("reference").hidden = !picture && !like;
+  if (picture) {
+    $("reference-image").src = preview;
+    $("reference-name").textContent = t("reference", { name: picture.name || t("pasted") });
+  } else if (like) {
+    $("reference-image").src = photoUrl(like.product, like.model, 0);
+    $("reference-name").textContent = t("like", { name: nameOf(like.product) });
+  } else $("reference-image").removeAttribute("src");
+}
+
+function setPicture(file) {
+  picture = file;
+  like = null;
+  reference();
+}
+
+async function run() {
+  const query = { q: $("q").value.trim(), like: like?.product.product_id ?? "", picture };
+  if (!query.q && !query.like && !picture) {
+    say("error_no_query");
+    $("q").focus();
+    return;
+  }
+  running?.abort();
+  const own = (running = new AbortController());
+  query.filters = [...filters(), ["k", $("k").value || "24"]];
+  const models = $("compare").checked ? catalogue.models.map((_, number) => number) : [0];
+  say("searching");
+  $("results").setAttribute("aria-busy", "true");
+  try {
+    const start = performance.now();
+    const answers = await Promise.all(models.map((model) => search(query, model, own.signal)));
+    const ms = Math.round(performance.now() - start);
+    if (own !== running) return;
+    last = { query, models, answers, ms };
+    remember(query);
+    show();
+    if (canJudge(query)) await loadGrades(query.q);
+  } catch (error) {
+    if (own !== running || error.name === "AbortError") return;
+    last = null;
+    $("results").replaceChildren();
+    say("error_other", {}, error);
+  } finally {
+    if (own === running) $("results").removeAttribute("aria-busy");
+  }
+}
+
+function methodName(name) {
+  return ["text", "picture", "product", "sum"].includes(name) ? t(`method_${name}`) : t("method_composed", { name });
+}
+
+function show() {
+  const { query, models, answers, ms } = last;
+  const columns = answers.map((answer, number) => column(answer, models[number], actionsOf(query, models[number]), models.length > 1));
+  $("results").replaceChildren(...columns);
+  const [first] = answers;
+  const values = { count: whole(first.results.length), searched: whole(first.searched), ms: whole(ms), method: methodName(first.method) };
+  say(first.results.length ? "found" : "empty", values);
+}
+
+function canJudge(query) {
+  return catalogue.can_judge && query.q !== "" && !query.picture && !query.like;
+}
+
+function actionsOf(query, model) {
+  const actions = {
+    open: (product) => openProduct(product, model, null, actions),
+    why: (product) => openProduct(product, model, query, actions),
+    similar: (product) => {
+      closeProduct();
+      picture = null;
+      like = { product, model };
+      reference();
+      $("q").value = "";
+      run();
+    },
+    judge: canJudge(query) ? (product, grade) => sendGrade(query.q, product, grade, model) : null,
+  };
+  return actions;
+}
+
+async function sendGrade(query, product, grade, model) {
+  try {
+    showGrades($("results"), (await judge(query, product.product_id, grade, model)).grades);
+    say("judged");
+  } catch (error) {
+    say("error_other", {}, error);
+  }
+}
+
+async function loadGrades(query) {
+  showGrades($("results"), (await ask(`/api/judgements?${new URLSearchParams({ query })}`)).grades);
+}
+
+// A search by words can be shared by its address.
+function remember(query) {
+  const pairs = query.picture ? [] : [["q", query.q], ["like", query.like], ...filters()].filter(([, value]) => value);
+  history.replaceState(null, "", pairs.length ? `/?${new URLSearchParams(pairs)}` : "/");
+}
+
+function buildFilters() {
+  const box = (one) => element(
+    "label", {}, element("input", { type: "checkbox", value: one.name }),
+    ` ${one.name} `, element("small", {}, whole(one.products)),
+  );
+  $("categories").replaceChildren(...catalogue.categories.map(box));
+  $("categories-set").hidden = catalogue.categories.length === 0;
+  $("numbers").replaceChildren(...catalogue.numbers.map((span) => {
+    const input = (word, value) => {
+      const label = t(word, { name: span.column });
+      return element("label", {}, `${label} `, element("input", { type: "number", step: "any", placeholder: String(value) }));
+    };
+    const note = span.missing ? element("p", { className: "note" }, t("missing", { count: whole(span.missing) })) : null;
+    return element(
+      "fieldset", { "data-column": span.column }, element("legend", {}, span.column), input("low", span.low), input("high", span.high), note,
+    );
+  }));
+  $("duplicates-option").hidden = catalogue.duplicates === 0;
+  $("compare-option").hidden = catalogue.models.length < 2;
+  $("k").max = catalogue.max_k;
+}
+
+function setFilters(pairs) {
+  for (const [name, value] of pairs) {
+    if (name === "category") {
+      for (const box of $("categories").querySelectorAll("input")) box.checked ||= box.value === value;
+    } else if (name === "range") {
+      const [high, low, ...column] = value.split(":").reverse();
+      const inputs = $("numbers").querySelectorAll(`[data-column="${CSS.escape(column.reverse().join(":"))}"] input`);
+      if (inputs.length) [inputs[0].value, inputs[1].value] = [low, high];
+    } else if (name === "hide_duplicates") $("duplicates").checked = value === "true";
+    else if (name === "min_score") $("min-score").value = value;
+  }
+  showActive();
+}
+
+function restore() {
+  const asked = new URLSearchParams(location.search);
+  $("q").value = asked.get("q") ?? "";
+  const id = asked.get("like");
+  if (id) like = { product: { product_id: id, text: "", photos: 1 }, model: 0 };
+  setFilters([...asked]);
+  reference();
+}
+
+function translate(name) {
+  const chosen = catalogue ? filters() : [];
+  setLanguage(name);
+  $("language").value = document.documentElement.lang;
+  if (!catalogue) return;
+  buildFilters();
+  setFilters(chosen);
+  reference();
+  if (!last) {
+    say(...status);
+    return;
+  }
+  const pressed = Array.from(document.querySelectorAll('.thumb[aria-pressed="true"]'), (one) => one.dataset);
+  show();
+  showGrades($("results"), Object.fromEntries(pressed.map((one) => [one.product, Number(one.grade)])));
+}
+
+function clear() {
+  for (const box of $("filters").querySelectorAll("input[type=checkbox]")) box.checked = false;
+  for (const input of $("filters").querySelectorAll("input[type=number]")) input.value = input.id === "k" ? "24" : "";
+  showActive();
+}
+
+function droppedImage(data) {
+  return Array.from(data?.files ?? []).find((file) => file.type.startsWith("image/"));
+}
+
+function listen() {
+  $("search").addEventListener("submit", (event) => { event.preventDefault(); run(); });
+  $("picture").addEventListener("change", () => {
+    if ($("picture").files[0]) setPicture($("picture").files[0]);
+    $("picture").value = "";
+    if (picture) run();
+  });
+  $("drop-reference").addEventListener("click", () => { setPicture(null); $("q").focus(); });
+  $("filters").addEventListener("change", () => { showActive(); if (last) run(); });
+  $("clear").addEventListener("click", () => { clear(); if (last) run(); });
+  $("language").addEventListener("change", (event) => translate(event.target.value));
+  $("close").addEventListener("click", closeProduct);
+  for (const name of ["dragenter", "dragover"]) {
+    document.addEventListener(name, (event) => { event.preventDefault(); $("search").classList.add("over"); });
+  }
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("search").classList.remove("over"); });
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    $("search").classList.remove("over");
+    const file = droppedImage(event.dataTransfer);
+    if (file) { setPicture(file); run(); }
+  });
+  document.addEventListener("paste", (event) => {
+    const file = droppedImage(event.clipboardData);
+    if (file) { event.preventDefault(); setPicture(file); run(); }
+  });
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.matches("input, select, textarea");
+    if (event.key === "/" && !typing && !$("product").open) { event.preventDefault(); $("q").focus(); }
+  });
+}
+
+translate(startLanguage());
+listen();
+try {
+  catalogue = await ask("/api/catalogue");
+  translate(document.documentElement.lang);
+  restore();
+  if ($("q").value || like) run();
+  else say("start");
+} catch (error) {
+  say("error_other", {}, error);
+}

@@ -1,0 +1,274 @@
+"""The page in a real headless Chromium: what a person does with it, in both languages, by mouse and by keyboard."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+if CHROMIUM is None:
+    pytest.skip("no Chromium on the path", allow_module_level=True)
+playwright = pytest.importorskip("playwright.sync_api", reason="pip install 'vitrine[test]'")
+axe_package = pytest.importorskip("axe_playwright_python", reason="pip install 'vitrine[test]'")
+AXE = (Path(axe_package.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+SERIOUS = {"serious", "critical"}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    with playwright.sync_playwright() as library:
+        # In a container Chromium has no sandbox and little shared memory.
+        started = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def call(address):
+    """Return a function that sends one request to the server that the page asks, from outside the browser."""
+    with httpx.Client(base_url=address) as client:
+        yield client.request
+
+
+@pytest.fixture
+def open_page(browser, address) -> Iterator:
+    """Return a function that opens the page; afterwards no error may be in the console, and no other host was asked."""
+    contexts, faults = [], []
+
+    def open_one(path="/", width=1200, locale="en-US", **options):
+        context = browser.new_context(viewport={"width": width, "height": 800}, locale=locale, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(15_000)
+        page.on("console", lambda line: faults.append(line.text) if line.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "request", lambda one: None if one.url.startswith((address, "blob:", "data:")) else faults.append(one.url)
+        )
+        page.goto(address + path)
+        page.wait_for_selector("#categories input", state="attached")
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def found(page, column=0):
+    """The ids in a column of results, once they are there."""
+    page.wait_for_selector(f".column[data-model='{column}'] .card")
+    page.wait_for_selector("#results:not([aria-busy])")
+    return page.eval_on_selector_all(
+        f".column[data-model='{column}'] .card", "cards => cards.map(one => one.dataset.id)"
+    )
+
+
+def expected(call, **asked):
+    return [row["product_id"] for row in call("GET", "/api/search", params=asked).json()["results"]]
+
+
+def status(page, words):
+    """Wait until the status of the page has these words; no function can be waited for, as the page forbids eval."""
+    playwright.expect(page.locator("#status")).to_contain_text(words, timeout=15_000)
+
+
+def violations(page):
+    """What axe-core finds serious on the page as it is now."""
+    page.evaluate(AXE)
+    report = json.loads(page.evaluate("axe.run().then(found => JSON.stringify(found.violations))"))
+    return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in report if one["impact"] in SERIOUS]
+
+
+def search_for(page, text):
+    page.fill("#q", text)
+    page.click("button.main")
+
+
+def test_a_search_in_english_shows_what_the_api_returns(open_page, call):
+    page = open_page()
+    status(page, "Type what you look for, or add a picture.")
+    search_for(page, "red mug")
+    assert found(page) == expected(call, q="red mug")
+    status(page, "24 results of 36 products")
+    assert "q=red+mug" in page.url
+    seen = page.eval_on_selector(".card img", "one => one.decode().then(() => one.naturalWidth)")
+    assert seen == 48
+    assert violations(page) == []
+
+
+def test_a_browser_in_chinese_gets_the_page_in_chinese_and_can_switch(open_page, call):
+    page = open_page(locale="zh-CN")
+    assert page.get_attribute("html", "lang") == "zh"
+    search_for(page, "红杯")
+    assert found(page) == expected(call, q="红杯")
+    status(page, "36 件商品中找到 24 个结果")
+    page.select_option("#language", "en")
+    status(page, "24 results of 36 products")
+    assert page.inner_text("button.main") == "Search" and page.get_attribute("html", "lang") == "en"
+    page.reload()
+    assert page.get_attribute("html", "lang") == "en"
+    assert violations(page) == []
+
+
+def test_a_picture_and_a_picture_with_words(open_page, call, tmp_path):
+    path = tmp_path / "own.jpg"
+    path.write_bytes(call("GET", "/api/photo", params={"id": "p8"}).content)
+    page = open_page()
+    page.set_input_files("#picture", path)
+    found(page)
+    status(page, "by picture")
+    assert page.inner_text("#reference-name") == "Picture: own.jpg"
+    alone = found(page)
+    search_for(page, "hat")
+    status(page, "sum of picture and text")
+    form = {"files": {"picture": path.read_bytes()}}
+    both = call("POST", "/api/search", data={"q": "hat"}, **form).json()["results"]
+    assert found(page) == [row["product_id"] for row in both] != alone
+    page.click("#drop-reference")
+    assert page.is_hidden("#reference")
+    assert violations(page) == []
+
+
+def test_a_picture_is_pasted_and_dropped(open_page, call):
+    page = open_page()
+    send = """async (kind) => {
+      const data = new DataTransfer();
+      const photo = await (await fetch('/api/photo?id=p8')).blob();
+      data.items.add(new File([photo], 'given.jpg', {type: photo.type}));
+      const [Kind, name] = kind === 'paste' ? [ClipboardEvent, 'clipboardData'] : [DragEvent, 'dataTransfer'];
+      const event = new Kind(kind, {[name]: data, bubbles: true, cancelable: true});
+      document.getElementById('q').dispatchEvent(event);
+    }"""
+    page.evaluate(send, "paste")
+    first = found(page)
+    page.click("#drop-reference")
+    page.evaluate("document.getElementById('results').replaceChildren()")
+    page.evaluate(send, "drop")
+    assert found(page) == first
+    assert page.inner_text("#reference-name") == "Picture: given.jpg"
+
+
+def test_filters_narrow_the_result_and_can_be_cleared(open_page, call):
+    page = open_page()
+    search_for(page, "red mug")
+    found(page)
+    page.click("#filters summary")
+    page.check("#categories input[value=hat]")
+    page.fill("#numbers fieldset[data-column=price] input >> nth=0", "20")
+    page.fill("#numbers fieldset[data-column=price] input >> nth=1", "60")
+    page.check("#duplicates")
+    playwright.expect(page.locator("#active")).to_have_text("3 active")
+    status(page, "9 results")
+    asked = {"category": ["hat"], "range": ["price:20:60"], "hide_duplicates": True}
+    assert found(page) == expected(call, q="red mug", **asked)
+    assert violations(page) == []
+    page.reload()
+    assert found(page) == expected(call, q="red mug", **asked)
+    page.click("#filters summary")
+    page.fill("#numbers fieldset[data-column=price] input >> nth=1", "20.1")
+    page.press("#numbers fieldset[data-column=price] input >> nth=1", "Tab")
+    status(page, "No product passes.")
+    page.click("#clear")
+    status(page, "24 results")
+
+
+def test_two_models_side_by_side_with_thumbs(open_page, call, service):
+    page = open_page()
+    page.click("#filters summary")
+    page.check("#compare")
+    search_for(page, "blue hat")
+    assert found(page, 0) == expected(call, q="blue hat", model=0)
+    assert found(page, 1) == expected(call, q="blue hat", model=1)
+    headings = page.eval_on_selector_all(".column h2", "found => found.map(one => one.textContent)")
+    assert headings == ["Model: fold 0", "Model: fold 1"]
+    best = found(page, 1)[0]
+    page.click(f".column[data-model='1'] .thumb[data-product={best}][data-grade='1']")
+    status(page, "Saved.")
+    assert (
+        page.get_attribute(f".column[data-model='1'] .thumb[data-product={best}][data-grade='1']", "aria-pressed")
+        == "true"
+    )
+    assert service.judgements.of_query("blue hat") == {best: 1}
+    assert violations(page) == []
+    page.reload()
+    page.wait_for_selector(f".thumb[data-product={best}][aria-pressed=true]")
+    page.click(f".thumb[data-product={best}][data-grade='1']")
+    page.wait_for_selector(f".thumb[data-product={best}][data-grade='1'][aria-pressed=false]")
+    assert service.judgements.of_query("blue hat") == {}
+
+
+def test_why_and_details_and_the_next_search(open_page, call):
+    page = open_page("/?q=red+striped+mug")
+    first = found(page)[0]
+    page.click(".card .actions button >> nth=0")
+    page.wait_for_selector("dialog .heat canvas")
+    words = page.eval_on_selector_all("dialog .words th", "found => found.map(one => one.textContent)")
+    assert words == ["red", "striped", "mug"]
+    page.wait_for_selector("dialog .cards .card")
+    assert violations(page) == []
+    ids = page.eval_on_selector_all("dialog .card", "found => found.map(one => one.dataset.id)")
+    answer = call("GET", "/api/product", params={"id": first}).json()
+    assert ids == [row["product_id"] for row in answer["neighbours"]]
+    page.click("dialog .card >> nth=0 >> button:has-text('Search like this')")
+    status(page, "by product")
+    assert found(page) == expected(call, like=ids[0])
+
+
+def test_everything_works_by_keyboard_alone(open_page, call):
+    page = open_page()
+    page.keyboard.press("/")
+    page.keyboard.type("red mug")
+    page.keyboard.press("Enter")
+    assert found(page) == expected(call, q="red mug")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "picture"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")  # opens the filters
+    assert page.evaluate("document.getElementById('filters').open")
+    page.focus(".card button >> nth=1")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("dialog[open] .card")
+    assert page.evaluate("document.getElementById('product').contains(document.activeElement)")
+    page.keyboard.press("Escape")
+    assert page.is_hidden("#product")
+    assert page.evaluate("document.activeElement.textContent") == "Details"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_all_without_a_scroll_to_the_side(scheme, open_page, call):
+    page = open_page("/?q=red+mug", width=360, color_scheme=scheme, has_touch=True)
+    assert found(page) == expected(call, q="red mug")
+    page.click("#filters summary")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    small = page.eval_on_selector_all(
+        "button:not([hidden])", "all => all.filter(one => one.offsetWidth && one.offsetHeight < 24)"
+    )
+    assert small == []
+    assert violations(page) == []
+    page.click(".card .actions button >> nth=0")
+    page.wait_for_selector("dialog .heat canvas")
+    assert page.evaluate("document.getElementById('product').scrollWidth <= window.innerWidth")
+
+
+def test_errors_are_words(open_page, browser, tmp_path, address):
+    page = open_page()
+    page.click("button.main")
+    status(page, "Write some words, or add a picture.")
+    context = browser.new_context(locale="zh-CN")
+    other = context.new_page()  # its console has the refused requests
+    other.goto(address)
+    other.wait_for_selector("#categories input", state="attached")
+    (tmp_path / "no.jpg").write_bytes(b"no picture")
+    other.set_input_files("#picture", tmp_path / "no.jpg")
+    status(other, "无法读取这个图片文件")
+    other.click("#drop-reference")
+    other.route("**/api/search*", lambda route: route.abort())
+    other.fill("#q", "red")
+    other.click("button.main")
+    status(other, "服务器没有响应")
+    context.close()
