@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline_lib.cli.completion import complete_revision
 from pipeline_lib.cli.output import AsJson, Result, show
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ Runs = Annotated[
     list[str],
     typer.Argument(
         metavar="RUN RUN...",
+        autocompletion=complete_revision,
         help="Experiment name, git revision or `workspace`; NAME=RUN,RUN,... or a name of `vitrine seeds` for the "
         "seeds of a setting. The first is compared with each other one; a single run with the workspace.",
     ),

@@ -8,7 +8,21 @@ from collections.abc import Callable
 
 import typer
 
-from pipeline_lib.cli import checks, clean, compare, headline, models, plan, recipe, repro, schema, search, serve, split
+from pipeline_lib.cli import (
+    checks,
+    clean,
+    compare,
+    headline,
+    models,
+    plan,
+    recipe,
+    repro,
+    schema,
+    search,
+    seeds,
+    serve,
+    split,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +35,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     repro.repro,
     headline.headline,
     compare.compare,
+    seeds.seeds,
     models.keep,
     models.keep_predictions,
     search.search,

@@ -80,31 +80,18 @@ def show_recipe(name: Name, tiny: Tiny = False, as_json: AsJson = False) -> None
 def run(
     name: Name,
     queue: Annotated[bool, typer.Option("--queue", help="Queue it for `dvc queue start`; a grid always is.")] = False,
-    seeds: Annotated[
-        int | None, typer.Option("--seeds", help="Run it with this many training seeds, from its own train.seed on.")
-    ] = None,
     change: Changes = None,
     tiny: Tiny = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe as a DVC experiment; a grid becomes one queued experiment a cell. params.yaml does not change.
 
-    With --seeds: an experiment a seed on the same folds, and the mean and standard deviation of each figure over them.
-    What ran already is not run again, so after `dvc queue start` the same command prints the figures.
+    `vitrine seeds N NAME` runs it with several training seeds.
 
-    In a pipe, with --seeds: experiment, split, task, metric, mean, standard deviation and number of seeds.
-
-    JSON: experiments (names), or with --seeds: experiments (with recipe, seed, name and ended) and figures (with
-    recipe, split, task, metric, mean, standard_deviation and values, one a seed), empty until all have ended.
+    JSON: experiments (names).
     """
     from pipeline_lib.experiments.recipes.run import run_recipe
 
-    if seeds is not None:
-        from pipeline_lib.cli.seeds import seeds_result
-        from pipeline_lib.experiments.recipes.seeds import run_seeds
-
-        show(seeds_result(run_seeds(name, seeds, queue, change or [], tiny)), as_json)
-        return
     names = run_recipe(name, queue, change or [], tiny)
     queued = queue or len(names) > 1
     notes = ["queued; `dvc queue start` runs them"] if queued else []

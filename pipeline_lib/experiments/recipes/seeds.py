@@ -1,4 +1,4 @@
-"""Runs a recipe with several training seeds on the same folds, each seed once, and reads the figures of all.
+"""Runs a recipe, or params.yaml as it is, with several training seeds on the same folds, and reads the figures of all.
 
 An experiment is named by its recipe, its settings, the tracked files that differ from HEAD, and its seed. DVC lists the
 experiments of HEAD alone. So a name that it lists stands for a run that need not be computed again.
@@ -7,10 +7,12 @@ experiments of HEAD alone. So a name that it lists stands for a run that need no
 import json
 import math
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from scipy.special import stdtrit
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_value
@@ -23,6 +25,7 @@ from pipeline_lib.params.section import load_params
 
 # Written by DVC and by the last run, so they differ from HEAD without a change of the project.
 WRITTEN = ("params.yaml", "dvc.lock", "reports")
+NO_RECIPE = "params"  # the recipe's place in the name of an experiment of params.yaml as it is
 # Sections whose `seed` counts up.
 SEEDED = ("train", "composed")
 
@@ -35,22 +38,29 @@ class SeedRun(NamedTuple):
     experiment: str
     ended: bool
 
+    @property
+    def setting(self) -> str:
+        """Return the name that all seeds share, which `vitrine compare` reads."""
+        return self.experiment.removesuffix(f"-s{self.seed}")
 
-def run_seeds(name: str, count: int, queue: bool, changes: list[str], tiny: bool) -> list[SeedRun]:
-    """Run a recipe with train.seed = its own, +1, +2 ... through DVC, or queue it, and return all its experiments.
 
-    With models of plan.composed, composed.seed counts up beside it. A grid is always queued. An experiment that exists
-    or waits already is not started again. Raises ValueError as `run_recipe` does, and if `changes` set a seed.
+def run_seeds(name: str | None, count: int, now: bool, changes: list[str], tiny: bool) -> list[SeedRun]:
+    """Queue a recipe, or params.yaml, with train.seed = its own, +1, +2 ..., and return all its experiments.
+
+    `now` runs them one after the other in place of queueing. With models of plan.composed, composed.seed counts up
+    beside it. An experiment that exists or waits already is not started again. Raises ValueError as `run_recipe` does,
+    for fewer than 2 seeds, and if `changes` set a seed.
     """
     if count < 2:
-        raise ValueError(f"--seeds {count}: a standard deviation needs 2 seeds or more")
+        raise ValueError(f"{count} seeds: a standard deviation needs 2 or more")
     for key in (f"{section}.seed" for section in SEEDED):
         if any(change.lstrip("+").startswith(f"{key}=") for change in changes):
-            raise ValueError(f"--seeds counts up from the recipe's own {key}; set that in params.yaml or the recipe")
-    params, recipe = load_params(PARAMS), read_recipe(name)
-    experiments = cells(name, params, tiny)
-    folders = check_models(recipe, tiny)
-    queue = queue or len(experiments) > 1
+            raise ValueError(f"-S {key}: the seeds count up from the recipe's own; set it in params.yaml or the recipe")
+    params = load_params(PARAMS)
+    experiments = [Cell(NO_RECIPE, params)] if name is None else cells(name, params, tiny)
+    if name is None and tiny:
+        raise ValueError("--tiny is of recipes; name one, or leave it out")
+    folders = used_folders(params) if name is None else check_models(read_recipe(name), tiny)
     ended, waiting = known_experiments()
     state = changed_files()
     runs = []
@@ -63,10 +73,18 @@ def run_seeds(name: str, count: int, queue: bool, changes: list[str], tiny: bool
             if experiment not in ended | waiting:
                 settings = [*overrides(params, cell.params), *changes]
                 settings += [f"{section}.seed={value}" for section, value in seeds.items()]
-                launch(experiment, settings, folders if queue else None)
-                ended |= set() if queue else {experiment}
+                launch(experiment, settings, None if now else folders)
+                ended |= {experiment} if now else set()
             runs.append(SeedRun(cell.name, seed, experiment, experiment in ended))
     return runs
+
+
+def used_folders(params: Mapping[str, Any]) -> list[str]:
+    """Return the folders of saved models and predictions that params name: a queued run needs a copy of them."""
+    named = [Path(params["train"]["init_from"]), Path(params["ensemble"]["fuse_with"])]
+    named += [paths.STARTS / teacher for teacher in params["plan"]["teachers"]]
+    unused = (paths.NO_START, paths.NO_PREDICTIONS)
+    return [folder.as_posix() for folder in named if folder not in unused and folder.is_dir()]
 
 
 def settings_hash(cell: Cell, also: object) -> str:
@@ -102,11 +120,23 @@ def read_metrics(experiment: str, project: Path = Path()) -> dict[str, Any]:
     return metrics
 
 
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Return the mean and the standard deviation of a sample (n - 1) of two values or more.
+class Summary(NamedTuple):
+    """Mean and standard deviation (n - 1) of a figure over seeds, and the 95 % interval of the mean."""
 
-    >>> mean_and_deviation([0.5, 1.5, 1.0])
-    (1.0, 0.5)
+    mean: float
+    deviation: float
+    low: float
+    high: float
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Return the summary of two values or more; the interval is Student's t.
+
+    >>> [round(value, 3) for value in summarise([0.5, 1.5, 1.0])]
+    [1.0, 0.5, -0.242, 2.242]
     """
-    mean = math.fsum(values) / len(values)
-    return mean, math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    number = len(values)
+    mean = math.fsum(values) / number
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (number - 1))
+    half = float(stdtrit(number - 1, 0.975)) * deviation / math.sqrt(number)
+    return Summary(mean, deviation, mean - half, mean + half)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from scipy import stats
 from typer.testing import CliRunner
 
 from pipeline_lib.cli import seeds as cli_seeds
@@ -44,7 +45,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(subprocess, "run", dvc)
     monkeypatch.setattr(seeds, "known_experiments", lambda: (set(made.ended), set(made.waiting)))
     monkeypatch.setattr(seeds, "changed_files", lambda: made.changed)
-    monkeypatch.setattr(cli_seeds, "read_metrics", metrics_of)
+    monkeypatch.setattr(seeds, "read_metrics", metrics_of)
     return made
 
 
@@ -60,14 +61,14 @@ def options(command, name):
 
 
 def vitrine(*words):
-    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["recipe", "run", *words])
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["seeds", *words])
     if done.exception:
         raise done.exception
     return done
 
 
 def test_each_seed_is_an_experiment_that_changes_train_seed_alone(project):
-    vitrine("longer", "--seeds", "3")
+    vitrine("3", "longer")
     settings = [options(command, "-S") for command in project.commands]
     assert [one[-1] for one in settings] == ["train.seed=7", "train.seed=8", "train.seed=9"]
     assert {tuple(one[:-1]) for one in settings} == {("train.epochs=9",)}
@@ -79,47 +80,76 @@ def test_each_seed_is_an_experiment_that_changes_train_seed_alone(project):
 def test_with_composed_models_their_seed_counts_up_as_well(project):
     composed = RECIPE.replace("{train: {epochs: 9}}", "{plan: {composed: [sum]}, composed: {seed: 40}}")
     Path("recipes/composed.yaml").write_text(composed, encoding="utf-8")
-    vitrine("composed", "--seeds", "2")
+    vitrine("2", "composed")
     settings = [options(command, "-S")[-2:] for command in project.commands]
     assert settings == [["train.seed=7", "composed.seed=40"], ["train.seed=8", "composed.seed=41"]]
-    with pytest.raises(ValueError, match="counts up from the recipe's own composed.seed"):
-        vitrine("composed", "--seeds", "2", "-S", "composed.seed=3")
+    with pytest.raises(ValueError, match="-S composed.seed: the seeds count up"):
+        vitrine("2", "composed", "-S", "composed.seed=3")
 
 
 def test_the_figures_are_the_mean_and_the_deviation_of_a_sample(project):
-    done = vitrine("longer", "--seeds", "3")
+    done = vitrine("3", "longer", "--now")
+    top1 = [0.5, 0.5, 0.75]
+    low, high = stats.t.interval(0.95, 2, statistics.mean(top1), stats.sem(top1))
     assert done.stdout.splitlines() == [
-        "longer\ttest\ttext_to_image\tR@1\t0.08\t0.01\t3",
-        f"longer\ttest\tclassification\ttop1\t{1.75 / 3:.6g}\t{statistics.stdev([0.5, 0.5, 0.75]):.3g}\t3",
+        "longer\ttest\ttext_to_image\tR@1\t0.08\t0.01\t0.0551586\t0.104841\t3",
+        f"longer\ttest\tclassification\ttop1\t{1.75 / 3:.6g}\t{statistics.stdev(top1):.3g}\t{low:.6g}\t{high:.6g}\t3",
     ]
-    data = json.loads(vitrine("longer", "--seeds", "3", "--json").stdout)
+    (setting,) = {
+        line.split(": ")[1].rpartition("-s")[0] for line in done.stderr.splitlines() if line.startswith("seed ")
+    }
+    assert f"vitrine compare {setting} OTHER" in done.stderr
+    data = json.loads(vitrine("3", "longer", "--now", "--json").stdout)
     assert data["figures"][0] == {
         "recipe": "longer", "split": "test", "task": "text_to_image", "metric": "R@1", "values": [0.07, 0.08, 0.09],
         "mean": pytest.approx(0.08), "standard_deviation": pytest.approx(0.01),
+        "low": pytest.approx(0.08 - 4.302653 * 0.01 / 3**0.5), "high": pytest.approx(0.08 + 4.302653 * 0.01 / 3**0.5),
     }  # fmt: skip
     assert [one["seed"] for one in data["experiments"]] == [7, 8, 9]
 
 
 def test_what_ran_is_not_run_again_and_what_changed_is(project):
-    vitrine("longer", "--seeds", "2")
-    vitrine("longer", "--seeds", "3")
+    vitrine("2", "longer")
+    vitrine("3", "longer")
     assert [options(command, "-S")[-1] for command in project.commands] == [f"train.seed={n}" for n in (7, 8, 9)]
-    vitrine("longer", "--seeds", "2", "-S", "train.tower_lr=0.1")
+    vitrine("2", "longer", "-S", "train.tower_lr=0.1")
     assert len(project.commands) == 5
     project.changed = "another loss"
-    vitrine("longer", "--seeds", "2")
+    vitrine("2", "longer")
     assert len(project.commands) == 7
 
 
+def test_seeds_wait_in_the_queue_until_dvc_runs_them(project):
+    done = vitrine("2", "longer")
+    assert all("--queue" in command for command in project.commands) and len(project.commands) == 2
+    assert done.stdout.split() == [options(command, "-n")[0] for command in project.commands]
+    project.ended, project.waiting = project.waiting, set()
+    assert vitrine("2", "longer").stdout.startswith("longer\ttest\ttext_to_image\tR@1\t0.075\t")
+    assert len(project.commands) == 2
+
+
+def test_without_a_recipe_params_yaml_is_run_as_it_is_with_the_folders_that_it_names(project):
+    vitrine("2", "--now")
+    names = [options(command, "-n")[0] for command in project.commands]
+    assert re.fullmatch("params-[0-9a-f]{8}-s7", names[0]) and "--queue" not in project.commands[0]
+    assert [options(command, "-S") for command in project.commands] == [["train.seed=7"], ["train.seed=8"]]
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("init_from: data/starts/none", "init_from: data/starts/mine"))
+    Path("data/starts/mine").mkdir(parents=True)
+    vitrine("2")
+    assert options(project.commands[-1], "--copy-paths") == ["data/starts/mine"]
+    assert options(project.commands[-1], "-n") != names[1:]
+
+
 def test_a_grid_waits_in_the_queue_and_has_its_figures_by_cell_when_it_has_ended(project):
-    done = vitrine("two", "--seeds", "2")
+    done = vitrine("2", "two")
     assert all("--queue" in command for command in project.commands) and len(project.commands) == 4
     assert done.stdout.split() == [options(command, "-n")[0] for command in project.commands]
     assert done.stderr == "4 of 4 queued; `dvc queue start` runs them, then this command has the figures\n"
-    assert json.loads(vitrine("two", "--seeds", "2", "--json").stdout)["figures"] == []
+    assert json.loads(vitrine("2", "two", "--json").stdout)["figures"] == []
     assert len(project.commands) == 4
     project.ended, project.waiting = project.waiting, set()
-    lines = vitrine("two", "--seeds", "2").stdout.splitlines()
+    lines = vitrine("2", "two").stdout.splitlines()
     assert [line.split("\t")[0] for line in lines] == ["two-8", "two-8", "two-9", "two-9"]
     assert len(project.commands) == 4
 
@@ -127,13 +157,14 @@ def test_a_grid_waits_in_the_queue_and_has_its_figures_by_cell_when_it_has_ended
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--seeds", "1"], "--seeds 1: a standard deviation needs 2 seeds or more"),
-        (["--seeds", "2", "-S", "train.seed=1"], "--seeds counts up from the recipe's own train.seed"),
+        (["1", "longer"], "1 seeds: a standard deviation needs 2 or more"),
+        (["2", "longer", "-S", "train.seed=1"], "-S train.seed: the seeds count up from the recipe's own"),
+        (["2", "--tiny"], "--tiny is of recipes"),
     ],
 )
 def test_seeds_that_mean_nothing_are_refused(project, words, message):
     with pytest.raises(ValueError, match=message):
-        vitrine("longer", *words)
+        vitrine(*words)
     assert project.commands == []
 
 
