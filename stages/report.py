@@ -13,8 +13,8 @@ def main() -> None:
         params = run.section(ReportParams)
         folds = run.value("plan.folds", list[int])
         scales = run.value("plan.scales", list[int])
-        data_root = run.value("data.root", str)
-        report = build_report(read_inputs(folds), params, data_root, scales)
+        data_root, interpolation = run.value("data.root", str), run.value("embed.interpolation", float)
+        report = build_report(read_inputs(folds), params, data_root, scales, interpolation)
         with fresh_folder(paths.FIGURES) as out:
             for name, figure in report.figures.items():
                 (out / f"{name}.svg").write_text(figure, encoding="utf-8")

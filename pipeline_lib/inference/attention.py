@@ -12,8 +12,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from open_clip.timm_model import TimmModel
-from open_clip.transformer import VisionTransformer as OpenClipTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
@@ -87,8 +85,8 @@ def _watched(model: ImageTextModel, pixels: Tensor, module: nn.Module, read: Cal
 
 def _last_attention(tower: ImageTower) -> tuple[Any, Callable[[Any, Tensor], Tensor]]:
     """Return the last attention of a transformer whose features are its class token, and how to read its weights."""
-    visual, trunk = getattr(tower, "visual", None), _trunk(tower)
-    if isinstance(visual, OpenClipTransformer):
+    visual, trunk = _clip_transformer(tower), _trunk(tower)
+    if visual is not None:
         of_token = visual.attn_pool is None and visual.pool_type == "tok"
         return (visual.transformer.resblocks[-1].attn if of_token else None), _open_clip_weights
     if type(trunk) is VisionTransformer and trunk.global_pool == "token" and getattr(tower, "pool", None) is None:
@@ -173,20 +171,23 @@ def _patches(tokens: Tensor, prefix: int) -> Tensor | None:
 
 def _pooled_prefix(model: ImageTextModel) -> int:
     """Return how many of the tokens that are pooled or fused are no patches: the class token of an open_clip tower."""
-    return int(isinstance(getattr(model.image, "visual", None), OpenClipTransformer))
+    return int(_clip_transformer(model.image) is not None)
 
 
 def _num_prefix_tokens(tower: ImageTower) -> int:
     """Return how many tokens a transformer has before its patches."""
-    if isinstance(getattr(tower, "visual", None), OpenClipTransformer):
-        return 1
-    return int(getattr(_trunk(tower), "num_prefix_tokens", 0))
+    return 1 if _clip_transformer(tower) is not None else int(getattr(_trunk(tower), "num_prefix_tokens", 0))
+
+
+def _clip_transformer(tower: ImageTower) -> Any:
+    """Return open_clip's vision transformer, None for other towers; by its parts, to import open_clip for no other."""
+    visual = getattr(tower, "visual", None)
+    return visual if hasattr(visual, "class_embedding") else None
 
 
 def _trunk(tower: ImageTower) -> Any:
     """Return the timm model of a tower, None if it has none."""
-    visual = getattr(tower, "visual", None)
-    return visual.trunk if isinstance(visual, TimmModel) else getattr(tower, "trunk", None)
+    return getattr(getattr(tower, "visual", tower), "trunk", None)
 
 
 # Method -> its maps, in the order in which they are tried: every tower has the first one that applies.

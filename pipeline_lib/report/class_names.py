@@ -39,12 +39,16 @@ class ClassNames:
         """Return the short name; a label that was not among the labels is its own."""
         return self._short.get(label, label)
 
+    def is_shortened(self, label: str) -> bool:
+        """Return whether the short name is not the whole label."""
+        return self.short(label) != label
+
     def html(self, label: str | None) -> Markup:
         """Return the short name as HTML, with the whole path on hover if it is another one."""
         name = self.short(label or "")
         if name == (label or ""):
-            return Markup(escape(name))
-        return Markup(f'<span class="leaf" title="{escape(label or "")}">{escape(name)}</span>')
+            return Markup(f"<bdi>{escape(name)}</bdi>")
+        return Markup(f'<bdi class="leaf" title="{escape(label or "")}">{escape(name)}</bdi>')
 
     def _joined(self, parts: tuple[str, ...], ends: Counter[tuple[str, ...]]) -> str:
         own = next((parts[-size:] for size in range(1, len(parts)) if ends[parts[-size:]] == 1), parts)

@@ -71,6 +71,7 @@ class Gallery:
     """Cards of one split's text queries, from rankings, relevance and photos."""
 
     def __init__(self, inputs: ReportInputs, split: str, photos: Thumbnails) -> None:
+        self.split = split
         of_split = inputs.evaluation.ranks.filter(pl.col("split") == split)
         self.ranks = of_split.filter(pl.col("direction") == "text_to_image")
         self._rankings = inputs.ensemble.rankings.filter(pl.col("split") == split)

@@ -19,11 +19,15 @@ from pipeline_lib.artifacts.schemas import (
     CLASS_SCORES_SCHEMA,
     CONFUSION_SCHEMA,
     CURVE_SCHEMA,
+    HUBS_SCHEMA,
     ISSUES_SCHEMA,
+    MAP_SCHEMA,
     MODALITY_GAIN_SCHEMA,
+    OCCURRENCE_SCHEMA,
     RANKINGS_SCHEMA,
     RANKS_SCHEMA,
     RELIABILITY_SCHEMA,
+    SIMILARITY_SCHEMA,
 )
 from pipeline_lib.report.composed_inputs import ComposedTables
 
@@ -54,7 +58,7 @@ class FoldRun:
 
 @dataclass(frozen=True)
 class CatalogueTables:
-    """The outputs of the stages catalogue and folds."""
+    """The outputs of the stages catalogue and folds; `assigned` has product_id, split and fold."""
 
     products: pl.DataFrame
     queries: pl.DataFrame
@@ -62,6 +66,7 @@ class CatalogueTables:
     rejects: pl.DataFrame
     counts: Tree
     notes: list[str]
+    assigned: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,16 @@ class EnsembleTables:
     scores: pl.DataFrame
     num_classes: int
     fusion: Tree
+
+
+@dataclass(frozen=True)
+class SpaceTables:
+    """The plot tables of the embeddings."""
+
+    similarities: pl.DataFrame
+    occurrences: pl.DataFrame
+    hubs: pl.DataFrame
+    points: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -87,6 +102,7 @@ class EvaluationTables:
     baselines: pl.DataFrame
     modality_gain: pl.DataFrame
     skipped: dict[str, str]
+    space: SpaceTables
 
 
 @dataclass(frozen=True)
@@ -129,6 +145,7 @@ def _catalogue(root: Path) -> CatalogueTables:
         rejects=pl.read_parquet(folder / "rejects.parquet"),
         counts=counts,
         notes=counts["notes"] + read_json(root / paths.FOLDS / "notes.json"),
+        assigned=pl.read_parquet(root / paths.FOLDS / "folds.parquet"),
     )
 
 
@@ -152,6 +169,12 @@ def _evaluation(folder: Path) -> EvaluationTables:
         baselines=_table(folder / "baselines.csv", BASELINES_SCHEMA),
         modality_gain=_table(folder / "modality_gain.csv", MODALITY_GAIN_SCHEMA),
         skipped=read_json(folder / "skipped.json"),
+        space=SpaceTables(
+            similarities=_table(folder / "similarity_histogram.csv", SIMILARITY_SCHEMA),
+            occurrences=_table(folder / "k_occurrence.csv", OCCURRENCE_SCHEMA),
+            hubs=_table(folder / "hubs.csv", HUBS_SCHEMA),
+            points=_table(folder / "embedding_map.parquet", MAP_SCHEMA),
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from math import ceil, floor, log10
 from pipeline_lib.report.headline import percent
 
 WIDTH, HEIGHT = 520, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 16, 44, 44
+LEFT, RIGHT, TOP, BOTTOM = 66, 16, 44, 44
 MAX_MARKS = 40
 NUM_COLOURS = 6
 NEAR_ALL = 0.8  # shares from here on are near 100 %
@@ -98,14 +98,13 @@ def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
     across = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, axes.log_x)
     upward = Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
     body = [f'<text class="chart-title" x="{LEFT}" y="15">{plain(title)}</text>', *_legend(lines)]
-    body += [_y_tick(upward(tick), tick, axes.percent) for tick in y_ticks]
-    body += [_x_tick(across(tick), tick) for tick in x_ticks]
+    body += [y_tick(upward(tick), tick, axes.percent) for tick in y_ticks]
+    body += [x_tick(across(tick), tick) for tick in x_ticks]
     if axes.zoomed and y_ticks[0] > 0:
         note = f"the axis starts at {y_ticks[0] * 100:g} %{'; the grey lines are below it' * cut}"
         body.append(f'<text class="chart-note" x="{WIDTH - RIGHT}" y="{HEIGHT - BOTTOM - 6}">{note}</text>')
     body.append(f'<path class="chart-axis" d="M{LEFT} {HEIGHT - BOTTOM}H{WIDTH - RIGHT}"/>')
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    body.append(f'<text class="chart-label" x="{middle:g}" y="{HEIGHT - 8}">{plain(axes.x_label)}</text>')
+    body += axis_labels(axes.x_label, axes.y_label)
     body += [_line(line, across, upward, axes) for line in lines]
     label = f"{title}: {axes.y_label} over {axes.x_label}, " + ", ".join(line.name for line in lines)
     return svg(WIDTH, HEIGHT, label, body)
@@ -147,18 +146,30 @@ def standalone(element: str) -> str:
     return f"{head}>\n<style>\n{styles}</style>\n{background}{rest}\n"
 
 
+def axis_labels(x_label: str, y_label: str, height: float = HEIGHT, bottom: float = BOTTOM) -> list[str]:
+    """Return the labels of both axes, that of y turned, for a drawing of WIDTH and a height."""
+    across, upward = (LEFT + WIDTH - RIGHT) / 2, (TOP + height - bottom) / 2
+    turn = f'transform="rotate(-90 14 {upward:g})"'
+    return [
+        f'<text class="chart-label" x="{across:g}" y="{height - 8:g}">{plain(x_label)}</text>',
+        f'<text class="chart-label" x="14" y="{upward:g}" {turn}>{plain(y_label)}</text>',
+    ]
+
+
 def _whole_ticks(low: float, high: float) -> list[float]:
     return [tick for tick in nice_ticks(low, high, 6) if tick == int(tick)]
 
 
-def _y_tick(y: float, value: float, percent: bool) -> str:
-    text = f"{value * 100:g} %" if percent else f"{value:g}"
+def y_tick(y: float, value: float, percent: bool = False) -> str:
+    """Return a line across the drawing at a height, with its value at the left."""
+    text = f"{value * 100:g} %" if percent else f"{value:,g}"
     rule = f'<path class="chart-grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>'
     return f'{rule}<text class="chart-tick-y" x="{LEFT - 8}" y="{y + 4:.1f}">{text}</text>'
 
 
-def _x_tick(x: float, value: float) -> str:
-    return f'<text class="chart-tick-x" x="{x:.1f}" y="{HEIGHT - BOTTOM + 17}">{value:g}</text>'
+def x_tick(x: float, value: float, height: float = HEIGHT) -> str:
+    """Return a value under the horizontal axis of a drawing of a height."""
+    return f'<text class="chart-tick-x" x="{x:.1f}" y="{height - BOTTOM + 17:g}">{value:,g}</text>'
 
 
 def _legend(lines: Sequence[Line]) -> list[str]:

@@ -64,7 +64,7 @@ def test_the_list_has_every_import_that_is_not_exempt_and_nothing_else(name):
 
 def test_templates_and_style_sheets_are_in_the_list_of_the_report():
     listed = set(list_code("stages.report", ROOT))
-    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "pipeline_lib/report").glob("*.[cj][s2]*")} <= listed
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "pipeline_lib/report").glob("**/*.[cj][s2]*")} <= listed
     assert "pipeline_lib/report/page.html.j2" in listed and "pipeline_lib/report/page.css" in listed
 
 

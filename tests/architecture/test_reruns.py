@@ -30,7 +30,7 @@ RERUNS = {
     "model.image": {*TRAINING, "features", "views", "compose"},
     "model.fusion": {*TRAINING, "features", "views", "compose"},  # tokens of early fusion are not stored
     "model.text": {*TRAINING, "features", "compose"},
-    "model.weights_root": {*TRAINING, "embed", "gallery", "features", "views", "teacher", "compose"},
+    "model.weights_root": {*TRAINING, "embed", "gallery", "features", "views", "teacher", "compose", "report"},
     "features.dtype": {"features", "views", "teacher"},
     "features.precision": {"features", "views", "teacher"},
     "features.max_gb": set(),  # a limit
@@ -40,12 +40,13 @@ RERUNS = {
     "features.trunk.layers": {"features", "views"},
     "losses": TRAINING,
     "train": TRAINING,
-    "train.init_from": {*TRAINING, "embed", "gallery"},
+    "train.init_from": {*TRAINING, "embed", "gallery", "report"},
     "train.allow_seen": {*TRAINING, "ensemble"},
     "phases": {"phase", "train"},
     "composed": {"compose"},
     "composed.protocol": {"compose", "evaluate"},
     "embed": {"embed", "gallery"},
+    "embed.interpolation": {"embed", "gallery", "report"},
     "embed.flip": {"embed", "gallery", "views"},
     "embed.stored_views": {"embed", "gallery", "views"},
     "index": {"index"},
@@ -55,7 +56,7 @@ RERUNS = {
     "evaluate.seed": {"evaluate", "baselines"},
     "report": {"report"},
     "runtime": set(),
-    "plan.last": {"train", "embed", "gallery"},
+    "plan.last": {"train", "embed", "gallery", "report"},  # what a model shares with its base
     "plan.phases": set(),
     "plan.folds": {"folds", "ensemble", "evaluate", "report"},
     "plan.scales": {"gallery", "ensemble", "report"},

@@ -31,6 +31,6 @@ def test_names_that_are_no_paths_stay(labels):
 
 def test_the_page_has_the_whole_path_on_hover_and_markup_stays_text():
     names = ClassNames(['Home > "<b>"', "Home > Mugs"])
-    assert names.html("Home > Mugs") == '<span class="leaf" title="Home &gt; Mugs">Mugs</span>'
+    assert names.html("Home > Mugs") == '<bdi class="leaf" title="Home &gt; Mugs">Mugs</bdi>'
     assert "<b>" not in names.html('Home > "<b>"') and names.html('Home > "<b>"').count('"') == 4
-    assert names.html("unknown & new") == "unknown &amp; new" and names.html(None) == ""
+    assert names.html("unknown & new") == "<bdi>unknown &amp; new</bdi>" and names.html(None) == "<bdi></bdi>"

@@ -22,7 +22,7 @@ from pipeline_lib.shards.write import list_photos, write_shards
 from pipeline_lib.stores.store import write_store
 
 FRAMES = 4
-PARAMS = ReportParams(queries=8, misses=3, seed=7)
+PARAMS = ReportParams(queries=8, misses=3, seed=7, attention=0)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from stages import report
 
 ROOT = Path(__file__).parents[2]
 PARAMS = (ROOT / "params.yaml").read_text(encoding="utf-8")
-OVERRIDES = ["plan.folds=[0,1]", "plan.scales=[64]", "data.root=data/raw/mine"]
+OVERRIDES = ["plan.folds=[0,1]", "plan.scales=[64]", "data.root=data/raw/mine", "report.attention=0"]
 
 
 def test_the_stage_writes_the_page_and_clears_old_figures(make_run, monkeypatch, capsys):
@@ -29,9 +29,10 @@ def test_the_stage_writes_the_page_and_clears_old_figures(make_run, monkeypatch,
     names = {path.stem for path in paths.FIGURES.iterdir()}
     assert names == {
         "learning_loss", "learning_MeanRecall", "learning_top1", "recall_text_to_image", "recall_image_to_text",
-        "confusion_test", "confusion_oof", "reliability_test", "reliability_oof",
+        "confusion_test", "confusion_oof", "reliability_test", "reliability_oof", "text_lengths",
+        "similarity_test", "similarity_oof", "hubs_test", "hubs_oof", "embeddings_by_modality", "embeddings_by_category",
     }  # fmt: skip
-    assert "9 figures" in capsys.readouterr().out
+    assert "16 figures" in capsys.readouterr().out
     first = paths.PAGE.read_bytes()
     report.main()
     assert paths.PAGE.read_bytes() == first

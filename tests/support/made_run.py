@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from made_classes import class_scores, classify, count_classes, describe_classes
+from made_space import write_space
 from PIL import Image, ImageDraw
 
 from pipeline_lib.artifacts import paths
@@ -56,6 +57,7 @@ class Run:
     depth: int = 10
     signal: float = 3.0
     hostile: str = ""
+    titles: tuple[str, ...] = ()
     steps: tuple[dict, ...] = ()
 
     def __post_init__(self):
@@ -81,7 +83,7 @@ class Run:
         table.write_csv(target) if target.suffix == ".csv" else table.write_parquet(target)
 
     def report(self, **params: int) -> Report:
-        chosen = ReportParams(**({"queries": 8, "misses": 6, "seed": 7} | params))
+        chosen = ReportParams(**({"queries": 8, "misses": 6, "seed": 7, "attention": 0} | params))
         return build_report(read_inputs(self.folds, self.root), chosen, "data/raw/店 shop", [64, 80])
 
 
@@ -91,6 +93,7 @@ def draw_products(run: Run) -> None:
         kind, colour = i % run.num_classes, list(COLOURS)[(i // run.num_classes) % len(COLOURS)]
         label = run.classes[kind]
         text = f"{colour}色{label} {ENGLISH[colour]} no. {i // 2 if i % 7 == 0 else i}"
+        text = f"{run.titles[i % len(run.titles)]} {i}" if run.titles else text
         if i == 0 and run.hostile:
             text, label = run.hostile, run.classes[kind]
         file = f"{i:04d}.jpg"
@@ -137,6 +140,9 @@ def write_catalogue(run: Run) -> None:
     same = {"same_groups": 2, "same_products": 5, "same_largest": 3, "same_relevance_rows": 7}
     perhaps = {"perhaps_groups": 3, "perhaps_products": 1_200, "perhaps_largest": 9}
     groups = same | perhaps | {"placeholder_photos": 1, "placeholder_products": 60}
+    assigned = [(p[0], p[4], p[5]) for p in run.products]
+    schema = {"product_id": pl.String, "split": pl.String, "fold": pl.Int64}
+    run.frame(paths.FOLDS / "folds.parquet", assigned, schema)
     fold_groups = {"fold_groups": 0, "fold_products": 0, "fold_largest": 0, "text_across_bins": 4}
     counts = sizes | {
         "groups": groups,
@@ -251,6 +257,7 @@ def build_run(run: Run) -> Run:
             classify(run, split, fold, members)
     if run.texts:
         count_retrieval(run)
+        write_space(run, galleries(run))
     count_classes(run)
     describe_classes(run)
     run.frame(paths.EVALUATION / "reliability.csv", run.rows["reliability"], RELIABILITY_SCHEMA)

@@ -1,0 +1,144 @@
+"""Figures of the embedding space: similarities of right and wrong pairs, maps of the embeddings, and hubs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from pipeline_lib.report.class_names import ClassNames, shortened
+from pipeline_lib.report.headline import SPLITS, Tree, branch, count, percent
+from pipeline_lib.report.svg import NUM_COLOURS, Axes, Line, line_chart, nice_ticks
+from pipeline_lib.report.svg_plots import Cloud, bar_chart, scatter_chart
+
+PAIRS = {"positive": "right pairs", "negative": "wrong pairs"}
+MODALITIES = {"photo": "photos", "text": "texts"}
+AXES = {"pca": ("first component", "second component"), "umap": ("UMAP 1", "UMAP 2")}
+
+
+@dataclass(frozen=True)
+class SpaceRow:
+    """One figure of the space: what it is, which values are good, and its value in each split as text."""
+
+    name: str
+    better: str
+    values: list[str]
+
+
+# Key of metrics.json -> name, which values are better, format.
+FIGURES = {
+    "alignment": ("Alignment: squared distance of right pairs", "lower", "{:.3f}".format),
+    "uniformity_image": ("Uniformity of photos", "lower", "{:.3f}".format),
+    "uniformity_text": ("Uniformity of texts", "lower", "{:.3f}".format),
+    "modality_gap": ("Modality gap: distance of the mean photo from the mean text", "neither", "{:.3f}".format),
+    "hub_skewness": ("Hubness: skewness of how often a product is found", "near 0", "{:.2f}".format),
+    "never_found": ("Products among the first 10 of no query", "lower", percent),
+}
+
+
+def space_rows(metrics: Tree) -> tuple[list[str], list[SpaceRow]]:
+    """Return the names of the splits with figures of their space, test first, and a row for each figure."""
+    splits = {split: values for split in SPLITS if (values := branch(metrics, split, "embedding"))}
+    rows = [
+        SpaceRow(name, better, [written(own[key]) if key in own else "–" for own in splits.values()])
+        for key, (name, better, written) in FIGURES.items()
+        if any(key in own for own in splits.values())
+    ]
+    return [SPLITS[split] for split in splits], rows
+
+
+def similarity_figures(histogram: pl.DataFrame) -> dict[str, str]:
+    """Return, for each split of SIMILARITY_SCHEMA rows, the shares of right and of wrong pairs at each cosine."""
+    figures = {}
+    for split, name in SPLITS.items():
+        lines, means = [], []
+        for order, (pair, title) in enumerate(PAIRS.items()):
+            rows = histogram.filter((pl.col("split") == split) & (pl.col("pair") == pair)).sort("low")
+            if rows.is_empty():
+                continue
+            mean = rows.select(((pl.col("low") + pl.col("high")) / 2 * pl.col("count")).sum() / pl.col("count").sum())
+            means.append(f"{title}: {mean.item():.2f}")
+            lines.append(Line(f"{title}, mean {mean.item():.2f}", _steps(rows), order, dashed=pair == "negative"))
+        if lines:
+            ends = [x for line in lines for x, _ in line.points]
+            ticks = nice_ticks(min(ends), max(ends), 6)
+            axes = Axes("cosine of a text and a photo", "share of pairs", percent=True, x_ticks=ticks)
+            figures[f"similarity_{split}"] = line_chart(f"Similarity of pairs, {name.lower()}", lines, axes)
+    return figures
+
+
+def _steps(rows: pl.DataFrame) -> list[tuple[float, float]]:
+    """Return the outline of a histogram's bars, as points; bins without a row are 0."""
+    total = rows["count"].sum()
+    points: list[tuple[float, float]] = [(rows["low"][0], 0.0)]
+    for low, high, number in rows.select("low", "high", "count").iter_rows():
+        if low > points[-1][0]:
+            points += [(points[-1][0], 0.0), (low, 0.0)]
+        points += [(low, number / total), (high, number / total)]
+    return [*points, (points[-1][0], 0.0)]
+
+
+def map_figures(points: pl.DataFrame, names: ClassNames) -> dict[str, str]:
+    """Return the maps of MAP_SCHEMA rows: by modality, and by category if there are labels."""
+    if points.is_empty():
+        return {}
+    split, projection, explained = points.select("split", "projection", "explained").row(0)
+    labels = AXES[projection]
+    note = f"The axes have {percent(explained)} of the variance" if explained is not None else ""
+    title = f"{SPLITS[split].lower()}, {projection.upper()}{f' ({percent(explained)} of the variance)' * bool(note)}"
+    sides = [
+        Cloud(name, _points(points.filter(pl.col("modality") == side)), order)
+        for order, (side, name) in enumerate(MODALITIES.items())
+    ]
+    figures = {"embeddings_by_modality": scatter_chart(f"Photos and texts, {title}", sides, *labels, note)}
+    photos = points.filter(pl.col("modality") == "photo")
+    if clouds := _categories(photos, names):
+        figures["embeddings_by_category"] = scatter_chart(f"Photos by category, {title}", clouds, *labels, note)
+    return figures
+
+
+def _categories(photos: pl.DataFrame, names: ClassNames) -> list[Cloud]:
+    """Return a cloud for each of the most frequent labels, and one for the rest; none without labels."""
+    counted = photos.drop_nulls("label").group_by("label").len().sort("len", "label", descending=[True, False])
+    shown = counted["label"].head(NUM_COLOURS).to_list()
+    clouds = [
+        Cloud(shortened(names.short(label)), _points(photos.filter(pl.col("label") == label)), order)
+        for order, label in enumerate(shown)
+    ]
+    rest = photos.filter(~pl.col("label").is_in(shown) | pl.col("label").is_null())
+    return [*clouds, *([Cloud("other", _points(rest), None)] if clouds and len(rest) else [])]
+
+
+def _points(rows: pl.DataFrame) -> list[tuple[float, float]]:
+    return list(rows.select("x", "y").iter_rows())
+
+
+def occurrence_figures(occurrences: pl.DataFrame) -> dict[str, str]:
+    """Return, for each split of OCCURRENCE_SCHEMA rows, how many products are found how often."""
+    figures = {}
+    for split, name in SPLITS.items():
+        rows = occurrences.filter(pl.col("split") == split).sort("times")
+        if rows.is_empty():
+            continue
+        bins = occurrence_bins(list(rows.select("times", "products").iter_rows()))
+        never = float(rows.filter(pl.col("times") == 0)["products"].sum())
+        note = (
+            f"{count(never)} of {count(float(rows['products'].sum()))} are never found; the most frequent one is found "
+        )
+        note += f"is found {count(rows['times'][-1])} times"
+        title = f"How often a product is found, {name.lower()}"
+        labels = ("queries that have it among their first 10", "products")
+        figures[f"hubs_{split}"] = bar_chart(title, bins, *labels, note)
+    return figures
+
+
+def occurrence_bins(rows: Sequence[tuple[int, int]], most: int = 60) -> list[tuple[float, float, float]]:
+    """Return bars (low, high, products) of (times, products), of one number each, or of as many as give `most` bars.
+
+    >>> occurrence_bins([(0, 5), (2, 1)]), occurrence_bins([(0, 5), (1, 4), (3, 1)], most=2)
+    ([(-0.5, 0.5, 5.0), (1.5, 2.5, 1.0)], [(-0.5, 1.5, 9.0), (1.5, 3.5, 1.0)])
+    """
+    width = -(-(rows[-1][0] + 1) // most)
+    sums: dict[int, float] = {}
+    for times, products in rows:
+        sums[times // width] = sums.get(times // width, 0.0) + products
+    return [(width * place - 0.5, width * (place + 1) - 0.5, value) for place, value in sums.items()]
