@@ -2,6 +2,7 @@
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, write_table
+from pipeline_lib.catalogue.attributes import attributes_of
 from pipeline_lib.catalogue.build import build_catalogue
 from pipeline_lib.catalogue.cleaning import TooManyRejectedError
 from pipeline_lib.catalogue.clips import read_clips
@@ -28,6 +29,7 @@ def main() -> None:
         run.check_catalogue(count(catalogue))
         with fresh_folder(paths.CATALOGUE) as out:
             write_catalogue(out, catalogue)
+            write_table(attributes_of(records, catalogue.products), out / "attributes.parquet")
             if sample is not None:
                 write_table(sample, out / "sample_submission.csv")
         summarise(catalogue)

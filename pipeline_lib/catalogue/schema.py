@@ -101,7 +101,7 @@ class Records:
     """The products that a reader found in a table of `num_rows` rows, and the queries and relevance of a benchmark.
 
     `composed` are the queries with a reference product, `slices` those of the text queries. `columns` names the columns
-    that were read by their role, `ignored` those that were not.
+    that were read by their role, `ignored` those that were not. `attributes` has the column row and numeric columns.
     """
 
     table: str
@@ -114,6 +114,7 @@ class Records:
     slices: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=QUERY_SLICES))
     columns: dict[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    attributes: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pipeline_lib.cli import (
     checks,
     clean,
     compare,
+    doctor,
     headline,
     models,
     plan,
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 COMMANDS: tuple[Callable[..., None], ...] = (
     checks.check,
+    doctor.doctor,
     plan.plan,
     repro.repro,
     headline.headline,

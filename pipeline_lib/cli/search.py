@@ -1,69 +1,119 @@
-"""`vitrine search`: a query from the terminal, a text or a product and a text, answered by one fold's model."""
+"""`vitrine search`: a query from the terminal, as the page of `vitrine serve` answers it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline_lib.cli.output import AsJson, Result, show, table
 
 if TYPE_CHECKING:
-    from pipeline_lib.cli.fold_search import FoundProduct
+    from pipeline_lib.serving.catalogue import ServedCatalogue
+    from pipeline_lib.serving.composed import ComposedQueries
+    from pipeline_lib.serving.model import ServedModel
+    from pipeline_lib.serving.query import Answer
+    from pipeline_lib.transforms.image import Pixels
 
 HEADINGS = ("score", "product", "text")
 MAX_TEXT = 80  # characters of a product's text in a terminal
 
 
 def search(
-    text: Annotated[str, typer.Argument(help="The query; with --like, what is to change.")],
-    like: Annotated[str | None, typer.Option(help="Id of a product: search for it, changed as the text says.")] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(help="Index kind, one of plan.index (flat); with --like, one of plan.composed (its first)."),
+    text: Annotated[str, typer.Argument(help="The query; with --like, what is to change, or nothing.")] = "",
+    like: Annotated[
+        str | None, typer.Option(help="Id of a product, or file of a picture: search for what is like it.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="category=mug, price=5..20, score=0.3.. or duplicates=hidden; may be repeated."),
     ] = None,
     fold: Annotated[int, typer.Option(help="Fold whose model answers, one of plan.search.")] = 0,
     top: Annotated[int, typer.Option(min=1, help="Number of products.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Search all products by photo and text; with --like, the held-out products of a fold and the test split.
+    """Search all products by photo and text, with a text, a product or picture, or both.
 
-    JSON: query, index (with --like: like and model), fold, and products with rank, product_id, score and text, best
-    first.
+    A text with --like needs a composed model of plan.composed; without one it is the sum of both embeddings.
+
+    JSON: query, like, method (text, picture, product, sum, or the kind of the composed model), fold, searched (number
+    of products), and products with rank, product_id, score and text, best first.
     """
+    import pipeline_lib.execution.threads  # noqa: F401  the collector scans less while libraries are imported
     from pipeline_lib.catalogue.strings import clean_string, drop_half_characters
 
     text = clean_string(drop_half_characters(text))
-    if not text:
-        example = "red mug" if like is None else "in red"
-        option = "" if like is None else f" --like {like}"
-        raise ValueError(
-            f'the query has no words; write what to search for, as in `vitrine search{option} "{example}"`'
-        )
-    if like is None:
-        from pipeline_lib.cli.fold_search import search_fold
+    if not text and not like:
+        raise ValueError('the query has no words; write what to search for, as in `vitrine search "red mug"`')
+    from pipeline_lib.cli.search_options import find_reference, parse_filters, picture_of
+    from pipeline_lib.params.section import load_params
+    from pipeline_lib.serving.composed import composed_answer
+    from pipeline_lib.serving.query import Job, Query
 
-        kind = kind or "flat"
-        found = search_fold(text, kind, fold, top)
-        _show(f"{text!r}: {kind} index of fold {fold}", {"query": text, "index": kind, "fold": fold}, found, as_json)
+    filters, picture = parse_filters(where or []), picture_of(like)
+    reference = find_reference(like) if like and picture is None else None
+    params = load_params()
+    alone = _composed_alone(fold, params) if reference and text else None
+    if alone is not None and reference is not None:
+        if where:
+            raise ValueError("--where needs an index of all products; add a fold to plan.search and run `dvc repro`")
+        found = composed_answer(alone, reference.product_id, text, top)
+        _show(f"fold {fold}", *found, {"query": text, "like": like, "fold": fold}, as_json, reference.note(fold))
         return
-    from pipeline_lib.cli.composed_search import composed_kind, find_reference, search_like
+    model = _open(fold, params)
+    query = Query(text, None if picture is None else _view(model, picture), reference.product_id if reference else None)
+    encoded = None if query.is_text else model.encode(query)
+    (answer,) = model.answer([Job(query, top, filters, encoded)])
+    if isinstance(answer, Exception):
+        raise answer
+    note = reference.note(fold) if reference and encoded and encoded.composed else None
+    _show(model.name, model.catalogue, answer, {"query": text, "like": like, "fold": fold}, as_json, note)
 
-    kind, reference = composed_kind(kind), find_reference(like)
-    found = search_like(reference, text, kind, fold, top)
-    title = f"{like} ({reference.place}), {text!r}: {kind} model of fold {fold}"
-    data = {"query": text, "like": like, "model": kind, "fold": fold}
-    _show(title, data, found, as_json, reference.note(fold))
+
+def _composed_alone(fold: int, params: dict[str, Any]) -> ComposedQueries | None:
+    """Return the composed model of a project without a search index; None if there is an index, or no model."""
+    from pipeline_lib.params.plan import PlanParams
+    from pipeline_lib.params.section import parse_section
+    from pipeline_lib.serving.composed import find_composed
+
+    plan = parse_section(PlanParams, params)
+    return None if plan.search and plan.index else find_composed(Path(), fold, params)
+
+
+def _open(fold: int, params: dict[str, Any]) -> ServedModel:
+    from pipeline_lib.params.plan import PlanParams
+    from pipeline_lib.params.section import parse_section
+    from pipeline_lib.serving.model import open_served
+
+    kinds = parse_section(PlanParams, params).index
+    if not kinds:
+        raise ValueError("no index: plan.index is []; set plan.index = [flat] and run `dvc repro`")
+    return open_served(f"fold {fold}", Path(), fold, kinds[0])
+
+
+def _view(model: ServedModel, picture: Path) -> Pixels:
+    from pipeline_lib.transforms.formats import BadPhotoError
+
+    try:
+        return model.pictures.view(picture.read_bytes(), model.max_pixels)
+    except BadPhotoError as error:
+        raise ValueError(f"{picture}: {error}; give a picture in JPEG, PNG or WebP") from None
 
 
 def _show(
-    title: str, data: dict[str, object], found: list[FoundProduct], as_json: bool, note: str | None = None
+    name: str, catalogue: ServedCatalogue, answer: Answer, data: dict[str, object], as_json: bool, note: str | None
 ) -> None:
     """Print the products in the form that the reader of stdout needs; `data` has the query's part of the JSON."""
-    rows = [(f"{product.score:.3f}", product.product_id, product.text) for product in found]
+    found = [(f"{one.score:.3f}", catalogue.ids[one.row], catalogue.texts[one.row]) for one in answer.found]
+    data |= {"method": answer.method, "searched": answer.searched}
     data["products"] = [
-        {"rank": rank, "product_id": product.product_id, "score": product.score, "text": product.text}
-        for rank, product in enumerate(found, start=1)
+        {"rank": rank, "product_id": product_id, "score": one.score, "text": text}
+        for rank, ((_, product_id, text), one) in enumerate(zip(found, answer.found, strict=True), start=1)
     ]
-    shortened = [(score, product_id, described[:MAX_TEXT]) for score, product_id, described in rows]
-    show(Result(data, rows, [table(title, HEADINGS, shortened)], notes=[note] if note else []), as_json)
+    asked = " + ".join(str(data[name]) for name in ("like", "query") if data[name])
+    title = f"{asked}: {answer.searched:,} products by {name}"
+    title += f", {answer.method}" if data["like"] else ""
+    notes = [*([note] if note else []), *(["no product passes the filters"] if not found else [])]
+    shortened = [(score, product_id, described[:MAX_TEXT]) for score, product_id, described in found]
+    show(Result(data, found, [table(title, HEADINGS, shortened)], notes=notes), as_json)

@@ -16,6 +16,8 @@ USUAL = {
     "fold": ("fold",),
     "split": ("split",),
 }
+# Numeric columns that a search filters by; all that are found are read.
+ATTRIBUTES = ("price", "sale_price", "regular_price", "variant_price", "list_price", "rating", "stock", "quantity")
 TEXTS = (("title", "description"), ("text",))
 TITLES = ("name", "product_name", "item_name")
 # Name of a split in a table -> our name.
@@ -41,19 +43,20 @@ class Columns:
     group: str | None
     fold: str | None
     split: str | None
+    attributes: tuple[str, ...]
     export: str | None
     ignored: tuple[str, ...]
 
     def used(self) -> list[str]:
         """Return all columns that are read, without repetition."""
         single = [self.id, self.label, *self.text, *self.image, self.video, self.group, self.fold, self.split]
-        return list(dict.fromkeys(name for name in single if name is not None))
+        return list(dict.fromkeys(name for name in [*single, *self.attributes] if name is not None))
 
     def choice(self) -> dict[str, str]:
         """Return the columns of each role for counts.json and messages; a role without a column is left out."""
         roles = {"id": self.id, "label": self.label, "text": " + ".join(self.text), "image": " + ".join(self.image)}
         roles |= {"video": self.video, "group": self.group, "fold": self.fold, "split": self.split}
-        roles["known as"] = self.export
+        roles |= {"attributes": " + ".join(self.attributes), "known as": self.export}
         return {role: names for role, names in roles.items() if names}
 
 
@@ -69,6 +72,10 @@ def resolve_columns(table: str, header: Sequence[str], params: ColumnParams) -> 
             raise ValueError(f"{table}: no column {name!r}, which data.columns.{role} names; {listing}")
     export = find_export(by_heading)
     chosen = {role: given[role] or _found(role, by_heading, export) for role in given}
+    if not given["attributes"]:
+        lowered = [name.lower() for name in header]
+        found = () if params.attributes == [] else chosen["attributes"]
+        chosen["attributes"] = tuple(name for name in found if lowered.count(name.lower()) == 1)
     if not chosen["id"]:
         raise ValueError(
             f"{table}: no id column ({', '.join(USUAL['id'])}); {listing}. "
@@ -80,14 +87,15 @@ def resolve_columns(table: str, header: Sequence[str], params: ColumnParams) -> 
         if sum(other.lower() == name.lower() for other in header) > 1:
             raise ValueError(f"{table}: column {name!r} occurs twice; rename one; {listing}")
     ignored = tuple(name for name in header if name not in used)
+    text, image, attributes = (chosen[role] for role in ("text", "image", "attributes"))
     return Columns(
-        id=chosen["id"][0], text=chosen["text"], image=chosen["image"], export=export, ignored=ignored, **single
+        id=chosen["id"][0], text=text, image=image, attributes=attributes, export=export, ignored=ignored, **single
     )
 
 
 def _given(params: ColumnParams) -> dict[str, tuple[str, ...]]:
     """Return the columns that params name, () for a role that they leave open."""
-    names = {role: getattr(params, role) for role in (*USUAL, "text")}
+    names = {role: getattr(params, role) for role in (*USUAL, "text", "attributes")}
     return {
         role: () if name is None else (name,) if isinstance(name, str) else tuple(name) for role, name in names.items()
     }
@@ -95,6 +103,8 @@ def _given(params: ColumnParams) -> dict[str, tuple[str, ...]]:
 
 def _found(role: str, by_heading: dict[str, str], export: str | None) -> tuple[str, ...]:
     """Return the columns of a role by the export's headings, else by common ones."""
+    if role == "attributes":
+        return tuple(by_heading[name] for name in ATTRIBUTES if name in by_heading)
     if export is not None and role in EXPORTS[export].roles:
         names = tuple(by_heading[name] for name in EXPORTS[export].roles[role] if name in by_heading)
         return names if role in ("text", "image") else names[:1]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.catalogue.attributes import read_attributes
 from pipeline_lib.catalogue.schema import PHOTO_DROPPED, RECORDS, REJECTED, RETAINED, Records, conform, rejects_of
 from pipeline_lib.catalogue.strings import clean, clean_name, clean_text, strip_tags
 from pipeline_lib.datasets.clip_names import CLIP_ENDINGS, clip_folder, with_endings
@@ -47,6 +48,8 @@ def read_csv_table(data: DataParams) -> Records:
     )
     _check_splits(table.path, raw, records, columns)
     records = records.with_columns(pl.col("fold").cast(pl.Int64))
+    with_ids = raw.with_columns(records["product_id"])
+    attributes, no_numbers = read_attributes(table.path.name, with_ids, columns.attributes)
     if columns.export is not None and EXPORTS[columns.export].photos_in_more_rows:
         records = _merge_rows(records)
     num_rows = len(records) + unreadable.filter(pl.col("action") == REJECTED).height
@@ -55,8 +58,9 @@ def read_csv_table(data: DataParams) -> Records:
     if columns.video:
         media = list_column("media", _with_clips(data, media.to_list(), records["clip"].to_list()))
     records = conform(records.with_columns(media), RECORDS)
-    rejects = pl.concat([unreadable, rejects, bad_photos])
-    return Records(table.path.name, num_rows, records, rejects, columns=columns.choice(), ignored=columns.ignored)
+    rejects = pl.concat([unreadable, rejects, bad_photos, no_numbers])
+    found = {"columns": columns.choice(), "ignored": columns.ignored}
+    return Records(table.path.name, num_rows, records, rejects, attributes=attributes, **found)
 
 
 def join_texts(parts: list[pl.Expr]) -> pl.Expr:

@@ -25,6 +25,9 @@ class ColumnParams(Keys):
     fold: str | None = Field(description="Number of the fold, if the table assigns folds itself.")
     split: str | None = Field(description="train | val | test, if the table assigns splits itself.")
     text: str | list[str] | None = Field(description="One column or a list of columns, joined in this order.")
+    attributes: str | list[str] | None = Field(
+        description="Numeric columns that a search filters by, such as the price; csv_table alone reads them. [] = none."
+    )
 
 
 class DataParams(Section):

@@ -17,7 +17,9 @@ from pipeline_lib.models.saved import CARD
 from pipeline_lib.params.model import FusionKind, ImageTowerParams, TextTowerParams, UntrainedImage, UntrainedText
 from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.section import parse_section, parse_value
+from pipeline_lib.serving.catalogue import ServedCatalogue, read_served
 from pipeline_lib.serving.pictures import as_batch
+from pipeline_lib.serving.query import Answer, Found
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +75,14 @@ class ComposedQueries:
     def embed_picture(self, view: Pixels, text: str) -> NDArray[np.float32]:
         """Return the embedding (1, dim) of a picture's square that the text changes."""
         return self.search.embed(self.search.photo_inputs(self._tower, as_batch(view), text))
+
+
+def composed_answer(queries: ComposedQueries, product_id: str, text: str, k: int) -> tuple[ServedCatalogue, Answer]:
+    """Return the gallery's columns and the top k products of a query, for a project that has no search index."""
+    search = queries.search
+    catalogue = read_served(Path(), search.gallery.ids)
+    found = [Found(catalogue.row_of[key], score) for key, score in search.search(product_id, text, k)]
+    return catalogue, Answer(found, queries.kind, len(catalogue.ids))
 
 
 def find_composed(root: Path, fold: int, params: dict[str, Any]) -> ComposedQueries | None:

@@ -5,7 +5,9 @@ import pytest
 from pipeline_lib.datasets.columns import Columns, resolve_columns
 from pipeline_lib.params.data import ColumnParams
 
-NONE = ColumnParams(id=None, label=None, text=None, image=None, video=None, group=None, fold=None, split=None)
+NONE = ColumnParams(
+    id=None, label=None, text=None, image=None, video=None, group=None, fold=None, split=None, attributes=None
+)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +28,7 @@ def test_common_names_are_found_in_order_of_preference(header, expected):
 def test_optional_columns_are_found_and_named_ones_take_precedence():
     header = ["id", "text", "image_path", "group_id", "fold", "split", "brand"]
     assert resolve_columns("t.csv", header, NONE) == Columns(
-        "id", None, ("text",), ("image_path",), None, "group_id", "fold", "split", None, ("brand",)
+        "id", None, ("text",), ("image_path",), None, "group_id", "fold", "split", (), None, ("brand",)
     )
     params = NONE.model_copy(update={"group": "brand", "text": ["brand", "text"]})
     columns = resolve_columns("t.csv", header, params)

@@ -9,7 +9,9 @@ from pipeline_lib.datasets.csv_table import read_csv_table
 from pipeline_lib.datasets.exports import EXPORTS, find_export, heading
 from pipeline_lib.params.data import ColumnParams
 
-NONE = ColumnParams(id=None, label=None, text=None, image=None, video=None, group=None, fold=None, split=None)
+NONE = ColumnParams(
+    id=None, label=None, text=None, image=None, video=None, group=None, fold=None, split=None, attributes=None
+)
 # Some headings of each kind: name, headings, id, label, texts, images, group.
 HEADERS = [
     (

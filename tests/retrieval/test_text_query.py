@@ -10,14 +10,13 @@ from safetensors.torch import save_file
 from tiny_clip import CONFIG, make_clip, written
 from transformers import AutoConfig, AutoModel
 
-from pipeline_lib.cli import fold_search
 from pipeline_lib.inference.engine import InferenceEngine, encode_texts
 from pipeline_lib.models.base_weights import BaseWeights
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, read_card, save_model
-from pipeline_lib.params.section import load_params
 from pipeline_lib.retrieval import text_query
 from pipeline_lib.retrieval.text_query import FAMILIES, has_separate_text, is_plain
+from pipeline_lib.serving.text_embedder import TextEmbedder
 from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -66,11 +65,10 @@ def expected(folder, query):
 
 
 def found(folder, query):
-    card, params = read_card(folder), load_params(ROOT / "params.yaml")
-    assert has_separate_text(card["description"])
-    embedding, fingerprint = fold_search.embed_query(query, folder, card, params)
-    assert fingerprint == card["fingerprint"]
-    return embedding
+    card, embedder = read_card(folder), TextEmbedder(folder, 1.0)
+    assert has_separate_text(card["description"]) and embedder.saved is None
+    assert embedder.fingerprint == card["fingerprint"]
+    return embedder.embed([query])
 
 
 def test_each_family_gives_the_models_embedding_to_the_bit(family, tiny_image_folder, tmp_path):
