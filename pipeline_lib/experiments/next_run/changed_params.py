@@ -44,7 +44,7 @@ def filesystem_with(copy: Path, root: Path = Path()) -> Any:
 
     original = str((root / PARAMS).resolve())
 
-    class ChangedParams(LocalFileSystem):
+    class ChangedParams(LocalFileSystem):  # type: ignore[misc]
         def open(self, path: str, *arguments: Any, **options: Any) -> Any:
             if str(Path(path).absolute()) == original:
                 path = str(copy)

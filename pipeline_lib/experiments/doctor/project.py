@@ -1,0 +1,110 @@
+"""Whether params.yaml, the data and the weights of the towers fit together, without running anything."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.experiments.doctor.finding import NOTE, OK, PROBLEM, Finding, Params
+from pipeline_lib.params.all_sections import check_params
+from pipeline_lib.params.requirements import check_catalogue
+
+HEADER_LIMIT = 100_000_000  # bytes; safetensors refuses longer headers
+UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+COUNTS = paths.CATALOGUE / "counts.json"
+# The towers' settings that name weights.
+TOWERS = ("image", "text")
+
+
+def read_params_fault(root: Path, params: Params) -> str | None:
+    """Return the first fault of params.yaml, beside the data that the catalogue has counted; None if there is none."""
+    file = root / "params.yaml"
+    try:
+        check_params(file)
+        if (root / COUNTS).is_file():
+            check_catalogue(dict(params), read_json(root / COUNTS), Path("params.yaml"))
+    except ValueError as error:
+        return str(error).replace(f"{root}/", "")
+    return None
+
+
+def judge_params(fault: str | None) -> list[Finding]:
+    """Return the fault, which says itself what to do."""
+    if fault is None:
+        return [Finding(OK, "params.yaml: every key is known, every value fits the data")]
+    return [Finding(PROBLEM, fault, "mend params.yaml, then run vitrine check")]
+
+
+@dataclass(frozen=True)
+class TowerWeights:
+    """Where a tower's weights are: `place` is local, made (a stage of the project makes them), missing or hub.
+
+    `faults` are lines on damaged files, `unsafe` files that are not safetensors, `files` complete ones.
+    """
+
+    setting: str
+    name: str
+    place: str
+    files: int = 0
+    unsafe: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+def read_weights(root: Path, params: Params) -> list[TowerWeights]:
+    """Return the weights of both towers; only headers of files are read."""
+    return [_tower_weights(root, params["model"][tower], f"model.{tower}") for tower in TOWERS]
+
+
+def _tower_weights(root: Path, tower: Params, key: str) -> TowerWeights:
+    named = tower.get("weights") or tower["name"]
+    setting, path = f"{key}.{'weights' if tower.get('weights') else 'name'}", root / named
+    if not tower.get("pretrained", True):
+        return TowerWeights(setting, named, "random")
+    if not path.exists():
+        made = any((parent / "dvc.yaml").is_file() for parent in path.parents if parent not in (root, *root.parents))
+        local = named.startswith((".", "/", "data/"))
+        return TowerWeights(setting, named, "made" if made else "missing" if local else "hub")
+    files = [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
+    unsafe = () if path.is_file() else tuple(one.name for kind in UNSAFE for one in sorted(path.rglob(kind)))
+    faults = tuple(fault for file in files if (fault := safetensors_fault(file, root)))
+    return TowerWeights(setting, named, "local", len(files) - len(faults), unsafe, faults)
+
+
+def safetensors_fault(file: Path, root: Path = Path()) -> str | None:
+    """Return what is wrong with a file by its header and size, None if it is a complete .safetensors file."""
+    name, size = file.relative_to(root).as_posix(), file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 or length > min(size - 8, HEADER_LIMIT):
+            return f"{name}: not a complete .safetensors file ({size:,} bytes)"
+        try:
+            header = json.loads(stream.read(length))
+            ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+            return f"{name}: its header is damaged"
+    expected = 8 + length + max(ends, default=0)
+    return None if expected == size else f"{name}: {size:,} bytes, its header says {expected:,}"
+
+
+def judge_weights(towers: list[TowerWeights]) -> list[Finding]:
+    """Return a finding for each tower."""
+    return [_judge_tower(tower) for tower in towers]
+
+
+def _judge_tower(tower: TowerWeights) -> Finding:
+    what = f"{tower.setting} = {tower.name}"
+    if tower.faults:
+        return Finding(PROBLEM, f"{what}: {'; '.join(tower.faults)}", "download or make it again")
+    places = {
+        "random": Finding(NOTE, f"{what}: random weights, because pretrained is false", "set pretrained to true"),
+        "made": Finding(OK, f"{what}: not there yet, a stage makes it"),
+        "missing": Finding(PROBLEM, f"{what}: no such file or folder", "put it there, or `dvc pull` it"),
+        "hub": Finding(NOTE, f"{what}: downloaded when first used, which needs a network", "or put it in data/weights"),
+    }
+    if tower.place in places:
+        return places[tower.place]
+    if not tower.files:
+        found = f"only {', '.join(tower.unsafe[:3])}" if tower.unsafe else "no weights"
+        return Finding(PROBLEM, f"{what}: {found}", "convert them to .safetensors, or set pretrained to false")
+    return Finding(OK, f"{what}: {tower.files} complete .safetensors file{'s' * (tower.files > 1)}")
