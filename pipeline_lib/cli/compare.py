@@ -102,11 +102,11 @@ def _pipe_rows(comparison: "Comparison") -> Iterator[tuple[str, ...]]:
 
 
 def _terminal_tables(comparison: "Comparison") -> Iterator[Table]:
-    """Yield one table of all figures with a heading line for each part, then the other tables."""
+    """Yield one table of all figures with a heading line for each part, then the other tables, in 80 columns."""
     from pipeline_lib.experiments.compare import tables as texts
     from pipeline_lib.experiments.compare.explain import names_line
 
-    found = texts.tables(comparison)
+    found = [_short(one) for one in texts.tables(comparison)]
     figures = [one for one in found if one.headings[0] == "metric"]
     title, drawn = names_line(comparison), None
     for one in figures:
@@ -124,6 +124,17 @@ def _terminal_tables(comparison: "Comparison") -> Iterator[Table]:
             yield _drawn(one)
 
 
+def _short(one: "texts.Table") -> "texts.Table":
+    """Return a table of the terminal: without the smallest difference that is found, which a line below has."""
+    from pipeline_lib.experiments.compare.decisions import NO_DIFFERENCE
+
+    shown = [place for place, heading in enumerate(one.headings) if heading != "finds"]
+    rows = [
+        tuple("not significant" if row[place] == NO_DIFFERENCE else row[place] for place in shown) for row in one.rows
+    ]
+    return one._replace(headings=tuple(one.headings[place] for place in shown), rows=rows)
+
+
 def _drawn(one: "texts.Table") -> Table:
     table = _table(one.title, one.headings)
     for row in one.rows:
@@ -135,5 +146,6 @@ def _table(title: str, headings: tuple[str, ...]) -> Table:
     table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for place, heading in enumerate(headings):
         number = 0 < place < len(headings) - 1
-        table.add_column(heading, justify="right" if number else "left", no_wrap=number, overflow="fold")
+        whole = number or heading == "metric"
+        table.add_column(heading, justify="right" if number else "left", no_wrap=whole, overflow="fold")
     return table

@@ -13,6 +13,7 @@ from pipeline_lib.metrics.tied_ranks import TiedRanks, weighted_median_ranks
 
 Z = float(ndtri((1 + COVERAGE) / 2))
 BLOCK_VALUES = 1 << 20
+LARGEST_SIZE = 20  # effective size of a share in units: guards against a variance of almost nothing
 
 
 def share_intervals(figures: Jackknife) -> NDArray[np.float64]:
@@ -29,8 +30,8 @@ def share_intervals(figures: Jackknife) -> NDArray[np.float64]:
     spread = values * (1 - values)
     vary = (spread > 0) & (variances > 0)
     size = np.divide(spread, variances, out=np.full(len(values), float(num_groups)), where=vary)
-    # A mean over classes or cut-offs can vary less than a single share, but not without bound.
-    size = np.clip(size, 1, 2 * num_units) * (Z / t_quantile(num_groups)) ** 2
+    # A mean over classes or cut-offs varies less than a single share: MeanRecall up to 4 times, but not without bound.
+    size = np.clip(size, 1, LARGEST_SIZE * num_units) * (Z / t_quantile(num_groups)) ** 2
     return np.clip(_wilson(values, size), 0, 1)
 
 
