@@ -82,17 +82,18 @@ def map_figures(points: pl.DataFrame, names: ClassNames) -> dict[str, str]:
     if points.is_empty():
         return {}
     split, projection, explained = points.select("split", "projection", "explained").row(0)
-    labels = AXES[projection]
-    note = f"The axes have {percent(explained)} of the variance" if explained is not None else ""
-    title = f"{SPLITS[split].lower()}, {projection.upper()}{f' ({percent(explained)} of the variance)' * bool(note)}"
+    across, upward = AXES[projection]
+    note = f"; both have {percent(explained)} of the variance" if explained is not None else ""
+    labels = (f"{across}{note}", upward)
+    title = f"{SPLITS[split].lower()}, {projection.upper()}"
     sides = [
         Cloud(name, _points(points.filter(pl.col("modality") == side)), order)
         for order, (side, name) in enumerate(MODALITIES.items())
     ]
-    figures = {"embeddings_by_modality": scatter_chart(f"Photos and texts, {title}", sides, *labels, note)}
+    figures = {"embeddings_by_modality": scatter_chart(f"Photos and texts, {title}", sides, *labels)}
     photos = points.filter(pl.col("modality") == "photo")
     if clouds := _categories(photos, names):
-        figures["embeddings_by_category"] = scatter_chart(f"Photos by category, {title}", clouds, *labels, note)
+        figures["embeddings_by_category"] = scatter_chart(f"Photos by category, {title}", clouds, *labels)
     return figures
 
 

@@ -11,8 +11,10 @@ from math import ceil, floor, log10
 
 from pipeline_lib.report.headline import percent
 
-WIDTH, HEIGHT = 520, 300
-LEFT, RIGHT, TOP, BOTTOM = 66, 16, 44, 44
+# So wide that the text of a drawing can be read on a phone, which makes it smaller by a fifth.
+WIDTH, HEIGHT = 420, 280
+LEFT, RIGHT, TOP, BOTTOM = 62, 14, 46, 44
+ROW, GAP = 18, 18  # of the keys of a legend: the height of a row, and the space between two keys
 MAX_MARKS = 40
 NUM_COLOURS = 6
 NEAR_ALL = 0.8  # shares from here on are near 100 %
@@ -96,8 +98,9 @@ def line_chart(title: str, lines: Sequence[Line], axes: Axes) -> str:
         lines = [_above(line, y_ticks[0]) for line in lines]
     x_ticks = [tick for tick in axes.x_ticks or _whole_ticks(min(xs), max(xs)) if min(xs) <= tick <= max(xs)]
     across = Scale(min(xs), max(xs), LEFT, WIDTH - RIGHT, axes.log_x)
-    upward = Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, TOP)
-    body = [f'<text class="chart-title" x="{LEFT}" y="15">{plain(title)}</text>', *_legend(lines)]
+    legend, top = _legend(lines)
+    upward = Scale(y_ticks[0], y_ticks[-1], HEIGHT - BOTTOM, top)
+    body = [title_text(title), *legend]
     body += [y_tick(upward(tick), tick, axes.percent) for tick in y_ticks]
     body += [x_tick(across(tick), tick) for tick in x_ticks]
     if axes.zoomed and y_ticks[0] > 0:
@@ -172,15 +175,38 @@ def x_tick(x: float, value: float, height: float = HEIGHT) -> str:
     return f'<text class="chart-tick-x" x="{x:.1f}" y="{height - BOTTOM + 17:g}">{value:,g}</text>'
 
 
-def _legend(lines: Sequence[Line]) -> list[str]:
-    parts, x = [], float(LEFT)
-    for line in lines:
-        if line.in_legend:
-            dash = " chart-dashed" if line.dashed else ""
-            parts.append(f'<path class="chart-line {_colour(line)}{dash}" d="M{x:g} 29h18"/>')
-            parts.append(f'<text class="chart-key" x="{x + 24:g}" y="33">{plain(line.name)}</text>')
-            x += 24 + 16 + text_width(line.name)
-    return parts
+def title_text(title: str) -> str:
+    """Return the title of a drawing."""
+    return f'<text class="chart-title" x="4" y="15">{plain(title)}</text>'
+
+
+def legend_places(names: Sequence[str], lead: float) -> list[tuple[float, float]]:
+    """Return x and y of each key, so that no row is wider than the drawing; `lead` is the width of a key's sign."""
+    places, x, y = [], 4.0, 33.0
+    for name in names:
+        width = lead + text_width(name)
+        if x > 4.0 and x + width > WIDTH:
+            x, y = 4.0, y + ROW
+        places.append((x, y))
+        x += width + GAP
+    return places
+
+
+def plot_top(places: Sequence[tuple[float, float]]) -> float:
+    """Return where the plot starts below a legend."""
+    return max((y for _, y in places), default=33.0) + TOP - 33
+
+
+def _legend(lines: Sequence[Line]) -> tuple[list[str], float]:
+    """Return the legend's elements, and where the plot below it starts."""
+    shown = [line for line in lines if line.in_legend]
+    places = legend_places([line.name for line in shown], 24)
+    parts = []
+    for line, (x, y) in zip(shown, places, strict=True):
+        dash = " chart-dashed" if line.dashed else ""
+        parts.append(f'<path class="chart-line {_colour(line)}{dash}" d="M{x:g} {y - 4:g}h18"/>')
+        parts.append(f'<text class="chart-key" x="{x + 24:g}" y="{y:g}">{plain(line.name)}</text>')
+    return parts, plot_top(places)
 
 
 def _colour(line: Line) -> str:

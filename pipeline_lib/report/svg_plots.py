@@ -12,14 +12,17 @@ from pipeline_lib.report.svg import (
     LEFT,
     NUM_COLOURS,
     RIGHT,
+    ROW,
     TOP,
     WIDTH,
     Scale,
     axis_labels,
+    legend_places,
     nice_ticks,
     plain,
+    plot_top,
     svg,
-    text_width,
+    title_text,
     x_tick,
     y_tick,
 )
@@ -27,8 +30,6 @@ from pipeline_lib.report.svg import (
 # A mark around its point, as a relative path: a dot and a square are the caps of a line without length.
 SHAPES = ("h0", "h0", "m0-4l4 4-4 4-4-4z", "m0-4.2l4 7h-8z", "m-3-3l6 6m0-6l-6 6", "m-4 0h8m-4-4v8")
 FORMS = ("chart-dot", "chart-square", "chart-filled", "chart-filled", "chart-cross", "chart-cross")
-ROW = 18  # of the legend
-GAP = 24  # of two keys
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,14 @@ class Cloud:
     colour: int | None
 
 
-def scatter_chart(title: str, clouds: Sequence[Cloud], x_label: str, y_label: str, note: str = "") -> str:
+def scatter_chart(title: str, clouds: Sequence[Cloud], x_label: str, y_label: str) -> str:
     """Return an <svg> element; one unit is as long on both axes, so that distances are those of the data.
 
-    `note` ends the text for screen readers. There must be a point, and points must be finite.
+    There must be a point, and points must be finite.
     """
     points = [point for cloud in clouds for point in cloud.points]
-    rows = _legend_rows([cloud.name for cloud in clouds])
-    top = TOP + ROW * (rows[-1][1] if rows else 0)
+    places = legend_places([cloud.name for cloud in clouds], 16)
+    top = plot_top(places)
     (low_x, high_x), (low_y, high_y) = (_ends([point[axis] for point in points]) for axis in (0, 1))
     unit = (WIDTH - LEFT - RIGHT) / (high_x - low_x)
     drawn = min(1.6 * WIDTH, max(160.0, unit * (high_y - low_y)))
@@ -55,11 +56,10 @@ def scatter_chart(title: str, clouds: Sequence[Cloud], x_label: str, y_label: st
     across = Scale(low_x, high_x, LEFT, WIDTH - RIGHT)
     spare = (drawn / unit - (high_y - low_y)) / 2
     upward = Scale(low_y - spare, high_y + spare, height - BOTTOM, top)
-    body = [f'<text class="chart-title" x="{LEFT}" y="15">{plain(title)}</text>']
-    for cloud, (x, row) in zip(clouds, rows, strict=True):
-        y = 29 + ROW * row
-        body.append(_marks(cloud, [(x + 6, y)]))
-        body.append(f'<text class="chart-key" x="{x + 16:g}" y="{y + 4}">{plain(cloud.name)}</text>')
+    body = [title_text(title)]
+    for cloud, (x, y) in zip(clouds, places, strict=True):
+        body.append(_marks(cloud, [(x + 5, y - 4)]))
+        body.append(f'<text class="chart-key" x="{x + 16:g}" y="{y:g}">{plain(cloud.name)}</text>')
     body += [y_tick(upward(tick), tick) for tick in _inside(low_y - spare, high_y + spare)]
     body += [x_tick(across(tick), tick, height) for tick in _inside(low_x, high_x)]
     body += axis_labels(x_label, y_label, height)
@@ -67,7 +67,7 @@ def scatter_chart(title: str, clouds: Sequence[Cloud], x_label: str, y_label: st
     for cloud in sorted(clouds, key=lambda one: one.colour is not None):
         body.append(_marks(cloud, [(across(x), upward(y)) for x, y in cloud.points]))
     counted = ", ".join(f"{cloud.name} ({len(cloud.points)})" for cloud in clouds)
-    return svg(WIDTH, round(height), f"{title}: {y_label} over {x_label}; points of {counted}. {note}".strip(), body)
+    return svg(WIDTH, round(height), f"{title}: {y_label} over {x_label}; points of {counted}", body)
 
 
 def bar_chart(title: str, bins: Sequence[tuple[float, float, float]], x_label: str, y_label: str, note: str) -> str:
@@ -78,8 +78,8 @@ def bar_chart(title: str, bins: Sequence[tuple[float, float, float]], x_label: s
     low, high = min(one[0] for one in bins), max(one[1] for one in bins)
     ticks = nice_ticks(0, max(value for _, _, value in bins))
     across = Scale(low, high, LEFT, WIDTH - RIGHT)
-    upward = Scale(0, ticks[-1], HEIGHT - BOTTOM, TOP)
-    body = [f'<text class="chart-title" x="{LEFT}" y="15">{plain(title)}</text>']
+    upward = Scale(0, ticks[-1], HEIGHT - BOTTOM, TOP - ROW)
+    body = [title_text(title)]
     body += [y_tick(upward(tick), tick) for tick in ticks]
     body += [x_tick(across(tick), tick) for tick in _inside(low, high)]
     for left, right, value in bins:
@@ -98,18 +98,6 @@ def _marks(cloud: Cloud, points: Sequence[tuple[float, float]]) -> str:
     shape = number or 0
     path = "".join(f"M{x:.1f} {y:.1f}{SHAPES[shape]}" for x, y in points)
     return f'<path class="chart-points {FORMS[shape]} {kind}" d="{path}"/>'
-
-
-def _legend_rows(names: Sequence[str]) -> list[tuple[float, int]]:
-    """Return x and row of each key, so that no row is wider than the drawing."""
-    places, x, row = [], float(LEFT), 0
-    for name in names:
-        width = 16 + text_width(name)
-        if x > LEFT and x + width > WIDTH - RIGHT:
-            x, row = float(LEFT), row + 1
-        places.append((x, row))
-        x += width + GAP
-    return places
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:

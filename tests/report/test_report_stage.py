@@ -30,7 +30,8 @@ def test_the_stage_writes_the_page_and_clears_old_figures(make_run, monkeypatch,
     assert names == {
         "learning_loss", "learning_MeanRecall", "learning_top1", "recall_text_to_image", "recall_image_to_text",
         "confusion_test", "confusion_oof", "reliability_test", "reliability_oof", "text_lengths",
-        "similarity_test", "similarity_oof", "hubs_test", "hubs_oof", "embeddings_by_modality", "embeddings_by_category",
+        "similarity_test", "similarity_oof", "hubs_test", "hubs_oof",
+        "embeddings_by_modality", "embeddings_by_category",
     }  # fmt: skip
     assert "16 figures" in capsys.readouterr().out
     first = paths.PAGE.read_bytes()

@@ -82,9 +82,12 @@ class Run:
         table = pl.DataFrame(rows, schema=schema, orient="row")
         table.write_csv(target) if target.suffix == ".csv" else table.write_parquet(target)
 
+    def params(self, **changes: int) -> ReportParams:
+        return ReportParams(**({"queries": 8, "misses": 6, "seed": 7, "attention": 0} | changes))
+
     def report(self, **params: int) -> Report:
-        chosen = ReportParams(**({"queries": 8, "misses": 6, "seed": 7, "attention": 0} | params))
-        return build_report(read_inputs(self.folds, self.root), chosen, "data/raw/店 shop", [64, 80])
+        inputs = read_inputs(self.folds, self.root)
+        return build_report(inputs, self.params(**params), "data/raw/店 shop", [64, 80])
 
 
 def draw_products(run: Run) -> None:
