@@ -1,0 +1,99 @@
+"""The experiments of a repository as rows: what each changed against its parent, and its metrics with intervals."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.experiments.listing.commits import Commit, experiment_commits, git, read_files
+from pipeline_lib.experiments.listing.queue import queued_commits
+from pipeline_lib.experiments.recipes.overrides import Difference, differences
+from pipeline_lib.experiments.revisions import WORKSPACE
+
+PARAMS = "params.yaml"
+FILES = (PARAMS, paths.METRICS.as_posix(), paths.INTERVALS.as_posix())
+DONE, PARENT = "done", "parent"
+# Section that no cache depends on: two runs that differ in it alone have the same result.
+UNTRACKED = "runtime"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row: `state` is done, queued, running, failed, parent (a commit) or workspace.
+
+    `changes` are against `parent`; metrics and intervals are empty trees if there are none.
+    """
+
+    name: str
+    state: str
+    date: datetime | None
+    parent: str
+    changes: list[Difference]
+    metrics: Mapping[str, Any]
+    intervals: Mapping[str, Any]
+
+
+def list_experiments(all_commits: bool = False) -> list[Experiment]:
+    """Return the working tree, HEAD and its experiments, or all experiments and the commits that they started from.
+
+    Raises ValueError outside a git repository, before its first commit, and for files that are no YAML or JSON.
+    """
+    head = git("rev-parse", "HEAD").decode().strip()
+    states = {DONE: experiment_commits(), **queued_commits()}
+    chosen = [(state, one) for state, many in states.items() for one in many if all_commits or one.parent == head]
+    parents = list(dict.fromkeys([head, *(one.parent for _, one in chosen)]))
+    files = read_files([*parents, *(one.commit for _, one in chosen)], FILES)
+    rows = [_workspace(files, head)]
+    for parent in parents:
+        rows.append(_row(Commit(_short(parent, head), parent, "", _date(parent)), PARENT, files))
+        rows += [_row(one, state, files, _short(parent, head)) for state, one in chosen if one.parent == parent]
+    return rows
+
+
+def _short(commit: str, head: str) -> str:
+    return "HEAD" if commit == head else commit[:7]
+
+
+def _date(commit: str) -> int:
+    return int(git("show", "--no-patch", "--format=%ct", commit))
+
+
+def _workspace(files: Mapping[tuple[str, str], str], head: str) -> Experiment:
+    own = {name: Path(name).read_text(encoding="utf-8") for name in FILES if Path(name).is_file()}
+    texts = {(WORKSPACE, name): text for name, text in own.items()}
+    return _row(Commit(WORKSPACE, WORKSPACE, head, 0), WORKSPACE, {**files, **texts}, "HEAD")
+
+
+def _row(commit: Commit, state: str, files: Mapping[tuple[str, str], str], parent: str = "") -> Experiment:
+    params, metrics, intervals = (_read(files, commit.commit, name) for name in FILES)
+    # The stash of a queued experiment has the metrics of the working tree from which it was queued.
+    shown = state in (DONE, PARENT, WORKSPACE)
+    return Experiment(
+        name=commit.name,
+        state=state,
+        date=datetime.fromtimestamp(commit.date, UTC).astimezone() if commit.date else None,
+        parent=parent,
+        changes=_changes(_read(files, commit.parent, PARAMS), params) if parent else [],
+        metrics=metrics if shown else {},
+        intervals=intervals if shown else {},
+    )
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
+    return [one for one in differences(old, new) if one.key.partition(".")[0] != UNTRACKED]
+
+
+def _read(files: Mapping[tuple[str, str], str], commit: str, name: str) -> dict[str, Any]:
+    text = files.get((commit, name), "")
+    try:
+        data = YAML(typ="safe").load(io.StringIO(text)) if name == PARAMS else json.loads(text or "{}")
+    except (YAMLError, ValueError) as error:
+        raise ValueError(f"{commit[:9]}: {name}: {' '.join(str(error).split())[:200]}") from None
+    return data or {}
