@@ -10,8 +10,7 @@ from collections import defaultdict
 import numpy as np
 
 from pipeline_lib.evaluation.additive import rank_columns
-from pipeline_lib.evaluation.jackknife import paired_differences
-from pipeline_lib.evaluation.randomisation import Pair, randomise
+from pipeline_lib.evaluation.randomisation import Pair, mean_intervals, randomise
 from pipeline_lib.evaluation.setting_difference import setting_differences
 from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic
 from pipeline_lib.metrics.tied_ranks import untied
@@ -56,10 +55,12 @@ def checkpoints(rng, units, structure):
     groups = groups_of(rng, units, sizes)
     first, second = runs_of(rng, groups, share)
     pooled = float(np.median(np.concatenate([first.expected(), second.expected()])))
-    gains = dict(zip(RANK_FIGURES, paired_differences(*map(rank_statistic, (first, second)), groups), strict=True))
+    units_of = [[*(run.hits(k) for k in (1, 5, 10)), run.expected()] for run in (first, second)]
+    values = [np.stack([*own[:3], np.mean(own[:3], axis=0), own[3]], axis=1) for own in units_of]
+    spans = dict(zip(FIGURES, mean_intervals(values[1] - values[0], groups, SWAPS, 1), strict=True))
     test = randomise([Pair(rank_columns(first, pooled), rank_columns(second, pooled), groups)], SWAPS, 1)
     p_values = dict(zip(RANK_FIGURES, test.p_values(), strict=True))
-    found = {f"interval of {name}": gains[name].low <= 0 <= gains[name].high for name in FIGURES}
+    found = {f"interval of {name}": spans[name][0] <= 0 <= spans[name][1] for name in FIGURES}
     found |= {f"test of {name}": p_values[name] <= 0.05 for name in (*FIGURES, "median_rank")}
     return found | {"any of 6, adjusted": test.adjusted(range(6)).min() <= 0.05}
 
@@ -113,9 +114,8 @@ def main(samples: int) -> None:
         if deviation or not paired
     }
     table("Settings, 200 queries: coverage of the 95 % intervals in %, by the deviation between seeds", columns)
-    print(
-        f"\nSamples: {samples} a column, so the standard error of an entry is {100 * (0.05 * 0.95 / samples) ** 0.5:.1f} points"
-    )
+    error = 100 * (0.05 * 0.95 / samples) ** 0.5
+    print(f"\nSamples: {samples} a column, so the standard error of an entry is {error:.1f} points")
 
 
 if __name__ == "__main__":

@@ -119,6 +119,38 @@ def randomise(pairs: Sequence[Pair], swaps: int = SWAPS, seed: int = 0) -> SwapR
     return SwapResult(sizes[0], sizes[1:], spread, number, np.concatenate(own), exact)
 
 
+def mean_intervals(gains: Values, groups: NDArray[np.int64], swaps: int = SWAPS, seed: int = 0) -> Values:
+    """Return the 95 % intervals (figures, 2) of means of `gains` (units, figures): the shifts that no test rejects.
+
+    A shift x of the mean is rejected if the test rejects gains without it. After signs s of the groups, whose sums of
+    centred gains are C and whose signed sizes are B, x > 0 is as extreme as the sample up to |C| / (N + sign(C) B), and
+    x < 0 down to -|C| / (N - sign(C) B); so each limit is a quantile. Student's t of the groups covers 90 % where one
+    group has half of the units. The limits are infinite for too few groups.
+    """
+    units, figures = gains.shape
+    num_groups = int(groups.max()) + 1
+    sizes, means = np.bincount(groups).astype(np.float64), gains.mean(axis=0)
+    centred = np.stack([np.bincount(groups, gains[:, place]) for place in range(figures)], axis=1)
+    centred -= sizes[:, None] * means
+    exact = num_groups < 63 and 2**num_groups <= swaps + 1
+    blocks = _all_swaps(num_groups) if exact else _random_swaps(num_groups, swaps, seed)
+    reaches = []
+    for block in blocks:
+        signs = 1 - 2 * block
+        sums, signed = signs @ centred, (signs @ sizes)[:, None]
+        sums = np.where(np.abs(sums) < EQUAL, 0, sums)
+        side = np.sign(sums) * signed
+        ends = [np.abs(sums) / np.maximum(units + sign * side, EQUAL) for sign in (1, -1)]
+        # All groups swapped is the sample itself with the other sign.
+        reaches.append(np.where(np.abs(signed) >= units, np.inf, np.stack(ends)))
+    found = np.concatenate([np.zeros((2, 0, figures)), *reaches], axis=1)
+    allowed = int(np.floor(ALPHA * (found.shape[1] + 1) + EQUAL))
+    if allowed == 0:
+        return np.tile([-np.inf, np.inf], (figures, 1))
+    above, below = np.sort(found, axis=1)[:, -allowed]
+    return np.stack([means - below, means + above], axis=1)
+
+
 def _random_swaps(num_groups: int, swaps: int, seed: int) -> Iterator[Values]:
     """Yield blocks (swaps, groups) of 0 and 1 at random; the draws do not depend on the size of a block."""
     rng = np.random.default_rng(seed)

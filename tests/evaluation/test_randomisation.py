@@ -8,7 +8,7 @@ from test_additive import class_scores, tied_ranks
 
 from pipeline_lib.evaluation import randomisation as module
 from pipeline_lib.evaluation.additive import class_columns, rank_columns
-from pipeline_lib.evaluation.randomisation import Pair, randomise
+from pipeline_lib.evaluation.randomisation import Pair, mean_intervals, randomise
 from pipeline_lib.metrics.classification import ClassScores, class_figures
 from pipeline_lib.metrics.ranking import rank_figures
 from pipeline_lib.metrics.tied_ranks import TiedRanks, untied
@@ -161,3 +161,38 @@ def test_classes_of_thousands_need_no_dense_matrix():
     columns = [class_columns(class_scores(rng, truth[:200], 3000)) for _ in range(2)]
     assert columns[0].columns.nnz <= 5 * 200
     assert len(randomise([Pair(*columns, np.arange(200) % 20)], 99).p_values()) == 5
+
+
+def test_intervals_of_means_are_the_shifts_that_a_slow_test_does_not_reject():
+    rng = np.random.default_rng(10)
+    groups = rng.permutation(np.repeat(np.arange(7), [1, 1, 2, 3, 3, 4, 9]))
+    gains = rng.normal([0.4, -1], 1, (23, 2))
+    limits = mean_intervals(gains, groups)
+
+    def p_value(figure, shift):
+        rest = np.bincount(groups, gains[:, figure] - shift)
+        sums = [abs(np.dot(signs, rest)) for signs in product([1, -1], repeat=7)]
+        return np.mean(np.array(sums) >= abs(rest.sum()) - 1e-9)
+
+    for figure, (low, high) in enumerate(limits):
+        width = high - low
+        for inside, outside in ((low + 1e-6 * width, low - 1e-6 * width), (high - 1e-6 * width, high + 1e-6 * width)):
+            assert p_value(figure, inside) > 0.05 >= p_value(figure, outside)
+
+
+def test_an_interval_excludes_0_where_the_test_rejects_and_few_groups_have_none():
+    rng = np.random.default_rng(11)
+    for shift in (0, 1, 2, 4):
+        pair, first, second = rank_pair(rng, 90, np.arange(90) // 2, shift)
+        (span,) = mean_intervals((second.expected() - first.expected())[:, None], np.arange(90) // 2, 999, 3)
+        p_value = randomise([pair], 999, 3).p_values()[5]
+        assert (span[0] > 0 or span[1] < 0) == (p_value <= 0.05) or abs(p_value - 0.05) < 0.02
+    assert np.isinf(mean_intervals(np.ones((5, 1)), np.arange(5))).all()
+    assert mean_intervals(np.ones((50, 1)), np.arange(50)).tolist() == [[1, 1]]
+
+
+def test_intervals_of_equal_groups_are_near_students():
+    gains = np.random.default_rng(12).standard_normal((300, 1))
+    (span,) = mean_intervals(gains, np.arange(300))
+    (expected,) = [gains.mean() + np.array([-1, 1]) * 1.968 * gains.std(ddof=1) / np.sqrt(300)]
+    assert span == pytest.approx(expected, abs=0.01)

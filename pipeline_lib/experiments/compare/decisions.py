@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 
 from pipeline_lib.evaluation.intervals import median_difference
 from pipeline_lib.evaluation.jackknife import Difference, paired_differences, t_quantile
-from pipeline_lib.evaluation.randomisation import ALPHA, SWAPS, Pair, randomise
+from pipeline_lib.evaluation.randomisation import ALPHA, SWAPS, Pair, mean_intervals, randomise
 from pipeline_lib.evaluation.setting_difference import holm, setting_differences
 from pipeline_lib.experiments.compare.parts import LOWER_IS_BETTER, Part, System
 from pipeline_lib.metrics.weighted import point
@@ -102,7 +102,11 @@ def verdict(difference: float, p_value: float, metric: str, run: str) -> str:
 
 
 def _checkpoint_rows(parts: Sequence[Part], how: Settings) -> tuple[list[Row], str]:
-    """Return the rows of single runs, and their test: swaps of whole groups that all figures share."""
+    """Return the rows of single runs, and their test: swaps of whole groups that all figures share.
+
+    The interval of a mean holds the differences that this test does not reject, that of another figure is the paired
+    jackknife's.
+    """
     numbers = {group: number for number, group in enumerate(_all_groups(parts))}
     rows: list[Row] = []
     pairs = []
@@ -134,6 +138,10 @@ def _checkpoint_figures(part: Part, number: int, first: System, second: System, 
     gains = dict(zip(first.names, paired_differences(first.statistic, second.statistic, groups), strict=True))
     if MEDIAN in gains and first.ranks is not None and second.ranks is not None:
         gains[MEDIAN] = median_difference(first.ranks, second.ranks, groups)
+    means = [name for name in first.names if name in first.by_unit]
+    changes = np.stack([second.by_unit[name] - first.by_unit[name] for name in means], axis=1)
+    for name, (low, high) in zip(means, mean_intervals(changes, groups, how.swaps, how.seed).tolist(), strict=True):
+        gains[name] = gains[name]._replace(low=low, high=high)
     values = [point(system.statistic, len(groups)) for system in (first, second)]
     df = int(groups.max()) + 1
     return [
