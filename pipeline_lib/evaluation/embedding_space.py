@@ -25,6 +25,7 @@ from pipeline_lib.evaluation.summary import DIGITS, Tree
 from pipeline_lib.metrics.embedding_space import (
     Values,
     alignment,
+    chance_of_hubs,
     modality_gap,
     negative_pairs,
     pair_cosines,
@@ -44,6 +45,7 @@ MAX_PAIRS, MAX_ROWS, MAX_POINTS = 200_000, 4_096, 1_000
 BINS = 100  # of cosines, from -1 to 1
 NEIGHBOURS = 10  # a hub is among the first so many of many queries
 HUBS = 10
+HUB_FIGURES, CHANCE = ("hub_skewness", "never_found"), "chance."
 POSITIVE, NEGATIVE = "positive", "negative"
 PHOTO, TEXT = "photo", "text"
 
@@ -92,7 +94,10 @@ def evaluate_embeddings(
     for split in dict.fromkeys(gallery.split for gallery in galleries):
         own = [place for place, gallery in enumerate(galleries) if gallery.split == split]
         values = [_figures(galleries[place], occurrences[place], params.seed) for place in own]
-        figures[split] = {"embedding": _mean(values, [sizes[place] for place in own])}
+        means = _mean(values, [sizes[place] for place in own])
+        chance = {name.removeprefix(CHANCE): value for name, value in means.items() if name.startswith(CHANCE)}
+        plain = {name: value for name, value in means.items() if not name.startswith(CHANCE)}
+        figures[split] = {"embedding": plain | ({"chance": chance} if chance else {})}
     shown = [gallery for gallery in galleries if gallery.split == "test"] or galleries[:1]
     tables = {
         "similarity_histogram.csv": _table([_histogram(one, params.seed) for one in galleries], SIMILARITY_SCHEMA),
@@ -128,14 +133,22 @@ def _figures(gallery: EmbeddingGallery, occurrences: pl.DataFrame, seed: int) ->
         else None
         for side, store in sides.items()
     }
-    times = occurrences["times"].to_numpy()
     return {
         "alignment": alignment(_positive_cosines(gallery, seed)),
         **spread,
         "modality_gap": modality_gap(gallery.products.matrix, gallery.queries.matrix),
-        "hub_skewness": skewness(times) if len(times) else None,
-        "never_found": float((times == 0).mean()) if len(times) else None,
+        **_hub_figures(occurrences),
     }
+
+
+def _hub_figures(occurrences: pl.DataFrame) -> dict[str, float | None]:
+    """Return the figures of hubs, and those of lists of random products with the prefix `chance.`."""
+    if occurrences.is_empty():
+        return dict.fromkeys([*HUB_FIGURES, *(f"{CHANCE}{name}" for name in HUB_FIGURES)])
+    times = occurrences["times"].to_numpy()
+    by_chance = chance_of_hubs(occurrences["num_queries"][0], len(times), NEIGHBOURS)
+    figures = dict(zip(HUB_FIGURES, (skewness(times), float((times == 0).mean())), strict=True))
+    return figures | {f"{CHANCE}{name}": value for name, value in zip(HUB_FIGURES, by_chance, strict=True)}
 
 
 def _mean(figures: Sequence[Mapping[str, float | None]], sizes: Sequence[int]) -> dict[str, float]:

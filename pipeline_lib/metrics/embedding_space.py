@@ -91,6 +91,20 @@ def skewness(counts: Vectors) -> float | None:
     return None if deviation == 0 else float(np.mean(centred**3)) / deviation**3
 
 
+def chance_of_hubs(num_queries: int, num_products: int, k: int) -> tuple[float, float]:
+    """Return the skewness of k-occurrences and the share of products never found if each list has k random products.
+
+    A product's k-occurrence is then binomial, of `num_queries` draws with probability k / num_products (below 1).
+
+    >>> skewness, never = chance_of_hubs(2, 4, 2)
+    >>> skewness, never
+    (0.0, 0.25)
+    """
+    share = k / num_products
+    spread = num_queries * share * (1 - share)
+    return (1 - 2 * share) / float(np.sqrt(spread)), (1 - share) ** num_queries
+
+
 def negative_pairs(positives: Positions, num_products: int, most: int, seed: int) -> tuple[Integers, Integers]:
     """Return query and product of pairs that are no positive ones: all, or about `most` drawn at random.
 

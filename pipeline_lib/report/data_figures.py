@@ -79,7 +79,7 @@ def length_bins(lengths: pl.Series) -> list[tuple[float, float, float]]:
 
 
 def balance_rows(catalogue: CatalogueTables) -> Rows:
-    """Return BALANCE of each fold and of test.
+    """Return BALANCE of each fold, of what no fold holds out, and of test.
 
     The distance is half the sum of the differences of the class shares to those of the catalogue: 0 for the same
     shares, 1 for no class in common (total variation).
@@ -88,6 +88,7 @@ def balance_rows(catalogue: CatalogueTables) -> Rows:
     whole = _shares(labels)
     parts = [(f"Fold {fold}", pl.col("fold") == fold) for fold in labels["fold"].drop_nulls().unique().sort()]
     rows = []
+    parts.append(("In training for every fold", pl.col("fold").is_null() & (pl.col("split") == "train")))
     for name, chosen in [*parts, ("Test", pl.col("split") == "test")]:
         own = labels.filter(chosen)
         if own.is_empty():

@@ -19,7 +19,8 @@ def group_facts(groups: Mapping[str, float]) -> Facts:
     rows: Facts = []
     for level, name in LEVELS.items():
         number, products = groups[f"{level}_groups"], groups[f"{level}_products"]
-        value = f"{number:,} groups of {products:,} products, the largest of {groups[f'{level}_largest']:,}"
+        value = f"{number:,} group{'s' * (number != 1)} of {products:,} products"
+        value += f", the largest of {groups[f'{level}_largest']:,}" * (number > 1)
         rows.append((name, value if number else "no group"))
     rows.append(("Right answers that these groups add", f"{groups['same_relevance_rows']:,}"))
     placed = f"{groups['placeholder_photos']:,}"

@@ -1,4 +1,4 @@
-"""The language and direction of a text, by its script: for the right glyphs, for speech, and for bidirectional text."""
+"""Texts of products on the page: their language and direction by their script, and the beginning of a long one."""
 
 from markupsafe import Markup
 
@@ -15,6 +15,8 @@ RANGES = {
     "ru": (("\u0400", "\u04ff"),),
     "el": (("\u0370", "\u03ff"),),
 }
+# Characters of a text that a heading shows; a character of a wide script counts as two.
+LONGEST = 180
 
 
 def language(text: str) -> str:
@@ -36,3 +38,25 @@ def script_attributes(text: str) -> Markup:
     Markup('lang="ar" dir="auto"')
     """
     return Markup(f'lang="{language(text)}" dir="auto"')
+
+
+def is_long(text: str) -> bool:
+    """Return whether a heading shows only the beginning of a text."""
+    return _width(text) > LONGEST
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a long text up to the last space before LONGEST, and a short text unchanged.
+
+    >>> shortened("red mug"), shortened("word " * 60)[-10:]
+    ('red mug', 'word word…')
+    """
+    if not is_long(text):
+        return text
+    end = next(place for place in range(len(text), 0, -1) if _width(text[:place]) <= LONGEST)
+    space = text.rfind(" ", end // 2, end)
+    return text[: space if space > 0 else end].rstrip() + "…"
+
+
+def _width(text: str) -> int:
+    return sum(2 if sign >= "\u2e80" else 1 for sign in text)

@@ -15,7 +15,7 @@ from pipeline_lib.params.report import ReportParams
 from pipeline_lib.report import tables
 from pipeline_lib.report.headline import count, percent, probability, rank
 from pipeline_lib.report.inputs import ReportInputs
-from pipeline_lib.report.languages import script_attributes
+from pipeline_lib.report.languages import is_long, script_attributes, shortened
 from pipeline_lib.report.sections.attention import attention
 from pipeline_lib.report.sections.classes import classes
 from pipeline_lib.report.sections.composed import composed
@@ -69,7 +69,7 @@ def _render(view: ReportView, sections: Sequence[Section]) -> str:
     )
     environment.filters |= {"percent": percent, "rank": rank, "count": count, "script": script_attributes}
     environment.filters |= {"probability": probability, "class_name": view.names.html}
-    environment.filters["is_shortened"] = view.names.is_shortened
+    environment.filters |= {"is_shortened": view.names.is_shortened, "is_long": is_long, "shortened": shortened}
     bodies = [Markup(environment.get_template(section.template).render(section.context)) for section in sections]
     shown = [
         {"id": section.id, "title": section.title, "link": section.link, "body": body}

@@ -1,6 +1,6 @@
 """Figures of the embedding space: similarities of right and wrong pairs, maps of the embeddings, and hubs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -17,11 +17,11 @@ AXES = {"pca": ("first component", "second component"), "umap": ("UMAP 1", "UMAP
 
 @dataclass(frozen=True)
 class SpaceRow:
-    """One figure of the space: what it is, which values are good, and its value in each split as text."""
+    """One figure of the space: what it is, which values are good, and its value and chance in each split as text."""
 
     name: str
     better: str
-    values: list[str]
+    values: list[tuple[str, str]]
 
 
 # Key of metrics.json -> name, which values are better, format.
@@ -39,11 +39,16 @@ def space_rows(metrics: Tree) -> tuple[list[str], list[SpaceRow]]:
     """Return the names of the splits with figures of their space, test first, and a row for each figure."""
     splits = {split: values for split in SPLITS if (values := branch(metrics, split, "embedding"))}
     rows = [
-        SpaceRow(name, better, [written(own[key]) if key in own else "–" for own in splits.values()])
+        SpaceRow(name, better, [_with_chance(own, key, written) for own in splits.values()])
         for key, (name, better, written) in FIGURES.items()
         if any(key in own for own in splits.values())
     ]
     return [SPLITS[split] for split in splits], rows
+
+
+def _with_chance(figures: Tree, key: str, written: Callable[[float], str]) -> tuple[str, str]:
+    chance = branch(figures, "chance")
+    return (written(figures[key]) if key in figures else "–", written(chance[key]) if key in chance else "")
 
 
 def similarity_figures(histogram: pl.DataFrame) -> dict[str, str]:
@@ -99,6 +104,7 @@ def map_figures(points: pl.DataFrame, names: ClassNames) -> dict[str, str]:
 
 def _categories(photos: pl.DataFrame, names: ClassNames) -> list[Cloud]:
     """Return a cloud for each of the most frequent labels, and one for the rest; none without labels."""
+    photos = photos.with_columns(pl.col("label").replace(_few_categories(photos["label"].drop_nulls(), names)))
     counted = photos.drop_nulls("label").group_by("label").len().sort("len", "label", descending=[True, False])
     shown = counted["label"].head(NUM_COLOURS).to_list()
     clouds = [
@@ -107,6 +113,20 @@ def _categories(photos: pl.DataFrame, names: ClassNames) -> list[Cloud]:
     ]
     rest = photos.filter(~pl.col("label").is_in(shown) | pl.col("label").is_null())
     return [*clouds, *([Cloud("other", _points(rest), None)] if clouds and len(rest) else [])]
+
+
+def _few_categories(labels: pl.Series, names: ClassNames) -> dict[str, str]:
+    """Return what each label counts as: the level of its path that has most categories, of those with a colour each.
+
+    Labels that are no paths, and few enough ones, stay as they are.
+    """
+    paths = {label: names.parts(label) for label in labels.unique()}
+    if not names.are_paths or len(paths) <= NUM_COLOURS:
+        return {}
+    depth = max(map(len, paths.values()))
+    levels = [{label: " > ".join(parts[:level]) for label, parts in paths.items()} for level in range(1, depth + 1)]
+    few = [level for level in levels if 1 < len(set(level.values())) <= NUM_COLOURS]
+    return few[-1] if few else {}
 
 
 def _points(rows: pl.DataFrame) -> list[tuple[float, float]]:

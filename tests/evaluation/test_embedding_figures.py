@@ -70,12 +70,18 @@ def test_figures_equal_a_slow_loop(measured, split):
         own["never_found"] = (times == 0).mean()
         if times.std() > 0:
             own["hub_skewness"] = ((times - times.mean()) ** 3).mean() / times.std() ** 3
+        share = 1 / len(products)
+        own["never_by_chance"] = (1 - share) ** len(queries)
+        own["skewness_by_chance"] = (1 - 2 * share) / (len(queries) * share * (1 - share)) ** 0.5
         for name, value in own.items():
             expected.setdefault(name, []).append(value)
         sizes.append(len(products))
     # A figure that one fold lacks, as the skewness of equal counts, has no mean.
     means = {name: np.average(one, weights=sizes) for name, one in expected.items() if len(one) == len(sizes)}
-    assert measured[split]["embedding"] == pytest.approx(means, abs=2e-5)
+    chance = {"hub_skewness": means.pop("skewness_by_chance"), "never_found": means.pop("never_by_chance")}
+    figures = dict(measured[split]["embedding"])
+    assert figures.pop("chance") == pytest.approx(chance, abs=2e-5)
+    assert figures == pytest.approx(means, abs=2e-5)
 
 
 @pytest.mark.parametrize("split", ["oof", "test"])
@@ -138,6 +144,7 @@ def test_sampled_figures_are_near_the_full_ones_and_repeat(measured, monkeypatch
     few, again = (evaluated() for _ in range(2))
     assert few.figures == again.figures and all(few.tables[name].equals(again.tables[name]) for name in FILES)
     sampled = few.figures["test"]["embedding"]
+    assert sampled.pop("chance") == full.pop("chance")
     assert sampled != full and sampled == pytest.approx(full, abs=0.08)
     counted = few.tables["similarity_histogram.csv"].filter(pl.col("split") == "test")
     assert 990 <= counted["count"].sum() <= 1_000
@@ -156,7 +163,7 @@ def test_a_run_without_texts_has_no_figures_and_empty_tables(measured):
 def test_lists_as_long_as_the_gallery_say_nothing_of_hubs(measured, monkeypatch):
     monkeypatch.setattr(embedding_space, "NEIGHBOURS", 3)
     figures = evaluated().figures["test"]["embedding"]
-    assert not {"hub_skewness", "never_found"} & set(figures) and "alignment" in figures
+    assert not {"hub_skewness", "never_found", "chance"} & set(figures) and "alignment" in figures
 
 
 def test_umap_that_is_not_installed_is_one_clear_line(measured, monkeypatch):

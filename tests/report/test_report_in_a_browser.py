@@ -109,7 +109,8 @@ def test_text_of_charts_can_be_read_on_a_phone(open_report):
     open_everything(page)
     sizes = page.eval_on_selector_all(
         "figure .chart text",
-        "all => all.map(one => parseFloat(getComputedStyle(one).fontSize) * Math.hypot(one.getScreenCTM().a, one.getScreenCTM().b))",
+        """all => all.map(one => { const turn = one.getScreenCTM();
+            return parseFloat(getComputedStyle(one).fontSize) * Math.hypot(turn.a, turn.b); })""",
     )
     assert len(sizes) > 100 and min(sizes) >= SMALLEST_TEXT
 
