@@ -1,0 +1,43 @@
+"""Twenty short queries in two languages on the sample's search index: how many of the first five products are right.
+
+    python bench/search_quality.py [--project FOLDER]
+
+FOLDER is this project after `dvc repro`, or a clone of it. data/sample/shop/search_queries.csv says what is right.
+"""
+
+import argparse
+import contextlib
+import sys
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+SAMPLE = Path(__file__).resolve().parents[1] / "data/sample"
+TOP = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--project", type=Path, default=Path())
+    parser.add_argument("--fold", type=int, default=0)
+    options = parser.parse_args()
+    sys.path.insert(0, str(SAMPLE))
+    from shop.search_queries import search_queries, share_right
+
+    from pipeline_lib.serving.model import open_served
+    from pipeline_lib.serving.query import Job, Query
+
+    params = YAML(typ="safe").load((SAMPLE / "params.yaml").read_text(encoding="utf-8"))["products"]
+    queries = search_queries(params["count"], params["seed"])
+    with contextlib.chdir(options.project):
+        model = open_served("sample", Path(), options.fold, "flat")
+        answers = model.answer([Job(Query(query.text), TOP) for query in queries])
+    found = [[model.catalogue.ids[one.row] for one in answer.found] for answer in answers]
+    print(f"| query | right of the first {TOP} | right in the catalogue |\n|---|---|---|")
+    for query, keys in zip(queries, found, strict=True):
+        print(f"| {query.text} | {sum(key in query.right for key in keys)} | {len(query.right)} |")
+    print(f"\nRight of the first {TOP}: {100 * share_right(queries, found):.0f} %")
+
+
+if __name__ == "__main__":
+    main()
