@@ -45,10 +45,9 @@ def run_of(name, ranks):
 
 def main() -> None:
     first, second = RECIPES
-    header = "| agreement | a | b | b - a, 95 % | p | finds | verdict | queries that differ | chance of .0006 |"
-    print(
-        f"a = {first}, b = {second}, MeanRecall, {QUERIES:,} queries\n\n{header}\n|---|---|---|---|---|---|---|---|---|"
-    )
+    print(f"a = {first}, b = {second}, MeanRecall, {QUERIES:,} queries\n")
+    print("| agreement | a | b | b - a, 95 % | p | finds | verdict | queries that differ |")
+    print("|---|---|---|---|---|---|---|---|")
     for agreement in AGREEMENT:
         rng = np.random.default_rng(1)
         common = np.sqrt(agreement) * rng.standard_normal(QUERIES)

@@ -143,7 +143,7 @@ def _drawn(one: "texts.Table") -> Table:
 
 
 def _table(title: str, headings: tuple[str, ...]) -> Table:
-    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=escape(title), title_justify="left", box=SIMPLE_HEAD, padding=0)
     for place, heading in enumerate(headings):
         number = 0 < place < len(headings) - 1
         whole = number or heading == "metric"
