@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PRIMARY = {"text_to_image": "MeanRecall", "image_to_text": "MeanRecall", "classification": "macro_f1"}
 TITLES = {"text_to_image": "text → image", "image_to_text": "image → text"}
 BEFORE = ("experiment", "state", "date", "changed against its parent")
+UNFINISHED = ("queued", "running", "failed")
 SMALLER_IS_BETTER = ("_rank", "ece")
 MAX_CHANGES = 8  # in a terminal
 
@@ -58,7 +59,8 @@ def experiments(
         return
     pairs = list(zip(found, figures, strict=True))
     rows = [_texts(one, own, shown) for one, own in pairs]
-    drawn = table("Experiments (95 % interval below)", headings, [_lines(row) for row in rows], right=headings[4:])
+    columns = ("experiment", "date", "changed against its parent", *(_heading(key, "\n") for key in shown))
+    drawn = table("Experiments (95 % interval below)", columns, [_lines(row) for row in rows], right=columns[3:])
     notes = ["`vitrine compare A B` says whether a difference is more than chance"]
     data = {"experiments": [_record(one, own) for one, own in pairs]}
     show(Result(data, rows, [drawn], notes=notes), as_json)
@@ -84,9 +86,9 @@ def _primary(figures: "Sequence[dict[Key, Figure]]") -> list[Key]:
     return list(chosen.values())
 
 
-def _heading(key: Key) -> str:
-    split = "" if key.split == "test" else " (out of fold)"
-    return f"{TITLES.get(key.task, key.task.replace('_', ' '))} {key.metric}{split}"
+def _heading(key: Key, between: str = " ") -> str:
+    split = "" if key.split == "test" else f"{between}(out of fold)"
+    return f"{TITLES.get(key.task, key.task.replace('_', ' '))}{between}{key.metric}{split}"
 
 
 def _sorter(sort: str, found: "Sequence[Experiment]", figures: "Sequence[dict[Key, Figure]]") -> Any:
@@ -124,11 +126,12 @@ def _texts(one: "Experiment", figures: "dict[Key, Figure]", shown: Sequence[Key]
 
 
 def _lines(row: Sequence[str]) -> tuple[str, ...]:
-    """Return a row for a terminal: a change a line, the interval below the figure."""
+    """Return a row for a terminal: the state below the name, a change a line, the interval below the figure."""
     changes = row[3].split("; ")
     more = [f"and {len(changes) - MAX_CHANGES} more"] if len(changes) > MAX_CHANGES else []
     figures = (cell.replace(" % ", " %\n") for cell in row[4:])
-    return row[0], row[1], row[2].replace(" ", "\n"), "\n".join([*changes[:MAX_CHANGES], *more]), *figures
+    state = f"\n({row[1]})" if row[1] in UNFINISHED else ""
+    return f"{row[0]}{state}", row[2].replace(" ", "\n"), "\n".join([*changes[:MAX_CHANGES], *more]), *figures
 
 
 def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
