@@ -1,5 +1,6 @@
 """`vitrine compare`: whether one run or setting is better than another, or the difference may be chance."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -58,8 +59,8 @@ def compare(
 
     In a pipe: split, task, metric, run, a, b, difference, low, high, p, adjusted p and verdict, one figure a line.
 
-    JSON: a, b, runs (by letter, with name, runs and seeds), about, primary, test, comparisons, counts, slices, changed
-    and left_out. A comparison has the keys above, p_adjusted, smallest, a_deviation, b_deviation and primary.
+    JSON: a, b, runs (by letter, with name, runs and seeds), about, primary, test, comparisons, counts, slices, changed,
+    left_out and notes. A comparison has the keys above, p_adjusted, smallest, a_deviation, b_deviation and primary.
     """
     from pipeline_lib.experiments.compare.comparison import Options, record
     from pipeline_lib.experiments.compare.comparison import compare as compare_settings
@@ -68,16 +69,19 @@ def compare(
 
     names = runs if len(runs) > 1 else [*runs, "workspace"]
     comparison = compare_settings(read_settings(names), Options(primary, only or ()))
-    notes = sentences(comparison)
+    written = []
     if page is not None:
         from pipeline_lib.report.comparison_page import write_page
 
-        notes = [*notes, *write_page(comparison, page)]
+        written = write_page(comparison, page)
     if as_markdown:
         print(markdown(comparison))
+        for line in written:
+            print(line, file=sys.stderr)
         return
-    drawn = list(_terminal_tables(comparison))
-    show(Result(record(comparison), list(_pipe_rows(comparison)), drawn, notes=notes), as_json)
+    notes = [*sentences(comparison), *written]
+    data = {**record(comparison), "notes": notes}
+    show(Result(data, list(_pipe_rows(comparison)), list(_terminal_tables(comparison)), notes=notes), as_json)
 
 
 def read_settings(arguments: list[str]) -> "list[Setting]":

@@ -59,6 +59,7 @@ def test_json_names_the_runs_and_has_a_record_a_figure(vitrine):
     }  # fmt: skip
     assert mean["p"] == pytest.approx(1 / 10_001)
     assert [row["losses"] for row in document["counts"] if row["metric"] == "mean_rank"] == [COUNT // 2]
+    assert document["notes"][0].startswith("The verdicts are about these checkpoints")
     assert len(document["changed"]) == 5 and {one["better"] for one in document["changed"]} == {False}
 
 
@@ -97,6 +98,8 @@ def test_a_page_is_written_without_pictures_where_there_are_none(vitrine, tmp_pa
     result = vitrine("compare", "first-run", "--page", str(page))
     assert "The pictures are left out" in result.stderr and f"page: {page}" in result.stderr
     assert "lamp &lt;b&gt;" in page.read_text(encoding="utf-8")
+    as_markdown = vitrine("compare", "first-run", "--md", "--page", str(page))
+    assert f"page: {page}" in as_markdown.stderr and as_markdown.stdout.startswith("**a = first-run")
 
 
 def test_an_unwritable_page_is_one_line(vitrine, tmp_path):
