@@ -1,8 +1,8 @@
-"""The embedding of one text by a saved model, from the tensors of its text tower alone.
+"""Embeddings of texts by a saved model, from the tensors of its text tower alone.
 
-For BERT and its relatives the forward pass is written here with torch's functions: importing transformers takes
-several times as long as importing torch, and a query is one text without padding. Other text towers are built by their
-library. The result is that of the complete model to the bit.
+For BERT and its relatives the forward pass is written here with torch's functions, because importing transformers takes
+several times as long as importing torch. Other text towers are built by their library. The result for one text is that
+of the complete model to the bit.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,8 @@ from pipeline_lib.towers.weights import State, load_strictly
 FAMILIES = ("bert", "roberta", "xlm-roberta", "ernie", "electra")
 # Families whose positions are counted from the padding id + 1, over tokens that are not padding.
 PADDED_POSITIONS = ("roberta", "xlm-roberta")
-Features = Callable[[Tensor], Tensor]
+# Contract: (token ids, mask), both (batch, length), -> pooled features (batch, width).
+Features = Callable[[Tensor, Tensor], Tensor]
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "relu": functional.relu}
 
 
@@ -47,7 +48,7 @@ def is_plain(text: Description) -> bool:
 
 
 class TextQuery:
-    """Embeds one text at a time with the model in a folder, whose description `has_separate_text`."""
+    """Embeds texts with the model in a folder, whose description `has_separate_text`."""
 
     def __init__(self, folder: Path, description: Description) -> None:
         description = DEFAULTS | description
@@ -59,22 +60,24 @@ class TextQuery:
         self._head = _loaded(head, state, f"head.{name}.", folder)
         self._similarity = SIMILARITIES[description["similarity"]]
 
-    def embed(self, token_ids: Tensor) -> Tensor:
-        """Return the embedding (1, embedding_dim) of token ids (1, length)."""
+    def embed(self, token_ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return embeddings (texts, embedding_dim) of token ids (texts, length); no `mask` means no padding."""
+        if mask is None:
+            mask = torch.ones_like(token_ids, dtype=torch.bool)
         with torch.inference_mode():
-            return self._similarity(self._head(self._features(token_ids)).float())
+            return self._similarity(self._head(self._features(token_ids, mask)).float())
 
 
 def _tower_features(text: Description, state: State, folder: Path) -> tuple[Features, int]:
-    """Return the function from token ids (1, length) to pooled features (1, width), and the width."""
+    """Return the function to pooled features (texts, width), and the width."""
     tower = build_text_tower(text)
     _loaded(tower, state, "text.", folder)
-    return lambda token_ids: tower.encode(token_ids, torch.ones_like(token_ids, dtype=torch.bool)), tower.dim
+    return tower.encode, tower.dim
 
 
 def _plain_features(text: Description, state: State, folder: Path) -> tuple[Features, int]:
-    config, trunk = text["config"], _below(state, "text.trunk.")
-    width = int(config["hidden_size"])
+    trunk = PlainBert(_below(state, "text.trunk."), text["config"])
+    width = int(text["config"]["hidden_size"])
     pool = _loaded(TEXT_POOLING[text["pooling"]](width), state, "text.pool.", folder)
     projection: nn.Module = nn.Identity()
     if text.get("projection"):
@@ -82,28 +85,36 @@ def _plain_features(text: Description, state: State, folder: Path) -> tuple[Feat
         projection = _loaded(PROJECTORS[kind](width, out_dim, hidden), state, "text.projection.", folder)
         width = out_dim
 
-    def features(token_ids: Tensor) -> Tensor:
-        tokens = bert_hidden(trunk, config, token_ids)
-        pooled: Tensor = projection(pool(tokens, torch.ones_like(token_ids, dtype=torch.bool)))
+    def features(token_ids: Tensor, mask: Tensor) -> Tensor:
+        pooled: Tensor = projection(pool(trunk.hidden(token_ids, mask), mask))
         return pooled
 
     return features, width
 
 
-def bert_hidden(state: State, config: dict[str, Any], token_ids: Tensor) -> Tensor:
-    """Return the last layer's tokens (1, length, hidden_size) of one text without padding.
+class PlainBert:
+    """The forward pass of a BERT from its tensors.
 
     Source: the modules of transformers' BertModel in evaluation mode, in the same order of operations.
     """
-    eps, act = config["layer_norm_eps"], ACTIVATIONS[config["hidden_act"]]
-    hidden = _embedded(state, config, token_ids)
-    for number in range(config["num_hidden_layers"]):
-        layer = _below(state, f"encoder.layer.{number}.")
-        attended = _linear(layer, "attention.output.dense", _attention(layer, config, hidden))
-        hidden = _norm(layer, "attention.output.LayerNorm", attended + hidden, eps)
-        inner = act(_linear(layer, "intermediate.dense", hidden))
-        hidden = _norm(layer, "output.LayerNorm", _linear(layer, "output.dense", inner) + hidden, eps)
-    return hidden
+
+    def __init__(self, state: State, config: dict[str, Any]) -> None:
+        self._state, self._config = state, config
+        self._layers = [_below(state, f"encoder.layer.{number}.") for number in range(config["num_hidden_layers"])]
+
+    def hidden(self, token_ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the last layer's tokens (texts, length, hidden_size) of token ids and their mask (texts, length)."""
+        eps, act = self._config["layer_norm_eps"], ACTIVATIONS[self._config["hidden_act"]]
+        # Without padding the attention has no mask, as transformers does it: the result is the same to the bit.
+        attended_to = None if mask.all() else mask[:, None, None, :]
+        hidden = _embedded(self._state, self._config, token_ids)
+        for layer in self._layers:
+            heads = _attention(layer, self._config, hidden, attended_to)
+            attended = _linear(layer, "attention.output.dense", heads)
+            hidden = _norm(layer, "attention.output.LayerNorm", attended + hidden, eps)
+            inner = act(_linear(layer, "intermediate.dense", hidden))
+            hidden = _norm(layer, "output.LayerNorm", _linear(layer, "output.dense", inner) + hidden, eps)
+        return hidden
 
 
 def _embedded(state: State, config: dict[str, Any], token_ids: Tensor) -> Tensor:
@@ -123,14 +134,14 @@ def _embedded(state: State, config: dict[str, Any], token_ids: Tensor) -> Tensor
     return _linear(state, "embeddings_project", embedded) if narrow else embedded
 
 
-def _attention(layer: State, config: dict[str, Any], hidden: Tensor) -> Tensor:
-    """Return the outputs of all heads side by side, (1, length, hidden_size)."""
+def _attention(layer: State, config: dict[str, Any], hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the outputs of all heads side by side, (texts, length, hidden_size)."""
     width = config["hidden_size"] // config["num_attention_heads"]
     query, key, value = (
         _linear(layer, f"attention.self.{name}", hidden).view(*hidden.shape[:-1], -1, width).transpose(1, 2)
         for name in ("query", "key", "value")
     )
-    heads = functional.scaled_dot_product_attention(query, key, value, scale=width**-0.5)
+    heads = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=width**-0.5)
     return heads.transpose(1, 2).reshape(*hidden.shape[:-1], -1)
 
 

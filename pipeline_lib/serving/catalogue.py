@@ -3,6 +3,7 @@
 A filter is a mask over these rows. Products that have no value for a number do not pass a range of it.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,9 +78,9 @@ class ServedCatalogue:
         return None if number < 0 else self.categories[number]
 
     def numbers_of(self, row: int) -> dict[str, float]:
-        """Return the numbers that a product has."""
+        """Return the finite numbers that a product has."""
         values = {name: float(column[row]) for name, column in self.numbers.items()}
-        return {name: value for name, value in values.items() if value == value}
+        return {name: value for name, value in values.items() if math.isfinite(value)}
 
     def spans(self) -> list[Span]:
         """Return the spans of the numeric columns that have a finite value."""

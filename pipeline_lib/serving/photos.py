@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+import polars as pl
 from PIL import Image
 
 from pipeline_lib.transforms.formats import open_image
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from pipeline_lib.shards.read import ShardReader
 
@@ -29,9 +34,15 @@ class ProductPhotos:
 
         self._reader: ShardReader = open_shards(shards, url)
 
-    def count(self, product_id: str) -> int:
-        """Return the number of photos of a product, 0 for one without."""
-        return len(self._rows(product_id))
+    def counts(self, product_ids: Sequence[str]) -> NDArray[np.int32]:
+        """Return the number of photos of each product, 0 for one without."""
+        manifest = self._reader.manifest
+        known = pl.DataFrame({"id": manifest.product_ids.tolist(), "photos": np.diff(manifest.first).astype(np.int32)})
+        asked = pl.DataFrame({"id": list(product_ids)}, schema={"id": pl.String})
+        counts: NDArray[np.int32] = (
+            asked.join(known, on="id", how="left", maintain_order="left")["photos"].fill_null(0).to_numpy()
+        )
+        return counts
 
     def read(self, product_id: str, number: int) -> Photo | None:
         """Return a photo by its number from 0; None if the product has no such photo."""

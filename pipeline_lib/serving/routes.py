@@ -5,11 +5,14 @@ Nothing in a request becomes a path: products are found by their ids in the cata
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, Query, Response
+from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 
 from pipeline_lib.catalogue.strings import clean_string, drop_half_characters
 from pipeline_lib.serving import schemas
@@ -23,8 +26,17 @@ from pipeline_lib.transforms.decode import TOO_MANY_PIXELS
 from pipeline_lib.transforms.formats import BadPhotoError
 
 NEIGHBOURS = 12
+MAX_DUPLICATES = 100  # of a product that are listed
 ModelNumber = Annotated[int, Query(ge=0, le=1)]
 ProductId = Annotated[str, Query(min_length=1, max_length=MAX_ID)]
+
+
+# FastAPI takes longer to read these from a model of parameters than a search of a small index takes.
+PARAMETERS = [
+    {"name": name, "in": "query", "required": False, "schema": schema}
+    for name, schema in schemas.SearchQuery.model_json_schema()["properties"].items()
+]
+LISTS = frozenset(one["name"] for one in PARAMETERS if one["schema"].get("type") == "array")
 
 
 class Routes:
@@ -35,7 +47,7 @@ class Routes:
         self.router = APIRouter(prefix="/api", responses=ERRORS)
         get, post = self.router.get, self.router.post
         get("/catalogue", response_model=schemas.CatalogueResponse)(self.catalogue)
-        get("/search", response_model=schemas.SearchResponse)(self.search)
+        get("/search", response_model=schemas.SearchResponse, openapi_extra={"parameters": PARAMETERS})(self.search)
         post("/search", response_model=schemas.SearchResponse)(self.search_picture)
         get("/product", response_model=schemas.ProductResponse)(self.product)
         get("/photo", response_class=Response)(self.photo)
@@ -68,9 +80,9 @@ class Routes:
             )
         )
 
-    async def search(self, query: Annotated[schemas.SearchQuery, Query()]) -> Response:
+    async def search(self, request: Request) -> Response:
         """Search by a text, by a product, or by a product that a text changes."""
-        return await self._search(query, None)
+        return await self._search(_asked(request), None)
 
     async def search_picture(
         self, form: Annotated[schemas.SearchForm, Form(media_type="multipart/form-data")]
@@ -83,14 +95,14 @@ class Routes:
         query = await self._query(asked.q, asked.like, asked.model, picture)
         filters = _filters(asked, one.model.catalogue)
         answer = await self.service.search(asked.model, query, asked.k, filters)
-        return _json(
-            schemas.SearchResponse(
-                query=query.text,
-                model=one.model.name,
-                method=answer.method,
-                searched=answer.searched,
-                results=_results(one, answer.found),
-            )
+        return _json_of(
+            {
+                "query": query.text,
+                "model": one.model.name,
+                "method": answer.method,
+                "searched": answer.searched,
+                "results": _results(one, answer.found),
+            }
         )
 
     async def product(self, id: ProductId, model: ModelNumber = 0) -> Response:
@@ -99,12 +111,11 @@ class Routes:
         catalogue = one.model.catalogue
         row = _row(one, id)
         same = catalogue.group == catalogue.group[row]
-        duplicates = [catalogue.ids[other] for other in same.nonzero()[0] if other != row]
-        query = ModelQuery(like=id)
-        answer = await self.service.search(model, query, NEIGHBOURS + len(duplicates), Filters())
+        duplicates = [catalogue.ids[other] for other in same.nonzero()[0] if other != row][:MAX_DUPLICATES]
+        answer = await self.service.search(model, ModelQuery(like=id), NEIGHBOURS + 1, Filters(hide_duplicates=True))
         others = [found for found in answer.found if not same[found.row]][:NEIGHBOURS]
-        product = schemas.Product(**_product(one, row))
-        return _json(schemas.ProductResponse(product=product, duplicates=duplicates, neighbours=_results(one, others)))
+        neighbours = _results(one, others)
+        return _json_of({"product": _product(one, row), "duplicates": duplicates, "neighbours": neighbours})
 
     async def photo(
         self, id: ProductId, number: Annotated[int, Query(ge=0, le=10_000)] = 0, model: ModelNumber = 0
@@ -178,6 +189,20 @@ class Routes:
             raise ApiError(415, "bad_picture", f"the picture cannot be read: {str(error)[:200]}") from None
 
 
+def _asked(request: Request) -> schemas.SearchQuery:
+    """Return the checked parameters of a search; RequestValidationError for one that does not fit."""
+    values: dict[str, Any] = {}
+    for name, value in request.query_params.multi_items():
+        if name in LISTS:
+            values.setdefault(name, []).append(value)
+        else:
+            values[name] = value
+    try:
+        return schemas.SearchQuery.model_validate(values)
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("query", *one["loc"])} for one in error.errors()]) from None
+
+
 def _clean(text: str) -> str:
     return clean_string(drop_half_characters(text))
 
@@ -213,6 +238,7 @@ def _range(text: str) -> Range:
 
 
 def _product(one: Opened, row: int) -> dict[str, object]:
+    """Return the fields of `schemas.Product`."""
     catalogue = one.model.catalogue
     product_id = catalogue.ids[row]
     return {
@@ -220,13 +246,14 @@ def _product(one: Opened, row: int) -> dict[str, object]:
         "text": catalogue.texts[row],
         "category": catalogue.category(row),
         "numbers": catalogue.numbers_of(row),
-        "photos": one.photos.count(product_id),
+        "photos": int(one.num_photos[row]),
     }
 
 
-def _results(one: Opened, found: Sequence[Found]) -> list[schemas.Result]:
+def _results(one: Opened, found: Sequence[Found]) -> list[dict[str, object]]:
+    """Return the fields of `schemas.Result`; every search makes many, so they are not checked a second time."""
     return [
-        schemas.Result.model_construct(rank=rank, score=round(hit.score, 6), **_product(one, hit.row))
+        {**_product(one, hit.row), "rank": rank, "score": round(hit.score, 6)}
         for rank, hit in enumerate(found, start=1)
     ]
 
@@ -234,3 +261,8 @@ def _results(one: Opened, found: Sequence[Found]) -> list[schemas.Result]:
 def _json(value: schemas.BaseModel) -> Response:
     """Return a model as JSON; it is built here, so it is not checked a second time."""
     return Response(value.__pydantic_serializer__.to_json(value), media_type="application/json")
+
+
+def _json_of(fields: dict[str, object]) -> Response:
+    """Return fields of a response model as JSON; tests check them against it."""
+    return Response(json.dumps(fields, ensure_ascii=False), media_type="application/json")

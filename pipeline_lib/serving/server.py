@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import socket
 from collections.abc import Callable, Sequence
@@ -20,8 +21,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.params.runtime import RuntimeParams
-from pipeline_lib.params.section import load_params, parse_section
+from pipeline_lib.params.section import load_params, parse_value
 from pipeline_lib.serving.api import build_app
 from pipeline_lib.serving.explain import open_parts
 from pipeline_lib.serving.judgements import JudgementFile
@@ -80,7 +80,7 @@ def open_place(place: Place) -> Opened:
         model = open_served(place.name, root, place.fold, place.kind)
         if not here:
             load_all(model)
-    url = parse_section(RuntimeParams, load_params(root / "params.yaml")).shards_url
+    url: str | None = parse_value("runtime.shards_url", str | None, load_params(root / "params.yaml"))  # type: ignore[arg-type]
     parts = open_parts(root / paths.gallery_of(place.fold), model.texts.fingerprint)
     return Opened(model, ProductPhotos(root / paths.SHARDS, url), parts)
 
@@ -96,6 +96,7 @@ def run_server(service: SearchService, options: ServerOptions, announce: Callabl
 
     Raises OSError if the port is taken.
     """
+    leave_a_core()
     server = AnnouncingServer(server_config(build_app(service, options.settled()), options), announce)
     try:
         server.run()
@@ -103,6 +104,19 @@ def run_server(service: SearchService, options: ServerOptions, announce: Callabl
             raise OSError(f"cannot listen to {options.host}:{options.port}; give another --port")
     finally:
         service.close()
+
+
+def leave_a_core() -> None:
+    """Let the libraries compute with all cores but one, which reads requests and writes answers meanwhile.
+
+    The settings are those of the process, so a server calls this once.
+    """
+    import faiss
+    import torch
+
+    cores = max(1, len(os.sched_getaffinity(0)) - 1)
+    torch.set_num_threads(cores)
+    faiss.omp_set_num_threads(cores)
 
 
 class AnnouncingServer(uvicorn.Server):

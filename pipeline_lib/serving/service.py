@@ -18,6 +18,9 @@ from pipeline_lib.serving.query import Answer, Filters, Job, Query
 from pipeline_lib.serving.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pipeline_lib.serving.judgements import JudgementFile
     from pipeline_lib.serving.model import ServedModel
     from pipeline_lib.serving.photos import ProductPhotos
@@ -28,11 +31,18 @@ ResultT = TypeVar("ResultT")
 
 @dataclass
 class Opened:
-    """A model with its photos and the vectors of its products' parts, if they are stored."""
+    """A model with its photos and the vectors of its products' parts, if they are stored.
+
+    `num_photos` (products,) is how many photos the product in each row has.
+    """
 
     model: ServedModel
     photos: ProductPhotos
     parts: GalleryParts | None
+    num_photos: NDArray[np.int32] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.num_photos = self.photos.counts(self.model.catalogue.ids)
 
 
 @dataclass

@@ -1,7 +1,7 @@
-"""Embeds the texts of queries with a trained model: several texts at once, one pass for all of the same length.
+"""Embeds the texts of queries with a trained model: several texts at once, one pass for all of a similar length.
 
-Texts of one length need no padding, so a model's text tower is run without its library where `text_query` has it, and a
-result does not depend on the other texts of a batch but for rounding.
+The text tower alone is loaded, without its library where `text_query` has its forward pass. A pass over a small tower
+costs its calls and not its sums, so twenty texts take little longer than one.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pipeline_lib.models.saved import SavedModel
 
 Matrix = NDArray[np.float32]
+# Texts whose numbers of tokens are in one step are padded to the longest of them and embedded in one pass.
+STEP = 16
 
 
 class TextEmbedder:
@@ -41,7 +43,7 @@ class TextEmbedder:
         self.fingerprint = str(card["fingerprint"])
         self._tokenizer = TextTokenizer(folder / "tokenizer")
         self._max_tokens = int(description["text"]["max_tokens"])
-        self._embed: Callable[[torch.Tensor], torch.Tensor]
+        self._embed: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
         if interpolation == 1.0 and has_separate_text(description):
             self._embed = TextQuery(folder, description).embed
         else:
@@ -53,8 +55,7 @@ class TextEmbedder:
         saved = self.saved = load_interpolated(folder, interpolation)
         self.fingerprint = saved.fingerprint
 
-        def embed(ids: torch.Tensor) -> torch.Tensor:
-            mask = torch.ones_like(ids, dtype=torch.bool)
+        def embed(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             return saved.model.embed_text(saved.model.encode_text(ids, mask))
 
         self._embed = embed
@@ -63,9 +64,12 @@ class TextEmbedder:
         """Return the embeddings (texts, dim)."""
         ids, mask = self._tokenizer.encode_batch(texts, self._max_tokens)
         lengths = mask.sum(axis=1)
+        buckets = -(-lengths // STEP)
         embeddings = np.empty((len(texts), self.dim), np.float32)
         with torch.inference_mode():
-            for length in np.unique(lengths):
-                rows = np.flatnonzero(lengths == length)
-                embeddings[rows] = self._embed(torch.from_numpy(ids[rows, :length])).numpy()
+            for bucket in np.unique(buckets):
+                rows = np.flatnonzero(buckets == bucket)
+                longest = int(lengths[rows].max())
+                own = (torch.from_numpy(part[rows, :longest]) for part in (ids, mask))
+                embeddings[rows] = self._embed(*own).numpy()
         return embeddings

@@ -95,6 +95,17 @@ def test_each_head_gives_the_models_embedding_to_the_bit(changes, tiny_image_fol
         assert found(folder, query).tobytes() == expected(folder, query).tobytes(), query
 
 
+@pytest.mark.parametrize("pooling", ["mean", "cls", "attentive", "last"])
+def test_padded_texts_are_embedded_as_each_alone(family, pooling, tiny_image_folder, tmp_path):
+    folder = saved(tmp_path / "model", tiny_image_folder, family, pooling=pooling)
+    ids, mask = TextTokenizer(folder / "tokenizer").encode_batch(QUERIES, 16)
+    assert not mask.all()
+    query = text_query.TextQuery(folder, read_card(folder)["description"])
+    together = query.embed(torch.from_numpy(ids), torch.from_numpy(mask))
+    for text, embedding in zip(QUERIES, together, strict=True):
+        torch.testing.assert_close(embedding.numpy(), expected(folder, text)[0], atol=2e-6, rtol=0)
+
+
 def test_the_image_tower_is_not_read(tiny_image_folder, tiny_text_folder, tmp_path):
     """Its base may be missing: a text query does not need it."""
     image = tmp_path / "image"
@@ -154,8 +165,7 @@ def test_other_models_are_loaded_completely(changes, tiny_text_folder, tmp_path)
     TextTokenizer(tiny_text_folder).save(folder / "tokenizer")
     card = read_card(folder)
     assert not has_separate_text(card["description"])
-    params = load_params(ROOT / "params.yaml")
-    embedding, _ = fold_search.embed_query("red mug", folder, card, params)
+    embedding = TextEmbedder(folder, 1.0).embed(["red mug"])
     assert embedding.tobytes() == expected(folder, "red mug").tobytes()
 
 
@@ -164,7 +174,8 @@ def test_the_hidden_tokens_are_those_of_transformers(family):
     ids = torch.tensor([[2, 5, 9, 11, 17, 3]])
     with torch.inference_mode():
         theirs = tower(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
-        ours = text_query.bert_hidden(dict(tower.state_dict()), tower.config.to_dict(), ids)
+        plain = text_query.PlainBert(dict(tower.state_dict()), tower.config.to_dict())
+        ours = plain.hidden(ids, torch.ones_like(ids, dtype=torch.bool))
     assert torch.equal(theirs, ours)
 
 

@@ -220,8 +220,7 @@ def test_why_and_details_and_the_next_search(open_page, call):
 
 def test_everything_works_by_keyboard_alone(open_page, call):
     page = open_page()
-    page.keyboard.press("/")
-    page.keyboard.type("red mug")
+    page.keyboard.type("red mug")  # the field has the focus
     page.keyboard.press("Enter")
     assert found(page) == expected(call, q="red mug")
     page.keyboard.press("Tab")
@@ -237,6 +236,8 @@ def test_everything_works_by_keyboard_alone(open_page, call):
     page.keyboard.press("Escape")
     assert page.is_hidden("#product")
     assert page.evaluate("document.activeElement.textContent") == "Details"
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") == "q"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
