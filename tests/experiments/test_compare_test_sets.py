@@ -106,6 +106,11 @@ def test_a_task_can_be_compared_by_itself_where_the_others_differ():
     assert found.refused == [] and {task for _, task in found.same} == {"classification"}
 
 
+def test_a_task_that_no_run_has_is_refused_with_those_that_there_are():
+    with pytest.raises(ValueError, match="--only clasification: no such task .* have text_to_image, classification"):
+        compare([Setting("first", [A]), Setting("b", [replace(A, name="b")])], Options(only=["clasification"]))
+
+
 def test_runs_with_nothing_in_common_or_compared_with_themselves_are_refused():
     with pytest.raises(ValueError, match="nothing to compare: text_to_image is left out: only first has it"):
         compare(

@@ -15,7 +15,7 @@ from pipeline_lib.experiments.compare.decisions import Decisions, Key, Settings,
 from pipeline_lib.experiments.compare.parts import Part, make_part
 from pipeline_lib.experiments.compare.settings import Setting, check_setting, paired_seeds
 from pipeline_lib.experiments.compare.slices import slice_rows
-from pipeline_lib.experiments.compare.test_sets import CLASSIFICATION, Overlap, overlap
+from pipeline_lib.experiments.compare.test_sets import CLASSIFICATION, Overlap, overlap, tasks_of
 
 DECLARED = ("MeanRecall", "top1")
 NO_PRIMARY = "none"
@@ -67,6 +67,7 @@ def compare(settings: Sequence[Setting], options: Options) -> Comparison:
         raise ValueError(f"{len(settings)} runs or settings: 2 to {MAX_RUNS} can be compared")
     for setting in settings:
         check_setting(setting)
+    check_tasks(settings, options.only)
     common = common_parts(settings, list(options.only))
     runs = [setting.runs for setting in settings]
     parts = [make_part(split, task, runs) for split, task in common.same]
@@ -93,6 +94,14 @@ def compare(settings: Sequence[Setting], options: Options) -> Comparison:
         changed,
         common.left_out,
     )
+
+
+def check_tasks(settings: Sequence[Setting], only: Sequence[str]) -> None:
+    """Raise ValueError for a task in `only` that no run has."""
+    known = dict.fromkeys(task for setting in settings for run in setting.runs for task in tasks_of(run))
+    for task in only:
+        if task not in known:
+            raise ValueError(f"--only {task}: no such task in these runs; they have {', '.join(known) or 'none'}")
 
 
 def common_parts(settings: Sequence[Setting], only: list[str]) -> Overlap:

@@ -41,7 +41,7 @@ def overlap(a: Run, b: Run, names: tuple[str, str], only: list[str]) -> Overlap:
     `only` limits the tasks; an empty list is all.
     """
     found = Overlap()
-    tasks = [task for task in dict.fromkeys([*_tasks(a), *_tasks(b)]) if not only or task in only]
+    tasks = [task for task in dict.fromkeys([*tasks_of(a), *tasks_of(b)]) if not only or task in only]
     folds = fold_difference(a, b, names)
     tables = {split: list(_tables_differ(a, b, split, names)) for split in SPLITS}
     for task in tasks:
@@ -89,10 +89,12 @@ def fold_difference(a: Run, b: Run, names: tuple[str, str]) -> str:
     return f"other folds: {moved:,} products are in another fold, {others:,} in one run only" if moved + others else ""
 
 
-def _tasks(run: Run) -> list[str]:
+def tasks_of(run: Run) -> list[str]:
+    """Return the tasks that a run has ranks or class scores of."""
     ranked = run.ranks["direction"].unique().to_list()
     composed = sorted(set(ranked) - set(TEXT_TASKS))
-    return [*(task for task in TEXT_TASKS if task in ranked), CLASSIFICATION, *composed]
+    classified = [] if rows_of(run, CLASSIFICATION).is_empty() else [CLASSIFICATION]
+    return [*(task for task in TEXT_TASKS if task in ranked), *classified, *composed]
 
 
 def _rows_differ(a: pl.DataFrame, b: pl.DataFrame, task: str, names: tuple[str, str]) -> Iterator[str]:
