@@ -39,7 +39,7 @@ def compose(run: Stage, kind: ComposedKind, fold: int) -> None:
     weights = Path(run.value("model.weights_root", str))
     sources = {"image": resolve_image_tower(image), "text": resolve_text_tower(text)}
     device, out, trunk = pick_device(runtime.device), paths.composed_of(kind, fold), paths.features_of(TRUNK)
-    config = ComposedConfig(kind, params, sources, device, runtime.log_every, runtime.features_url)
+    config = ComposedConfig(kind, params, sources, device, runtime.log_every, runtime.features_url, runtime.logger)
     identity = {"kind": kind, "fold": fold, "bf16": supports_bf16(device)}
     files = [*composed_tables(paths.CATALOGUE, paths.FOLDS), trunk, weights]
     fingerprint = run.fingerprint(*files, **identity)

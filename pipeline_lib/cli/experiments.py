@@ -94,7 +94,11 @@ def _heading(key: Key, between: str = " ") -> str:
 def _sorter(sort: str, found: "Sequence[Experiment]", figures: "Sequence[dict[Key, Figure]]") -> Any:
     """Return the key of a place in the list; ValueError if nothing has the figure."""
     stamps = [one.date.timestamp() if one.date else float("inf") for one in found]
-    simple = {"date": stamps, "name": [one.name for one in found], "state": [one.state for one in found]}
+    simple: dict[str, list[Any]] = {
+        "date": stamps,
+        "name": [one.name for one in found],
+        "state": [one.state for one in found],
+    }
     if sort in simple:
         values = simple[sort]
         return lambda place: values[place]

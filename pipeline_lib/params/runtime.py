@@ -7,6 +7,7 @@ from pydantic import Field
 from pipeline_lib.params.section import Section
 
 ParallelKind = Literal["loky", "ray", "dask"]
+LoggerKind = Literal["tensorboard", "mlflow", "wandb", "trackio"]
 # A URL that fsspec can read: s3://bucket/folder and the like.
 Url = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://.")]
 
@@ -23,6 +24,10 @@ class RuntimeParams(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto (cuda if there is a GPU) | cpu | cuda.")
     batch_size: int = Field(gt=0, description="Images or texts per forward pass in inference.")
     log_every: int = Field(gt=0, description="Steps between two points of a training curve.")
+    logger: LoggerKind = Field(
+        description="What training writes its curves for: tensorboard | mlflow | wandb | trackio. All write below "
+        "logs/; the last three are extras: pip install 'vitrine[mlflow]'."
+    )
     compile: bool = Field(
         description="true = torch.compile of the towers in training: faster steps on a GPU after a minute or more of "
         "compiling. It needs a C++ compiler; results are equal up to rounding."

@@ -1,11 +1,13 @@
-"""The history of a run: a row per epoch for history.csv, TensorBoard curves, and lines on the terminal."""
+"""The history of a run: a row per epoch for history.csv, curves for a logger, and lines on the terminal."""
 
 import csv
 import os
 from pathlib import Path
 
 from rich.console import Console
-from torch.utils.tensorboard import SummaryWriter
+
+from pipeline_lib.params.runtime import LoggerKind
+from pipeline_lib.training.loggers import LOGGERS
 
 Row = dict[str, float]
 # Columns of image-to-text and of text-to-image retrieval, the mean recall (mR) last.
@@ -15,26 +17,22 @@ DIRECTIONS = (("image → text", TEXT), ("text → image", IMAGE))
 
 
 class History:
-    """The epoch rows of one run; the TensorBoard log is outside DVC's outs, because it has clock times.
+    """The epoch rows of one run; the curves are outside DVC's outs, because they have clock times.
 
     With `writes` False, for processes other than the first, rows are collected and nothing is printed or written.
     """
 
-    def __init__(self, name: str, rows: list[Row], writes: bool = True) -> None:
+    def __init__(self, name: str, rows: list[Row], logger: LoggerKind = "tensorboard", writes: bool = True) -> None:
         self.rows = rows
         self.console = Console(stderr=True, quiet=not writes)
-        root = Path(os.environ.get("DVC_ROOT", "."))
-        folder = root / "logs" / "tensorboard" / name
-        self._board = SummaryWriter(folder, purge_step=len(rows)) if writes else None
+        logs = Path(os.environ.get("DVC_ROOT", ".")) / "logs"
+        self._curves = LOGGERS[logger](name, logs, len(rows)) if writes else None
 
     def add(self, row: Row, step: int) -> None:
         """Append the row of an epoch."""
         self.rows.append(row)
-        if self._board:
-            for key, value in row.items():
-                if key != "epoch":
-                    self._board.add_scalar(key, value, step)
-            self._board.flush()
+        if self._curves:
+            self._curves.epoch({key: value for key, value in row.items() if key != "epoch"}, step)
 
     def print_epoch(self, note: str, best_epoch: int, column: str) -> None:
         """Print the last row; `note` is only printed, because rows must be reproducible.
@@ -45,15 +43,14 @@ class History:
             self.console.print(line, highlight=False, soft_wrap=True)
 
     def step(self, step: int, values: Row) -> None:
-        """Add the values of one optimizer step to the TensorBoard curves."""
-        if self._board:
-            for key, value in values.items():
-                self._board.add_scalar(f"step/{key}", value, step)
+        """Add the values of one optimizer step to the curves."""
+        if self._curves:
+            self._curves.step(values, step)
 
     def close(self) -> None:
-        """Close the TensorBoard log."""
-        if self._board:
-            self._board.close()
+        """Close the curves."""
+        if self._curves:
+            self._curves.close()
 
 
 def epoch_lines(rows: list[Row], note: str, best_epoch: int, column: str) -> list[str]:

@@ -32,6 +32,7 @@ from pipeline_lib.training.cut_vocabulary import cut_vocabulary
 from pipeline_lib.training.ema import build_momentum_encoder
 from pipeline_lib.training.fold_data import FoldData
 from pipeline_lib.training.input_checks import check_batch_rows
+from pipeline_lib.training.loggers import check_installed
 from pipeline_lib.training.task import Task
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -50,6 +51,10 @@ class RunConfig:
     device: str
     processes: ProcessGroup = SINGLE_PROCESS
     scales: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, before any work, if the library of runtime.logger is not installed."""
+        check_installed(self.runtime.logger)
 
 
 @dataclass(frozen=True)

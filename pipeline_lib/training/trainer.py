@@ -66,7 +66,7 @@ class Trainer:
     def run(self, name: str) -> TrainState:
         """Train to the last epoch or to the early stop, and load the weights of the best epoch into the model."""
         state, processes = self._resume(), self.config.processes
-        history = History(name, state.rows, processes.is_first)
+        history = History(name, state.rows, self.config.runtime.logger, processes.is_first)
         first_epoch, num_epochs = state.epoch, self.config.train.epochs
         upcoming: list[EpochBatches] = []
         with Progress(console=Console(stderr=True), disable=not history.console.is_terminal) as progress:

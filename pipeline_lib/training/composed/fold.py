@@ -20,6 +20,7 @@ from pipeline_lib.models.composed.saved import save_composed
 from pipeline_lib.optim.param_groups import build_adamw, split_decay
 from pipeline_lib.optim.weight_decay import undecayed_names
 from pipeline_lib.params.composed import ComposedKind, ComposedParams
+from pipeline_lib.params.runtime import LoggerKind
 from pipeline_lib.splitting.seen import read_hashed_products, seen_by_run, write_seen
 from pipeline_lib.towers.tower import TowerSource
 from pipeline_lib.training.composed.batches import BatchBuilder
@@ -29,6 +30,7 @@ from pipeline_lib.training.composed.trainer import ComposedTrainer
 from pipeline_lib.training.composed.triplets import ComposedData, Triplets, read_composed_data
 from pipeline_lib.training.composed.validation import ComposedValidator
 from pipeline_lib.training.history import write_rows
+from pipeline_lib.training.loggers import check_installed
 from pipeline_lib.training.progress import TrainState
 from pipeline_lib.transforms.resizing import Resizing
 from pipeline_lib.transforms.tokenize import TextTokenizer
@@ -44,6 +46,7 @@ class ComposedConfig:
     device: str
     log_every: int = 10
     features_url: str | None = None
+    logger: LoggerKind = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ def train_composed(config: ComposedConfig, folders: ComposedFolders, fold: int, 
     `fingerprint` names the run's checkpoints.
     """
     params = config.params
+    check_installed(config.logger)
     torch.manual_seed(params.seed)
     data = read_composed_data(folders.catalogue, folders.folds, fold)
     stores = open_trunk(folders.trunk, config.sources, config.features_url)
@@ -138,6 +142,7 @@ def make_trainer(
         scaler=loss_scaler(config.device, ready.embedder.precision),
         checkpoints=checkpoints,
         log_every=config.log_every,
+        logger=config.logger,
     )
 
 

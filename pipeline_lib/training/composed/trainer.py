@@ -19,6 +19,7 @@ from pipeline_lib.losses.composed_build import COMPOSED_LOSSES
 from pipeline_lib.models.scale_bounds import bounded_scales, clamp_scales
 from pipeline_lib.optim.schedules import lr_factor, set_lr
 from pipeline_lib.params.composed import ComposedParams
+from pipeline_lib.params.runtime import LoggerKind
 from pipeline_lib.training.composed.batches import BatchBuilder, ComposedBatch
 from pipeline_lib.training.composed.embeddings import Embedder
 from pipeline_lib.training.composed.mining import ComposedIndex, mine_negatives
@@ -52,12 +53,13 @@ class ComposedTrainer:
     scaler: torch.amp.GradScaler
     checkpoints: CheckpointFolder
     log_every: int
+    logger: LoggerKind
 
     def run(self, name: str) -> TrainState:
         """Train to the last epoch, and load the weights of the best epoch into the model."""
         mined = Mined()
         state = self._resume(mined)
-        history = History(name, state.rows)
+        history = History(name, state.rows, self.logger)
         metric = self.params.best_metric
         if not self.params.epochs:
             history.add({"epoch": 0, **self._validate()}, 0)
