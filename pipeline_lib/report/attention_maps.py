@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.report.gallery import Card, Gallery, Item, spread_sample
-from pipeline_lib.report.gate_maps import overlay_uri
+from pipeline_lib.report.gate_maps import overlay_uri, view_uri
 from pipeline_lib.report.inputs import FoldRun
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Looked:
-    """One photo of a query, its map as a picture, and the largest share of one cell."""
+    """One photo of a query as the tower sees it, its map as a picture, and the largest share of one cell."""
 
     item: Item
     role: str
+    view: str
     picture: str
     largest: float
 
@@ -85,7 +86,7 @@ def attention_view(view: "ReportView") -> AttentionView | None:
     for (card, item, role), photo, shares in zip(asked, photos, maps.maps.astype(float), strict=True):
         largest = float(shares.max())
         picture = overlay_uri(photo, shares, (0.0, largest or 1.0), image)
-        looked.setdefault(card.query_id, []).append(Looked(item, role, picture, largest))
+        looked.setdefault(card.query_id, []).append(Looked(item, role, view_uri(photo, image), picture, largest))
     cards = [AttentionCard(card, looked[card.query_id]) for card in chosen if card.query_id in looked]
     return AttentionView(cards, *KINDS[maps.kind], maps.maps.shape[1], run.fold)
 

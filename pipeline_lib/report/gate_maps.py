@@ -42,6 +42,14 @@ def gate_overlay(
     return Image.fromarray(np.rint(colours * (1 - SHADE + SHADE * brightness)).astype(np.uint8))
 
 
+def view_uri(photo: bytes, view: dict[str, object], side: int = SIDE) -> str:
+    """Return a photo as the tower sees it as a data URI of a JPEG; `view` has the keys of the tower's resizing."""
+    packed = BytesIO()
+    seen = fixed_view(decode(photo, side), side, Resizing.of(view))
+    Image.fromarray(seen).save(packed, "JPEG", quality=QUALITY, optimize=True)
+    return packed_uri(packed)
+
+
 def overlay_uri(photo: bytes, gates: NDArray[np.float64], limits: tuple[float, float], view: dict[str, object]) -> str:
     """Return `gate_overlay` as a data URI of a JPEG; `view` has the keys of the tower's resizing."""
     packed = BytesIO()

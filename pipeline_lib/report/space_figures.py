@@ -12,6 +12,8 @@ from pipeline_lib.report.svg_plots import Cloud, bar_chart, scatter_chart
 
 PAIRS = {"positive": "right pairs", "negative": "wrong pairs"}
 MODALITIES = {"photo": "photos", "text": "texts"}
+BINS_PER_UNIT = 50  # of the cosine, in SIMILARITY_SCHEMA rows
+FULL = 10  # pairs of a drawn bin of a similarity histogram, on average
 AXES = {"pca": ("first component", "second component"), "umap": ("UMAP 1", "UMAP 2")}
 
 
@@ -55,14 +57,17 @@ def similarity_figures(histogram: pl.DataFrame) -> dict[str, str]:
     """Return, for each split of SIMILARITY_SCHEMA rows, the shares of right and of wrong pairs at each cosine."""
     figures = {}
     for split, name in SPLITS.items():
-        lines, means = [], []
+        own = {pair: histogram.filter((pl.col("split") == split) & (pl.col("pair") == pair)) for pair in PAIRS}
+        width = bin_width([rows for rows in own.values() if len(rows)])
+        lines = []
         for order, (pair, title) in enumerate(PAIRS.items()):
-            rows = histogram.filter((pl.col("split") == split) & (pl.col("pair") == pair)).sort("low")
+            rows = own[pair].sort("low")
             if rows.is_empty():
                 continue
-            mean = rows.select(((pl.col("low") + pl.col("high")) / 2 * pl.col("count")).sum() / pl.col("count").sum())
-            means.append(f"{title}: {mean.item():.2f}")
-            lines.append(Line(f"{title}, mean {mean.item():.2f}", _steps(rows), order, dashed=pair == "negative"))
+            middle = (pl.col("low") + pl.col("high")) / 2
+            mean = rows.select((middle * pl.col("count")).sum() / pl.col("count").sum()).item()
+            points = steps(list(rows.select("low", "high", "count").iter_rows()), width)
+            lines.append(Line(f"{title}, mean {mean:.2f}", points, order, dashed=pair == "negative"))
         if lines:
             ends = [x for line in lines for x, _ in line.points]
             ticks = nice_ticks(min(ends), max(ends), 6)
@@ -71,11 +76,33 @@ def similarity_figures(histogram: pl.DataFrame) -> dict[str, str]:
     return figures
 
 
-def _steps(rows: pl.DataFrame) -> list[tuple[float, float]]:
-    """Return the outline of a histogram's bars, as points; bins without a row are 0."""
-    total = rows["count"].sum()
-    points: list[tuple[float, float]] = [(rows["low"][0], 0.0)]
-    for low, high, number in rows.select("low", "high", "count").iter_rows():
+def bin_width(histograms: Sequence[pl.DataFrame]) -> int:
+    """Return how many bins are drawn as one, so that of each histogram a drawn bin has FULL pairs on average."""
+    widths = [1]
+    for rows in histograms:
+        span = round((rows["high"].to_numpy().max() - rows["low"].to_numpy().min()) * BINS_PER_UNIT)
+        full = (width for width in (1, 2, 5) if int(rows["count"].sum()) * width >= FULL * span)
+        widths.append(next(full, 5))
+    return max(widths)
+
+
+def steps(rows: Sequence[tuple[float, float, int]], width: int) -> list[tuple[float, float]]:
+    """Return the outline of a histogram's bars (low, high, count) as points, `width` bins as one; y are shares.
+
+    Bins without a row are 0. A bin's number, from the cosine 0 on, decides which drawn bin it is in.
+
+    >>> steps([(0.0, 0.02, 1), (0.06, 0.08, 3)], 1)
+    [(0.0, 0.0), (0.0, 0.25), (0.02, 0.25), (0.02, 0.0), (0.06, 0.0), (0.06, 0.75), (0.08, 0.75), (0.08, 0.0)]
+    """
+    total = sum(count for _, _, count in rows)
+    drawn: dict[int, int] = {}
+    for low, _, number in rows:
+        place = round(low * BINS_PER_UNIT) // width
+        drawn[place] = drawn.get(place, 0) + number
+    ends = {place: [round((place + end) * width / BINS_PER_UNIT, 6) for end in (0, 1)] for place in drawn}
+    points: list[tuple[float, float]] = [(ends[min(drawn)][0], 0.0)]
+    for place, number in sorted(drawn.items()):
+        low, high = ends[place]
         if low > points[-1][0]:
             points += [(points[-1][0], 0.0), (low, 0.0)]
         points += [(low, number / total), (high, number / total)]
@@ -142,10 +169,8 @@ def occurrence_figures(occurrences: pl.DataFrame) -> dict[str, str]:
             continue
         bins = occurrence_bins(list(rows.select("times", "products").iter_rows()))
         never = float(rows.filter(pl.col("times") == 0)["products"].sum())
-        note = (
-            f"{count(never)} of {count(float(rows['products'].sum()))} are never found; the most frequent one is found "
-        )
-        note += f"is found {count(rows['times'][-1])} times"
+        total, most = float(rows["products"].sum()), rows["times"][-1]
+        note = f"{count(never)} of {count(total)} are never found; the most frequent one is found {count(most)} times"
         title = f"How often a product is found, {name.lower()}"
         labels = ("queries that have it among their first 10", "products")
         figures[f"hubs_{split}"] = bar_chart(title, bins, *labels, note)

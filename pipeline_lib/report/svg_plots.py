@@ -50,17 +50,19 @@ def scatter_chart(title: str, clouds: Sequence[Cloud], x_label: str, y_label: st
     places = legend_places([cloud.name for cloud in clouds], 16)
     top = plot_top(places)
     (low_x, high_x), (low_y, high_y) = (_ends([point[axis] for point in points]) for axis in (0, 1))
-    unit = (WIDTH - LEFT - RIGHT) / (high_x - low_x)
-    drawn = min(1.6 * WIDTH, max(160.0, unit * (high_y - low_y)))
+    wide, high = WIDTH - LEFT - RIGHT, 1.4 * WIDTH
+    unit = min(wide / (high_x - low_x), high / (high_y - low_y))
+    drawn = max(160.0, unit * (high_y - low_y))
     height = top + drawn + BOTTOM
+    spare_x, spare_y = (wide / unit - (high_x - low_x)) / 2, (drawn / unit - (high_y - low_y)) / 2
+    low_x, high_x, low_y, high_y = low_x - spare_x, high_x + spare_x, low_y - spare_y, high_y + spare_y
     across = Scale(low_x, high_x, LEFT, WIDTH - RIGHT)
-    spare = (drawn / unit - (high_y - low_y)) / 2
-    upward = Scale(low_y - spare, high_y + spare, height - BOTTOM, top)
+    upward = Scale(low_y, high_y, height - BOTTOM, top)
     body = [title_text(title)]
     for cloud, (x, y) in zip(clouds, places, strict=True):
         body.append(_marks(cloud, [(x + 5, y - 4)]))
         body.append(f'<text class="chart-key" x="{x + 16:g}" y="{y:g}">{plain(cloud.name)}</text>')
-    body += [y_tick(upward(tick), tick) for tick in _inside(low_y - spare, high_y + spare)]
+    body += [y_tick(upward(tick), tick) for tick in _inside(low_y, high_y)]
     body += [x_tick(across(tick), tick, height) for tick in _inside(low_x, high_x)]
     body += axis_labels(x_label, y_label, height)
     # The rest is drawn first, so that it covers no named cloud.
