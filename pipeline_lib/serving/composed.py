@@ -19,7 +19,7 @@ from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.section import parse_section, parse_value
 from pipeline_lib.serving.catalogue import ServedCatalogue, read_served
 from pipeline_lib.serving.pictures import as_batch
-from pipeline_lib.serving.query import Answer, Found
+from pipeline_lib.serving.query import COMPOSED, Answer, Found
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,6 +36,16 @@ class ComposedQueries:
     kind: str
     fold: int
     params: dict[str, Any]
+
+    @property
+    def method(self) -> str:
+        """How the API names a query that the model read."""
+        return f"{COMPOSED} {self.kind}"
+
+    @property
+    def size(self) -> int:
+        """The side in pixels of the pictures that it reads."""
+        return parse_value("model.image.size", int, self.params)
 
     @cached_property
     def search(self) -> ComposedSearch:

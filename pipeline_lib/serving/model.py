@@ -73,9 +73,9 @@ class ServedModel:
             return Encoded(self.texts.embed([query.text]), TEXT)
         if query.text and self.composed is not None and self.can_compose(query):
             if query.view is not None:
-                return Encoded(self.composed.embed_picture(query.view, query.text), self.composed.kind, True)
+                return Encoded(self.composed.embed_picture(query.view, query.text), self.composed.method, True)
             assert query.like is not None
-            return Encoded(self.composed.embed_like(query.like, query.text), self.composed.kind, True)
+            return Encoded(self.composed.embed_like(query.like, query.text), self.composed.method, True)
         if query.view is not None:
             reference, method = self.pictures.embed(query.view), PICTURE
         else:
@@ -85,9 +85,14 @@ class ServedModel:
         return Encoded(_unit(_unit(reference) + _unit(self.texts.embed([query.text]))), SUM)
 
     def can_compose(self, query: Query) -> bool:
-        """Return whether the composed model reads the reference: any picture, and a product with stored features."""
-        if self.composed is None or query.like is None:
-            return self.composed is not None
+        """Return whether the composed model reads the reference: a product with stored features, or a picture.
+
+        It reads pictures at the size of its training, which the first of plan.scales may not be.
+        """
+        if self.composed is None:
+            return False
+        if query.like is None:
+            return self.composed.size == self.pictures.size
         try:
             self.composed.search.inputs(query.like, query.text)
         except ValueError:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from pipeline_lib.transforms.image import Pixels
 
-# Names of how a query became a vector; the kind of a composed model is one, too.
-TEXT, PICTURE, PRODUCT, SUM = "text", "picture", "product", "sum"
+# How a query became a vector. SUM is that of a text and a picture; after COMPOSED comes the kind of the composed model.
+TEXT, PICTURE, PRODUCT, SUM, COMPOSED = "text", "picture", "product", "sum", "composed"
 
 
 @dataclass(frozen=True)

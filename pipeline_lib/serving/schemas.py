@@ -75,7 +75,7 @@ class Result(Product):
 
 
 class SearchResponse(BaseModel):
-    """Products, best first. `method`: text | picture | product | sum (of text and picture) | a composed model's kind.
+    """Products, best first. `method`: text | picture | product | sum (of text and picture) | composed KIND.
 
     `searched` is the number of products that the query was compared with.
     """

@@ -36,6 +36,7 @@ LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # Open connections beyond this get 503; each needs a file, and so do shards and the index.
 CONNECTIONS = 2_000
 SPARE_FILES = 128
+BACKLOG = 2_048
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,22 @@ def run_server(service: SearchService, options: ServerOptions, announce: Callabl
 
     Raises OSError if the port is taken.
     """
-    leave_a_core()
-    server = AnnouncingServer(server_config(build_app(service, options.settled()), options), announce)
     try:
-        server.run()
-        if not server.started:
-            raise OSError(f"cannot listen to {options.host}:{options.port}; give another --port")
+        with _listening(options.host, options.port) as listener:
+            leave_a_core()
+            config = server_config(build_app(service, options.settled()), options)
+            AnnouncingServer(config, announce).run([listener])
     finally:
         service.close()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; OSError with the address if it cannot."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise OSError(f"cannot listen to {host}:{port}: {error.strerror}; give another --port or --host") from None
 
 
 def leave_a_core() -> None:
@@ -149,7 +158,7 @@ def server_config(app: LimitedApp, options: ServerOptions) -> uvicorn.Config:
         log_level="warning",
         server_header=False,
         limit_concurrency=min(CONNECTIONS, max(64, files - SPARE_FILES)),
-        backlog=2048,
+        backlog=BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=2,
     )

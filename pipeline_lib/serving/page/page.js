@@ -91,7 +91,7 @@ async function run() {
 }
 
 function methodName(name) {
-  return ["text", "picture", "product", "sum"].includes(name) ? t(`method_${name}`) : t("method_composed", { name });
+  return ["text", "picture", "product", "sum"].includes(name) ? t(`method_${name}`) : t("method_composed", { name: name.replace("composed ", "") });
 }
 
 function show() {

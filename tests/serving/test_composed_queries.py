@@ -1,0 +1,122 @@
+"""A text with a product or a picture is read by the composed model of the project, and found in its own gallery."""
+
+import contextlib
+import io
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from composed_project import composed_params
+from PIL import Image
+from ruamel.yaml import YAML
+from served_project import SIZE, copy_project
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.features.tower_stores import origin_of
+from pipeline_lib.loading.products import photo_key, text_key
+from pipeline_lib.models.saved import read_card
+from pipeline_lib.params.section import load_params
+from pipeline_lib.serving.limits import Limits
+from pipeline_lib.serving.query import Query
+from pipeline_lib.serving.server import Place, make_service
+from pipeline_lib.shards.read import open_shards
+from pipeline_lib.stores.store import write_store
+from pipeline_lib.towers.kinds import resolve_towers, untrained_image_tower, untrained_text_tower
+from pipeline_lib.training.composed.fold import ComposedConfig, ComposedFolders, train_composed
+from pipeline_lib.training.model_setup import ModelParams
+from pipeline_lib.transforms.decode import decode
+from pipeline_lib.transforms.image import fixed_view
+from pipeline_lib.transforms.tokenize import TextTokenizer
+
+TEXTS = ("in red", "in blue")
+
+
+@pytest.fixture(scope="module")
+def model(served_root, tmp_path_factory):
+    """The open model of a project with a composed model of initial weights over features of the untrained towers."""
+    root = copy_project(served_root, tmp_path_factory.mktemp("composed") / "project")
+    with contextlib.chdir(root):
+        params = load_params()
+        params["plan"]["composed"] = ["sum"]
+        params["model"] |= {"fusion": "late"}
+        with (root / "params.yaml").open("w", encoding="utf-8") as stream:
+            YAML(typ="safe").dump(params, stream)
+        sources = resolve_towers(ModelParams.model_validate(params["model"]))
+        _write_queries(root)
+        _write_trunk(root, sources)
+        folders = ComposedFolders(paths.CATALOGUE, paths.FOLDS, paths.features_of("trunk"))
+        out = paths.composed_of("sum", 0)
+        out.mkdir(parents=True)
+        config = ComposedConfig("sum", composed_params(epochs=0), sources, "cpu")
+        train_composed(config, folders, 0, "served", out)
+        made = make_service([Place(0)], None, Limits())
+        yield made.opened[0].model
+        made.close()
+
+
+def _write_queries(root):
+    queries = pl.read_parquet(paths.CATALOGUE / "queries.parquet")
+    composed = pl.DataFrame(
+        {"query_id": ["c1", "c2"], "kind": "composed", "text": list(TEXTS), "reference_product_id": ["p6", "p2"]},
+    ).with_columns(subset=pl.lit([], pl.List(pl.String)), split=pl.lit(None, pl.String))
+    plain = queries.with_columns(reference_product_id=pl.lit(None, pl.String), subset=pl.lit([], pl.List(pl.String)))
+    pl.concat([plain.select(composed.columns), composed]).write_parquet(paths.CATALOGUE / "queries.parquet")
+    relevance = pl.read_parquet(paths.CATALOGUE / "relevance.parquet")
+    more = pl.DataFrame({"query_id": ["c1", "c2"], "product_id": ["p7", "p3"], "grade": [1, 1]})
+    pl.concat([relevance, more.cast(relevance.schema)]).write_parquet(paths.CATALOGUE / "relevance.parquet")
+
+
+def _write_trunk(root, sources):
+    shards, tower = open_shards(root / paths.SHARDS, None), untrained_image_tower(sources["image"], "cpu")
+    ids = pl.read_parquet(paths.CATALOGUE / "products.parquet")["product_id"].to_list()
+    views = [fixed_view(decode(shards.read(shards.manifest.photos_of(key)[0])), SIZE) for key in ids]
+    with torch.inference_mode():
+        photos = tower.encode(torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)).numpy()
+        description = sources["text"].description
+        token_ids, mask = TextTokenizer(description["tokenizer"]).encode_batch(list(TEXTS), description["max_tokens"])
+        texts = untrained_text_tower(sources["text"], "cpu").encode(torch.from_numpy(token_ids), torch.from_numpy(mask))
+    trunk = root / paths.features_of("trunk")
+    keys = [photo_key(key, 0) for key in ids]
+    write_store(trunk / "image", keys, photos, origin_of("image", sources["image"]), "float32")
+    text_keys = [text_key(text) for text in TEXTS]
+    write_store(trunk / "text", text_keys, texts.numpy(), origin_of("text", sources["text"]), "float32")
+
+
+def test_a_product_with_a_text_gives_what_the_composed_search_gives(model):
+    from pipeline_lib.serving.query import Job
+
+    query = Query("in red", like="p2")
+    encoded = model.encode(query)
+    assert encoded.method == "composed sum" and encoded.composed
+    (answer,) = model.answer([Job(query, 5, encoded=encoded)])
+    expected = model.composed.search.search("p2", "in red", 5)
+    assert [model.catalogue.ids[one.row] for one in answer.found] == [key for key, _ in expected]
+    assert [one.score for one in answer.found] == pytest.approx([score for _, score in expected], abs=1e-6)
+    assert answer.searched == len(model.composed.search.gallery.ids) < 36
+    assert model.scores([encoded], answer.found[0].row) == pytest.approx([answer.found[0].score], abs=1e-6)
+
+
+def test_the_picture_of_a_product_gives_what_the_product_gives(model, served_root):
+    shards = open_shards(served_root / paths.SHARDS, None)
+    view = model.pictures.view(shards.read(shards.manifest.photos_of("p2")[0]), 1e6)
+    picture, product = model.encode(Query("in red", view)), model.encode(Query("in red", like="p2"))
+    assert picture.method == "composed sum"
+    np.testing.assert_allclose(picture.vector, product.vector, atol=1e-5)
+
+
+def test_pictures_of_another_size_than_that_of_training_are_added_to_the_text(model):
+    other = replace(model, pictures=replace(model.pictures, size=40))
+    stream = io.BytesIO()
+    Image.new("RGB", (50, 50), "red").save(stream, "PNG")
+    assert other.encode(Query("in red", other.pictures.view(stream.getvalue(), 1e6))).method == "sum"
+
+
+def test_a_tower_that_changed_since_is_refused(model):
+    params = {**model.composed.params, "model": {**model.composed.params["model"], "embedding_dim": 8}}
+    params["model"]["image"] = params["model"]["image"] | {"mean": [0.1, 0.2, 0.3]}
+    changed = replace(model.composed, params=params)
+    assert read_card(paths.composed_of("sum", 0))["run"]["towers"]["image"]
+    with pytest.raises(ValueError, match="composed model sum of fold 0: trained on photos of the tower"):
+        changed.embed_picture(np.zeros((SIZE, SIZE, 3), np.uint8), "in red")
