@@ -51,7 +51,7 @@ def test_the_check_of_other_sections_is_no_code_of_a_stage(project):
 
 def test_stages_after_the_catalogue_refuse_losses_that_it_cannot_serve(project, capsys):
     (project / "data/work/catalogue").mkdir(parents=True)
-    write_json(project / "data/work/catalogue/counts.json", {"classes": 0, "queries": 12})
+    write_json(project / "data/work/catalogue/counts.json", {"classes": 0, "queries": 12, "products": 3})
     with pytest.raises(SystemExit), stage("stages.folds"):
         pytest.fail("the stage ran")
     assert "losses.cross_entropy needs classes to tell apart, but the catalogue has 0" in capsys.readouterr().err

@@ -77,7 +77,7 @@ def test_lists_of_the_plan_follow_from_the_projects_own_params():
     changes = {
         "split": {"num_folds": 5},
         "model": {"image": {"size": 224, "name": "vit_small_patch16_224"}},
-        "plan": {"folds": [1], "scales": [384], "teachers": ["teacher"], "features": []},
+        "plan": {"folds": [1], "search": [1], "scales": [384], "teachers": ["teacher"], "features": []},
     }
     params = merge(PARAMS, changes)
     plan = {name: applied(name, params=params)["plan"] for name in EFFORTS}

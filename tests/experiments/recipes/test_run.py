@@ -75,8 +75,8 @@ def test_a_grid_is_queued_one_experiment_a_cell_under_one_suffix(project):
     assert len({name[-4:] for name in names}) == 1
     assert all("--queue" in command for command in project.commands)
     assert printed.endswith("queued; `dvc queue start` runs them\n")
-    settings = "train.augment='grayscale_blur'", "train.text_augment='word_dropout'"
-    assert set(settings) < set(options(project.commands[7], "-S"))
+    settings = "train.augment='grayscale_blur'", "train.text_augment='random_swap'"
+    assert set(settings) < set(options(project.commands[8], "-S"))
 
 
 def test_a_recipe_that_starts_from_models_needs_them(project):

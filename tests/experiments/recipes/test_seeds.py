@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 RECIPE = """about: Longer
 log: A
 reported: nothing
-params: {train: {epochs: 9}}
+params: {train: {epochs: 11}}
 """
 
 
@@ -34,7 +34,7 @@ def project(tmp_path, monkeypatch):
     Path("recipes").mkdir()
     Path("recipes/tiny.yaml").write_text("{}", encoding="utf-8")
     Path("recipes/longer.yaml").write_text(RECIPE, encoding="utf-8")
-    Path("recipes/two.yaml").write_text(RECIPE + "grid: {train.epochs: [8, 9]}\n", encoding="utf-8")
+    Path("recipes/two.yaml").write_text(RECIPE + "grid: {train.epochs: [8, 11]}\n", encoding="utf-8")
     made = SimpleNamespace(commands=[], ended=set(), waiting=set(), changed="")
 
     def dvc(command, **_):
@@ -71,14 +71,14 @@ def test_each_seed_is_an_experiment_that_changes_train_seed_alone(project):
     vitrine("3", "longer")
     settings = [options(command, "-S") for command in project.commands]
     assert [one[-1] for one in settings] == ["train.seed=7", "train.seed=8", "train.seed=9"]
-    assert {tuple(one[:-1]) for one in settings} == {("train.epochs=9",)}
+    assert {tuple(one[:-1]) for one in settings} == {("train.epochs=11",)}
     names = [options(command, "-n")[0] for command in project.commands]
     assert re.fullmatch("longer-[0-9a-f]{8}-s7", names[0])
     assert names == [names[0][:-1] + seed for seed in "789"]
 
 
 def test_with_composed_models_their_seed_counts_up_as_well(project):
-    composed = RECIPE.replace("{train: {epochs: 9}}", "{plan: {composed: [sum]}, composed: {seed: 40}}")
+    composed = RECIPE.replace("{train: {epochs: 11}}", "{plan: {composed: [sum]}, composed: {seed: 40}}")
     Path("recipes/composed.yaml").write_text(composed, encoding="utf-8")
     vitrine("2", "composed")
     settings = [options(command, "-S")[-2:] for command in project.commands]
@@ -150,7 +150,7 @@ def test_a_grid_waits_in_the_queue_and_has_its_figures_by_cell_when_it_has_ended
     assert len(project.commands) == 4
     project.ended, project.waiting = project.waiting, set()
     lines = vitrine("2", "two").stdout.splitlines()
-    assert [line.split("\t")[0] for line in lines] == ["two-8", "two-8", "two-9", "two-9"]
+    assert [line.split("\t")[0] for line in lines] == ["two-8", "two-8", "two-11", "two-11"]
     assert len(project.commands) == 4
 
 
