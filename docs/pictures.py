@@ -1,14 +1,16 @@
 """Makes the pictures of the README and of docs/: `make pictures`, after `make repro`.
 
-Two are screenshots of reports/index.html by a headless Chromium. The other two are drawn here as SVG: the stages of
+Six are screenshots by a headless Chromium, of reports/index.html and of the search page. The other two are drawn here as SVG: the stages of
 dvc.yaml, and the path of one batch. All have a light background, so that they read on a dark page too.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +41,17 @@ SHOTS = {
         "main > section:not(#learning):not(#recall), header, nav { display: none } section { margin: 12px 0 }",
         1400,
     ),
+    "embeddings": (
+        "main > section:not(#embeddings):not(#attention), header, nav { display: none } section { margin: 12px 0 } "
+        "#embeddings .charts > :not(:nth-child(3)):not(:nth-child(4)), #embeddings .charts ~ *, #embeddings .scroll "
+        "{ display: none } #attention .cards > :nth-child(-n + 2) { display: none }",
+        1400,
+    ),
+}
+# Picture -> the address of the search page, and the part of the window that is shown: left, top, right, bottom.
+SEARCHES = {
+    "search": ("/?q=red+striped+mug", (0, 0, WIDTH, 664)),
+    "why": ("/?q=red+striped+mug&product=008029", (122, 14, 1038, 640)),
 }
 INK, SOFT, LINE, PAPER = "#1c2230", "#5b6577", "#9aa4b5", "#ffffff"
 FILLS = {"data": "#eef1f6", "fold": "#e5effc", "all": "#e6f4ec"}
@@ -215,6 +228,38 @@ def shoot(page: str, style: str, height: int) -> Image.Image:
             return trimmed(shot.convert("RGB"))
 
 
+@contextlib.contextmanager
+def search_server(project: Path) -> Iterator[str]:
+    """Run `vitrine serve` in a project, and yield its address."""
+    code = "from pipeline_lib.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "serve", "--port", "0", "--no-judgements"]
+    with subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        printed, address = [], ""
+        for line in server.stderr:
+            printed.append(line)
+            if found := re.search(r"search page: (\S+?)/ ", line):
+                address = found[1]
+                break
+        if not address:
+            raise ValueError(f"vitrine serve did not start: {' '.join(printed)}")
+        try:
+            yield address
+        finally:
+            server.terminate()
+
+
+def shoot_address(address: str, part: tuple[int, int, int, int]) -> Image.Image:
+    """Return a part of the screenshot of a page once it has loaded all that it asks for."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder, "page.png")
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/user"]
+        flags += ["--virtual-time-budget=20000", f"--window-size={WIDTH},{part[3] + 12}", f"--screenshot={target}"]
+        subprocess.run([browser(), *flags, address], check=True, capture_output=True)
+        with Image.open(target) as shot:
+            return shot.convert("RGB").crop(part)
+
+
 def trimmed(image: Image.Image, margin: int = 16) -> Image.Image:
     """Return an image without the rows at its end that have the colour of its last row."""
     ground = Image.new("RGB", (1, 1), image.getpixel((2, image.height - 1))).resize(image.size)
@@ -227,6 +272,7 @@ def main() -> None:
     """Write all pictures; with --drawn only those that need neither a run nor a browser."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--report", type=Path, default=ROOT / "reports" / "index.html")
+    parser.add_argument("--project", type=Path, default=ROOT, help="a project after dvc repro, for the search page")
     parser.add_argument("--drawn", action="store_true", help="only the two drawings")
     options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
@@ -237,6 +283,10 @@ def main() -> None:
         for name, (style, height) in SHOTS.items():
             image = shoot(page, style, height)
             image.quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
+        with search_server(options.project) as address:
+            for name, (query, part) in SEARCHES.items():
+                image = shoot_address(address + query, part)
+                image.quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
     for path in sorted(FOLDER.iterdir()):
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} KB")
 

@@ -11,8 +11,11 @@ from pipeline_lib.report.inputs import FoldRun
 from pipeline_lib.report.svg import Axes, Line, line_chart
 
 Chances = dict[tuple[str, str], Chance]
-# Column of history.csv -> title; a figure is drawn if the history has the column.
-HELD_OUT = {"MeanRecall": "Mean recall, text → image, held-out fold", "top1": "Top-1, held-out fold"}
+# Column of history.csv -> title and label of the axis; a figure is drawn if the history has the column.
+HELD_OUT = {
+    "MeanRecall": ("Mean recall, text → image, held-out fold", "mean recall"),
+    "top1": ("Top-1, held-out fold", "top-1"),
+}
 K_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
@@ -23,14 +26,14 @@ def learning_curves(folds: Sequence[FoldRun]) -> dict[str, str]:
     if losses:
         axes = Axes("epoch", "loss")
         figures["learning_loss"] = line_chart("Loss: dotted = training, solid = held-out fold", losses, axes)
-    for column, title in HELD_OUT.items():
+    for column, (title, label) in HELD_OUT.items():
         lines = [
             Line(f"fold {fold.fold}", points, order, ringed=_best_epoch(fold))
             for order, fold in enumerate(folds)
             if (points := _points(fold.history, column))
         ]
         if lines:
-            figures[f"learning_{column}"] = line_chart(title, lines, Axes("epoch", column, percent=True, zoomed=True))
+            figures[f"learning_{column}"] = line_chart(title, lines, Axes("epoch", label, percent=True, zoomed=True))
     return figures
 
 
