@@ -18,6 +18,8 @@ def main() -> None:
     with stage("stages.baselines") as run, stage_meter("baselines").beating() as meter:
         trunk = paths.features_of(TRUNK) if TRUNK in run.value("plan.features", list[str]) else None
         products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
+        towers = "the stored features of the towers" if trunk else "no stored features"
+        meter.announce(f"{len(products):,} products in {len(class_names(products)):,} classes, by {towers}, on the CPU")
         meter.begin("products", len(products))
         with fresh_folder(paths.BASELINES) as out:
             write_baselines(trunk, products, class_names(products), run.value("evaluate.seed", int), out)

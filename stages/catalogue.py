@@ -11,6 +11,7 @@ from pipeline_lib.catalogue.tables import count, write_catalogue, write_refused
 from pipeline_lib.datasets.readers import read_records
 from pipeline_lib.datasets.sample_submission import read_sample
 from pipeline_lib.execution.device import read_runtime
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.data import DataParams
 
@@ -22,8 +23,10 @@ def main() -> None:
         records = read_records(data)
         runtime = read_runtime()
         clips = read_clips(paths.CLIPS) if run.value("plan.frames", list[str]) else None
+        what = f"{records.num_rows:,} rows of {records.table}, photos checked by {runtime.workers} processes"
         try:
-            catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel, clips)
+            with metered("catalogue", what):
+                catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel, clips)
         except TooManyRejectedError as error:
             raise ValueError(f"{error}. {write_refused(error.rejects)} lists all of them") from None
         run.check_catalogue(count(catalogue))

@@ -38,6 +38,7 @@ def main() -> None:
         relevance, slices = (pl.read_parquet(paths.CATALOGUE / f"{t}.parquet") for t in ("relevance", "query_slices"))
         products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
         groups_of = dict(products.select("product_id", "group_id").iter_rows())
+        meter.announce(f"{relevance['query_id'].n_unique():,} queries, {len(products):,} products, {params.protocol}")
         ranks = rank_all(folds, protocol, relevance, groups_of, meter)
         scores = pl.read_parquet(paths.ENSEMBLE / "class_scores.parquet")
         classes = read_json(paths.ENSEMBLE / "classes.json")

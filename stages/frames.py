@@ -9,6 +9,7 @@ from pipeline_lib.catalogue.links import link_targets
 from pipeline_lib.clips.names import may_be_clip
 from pipeline_lib.datasets.readers import read_records
 from pipeline_lib.execution.device import read_runtime
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.frames import FramesParams
@@ -26,7 +27,10 @@ def main() -> None:
         media = [name for name in listed if may_be_clip(name)]
         reader = ClipReader(Path(data.root).resolve(), frames, size, quality, data.max_pixels, link_targets())
         start = time.perf_counter()
-        with fresh_folder(paths.CLIPS) as out:
+        what = (
+            f"{len(media):,} files, {frames.count} frames each, by {runtime.workers} processes ({runtime.parallel})"
+        )
+        with metered("frames", what), fresh_folder(paths.CLIPS) as out:
             meta = write_frames(media, reader, clips_per_tar, out, runtime.workers, runtime.parallel)
             if not meta["clips"]:
                 raise ValueError(

@@ -2,6 +2,7 @@
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.report import ReportParams
 from pipeline_lib.report.inputs import read_inputs
@@ -9,11 +10,13 @@ from pipeline_lib.report.page import build_report
 
 
 def main() -> None:
-    with stage("stages.report") as run:
+    with stage("stages.report") as run, metered("report") as meter, meter.beating():
         params = run.section(ReportParams)
         folds = run.value("plan.folds", list[int])
         scales = run.value("plan.scales", list[int])
         data_root, interpolation = run.value("data.root", str), run.value("embed.interpolation", float)
+        meter.announce(f"the figures of {len(folds)} folds at {len(scales)} sizes, {params.queries} example queries")
+        meter.begin("the page")
         report = build_report(read_inputs(folds), params, data_root, scales, interpolation)
         with fresh_folder(paths.FIGURES) as out:
             for name, figure in report.figures.items():

@@ -8,6 +8,7 @@ import polars as pl
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.device import read_runtime
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.write import list_photos, write_shards
@@ -20,7 +21,8 @@ def main() -> None:
         clips = paths.CLIPS if run.value("plan.frames", list[str]) else None
         photos = list_photos(pl.read_parquet(paths.CATALOGUE / "media.parquet"), clips)
         start = time.perf_counter()
-        with fresh_folder(paths.SHARDS) as out:
+        what = f"{len(photos):,} photos at {params.size} px by {runtime.workers} processes ({runtime.parallel})"
+        with metered("shards", what), fresh_folder(paths.SHARDS) as out:
             meta = write_shards(photos, root, params, out, runtime.workers, runtime.parallel)
         rate = meta["photos"] / (time.perf_counter() - start)
         done = (

@@ -10,6 +10,7 @@ from pipeline_lib.catalogue.labels import name_notes
 from pipeline_lib.catalogue.queries import make_queries, select_queries
 from pipeline_lib.catalogue.schema import MEDIA, NEAR_DUPLICATES, PRODUCTS, Catalogue, Records, conform
 from pipeline_lib.catalogue.tables import level_counts
+from pipeline_lib.execution.meter import current_meter
 from pipeline_lib.params.data import DataParams
 
 
@@ -19,7 +20,12 @@ def build_catalogue(
     """Return the catalogue of a reader's records; `clips` and errors are those of `clean`."""
     cleaned = clean(records, data, workers, parallel, clips)
     products, rejects = cleaned.products, cleaned.rejects
-    grouping = _grouped(cleaned, data, clips)
+    meter = current_meter()
+    meter.begin("products, near-duplicates", len(products))
+    with meter.beating():
+        grouping = _grouped(cleaned, data, clips)
+        meter.add(len(products))
+    meter.begin("")
     notes = name_notes(products["label"], products["group"]) + grouping.notes
     media = conform(products, MEDIA)
     products = products.with_columns(

@@ -28,6 +28,7 @@ from pipeline_lib.catalogue.schema import (
     rejects_of,
 )
 from pipeline_lib.catalogue.thumbnails import Rows, scratch_rows
+from pipeline_lib.execution.meter import current_meter
 from pipeline_lib.execution.parallel import map_parallel
 from pipeline_lib.params.data import DataParams
 
@@ -120,7 +121,8 @@ def check_all_photos(root: Path, paths: list[str], max_pixels: int, workers: int
     contents: list[str] = []
     notes: list[Fault | None] = []
     num_good = 0
-    for part in map_parallel(check, tasks, workers, parallel, needs=(root,)):
+    parts = map_parallel(check, tasks, workers, parallel, needs=(root,))
+    for part in current_meter().over(parts, "photos", len(paths), lambda part: len(part.faults)):
         good = part.thumbnails[[fault is None for fault in part.faults]]
         thumbnails[num_good : num_good + len(good)] = good
         num_good += len(good)

@@ -1,7 +1,8 @@
 """The lines of a long pass: every 10 s how much is done, the rate and the time left, and at the end the totals.
 
-On a terminal one line is rewritten every second instead. A pass that ends within 10 s prints only what the stage prints
-before and after it.
+After ten minutes a line follows only when the time so far has grown by a sixtieth, so that the log of a day's training
+stays short. On a terminal one line is rewritten every second instead. A pass that ends within 10 s prints only what the
+stage prints before and after it.
 """
 
 import contextlib
@@ -9,9 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import TypeVar
 
 EVERY, EVERY_ON_TERMINAL = 10.0, 1.0
+SHARE = 1 / 60  # of the time so far between two lines, if that is longer
 REWRITE = "\r\x1b[K"
 
 BlockT = TypeVar("BlockT")
@@ -53,10 +56,11 @@ class Meter:
         self.tick()
 
     def tick(self) -> None:
-        """Print a line if the last one is 10 s old."""
+        """Print a line if it is time."""
         with self._lock:
             now = self._clock()
-            if self._write and now - self._printed >= (EVERY_ON_TERMINAL if self._terminal else EVERY):
+            pause = EVERY_ON_TERMINAL if self._terminal else max(EVERY, SHARE * (self._printed - self._start))
+            if self._write and self._what and now - self._printed >= pause:
                 self._printed = now
                 line = f"{self.name}: {self._state(now - self._pass_start)}"
                 self._write(f"{REWRITE}{line}" if self._terminal else f"{line}\n")
@@ -91,6 +95,11 @@ class Meter:
         if self._write:
             self._write(f"{self.name}: {what}\n")
 
+    def clear(self) -> None:
+        """Remove the line that is rewritten on a terminal, before something else is printed there."""
+        if self._write and self._terminal:
+            self._write(REWRITE)
+
     def finish(self, more: str = "") -> None:
         """Print the passes with their rates, and the seconds since the meter was made."""
         self.begin("")
@@ -105,6 +114,30 @@ class Meter:
         rate = self._done / seconds
         left = format_seconds(max(0, self._total - self._done) / rate)
         return f"{self._what}, {self._done:,} of {self._total:,}, {format_rate(rate)}/s, {left} left"
+
+
+_CURRENT: ContextVar[Meter] = ContextVar("meter")
+
+
+def current_meter() -> Meter:
+    """Return the meter of the stage or command that runs, a silent one without any.
+
+    Library code far below a stage counts with it, so that no function in between has to pass it on.
+    """
+    return _CURRENT.get(None) or Meter()
+
+
+@contextlib.contextmanager
+def metered(name: str, what: str = "") -> Iterator[Meter]:
+    """Make a meter of stdout the current one in a `with` block; `what` is announced at the start."""
+    meter = stage_meter(name)
+    before = _CURRENT.set(meter)
+    try:
+        if what:
+            meter.announce(what)
+        yield meter
+    finally:
+        _CURRENT.reset(before)
 
 
 def stage_meter(name: str, is_first: bool = True) -> Meter:

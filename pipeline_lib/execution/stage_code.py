@@ -22,6 +22,7 @@ EXEMPT = {
     "pipeline_lib/execution/forkserver.py": "how the process of a stage starts",
     "pipeline_lib/execution/import_closure.py": "it finds the files of these lists",
     "pipeline_lib/execution/launch.py": "how several processes start; their number is not part of a stage's identity",
+    "pipeline_lib/execution/meter.py": "it prints lines about progress, which no stage reads",
     "pipeline_lib/execution/parallel.py": "results come in the order of the items, whatever computes them (tested)",
     "pipeline_lib/execution/stage.py": "the guard: it reads params, compares hashes and prints errors",
     "pipeline_lib/execution/stage_code.py": "it writes and compares these lists",

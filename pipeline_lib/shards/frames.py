@@ -16,6 +16,7 @@ import polars as pl
 
 from pipeline_lib.artifacts.io import write_json, write_table
 from pipeline_lib.artifacts.schemas import CLIPS_SCHEMA, CLIPS_TABLE, FRAMES_SCHEMA, FRAMES_TABLE
+from pipeline_lib.execution.meter import current_meter
 from pipeline_lib.execution.parallel import map_parallel
 from pipeline_lib.shards.clip_reader import ClipReader, ReadClip
 from pipeline_lib.shards.tars import BLOCK, END_OF_TAR, tar_member
@@ -34,7 +35,9 @@ def write_frames(
     clips: list[tuple[Any, ...]] = []
     with ExitStack() as tars:
         stream: BinaryIO | None = None
-        for clip in map_parallel(reader, media, workers, parallel, needs=(reader.root,)):
+        files = list(media)
+        read = map_parallel(reader, files, workers, parallel, needs=(reader.root,))
+        for clip in current_meter().over(read, "clips", len(files), lambda _: 1):
             if clip is None:
                 continue
             tar = f"frames-{len(clips) // clips_per_tar:05d}.tar"

@@ -15,6 +15,7 @@ import polars as pl
 from pipeline_lib.artifacts.io import write_json, write_table
 from pipeline_lib.artifacts.schemas import FRAMES_SCHEMA, FRAMES_TABLE
 from pipeline_lib.catalogue.links import link_targets
+from pipeline_lib.execution.meter import current_meter
 from pipeline_lib.execution.parallel import map_parallel
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.tars import ShardPhoto, ShardRows, ShardTask, ShardWriter, StoredFrame
@@ -40,9 +41,8 @@ def write_shards(
     target = out if local else out / f".{uuid.uuid4().hex}"
     target.mkdir(exist_ok=True)
     shards = []
-    for shard in map_parallel(
-        writer, _tasks(photos, params.photos_per_shard, target), workers, parallel, (root, target)
-    ):
+    written = map_parallel(writer, _tasks(photos, params.photos_per_shard, target), workers, parallel, (root, target))
+    for shard in current_meter().over(written, "photos", len(photos), lambda shard: len(shard.size)):
         if not local:
             (target / shard.tar).rename(out / shard.tar)
         shards.append(shard)

@@ -4,10 +4,11 @@ import io
 import sys
 import threading
 
+import polars as pl
 import pytest
 
 from pipeline_lib.execution import meter as module
-from pipeline_lib.execution.meter import Meter, stage_meter
+from pipeline_lib.execution.meter import Meter, current_meter, metered, stage_meter
 
 
 class Clock:
@@ -122,3 +123,65 @@ def test_only_the_first_process_prints_and_the_line_leaves_at_once(monkeypatch):
     assert pipe.getvalue() == ""
     stage_meter("embed").finish()
     assert pipe.flushed.startswith("embed: 0.0 s in all")
+
+
+def test_lines_become_rarer_in_a_long_pass(clock, lines):
+    """Every 10 s in the first ten minutes, then after a sixtieth of the time so far."""
+    meter = Meter("training", lines.append, clock)
+    meter.begin("batches", 100_000)
+    counts = []
+    for _ in range(24):
+        for _ in range(360):
+            clock.now += 10.0
+            meter.add(1)
+        counts.append(len(lines))
+    hours = [after - before for before, after in zip([0, *counts], counts, strict=False)]
+    assert 120 < hours[0] < 200 and hours[1] < 60 and hours[23] < 4 and sum(hours) < 400
+
+
+def test_library_code_counts_with_the_meter_of_its_stage(capsys):
+    assert current_meter().tick() is None
+    with metered("shards", "20 photos by 1 process") as meter:
+        assert current_meter() is meter
+        for _ in current_meter().over(range(2), "photos", 20, lambda _: 10):
+            pass
+        with metered("inner"):
+            assert current_meter().name == "inner"
+        assert current_meter() is meter
+        meter.finish()
+    assert current_meter() is not meter and current_meter().name == ""
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "shards: 20 photos by 1 process" and second.startswith("shards: 20 photos in ")
+
+
+def test_the_line_of_a_terminal_is_removed_before_another(clock, lines):
+    Meter("training", lines.append, clock, terminal=True).clear()
+    Meter("training", lines.append, clock).clear()
+    Meter("training", None, clock, terminal=True).clear()
+    assert lines == ["\r\x1b[K"]
+
+
+def test_the_checks_of_photos_and_the_shards_report_how_far_they_are(tmp_path, monkeypatch, capsys):
+    """Both print the shared meter's lines, here after every part, with counts that end at the total."""
+    from PIL import Image
+
+    from pipeline_lib.catalogue import cleaning
+    from pipeline_lib.params.section import load_params, parse_section
+    from pipeline_lib.params.shards import ShardsParams
+    from pipeline_lib.shards.write import list_photos, write_shards
+
+    monkeypatch.setattr(module, "EVERY", 0.0)
+    monkeypatch.setattr(module, "SHARE", 0.0)
+    monkeypatch.setattr(cleaning, "PHOTOS_PER_TASK", 2)
+    names = [f"{number}.png" for number in range(5)]
+    for number, name in enumerate(names):
+        Image.new("RGB", (20, 20), (number, 0, 0)).save(tmp_path / name)
+    with metered("catalogue"):
+        cleaning.check_all_photos(tmp_path, names, 10_000, workers=1)
+    params = parse_section(ShardsParams, load_params()).model_copy(update={"photos_per_shard": 2})
+    media = pl.DataFrame({"product_id": names, "media": [[name] for name in names]})
+    (tmp_path / "out").mkdir()
+    with metered("shards"):
+        write_shards(list_photos(media), tmp_path, params, tmp_path / "out", 1)
+    done = [line.split(", ")[1] for line in capsys.readouterr().out.splitlines()]
+    assert done == ["2 of 5", "4 of 5", "5 of 5"] * 2

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.execution.meter import Meter
 from pipeline_lib.experiments.recipes.merging import cells, models_folder
 from pipeline_lib.experiments.recipes.overrides import overrides
 from pipeline_lib.experiments.recipes.run import PARAMS, check_models, environment, exp_run, experiment_name, restored
@@ -51,7 +52,9 @@ def run_all(names: list[str], report: Callable[[str], None], table: Path = TABLE
     LOGS.mkdir(parents=True, exist_ok=True)
     outcomes = []
     with restored(PARAMS, Path("dvc.lock"), paths.METRICS, paths.INTERVALS):
-        for name in names:
+        meter = Meter("recipes", lambda line: report(line.rstrip("\n")))
+        meter.announce(f"{len(names)} recipes one after the other with tiny towers, each from end to end")
+        for name in meter.over(names, "recipes", len(names), lambda _: 1):
             outcomes.append(_run(name))
             report(_row(outcomes[-1]))
             if name in needed and not outcomes[-1].failed:
