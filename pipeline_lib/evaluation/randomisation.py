@@ -14,7 +14,7 @@ from scipy import sparse
 
 from pipeline_lib.evaluation.additive import Additive, Values
 
-SWAPS = 10_000
+SWAPS, MAX_GROUPS = 10_000, 20_000
 ALPHA = 0.05
 BLOCK_VALUES = 1 << 22
 # Differences closer than this share of a figure's spread are equal: sums of the same numbers in another order.
@@ -117,6 +117,18 @@ def randomise(pairs: Sequence[Pair], swaps: int = SWAPS, seed: int = 0) -> SwapR
         for pair, part in zip(pairs, changes, strict=True)
     ]
     return SwapResult(sizes[0], sizes[1:], spread, number, np.concatenate(own), exact)
+
+
+def merged_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the groups (units,) merged at random into at most MAX_GROUPS.
+
+    To swap merged groups together is a randomisation test, too, and the cost no longer grows with the catalogue.
+    """
+    num_groups = int(groups.max()) + 1
+    if num_groups <= MAX_GROUPS:
+        return groups
+    merged: NDArray[np.int64] = (np.random.default_rng(0).permutation(num_groups) % MAX_GROUPS)[groups]
+    return merged
 
 
 def mean_intervals(gains: Values, groups: NDArray[np.int64], swaps: int = SWAPS, seed: int = 0) -> Values:

@@ -135,6 +135,14 @@ def test_the_critical_difference_parts_significant_from_others():
     assert randomise([few]).critical([5]) == np.inf and randomise([few]).p_values().min() >= 2 / 2**5
 
 
+def test_very_many_groups_are_merged_and_never_parted(monkeypatch):
+    monkeypatch.setattr(module, "MAX_GROUPS", 30)
+    groups = np.repeat(np.arange(500), 3)
+    merged = module.merged_groups(groups)
+    assert sorted(set(merged.tolist())) == list(range(30)) and (merged[::3] == merged[2::3]).all()
+    assert module.merged_groups(np.arange(30)).tolist() == list(range(30))
+
+
 def test_no_pair_is_refused():
     with pytest.raises(ValueError, match="no pair of systems"):
         randomise([])

@@ -15,7 +15,7 @@ from scipy.special import stdtrit
 
 from pipeline_lib.evaluation.intervals import median_difference
 from pipeline_lib.evaluation.jackknife import Difference, paired_differences, t_quantile
-from pipeline_lib.evaluation.randomisation import ALPHA, SWAPS, Pair, mean_intervals, randomise
+from pipeline_lib.evaluation.randomisation import ALPHA, SWAPS, Pair, mean_intervals, merged_groups, randomise
 from pipeline_lib.evaluation.setting_difference import holm, setting_differences
 from pipeline_lib.experiments.compare.parts import LOWER_IS_BETTER, Part, System
 from pipeline_lib.metrics.weighted import point
@@ -107,7 +107,8 @@ def _checkpoint_rows(parts: Sequence[Part], how: Settings) -> tuple[list[Row], s
     The interval of a mean holds the differences that this test does not reject, that of another figure is the paired
     jackknife's.
     """
-    numbers = {group: number for number, group in enumerate(_all_groups(parts))}
+    names = _all_groups(parts)
+    numbers = dict(zip(names, merged_groups(np.arange(len(names))).tolist(), strict=True))
     rows: list[Row] = []
     pairs = []
     for part in parts:
@@ -140,7 +141,9 @@ def _checkpoint_figures(part: Part, number: int, first: System, second: System, 
         gains[MEDIAN] = median_difference(first.ranks, second.ranks, groups)
     means = [name for name in first.names if name in first.by_unit]
     changes = np.stack([second.by_unit[name] - first.by_unit[name] for name in means], axis=1)
-    for name, (low, high) in zip(means, mean_intervals(changes, groups, how.swaps, how.seed).tolist(), strict=True):
+    for name, (low, high) in zip(
+        means, mean_intervals(changes, merged_groups(groups), how.swaps, how.seed).tolist(), strict=True
+    ):
         gains[name] = gains[name]._replace(low=low, high=high)
     values = [point(system.statistic, len(groups)) for system in (first, second)]
     df = int(groups.max()) + 1
