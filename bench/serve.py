@@ -122,7 +122,7 @@ def serving(project: Path, command: list[str], port: int) -> Iterator[tuple[psut
 
 def vitrine(port: int) -> list[str]:
     code = "from pipeline_lib.cli.main import main; main()"
-    return [sys.executable, "-c", code, "serve", "--port", str(port), "--no-judgements"]
+    return [sys.executable, "-c", code, "serve", "--listen", str(port), "--judgements", "none"]
 
 
 def write_large(project: Path, large: Path) -> None:

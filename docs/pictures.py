@@ -1,7 +1,8 @@
 """Makes the pictures of the README and of docs/: `make pictures`, after `make repro`.
 
-Six are screenshots by a headless Chromium, of reports/index.html and of the search page. The other two are drawn here as SVG: the stages of
-dvc.yaml, and the path of one batch. All have a light background, so that they read on a dark page too.
+Six are screenshots by a headless Chromium, of reports/index.html and of the search page. The other two are drawn here
+as SVG: the stages of dvc.yaml, and the path of one batch. All have a light background, so that they read on a dark page
+too.
 """
 
 import argparse
@@ -232,7 +233,7 @@ def shoot(page: str, style: str, height: int) -> Image.Image:
 def search_server(project: Path) -> Iterator[str]:
     """Run `vitrine serve` in a project, and yield its address."""
     code = "from pipeline_lib.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "serve", "--port", "0", "--no-judgements"]
+    command = [sys.executable, "-c", code, "serve", "--listen", "0", "--judgements", "none"]
     with subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr is not None
         printed, address = [], ""

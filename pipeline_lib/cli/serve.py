@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from pipeline_lib.serving.server import Place
+    from pipeline_lib.serving.server import Place, ServerOptions
 
-JUDGEMENTS = Path("data/judgements/judgements.csv")
-MEGABYTE = 1_000_000
+LISTEN = "127.0.0.1:8000"
+JUDGEMENTS, NO_JUDGEMENTS = "data/judgements/judgements.csv", "none"
 
 
 def serve(
@@ -21,29 +21,36 @@ def serve(
     against: Annotated[
         str | None, typer.Option(help="A second model beside it: a fold, FOLDER of another project, or FOLDER:FOLD.")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen to; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen to; 0 = a free one.")] = 8000,
+    listen: Annotated[
+        str, typer.Option(help="PORT or HOST:PORT; the host 0.0.0.0 lets other machines in, the port 0 is a free one.")
+    ] = LISTEN,
     name: Annotated[
-        list[str] | None, typer.Option(help="With --host: a host name by which the server may be called; repeatable.")
+        list[str] | None, typer.Option(help="A further host name by which the server may be called; repeatable.")
     ] = None,
-    judgements: Annotated[Path, typer.Option(help="File of the thumbs up and down.")] = JUDGEMENTS,
-    read_only: Annotated[bool, typer.Option("--no-judgements", help="Write no judgements.")] = False,
-    upload_mb: Annotated[float, typer.Option(min=0.01, max=100, help="Largest picture that may be uploaded.")] = 10,
+    judgements: Annotated[str, typer.Option(help="File of the thumbs up and down; none = no thumbs.")] = JUDGEMENTS,
 ) -> None:
     """Open a search page in the browser: by text, by picture, or by both; Ctrl-C ends it."""
     import pipeline_lib.execution.threads  # noqa: F401  before torch is imported
-    from pipeline_lib.serving.limits import Limits
-    from pipeline_lib.serving.server import Place, ServerOptions, make_service, run_server
+    from pipeline_lib.serving.server import Place, make_service, run_server
 
+    options = _options(listen, name or [])
     places = [Place(fold, kind=kind)]
     if against is not None:
         places.append(_second(against, fold, kind))
-    limits = Limits(upload_bytes=int(upload_mb * MEGABYTE))
-    service = make_service(places, None if read_only else judgements, limits)
-    options = ServerOptions(host, port, frozenset(name or ()), limits)
+    service = make_service(places, None if judgements == NO_JUDGEMENTS else Path(judgements), options.limits)
     for one in service.opened:
         print(f"{one.model.name}: {len(one.model.catalogue.ids):,} products", file=sys.stderr)
     run_server(service, options, lambda url: print(f"search page: {url}  (Ctrl-C ends it)", file=sys.stderr))
+
+
+def _options(listen: str, names: list[str]) -> ServerOptions:
+    """Return where to listen; ValueError for what is no address."""
+    from pipeline_lib.serving.server import ServerOptions
+
+    host, _, port = listen.rpartition(":")
+    if not port.isdecimal() or int(port) > 65_535:
+        raise ValueError(f"--listen {listen}: not an address; write PORT or HOST:PORT, as in {LISTEN}")
+    return ServerOptions(host.strip("[]") or "127.0.0.1", int(port), frozenset(names))
 
 
 def _second(against: str, fold: int, kind: str) -> Place:

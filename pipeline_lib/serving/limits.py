@@ -105,7 +105,9 @@ class LimitedApp:
         host = headers.get(b"host", b"").decode("latin-1").lower()
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
         if self.limits.hosts and name not in self.limits.hosts:
-            raise RefusedError(421, "wrong_host", f"this server is not {name[:100]!r}; start it with --host or --name")
+            raise RefusedError(
+                421, "wrong_host", f"this server is not {name[:100]!r}; start it with --name {name[:100]}"
+            )
         origin = headers.get(b"origin", b"").decode("latin-1").lower()
         if method not in ("GET", "HEAD") and origin and origin.partition("://")[2] != host:
             raise RefusedError(403, "wrong_origin", "a page of another site may not write here")

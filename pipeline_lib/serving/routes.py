@@ -157,7 +157,7 @@ class Routes:
         """Append a judgement, and return the grades of its query."""
         one, judged = self._opened(judgement.model), self.service.judgements
         if judged is None:
-            raise ApiError(403, "read_only", "judgements are off: the server was started with --no-judgements")
+            raise ApiError(403, "read_only", "judgements are off: the server was started with --judgements none")
         _row(one, judgement.product_id)
         text = _clean(judgement.query)
         if not text:

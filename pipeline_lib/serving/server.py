@@ -112,7 +112,7 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise OSError(f"cannot listen to {host}:{port}: {error.strerror}; give another --port or --host") from None
+        raise OSError(f"cannot listen to {host}:{port}: {error.strerror}; give another --listen") from None
 
 
 def leave_a_core() -> None:

@@ -19,9 +19,9 @@ def script():
 
 
 def test_all_pictures_are_there_and_small(script):
-    names = {f"{name}.png" for name in script.SHOTS} | {"dag.svg", "batch.svg"}
+    names = {f"{name}.png" for name in (*script.SHOTS, *script.SEARCHES)} | {"dag.svg", "batch.svg"}
     assert {path.name for path in FOLDER.iterdir()} == names
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 400_000
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 500_000
 
 
 def test_drawings_are_what_the_script_draws_now(script):

@@ -47,7 +47,7 @@ def project(served_root, tmp_path, monkeypatch):
 
 
 def refusal(*arguments):
-    result = runner.invoke(app, ["serve", "--port", "0", *arguments])
+    result = runner.invoke(app, ["serve", "--listen", "0", *arguments])
     assert isinstance(result.exception, ValueError), result.output
     assert "\n" not in str(result.exception)
     return str(result.exception)
@@ -56,6 +56,7 @@ def refusal(*arguments):
 def test_what_is_missing_is_one_line_with_the_way_out(project):
     assert "ivf_pq-0: no such index; add 'ivf_pq' to plan.index and 0 to plan.search" in refusal("--kind", "ivf_pq")
     assert "train/7: no trained model here" in refusal("--fold", "7")
+    assert refusal("--listen", "here").startswith("--listen here: not an address; write PORT or HOST:PORT")
     assert "nowhere: no project here (its params.yaml is missing)" in refusal("--against", "nowhere")
     (project / "products.csv").write_text("id\n", encoding="utf-8")
     assert "products.csv: its first line must be" in refusal("--judgements", "products.csv")
@@ -69,6 +70,6 @@ def test_an_index_of_another_model_is_refused(project):
 
 def test_a_port_that_is_taken_is_one_line(project, address):
     port = address.rpartition(":")[2]
-    result = runner.invoke(app, ["serve", "--port", port, "--no-judgements"])
+    result = runner.invoke(app, ["serve", "--listen", port, "--judgements", "none"])
     assert isinstance(result.exception, OSError)
     assert str(result.exception).startswith(f"cannot listen to 127.0.0.1:{port}: ")

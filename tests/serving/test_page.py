@@ -210,9 +210,13 @@ def test_why_and_details_and_the_next_search(open_page, call):
     assert words == ["red", "striped", "mug"]
     page.wait_for_selector("dialog .cards .card")
     assert violations(page) == []
+    assert f"product={first}" in page.url
     ids = page.eval_on_selector_all("dialog .card", "found => found.map(one => one.dataset.id)")
     answer = call("GET", "/api/product", params={"id": first}).json()
     assert ids == [row["product_id"] for row in answer["neighbours"]]
+    page.reload()  # the address opens the same
+    page.wait_for_selector("dialog .heat canvas")
+    page.wait_for_selector("dialog .cards .card")
     page.click("dialog .card >> nth=0 >> button:has-text('Search like this')")
     status(page, "by product")
     assert found(page) == expected(call, like=ids[0])

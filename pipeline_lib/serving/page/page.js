@@ -109,8 +109,8 @@ function canJudge(query) {
 
 function actionsOf(query, model) {
   const actions = {
-    open: (product) => openProduct(product, model, null, actions),
-    why: (product) => openProduct(product, model, query, actions),
+    open: (product) => { remember(query, product.product_id); openProduct(product, model, null, actions); },
+    why: (product) => { remember(query, product.product_id); openProduct(product, model, query, actions); },
     similar: (product) => {
       closeProduct();
       picture = null;
@@ -138,8 +138,9 @@ async function loadGrades(query) {
 }
 
 // A search by words can be shared by its address.
-function remember(query) {
-  const pairs = query.picture ? [] : [["q", query.q], ["like", query.like], ...filters()].filter(([, value]) => value);
+function remember(query, product = "") {
+  const asked = [["q", query.q], ["like", query.like], ...filters(), ["product", product]];
+  const pairs = query.picture ? [] : asked.filter(([, value]) => value);
   history.replaceState(null, "", pairs.length ? `/?${new URLSearchParams(pairs)}` : "/");
 }
 
@@ -205,6 +206,13 @@ function translate(name) {
   showGrades($("results"), Object.fromEntries(pressed.map((one) => [one.product, Number(one.grade)])));
 }
 
+// The address of a product: with a search, why it is in the result.
+function showProduct(id) {
+  const result = last?.answers[0].results.find((one) => one.product_id === id);
+  if (result) actionsOf(last.query, 0).why(result);
+  else openProduct({ product_id: id, text: "", photos: 1 }, 0, null, actionsOf({ q: "", like: "", picture: null, filters: [] }, 0));
+}
+
 function clear() {
   for (const box of $("filters").querySelectorAll("input[type=checkbox]")) box.checked = false;
   for (const input of $("filters").querySelectorAll("input[type=number]")) input.value = input.id === "k" ? "24" : "";
@@ -227,6 +235,7 @@ function listen() {
   $("clear").addEventListener("click", () => { clear(); if (last) run(); });
   $("language").addEventListener("change", (event) => translate(event.target.value));
   $("close").addEventListener("click", closeProduct);
+  $("product").addEventListener("close", () => { if (last) remember(last.query); });
   for (const name of ["dragenter", "dragover"]) {
     document.addEventListener(name, (event) => { event.preventDefault(); $("search").classList.add("over"); });
   }
@@ -253,8 +262,10 @@ try {
   catalogue = await ask("/api/catalogue");
   translate(document.documentElement.lang);
   restore();
-  if ($("q").value || like) run();
+  const product = new URLSearchParams(location.search).get("product");
+  if ($("q").value || like) await run();
   else say("start");
+  if (product) showProduct(product);
 } catch (error) {
   say("error_other", {}, error);
 }
