@@ -16,7 +16,8 @@ TINY_PATCH = "tiny.yaml"  # beside the recipes, and none of them
 
 def complete_recipe(incomplete: str) -> list[str]:
     """Return the recipes and profiles that start with what is typed."""
-    return _matching((path.stem for path in Path("recipes").rglob("*.yaml") if path.name != TINY_PATCH), incomplete)
+    files = [path for pattern in ("*.yaml", "profiles/*.yaml") for path in Path("recipes").glob(pattern)]
+    return _matching((path.stem for path in files if path.name != TINY_PATCH), incomplete)
 
 
 def complete_revision(incomplete: str) -> list[str]:

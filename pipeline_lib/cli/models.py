@@ -4,9 +4,14 @@ from typing import Annotated
 
 import typer
 
+from pipeline_lib.cli.completion import complete_revision
+
 
 def keep(
-    experiment: Annotated[str, typer.Argument(help="Experiment name, git revision, or `workspace`.")],
+    experiment: Annotated[
+        str,
+        typer.Argument(help="Experiment name, git revision, or `workspace`.", autocompletion=complete_revision),
+    ],
     name: Annotated[str, typer.Argument(help="Name of the folder under data/starts.")],
 ) -> None:
     """Save the trained models of EXPERIMENT as data/starts/NAME, for other runs to start or to learn from."""
@@ -21,7 +26,10 @@ def keep(
 
 
 def keep_predictions(
-    experiments: Annotated[list[str], typer.Argument(help="Experiment names, git revisions, or `workspace`.")],
+    experiments: Annotated[
+        list[str],
+        typer.Argument(help="Experiment names, git revisions, or `workspace`.", autocompletion=complete_revision),
+    ],
     name: Annotated[str, typer.Argument(help="Name of the folder under data/predictions.")],
 ) -> None:
     """Save the class predictions of EXPERIMENTS as data/predictions/NAME, for another run to fuse with its own."""

@@ -5,14 +5,20 @@ from typing import Annotated
 
 import typer
 
+from pipeline_lib.cli.completion import complete_recipe, complete_setting
 from pipeline_lib.cli.output import AsJson, Result, show, table
 
 app = typer.Typer(no_args_is_help=True, help="Named experiments and intent profiles: patches over params.yaml.")
 
-Name = Annotated[str, typer.Argument(help="A recipe; `vitrine recipe list` names them.")]
+Name = Annotated[
+    str, typer.Argument(help="A recipe; `vitrine recipe list` names them.", autocompletion=complete_recipe)
+]
 Tiny = Annotated[bool, typer.Option("--tiny", help="Small random towers of the same kinds, on the built-in sample.")]
 Changes = Annotated[
-    list[str] | None, typer.Option("-S", "--set-param", metavar="KEY=VALUE", help="As in `dvc exp run`.")
+    list[str] | None,
+    typer.Option(
+        "-S", "--set-param", metavar="KEY=VALUE", help="As in `dvc exp run`.", autocompletion=complete_setting
+    ),
 ]
 
 
@@ -119,7 +125,9 @@ def apply(name: Name, tiny: Tiny = False) -> None:
 
 @app.command()
 def run_all(
-    names: Annotated[list[str] | None, typer.Argument(help="Recipes; none = all of them.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Recipes; none = all of them.", autocompletion=complete_recipe)
+    ] = None,
 ) -> None:
     """Run recipes with --tiny one after the other and write reports/recipes.md; exit 1 if one failed."""
     from pipeline_lib.experiments.recipes.smoke import TABLE

@@ -185,6 +185,10 @@ def check_setting(change: str, folder: Path) -> None:
 def check_vitrine(arguments: list[str], folder: Path) -> None:
     command: Any = typer.main.get_command(app)
     context, words, name = None, list(arguments), "vitrine"
+    if len(arguments) == 1 and arguments[0].startswith("--"):
+        # Not parsed: typer would change the shell's own files at once.
+        assert arguments[0] in {option for parameter in command.params for option in parameter.opts}, arguments[0]
+        return
     try:
         while hasattr(command, "commands"):
             context = command.make_context(name, words, parent=context)
