@@ -94,6 +94,8 @@ def test_the_default_settings_show_what_is_in_effect(make_run):
         "mining_share", "text_augment", "text_augment_rate", "mix", "mix_alpha", "grad_checkpointing", "warmup_steps",
         "allow_seen",
     }  # fmt: skip
+    if train["text_augment"] != "none":
+        hidden -= {"text_augment", "text_augment_rate"}
     shown = dict(shown_settings(make_run, **train))
     assert set(shown) == {key.replace("_", " ").capitalize() for key in train.keys() - hidden}
     assert shown["Unfreeze layers"] == "4" and shown["Tower lr"] == "0.0015" and shown["Augment"] == "none"
