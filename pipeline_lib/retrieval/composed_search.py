@@ -63,7 +63,8 @@ class ComposedSearch:
     def scores(self, query: Matrix) -> NDArray[np.float64]:
         """Return the cosines (products,) of a query (1, dim) to the gallery."""
         vectors = np.asarray(self.gallery.matrix).reshape(len(self.gallery.ids), -1, query.shape[1])
-        return vector_scores(query, vectors)(slice(0, 1))[0]
+        scores: NDArray[np.float64] = vector_scores(query, vectors)(slice(0, 1))[0]
+        return scores
 
     def inputs(self, reference: str, text: str) -> ComposedInputs:
         """Return the inputs of one query: stored rows of the reference's first photo, and the text."""

@@ -67,7 +67,7 @@ class GalleryParts:
 
     def of(self, vector: NDArray[np.float32], product_id: str) -> Parts:
         """Return the cosines of a query (1, dim) with both parts of a product."""
-        found = []
+        found: list[float | None] = []
         for store in (self.photos, self.texts):
             try:
                 found.append(float(store.rows([product_id])[0] @ vector[0]))

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipeline_lib.catalogue.strings import clean_string, drop_half_characters
 from pipeline_lib.serving import schemas
@@ -142,7 +142,7 @@ class Routes:
                 words=[schemas.WordChange(word=one.word, change=one.change) for one in found.words],
                 map=None
                 if looked is None
-                else schemas.PhotoMap(kind=looked.kind, values=looked.values.round(6).tolist(), box=tuple(looked.box)),
+                else schemas.PhotoMap(kind=looked.kind, values=looked.values.round(6).tolist(), box=looked.box),
                 photo_score=found.parts.photo,
                 text_score=found.parts.text,
             )
@@ -258,7 +258,7 @@ def _results(one: Opened, found: Sequence[Found]) -> list[dict[str, object]]:
     ]
 
 
-def _json(value: schemas.BaseModel) -> Response:
+def _json(value: BaseModel) -> Response:
     """Return a model as JSON; it is built here, so it is not checked a second time."""
     return Response(value.__pydantic_serializer__.to_json(value), media_type="application/json")
 
