@@ -86,8 +86,7 @@ def evaluate_embeddings(
     `products` (product_id, label) name the points of the map, which is of the test gallery, or of the first fold's.
     """
     galleries = list(_galleries(folds, relevance))
-    rankings = paths.ENSEMBLE / "rankings.parquet"
-    found = pl.read_parquet(rankings) if rankings.is_file() else pl.DataFrame(schema=RANKINGS_SCHEMA)
+    found = _found()
     occurrences = [_occurrences(gallery, found) for gallery in galleries]
     sizes = [len(gallery.products.ids) for gallery in galleries]
     figures: Tree = {}
@@ -161,22 +160,31 @@ def _mean(figures: Sequence[Mapping[str, float | None]], sizes: Sequence[int]) -
     }
 
 
-def _occurrences(gallery: EmbeddingGallery, rankings: pl.DataFrame) -> pl.DataFrame:
+def _found() -> pl.DataFrame:
+    """Return split, fold, product_id and `times`: how many text queries have a product among the first NEIGHBOURS.
+
+    The lists are counted while they are read: they are many times as long as the catalogue.
+    """
+    path = paths.ENSEMBLE / "rankings.parquet"
+    lists = pl.scan_parquet(path) if path.is_file() else pl.LazyFrame(schema=RANKINGS_SCHEMA)
+    first = lists.filter(pl.col("rank") <= NEIGHBOURS)
+    return first.group_by("split", "fold", "product_id").len("times").collect(engine="streaming")
+
+
+def _occurrences(gallery: EmbeddingGallery, found: pl.DataFrame) -> pl.DataFrame:
     """Return HUBS_SCHEMA rows of all products of a gallery, the most often found first; none if all are always found.
 
     `times` is how often a product is among the first NEIGHBOURS of a text query.
     """
-    here = (pl.col("split") == gallery.split) & pl.col("fold").eq_missing(pl.lit(gallery.fold, pl.Int64))
-    first = rankings.filter(here & (pl.col("rank") <= NEIGHBOURS))
-    if first.is_empty() or len(gallery.products.ids) <= NEIGHBOURS:
+    own = found.filter((pl.col("split") == gallery.split) & pl.col("fold").eq_missing(pl.lit(gallery.fold, pl.Int64)))
+    if own.is_empty() or len(gallery.products.ids) <= NEIGHBOURS:
         return pl.DataFrame(schema=HUBS_SCHEMA)
-    counted = first.group_by("product_id").len("times")
     ids = pl.DataFrame({"product_id": gallery.products.ids}, schema={"product_id": pl.String})
-    rows = ids.join(counted, on="product_id", how="left").with_columns(
+    rows = ids.join(own.select("product_id", "times"), on="product_id", how="left").with_columns(
         pl.lit(gallery.split).alias("split"),
         pl.lit(gallery.fold, pl.Int64).alias("fold"),
         pl.col("times").fill_null(0),
-        num_queries=pl.lit(first["query_id"].n_unique(), pl.Int64),
+        num_queries=pl.lit(len(gallery.queries.ids), pl.Int64),
     )
     ordered = rows.sort("times", "product_id", descending=[True, False])
     return ordered.select(*HUBS_SCHEMA).cast(pl.Schema(HUBS_SCHEMA))

@@ -15,7 +15,7 @@ from pipeline_lib.metrics.relevance import Positions
 Values = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Vectors = NDArray[np.floating]
-BLOCK = 4_096
+BLOCK = 1_024
 # Of the potential exp(-T d^2) in the uniformity: the value of its authors.
 T = 2.0
 
