@@ -65,10 +65,11 @@ def plan_result(planned: "list[PlannedStage]", visited: int, products: int | Non
     rows = [_cells(stage, products) for stage in planned]
     texts = [_texts(stage) for stage in planned]
     without = f" ({unknown + unknown_following} stages without an earlier run)" * bool(unknown + unknown_following)
-    about = f"about {format_seconds(seconds)}, up to {format_seconds(seconds + following)}"
+    about = f"about {format_seconds(seconds)}, up to {format_seconds(seconds + following)} one after the other, as they"
+    about = f"{about} took before{without}" if seconds + following else "no earlier run tells how long"
     notes = [
         f"{counts[RUNS]} of {visited} stages run, {counts[FOLLOWS]} follow if outs before them change, "
-        f"{counts[RESTORED]} are restored; {about} one after the other, as they took before{without}"
+        f"{counts[RESTORED]} are restored; {about}"
     ]
     if not planned:
         notes = [f"nothing to run: all {visited} stages are up to date"]

@@ -129,9 +129,10 @@ def _changed_path(path: Any, state: dict[str, Any]) -> Iterator[Reason]:
 
 
 def _changed_settings(dep: Any) -> Iterator[Reason]:
-    """Yield each leaf that differs from dvc.lock."""
+    """Yield each leaf that differs from dvc.lock, once if it is declared beside its section, too."""
     old, new = dep.hash_info.value or {}, dep.read_params()
-    for key, before, after in differences(dict(old), dict(new)):
+    changed = {key: (before, after) for key, before, after in differences(dict(old), dict(new))}
+    for key, (before, after) in changed.items():
         yield Reason(key, before, after, is_setting=True)
 
 

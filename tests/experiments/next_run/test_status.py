@@ -18,7 +18,7 @@ stages:
   first:
     cmd: cp data.txt first.txt
     deps: [data.txt]
-    params: [width, deep]
+    params: [width, deep, deep.flag]
     outs: [first.txt]
   part:
     matrix:
@@ -157,9 +157,9 @@ def test_the_command_prints_rows_and_json(toy, monkeypatch):
     log = toy / "logs/durations.jsonl"
     log.parent.mkdir(exist_ok=True)
     log.write_text(json.dumps({"command": "cp data.txt first.txt", "seconds": 75, "products": None, "settings": {}}))
-    result = CliRunner().invoke(app, ["plan", "-S", "width=5", "-S", "folds=[0,1]"], catch_exceptions=False)
+    result = CliRunner().invoke(app, ["plan", "-S", "width=6", "-S", "folds=[0,1]"], catch_exceptions=False)
     assert [line.split("\t") for line in result.stdout.splitlines()] == [
-        ["first", "runs", "width: 3 -> 5", "4", "75.0", "1 run"],
+        ["first", "runs", "width: 3 -> 6", "4", "75.0", "1 run"],
         ["part@0", "follows", "because first runs", "4", "", ""],
         ["part@1", "runs", NO_ENTRY, "4", "", ""],
     ]
@@ -167,8 +167,8 @@ def test_the_command_prints_rows_and_json(toy, monkeypatch):
         "2 of 3 stages run, 1 follow if outs before them change, 0 are restored; about 1 min 15 s, up to 1 min 15 s "
         "one after the other, as they took before (2 stages without an earlier run)\n"
     )
-    document = json.loads(CliRunner().invoke(app, ["plan", "--json", "-S", "width=5"]).stdout)
-    assert document["stages"][0]["reasons"] == [{"setting": "width", "old": 3, "new": 5}]
+    document = json.loads(CliRunner().invoke(app, ["plan", "--json", "-S", "width=6"]).stdout)
+    assert document["stages"][0]["reasons"] == [{"setting": "width", "old": 3, "new": 6}]
     assert (document["seconds"], document["without_estimate"], document["unchanged"]) == (75, 1, 0)
     nothing = CliRunner().invoke(app, ["plan"])
     assert nothing.stderr == "nothing to run: all 2 stages are up to date\n"
