@@ -26,6 +26,14 @@ DESKTOP, PHONE = 1200, 375
 SMALLEST_TEXT = 8.5  # CSS pixels
 
 
+class LongNames(Run):
+    """A run whose classes have names without a space that are as long as those of real shops."""
+
+    @property
+    def classes(self):
+        return [f"Hamstrings-and-Quadriceps-{number:02d}" for number in range(self.num_classes)]
+
+
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     """The file of a page with every section that needs no clip; two of its maps are worked by hand."""
@@ -36,7 +44,7 @@ def report(tmp_path_factory):
         shares[1:, 1, 2] = 0.75
         return AttentionMaps("grad_cam", shares)
 
-    run = build_run(Run(tmp_path_factory.mktemp("run"), num_products=81, num_classes=27, titles=TITLES))
+    run = build_run(LongNames(tmp_path_factory.mktemp("run"), num_products=81, num_classes=27, titles=TITLES))
     params = run.params(queries=4, misses=3, attention=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention_maps, "compute_maps", maps)
