@@ -5,6 +5,7 @@ A wrong split or fold raises ValueError, because it would affect every metric.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -59,8 +60,8 @@ def read_csv_table(data: DataParams) -> Records:
         media = list_column("media", _with_clips(data, media.to_list(), records["clip"].to_list()))
     records = conform(records.with_columns(media), RECORDS)
     rejects = pl.concat([unreadable, rejects, bad_photos, no_numbers])
-    found = {"columns": columns.choice(), "ignored": columns.ignored}
-    return Records(table.path.name, num_rows, records, rejects, attributes=attributes, **found)
+    read = Records(table.path.name, num_rows, records, rejects, columns=columns.choice(), ignored=columns.ignored)
+    return replace(read, attributes=attributes)
 
 
 def join_texts(parts: list[pl.Expr]) -> pl.Expr:

@@ -69,7 +69,7 @@ def test_show_as_json(vitrine):
     epochs = [
         [change for change in cell["changes"] if change["key"] == "train.epochs"] for cell in document["experiments"]
     ]
-    assert epochs == [[{"key": "train.epochs", "old": 6, "new": 3}], [{"key": "train.epochs", "old": 6, "new": 5}]]
+    assert epochs == [[{"key": "train.epochs", "old": 9, "new": 3}], [{"key": "train.epochs", "old": 9, "new": 5}]]
     added = json.loads(vitrine("recipe", "show", "d04-3stage", "--json").stdout)["experiments"][0]["changes"]
     assert {"key": "model.image.args.drop_path_rate", "new": 0.1} in added
 
