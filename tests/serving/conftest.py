@@ -2,19 +2,17 @@
 
 import asyncio
 import contextlib
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
+from running_server import running
 from served_project import write_served_project
 
 from pipeline_lib.serving.api import build_app
 from pipeline_lib.serving.limits import Limits
-from pipeline_lib.serving.server import Place, ServerOptions, bound, make_service, server_config
+from pipeline_lib.serving.server import Place, ServerOptions, make_service
 from pipeline_lib.serving.service import SearchService
 
 Call = Callable[..., httpx.Response]
@@ -50,25 +48,6 @@ def call(service) -> Callable[..., httpx.Response]:
         return asyncio.run(once())
 
     return send
-
-
-@contextlib.contextmanager
-def running(service: SearchService, limits: Limits) -> Iterator[str]:
-    """Run a real server in a thread, and yield its address."""
-    options = ServerOptions(port=0, limits=limits)
-    server = uvicorn.Server(server_config(build_app(service, options.settled()), options))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    end = time.monotonic() + 20
-    while not server.started:
-        assert thread.is_alive() and time.monotonic() < end
-        time.sleep(0.01)
-    host, port = bound(server)
-    try:
-        yield f"http://{host}:{port}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,8 @@ import zlib
 
 import httpx
 import pytest
-from conftest import running
 from PIL import Image
+from running_server import running
 
 from pipeline_lib.serving import server
 from pipeline_lib.serving.limits import Limits
