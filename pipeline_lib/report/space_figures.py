@@ -67,7 +67,9 @@ def similarity_figures(histogram: pl.DataFrame) -> dict[str, str]:
             middle = (pl.col("low") + pl.col("high")) / 2
             mean = rows.select((middle * pl.col("count")).sum() / pl.col("count").sum()).item()
             points = steps(list(rows.select("low", "high", "count").iter_rows()), width)
-            lines.append(Line(f"{title}, mean {mean:.2f}", points, order, dashed=pair == "negative"))
+            # Adding 0 makes a negative zero positive.
+            name_and_mean = f"{title}, mean {round(mean, 2) + 0.0:.2f}"
+            lines.append(Line(name_and_mean, points, order, dashed=pair == "negative", marked=False))
         if lines:
             ends = [x for line in lines for x, _ in line.points]
             ticks = nice_ticks(min(ends), max(ends), 6)

@@ -24,7 +24,10 @@ FLAT = 1e-9  # a range smaller than this, beside its values or 1, is one value
 
 @dataclass(frozen=True)
 class Line:
-    """A named line of (x, y) points; `colour` is an index into the palette, None is the grey of a baseline."""
+    """A named line of (x, y) points; `colour` is an index into the palette, None is the grey of a baseline.
+
+    The points of a line that is not `marked` have no marks, as those of an outline.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -32,6 +35,7 @@ class Line:
     dashed: bool = False
     in_legend: bool = True
     ringed: float | None = None  # x of the point to ring
+    marked: bool = True
 
 
 @dataclass(frozen=True)
@@ -219,7 +223,7 @@ def _line(line: Line, across: Scale, upward: Scale, axes: Axes) -> str:
     path = "L".join(f"{across(x):.1f} {upward(y):.1f}" for x, y in line.points)
     dash = " chart-dashed" if line.dashed else ""
     parts = [f'<path class="chart-line {_colour(line)}{dash}" d="M{path}"/>']
-    if line.colour is not None and len(line.points) <= MAX_MARKS:
+    if line.marked and line.colour is not None and len(line.points) <= MAX_MARKS:
         for x, y in line.points:
             value = percent(y) if axes.percent else f"{y:.4g}"
             tooltip = f"<title>{plain(line.name)} · {plain(axes.x_label)} {x:g}: {value}</title>"
