@@ -30,7 +30,7 @@ def test_intervals_and_tests_of_checkpoints_are_nominal_within_1_5_points(struct
     ("seeds", "deviation", "paired"), [(3, 0.0, False), (3, 0.4, True), (5, 0.1, False), (5, 0.4, False)]
 )
 def test_intervals_of_settings_cover_at_least_nominally(seeds, deviation, paired):
-    found = rates(settings, SAMPLES, QUERIES, seeds, deviation, paired)
+    found = rates(settings, SAMPLES, seeds, QUERIES, seeds, deviation, paired)
     assert (
         min(found.values()) >= 95 - POINTS
         and max(found[name] for name in found if "rank" not in name) <= 95 + 2 * POINTS
