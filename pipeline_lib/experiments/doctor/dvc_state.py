@@ -20,6 +20,8 @@ from pipeline_lib.params.section import load_params
 
 RWLOCK = Path(".dvc/tmp/rwlock")
 HASH = re.compile(r"[0-9a-f]{32}(\.dir)?")
+# A value of a matrix in a path of dvc.yaml.
+ITEM = re.compile(r"\$\{[^}]*\}")
 LINKS = ("reflink", "hardlink", "symlink")
 
 
@@ -76,17 +78,20 @@ def read_lost(root: Path, params: Params) -> list[str]:
         return []
     stages = load_params(root / "dvc.yaml").get("stages", {})
     lock = load_params(root / "dvc.lock") if (root / "dvc.lock").is_file() else {}
-    recorded = {kind_of(name) for name in lock.get("stages") or {}}
-    return [name for name, stage in stages.items() if name not in recorded and _has_outs(root, stage)]
+    entries = lock.get("stages") or {}
+    recorded = {kind_of(name) for name in entries}
+    owned = {root / out["path"] for entry in entries.values() for out in entry.get("outs", [])}
+    return [name for name, stage in stages.items() if name not in recorded and _has_outs(root, stage, owned)]
 
 
-def _has_outs(root: Path, stage: dict[str, Any]) -> bool:
-    """Return whether any of a stage's outs is there, not counting the markers of empty folders."""
+def _has_outs(root: Path, stage: dict[str, Any], owned: set[Path]) -> bool:
+    """Return whether any of a stage's outs is there, beside those that other stages own and markers of empty folders.
+
+    Stages may share a parent folder: features/trunk is an out of `features`, and features/NAME one of `teacher`.
+    """
     names = [next(iter(out)) if isinstance(out, dict) else out for out in stage.get("outs", [])]
-    found = [root / name.partition("/${")[0] for name in names]
-    return any(
-        path.is_file() or (path.is_dir() and any(one.name != ".gitkeep" for one in path.iterdir())) for path in found
-    )
+    found = [path for name in names for path in root.glob(ITEM.sub("*", name)) if path.name != ".gitkeep"]
+    return any(not owned & {path, *path.parents} for path in found)
 
 
 def judge_lost(names: list[str]) -> list[Finding]:

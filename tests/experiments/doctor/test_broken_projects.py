@@ -111,6 +111,26 @@ def test_a_stage_that_lost_its_entry_is_named(built):
         lock.write_bytes(sound)
 
 
+def test_outs_of_other_stages_in_a_shared_folder_are_no_lost_entry(tmp_path):
+    """A teacher's features lie beside those of the towers, and a phase's models beside the marker of no phase."""
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n  features:\n    cmd: a\n    outs: [work/${item.name}]\n  teacher:\n    matrix: {name: []}\n"
+        "    cmd: b\n    outs: ['work/${item.name}']\n  phase:\n    cmd: c\n    outs: ['phases/${item.a}/${item.b}']\n",
+        encoding="utf-8",
+    )
+    lock = "schema: '2.0'\nstages:\n"
+    for name, out in (("features@trunk", "work/trunk"), ("folds", "phases/none")):
+        lock += f"  {name}:\n    cmd: a\n    outs:\n    - path: {out}\n      md5: {'0' * 32}\n      size: 1\n"
+    (tmp_path / "dvc.lock").write_text(lock, encoding="utf-8")
+    for folder in ("work/trunk", "phases/none"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "file").touch()
+    (tmp_path / "work/.gitkeep").touch()
+    assert read_lost(tmp_path, {}) == []
+    (tmp_path / "work/mine").mkdir()
+    assert read_lost(tmp_path, {}) == ["teacher"]
+
+
 @pytest.mark.parametrize(
     ("text", "state"),
     [
