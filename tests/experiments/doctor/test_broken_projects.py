@@ -120,7 +120,7 @@ def test_outs_of_other_stages_in_a_shared_folder_are_no_lost_entry(tmp_path):
     )
     lock = "schema: '2.0'\nstages:\n"
     for name, out in (("features@trunk", "work/trunk"), ("folds", "phases/none")):
-        lock += f"  {name}:\n    cmd: a\n    outs:\n    - path: {out}\n      md5: {'0' * 32}\n      size: 1\n"
+        lock += f"  {name}:\n    cmd: a\n    outs:\n    - path: {out}\n      md5: {'a' * 32}\n      size: 1\n"
     (tmp_path / "dvc.lock").write_text(lock, encoding="utf-8")
     for folder in ("work/trunk", "phases/none"):
         (tmp_path / folder).mkdir(parents=True)
