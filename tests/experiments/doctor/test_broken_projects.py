@@ -114,7 +114,7 @@ def test_a_stage_that_lost_its_entry_is_named(built):
 def test_outs_of_other_stages_in_a_shared_folder_are_no_lost_entry(tmp_path):
     """A teacher's features lie beside those of the towers, and a phase's models beside the marker of no phase."""
     (tmp_path / "dvc.yaml").write_text(
-        "stages:\n  features:\n    cmd: a\n    outs: [work/${item.name}]\n  teacher:\n    matrix: {name: []}\n"
+        "stages:\n  features:\n    cmd: a\n    outs: ['work/${item.name}']\n  teacher:\n    matrix: {name: []}\n"
         "    cmd: b\n    outs: ['work/${item.name}']\n  phase:\n    cmd: c\n    outs: ['phases/${item.a}/${item.b}']\n",
         encoding="utf-8",
     )
