@@ -82,3 +82,19 @@ def test_indexing_a_model_without_embeddings_is_an_error(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit):
         index.main()
     assert "no embeddings to index; set the weight of losses.info_nce" in capsys.readouterr().err
+
+
+def test_vectors_of_some_products_are_rows_of_all_to_the_bit(tmp_path):
+    rows = unit_rows(np.random.default_rng(4), 60)
+    photos, texts = stores(
+        tmp_path,
+        {f"p{number}": rows[number] for number in range(0, 40)},
+        {f"p{number}": rows[number] for number in range(59, 20, -1)},
+    )
+    ids, vectors = gallery_vectors(photos, texts, 0.3)
+    wanted = {"p3", "p30", "p55", "p39", "nobody"}
+    some, own = gallery_vectors(photos, texts, 0.3, wanted)
+    assert some == sorted(wanted - {"nobody"})
+    assert own.tobytes() == vectors[[ids.index(key) for key in some]].tobytes()
+    nobody, empty = gallery_vectors(photos, texts, 0.3, {"nobody"})
+    assert nobody == [] and empty.shape == (0, photos.header.dim)
