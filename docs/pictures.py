@@ -92,7 +92,10 @@ def text(x: float, y: float, words: str, size: float, colour: str, bold: bool = 
 
 
 def arrow(first: Box, second: Box, bend: str = "") -> str:
-    """Return an arrow between two boxes: sideways, straight down or up (`bend` v), or up from the left (u)."""
+    """Return an arrow between two boxes: to the right, or as `bend` says.
+
+    v is straight down or up, u up from the left, l to the left, r down from one right side to the other.
+    """
     if bend == "v":
         x, top, bottom = first.x + first.width / 2, first.y + first.height, second.y
         if second.y < first.y:
@@ -101,6 +104,12 @@ def arrow(first: Box, second: Box, bend: str = "") -> str:
     elif bend == "u":
         start, end, y1, y2 = first.x + first.width, second.x - 6, first.y + 12, second.y + second.height - 12
         path = f"M{start} {y1} C{end} {y1} {start} {y2} {end} {y2}"
+    elif bend == "l":
+        y = second.y + second.height / 2
+        path = f"M{first.x} {y:g} L{second.x + second.width + 6} {y:g}"
+    elif bend == "r":
+        side, y1, y2 = first.x + first.width, first.y + first.height / 2, second.y + second.height / 2
+        path = f"M{side} {y1:g} C{side + 40} {y1:g} {side + 40} {y2:g} {side + 6} {y2:g}"
     else:
         start, y1 = first.x + first.width, first.y + first.height / 2
         end, y2 = second.x - 6, second.y + second.height / 2
@@ -136,7 +145,8 @@ STAGES = {
     "train": Box(534, 143, "train", ("one model a fold",), "fold"),
     "embed": Box(704, 143, "embed", ("each fold at each", "image size"), "fold"),
     "gallery": Box(704, 54, "gallery", ("all products,", "photos and texts"), "fold"),
-    "index": Box(874, 54, "index", ("FAISS, photo and", "text together"), "fold"),
+    "index": Box(534, 54, "index", ("FAISS, photo and", "text together"), "fold"),
+    "judged": Box(874, 54, "judged", ("thumbs of the search", "page, if there are any"), "fold"),
     "ensemble": Box(874, 143, "ensemble", ("folds and sizes", "fused; submission"), "all"),
     "evaluate": Box(874, 232, "evaluate", ("metrics with", "95 % intervals"), "all"),
     "baselines": Box(704, 321, "baselines", ("classes by the towers", "before training")),
@@ -148,9 +158,10 @@ ARROWS = (
     ("catalogue", "folds", ""), ("catalogue", "shards", "v"), ("folds", "train", ""),
     ("shards", "features", "v"), ("shards", "train", ""), ("weights", "features", ""), ("features", "phase", ""),
     ("phase", "train", "v"), ("features", "train", ""), ("teacher", "phase", ""),
-    ("views", "embed", ""), ("train", "embed", ""), ("embed", "gallery", "v"), ("gallery", "index", ""),
+    ("views", "embed", ""), ("train", "embed", ""), ("embed", "gallery", "v"), ("gallery", "index", "l"),
+    ("gallery", "judged", ""), ("judged", "evaluate", "r"),
     ("embed", "ensemble", ""), ("ensemble", "evaluate", "v"), ("compose", "evaluate", "v"),
-    ("baselines", "evaluate", "u"),
+    ("baselines", "evaluate", "u"), ("evaluate", "report", "l"),
 )  # fmt: skip
 
 
@@ -161,11 +172,6 @@ def dag() -> str:
     if known != STAGES.keys() - {"products", "weights"}:
         raise ValueError(f"dvc.yaml has {sorted(known)}, drawn are {sorted(STAGES)}")
     parts = [arrow(STAGES[one], STAGES[other], bend) for one, other, bend in ARROWS]
-    last, page = STAGES["evaluate"], STAGES["report"]
-    parts.append(
-        f"<path d='M{last.x} {last.y + 31} L{page.x + page.width + 6} {page.y + 31}' fill='none' stroke='{SOFT}' "
-        "stroke-width='1.4' marker-end='url(#tip)'/>"
-    )
     for box in STAGES.values():
         parts += box.draw()
     legend = (("data", "once for a catalogue"), ("fold", "for each fold"), ("all", "over all folds"))
@@ -173,7 +179,7 @@ def dag() -> str:
         x = 24 + 190 * number
         parts.append(f"<rect x='{x}' y='20' width='14' height='14' rx='3' fill='{FILLS[kind]}' stroke='{LINE}'/>")
         parts.append(text(x + 22, 31, words, 12, SOFT, anchor="start"))
-    return drawing(1036, 405, "The stages of the pipeline", parts)
+    return drawing(1062, 405, "The stages of the pipeline", parts)
 
 
 def path_of_a_batch() -> str:
@@ -192,12 +198,7 @@ def path_of_a_batch() -> str:
     parts = [arrow(sampler, box) for box in (photos, texts, stored, teachers)]
     parts += [arrow(box, batch) for box in (photos, texts, stored, teachers)]
     parts += [arrow(batch, towers), arrow(towers, heads, "v"), arrow(heads, losses, "v")]
-    for first, second in ((losses, step), (step, averages)):
-        y = second.y + second.height / 2
-        parts.append(
-            f"<path d='M{first.x} {y:g} L{second.x + second.width + 6} {y:g}' fill='none' stroke='{SOFT}' "
-            "stroke-width='1.4' marker-end='url(#tip)'/>"
-        )
+    parts += [arrow(losses, step, "l"), arrow(step, averages, "l")]
     for box in (sampler, photos, texts, stored, teachers, batch, towers, heads, losses, step, averages):
         parts += box.draw()
     return drawing(992, 416, "The path of one batch", parts)

@@ -17,6 +17,7 @@ from pipeline_lib.evaluation.baselines.zero_shot_retrieval import zero_shot_tree
 from pipeline_lib.evaluation.composed import ComposedModels, evaluate_composed
 from pipeline_lib.evaluation.embedding_space import evaluate_embeddings
 from pipeline_lib.evaluation.hubness import evaluate_hubness
+from pipeline_lib.evaluation.judged import judged_trees
 from pipeline_lib.evaluation.modality_gain import modality_gain
 from pipeline_lib.evaluation.plot_tables import write_plot_tables
 from pipeline_lib.evaluation.protocols import PROTOCOLS
@@ -33,7 +34,7 @@ from pipeline_lib.splitting.seen import read_hashed_products, read_predicting_mo
 def main() -> None:
     with stage("stages.evaluate") as run, stage_meter("evaluate").beating() as meter:
         params = run.section(EvaluateParams)
-        folds = run.value("plan.folds", list[int])
+        folds, judged = run.value("plan.folds", list[int]), run.value("plan.judged", list[int])
         seed, protocol = params.seed, PROTOCOLS[params.protocol]
         relevance, slices = (pl.read_parquet(paths.CATALOGUE / f"{t}.parquet") for t in ("relevance", "query_slices"))
         products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
@@ -62,11 +63,10 @@ def main() -> None:
             embeddings.write(out)
             gained = modality_gain(scores, baselines.probes(), classes)
             write_plot_tables(out, ranks, scores, classes, {"baselines": gains, "modality_gain": gained})
-        skipped = [f"baseline {name} is left out: {reason}" for name, reason in baselines.skipped.items()]
-        for line in [*left_out_lines(scores, classes), *skipped, *composed.notes, *notes, *protocol.warnings()]:
+        for line in [*left_out_lines(scores, classes), *baselines.notes, *composed.notes, *notes, *protocol.warnings()]:
             print(line)
         described = [one.trees() for one in (hubness, composed, embeddings)]
-        more = (modality_trees(scores, classes, modalities(products)), zero_shot, *described)
+        more = (modality_trees(scores, classes, modalities(products)), zero_shot, *described, judged_trees(judged))
         figures, intervals = (merged(*one) for one in zip(retrieval, classification, compared, *more, strict=True))
         data = data_counts(read_json(paths.CATALOGUE / "counts.json"), read_json(paths.FOLDS / "groups.json"))
         models = read_predicting_models(paths.TRAIN, Path(run.value("ensemble.fuse_with", str)), folds)

@@ -25,6 +25,9 @@ QUERY_BANK = "bank"
 GALLERY = WORK / "gallery"
 GALLERY_PHOTOS, GALLERY_TEXTS = "photos", "texts"
 INDEX = WORK / "index"
+# JUDGED/FOLD: figures of the judged queries, by one fold's model.
+JUDGED = WORK / "judged"
+JUDGED_FIGURES, JUDGED_INTERVALS = "figures.json", "intervals.json"
 ENSEMBLE = WORK / "ensemble"
 # Local copies of feature stores at a URL; they can be deleted at any time.
 COPIES = WORK / "copies"
@@ -42,6 +45,8 @@ NO_PREDICTIONS = PREDICTIONS / "none"
 # SPLITS/NAME.parquet: an assignment of products to folds that holds. `none` is empty and means no such file.
 SPLITS = Path("data/splits")
 NO_SPLIT = SPLITS / "none"
+# JUDGEMENTS/*.csv: thumbs up and down of the search page.
+JUDGEMENTS = Path("data/judgements")
 REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
 INTERVALS = REPORTS / "intervals.json"
@@ -92,3 +97,8 @@ def gallery_of(fold: int) -> Path:
 def index_of(kind: str, fold: int) -> Path:
     """Return the folder of a FAISS index of one kind over all products, as one fold's model embeds them."""
     return INDEX / f"{kind}-{fold}"
+
+
+def judged_of(fold: int) -> Path:
+    """Return the folder of the figures of the judged queries, by one fold's model."""
+    return JUDGED / str(fold)

@@ -109,6 +109,7 @@ def check_all(params: dict[str, Any], path: Path) -> None:
         ("frames", plan.frames),
         ("search", plan.search),
         ("index", plan.index),
+        ("judged", plan.judged),
         ("composed", plan.composed),
     ):
         if len(set(values)) != len(values):
@@ -116,6 +117,11 @@ def check_all(params: dict[str, Any], path: Path) -> None:
     if untrained := [fold for fold in plan.search if fold not in plan.folds]:
         raise ValueError(
             f"{path}: plan.search has fold {untrained[0]}, which plan.folds does not train; choose among {plan.folds}"
+        )
+    if unsearched := [fold for fold in plan.judged if fold not in plan.search]:
+        raise ValueError(
+            f"{path}: plan.judged has fold {unsearched[0]}, which plan.search has not; choose among {plan.search}, or "
+            "add it to plan.search"
         )
     if TRUNK in plan.teachers:
         raise ValueError(

@@ -51,6 +51,10 @@ class PlanParams(Section):
     index: list[IndexKind] = Field(
         description="FAISS indexes of each fold of plan.search: flat | ivf | hnsw | ivf_pq (compressed)."
     )
+    judged: list[Annotated[int, Field(ge=0)]] = Field(
+        description="Folds of plan.search whose models are measured by the thumbs of the search page, the .csv files "
+        "in data/judgements; [] = none."
+    )
     composed: list[ComposedKind] = Field(
         description="Models for composed queries (a product and a sentence that changes it), trained for each fold: "
         "sum (the sum of image and text) | combiner (CLIP4Cir's network of both) | q_former (SPRC's Q-Former, "

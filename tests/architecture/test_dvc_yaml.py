@@ -64,7 +64,9 @@ def test_the_list_has_every_import_that_is_not_exempt_and_nothing_else(name):
 
 def test_templates_and_style_sheets_are_in_the_list_of_the_report():
     listed = set(list_code("stages.report", ROOT))
-    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "pipeline_lib/report").glob("**/*.[cj][s2]*")} <= listed
+    assert {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "pipeline_lib/report").glob("**/*.[cj][s2]*")
+    } <= listed
     assert "pipeline_lib/report/page.html.j2" in listed and "pipeline_lib/report/page.css" in listed
 
 
@@ -243,13 +245,14 @@ def test_outs_are_where_paths_says():
         paths.CODE, paths.FRAMES, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.VIEWS, paths.TRAIN,
         paths.EMBED, paths.BASELINES, paths.ENSEMBLE, paths.EVALUATION, paths.METRICS, paths.INTERVALS, paths.PAGE,
         paths.FIGURES, paths.PHASES, paths.PHASES / paths.NO_PHASE, paths.COMPOSED, paths.GALLERY,
+        paths.JUDGED,
     )  # fmt: skip
     assert made == {path.as_posix() for path in wanted} | {(paths.INDEX / "${item.kind}-").as_posix().split("/${")[0]}
 
 
 def test_optional_branches_keep_their_folder():
     """A dep on a folder that no stage makes is an error in DVC, so an emptied plan list would break the DAG."""
-    for folder in (paths.FRAMES, paths.FEATURES, paths.INDEX, paths.COMPOSED):
+    for folder in (paths.FRAMES, paths.FEATURES, paths.INDEX, paths.COMPOSED, paths.JUDGED, paths.JUDGEMENTS):
         assert (ROOT / folder / ".gitkeep").is_file()
     assert ".gitkeep" in (ROOT / ".dvcignore").read_text(encoding="utf-8")
 
@@ -257,7 +260,7 @@ def test_optional_branches_keep_their_folder():
 def test_dvc_looks_into_the_folders_that_users_add_to():
     """DVC asks whether a folder is ignored with a slash behind it; one that is, is not searched for .dvc files."""
     repository = Git(str(ROOT))
-    for name in ("raw", "weights", "starts", "predictions", "splits"):
+    for name in ("raw", "weights", "starts", "predictions", "splits", "judgements"):
         folder = f"{ROOT}/data/{name}/"
         assert not repository.is_ignored(folder) and not repository.is_ignored(f"{folder}mine.dvc"), name
         assert repository.is_ignored(f"{folder}mine") and repository.is_ignored(f"{folder}mine/"), name

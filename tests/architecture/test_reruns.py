@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 STAGES = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 KEYS = [setting.key for group in settings_tree(json_schema()).groups() for setting in group.settings()]
 TRAINING = {"phase", "train"}
+OPENING = {"embed", "gallery", "judged"}  # they open the models of a fold
 # The longest prefix of a key says which stages it reruns.
 RERUNS = {
     "data": {"frames", "catalogue"},
@@ -30,7 +31,7 @@ RERUNS = {
     "model.image": {*TRAINING, "features", "views", "compose"},
     "model.fusion": {*TRAINING, "features", "views", "compose"},  # tokens of early fusion are not stored
     "model.text": {*TRAINING, "features", "compose"},
-    "model.weights_root": {*TRAINING, "embed", "gallery", "features", "views", "teacher", "compose", "report"},
+    "model.weights_root": {*TRAINING, *OPENING, "features", "views", "teacher", "compose", "report"},
     "features.dtype": {"features", "views", "teacher"},
     "features.precision": {"features", "views", "teacher"},
     "features.max_gb": set(),  # a limit
@@ -40,23 +41,24 @@ RERUNS = {
     "features.trunk.layers": {"features", "views"},
     "losses": TRAINING,
     "train": TRAINING,
-    "train.init_from": {*TRAINING, "embed", "gallery", "report"},
+    "train.init_from": {*TRAINING, *OPENING, "report"},
     "train.allow_seen": {*TRAINING, "ensemble"},
     "phases": {"phase", "train"},
     "composed": {"compose"},
     "composed.protocol": {"compose", "evaluate"},
     "embed": {"embed", "gallery"},
-    "embed.interpolation": {"embed", "gallery", "report"},
+    "embed.interpolation": {*OPENING, "report"},
     "embed.flip": {"embed", "gallery", "views"},
     "embed.stored_views": {"embed", "gallery", "views"},
     "index": {"index"},
+    "index.photo_weight": {"index", "judged"},
     "ensemble": {"ensemble"},
     "ensemble.fuse_with": {"ensemble", "evaluate"},
     "evaluate": {"evaluate"},
     "evaluate.seed": {"evaluate", "baselines"},
     "report": {"report"},
     "runtime": set(),
-    "plan.last": {"train", "embed", "gallery", "report"},  # what a model shares with its base
+    "plan.last": {"train", *OPENING, "report"},  # what a model shares with its base
     "plan.phases": set(),
     "plan.folds": {"folds", "ensemble", "evaluate", "report"},
     "plan.scales": {"gallery", "ensemble", "report"},
@@ -65,6 +67,7 @@ RERUNS = {
     "plan.frames": {"catalogue", "shards"},
     "plan.search": set(),
     "plan.index": set(),
+    "plan.judged": {"evaluate"},
     "plan.composed": {"evaluate"},
 }
 PLANNED = {
@@ -76,6 +79,7 @@ PLANNED = {
     "plan.frames": {"frames"},
     "plan.search": {"gallery", "index"},
     "plan.index": {"index"},
+    "plan.judged": {"judged"},
     "plan.composed": {"compose"},
 }
 

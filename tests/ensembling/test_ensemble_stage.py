@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from dvc.utils.hydra import apply_overrides
 from embedded_project import make_project
 from measured import measure
 
@@ -137,6 +138,22 @@ def test_baselines_are_in_the_same_metrics_file_as_the_models(project, capsys):
     measure()
     assert "plan.features has no trunk" in capsys.readouterr().out
     assert "baselines" not in read_json(paths.METRICS)["test"]
+
+
+def test_judged_queries_of_the_planned_folds_are_figures_too(project):
+    """tests/serving/test_judged_stage.py makes them; the folder of a fold that left the plan is not read."""
+    ensemble.main()
+    figures = {"nDCG@10": 0.75, "num_queries": 4, "chance": {"nDCG@10": 0.6}}
+    for fold in (0, 1):
+        paths.judged_of(fold).mkdir(parents=True)
+        write_json(paths.judged_of(fold) / paths.JUDGED_FIGURES, figures)
+        write_json(paths.judged_of(fold) / paths.JUDGED_INTERVALS, {"nDCG@10": [0.4, 0.9]})
+    measure()
+    assert sorted(read_json(paths.METRICS)) == ["data", "oof", "test"]
+    apply_overrides(Path("params.yaml"), ["plan.judged=[0]"])
+    measure()
+    assert read_json(paths.METRICS)["judged"] == {"0": figures}
+    assert read_json(paths.INTERVALS)["judged"] == {"0": {"nDCG@10": [0.4, 0.9]}}
 
 
 def test_sizes_and_predictions_are_those_of_the_catalogue(project, capsys):

@@ -65,8 +65,8 @@ def project(tmp_path_factory, tiny_image_folder, tiny_text_folder):
 
 def test_every_stage_runs_without_dvc(project, fork_server):
     commands = stage_commands(ROOT / "dvc.yaml", project / "params.yaml")
-    # No clip, teacher or composed model is planned; other tests run the scripts of these stages.
-    left_out = {"frames", "teacher", "compose"}
+    # No clip, teacher, judged fold or composed model is planned; other tests run the scripts of these stages.
+    left_out = {"frames", "teacher", "judged", "compose"}
     assert len(commands) == len(PIPELINE["stages"].keys() - left_out)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC", "VITRINE"))}
     folders = (project / "blocked", project, ROOT / "tests/support")
@@ -78,7 +78,7 @@ def test_every_stage_runs_without_dvc(project, fork_server):
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "a stage must not import dvc"
     for name, stage in PIPELINE["stages"].items():
-        for out in [] if name in {"frames", "compose"} else [*stage["outs"], *stage.get("metrics", [])]:
+        for out in [] if name in {"frames", "judged", "compose"} else [*stage["outs"], *stage.get("metrics", [])]:
             path = filled(out if isinstance(out, str) else next(iter(out)))
             assert (project / path).exists(), f"{name}: {path}"
     # The columns that `dvc plots show` draws.

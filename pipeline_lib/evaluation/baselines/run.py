@@ -34,6 +34,11 @@ class Baselines:
     scores: dict[str, dict[str, ClassScores]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def notes(self) -> list[str]:
+        """Return a line for each baseline that is left out."""
+        return [f"baseline {name} is left out: {reason}" for name, reason in self.skipped.items()]
+
     def probes(self) -> ModalityScores:
         """Return the scores by split of the probes on image, on text and on both; empty without such a probe."""
         return ModalityScores(*(self.scores.get(name, {}) for name in (IMAGE_PROBE, TEXT_PROBE, "linear_probe")))
