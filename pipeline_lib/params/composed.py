@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
-from pipeline_lib.params.values import Positive, Precision
+from pipeline_lib.params.values import Name, Positive, Precision, Seed
 
 ComposedKind = Literal["sum", "combiner", "q_former"]
 COMPOSED_KINDS: tuple[ComposedKind, ...] = get_args(ComposedKind)
@@ -27,11 +27,11 @@ class CombinerParams(Keys):
 class QFormerParams(Keys):
     """The Q-Former of BLIP-2 as a composed query (SPRC)."""
 
-    weights: str | None = Field(
+    weights: Name | None = Field(
         description="Folder or hub name of a BLIP-2 model for retrieval (Salesforce/blip2-itm-vit-g), or a "
         ".safetensors or .pth file with the names of LAVIS, as SPRC saves it; null = random weights."
     )
-    tokenizer: str | None = Field(
+    tokenizer: Name | None = Field(
         description="Folder or hub name of the tokenizer; null = that of the folder or hub name in weights, else the "
         "text tower's. SPRC uses bert-base-uncased."
     )
@@ -89,7 +89,7 @@ class ComposedParams(Section):
     mask_false_negatives: bool = Field(
         description="true = targets and softer answers of a query are never its negatives, whichever row they are of."
     )
-    seed: int = Field(ge=0, description="Seed of the initial weights, batches, drawn targets and dropout.")
+    seed: Seed = Field(description="Seed of the initial weights, batches, drawn targets and dropout.")
     epochs: int = Field(ge=0, description="Number of epochs; 0 saves and evaluates the model with its initial weights.")
     batch_size: Positive = Field(description="Queries per batch; SPRC: 64.")
     lr: float = Field(ge=0, description="Peak learning rate; SPRC: 1e-5. It falls as a cosine.")

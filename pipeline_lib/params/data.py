@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
+from pipeline_lib.params.values import Name
 
 ReaderKind = Literal["csv_table", "muge", "karpathy", "captions_csv", "msr_vtt", "cirr", "fashion_iq", "circo"]
 
@@ -12,20 +13,20 @@ ReaderKind = Literal["csv_table", "muge", "karpathy", "captions_csv", "msr_vtt",
 class ColumnParams(Keys):
     """Names of the table's columns; null = found by the usual names."""
 
-    id: str | None = Field(description="Product id, unique in the table.")
-    label: str | None = Field(description="Class of the product. A row without one still trains retrieval.")
-    image: str | None = Field(description="Path of the image, relative to root.")
-    video: str | None = Field(
+    id: Name | None = Field(description="Product id, unique in the table.")
+    label: Name | None = Field(description="Class of the product. A row without one still trains retrieval.")
+    image: Name | None = Field(description="Path of the image, relative to root.")
+    video: Name | None = Field(
         description="Path of the clip, relative to root or to image_folder, with or without its ending. captions_csv "
         "finds a column video, too; csv_table reads clips only if this names their column."
     )
-    group: str | None = Field(
+    group: Name | None = Field(
         description="Products of one group stay in the same fold; data.group_level says what else."
     )
-    fold: str | None = Field(description="Number of the fold, if the table assigns folds itself.")
-    split: str | None = Field(description="train | val | test, if the table assigns splits itself.")
-    text: str | list[str] | None = Field(description="One column or a list of columns, joined in this order.")
-    attributes: str | list[str] | None = Field(
+    fold: Name | None = Field(description="Number of the fold, if the table assigns folds itself.")
+    split: Name | None = Field(description="train | val | test, if the table assigns splits itself.")
+    text: Name | list[Name] | None = Field(description="One column or a list of columns, joined in this order.")
+    attributes: Name | list[Name] | None = Field(
         description="Numeric columns that a search filters by, such as the price; csv_table alone reads them. [] = none."
     )
 
@@ -34,8 +35,7 @@ class DataParams(Section):
     """The raw catalogue, and when a row is rejected."""
 
     section: ClassVar[str] = "data"
-    root: str = Field(
-        min_length=1,
+    root: Name = Field(
         description="Folder with one table and its images. Track it with `dvc add`, or let a dvc.yaml produce it.",
     )
     reader: ReaderKind = Field(
@@ -43,22 +43,22 @@ class DataParams(Section):
         "karpathy (COCO, Flickr30k: dataset_*.json) | captions_csv (one row per caption) | msr_vtt (clips with "
         "captions: MSRVTT_data.json) | cirr | fashion_iq | circo (composed queries: a picture and a sentence)."
     )
-    table: str | None = Field(
+    table: Name | None = Field(
         description="File name of the table inside root; null = the only .csv there that no other setting names."
     )
-    queries: str | None = Field(
+    queries: Name | None = Field(
         description="CSV inside root with composed queries, a reference product and a text, for the products: columns "
         "query_id, reference_id, text, target_id, and optionally grade, subset, split, slice; null = none."
     )
-    train_videos: str | None = Field(
+    train_videos: Name | None = Field(
         description="CSV inside root that lists the clips to train on, for the reader msr_vtt: column video_id; null = "
         "those whose split in the JSON is train or validate."
     )
-    test_videos: str | None = Field(
+    test_videos: Name | None = Field(
         description="CSV inside root that lists the clips of test, for the reader msr_vtt: columns video_id and "
         "optionally sentence, the captions to test with; null = those whose split in the JSON is test."
     )
-    sample_submission: str | None = Field(
+    sample_submission: Name | None = Field(
         description="CSV inside root that gives submission.csv its ids, their order and its two column names; "
         "null = all test products with the columns id and label."
     )

@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
+from pipeline_lib.params.values import Seed
 
 HubnessKind = Literal["inverted_softmax", "dual_softmax", "qb_norm"]
 # Corrections that need the embedded texts of embed.query_bank.
@@ -44,8 +45,7 @@ class EvaluateParams(Section):
         ge=100,
         description="Resamples of the bootstrap-t interval of the mean rank. The other intervals are not resampled.",
     )
-    seed: int = Field(
-        ge=0,
+    seed: Seed = Field(
         description="Seed of these resamples, of the products that the nearest-neighbour baseline draws from a large "
         "catalogue, and of the pairs and points that the figures and plots of the embeddings draw.",
     )

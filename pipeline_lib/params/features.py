@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from pipeline_lib.params.section import Keys, Section, load_params, parse_value
-from pipeline_lib.params.values import Precision, ViewName
+from pipeline_lib.params.values import Precision, Seed, ViewName
 
 StoredDtype = Literal["float16", "bfloat16", "float32"]
 TrunkKind = Literal["pooled", "boundary", "tokens"]
@@ -26,8 +26,7 @@ class TrunkParams(Keys):
     )
     crop_scale: float = Field(gt=0, le=1, description="Smallest fraction of the area that clip's random crop keeps.")
     views: int = Field(ge=1, le=64, description="Augmented views per image, 1 to 64.")
-    view_seed: int = Field(
-        ge=0,
+    view_seed: Seed = Field(
         description="Seed of these views. It is not train.seed, because a new one runs the towers again.",
     )
 

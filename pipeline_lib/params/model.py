@@ -1,11 +1,11 @@
 """Which towers the model has, and the heads on top of them."""
 
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
-from pipeline_lib.params.values import Interpolation, ResizeMode
+from pipeline_lib.params.values import FROM_LIST, Interpolation, Name, ResizeMode
 
 ImageTowerKind = Literal["timm", "open_clip"]
 TextTowerKind = Literal["hf", "open_clip"]
@@ -21,19 +21,19 @@ ClassifierInputs = Literal["concat", "gated", "sum", "image", "text"]
 ClassifierKind = Literal["mlp", "linear", "cosine"]
 MissingImage = Literal["black", "learned"]
 FramePoolingKind = Literal["mean", "attention"]
-Channels = tuple[float, float, float]
+Channels = Annotated[tuple[float, float, float], FROM_LIST]
 
 
 class ImageTowerParams(Keys):
     """Image tower: architecture, weights, preprocessing, and which of its outputs is the feature."""
 
     kind: ImageTowerKind = Field(description="Library that builds the tower: timm | open_clip.")
-    name: str = Field(
+    name: Name = Field(
         description="timm: an architecture, or a folder with config.json (architecture, model_args) and "
         "model.safetensors. open_clip: a model's name (four TinyCLIP models and three with ConvNeXt are known as "
         "well), a config's .json, a folder, or hf-hub:owner/model."
     )
-    weights: str | None = Field(
+    weights: Name | None = Field(
         description="A .safetensors file for an architecture given by name; null = the weights in the folder, or the "
         "published ones. open_clip: also a .pt or .bin file, or the tag of published weights."
     )
@@ -74,16 +74,16 @@ class TextTowerParams(Keys):
     kind: TextTowerKind = Field(
         description="Library that builds the tower: hf (Hugging Face transformers) | open_clip."
     )
-    name: str = Field(
+    name: Name = Field(
         description="hf: a model's folder or hub name, or a model type (gpt2, bert) whose config is `config`. "
         "open_clip: see model.image.name."
     )
-    weights: str | None = Field(
+    weights: Name | None = Field(
         description="A .safetensors file for an architecture given by name; null = the weights in the folder, or the "
         "hub's. open_clip: see model.image.weights."
     )
     pretrained: bool = Field(description="false = random initial weights.")
-    tokenizer: str | None = Field(description="Folder or hub name of the tokenizer; null = the tower's own.")
+    tokenizer: Name | None = Field(description="Folder or hub name of the tokenizer; null = the tower's own.")
     pooling: PoolingKind = Field(
         description="How token features become one vector: cls | mean | max | gem | attentive | last (the last token "
         "that is not padding, as open_clip's own text towers use)."
@@ -165,7 +165,7 @@ class ModelParams(Section):
     """Two towers, the joint embedding, and the classifier."""
 
     section: ClassVar[str] = "model"
-    weights_root: str = Field(
+    weights_root: Name = Field(
         description="Folder of local weights, a dependency of the stages that build a model. For names on a hub, set "
         "the empty folder data/weights."
     )

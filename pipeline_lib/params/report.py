@@ -5,6 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from pipeline_lib.params.section import Section
+from pipeline_lib.params.values import Seed
 
 
 class ReportParams(Section):
@@ -20,4 +21,4 @@ class ReportParams(Section):
         description="Example queries whose photos are shown with a map of where the image tower looks; the model of one "
         "fold is loaded for it. 0 = none.",
     )
-    seed: int = Field(ge=0, description="Seed of the choice of example queries.")
+    seed: Seed = Field(description="Seed of the choice of example queries.")

@@ -16,7 +16,7 @@ class RuntimeParams(Section):
     """Settings of this machine. DVC does not track them: they may differ between machines without a rerun."""
 
     section: ClassVar[str] = "runtime"
-    workers: int = Field(ge=1, description="Processes that check and decode images.")
+    workers: int = Field(ge=1, le=1024, description="Processes that check and decode images.")
     parallel: ParallelKind = Field(
         description="What runs these processes in catalogue and shards: loky (this machine) | ray | dask (a cluster at "
         "RAY_ADDRESS or DASK_SCHEDULER_ADDRESS, otherwise a local one)."

@@ -14,9 +14,12 @@ from ruamel.yaml.error import YAMLError
 
 
 class Keys(BaseModel):
-    """A group of settings: frozen, no unknown key, no NaN or infinity."""
+    """A group of settings: frozen, no unknown key, no NaN or infinity, no value of another type ("3", true for 3).
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    A whole number is a number: 3 is read as 3.0, but not 3.0 as 3.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class Section(Keys):
@@ -65,7 +68,7 @@ def parse_section(kind: type[SectionT], params: dict[str, Any]) -> SectionT:
 def parse_value(key: str, kind: type[ValueT], params: dict[str, Any]) -> ValueT:
     """Return one checked value under a dotted key."""
     try:
-        return TypeAdapter(kind).validate_python(pick(params, key))
+        return TypeAdapter(kind).validate_python(pick(params, key), strict=True)
     except ValidationError as error:
         raise ValueError(fault_message(None, key, error)) from None
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline_lib.params.section import Keys, Section
-from pipeline_lib.params.values import Positive, Precision, ViewName
+from pipeline_lib.params.values import FROM_LIST, Name, Positive, Precision, Seed, ViewName
 
 BestMetric = Literal[
     "MeanRecall", "R@1", "R@5", "R@10", "i2t_MeanRecall", "top1", "top3", "macro_f1", "balanced_accuracy", "loss"
@@ -66,8 +66,7 @@ class TrainParams(Section):
     """One training run. Layer groups are counted from the head (the last layers) to the input."""
 
     section: ClassVar[str] = "train"
-    seed: int = Field(
-        ge=0,
+    seed: Seed = Field(
         description="Seed of training: initial weights of new layers, batches, augmentation, dropout, mixup. Folds "
         "have their own, split.seed, so runs with several of these seeds share their folds.",
     )
@@ -81,7 +80,7 @@ class TrainParams(Section):
         description="Layer-wise lr decay: each layer group's lr is this factor times that of the next group towards "
         "the head; 1 = off.",
     )
-    init_from: str = Field(
+    init_from: Name = Field(
         description="Folder of trained models to start from instead of the weights of `model`: one model per fold (0/, "
         "1/, ...) or one for all. `vitrine keep EXPERIMENT NAME` creates data/starts/NAME. The empty folder "
         "data/starts/none = off."
@@ -181,7 +180,7 @@ class TrainParams(Section):
     unfreeze_lr_scale: float = Field(
         gt=0, description="Layer groups that `schedule` opens learn at this factor times tower_lr."
     )
-    schedule: tuple[OpeningStep, ...] = Field(
+    schedule: Annotated[tuple[OpeningStep, ...], FROM_LIST] = Field(
         description="Layer groups that open later, e.g. [{epoch: 3, tower: text, layers: 6}]: from epoch 3 on (the "
         "first is 0) the last 6 layer groups of the text tower are trained."
     )
