@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 ROW_GROUP = 100_000
 # Values with one column a class that are computed, written or read together: 16 MB as float32.
 BLOCK_VALUES = 2**22
+# What raises if a folder that is complete must not replace the one before it.
+_checks: list[Callable[[], None]] = []
+
+
+@contextlib.contextmanager
+def checked_before_replacing(check: Callable[[], None]) -> Iterator[None]:
+    """Call `check` in the body before each folder of `fresh_folder` replaces its `out`; it raises to keep the old."""
+    _checks.append(check)
+    try:
+        yield
+    finally:
+        _checks.remove(check)
 
 
 @contextlib.contextmanager
@@ -26,6 +38,8 @@ def fresh_folder(out: Path) -> Iterator[Path]:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     yield part
+    for check in _checks:
+        check()
     if out.exists():
         shutil.rmtree(out)
     part.rename(out)

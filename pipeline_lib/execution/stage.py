@@ -1,8 +1,8 @@
 """The context in which every stage runs: its params, its fingerprint, and a guard against edits while it runs.
 
-DVC hashes a stage's params after its command (treeverse/dvc#11058). If they were edited while the stage ran, its outs
-would be recorded under the new state. The guard reads them at the start and fails the stage if they changed, or if the
-code did, of which a part may have been imported before the edit and a part after it.
+DVC hashes a stage's params and deps after its command (treeverse/dvc#11058). If they were edited while the stage ran,
+its outs would be recorded under the new state. The guard reads them at the start and fails the stage if they changed,
+or if the code did, of which a part may have been imported before the edit and a part after it.
 """
 
 import contextlib
@@ -17,8 +17,9 @@ from typing import Any, NoReturn, TypeVar, overload
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_path, digest_value
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.io import checked_before_replacing, read_json
 from pipeline_lib.execution.checkpoint_runs import remove_recorded
+from pipeline_lib.execution.declared_inputs import DeclaredInputs, declared_files
 from pipeline_lib.execution.durations import process_seconds, record_duration
 from pipeline_lib.execution.stage_code import changed_files, current_code
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
@@ -32,7 +33,7 @@ ValueT = TypeVar("ValueT")
 
 
 class Stage:
-    """One run of a stage: the params it has read and the code it started with."""
+    """One run of a stage: the params it has read, and the code and the inputs it started with."""
 
     def __init__(self, module: str, root: Path = Path()) -> None:
         self.module = module
@@ -40,6 +41,16 @@ class Stage:
         self._root = root
         self._read: dict[str, Any] = {}
         self._code = current_code(module, root)
+        self._inputs = self._look_at_inputs()
+
+    def _look_at_inputs(self) -> DeclaredInputs | None:
+        """Return the inputs as they are now; None if nothing declares them, or if another process looks at them."""
+        if "VITRINE_LAUNCHED" in os.environ and os.environ.get("RANK") != "0":
+            return None
+        files = declared_files(self.module, sys.argv[1:], self._params, self._root)
+        if files is None and "DVC_STAGE" in os.environ:
+            print(f"{self.module}: dvc.yaml has no such command, so edits of inputs are not noticed", file=sys.stderr)
+        return None if files is None else DeclaredInputs(files, self._root)
 
     def check_params(self) -> None:
         """Raise ValueError for a fault anywhere in params.yaml, and for settings that the catalogue cannot serve.
@@ -80,10 +91,11 @@ class Stage:
         return digest_value([self._code, self._read, contents, identity])
 
     def check_unchanged(self) -> None:
-        """Raise ValueError if this stage's code or the params it has read changed since its start."""
+        """Raise ValueError if this stage's code, the params it has read, or its inputs changed since its start."""
         now = load_params(self._root / "params.yaml")
         changed = [key for key, value in self._read.items() if pick(now, key) != value]
         changed += changed_files(self._code, self._root)
+        changed += self._inputs.changed() if self._inputs else []
         if changed:
             raise ValueError(
                 f"{self.module}: {', '.join(changed)} changed while the stage ran; its outs would be recorded under "
@@ -109,7 +121,8 @@ def stage(module: str) -> Iterator[Stage]:
         run = Stage(module)
         run.check_params()
         remove_recorded()
-        yield run
+        with checked_before_replacing(run.check_unchanged):
+            yield run
         run.check_unchanged()
         run.record_duration()
     except (ValueError, OSError) as error:
