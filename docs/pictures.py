@@ -51,8 +51,8 @@ SHOTS = {
 }
 # Picture -> the address of the search page, and the part of the window that is shown: left, top, right, bottom.
 SEARCHES = {
-    "search": ("/?q=red+striped+mug", (0, 0, WIDTH, 664)),
-    "why": ("/?q=red+striped+mug&product=008029", (122, 14, 1038, 640)),
+    "search": ("/?q=white+t-shirt", (0, 0, WIDTH, 664)),
+    "why": ("/?q=white+t-shirt&product=007912", (122, 14, 1038, 640)),
 }
 INK, SOFT, LINE, PAPER = "#1c2230", "#5b6577", "#9aa4b5", "#ffffff"
 FILLS = {"data": "#eef1f6", "fold": "#e5effc", "all": "#e6f4ec"}

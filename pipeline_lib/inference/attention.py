@@ -1,7 +1,7 @@
 """Where an image tower looks in a photo: a map over the photo's cells, by the method that fits the tower.
 
-Weights of an attentive pooling and of a class token belong to the photo alone. Grad-CAM explains the cosine with one
-text, so its map differs from query to query.
+Weights of an attentive pooling and of a class token belong to the photo alone. Grad-CAM explains the similarity with
+one text, so its map differs from query to query.
 """
 
 from collections.abc import Callable
@@ -110,17 +110,20 @@ def _open_clip_weights(attention: Any, tokens: Tensor) -> Tensor:
 
 
 def _grad_cam(model: ImageTextModel, pixels: Tensor, queries: Tensor) -> Tensor | None:
-    """Return Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) of the cosine of photo and query.
+    """Return Grad-CAM of the product of a photo's embedding and a unit query, with the slope of each cell (HiResCAM).
 
-    A cell is relu(sum over channels of activation x mean slope of the channel). The layer is the deepest one whose
-    cells the similarity depends on, of MIN_SIDE cells a side if there is one.
+    A cell is relu(sum over channels of activation x slope), the form of Draelos and Carin 2020 (arXiv:2011.08891): with
+    the mean slope of a channel (Selvaraju et al. 2017, arXiv:1610.02391) layers before the last one often give an empty
+    map. Both are equal under a mean over cells. The length of the embedding is not divided out, because the slope of a
+    cosine has no part along the embedding. The layer is the deepest one whose cells the similarity depends on, of
+    MIN_SIDE cells a side if there is one.
     """
     with torch.enable_grad():
         outputs, features = _layer_outputs(model, pixels)
         if not outputs:
             return None
-        unit = functional.normalize(model.embed_image(features).float(), dim=-1)
-        score = (unit * functional.normalize(queries.to(unit), dim=-1)).sum()
+        embedded = model.embed_image(features).float()
+        score = (embedded * functional.normalize(queries.to(embedded), dim=-1)).sum()
         slopes = torch.autograd.grad(score, outputs, allow_unused=True)
     prefix = _num_prefix_tokens(model.image) if model.fusion is None else _pooled_prefix(model)
     last = getattr(_trunk(model.image), "output_fmt", "") == "NHWC"
@@ -128,7 +131,7 @@ def _grad_cam(model: ImageTextModel, pixels: Tensor, queries: Tensor) -> Tensor 
     for output, slope in zip(reversed(outputs), reversed(slopes), strict=True):
         cells, own = (None if value is None else _cells(value, prefix, last) for value in (output, slope))
         if cells is not None and own is not None and own.abs().sum() > 0:
-            maps.append((cells * own.mean(dim=(1, 2), keepdim=True)).sum(dim=3).relu())
+            maps.append((cells * own).sum(dim=3).relu())
     return next((one for one in maps if one.shape[1] >= MIN_SIDE), maps[0] if maps else None)
 
 

@@ -29,7 +29,7 @@ KINDS = {
         "which parts the embedding is read from, whatever the query",
     ),
     "grad_cam": (
-        "Grad-CAM of the cosine",
+        "Grad-CAM of the similarity",
         "which parts of the photo raise its similarity with this query",
     ),
 }

@@ -135,22 +135,26 @@ class Channels(nn.Module):
 
 
 def test_grad_cam_of_the_mean_colour_is_the_brightness_of_the_asked_channel():
-    """d cos(mean, q) / d channel is the same in every cell, so a map is relu(sum of channel x slope)."""
+    """d <mean, q> / d cell is q / 64 in every cell, so a map is the brightness of the asked channel over 64."""
     pixels = torch.zeros(2, 3, 32, 32, dtype=torch.uint8)
     pixels[:, 0, :8, :8], pixels[:, 2, 16:24, 24:] = 255, 255  # a red square above, a blue one below
     red_then_blue = torch.tensor([[1.0, 0, 0], [0, 0, 1.0]])
     model = Channels()
     maps = METHODS["grad_cam"](model, pixels, red_then_blue).detach()
-    mean = pixels.float().mean((2, 3), keepdim=True)[:, :, 0, 0] / 255
     for row, channel in enumerate((0, 2)):
-        norm = mean[row].norm()
-        slope = (red_then_blue[row] - mean[row, channel] / norm * mean[row] / norm) / norm / 64
-        cells = nn.functional.avg_pool2d(pixels[row].float() / 255, 4)
-        expected = (cells * slope[:, None, None]).sum(0).clamp(min=0)
+        expected = nn.functional.avg_pool2d(pixels[row].float() / 255, 4)[channel] / 64
         assert torch.allclose(maps[row], expected, atol=1e-6)
         assert expected.argmax() == maps[row].argmax() and maps[row].max() > 0
     assert maps[0, :2, :2].min() > 0 and maps[0, 2:].abs().max() == 0
     assert maps[1, 4:6, 6:].min() > 0 and maps[1, :4].abs().max() == 0
+
+
+def test_the_map_of_a_photo_that_fits_its_query_exactly_is_not_empty():
+    """The slope of their cosine is zero."""
+    red = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    red[:, 0] = 255
+    maps = METHODS["grad_cam"](Channels(), red, torch.tensor([[5.0, 0, 0]])).detach()
+    assert torch.allclose(maps, torch.full((1, 8, 8), 1 / 64))
 
 
 def test_grad_cam_depends_on_the_query_and_pooling_weights_do_not():
@@ -164,7 +168,7 @@ def test_a_photo_s_map_does_not_depend_on_the_others():
     model = built(CONVNEXT, 64)
     both = attention_maps(model, photos(64), _queries()).maps
     alone = attention_maps(model, photos(64)[1:], _queries()[1:]).maps
-    assert both[1] == pytest.approx(alone[0], abs=1e-5)
+    assert both[1] == pytest.approx(alone[0], abs=1e-3)
 
 
 class Opaque(Channels):

@@ -75,7 +75,7 @@ def test_the_pictures_are_the_maps_of_the_model_for_each_query(run):
 def test_the_page_has_the_maps_in_words_too(run, parse):
     page = parse(run.report(attention=2).page)
     (section,) = (text for attributes, text in page.all("section") if attributes["id"] == "attention")
-    assert "Grad-CAM of the cosine" in section and "by the model of fold 0" in section
+    assert "Grad-CAM of the similarity" in section and "by the model of fold 0" in section
     described = [a["alt"] for a, _ in page.all("img") if a["alt"].startswith("Map over the photo")]
     assert len(described) == len(page.all("li", role="right answer")) + len(page.all("li", role="first result"))
 

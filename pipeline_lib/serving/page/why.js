@@ -66,7 +66,8 @@ function explanation(found, product, model) {
   nodes.push(element("h4", {}, t("map")));
   if (found.map === null) nodes.push(element("p", { className: "note" }, t("map_none")));
   else {
-    const key = `map_${found.map.kind}`;
+    const empty = found.map.values.flat().every((value) => value <= 0);
+    const key = empty ? "map_empty" : `map_${found.map.kind}`;
     nodes.push(heat(found.map, product, model), element("p", { className: "note" }, knows(key) ? t(key) : found.map.kind));
   }
   return nodes;
