@@ -28,7 +28,8 @@ def test_metrics_have_exactly_the_documented_paths(project):
     metrics = json.loads((project.folder / "reports/metrics.json").read_text())
     for part in ("oof", "test"):
         # The slices exist only if a split has products of several kinds.
-        assert set(metrics[part]) - {"classification_by_modality"} == {"retrieval", "classification", "baselines"}
+        branches = set(metrics[part]) - {"classification_by_modality"}
+        assert branches == {"retrieval", "embedding", "classification", "baselines"}
         assert set(metrics[part]["retrieval"]) == {"text_to_image", "image_to_text"}
         assert all(set(row) == RETRIEVAL for row in metrics[part]["retrieval"].values())
         assert set(metrics[part]["classification"]) == CLASSIFICATION
@@ -67,6 +68,14 @@ def test_a_forced_run_gives_the_same_bytes(project):
     before = (project.folder / "dvc.lock").read_text()
     project.run("dvc", "repro", "--force")
     assert (project.folder / "dvc.lock").read_text() == before
+
+
+def test_a_judged_fold_needs_no_training(project):
+    """Nothing is executed; tests/serving/test_judged_stage.py runs the stage."""
+    project.set_params("plan.judged=[0]")
+    stages = project.run_stages(project.run("dvc", "repro", "--dry").stdout)
+    project.run("git", "checkout", "-q", ".")
+    assert stages[:2] == ["judged@0", "evaluate"] and set(stages) <= {"judged@0", "evaluate", "report"}
 
 
 def test_a_new_split_loss_or_layer_does_not_rerun_the_shards(project):
