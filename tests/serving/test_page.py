@@ -77,7 +77,8 @@ def status(page, words):
 
 
 def violations(page):
-    """What axe-core finds serious on the page as it is now."""
+    """What axe-core finds serious on the page once a search that runs has ended: until then results are pale."""
+    playwright.expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
     page.evaluate(AXE)
     report = json.loads(page.evaluate("axe.run().then(found => JSON.stringify(found.violations))"))
     return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in report if one["impact"] in SERIOUS]
