@@ -63,7 +63,7 @@ def clean_string(text: str) -> str:
 
 def clean_strings(strings: Iterable[str]) -> list[str]:
     """Return each string cleaned."""
-    return [clean_string(text) for text in strings]
+    return [text if text.isascii() and text.isalnum() else clean_string(text) for text in strings]
 
 
 def drop_half_characters(text: str) -> str:

@@ -15,7 +15,7 @@ from pipeline_lib.datasets.captions import captioned_records, image_id
 from pipeline_lib.datasets.clip_names import clip_folder, with_endings
 from pipeline_lib.datasets.columns import SPLIT_ADVICE, SPLIT_NAMES
 from pipeline_lib.datasets.exports import heading
-from pipeline_lib.datasets.table_file import Table, find_table, open_table, read_columns
+from pipeline_lib.datasets.table_file import Table, find_table, listing, not_read, open_table, read_columns
 from pipeline_lib.params.data import DataParams
 
 USUAL = {
@@ -66,7 +66,7 @@ def read_captions_csv(data: DataParams) -> Records:
         num_rows=records.num_rows + len(nameless) + rejects.filter(pl.col("action") == REJECTED).height,
         rejects=pl.concat([rejects, records.rejects, unnamed]),
         columns={role: one for role, one in columns.items() if one},
-        ignored=tuple(one for one in table.header if one not in columns.values()),
+        ignored=not_read(table.header, set(columns.values())),
     )
 
 
@@ -92,7 +92,7 @@ def _columns(table: Table, data: DataParams) -> dict[str, str]:
 
 def _missing(table: Table, role: str, name: str) -> ValueError:
     return ValueError(
-        f"{table.path}: no column {name!r} for data.columns.{role}; columns found: {', '.join(table.header)}. "
+        f"{table.path}: no column {name!r} for data.columns.{role}; columns found: {listing(table.header)}. "
         f"Name it in data.columns.{role}"
     )
 

@@ -1,9 +1,11 @@
 """Finds the columns of a table: by the names that params give, else as a known export, else by common names."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pipeline_lib.datasets.exports import EXPORTS, find_export, heading
+from pipeline_lib.datasets.table_file import listing, not_read
 from pipeline_lib.params.data import ColumnParams
 
 # Common names in order of preference, as `heading` writes them.
@@ -20,6 +22,10 @@ USUAL = {
 ATTRIBUTES = ("price", "sale_price", "regular_price", "variant_price", "list_price", "rating", "stock", "quantity")
 TEXTS = (("title", "description"), ("text",))
 TITLES = ("name", "product_name", "item_name")
+# All headings that mean something by themselves.
+KNOWN = {*ATTRIBUTES, *TITLES}.union(*USUAL.values(), *TEXTS)
+for _export in EXPORTS.values():
+    KNOWN |= _export.marks.union(*_export.roles.values())
 # Name of a split in a table -> our name.
 SPLIT_NAMES = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
@@ -64,33 +70,41 @@ def resolve_columns(table: str, header: Sequence[str], params: ColumnParams) -> 
     """Return the columns to read; ValueError with the columns found if one is missing or occurs twice."""
     by_heading: dict[str, str] = {}
     for name in header:
-        by_heading.setdefault(heading(name), name)
-    listing = f"columns found: {', '.join(name or '(no name)' for name in header)}"
+        if (key := heading(name)) in KNOWN:  # of a table with a million columns no copy of all names
+            by_heading.setdefault(key, name)
+    found_names = f"columns found: {listing(header)}"
     given = _given(params)
     for role, name in [(role, name) for role, names in given.items() for name in names]:
         if name not in header:
-            raise ValueError(f"{table}: no column {name!r}, which data.columns.{role} names; {listing}")
+            raise ValueError(f"{table}: no column {name!r}, which data.columns.{role} names; {found_names}")
     export = find_export(by_heading)
     chosen = {role: given[role] or _found(role, by_heading, export) for role in given}
     if not given["attributes"]:
-        lowered = [name.lower() for name in header]
         found = () if params.attributes == [] else chosen["attributes"]
-        chosen["attributes"] = tuple(name for name in found if lowered.count(name.lower()) == 1)
+        counts = _counts(header, found) if found else Counter[str]()
+        chosen["attributes"] = tuple(name for name in found if counts[name.lower()] == 1)
     if not chosen["id"]:
         raise ValueError(
-            f"{table}: no id column ({', '.join(USUAL['id'])}); {listing}. "
+            f"{table}: no id column ({', '.join(USUAL['id'])}); {found_names}. "
             "Name it in data.columns.id; columns must be separated by commas, semicolons, tabs or |"
         )
     single = {role: next(iter(chosen[role]), None) for role in ("label", "video", "group", "fold", "split")}
     used = [name for names in chosen.values() for name in names]
+    counts = _counts(header, used)
     for name in used:
-        if sum(other.lower() == name.lower() for other in header) > 1:
-            raise ValueError(f"{table}: column {name!r} occurs twice; rename one; {listing}")
-    ignored = tuple(name for name in header if name not in used)
+        if counts[name.lower()] > 1:
+            raise ValueError(f"{table}: column {name!r} occurs twice; rename one; {found_names}")
+    ignored = not_read(header, set(used))
     text, image, attributes = (chosen[role] for role in ("text", "image", "attributes"))
     return Columns(
         id=chosen["id"][0], text=text, image=image, attributes=attributes, export=export, ignored=ignored, **single
     )
+
+
+def _counts(header: Sequence[str], names: Collection[str]) -> Counter[str]:
+    """Return how often each of the names occurs in a header, in lower case."""
+    asked = {name.lower() for name in names}
+    return Counter(lowered for name in header if (lowered := name.lower()) in asked)
 
 
 def _given(params: ColumnParams) -> dict[str, tuple[str, ...]]:

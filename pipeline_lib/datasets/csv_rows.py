@@ -24,7 +24,7 @@ LOST = (BARE_QUOTE, LONG_CELL, MORE_FIELDS)
 class Row(NamedTuple):
     """One row: its number as a spreadsheet counts (from 1), its lines, its text, its cells, and a fault or "".
 
-    There are as many cells as columns, unless the fault is one of LOST.
+    There are as many cells as columns, unless the fault is one of LOST or only the first columns were asked for.
     """
 
     number: int
@@ -64,13 +64,17 @@ class _Lines:
 
 
 def read_header(lines: Iterable[str], delimiter: str) -> list[str]:
-    """Return the cells of the first row that has any, an empty list if there is none."""
+    """Return the cells of the first row that has any, an empty list if there is none; csv.Error for a long cell."""
     rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     return next((cells for cells in rows if "".join(cells).strip()), [])
 
 
-def read_rows(source: Iterable[str], delimiter: str, width: int, quotes_are_bare: Callable[[], bool]) -> Iterator[Row]:
+def read_rows(
+    source: Iterable[str], delimiter: str, width: int, quotes_are_bare: Callable[[], bool], num_used: int | None = None
+) -> Iterator[Row]:
     """Yield every row of a file's lines that is not empty, the header included.
+
+    With `num_used`, a row that needs no more has the cells of so many columns, and one of all that follow.
 
     `quotes_are_bare` says whether the file has quotation marks that no CSV writer leaves. Then a quoted line break that
     is followed by what looks like a row is a fault of the quotation marks; else it is noted and the row is read.
@@ -80,16 +84,17 @@ def read_rows(source: Iterable[str], delimiter: str, width: int, quotes_are_bare
     first = 1
     taken = lines.taken
     for number, line in enumerate(lines, start=1):
-        fault = ""
+        fault, num_cuts = "", -1
         if '"' not in line:
-            cells = line.rstrip("\r\n").split(delimiter)
+            num_cuts = _num_cuts(line, delimiter, width, num_used)
+            cells = line.rstrip("\r\n").split(delimiter, num_cuts)
         else:
             lines.put_back(0)
             try:
                 cells = next(reader)
             except csv.Error as error:
                 cells, fault = [], LONG_CELL if "limit" in str(error) and len(taken) == 1 else BARE_QUOTE
-        if len(cells) != width and not fault and not _is_empty(cells):
+        if num_cuts < 0 and len(cells) != width and not fault and not _is_empty(cells):
             cells, fault = _fit(cells, width)
         if len(taken) > 1 and fault not in LOST:
             fault = _fault_of_break(taken, delimiter, width, quotes_are_bare) or fault
@@ -122,6 +127,13 @@ def _fault_of_break(lines: list[str], delimiter: str, width: int, quotes_are_bar
     if quotes_are_bare():
         return BARE_QUOTE
     return ROWS_IN_QUOTES if all(rows) else ""
+
+
+def _num_cuts(line: str, delimiter: str, width: int, num_used: int | None) -> int:
+    """Return at how many delimiters a line without quotation marks is cut, -1 for all, which an odd row needs."""
+    if num_used is None or line.count(delimiter) + 1 != width or not line[: line.find(delimiter)].strip():
+        return -1
+    return num_used
 
 
 def _is_empty(cells: list[str]) -> bool:

@@ -70,7 +70,7 @@ def heading(name: str) -> str:
     >>> heading("Image Src"), heading("seller-sku")
     ('image_src', 'seller_sku')
     """
-    return SEPARATORS.sub("_", name.strip().casefold())
+    return name.casefold() if name.isalnum() else SEPARATORS.sub("_", name.strip().casefold())
 
 
 def find_export(headings: Collection[str]) -> str | None:

@@ -17,7 +17,7 @@ from pipeline_lib.datasets.clip_names import clip_folder, with_endings
 from pipeline_lib.datasets.exports import heading
 from pipeline_lib.datasets.json_file import load_json, numbered_objects, text_of
 from pipeline_lib.datasets.jsonl import Object
-from pipeline_lib.datasets.table_file import find_table, open_table, read_columns
+from pipeline_lib.datasets.table_file import find_table, listing, open_table, read_columns
 from pipeline_lib.params.data import DataParams
 
 # Splits of the JSON that are trained on, and the one that is tested.
@@ -147,7 +147,7 @@ def _read_list(file: Path, setting: str, content: Captions) -> VideoList:
     table = open_table(file)
     by_heading = {heading(name): name for name in reversed(table.header)}
     if "video_id" not in by_heading:
-        raise ValueError(f"{file}: no column video_id, which {setting} needs; columns found: {', '.join(table.header)}")
+        raise ValueError(f"{file}: no column video_id, which {setting} needs; columns found: {listing(table.header)}")
     used = [by_heading[name] for name in ("video_id", "sentence", "key") if name in by_heading]
     frame, unreadable = read_columns(table, used)
     result = VideoList(file.name, {}, {} if "sentence" in by_heading else None, unreadable.rows())

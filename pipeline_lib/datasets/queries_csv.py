@@ -25,7 +25,7 @@ from pipeline_lib.catalogue.strings import clean, clean_name, clean_string
 from pipeline_lib.datasets.columns import SPLIT_ADVICE, SPLIT_NAMES
 from pipeline_lib.datasets.composed_queries import ComposedRow, composed_of, joined_queries
 from pipeline_lib.datasets.exports import heading
-from pipeline_lib.datasets.table_file import Table, open_table, read_columns
+from pipeline_lib.datasets.table_file import Table, listing, not_read, open_table, read_columns
 from pipeline_lib.params.data import DataParams
 
 NEEDED = ("query_id", "reference_id", "text", "target_id")
@@ -59,7 +59,7 @@ def with_queries(records: Records, data: DataParams) -> Records:
         rejects=pl.concat([records.rejects, rejects.sort("row", nulls_last=True, maintain_order=True)]),
         composed=_both(records.composed, replace(composed, num_dropped=composed.num_dropped + lost)),
         columns=records.columns | {"queries": f"{path.name}: {', '.join(columns.values())}"},
-        ignored=(*records.ignored, *(f"{path.name}: {name}" for name in table.header if name not in columns.values())),
+        ignored=(*records.ignored, *(f"{path.name}: {name}" for name in not_read(table.header, set(columns.values())))),
     )
 
 
@@ -69,7 +69,7 @@ def _columns(table: Table) -> dict[str, str]:
     missing = [name for name in NEEDED if name not in by_heading]
     if missing:
         raise ValueError(
-            f"{table.path}: no column {missing[0]!r}; columns found: {', '.join(table.header)}. It needs "
+            f"{table.path}: no column {missing[0]!r}; columns found: {listing(table.header)}. It needs "
             f"{', '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}"
         )
     return {name: by_heading[name] for name in (*NEEDED, *OPTIONAL) if name in by_heading}

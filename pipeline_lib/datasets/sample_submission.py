@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.datasets.table_file import open_table, read_columns
+from pipeline_lib.datasets.table_file import listing, open_table, read_columns
 from pipeline_lib.params.data import DataParams
 
 
@@ -23,7 +23,7 @@ def read_sample(data: DataParams) -> pl.DataFrame | None:
     header = table.header
     if len(header) != 2 or len(set(header)) != 2:
         raise ValueError(
-            f"{path}: a sample submission has two columns, the id first and the label second; found {', '.join(header)}"
+            f"{path}: a sample submission has two columns, the id first and the label second; found {listing(header)}"
         )
     ids = header[0]
     rows, rejects = read_columns(table, header)

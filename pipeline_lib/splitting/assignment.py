@@ -3,7 +3,9 @@
 It has the columns of folds.parquet. `vitrine split freeze` writes one from the last run; a .csv may be written by hand.
 """
 
+import csv
 import re
+from operator import itemgetter
 from pathlib import Path
 
 import polars as pl
@@ -13,10 +15,6 @@ from pipeline_lib.artifacts.io import write_table
 from pipeline_lib.splitting.places import ALWAYS_TRAIN, TEST
 
 SCHEMA = {"product_id": pl.String, "split": pl.String, "fold": pl.Int64}
-READERS = {
-    ".parquet": pl.read_parquet,
-    ".csv": lambda path: pl.read_csv(path, infer_schema=False),  # an id such as 007 stays as it is
-}
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 
 
@@ -35,11 +33,8 @@ def read_assignment(path: Path, num_folds: int) -> pl.DataFrame | None:
         )
     try:
         table = READERS[path.suffix](path)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError, csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as {path.suffix}: {str(error).splitlines()[0]}") from None
-    missing = [name for name in SCHEMA if name not in table.columns]
-    if missing:
-        raise ValueError(f"{path}: no column {missing[0]}; it needs the columns {', '.join(SCHEMA)}")
     written = table.select(pl.col(name).cast(pl.String) for name in SCHEMA).with_row_index("row", offset=1)
     rows = written.with_columns(pl.col("fold").replace("", None).cast(pl.Int64, strict=False).alias("number"))
     _check_rows(path, rows, num_folds)
@@ -48,6 +43,36 @@ def read_assignment(path: Path, num_folds: int) -> pl.DataFrame | None:
     test, always = pl.col("split") == "test", pl.col("fold").is_null()
     bins = pl.when(test).then(TEST).when(always).then(ALWAYS_TRAIN).otherwise(pl.col("fold"))
     return rows.with_columns(bins.cast(pl.Int64).alias("bin"))
+
+
+def _read_parquet(path: Path) -> pl.DataFrame:
+    lazy = pl.scan_parquet(path)
+    _check_columns(path, lazy.collect_schema().names())
+    return lazy.select(*SCHEMA).collect()
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    """Return the three columns as strings: an id such as 007 stays as it is, and a million others cost no memory."""
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        rows = csv.reader(stream)
+        header = next(rows, [])
+        _check_columns(path, header)
+        at = [header.index(name) for name in SCHEMA]
+        needed, pick, cells = max(at) + 1, itemgetter(*at), []
+        for row in filter(None, rows):
+            if len(row) > len(header):
+                raise csv.Error(f"line {rows.line_num} has {len(row):,} fields, the header {len(header):,}")
+            cells.append([cell or None for cell in pick([*row, *[""] * (needed - len(row))])])
+    return pl.DataFrame(cells, schema=dict.fromkeys(SCHEMA, pl.String), orient="row")
+
+
+def _check_columns(path: Path, names: list[str]) -> None:
+    missing = [name for name in SCHEMA if name not in names]
+    if missing:
+        raise ValueError(f"{path}: no column {missing[0]}; it needs the columns {', '.join(SCHEMA)}")
+
+
+READERS = {".parquet": _read_parquet, ".csv": _read_csv}
 
 
 def freeze(name: str, project: Path = Path()) -> Path:

@@ -182,3 +182,39 @@ def test_freeze_refuses_another_content_a_bad_name_and_a_project_without_folds(p
     (paths.FOLDS / "folds.parquet").unlink()
     with pytest.raises(ValueError, match="no such file; run `dvc repro folds`"):
         freeze("v2")
+
+
+def test_a_csv_reads_its_three_columns_alone(tmp_path, monkeypatch):
+    names = [f"c{number}" for number in range(5000)]
+    lines = [["fold", *names, "split", "product_id"], ["1", *names, "train", "007"], ["", *names, "test", '"8,"']]
+    path = tmp_path / "wide.csv"
+    path.write_text("\ufeff" + "".join(",".join(line) + "\r\n" for line in lines), encoding="utf-8")
+    monkeypatch.setattr(pl, "read_csv", None)  # polars makes 2.6 GB of a million columns
+    assert read_assignment(path, 3).rows() == [("007", "train", 1, 1), ("8,", "test", None, -1)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no column product_id"),
+        (b"\x00\x01\xff\xfe", "cannot be read as .csv"),
+        (b"product_id,split,fold\np1,train," + b"1" * 200_000, "cannot be read as .csv: field larger than"),
+        (b"product_id,split,fold\np1\n", "row 1, 'p1': split = None; write train or test"),
+        (b"product_id,split\np1,train\n", "no column fold; it needs"),
+    ],
+)
+def test_a_csv_that_cannot_be_read_is_one_line(tmp_path, content, message):
+    path = tmp_path / "cut.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        read_assignment(path, 3)
+    assert message in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 100, -1])
+def test_a_parquet_file_that_is_cut_is_one_line(tmp_path, kept):
+    assignment_of(tmp_path, [("p1", "train", 1)])
+    path = tmp_path / "v1.parquet"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(ValueError, match=r"v1\.parquet: cannot be read as \.parquet: [^\n]+$"):
+        read_assignment(path, 3)
