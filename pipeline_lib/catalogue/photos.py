@@ -89,4 +89,5 @@ def fault_of(error: OSError) -> BadPhotoError:
         return BadPhotoError("missing image", "no such file")
     if error.errno is not None and error.errno not in FILE_FAULTS:
         raise error  # a fault of the machine (too many open files, a failing disk), not of the photo
-    return BadPhotoError("unreadable image", str(error))
+    # The text of the error has the absolute path, which differs between machines.
+    return BadPhotoError("unreadable image", error.strerror or type(error).__name__)

@@ -27,6 +27,8 @@ KNOWN_STARTS = (
     (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript, which is a program and is not run"),
     (rb"PK\x03\x04|\x1f\x8b|Rar!|7z\xbc\xaf", "an archive"),
 )
+# Where an object is in memory, which differs between runs.
+ADDRESS = re.compile(r" object at 0x[0-9a-f]+>")
 NUM_SHOWN = 16  # bytes of an unknown file in its reason
 # Photos with these names are listed although Pillow does not read them, so that a reject names them.
 UNREAD_EXTENSIONS = frozenset({".heic", ".heif", ".jxl"})
@@ -70,8 +72,8 @@ def photo_extensions() -> frozenset[str]:
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message on one line, or its type if it has no message."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return an error's message on one line without addresses in memory, or its type if it has no message."""
+    return ADDRESS.sub(">", " ".join(str(error).split())) or type(error).__name__
 
 
 def _not_opened(data: bytes) -> BadPhotoError:

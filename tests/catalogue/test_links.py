@@ -74,7 +74,7 @@ def test_any_other_link_is_refused_and_never_opened(project: Path, monkeypatch: 
     monkeypatch.setattr(Path, "open", None)
     names = ("images/1.jpg", "folder/1.jpg", "images/2.jpg", "images/3.jpg")
     assert faults(project, *names) == ["link leaves the data root"] * 4
-    with pytest.raises(BadPhotoError, match=r"^link leaves the data root: images/1\.jpg -> .*outside/1\.jpg$"):
+    with pytest.raises(BadPhotoError, match=r"^link leaves the data root: images/1\.jpg$"):
         open_photo((project / "raw").resolve(), "images/1.jpg", link_targets())
 
 

@@ -94,7 +94,7 @@ def test_a_link_out_of_the_root_is_never_opened(tmp_path, photo, monkeypatch):
     names = ["leak.jpg", "folder/secret.jpg", "same.jpg"]
     faults = check_photos(root.resolve(), LIMIT, names).faults
     assert [each and each.reason for each in faults] == ["link leaves the data root"] * 2 + [None]
-    assert faults[0].value == f"leak.jpg -> {(tmp_path / 'outside/secret.jpg').resolve()}"
+    assert faults[0].value == "leak.jpg"
     assert opened == [root.resolve() / "b.jpg"]
 
 
