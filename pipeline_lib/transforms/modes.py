@@ -14,6 +14,8 @@ from pipeline_lib.transforms.profiles import conversion, from_lab
 PEAKS_OF = {"I": (255.0, 65535.0, 2.0**31 - 1, 2.0**32 - 1), "F": (1.0, 255.0, 65535.0)}
 # Above the first peak: if no pixel exceeds this part of a peak, it is not the image's own (0 to 1.02, 12 bits, meters).
 LEAST_USED = 1 / 16
+# Images of more pixels are converted in strips of rows, so that besides image and result there are no copies of them.
+LARGE, STRIP = 1 << 24, 256
 # Tags of TIFF
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 WHITE_IS_ZERO, UNSIGNED = 0, 1
@@ -24,6 +26,20 @@ def to_srgb(image: Image.Image, convert: bool) -> tuple[Image.Image, str | None]
 
     With `convert` the colours of an embedded profile become sRGB, otherwise they are taken as they are.
     """
+    if image.width * image.height <= LARGE or image.mode in PEAKS_OF or image.format == "TIFF":
+        return _converted(image, convert)  # the levels of the one depend on all pixels, of the other on its tags
+    profile = image.info.get("icc_profile") if convert else None
+    if image.mode == "RGB" and not profile and not image.has_transparency_data:
+        return image, None
+    result, problem = Image.new("RGB", image.size, None), None
+    for top in range(0, image.height, STRIP):
+        rows = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        strip, problem = _converted(rows, convert)
+        result.paste(strip, (0, top))
+    return result, problem
+
+
+def _converted(image: Image.Image, convert: bool) -> tuple[Image.Image, str | None]:
     profile = image.info.get("icc_profile") if convert else None
     if image.mode.startswith("I;16"):
         image = _from_16_bit(image)

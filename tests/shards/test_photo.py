@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pipeline_lib.shards import photo
 from pipeline_lib.shards.photo import black_photo, store_photo
 from pipeline_lib.transforms.decode import decode
 
@@ -125,3 +126,14 @@ def test_a_truncated_photo_is_refused() -> None:
     data = encoded(gradient(30, 30), "JPEG")
     with pytest.raises(ValueError, match="truncated image: "):
         store_photo(data[:-60], 32, 90)
+
+
+def test_a_large_image_is_resized_without_a_copy_of_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(gradient(480, 320), "PNG")
+    usual = store_photo(data, 64, 95)
+    monkeypatch.setattr(photo, "LARGE", 100)
+    monkeypatch.setattr(photo.Photo, "pixels", None)
+    large = store_photo(data, 64, 95)
+    assert (large.width, large.height) == (usual.width, usual.height) == (96, 64)
+    first, second = (np.asarray(Image.open(io.BytesIO(one.data))).astype(int) for one in (usual, large))
+    assert np.abs(first - second).max() <= 4

@@ -1,12 +1,15 @@
 """Bit depths: one picture in every depth that files have decodes to the same 8-bit picture."""
 
+import io
+
 import numpy as np
 import pytest
 from drawn_files import encoded, gradient, tiff
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms
 
+from pipeline_lib.transforms import modes
 from pipeline_lib.transforms.decode import decode
 
 EIGHT = np.asarray(gradient().convert("L"))
@@ -91,3 +94,40 @@ def test_the_transparent_grey_of_a_16_bit_png_is_white() -> None:
     image = Image.fromarray(np.array([[1000, 40000]], dtype=np.uint16))
     data = encoded(image, "PNG", transparency=1000)
     assert np.asarray(decode(data))[0, :, 0].tolist() == [255, round(40000 / 257)]
+
+
+def pictures() -> list[Image.Image]:
+    """Return a picture of each way in which a PNG stores one: depth, palette, transparency, profile."""
+    rng = np.random.default_rng(0)
+    colours = Image.fromarray(rng.integers(0, 256, (31, 17, 4), np.uint8), "RGBA")
+    grey, profile = colours.getchannel("R"), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    found = [colours, colours.convert("RGB"), grey, grey.convert("1"), colours.convert("RGB").quantize(20)]
+    found += [Image.merge("LA", (grey, colours.getchannel("A"))), colours.quantize(9)]
+    found += [Image.fromarray(rng.integers(0, 65536, (31, 17)).astype(np.uint16))]
+    written = []
+    for picture in found:
+        for options in ({}, {"transparency": 7 if picture.mode != "RGB" else (1, 2, 3)}, {"icc_profile": profile}):
+            stream = io.BytesIO()
+            picture.save(stream, "PNG", **(options if "A" not in picture.mode or "icc_profile" in options else {}))
+            written.append(Image.open(stream))
+            written[-1].load()
+    return written
+
+
+@pytest.mark.parametrize("convert", [True, False])
+def test_a_large_picture_is_converted_in_strips_with_the_same_pixels(
+    monkeypatch: pytest.MonkeyPatch, convert: bool
+) -> None:
+    whole = [modes.to_srgb(picture, convert) for picture in pictures()]
+    monkeypatch.setattr(modes, "LARGE", 100)
+    monkeypatch.setattr(modes, "STRIP", 7)
+    sizes = []
+    real = modes._converted
+    monkeypatch.setattr(modes, "_converted", lambda rows, convert: sizes.append(rows.size) or real(rows, convert))
+    for picture, (expected, problem) in zip(pictures(), whole, strict=True):
+        rgb, found = modes.to_srgb(picture, convert)
+        assert (rgb.mode, rgb.size, found) == ("RGB", expected.size, problem)
+        assert rgb.tobytes() == expected.tobytes()
+        if picture.mode == "RGB" and not picture.info.keys() & {"icc_profile", "transparency"}:
+            assert rgb is picture  # 4 bytes a pixel once
+    assert set(sizes) == {(17, 7), (17, 3)}
