@@ -43,8 +43,8 @@ def write_photos(folder: Path, outside: Path) -> list[str]:
     for kind in ("PNG", "GIF", "TIFF", "BMP", "WEBP"):
         stream = io.BytesIO()
         Image.open(folder / "1.jpg").save(stream, kind)
-        for kept in (20, 40, 100, 0.7):
-            count = kept if kept > 1 else int(len(stream.getvalue()) * kept)
+        for part in (20, 40, 100, 0.7):
+            count = part if part > 1 else int(len(stream.getvalue()) * part)
             (folder / f"cut{count}.{kind.lower()}").write_bytes(stream.getvalue()[:count])
     names = sorted(path.name for path in folder.iterdir())
     return [*names, "absent.jpg", "x" * 300 + ".jpg", "../../away.jpg", "/etc/hostname", "a" * 250 + "/b.jpg"]

@@ -211,10 +211,10 @@ def test_a_csv_that_cannot_be_read_is_one_line(tmp_path, content, message):
     assert message in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("kept", [0, 4, 100, -1])
-def test_a_parquet_file_that_is_cut_is_one_line(tmp_path, kept):
+@pytest.mark.parametrize("length", [0, 4, 100, -1])
+def test_a_parquet_file_that_is_cut_is_one_line(tmp_path, length):
     assignment_of(tmp_path, [("p1", "train", 1)])
     path = tmp_path / "v1.parquet"
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(ValueError, match=r"v1\.parquet: cannot be read as \.parquet: [^\n]+$"):
         read_assignment(path, 3)
