@@ -93,7 +93,7 @@ def media_paths(images: Iterable[str], root: Path, image_folder: str) -> list[st
         parent = str(path.parent)
         if parent not in folders:
             candidates = [str(PurePosixPath(image_folder) / parent), parent, image_folder]
-            prefix = next((one for one in candidates if (root / one).is_dir()), candidates[0])
+            prefix = next((one for one in candidates if os.path.isdir(root / one)), candidates[0])  # noqa: PTH112 - no exception
             folders[parent] = prefix, _unclean_names(root / prefix)
         prefix, unclean = folders[parent]
         paths.append(str(PurePosixPath(prefix) / unclean.get(clean_string(path.name), path.name)))
@@ -102,6 +102,6 @@ def media_paths(images: Iterable[str], root: Path, image_folder: str) -> list[st
 
 def _unclean_names(folder: Path) -> dict[str, str]:
     """Return cleaned name -> name of the files whose names change by cleaning."""
-    names = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208 - a str for each of a million files
+    names = os.listdir(folder) if os.path.isdir(folder) else []  # noqa: PTH112, PTH208 - a str for each file
     cleaned = ((clean_string(name), name) for name in names if not name.isascii() or "  " in name)
     return {clean: name for clean, name in cleaned if clean != name}

@@ -11,6 +11,7 @@ from pipeline_lib.datasets.circo import read_circo
 from pipeline_lib.datasets.cirr import read_cirr
 from pipeline_lib.datasets.csv_table import read_csv_table
 from pipeline_lib.datasets.fashion_iq import read_fashion_iq
+from pipeline_lib.datasets.jsonl import show
 from pipeline_lib.datasets.karpathy import read_karpathy
 from pipeline_lib.datasets.msr_vtt import read_msr_vtt
 from pipeline_lib.datasets.muge import read_muge
@@ -31,4 +32,10 @@ READERS: dict[str, Callable[[DataParams], Records]] = {
 
 def read_records(data: DataParams) -> Records:
     """Return the records of data.reader, with the composed queries of data.queries; ValueError for a fault."""
-    return with_queries(READERS[data.reader](data), data)
+    try:
+        return with_queries(READERS[data.reader](data), data)
+    except UnicodeEncodeError as error:  # JSON can write half of a character, of which no file can be made
+        raise ValueError(
+            f"data.root = {data.root!r}: the reader {data.reader} found a name or id with half a character, what remains "
+            f"of a cut emoji: {show(error.object)}; correct it in the file, where it begins with \\ud8 to \\udf"
+        ) from None

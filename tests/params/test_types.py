@@ -106,7 +106,7 @@ def test_what_yaml_writes_for_a_number_is_read() -> None:
     assert type(parse_section(TrainParams, changed("train.clip_norm", 3)).clip_norm) is float
 
 
-def test_lists_of_yaml_are_read_where_a_tuple_is_kept() -> None:
+def test_lists_of_yaml_are_read_where_a_setting_is_a_tuple() -> None:
     model = parse_section(ModelParams, changed("model.image.mean", [0, 0.5, 1]))
     assert model.image.mean == (0.0, 0.5, 1.0)
     steps = [{"epoch": 3, "tower": "text", "layers": "all"}]
