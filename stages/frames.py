@@ -27,9 +27,7 @@ def main() -> None:
         media = [name for name in listed if may_be_clip(name)]
         reader = ClipReader(Path(data.root).resolve(), frames, size, quality, data.max_pixels, link_targets())
         start = time.perf_counter()
-        what = (
-            f"{len(media):,} files, {frames.count} frames each, by {runtime.workers} processes ({runtime.parallel})"
-        )
+        what = f"{len(media):,} files, {frames.count} frames each, by {runtime.workers} processes ({runtime.parallel})"
         with metered("frames", what), fresh_folder(paths.CLIPS) as out:
             meta = write_frames(media, reader, clips_per_tar, out, runtime.workers, runtime.parallel)
             if not meta["clips"]:

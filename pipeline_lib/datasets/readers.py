@@ -36,6 +36,6 @@ def read_records(data: DataParams) -> Records:
         return with_queries(READERS[data.reader](data), data)
     except UnicodeEncodeError as error:  # JSON can write half of a character, of which no file can be made
         raise ValueError(
-            f"data.root = {data.root!r}: the reader {data.reader} found a name or id with half a character, what remains "
-            f"of a cut emoji: {show(error.object)}; correct it in the file, where it begins with \\ud8 to \\udf"
+            f"data.root = {data.root!r}: the reader {data.reader} found a name or id with half a character, what "
+            f"remains of a cut emoji: {show(error.object)}; correct it in the file, where it begins with \\ud8 to \\udf"
         ) from None

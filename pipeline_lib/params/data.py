@@ -27,7 +27,8 @@ class ColumnParams(Keys):
     split: Name | None = Field(description="train | val | test, if the table assigns splits itself.")
     text: Name | list[Name] | None = Field(description="One column or a list of columns, joined in this order.")
     attributes: Name | list[Name] | None = Field(
-        description="Numeric columns that a search filters by, such as the price; csv_table alone reads them. [] = none."
+        description="Numeric columns that a search filters by, such as the price; csv_table alone reads them. "
+        "[] = none."
     )
 
 

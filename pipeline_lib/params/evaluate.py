@@ -38,8 +38,8 @@ class EvaluateParams(Section):
     )
     hubness_temperature: HubnessTemperatures
     projection: ProjectionKind = Field(
-        description="How the report's map of embeddings becomes flat: pca (keeps distances, shows the gap between photos "
-        "and texts) | umap (keeps neighbours; needs the package umap-learn)."
+        description="How the report's map of embeddings becomes flat: pca (keeps distances, shows the gap between "
+        "photos and texts) | umap (keeps neighbours; needs the package umap-learn)."
     )
     bootstrap: int = Field(
         ge=100,

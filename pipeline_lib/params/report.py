@@ -18,7 +18,7 @@ class ReportParams(Section):
     )
     attention: int = Field(
         ge=0,
-        description="Example queries whose photos are shown with a map of where the image tower looks; the model of one "
-        "fold is loaded for it. 0 = none.",
+        description="Example queries whose photos are shown with a map of where the image tower looks; the model of "
+        "one fold is loaded for it. 0 = none.",
     )
     seed: Seed = Field(description="Seed of the choice of example queries.")

@@ -18,7 +18,8 @@ from pipeline_lib.params.section import load_params, parse_section
         ("11.51", 11.51), ("1299", 1299.0), ("-3", -3.0), ("0", 0.0), ("1,299", 1299.0), ("1.299", 1.299),
         ("12,5", 12.5), ("1,299.00", 1299.0), ("1.299,00 €", 1299.0), ("1 299,00", 1299.0), ("1'299.50", 1299.5),
         ("1.299.000", 1299000.0), ("$1,234,567.89", 1234567.89), ("¥ 99", 99.0), ("99元", 99.0), ("USD 12", 12.0),
-        ("on request", None), ("nan", None), ("inf", None), ("1,2,3", None), ("1.2.3", None), ("5-7", None), (None, None),
+        ("on request", None), ("nan", None), ("inf", None), ("1,2,3", None), ("1.2.3", None), ("5-7", None),
+        (None, None),
     ],
 )  # fmt: skip
 def test_numbers_as_people_write_them(cell, number):
