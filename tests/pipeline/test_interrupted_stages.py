@@ -179,5 +179,6 @@ def test_a_stage_on_a_full_disk_is_one_line(project):
     lines = done.stderr.splitlines()
     for stage in DISKS:
         last = lines[lines.index(f"ended {stage} with 1") - 1]
-        assert last.startswith(stage.split()[0] + ": error: ") and RESUME in last
+        # FAISS writes a line of its own, without an end, before ours.
+        assert stage.split()[0] + ": error: " in last and RESUME in last
     assert project.run_stages(project.run("dvc", "repro", "index").stdout) == []
