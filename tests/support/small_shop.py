@@ -21,9 +21,9 @@ KINDS = ("mug", "hat", "lamp")
 SMALL = (
     "data.root=data/raw/shop", "model.weights_root=data/weights", "model.image.name=data/weights/image",
     "model.text.name=data/weights/text", "model.image.size=32", "model.embedding_dim=16", "plan.folds=[0,1]",
-    "plan.scales=[32]", "split.num_folds=2", "train.text_augment=none", "train.epochs=1", "train.batch_size=16", "train.precision=fp32",
+    "plan.scales=[32]", "split.num_folds=2", "train.epochs=1", "train.batch_size=16", "train.precision=fp32",
     "embed.precision=fp32", "evaluate.bootstrap=100", "shards.size=40", "shards.photos_per_shard=20",
-    "runtime.workers=1", "data.max_reject_fraction=0.2", "train.unfreeze_layers=1",
+    "runtime.workers=1", "data.max_reject_fraction=0.2", "train.unfreeze_layers=1", "train.text_augment=none",
     "embed.stored_views=true",
 )  # fmt: skip
 
