@@ -8,7 +8,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.device import pick_device, read_runtime
 from pipeline_lib.execution.forkserver import run_stage
-from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.embed import EmbedParams
@@ -20,11 +20,7 @@ def main() -> None:
     parser.add_argument("--scale", type=int, required=True)
     arguments = parser.parse_args()
     with stage("stages.embed") as run:
-        if launcher():
-            relaunch("stages.embed")
-            return
-        with launched(run.check_unchanged):
-            embed(run, arguments.fold, arguments.scale)
+        in_processes(run, lambda: embed(run, arguments.fold, arguments.scale))
 
 
 def embed(run: Stage, fold: int, scale: int) -> None:

@@ -10,7 +10,7 @@ import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.artifacts import paths
 from pipeline_lib.execution.device import read_runtime
 from pipeline_lib.execution.forkserver import run_stage
-from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.features import StoredDtype, TrunkParams, planned_max_gb
 from pipeline_lib.params.model import FusionKind, ImageTowerParams, TextTowerParams, UntrainedImage, UntrainedText
@@ -23,11 +23,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     with stage("stages.features") as run:
-        if launcher():
-            relaunch("stages.features")
-            return
-        with launched(run.check_unchanged):
-            features(run)
+        in_processes(run, lambda: features(run))
 
 
 def features(run: Stage) -> None:

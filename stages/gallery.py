@@ -13,7 +13,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.device import pick_device, read_runtime
 from pipeline_lib.execution.forkserver import run_stage
-from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.meter import stage_meter
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.embed import EmbedParams
@@ -24,11 +24,7 @@ def main() -> None:
     parser.add_argument("--fold", type=int, required=True)
     arguments = parser.parse_args()
     with stage("stages.gallery") as run:
-        if launcher():
-            relaunch("stages.gallery")
-            return
-        with launched(run.check_unchanged):
-            gallery(run, arguments.fold)
+        in_processes(run, lambda: gallery(run, arguments.fold))
 
 
 def gallery(run: Stage, fold: int) -> None:

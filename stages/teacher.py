@@ -11,7 +11,7 @@ import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.artifacts import paths
 from pipeline_lib.execution.device import read_runtime
 from pipeline_lib.execution.forkserver import run_stage
-from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.features import StoredDtype, planned_max_gb
 from pipeline_lib.params.values import Precision
@@ -25,11 +25,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     name = parser.parse_args().name
     with stage("stages.teacher") as run:
-        if launcher():
-            relaunch("stages.teacher")
-            return
-        with launched(run.check_unchanged):
-            teacher(run, name)
+        in_processes(run, lambda: teacher(run, name))
 
 
 def teacher(run: Stage, name: str) -> None:

@@ -13,7 +13,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.device import pick_device, read_runtime, supports_bf16
 from pipeline_lib.execution.forkserver import run_stage
-from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
@@ -29,11 +29,7 @@ def main() -> None:
     parser.add_argument("--after", help="phase whose model this one starts from (default: plan.last)")
     arguments = parser.parse_args()
     with stage("stages.train") as run:
-        if launcher():
-            relaunch("stages.train")
-            return
-        with launched(run.check_unchanged):
-            train(run, arguments.fold, arguments.phase, arguments.after)
+        in_processes(run, lambda: train(run, arguments.fold, arguments.phase, arguments.after))
 
 
 def train(run: Stage, fold: int, phase: str, after: str | None) -> None:

@@ -13,7 +13,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.device import read_runtime
 from pipeline_lib.execution.forkserver import run_stage
-from pipeline_lib.execution.launch import launched, launcher, relaunch
+from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.features import StoredDtype, TrunkKind, planned_max_gb
 from pipeline_lib.params.model import FusionKind, ImageTowerParams, UntrainedImage
@@ -35,11 +35,8 @@ def main() -> None:
             with fresh_folder(paths.views_of(scale)) as out:
                 (out / NOTHING).touch()
             print(f"views of prediction at {scale} px: none stored, because embed.stored_views is false")
-        elif launcher():
-            relaunch("stages.views")
         else:
-            with launched(run.check_unchanged):
-                views(run, scale)
+            in_processes(run, lambda: views(run, scale))
 
 
 def views(run: Stage, scale: int) -> None:

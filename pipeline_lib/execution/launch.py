@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline_lib.execution.stage import die_with_parent
+from pipeline_lib.execution.stage import Stage, die_with_parent
 
 LAUNCH = "VITRINE_LAUNCH"
 # Set for the launched processes: the folder in which the first process that fails writes its reason.
@@ -61,6 +61,18 @@ def read_ranks() -> Ranks | None:
             "`accelerate launch --multi_gpu --num_processes N`"
         )
     return Ranks(*(int(os.environ[name]) for name in names))
+
+
+def in_processes(run: Stage, work: Callable[[], None]) -> None:
+    """Do the work of a stage: here, or under the launcher of VITRINE_LAUNCH if there is one, in all its processes.
+
+    `work` holds the stage's slow imports, which a process that only launches others does not need.
+    """
+    if launcher():
+        relaunch(run.module)
+        return
+    with launched(run.check_unchanged):
+        work()
 
 
 def relaunch(module: str) -> None:

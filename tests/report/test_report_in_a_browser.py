@@ -3,24 +3,15 @@
 One page has every section; its titles are Chinese, Arabic and Devanagari beside Latin.
 """
 
-import shutil
-from pathlib import Path
-
 import numpy as np
 import pytest
+from chromium import headless, serious_faults
 from made_run import Run, build_run
 
 from pipeline_lib.report import attention_maps
 from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.page import build_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("no Chromium on the path", allow_module_level=True)
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install 'vitrine[test]'")
-axe_package = pytest.importorskip("axe_playwright_python", reason="pip install 'vitrine[test]'")
-AXE = (Path(axe_package.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-SERIOUS = {"serious", "critical"}
 TITLES = ("红色杯子 — 手工", "كوب أحمر (2 لتر)", "लाल मग, बड़ा", "Red mug, striped")
 DESKTOP, PHONE = 1200, 375
 SMALLEST_TEXT = 8.5  # CSS pixels
@@ -56,11 +47,8 @@ def report(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with playwright.sync_playwright() as library:
-        # In a container Chromium has no sandbox and little shared memory.
-        started = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+    with headless() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture
@@ -92,10 +80,7 @@ def open_everything(page):
 def test_axe_finds_nothing_serious(open_report, width, scheme):
     page = open_report(width, scheme)
     open_everything(page)
-    page.add_script_tag(content=AXE)
-    found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")["violations"]
-    serious = {one["id"]: one["nodes"][0]["html"][:200] for one in found if one["impact"] in SERIOUS}
-    assert not serious
+    assert serious_faults(page) == []
 
 
 def test_nothing_is_wider_than_a_phone(open_report):

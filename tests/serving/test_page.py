@@ -1,29 +1,16 @@
 """The page in a real headless Chromium: what a person does with it, in both languages, by mouse and by keyboard."""
 
-import json
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
-    pytest.skip("no Chromium on the path", allow_module_level=True)
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install 'vitrine[test]'")
-axe_package = pytest.importorskip("axe_playwright_python", reason="pip install 'vitrine[test]'")
-AXE = (Path(axe_package.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-SERIOUS = {"serious", "critical"}
+from chromium import headless, playwright, serious_faults
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator:
-    with playwright.sync_playwright() as library:
-        # In a container Chromium has no sandbox and little shared memory.
-        started = library.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+def browser():
+    with headless() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +64,9 @@ def status(page, words):
 
 
 def violations(page):
-    """What axe-core finds serious on the page once a search that runs has ended: until then results are pale."""
+    """What axe-core finds serious once a search that runs has ended: until then results are pale."""
     playwright.expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
-    page.evaluate(AXE)
-    report = json.loads(page.evaluate("axe.run().then(found => JSON.stringify(found.violations))"))
-    return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in report if one["impact"] in SERIOUS]
+    return serious_faults(page)
 
 
 def search_for(page, text):
