@@ -165,6 +165,19 @@ def test_a_gain_smaller_than_the_spread_of_seeds_is_one_of_checkpoints_and_not_o
     assert between["high"] - between["low"] > 2 * (checkpoint["high"] - checkpoint["low"])
 
 
+def test_runs_of_a_setting_are_paired_by_their_seeds_in_whatever_order_they_are_listed():
+    generator = np.random.default_rng(3)
+    x, y = (setting(name, ranks, (7, 8, 9), 0.3, generator) for name, ranks in (("x", BASE), ("y", BETTER)))
+    permuted = Setting("y", [y.runs[place] for place in (2, 0, 1)])
+    expected, found = compare([x, y], Options()), compare([x, permuted], Options())
+    assert found.rows.equals(expected.rows) and found.slices.equals(expected.slices)
+    assert found.changed == expected.changed
+    assert record(found)["runs"]["b"]["runs"] == ["y-s7", "y-s8", "y-s9"]
+    # A seed of a composed model is one of the setting's, too: the same train.seed alone makes no pair.
+    other = [replace(run, params=dict(run.params) | {"composed": {"seed": 3}}) for run in y.runs]
+    assert compare([x, Setting("y", other)], Options()).rows["high"].to_list() != expected.rows["high"].to_list()
+
+
 def test_markdown_escapes_what_a_catalogue_may_contain():
     runs = [make_run([1, 5, 9, 2, 3, 3, 1, 8], name="first|run"), make_run([1, 5, 9, 2, 9, 3, 30, 1], name="*b*")]
     text = markdown(compare(single(*runs), Options()))

@@ -13,7 +13,7 @@ from pipeline_lib.evaluation.randomisation import SWAPS
 from pipeline_lib.experiments.compare.changes import COUNTS_SCHEMA, Changed, counts, most_changed
 from pipeline_lib.experiments.compare.decisions import Decisions, Key, Settings, decide, letter
 from pipeline_lib.experiments.compare.parts import Part, make_part
-from pipeline_lib.experiments.compare.settings import Setting, check_setting, paired_seeds
+from pipeline_lib.experiments.compare.settings import Setting, by_seed, check_setting, paired_seeds
 from pipeline_lib.experiments.compare.slices import slice_rows
 from pipeline_lib.experiments.compare.test_sets import CLASSIFICATION, Overlap, overlap, tasks_of
 
@@ -67,6 +67,7 @@ def compare(settings: Sequence[Setting], options: Options) -> Comparison:
         raise ValueError(f"{len(settings)} runs or settings: 2 to {MAX_RUNS} can be compared")
     for setting in settings:
         check_setting(setting)
+    settings = [by_seed(setting) for setting in settings]
     check_tasks(settings, options.only)
     common = common_parts(settings, list(options.only))
     runs = [setting.runs for setting in settings]
@@ -84,7 +85,7 @@ def compare(settings: Sequence[Setting], options: Options) -> Comparison:
     counted = [counts(one, figure[2] if one is part else _default_metric(one)) for one in parts]
     changed = most_changed(part, settings, options.changed)
     return Comparison(
-        list(settings),
+        settings,
         primary,
         figure,
         decisions,

@@ -5,15 +5,15 @@
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from pipeline_lib.experiments.compare.runs import Run
+from pipeline_lib.experiments.recipes.overrides import ABSENT, UNTRACKED, differences
+from pipeline_lib.experiments.recipes.seeds import SEEDED
 
-# Keys that differ between the runs of one setting: the seeds, and what changes no result.
-SEEDS = ("train.seed", "composed.seed")
-NO_RESULT = ("runtime",)
+# Keys in which the runs of one setting differ.
+SEEDS = tuple(f"{section}.seed" for section in SEEDED)
 
 
 @dataclass(frozen=True)
@@ -58,24 +58,26 @@ def resolve(argument: str, experiments: Callable[[], Sequence[str]]) -> tuple[st
     return argument, [argument]
 
 
+def by_seed(setting: Setting) -> Setting:
+    """Return a setting with its runs in the order of their seeds, so that runs of equal seeds have equal places."""
+    return Setting(setting.name, sorted(setting.runs, key=_seeds))
+
+
 def check_setting(setting: Setting) -> None:
-    """Raise ValueError if two runs of a setting have the same seed, or differ in more than their seeds."""
+    """Raise ValueError if two runs of a setting have the same seeds, or differ in more than their seeds."""
     first = setting.runs[0]
-    by_seed: dict[tuple[Any, ...], str] = {}
+    known: dict[tuple[int, ...], str] = {}
     for run in setting.runs:
-        values = _flat(run.params)
-        key = tuple(values.get(name) for name in SEEDS)
-        if key in by_seed:
+        if (seeds := _seeds(run)) in known:
             raise ValueError(
-                f"{setting.name}: {by_seed[key]} and {run.name} have the same train.seed = {values.get(SEEDS[0])}; the "
-                "runs of a setting need different seeds"
+                f"{setting.name}: {known[seeds]} and {run.name} have the same {SEEDS[0]} = {seeds[0]}; the runs of a "
+                "setting need different seeds"
             )
-        by_seed[key] = run.name
-        expected = _flat(first.params)
-        for name in sorted(expected.keys() | values.keys()):
-            if name in SEEDS or name.split(".")[0] in NO_RESULT or values.get(name) == expected.get(name):
+        known[seeds] = run.name
+        for name, old, new in differences(dict(first.params), dict(run.params)):
+            if name in SEEDS or name.split(".")[0] == UNTRACKED or old == new:
                 continue
-            both = f"{expected.get(name)!r} and {values.get(name)!r}"
+            both = " and ".join(value if value is ABSENT else repr(value) for value in (old, new))
             raise ValueError(
                 f"{setting.name}: {first.name} and {run.name} are not one setting: {name} is {both}; only "
                 f"{' and '.join(SEEDS)} may differ"
@@ -83,13 +85,10 @@ def check_setting(setting: Setting) -> None:
 
 
 def paired_seeds(a: Setting, b: Setting) -> bool:
-    """Return whether both settings were trained with the same several seeds."""
-    return len(a.runs) > 1 and sorted(a.seeds) == sorted(b.seeds)
+    """Return whether both settings, in the order of `by_seed`, were trained with the same several seeds."""
+    return len(a.runs) > 1 and [_seeds(run) for run in a.runs] == [_seeds(run) for run in b.runs]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= _flat(value, f"{name}.") if isinstance(value, Mapping) and value else {name: value}
-    return flat
+def _seeds(run: Run) -> tuple[int, ...]:
+    """Return the SEEDS of a run; -1 stands for one that it does not have."""
+    return tuple(run.params.get(section, {}).get("seed", -1) for section in SEEDED)

@@ -14,14 +14,12 @@ from ruamel.yaml.error import YAMLError
 from pipeline_lib.artifacts import paths
 from pipeline_lib.experiments.listing.commits import Commit, experiment_commits, git, read_files
 from pipeline_lib.experiments.listing.queue import queued_commits
-from pipeline_lib.experiments.recipes.overrides import Difference, differences
+from pipeline_lib.experiments.recipes.overrides import UNTRACKED, Difference, differences
 from pipeline_lib.experiments.revisions import WORKSPACE
 
 PARAMS = "params.yaml"
 FILES = (PARAMS, paths.METRICS.as_posix(), paths.INTERVALS.as_posix())
 DONE, PARENT = "done", "parent"
-# Section that no cache depends on: two runs that differ in it alone have the same result.
-UNTRACKED = "runtime"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from pipeline_lib.experiments.recipes.merging import Params
 
 ABSENT = "(absent)"
+# Section that no cache depends on: two runs that differ in it alone have the same result.
+UNTRACKED = "runtime"
 
 
 class Difference(NamedTuple):

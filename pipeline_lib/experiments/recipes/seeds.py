@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.experiments.recipes.merging import Cell, cells
-from pipeline_lib.experiments.recipes.overrides import overrides
+from pipeline_lib.experiments.recipes.overrides import UNTRACKED, overrides
 from pipeline_lib.experiments.recipes.run import PARAMS, check_models, experiment_name, launch
 from pipeline_lib.experiments.recipes.schema import read_recipe
 from pipeline_lib.experiments.revisions import one_line_errors
@@ -89,7 +89,7 @@ def used_folders(params: Mapping[str, Any]) -> list[str]:
 
 def settings_hash(cell: Cell, also: object) -> str:
     """Return a short hash of a cell's settings, except its seeds and the section `runtime`, and of `also`."""
-    params = {section: values for section, values in cell.params.items() if section != "runtime"}
+    params = {section: values for section, values in cell.params.items() if section != UNTRACKED}
     params |= {name: {key: value for key, value in params[name].items() if key != "seed"} for name in SEEDED}
     return digest_value([params, also])[:8]
 
