@@ -10,13 +10,14 @@ from pipeline_lib.catalogue.schema import RETAINED, Records, rejects_of
 
 NO_NUMBER = "attribute is no number"
 # A number with an optional currency before or behind it: a sign, or a code such as EUR.
-NUMBER = r"^\p{Sc}?[A-Z]{0,3}\p{Sc}?(-?[0-9][0-9.,]*)\p{Sc}?(?:[A-Z]{0,3}|元|円|kr)\.?$"
-# One separator alone: with three digits after it, it groups thousands, unless it is a point: 1,299 but 1.299.
-THOUSANDS = r"^-?[0-9]{1,3}(,[0-9]{3})+$"
-GROUPED_POINTS = r"^-?[0-9]{1,3}(\.[0-9]{3}){2,}$"
+NUMBER = r"^\p{Sc}?[A-Z]{0,3}\p{Sc}?(-?[0-9][0-9.,]*)\p{Sc}?(?:[A-Z]{0,3}|元|円)\.?$"
+# One separator alone: with three digits after it, it groups thousands, unless it is a point or a zero is before it:
+# 1,299 but 1.299 and 0,500.
+THOUSANDS = r"^-?[1-9][0-9]{0,2}(,[0-9]{3})+$"
+GROUPED_POINTS = r"^-?[1-9][0-9]{0,2}(\.[0-9]{3}){2,}$"
 DECIMAL_COMMA = r"^-?[0-9]+,[0-9]+$"
-ENGLISH = r"^-?[0-9]{1,3}(,[0-9]{3})+\.[0-9]+$"
-GERMAN = r"^-?[0-9]{1,3}(\.[0-9]{3})+,[0-9]+$"
+ENGLISH = r"^-?[1-9][0-9]{0,2}(,[0-9]{3})+\.[0-9]+$"
+GERMAN = r"^-?[1-9][0-9]{0,2}(\.[0-9]{3})+,[0-9]+$"
 
 
 def as_number(cell: pl.Expr) -> pl.Expr:

@@ -69,44 +69,53 @@ class DeclaredInputs:
         if len(differing) > NAMED:
             yield f"{len(differing) - NAMED:,} more files of {_printable(dep)}"
         if removed := len(paths - set(now.paths)):
-            count = f"{removed:,} files removed" if (self._root / dep).is_dir() else "removed"
+            count = f"{removed:,} files removed" if _is_folder(self._root / dep) else "removed"
             yield f"{_printable(dep)} ({count})"
 
     def _files(self, dep: str) -> Iterator[tuple[str, tuple[int, int, int]]]:
         """Yield path, size, time in ns and inode of each file; links are followed, as DVC follows them."""
         start = self._root / dep
-        if not start.is_dir():
+        if not _is_folder(start):
             yield from self._state(dep, start)
             return
         pending = [(str(start), dep, frozenset({os.path.realpath(start)}))]
         while pending:
             folder, name, above = pending.pop()
             for entry in _entries(folder):
-                path = f"{name}/{entry.name}"
-                # What DVC ignores, or the command itself makes.
-                if self._ignored.match(f"{entry.name}/" if entry.is_dir() else entry.name) or path in self._outs:
+                path, is_folder = f"{name}/{entry.name}", _is_folder(entry)
+                if path in self._outs or self._is_ignored(entry.name, is_folder):
                     continue
-                if not entry.is_dir():
+                if not is_folder:
                     yield from self._state(path, entry)
                 elif not entry.is_symlink():
                     pending.append((entry.path, path, above))
                 elif (target := os.path.realpath(entry.path)) not in above:  # a link to a folder above it has no end
                     pending.append((entry.path, path, above | {target}))
 
+    def _is_ignored(self, name: str, is_folder: bool) -> bool:
+        return bool(self._ignored.match(name) or (is_folder and self._ignored.match(f"{name}/")))
+
     @staticmethod
     def _state(path: str, file: Path | os.DirEntry[str]) -> Iterator[tuple[str, tuple[int, int, int]]]:
         try:
             found = file.stat()
-        except FileNotFoundError:  # a broken link, or a file that is being replaced
+        except OSError:  # a broken link, one to itself, or a file that is being replaced; a stage that reads it says so
             return
         yield path, (found.st_size, found.st_mtime_ns, found.st_ino)
 
 
+def _is_folder(path: Path | os.DirEntry[str]) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Yield the entries of a folder, none if it has just been removed."""
+    """Yield the entries of a folder, none if it has just been removed or cannot be read."""
     try:
         found = os.scandir(folder)
-    except FileNotFoundError:
+    except OSError:
         return
     with found:
         yield from found
@@ -118,9 +127,14 @@ def _printable(path: str) -> str:
 
 
 def _read_ignored(file: Path) -> list[str]:
-    """Return the patterns of names in .dvcignore; one with a slash inside is left out, so its files are compared."""
+    """Return the patterns of names in .dvcignore, none if a line with `!` takes some of them back.
+
+    A pattern with a slash inside is left out. The files of what is left out are compared.
+    """
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    names = [line.strip() for line in lines if line.strip() and not line.startswith(("#", "!"))]
+    if any(line.startswith("!") for line in lines):
+        return []
+    names = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     return [name for name in names if "/" not in name.removesuffix("/")]
 
 

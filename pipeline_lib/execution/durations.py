@@ -18,6 +18,7 @@ import psutil
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.messages import one_line
 
 FILE = Path("logs/durations.jsonl")
 MAX_BYTES = 2_000_000  # thousands of runs; the older half goes when the file is larger
@@ -54,13 +55,13 @@ def count_products(root: Path) -> int | None:
 
 
 def record_duration(module: str, settings: Mapping[str, Any], seconds: float, root: Path = Path()) -> None:
-    """Append one run of this process's stage; a log that cannot be written is a line on stderr, not a failed stage."""
-    hashes = {key: settings_hash(value) for key, value in settings.items()}
-    run = Duration(" ".join([module, *sys.argv[1:]]), round(seconds, 2), count_products(root), hashes)
+    """Append one run of this process's stage; what cannot be recorded is a line on stderr, not a failed stage."""
     try:
+        hashes = {key: settings_hash(value) for key, value in settings.items()}
+        run = Duration(" ".join([module, *sys.argv[1:]]), round(seconds, 2), count_products(root), hashes)
         _append(project_root() / FILE, json.dumps(run._asdict(), ensure_ascii=False) + "\n")
-    except OSError as error:
-        sys.stderr.write(f"{FILE}: the duration of this stage is not recorded: {error}\n")
+    except (OSError, ValueError, KeyError, TypeError) as error:  # the last two: counts.json of another form
+        sys.stderr.write(f"{FILE}: the duration of this stage is not recorded: {one_line(error)}\n")
 
 
 def read_durations(root: Path) -> list[Duration]:
@@ -81,7 +82,7 @@ def _parsed(line: str) -> Duration | None:
 def _append(file: Path, line: str) -> None:
     """Append a line; several stages may do so at the same time."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a+", encoding="utf-8") as stream:
+    with file.open("a+", encoding="utf-8", errors="replace") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         if stream.tell() > MAX_BYTES:
             stream.seek(0)

@@ -75,6 +75,44 @@ def test_links_are_followed_and_loops_end(tmp_path):
     assert inputs.changed() == ["data/broken (new)", "data/linked/deep/photo", "data/weights"]
 
 
+def test_what_cannot_be_looked_at_has_no_state(tmp_path, monkeypatch):
+    """The stage that reads it says what is wrong with it; a catalogue rejects one such photo."""
+    (tmp_path / "data/closed").mkdir(parents=True)
+    (tmp_path / "data/loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    scandir = os.scandir
+
+    def refusing(folder):
+        if str(folder).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    inputs = look(tmp_path, "data", "file/inner", "data/loop")
+    assert inputs.changed() == []
+    (tmp_path / "data/loop").unlink()
+    (tmp_path / "data/loop").touch()
+    assert inputs.changed() == ["data/loop (new)", "data/loop (new)"]
+
+
+@pytest.mark.parametrize(
+    ("ignored", "seen"),
+    [
+        ("cache", ["data/a.tmp (new)"]), ("cache/\n*.tmp", []), ("*.tmp", ["data/cache/file (new)"]),
+        ("*.tmp\n!a.tmp\ncache", ["data/a.tmp (new)", "data/cache/file (new)"]),
+        ("data/a.tmp\ncache", ["data/a.tmp (new)"]),
+    ],
+)  # fmt: skip
+def test_what_dvcignore_names_is_left_out(tmp_path, ignored, seen):
+    """A name is that of a file or of a folder; with a line that takes a pattern back, everything is compared."""
+    (tmp_path / ".dvcignore").write_text(f"# names\n{ignored}\n")
+    (tmp_path / "data/cache").mkdir(parents=True)
+    inputs = look(tmp_path, "data")
+    for name in ("a.tmp", "cache/file"):
+        (tmp_path / "data" / name).touch()
+    assert inputs.changed() == seen
+
+
 def test_a_message_names_few_files_and_counts_the_others(tmp_path):
     (tmp_path / "data").mkdir()
     for number in range(9):

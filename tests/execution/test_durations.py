@@ -50,6 +50,27 @@ def test_a_log_that_cannot_be_written_is_a_line_and_no_failure(root, capsys):
     assert capsys.readouterr().err.startswith("logs/durations.jsonl: the duration of this stage is not recorded: ")
 
 
+@pytest.mark.parametrize("counts", ["", '{"prod', "[]", '{"products": null}', "{}"])
+def test_counts_that_cannot_be_read_are_a_line_and_no_failure(root, capsys, counts):
+    (root / paths.CATALOGUE).mkdir(parents=True)
+    (root / paths.CATALOGUE / "counts.json").write_text(counts, encoding="utf-8")
+    record_duration("stages.train", {}, 1, root)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("logs/durations.jsonl: the duration of this stage is not recorded: ")
+
+
+def test_bytes_that_are_no_text_cost_no_run(root, monkeypatch):
+    """An argument that is no UTF-8, and a log with a cut character when its older half goes."""
+    monkeypatch.setattr(sys, "argv", ["train.py", "--fold", "0\udcff"])
+    record_duration("stages.train", {}, 1, root)
+    with (root / FILE).open("ab") as stream:
+        stream.write(b'{"command": "\xe5\n' * 100)
+    monkeypatch.setattr(durations, "MAX_BYTES", 1000)
+    record_duration("stages.train", {}, 2, root)
+    record_duration("stages.train", {}, 3, root)
+    assert [run.seconds for run in read_durations(root)] == [2, 3]
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_stage_records_its_settings_if_it_ends_well(fails, monkeypatch, root):
     monkeypatch.setattr("pipeline_lib.execution.stage.die_with_parent", lambda: None)
