@@ -65,6 +65,22 @@ def test_slices_by_category_words_script_and_name():
     assert part_of("text_to_image", run, run, split="oof").units["unit_id"].to_list() == ["q0", "q2", "q1", "q3"]
 
 
+def test_a_query_of_two_galleries_counts_in_its_named_slice_in_both():
+    named = pl.DataFrame({"query_id": ["q1", "q0"], "slice": ["short", "short"]})
+    run = make_run([1] * 8, query_slices=named)
+    twice = run.ranks.filter(pl.col("query_id") == "q0").with_columns(fold=pl.lit(1, pl.Int64))
+    run = replace(run, ranks=pl.concat([run.ranks, twice]))
+    part = part_of("text_to_image", run, run, split="oof")
+    assert part.units.select("unit_id", "fold").rows() == [("q0", 0), ("q2", 0), ("q0", 1), ("q1", 1), ("q3", 1)]
+    assert dimensions(part, run)["named slice", "short"] == [0, 2, 3]
+
+
+def test_named_slices_are_of_queries_and_not_of_products_with_their_ids():
+    named = pl.DataFrame({"query_id": ["p4"], "slice": ["short"]})
+    run = make_run([1] * 8, [1] * 8, query_slices=named)
+    assert ("named slice", "short") not in dimensions(part_of("classification", run, run), run)
+
+
 def test_slices_have_the_means_of_their_queries_and_small_ones_are_counted():
     count = 60
     before = make_run([5] * count, name="a")

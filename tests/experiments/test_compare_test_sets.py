@@ -8,7 +8,7 @@ from compared_runs import changed, make_run
 
 from pipeline_lib.experiments.compare.comparison import Options, compare
 from pipeline_lib.experiments.compare.settings import Setting
-from pipeline_lib.experiments.compare.test_sets import overlap
+from pipeline_lib.experiments.compare.test_sets import overlap, tasks_of
 
 RIGHT = [1, 0, 1, 1, 0, 1, 1, 1]
 A = make_run([1, 5, 9, 2, 3, 3, 1, 8], RIGHT, name="first")
@@ -101,6 +101,17 @@ def test_what_only_one_run_has_is_left_out_with_a_line():
     assert of(replace(A, classes=["hat", "cup"])).left_out == []  # another order of the same classes
 
 
+def test_corrections_of_hubness_are_no_tasks_of_their_own():
+    corrected = [make_run([1] * 8, direction=f"{name}_{kind}").ranks for name, kind in (
+        ("text_to_image", "qb_norm"), ("image_to_text", "dual_softmax"))]  # fmt: skip
+    composed = make_run([2] * 8, direction="composed_sum_subset").ranks
+    run = replace(A, ranks=pl.concat([A.ranks, *corrected, composed]))
+    assert tasks_of(run) == ["text_to_image", "classification", "composed_sum_subset"]
+    only = ["text_to_image_qb_norm"]
+    with pytest.raises(ValueError, match="--only text_to_image_qb_norm: no such task"):
+        compare([Setting("first", [run]), Setting("b", [replace(run, name="b")])], Options(only=only))
+
+
 def test_a_task_can_be_compared_by_itself_where_the_others_differ():
     found = of(changed(A, "queries", text=pl.Series(["new"] * 8)), only=["classification"])
     assert found.refused == [] and {task for _, task in found.same} == {"classification"}
@@ -120,3 +131,7 @@ def test_runs_with_nothing_in_common_or_compared_with_themselves_are_refused():
         )  # fmt: skip
     with pytest.raises(ValueError, match="1 runs or settings: 2 to 26"):
         compare([Setting("first", [A])], Options())
+    other = replace(A, name="other", params=dict(A.params) | {"train": {"seed": 8}})
+    for repeated in ([A], [other, A]):
+        with pytest.raises(ValueError, match="first is named twice: a run cannot be compared with itself"):
+            compare([Setting("first", [A]), Setting("b", repeated)], Options())

@@ -109,14 +109,13 @@ def _described(
     answers = answers.join(gallery, on="product_id", how="left")
     rows = []
     for row, (unit, fold) in zip(chosen, units.select("unit_id", "fold").iter_rows(), strict=True):
-        is_query = ranked and part.task != "image_to_text"
         here = pl.col("split").eq("test" if part.split == "test" else "train") & _of_fold(fold)
-        right = answers.filter(pl.col("query_id") == unit, here)["product_id"].to_list() if is_query else [unit]
+        right = answers.filter(pl.col("query_id") == unit, here)["product_id"].to_list() if part.of_queries else [unit]
         both = [
             Answer(float(np.exp(place[row])) if ranked else float(1 + place[row]), *_returned(part, side, unit, fold))
             for place, side in zip(places, sides, strict=True)
         ]
-        text = (queries.get(unit) if is_query else products.get(unit)) or ""
+        text = (queries.get(unit) if part.of_queries else products.get(unit)) or ""
         rows.append(Changed(unit, text, fold, run, right, both[0], both[1]))
     return rows
 

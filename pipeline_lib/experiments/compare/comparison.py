@@ -3,6 +3,7 @@
 The first run is the one that all others are compared with.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,14 +61,17 @@ class Comparison:
 def compare(settings: Sequence[Setting], options: Options) -> Comparison:
     """Return the comparison of each setting with the first.
 
-    Raises ValueError for fewer than two settings, for runs of a setting that are none, for test sets that differ, for
-    runs with nothing in common, and for a declared figure that they do not have.
+    Raises ValueError for fewer than two settings, for runs of a setting that are none, for a run that is named twice,
+    for test sets that differ, for runs with nothing in common, and for a declared figure that they do not have.
     """
     if not 2 <= len(settings) <= MAX_RUNS:
         raise ValueError(f"{len(settings)} runs or settings: 2 to {MAX_RUNS} can be compared")
     for setting in settings:
         check_setting(setting)
     settings = [by_seed(setting) for setting in settings]
+    for name, times in Counter(run.name for setting in settings for run in setting.runs).items():
+        if times > 1:
+            raise ValueError(f"{name} is named twice: a run cannot be compared with itself; name another run")
     check_tasks(settings, options.only)
     common = common_parts(settings, list(options.only))
     runs = [setting.runs for setting in settings]
@@ -122,8 +126,7 @@ def common_parts(settings: Sequence[Setting], only: list[str]) -> Overlap:
                     f"Compare runs of one catalogue and split{way_out}"
                 )
             total = found if total is None else _both(total, found)
-    if total is None:
-        raise ValueError(f"{first.name} is compared with itself; name two runs")
+    assert total is not None, "two runs or more are compared"
     return total
 
 

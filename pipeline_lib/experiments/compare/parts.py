@@ -18,7 +18,7 @@ from pipeline_lib.experiments.compare.test_sets import CLASSIFICATION, RANK_KEY,
 from pipeline_lib.metrics import ranking
 from pipeline_lib.metrics.ranking import CUTOFFS, rank_statistic, ranks_of
 from pipeline_lib.metrics.tied_ranks import TiedRanks
-from pipeline_lib.metrics.weighted import Statistic, point
+from pipeline_lib.metrics.weighted import Statistic
 
 Values = NDArray[np.float64]
 LOWER_IS_BETTER = (*ranking.LOWER_IS_BETTER, "ece")
@@ -40,10 +40,6 @@ class System:
         """Return the names of the figures."""
         return self.additive.names
 
-    def figures(self, num_units: int) -> dict[str, float]:
-        """Return the figures by name."""
-        return dict(zip(self.names, point(self.statistic, num_units).tolist(), strict=True))
-
 
 @dataclass(frozen=True)
 class Part:
@@ -53,6 +49,11 @@ class Part:
     task: str
     units: pl.DataFrame
     systems: list[list[System]]
+
+    @property
+    def of_queries(self) -> bool:
+        """Return whether the units are queries of the catalogue, not its products."""
+        return self.task not in ("image_to_text", CLASSIFICATION)
 
     @property
     def groups(self) -> NDArray[np.int64]:
@@ -83,7 +84,7 @@ def _ranked_part(split: str, task: str, settings: Sequence[Sequence[Run]]) -> Pa
             mean = np.mean(list(hits.values()), axis=0)
             by_unit = hits | {"MeanRecall": mean, "mean_rank": one.expected()}
             systems[-1].append(System(rank_statistic(one), rank_columns(one, pooled), by_unit, one))
-    units = tables[0][0].select(pl.col("query_id").alias("unit_id"), "fold", "group_id", "num_right", "num_gallery")
+    units = tables[0][0].select(pl.col("query_id").alias("unit_id"), "fold", "group_id", "num_right")
     return Part(split, task, units, systems)
 
 
@@ -97,5 +98,5 @@ def _classification_part(split: str, task: str, settings: Sequence[Sequence[Run]
             by_unit = {f"top{k}": (scores.ranks < k).astype(np.float64) for k in (1, 3)}
             systems[-1].append(System(published(scores), class_columns(scores), by_unit))
     rows = rows_of(settings[0][0], task).filter(pl.col("split") == split).sort("product_id")
-    units = rows.select(pl.col("product_id").alias("unit_id"), "fold", "group_id", "label")
+    units = rows.select(pl.col("product_id").alias("unit_id"), "fold", "group_id")
     return Part(split, task, units, systems)

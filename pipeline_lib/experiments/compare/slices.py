@@ -86,12 +86,11 @@ def dimensions(part: Part, run: Run) -> dict[tuple[str, str], list[int]]:
         parts = pl.DataFrame({"slice": column, "row": range(len(column))}).drop_nulls().group_by("slice").all()
         if parts.height > 1:
             found |= {(dimension, name): rows for name, rows in sorted(parts.rows())}
-    rows_of = {unit: row for row, unit in enumerate(part.units["unit_id"].to_list())}
-    named: dict[tuple[str, str], list[int]] = {}
-    for query, name in run.tables["query_slices"].sort("slice", "query_id").iter_rows():
-        if query in rows_of:
-            named.setdefault(("named slice", name), []).append(rows_of[query])
-    return found | named
+    if not part.of_queries:
+        return found
+    units = part.units.select(pl.col("unit_id").alias("query_id")).with_row_index("row")
+    named = run.tables["query_slices"].join(units, on="query_id").sort("slice", "row").group_by("slice")
+    return found | {("named slice", name): rows for name, rows in sorted(named.agg("row").rows())}
 
 
 def describe(part: Part, run: Run) -> pl.DataFrame:
@@ -102,12 +101,12 @@ def describe(part: Part, run: Run) -> pl.DataFrame:
     answers = run.tables["relevance"].filter(pl.col("grade") > 0).unique("query_id", keep="first", maintain_order=True)
     labels = answers.join(products, left_on="product_id", right_on="id", how="left")
     categories = labels.select(pl.col("query_id").alias("id"), pl.col("label"))
-    if part.task in ("image_to_text", "classification"):
-        known = units.join(products, on="id", how="left", maintain_order="left")
-        known = known.with_columns(kind=pl.lit(None, pl.String))
-    else:
+    if part.of_queries:
         known = units.join(queries, on="id", how="left", maintain_order="left")
         known = known.join(categories, on="id", how="left", maintain_order="left")
+    else:
+        known = units.join(products, on="id", how="left", maintain_order="left")
+        known = known.with_columns(kind=pl.lit(None, pl.String))
     texts = [text or "" for text in known["text"].to_list()]
     columns: dict[str, Sequence[str | None]] = {
         "category": known["label"].to_list(),

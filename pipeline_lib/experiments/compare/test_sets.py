@@ -12,7 +12,7 @@ import polars as pl
 from pipeline_lib.experiments.compare.runs import Run
 
 TEXT_TASKS = ("text_to_image", "image_to_text")
-CLASSIFICATION = "classification"
+CLASSIFICATION, COMPOSED = "classification", "composed_"
 SPLITS = ("oof", "test")
 RANK_KEY = ["fold", "query_id"]
 # The label is part of the key: a product whose label was corrected between two runs is another right answer.
@@ -90,9 +90,9 @@ def fold_difference(a: Run, b: Run, names: tuple[str, str]) -> str:
 
 
 def tasks_of(run: Run) -> list[str]:
-    """Return the tasks that a run has ranks or class scores of."""
+    """Return the tasks that a run has ranks or class scores of; corrections of hubness are none of their own."""
     ranked = run.ranks["direction"].unique().to_list()
-    composed = sorted(set(ranked) - set(TEXT_TASKS))
+    composed = sorted(task for task in ranked if task.startswith(COMPOSED))
     classified = [] if rows_of(run, CLASSIFICATION).is_empty() else [CLASSIFICATION]
     return [*(task for task in TEXT_TASKS if task in ranked), *classified, *composed]
 
