@@ -8,14 +8,14 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.evaluation.baselines.run import read_split_products
 from pipeline_lib.evaluation.baselines.stored import write_baselines
-from pipeline_lib.execution.meter import stage_meter
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.loading.products import class_names
 from pipeline_lib.params.plan import TRUNK
 
 
 def main() -> None:
-    with stage("stages.baselines") as run, stage_meter("baselines").beating() as meter:
+    with stage("stages.baselines") as run, metered("baselines") as meter, meter.beating():
         trunk = paths.features_of(TRUNK) if TRUNK in run.value("plan.features", list[str]) else None
         products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
         towers = "the stored features of the towers" if trunk else "no stored features"
@@ -23,7 +23,6 @@ def main() -> None:
         meter.begin("products", len(products))
         with fresh_folder(paths.BASELINES) as out:
             write_baselines(trunk, products, class_names(products), run.value("evaluate.seed", int), out)
-        meter.finish()
 
 
 if __name__ == "__main__":

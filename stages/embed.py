@@ -9,7 +9,7 @@ from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.device import pick_device, read_runtime
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import in_processes
-from pipeline_lib.execution.meter import stage_meter
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.embed import EmbedParams
 
@@ -32,8 +32,10 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.loading.products import as_arrays
 
     params, runtime = run.section(EmbedParams), read_runtime()
-    with join_process_group(pick_device(runtime.device)) as processes:
-        meter = stage_meter(f"fold {fold} at {scale} px", processes.is_first)
+    with (
+        join_process_group(pick_device(runtime.device)) as processes,
+        metered(f"fold {fold} at {scale} px", is_first=processes.is_first) as meter,
+    ):
         opened = open_model((fold, scale), params, runtime, processes, meter)
         identity = opened.fingerprint, opened.preprocessing
         table = read_predicted(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet", fold)
@@ -47,7 +49,6 @@ def embed(run: Stage, fold: int, scale: int) -> None:
         with fresh_folder(out) if processes.is_first else nullcontext(out) as target:
             write_embeddings(opened.predictor, products, queries, target, *identity)
             write_query_bank(opened.predictor, bank, target, *identity)
-        meter.finish()
 
 
 if __name__ == "__main__":

@@ -20,14 +20,14 @@ from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.ensembling.prediction_files import PREDICTION_FORMATS
 from pipeline_lib.ensembling.query_bank import write_banks
 from pipeline_lib.ensembling.submission import open_sample, write_submission
-from pipeline_lib.execution.meter import stage_meter
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.ensemble import EnsembleParams
 from pipeline_lib.splitting.seen import read_hashed_products
 
 
 def main() -> None:
-    with stage("stages.ensemble") as run, stage_meter("ensemble").beating() as meter:
+    with stage("stages.ensemble") as run, metered("ensemble") as meter, meter.beating():
         params = run.section(EnsembleParams)
         folds = run.value("plan.folds", list[int])
         scales = run.value("plan.scales", list[int])
@@ -69,7 +69,6 @@ def main() -> None:
             write_submission(out / "submission.csv", scores, test_ids, sample)
             for file in PREDICTION_FORMATS[params.predictions](ranked, out):
                 print(f"{paths.ENSEMBLE / file.name}: check it with `vitrine check-predictions`")
-        meter.finish()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.evaluation.ranks import rank_all
 from pipeline_lib.evaluation.slices import modalities, modality_trees
 from pipeline_lib.evaluation.summary import classification_trees, data_counts, left_out_lines, merged
-from pipeline_lib.execution.meter import stage_meter
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.composed import ComposedKind, ComposedProtocolName
 from pipeline_lib.params.evaluate import EvaluateParams
@@ -32,7 +32,7 @@ from pipeline_lib.splitting.seen import read_hashed_products, read_predicting_mo
 
 
 def main() -> None:
-    with stage("stages.evaluate") as run, stage_meter("evaluate").beating() as meter:
+    with stage("stages.evaluate") as run, metered("evaluate") as meter, meter.beating():
         params = run.section(EvaluateParams)
         folds, judged = run.value("plan.folds", list[int]), run.value("plan.judged", list[int])
         seed, protocol = params.seed, PROTOCOLS[params.protocol]
@@ -71,9 +71,9 @@ def main() -> None:
         data = data_counts(read_json(paths.CATALOGUE / "counts.json"), read_json(paths.FOLDS / "groups.json"))
         models = read_predicting_models(paths.TRAIN, Path(run.value("ensemble.fuse_with", str)), folds)
         seen = seen_figures(read_hashed_products(paths.CATALOGUE, paths.FOLDS), models)
+        run.check_unchanged()  # these two replace files at once
         write_json(paths.INTERVALS, intervals)
         write_json(paths.METRICS, figures | data | ({"seen": seen} if seen else {}))
-        meter.finish()
 
 
 if __name__ == "__main__":

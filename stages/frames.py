@@ -1,6 +1,5 @@
 """Reads the chosen frames of every clip of the raw table once, resized as photos are, for catalogue and shards."""
 
-import time
 from pathlib import Path
 
 from pipeline_lib.artifacts import paths
@@ -26,7 +25,6 @@ def main() -> None:
         listed = records.products["media"].explode(empty_as_null=False).unique(maintain_order=True).to_list()
         media = [name for name in listed if may_be_clip(name)]
         reader = ClipReader(Path(data.root).resolve(), frames, size, quality, data.max_pixels, link_targets())
-        start = time.perf_counter()
         what = f"{len(media):,} files, {frames.count} frames each, by {runtime.workers} processes ({runtime.parallel})"
         with metered("frames", what), fresh_folder(paths.CLIPS) as out:
             meta = write_frames(media, reader, clips_per_tar, out, runtime.workers, runtime.parallel)
@@ -35,11 +33,7 @@ def main() -> None:
                     f"{records.table}: plan.frames = [clips], but none of its {len(listed):,} media is a clip; name "
                     "the column of the clips in data.columns.video, or set plan.frames = []"
                 )
-        rate = meta["clips"] / (time.perf_counter() - start)
-        print(
-            f"{meta['used']:,} of {meta['clips']:,} clips, {meta['frames']:,} frames, {meta['bytes'] / 1e6:.1f} MB, "
-            f"{rate:,.1f} clips/s"
-        )
+        print(f"{meta['used']:,} of {meta['clips']:,} clips, {meta['frames']:,} frames, {meta['bytes'] / 1e6:.1f} MB")
         for reason, number in {**meta["refused"], **meta["notes"]}.items():
             print(f"  {reason}: {number:,}")
 

@@ -14,7 +14,7 @@ from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.device import pick_device, read_runtime
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import in_processes
-from pipeline_lib.execution.meter import stage_meter
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import Stage, stage
 from pipeline_lib.params.embed import EmbedParams
 
@@ -37,8 +37,10 @@ def gallery(run: Stage, fold: int) -> None:
     params, runtime = run.section(EmbedParams), read_runtime()
     scale = run.value("plan.scales", list[int])[0]
     out = paths.gallery_of(fold)
-    with join_process_group(pick_device(runtime.device)) as processes:
-        meter = stage_meter(f"gallery of fold {fold}", processes.is_first)
+    with (
+        join_process_group(pick_device(runtime.device)) as processes,
+        metered(f"gallery of fold {fold}", is_first=processes.is_first) as meter,
+    ):
         opened = open_model((fold, scale), params, runtime, processes, meter)
         embedded = open_embedded(paths.embed_of(fold, scale), opened)
         products = read_products(paths.CATALOGUE, paths.FOLDS, paths.SHARDS / "manifest.parquet")
@@ -49,7 +51,6 @@ def gallery(run: Stage, fold: int) -> None:
         with fresh_folder(out) if processes.is_first else nullcontext(out) as target:
             if embedded is not None:
                 write_gallery(opened, products, embedded, target)
-        meter.finish()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import argparse
 import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, write_json
-from pipeline_lib.execution.meter import stage_meter
+from pipeline_lib.execution.meter import Meter, metered
 from pipeline_lib.execution.stage import Stage, stage
 
 
@@ -18,18 +18,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fold", type=int, required=True)
     arguments = parser.parse_args()
-    with stage("stages.judged") as run:
-        judged(run, arguments.fold)
+    with stage("stages.judged") as run, metered(f"judged queries of fold {arguments.fold}") as meter:
+        judged(run, arguments.fold, meter)
 
 
-def judged(run: Stage, fold: int) -> None:
+def judged(run: Stage, fold: int, meter: Meter) -> None:
     # Slow imports.
     from pipeline_lib.evaluation.judged import judged_figures
     from pipeline_lib.serving.judged import read_grades, read_judged_vectors, score_judged
     from pipeline_lib.serving.text_embedder import TextEmbedder
 
     interpolation, photo_weight = run.value("embed.interpolation", float), run.value("index.photo_weight", float)
-    meter = stage_meter(f"judged queries of fold {fold}")
     grades = read_grades(paths.JUDGEMENTS)
     judgements = sum(map(len, grades.values()))
     meter.announce(f"{judgements:,} judgements of {len(grades):,} queries, on the CPU")
@@ -46,7 +45,6 @@ def judged(run: Stage, fold: int) -> None:
         print(f"{unknown:,} judgements are of products that the gallery does not have; they are in no figure")
     if not figures["num_queries"]:
         print("no query has a right product that the gallery has, so there is no figure")
-    meter.finish()
 
 
 if __name__ == "__main__":

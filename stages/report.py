@@ -22,6 +22,7 @@ def main() -> None:
             for name, figure in report.figures.items():
                 (out / f"{name}.svg").write_text(figure, encoding="utf-8")
         paths.PAGE.write_text(report.page, encoding="utf-8")
+        meter.finish()
         print(f"{paths.PAGE}: {len(report.page.encode()) / 1e6:.2f} MB, {len(report.figures)} figures")
 
 

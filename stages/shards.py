@@ -1,6 +1,5 @@
 """Writes the photos of the catalogue into shards: resized once, read by every later stage, independent of folds."""
 
-import time
 from pathlib import Path
 
 import polars as pl
@@ -20,15 +19,13 @@ def main() -> None:
         root = Path(run.value("data.root", str))
         clips = paths.CLIPS if run.value("plan.frames", list[str]) else None
         photos = list_photos(pl.read_parquet(paths.CATALOGUE / "media.parquet"), clips)
-        start = time.perf_counter()
         what = f"{len(photos):,} photos at {params.size} px by {runtime.workers} processes ({runtime.parallel})"
         with metered("shards", what), fresh_folder(paths.SHARDS) as out:
             meta = write_shards(photos, root, params, out, runtime.workers, runtime.parallel)
-        rate = meta["photos"] / (time.perf_counter() - start)
         done = (
             f"{meta['passed_through']:,} passed through, {meta['re_encoded']:,} encoded again, {meta['black']:,} black"
         )
-        print(f"{meta['photos']:,} photos ({done}), {meta['bytes'] / 1e6:.1f} MB, {rate:,.0f} photos/s")
+        print(f"{meta['photos']:,} photos ({done}), {meta['bytes'] / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Paths of the stages' outs, relative to the project's root; dvc.yaml names the same paths."""
 
+import os
 from pathlib import Path
 
 WORK = Path("data/work")
@@ -52,6 +53,11 @@ METRICS = REPORTS / "metrics.json"
 INTERVALS = REPORTS / "intervals.json"
 PAGE = REPORTS / "index.html"
 FIGURES = REPORTS / "figures"
+
+
+def project_root() -> Path:
+    """Return the folder of the project that DVC runs for, or the working directory."""
+    return Path(os.environ.get("DVC_ROOT", "."))
 
 
 def code_of(module: str) -> Path:

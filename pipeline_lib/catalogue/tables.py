@@ -4,13 +4,13 @@ The shards depend on `media.parquet` only, which contains a hash of each photo's
 shards, an edited text or label does not.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from pipeline_lib.artifacts.io import read_json, write_json, write_table
+from pipeline_lib.artifacts.paths import project_root
 from pipeline_lib.catalogue.schema import NEAR_DUPLICATES, PRODUCTS, REJECTED, TABLES, Catalogue, check_schema
 
 
@@ -27,7 +27,7 @@ def write_refused(rejects: pl.DataFrame) -> Path:
     DVC removes a stage's outs before each run, and the folder of an experiment in a copy of the project after it. So
     the file is in the project's own `logs` folder.
     """
-    path = Path(os.environ.get("DVC_ROOT", ".")) / "logs" / "rejects.csv"
+    path = project_root() / "logs" / "rejects.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_table(rejects, path)
     return path

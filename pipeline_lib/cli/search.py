@@ -35,9 +35,9 @@ def search(
 ) -> None:
     """Search all products by photo and text, with a text, a product or picture, or both.
 
-    A text with --like needs a composed model of plan.composed; without one it is the sum of both embeddings.
+    A text with --like is read by the model of plan.composed; without one the query is the sum of both embeddings.
 
-    JSON: query, like, method (text, picture, product, sum, or the kind of the composed model), fold, searched (number
+    JSON: query, like, method (text, picture, product, sum, or composed KIND), fold, searched (number
     of products), and products with rank, product_id, score and text, best first.
     """
     import pipeline_lib.execution.threads  # noqa: F401  the collector scans less while libraries are imported

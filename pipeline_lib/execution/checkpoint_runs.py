@@ -18,6 +18,7 @@ from typing import TextIO
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.paths import project_root
 
 LOCK, DONE, RUN = "LOCK", "DONE", "run.json"
 # Days after its last write at which any folder is removed: long enough to come back to a killed run.
@@ -42,7 +43,7 @@ class CheckpointRun:
 
 def checkpoint_base() -> Path:
     """Return the folder of all checkpoints: VITRINE_CHECKPOINTS, or `.ckpt` of the project that DVC runs for."""
-    return Path(os.environ.get("VITRINE_CHECKPOINTS") or _root() / ".ckpt")
+    return Path(os.environ.get("VITRINE_CHECKPOINTS") or project_root() / ".ckpt")
 
 
 def lock_folder(folder: Path) -> TextIO | None:
@@ -70,7 +71,7 @@ def begin_run(folder: Path, out: Path | None) -> None:
     """Write which outs a locked folder is for, and their entry in dvc.lock; a resumed run has both already."""
     if out is not None and not (folder / RUN).is_file():
         entry = lock_entry(out.as_posix())
-        write_json(folder / RUN, {"project": str(_root().resolve()), "out": out.as_posix(), "entry": entry})
+        write_json(folder / RUN, {"project": str(project_root().resolve()), "out": out.as_posix(), "entry": entry})
 
 
 def lock_entry(out: str) -> str | None:
@@ -79,7 +80,7 @@ def lock_entry(out: str) -> str | None:
     It covers the entry up to the hash of the outs: DVC may be writing the rest.
     """
     try:
-        text = (_root() / "dvc.lock").read_text(encoding="utf-8")
+        text = (project_root() / "dvc.lock").read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     recorded = re.compile(rf"\n    outs:\n(?:.*\n)*?    - path: {re.escape(out)}\n(?:      hash: .*\n)?      md5: .*\n")
@@ -154,7 +155,7 @@ def _about(folder: Path) -> dict[str, str]:
     """
     with contextlib.suppress(FileNotFoundError, ValueError):
         about = dict(read_json(folder / RUN))
-        return about if about["project"] == str(_root().resolve()) else {}
+        return about if about["project"] == str(project_root().resolve()) else {}
     return {}
 
 
@@ -163,7 +164,3 @@ def _stats(folder: Path) -> Iterator[os.stat_result]:
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 yield Path(parent, name).stat()
-
-
-def _root() -> Path:
-    return Path(os.environ.get("DVC_ROOT", "."))

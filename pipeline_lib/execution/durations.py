@@ -6,7 +6,6 @@ of the stage, its seconds, the number of products, and a hash of each setting th
 
 import fcntl
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -33,11 +32,6 @@ class Duration(NamedTuple):
     settings: dict[str, str]
 
 
-def project_root() -> Path:
-    """Return the folder of the project that DVC runs for, or the working directory."""
-    return Path(os.environ.get("DVC_ROOT", "."))
-
-
 def settings_hash(value: Any) -> str:
     """Return a short hash of the value of a setting."""
     return digest_value(value)[:12]
@@ -59,7 +53,7 @@ def record_duration(module: str, settings: Mapping[str, Any], seconds: float, ro
     try:
         hashes = {key: settings_hash(value) for key, value in settings.items()}
         run = Duration(" ".join([module, *sys.argv[1:]]), round(seconds, 2), count_products(root), hashes)
-        _append(project_root() / FILE, json.dumps(run._asdict(), ensure_ascii=False) + "\n")
+        _append(paths.project_root() / FILE, json.dumps(run._asdict(), ensure_ascii=False) + "\n")
     except (OSError, ValueError, KeyError, TypeError) as error:  # the last two: counts.json of another form
         sys.stderr.write(f"{FILE}: the duration of this stage is not recorded: {one_line(error)}\n")
 

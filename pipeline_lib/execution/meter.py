@@ -37,7 +37,7 @@ class Meter:
         self._write, self._clock, self._terminal = write, clock, terminal
         self._lock = threading.Lock()
         self._start = self._printed = self._pass_start = clock()
-        self._what, self._total, self._done = "", 0, 0
+        self._what, self._total, self._done, self._ended = "", 0, 0, False
         # Name of a pass -> the items counted in all passes of this name, and their seconds.
         self._passes: dict[str, tuple[int, float]] = {}
 
@@ -101,9 +101,10 @@ class Meter:
             self._write(REWRITE)
 
     def finish(self, more: str = "") -> None:
-        """Print the passes with their rates, and the seconds since the meter was made."""
+        """Print the passes with their rates, and the seconds since the meter was made; a second call prints nothing."""
         self.begin("")
-        if self._write:
+        if self._write and not self._ended:
+            self._ended = True
             done = [per_second(count, what, seconds) for what, (count, seconds) in self._passes.items()]
             line = "; ".join([*done, f"{format_seconds(self._clock() - self._start)} in all{more}"])
             self._write(f"{REWRITE * self._terminal}{self.name}: {line}\n")
@@ -128,21 +129,23 @@ def current_meter() -> Meter:
 
 
 @contextlib.contextmanager
-def metered(name: str, what: str = "") -> Iterator[Meter]:
-    """Make a meter of stdout the current one in a `with` block; `what` is announced at the start."""
-    meter = stage_meter(name)
+def metered(name: str, what: str = "", is_first: bool = True) -> Iterator[Meter]:
+    """Make a meter of stdout the current one in a `with` block; other processes than the first print nothing.
+
+    `what` is announced at the start. The end prints the totals; an error removes the line that a terminal rewrites.
+    """
+    meter = Meter(name, _print if is_first else None, terminal=sys.stdout.isatty())
     before = _CURRENT.set(meter)
     try:
         if what:
             meter.announce(what)
         yield meter
+        meter.finish()
+    except BaseException:
+        meter.clear()
+        raise
     finally:
         _CURRENT.reset(before)
-
-
-def stage_meter(name: str, is_first: bool = True) -> Meter:
-    """Return the meter of a stage: lines on stdout from the first process, none from the others."""
-    return Meter(name, _print if is_first else None, terminal=sys.stdout.isatty())
 
 
 def _print(text: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from pipeline_lib.artifacts.io import fresh_folder, writing
 from pipeline_lib.execution.checkpoint import CheckpointFolder
 from pipeline_lib.execution.device import pick_device, read_runtime, supports_bf16
-from pipeline_lib.execution.meter import stage_meter
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.process_group import join_process_group
 from pipeline_lib.execution.stage import Stage
 from pipeline_lib.features.inputs import ExtractionRun
@@ -47,10 +47,12 @@ def run_extraction(stage: Stage, extraction: Extraction, write: Write) -> None:
     """
     runtime = read_runtime()
     device = pick_device(runtime.device)
-    with join_process_group(device) as processes:
+    with (
+        join_process_group(device) as processes,
+        metered(extraction.title, is_first=processes.is_first) as meter,
+    ):
         identity = {"title": extraction.title, "bf16": supports_bf16(device)}
         fingerprint = processes.broadcast_from_first(lambda: stage.fingerprint(*extraction.files, **identity))
-        meter = stage_meter(extraction.title, processes.is_first)
         engine = InferenceEngine(device, runtime.batch_size, runtime.workers, extraction.precision, processes, meter)
         with CheckpointFolder(fingerprint, processes.is_first, extraction.out) as checkpoints:
             run = ExtractionRun(engine, extraction.dtype, checkpoints.folder, meter.announce)

@@ -4,7 +4,7 @@ No image tower runs: the product's image inputs are rows of the stored features 
 sentence is new, so the untrained text tower, or the model's own tokenizer, reads it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,8 @@ PRODUCTS = "products"
 # Returns the text tower that params.yaml names; its library and weights are read for models that need them only.
 TextSource = Callable[[], TowerSource]
 Matrix = NDArray[np.float32]
+# Name of a field of ComposedInputs -> its tensor, for what a query has beside its text.
+Reference = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,55 +43,62 @@ class ComposedSearch:
     gallery: FeatureStore
     image: FeatureStore | None
     tokens: ActivationStore | None
-    encode_text: Callable[[str], Tensor] | None
+    encode_texts: Callable[[Sequence[str]], Tensor] | None
 
     def search(self, reference: str, text: str, top: int) -> list[tuple[str, float]]:
         """Return the `top` products and their cosines to the query, best first, without the reference.
 
         Products with equal scores are in the order of their ids. ValueError if no features of the reference are stored.
         """
-        scores = self.scores(self.embed(self.inputs(reference, text)))
+        (scores,) = self.scores(self.embed(self.reference(reference), [text]))
         if reference in self.gallery.ids:
             scores[self.gallery.ids.index(reference)] = -np.inf
         best = best_positions(scores, top, id_places(self.gallery.ids))
         return [(self.gallery.ids[place], float(scores[place])) for place in best]
 
-    def embed(self, inputs: ComposedInputs) -> Matrix:
-        """Return the unit embedding (1, dim) of a query's inputs."""
+    def embed(self, reference: Reference, texts: Sequence[str]) -> Matrix:
+        """Return the unit embeddings (texts, dim) of one reference with each of the texts."""
+        repeated = {name: value.expand(len(texts), *value.shape[1:]) for name, value in reference.items()}
+        inputs = ComposedInputs(**repeated, **self._of_texts(texts))
         with torch.inference_mode():
-            query: Matrix = self.saved.model.compose(inputs, extra=False).query.float().numpy()
-        return query
+            queries: Matrix = self.saved.model.compose(inputs, extra=False).query.float().numpy()
+        return queries
 
-    def scores(self, query: Matrix) -> NDArray[np.float64]:
-        """Return the cosines (products,) of a query (1, dim) to the gallery."""
-        vectors = np.asarray(self.gallery.matrix).reshape(len(self.gallery.ids), -1, query.shape[1])
-        scores: NDArray[np.float64] = vector_scores(query, vectors)(slice(0, 1))[0]
+    def scores(self, queries: Matrix) -> NDArray[np.float64]:
+        """Return the cosines (queries, products) of queries (queries, dim) to the gallery."""
+        vectors = np.asarray(self.gallery.matrix).reshape(len(self.gallery.ids), -1, queries.shape[1])
+        scores: NDArray[np.float64] = vector_scores(queries, vectors)(slice(0, len(queries)))
         return scores
 
-    def inputs(self, reference: str, text: str) -> ComposedInputs:
-        """Return the inputs of one query: stored rows of the reference's first photo, and the text."""
-        values: dict[str, Tensor] = {}
-        photo = [photo_key(reference, 0)]
+    def has_reference(self, product_id: str) -> bool:
+        """Return whether the inputs of a product's first photo are stored."""
+        stores = [store for store in (self.image, self.tokens) if store is not None]
+        return all(store.has(photo_key(product_id, 0)) for store in stores)
+
+    def reference(self, product_id: str) -> Reference:
+        """Return the stored inputs of a product's first photo, a batch of one; ValueError if there are none."""
+        values: Reference = {}
+        photo = [photo_key(product_id, 0)]
         if self.image is not None:
             values["image"] = as_float_tensor(self.image.stored_rows(self.image.positions(photo)))
         if self.tokens is not None:
             values["tokens"] = as_float_tensor(self.tokens.stored_tokens(self.tokens.positions(photo)))
-        return ComposedInputs(**values, **self._text(text))
+        return values
 
-    def photo_inputs(self, tower: ImageTower, pixels: Tensor, text: str) -> ComposedInputs:
-        """Return the inputs of one query with a photo: uint8 pixels (1, 3, size, size) for the untrained tower."""
+    def photo_reference(self, tower: ImageTower, pixels: Tensor) -> Reference:
+        """Return the inputs of a photo, whose uint8 pixels (1, 3, size, size) the untrained tower reads."""
         with torch.inference_mode():
             tokens, features = tower.encode_tokens(pixels) if self.tokens is not None else (None, tower.encode(pixels))
-        flat = None if tokens is None else tokens.reshape(1, -1, tokens.shape[-1])
-        return ComposedInputs(image=features, tokens=flat, **self._text(text))
+        more = {} if tokens is None else {"tokens": tokens.reshape(1, -1, tokens.shape[-1])}
+        return {"image": features, **more}
 
-    def _text(self, text: str) -> dict[str, Tensor]:
+    def _of_texts(self, texts: Sequence[str]) -> dict[str, Tensor]:
         values: dict[str, Tensor] = {}
-        if self.encode_text is not None:
-            values["text"] = self.encode_text(text)
+        if self.encode_texts is not None:
+            values["text"] = self.encode_texts(texts)
         if self.saved.tokenizer is not None:
             longest = self.saved.model.description["q_former"]["max_tokens"]
-            ids, mask = self.saved.tokenizer.encode_batch([text], longest)
+            ids, mask = self.saved.tokenizer.encode_batch(list(texts), longest)
             values |= {"token_ids": torch.from_numpy(ids), "token_mask": torch.from_numpy(mask)}
         return values
 
@@ -117,15 +126,8 @@ def open_composed_search(folder: Path, trunk: Path, text_source: TextSource) -> 
     )
 
 
-def search_composed(
-    folder: Path, trunk: Path, text_source: TextSource, query: tuple[str, str], top: int
-) -> list[tuple[str, float]]:
-    """Open a composed model and search it once with a reference's id and a text; see `ComposedSearch.search`."""
-    return open_composed_search(folder, trunk, text_source).search(*query, top)
-
-
-def _text_encoder(source: TowerSource, expected: str, folder: Path) -> Callable[[str], Tensor]:
-    """Return the function from a text to its pooled features (1, width); ValueError for another tower than expected."""
+def _text_encoder(source: TowerSource, expected: str, folder: Path) -> Callable[[Sequence[str]], Tensor]:
+    """Return the function from texts to pooled features (texts, width); ValueError for another tower than expected."""
     if source.fingerprint != expected:
         raise ValueError(
             f"{folder}: trained on texts of the tower {expected}, but model.text is {source.fingerprint}; results "
@@ -133,8 +135,8 @@ def _text_encoder(source: TowerSource, expected: str, folder: Path) -> Callable[
         )
     tower, tokenizer = untrained_text_tower(source, "cpu"), TextTokenizer(source.description["tokenizer"])
 
-    def encode(text: str) -> Tensor:
-        ids, mask = tokenizer.encode_batch([text], source.description["max_tokens"])
+    def encode(texts: Sequence[str]) -> Tensor:
+        ids, mask = tokenizer.encode_batch(list(texts), source.description["max_tokens"])
         return tower.encode(torch.from_numpy(ids), torch.from_numpy(mask))
 
     return encode

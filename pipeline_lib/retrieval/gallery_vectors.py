@@ -4,15 +4,36 @@ Late fusion by a convex sum: a title names what a small photo does not show, and
 """
 
 from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.stores.store import FeatureStore
+from pipeline_lib.artifacts import paths
+from pipeline_lib.stores.store import HEADER, FeatureStore, open_store
 
 BLOCK = 16_384
+NO_EMBEDDINGS = (
+    "the model has no embeddings to compare; set the weight of losses.info_nce, or of another loss that compares "
+    "images and texts, above 0"
+)
 Matrix = NDArray[np.float32]
 Rows = NDArray[np.int64]
+
+
+class Gallery(NamedTuple):
+    """The stored embeddings of the products' photos and of their texts, by product id."""
+
+    photos: FeatureStore
+    texts: FeatureStore
+
+
+def open_gallery(folder: Path) -> Gallery | None:
+    """Open what the stage gallery wrote in a folder; None if its model has no embeddings (see NO_EMBEDDINGS)."""
+    if not (folder / paths.GALLERY_PHOTOS / HEADER).is_file():
+        return None
+    return Gallery(open_store(folder / paths.GALLERY_PHOTOS), open_store(folder / paths.GALLERY_TEXTS))
 
 
 def gallery_vectors(

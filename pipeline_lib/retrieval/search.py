@@ -18,16 +18,18 @@ from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.metrics.score_counts import FLOAT32_ERROR, norms, pair_scores
 from pipeline_lib.retrieval.faiss_index import IDS, INDEX, MANIFEST, Fingerprints, Matrix
 
+Integers = NDArray[np.int64]
 SPARE = 6  # products fetched beyond k, so that equal scores at the end of the list are seen
 GROWTH = 8  # times as many are fetched if the list ends among equal scores
 MAX_FETCHED = 1 << 16  # vectors that are scored again at a time
 
 
 class Hit(NamedTuple):
-    """A product of the result, and its cosine to the query."""
+    """A product of the result, its cosine to the query, and its row in the index."""
 
     product_id: str
     score: float
+    row: int
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,21 @@ class ProductIndex:
             pending, fetch = np.array(open_ones, np.int64), min(GROWTH * fetch, len(self.product_ids))
         return results
 
-    def _hits(self, queries: Matrix, rows: NDArray[np.int64]) -> Iterator[list[Hit]]:
-        """Yield the products in `rows` (queries, fetched), best first, by their inner products in float64."""
+    def scores(self, queries: Matrix, query: Integers, rows: Integers) -> Matrix:
+        """Return the inner products (pairs,) of queries[query] with these rows, in float64 before they are rounded."""
+        scores = np.empty(len(rows), np.float32)
+        for start in range(0, len(rows), MAX_FETCHED):
+            part = slice(start, start + MAX_FETCHED)
+            vectors = self.index.reconstruct_batch(rows[part])
+            scores[part] = pair_scores(queries, vectors, query[part], np.arange(len(vectors)))
+        return scores
+
+    def _hits(self, queries: Matrix, rows: Integers) -> Iterator[list[Hit]]:
+        """Yield the products in `rows` (queries, fetched), best first."""
         found = rows >= 0  # an approximate index returns the row -1 where it has no result
         numbers, query = rows[found], np.nonzero(found)[0]
-        scores = np.empty(len(numbers), np.float32)
-        for start in range(0, len(numbers), MAX_FETCHED):
-            part = slice(start, start + MAX_FETCHED)
-            vectors = self.index.reconstruct_batch(numbers[part])
-            scores[part] = pair_scores(queries, vectors, query[part], np.arange(len(vectors)))
-        hits = [Hit(self.product_ids[number], float(score)) for number, score in zip(numbers, scores, strict=True)]
+        scores = self.scores(queries, query, numbers)
+        hits = [Hit(self.product_ids[row], float(score), int(row)) for row, score in zip(numbers, scores, strict=True)]
         end = np.cumsum(found.sum(axis=1))
         for start, stop in zip([0, *end[:-1]], end, strict=True):
             yield sorted(hits[start:stop], key=lambda hit: (-hit.score, hit.product_id))
@@ -111,8 +118,3 @@ def open_index(folder: Path, source: Fingerprints) -> ProductIndex:
     if hasattr(index, "make_direct_map"):
         index.make_direct_map()  # from a row to its place in the lists, so that its vector can be read
     return ProductIndex(manifest, product_ids, index)
-
-
-def search(folder: Path, queries: Matrix, k: int, model: str, preprocessing: str) -> list[list[Hit]]:
-    """Open the index of `folder` and search it once; see `open_index` and `ProductIndex.search`."""
-    return open_index(folder, Fingerprints(model, preprocessing)).search(queries, k)

@@ -22,6 +22,8 @@ from pipeline_lib.serving.pictures import as_batch
 from pipeline_lib.serving.query import COMPOSED, Answer, Found
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from pipeline_lib.retrieval.composed_search import ComposedSearch
@@ -78,13 +80,13 @@ class ComposedQueries:
         """Load the model and its image tower now."""
         _ = self._tower
 
-    def embed_like(self, product_id: str, text: str) -> NDArray[np.float32]:
-        """Return the embedding (1, dim) of a product that the text changes."""
-        return self.search.embed(self.search.inputs(product_id, text))
+    def embed_like(self, product_id: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the embeddings (texts, dim) of a product that each of the texts changes."""
+        return self.search.embed(self.search.reference(product_id), texts)
 
-    def embed_picture(self, view: Pixels, text: str) -> NDArray[np.float32]:
-        """Return the embedding (1, dim) of a picture's square that the text changes."""
-        return self.search.embed(self.search.photo_inputs(self._tower, as_batch(view), text))
+    def embed_picture(self, view: Pixels, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the embeddings (texts, dim) of a picture's square that each of the texts changes."""
+        return self.search.embed(self.search.photo_reference(self._tower, as_batch(view)), texts)
 
 
 def composed_answer(queries: ComposedQueries, product_id: str, text: str, k: int) -> tuple[ServedCatalogue, Answer]:
@@ -92,7 +94,7 @@ def composed_answer(queries: ComposedQueries, product_id: str, text: str, k: int
     search = queries.search
     catalogue = read_served(Path(), search.gallery.ids)
     found = [Found(catalogue.row_of[key], score) for key, score in search.search(product_id, text, k)]
-    return catalogue, Answer(found, queries.kind, len(catalogue.ids))
+    return catalogue, Answer(found, queries.method, len(catalogue.ids))
 
 
 def find_composed(root: Path, fold: int, params: dict[str, Any]) -> ComposedQueries | None:

@@ -5,12 +5,12 @@ A word counts by how much the score falls without it. A picture's map is that of
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
+from pipeline_lib.retrieval.gallery_vectors import open_gallery
 from pipeline_lib.serving.pictures import Box, as_batch, view_box
 from pipeline_lib.serving.words import words_of
 from pipeline_lib.transforms.decode import read_photo
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pipeline_lib.inference.attention import AttentionKind
+    from pipeline_lib.retrieval.gallery_vectors import Gallery
     from pipeline_lib.serving.model import ServedModel
     from pipeline_lib.serving.query import Encoded, Query
-    from pipeline_lib.stores.store import FeatureStore
 
 
 class CountedWord(NamedTuple):
@@ -58,53 +58,40 @@ class Explanation(NamedTuple):
     parts: Parts
 
 
-@dataclass(frozen=True)
-class GalleryParts:
-    """The stored vectors of the products' photos and texts, from which the index was built."""
-
-    photos: FeatureStore
-    texts: FeatureStore
-
-    def of(self, vector: NDArray[np.float32], product_id: str) -> Parts:
-        """Return the cosines of a query (1, dim) with both parts of a product."""
-        found: list[float | None] = []
-        for store in (self.photos, self.texts):
-            try:
-                found.append(float(store.rows([product_id])[0] @ vector[0]))
-            except ValueError:  # a product without a photo, or without a text
-                found.append(None)
-        return Parts(*found)
+def parts_of(gallery: Gallery, vector: NDArray[np.float32], product_id: str) -> Parts:
+    """Return the cosines of a query (1, dim) with the photo and the text of a product, of which it may lack one."""
+    photo, text = (
+        float(store.rows([product_id])[0] @ vector[0]) if store.has(product_id) else None for store in gallery
+    )
+    return Parts(photo, text)
 
 
-def open_parts(folder: Path, fingerprint: str) -> GalleryParts | None:
-    """Open the stores of the stage gallery in a folder; None if there are none of this model."""
-    from pipeline_lib.artifacts.paths import GALLERY_PHOTOS, GALLERY_TEXTS
-    from pipeline_lib.stores.store import open_store
+def open_parts(folder: Path, fingerprint: str) -> Gallery | None:
+    """Open what the stage gallery wrote in a folder; None if there is nothing, or if another model embedded it.
 
-    try:
-        photos, texts = (open_store(folder / name, fingerprint) for name in (GALLERY_PHOTOS, GALLERY_TEXTS))
-    except ValueError:
-        return None
-    return GalleryParts(photos, texts)
+    Raises ValueError for stores that are incomplete or broken.
+    """
+    gallery = open_gallery(folder)
+    same = gallery is not None and all(store.header.encoder == fingerprint for store in gallery)
+    return gallery if same else None
 
 
-def explain(model: ServedModel, query: Query, row: int, photo: bytes | None, parts: GalleryParts | None) -> Explanation:
+def explain(model: ServedModel, query: Query, row: int, photo: bytes | None, gallery: Gallery | None) -> Explanation:
     """Explain the score of a query with the product in a row, whose first encoded photo is `photo`.
 
-    Raises ValueError as `ServedModel.encode`, and for a product that a composed gallery does not have.
+    Raises ValueError as `ServedModel.encode`, and NotSearchedError for a product that a composed gallery does not have.
     """
     words = words_of(query.text)
-    encoded = [model.encode(query), *(model.encode(replace(query, text=word.rest)) for word in words)]
-    same = [one for one in encoded if one.composed == encoded[0].composed]
-    score, *without = model.scores(same, row)
-    counted = [CountedWord(word.word, score - other) for word, other in zip(words, without, strict=False)]
+    encoded = model.encode_changed(query, [query.text, *(word.rest for word in words)])
+    score, *without = model.scores(encoded, row)
+    counted = [CountedWord(word.word, score - other) for word, other in zip(words, without, strict=True)]
     vector = _in_joint_space(model, query, encoded[0])
     product_id = model.catalogue.ids[row]
     picture = None if photo is None or vector is None else picture_map(model, photo, vector)
-    of_parts = Parts(None, None)
-    if parts is not None and not encoded[0].composed:
-        of_parts = parts.of(encoded[0].vector, product_id)
-    return Explanation(score, counted, picture, of_parts)
+    parts = Parts(None, None)
+    if gallery is not None and not encoded[0].composed:
+        parts = parts_of(gallery, encoded[0].vector, product_id)
+    return Explanation(score, counted, picture, parts)
 
 
 def picture_map(model: ServedModel, photo: bytes, vector: NDArray[np.float32]) -> PictureMap | None:

@@ -11,12 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.artifacts import paths
 from pipeline_lib.evaluation.judged import JudgedQuery
-from pipeline_lib.retrieval.gallery_vectors import gallery_vectors
+from pipeline_lib.retrieval.gallery_vectors import NO_EMBEDDINGS, gallery_vectors, open_gallery
 from pipeline_lib.serving.judgements import read_judgements
 from pipeline_lib.serving.text_embedder import TextEmbedder
-from pipeline_lib.stores.store import HEADER, open_store
 
 # Queries that are embedded at a time.
 BLOCK = 256
@@ -60,15 +58,12 @@ def read_grades(folder: Path) -> Grades:
 
 def read_judged_vectors(gallery: Path, grades: Grades, photo_weight: float) -> JudgedVectors:
     """Return the vectors of the judged products, as an index has them; ValueError for a gallery without embeddings."""
-    if not (gallery / paths.GALLERY_PHOTOS / HEADER).is_file():
-        raise ValueError(
-            f"{gallery}: the model has no embeddings to score by; set the weight of losses.info_nce, or of another "
-            "loss that compares images and texts, above 0, or set plan.judged to []"
-        )
-    photos, texts = (open_store(gallery / name) for name in (paths.GALLERY_PHOTOS, paths.GALLERY_TEXTS))
+    stores = open_gallery(gallery)
+    if stores is None:
+        raise ValueError(f"{gallery}: {NO_EMBEDDINGS}, or set plan.judged to []")
     judged = {product_id for products in grades.values() for product_id in products}
-    ids, vectors = gallery_vectors(photos, texts, photo_weight, judged)
-    return JudgedVectors({key: row for row, key in enumerate(ids)}, vectors, photos.header.encoder)
+    ids, vectors = gallery_vectors(*stores, photo_weight, judged)
+    return JudgedVectors({key: row for row, key in enumerate(ids)}, vectors, stores.photos.header.encoder)
 
 
 def score_judged(grades: Grades, products: JudgedVectors, embedder: TextEmbedder) -> Iterator[JudgedQuery]:

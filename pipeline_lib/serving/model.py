@@ -1,15 +1,16 @@
 """One fold's model of one project, open for queries: text tower, index and catalogue; the rest when it is needed.
 
-`answer` takes all queries that wait, so that texts are embedded together and equal filters are searched together. It is
-called by one thread; `encode` and `explain` by another, because a picture takes longer than many texts.
+`answer` takes all queries that wait, so that texts are embedded together and equal filters are searched together. One
+thread calls it, and another one the other methods, because a picture takes longer than many texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,13 +18,25 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.section import load_params, parse_section, parse_value
-from pipeline_lib.retrieval.faiss_index import MANIFEST, Fingerprints
-from pipeline_lib.retrieval.filtered_search import ALL, Scored, Selection, best_hits, row_scores, search_selected
+from pipeline_lib.retrieval.faiss_index import Fingerprints
+from pipeline_lib.retrieval.filtered_search import ALL, Selection, best_hits, search_selected
 from pipeline_lib.retrieval.search import Hit, ProductIndex, open_index
 from pipeline_lib.serving.catalogue import ServedCatalogue, read_served
 from pipeline_lib.serving.composed import ComposedQueries, find_composed
 from pipeline_lib.serving.pictures import PictureEmbedder
-from pipeline_lib.serving.query import PICTURE, PRODUCT, SUM, TEXT, Answer, Encoded, Filters, Found, Job, Query
+from pipeline_lib.serving.query import (
+    PICTURE,
+    PRODUCT,
+    SUM,
+    TEXT,
+    Answer,
+    Encoded,
+    Filters,
+    Found,
+    Job,
+    NotSearchedError,
+    Query,
+)
 from pipeline_lib.serving.text_embedder import TextEmbedder
 from pipeline_lib.transforms.resizing import Resizing, preprocessing_fingerprint
 
@@ -35,10 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """An open model with a `name` for the page; `photo_parts` are its stored photo and text vectors, if there are any.
-
-    `max_pixels` is data.max_pixels, the largest picture that is decoded.
-    """
+    """An open model with a `name` for the page; `max_pixels` is data.max_pixels, the largest picture it decodes."""
 
     name: str
     index: ProductIndex
@@ -59,7 +69,7 @@ class ServedModel:
             try:
                 selection = self._selection(filters)
                 for number, hits in self._hits([jobs[one] for one in numbers], numbers, encoded, selection):
-                    found = [Found(self.catalogue.row_of[hit.product_id], hit.score) for hit in hits]
+                    found = [Found(hit.row, hit.score) for hit in hits]
                     answers[number] = Answer(found, encoded[number].method, self._searched(encoded[number]))
             except ValueError as error:
                 for number in numbers:
@@ -69,35 +79,40 @@ class ServedModel:
 
     def encode(self, query: Query) -> Encoded:
         """Return the vector of any query; ValueError for an unknown product, or for stores of another model."""
+        return self.encode_changed(query, [query.text])[0]
+
+    def encode_changed(self, query: Query, texts: Sequence[str]) -> list[Encoded]:
+        """Return the vector of a query with each of the texts in place of its own; ValueError as `encode`."""
         if query.is_text:
-            return Encoded(self.texts.embed([query.text]), TEXT)
+            return _encoded(self.texts.embed(list(texts)), TEXT)
         if query.text and self.composed is not None and self.can_compose(query):
             if query.view is not None:
-                return Encoded(self.composed.embed_picture(query.view, query.text), self.composed.method, True)
-            assert query.like is not None
-            return Encoded(self.composed.embed_like(query.like, query.text), self.composed.method, True)
+                vectors = self.composed.embed_picture(query.view, texts)
+            else:
+                vectors = self.composed.embed_like(str(query.like), texts)
+            return _encoded(vectors, self.composed.method, True)
         if query.view is not None:
             reference, method = self.pictures.embed(query.view), PICTURE
         else:
             reference, method = self.index.index.reconstruct_batch(np.array([self.row(str(query.like))])), PRODUCT
         if not query.text:
-            return Encoded(reference, method)
-        return Encoded(_unit(_unit(reference) + _unit(self.texts.embed([query.text]))), SUM)
+            return _encoded(reference, method)
+        from pipeline_lib.inference.engine import normalise_rows  # slow import
+
+        both = normalise_rows(reference) + normalise_rows(self.texts.embed(list(texts)))
+        return _encoded(normalise_rows(both), SUM)
 
     def can_compose(self, query: Query) -> bool:
         """Return whether the composed model reads the reference: a product with stored features, or a picture.
 
-        It reads pictures at the size of its training, which the first of plan.scales may not be.
+        It reads pictures at the size of its training, which the first of plan.scales may not be. Raises ValueError if
+        the model or its stores cannot be opened.
         """
         if self.composed is None:
             return False
         if query.like is None:
             return self.composed.size == self.pictures.size
-        try:
-            self.composed.search.inputs(query.like, query.text)
-        except ValueError:
-            return False
-        return True
+        return self.composed.search.has_reference(query.like)
 
     def row(self, product_id: str) -> int:
         """Return the row of a product; ValueError for one that the index does not have."""
@@ -107,15 +122,24 @@ class ServedModel:
         return row
 
     def scores(self, encoded: Sequence[Encoded], row: int) -> list[float]:
-        """Return the scores of queries with one product; ValueError if the composed gallery lacks it."""
-        return [self._score(one, row) for one in encoded]
+        """Return the scores of queries of one method with one product.
 
-    def _score(self, encoded: Encoded, row: int) -> float:
-        if not encoded.composed:
-            return float(row_scores(self.index, encoded.vector[0], np.array([row]))[0])
+        Raises NotSearchedError if the composed model read them, and its gallery lacks the product.
+        """
+        vectors = np.concatenate([one.vector for one in encoded])
+        if not encoded[0].composed:
+            numbers = np.arange(len(encoded))
+            own: list[float] = self.index.scores(vectors, numbers, np.full(len(encoded), row)).tolist()
+            return own
         assert self.composed is not None
-        place = self._gallery_rows().tolist().index(row)
-        return float(self.composed.search.scores(encoded.vector)[place])
+        (places,) = np.nonzero(self._gallery_rows == row)
+        if not len(places):
+            raise NotSearchedError(
+                f"product {self.catalogue.ids[row]!r} is not in the gallery of the {self.composed.method} model of "
+                f"{self.name}: it was trained on it"
+            )
+        scores: list[float] = self.composed.search.scores(vectors)[:, places[0]].tolist()
+        return scores
 
     def _encoded(self, jobs: Sequence[Job]) -> list[Encoded]:
         waiting = sorted({job.query.text for job in jobs if job.encoded is None})
@@ -138,7 +162,7 @@ class ServedModel:
         found: list[list[Hit]] = []
         if own:
             vectors = np.concatenate([encoded[number].vector for number in own])
-            found = search_selected(self.index, vectors, wanted, selection, self.catalogue.row_of)
+            found = search_selected(self.index, vectors, wanted, selection)
         of_number = dict(zip(own, found, strict=True))
         for number in set(numbers) - set(own):
             of_number[number] = self._composed_hits(encoded[number], wanted, selection)
@@ -149,11 +173,11 @@ class ServedModel:
 
     def _composed_hits(self, encoded: Encoded, k: int, selection: Selection) -> list[Hit]:
         assert self.composed is not None
-        rows, scores = self._gallery_rows(), self.composed.search.scores(encoded.vector).astype(np.float32)
+        rows, scores = self._gallery_rows, self.composed.search.scores(encoded.vector)[0].astype(np.float32)
         known = rows >= 0
-        scored = Scored(self.catalogue.ids, rows[known], scores[known])
-        return best_hits(scored, k, selection, self.catalogue.row_of)
+        return best_hits(self.catalogue.ids, rows[known], scores[known], k, selection)
 
+    @cached_property
     def _gallery_rows(self) -> NDArray[np.int64]:
         """Return the row of each product of the composed gallery, -1 for one that the index does not have."""
         assert self.composed is not None
@@ -166,9 +190,8 @@ class ServedModel:
         return len(self.catalogue.ids)
 
 
-def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    unit: NDArray[np.float32] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return unit
+def _encoded(vectors: NDArray[np.float32], method: str, composed: bool = False) -> list[Encoded]:
+    return [Encoded(vector[None], method, composed) for vector in vectors]
 
 
 def open_served(name: str, root: Path, fold: int, kind: str) -> ServedModel:
@@ -181,10 +204,6 @@ def open_served(name: str, root: Path, fold: int, kind: str) -> ServedModel:
     scale = parse_value("plan.scales", list[int], params)[0]
     folder, place = root / paths.train_of(fold), root / paths.index_of(kind, fold)
     texts = TextEmbedder(folder, embed.interpolation)
-    if not (place / MANIFEST).is_file():
-        raise ValueError(
-            f"{place}: no such index; add {kind!r} to plan.index and {fold} to plan.search, and run `dvc repro`"
-        )
     image = read_json(folder / "model.json")["description"]["image"]
     index = open_index(place, Fingerprints(texts.fingerprint, preprocessing_fingerprint(scale, image)))
 
@@ -203,9 +222,3 @@ def load_all(model: ServedModel) -> None:
     _ = model.pictures.model
     if model.composed is not None:
         model.composed.load_all()
-
-
-def model_summary(model: ServedModel) -> dict[str, Any]:
-    """Return what the page shows of a model."""
-    composed = None if model.composed is None else model.composed.kind
-    return {"name": model.name, "products": len(model.catalogue.ids), "composed": composed}

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 TEXT, PICTURE, PRODUCT, SUM, COMPOSED = "text", "picture", "product", "sum", "composed"
 
 
+class NotSearchedError(ValueError):
+    """A product that a query is not compared with."""
+
+
 @dataclass(frozen=True)
 class Filters:
     """What a result may contain; equal filters of waiting queries share one search."""

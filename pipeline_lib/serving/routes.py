@@ -18,7 +18,7 @@ from pipeline_lib.catalogue.strings import clean_string, drop_half_characters
 from pipeline_lib.serving import schemas
 from pipeline_lib.serving.catalogue import Range, ServedCatalogue
 from pipeline_lib.serving.errors import ERRORS, ApiError
-from pipeline_lib.serving.query import Filters, Found
+from pipeline_lib.serving.query import Filters, Found, NotSearchedError
 from pipeline_lib.serving.query import Query as ModelQuery
 from pipeline_lib.serving.schemas import MAX_ID, MAX_K, MAX_TEXT
 from pipeline_lib.serving.service import Opened, SearchService
@@ -134,7 +134,10 @@ class Routes:
         _row(one, form.product)
         picture = None if form.picture is None else await form.picture.read()
         query = await self._query(form.q, form.like, form.model, picture)
-        found = await self.service.explain(form.model, query, form.product)
+        try:
+            found = await self.service.explain(form.model, query, form.product)
+        except NotSearchedError as error:
+            raise ApiError(404, "no_product", str(error)) from None
         looked = found.picture
         return _json(
             schemas.ExplainResponse(

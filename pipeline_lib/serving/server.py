@@ -82,8 +82,8 @@ def open_place(place: Place) -> Opened:
         if not here:
             load_all(model)
     url: str | None = parse_value("runtime.shards_url", str | None, load_params(root / "params.yaml"))  # type: ignore[arg-type]
-    parts = open_parts(root / paths.gallery_of(place.fold), model.texts.fingerprint)
-    return Opened(model, ProductPhotos(root / paths.SHARDS, url), parts)
+    gallery = open_parts(root / paths.gallery_of(place.fold), model.texts.fingerprint)
+    return Opened(model, ProductPhotos(root / paths.SHARDS, url), gallery)
 
 
 def make_service(places: Sequence[Place], judgements: Path | None, limits: Limits) -> SearchService:

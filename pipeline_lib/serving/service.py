@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline_lib.serving.batching import Batcher
-from pipeline_lib.serving.explain import Explanation, GalleryParts, explain
+from pipeline_lib.serving.explain import Explanation, explain
 from pipeline_lib.serving.query import Answer, Filters, Job, Query
 from pipeline_lib.serving.telemetry import Telemetry
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pipeline_lib.retrieval.gallery_vectors import Gallery
     from pipeline_lib.serving.judgements import JudgementFile
     from pipeline_lib.serving.model import ServedModel
     from pipeline_lib.serving.photos import ProductPhotos
@@ -31,14 +32,14 @@ ResultT = TypeVar("ResultT")
 
 @dataclass
 class Opened:
-    """A model with its photos and the vectors of its products' parts, if they are stored.
+    """A model with its photos, and the embeddings of the products' photos and texts, if they are stored.
 
     `num_photos` (products,) is how many photos the product in each row has.
     """
 
     model: ServedModel
     photos: ProductPhotos
-    parts: GalleryParts | None
+    gallery: Gallery | None
     num_photos: NDArray[np.int32] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,13 +74,13 @@ class SearchService:
         return await self.slowly(lambda: model.pictures.view(data, model.max_pixels))
 
     async def explain(self, number: int, query: Query, product_id: str) -> Explanation:
-        """Return why a product is in a result; ValueError for one that the model does not have."""
+        """Return why a product is in a result; ValueError as `explain.explain`."""
         one = self.opened[number]
         row = one.model.row(product_id)
 
         def work() -> Explanation:
             photo = one.photos.read(product_id, 0)
-            return explain(one.model, query, row, None if photo is None else photo.data, one.parts)
+            return explain(one.model, query, row, None if photo is None else photo.data, one.gallery)
 
         return await self.slowly(work)
 

@@ -100,6 +100,10 @@ class ActivationStore:
         # A plain view of the mapped file: one gather, without the checks of np.memmap.
         return np.asarray(self.matrix).reshape(len(self.first) - 1, -1)[items]
 
+    def has(self, key: str) -> bool:
+        """Return whether the store has an id."""
+        return key in self._row_of
+
     def positions(self, ids: Sequence[str]) -> Rows:
         """Return the position of each item; ValueError names the first id that the store lacks."""
         return rows_of(ids, self._row_of, self.folder, "activations")

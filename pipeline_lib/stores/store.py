@@ -70,6 +70,10 @@ class FeatureStore:
     def _row_of(self) -> dict[str, int]:
         return {key: row for row, key in enumerate(self.ids)}
 
+    def has(self, key: str) -> bool:
+        """Return whether the store has an id."""
+        return key in self._row_of
+
     def positions(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the row of each id; ValueError names the first id the store lacks."""
         return rows_of(ids, self._row_of, self.folder, "features")

@@ -1,38 +1,44 @@
 """The history of a run: a row per epoch for history.csv, curves for a logger, and lines on the terminal."""
 
 import csv
-import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
 
+from pipeline_lib.artifacts.messages import one_line
+from pipeline_lib.artifacts.paths import project_root
 from pipeline_lib.params.runtime import LoggerKind
-from pipeline_lib.training.loggers import LOGGERS
+from pipeline_lib.training.loggers import LOGGERS, CurveLogger
 
 Row = dict[str, float]
 # Columns of image-to-text and of text-to-image retrieval, the mean recall (mR) last.
 TEXT = ("i2t_R@1", "i2t_R@5", "i2t_R@10", "i2t_MeanRecall")
 IMAGE = ("R@1", "R@5", "R@10", "MeanRecall")
+LONGEST_MESSAGE = 200
 DIRECTIONS = (("image → text", TEXT), ("text → image", IMAGE))
 
 
 class History:
     """The epoch rows of one run; the curves are outside DVC's outs, because they have clock times.
 
-    With `writes` False, for processes other than the first, rows are collected and nothing is printed or written.
+    With `writes` False, for processes other than the first, rows are collected and nothing is printed or written. The
+    first failure of a logger, a server that does not answer or a full disk, is a line on stderr; training goes on.
     """
 
     def __init__(self, name: str, rows: list[Row], logger: LoggerKind = "tensorboard", writes: bool = True) -> None:
         self.rows = rows
         self.console = Console(stderr=True, quiet=not writes)
-        logs = Path(os.environ.get("DVC_ROOT", ".")) / "logs"
-        self._curves = LOGGERS[logger](name, logs, len(rows)) if writes else None
+        self._logger = logger
+        self._curves: CurveLogger | None = None
+        if writes:
+            self._guarded(lambda: self._open(name))
 
     def add(self, row: Row, step: int) -> None:
         """Append the row of an epoch."""
         self.rows.append(row)
-        if self._curves:
-            self._curves.epoch({key: value for key, value in row.items() if key != "epoch"}, step)
+        self._log(lambda curves: curves.epoch({key: value for key, value in row.items() if key != "epoch"}, step))
 
     def print_epoch(self, note: str, best_epoch: int, column: str) -> None:
         """Print the last row; `note` is only printed, because rows must be reproducible.
@@ -44,13 +50,27 @@ class History:
 
     def step(self, step: int, values: Row) -> None:
         """Add the values of one optimizer step to the curves."""
-        if self._curves:
-            self._curves.step(values, step)
+        self._log(lambda curves: curves.step(values, step))
 
     def close(self) -> None:
         """Close the curves."""
-        if self._curves:
-            self._curves.close()
+        self._log(lambda curves: curves.close())
+
+    def _open(self, name: str) -> None:
+        self._curves = LOGGERS[self._logger](name, project_root() / "logs", len(self.rows))
+
+    def _log(self, call: Callable[[CurveLogger], None]) -> None:
+        if curves := self._curves:
+            self._guarded(lambda: call(curves))
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        """Call a logger; the first failure is the last call, because each may wait minutes for its server."""
+        try:
+            call()
+        except Exception as error:  # each library raises its own types
+            self._curves = None
+            message = one_line(error, LONGEST_MESSAGE)
+            sys.stderr.write(f"runtime.logger = {self._logger}: {message}; this run has no more curves\n")
 
 
 def epoch_lines(rows: list[Row], note: str, best_epoch: int, column: str) -> list[str]:

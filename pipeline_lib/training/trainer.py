@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipeline_lib.execution.checkpoint import CheckpointFolder
-from pipeline_lib.execution.meter import stage_meter
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.loading.dataset import BatchKey, data_loader
 from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, set_frozen_eval
 from pipeline_lib.optim.schedules import lr_factor, set_lr, warmup_steps
@@ -65,29 +65,30 @@ class Trainer:
     def run(self, name: str) -> TrainState:
         """Train to the last epoch or to the early stop, and load the weights of the best epoch into the model."""
         state, processes = self._resume(), self.config.processes
-        history = History(name, state.rows, self.config.runtime.logger, processes.is_first)
         first_epoch, num_epochs = state.epoch, self.config.train.epochs
         upcoming: list[EpochBatches] = []
-        meter = stage_meter(f"training {name}", processes.is_first)
-        for epoch in range(first_epoch, num_epochs):
-            if self._stops_early(state):
-                break
-            if not upcoming:
-                upcoming = self.sampler.upcoming(epoch)
-                keys = [key for batches in upcoming for key in batches]
-                device = self.task.device
-                stream = on_device(data_loader(self.loaders.training, keys, self.loaders.workers, device), device)
-            if epoch == first_epoch:
-                meter.begin("batches", len(upcoming[0]) * (num_epochs - first_epoch))
-            row, speed = self._epoch(epoch, upcoming.pop(0), stream, history, lambda: meter.add(1))
-            self._end_epoch(epoch)
-            with self.ema.applied() if self.ema else contextlib.nullcontext():
-                history.add({**row, **processes.broadcast_from_first(self._validate)}, epoch)
-                self._save_best(state, epoch, history)
-            meter.clear()
-            history.print_epoch(speed, state.best_epoch, MONITORS[self.config.train.best_metric][0])
-            self._save(state, epoch, history)
-        history.close()
+        with (
+            contextlib.closing(History(name, state.rows, self.config.runtime.logger, processes.is_first)) as history,
+            metered(f"training {name}", is_first=processes.is_first) as meter,
+        ):
+            for epoch in range(first_epoch, num_epochs):
+                if self._stops_early(state):
+                    break
+                if not upcoming:
+                    upcoming = self.sampler.upcoming(epoch)
+                    keys = [key for batches in upcoming for key in batches]
+                    device = self.task.device
+                    stream = on_device(data_loader(self.loaders.training, keys, self.loaders.workers, device), device)
+                if epoch == first_epoch:
+                    meter.begin("batches", len(upcoming[0]) * (num_epochs - first_epoch))
+                row, speed = self._epoch(epoch, upcoming.pop(0), stream, history, lambda: meter.add(1))
+                self._end_epoch(epoch)
+                with self.ema.applied() if self.ema else contextlib.nullcontext():
+                    history.add({**row, **processes.broadcast_from_first(self._validate)}, epoch)
+                    self._save_best(state, epoch, history)
+                meter.clear()
+                history.print_epoch(speed, state.best_epoch, MONITORS[self.config.train.best_metric][0])
+                self._save(state, epoch, history)
         if state.best is None:
             raise ValueError(
                 f"train.best_metric = {self.config.train.best_metric!r} was not finite in any epoch, so no epoch is "

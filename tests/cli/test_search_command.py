@@ -114,11 +114,11 @@ class FakeModel:
         self.asked, self.found = [], [Found(1, 0.75)]
 
     def encode(self, query):
-        return Encoded(np.zeros((1, 2), np.float32), "combiner", True)
+        return Encoded(np.zeros((1, 2), np.float32), "composed combiner", True)
 
     def answer(self, jobs):
         self.asked += jobs
-        return [Answer(self.found, "combiner" if jobs[0].encoded else "text", 2)]
+        return [Answer(self.found, jobs[0].encoded.method if jobs[0].encoded else "text", 2)]
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_the_query_is_cleaned_as_the_texts_were_and_a_pipe_gets_one_line_a_produ
 def test_the_json_of_a_search_like_a_product_names_both_parts_of_the_query(model):
     result = runner.invoke(app, ["search", "--like", "mug-1", " in\u00a0red", "--json"])
     assert json.loads(result.output) == {
-        "query": "in red", "like": "mug-1", "fold": 0, "method": "combiner", "searched": 2,
+        "query": "in red", "like": "mug-1", "fold": 0, "method": "composed combiner", "searched": 2,
         "products": [{"rank": 1, "product_id": "mug-2", "score": 0.75, "text": "a red\tmug"}],
     }  # fmt: skip
     assert model.asked[0].query.like == "mug-1" and model.asked[0].encoded.composed
@@ -172,15 +172,13 @@ def test_a_project_of_composed_models_alone_needs_no_index(catalogue, monkeypatc
     places = ServedCatalogue(["mug-1", "mug-2"], ["", "cup"], [], np.array([-1, -1], np.int32), np.arange(2), {})
     monkeypatch.setattr("pipeline_lib.serving.composed.find_composed", lambda *arguments: "model")
     asked = []
-    answer = (places, Answer([Found(1, 0.5)], "sum", 2))
+    answer = (places, Answer([Found(1, 0.5)], "composed sum", 2))
     monkeypatch.setattr(
         "pipeline_lib.serving.composed.composed_answer", lambda *arguments: asked.append(arguments) or answer
     )
     result = runner.invoke(app, ["search", "--like", "mug-1", "in red", "--json"])
-    assert (
-        json.loads(result.output)["products"][0]["product_id"] == "mug-2"
-        and json.loads(result.output)["method"] == "sum"
-    )
+    answer = json.loads(result.output)
+    assert answer["products"][0]["product_id"] == "mug-2" and answer["method"] == "composed sum"
     assert asked == [("model", "mug-1", "in red", 5)]
     refused = runner.invoke(app, ["search", "--like", "mug-1", "in red", "--where", "price=1.."])
     assert "--where needs an index of all products" in str(refused.exception)

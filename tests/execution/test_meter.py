@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from pipeline_lib.execution import meter as module
-from pipeline_lib.execution.meter import Meter, current_meter, metered, stage_meter
+from pipeline_lib.execution.meter import Meter, current_meter, metered
 
 
 class Clock:
@@ -119,9 +119,11 @@ def test_only_the_first_process_prints_and_the_line_leaves_at_once(monkeypatch):
             self.flushed = self.getvalue()
 
     monkeypatch.setattr(sys, "stdout", pipe := Pipe())
-    stage_meter("embed", is_first=False).finish()
+    with metered("embed", is_first=False):
+        pass
     assert pipe.getvalue() == ""
-    stage_meter("embed").finish()
+    with metered("embed"):
+        pass
     assert pipe.flushed.startswith("embed: 0.0 s in all")
 
 
@@ -148,10 +150,24 @@ def test_library_code_counts_with_the_meter_of_its_stage(capsys):
         with metered("inner"):
             assert current_meter().name == "inner"
         assert current_meter() is meter
-        meter.finish()
     assert current_meter() is not meter and current_meter().name == ""
-    first, second = capsys.readouterr().out.splitlines()
-    assert first == "shards: 20 photos by 1 process" and second.startswith("shards: 20 photos in ")
+    first, inner, last = capsys.readouterr().out.splitlines()
+    assert first == "shards: 20 photos by 1 process" and last.startswith("shards: 20 photos in ")
+    assert inner == "inner: 0.0 s in all"
+
+
+def test_totals_are_printed_once_and_an_error_removes_the_line_of_a_terminal(monkeypatch, capsys):
+    with metered("index") as meter:
+        meter.finish(" (lists 20)")
+    assert capsys.readouterr().out == "index: 0.0 s in all (lists 20)\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(module, "EVERY_ON_TERMINAL", 0.0)
+    with pytest.raises(ValueError, match="a fault"), metered("shards") as meter:
+        meter.begin("photos", 20)
+        meter.add(10)
+        raise ValueError("a fault")
+    *_, line, end = capsys.readouterr().out.split("\r\x1b[K")
+    assert line.startswith("shards: photos, 10 of 20") and end == ""
 
 
 def test_the_line_of_a_terminal_is_removed_before_another(clock, lines):
@@ -183,5 +199,7 @@ def test_the_checks_of_photos_and_the_shards_report_how_far_they_are(tmp_path, m
     (tmp_path / "out").mkdir()
     with metered("shards"):
         write_shards(list_photos(media), tmp_path, params, tmp_path / "out", 1)
-    done = [line.split(", ")[1] for line in capsys.readouterr().out.splitlines()]
-    assert done == ["2 of 5", "4 of 5", "5 of 5"] * 2
+    lines = [line.partition(": ") for line in capsys.readouterr().out.splitlines()]
+    expected = ["photos, 2 of 5", "photos, 4 of 5", "photos, 5 of 5", "5 photos in"]
+    assert [name for name, _, _ in lines] == ["catalogue"] * 4 + ["shards"] * 4
+    assert all(text.startswith(start) for (_, _, text), start in zip(lines, expected * 2, strict=True))

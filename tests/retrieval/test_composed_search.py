@@ -15,7 +15,7 @@ from pipeline_lib.evaluation.composed_ranks import GalleryRule, plan_composed_ga
 from pipeline_lib.features.tower_stores import origin_of
 from pipeline_lib.loading.products import text_key
 from pipeline_lib.metrics import composed as metrics
-from pipeline_lib.retrieval.composed_search import open_composed_search, search_composed
+from pipeline_lib.retrieval.composed_search import open_composed_search
 from pipeline_lib.stores.store import HEADER, write_store
 from pipeline_lib.towers.kinds import resolve_text_tower, untrained_text_tower
 from pipeline_lib.training.composed.fold import train_composed
@@ -112,10 +112,20 @@ def test_a_product_of_training_is_a_reference_too_and_an_unknown_one_is_refused(
         opened.search("p99-red-0", "the same in blue", 3)
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_texts_of_one_reference_together_give_what_each_gives_alone(name, trained, folders, text_source):
+    opened = open_composed_search(trained[name], folders.trunk, lambda: text_source)
+    texts, reference = ["the same in blue", "red", "in green and larger"], opened.reference("p0-red-0")
+    together = opened.embed(reference, texts)
+    alone = np.concatenate([opened.embed(reference, [text]) for text in texts])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    assert opened.has_reference("p1-red-0") and not opened.has_reference("p99-red-0")
+
+
 def test_another_text_tower_is_refused(trained, folders, text_source):
     other = replace(text_source, description={**text_source.description, "max_tokens": 5})
     with pytest.raises(ValueError, match="trained on texts of the tower .* but model.text is"):
-        search_composed(trained["sum"], folders.trunk, lambda: other, ("p0-red-0", "the same in blue"), 3)
+        open_composed_search(trained["sum"], folders.trunk, lambda: other)
 
 
 @pytest.mark.parametrize("store", ["image", "gallery"])

@@ -12,7 +12,7 @@ from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.retrieval import filtered_search
 from pipeline_lib.retrieval.faiss_index import Fingerprints, build_index
 from pipeline_lib.retrieval.filtered_search import ALL, Selection, search_selected
-from pipeline_lib.retrieval.search import open_index
+from pipeline_lib.retrieval.search import ProductIndex, open_index
 
 SOURCE = Fingerprints("model", "32px")
 COUNT, DIM = 300, 8
@@ -64,19 +64,23 @@ selections = st.builds(
 
 
 @given(
-    selection=selections, seed=st.integers(0, 99), k=st.sampled_from([1, 5, 40, 400]), few=st.sampled_from([0, 4_096])
+    selection=selections,
+    seed=st.integers(0, 99),
+    k=st.sampled_from([1, 5, 40, 400]),
+    few=st.sampled_from([0, 4_096]),
+    most=st.sampled_from([0, 64, 16_384]),
 )
 @settings(max_examples=40)
-def test_an_exact_index_gives_what_a_slow_loop_gives(indexes, selection, seed, k, few):
+def test_an_exact_index_gives_what_a_slow_loop_gives(indexes, selection, seed, k, few, most):
     made, rows, row_of = indexes
     queries = np.random.default_rng(seed).standard_normal((2, DIM)).astype(np.float32)
-    before, filtered_search.FEW = filtered_search.FEW, few  # both ways: scoring all, and widening
-    try:
-        found = search_selected(made["flat"], queries, k, selection, row_of)
-    finally:
-        filtered_search.FEW = before
+    with pytest.MonkeyPatch.context() as patch:  # all ways: scoring all at once, widening, and scoring all after it
+        patch.setattr(filtered_search, "FEW", few)
+        patch.setattr(filtered_search, "MOST", most)
+        found = search_selected(made["flat"], queries, k, selection)
     for query, hits in zip(queries, found, strict=True):
-        assert [tuple(hit) for hit in hits] == slow(rows, row_of, query, k, selection)
+        assert [tuple(hit)[:2] for hit in hits] == slow(rows, row_of, query, k, selection)
+        assert [hit.row for hit in hits] == [row_of[hit.product_id] for hit in hits]
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
@@ -88,9 +92,34 @@ def test_an_approximate_index_still_has_k_products_of_a_filter(kind, few, indexe
     allowed = np.zeros(COUNT, bool)
     allowed[100:150] = True
     query = np.random.default_rng(1).standard_normal((1, DIM)).astype(np.float32)
-    hits = search_selected(made[kind], query, 50, Selection(allowed), row_of)[0]
+    hits = search_selected(made[kind], query, 50, Selection(allowed))[0]
     assert sorted(row_of[hit.product_id] for hit in hits) == list(range(100, 150))
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_an_approximate_index_still_has_k_products_if_duplicates_are_hidden(kind, indexes):
+    """Every third product is a thing of its own, so 100 things are to be found; the index itself returns fewer."""
+    made, _, _ = indexes
+    query = np.random.default_rng(1).standard_normal((1, DIM)).astype(np.float32)
+    assert len(made[kind].search(query, COUNT)[0]) < COUNT
+    for lowest in (None, -1.0):
+        (hits,) = search_selected(made[kind], query, 100, Selection(None, lowest, np.arange(COUNT) // 3))
+        assert sorted({hit.row // 3 for hit in hits}) == list(range(100))
+
+
+def test_a_filter_that_the_best_products_do_not_pass_fetches_no_more_than_a_limit(indexes, monkeypatch):
+    """Of millions of products, half of which pass but none of the best, a search would return the other half."""
+    made, rows, row_of = indexes
+    monkeypatch.setattr(filtered_search, "FEW", 10)
+    monkeypatch.setattr(filtered_search, "MOST", 40)
+    query = np.random.default_rng(1).standard_normal((1, DIM)).astype(np.float32)
+    fetched, search = [], ProductIndex.search
+    monkeypatch.setattr(ProductIndex, "search", lambda *call: fetched.append(call[2]) or search(*call))
+    allowed = (scores := rows @ query[0]) < np.median(scores)
+    (hits,) = search_selected(made["flat"], query, 5, Selection(allowed))
+    assert fetched == [5, 20]
+    assert [tuple(hit)[:2] for hit in hits] == slow(rows, row_of, query[0], 5, Selection(allowed))
 
 
 def test_a_filter_after_the_search_would_lose_products(indexes):
@@ -101,10 +130,10 @@ def test_a_filter_after_the_search_would_lose_products(indexes):
     query = np.random.default_rng(2).standard_normal((1, DIM)).astype(np.float32)
     top = made["flat"].search(query, 10)[0]
     assert sum(allowed[row_of[hit.product_id]] for hit in top) < 10
-    assert len(search_selected(made["flat"], query, 10, Selection(allowed), row_of)[0]) == 10
+    assert len(search_selected(made["flat"], query, 10, Selection(allowed))[0]) == 10
 
 
 def test_no_selection_is_the_plain_search(indexes):
-    made, _, row_of = indexes
+    made, _, _ = indexes
     query = np.random.default_rng(3).standard_normal((3, DIM)).astype(np.float32)
-    assert search_selected(made["flat"], query, 7, ALL, row_of) == made["flat"].search(query, 7)
+    assert search_selected(made["flat"], query, 7, ALL) == made["flat"].search(query, 7)

@@ -8,8 +8,9 @@ from embedded_project import make_project, unit_rows
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.retrieval.faiss_index import Fingerprints
 from pipeline_lib.retrieval.gallery_vectors import gallery_vectors
-from pipeline_lib.retrieval.search import search
+from pipeline_lib.retrieval.search import open_index
 from pipeline_lib.stores.store import open_store, write_store
 from stages import index
 
@@ -66,13 +67,14 @@ def test_the_index_holds_every_product_once_and_answers_for_its_own_model_alone(
     index.main()
     folder = paths.index_of("flat", 1)
     assert read_json(folder / "manifest.json")["count"] == 4
-    assert search(folder, photos["p0"][None], 1, *MODEL)[0][0].product_id == "p0"
-    assert search(folder, texts["p1"][None], 1, *MODEL)[0][0].product_id == "p1"
+    opened = open_index(folder, Fingerprints(*MODEL))
+    assert opened.search(photos["p0"][None], 1)[0][0].product_id == "p0"
+    assert opened.search(texts["p1"][None], 1)[0][0].product_id == "p1"
     both = (photos["p4"] + texts["p4"])[None]
-    (hit,) = search(folder, both / np.linalg.norm(both), 1, *MODEL)[0]
+    (hit,) = opened.search(both / np.linalg.norm(both), 1)[0]
     assert (hit.product_id, hit.score) == ("p4", pytest.approx(1, abs=1e-6))
     with pytest.raises(ValueError, match="built with model model-1"):
-        search(folder, photos["p0"][None], 1, "model-0", "64px")
+        open_index(folder, Fingerprints("model-0", "64px"))
 
 
 def test_indexing_a_model_without_embeddings_is_an_error(tmp_path, monkeypatch, capsys):
@@ -81,7 +83,8 @@ def test_indexing_a_model_without_embeddings_is_an_error(tmp_path, monkeypatch, 
     monkeypatch.setattr(sys, "argv", ["stages.index", "--kind", "hnsw", "--fold", "0"])
     with pytest.raises(SystemExit):
         index.main()
-    assert "no embeddings to index; set the weight of losses.info_nce" in capsys.readouterr().err
+    assert "no embeddings to compare; set the weight of losses.info_nce" in (message := capsys.readouterr().err)
+    assert "or set plan.search to []" in message
 
 
 def test_vectors_of_some_products_are_rows_of_all_to_the_bit(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_index
-from pipeline_lib.retrieval.search import open_index, search
+from pipeline_lib.retrieval.search import open_index
 
 SOURCE = Fingerprints("model-1", "64px")
 PARAMS = IndexParams(photo_weight=0.5, lists=8, probes=8, pq_bytes=8, links=16, build_beam=100, search_beam=200)
@@ -35,7 +35,7 @@ def test_flat_equals_a_sorted_matrix_product(seed, k, tmp_path_factory):
     folder = tmp_path_factory.mktemp("index")
     products, queries = unit_rows(40, seed=seed), unit_rows(3, seed=seed + 1)
     build_index(folder, "flat", [f"p{number}" for number in range(40)], products, SOURCE, PARAMS)
-    for query, hits in zip(queries, search(folder, queries, k, "model-1", "64px"), strict=True):
+    for query, hits in zip(queries, open_index(folder, SOURCE).search(queries, k), strict=True):
         scores = products @ query
         order = np.argsort(-scores)[:k]
         assert [hit.product_id for hit in hits] == [f"p{number}" for number in order]
@@ -122,11 +122,10 @@ def test_missing_results_of_an_approximate_index_are_left_out(tmp_path):
 
 
 def test_an_index_of_another_model_is_refused(folder):
-    query = unit_rows(1)
     with pytest.raises(ValueError, match="built with model model-1, but the queries use model-2"):
-        search(folder, query, 1, "model-2", "64px")
+        open_index(folder, Fingerprints("model-2", "64px"))
     with pytest.raises(ValueError, match="built with preprocessing 64px, but the queries use 80px"):
-        search(folder, query, 1, "model-1", "80px")
+        open_index(folder, Fingerprints("model-1", "80px"))
 
 
 def test_a_truncated_index_is_refused(folder):

@@ -1,21 +1,17 @@
 """A small project and a service over it, shared by the tests of the API and of the page."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from running_server import running
+from running_server import caller, running
 from served_project import write_served_project
 
-from pipeline_lib.serving.api import build_app
 from pipeline_lib.serving.limits import Limits
-from pipeline_lib.serving.server import Place, ServerOptions, make_service
+from pipeline_lib.serving.server import Place, make_service
 from pipeline_lib.serving.service import SearchService
-
-Call = Callable[..., httpx.Response]
 
 
 @pytest.fixture(scope="session")
@@ -36,18 +32,7 @@ def service(served_root, tmp_path_factory) -> Iterator[SearchService]:
 
 @pytest.fixture(scope="session")
 def call(service) -> Callable[..., httpx.Response]:
-    """Return a function that sends one request to the application in this process."""
-    app = build_app(service, ServerOptions().settled())
-
-    def send(method: str, path: str, **options) -> httpx.Response:
-        async def once() -> httpx.Response:
-            transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(once())
-
-    return send
+    return caller(service)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,13 +12,16 @@ import torch
 from composed_project import composed_params
 from PIL import Image
 from ruamel.yaml import YAML
-from served_project import SIZE, copy_project
+from running_server import caller
+from served_project import SIZE
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.features.tower_stores import origin_of
 from pipeline_lib.loading.products import photo_key, text_key
 from pipeline_lib.models.saved import read_card
 from pipeline_lib.params.section import load_params
+from pipeline_lib.serving.composed import composed_answer
+from pipeline_lib.serving.explain import explain
 from pipeline_lib.serving.limits import Limits
 from pipeline_lib.serving.query import Query
 from pipeline_lib.serving.server import Place, make_service
@@ -34,9 +38,9 @@ TEXTS = ("in red", "in blue")
 
 
 @pytest.fixture(scope="module")
-def model(served_root, tmp_path_factory):
-    """The open model of a project with a composed model of initial weights over features of the untrained towers."""
-    root = copy_project(served_root, tmp_path_factory.mktemp("composed") / "project")
+def composing(served_root, tmp_path_factory):
+    """The service of a project with a composed model of initial weights over features of the untrained towers."""
+    root = shutil.copytree(served_root, tmp_path_factory.mktemp("composed") / "project")
     with contextlib.chdir(root):
         params = load_params()
         params["plan"]["composed"] = ["sum"]
@@ -52,8 +56,13 @@ def model(served_root, tmp_path_factory):
         config = ComposedConfig("sum", composed_params(epochs=0), sources, "cpu")
         train_composed(config, folders, 0, "served", out)
         made = make_service([Place(0)], None, Limits())
-        yield made.opened[0].model
+        yield made
         made.close()
+
+
+@pytest.fixture
+def model(composing):
+    return composing.opened[0].model
 
 
 def _write_queries(root):
@@ -98,6 +107,57 @@ def test_a_product_with_a_text_gives_what_the_composed_search_gives(model):
     assert model.scores([encoded], answer.found[0].row) == pytest.approx([answer.found[0].score], abs=1e-6)
 
 
+def test_a_project_without_an_index_names_the_method_as_one_with_an_index_does(model):
+    catalogue, answer = composed_answer(model.composed, "p2", "in red", 5)
+    assert answer.method == model.encode(Query("in red", like="p2")).method == "composed sum"
+    found = [(catalogue.ids[one.row], one.score) for one in answer.found]
+    assert found == model.composed.search.search("p2", "in red", 5)
+
+
+def test_a_composed_model_that_cannot_be_opened_is_an_error_and_not_the_sum(model):
+    params = {**model.composed.params, "model": {**model.composed.params["model"]}}
+    params["model"]["text"] = params["model"]["text"] | {"max_tokens": 5}
+    stale = replace(model, composed=replace(model.composed, params=params))
+    with pytest.raises(ValueError, match="trained on texts of the tower .* run `dvc repro`"):
+        stale.encode(Query("in red", like="p2"))
+
+
+def test_a_product_without_stored_features_is_added_to_the_text(model, monkeypatch):
+    without = replace(model.composed.search.image, ids=["p1#0"])
+    monkeypatch.setitem(vars(model.composed), "search", replace(model.composed.search, image=without))
+    assert model.encode(Query("in red", like="p2")).method == "sum"
+    assert model.encode(Query("in red", like="p1")).method == "composed sum"
+
+
+def test_words_of_a_picture_with_a_text_count_by_the_score_without_them_in_one_pass_of_the_image(
+    model, served_root, monkeypatch
+):
+    shards = open_shards(served_root / paths.SHARDS, None)
+    view = model.pictures.view(shards.read(shards.manifest.photos_of("p2")[0]), 1e6)
+    row = model.catalogue.row_of[model.composed.search.gallery.ids[0]]
+    passes, tower = [], model.composed._tower
+    encode = tower.encode
+    monkeypatch.setattr(tower, "encode", lambda pixels: passes.append(len(pixels)) or encode(pixels))
+    explained = explain(model, Query("in bright red", view), row, None, None)
+    assert passes == [1]
+    score, *without = (model.scores([model.encode(Query(text, view))], row)[0] for text in (
+        "in bright red", "bright red", "in red", "in bright"))  # fmt: skip
+    assert explained.score == pytest.approx(score, abs=1e-6)
+    assert [word.change for word in explained.words] == pytest.approx([score - one for one in without], abs=2e-6)
+
+
+def test_a_product_that_the_composed_gallery_lacks_is_not_explained(composing, model):
+    """The model was trained on it, so no search of this kind returns it; an address may still name it."""
+    lacking = min(set(model.catalogue.ids) - set(model.composed.search.gallery.ids))
+    asked = {"q": "in red", "like": "p2", "product": lacking}
+    answer = caller(composing)("POST", "/api/explain", data=asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_product")
+    message = answer.json()["error"]["message"]
+    assert f"{lacking!r} is not in the gallery of the composed sum model of fold 0" in message
+    known = asked | {"product": model.composed.search.gallery.ids[0]}
+    assert len(caller(composing)("POST", "/api/explain", data=known).json()["words"]) == 2
+
+
 def test_the_picture_of_a_product_gives_what_the_product_gives(model, served_root):
     shards = open_shards(served_root / paths.SHARDS, None)
     view = model.pictures.view(shards.read(shards.manifest.photos_of("p2")[0]), 1e6)
@@ -119,4 +179,4 @@ def test_a_tower_that_changed_since_is_refused(model):
     changed = replace(model.composed, params=params)
     assert read_card(paths.composed_of("sum", 0))["run"]["towers"]["image"]
     with pytest.raises(ValueError, match="composed model sum of fold 0: trained on photos of the tower"):
-        changed.embed_picture(np.zeros((SIZE, SIZE, 3), np.uint8), "in red")
+        changed.embed_picture(np.zeros((SIZE, SIZE, 3), np.uint8), ["in red"])

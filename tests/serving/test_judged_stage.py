@@ -167,7 +167,7 @@ def test_the_gallery_of_another_model_is_refused(project, served_root, capsys):
     assert "the gallery was embedded by model" in refusal(capsys)
     GALLERY.unlink()
     GALLERY.mkdir()
-    assert "no embeddings to score by; set the weight of losses.info_nce" in refusal(capsys)
+    assert "no embeddings to compare; set the weight of losses.info_nce" in refusal(capsys)
 
 
 @pytest.mark.parametrize(

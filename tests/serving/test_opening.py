@@ -4,7 +4,6 @@ import contextlib
 import shutil
 
 import pytest
-from served_project import copy_project
 from typer.testing import CliRunner
 
 from pipeline_lib.artifacts import paths
@@ -18,7 +17,7 @@ runner = CliRunner()
 
 
 def test_a_project_in_another_folder_answers_as_it_does_at_home(served_root, service, tmp_path):
-    other = copy_project(served_root, tmp_path / "other shop")
+    other = shutil.copytree(served_root, tmp_path / "other shop")
     with contextlib.chdir(served_root):
         made = make_service([Place(0), Place(1, other)], None, Limits())
     assert [one.model.name for one in made.opened] == ["fold 0", "other shop, fold 1"]
@@ -41,7 +40,7 @@ def test_a_second_model_is_a_fold_or_a_folder_with_one():
 @pytest.fixture
 def project(served_root, tmp_path, monkeypatch):
     """A copy of the project as the working directory."""
-    copied = copy_project(served_root, tmp_path / "project")
+    copied = shutil.copytree(served_root, tmp_path / "project")
     monkeypatch.chdir(copied)
     return copied
 
@@ -54,7 +53,9 @@ def refusal(*arguments):
 
 
 def test_what_is_missing_is_one_line_with_the_way_out(project):
-    assert "ivf_pq-0: no such index; add 'ivf_pq' to plan.index and 0 to plan.search" in refusal("--kind", "ivf_pq")
+    assert "ivf_pq-0: no index here (its manifest.json is missing); add its kind to plan.index" in refusal(
+        "--kind", "ivf_pq"
+    )
     assert "train/7: no trained model here" in refusal("--fold", "7")
     assert refusal("--listen", "here").startswith("--listen here: not an address; write PORT or HOST:PORT")
     assert "nowhere: no project here (its params.yaml is missing)" in refusal("--against", "nowhere")

@@ -1,16 +1,34 @@
-"""Runs a search server in a thread of this process."""
+"""Runs a search server in a thread of this process, or asks its application without one."""
 
+import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import httpx
 import uvicorn
 
 from pipeline_lib.serving.api import build_app
 from pipeline_lib.serving.limits import Limits
 from pipeline_lib.serving.server import ServerOptions, bound, server_config
 from pipeline_lib.serving.service import SearchService
+
+
+def caller(service: SearchService) -> Callable[..., httpx.Response]:
+    """Return a function that sends one request to the application."""
+    app = build_app(service, ServerOptions().settled())
+
+    def send(method: str, path: str, **options) -> httpx.Response:
+        async def once() -> httpx.Response:
+            # What goes wrong inside is answered as it is behind a real server.
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(once())
+
+    return send
 
 
 @contextlib.contextmanager

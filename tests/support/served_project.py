@@ -1,6 +1,5 @@
 """A project that can be searched: tables, shards, one saved model with random weights, its gallery and its indexes."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +113,3 @@ def text_vector(root: Path, model, fold: int, text: str) -> np.ndarray:
     ids, mask = TextTokenizer(root / paths.train_of(fold) / "tokenizer").encode_batch([text], 16)
     with torch.inference_mode():
         return model.embed_text(model.encode_text(torch.from_numpy(ids), torch.from_numpy(mask))).numpy()[0]
-
-
-def copy_project(source: Path, target: Path) -> Path:
-    """Copy a served project."""
-    shutil.copytree(source, target)
-    return target

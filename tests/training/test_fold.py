@@ -24,6 +24,7 @@ from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.history import History
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
@@ -123,7 +124,8 @@ def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(inputs, towe
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_all_losses(inputs, towers, monkeypatch):
-    calls = []
+    calls, closed = [], []
+    monkeypatch.setattr(History, "close", lambda history: closed.append(history))
 
     def broken(outputs, batch):
         calls.append(1)
@@ -134,6 +136,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_all_losses(inputs, towers,
         ValueError, match=r"not finite at epoch 0, batch 1: info_nce [\d.]+, cross_entropy nan, total nan"
     ):
         run(make_settings(*towers), inputs, "out")
+    assert len(closed) == 1
 
 
 def test_an_early_stop_saves_the_best_epoch(inputs, towers):

@@ -14,7 +14,7 @@ import pytest
 
 from pipeline_lib.params.runtime import LoggerKind
 from pipeline_lib.training.history import History
-from pipeline_lib.training.loggers import LOGGERS, MODULES, check_installed
+from pipeline_lib.training.loggers import LOGGERS, check_installed
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = [{"epoch": 0.0, "loss": 2.0, "R@1": 0.25}, {"epoch": 1.0, "loss": 1.0, "R@1": 0.5}]
@@ -35,9 +35,13 @@ EXPECTED = {"loss": [(0, 2.0), (1, 1.0)], "R@1": [(0, 0.25), (1, 0.5)], "step/lo
 def read_tensorboard(logs: Path) -> dict[str, list]:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(logs / "tensorboard/fold0-test"))
-    events.Reload()
-    return {tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    curves = {}
+    for folder in ("fold0-test", "fold0-test/steps"):
+        events = EventAccumulator(str(logs / "tensorboard" / folder))
+        events.Reload()
+        for tag in events.Tags()["scalars"] if (logs / "tensorboard" / folder).is_dir() else ():
+            curves[tag] = [(one.step, one.value) for one in events.Scalars(tag)]
+    return curves
 
 
 def read_mlflow(logs: Path) -> dict[str, list]:
@@ -106,7 +110,7 @@ READERS = {"tensorboard": read_tensorboard, "mlflow": read_mlflow, "wandb": read
 def test_what_is_logged_is_read_back(kind, tmp_path, monkeypatch):
     """In a process of its own: wandb starts a service, and mlflow and trackio keep their first store."""
     if kind != "tensorboard":
-        pytest.importorskip(MODULES[kind], reason=f"pip install 'vitrine[{kind}]'")
+        pytest.importorskip(kind, reason=f"pip install 'vitrine[{kind}]'")
     environment = {"DVC_ROOT": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     code = WRITE.format(epochs=EPOCHS, steps=STEPS)
     command = [sys.executable, "-c", code, kind]
@@ -119,7 +123,7 @@ def test_what_is_logged_is_read_back(kind, tmp_path, monkeypatch):
 
 def test_every_logger_that_params_allow_has_a_builder_and_an_extra():
     extras = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    assert set(LOGGERS) == set(MODULES) == set(get_args(LoggerKind))
+    assert set(LOGGERS) == set(get_args(LoggerKind))
     assert all(f'\n{kind} = ["{kind}' in extras for kind in LOGGERS if kind != "tensorboard")
 
 
@@ -140,18 +144,69 @@ def test_a_process_that_does_not_write_makes_no_curves(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_server_that_fails_costs_curves_and_not_the_training(tmp_path, monkeypatch, capsys):
-    from pipeline_lib.training.loggers import MlflowLogger
+@pytest.mark.parametrize("kind", LOGGERS)
+@pytest.mark.parametrize("fails", ["builder", "epoch", "step", "close"])
+def test_a_logger_that_fails_is_one_line_and_is_not_asked_again(kind, fails, tmp_path, monkeypatch, capsys):
+    calls = []
 
-    class Failure(Exception):
-        pass
+    class Failing:
+        def __init__(self, *_) -> None:
+            self.called("builder")
 
-    class Client:
-        def log_metric(self, *_, **__):
-            raise Failure("no answer\nfrom the server")
+        def called(self, name):
+            calls.append(name)
+            if name == fails:
+                raise RuntimeError("no answer\nfrom the server")
 
-    logger = MlflowLogger.__new__(MlflowLogger)
-    logger._error, logger._client, logger._run, logger._failed = Failure, Client(), "run", False
-    logger.epoch({"loss": 1.0}, 0)
-    logger.step({"loss": 1.0}, 1)
-    assert capsys.readouterr().err == "mlflow: no answer from the server; the curves of this run have gaps\n"
+        def epoch(self, *_):
+            self.called("epoch")
+
+        def step(self, *_):
+            self.called("step")
+
+        def close(self):
+            self.called("close")
+
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setitem(LOGGERS, kind, Failing)
+    history = History("run", [], kind)
+    for epoch, row in enumerate(EPOCHS):
+        history.step(epoch, {"loss": 1.0})
+        history.add(row, epoch)
+    history.close()
+    asked = ["builder", "step", "epoch", "step", "epoch", "close"]
+    assert history.rows == EPOCHS and calls == asked[: asked.index(fails) + 1]
+    line = f"runtime.logger = {kind}: no answer from the server; this run has no more curves\n"
+    assert capsys.readouterr().err == line
+
+
+def test_a_folder_of_logs_that_cannot_be_made_is_a_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    (tmp_path / "logs").write_text("no folder")
+    history = History("run", [])
+    history.add(EPOCHS[0], 0)
+    history.close()
+    [line] = capsys.readouterr().err.splitlines()
+    assert history.rows == EPOCHS[:1] and line.startswith("runtime.logger = tensorboard: ")
+
+
+def test_a_resumed_run_hides_what_the_interrupted_one_wrote_later_and_nothing_else(tmp_path, monkeypatch):
+    """By TensorBoard's own reader; an epoch has 20 steps, of which every tenth is logged."""
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+    def train(rows, epochs, value):
+        history = History("fold0-test", rows)
+        for epoch in epochs:
+            for step in (9, 19):
+                history.step(20 * epoch + step, {"loss": value})
+            history.add({"epoch": epoch, "loss": value}, epoch)
+        history.close()
+
+    train([], range(3), 1.0)
+    train([{}, {}], range(2, 4), 2.0)  # killed after the third epoch, before its checkpoint
+    steps = [(20 * epoch + step, 1.0 if epoch < 2 else 2.0) for epoch in range(4) for step in (9, 19)]
+    assert read_tensorboard(tmp_path / "logs") == {
+        "loss": [(0, 1.0), (1, 1.0), (2, 2.0), (3, 2.0)], "step/loss": steps,
+    }  # fmt: skip
+    train([], range(1), 3.0)
+    assert read_tensorboard(tmp_path / "logs") == {"loss": [(0, 3.0)], "step/loss": [(9, 3.0), (19, 3.0)]}

@@ -4,7 +4,9 @@ The random numbers of an epoch depend on (seed, epoch) only, and the mined negat
 run repeats what the uninterrupted run would have done, bit for bit.
 """
 
+import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from pipeline_lib.execution.checkpoint import CheckpointFolder
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.precision import autocast
 from pipeline_lib.losses.composed_build import COMPOSED_LOSSES
 from pipeline_lib.models.scale_bounds import bounded_scales, clamp_scales
@@ -59,28 +62,33 @@ class ComposedTrainer:
         """Train to the last epoch, and load the weights of the best epoch into the model."""
         mined = Mined()
         state = self._resume(mined)
-        history = History(name, state.rows, self.logger)
-        metric = self.params.best_metric
-        if not self.params.epochs:
-            history.add({"epoch": 0, **self._validate()}, 0)
-            state.compare(0, history.rows[-1][metric])
-            history.print_epoch("not trained: composed.epochs = 0", state.best_epoch, metric)
-        for epoch in range(state.epoch, self.params.epochs):
-            row, speed = self._epoch(epoch, mined.rows, history)
-            history.add({**row, **self._validate()}, epoch)
-            if state.compare(epoch, history.rows[-1][metric]):
-                self.checkpoints.save(BEST, {"model": self._trained()})
-            history.print_epoch(speed, state.best_epoch, metric)
-            if self.params.mining == "hard" and epoch + 1 < self.params.epochs:
-                mined.rows = self._mine(epoch + 1)
-            self._save(state, epoch, history, mined)
-        history.close()
+        metric, epochs = self.params.best_metric, self.params.epochs
+        with (
+            contextlib.closing(History(name, state.rows, self.logger)) as history,
+            metered(f"training {name}") as meter,
+        ):
+            if not epochs:
+                history.add({"epoch": 0, **self._validate()}, 0)
+                state.compare(0, history.rows[-1][metric])
+                history.print_epoch("not trained: composed.epochs = 0", state.best_epoch, metric)
+            elif state.epoch < epochs:
+                meter.begin("batches", self.batches.num_batches() * (epochs - state.epoch))
+            for epoch in range(state.epoch, epochs):
+                row, speed = self._epoch(epoch, mined.rows, history, lambda: meter.add(1))
+                history.add({**row, **self._validate()}, epoch)
+                if state.compare(epoch, history.rows[-1][metric]):
+                    self.checkpoints.save(BEST, {"model": self._trained()})
+                meter.clear()
+                history.print_epoch(speed, state.best_epoch, metric)
+                if self.params.mining == "hard" and epoch + 1 < epochs:
+                    mined.rows = self._mine(epoch + 1)
+                self._save(state, epoch, history, mined)
         if state.best is None:
             raise ValueError(
                 f"composed.best_metric = {metric!r} was not finite in any epoch, so no epoch is the best; lower "
                 "composed.lr or set composed.precision = fp32"
             )
-        if self.params.epochs:
+        if epochs:
             self._load(self.checkpoints.load(BEST))
         return state
 
@@ -103,7 +111,7 @@ class ComposedTrainer:
         total = torch.stack([self.weights[name] * value for name, value in named.items()]).sum()
         return {**named, "total": total}
 
-    def _epoch(self, epoch: int, mined: Rows | None, history: History) -> tuple[Row, str]:
+    def _epoch(self, epoch: int, mined: Rows | None, history: History, advance: Callable[[], None]) -> tuple[Row, str]:
         """Train one epoch; return its row without the figures of validation, and its speed."""
         params = self.params
         torch.manual_seed(params.seed * 100_003 + epoch)
@@ -123,6 +131,7 @@ class ComposedTrainer:
             if len(unread) == self.log_every or number + 1 == len(queries):
                 history.step(step, read_losses(unread, sums, epoch, number + 1 - len(unread), "composed"))
                 unread.clear()
+            advance()
         speed = sum(map(len, queries)) / (time.perf_counter() - started)
         means = {key: value / len(queries) for key, value in sums.items()}
         row = {"epoch": epoch, "lr": self.optimizer.param_groups[0]["lr"], **means}

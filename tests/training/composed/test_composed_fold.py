@@ -1,5 +1,6 @@
 """Composed training end to end on made features: it learns, resumes bit for bit, and writes what evaluation reads."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pipeline_lib.stores.store import open_store
 from pipeline_lib.training.composed.fold import train_composed
 from pipeline_lib.training.composed.trainer import ComposedTrainer
 from pipeline_lib.training.composed.triplets import composed_tables
+from pipeline_lib.training.history import History
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +59,13 @@ def test_training_beats_the_initial_weights(folders, kind, changes):
     assert pl.read_csv(trained / "history.csv").height == changes.get("epochs", 3)
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(folders, monkeypatch):
-    """With dropout and mined negatives, stopped in the epoch that uses them."""
+def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(folders, monkeypatch, capsys):
+    """With dropout and mined negatives, stopped in the epoch that uses them; curves are closed, batches counted."""
     changes, stop = {"mining": "hard", "q_former": {"dropout": 0.3}, "batch_size": 64}, 1
     straight = run(folders, "straight", "q_former", **changes)
-    epoch, calls = ComposedTrainer._epoch, []
+    totals = re.compile(r"^training composed-q_former-0-\w+: (\d+) batches in ", re.MULTILINE)
+    (num_batches,) = map(int, totals.findall(capsys.readouterr().out))
+    epoch, calls, closed = ComposedTrainer._epoch, [], []
 
     def stopping(trainer, number, *rest):
         done = epoch(trainer, number, *rest)
@@ -72,9 +76,12 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(folders, monkeyp
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ComposedTrainer, "_epoch", stopping)
+        patch.setattr(History, "close", lambda history: closed.append(history))
         run(folders, "stopped", "q_former", "again", **changes)
-    assert calls == list(range(stop + 1))
+    assert calls == list(range(stop + 1)) and len(closed) == 1 and not totals.search(capsys.readouterr().out)
     resumed = run(folders, "resumed", "q_former", "again", **changes)
+    # The epoch in which it stopped was not saved.
+    assert list(map(int, totals.findall(capsys.readouterr().out))) == [num_batches * (3 - stop) // 3]
     for name in ("model.safetensors", "history.csv", "queries/matrix.npy", "products/matrix.npy"):
         assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
 
