@@ -56,15 +56,19 @@ def run_checks(root: Path) -> list[Named]:
         params = load_params(root / "params.yaml")
     except (ValueError, OSError):  # the check of params has the reason
         params = None
-    return [Named(check.name, finding) for check in CHECKS for finding in _run(check, root, params)]
+    findings: list[Named] = []
+    for check in CHECKS:
+        found = _run(check, root, params)
+        findings += [Named(check.name, finding) for finding in found]
+        if check.name == "params" and any(finding.level == PROBLEM for finding in found):
+            params = None  # a key may be missing, or a value be of another type
+    return findings
 
 
 def _run(check: Check[Any], root: Path, params: Params | None) -> list[Finding]:
     if check.needs_params and params is None:
-        return [Finding(NOTE, "not checked, because params.yaml cannot be read")]
+        return [Finding(NOTE, "not checked before params.yaml is mended")]
     try:
         return check.judge(check.read(root, params or {}))
-    except KeyError as error:
-        return [Finding(NOTE, f"not checked, because params.yaml has no {error}")]
     except (ValueError, OSError) as error:
         return [Finding(PROBLEM, " ".join(str(error).split()), "mend this, then run vitrine doctor again")]

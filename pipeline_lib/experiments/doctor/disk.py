@@ -2,7 +2,8 @@
 
 Formulas, for n photos, t texts and d = model.embedding_dim: shards n * size^2 bytes (photos of the sample take 1 byte a
 pixel at quality 92); a store (n + t) * width * 2 bytes, with width 1,024 for towers before training; a model the bytes
-of its towers' files, and in training five times that in .ckpt (weights, best weights, average, two moments of AdamW).
+of its towers' files, and in training five times that in .ckpt (weights, best weights, average, two moments of AdamW);
+towers from a hub, which are not downloaded yet, are not counted.
 """
 
 import shutil
@@ -14,8 +15,9 @@ from typing import Any
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
-from pipeline_lib.experiments.doctor.dvc_state import folder_bytes
+from pipeline_lib.experiments.doctor.dvc_state import dvc_file_fault, read_cache_place
 from pipeline_lib.experiments.doctor.finding import NOTE, OK, PROBLEM, Finding, Params
+from pipeline_lib.experiments.doctor.project import read_weights
 from pipeline_lib.experiments.repro.memory import kind_of
 from pipeline_lib.params.section import load_params, pick
 
@@ -80,7 +82,10 @@ FORMULAS: dict[str, Callable[[Sizes], int]] = {
 
 def read_disk(root: Path, params: Params) -> Disk:
     """Return the free space, and the needs of every stage that dvc.yaml plans."""
-    members = planned_members(load_params(root / "dvc.yaml")["stages"], params)
+    for name in ("dvc.yaml", "dvc.lock"):
+        if (root / name).is_file() and (fault := dvc_file_fault(root / name)):
+            raise ValueError(f"{name}: {fault}")
+    members = planned_members(load_params(root / "dvc.yaml").get("stages") or {}, params)
     recorded = recorded_sizes(root)
     means = {kind: sum(values) // len(values) for kind, values in recorded.items() if kind in members}
     sizes = _sizes(root, params)
@@ -91,7 +96,7 @@ def read_disk(root: Path, params: Params) -> Disk:
         recorded={kind: size * members[kind] for kind, size in means.items()},
         estimated={kind: size * members[kind] for kind, size in estimated.items()},
         without=[kind for kind in members if kind not in means and kind not in estimated and kind in FORMULAS],
-        copies=1 if _same_device(root) else 2,
+        copies=1 if read_cache_place(root).linking else 2,
     )
 
 
@@ -116,14 +121,9 @@ def recorded_sizes(root: Path) -> dict[str, list[int]]:
 
 def _sizes(root: Path, params: Params) -> Sizes:
     counts = root / paths.CATALOGUE / "counts.json"
-    found = read_json(counts) if counts.is_file() else {"products": 0, "queries": 0}
-    weights = folder_bytes(root / params["model"]["weights_root"])
-    return Sizes(found["products"], found["queries"], weights, params)
-
-
-def _same_device(root: Path) -> bool:
-    cache = root / ".dvc" / "cache"
-    return not cache.exists() or cache.stat().st_dev == root.stat().st_dev
+    found = read_json(counts) if counts.is_file() else {}
+    weights = sum(tower.size for tower in read_weights(root, params))
+    return Sizes(found.get("products", 0), found.get("queries", 0), weights, params)
 
 
 def judge_disk(found: Disk) -> list[Finding]:

@@ -178,18 +178,36 @@ def judge_leftovers(found: Leftovers) -> list[Finding]:
 
 
 @dataclass(frozen=True)
-class Cache:
-    """DVC's cache: its folder and bytes, the link types of the settings, whether links can work, and the remotes."""
+class CachePlace:
+    """DVC's cache: its folder, the link types of the settings, whether hard links can work, and the remotes."""
 
-    folder: str
-    size: int
+    folder: Path
     links: list[str]
     same_device: bool
     remotes: list[str]
 
+    @property
+    def linking(self) -> list[str]:
+        """The link types that work, in the order of the settings; without any, each out is stored twice."""
+        return [kind for kind in self.links if kind in LINKS and (self.same_device or kind == "symlink")]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """DVC's cache and its bytes."""
+
+    place: CachePlace
+    size: int
+
 
 def read_cache(root: Path, params: Params) -> Cache:
     """Return the cache of the project; ValueError if there is no DVC project."""
+    place = read_cache_place(root)
+    return Cache(place, folder_bytes(place.folder))
+
+
+def read_cache_place(root: Path) -> CachePlace:
+    """Return where the cache of the project is; ValueError if there is no DVC project."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -200,7 +218,7 @@ def read_cache(root: Path, params: Params) -> Cache:
     except DvcException as error:
         raise ValueError(f"{' '.join(str(error).split())}; run this in a project, or `dvc init`") from None
     place = next(path for path in (folder, *folder.parents) if path.is_dir())
-    return Cache(str(folder), folder_bytes(folder), links, place.stat().st_dev == root.stat().st_dev, remotes)
+    return CachePlace(folder, links, place.stat().st_dev == root.stat().st_dev, remotes)
 
 
 def folder_bytes(folder: Path) -> int:
@@ -218,16 +236,15 @@ def folder_bytes(folder: Path) -> int:
 
 def judge_cache(found: Cache) -> list[Finding]:
     """Return how outs are linked to the cache, and whether anything else has a copy."""
-    linking = [kind for kind in found.links if kind in LINKS and (found.same_device or kind == "symlink")]
-    size = f"cache {found.size / 1e9:.2f} GB"
+    size, place = f"cache {found.size / 1e9:.2f} GB", found.place
     findings = []
-    if not linking:
-        reason = "cache.type allows no link" if found.same_device else "it is on another filesystem"
+    if not place.linking:
+        reason = "cache.type allows no link" if place.same_device else "it is on another filesystem"
         line = f"{size}; every out is stored twice, because {reason}"
         findings.append(Finding(NOTE, line, "dvc config cache.type reflink,hardlink,copy, on the project's filesystem"))
-    if not found.remotes:
+    if not place.remotes:
         line = f"{size}, no remote: it is the only copy of the outs"
         findings.append(Finding(NOTE, line, "dvc remote add -d NAME URL, then dvc push"))
     elif not findings:
-        findings.append(Finding(OK, f"{size}, linked by {linking[0]}; remotes: {', '.join(found.remotes)}"))
+        findings.append(Finding(OK, f"{size}, linked by {place.linking[0]}; remotes: {', '.join(place.remotes)}"))
     return findings

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.experiments.doctor.dvc_state import folder_bytes
 from pipeline_lib.experiments.doctor.finding import NOTE, OK, PROBLEM, Finding, Params
 from pipeline_lib.params.all_sections import check_params
 from pipeline_lib.params.requirements import check_catalogue
@@ -40,7 +41,8 @@ def judge_params(fault: str | None) -> list[Finding]:
 class TowerWeights:
     """Where a tower's weights are: `place` is local, made (a stage of the project makes them), missing or hub.
 
-    `faults` are lines on damaged files, `unsafe` files that are not safetensors, `files` complete ones.
+    `faults` are lines on damaged files, `unsafe` files that are not safetensors, `files` complete ones, and `size` the
+    bytes of all local files.
     """
 
     setting: str
@@ -49,6 +51,7 @@ class TowerWeights:
     files: int = 0
     unsafe: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    size: int = 0
 
 
 def read_weights(root: Path, params: Params) -> list[TowerWeights]:
@@ -68,7 +71,8 @@ def _tower_weights(root: Path, tower: Params, key: str) -> TowerWeights:
     files = [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
     unsafe = () if path.is_file() else tuple(one.name for kind in UNSAFE for one in sorted(path.rglob(kind)))
     faults = tuple(fault for file in files if (fault := safetensors_fault(file, root)))
-    return TowerWeights(setting, named, "local", len(files) - len(faults), unsafe, faults)
+    size = path.stat().st_size if path.is_file() else folder_bytes(path)
+    return TowerWeights(setting, named, "local", len(files) - len(faults), unsafe, faults, size)
 
 
 def safetensors_fault(file: Path, root: Path = Path()) -> str | None:

@@ -42,6 +42,18 @@ stages:
 """
 
 
+LOCK = """
+schema: '2.0'
+stages:
+  train@0:
+    cmd: python -m stages.train
+    outs:
+    - path: data/work/train/0
+      md5: d41d8cd98f00b204e9800998ecf8427e.dir
+      size: 100
+"""
+
+
 def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
@@ -227,7 +239,7 @@ def test_a_yaml_file_that_is_cut_is_one_line_and_the_other_checks_still_run(proj
     (project / "params.yaml").write_text("data:\n  root: [", encoding="utf-8")
     found = run_checks(project)
     assert next(one.finding.message for one in found if one.check == "params").startswith("params.yaml: not valid")
-    assert {one.check for one in found if "cannot be read" in one.finding.message} == {
+    assert {one.check for one in found if "before params.yaml is mended" in one.finding.message} == {
         "weights",
         "cores",
         "gpu",
@@ -237,7 +249,7 @@ def test_a_yaml_file_that_is_cut_is_one_line_and_the_other_checks_still_run(proj
 
 def test_the_disk_is_compared_with_recorded_and_estimated_sizes(project):
     """Recorded: train@0 with 100 bytes; the plan has 3 folds. Estimated: shards of 10 photos of 96 x 96 bytes."""
-    (project / "dvc.lock").write_text("stages:\n  train@0:\n    outs:\n    - size: 100\n", encoding="utf-8")
+    (project / "dvc.lock").write_text(LOCK, encoding="utf-8")
     params = load_params(project / "params.yaml")
     assert "shards" in read_disk(project, params).without
     (project / "data/work/catalogue").mkdir(parents=True)
@@ -245,3 +257,30 @@ def test_the_disk_is_compared_with_recorded_and_estimated_sizes(project):
     found = read_disk(project, params)
     assert found.recorded == {"train": 300} and found.estimated["shards"] == 10 * 96**2 and not found.without
     assert found.estimated["embed"] == 15 * 128 * 2 * len(params["plan"]["folds"]) * len(params["plan"]["scales"])
+
+
+def test_a_model_is_estimated_by_its_own_towers(project):
+    """Other weights in the same folder are none of it; nothing is in the cache, whose place the settings name."""
+    (project / "data/work/catalogue").mkdir(parents=True)
+    (project / "data/work/catalogue/counts.json").write_text('{"products": 10, "queries": 5}', encoding="utf-8")
+    params = load_params(project / "params.yaml")
+    image = len(weights_file(project / params["model"]["image"]["name"] / "model.safetensors"))
+    text = len(weights_file(project / params["model"]["text"]["name"] / "model.safetensors"))
+    weights_file(project / params["model"]["weights_root"] / "another/model.safetensors")
+    found = read_disk(project, params)
+    assert found.estimated["train"] == 6 * (image + text) * len(params["plan"]["folds"])
+    assert found.copies == 1
+    run(project, "dvc", "config", "--quiet", "cache.type", "copy")
+    assert read_disk(project, params).copies == 2
+
+
+def test_a_key_that_is_missing_is_the_finding_of_params_alone(project):
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    (project / "params.yaml").write_text(text.replace("\nindex:", "\nindexes:"), encoding="utf-8")
+    (project / "dvc.yaml").write_text("stages: [catalogue]\n", encoding="utf-8")
+    found = {one.check: one.finding for one in run_checks(project)}
+    assert found["params"].level == found["dvc files"].level == "problem" and "index" in found["params"].message
+    assert found["disk"].message == "not checked before params.yaml is mended"
+    (project / "params.yaml").write_text(text, encoding="utf-8")
+    found = {one.check: one.finding for one in run_checks(project)}
+    assert found["params"].level == "ok" and found["disk"].message.startswith("dvc.yaml: incomplete: ")

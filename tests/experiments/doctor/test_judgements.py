@@ -1,11 +1,14 @@
 """What each check of `vitrine doctor` says about made-up states: the level, words of the fault, and the way out."""
 
+from pathlib import Path
+
 import pytest
 
 from pipeline_lib.experiments.doctor.checks import CHECKS
 from pipeline_lib.experiments.doctor.disk import Disk, judge_disk, planned_members
 from pipeline_lib.experiments.doctor.dvc_state import (
     Cache,
+    CachePlace,
     Leftovers,
     judge_cache,
     judge_leftovers,
@@ -26,6 +29,12 @@ from pipeline_lib.experiments.doctor.project import TowerWeights, judge_params, 
 from pipeline_lib.experiments.doctor.versions import Versions, judge_versions
 
 GB = 10**9
+
+
+def cache(links: list[str], same_device: bool, remotes: list[str]) -> Cache:
+    return Cache(CachePlace(Path("c"), links, same_device, remotes), GB)
+
+
 AUTO = {"train.precision": "auto", "embed.precision": "auto"}
 BF16, TF32 = {"train.precision": "bf16"}, {"embed.precision": "tf32"}
 PINNED = {"torch": ("2.1", "2.1"), "dvc": ("3.0", "3.0")}
@@ -77,10 +86,10 @@ CARD = "H200, 143771 MiB, 570.1"
         (judge_leftovers, Leftovers(parts=["data/work/.x.part"]), [(NOTE, "data/work/.x.part", "replaces")]),
         (judge_leftovers, Leftovers(branch=None), [(NOTE, "detached", "git checkout main")]),
         (judge_leftovers, Leftovers(branch=""), [(NOTE, "not a git", "git init")]),
-        (judge_cache, Cache("c", GB, ["reflink", "copy"], True, ["s3"]), [(OK, "reflink; remotes: s3", "")]),
-        (judge_cache, Cache("c", GB, ["copy"], True, ["s3"]), [(NOTE, "stored twice", "cache.type")]),
-        (judge_cache, Cache("c", GB, ["hardlink"], False, ["s3"]), [(NOTE, "another filesystem", "cache.type")]),
-        (judge_cache, Cache("c", GB, ["hardlink"], True, []), [(NOTE, "1.00 GB, no remote", "dvc push")]),
+        (judge_cache, cache(["reflink", "copy"], True, ["s3"]), [(OK, "reflink; remotes: s3", "")]),
+        (judge_cache, cache(["copy"], True, ["s3"]), [(NOTE, "stored twice", "cache.type")]),
+        (judge_cache, cache(["hardlink"], False, ["s3"]), [(NOTE, "another filesystem", "cache.type")]),
+        (judge_cache, cache(["hardlink"], True, []), [(NOTE, "1.00 GB, no remote", "dvc push")]),
         (judge_disk, Disk(9 * GB, {"train": 3 * GB}, {"embed": GB}, [], 1), [(OK, "4.00 GB (train 3.00, embed", "")]),
         (judge_disk, Disk(9 * GB, {"train": 3 * GB}, {"embed": GB}, [], 2), [(NOTE, "about 8.00 GB", "dvc gc")]),
         (judge_disk, Disk(3 * GB, {"train": 3 * GB}, {"embed": GB}, [], 1), [(PROBLEM, "3.0 GB free", "clean")]),
