@@ -30,7 +30,7 @@ def main() -> None:
     params = YAML(typ="safe").load((SAMPLE / "params.yaml").read_text(encoding="utf-8"))["products"]
     queries = search_queries(params["count"], params["seed"])
     with contextlib.chdir(options.project):
-        model = open_served("sample", Path(), options.fold, "flat")
+        model = open_served("sample", Path(), options.fold)
         answers = model.answer([Job(Query(query.text), TOP) for query in queries])
     found = [[model.catalogue.ids[one.row] for one in answer.found] for answer in answers]
     print(f"| query | right of the first {TOP} | right in the catalogue |\n|---|---|---|")

@@ -49,6 +49,7 @@ def search(
     from pipeline_lib.cli.search_options import find_reference, parse_filters, picture_of
     from pipeline_lib.params.section import load_params
     from pipeline_lib.serving.composed import composed_answer
+    from pipeline_lib.serving.model import open_served
     from pipeline_lib.serving.query import Job, Query
 
     filters, picture = parse_filters(where or []), picture_of(like)
@@ -61,7 +62,7 @@ def search(
         found = composed_answer(alone, reference.product_id, text, top)
         _show(f"fold {fold}", *found, {"query": text, "like": like, "fold": fold}, as_json, reference.note(fold))
         return
-    model = _open(fold, params)
+    model = open_served(f"fold {fold}", Path(), fold)
     query = Query(text, None if picture is None else _view(model, picture), reference.product_id if reference else None)
     encoded = None if query.is_text else model.encode(query)
     (answer,) = model.answer([Job(query, top, filters, encoded)])
@@ -79,17 +80,6 @@ def _composed_alone(fold: int, params: dict[str, Any]) -> ComposedQueries | None
 
     plan = parse_section(PlanParams, params)
     return None if plan.search and plan.index else find_composed(Path(), fold, params)
-
-
-def _open(fold: int, params: dict[str, Any]) -> ServedModel:
-    from pipeline_lib.params.plan import PlanParams
-    from pipeline_lib.params.section import parse_section
-    from pipeline_lib.serving.model import open_served
-
-    kinds = parse_section(PlanParams, params).index
-    if not kinds:
-        raise ValueError("no index: plan.index is []; set plan.index = [flat] and run `dvc repro`")
-    return open_served(f"fold {fold}", Path(), fold, kinds[0])
 
 
 def _view(model: ServedModel, picture: Path) -> Pixels:

@@ -17,7 +17,7 @@ JUDGEMENTS, NO_JUDGEMENTS = "data/judgements/judgements.csv", "none"
 
 def serve(
     fold: Annotated[int, typer.Option(min=0, help="Fold whose model answers, one of plan.search.")] = 0,
-    kind: Annotated[str, typer.Option(help="Index kind, one of plan.index.")] = "flat",
+    kind: Annotated[str | None, typer.Option(help="Index kind, one of plan.index; by default its first.")] = None,
     against: Annotated[
         str | None, typer.Option(help="A second model beside it: a fold, FOLDER of another project, or FOLDER:FOLD.")
     ] = None,
@@ -53,7 +53,7 @@ def _options(listen: str, names: list[str]) -> ServerOptions:
     return ServerOptions(host.strip("[]") or "127.0.0.1", int(port), frozenset(names))
 
 
-def _second(against: str, fold: int, kind: str) -> Place:
+def _second(against: str, fold: int, kind: str | None) -> Place:
     """Return the second model: a fold of this project, or a fold of the project in a folder."""
     from pipeline_lib.serving.server import Place
 

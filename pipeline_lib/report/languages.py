@@ -1,5 +1,7 @@
 """Texts of products on the page: their language and direction by their script, and the beginning of a long one."""
 
+import itertools
+
 from markupsafe import Markup
 
 # Language tag -> the ranges of the characters that name it, in the order in which they are looked for: Japanese has
@@ -42,7 +44,7 @@ def script_attributes(text: str) -> Markup:
 
 def is_long(text: str) -> bool:
     """Return whether a heading shows only the beginning of a text."""
-    return _width(text) > LONGEST
+    return sum(map(_width, text[: LONGEST + 1])) > LONGEST
 
 
 def shortened(text: str) -> str:
@@ -53,10 +55,11 @@ def shortened(text: str) -> str:
     """
     if not is_long(text):
         return text
-    end = next(place for place in range(len(text), 0, -1) if _width(text[:place]) <= LONGEST)
+    widths = itertools.accumulate(map(_width, text))
+    end = sum(1 for _ in itertools.takewhile(lambda width: width <= LONGEST, widths))
     space = text.rfind(" ", end // 2, end)
     return text[: space if space > 0 else end].rstrip() + "…"
 
 
-def _width(text: str) -> int:
-    return sum(2 if sign >= "\u2e80" else 1 for sign in text)
+def _width(sign: str) -> int:
+    return 2 if sign >= "\u2e80" else 1

@@ -48,7 +48,9 @@ class JudgementFile:
             size = os.fstat(file).st_size
             # A line that a crash cut short would otherwise swallow the next one.
             cut = size > 0 and os.pread(file, 1, size - 1) != b"\n"
-            os.write(file, _lines([HEADER] * (size == 0) + [astuple(judgement)], cut))
+            lines = memoryview(_lines([HEADER] * (size == 0) + [astuple(judgement)], cut))
+            while lines:  # a full disk takes a part first, and raises at the rest
+                lines = lines[os.write(file, lines) :]
             os.fsync(file)
         finally:
             os.close(file)
@@ -70,14 +72,21 @@ class JudgementFile:
 def read_judgements(path: Path) -> list[Judgement]:
     """Return the lines of a file in their order; ValueError with the line of one that is not a judgement."""
     found = []
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.reader(stream)
-        if tuple(next(reader, ())) != HEADER:
-            raise ValueError(f"{path}: its first line must be {','.join(HEADER)}; name another file with --judgements")
-        for row in reader:
-            if len(row) != len(HEADER) or row[2] not in ("", "0", "1"):
-                raise ValueError(f"{path}: line {reader.line_num}: {','.join(row)[:80]!r} is no judgement; remove it")
-            found.append(Judgement(row[0], row[1], int(row[2]) if row[2] else None, row[3], row[4]))
+    with path.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets write a mark of the encoding first
+        reader = csv.reader(stream, strict=True)
+        try:
+            if tuple(next(reader, ())) != HEADER:
+                raise ValueError(f"its first line must be {','.join(HEADER)}; name another file with --judgements")
+            for row in reader:
+                if len(row) != len(HEADER) or row[2] not in ("", "0", "1"):
+                    raise ValueError(f"line {reader.line_num}: {','.join(row)[:80]!r} is no judgement; remove it")
+                found.append(Judgement(row[0], row[1], int(row[2]) if row[2] else None, row[3], row[4]))
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: not UTF-8; save it as CSV UTF-8") from None
+        except csv.Error as error:
+            raise ValueError(f"{path}: line {reader.line_num}: {error}; mend or remove it") from None
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     return found
 
 

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.params.embed import EmbedParams
+from pipeline_lib.params.plan import PlanParams
 from pipeline_lib.params.section import load_params, parse_section, parse_value
 from pipeline_lib.retrieval.faiss_index import Fingerprints
 from pipeline_lib.retrieval.filtered_search import ALL, Selection, best_hits, search_selected
@@ -194,12 +195,14 @@ def _encoded(vectors: NDArray[np.float32], method: str, composed: bool = False) 
     return [Encoded(vector[None], method, composed) for vector in vectors]
 
 
-def open_served(name: str, root: Path, fold: int, kind: str) -> ServedModel:
+def open_served(name: str, root: Path, fold: int, kind: str | None = None) -> ServedModel:
     """Open the model of a fold and its index of a kind in the project at `root`, which must be the working directory.
 
-    Raises ValueError if the model or the index is missing, or if the index was built by another model.
+    Without a kind, it is the first of plan.index. Raises ValueError if the model or the index is missing, or if the
+    index was built by another model.
     """
     params = load_params(root / "params.yaml")
+    kind = kind or _first_kind(root, params)
     embed, max_pixels = parse_section(EmbedParams, params), parse_value("data.max_pixels", int, params)
     scale = parse_value("plan.scales", list[int], params)[0]
     folder, place = root / paths.train_of(fold), root / paths.index_of(kind, fold)
@@ -215,6 +218,13 @@ def open_served(name: str, root: Path, fold: int, kind: str) -> ServedModel:
     pictures = PictureEmbedder(load, scale, Resizing.of(image), embed.flip)
     catalogue = read_served(root, index.product_ids)
     return ServedModel(name, index, catalogue, texts, pictures, find_composed(root, fold, params), max_pixels)
+
+
+def _first_kind(root: Path, params: dict[str, Any]) -> str:
+    kinds = parse_section(PlanParams, params).index
+    if not kinds:
+        raise ValueError(f"{root / 'params.yaml'}: plan.index is []; set plan.index = [flat] and run `dvc repro`")
+    return kinds[0]
 
 
 def load_all(model: ServedModel) -> None:

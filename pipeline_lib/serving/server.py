@@ -41,11 +41,11 @@ BACKLOG = 2_048
 
 @dataclass(frozen=True)
 class Place:
-    """A model to serve: a fold of the project in a folder, and a kind of its index."""
+    """A model to serve: a fold of the project in a folder, and a kind of its index (None = the first of plan.index)."""
 
     fold: int
     root: Path = Path()
-    kind: str = "flat"
+    kind: str | None = None
 
     @property
     def name(self) -> str:

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.catalogue.schema import REJECTED
-from pipeline_lib.cli import search as command
 from pipeline_lib.cli.main import app
 from pipeline_lib.cli.search_options import find_reference, parse_filters
+from pipeline_lib.serving import model as served
 from pipeline_lib.serving.catalogue import Range, ServedCatalogue
 from pipeline_lib.serving.query import Answer, Encoded, Filters, Found
 
@@ -124,7 +124,7 @@ class FakeModel:
 @pytest.fixture
 def model(monkeypatch, catalogue):
     model = FakeModel()
-    monkeypatch.setattr(command, "_open", lambda fold, params: model)
+    monkeypatch.setattr(served, "open_served", lambda name, root, fold: model)
     return model
 
 

@@ -1,6 +1,7 @@
 """Pictures, products, explanations, judgements and the OpenAPI document, against what the model itself gives."""
 
 import io
+import os
 import re
 
 import jsonschema
@@ -12,7 +13,7 @@ from served_project import SIZE, photo_vector, text_vector
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.models.saved import load_model
-from pipeline_lib.serving.judgements import JudgementFile, read_judgements
+from pipeline_lib.serving.judgements import HEADER, JudgementFile, read_judgements
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +170,37 @@ def test_a_file_of_judgements_is_read_again_and_survives_a_cut_line(tmp_path):
     again.add("mug", "p4", 1, "fold 0")
     with pytest.raises(ValueError, match="line 4: 'mug,p3' is no judgement; remove it"):
         read_judgements(path)
+
+
+def test_a_file_that_a_spreadsheet_saved_is_read(tmp_path):
+    path = tmp_path / "judged.csv"
+    JudgementFile(path).add("杯", "p1", 1, "fold 0")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert [(one.query, one.grade) for one in read_judgements(path)] == [("杯", 1)]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("杯,p1,1,fold 0,t".encode("gb18030"), "judged.csv: not UTF-8; save it as CSV UTF-8"),
+        (b'mug,"p1"x,1,fold 0,t', "judged.csv: line 2: "),
+        (b"mug," + b"p" * 200_000 + b",1,fold 0,t", "judged.csv: line 2: field larger than field limit"),
+        (b"mug,p1,2,fold 0,t", "judged.csv: line 2: 'mug,p1,2,fold 0,t' is no judgement; remove it"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(tmp_path, line, message):
+    path = tmp_path / "judged.csv"
+    path.write_bytes((",".join(HEADER) + "\n").encode() + line + b"\n")
+    with pytest.raises(ValueError, match=message):
+        read_judgements(path)
+
+
+def test_a_judgement_is_written_whole_in_parts(tmp_path, monkeypatch):
+    """A write may take a part: the rest follows, as a cut line is a judgement lost."""
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:7]))
+    JudgementFile(tmp_path / "judged.csv").add("red mug", "p1", 1, "fold 0")
+    assert [one.product_id for one in read_judgements(tmp_path / "judged.csv")] == ["p1"]
 
 
 def test_another_file_is_not_overwritten(tmp_path):

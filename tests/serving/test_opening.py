@@ -29,8 +29,20 @@ def test_a_project_in_another_folder_answers_as_it_does_at_home(served_root, ser
     made.close()
 
 
+def test_without_a_kind_the_first_of_the_plan_answers(project):
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    assert "index: [flat]" in text
+    (project / "params.yaml").write_text(text.replace("index: [flat]", "index: [hnsw, flat]"), encoding="utf-8")
+    made = make_service([Place(0), Place(0, kind="ivf")], None, Limits())
+    assert [one.model.index.manifest["kind"] for one in made.opened] == ["hnsw", "ivf"]
+    made.close()
+    (project / "params.yaml").write_text(text.replace("index: [flat]", "index: []"), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"params.yaml: plan.index is \[\]; set plan.index = \[flat\]"):
+        make_service([Place(0)], None, Limits())
+
+
 def test_a_second_model_is_a_fold_or_a_folder_with_one():
-    assert _second("2", 0, "flat") == Place(2)
+    assert _second("2", 0, None) == Place(2)
     found = [_second(text, 1, "ivf") for text in ("../old", "../old:3", "shop:5")]
     assert [(str(one.root), one.fold, one.kind) for one in found] == [
         ("../old", 1, "ivf"), ("../old", 3, "ivf"), ("shop", 5, "ivf"),

@@ -187,6 +187,48 @@ def test_two_models_side_by_side_with_thumbs(open_page, call, service):
     assert service.judgements.of_query("blue hat") == {}
 
 
+def test_a_product_is_searched_in_the_model_that_showed_it(open_page, call):
+    page = open_page()
+    page.click("#filters summary")
+    page.check("#compare")
+    search_for(page, "blue hat")
+    found(page, 0)
+    chosen = found(page, 1)[3]
+    page.click(f".column[data-model='1'] .card[data-id={chosen}] button:has-text('Search like this')")
+    status(page, "by product")
+    assert found(page, 0) == expected(call, like=chosen) != found(page, 1) == expected(call, like=chosen, model=1)
+    page.uncheck("#compare")
+    page.wait_for_selector(".column[data-model='0']", state="detached")
+    assert found(page, 1) == expected(call, like=chosen, model=1)
+    page.reload()
+    assert found(page, 1) == expected(call, like=chosen, model=1)
+
+
+def test_thumbs_of_an_earlier_query_are_not_put_on_its_results(open_page, call):
+    shown = expected(call, q="red mug")
+    judgement = {"query": "blue mug", "product_id": shown[0], "grade": 1, "model": 0}
+    assert call("POST", "/api/judgements", json=judgement).status_code == 200
+    page, held = open_page(), []
+    page.route("**/api/judgements?query=blue+mug", lambda route: held.append(route))
+
+    def search_blue_mugs():
+        known = len(held)
+        search_for(page, "blue mug")
+        while len(held) == known:
+            page.wait_for_timeout(20)
+
+    search_blue_mugs()
+    search_for(page, "red mug")
+    assert found(page) == shown
+    with page.expect_response("**/api/judgements?query=blue+mug"):
+        held[0].continue_()
+    search_blue_mugs()
+    page.wait_for_selector(f".thumb[data-product={shown[0]}][data-grade='1'][aria-pressed=false]")
+    with page.expect_response("**/api/judgements?query=blue+mug"):
+        held[1].continue_()
+    page.wait_for_selector(f".thumb[data-product={shown[0]}][data-grade='1'][aria-pressed=true]")
+
+
 def test_why_and_details_and_the_next_search(open_page, call):
     page = open_page("/?q=red+striped+mug")
     first = found(page)[0]
@@ -258,6 +300,13 @@ def test_errors_are_words(open_page, browser, tmp_path, address):
     other.set_input_files("#picture", tmp_path / "no.jpg")
     status(other, "无法读取这个图片文件")
     other.click("#drop-reference")
+    other.click("#filters summary")
+    other.check("#compare")
+    missing = {"error": {"code": "no_product", "message": "no product 'p1' in the index of fold 1"}}
+    other.route("**/api/search*model=1*", lambda route: route.fulfill(status=404, json=missing))
+    search_for(other, "red")
+    assert len(found(other, 0)) == 24
+    assert "in the index of fold 1" in other.inner_text(".column[data-model='1']")
     other.route("**/api/search*", lambda route: route.abort())
     other.fill("#q", "red")
     other.click("button.main")

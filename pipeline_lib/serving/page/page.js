@@ -1,7 +1,7 @@
 // The search form: what is asked, its filters, and the columns of results.
 
 import { ask, judge, search } from "./ask.js";
-import { column, element, nameOf, photoUrl, showGrades } from "./results.js";
+import { column, element, failed, nameOf, photoUrl, showGrades } from "./results.js";
 import { closeProduct, openProduct } from "./why.js";
 import { setLanguage, startLanguage, t, whole } from "./words.js";
 
@@ -68,18 +68,21 @@ async function run() {
   running?.abort();
   const own = (running = new AbortController());
   query.filters = [...filters(), ["k", $("k").value || "24"]];
-  const models = $("compare").checked ? catalogue.models.map((_, number) => number) : [0];
+  // A product that is searched by is of one model: another project may not have it.
+  const models = $("compare").checked ? catalogue.models.map((_, number) => number) : [query.like ? like.model : 0];
   say("searching");
   $("results").setAttribute("aria-busy", "true");
   try {
     const start = performance.now();
-    const answers = await Promise.all(models.map((model) => search(query, model, own.signal)));
+    const settled = await Promise.allSettled(models.map((model) => search(query, model, own.signal)));
+    if (settled.every((one) => one.status === "rejected")) throw settled[0].reason;
+    const answers = settled.map((one) => one.value ?? { error: one.reason });
     const ms = Math.round(performance.now() - start);
     if (own !== running) return;
     last = { query, models, answers, ms };
     remember(query);
     show();
-    if (canJudge(query)) await loadGrades(query.q);
+    if (canJudge(query)) await showGradesOf(query, loadGrades(query.q));
   } catch (error) {
     if (own !== running || error.name === "AbortError") return;
     last = null;
@@ -96,9 +99,12 @@ function methodName(name) {
 
 function show() {
   const { query, models, answers, ms } = last;
-  const columns = answers.map((answer, number) => column(answer, models[number], actionsOf(query, models[number]), models.length > 1));
+  const columns = answers.map((answer, number) => {
+    const model = models[number], name = catalogue.models[model].name;
+    return answer.error ? failed(answer.error, model, name) : column(answer, model, actionsOf(query, model), models.length > 1);
+  });
   $("results").replaceChildren(...columns);
-  const [first] = answers;
+  const first = answers.find((answer) => !answer.error);
   const values = { count: whole(first.results.length), searched: whole(first.searched), ms: whole(ms), method: methodName(first.method) };
   say(first.results.length ? "found" : "empty", values);
 }
@@ -119,27 +125,33 @@ function actionsOf(query, model) {
       $("q").value = "";
       run();
     },
-    judge: canJudge(query) ? (product, grade) => sendGrade(query.q, product, grade, model) : null,
+    judge: canJudge(query) ? (product, grade) => sendGrade(query, product, grade, model) : null,
   };
   return actions;
 }
 
 async function sendGrade(query, product, grade, model) {
   try {
-    showGrades($("results"), (await judge(query, product.product_id, grade, model)).grades);
+    await showGradesOf(query, judge(query.q, product.product_id, grade, model));
     say("judged");
   } catch (error) {
     say("error_other", {}, error);
   }
 }
 
-async function loadGrades(query) {
-  showGrades($("results"), (await ask(`/api/judgements?${new URLSearchParams({ query })}`)).grades);
+function loadGrades(text) {
+  return ask(`/api/judgements?${new URLSearchParams({ query: text })}`);
+}
+
+// An answer may come when the results are already those of another query.
+async function showGradesOf(query, answer) {
+  const { grades } = await answer;
+  if (query === last?.query) showGrades($("results"), grades);
 }
 
 // A search by words can be shared by its address.
 function remember(query, product = "") {
-  const asked = [["q", query.q], ["like", query.like], ...filters(), ["product", product]];
+  const asked = [["q", query.q], ["like", query.like], ["model", (query.like && like?.model) || ""], ...filters(), ["product", product]];
   const pairs = query.picture ? [] : asked.filter(([, value]) => value);
   history.replaceState(null, "", pairs.length ? `/?${new URLSearchParams(pairs)}` : "/");
 }
@@ -184,7 +196,8 @@ function restore() {
   const asked = new URLSearchParams(location.search);
   $("q").value = asked.get("q") ?? "";
   const id = asked.get("like");
-  if (id) like = { product: { product_id: id, text: "", photos: 1 }, model: 0 };
+  const model = Number(asked.get("model"));
+  if (id) like = { product: { product_id: id, text: "", photos: 1 }, model: model in catalogue.models ? model : 0 };
   setFilters([...asked]);
   reference();
 }
@@ -208,7 +221,7 @@ function translate(name) {
 
 // The address of a product: with a search, why it is in the result.
 function showProduct(id) {
-  const result = last?.answers[0].results.find((one) => one.product_id === id);
+  const result = last?.answers[0].results?.find((one) => one.product_id === id);
   if (result) actionsOf(last.query, 0).why(result);
   else openProduct({ product_id: id, text: "", photos: 1 }, 0, null, actionsOf({ q: "", like: "", picture: null, filters: [] }, 0));
 }

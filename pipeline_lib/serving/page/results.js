@@ -90,6 +90,12 @@ export function showGrades(root, grades) {
   }
 }
 
+// The column of a model that has no answer, beside one that has.
+export function failed(error, model, name) {
+  const message = element("p", { className: "empty" }, error.message, error.detail ? element("small", {}, ` ${error.detail}`) : null);
+  return element("section", { className: "column", "data-model": model, "aria-label": name }, element("h2", {}, t("model", { name })), message);
+}
+
 export function column(answer, model, actions, titled) {
   const list = element("ol", { className: "cards" }, ...answer.results.map((result) => card(result, model, actions)));
   const heading = titled ? element("h2", {}, t("model", { name: answer.model })) : null;
