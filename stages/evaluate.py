@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import fresh_folder, read_json, write_json, write_table
+from pipeline_lib.artifacts.io import fresh_folder, write_json, write_table
+from pipeline_lib.artifacts.read import read_json, read_object, read_table
 from pipeline_lib.ensembling.composed_prediction_files import write_composed_predictions
 from pipeline_lib.evaluation.baseline_comparison import baseline_trees
 from pipeline_lib.evaluation.baselines.run import read_split_products
@@ -33,18 +34,17 @@ from pipeline_lib.splitting.seen import read_hashed_products, read_predicting_mo
 
 def main() -> None:
     with stage("stages.evaluate") as run, metered("evaluate") as meter, meter.beating():
-        params = run.section(EvaluateParams)
-        folds, judged = run.value("plan.folds", list[int]), run.value("plan.judged", list[int])
-        seed, protocol = params.seed, PROTOCOLS[params.protocol]
-        relevance, slices = (pl.read_parquet(paths.CATALOGUE / f"{t}.parquet") for t in ("relevance", "query_slices"))
+        params, folds = run.section(EvaluateParams), run.value("plan.folds", list[int])
+        protocol, judged = PROTOCOLS[params.protocol], run.value("plan.judged", list[int])
+        relevance, slices = (read_table(paths.CATALOGUE / f"{t}.parquet") for t in ("relevance", "query_slices"))
         products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
         groups_of = dict(products.select("product_id", "group_id").iter_rows())
         meter.announce(f"{relevance['query_id'].n_unique():,} queries, {len(products):,} products, {params.protocol}")
         ranks = rank_all(folds, protocol, relevance, groups_of, meter)
-        scores = pl.read_parquet(paths.ENSEMBLE / "class_scores.parquet")
-        classes = read_json(paths.ENSEMBLE / "classes.json")
+        scores = read_table(paths.ENSEMBLE / "class_scores.parquet")
+        classes = read_json(paths.ENSEMBLE / "classes.json", list[str])
         meter.begin("figures with intervals")
-        retrieval = protocol.trees(ranks, params.bootstrap, seed, slices)
+        retrieval = protocol.trees(ranks, params.bootstrap, params.seed, slices)
         classification = classification_trees(scores, classes)
         trunk = paths.features_of("trunk") if "trunk" in run.value("plan.features", list[str]) else None
         baselines = read_baselines(paths.BASELINES, scores.filter(pl.col("label").is_in(classes)), classes)
@@ -68,7 +68,7 @@ def main() -> None:
         described = [one.trees() for one in (hubness, composed, embeddings)]
         more = (modality_trees(scores, classes, modalities(products)), zero_shot, *described, judged_trees(judged))
         figures, intervals = (merged(*one) for one in zip(retrieval, classification, compared, *more, strict=True))
-        data = data_counts(read_json(paths.CATALOGUE / "counts.json"), read_json(paths.FOLDS / "groups.json"))
+        data = data_counts(read_object(paths.CATALOGUE / "counts.json"), read_object(paths.FOLDS / "groups.json"))
         models = read_predicting_models(paths.TRAIN, Path(run.value("ensemble.fuse_with", str)), folds)
         seen = seen_figures(read_hashed_products(paths.CATALOGUE, paths.FOLDS), models)
         run.check_unchanged()  # these two replace files at once

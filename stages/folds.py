@@ -6,6 +6,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, write_json, write_table
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.catalogue.tables import level_counts, read_near_duplicates, read_products
 from pipeline_lib.ensembling.submission import check_ids, open_sample
 from pipeline_lib.execution.stage import stage
@@ -23,7 +24,7 @@ def main() -> None:
     with stage("stages.folds") as run:
         split = run.section(SplitParams)
         products = read_products(paths.CATALOGUE)
-        queries, relevance = (pl.read_parquet(paths.CATALOGUE / f"{name}.parquet") for name in ("queries", "relevance"))
+        queries, relevance = (read_table(paths.CATALOGUE / f"{name}.parquet") for name in ("queries", "relevance"))
         group_ids, grouped = fold_groups(products, split.group_by_text)
         group_ids, linked = link_composed(products, group_ids, queries, relevance)
         products = products.with_columns(group_ids)

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-import polars as pl
-
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.execution.device import read_runtime
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
@@ -18,7 +17,7 @@ def main() -> None:
         params, runtime = run.section(ShardsParams), read_runtime()
         root = Path(run.value("data.root", str))
         clips = paths.CLIPS if run.value("plan.frames", list[str]) else None
-        photos = list_photos(pl.read_parquet(paths.CATALOGUE / "media.parquet"), clips)
+        photos = list_photos(read_table(paths.CATALOGUE / "media.parquet"), clips)
         what = f"{len(photos):,} photos at {params.size} px by {runtime.workers} processes ({runtime.parallel})"
         with metered("shards", what), fresh_folder(paths.SHARDS) as out:
             meta = write_shards(photos, root, params, out, runtime.workers, runtime.parallel)

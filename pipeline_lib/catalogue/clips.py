@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.artifacts.schemas import CLIPS_SCHEMA, CLIPS_TABLE
 from pipeline_lib.catalogue.photos import Checked, Fault
 from pipeline_lib.catalogue.thumbnails import scratch_rows
@@ -21,7 +22,7 @@ def read_clips(folder: Path) -> pl.DataFrame:
     file = folder / CLIPS_TABLE
     if not file.is_file():
         raise ValueError(f"{file}: no such table; run `dvc repro frames`")
-    return pl.read_parquet(file)
+    return read_table(file)
 
 
 def no_clips() -> pl.DataFrame:

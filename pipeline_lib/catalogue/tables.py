@@ -9,8 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from pipeline_lib.artifacts.io import read_json, write_json, write_table
+from pipeline_lib.artifacts.io import write_json, write_table
 from pipeline_lib.artifacts.paths import project_root
+from pipeline_lib.artifacts.read import read_object, read_table
 from pipeline_lib.catalogue.schema import NEAR_DUPLICATES, PRODUCTS, REJECTED, TABLES, Catalogue, check_schema
 
 
@@ -35,7 +36,14 @@ def write_refused(rejects: pl.DataFrame) -> Path:
 
 def read_catalogue(folder: Path) -> Catalogue:
     """Read a catalogue's folder; ValueError if a table is missing or has other columns."""
-    counts = read_json(folder / "counts.json")
+    counts = read_object(
+        folder / "counts.json",
+        columns=dict,
+        notes=list,
+        groups=dict,
+        ignored_columns=list,
+        composed=object,
+    )
     tables: dict[str, Any] = {name: _read(folder / f"{name}.parquet") for name in TABLES}
     ignored = tuple(counts["ignored_columns"])
     stored = {name: counts[name] for name in ("columns", "notes", "groups", "composed")}
@@ -88,4 +96,4 @@ def level_counts(level: str, group_ids: pl.Series) -> dict[str, int]:
 def _read(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise ValueError(f"{path}: no such table; run `dvc repro catalogue`")
-    return pl.read_parquet(path)
+    return read_table(path)

@@ -28,12 +28,12 @@ def headline(as_json: AsJson = False) -> None:
     Tasks are text_to_image, image_to_text, both_directions, classification and composed_KIND.
     """
     from pipeline_lib.artifacts import paths
-    from pipeline_lib.artifacts.io import read_json
+    from pipeline_lib.artifacts.read import read_object
 
     for path in (paths.METRICS, paths.INTERVALS):
         if not path.is_file():
             raise ValueError(f"{path}: no such file; run `dvc repro`")
-    show(headline_result(read_json(paths.METRICS), read_json(paths.INTERVALS), str(paths.PAGE.resolve())), as_json)
+    show(headline_result(read_object(paths.METRICS), read_object(paths.INTERVALS), str(paths.PAGE.resolve())), as_json)
 
 
 def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:

@@ -14,7 +14,8 @@ from tempfile import TemporaryFile, gettempdir
 import numpy as np
 import polars as pl
 
-from pipeline_lib.artifacts.io import block_rows, read_json, writing
+from pipeline_lib.artifacts.io import block_rows, writing
+from pipeline_lib.artifacts.read import read_json
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.means import Matrix
@@ -76,7 +77,7 @@ def _open(folder: Path, classes: Sequence[str]) -> ExternalPredictions:
     for name in (TABLE, CLASSES):
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name}: no such file; `vitrine keep-predictions` writes a complete folder")
-    stored = read_json(folder / CLASSES)
+    stored = read_json(folder / CLASSES, list[str])
     if different := sorted(set(stored) ^ set(classes)):
         owner = folder if different[0] in stored else "this run"
         raise ValueError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.ensembling.members import Member
 
 
@@ -61,12 +62,12 @@ def plan_galleries(
 
 def read_galleries(catalogue: Path, folds_file: Path, folds: Sequence[int]) -> list[GalleryMembers]:
     """Read the catalogue and the folds, and return `plan_galleries` for the text queries."""
-    labels = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "label", "group_id"])
-    assigned = pl.read_parquet(folds_file, columns=["product_id", "split", "fold"])
+    labels = read_table(catalogue / "products.parquet", columns=["product_id", "label", "group_id"])
+    assigned = read_table(folds_file, columns=["product_id", "split", "fold"])
     products = labels.join(assigned, on="product_id", how="inner", maintain_order="left")
-    queries = pl.read_parquet(catalogue / "queries.parquet", columns=["query_id", "kind", "split"])
+    queries = read_table(catalogue / "queries.parquet", columns=["query_id", "kind", "split"])
     texts = queries.filter(pl.col("kind") == "text")
-    return plan_galleries(products, texts, pl.read_parquet(catalogue / "relevance.parquet"), folds)
+    return plan_galleries(products, texts, read_table(catalogue / "relevance.parquet"), folds)
 
 
 def _gallery(

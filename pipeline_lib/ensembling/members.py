@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.artifacts.paths import QUERY_BANK
+from pipeline_lib.artifacts.read import read_json
 from pipeline_lib.stores.store import HEADER, FeatureStore, open_store
 
 
@@ -67,7 +67,7 @@ def _open_member(folder: Path, fold: int, scale: int) -> Member:
         queries=_open_optional(folder / "queries"),
         probabilities=probabilities,
         bank=_open_optional(folder / QUERY_BANK),
-        classes=read_json(folder / "classes.json") if probabilities else [],
+        classes=read_json(folder / "classes.json", list[str]) if probabilities else [],
     )
 
 

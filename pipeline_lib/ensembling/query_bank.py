@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.paths import QUERY_BANK
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.ensembling.embeddings import fuse_folds, fuse_scales, fused_identity
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.members import Member
@@ -32,8 +33,8 @@ class QueryBank:
     @classmethod
     def read(cls, catalogue: Path, folds_file: Path, folds: Sequence[int]) -> "QueryBank":
         """Read the tables of a catalogue and its folds."""
-        right = pl.read_parquet(catalogue / "relevance.parquet").filter(pl.col("grade") > 0)
-        answers = right.join(pl.read_parquet(folds_file), on="product_id").select("query_id", "split", "fold")
+        right = read_table(catalogue / "relevance.parquet").filter(pl.col("grade") > 0)
+        answers = right.join(read_table(folds_file), on="product_id").select("query_id", "split", "fold")
         return cls(answers.unique(), folds)
 
     def of(self, gallery: GalleryMembers, query_ids: Sequence[str]) -> list[str]:

@@ -14,7 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json, write_table
+from pipeline_lib.artifacts.io import write_table
+from pipeline_lib.artifacts.read import read_object, read_table
 from pipeline_lib.artifacts.schemas import COMPOSED_BEST_SCHEMA, COMPOSED_RANKS_SCHEMA, RANKINGS_SCHEMA, RANKS_SCHEMA
 from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors, unit
 from pipeline_lib.evaluation.composed_protocols import COMPOSED_PROTOCOLS, PREFIX, composed_trees
@@ -93,7 +94,7 @@ def evaluate_composed(
     if not models.kinds:
         return ComposedResults()
     queries, relevance, slices = (
-        pl.read_parquet(catalogue / f"{name}.parquet") for name in ("queries", "relevance", "query_slices")
+        read_table(catalogue / f"{name}.parquet") for name in ("queries", "relevance", "query_slices")
     )
     protocol = COMPOSED_PROTOCOLS[models.protocol]
     galleries = plan_composed_galleries(products, queries, relevance, models.folds)
@@ -160,7 +161,7 @@ class TowerScores:
         if trunk is None or features is None:
             return cls(notes=(f"composed: {', '.join(UNTRAINED)} are left out: no features of the towers are stored",))
         row_of = {key: row for row, key in enumerate(products["product_id"])}
-        if reason := read_json(trunk / "joint.json")["why_apart"]:
+        if reason := read_object(trunk / "joint.json", why_apart=object)["why_apart"]:
             return cls(row_of, features.image, None, (f"composed: {', '.join(UNTRAINED[1:])} are left out: {reason}",))
         return cls(row_of, features.image, open_store(trunk / "text"))
 

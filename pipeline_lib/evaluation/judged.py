@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.evaluation.summary import DIGITS, Tree, merged, with_intervals
 from pipeline_lib.metrics.graded import chance_ndcg, expected_ndcg, preference
 from pipeline_lib.metrics.weighted import Counts, Statistic, weighted_means
@@ -60,7 +60,7 @@ def judged_trees(folds: Sequence[int]) -> tuple[Tree, Tree]:
     """Return {judged: {FOLD: figures}} of the folds of plan.judged, and the same tree of intervals; empty for none."""
     folders = {str(fold): paths.judged_of(fold) for fold in folds}
     figures, intervals = (
-        merged(*({"judged": {fold: read_json(folder / name)}} for fold, folder in folders.items()))
+        merged(*({"judged": {fold: read_object(folder / name)}} for fold, folder in folders.items()))
         for name in (paths.JUDGED_FIGURES, paths.JUDGED_INTERVALS)
     )
     return figures, intervals

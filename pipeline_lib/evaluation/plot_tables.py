@@ -8,6 +8,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_table
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.artifacts.schemas import CLASS_SCHEMA, CONFUSION_SCHEMA, CURVE_SCHEMA, RELIABILITY_SCHEMA
 from pipeline_lib.evaluation.label_issues import label_issues
 from pipeline_lib.evaluation.summary import DIGITS, SPLITS, labelled
@@ -49,7 +50,7 @@ def write_plot_tables(
 def read_uncalibrated(ensemble: Path, predictions: pl.DataFrame) -> pl.DataFrame:
     """Return the predictions before temperature scaling; no rows if no temperature was fitted."""
     path = ensemble / "uncalibrated.parquet"
-    return pl.read_parquet(path) if path.is_file() else predictions.clear()
+    return read_table(path) if path.is_file() else predictions.clear()
 
 
 def class_tables(

@@ -16,8 +16,8 @@ import psutil
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_value
-from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.artifacts.messages import one_line
+from pipeline_lib.artifacts.read import read_object
 
 FILE = Path("logs/durations.jsonl")
 MAX_BYTES = 2_000_000  # thousands of runs; the older half goes when the file is larger
@@ -45,7 +45,7 @@ def process_seconds() -> float:
 def count_products(root: Path) -> int | None:
     """Return the products of the catalogue, None if there is no catalogue yet."""
     file = root / paths.CATALOGUE / "counts.json"
-    return int(read_json(file)["products"]) if file.is_file() else None
+    return int(read_object(file, products=int)["products"]) if file.is_file() else None
 
 
 def record_duration(module: str, settings: Mapping[str, Any], seconds: float, root: Path = Path()) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.shards.read import ShardReader, open_shards
 
@@ -55,10 +56,10 @@ def extraction_tables(catalogue: Path) -> tuple[Path, Path]:
 def read_extraction_inputs(catalogue: Path, shards: Path, url: str | None) -> ExtractionInputs:
     """Return a catalogue's photos and texts; encoded photos are read from `shards`, or from a copy of them at `url`."""
     products, texts_of_queries = extraction_tables(catalogue)
-    own = pl.read_parquet(products, columns=["product_id", "text", "label"])
-    photos = pl.read_parquet(shards / "manifest.parquet", columns=["product_id", "photo"])
+    own = read_table(products, columns=["product_id", "text", "label"])
+    photos = read_table(shards / "manifest.parquet", columns=["product_id", "photo"])
     photos = photos.join(own.drop("label"), on="product_id", how="left", maintain_order="left")
-    queries = pl.read_parquet(texts_of_queries, columns=["text"])
+    queries = read_table(texts_of_queries, columns=["text"])
     # Class names are the prompts of the zero-shot baseline.
     texts = [*own["text"], *queries["text"], *own["label"].drop_nulls().unique().sort()]
     return ExtractionInputs(open_shards(shards, url), photos, texts)

@@ -6,6 +6,7 @@ uninterrupted run.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.digests import digest_value
-from pipeline_lib.artifacts.io import read_json, write_json, writing
+from pipeline_lib.artifacts.io import write_json, writing
+from pipeline_lib.artifacts.read import read_object
 
 
 @dataclass
@@ -38,7 +40,11 @@ class Progress:
         """
         if self.path is None or not self.path.is_file():
             return 0
-        saved = read_json(self.path)
+        try:
+            saved = read_object(self.path, origin=str, photos=int)
+        except ValueError as error:
+            sys.stderr.write(f"{error}: starting again\n")
+            saved = {"origin": None}
         if saved["origin"] == self._digest and files_exist():
             photos = int(saved["photos"])
             self._shard = self._next_shard(photos)

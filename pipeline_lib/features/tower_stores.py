@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.remote import Location, verified_location
-from pipeline_lib.stores.activations import ActivationStore, ActivationWriter, open_activations
+from pipeline_lib.stores.activations import ActivationHeader, ActivationStore, ActivationWriter, open_activations
 from pipeline_lib.stores.boundary import BOUNDARY, TOKENS, ItemCounts, TowerBoundary
 from pipeline_lib.stores.drawn_views import DrawnViews
-from pipeline_lib.stores.store import HEADER, IDS, FeatureStore, MatrixWriter, holds_matrix, open_store, read_header
+from pipeline_lib.stores.store import (
+    HEADER,
+    IDS,
+    FeatureStore,
+    MatrixWriter,
+    StoreHeader,
+    holds_matrix,
+    open_store,
+    read_header,
+)
 from pipeline_lib.towers.tower import TowerSource
 from pipeline_lib.transforms.resizing import preprocessing_fingerprint
 
@@ -121,10 +130,9 @@ def origin_of(name: str, source: TowerSource, drawn: DrawnViews | None = None) -
 
 def stored_views(folder: Path) -> DrawnViews | None:
     """Return the drawn views in a folder of stores, None if there are none; ValueError for an incomplete store."""
-    for name in (f"image{VIEWS}", f"image{VIEWS}{BOUNDARY}", f"image{VIEWS}{TOKENS}"):
-        if (store := folder / name).is_dir():
-            drawn: DrawnViews | None = read_header(store, store, None, None)["views"]
-            return drawn
+    for suffix in ("", BOUNDARY, TOKENS):
+        if (store := folder / f"image{VIEWS}{suffix}").is_dir():
+            return read_header(ActivationHeader if suffix else StoreHeader, store, store, None, None).views
     return None
 
 

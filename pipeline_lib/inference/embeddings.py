@@ -8,6 +8,7 @@ import polars as pl
 
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.artifacts.paths import FRAME_WEIGHTS
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.inference.engine import Array
 from pipeline_lib.inference.predict import Predictor
 from pipeline_lib.loading.products import Products, photo_key, read_products
@@ -92,7 +93,7 @@ def read_predicted(catalogue: Path, folds: Path, manifest: Path, fold: int) -> p
 
 def read_queries(catalogue: Path, product_ids: list[str]) -> pl.DataFrame:
     """Return `queries_for` the products, from the tables of a catalogue."""
-    tables = [pl.read_parquet(catalogue / f"{name}.parquet") for name in ("queries", "relevance")]
+    tables = [read_table(catalogue / f"{name}.parquet") for name in ("queries", "relevance")]
     return queries_for(product_ids, *tables)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.artifacts.paths import QUERY_BANK
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.inference.predict import Predictor
 from pipeline_lib.stores.store import MatrixWriter
 
@@ -23,8 +24,8 @@ def read_query_bank(catalogue: Path, folds: Path, limit: int) -> pl.DataFrame:
     """
     if limit == 0:
         return pl.DataFrame(schema={"query_id": pl.String, "text": pl.String})
-    queries, relevance = (pl.read_parquet(catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
-    return bank_queries(queries, relevance, pl.read_parquet(folds / "folds.parquet"), limit)
+    queries, relevance = (read_table(catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
+    return bank_queries(queries, relevance, read_table(folds / "folds.parquet"), limit)
 
 
 def bank_queries(queries: pl.DataFrame, relevance: pl.DataFrame, folds: pl.DataFrame, limit: int) -> pl.DataFrame:

@@ -14,6 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.read import read_table
+
 UNKNOWN_LABEL = -1
 
 
@@ -70,7 +72,7 @@ def photo_key(product_id: str, photo: int) -> str:
 
 def read_photos_fingerprint(manifest: Path) -> str:
     """Return the `photos_fingerprint` of a manifest of shards."""
-    table = pl.read_parquet(manifest, columns=["product_id", "size"])
+    table = read_table(manifest, columns=["product_id", "size"])
     counts = table["product_id"].rle().struct.unnest()
     return photos_fingerprint(counts["value"].to_list(), counts["len"].to_numpy(), table["size"].to_numpy())
 
@@ -95,15 +97,15 @@ def read_products(catalogue: Path, folds: Path, manifest: Path) -> pl.DataFrame:
     product is missing in the folds or in the shards.
     """
     photos = (
-        pl.read_parquet(manifest, columns=["product_id"])
+        read_table(manifest, columns=["product_id"])
         .with_row_index("row")
         .group_by("product_id", maintain_order=True)
         .agg(pl.col("row").first().cast(pl.Int64).alias("first_photo"), pl.len().cast(pl.Int64).alias("num_photos"))
     )
     columns = ["product_id", "text", "label", "group_id", "media"]
-    products = pl.read_parquet(catalogue / "products.parquet", columns=columns)
+    products = read_table(catalogue / "products.parquet", columns=columns)
     products = products.with_columns(has_photo=pl.col("media").list.len() > 0).drop("media")
-    assigned = pl.read_parquet(folds / "folds.parquet")
+    assigned = read_table(folds / "folds.parquet")
     products = products.join(assigned, on="product_id", how="left", maintain_order="left")
     products = products.join(photos, on="product_id", how="left", maintain_order="left")
     for column, source in (("first_photo", manifest), ("split", folds)):

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pipeline_lib.artifacts.digests import digest_value
-from pipeline_lib.artifacts.io import read_json, write_json, writing
+from pipeline_lib.artifacts.io import write_json, writing
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.models.base_weights import BaseWeights, base_tensors, split_base
 from pipeline_lib.models.multimodal import ImageTextModel, build_model
 from pipeline_lib.towers.weights import State, load_strictly, read_weights, unique_state, weights_hash
@@ -79,8 +80,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     """Return a saved model's card; ValueError if the folder has no model."""
     if not (folder / CARD).is_file():
         raise ValueError(f"{folder}: no trained model here; is its fold in plan.folds? then run `dvc repro`")
-    card: dict[str, Any] = read_json(folder / CARD)
-    return card
+    return read_object(folder / CARD, description=dict, fingerprint=str, run=dict)
 
 
 def read_state(folder: Path, towers: Sequence[str] = TOWERS, root: Path = Path()) -> State:

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object, read_table
 from pipeline_lib.artifacts.schemas import COMPOSED_BEST_SCHEMA, COMPOSED_GATES_SCHEMA
 from pipeline_lib.evaluation.composed import UNTRAINED
 from pipeline_lib.evaluation.composed_protocols import PREFIX
@@ -33,7 +33,7 @@ class ComposedTables:
         path = root / paths.EVALUATION / "composed_ranks.parquet"
         if not path.is_file():
             return cls(pl.DataFrame(schema=dict.fromkeys(RANK_COLUMNS, pl.String)), [], root)
-        ranks = pl.read_parquet(path, columns=list(RANK_COLUMNS))
+        ranks = read_table(path, columns=list(RANK_COLUMNS))
         ranks = ranks.with_columns(pl.col("direction").str.strip_prefix(PREFIX))
         found = set(ranks["direction"].unique())
         return cls(ranks, [kind for kind in (*COMPOSED_KINDS, *UNTRAINED) if kind in found], root)
@@ -54,7 +54,7 @@ class ComposedTables:
     def run(self, kind: str, fold: int) -> dict[str, Any]:
         """Return how a fold's model was trained, from its card; empty without one."""
         card = self.root / paths.composed_of(kind, fold) / "model.json"
-        run: dict[str, Any] = read_json(card)["run"] if card.is_file() else {}
+        run: dict[str, Any] = read_object(card, run=dict)["run"] if card.is_file() else {}
         return run
 
     def gates(self, kind: str, fold: int, query_ids: list[str]) -> pl.DataFrame:

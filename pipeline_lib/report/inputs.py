@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_json, read_object, read_table
 from pipeline_lib.artifacts.schemas import (
     BASELINES_SCHEMA,
     CLASS_SCHEMA,
@@ -123,8 +123,8 @@ class ReportInputs:
 def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
     """Read the outputs of the stages under `root`, and of the trained folds only those in `folds`."""
     return ReportInputs(
-        metrics=read_json(root / paths.METRICS),
-        intervals=read_json(root / paths.INTERVALS),
+        metrics=read_object(root / paths.METRICS),
+        intervals=read_object(root / paths.INTERVALS),
         catalogue=_catalogue(root),
         ensemble=_ensemble(root / paths.ENSEMBLE),
         evaluation=_evaluation(root / paths.EVALUATION),
@@ -137,15 +137,15 @@ def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
 
 def _catalogue(root: Path) -> CatalogueTables:
     folder = root / paths.CATALOGUE
-    counts = read_json(folder / "counts.json")
+    counts = read_object(folder / "counts.json", notes=list)
     return CatalogueTables(
-        products=pl.read_parquet(folder / "products.parquet"),
-        queries=pl.read_parquet(folder / "queries.parquet"),
-        relevance=pl.read_parquet(folder / "relevance.parquet"),
-        rejects=pl.read_parquet(folder / "rejects.parquet"),
+        products=read_table(folder / "products.parquet"),
+        queries=read_table(folder / "queries.parquet"),
+        relevance=read_table(folder / "relevance.parquet"),
+        rejects=read_table(folder / "rejects.parquet"),
         counts=counts,
-        notes=counts["notes"] + read_json(root / paths.FOLDS / "notes.json"),
-        assigned=pl.read_parquet(root / paths.FOLDS / "folds.parquet"),
+        notes=counts["notes"] + read_json(root / paths.FOLDS / "notes.json", list[str]),
+        assigned=read_table(root / paths.FOLDS / "folds.parquet"),
     )
 
 
@@ -153,8 +153,8 @@ def _ensemble(folder: Path) -> EnsembleTables:
     return EnsembleTables(
         rankings=_table(folder / "rankings.parquet", RANKINGS_SCHEMA),
         scores=_table(folder / "class_scores.parquet", CLASS_SCORES_SCHEMA),
-        num_classes=len(read_json(folder / "classes.json")),
-        fusion=read_json(folder / "fusion.json"),
+        num_classes=len(read_json(folder / "classes.json", list[str])),
+        fusion=read_object(folder / "fusion.json"),
     )
 
 
@@ -168,7 +168,7 @@ def _evaluation(folder: Path) -> EvaluationTables:
         label_issues=_table(folder / "label_issues.csv", ISSUES_SCHEMA),
         baselines=_table(folder / "baselines.csv", BASELINES_SCHEMA),
         modality_gain=_table(folder / "modality_gain.csv", MODALITY_GAIN_SCHEMA),
-        skipped=read_json(folder / "skipped.json"),
+        skipped=read_json(folder / "skipped.json", dict[str, str]),
         space=SpaceTables(
             similarities=_table(folder / "similarity_histogram.csv", SIMILARITY_SCHEMA),
             occurrences=_table(folder / "k_occurrence.csv", OCCURRENCE_SCHEMA),
@@ -180,7 +180,7 @@ def _evaluation(folder: Path) -> EvaluationTables:
 
 def _fold(fold: int, folder: Path) -> FoldRun:
     history = pl.read_csv(folder / "history.csv", infer_schema_length=None)
-    return FoldRun(fold, read_json(folder / "trainable.json"), history, read_json(folder / "model.json"))
+    return FoldRun(fold, read_object(folder / "trainable.json"), history, read_object(folder / "model.json"))
 
 
 def _table(path: Path, columns: dict[str, Any]) -> pl.DataFrame:
@@ -189,4 +189,4 @@ def _table(path: Path, columns: dict[str, Any]) -> pl.DataFrame:
         return pl.DataFrame(schema=columns)
     if path.suffix == ".csv":
         return pl.read_csv(path, schema_overrides=columns).select(*columns)
-    return pl.read_parquet(path, columns=list(columns)).cast(pl.Schema(columns))
+    return read_table(path, columns=list(columns)).cast(pl.Schema(columns))

@@ -11,14 +11,22 @@ from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import damaged, read_object, read_table, reading
 from pipeline_lib.metrics.score_counts import FLOAT32_ERROR, norms, pair_scores
 from pipeline_lib.retrieval.faiss_index import IDS, INDEX, MANIFEST, Fingerprints, Matrix
 
 Integers = NDArray[np.int64]
+# What a search reads of the manifest.
+MANIFEST_KEYS: dict[str, type] = {
+    "model": str,
+    "preprocessing": str,
+    "bytes": int,
+    "count": int,
+    "dim": int,
+    "max_norm": float,
+}
 SPARE = 6  # products fetched beyond k, so that equal scores at the end of the list are seen
 GROWTH = 8  # times as many are fetched if the list ends among equal scores
 MAX_FETCHED = 1 << 16  # vectors that are scored again at a time
@@ -97,7 +105,7 @@ def open_index(folder: Path, source: Fingerprints) -> ProductIndex:
             f"{folder}: no index here (its {MANIFEST} is missing); add its kind to plan.index and its fold to "
             "plan.search, `dvc repro`"
         )
-    manifest = read_json(folder / MANIFEST)
+    manifest = read_object(folder / MANIFEST, **MANIFEST_KEYS)
     for name, expected in (("model", source.model), ("preprocessing", source.preprocessing)):
         if manifest[name] != expected:
             raise ValueError(
@@ -106,10 +114,11 @@ def open_index(folder: Path, source: Fingerprints) -> ProductIndex:
             )
     size = (folder / INDEX).stat().st_size if (folder / INDEX).is_file() else 0
     if size != manifest["bytes"]:
-        raise ValueError(f"{folder / INDEX}: {size} bytes of {manifest['bytes']}; run `dvc repro`")
+        raise damaged(folder / INDEX, f"truncated: {size} bytes of {manifest['bytes']}")
     # Memory-mapped: a search reads only the lists it probes, and processes on one machine share the pages.
-    index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
-    product_ids = pl.read_parquet(folder / IDS)["product_id"].to_list()
+    with reading(folder / INDEX):
+        index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
+    product_ids = read_table(folder / IDS, ["product_id"])["product_id"].to_list()
     if not len(product_ids) == index.ntotal == manifest["count"]:
         raise ValueError(
             f"{folder}: {len(product_ids)} ids, {index.ntotal} vectors, {manifest['count']} in the manifest; "

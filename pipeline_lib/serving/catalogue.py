@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.read import read_table
 
 Mask = NDArray[np.bool_]
 
@@ -121,7 +122,7 @@ def read_served(root: Path, ids: Sequence[str]) -> ServedCatalogue:
     """Read the columns of the products of an index; ValueError if the catalogue lacks one of them."""
     folder = root / paths.CATALOGUE
     table = pl.DataFrame({"product_id": list(ids)}, schema={"product_id": pl.String})
-    products = pl.read_parquet(folder / "products.parquet", columns=["product_id", "text", "label", "group_id"])
+    products = read_table(folder / "products.parquet", columns=["product_id", "text", "label", "group_id"])
     joined = table.join(products, on="product_id", how="left", maintain_order="left")
     unknown = table.join(products, on="product_id", how="anti")
     if len(unknown):
@@ -148,6 +149,6 @@ def _read_numbers(path: Path, table: pl.DataFrame) -> dict[str, NDArray[np.float
     """Return the numeric columns; none if the catalogue has no such table."""
     if not path.is_file():
         return {}
-    joined = table.join(pl.read_parquet(path), on="product_id", how="left", maintain_order="left")
+    joined = table.join(read_table(path), on="product_id", how="left", maintain_order="left")
     names = [name for name in joined.columns if name != "product_id"]
     return {name: joined[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in names}

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pipeline_lib.artifacts.read import reading
 from pipeline_lib.artifacts.remote import Location, is_url, join_location, list_sizes, read_file
 from pipeline_lib.shards.tars import tar_length
 from pipeline_lib.shards.write import MANIFEST
@@ -33,7 +34,8 @@ class Manifest:
         if isinstance(path, Path) and not path.is_file():
             raise ValueError(f"{path}: no such file; run `dvc repro shards`")
         source = path if isinstance(path, Path) else io.BytesIO(read_file(path))
-        table = pl.read_parquet(source, columns=list(COLUMNS))
+        with reading(Path(path)):
+            table = pl.read_parquet(source, columns=list(COLUMNS))
         self.offset: Integers = table["offset"].to_numpy()
         self.size: Integers = table["size"].to_numpy()
         runs = table["shard"].rle_id().to_numpy()

@@ -12,6 +12,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_table
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.splitting.places import ALWAYS_TRAIN, TEST
 
 SCHEMA = {"product_id": pl.String, "split": pl.String, "fold": pl.Int64}
@@ -85,8 +86,8 @@ def freeze(name: str, project: Path = Path()) -> Path:
     folds, target = paths.FOLDS / "folds.parquet", paths.SPLITS / f"{name}.parquet"
     if not (project / folds).is_file():
         raise ValueError(f"{folds}: no such file; run `dvc repro folds`")
-    table = pl.read_parquet(project / folds).select(*SCHEMA)
-    if (project / target).exists() and not pl.read_parquet(project / target).equals(table):
+    table = read_table(project / folds, list(SCHEMA))
+    if (project / target).exists() and not read_table(project / target).equals(table):
         raise ValueError(f"{target} exists already with other places; choose another name")
     (project / target).parent.mkdir(parents=True, exist_ok=True)
     write_table(table, project / target)

@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline_lib.artifacts.io import read_json, writing
+from pipeline_lib.artifacts.io import writing
+from pipeline_lib.artifacts.read import read_object, read_table, reading
 from pipeline_lib.splitting.places import ALWAYS_TRAIN, TEST
 
 FILE = "seen.npy"
@@ -82,10 +83,10 @@ class Overlap:
 
 def read_hashed_products(catalogue: Path, folds: Path) -> HashedProducts:
     """Return the hashes and places of all products of the tables of the stages catalogue and folds."""
-    own = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "text"])
-    media = pl.read_parquet(catalogue / "media.parquet", columns=["product_id", "content"])
+    own = read_table(catalogue / "products.parquet", columns=["product_id", "text"])
+    media = read_table(catalogue / "media.parquet", columns=["product_id", "content"])
     table = own.join(media, on="product_id", how="left", maintain_order="left").join(
-        pl.read_parquet(folds / "folds.parquet", columns=["product_id", "split", "fold"]),
+        read_table(folds / "folds.parquet", columns=["product_id", "split", "fold"]),
         on="product_id",
         how="inner",
         maintain_order="left",
@@ -215,16 +216,18 @@ def read_seen(folder: Path, entry: Entry | None) -> Seen | None:
     if not path.is_file():
         raise ValueError(f"{path} is missing; `vitrine keep EXPERIMENT NAME` saves a complete folder")
     names = [one.name for one in fields(Seen)]
-    ends = np.cumsum([entry[name]["count"] for name in names])
-    parts = dict(zip(names, np.split(np.load(path), ends[:-1]), strict=True))
-    if any(_digest(keys) != entry[name]["digest"] for name, keys in parts.items()):
+    with reading(path):
+        ends = np.cumsum([entry[name]["count"] for name in names])
+        parts = dict(zip(names, np.split(np.load(path), ends[:-1]), strict=True))
+        fits = all(_digest(keys) == entry[name]["digest"] for name, keys in parts.items())
+    if not fits:
         raise ValueError(f"{path} does not fit the card beside it; copy the folder again")
     return Seen(**parts)
 
 
 def read_model_seen(folder: Path) -> Seen | None:
     """Return what the trained model in a folder has seen, None if its card does not say."""
-    return read_seen(folder, read_json(folder / CARD)["run"].get("seen"))
+    return read_seen(folder, read_object(folder / CARD, run=dict)["run"].get("seen"))
 
 
 def read_saved_models(root: Path, folds: Sequence[int]) -> dict[int, Seen | None]:

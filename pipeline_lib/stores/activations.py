@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_json, write_table
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.artifacts.remote import Location, local_folder
 from pipeline_lib.stores.boundary import TowerBoundary
 from pipeline_lib.stores.drawn_views import DrawnViews
@@ -170,8 +171,8 @@ def open_activations(place: Location, encoder: str | None = None, preprocessing:
     ValueError if it is missing or incomplete, does not fit its header, or has another encoder or preprocessing.
     """
     folder = local_folder(place, paths.COPIES)
-    header = ActivationHeader(**read_header(folder, place, encoder, preprocessing))
-    table = pl.read_parquet(folder / IDS)
+    header = read_header(ActivationHeader, folder, place, encoder, preprocessing)
+    table = read_table(folder / IDS, ["id", "tokens"])
     lengths = np.repeat(table["tokens"].to_numpy(), header.views.count if header.views else 1)
     first = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
     matrix = map_matrix(folder / MATRIX)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
@@ -18,12 +18,33 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json, write_json, write_table, writing
+from pipeline_lib.artifacts.io import write_json, write_table, writing
+from pipeline_lib.artifacts.messages import one_line
+from pipeline_lib.artifacts.read import damaged, read_json, read_table
 from pipeline_lib.artifacts.remote import Location, local_folder
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.stores.numbers import DTYPES, as_floats, as_stored
 
 HEADER, IDS, MATRIX = "header.json", "ids.parquet", "matrix.npy"
+
+
+class Header(Protocol):
+    """What the headers of all kinds of stores have."""
+
+    @property
+    def encoder(self) -> str:
+        """Fingerprint of the encoder."""
+
+    @property
+    def preprocessing(self) -> str:
+        """Fingerprint of the preprocessing."""
+
+    @property
+    def views(self) -> DrawnViews | None:
+        """The drawn views, None for a fixed one."""
+
+
+HeaderT = TypeVar("HeaderT", bound=Header)
 
 
 @dataclass(frozen=True)
@@ -190,11 +211,11 @@ def map_matrix(path: Path, mode: Any = "r") -> np.memmap[Any, Any]:
             npy.read_magic(stream)
             shape, _, kind = npy.read_array_header_1_0(stream)
             expected = stream.tell() + int(np.prod(shape)) * kind.itemsize
-    except ValueError as error:
-        raise ValueError(f"{path}: not a .npy file ({error}); run `dvc repro`") from None
+    except (ValueError, TypeError, SyntaxError, MemoryError, OverflowError) as error:  # of a damaged header
+        raise damaged(path, f"not a .npy file: {one_line(error, 200)}") from None
     size = path.stat().st_size
     if size != expected:
-        raise ValueError(f"{path}: truncated: {size} bytes of {expected}; run `dvc repro`")
+        raise damaged(path, f"truncated: {size} bytes of {expected}")
     return npy.open_memmap(path, mode=mode)
 
 
@@ -212,18 +233,23 @@ def write_store(
     writer.close(ids, *origin, similarity)
 
 
-def read_header(folder: Path, place: Location, encoder: str | None, preprocessing: str | None) -> dict[str, Any]:
+def read_header(
+    kind: type[HeaderT], folder: Path, place: Location, encoder: str | None, preprocessing: str | None
+) -> HeaderT:
     """Return the header of the store in `folder`, a local copy of `place`.
 
     ValueError if there is none, or if its encoder or preprocessing is not the expected one; None accepts any.
     """
     if not (folder / HEADER).is_file():
         raise ValueError(f"{place}: no feature store here (its {HEADER} is missing); run `dvc repro`")
-    header: dict[str, Any] = read_json(folder / HEADER)
-    for what, expected in (("encoder", encoder), ("preprocessing", preprocessing)):
-        if expected is not None and expected != header[what]:
-            raise ValueError(f"{place}: made by {what} {header[what]}, but {expected} is expected; run `dvc repro`")
-    return header | {"views": DrawnViews(**header["views"]) if header.get("views") else None}
+    header = read_json(folder / HEADER, kind)
+    for what, found, expected in (
+        ("encoder", header.encoder, encoder),
+        ("preprocessing", header.preprocessing, preprocessing),
+    ):
+        if expected is not None and expected != found:
+            raise ValueError(f"{place}: made by {what} {found}, but {expected} is expected; run `dvc repro`")
+    return header
 
 
 def open_store(place: Location, encoder: str | None = None, preprocessing: str | None = None) -> FeatureStore:
@@ -232,8 +258,8 @@ def open_store(place: Location, encoder: str | None = None, preprocessing: str |
     ValueError if it is missing or incomplete, does not fit its header, or has another encoder or preprocessing.
     """
     folder = local_folder(place, paths.COPIES)
-    header = StoreHeader(**read_header(folder, place, encoder, preprocessing))
-    ids = pl.read_parquet(folder / IDS)["id"].to_list()
+    header = read_header(StoreHeader, folder, place, encoder, preprocessing)
+    ids = read_table(folder / IDS, ["id"])["id"].to_list()
     matrix = map_matrix(folder / MATRIX)
     rows = header.count * (header.views.count if header.views else 1)
     if matrix.shape != (rows, header.dim) or len(ids) != header.count:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_json
 from pipeline_lib.splitting.seen import model_folder
 from pipeline_lib.stores.activations import ActivationStore, open_activations
 from pipeline_lib.stores.store import FeatureStore, open_store
@@ -65,7 +66,7 @@ def write_card(out: Path, card: TeacherCard) -> None:
 def has_card(out: Path, encoder: str) -> bool:
     """Return whether a folder has complete stores of this encoder."""
     path = out / TEACHER_CARD
-    return path.is_file() and bool(read_json(path)["encoder"] == encoder)
+    return path.is_file() and read_json(path, TeacherCard).encoder == encoder
 
 
 def open_teacher(folder: Path, fold: int, photos: str) -> TeacherStores:
@@ -81,9 +82,7 @@ def open_teacher(folder: Path, fold: int, photos: str) -> TeacherStores:
             f"{folder}: no outputs of this teacher for fold {fold}; "
             + (f"it has models of folds {', '.join(folds)} only" if folds else "run `dvc repro`")
         )
-    value: dict[str, Any] = read_json(source / TEACHER_CARD)
-    scale, classes = tuple(value["scale"]), tuple(value["classes"])
-    card = TeacherCard(value["encoder"], value["photos"], scale, classes, value["trained"], value["seen"])
+    card = read_json(source / TEACHER_CARD, TeacherCard)
     if card.photos != photos:
         raise ValueError(
             f"{source}: the outputs are of other photos, or of frames that were sampled in another way, than those in "

@@ -16,7 +16,7 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg
 from open_clip.pretrained import download_pretrained, download_pretrained_from_hf
 from torch import Tensor
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
 from pipeline_lib.towers.clip_models import CLIP_MODELS, CLIP_PREPROCESSING
 from pipeline_lib.towers.open_clip_preprocessing import DEFAULTS, Preprocessing, agreed, stated
@@ -94,14 +94,14 @@ def _find_config(section: str, name: str) -> tuple[dict[str, Any], dict[str, Any
     if name.endswith(".json"):
         if not path.is_file():
             raise ValueError(f"{section}.name = {name!r}: no such config file")
-        return _parts(section, name, read_json(path))
+        return _parts(section, name, read_object(path))
     folder = None if name.startswith(HUB) else local_folder(name)
     if folder:
         if not (folder / FOLDER_CONFIG).is_file():
             raise ValueError(f"{section}.name = {name!r}: the folder has no {FOLDER_CONFIG}")
-        return _parts(section, name, read_json(folder / FOLDER_CONFIG))
+        return _parts(section, name, read_object(folder / FOLDER_CONFIG))
     if name.startswith(HUB):
-        return _parts(section, name, read_json(Path(_from_hub(section, name, FOLDER_CONFIG))))
+        return _parts(section, name, read_object(Path(_from_hub(section, name, FOLDER_CONFIG))))
     config = open_clip.get_model_config(name)
     if config is None:
         similar = difflib.get_close_matches(name, [*CLIP_MODELS, *open_clip.list_models()], n=3)

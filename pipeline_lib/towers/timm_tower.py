@@ -12,7 +12,7 @@ import timm
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.params.model import ImageSettings, ImageTowerParams
 from pipeline_lib.towers.image_pooling import IMAGE_POOLING, Grid, ImagePool
@@ -132,7 +132,7 @@ def resolve_timm(model: ImageSettings) -> TowerSource:
     params, early = model.image, model.fusion == "early"
     check_pretrained("model.image", params.pretrained, params.weights)
     folder = local_folder(params.name)
-    config: dict[str, Any] = read_json(folder / "config.json") if folder else {}
+    config: dict[str, Any] = read_object(folder / "config.json") if folder else {}
     architecture = str(config.get("architecture", params.name))
     if not timm.is_model(architecture):
         similar = ", ".join(timm.list_models(f"*{architecture.split('_')[0]}*")[:5]) or "see timm.list_models()"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.loading.captions import with_answers, with_captions
 from pipeline_lib.loading.products import Products, as_arrays, class_names, read_products
 from pipeline_lib.training.validation import HeldOutQueries, held_out_queries
@@ -61,8 +62,8 @@ def read_fold(inputs: Inputs, fold: int, classify: bool, captions: bool = False)
             "set losses.cross_entropy.weight = 0 or data.columns.label"
         )
     training_products, held_out_products = as_arrays(training, classes), as_arrays(held_out, classes)
-    queries = pl.read_parquet(inputs.catalogue / "queries.parquet")
-    relevance = pl.read_parquet(inputs.catalogue / "relevance.parquet")
+    queries = read_table(inputs.catalogue / "queries.parquet")
+    relevance = read_table(inputs.catalogue / "relevance.parquet")
     if captions:
         training_products = with_captions(training_products, queries, relevance)
     training_products = with_answers(training_products, queries, relevance)

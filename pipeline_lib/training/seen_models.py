@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.losses.build import DISTILLATION
 from pipeline_lib.params.heads import LOSS_HEADS
 from pipeline_lib.params.losses import LossesParams
@@ -72,6 +72,6 @@ def _teachers(losses: LossesParams, inputs: Inputs, fold: int) -> Iterator[tuple
     for name, root in inputs.teachers.items():
         folder = model_folder(root, fold)
         if (folder / TEACHER_CARD).is_file():
-            card = read_json(folder / TEACHER_CARD)
+            card = read_object(folder / TEACHER_CARD, encoder=str, scale=list, classes=list)
             if any(name in shares or (not shares and card[part]) for shares, part in on):
                 yield name, folder, card

@@ -66,7 +66,7 @@ def test_a_truncated_matrix_is_refused(tmp_path):
 def test_a_file_of_another_kind_is_refused(tmp_path):
     write_store(tmp_path, ["a", "b"], matrix(2, 4), ("enc", "pre"))
     (tmp_path / MATRIX).write_bytes(b"no matrix of numpy")
-    with pytest.raises(ValueError, match=r"matrix.npy: not a .npy file \(the magic string is not correct"):
+    with pytest.raises(ValueError, match=r"matrix.npy: damaged.*not a .npy file: the magic string is not correct"):
         open_store(tmp_path)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline_lib.artifacts.io import block_rows, read_json
+from pipeline_lib.artifacts.io import block_rows
+from pipeline_lib.artifacts.read import read_object, read_table
 from pipeline_lib.evaluation.baselines.linear_probe import Probe, cross_fit_probes, sums_of
 from pipeline_lib.evaluation.baselines.neighbours import Labels, Matrix, neighbour_scores
 from pipeline_lib.evaluation.baselines.trunk_features import TrunkFeatures, read_trunk, text_vectors
@@ -79,8 +80,8 @@ class FittedProbes:
 def read_split_products(catalogue: Path, folds_file: Path) -> pl.DataFrame:
     """Return product_id, media, text, label, group_id, split and fold of the catalogue's products."""
     columns = ["product_id", "media", "text", "label", "group_id"]
-    products = pl.read_parquet(catalogue / "products.parquet", columns=columns)
-    return products.join(pl.read_parquet(folds_file), on="product_id", maintain_order="left")
+    products = read_table(catalogue / "products.parquet", columns=columns)
+    return products.join(read_table(folds_file), on="product_id", maintain_order="left")
 
 
 def run_baselines(
@@ -97,7 +98,7 @@ def run_baselines(
     fitted = fit_probes(_probe_features(features), products, classes)
     if not fitted.rows:
         return Baselines(skipped=dict.fromkeys(NAMES, UNLABELLED))
-    why_apart = read_json(folder / "joint.json")["why_apart"]
+    why_apart = read_object(folder / "joint.json", why_apart=object)["why_apart"]
     prompts = None if why_apart else text_vectors(open_store(folder / "text"), list(classes))
     skipped = dict.fromkeys([name for name in (IMAGE_PROBE, TEXT_PROBE) if name not in fitted.probes], ONE_SIDED)
     skipped |= {"zero_shot": why_apart} if why_apart else {}

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline_lib.artifacts.io import read_json, write_json, write_table
+from pipeline_lib.artifacts.io import write_json, write_table
+from pipeline_lib.artifacts.read import read_json, read_table
 from pipeline_lib.evaluation.baselines.run import Baselines, run_baselines
 from pipeline_lib.metrics.classification import ClassScores, class_numbers
 
@@ -60,9 +61,9 @@ def read_baselines(folder: Path, scored: pl.DataFrame, classes: Sequence[str]) -
     """
     if scored.is_empty():
         return Baselines()
-    if (known := read_json(folder / CLASSES)) != list(classes):
+    if (known := read_json(folder / CLASSES, list[str])) != list(classes):
         raise ValueError(f"{folder}: predicts {len(known)} classes, the models know {len(classes)}; run `dvc repro`")
-    predictions = pl.read_parquet(folder / PREDICTIONS)
+    predictions = read_table(folder / PREDICTIONS)
     scores: dict[str, dict[str, ClassScores]] = {}
     for (name,), part in predictions.group_by("baseline", maintain_order=True):
         scores[str(name)] = {}
@@ -80,4 +81,4 @@ def read_baselines(folder: Path, scored: pl.DataFrame, classes: Sequence[str]) -
                 found["label_rank"].to_numpy(),
                 len(classes),
             )
-    return Baselines(scores, read_json(folder / SKIPPED))
+    return Baselines(scores, read_json(folder / SKIPPED, dict[str, str]))

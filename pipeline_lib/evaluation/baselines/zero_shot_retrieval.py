@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object, read_table
 from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors
 from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.evaluation.ranks import device_for
@@ -31,7 +31,7 @@ def zero_shot_galleries(
     is left out.
     """
     features = None if folder is None else read_trunk(folder, products)
-    if folder is None or features is None or read_json(folder / "joint.json")["why_apart"]:
+    if folder is None or features is None or read_object(folder / "joint.json", why_apart=object)["why_apart"]:
         return []
     texts = dict(queries.filter(pl.col("kind") == "text").select("query_id", "text").iter_rows())
     store = open_store(folder / "text")
@@ -67,7 +67,7 @@ def zero_shot_trees(
     `catalogue` is the folder of its tables; the other arguments are as in `zero_shot_galleries`.
     """
     queries, relevance, slices = (
-        pl.read_parquet(catalogue / f"{name}.parquet") for name in ("queries", "relevance", "query_slices")
+        read_table(catalogue / f"{name}.parquet") for name in ("queries", "relevance", "query_slices")
     )
     galleries = zero_shot_galleries(folder, products, queries, ranks)
     if not galleries:

@@ -5,7 +5,6 @@ Tables of the catalogue are the same files in most runs that are compared, so ea
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ import polars as pl
 from ruamel.yaml import YAML
 
 from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.read import parse_json, reading
 from pipeline_lib.artifacts.schemas import (
     CLASS_SCORES_SCHEMA,
     COMPOSED_BEST_SCHEMA,
@@ -94,7 +94,7 @@ def read_run(revision: str, project: Path = Path()) -> Run:
         revision,
         _table(revision, RANKS, contents[RANKS], RANKS_SCHEMA),
         _table(revision, SCORES, contents[SCORES], CLASS_SCORES_SCHEMA),
-        json.loads(contents[CLASSES]),
+        parse_json(contents[CLASSES], CLASSES, list[str]),
         YAML(typ="safe").load(contents[PARAMS].decode()),
         {file.stem: PARSED.of(revision, file, contents[file]) for file in TABLES},
         read,
@@ -121,7 +121,8 @@ def _revision_reader(revision: str, project: Path) -> Read:
 
 
 def _table(revision: str, file: Path, data: bytes, columns: Schema) -> pl.DataFrame:
-    table = pl.read_parquet(io.BytesIO(data))
+    with reading(file):
+        table = pl.read_parquet(io.BytesIO(data))
     if missing := sorted(columns.keys() - set(table.columns)):
         raise ValueError(
             f"{revision}: {file} lacks {', '.join(missing)}: another version of the code wrote it; run that revision "

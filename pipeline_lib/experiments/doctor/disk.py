@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.experiments.doctor.dvc_state import dvc_file_fault, read_cache_place
 from pipeline_lib.experiments.doctor.finding import NOTE, OK, PROBLEM, Finding, Params
 from pipeline_lib.experiments.doctor.project import read_weights
@@ -121,7 +121,7 @@ def recorded_sizes(root: Path) -> dict[str, list[int]]:
 
 def _sizes(root: Path, params: Params) -> Sizes:
     counts = root / paths.CATALOGUE / "counts.json"
-    found = read_json(counts) if counts.is_file() else {}
+    found = read_object(counts) if counts.is_file() else {}
     weights = sum(tower.size for tower in read_weights(root, params))
     return Sizes(found.get("products", 0), found.get("queries", 0), weights, params)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.experiments.doctor.dvc_state import folder_bytes
 from pipeline_lib.experiments.doctor.finding import NOTE, OK, PROBLEM, Finding, Params
 from pipeline_lib.params.all_sections import check_params
@@ -24,7 +24,7 @@ def read_params_fault(root: Path, params: Params) -> str | None:
     try:
         check_params(file)
         if (root / COUNTS).is_file():
-            check_catalogue(dict(params), read_json(root / COUNTS), Path("params.yaml"))
+            check_catalogue(dict(params), read_object(root / COUNTS), Path("params.yaml"))
     except ValueError as error:
         return str(error).replace(f"{root}/", "")
     return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.execution.meter import Meter
 from pipeline_lib.experiments.recipes.merging import cells, models_folder
 from pipeline_lib.experiments.recipes.overrides import overrides
@@ -85,7 +85,7 @@ def _run(name: str) -> Outcome:
     about = read_recipe(name).about
     try:
         kinds = _run_tiny(name)
-        recall, mean_recall = recalls_of_test(read_json(paths.METRICS), kinds)
+        recall, mean_recall = recalls_of_test(read_object(paths.METRICS), kinds)
     except (ValueError, OSError) as error:
         failed = str(error)
     return Outcome(name, about, failed, time.monotonic() - start, recall, mean_recall)

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.evaluation.composed_ranks import ComposedGallery, plan_composed_galleries
 from pipeline_lib.metrics.relevance import Positions, positions_from_pairs
 from pipeline_lib.splitting.composed_places import composed_places
@@ -78,14 +79,14 @@ def composed_tables(catalogue: Path, folds: Path) -> list[Path]:
 
 def read_composed_products(catalogue: Path, folds: Path) -> pl.DataFrame:
     """Return product_id, label, group_id, split and fold of all products."""
-    products = pl.read_parquet(catalogue / "products.parquet", columns=["product_id", "label", "group_id"])
-    return products.join(pl.read_parquet(folds / "folds.parquet"), on="product_id", maintain_order="left")
+    products = read_table(catalogue / "products.parquet", columns=["product_id", "label", "group_id"])
+    return products.join(read_table(folds / "folds.parquet"), on="product_id", maintain_order="left")
 
 
 def read_composed_data(catalogue: Path, folds: Path, fold: int) -> ComposedData:
     """Read the composed queries of a fold; ValueError if none is left to train on."""
     products = read_composed_products(catalogue, folds)
-    queries, relevance = (pl.read_parquet(catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
+    queries, relevance = (read_table(catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
     places = composed_places(queries, relevance, products.select("product_id", "split", "fold"))
     trained = places.filter(pl.col("trains") & pl.col("place_fold").ne_missing(pl.lit(fold, pl.Int64)))
     answered = relevance.filter(pl.col("grade") > 0)["query_id"].implode()

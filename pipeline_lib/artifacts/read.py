@@ -1,0 +1,108 @@
+"""Reads the files of stages: one that is cut, empty, zeroed or of another shape is one line with its name.
+
+Each library raises its own types for a damaged file (polars, safetensors, faiss, numpy, tokenizers), and most of its
+messages do not name the file. Whatever it is, a reader here raises one ValueError with the file and the way out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.messages import one_line
+
+if TYPE_CHECKING:
+    from polars import DataFrame
+    from pydantic import TypeAdapter
+
+ValueT = TypeVar("ValueT")
+LONGEST = 200  # characters of a library's message
+# DVC trusts read-only files of its cache; it hashes the others, removes those that are damaged, and makes them again.
+RESTORE = "restore it with `chmod -R u+w .dvc/cache` and `dvc repro`"
+
+
+def way_out(path: Path) -> str:
+    """Return how to get a sound copy of a damaged file, by the folder that it is in.
+
+    >>> way_out(Path("data/weights/clip/model.safetensors"))
+    'copy or download it again'
+    """
+    if path.is_relative_to(paths.COPIES):
+        return f"delete {paths.COPIES.as_posix()}, and it is copied again"
+    made = any(path.is_relative_to(folder) for folder in (paths.WORK, paths.REPORTS))
+    return RESTORE if made else "copy or download it again"
+
+
+def damaged(path: Path, reason: str) -> ValueError:
+    """Return the error for a damaged file."""
+    return ValueError(f"{path}: damaged, or of another version ({reason}); {way_out(path)}")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn any exception while a library reads a file into one ValueError that names the file and the way out.
+
+    An OSError that names its file (it is missing, or closed to us) stays.
+    """
+    try:
+        yield
+    except BaseException as error:
+        # A panic of a library in Rust is no Exception; each library has its own class of this name.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        raise damaged(path, one_line(error, LONGEST)) from error
+
+
+def read_table(path: Path, columns: Sequence[str] | None = None) -> DataFrame:
+    """Return some or all columns of a Parquet table; ValueError if it is damaged or lacks one, OSError if missing."""
+    import polars as pl
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such table; run `dvc repro`")
+    with reading(path):
+        return pl.read_parquet(path, columns=None if columns is None else list(columns))
+
+
+def read_json(path: Path, kind: type[ValueT]) -> ValueT:
+    """Return the value of a JSON file, of a type as pydantic reads it: `list[str]`, a dataclass.
+
+    ValueError for another shape and for a damaged file, OSError for one that is missing.
+    """
+    return parse_json(path.read_bytes(), path, kind)
+
+
+def parse_json(data: bytes, path: Path, kind: type[ValueT]) -> ValueT:
+    """Return the value of a JSON file's bytes; raises as `read_json`."""
+    from pydantic import ValidationError
+
+    try:
+        value: ValueT = _adapter(cast(Hashable, kind)).validate_json(data, strict=True)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in fault["loc"])
+        raise damaged(path, one_line(f"{where}: {fault['msg']}" if where else fault["msg"], LONGEST)) from None
+    return value
+
+
+def read_object(path: Path, **keys: type) -> dict[str, Any]:
+    """Return the object of a JSON file; it must have the `keys`, with values of these types. Raises as `read_json`."""
+    value: dict[str, Any] = read_json(path, dict[str, Any])
+    for key, kind in keys.items():
+        if key not in value:
+            raise damaged(path, f"it has no {key!r}")
+        if not isinstance(value[key], kind):
+            raise damaged(path, f"its {key!r} is no {kind.__name__}")
+    return value
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
