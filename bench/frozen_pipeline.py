@@ -43,7 +43,7 @@ SETTINGS = {
     "model.text.max_tokens": 64, "plan.folds": "[0,1,2,3,4]", "plan.scales": f"[{SIZES[0]},{SIZES[1]}]",
     "plan.search": "[]", "plan.features": "[trunk]", "split.num_folds": 5, "shards.size": 144,
     "features.trunk.at": "pooled", "train.unfreeze_layers": 0, "train.batch_size": 128, "embed.flip": "true",
-    "data.columns.label": "label",
+    "data.columns.label": "label", "train.text_augment": "none",
 }  # fmt: skip
 # What only one side has.
 OWN: dict[str, dict[str, str]] = {"older": {}, "present": {"embed.stored_views": "true"}}

@@ -139,7 +139,7 @@ def params_of(clip: Path, size: int, context: int) -> dict:
     params["losses"]["info_nce"]["mask_false_negatives"] = False
     params["train"] |= {
         "unfreeze_layers": "all", "batch_size": 64, "clip_norm": 0.0, "batch_norm": "batch",
-        "photo": "first", "best_metric": "loss",
+        "photo": "first", "best_metric": "loss", "text_augment": "none",
         "tower_lr": 1e-4, "head_lr": 1e-4, "precision": "fp32", "augment": "clip", "crop_scale": 0.9,
         "init_from": str(REPO / "data/starts/none"),
     }  # fmt: skip

@@ -119,7 +119,7 @@ def read_config(root: Path, losses: tuple[str, ...], batch: int, epochs: int) ->
     params["train"] |= {
         "unfreeze_layers": 0, "epochs": epochs, "batch_size": batch, "precision": "fp32", "augment": "none",
         "photo": "first", "text": "first", "mix": "none", "mining": "none", "schedule": [], "best_metric": "loss",
-        "init_from": str(REPO / "data/starts/none"), "patience": 0, "head_lr": 1e-3,
+        "init_from": str(REPO / "data/starts/none"), "patience": 0, "head_lr": 1e-3, "text_augment": "none",
     }  # fmt: skip
     params["runtime"] |= {"device": "cpu"}
     sections = [parse_section(kind, params) for kind in (ModelParams, LossesParams, TrainParams, RuntimeParams)]

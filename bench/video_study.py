@@ -41,7 +41,7 @@ SETTINGS = (
     "train.unfreeze_layers=0", "train.towers.text.unfreeze_layers=all", "train.photo=mean_pool",
     "embed.photo=mean_pool", "embed.flip=false", "train.text=random", "train.batch_size=64", "train.epochs=100",
     "train.mining=hard", "train.best_metric=R@1", "model.text.name=data/sample/weights/clip_text",
-    "losses.cross_entropy.weight=0", "runtime.device=cpu",
+    "losses.cross_entropy.weight=0", "runtime.device=cpu", "train.text_augment=none",
 )  # fmt: skip
 WORK = (paths.CODE, paths.FRAMES, paths.CATALOGUE, paths.FOLDS, paths.SHARDS, paths.FEATURES, paths.WORK / "phases")
 DATA = ("sample", "starts", "splits", "predictions")
