@@ -6,7 +6,6 @@ removes the folder. A folder that a process has locked is never touched.
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -17,8 +16,10 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline_lib.artifacts.digests import digest_value
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.artifacts.paths import project_root
+from pipeline_lib.artifacts.read import read_object
+from pipeline_lib.execution.locks import release, take_lock
 
 LOCK, DONE, RUN = "LOCK", "DONE", "run.json"
 # Days after its last write at which any folder is removed: long enough to come back to a killed run.
@@ -51,20 +52,10 @@ def lock_folder(folder: Path) -> TextIO | None:
     while True:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lock = (folder / LOCK).open("a")
+            return take_lock(folder / LOCK, f"process {os.getpid()}")
         except (FileNotFoundError, FileExistsError):  # the folder was removed meanwhile
             if folder.is_file():
                 raise
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            return None
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(lock.fileno()), (folder / LOCK).stat()):
-                return lock
-        lock.close()
 
 
 def begin_run(folder: Path, out: Path | None) -> None:
@@ -124,8 +115,10 @@ def remove_runs(runs: list[CheckpointRun]) -> list[CheckpointRun]:
 def _removed(folder: Path) -> bool:
     if not folder.is_dir() or (lock := lock_folder(folder)) is None:
         return False
-    with lock:
+    try:
         shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        release(lock)
     return not folder.exists()
 
 
@@ -154,7 +147,7 @@ def _about(folder: Path) -> dict[str, str]:
     Projects may share a folder (VITRINE_CHECKPOINTS), but this one's dvc.lock says nothing about the outs of others.
     """
     with contextlib.suppress(FileNotFoundError, ValueError):
-        about = dict(read_json(folder / RUN))
+        about = read_object(folder / RUN, project=str, out=str, entry=object)
         return about if about["project"] == str(project_root().resolve()) else {}
     return {}
 

@@ -9,6 +9,8 @@ writes its reason to a file, the others notice that within a moment, and all of 
 import multiprocessing
 import os
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,19 +18,23 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline_lib.execution.stage import Stage, die_with_parent
+from pipeline_lib.execution.owners import LAUNCHED, OWNER, die_with_parent, is_running, process_space
+from pipeline_lib.execution.stage import Stage
 
 LAUNCH = "VITRINE_LAUNCH"
-# Set for the launched processes: the folder in which the first process that fails writes its reason.
-LAUNCHED = "VITRINE_LAUNCHED"
+# In the folder that LAUNCHED names, the first process that fails writes its reason.
+PREFIX = f"vitrine-launch-{process_space()}-"
 # Set for the launched processes if the user gave no number of threads: they share the machine's CPU cores.
 SHARE_THREADS = "VITRINE_SHARE_THREADS"
 POLL_SECONDS = 0.2
+# Time for a killed process to be reported, and for all processes to end after Ctrl-C.
+REASON_SECONDS, END_SECONDS = 2.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -82,20 +88,54 @@ def relaunch(module: str) -> None:
     if "OMP_NUM_THREADS" not in environment:  # torchrun would set it to 1 with a warning
         environment |= {"OMP_NUM_THREADS": "1", SHARE_THREADS: "1"}
     environment.setdefault("PET_STANDALONE", "1")  # torchrun picks a free port, so two runs never share one
-    with tempfile.TemporaryDirectory(prefix="vitrine-launch-") as folder:
-        environment[LAUNCHED] = folder
-        process = subprocess.Popen(command, env=environment, preexec_fn=die_with_parent)
+    _remove_abandoned()
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
+        folder = Path(name)
+        (folder / OWNER).write_text(str(os.getpid()), encoding="utf-8")
+        # Ctrl-C reaches this process alone: launchers answer it with pages of output.
+        process = subprocess.Popen(
+            command, env=environment | {LAUNCHED: name}, stdin=subprocess.DEVNULL, process_group=0,
+            preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGKILL),
+        )  # fmt: skip
         try:
             status = process.wait()
         finally:
             if process.poll() is None:
-                process.terminate()
-                process.wait()
-        reason = _reason_file(Path(folder))
+                _end(process, folder)
+        reason = _reason_file(folder)
         if reason.exists():
             raise ValueError(reason.read_text(encoding="utf-8"))
     if status:
-        raise ValueError(f"{LAUNCH}: `{shlex.join(command)}` ended with status {status}; its output is above")
+        raise ValueError(f"{LAUNCH}: `{shlex.join(command)}` {_ending(status)}; its output is above")
+
+
+def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """End the launcher and its processes: they exit because of the reason file, and are killed if that takes long."""
+    _write_once(folder, "interrupted")
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    process.kill()  # its processes die with it
+    process.wait()
+
+
+def _ending(status: int) -> str:
+    """Return how a process ended, as a part of a sentence.
+
+    >>> _ending(3), _ending(-9), _ending(-64)
+    ('ended with status 3', 'was killed by SIGKILL', 'was killed by signal 64')
+    """
+    if status >= 0:
+        return f"ended with status {status}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {names.get(-status, f'signal {-status}')}"
+
+
+def _remove_abandoned() -> None:
+    """Remove the folders that killed stages of this user left."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with suppress(OSError, ValueError):
+            if not is_running(int((folder / OWNER).read_text(encoding="utf-8"))):
+                shutil.rmtree(folder)
 
 
 @contextmanager
@@ -108,20 +148,48 @@ def launched(check: Callable[[], None]) -> Iterator[None]:
     if LAUNCHED not in os.environ:
         yield
         return
-    die_with_parent()
     folder = Path(os.environ[LAUNCHED])
+    _report_signals(folder)
     threading.Thread(target=_watch, args=(folder,), daemon=True).start()
     try:
         yield
         check()
     except Exception as error:
-        # If another process has exited, a collective operation fails here: the reason is the other one's.
+        # If another process has exited, a collective operation fails here: the reason is the other one's, which may
+        # take a moment to write it.
+        if not isinstance(error, ValueError | OSError):
+            _wait_for_reason(folder)
         if not _reason_file(folder).exists():
             _write_reason(folder, error)
         # The connections stay open meanwhile, so that the others exit because of the reason file.
         time.sleep(2 * POLL_SECONDS)
         _exit_at_once()
     raise SystemExit(0)
+
+
+def _report_signals(folder: Path) -> None:
+    """Continue in a fork; this process waits for it, and writes the reason file if a signal kills the fork.
+
+    Nothing but a parent learns which signal ended a process. Launchers report it in pages of output.
+    """
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        die_with_parent(parent, signal.SIGKILL)
+        return
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status < 0:
+        hint = " (memory?)" if status == -signal.SIGKILL else ""
+        _write_once(folder, f"{LAUNCH}: rank {os.environ.get('RANK', 'unknown')} {_ending(status)}{hint}")
+        time.sleep(2 * POLL_SECONDS)
+        status = 0
+    os._exit(status)
+
+
+def _wait_for_reason(folder: Path) -> None:
+    end = time.monotonic() + REASON_SECONDS
+    while not _reason_file(folder).exists() and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
 
 
 def _reason_file(folder: Path) -> Path:
@@ -139,13 +207,16 @@ def _write_reason(folder: Path, error: Exception) -> None:
     expected = isinstance(error, ValueError | OSError)
     if not expected or os.environ.get("VITRINE_TRACEBACK"):
         traceback.print_exc()
-    part = folder / f"{os.getpid()}.part"
     text = str(error) if expected else f"a process failed with {type(error).__name__}; its traceback is above"
-    part.write_text(text, encoding="utf-8")
-    try:
+    _write_once(folder, text)
+
+
+def _write_once(folder: Path, text: str) -> None:
+    """Write the reason file, unless another process was first or the stage has removed the folder."""
+    part = folder / f"{os.getpid()}.part"
+    with suppress(FileExistsError, FileNotFoundError):
+        part.write_text(text, encoding="utf-8")
         os.link(part, _reason_file(folder))
-    except FileExistsError:
-        return
 
 
 def _exit_at_once() -> NoReturn:

@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import platform
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +24,7 @@ from typing import Any, Generic, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
 
-from pipeline_lib.execution.stage import die_with_parent
+from pipeline_lib.execution.owners import start_worker
 
 # Libraries that determine the bytes of a stored photo, besides this project's code.
 IMAGE_LIBRARIES = ("av", "cykooz-resizer", "numpy", "pillow", "simplejpeg")
@@ -54,8 +55,12 @@ def map_parallel(
         yield from map(function, items)
         return
     if parallel == "loky":
-        run = Parallel(n_jobs=workers, backend="loky", return_as="generator")
-        yield from run(delayed(_in_child)(function, item) for item in items)
+        # joblib hands these to loky.
+        start = {"initializer": start_worker, "initargs": (os.getpid(),)}
+        run = Parallel(n_jobs=workers, backend="loky", return_as="generator", **start)
+        with _without_interrupts():  # the call starts the workers, which inherit this
+            results = run(delayed(function)(item) for item in items)
+        yield from results
         return
     task = ClusterTask(function, Path.cwd(), tuple(path.resolve() for path in needs), code_identity())
     waiting = iter(items)
@@ -132,9 +137,14 @@ def _version(library: str) -> str | None:
 _ONE_TASK = threading.Lock()
 
 
-def _in_child(function: Callable[[ItemT], ResultT], item: ItemT) -> ResultT:
-    die_with_parent()
-    return function(item)
+@contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Hold back Ctrl-C in the body, so that a process started there never prints a traceback because of it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pool(backend: str, jobs: int) -> Parallel:

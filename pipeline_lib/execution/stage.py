@@ -6,25 +6,28 @@ or if the code did, of which a part may have been imported before the edit and a
 """
 
 import contextlib
-import ctypes
 import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn, TypeVar, overload
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_path, digest_value
-from pipeline_lib.artifacts.io import checked_before_replacing, read_json
+from pipeline_lib.artifacts.io import checked_before_replacing
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.execution.checkpoint_runs import remove_recorded
 from pipeline_lib.execution.declared_inputs import DeclaredInputs, declared_files
 from pipeline_lib.execution.durations import process_seconds, record_duration
+from pipeline_lib.execution.locks import only_run
+from pipeline_lib.execution.owners import LAUNCHED, end_with_owner
 from pipeline_lib.execution.stage_code import changed_files, current_code
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
 
-PR_SET_PDEATHSIG = 1
 # Stages that run before there is a catalogue of the present params: the one on disk may be of other data.
 BEFORE_CATALOGUE = ("stages.code", "stages.frames", "stages.catalogue")
 
@@ -45,7 +48,7 @@ class Stage:
 
     def _look_at_inputs(self) -> DeclaredInputs | None:
         """Return the inputs as they are now; None if nothing declares them, or if another process looks at them."""
-        if "VITRINE_LAUNCHED" in os.environ and os.environ.get("RANK") != "0":
+        if LAUNCHED in os.environ and os.environ.get("RANK") != "0":
             return None
         files = declared_files(self.module, sys.argv[1:], self._params, self._root)
         if files is None and "DVC_STAGE" in os.environ:
@@ -62,7 +65,7 @@ class Stage:
         all_sections.check_all(self._params, Path("params.yaml"))
         counts = self._root / paths.CATALOGUE / "counts.json"
         if self.module not in BEFORE_CATALOGUE and counts.is_file():
-            self.check_catalogue(read_json(counts))
+            self.check_catalogue(read_object(counts, classes=int, queries=int))
 
     def check_catalogue(self, counts: dict[str, Any]) -> None:
         """Raise ValueError if training needs classes or texts of which the catalogue has none."""
@@ -107,29 +110,73 @@ class Stage:
         record_duration(self.module, self._read, process_seconds(), self._root)
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent ends, so that no orphan continues to train."""
-    with contextlib.suppress(OSError, AttributeError):  # outside Linux an orphan is possible
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a stage as Ctrl-C does."""
 
 
 @contextlib.contextmanager
 def stage(module: str) -> Iterator[Stage]:
-    """Run a stage's body: it ends with DVC, reports bad input as one line with status 1, and checks for edits."""
-    die_with_parent()
+    """Run a stage's body: it ends with DVC, runs once at a time, and checks for edits.
+
+    Bad input, Ctrl-C and SIGTERM are one line; the status is then 1 or 128 + the number of the signal.
+    """
     try:
-        run = Stage(module)
-        run.check_params()
-        remove_recorded()
-        with checked_before_replacing(run.check_unchanged):
-            yield run
-        run.check_unchanged()
-        run.record_duration()
+        end_with_owner()
+        with _terminable(), _only_run(module):
+            run = Stage(module)
+            run.check_params()
+            remove_recorded()
+            with checked_before_replacing(run.check_unchanged):
+                yield run
+            run.check_unchanged()
+            run.record_duration()
     except (ValueError, OSError) as error:
         if os.environ.get("VITRINE_TRACEBACK"):
             raise
         print(f"{module}: error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+    except KeyboardInterrupt as error:
+        number = signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"{module}: interrupted ({number.name})", file=sys.stderr)
+        raise SystemExit(128 + number) from None
+
+
+def _only_run(module: str) -> contextlib.AbstractContextManager[None]:
+    """Return the lock of this process's stage; of launched processes the first one writes, and has a lock of its own.
+
+    It may outlive the stage that launched it for a moment.
+    """
+    if LAUNCHED not in os.environ:
+        return only_run(module, sys.argv[1:])
+    if os.environ.get("RANK") == "0":
+        return only_run(module, [*sys.argv[1:], "in its first process"])
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Raise Terminated in the body on the first SIGTERM; a second one ends the process at once.
+
+    A launched process dies of both signals without a word: the stage that launched it reports them.
+    """
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    if LAUNCHED in os.environ:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def exit_now(status: int = 0) -> NoReturn:
@@ -137,3 +184,12 @@ def exit_now(status: int = 0) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
+
+
+def exit_as(status: int) -> NoReturn:
+    """End this process with a status, or by the signal whose negative number it is."""
+    if status < 0:
+        with contextlib.suppress(OSError):  # the handler of SIGKILL cannot be set
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    exit_now(status)

@@ -6,8 +6,10 @@ change a batch, and a resumed run draws the same batches as an uninterrupted one
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline_lib.batch import Batch
+from pipeline_lib.execution.owners import start_worker
 from pipeline_lib.execution.process_group import rows_of_rank
 from pipeline_lib.loading.captions import answered_texts, draw_captions
 from pipeline_lib.loading.mixup import draw_mix
@@ -189,6 +192,7 @@ def data_loader(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int, devi
         pin_memory=device == "cuda",
         # Without a generator the loader draws from the global one, which would change the draws of a resumed run.
         generator=torch.Generator(),
+        worker_init_fn=partial(start_worker, os.getpid()),
     )
 
 

@@ -174,7 +174,7 @@ def started_folds(project, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "argv", shlex.split(stages["folds"].cmd)[2:])
     monkeypatch.setattr(Stage, "check_params", lambda _: None)
-    monkeypatch.setattr(stage_module, "die_with_parent", lambda: None)
+    monkeypatch.setattr(stage_module, "end_with_owner", lambda: None)
     return folder
 
 

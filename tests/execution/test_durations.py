@@ -73,7 +73,7 @@ def test_bytes_that_are_no_text_cost_no_run(root, monkeypatch):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_stage_records_its_settings_if_it_ends_well(fails, monkeypatch, root):
-    monkeypatch.setattr("pipeline_lib.execution.stage.die_with_parent", lambda: None)
+    monkeypatch.setattr("pipeline_lib.execution.stage.end_with_owner", lambda: None)
     try:
         with stage("stages.shards") as run:
             run.section(ShardsParams)

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline_lib.execution import forkserver
-from pipeline_lib.execution.forkserver import LIBRARIES, SWITCH
+from pipeline_lib.execution.forks import LIBRARIES
+from pipeline_lib.execution.forkserver import SWITCH
 
 ROOT = Path(__file__).parents[2]
 PRINT = 'print("printed by", out, flush=True)'
@@ -289,20 +289,60 @@ def test_a_shared_server_that_does_not_exist_is_named(project, tmp_path):
     assert f"{SWITCH} = {tmp_path}/none.socket, but no fork server listens there" in done.stderr
 
 
-def test_a_stage_that_is_started_by_hand_has_no_dvc_process(monkeypatch):
-    monkeypatch.delenv("DVC_STAGE", raising=False)
-    assert forkserver._find_dvc() is None
-    monkeypatch.setenv("DVC_STAGE", "train")
-    assert forkserver._find_dvc() == os.getppid()
-    # All ancestors belong to stages, up to a process of another user whose environment cannot be read.
-    processes = []
+def test_a_killed_servers_files_go_at_the_next_start_and_nobody_else_can_use_them(project):
+    folder = project / ".dvc/tmp/vitrine"
+    folder.mkdir(parents=True, mode=0o755)
+    folder.chmod(0o777)
+    write_stages(project, one="wait")
+    run = dvc(project, "repro")
+    one = wait_for_record(project, "one")
+    assert {oct(path.stat().st_mode & 0o777) for path in (folder, *folder.glob("*.socket"))} == {"0o700", "0o600"}
+    for process in (one["parent"], run.pid):  # neither can remove a file
+        os.kill(process, signal.SIGKILL)
+    run.communicate()
+    left = set(folder.iterdir())
+    assert len(left) == 2
+    write_stages(project, one="end")
+    run = dvc(project, "repro")
+    assert run.communicate()[0] and run.returncode == 0
+    assert not left & set(folder.iterdir())
 
-    def environment(number):
-        processes.append(number)
-        if len(processes) > 2:
-            raise PermissionError(number)
-        return ["HOME=/", "DVC_STAGE=outer"]
 
-    monkeypatch.setattr(forkserver, "_environment", environment)
-    monkeypatch.setattr(forkserver, "_stat_fields", lambda number: ["S", str(number + 1)])
-    assert forkserver._find_dvc() is None and len(processes) == 3
+def test_a_folder_that_others_could_write_has_no_server(project):
+    elsewhere = project / "elsewhere"
+    elsewhere.mkdir()
+    (project / ".dvc/tmp").mkdir(exist_ok=True)
+    (project / ".dvc/tmp/vitrine").symlink_to(elsewhere)
+    write_stages(project, one="end")
+    run = dvc(project, "repro")
+    printed = run.communicate()[0]
+    assert run.returncode == 0 and not list(elsewhere.iterdir())
+    assert "vitrine is not a folder of this user, so there is no fork server" in printed
+
+
+def test_a_stage_that_ignores_sigterm_ends_with_its_client(project):
+    """Its main thread is in native code, which no handler of Python interrupts."""
+    toy = TOY.replace("time.sleep(600)", "signal.signal(signal.SIGTERM, lambda *_: None); import ctypes; "
+                      "[ctypes.CDLL(None).sleep(600) for _ in range(5)]")  # fmt: skip
+    (project / "toy.py").write_text(toy, encoding="utf-8")
+    write_stages(project, one="wait")
+    run = dvc(project, "repro")
+    one = wait_for_record(project, "one")
+    client_of(run).kill()
+    wait_until(lambda: have_ended(one["own"]), 10)
+    run.communicate()
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.8])
+def test_nothing_outlives_dvc_while_the_server_starts(shell, project, seconds):
+    """The libraries take 3 s to import."""
+    (project / "stubs/torch/__init__.py").write_text("import time\ntime.sleep(3)\n", encoding="utf-8")
+    write_stages(project, one="wait")
+    run = dvc(project, "repro")
+    wait_until(lambda: psutil.Process(run.pid).children())
+    time.sleep(seconds)
+    started = psutil.Process(run.pid).children(recursive=True)
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate()
+    assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert not (project / "one.json").exists()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -134,15 +135,64 @@ def test_a_launcher_that_sets_no_ranks_is_one_line(start_stage):
     assert "the launcher does not set RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE" in stderr
 
 
+def wait_for_ranks(process, folder) -> list[psutil.Process]:
+    """Wait until both ranks are in the body, and return the launcher and two processes of each rank."""
+    end = time.monotonic() + 60
+    while len(list(folder.glob("started-*"))) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) == 5
+    return children
+
+
 @pytest.mark.parametrize("victim", ["stage", "launcher"])
 def test_no_process_outlives_the_stage_or_its_launcher(start_stage, tmp_path, victim):
     process = start_stage("wait")
-    end = time.monotonic() + 30
-    while len(list(tmp_path.glob("started-*"))) < 2 and time.monotonic() < end:
-        time.sleep(0.02)
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) == 3
+    children = wait_for_ranks(process, tmp_path)
     (process if victim == "stage" else children[0]).kill()
     assert psutil.wait_procs(children, timeout=10)[1] == []
-    process.communicate(timeout=10)
+    stderr = process.communicate(timeout=10)[1]
     assert process.returncode in (-9, 1)
+    if victim == "launcher":
+        assert "was killed by SIGKILL; its output is above" in stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_killed_rank_is_named_with_its_signal(start_stage, tmp_path, number):
+    """The other rank would sleep for a minute, and prints nothing."""
+    process = start_stage("wait")
+    children = wait_for_ranks(process, tmp_path)
+    worker = next(child for child in children if child.environ().get("RANK") == "1" and not child.children())
+    worker.send_signal(number)
+    _, stderr = process.communicate(timeout=20)
+    hint = " (memory?)" if number == signal.SIGKILL else ""
+    assert stderr == f"stages.any: error: VITRINE_LAUNCH: rank 1 was killed by {number.name}{hint}\n"
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+
+
+@pytest.mark.parametrize("launcher", ["", f"{sys.executable} launcher.py"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_stage_is_one_line(start_stage, tmp_path, launcher, number):
+    process = start_stage("wait", launcher)
+    end = time.monotonic() + 60
+    while len(list(tmp_path.glob("started-*"))) < (2 if launcher else 1) and time.monotonic() < end:
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=20)
+    expected = f"stages.any: interrupted ({number.name})\n"
+    assert (process.returncode, stdout, stderr) == (128 + number, "", expected)
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+
+
+def test_the_folder_of_a_killed_stage_goes_at_the_next_start(start_stage, tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    process = start_stage("wait")
+    wait_for_ranks(process, tmp_path)
+    process.kill()
+    process.communicate()
+    assert len(list(temporary.iterdir())) == 1
+    start_stage("work").communicate(timeout=60)
+    assert not list(temporary.iterdir())

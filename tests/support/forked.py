@@ -16,7 +16,7 @@ from typing import NoReturn
 import psutil
 
 from pipeline_lib.execution.forkserver import run_stage
-from pipeline_lib.execution.launch import LAUNCHED
+from pipeline_lib.execution.owners import LAUNCHED
 from pipeline_lib.execution.stage import exit_now
 
 # With LAUNCHED set, a process does not ask the server for a fork; the launcher passes its value under this name.

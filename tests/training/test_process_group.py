@@ -17,7 +17,7 @@ from torch import nn
 
 from pipeline_lib.batch import Outputs
 from pipeline_lib.execution.forkserver import SWITCH
-from pipeline_lib.execution.launch import LAUNCHED
+from pipeline_lib.execution.owners import LAUNCHED
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup, buckets, join_process_group, rows_of_rank
 from pipeline_lib.models.saved import read_state
 from pipeline_lib.params.model import ModelParams
@@ -255,6 +255,7 @@ def test_only_the_first_process_writes(runs):
         "LOCK",
         "best.pt",
         "last.pt",
+        "last.pt.previous",
         "run.json",
     ]
 

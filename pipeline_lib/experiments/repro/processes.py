@@ -12,11 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 
-from pipeline_lib.execution.stage import die_with_parent
+from pipeline_lib.execution.owners import die_with_parent
 from pipeline_lib.experiments.recipes.run import environment
 
 # How long children may take to end after Ctrl-C, before they are killed.
@@ -31,7 +32,8 @@ class Child:
         command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", name]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=environment() | {"PYTHONUNBUFFERED": "1"} | variables, process_group=0, preexec_fn=_prepare,
+            env=environment() | {"PYTHONUNBUFFERED": "1"} | variables, process_group=0,
+            preexec_fn=partial(_prepare, os.getpid()),
         )  # fmt: skip
         assert self._process.stdout
         self._output = self._process.stdout.fileno()
@@ -73,9 +75,9 @@ class Child:
             os.killpg(self._process.pid, number)
 
 
-def _prepare() -> None:
+def _prepare(parent: int) -> None:
     """Let the child end with this process, and react to SIGINT even if a shell in the background has it ignored."""
-    die_with_parent()
+    die_with_parent(parent)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
