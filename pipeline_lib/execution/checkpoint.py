@@ -6,19 +6,21 @@ stays when the run ends, because DVC has not recorded the outs yet; `checkpoint_
 
 import sys
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Self, TextIO
 
-import torch
-
-from pipeline_lib.artifacts.io import writing
+from pipeline_lib.execution.checkpoint_files import State, previous_of, read_checkpoint, write_checkpoint
 from pipeline_lib.execution.checkpoint_runs import (
     DONE,
+    LOCK,
     begin_run,
     checkpoint_base,
     lock_folder,
     message_on_others,
     remove_superseded,
 )
+from pipeline_lib.execution.locks import holder, release, wait_for_lock
+
+LAST, BEST = "last.pt", "best.pt"
 
 
 class CheckpointFolder:
@@ -33,9 +35,9 @@ class CheckpointFolder:
         self._lock: TextIO | None = None
         if not writes:
             return
-        self._lock = lock_folder(self.folder)
+        self._lock = wait_for_lock(lambda: lock_folder(self.folder))  # that of a killed run is free in seconds
         if self._lock is None:
-            raise ValueError(f"{self.folder}: another process is training the same run; wait for it, or end it")
+            raise ValueError(f"{self.folder}: {holder(self.folder / LOCK)} does the same run; wait for it, or end it")
         begin_run(self.folder, out)
         if message := message_on_others(self.folder):
             sys.stderr.write(f"{message}\n")
@@ -45,24 +47,34 @@ class CheckpointFolder:
 
     def __exit__(self, *error: object) -> None:
         if self._lock:
-            self._lock.close()
+            release(self._lock)
 
-    def save(self, name: str, state: dict[str, Any]) -> None:
-        """Write one state; if the process is killed meanwhile, the previous state remains."""
-        if not self._lock:
-            return
-        part = self.folder / f"{name}.part"
-        with writing(part):
-            torch.save(state, part)
-        part.replace(self.folder / name)
+    def save_last(self, state: State) -> None:
+        """Write the state that the next epoch starts from; the one before it stays, in case this one is damaged."""
+        if self._lock:
+            write_checkpoint(self.folder / LAST, state, keep_previous=True)
 
-    def load(self, name: str) -> dict[str, Any] | None:
-        """Return a saved state, or None if there is none."""
-        path = self.folder / name
-        if not path.exists():
-            return None
-        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-        return state
+    def save_best(self, state: State) -> None:
+        """Write the weights of the best epoch so far; if the process is killed meanwhile, the earlier ones remain."""
+        if self._lock:
+            write_checkpoint(self.folder / BEST, state, keep_previous=False)
+
+    def load_last(self) -> State | None:
+        """Return the state that the next epoch starts from: the last sound one, None if there is none."""
+        return read_checkpoint(self.folder / LAST, self._lock is not None)
+
+    def load_best(self) -> State:
+        """Return the weights of the best epoch; ValueError if they are damaged: the next run then starts again."""
+        state = read_checkpoint(self.folder / BEST, self._lock is not None)
+        if state is not None:
+            return state
+        if self._lock:
+            for file in (self.folder / LAST, previous_of(self.folder / LAST)):
+                file.unlink(missing_ok=True)
+        raise ValueError(
+            f"{self.folder / BEST}: the weights of the best epoch are damaged; run `dvc repro` again, it trains from the "
+            "first epoch"
+        )
 
     def finish(self) -> None:
         """Mark the run as finished, so that a later stage may remove the folder, and remove finished runs before it."""

@@ -33,7 +33,6 @@ from pipeline_lib.training.progress import TrainState, read_losses
 from pipeline_lib.training.samplers import BatchSampler, EpochBatches
 from pipeline_lib.training.task import Task
 
-LAST, BEST = "last.pt", "best.pt"
 # train.best_metric -> (column of the history, whether more is better).
 MONITORS: dict[BestMetric, tuple[str, bool]] = {
     "MeanRecall": ("MeanRecall", True),
@@ -95,7 +94,7 @@ class Trainer:
                 "the best; lower train.tower_lr and train.head_lr, set train.precision = fp32, or choose another metric"
             )
         processes.barrier()  # the first process may still be writing the file that is read next
-        self._load(self.checkpoints.load(BEST))
+        self.task.load_state(self.checkpoints.load_best())
         return state
 
     def _epoch(
@@ -194,7 +193,7 @@ class Trainer:
         if not math.isfinite(value):
             history.console.print(f"epoch {epoch}: {column} is {value}, so this epoch is not compared", highlight=False)
         if state.compare(epoch, value, more_is_better):
-            self.checkpoints.save(BEST, {"model": self.task.trained_state()})
+            self.checkpoints.save_best({"model": self.task.trained_state()})
 
     def _save(self, state: TrainState, epoch: int, history: History) -> None:
         """Save the state that the next epoch starts from."""
@@ -206,23 +205,19 @@ class Trainer:
             "sampler": self.sampler.state(),
             "state": {**vars(state), "rows": history.rows},
         }
-        self.checkpoints.save(LAST, checkpoint)
+        self.checkpoints.save_last(checkpoint)
 
     def _resume(self) -> TrainState:
         """Restore the last checkpoint, if there is one, and return the progress of the run."""
-        checkpoint = self.checkpoints.load(LAST)
+        checkpoint = self.checkpoints.load_last()
         if checkpoint is None:
             return TrainState()
-        self._load(checkpoint)
+        self.task.load_state(checkpoint)
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.sampler.load_state(checkpoint["sampler"])
         if self.ema:
             self.ema.load_state(checkpoint["ema"])
         return TrainState(**checkpoint["state"])
-
-    def _load(self, checkpoint: dict[str, Any] | None) -> None:
-        assert checkpoint is not None, "a run has at least one epoch"
-        self.task.load_state(checkpoint)
 
     def _stops_early(self, state: TrainState) -> bool:
         patience = self.config.train.patience

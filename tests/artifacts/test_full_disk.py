@@ -34,13 +34,13 @@ def full_disk():
 def test_a_failed_checkpoint_is_named_and_the_previous_one_remains(tmp_path, monkeypatch):
     monkeypatch.setenv("VITRINE_CHECKPOINTS", str(tmp_path))
     with CheckpointFolder("run") as folder:
-        folder.save("last.pt", {"epoch": 1})
+        folder.save_last({"epoch": 1})
         with (
             full_disk(),
             pytest.raises(OSError, match=r"last\.pt\.part: cannot be written: .*; free some space and run"),
         ):
-            folder.save("last.pt", {"epoch": 2, "weights": torch.ones(100_000)})
-        assert folder.load("last.pt") == {"epoch": 1}
+            folder.save_last({"epoch": 2, "weights": torch.ones(100_000)})
+        assert folder.load_last() == {"epoch": 1}
 
 
 def test_a_failed_model_is_named(tmp_path):

@@ -24,7 +24,7 @@ def project(tmp_path, monkeypatch):
     monkeypatch.delenv("VITRINE_CHECKPOINTS", raising=False)
     for name in ("recorded", "old", "new", "locked"):
         with CheckpointFolder(name, out=Path(OUT.format(fold=int(name != "recorded")))) as folder:
-            folder.save("last.pt", {"weights": torch.zeros(1000)})
+            folder.save_last({"weights": torch.zeros(1000)})
             if name == "recorded":
                 folder.finish()
     (tmp_path / "dvc.lock").write_text(LOCK_FILE.format(md5="aaa.dir"), encoding="utf-8")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from pipeline_lib.execution import locks
 from pipeline_lib.execution.checkpoint import CheckpointFolder
 from pipeline_lib.execution.checkpoint_runs import (
     RETENTION_DAYS,
@@ -48,7 +49,7 @@ def record(lr, md5, also):
 
 def finish(name, out=OUT):
     with CheckpointFolder(name, out=out) as folder:
-        folder.save("last.pt", {"weights": torch.zeros(100)})
+        folder.save_last({"weights": torch.zeros(100)})
         folder.finish()
 
 
@@ -110,7 +111,7 @@ def test_an_entry_is_that_of_the_path_and_nothing_else():
 
 def test_an_unfinished_run_stays_and_its_age_bounds_it(project):
     with CheckpointFolder("killed", out=OUT) as folder:
-        folder.save("last.pt", {})
+        folder.save_last({})
     record(lr=2, md5="bbb.dir", also="x")
     age(project, "killed", RETENTION_DAYS - 0.1)
     remove_recorded()
@@ -125,7 +126,7 @@ def test_of_unrecorded_runs_the_last_one_of_each_out_stays():
     finish("first")
     finish("other", Path("data/work/train/1"))
     with CheckpointFolder("killed", out=OUT) as folder:
-        folder.save("last.pt", {})
+        folder.save_last({})
     finish("second")
     assert names() == ["killed", "other", "second"]
 
@@ -148,21 +149,22 @@ def test_runs_of_another_project_are_bounded_by_their_age_alone(project, monkeyp
 def test_a_resumed_run_finds_its_checkpoint_and_its_entry():
     """A change of dvc.lock between the start and the end of a run is not this run's record."""
     with CheckpointFolder("run", out=OUT) as folder:
-        folder.save("last.pt", {"step": torch.tensor(3)})
+        folder.save_last({"step": torch.tensor(3)})
     with CheckpointFolder("run", out=OUT) as folder:
-        assert folder.load("last.pt")["step"] == 3
+        assert folder.load_last()["step"] == 3
         folder.finish()
     assert checkpoint_runs()[0].state == "finished"
 
 
-def test_a_locked_folder_is_never_removed():
+def test_a_locked_folder_is_never_removed(monkeypatch):
+    monkeypatch.setattr(locks, "WAIT_SECONDS", 0.0)
     finish("run")
     record(lr=2, md5="bbb.dir", also="x")
     with CheckpointFolder("run", out=OUT) as folder:
         remove_recorded()
         assert remove_runs(checkpoint_runs()) == []
-        assert folder.load("last.pt") is not None
-        with pytest.raises(ValueError, match="another process is training the same run"):
+        assert folder.load_last() is not None
+        with pytest.raises(ValueError, match=rf"process {os.getpid()} does the same run"):
             CheckpointFolder("run", out=OUT)
     assert len(remove_runs(checkpoint_runs())) == 1 and names() == []
 
@@ -170,8 +172,8 @@ def test_a_locked_folder_is_never_removed():
 def _lock_and_remove(folder, rounds):
     for _ in range(rounds):
         if (lock := lock_folder(folder)) is not None:
-            with lock:
-                assert os.path.samestat(os.fstat(lock.fileno()), (folder / "LOCK").stat())
+            assert os.path.samestat(os.fstat(lock.fileno()), (folder / "LOCK").stat())
+            locks.release(lock)
         remove_runs(checkpoint_runs())
 
 

@@ -31,7 +31,6 @@ from pipeline_lib.training.composed.validation import ComposedValidator
 from pipeline_lib.training.history import History, Row
 from pipeline_lib.training.progress import TrainState, read_losses
 
-LAST, BEST = "last.pt", "best.pt"
 # Mined negatives of each query, of which an epoch draws composed.mined_negatives.
 NUM_MINED = 16
 
@@ -77,7 +76,7 @@ class ComposedTrainer:
                 row, speed = self._epoch(epoch, mined.rows, history, lambda: meter.add(1))
                 history.add({**row, **self._validate()}, epoch)
                 if state.compare(epoch, history.rows[-1][metric]):
-                    self.checkpoints.save(BEST, {"model": self._trained()})
+                    self.checkpoints.save_best({"model": self._trained()})
                 meter.clear()
                 history.print_epoch(speed, state.best_epoch, metric)
                 if self.params.mining == "hard" and epoch + 1 < epochs:
@@ -89,7 +88,7 @@ class ComposedTrainer:
                 "composed.lr or set composed.precision = fp32"
             )
         if epochs:
-            self._load(self.checkpoints.load(BEST))
+            self._load(self.checkpoints.load_best())
         return state
 
     @property
@@ -182,11 +181,11 @@ class ComposedTrainer:
             "mined": None if mined.rows is None else torch.from_numpy(mined.rows),
             "state": {**vars(state), "rows": history.rows},
         }
-        self.checkpoints.save(LAST, checkpoint)
+        self.checkpoints.save_last(checkpoint)
 
     def _resume(self, mined: Mined) -> TrainState:
         """Restore the last checkpoint, if there is one, and return the progress of the run."""
-        checkpoint = self.checkpoints.load(LAST)
+        checkpoint = self.checkpoints.load_last()
         if checkpoint is None:
             return TrainState()
         self._load(checkpoint)
@@ -195,7 +194,6 @@ class ComposedTrainer:
         mined.rows = None if checkpoint["mined"] is None else checkpoint["mined"].numpy()
         return TrainState(**checkpoint["state"])
 
-    def _load(self, checkpoint: dict[str, dict[str, Tensor]] | None) -> None:
-        assert checkpoint is not None, "a run with epochs has a best one"
+    def _load(self, checkpoint: dict[str, dict[str, Tensor]]) -> None:
         _, unknown = self.model.load_state_dict(checkpoint["model"], strict=False)
         assert not unknown, unknown
