@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
-from pipeline_lib.catalogue.links import link_targets
+from pipeline_lib.artifacts.path_guard import link_targets
 from pipeline_lib.clips.names import may_be_clip
 from pipeline_lib.datasets.readers import read_records
 from pipeline_lib.execution.device import read_runtime

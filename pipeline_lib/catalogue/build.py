@@ -1,7 +1,10 @@
 """Builds a catalogue from a reader's records: clean the products, group duplicates, create queries."""
 
+from pathlib import Path
+
 import polars as pl
 
+from pipeline_lib.artifacts.path_guard import linked_folders
 from pipeline_lib.catalogue.cleaning import Cleaned, clean
 from pipeline_lib.catalogue.comparison import SAME
 from pipeline_lib.catalogue.composed import composed_counts, select_composed
@@ -27,6 +30,10 @@ def build_catalogue(
         meter.add(len(products))
     meter.begin("")
     notes = name_notes(products["label"], products["group"]) + grouping.notes
+    notes += [
+        f"{folder} is a link to a folder, and DVC does not look into it: after a change there `dvc repro -f catalogue`"
+        for folder in linked_folders(Path(data.root), products["media"].explode().drop_nulls())
+    ]
     media = conform(products, MEDIA)
     products = products.with_columns(
         pl.Series("group_id", grouping.group_ids, dtype=pl.String),

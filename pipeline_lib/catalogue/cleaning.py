@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.path_guard import link_targets
 from pipeline_lib.catalogue.clips import check_media, check_planned
-from pipeline_lib.catalogue.links import link_targets
 from pipeline_lib.catalogue.photos import Checked, Fault, check_photos
 from pipeline_lib.catalogue.schema import (
     HEADER_AGAIN,

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 import polars as pl
 
+from pipeline_lib.artifacts.path_guard import is_inner
 from pipeline_lib.catalogue.schema import (
     QUERY_DROPPED,
     QUERY_SLICES,
@@ -93,8 +94,9 @@ def media_paths(images: Iterable[str], root: Path, image_folder: str) -> list[st
         parent = str(path.parent)
         if parent not in folders:
             candidates = [str(PurePosixPath(image_folder) / parent), parent, image_folder]
-            prefix = next((one for one in candidates if os.path.isdir(root / one)), candidates[0])  # noqa: PTH112 - no exception
-            folders[parent] = prefix, _unclean_names(root / prefix)
+            found = (one for one in candidates if is_inner(parent) and os.path.isdir(root / one))  # noqa: PTH112 - no exception
+            prefix = next(found, candidates[0])
+            folders[parent] = prefix, _unclean_names(root / prefix) if is_inner(parent) else {}
         prefix, unclean = folders[parent]
         paths.append(str(PurePosixPath(prefix) / unclean.get(clean_string(path.name), path.name)))
     return paths

@@ -23,7 +23,7 @@ from pipeline_lib.params.data import DataParams
 SPLITS = ("train", "val", "test")
 ANNOTATIONS = ("annotations",)
 LISTING = "image_info_unlabeled2017.json"
-LISTING_FOLDERS = ("annotations", "COCO2017_unlabeled/annotations", "../COCO2017_unlabeled/annotations")
+LISTING_FOLDERS = ("annotations", "COCO2017_unlabeled/annotations")
 IMAGE_FOLDERS = ("COCO2017_unlabeled/unlabeled2017", "unlabeled2017")
 LAST_NUMBER = re.compile(r"(\d+)\D*$")
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
+from pipeline_lib.artifacts.path_guard import is_inner
 from pipeline_lib.catalogue.strings import clean_string
 from pipeline_lib.clips.names import ANIMATION_EXTENSIONS, VIDEO_EXTENSIONS
 from pipeline_lib.datasets.image_index import list_images
@@ -38,7 +39,8 @@ def with_endings(names: Iterable[str], root: Path, folder: str) -> list[str]:
             continue
         parent = str(path.parent)
         if parent not in listed:
-            listed[parent] = _endings(root / parent) | _endings(root / folder / parent)
+            safe = is_inner(parent)
+            listed[parent] = _endings(root / parent) | _endings(root / folder / parent) if safe else {}
         found.append(name + listed[parent].get(clean_string(path.name), DEFAULT_ENDING))
     return found
 

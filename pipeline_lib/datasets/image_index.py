@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from pipeline_lib.catalogue.links import is_inside, link_targets
+from pipeline_lib.artifacts.path_guard import is_inside, link_targets
 from pipeline_lib.transforms.formats import photo_extensions
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.artifacts.path_guard import inner_file
 from pipeline_lib.datasets.jsonl import Object, show
 from pipeline_lib.datasets.text_file import open_text
 
@@ -50,5 +51,9 @@ def text_of(path: Path, row: int, entry: Object, key: str) -> str:
 
 
 def find_file(root: Path, name: str, folders: tuple[str, ...]) -> Path | None:
-    """Return the file of a name in the root or in one of its folders, None if there is none."""
-    return next((path for folder in ("", *folders) if (path := root / folder / name).is_file()), None)
+    """Return the file of a name in the root or in one of its folders, None if there is none.
+
+    Raises ValueError for a link that leaves the data root.
+    """
+    found = next((folder for folder in ("", *folders) if (root / folder / name).is_file()), None)
+    return None if found is None else inner_file(root, str(Path(found) / name))

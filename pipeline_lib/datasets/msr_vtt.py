@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.path_guard import inner_file
 from pipeline_lib.catalogue.schema import QUERY_DROPPED, REJECTED, REJECTS, Records
 from pipeline_lib.catalogue.strings import clean_string, drop_half_characters
 from pipeline_lib.datasets.captions import CAPTIONED, captioned_records
@@ -135,7 +136,7 @@ def _video_list(
         if not (root / table).is_file():
             found = ", ".join(sorted(one.name for one in root.glob("*.csv"))) or "none"
             raise ValueError(f"{setting} = {table!r}: no such file in {root}; CSV files there: {found}")
-        return _read_list(root / table, setting, content)
+        return _read_list(inner_file(root, table), setting, content)
     rows = {key: number for key, (number, split) in content.videos.items() if split in splits}
     if not rows:
         raise ValueError(f"{path}: no clip has the split {' or '.join(splits)}; name a CSV in {setting}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.path_guard import inner_file
 from pipeline_lib.catalogue.schema import (
     QUERY_DROPPED,
     RECORDS,
@@ -69,12 +70,17 @@ def read_muge(data: DataParams) -> Records:
 
 
 def find_texts(root: Path, name: str) -> Path | None:
-    """Return the file of a split's texts, or None; ValueError if both formats exist, or if the images are missing."""
+    """Return the file of a split's texts, or None.
+
+    Raises ValueError if both formats exist, if the images are missing, or for a link that leaves the data root.
+    """
     paths = [path for format_name in FORMATS if (path := root / f"{name}_{format_name}.jsonl").is_file()]
     if len(paths) > 1:
         raise ValueError(f"{root}: both {paths[0].name} and {paths[1].name}; keep one format of each split")
     if paths and not images_of(paths[0]).is_file():
         raise ValueError(f"{paths[0]}: its images, {images_of(paths[0]).name}, are not in the same folder")
+    for path in (*paths, *map(images_of, paths)):
+        inner_file(root, path.name)
     return paths[0] if paths else None
 
 

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from pipeline_lib.catalogue.media import UNSAFE
+from pipeline_lib.artifacts.path_guard import UNSAFE
 from pipeline_lib.catalogue.schema import REJECTED, REJECTS, rejects_of
 
 # The reason of a text that lost what remained of a cut emoji.
@@ -17,7 +17,7 @@ def reject_ids(table: str, records: pl.DataFrame) -> tuple[pl.DataFrame, pl.Data
     reason = (
         pl.when(product_id.is_null())
         .then(pl.lit("empty id"))
-        .when(product_id.str.contains(UNSAFE))
+        .when(product_id.str.contains(UNSAFE.pattern))
         .then(pl.lit("unsafe id"))
         .when(product_id.str.contains(SCIENTIFIC))
         .then(pl.lit("id in scientific notation, format its column as text"))

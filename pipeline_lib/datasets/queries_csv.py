@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.path_guard import inner_file
 from pipeline_lib.catalogue.schema import (
     ANSWER_DROPPED,
     QUERY_DROPPED,
@@ -38,12 +39,12 @@ Reject = tuple[int, str | None, str, str, str, str]
 def with_queries(records: Records, data: DataParams) -> Records:
     """Return records with the composed queries of data.queries, beside those that they have.
 
-    Raises ValueError if the file does not exist inside the root, lacks a column, or has a wrong split.
+    Raises ValueError if there is no such file inside the root, lacks a column, or has a wrong split.
     """
     if data.queries is None:
         return records
-    path = Path(data.root) / data.queries
-    if not path.is_file() or not path.resolve().is_relative_to(Path(data.root).resolve()):
+    path = inner_file(Path(data.root), data.queries)
+    if not path.is_file():
         raise ValueError(f"data.queries = {data.queries!r}: no such file in {data.root}")
     table = open_table(path)
     columns = _columns(table)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.path_guard import inner_file
 from pipeline_lib.datasets.table_file import listing, open_table, read_columns
 from pipeline_lib.params.data import DataParams
 
@@ -16,8 +17,8 @@ def read_sample(data: DataParams) -> pl.DataFrame | None:
     """
     if data.sample_submission is None:
         return None
-    path = Path(data.root) / data.sample_submission
-    if not path.is_file() or not path.resolve().is_relative_to(Path(data.root).resolve()):
+    path = inner_file(Path(data.root), data.sample_submission)
+    if not path.is_file():
         raise ValueError(f"data.sample_submission = {data.sample_submission!r}: no such file in {data.root}")
     table = open_table(path)
     header = table.header

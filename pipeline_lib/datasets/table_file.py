@@ -15,6 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.artifacts.io import ROW_GROUP
+from pipeline_lib.artifacts.path_guard import inner_file
 from pipeline_lib.catalogue.schema import HEADER_AGAIN, REJECTED, REJECTS, RETAINED
 from pipeline_lib.catalogue.strings import clean_strings
 from pipeline_lib.datasets.csv_rows import LONG_CELL, LOST, Row, find_bare_quotes, read_header, read_rows
@@ -39,7 +40,7 @@ class Table:
 def find_table(root: Path, table: str | None, suffix: str = ".csv", others: Collection[str | None] = ()) -> Path:
     """Return the named table, or the only file in `root` with the suffix; ValueError with the files found instead.
 
-    `others` are files that another setting names.
+    `others` are files that another setting names. A link that leaves the data root is refused.
     """
     kind = suffix.removeprefix(".").upper()
     check_root(root, f"a {kind} and its images")
@@ -48,7 +49,7 @@ def find_table(root: Path, table: str | None, suffix: str = ".csv", others: Coll
     if table is not None:
         if not (root / table).is_file():
             raise ValueError(f"data.table = {table!r}: no such file in {root}; {kind} files there: {here or 'none'}")
-        return root / table
+        return inner_file(root, table)
     if not here:
         found = f" (files there: {', '.join(files[:5])})" if files else ""
         raise ValueError(
@@ -56,7 +57,7 @@ def find_table(root: Path, table: str | None, suffix: str = ".csv", others: Coll
         )
     if len(here) > 1:
         raise ValueError(f"data.root = {str(root)!r}: several {kind} files: {', '.join(here)}; name one in data.table")
-    return root / here[0]
+    return inner_file(root, here[0])
 
 
 def listing(header: Sequence[str], most: int = MAX_LISTED) -> str:

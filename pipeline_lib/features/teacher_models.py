@@ -13,6 +13,7 @@ from typing import Any
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe
 from pipeline_lib.models.saved import CARD, WEIGHTS, load_model
+from pipeline_lib.params.inputs import PAIR
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.splitting.seen import Seen, read_seen
@@ -21,7 +22,6 @@ from pipeline_lib.towers.tower import TowerSource
 from pipeline_lib.towers.weights import weights_hash
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
-PAIR = "model.yaml"
 # Defaults of a model.yaml; the other keys of image and text, and embedding_dim, are required.
 PAIR_DEFAULTS: dict[str, Any] = {
     "weights_root": "data/weights",

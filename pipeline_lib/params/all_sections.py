@@ -13,6 +13,7 @@ from pipeline_lib.params.evaluate import EvaluateParams
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.frames import FramesParams
 from pipeline_lib.params.index import IndexParams
+from pipeline_lib.params.inputs import check_inputs
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import PhasesParams, check_phases
@@ -134,3 +135,4 @@ def check_all(params: dict[str, Any], path: Path) -> None:
     check_composed(params, path)
     check_distillation(params, path)
     check_hubness(params, path)
+    check_inputs(params, path)

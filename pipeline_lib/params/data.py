@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
-from pipeline_lib.params.values import Name
+from pipeline_lib.params.values import InnerFile, InnerFolder, Name
 
 ReaderKind = Literal["csv_table", "muge", "karpathy", "captions_csv", "msr_vtt", "cirr", "fashion_iq", "circo"]
 
@@ -44,26 +44,26 @@ class DataParams(Section):
         "karpathy (COCO, Flickr30k: dataset_*.json) | captions_csv (one row per caption) | msr_vtt (clips with "
         "captions: MSRVTT_data.json) | cirr | fashion_iq | circo (composed queries: a picture and a sentence)."
     )
-    table: Name | None = Field(
+    table: InnerFile | None = Field(
         description="File name of the table inside root; null = the only .csv there that no other setting names."
     )
-    queries: Name | None = Field(
+    queries: InnerFile | None = Field(
         description="CSV inside root with composed queries, a reference product and a text, for the products: columns "
         "query_id, reference_id, text, target_id, and optionally grade, subset, split, slice; null = none."
     )
-    train_videos: Name | None = Field(
+    train_videos: InnerFile | None = Field(
         description="CSV inside root that lists the clips to train on, for the reader msr_vtt: column video_id; null = "
         "those whose split in the JSON is train or validate."
     )
-    test_videos: Name | None = Field(
+    test_videos: InnerFile | None = Field(
         description="CSV inside root that lists the clips of test, for the reader msr_vtt: columns video_id and "
         "optionally sentence, the captions to test with; null = those whose split in the JSON is test."
     )
-    sample_submission: Name | None = Field(
+    sample_submission: InnerFile | None = Field(
         description="CSV inside root that gives submission.csv its ids, their order and its two column names; "
         "null = all test products with the columns id and label."
     )
-    image_folder: str = Field(
+    image_folder: InnerFolder = Field(
         description="Folder inside root with images named <id>.<ext> or <id>_*.<ext>; used if the table has no image "
         "column."
     )

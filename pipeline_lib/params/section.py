@@ -87,7 +87,8 @@ def fault_message(kind: type[Keys] | None, prefix: str, error: ValidationError) 
         near = difflib.get_close_matches(parts[-1], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"params.yaml: {key} is not a setting; {hint}"
-    return f"params.yaml: {key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+    text = fault["msg"].removeprefix("Value error, ")
+    return f"params.yaml: {key} = {fault['input']!r}: {text[0].lower()}{text[1:]}"
 
 
 def _known_keys(kind: type[Keys] | None, path: list[str]) -> list[str]:

@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.artifacts.io import write_json, write_table
+from pipeline_lib.artifacts.path_guard import link_targets
 from pipeline_lib.artifacts.schemas import FRAMES_SCHEMA, FRAMES_TABLE
-from pipeline_lib.catalogue.links import link_targets
 from pipeline_lib.execution.meter import current_meter
 from pipeline_lib.execution.parallel import map_parallel
 from pipeline_lib.params.shards import ShardsParams

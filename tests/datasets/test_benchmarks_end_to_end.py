@@ -1,6 +1,7 @@
 """Benchmarks in their own formats through every stage, up to metrics and prediction files; training takes a second."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from stages import catalogue, embed, ensemble, evaluate, folds, shards, train
 
 REPO = Path(__file__).parents[2]
 SMALL = (
-    "data.root=raw", "model.weights_root=raw", "model.image.size=32", "model.embedding_dim=16", "plan.folds=[0]",
+    "data.root=raw", "model.weights_root=data/weights", "model.image.name=data/weights/image",
+    "model.text.name=data/weights/text", "model.image.size=32", "model.embedding_dim=16", "plan.folds=[0]",
     "plan.scales=[32]", "train.epochs=2", "train.batch_size=4", "train.precision=fp32", "train.text=random",
     "embed.precision=fp32", "evaluate.bootstrap=100", "shards.size=40", "runtime.workers=1", "train.unfreeze_layers=1",
     "losses.cross_entropy.weight=0", "runtime.device=cpu",
@@ -34,10 +36,11 @@ def run(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder):
     Path("params.yaml").write_text((REPO / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     for folder in (paths.FEATURES, paths.NO_START, paths.NO_PREDICTIONS):
         folder.mkdir(parents=True)
-    towers = [f"model.image.name={tiny_image_folder}", f"model.text.name={tiny_text_folder}"]
+    for tower, folder in (("image", tiny_image_folder), ("text", tiny_text_folder)):
+        shutil.copytree(folder, Path("data/weights", tower))
 
     def stages(*overrides):
-        apply_overrides(Path("params.yaml"), [*SMALL, *towers, *overrides])
+        apply_overrides(Path("params.yaml"), [*SMALL, *overrides])
         for module, arguments in (
             (catalogue, []), (folds, []), (shards, []), (train, ["--fold", "0"]),
             (embed, ["--fold", "0", "--scale", "32"]), (ensemble, []), (evaluate, []),

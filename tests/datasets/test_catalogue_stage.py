@@ -76,6 +76,16 @@ def test_catalogue_and_folds_run_and_are_byte_stable(project, run):
     assert table["fold"].drop_nulls().unique().sort().to_list() == [0, 1, 2]
 
 
+def test_a_linked_folder_of_photos_is_read_and_noted(project, run):
+    (project / ".dvc").mkdir()
+    (project / "raw/images").rename(project / "pictures")
+    (project / "raw/images").symlink_to("../pictures")
+    done = run(catalogue)
+    assert done.returncode == 0 and "23 products, 23 photos" in done.stdout
+    note = "images is a link to a folder, and DVC does not look into it: after a change there `dvc repro -f catalogue`"
+    assert f"  note: {note}\n" in done.stdout
+
+
 def test_too_many_rejects_are_one_line_and_do_not_change_the_previous_catalogue(project, run):
     assert run(catalogue).returncode == 0
     before = (project / "data/work/catalogue/products.parquet").read_bytes()

@@ -1,5 +1,6 @@
 """Saved models of one split and used with another, through the stages: refused, or allowed and reported."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -29,11 +30,12 @@ def run(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     Path("params.yaml").write_text((REPO / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    for folder in (paths.FEATURES, paths.NO_START, paths.NO_PREDICTIONS, paths.NO_SPLIT, Path("data/weights")):
+    for folder in (paths.FEATURES, paths.NO_START, paths.NO_PREDICTIONS, paths.NO_SPLIT):
         folder.mkdir(parents=True)
     write_catalogue(Path("data/raw/shop"))
-    towers = [f"model.image.name={tiny_image_folder}", f"model.text.name={tiny_text_folder}"]
-    apply_overrides(Path("params.yaml"), [*SMALL, *towers, *OWN])
+    for tower, folder in (("image", tiny_image_folder), ("text", tiny_text_folder)):
+        shutil.copytree(folder, Path("data/weights", tower))
+    apply_overrides(Path("params.yaml"), [*SMALL, *OWN])
 
     def stages(modules, *overrides):
         apply_overrides(Path("params.yaml"), list(overrides))

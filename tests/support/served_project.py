@@ -1,5 +1,6 @@
 """A project that can be searched: tables, shards, one saved model with random weights, its gallery and its indexes."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,7 @@ def write_params(path: Path, image: Path, text: Path, folds: list[int]) -> None:
     """Write the project's params.yaml with the settings of the served model."""
     params = load_params(ROOT / "params.yaml")
     params["plan"] |= {"scales": [SIZE], "folds": folds, "search": folds, "composed": []}
+    params["model"]["weights_root"] = os.path.commonpath([image, text])
     params["model"]["image"] |= {"name": str(image), "size": SIZE}
     params["model"]["text"] |= {"name": str(text), "max_tokens": 16}
     params["model"]["embedding_dim"] = DIM

@@ -1,6 +1,7 @@
 """A project of coloured squares with real tables, shards and towers, small enough to train in a second."""
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,14 @@ def write_project(root: Path, count: int = 36, num_photos: Callable[[int], int] 
     params = ShardsParams(size=48, quality=90, photos_per_shard=16, colour_profile="convert")
     write_shards(list_photos(products.select("product_id", "media")), root / "raw", params, shards, 1)
     return Inputs(catalogue, folds, shards, root / "features" / "trunk")
+
+
+def copy_towers(project: Path, image: Path, text: Path) -> tuple[Path, Path]:
+    """Copy two towers into a project's data/weights, where stages read them; return their paths in the project."""
+    places = Path("data/weights/image"), Path("data/weights/text")
+    for place, folder in zip(places, (image, text), strict=True):
+        shutil.copytree(folder, project / place, dirs_exist_ok=True)
+    return places
 
 
 TRAIN = {

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from forked import forks_of, launcher
 from ruamel.yaml import YAML
-from tiny_project import PARAMS, make_settings, write_project
+from tiny_project import PARAMS, copy_towers, make_settings, write_project
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.execution.forkserver import SWITCH
@@ -35,7 +35,7 @@ def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
             write_project(root / "data/work", count)
             for folder in ("data/work/features", "data/weights"):
                 (root / folder).mkdir(parents=True)
-        settings = make_settings(tiny_image_folder, tiny_text_folder)
+        settings = make_settings(*copy_towers(root, tiny_image_folder, tiny_text_folder))
         runtime = settings.runtime.model_copy(update={"batch_size": batch_size, "workers": 1})
         params = load_params(PARAMS)
         params["model"], params["runtime"] = settings.model.model_dump(), runtime.model_dump()

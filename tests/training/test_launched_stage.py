@@ -14,7 +14,7 @@ import psutil
 import pytest
 from forked import launcher
 from ruamel.yaml import YAML
-from tiny_project import PARAMS, make_settings, write_project
+from tiny_project import PARAMS, copy_towers, make_settings, write_project
 
 from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.params.section import load_params
@@ -28,9 +28,10 @@ def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
     write_project(tmp_path / "data/work")
     for folder in ("data/work/features", "data/weights", "none"):
         (tmp_path / folder).mkdir(parents=True)
+    towers = copy_towers(tmp_path, tiny_image_folder, tiny_text_folder)
 
     def start_stage(*stage, launch="", scales=(), **train):
-        settings = make_settings(tiny_image_folder, tiny_text_folder, **{"init_from": "none", **train})
+        settings = make_settings(*towers, **{"init_from": "none", **train})
         params = load_params(PARAMS)
         object.__setattr__(settings, "runtime", settings.runtime.model_copy(update={"batch_size": 5, "workers": 2}))
         for name in ("model", "losses", "train", "runtime"):

@@ -247,7 +247,7 @@ def test_the_size_limit_counts_all_views(inputs, towers, monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"views": 4}, "features.trunk.views = 4: value error, features.trunk.augment = none gives one view per image"),
+        ({"views": 4}, "features.trunk.views = 4: features.trunk.augment = none gives one view per image"),
         ({"augment": "clip", "views": 65}, "features.trunk.views = 65: input should be less than or equal to 64"),
         ({"augment": "clip", "views": 0}, "features.trunk.views = 0: input should be greater than or equal to 1"),
         ({"augment": "crop"}, "features.trunk.augment = 'crop': input should be 'none', 'clip'"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
-from tiny_project import PARAMS, make_settings, write_project
+from tiny_project import PARAMS, copy_towers, make_settings, write_project
 
 from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.execution.forkserver import SWITCH
@@ -22,11 +22,10 @@ def stage(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
     write_project(tmp_path / "data/work")
     for folder in ("data/work/features", "data/weights", "data/starts/none"):
         (tmp_path / folder).mkdir(parents=True)
+    towers = copy_towers(tmp_path, tiny_image_folder, tiny_text_folder)
 
     def run(*words, teachers=(), losses_on=None):
-        settings = make_settings(
-            tiny_image_folder, tiny_text_folder, losses_on=losses_on, workers=1, epochs=1, init_from="data/starts/none"
-        )
+        settings = make_settings(*towers, losses_on=losses_on, workers=1, epochs=1, init_from="data/starts/none")
         params = load_params(PARAMS)
         for name in ("model", "losses", "train", "runtime"):
             params[name] = getattr(settings, name).model_dump()

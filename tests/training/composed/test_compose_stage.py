@@ -1,5 +1,6 @@
 """The stage compose and, behind it, ensemble and evaluate in a project that trains nothing else: a benchmark's."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -32,8 +33,10 @@ def project(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder):
     for name in ("pipeline_lib", "stages"):
         Path(name).symlink_to(ROOT / name)
     Path("params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
-    towers = (f"model.image.name={tiny_image_folder}", f"model.text.name={tiny_text_folder}")
-    apply_overrides("params.yaml", [*SMALL, *towers, f"model.weights_root={tiny_image_folder}"])
+    for tower, folder in (("image", tiny_image_folder), ("text", tiny_text_folder)):
+        shutil.copytree(folder, Path("data/weights", tower))
+    towers = ("model.image.name=data/weights/image", "model.text.name=data/weights/text")
+    apply_overrides("params.yaml", [*SMALL, *towers, "model.weights_root=data/weights"])
     model = load_params()["model"]
     sources = {
         "image": resolve_image_tower(UntrainedImage(ImageTowerParams(**model["image"]), "late")),

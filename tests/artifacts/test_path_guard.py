@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from pipeline_lib.catalogue.links import is_inside, link_targets
+from pipeline_lib.artifacts.path_guard import is_inside, link_targets, linked_folders
 from pipeline_lib.catalogue.media import open_photo, photo_bytes
 from pipeline_lib.catalogue.photos import check_photos
 from pipeline_lib.transforms.formats import BadPhotoError
@@ -82,6 +82,16 @@ def test_outside_a_project_no_link_may_leave_the_data_root(tmp_path: Path, monke
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
     assert link_targets() == ()
+
+
+def test_links_to_folders_are_found_at_the_top_and_on_the_way_to_a_photo(project: Path) -> None:
+    """DVC looks into none of them, so the catalogue says so."""
+    (project / "pictures/deep").mkdir(parents=True)
+    for link, target in (("raw/unused", "../pictures"), ("raw/images/more", "../../pictures"), ("raw/t.csv", "x")):
+        (project / link).symlink_to(target)
+    names = ["images/1.jpg", "images/more/deep/2.jpg", "3.jpg", "../4.jpg", "a.tsv#1:2"]
+    assert linked_folders(project / "raw", names) == ["images/more", "unused"]
+    assert linked_folders(project / "raw", []) == ["unused"]
 
 
 @pytest.mark.parametrize(
