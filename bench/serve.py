@@ -31,7 +31,7 @@ import psutil
 from results import Ratio, interleaved, report
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.retrieval.faiss_index import MANIFEST, Fingerprints, build_index
@@ -139,7 +139,7 @@ def write_large(project: Path, large: Path) -> None:
     products = small[rows].with_columns(product_id=pl.Series(ids), group_id=pl.Series(ids))
     products.write_parquet(large / paths.CATALOGUE / "products.parquet")
     index = project / paths.index_of("flat", 0)
-    manifest = read_json(index / MANIFEST)
+    manifest = read_object(index / MANIFEST)
     dim = manifest["dim"]
     vectors = np.random.default_rng(0).standard_normal((MANY, dim), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

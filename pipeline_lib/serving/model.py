@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.plan import PlanParams
 from pipeline_lib.params.section import load_params, parse_section, parse_value
@@ -207,7 +207,7 @@ def open_served(name: str, root: Path, fold: int, kind: str | None = None) -> Se
     scale = parse_value("plan.scales", list[int], params)[0]
     folder, place = root / paths.train_of(fold), root / paths.index_of(kind, fold)
     texts = TextEmbedder(folder, embed.interpolation)
-    image = read_json(folder / "model.json")["description"]["image"]
+    image = read_object(folder / "model.json", description=dict)["description"]["image"]
     index = open_index(place, Fingerprints(texts.fingerprint, preprocessing_fingerprint(scale, image)))
 
     def load() -> ImageTextModel:

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from drawn_records import data_params, photo, records
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.catalogue.build import build_catalogue
 from pipeline_lib.catalogue.schema import MEDIA, PRODUCTS, QUERIES, REJECTS, RELEVANCE, Catalogue
 from pipeline_lib.catalogue.tables import count, read_catalogue, read_products, write_catalogue
@@ -64,7 +64,7 @@ def test_an_edited_text_does_not_change_the_table_of_photos(catalogue, tmp_path)
 
 def test_counts_include_rejected_products_and_every_reason(catalogue, tmp_path):
     write_catalogue(tmp_path, catalogue)
-    assert read_json(tmp_path / "counts.json") == count(catalogue)
+    assert read_object(tmp_path / "counts.json") == count(catalogue)
     assert count(catalogue) == {
         "products": 3,
         "queries": 2,

@@ -12,7 +12,7 @@ from written_karpathy import write_karpathy
 from written_muge import write_muge
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.cli.prediction_file import check_file
 from stages import catalogue, embed, ensemble, evaluate, folds, shards, train
 
@@ -47,7 +47,7 @@ def run(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder):
         ):  # fmt: skip
             monkeypatch.setattr(sys, "argv", ["stage", *arguments])
             module.main()
-        return read_json(paths.METRICS)
+        return read_object(paths.METRICS)
 
     return stages
 
@@ -82,7 +82,7 @@ def test_captions_are_counted_by_each_protocol(tmp_path, run, monkeypatch, capsy
     capsys.readouterr()
     evaluate.main()
     assert "warning: evaluate.protocol = row_paired counts an image's own captions as wrong" in capsys.readouterr().out
-    rows = read_json(paths.METRICS)["test"]["retrieval"]
+    rows = read_object(paths.METRICS)["test"]["retrieval"]
     assert rows["image_to_text"]["num_queries"] == rows["text_to_image"]["num_gallery"] == 10
     assert rows["image_to_text"]["R@1"] == pytest.approx(scores["image_to_text"]["R@1"] / 5, abs=1e-5)
     assert rows["text_to_image"]["R@5"] == pytest.approx(scores["text_to_image"]["R@1"], abs=1e-5)

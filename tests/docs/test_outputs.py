@@ -9,7 +9,7 @@ from documents import ROOT, inline_code
 from made_run import Run, build_run
 
 from pipeline_lib.artifacts import schemas
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.catalogue import schema as catalogue
 from pipeline_lib.evaluation.baselines.stored import SCHEMA as BASELINE_PREDICTIONS
 from pipeline_lib.stores.activations import ActivationHeader
@@ -100,5 +100,5 @@ def test_keys_are_those_of_a_run(name, run):
     for root in roots(run):
         file = root / WORK / name
         if file.is_file():
-            found = list(read_json(file)) if file.suffix == ".json" else pl.read_parquet(file).columns
+            found = list(read_object(file)) if file.suffix == ".json" else pl.read_parquet(file).columns
             assert sorted(found) == sorted(tables()[f"{WORK}/{name}"]), file

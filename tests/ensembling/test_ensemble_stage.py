@@ -12,7 +12,8 @@ from measured import measure
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_folder
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.loading.products import text_key
 from pipeline_lib.stores.store import write_store
 from stages import ensemble
@@ -80,7 +81,7 @@ def test_figures_have_exactly_the_published_paths(project):
         for branch, names in CHANCE.items()
         for name in names
     ]
-    metrics, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
+    metrics, intervals = read_object(paths.METRICS), read_object(paths.INTERVALS)
     assert sorted(leaves(intervals)) == sorted(figures)
     space = ("alignment", "uniformity_image", "uniformity_text", "modality_gap")  # too few products for hubs
     sizes += [f"{split}.embedding.{name}" for split in ("oof", "test") for name in space]
@@ -88,7 +89,7 @@ def test_figures_have_exactly_the_published_paths(project):
     groups = metrics["data"].pop("groups")
     assert sorted(leaves(metrics)) == sorted([*figures, *sizes, *data])
     assert metrics["data"] == {"products": 9, "queries": 9, "rejected": 1, "columns": {"id": "id"}}
-    counted = read_json(paths.CATALOGUE / "counts.json")["groups"] | read_json(paths.FOLDS / "groups.json")
+    counted = read_object(paths.CATALOGUE / "counts.json")["groups"] | read_object(paths.FOLDS / "groups.json")
     assert groups == counted and "same_groups" in groups
 
 
@@ -119,7 +120,7 @@ def test_baselines_are_in_the_same_metrics_file_as_the_models(project, capsys):
     write_store(trunk / "text", list(texts), np.stack(list(texts.values())), ("m", "v"))
     write_json(trunk / "joint.json", {"why_apart": None})
     measure()
-    metrics, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
+    metrics, intervals = read_object(paths.METRICS), read_object(paths.INTERVALS)
     # The labelled products of fold 1 are all cups, so of fold 0's three products the hat is predicted wrongly.
     assert metrics["oof"]["baselines"]["knn"] == {"top1": 0.75, "macro_f1": pytest.approx(3 / 7, abs=1e-6)}
     assert metrics["test"]["baselines"] == {
@@ -127,7 +128,7 @@ def test_baselines_are_in_the_same_metrics_file_as_the_models(project, capsys):
     } | {"linear_probe_text": {"top1": 0.5, "macro_f1": pytest.approx(1 / 3, abs=1e-6)}}  # one of the two has no text
     assert intervals["test"]["baselines"]["zero_shot"] == {"top1": [0.012236, 1.0], "macro_f1": [0.012236, 1.0]}
     gains = pl.read_csv(paths.EVALUATION / "baselines.csv")
-    assert gains.height == 20 and read_json(paths.EVALUATION / "skipped.json") == {}
+    assert gains.height == 20 and read_object(paths.EVALUATION / "skipped.json") == {}
     top1 = metrics["test"]["classification"]["top1"]
     assert gains.filter(pl.col("split") == "test", pl.col("figure") == "top1")["gain"].to_list() == [
         top1 - baseline for baseline in (1, 1, 1, 0.5, 1)
@@ -139,7 +140,7 @@ def test_baselines_are_in_the_same_metrics_file_as_the_models(project, capsys):
     edit_params("  features:\n", "  features: []\n")
     measure()
     assert "plan.features has no trunk" in capsys.readouterr().out
-    assert "baselines" not in read_json(paths.METRICS)["test"]
+    assert "baselines" not in read_object(paths.METRICS)["test"]
 
 
 def test_judged_queries_of_the_planned_folds_are_figures_too(project):
@@ -151,17 +152,17 @@ def test_judged_queries_of_the_planned_folds_are_figures_too(project):
         write_json(paths.judged_of(fold) / paths.JUDGED_FIGURES, figures)
         write_json(paths.judged_of(fold) / paths.JUDGED_INTERVALS, {"nDCG@10": [0.4, 0.9]})
     measure()
-    assert sorted(read_json(paths.METRICS)) == ["data", "oof", "test"]
+    assert sorted(read_object(paths.METRICS)) == ["data", "oof", "test"]
     apply_overrides(Path("params.yaml"), ["plan.judged=[0]"])
     measure()
-    assert read_json(paths.METRICS)["judged"] == {"0": figures}
-    assert read_json(paths.INTERVALS)["judged"] == {"0": {"nDCG@10": [0.4, 0.9]}}
+    assert read_object(paths.METRICS)["judged"] == {"0": figures}
+    assert read_object(paths.INTERVALS)["judged"] == {"0": {"nDCG@10": [0.4, 0.9]}}
 
 
 def test_sizes_and_predictions_are_those_of_the_catalogue(project, capsys):
     ensemble.main()
     measure()
-    metrics = read_json(paths.METRICS)
+    metrics = read_object(paths.METRICS)
     # Every product has its own query; q-p4 also belongs to the test gallery, where t0 is relevant to it.
     oof, test = metrics["oof"]["retrieval"], metrics["test"]["retrieval"]
     assert [(sizes["num_queries"], sizes["num_gallery"]) for sizes in oof.values()] == [(6, 3), (6, 3)]
@@ -227,7 +228,7 @@ def test_without_test_products_nothing_of_test_is_written(project):
     measure()
     assert (paths.ENSEMBLE / "submission.csv").read_text(encoding="utf-8") == "id,label\n"
     assert not (paths.ENSEMBLE / "test").exists()
-    assert sorted(read_json(paths.METRICS)) == ["data", "oof"]
+    assert sorted(read_object(paths.METRICS)) == ["data", "oof"]
 
 
 def test_a_classifier_without_embeddings_has_only_classification(project):
@@ -236,7 +237,7 @@ def test_a_classifier_without_embeddings_has_only_classification(project):
         shutil.rmtree(folder / "products")
     ensemble.main()
     measure()
-    assert [list(read_json(paths.METRICS)[split]) for split in ("oof", "test")] == [CLASSIFIED] * 2
+    assert [list(read_object(paths.METRICS)[split]) for split in ("oof", "test")] == [CLASSIFIED] * 2
 
 
 def test_embeddings_without_a_classifier_have_only_retrieval(project):
@@ -244,7 +245,7 @@ def test_embeddings_without_a_classifier_have_only_retrieval(project):
         shutil.rmtree(folder / "probabilities")
     ensemble.main()
     measure()
-    assert [list(read_json(paths.METRICS)[split]) for split in ("oof", "test")] == [["embedding", "retrieval"]] * 2
+    assert [list(read_object(paths.METRICS)[split]) for split in ("oof", "test")] == [["embedding", "retrieval"]] * 2
     assert (paths.ENSEMBLE / "submission.csv").read_text(encoding="utf-8") == "id,label\n"
 
 

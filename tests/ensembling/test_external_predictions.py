@@ -12,7 +12,8 @@ from measured import measure
 
 from pipeline_lib.artifacts import io, paths
 from pipeline_lib.artifacts.digests import digest_folder
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.ensembling.classification import classify
 from pipeline_lib.ensembling.external_predictions import check_models, open_external
 from pipeline_lib.ensembling.fit import equal_shares
@@ -117,7 +118,7 @@ def test_the_stage_fuses_and_reports_the_weights(project, capsys):
     assert f"class predictions of {OTHER} are fused with this run's" in capsys.readouterr().out
     after = by_product(pl.read_parquet(paths.ENSEMBLE / "probabilities.parquet"))
     assert all(after[key] == pytest.approx((before[key] + project[key]) / 2, abs=1e-6) for key in before)
-    report = read_json(paths.ENSEMBLE / "fusion.json")
+    report = read_object(paths.ENSEMBLE / "fusion.json")
     assert report["test"]["weights"] == {"64": 0.25, "80": 0.25} and report["test"]["others"] == {"other": 0.5}
 
 
@@ -185,7 +186,7 @@ def test_predictions_of_a_model_that_was_trained_on_what_it_predicts_are_refused
     apply_overrides(Path("params.yaml"), ["train.allow_seen=true"])
     ensemble.main()
     measure()
-    assert read_json(paths.METRICS)["seen"] == {"oof": {"trained_on": 3, "products": 6}}
+    assert read_object(paths.METRICS)["seen"] == {"oof": {"trained_on": 3, "products": 6}}
     shutil.rmtree(OTHER / "models")
     with pytest.raises(
         ValueError, match=r"models/0/model.json is missing; `vitrine keep-predictions` writes a complete"

@@ -12,7 +12,7 @@ from measured import measure
 from scored_rows import scored
 
 from pipeline_lib.artifacts import io, paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.artifacts.schemas import OOF_SCHEMA
 from pipeline_lib.ensembling.classification import classify
 from pipeline_lib.ensembling.fit import Fitted, HeldOut, cross_fitted, fit
@@ -152,7 +152,7 @@ def test_the_stages_report_the_fits_and_the_reliability_before_and_after(project
     Path("params.yaml").write_text(text, encoding="utf-8")
     ensemble.main()
     measure()
-    report = read_json(paths.ENSEMBLE / "fusion.json")
+    report = read_object(paths.ENSEMBLE / "fusion.json")
     # p0-p2 of fold 0 have labels; of fold 1 only p4 has a usable one: p3 has none and p5's is unknown to the models.
     assert {name: fit["fitted_on"] for name, fit in report.items()} == {"oof-0": 1, "oof-1": 3, "test": 4}
     assert all(sum(fit["weights"].values()) == pytest.approx(1) for fit in report.values())

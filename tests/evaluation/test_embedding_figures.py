@@ -11,7 +11,7 @@ from embedded_project import make_project
 from measured import measure
 
 from pipeline_lib.artifacts import paths, schemas
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.evaluation import embedding_space
 from pipeline_lib.evaluation.embedding_space import evaluate_embeddings
 from pipeline_lib.params.evaluate import EvaluateParams
@@ -39,7 +39,7 @@ def measured(tmp_path, monkeypatch):
     make_project(tmp_path, monkeypatch)
     ensemble.main()
     measure()
-    return read_json(paths.METRICS)
+    return read_object(paths.METRICS)
 
 
 def galleries(split):

@@ -10,7 +10,7 @@ from embedded_project import make_project, unit_rows
 from measured import measure
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.ensembling.query_bank import QueryBank
 from pipeline_lib.inference.query_bank import bank_queries
 from pipeline_lib.metrics.ranking import RANK_FIGURES
@@ -49,7 +49,7 @@ def run(*kinds):
     ask(*kinds)
     ensemble.main()
     measure()
-    return read_json(paths.METRICS), read_json(paths.INTERVALS)
+    return read_object(paths.METRICS), read_object(paths.INTERVALS)
 
 
 def slow_hits(split, kind, temperature):

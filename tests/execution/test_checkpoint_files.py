@@ -60,7 +60,7 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_one_before(folder, capsys,
     assert re.fullmatch(rf"{path}: damaged \(.+\), set aside as last\.pt\.damaged; the run resumes .* before\n", line)
     assert not path.exists() and (folder.folder / "last.pt.damaged").exists()
     assert folder.load_last()["epoch"] == 2
-    assert capsys.readouterr().err == "", "it is said once"
+    assert capsys.readouterr().err == "", "the line is printed once"
 
 
 def test_without_a_sound_checkpoint_the_run_starts_again(folder, capsys):

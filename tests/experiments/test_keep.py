@@ -9,7 +9,8 @@ from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.experiments.keep import MODEL_FILES, PREDICTION_FILES, keep, keep_predictions
 from pipeline_lib.inference.warm_start import start_folder
 from pipeline_lib.models.base_weights import BaseWeights
@@ -181,7 +182,7 @@ def on_a_base(three_states, tiny_image_folder, tiny_text_folder):
         torch.manual_seed(state)
         write_models(root, state, (0,))
         save_model(root / paths.train_of(0), built(base), {}, base)
-        card = read_json(root / paths.train_of(0) / "model.json")
+        card = read_object(root / paths.train_of(0) / "model.json")
         for tower, entry in card["base"].items():
             # A project names them so.
             entry["params"]["name"] = f"data/weights/{tower}"
@@ -201,7 +202,7 @@ def test_a_saved_model_needs_no_base(revision, state, on_a_base, tiny_image_fold
     project = shutil.copytree(on_a_base, tmp_path / "project")
     folder = project / keep(revision, "mine", project) / "0"
     shutil.rmtree(project / "data/weights")
-    assert "base" not in read_json(folder / "model.json")
+    assert "base" not in read_object(folder / "model.json")
     stem = load_model(folder).model.get_parameter("image.trunk.stem.0.weight")
     assert torch.equal(stem, load_file(tiny_image_folder / "model.safetensors")["stem.0.weight"] + state)
 

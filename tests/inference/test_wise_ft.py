@@ -6,7 +6,8 @@ from model_settings import MODEL, make_model_params
 from safetensors.torch import load_file, save_file
 from tiny_clip import CONFIG, make_clip, written
 
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.inference.wise_ft import load_interpolated
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, save_model
@@ -35,7 +36,7 @@ def train(params, folder, init_from, init_heads=True, classes=("hat", "mug")):
 
 def trained_from(folder, params):
     """Write into a model's card that it was trained from other weights."""
-    card = read_json(folder / "model.json")
+    card = read_object(folder / "model.json")
     write_json(folder / "model.json", card | {"run": card["run"] | {"model": params.model_dump()}})
 
 

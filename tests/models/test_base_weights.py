@@ -10,7 +10,7 @@ from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 from tiny_clip import CONFIG, make_clip, written
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.models.base_weights import BaseWeights, OtherBaseError
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, make_whole, read_state, save_model
@@ -89,7 +89,7 @@ def test_a_model_of_which_all_was_trained_is_whole(base, tmp_path):
     model = train(built(base), "image.", "text.")
     round_trip(model, base, tmp_path)
     save_model(tmp_path / "again", model, {"fold": 0}, base)
-    assert "base" not in read_json(tmp_path / "again/model.json")
+    assert "base" not in read_object(tmp_path / "again/model.json")
     assert (tmp_path / "again/model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
 
 
@@ -210,7 +210,7 @@ def moved(tiny_image_folder, tiny_text_folder, tmp_path):
 
 def test_another_base_is_refused(moved):
     model, weights = moved
-    old = read_json(model / "model.json")["base"]["image"]["hash"]
+    old = read_object(model / "model.json")["base"]["image"]["hash"]
     state = load_file(weights / "model.safetensors")
     save_file({**state, "stem.0.weight": state["stem.0.weight"] + 1}, weights / "model.safetensors")
     for read in (load_model, read_state, make_whole):
@@ -250,7 +250,7 @@ def test_a_file_with_the_card_of_another_model_is_refused(moved, tmp_path, base)
 
 def test_paths_of_the_base_are_found_below_a_project(moved, monkeypatch, tmp_path):
     model, _ = moved
-    card = read_json(model / "model.json")
+    card = read_object(model / "model.json")
     card["base"]["image"]["file"] = "image/model.safetensors"
     (model / "model.json").write_text(json.dumps(card), encoding="utf-8")
     with pytest.raises(OtherBaseError, match="cannot be read"):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from model_settings import MODEL, make_model_params
 
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.batch import Batch
 from pipeline_lib.models.content import mean_of_photos
 from pipeline_lib.models.frame_pooling import FrameAttention, FramePooling, FramePoolingConfig, mask_of
@@ -157,7 +158,7 @@ def test_a_saved_model_pools_as_before_and_an_older_card_is_that_of_a_mean(tower
         for name, value in model(batch).present().items():
             assert torch.equal(loaded.model(batch).present()[name], value), name
     save_model(tmp_path / "old", build(towers), {})
-    card = read_json(tmp_path / "old/model.json")
+    card = read_object(tmp_path / "old/model.json")
     assert "frames" not in card["description"]
     assert load_model(tmp_path / "old").model.frames is None
     write_json(tmp_path / "old/model.json", {**card, "description": {**card["description"], "frames": MODEL["frames"]}})

@@ -10,7 +10,7 @@ from dvc.utils.hydra import apply_overrides
 from small_shop import SMALL, write_catalogue
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.experiments.keep import keep, keep_predictions
 from pipeline_lib.report.cautions import cautions
 from stages import baselines, catalogue, embed, ensemble, evaluate, folds, shards, train
@@ -58,12 +58,12 @@ def places():
 
 def test_models_and_predictions_of_another_split_are_refused_or_reported(run):
     assert run([*FIRST, *AFTER_FOLDS]) == ""
-    assert "seen" not in read_json(paths.METRICS)
+    assert "seen" not in read_object(paths.METRICS)
     keep("workspace", "mine"), keep_predictions(["workspace"], "mine")
     trained = {key for key, place in places().items() if place not in [("train", 0), ("test", None)]}
     assert run([folds, *AFTER_FOLDS], START, FUSE) == ""
-    assert "seen" not in read_json(paths.METRICS)
-    assert "data/starts/mine/0 was trained on 0 of" in read_json(paths.train_of(0) / "trainable.json")["seen"][0]
+    assert "seen" not in read_object(paths.METRICS)
+    assert "data/starts/mine/0 was trained on 0 of" in read_object(paths.train_of(0) / "trainable.json")["seen"][0]
 
     refused = run([folds], "split.seed=8")
     now = places()
@@ -81,12 +81,12 @@ def test_models_and_predictions_of_another_split_are_refused_or_reported(run):
     assert f"stages.train: error: train.init_from: data/starts/mine/0 {words}" in run([train])
 
     assert run([folds, train, embed], "train.allow_seen=true", "embed.interpolation=0.5") == ""
-    report = read_json(paths.train_of(0) / "trainable.json")
+    report = read_object(paths.train_of(0) / "trainable.json")
     assert report["warnings"][0] == f"train.init_from: data/starts/mine/0 {words} (train.allow_seen)"
     assert run([ensemble, evaluate], "ensemble.fuse_with=data/predictions/none") == ""
     seen = {split: {"trained_on": some, "products": all_} for split, (some, all_) in counts.items()}
-    assert read_json(paths.METRICS)["seen"] == seen
-    first = cautions(read_json(paths.METRICS), read_json(paths.INTERVALS))[0]
+    assert read_object(paths.METRICS)["seen"] == seen
+    first = cautions(read_object(paths.METRICS), read_object(paths.INTERVALS))[0]
     assert first.startswith(f"Test: a model was trained on {counts['test'][0]} of the {counts['test'][1]} products")
 
     # What a start has seen is handed on: the new model is refused as well where its start would be.

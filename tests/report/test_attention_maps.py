@@ -10,7 +10,7 @@ from made_run import Run, build_run
 from model_settings import make_model_params
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.inference.attention import METHODS, attention_maps
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, save_model
@@ -39,7 +39,7 @@ def run(tmp_path_factory, tiny_image_folder, tiny_text_folder):
     sources = resolve_towers(params)
     torch.manual_seed(1)
     model = build_model(describe(params, sources, True, []), sources)
-    save_model(folder, model, read_json(folder / "model.json")["run"])
+    save_model(folder, model, read_object(folder / "model.json")["run"])
     TextTokenizer(tiny_text_folder).save(folder / "tokenizer")
     return run
 

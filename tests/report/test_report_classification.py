@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.artifacts.schemas import RELIABILITY_SCHEMA
 from pipeline_lib.report.classification import (
     classifier_rows,
@@ -95,7 +96,7 @@ def test_the_page_has_all_sections_and_none_without_data(run, make_run, parse):
         path = bare.root / paths.EVALUATION / name
         pl.read_csv(path).clear().write_csv(path)
     write_json(bare.root / paths.EVALUATION / "skipped.json", {})
-    metrics = read_json(bare.root / paths.METRICS)
+    metrics = read_object(bare.root / paths.METRICS)
     for split in ("oof", "test"):
         for key in ("baselines", "classification_by_modality"):
             metrics[split].pop(key, None)

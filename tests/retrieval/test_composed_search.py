@@ -9,7 +9,8 @@ import torch
 from composed_project import SOURCES, composed_config, make_tables, write_composed_project
 from model_settings import make_model_params
 
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.evaluation.composed import stored_score
 from pipeline_lib.evaluation.composed_ranks import GalleryRule, plan_composed_galleries, rank_composed
 from pipeline_lib.features.tower_stores import origin_of
@@ -131,7 +132,7 @@ def test_another_text_tower_is_refused(trained, folders, text_source):
 @pytest.mark.parametrize("store", ["image", "gallery"])
 def test_stores_of_another_tower_or_model_are_refused(store, trained, folders, text_source):
     folder = folders.trunk / "image" if store == "image" else trained["sum"] / "products"
-    header = read_json(folder / HEADER)
+    header = read_object(folder / HEADER)
     write_json(folder / HEADER, header | {"encoder": "another"})
     try:
         with pytest.raises(ValueError, match="made by encoder another, but .* is expected; run `dvc repro`"):

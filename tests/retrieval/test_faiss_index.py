@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline_lib.artifacts.digests import digest_folder
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.params.plan import IndexKind
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_index
@@ -39,7 +39,7 @@ def test_equal_products_give_equal_bytes(kind, tmp_path):
 def test_the_manifest_names_model_and_preprocessing(tmp_path):
     products = unit_rows(400)
     manifest = build_index(tmp_path, "ivf", ids_of(products), products, SOURCE, PARAMS)
-    assert manifest == read_json(tmp_path / "manifest.json")
+    assert manifest == read_object(tmp_path / "manifest.json")
     assert manifest == {
         "kind": "ivf",
         "dim": 16,

@@ -7,7 +7,7 @@ import pytest
 from embedded_project import make_project, unit_rows
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.retrieval.faiss_index import Fingerprints
 from pipeline_lib.retrieval.gallery_vectors import gallery_vectors
 from pipeline_lib.retrieval.search import open_index
@@ -66,7 +66,7 @@ def test_the_index_holds_every_product_once_and_answers_for_its_own_model_alone(
     photos, texts = gallery
     index.main()
     folder = paths.index_of("flat", 1)
-    assert read_json(folder / "manifest.json")["count"] == 4
+    assert read_object(folder / "manifest.json")["count"] == 4
     opened = open_index(folder, Fingerprints(*MODEL))
     assert opened.search(photos["p0"][None], 1)[0][0].product_id == "p0"
     assert opened.search(texts["p1"][None], 1)[0][0].product_id == "p1"

@@ -11,7 +11,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.evaluation.judged import JudgedQuery, judged_figures, judged_trees
 from pipeline_lib.serving.judged import read_grades, read_judged_vectors, score_judged
 from pipeline_lib.serving.judgements import HEADER, JudgementFile
@@ -72,7 +72,7 @@ def refusal(capsys):
 def test_figures_are_those_of_the_standing_thumbs_by_a_slow_loop(project, capsys):
     judge(THUMBS)
     judged.main()
-    figures, intervals = (read_json(paths.judged_of(0) / f"{name}.json") for name in ("figures", "intervals"))
+    figures, intervals = (read_object(paths.judged_of(0) / f"{name}.json") for name in ("figures", "intervals"))
     ndcgs, shares = [], []
     for query, grades in STANDING.items():
         order = sorted(grades, key=lambda key, query=query: -slow_score(query, key))
@@ -112,7 +112,7 @@ def test_the_best_and_the_worst_thumbs_for_a_model_are_1_and_0(project):
     for grades, expected in (([1] * 4 + [0] * 8, 1), ([0] * 8 + [1] * 4, 0)):
         judge([("red mug", key, grade) for key, grade in zip(ranked, grades, strict=True)])
         judged.main()
-        figures = read_json(paths.judged_of(0) / "figures.json")
+        figures = read_object(paths.judged_of(0) / "figures.json")
         assert figures["preference"] == expected
         assert (figures["nDCG@10"] == 1) == (expected == 1)
         assert 0 < figures["chance"]["nDCG@10"] < 1
@@ -143,9 +143,9 @@ def test_files_of_several_servers_are_one_and_the_last_line_counts(project):
 def test_thumbs_down_alone_are_counted_and_give_no_figure(project, capsys):
     judge([("red mug", "p0", 0), ("red mug", "p1", 0)])
     judged.main()
-    figures = read_json(paths.judged_of(0) / "figures.json")
+    figures = read_object(paths.judged_of(0) / "figures.json")
     assert figures == {"num_queries": 0, "num_with_both": 0, "num_judgements": 2, "num_unknown": 0}
-    assert read_json(paths.judged_of(0) / "intervals.json") == {}
+    assert read_object(paths.judged_of(0) / "intervals.json") == {}
     assert "no query has a right product" in capsys.readouterr().out
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from pipeline_lib.artifacts.digests import digest_folder
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.write import list_photos, write_shards
 
@@ -69,7 +69,7 @@ def test_manifest_and_meta_describe_the_photos(tmp_path: Path) -> None:
         "size": 24,
         "quality": 90,
     }
-    assert read_json(out / "meta.json") == meta
+    assert read_object(out / "meta.json") == meta
 
 
 def test_an_empty_and_a_missing_list_both_give_one_black_photo() -> None:

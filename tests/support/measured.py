@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_json
 from pipeline_lib.evaluation.baselines.run import read_split_products
 from pipeline_lib.evaluation.baselines.stored import write_baselines
 from pipeline_lib.params.section import load_params
@@ -15,6 +15,6 @@ def measure() -> None:
     planned = load_params(Path("params.yaml"))["plan"]["features"]
     products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
     paths.BASELINES.mkdir(parents=True, exist_ok=True)
-    classes = read_json(paths.ENSEMBLE / "classes.json")
+    classes = read_json(paths.ENSEMBLE / "classes.json", list[str])
     write_baselines(paths.features_of("trunk") if planned else None, products, classes, 7, paths.BASELINES)
     evaluate.main()

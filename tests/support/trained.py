@@ -9,7 +9,7 @@ from teacher_project import extract, keep
 from tiny_project import write_project
 from watched_run import started
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.experiments.recipes.merging import Cell, cells, merge
 from pipeline_lib.experiments.recipes.schema import read_recipe
 from pipeline_lib.params.losses import LossesParams
@@ -43,7 +43,7 @@ def train(params: dict, inputs, out: Path) -> dict:
         settings = settings_of(params, train_params(base, changes, phase))
         train_fold(settings, started(settings, inputs), 0, place.name, place)
         start = str(place)
-    return {"card": read_json(out / "model.json"), "plan": read_json(out / "trainable.json")}
+    return {"card": read_object(out / "model.json"), "plan": read_object(out / "trainable.json")}
 
 
 def settings_of(params: dict, train: TrainParams) -> RunConfig:

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from tiny_project import make_settings, write_project
 from watched_run import run
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.inference.warm_start import load_heads, warm_sources
 from pipeline_lib.inference.wise_ft import load_interpolated
 from pipeline_lib.models.adapters import adapter_state
@@ -53,7 +53,7 @@ def test_a_run_with_adapters(tmp_path, vit_folder, tiny_text_folder):
     assert not state["image.trunk.blocks.0.positional_conv.mlp.2.weight"].any()  # frozen at its initial value
     again = load_model(out)
     assert again.model.shared_slots.shape == (3, 256)
-    report = read_json(out / "trainable.json")
+    report = read_object(out / "trainable.json")
     assert sum(row["total"] for row in report["towers"]) == sum(value.numel() for value in again.model.parameters())
     assert report["warnings"] == [
         "image: model.positional_conv stays frozen and untrained; raise train.unfreeze_layers up to its block"

@@ -6,7 +6,7 @@ import torch
 from tiny_project import make_settings, write_project
 from watched_run import run
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
@@ -49,7 +49,7 @@ def test_a_run_with_a_cut_vocabulary(tmp_path, tiny_image_folder, tiny_text_fold
     with torch.no_grad():
         ids, mask = (torch.as_tensor(value) for value in tokenizer.encode_batch(["red mug", "红 lamp", "unknown"], 16))
         assert ids.max() < vocab_size and saved.model.text.encode(ids, mask).isfinite().all()
-    row = next(row for row in read_json(out / "trainable.json")["towers"] if row["tower"] == "text")
+    row = next(row for row in read_object(out / "trainable.json")["towers"] if row["tower"] == "text")
     assert row["source"].endswith(f", {vocab_size} of 16 tokens")
     assert row["total"] == sum(value.numel() for value in saved.model.text.parameters())
 

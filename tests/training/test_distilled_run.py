@@ -12,7 +12,8 @@ from teacher_project import ON, extract, keep
 from tiny_project import make_settings, write_project
 from watched_run import run
 
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.predict import Predictor
 from pipeline_lib.loading.captions import with_captions
@@ -108,7 +109,7 @@ def test_a_killed_extraction_resumes_in_the_fold_of_the_interruption(distilled, 
     folder = extract(start, inputs, "old", tmp_path)
     complete = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     progress, lost = tmp_path / "photos1.json", 10 * 2 * 4  # float32 log probabilities of two classes, 10 photos
-    write_json(progress, read_json(progress) | {"photos": 32})
+    write_json(progress, read_object(progress) | {"photos": 32})
     (folder / "1/teacher.json").unlink()
     classes = folder / "1/classes/matrix.npy"
     classes.write_bytes(complete[classes][:-lost] + bytes(lost))
@@ -231,8 +232,8 @@ def test_stores_are_opened_only_if_a_loss_reads_them(copied, isolated, towers):
     unread = run(settings, only(copied, "old"), "unread")
     assert same(weights(plain), weights(unread))
     warning = "plan.teachers: no loss that is on reads teacher old; give a distillation loss a weight, or remove it"
-    assert warning in read_json(unread / "trainable.json")["warnings"]
-    assert warning not in read_json(plain / "trainable.json")["warnings"]
+    assert warning in read_object(unread / "trainable.json")["warnings"]
+    assert warning not in read_object(plain / "trainable.json")["warnings"]
 
 
 def test_one_trained_model_for_all_folds_is_refused_where_it_was_trained_on_the_held_out_products(distilled, towers):
@@ -262,7 +263,7 @@ def without_a_row(folder, name):
 
 def other_encoder(folder, name):
     path = folder / "0" / name / "header.json"
-    write_json(path, {**read_json(path), "encoder": "other"})
+    write_json(path, {**read_object(path), "encoder": "other"})
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from forked import forks_of, launcher
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, copy_towers, make_settings, write_project
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.params.section import load_params
 from pipeline_lib.stores.activations import open_activations
@@ -74,7 +74,7 @@ def killed_in_the_middle(fork_server):
             fork.kill()
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == -9, stderr
-        return read_json(progress_files(root)[0])["photos"]
+        return read_object(progress_files(root)[0])["photos"]
 
     return wait_and_kill
 

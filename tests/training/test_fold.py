@@ -12,7 +12,7 @@ from forked import forked
 from tiny_project import make_settings, write_project
 from watched_run import first_weights, run
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
@@ -53,14 +53,14 @@ def test_only_open_groups_change_and_all_of_them_do(inputs, towers):
 
 def test_training_learns_the_classes(inputs, towers):
     settings = make_settings(*towers, unfreeze_layers="all", epochs=12, best_metric="top1", tower_lr=3e-3)
-    card = read_json(run(settings, inputs, "out") / "model.json")
+    card = read_object(run(settings, inputs, "out") / "model.json")
     assert card["run"]["best"]["top1"] >= 0.9
     assert card["description"]["classes"] == ["hat", "mug"]
 
 
 def test_the_trainable_report_counts_every_parameter(inputs, towers):
     out = run(make_settings(*towers, epochs=1), inputs, "out")
-    report = read_json(out / "trainable.json")
+    report = read_object(out / "trainable.json")
     model = load_model(out).model
     assert sum(row["total"] for row in report["towers"]) == sum(value.numel() for value in model.parameters())
     text = next(row for row in report["towers"] if row["tower"] == "text")
@@ -79,8 +79,8 @@ def test_stored_features_train_as_the_trunk_does(inputs, towers):
     extraction = ExtractionRun(InferenceEngine("cpu", 16, 0, "fp32"), "float32")
     extract_trunk(sources, ExtractionInputs(ShardReader(manifest), photos, texts), inputs.trunk, extraction)
     stored = run(settings, inputs, "stored")
-    assert read_json(stored / "model.json")["run"]["stored_features"]
-    assert not read_json(plain / "model.json")["run"]["stored_features"]
+    assert read_object(stored / "model.json")["run"]["stored_features"]
+    assert not read_object(plain / "model.json")["run"]["stored_features"]
     rows = [np.genfromtxt(out / "history.csv", delimiter=",", names=True) for out in (plain, stored)]
     for name in ("info_nce", "cross_entropy", "val_loss"):
         assert np.allclose(rows[0][name], rows[1][name], rtol=1e-3), name
@@ -143,7 +143,7 @@ def test_an_early_stop_saves_the_best_epoch(inputs, towers):
     settings = make_settings(*towers, epochs=30, patience=1, best_metric="loss", head_lr=0.3)
     out = run(settings, inputs, "out")
     rows = np.genfromtxt(out / "history.csv", delimiter=",", names=True)
-    best = read_json(out / "model.json")["run"]["best_epoch"]
+    best = read_object(out / "model.json")["run"]["best_epoch"]
     assert best == int(np.argmin(rows["val_loss"]))
     assert len(rows) == best + 2 < 30
 

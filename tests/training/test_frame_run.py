@@ -10,8 +10,8 @@ from teacher_project import extract, keep
 from tiny_project import make_settings, write_project
 from watched_run import Watch, run, started
 
-from pipeline_lib.artifacts.io import read_json
 from pipeline_lib.artifacts.paths import FRAME_WEIGHTS
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.embeddings import write_embeddings
@@ -144,7 +144,7 @@ def test_only_the_head_trains_from_stored_frames(inputs, towers, tmp_path, monke
     assert set(own) - {"frames.attention.2.bias"} <= changed, "a shift of all logits changes no weight"
     rates = watch.rates[0]
     assert {rates[name] for name in own} == {rates["head.image_projection.weight"]}
-    report = read_json(out / "trainable.json")["towers"][-1]
+    report = read_object(out / "trainable.json")["towers"][-1]
     others = sum(value.numel() for name, value in watch.start.items() if not name.startswith(("image.", "text.")))
     assert report["tower"] == "head" and report["total"] == report["trainable"] == others
     stored = find_stored_layers(card, trunk, tmp_path / "none", 32, False)

@@ -7,7 +7,7 @@ import torch
 from tiny_project import make_settings, write_project
 from watched_run import Watch, differing, losses, run, stop_before
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.execution.device import resolve_precision
 from pipeline_lib.execution.precision import float32_products, loss_scaler
 from pipeline_lib.models.saved import read_state
@@ -40,7 +40,7 @@ def test_fp16_trains_as_fp32_does(inputs, towers, accumulate):
         name: run(make_settings(*towers, precision=name, accumulate=accumulate, batch_size=4), inputs, name)
         for name in ("fp32", "fp16")
     }
-    assert read_json(outs["fp16"] / "model.json")["run"]["precision"] == "fp16"
+    assert read_object(outs["fp16"] / "model.json")["run"]["precision"] == "fp16"
     assert losses(outs["fp16"]) == pytest.approx(losses(outs["fp32"]), rel=0.02)
     names = [read_state(out) for out in outs.values()]
     assert differing(*names), "fp16 rounds"
@@ -128,7 +128,7 @@ def test_a_figure_that_is_not_finite_does_not_freeze_the_choice(inputs, towers, 
     with_figures(monkeypatch, figures)
     watch = Watch(monkeypatch)
     out = run(make_settings(*towers), inputs, "out")
-    card = read_json(out / "model.json")["run"]
+    card = read_object(out / "model.json")["run"]
     assert (card["best_epoch"], card["best"]["val_loss"]) == (best, figures[best])
     assert f"|| best {best} by val_loss" in capsys.readouterr().err.splitlines()[-1]
     assert not differing(read_state(out), watch.measured[best])

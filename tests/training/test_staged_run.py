@@ -6,7 +6,7 @@ import pytest
 from tiny_project import TRAIN, make_settings, write_project
 from watched_run import Watch, differing, first_weights, run, stop_before
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.models.saved import load_model, read_state
 from pipeline_lib.optim.schedules import lr_factor
 from pipeline_lib.training.validation import Validator
@@ -41,7 +41,7 @@ def test_layers_change_from_their_epoch_on_and_no_others_do(inputs, towers, monk
     settings = make_settings(*towers, **STAGED)
     watch = Watch(monkeypatch)
     out = run(settings, inputs, "out")
-    report, saved = read_json(out / "trainable.json"), load_model(out)
+    report, saved = read_object(out / "trainable.json"), load_model(out)
     opens = opening_epochs(report, saved.model)
     first = first_weights(settings)
     assert len(watch.epochs) == 4 and set(opens.values()) == {None, 0, 1, 2}
@@ -64,7 +64,7 @@ def test_every_step_has_the_lr_of_the_report_times_the_factor_of_the_schedule(in
     settings = make_settings(*towers, **STAGED, warmup_fraction=0.3)
     watch = Watch(monkeypatch)
     out = run(settings, inputs, "out")
-    model, report = load_model(out).model, read_json(out / "trainable.json")
+    model, report = load_model(out).model, read_object(out / "trainable.json")
     lrs = {name: TRAIN["head_lr"] for name, _ in model.head_parameters()}
     for row in report["towers"][:2]:
         for group, listed in zip(model.towers()[row["tower"]].layer_groups(), row["groups"], strict=True):
@@ -97,7 +97,7 @@ def test_a_best_epoch_before_an_opening_restores_the_initial_weights_of_later_la
     out = run(settings, inputs, "out")
     saved = load_model(out)
     assert saved.card["run"]["best_epoch"] == 1
-    opens = opening_epochs(read_json(out / "trainable.json"), saved.model)
+    opens = opening_epochs(read_object(out / "trainable.json"), saved.model)
     best = read_state(out)
     assert differing(first_weights(settings), best) == {key for key, start in opens.items() if start in (0, 1)}
     assert not differing(best, watch.epochs[1])

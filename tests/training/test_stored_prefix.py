@@ -9,7 +9,7 @@ import torch
 from tiny_project import make_settings, write_project
 from watched_run import losses, run, stop_after_steps
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
@@ -48,7 +48,7 @@ def store(settings, inputs, dtype="float32", layers=2, log=None, **options):
 
 
 def kinds(out):
-    return read_json(out / "model.json")["run"]["stored_features"]
+    return read_object(out / "model.json")["run"]["stored_features"]
 
 
 def run_both(settings, inputs, dtype="float32", layers=2):
@@ -65,7 +65,7 @@ def test_losses_equal_those_of_the_run_without_the_store(inputs, towers, dtype, 
     plain, stored = run_both(settings, inputs, dtype)
     assert kinds(stored) == BOTH
     assert np.allclose(losses(plain), losses(stored), rtol=tolerance, atol=tolerance)
-    assert read_json(stored / "trainable.json")["starts"] == [
+    assert read_object(stored / "trainable.json")["starts"] == [
         "image: from stored activations before stages.3, the last 2 of 7 layer groups",
         "text: from stored activations before layer.1, the last 2 of 4 layer groups",
     ]

@@ -12,7 +12,7 @@ from drawn_view import drawn_view
 from tiny_project import PARAMS, make_settings, write_project
 from watched_run import losses, run, stop_after_steps
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.progress import Progress
 from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
@@ -129,7 +129,7 @@ def test_losses_equal_those_of_a_run_that_encodes_the_same_views(inputs, towers,
     monkeypatch.setattr("pipeline_lib.loading.photo_views.decode", lambda *_: pytest.fail("a photo was decoded"))
     stored = run(settings, inputs, "stored")
     assert np.allclose(losses(slow), losses(stored), rtol=1e-5, atol=1e-5)
-    assert read_json(stored / "trainable.json")["starts"][0] == f"image: from 3 views a photo (clip), {message}"
+    assert read_object(stored / "trainable.json")["starts"][0] == f"image: from 3 views a photo (clip), {message}"
 
 
 def test_an_interrupted_run_with_mixup_resumes_with_the_same_views(inputs, towers, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, copy_towers, make_settings, write_project
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.experiments.keep import keep
 from pipeline_lib.params.all_sections import check_params
@@ -50,14 +50,14 @@ def test_a_saved_experiment_is_the_teacher_of_another(stage, tmp_path):
     extracted = stage("teacher", "--name", "old", teachers=["old"])
     assert extracted.returncode == 0, extracted.stderr
     assert extracted.stdout.startswith("features of old: 42 photos and ")
-    card = read_json(tmp_path / "data/work/features/old/0/teacher.json")
-    saved = read_json(tmp_path / "data/starts/old/0/model.json")
+    card = read_object(tmp_path / "data/work/features/old/0/teacher.json")
+    saved = read_object(tmp_path / "data/starts/old/0/model.json")
     assert card["encoder"] == saved["fingerprint"] and card["trained"]
-    assert read_json(tmp_path / "data/work/features/old/0/words/header.json")["encoder"] == saved["fingerprint"]
+    assert read_object(tmp_path / "data/work/features/old/0/words/header.json")["encoder"] == saved["fingerprint"]
     done = stage("train", "--fold", "0", teachers=["old"], losses_on=on)
     assert done.returncode == 0, done.stderr
     assert "warning" not in done.stderr
-    run = read_json(tmp_path / "data/work/train/0/model.json")["run"]
+    run = read_object(tmp_path / "data/work/train/0/model.json")["run"]
     assert run["losses"] == {"info_nce": 1.0, "cross_entropy": 1.0, **dict.fromkeys(on, 1.0)}
 
 

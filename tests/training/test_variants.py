@@ -11,7 +11,8 @@ import torch
 from tiny_project import make_settings, write_project
 from watched_run import losses, run
 
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.features.boundaries import why_not_pooled
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
@@ -78,14 +79,14 @@ def test_an_output_that_cannot_be_stored_is_neither_written_nor_read(inputs, wit
     assert re.match(reason, why_not_pooled(tower, sources[tower]))
     extract(with_model({}), inputs)  # a store of other settings
     out = run(settings, inputs, "out")
-    assert tower not in read_json(out / "model.json")["run"]["stored_features"]
+    assert tower not in read_object(out / "model.json")["run"]["stored_features"]
 
 
 def test_photos_are_resized_alike_for_stores_and_for_training(inputs, with_model):
     changes = {"image.interpolation": "bilinear"}
     extract(with_model(changes), inputs)
     read = run(with_model(changes, unfreeze_layers=0), inputs, "read")
-    assert read_json(read / "model.json")["run"]["stored_features"]["image"] == "pooled"
+    assert read_object(read / "model.json")["run"]["stored_features"]["image"] == "pooled"
     own = {"unfreeze_layers": 0, "use_stored_features": False}
     decoded, other = run(with_model(changes, **own), inputs, "decoded"), run(with_model({}, **own), inputs, "other")
     assert np.allclose(losses(read), losses(decoded), atol=1e-5)
@@ -107,13 +108,13 @@ def test_a_pooling_without_weights_is_stored(inputs, with_model):
     settings = with_model({"image.pooling": "max", "text.pooling": "max"}, unfreeze_layers=0)
     sources = extract(settings, inputs)
     assert not [name for name, source in sources.items() if why_not_pooled(name, source)]
-    kinds = read_json(run(settings, inputs, "out") / "model.json")["run"]["stored_features"]
+    kinds = read_object(run(settings, inputs, "out") / "model.json")["run"]["stored_features"]
     assert kinds == {"image": "pooled", "text": "pooled"}
 
 
 def test_a_frozen_part_without_pretrained_weights_has_a_warning(inputs, with_model):
     settings = with_model({"text.pooling": "attentive"}, unfreeze_layers=0)
-    warnings = read_json(run(settings, inputs, "out") / "trainable.json")["warnings"]
+    warnings = read_object(run(settings, inputs, "out") / "trainable.json")["warnings"]
     size = 16 * 16 + 16 + 16
     assert len(warnings) == 1
     assert warnings[0].startswith(f"text: {size} frozen parameters are random: the new pool.hidden.weight;")
@@ -122,7 +123,7 @@ def test_a_frozen_part_without_pretrained_weights_has_a_warning(inputs, with_mod
 def test_an_open_part_without_pretrained_weights_is_trained_and_has_no_warning(inputs, with_model):
     settings = with_model({"text.pooling": "attentive"}, unfreeze_layers=1)
     out = run(settings, inputs, "out")
-    report = read_json(out / "trainable.json")
+    report = read_object(out / "trainable.json")
     text = next(row for row in report["towers"] if row["tower"] == "text")
     assert [group["name"] for group in text["groups"] if group["trainable"]] == ["pool"]
     assert not [line for line in report["warnings"] if "random" in line]
@@ -143,7 +144,7 @@ def test_a_clip_model_is_trained_and_saved_with_its_tokenizer(inputs, with_model
     out = run(settings, inputs, "out")
     assert (out / "tokenizer" / CLIP_MARK).is_file()
     saved = load_model(out)
-    assert [row["tower"] for row in read_json(out / "trainable.json")["towers"]] == ["image", "text", "head"]
+    assert [row["tower"] for row in read_object(out / "trainable.json")["towers"]] == ["image", "text", "head"]
     ids, mask = (torch.as_tensor(part) for part in TextTokenizer(out / "tokenizer").encode_batch(["red mug"], 16))
     with torch.inference_mode():
         embedding = saved.model.embed_text(saved.model.encode_text(ids, mask))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tiny_project import TRAIN, make_settings, write_project
 from watched_run import differing, run, started, state_of
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
@@ -73,13 +73,15 @@ def test_training_starts_from_exactly_the_saved_weights(inputs, towers):
 
     unmoved = run(make_settings(*towers, **NO_LR, init_from=str(start)), inputs, "unmoved")
     assert not differing(read_state(unmoved), trained)
-    report = read_json(unmoved / "trainable.json")
+    report = read_object(unmoved / "trainable.json")
     assert [row["source"] for row in report["towers"]] == ["starts/saved/0"] * 3
     without_heads = run(make_settings(*towers, **NO_LR, init_from=str(start), init_heads=False), inputs, "towers")
-    sources = [row["source"] for row in read_json(without_heads / "trainable.json")["towers"]]
+    sources = [row["source"] for row in read_object(without_heads / "trainable.json")["towers"]]
     assert sources == ["starts/saved/0", "starts/saved/0", "random"]
     first = run(make_settings(*towers, **NO_LR), inputs, "cold")
-    hashes = [[row["weights_hash"] for row in read_json(out / "trainable.json")["towers"]] for out in (unmoved, first)]
+    hashes = [
+        [row["weights_hash"] for row in read_object(out / "trainable.json")["towers"]] for out in (unmoved, first)
+    ]
     assert hashes[0][0] != hashes[1][0] and hashes[0][1] != hashes[1][1]
 
 

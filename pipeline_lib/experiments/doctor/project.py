@@ -24,7 +24,7 @@ def read_params_fault(root: Path, params: Params) -> str | None:
     try:
         check_params(file)
         if (root / COUNTS).is_file():
-            check_catalogue(dict(params), read_object(root / COUNTS), Path("params.yaml"))
+            check_catalogue(dict(params), read_object(root / COUNTS, classes=int, queries=int), Path("params.yaml"))
     except ValueError as error:
         return str(error).replace(f"{root}/", "")
     return None

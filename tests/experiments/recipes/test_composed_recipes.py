@@ -4,7 +4,7 @@ import pytest
 from composed_project import SOURCES, write_composed_project
 from trained import ROOT, tiny_cell
 
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.experiments.recipes.merging import cells
 from pipeline_lib.params.composed import ComposedParams
 from pipeline_lib.params.section import load_params, parse_section
@@ -38,7 +38,7 @@ def test_a_tiny_run_trains_the_composed_model(name, tmp_path, monkeypatch):
     out.mkdir()
     for kind in params["plan"]["composed"]:
         train_composed(ComposedConfig(kind, composed, SOURCES, "cpu"), folders, 0, name, out)
-    card = read_json(out / "model.json")
+    card = read_object(out / "model.json")
     assert card["run"]["losses"] == {"composed_contrast": 1.0, "prompt_contrast": 0.4, "query_alignment": 0.4}
     assert card["description"]["fusion"]["kind"] == composed.fusion
     assert {"R@1", "R@50", "R_subset@1", "mean"} <= card["run"]["best"].keys()

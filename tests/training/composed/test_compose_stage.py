@@ -12,7 +12,8 @@ from embedded_project import write_model_card
 from measured import measure
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json, write_json
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams, UntrainedImage, UntrainedText
 from pipeline_lib.params.section import load_params
 from pipeline_lib.towers.kinds import resolve_image_tower, resolve_text_tower
@@ -64,7 +65,7 @@ def test_a_project_of_composed_queries_alone_ends_with_figures(project, monkeypa
         run(monkeypatch, "sum", fold)
     ensemble.main()
     measure()
-    figures, intervals = read_json(paths.METRICS), read_json(paths.INTERVALS)
+    figures, intervals = read_object(paths.METRICS), read_object(paths.INTERVALS)
     assert set(figures) == {"composed", "data"}
     for kind in ("sum", "image_only"):
         for split in ("oof", "test"):

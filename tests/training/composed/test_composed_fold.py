@@ -10,7 +10,7 @@ from composed_project import ROOT, composed_config, write_composed_project
 from safetensors.torch import load_file
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import read_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.models.composed.saved import load_composed
 from pipeline_lib.params.section import load_params
 from pipeline_lib.splitting.seen import read_model_seen
@@ -40,7 +40,7 @@ def run(folders, name: str, kind: str = "sum", fingerprint: str | None = None, *
 
 
 def best(out: Path) -> dict:
-    return read_json(out / "model.json")["run"]["best"]
+    return read_object(out / "model.json")["run"]["best"]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def best(out: Path) -> dict:
 def test_training_beats_the_initial_weights(folders, kind, changes):
     untrained, trained = run(folders, "untrained", kind, **changes | {"epochs": 0}), run(folders, "t", kind, **changes)
     assert best(trained)["R@5"] > best(untrained)["R@5"] + 0.15
-    assert read_json(untrained / "model.json")["run"]["best_epoch"] == 0
+    assert read_object(untrained / "model.json")["run"]["best_epoch"] == 0
     assert pl.read_csv(trained / "history.csv").height == changes.get("epochs", 3)
 
 
