@@ -19,8 +19,10 @@ FILES = {
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
     "/ask.js": ("ask.js", "text/javascript"),
+    "/filters.js": ("filters.js", "text/javascript"),
     "/results.js": ("results.js", "text/javascript"),
     "/why.js": ("why.js", "text/javascript"),
+    "/judged.js": ("judged.js", "text/javascript"),
     "/words.js": ("words.js", "text/javascript"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }

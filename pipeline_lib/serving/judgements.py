@@ -11,6 +11,7 @@ import os
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,14 @@ class Judgement:
     grade: int | None
     model: str
     time: str
+
+
+class JudgedQuery(NamedTuple):
+    """A query and how many products were judged right and wrong for it."""
+
+    query: str
+    right: int
+    wrong: int
 
 
 HEADER = tuple(field.name for field in fields(Judgement))
@@ -60,6 +69,11 @@ class JudgementFile:
     def of_query(self, query: str) -> dict[str, int]:
         """Return the grades of the products that were judged for a query."""
         return dict(self._grades.get(query, {}))
+
+    def queries(self) -> list[JudgedQuery]:
+        """Return the queries that have a grade, in the order of their first judgement."""
+        found = [(query, list(grades.values())) for query, grades in self._grades.items() if grades]
+        return [JudgedQuery(query, grades.count(1), grades.count(0)) for query, grades in found]
 
     def _remember(self, judgement: Judgement) -> None:
         grades = self._grades.setdefault(judgement.query, {})

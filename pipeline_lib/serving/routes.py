@@ -54,6 +54,7 @@ class Routes:
         get("/photo", response_class=Response)(self.photo)
         post("/explain", response_model=schemas.ExplainResponse)(self.explain)
         get("/judgements", response_model=schemas.JudgementsResponse)(self.judgements)
+        get("/judgements/queries", response_model=schemas.JudgedQueriesResponse)(self.judged_queries)
         post("/judgements", response_model=schemas.JudgementsResponse)(self.judge)
 
     async def catalogue(self) -> Response:
@@ -156,6 +157,12 @@ class Routes:
         """Return the grades of the products that were judged for a query."""
         text, judged = _clean(query), self.service.judgements
         return _json(schemas.JudgementsResponse(query=text, grades={} if judged is None else judged.of_query(text)))
+
+    async def judged_queries(self) -> Response:
+        """Return the queries that have a grade."""
+        judged = self.service.judgements
+        queries = [] if judged is None else [schemas.JudgedQuery(**one._asdict()) for one in judged.queries()]
+        return _json(schemas.JudgedQueriesResponse(queries=queries))
 
     async def judge(self, judgement: schemas.JudgementIn) -> Response:
         """Append a judgement, and return the grades of its query."""

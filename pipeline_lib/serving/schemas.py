@@ -163,6 +163,20 @@ class JudgementsResponse(BaseModel):
     grades: dict[str, int]
 
 
+class JudgedQuery(BaseModel):
+    """A query and how many products were judged right and wrong for it."""
+
+    query: str
+    right: int
+    wrong: int
+
+
+class JudgedQueriesResponse(BaseModel):
+    """All queries that have a grade, in the order of their first judgement."""
+
+    queries: list[JudgedQuery]
+
+
 class HealthResponse(BaseModel):
     """The server answers."""
 

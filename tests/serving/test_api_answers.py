@@ -13,6 +13,7 @@ from served_project import SIZE, photo_vector, text_vector
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.models.saved import load_model
+from pipeline_lib.serving.api import FILES
 from pipeline_lib.serving.judgements import HEADER, JudgementFile, read_judgements
 
 
@@ -153,7 +154,10 @@ def test_judgements_are_lines_and_the_last_one_counts(call, service):
 
     assert judge(1) == {"query": "green hat", "grades": {"p5": 1}}
     assert judge(0)["grades"] == {"p5": 0}
+    judged = call("GET", "/api/judgements/queries").json()["queries"]
+    assert judged[-1] == {"query": "green hat", "right": 0, "wrong": 1}
     assert judge(None)["grades"] == {}
+    assert "green hat" not in [one["query"] for one in call("GET", "/api/judgements/queries").json()["queries"]]
     lines = [one for one in read_judgements(service.judgements.path) if one.query == "green hat"]
     assert [one.grade for one in lines] == [1, 0, None] and {one.model for one in lines} == {"fold 1"}
 
@@ -215,7 +219,7 @@ def test_the_page_loads_nothing_from_elsewhere(call):
     page = call("GET", "/")
     policy = page.headers["content-security-policy"]
     assert "default-src 'self'" in policy and page.headers["x-content-type-options"] == "nosniff"
-    for name in ("/", "/page.css", "/page.js", "/results.js", "/why.js", "/words.js", "/ask.js", "/icon.svg"):
+    for name in FILES:
         text = call("GET", name).text.replace("http://www.w3.org/", "")
         assert "http://" not in text and "https://" not in text, name
 

@@ -229,6 +229,40 @@ def test_thumbs_of_an_earlier_query_are_not_put_on_its_results(open_page, call):
     page.wait_for_selector(f".thumb[data-product={shown[0]}][data-grade='1'][aria-pressed=true]")
 
 
+def test_judged_queries_show_how_many_of_the_first_are_right(open_page, call):
+    """Two queries: of the first five products one was judged right and one wrong; then two models side by side."""
+    for query in ("blue hat striped", "蓝帽"):
+        first = expected(call, q=query, k=5)
+        for product, grade in ((first[0], 1), (first[3], 0), ("p35" if "p35" not in first else "p34", 1)):
+            judgement = {"query": query, "product_id": product, "grade": grade, "model": 0}
+            assert call("POST", "/api/judgements", json=judgement).status_code == 200
+    page = open_page()
+    page.click("#judged")
+    status(page, "judged queries. Choose a query to search it.")
+    row = page.locator(".judged li", has_text="蓝帽")
+    playwright.expect(row.locator(".share")).to_have_text("1 of 5")
+    tiles = row.locator(".tile").evaluate_all("all => all.map(one => [one.dataset.id, one.className.split(' ')[1]])")
+    assert tiles == [[key, {0: "right", 3: "wrong"}.get(place, "unjudged")] for place, key in enumerate(first)]
+    judged = [one for one in call("GET", "/api/judgements/queries").json()["queries"] if one["right"]]
+    counts = [page.locator(f".tile.{grade}").count() for grade in ("right", "wrong", "unjudged")]
+    share = round(100 * counts[0] / sum(counts))
+    assert len(judged) == page.locator(".judged li").count() and sum(counts) == 5 * len(judged)
+    words = f"{share} % of the first 5 are right: {counts[0]} of {sum(counts)}, {counts[2]} not judged"
+    playwright.expect(page.locator(".sum")).to_have_text(words)
+    assert violations(page) == []
+    page.reload()
+    status(page, "judged queries. Choose a query to search it.")
+    page.click("#filters summary")
+    page.check("#compare")
+    page.wait_for_selector(".column[data-model='1'] .sum")
+    status(page, "judged queries. Choose a query to search it.")
+    page.set_viewport_size({"width": 360, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.uncheck("#compare")
+    page.click(".query:has-text('蓝帽')")
+    assert found(page) == expected(call, q="蓝帽")
+
+
 def test_why_and_details_and_the_next_search(open_page, call):
     page = open_page("/?q=red+striped+mug")
     first = found(page)[0]

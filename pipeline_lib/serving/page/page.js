@@ -1,6 +1,8 @@
 // The search form: what is asked, its filters, and the columns of results.
 
 import { ask, judge, search } from "./ask.js";
+import { buildFilters, clearFilters, filters, setFilters, showActive } from "./filters.js";
+import { showJudged, TOP } from "./judged.js";
 import { column, element, failed, nameOf, photoUrl, showGrades } from "./results.js";
 import { closeProduct, openProduct } from "./why.js";
 import { setLanguage, startLanguage, t, whole } from "./words.js";
@@ -10,6 +12,7 @@ let catalogue = null;
 let picture = null;
 let like = null;
 let last = null;
+let isJudgedView = false;
 let running = null;
 let status = ["start", {}];
 let preview = null;
@@ -19,24 +22,6 @@ function say(key, values = {}, error = null) {
   $("status").classList.toggle("error", error !== null);
   $("status").textContent = error ? error.message : t(key, values);
   if (error?.detail) $("status").append(element("small", {}, ` ${error.detail}`));
-}
-
-function filters() {
-  const pairs = [];
-  for (const box of $("categories").querySelectorAll("input:checked")) pairs.push(["category", box.value]);
-  for (const set of $("numbers").querySelectorAll("fieldset")) {
-    const [low, high] = Array.from(set.querySelectorAll("input"), (input) => input.value);
-    if (low || high) pairs.push(["range", `${set.dataset.column}:${low}:${high}`]);
-  }
-  if ($("duplicates").checked) pairs.push(["hide_duplicates", "true"]);
-  if ($("min-score").value) pairs.push(["min_score", $("min-score").value]);
-  return pairs;
-}
-
-function showActive() {
-  const count = filters().length;
-  $("active").hidden = count === 0;
-  $("active").textContent = t("active", { count });
 }
 
 function reference() {
@@ -67,9 +52,10 @@ async function run() {
   }
   running?.abort();
   const own = (running = new AbortController());
+  isJudgedView = false;
   query.filters = [...filters(), ["k", $("k").value || "24"]];
   // A product that is searched by is of one model: another project may not have it.
-  const models = $("compare").checked ? catalogue.models.map((_, number) => number) : [query.like ? like.model : 0];
+  const models = askedModels(query.like ? like.model : 0);
   say("searching");
   $("results").setAttribute("aria-busy", "true");
   try {
@@ -91,6 +77,32 @@ async function run() {
   } finally {
     if (own === running) $("results").removeAttribute("aria-busy");
   }
+}
+
+function askedModels(one) {
+  return $("compare").checked ? catalogue.models.map((_, number) => number) : [one];
+}
+
+async function openJudged() {
+  running?.abort();
+  const own = (running = new AbortController());
+  isJudgedView = true;
+  last = null;
+  history.replaceState(null, "", "/?view=judged");
+  const models = askedModels(0).map((number) => ({ number, name: catalogue.models[number].name }));
+  const progress = (done, count) => { if (own === running) say("judging", { done: whole(done), count: whole(count) }); };
+  try {
+    const count = await showJudged($("results"), models, searchText, progress, own.signal);
+    if (own === running) say(count ? "judged_done" : "judged_none", { top: TOP, count: whole(count) });
+  } catch (error) {
+    if (own === running && error.name !== "AbortError") say("error_other", {}, error);
+  }
+}
+
+function searchText(text) {
+  setPicture(null);
+  $("q").value = text;
+  run();
 }
 
 function methodName(name) {
@@ -133,6 +145,7 @@ function actionsOf(query, model) {
 async function sendGrade(query, product, grade, model) {
   try {
     await showGradesOf(query, judge(query.q, product.product_id, grade, model));
+    $("judged").hidden = false;
     say("judged");
   } catch (error) {
     say("error_other", {}, error);
@@ -156,42 +169,6 @@ function remember(query, product = "") {
   history.replaceState(null, "", pairs.length ? `/?${new URLSearchParams(pairs)}` : "/");
 }
 
-function buildFilters() {
-  const box = (one) => element(
-    "label", {}, element("input", { type: "checkbox", value: one.name }),
-    ` ${one.name} `, element("small", {}, whole(one.products)),
-  );
-  $("categories").replaceChildren(...catalogue.categories.map(box));
-  $("categories-set").hidden = catalogue.categories.length === 0;
-  $("numbers").replaceChildren(...catalogue.numbers.map((span) => {
-    const input = (word, value) => {
-      const label = t(word, { name: span.column });
-      return element("label", {}, `${label} `, element("input", { type: "number", step: "any", placeholder: String(value) }));
-    };
-    const note = span.missing ? element("p", { className: "note" }, t("missing", { count: whole(span.missing) })) : null;
-    return element(
-      "fieldset", { "data-column": span.column }, element("legend", {}, span.column), input("low", span.low), input("high", span.high), note,
-    );
-  }));
-  $("duplicates-option").hidden = catalogue.duplicates === 0;
-  $("compare-option").hidden = catalogue.models.length < 2;
-  $("k").max = catalogue.max_k;
-}
-
-function setFilters(pairs) {
-  for (const [name, value] of pairs) {
-    if (name === "category") {
-      for (const box of $("categories").querySelectorAll("input")) box.checked ||= box.value === value;
-    } else if (name === "range") {
-      const [high, low, ...column] = value.split(":").reverse();
-      const inputs = $("numbers").querySelectorAll(`[data-column="${CSS.escape(column.reverse().join(":"))}"] input`);
-      if (inputs.length) [inputs[0].value, inputs[1].value] = [low, high];
-    } else if (name === "hide_duplicates") $("duplicates").checked = value === "true";
-    else if (name === "min_score") $("min-score").value = value;
-  }
-  showActive();
-}
-
 function restore() {
   const asked = new URLSearchParams(location.search);
   $("q").value = asked.get("q") ?? "";
@@ -207,9 +184,10 @@ function translate(name) {
   setLanguage(name);
   $("language").value = document.documentElement.lang;
   if (!catalogue) return;
-  buildFilters();
+  buildFilters(catalogue);
   setFilters(chosen);
   reference();
+  if (isJudgedView) openJudged();
   if (!last) {
     say(...status);
     return;
@@ -226,12 +204,6 @@ function showProduct(id) {
   else openProduct({ product_id: id, text: "", photos: 1 }, 0, null, actionsOf({ q: "", like: "", picture: null, filters: [] }, 0));
 }
 
-function clear() {
-  for (const box of $("filters").querySelectorAll("input[type=checkbox]")) box.checked = false;
-  for (const input of $("filters").querySelectorAll("input[type=number]")) input.value = input.id === "k" ? "24" : "";
-  showActive();
-}
-
 function droppedImage(data) {
   return Array.from(data?.files ?? []).find((file) => file.type.startsWith("image/"));
 }
@@ -244,8 +216,13 @@ function listen() {
     if (picture) run();
   });
   $("drop-reference").addEventListener("click", () => { setPicture(null); $("q").focus(); });
-  $("filters").addEventListener("change", () => { showActive(); if (last) run(); });
-  $("clear").addEventListener("click", () => { clear(); if (last) run(); });
+  $("filters").addEventListener("change", () => {
+    showActive();
+    if (last) run();
+    else if (isJudgedView) openJudged();
+  });
+  $("judged").addEventListener("click", openJudged);
+  $("clear").addEventListener("click", () => { clearFilters(); if (last) run(); });
   $("language").addEventListener("change", (event) => translate(event.target.value));
   $("close").addEventListener("click", closeProduct);
   $("product").addEventListener("close", () => { if (last) remember(last.query); });
@@ -276,7 +253,9 @@ try {
   translate(document.documentElement.lang);
   restore();
   const product = new URLSearchParams(location.search).get("product");
+  $("judged").hidden = !(await ask("/api/judgements/queries")).queries.length;
   if ($("q").value || like) await run();
+  else if (new URLSearchParams(location.search).get("view") === "judged") await openJudged();
   else say("start");
   if (product) showProduct(product);
 } catch (error) {
