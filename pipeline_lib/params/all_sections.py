@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.artifacts.paths import NO_SPLIT, STARTS
+from pipeline_lib.artifacts.paths import NO_SPLIT, NO_START, STARTS
 from pipeline_lib.params.composed import ComposedParams
 from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.distillation import check_distillation
@@ -72,6 +72,12 @@ def check_params(path: Path) -> None:
         raise ValueError(
             f"{path}: ensemble.fuse_with = {external!r}, but there is no such folder. Create it with "
             "`vitrine keep-predictions EXPERIMENT... NAME`, or download a tracked one with `dvc pull`"
+        )
+    start = parse_section(TrainParams, params).init_from
+    if not (path.parent / start).is_dir():
+        raise ValueError(
+            f"{path}: train.init_from = {start!r}, but there is no such folder. Create it with `vitrine keep "
+            f"EXPERIMENT NAME`, download a tracked one with `dvc pull`, or write {NO_START} for none"
         )
     assignment = parse_section(SplitParams, params).assignment
     if not (path.parent / assignment).exists():

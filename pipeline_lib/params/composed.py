@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, get_args
 from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
-from pipeline_lib.params.values import Name, Positive, Precision, Seed
+from pipeline_lib.params.values import Name, Positive, Precision, Seed, Width
 
 ComposedKind = Literal["sum", "combiner", "q_former"]
 COMPOSED_KINDS: tuple[ComposedKind, ...] = get_args(ComposedKind)
@@ -19,8 +19,8 @@ ComposedWeight = Annotated[float, Field(ge=0)]
 class CombinerParams(Keys):
     """The Combiner of CLIP4Cir: a small network weighs the image against the text."""
 
-    projection: Positive = Field(description="Width to which image and text are projected; CLIP4Cir: 2560.")
-    hidden: Positive = Field(description="Hidden units; CLIP4Cir: 5120.")
+    projection: Width = Field(description="Width to which image and text are projected; CLIP4Cir: 2560.")
+    hidden: Width = Field(description="Hidden units; CLIP4Cir: 5120.")
     dropout: float = Field(ge=0, lt=1, description="Dropout probability; CLIP4Cir: 0.5.")
 
 
@@ -35,16 +35,16 @@ class QFormerParams(Keys):
         description="Folder or hub name of the tokenizer; null = that of the folder or hub name in weights, else the "
         "text tower's. SPRC uses bert-base-uncased."
     )
-    max_tokens: int = Field(ge=3, description="Longer texts are truncated to this many tokens; SPRC: 32.")
+    max_tokens: int = Field(ge=3, le=65_536, description="Longer texts are truncated to this many tokens; SPRC: 32.")
     frozen: bool = Field(
         description="true = the pretrained Q-Former is not trained, only the query and prompt tokens, the projections "
         "and the fusion."
     )
     dropout: float = Field(ge=0, lt=1, description="Dropout probability; BLIP-2: 0.1.")
-    queries: Positive = Field(description="Query tokens, and as many prompt tokens, for weights = null; BLIP-2: 32.")
-    layers: Positive = Field(description="Layers, for weights = null; BLIP-2: 12.")
-    width: Positive = Field(description="Width, for weights = null; a multiple of heads. BLIP-2: 768.")
-    heads: Positive = Field(description="Attention heads, for weights = null; BLIP-2: 12.")
+    queries: Width = Field(description="Query tokens, and as many prompt tokens, for weights = null; BLIP-2: 32.")
+    layers: Width = Field(description="Layers, for weights = null; BLIP-2: 12.")
+    width: Width = Field(description="Width, for weights = null; a multiple of heads. BLIP-2: 768.")
+    heads: Width = Field(description="Attention heads, for weights = null; BLIP-2: 12.")
 
 
 class ComposedLossesParams(Keys):
@@ -69,7 +69,7 @@ class ComposedParams(Section):
     """Models of plan.composed, whose query is a reference product and a sentence, on stored outputs of the towers."""
 
     section: ClassVar[str] = "composed"
-    embedding_dim: Positive = Field(description="Dimensions of query and target embeddings; SPRC: 256.")
+    embedding_dim: Width = Field(description="Dimensions of query and target embeddings; SPRC: 256.")
     logit_scale: float = Field(
         ge=0, le=4.6052, description="Initial log of the learned scale of the similarities; SPRC: 2.6593, ln(1 / 0.07)."
     )
@@ -77,7 +77,7 @@ class ComposedParams(Section):
         description="Fusion of the reference's image tokens with the sentence, before the model: none | gated (a gate "
         "for each channel of each token) | guided (attention over the tokens, given the sentence)."
     )
-    fusion_width: Positive = Field(
+    fusion_width: Width = Field(
         description="Width of the fusion. Tokens of another width pass a projection to it and one back."
     )
     fusion_alpha: float = Field(

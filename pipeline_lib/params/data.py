@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
-from pipeline_lib.params.values import InnerFile, InnerFolder, Name
+from pipeline_lib.params.values import FilePath, InnerFile, InnerFolder, Name
 
 ReaderKind = Literal["csv_table", "muge", "karpathy", "captions_csv", "msr_vtt", "cirr", "fashion_iq", "circo"]
 
@@ -36,7 +36,7 @@ class DataParams(Section):
     """The raw catalogue, and when a row is rejected."""
 
     section: ClassVar[str] = "data"
-    root: Name = Field(
+    root: FilePath = Field(
         description="Folder with one table and its images. Track it with `dvc add`, or let a dvc.yaml produce it.",
     )
     reader: ReaderKind = Field(

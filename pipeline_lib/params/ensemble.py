@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline_lib.params.section import Section
-from pipeline_lib.params.values import Name
+from pipeline_lib.params.values import FilePath
 
 PredictionFormat = Literal["none", "muge", "chinese_clip"]
 MeanKind = Literal["arithmetic", "geometric"]
@@ -23,7 +23,7 @@ class EnsembleParams(Section):
     temperature: Literal["none", "fitted"] = Field(
         description="Calibration: none | fitted (temperature scaling, fitted after the weights in the same way)."
     )
-    fuse_with: Name = Field(
+    fuse_with: FilePath = Field(
         description="Folder with class predictions of other experiments to fuse with. Each experiment has the weight "
         "of all scales of this run together, or a fitted one. `vitrine keep-predictions EXPERIMENT... NAME` creates "
         "data/predictions/NAME. The empty folder data/predictions/none = off."

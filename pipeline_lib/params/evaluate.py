@@ -43,6 +43,7 @@ class EvaluateParams(Section):
     )
     bootstrap: int = Field(
         ge=100,
+        le=1_000_000,
         description="Resamples of the bootstrap-t interval of the mean rank. The other intervals are not resampled.",
     )
     seed: Seed = Field(

@@ -76,7 +76,7 @@ class MemoryQueueParams(Keys):
     """InfoNCE with a queue of past embeddings as more negatives; use it instead of info_nce."""
 
     weight: Weight
-    size: Positive = Field(description="Embeddings in the queue, for each modality.")
+    size: Annotated[int, Field(gt=0, le=2**24)] = Field(description="Embeddings in the queue, for each modality.")
     start_epoch: int = Field(
         ge=0,
         description="First epoch (from 0) in which the queue adds negatives. It fills from the first step on, but "

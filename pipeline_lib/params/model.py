@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 from pydantic import Field
 
 from pipeline_lib.params.section import Keys, Section
-from pipeline_lib.params.values import FROM_LIST, Interpolation, Name, ResizeMode
+from pipeline_lib.params.values import FROM_LIST, FilePath, Interpolation, Name, Pixels, ResizeMode, Width
 
 ImageTowerKind = Literal["timm", "open_clip"]
 TextTowerKind = Literal["hf", "open_clip"]
@@ -38,7 +38,7 @@ class ImageTowerParams(Keys):
         "published ones. open_clip: also a .pt or .bin file, or the tag of published weights."
     )
     pretrained: bool = Field(description="false = random initial weights.")
-    size: int = Field(gt=0, description="Image size in training, in pixels.")
+    size: Pixels = Field(description="Image size in training, in pixels.")
     feature: ImageFeature = Field(
         description="Output used as the image feature: pooled (the pooled trunk) | new_fc (a new linear layer on it) | "
         "logits (the output of the pretrained classifier)."
@@ -89,7 +89,9 @@ class TextTowerParams(Keys):
         "that is not padding, as open_clip's own text towers use)."
     )
     max_tokens: int = Field(
-        ge=4, description="Longer texts are truncated to this many tokens. A batch is padded to its longest text only."
+        ge=4,
+        le=65_536,
+        description="Longer texts are truncated to this many tokens. A batch is padded to its longest text only.",
     )
     config: dict[str, Any] = Field(description="Changes to the Hugging Face config, or to open_clip's text_cfg.")
 
@@ -105,7 +107,7 @@ class ProjectorParams(Keys):
     text: ProjectorKind | None = Field(
         description="Projection of text features: linear | mlp | none; null = as for images."
     )
-    hidden: int = Field(gt=0, description="Hidden units of an mlp.")
+    hidden: Width = Field(description="Hidden units of an mlp.")
     shared: bool = Field(
         description="true = both towers share one projection; their features must have the same width."
     )
@@ -122,7 +124,7 @@ class ClassifierParams(Keys):
         description="Features the class is predicted from: concat | gated (a learned gate weighs image against text in "
         "each hidden unit) | sum (through linear layers to `hidden` if the towers' widths differ) | image | text."
     )
-    hidden: int = Field(gt=0, description="Hidden units.")
+    hidden: Width = Field(description="Hidden units.")
     dropout: float = Field(ge=0, lt=1, description="Dropout probability.")
     scale: float = Field(gt=0, description="Initial value of cosine's learned scale.")
 
@@ -130,15 +132,17 @@ class ClassifierParams(Keys):
 class RegisterMemoryParams(Keys):
     """Adapter: learned memory slots that every transformer layer of both towers reads."""
 
-    slots_private: int = Field(ge=0, description="Slots of each layer's own. 0 here and in slots_shared = off.")
-    slots_shared: int = Field(ge=0, description="Slots that all layers of both towers share.")
+    slots_private: int = Field(
+        ge=0, le=65_536, description="Slots of each layer's own. 0 here and in slots_shared = off."
+    )
+    slots_shared: int = Field(ge=0, le=65_536, description="Slots that all layers of both towers share.")
 
 
 class PositionalConvParams(Keys):
     """Adapter: a convolution over the patch grid of a vision transformer."""
 
     after_block: int = Field(ge=0, description="Block after which it is inserted, counted from 1; 0 = off.")
-    stride: Literal[1, 2] = Field(description="Stride of the convolution: 1 | 2 (a quarter of the patches remains).")
+    stride: int = Field(ge=1, le=2, description="Stride of the convolution: 1 | 2 (a quarter of the patches remains).")
 
 
 class FramePoolingParams(Keys):
@@ -149,10 +153,11 @@ class FramePoolingParams(Keys):
     )
     layers: int = Field(
         ge=0,
+        le=64,
         description="Layers of a transformer over the frames, before pooling; it alone reads their order. 0 = none.",
     )
-    heads: int = Field(gt=0, description="Attention heads of these layers.")
-    max_frames: int = Field(gt=0, description="Positions of these layers: the most frames that a product may have.")
+    heads: Width = Field(description="Attention heads of these layers.")
+    max_frames: Width = Field(description="Positions of these layers: the most frames that a product may have.")
     temperature: float = Field(gt=0, description="Temperature of the softmax over the frames' attention.")
 
     @property
@@ -165,19 +170,19 @@ class ModelParams(Section):
     """Two towers, the joint embedding, and the classifier."""
 
     section: ClassVar[str] = "model"
-    weights_root: Name = Field(
+    weights_root: FilePath = Field(
         description="Folder of local weights, a dependency of the stages that build a model. For names on a hub, set "
         "the empty folder data/weights."
     )
     image: ImageTowerParams
     text: TextTowerParams
     projector: ProjectorParams
-    embedding_dim: int = Field(gt=0, description="Dimensions of the joint embedding.")
+    embedding_dim: Width = Field(description="Dimensions of the joint embedding.")
     fusion: FusionKind = Field(
         description="late (each tower is pooled on its own) | early (the tokens of both towers pass one shared "
         "transformer layer of width embedding_dim before pooling)."
     )
-    fusion_heads: int = Field(gt=0, description="Attention heads of the layer of early fusion.")
+    fusion_heads: Width = Field(description="Attention heads of the layer of early fusion.")
     similarity: SimilarityKind = Field(description="Similarity of two embeddings: cosine | dot.")
     temperature: TemperatureKind = Field(
         description="Scale of the similarities: fixed | learned | per_direction (one learned scale for text to image, "

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pipeline_lib.params.composed import ComposedKind
 from pipeline_lib.params.section import Keys, Section, load_params, parse_section
+from pipeline_lib.params.values import Pixels
 
 IndexKind = Literal["flat", "ivf", "hnsw", "ivf_pq"]
 # The towers of `model` before training.
@@ -17,25 +18,27 @@ class PhaseStep(Keys):
     """One item of plan.phases: a training phase before the last, and the phase that it starts from."""
 
     name: str = Field(
-        pattern=r"^[a-z][a-z0-9_]*$", description="Name of the phase; `phases` has its settings under this name."
+        pattern=r"^[a-z][a-z0-9_]*$",
+        max_length=100,
+        description="Name of the phase; `phases` has its settings under this name.",
     )
-    after: str = Field(description="The phase before it; none for the first.")
+    after: str = Field(max_length=100, description="The phase before it; none for the first.")
 
 
 class PlanParams(Section):
     """Stages of the DAG: one for each item of these lists; an empty list removes the stage."""
 
     section: ClassVar[str] = "plan"
-    last: str = Field(description="The phase that `train` starts from, the last of plan.phases; none without phases.")
+    last: str = Field(
+        max_length=100, description="The phase that `train` starts from, the last of plan.phases; none without phases."
+    )
     phases: list[PhaseStep] = Field(
         description="Training phases before the last, in order: [{name: head, after: none}, {name: top, after: head}]."
     )
     folds: list[Annotated[int, Field(ge=0)]] = Field(
         min_length=1, description="Folds to train, each in 0 .. split.num_folds - 1."
     )
-    scales: list[Annotated[int, Field(gt=0)]] = Field(
-        min_length=1, description="Image sizes in pixels at which the trained models predict."
-    )
+    scales: list[Pixels] = Field(min_length=1, description="Image sizes in pixels at which the trained models predict.")
     features: list[Literal["trunk"]] = Field(
         description="[trunk] = the features of the towers of `model` before training are stored, [] = they are not."
     )

@@ -5,12 +5,19 @@ check values and never change them. `ruamel.yaml` reads YAML 1.2, as DVC does (P
 """
 
 import difflib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from annotated_types import Le
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+
+# The largest 32-bit integer, and the largest decimal number: more is a typing error that overflows in training.
+LARGEST_INTEGER, LARGEST = 2**31 - 1, 10**9
+# Characters of a value in a message.
+SHOWN = 100
 
 
 class Keys(BaseModel):
@@ -20,6 +27,18 @@ class Keys(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    @field_validator("*")
+    @classmethod
+    def _in_range(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse numbers that no library takes; a field with a largest value of its own has been checked."""
+        field = cls.model_fields.get(info.field_name or "")
+        if field is None or not any(isinstance(one, Le) for one in field.metadata):
+            for number in _numbers(value):
+                largest = LARGEST_INTEGER if isinstance(number, int) else LARGEST
+                if abs(number) > largest:
+                    raise ValueError(f"input should be between -{largest} and {largest}")
+        return value
 
 
 class Section(Keys):
@@ -88,7 +107,20 @@ def fault_message(kind: type[Keys] | None, prefix: str, error: ValidationError) 
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"params.yaml: {key} is not a setting; {hint}"
     text = fault["msg"].removeprefix("Value error, ")
-    return f"params.yaml: {key} = {fault['input']!r}: {text[0].lower()}{text[1:]}"
+    shown = repr(fault["input"])
+    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}... ({len(shown):,} characters)"
+    return f"params.yaml: {key} = {shown}: {text[0].lower()}{text[1:]}"
+
+
+def _numbers(value: object) -> Iterator[int | float]:
+    """Yield the numbers of a value, also those in its lists and mappings."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _numbers(one)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
 
 
 def _known_keys(kind: type[Keys] | None, path: list[str]) -> list[str]:

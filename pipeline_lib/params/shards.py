@@ -5,13 +5,14 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from pipeline_lib.params.section import Section
+from pipeline_lib.params.values import Pixels
 
 
 class ShardsParams(Section):
     """Resized images in WebDataset tars."""
 
     section: ClassVar[str] = "shards"
-    size: int = Field(gt=0, description="Larger images are resized so that their shorter side has this many pixels.")
+    size: Pixels = Field(description="Larger images are resized so that their shorter side has this many pixels.")
     quality: int = Field(
         ge=1, le=100, description="JPEG quality of resized images. Images that are small enough are copied unchanged."
     )

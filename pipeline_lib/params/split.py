@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from pipeline_lib.params.section import Section
-from pipeline_lib.params.values import Name, Seed
+from pipeline_lib.params.values import FilePath, Seed
 
 
 class SplitParams(Section):
@@ -13,7 +13,7 @@ class SplitParams(Section):
 
     section: ClassVar[str] = "split"
     seed: Seed = Field(description="Seed of the assignment. Training has its own, train.seed.")
-    num_folds: int = Field(ge=1, description="Number of folds that the training products are split into.")
+    num_folds: int = Field(ge=1, le=1000, description="Number of folds that the training products are split into.")
     test_fraction: float = Field(
         ge=0,
         lt=1,
@@ -23,7 +23,7 @@ class SplitParams(Section):
     group_by_text: bool = Field(
         description="true = products with equal texts (but for case, accents, spaces and punctuation) stay in one fold."
     )
-    assignment: Name = Field(
+    assignment: FilePath = Field(
         description="A .parquet or .csv file with the columns product_id, split (train | test) and fold: the products "
         "it names stay where it puts them, new ones are assigned around them. `vitrine split freeze NAME` writes "
         "data/splits/NAME.parquet. The empty folder data/splits/none = off."

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline_lib.params.section import Keys, Section
-from pipeline_lib.params.values import FROM_LIST, Name, Positive, Precision, Seed, ViewName
+from pipeline_lib.params.values import FROM_LIST, FilePath, Positive, Precision, Seed, ViewName
 
 BestMetric = Literal[
     "MeanRecall", "R@1", "R@5", "R@10", "i2t_MeanRecall", "top1", "top3", "macro_f1", "balanced_accuracy", "loss"
@@ -80,7 +80,7 @@ class TrainParams(Section):
         description="Layer-wise lr decay: each layer group's lr is this factor times that of the next group towards "
         "the head; 1 = off.",
     )
-    init_from: Name = Field(
+    init_from: FilePath = Field(
         description="Folder of trained models to start from instead of the weights of `model`: one model per fold (0/, "
         "1/, ...) or one for all. `vitrine keep EXPERIMENT NAME` creates data/starts/NAME. The empty folder "
         "data/starts/none = off."

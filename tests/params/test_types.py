@@ -1,17 +1,21 @@
 """A value of another type is refused with its key; no setting is read as something that was not written."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from ruamel.yaml import YAML
 
 from pipeline_lib.params.all_sections import SECTIONS, check_all
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.section import Keys, load_params, parse_section, parse_value
+from pipeline_lib.params.section import Keys, load_params, parse_section, parse_value, pick
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.params.values import Seed
 
@@ -71,9 +75,74 @@ def test_a_whole_number_has_no_decimals(key: str) -> None:
         check_all(changed(key, 2.0), PARAMS)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_number_that_no_library_takes_is_refused(sign: int) -> None:
+    """10**30 overflows every integer of a library, 1e300 the float32 of a loss."""
+    for wrong, wanted in ((sign * 10**30, int), (sign * 1e300, float), (sign * 10**30, float)):
+        for key in OF_TYPE[wanted]:
+            with pytest.raises(ValueError, match=rf"^params\.yaml: {key} = {re.escape(repr(wrong))}: ") as error:
+                check_all(changed(key, wrong), PARAMS)
+            assert "\n" not in str(error.value)
+    for key, wrong in (("plan.scales", [10**30]), ("model.image.args", {"a": {"b": [10**30]}})):
+        with pytest.raises(ValueError, match=rf"^params\.yaml: {key}"):
+            check_all(changed(key, wrong), PARAMS)
+    assert parse_section(TrainParams, changed("train.tower_lr", 10**9)).tower_lr == 10**9
+    with pytest.raises(ValueError, match="epochs = 2147483648: input should be between -2147483647 and 2147483647$"):
+        check_all(changed("train.epochs", 2**31), PARAMS)
+
+
+TEXTS = [key for key, kind in SETTINGS if str in (kind, *get_args(kind)) or "Annotated[str" in str(kind)]
+NAMED = [key for key in TEXTS if not key.startswith(("plan.", "runtime.")) and "dict[" not in str(dict(SETTINGS)[key])]
+
+
+@pytest.mark.parametrize("wrong", [" ", "\t", "a\nb", "a\0b", "a\x1bb"])
+def test_a_name_is_neither_blank_nor_broken(wrong: str) -> None:
+    assert len(NAMED) > 20 and {"data.root", "data.columns.id", "model.text.tokenizer", "train.init_from"} <= set(NAMED)
+    for key in set(NAMED) - ({"data.image_folder"} if wrong == " " else set()):
+        with pytest.raises(ValueError, match=rf"^params\.yaml: {key}\b.* = {re.escape(repr(wrong))}: ") as error:
+            check_all(changed(key, wrong), PARAMS)
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", [key for key, _ in SETTINGS])
+def test_no_message_quotes_a_value_without_end(key: str) -> None:
+    """A file that was pasted into a setting, say; names of columns and of a hub may be of any length."""
+    try:
+        check_all(changed(key, "x" * 100_000), PARAMS)
+    except ValueError as error:
+        assert re.match(rf"params\.yaml: {key}\b.* = 'x{{99}}\.\.\. \(100,002 characters\): ", str(error))
+        assert len(str(error)) < 400
+    else:
+        assert key in NAMED and key not in ("data.root", "data.table", "train.init_from", "model.weights_root")
+
+
+WRONG = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.binary(max_size=5), st.dates(),
+    st.lists(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)), max_size=3),
+    st.dictionaries(st.text(max_size=5), st.integers(), max_size=2),
+)  # fmt: skip
+
+
+@settings_of_hypothesis(max_examples=400)
+@given(st.sampled_from([key for key, _ in SETTINGS]), WRONG)
+def test_whatever_is_written_is_read_as_it_is_or_refused_in_one_line(key: str, value: Any) -> None:
+    params = changed(key, value)
+    try:
+        check_all(params, PARAMS)
+    except ValueError as error:
+        line = str(error)
+        assert "\n" not in line and len(line) < 600
+        assert line.startswith("params.yaml: ")
+    else:
+        section = next(one for one in SECTIONS if one.section == key.partition(".")[0])
+        read = pick({section.section: parse_section(section, params).model_dump(mode="json")}, key)
+        assert read == (list(value) if isinstance(value, tuple) else value)
+
+
 @pytest.mark.parametrize(
     ("key", "wrong"),
     [
+        ("model.positional_conv.stride", True),
         ("data.root", ""), ("data.table", ""), ("data.queries", ""), ("data.columns.id", ""),
         ("data.columns.text", [""]),
         ("train.init_from", ""), ("split.assignment", ""), ("ensemble.fuse_with", ""), ("model.weights_root", ""),

@@ -8,8 +8,8 @@ from machine_names import naming
 
 @pytest.fixture(scope="module")
 def project(built_project, fork_server, tmp_path_factory):
-    """The built project, with its models and its predictions kept."""
-    project = built_project.copy(tmp_path_factory.mktemp("kept") / "project", fork_server)
+    """The built project, with saved models and predictions."""
+    project = built_project.copy(tmp_path_factory.mktemp("saved") / "project", fork_server)
     project.run_vitrine("keep", "workspace", "mine")
     project.run_vitrine("keep-predictions", "workspace", "mine")
     return project

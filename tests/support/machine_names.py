@@ -37,6 +37,8 @@ def naming(files: Iterable[Path], *names: str) -> dict[str, list[str]]:
     wanted = [*NAMES, *names]
     # JSON escapes a slash or a letter that is not ASCII; as UTF-16, text has a zero byte after each letter.
     forms = {name: {name, name.replace("/", "\\/"), name.encode("utf-16-le").decode("latin-1")} for name in wanted}
-    found = {str(path): [name for name, forms_of in forms.items() if any(form in said for form in forms_of)]
-             for path in files for said in [texts(path)]}  # fmt: skip
+    found = {}
+    for path in files:
+        content = texts(path)
+        found[str(path)] = [name for name, own in forms.items() if any(form in content for form in own)]
     return {path: each for path, each in found.items() if each}
