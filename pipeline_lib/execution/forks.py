@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from pipeline_lib.execution.import_closure import PACKAGES
 from pipeline_lib.execution.owners import GRACE_SECONDS, die_with_parent, end_with
-from pipeline_lib.execution.stage import exit_as, exit_now
+from pipeline_lib.execution.stage import exit_as, exit_now, exit_with
 
 LIBRARIES = ("torch", "timm", "transformers.modeling_utils", "transformers.models.auto.modeling_auto")
 STREAMS = (0, 1, 2)
@@ -156,9 +156,7 @@ def _run_job(job: Job, streams: list[int]) -> NoReturn:
         importlib.import_module(end_with.__module__).end_with(job.client)
         importlib.import_module(job.module).main()
     except SystemExit as error:
-        if isinstance(error.code, str):
-            sys.stderr.write(f"{error.code}\n")
-        exit_now(error.code if isinstance(error.code, int) else int(error.code is not None))
+        exit_with(error)
     except KeyboardInterrupt:
         exit_as(-signal.SIGINT)
     except BaseException:

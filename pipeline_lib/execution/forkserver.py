@@ -40,7 +40,7 @@ from pipeline_lib.execution.owners import (
     process_space,
     stat_fields,
 )
-from pipeline_lib.execution.stage import exit_as, exit_now
+from pipeline_lib.execution.stage import exit_as, exit_now, exit_with
 
 SWITCH = "VITRINE_FORKSERVER"
 GPUS = (Path("/dev/nvidiactl"), Path("/dev/dxg"), Path("/dev/kfd"))
@@ -61,7 +61,10 @@ def run_stage(module: str, main: Callable[[], None]) -> NoReturn:
         check_owner()  # the server ends with it, too
         if reason:
             sys.stderr.write(f"{module}: imports torch itself, because {reason}\n")
-    main()
+    try:
+        main()
+    except SystemExit as error:
+        exit_with(error)
     exit_now()
 
 
@@ -165,3 +168,4 @@ def _wait_for(server: Connection, child: int, module: str) -> int:
 
 if __name__ == "__main__":
     serve(Path(sys.argv[1]), int(sys.argv[2]))
+    exit_now()  # the libraries print what they leaked

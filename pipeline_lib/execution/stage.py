@@ -193,3 +193,10 @@ def exit_as(status: int) -> NoReturn:
             signal.signal(-status, signal.SIG_DFL)
         os.kill(os.getpid(), -status)
     exit_now(status)
+
+
+def exit_with(error: SystemExit) -> NoReturn:
+    """End this process as `sys.exit` does, but without clean-up."""
+    if isinstance(error.code, str):
+        sys.stderr.write(f"{error.code}\n")
+    exit_now(error.code if isinstance(error.code, int) else int(error.code is not None))

@@ -1,4 +1,4 @@
-"""Process-wide settings of a stage: how long OpenMP threads spin, and how often Python collects garbage.
+"""Process-wide settings of a stage: how OpenMP threads spin, when Python collects garbage, and what Ctrl-C prints.
 
 Import this module before torch, because torch reads the OpenMP setting when it is imported.
 **OpenMP.** By default a waiting libgomp thread spins without limit, on a core that other processes may need. One
@@ -12,6 +12,8 @@ cycles after every 700 new ones. A larger threshold reduces the CPU time of embe
 
 import gc
 import os
+import sys
+from types import TracebackType
 
 SPIN_COUNT = "2000"
 GC_THRESHOLD = 20_000
@@ -20,3 +22,14 @@ GC_THRESHOLD = 20_000
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
 gc.set_threshold(GC_THRESHOLD)
+
+
+def print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print one line for Ctrl-C, which ends the imports of a stage here, and the traceback of anything else."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("interrupted (SIGINT)\n")
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+sys.excepthook = print_exception
