@@ -1,16 +1,20 @@
 """Turns a run's figures, rankings and photos into one HTML page that opens offline, and its figures as SVG files."""
 
+import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
+from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.report import ReportParams
-from pipeline_lib.report.inputs import read_inputs
-from pipeline_lib.report.page import build_report
 
 
 def main() -> None:
     with stage("stages.report") as run, metered("report") as meter, meter.beating():
+        # Slow imports, which a process that only forks another does not need.
+        from pipeline_lib.report.inputs import read_inputs
+        from pipeline_lib.report.page import build_report
+
         params = run.section(ReportParams)
         folds = run.value("plan.folds", list[int])
         scales = run.value("plan.scales", list[int])
@@ -27,4 +31,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Maps of attention load a model, whose libraries the server of `embed` has imported.
+    run_stage("stages.report", main, starts=False)

@@ -49,11 +49,14 @@ FOLDER = Path(".dvc", "tmp", "vitrine")
 POLL_SECONDS = 0.02
 
 
-def run_stage(module: str, main: Callable[[], None]) -> NoReturn:
-    """Run `main` of `module` in a fork of the server, or in this process if there is no server; ends the process."""
+def run_stage(module: str, main: Callable[[], None], starts: bool = True) -> NoReturn:
+    """Run `main` of `module` in a fork of the server, or in this process if there is no server; ends the process.
+
+    A stage with `starts` False, which may need no torch at all, uses a server that runs and starts none.
+    """
     if is_enabled():
         end_with_owner()
-        server, reason = _find_server()
+        server, reason = _find_server(starts)
         job = Job(os.getpid(), module, sys.argv, sys.path, str(Path.cwd()), dict(os.environ))
         child = None if server is None else _start_fork(server, job)
         if server is not None and child is not None:
@@ -74,7 +77,7 @@ def is_enabled() -> bool:
     return not disabled and not any(path.exists() for path in GPUS)
 
 
-def _find_server() -> tuple[Connection | None, str | None]:
+def _find_server(starts: bool) -> tuple[Connection | None, str | None]:
     """Return a connection to the server that SWITCH names or that belongs to DVC, and why there is none if expected."""
     shared = os.environ.get(SWITCH)
     if shared:
@@ -91,7 +94,10 @@ def _find_server() -> tuple[Connection | None, str | None]:
         return None, reason
     address = folder / _name(owner)
     log = address.with_suffix(".log")
-    return _connect(address, log, owner), f"the fork server did not start; see {log}"
+    server = _connect(address)
+    if server is None and starts:
+        return _start(address, log, owner), f"the fork server did not start; see {log}"
+    return server, None
 
 
 def secure_folder(folder: Path) -> str | None:
@@ -127,17 +133,22 @@ def _remove_abandoned(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _connect(address: Path, log: Path, owner: int) -> Connection | None:
-    """Return a connection to the server, and start it first if needed; None if it ended, with the reason in its log."""
+def _connect(address: Path) -> Connection | None:
+    """Return a connection to the server that listens there; None if there is none."""
     with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
         return Client(str(address), "AF_UNIX")
+    return None
+
+
+def _start(address: Path, log: Path, owner: int) -> Connection | None:
+    """Start the server and return a connection to it; None if it ended, with the reason in its log."""
     _remove_abandoned(address.parent)
     command = [sys.executable, "-m", "pipeline_lib.execution.forkserver", str(address), str(owner)]
     with log.open("wb") as out:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
     while server.poll() is None:
-        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError):
-            return Client(str(address), "AF_UNIX")
+        if connection := _connect(address):
+            return connection
         time.sleep(POLL_SECONDS)
     return None
 

@@ -47,7 +47,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_stage("toy", main)
+    run_stage("toy", main, starts=sys.argv[2] != "join")
 """
 
 
@@ -158,6 +158,14 @@ def test_without_the_server_a_stage_is_the_process_that_dvc_started(project):
     assert run.returncode == 0, printed
     assert not read_record(project, "one")["torch"] and read_record(project, "one")["module"] == "__main__"
     assert not (project / ".dvc/tmp/vitrine").exists()
+
+
+def test_a_stage_that_starts_no_server_uses_one_that_runs(project):
+    write_stages(project, one="join", two="end", three="join")
+    printed = dvc(project, "repro").communicate()[0]
+    one, two, three = (read_record(project, name) for name in ("one", "two", "three"))
+    assert (one["module"], two["module"], three["module"]) == ("__main__", "toy", "toy"), printed
+    assert three["parent"] == two["parent"] != one["parent"] and "imports torch itself" not in printed
 
 
 def test_code_that_is_edited_between_two_stages_counts(project):
