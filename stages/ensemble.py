@@ -66,7 +66,8 @@ def main() -> None:
             ranked = pl.concat(rankings)
             write_table(ranked, out / "rankings.parquet")
             write_json(out / "classes.json", members[0].classes)
-            write_submission(out / "submission.csv", scores, test_ids, sample)
+            for note in write_submission(out / "submission.csv", scores, test_ids, sample):
+                print(note)
             for file in PREDICTION_FORMATS[params.predictions](ranked, out):
                 print(f"{paths.ENSEMBLE / file.name}: check it with `vitrine check-predictions`")
 

@@ -62,7 +62,7 @@ def main() -> None:
             write_json(out / "skipped.json", baselines.skipped)
             embeddings.write(out)
             gained = modality_gain(scores, baselines.probes(), classes)
-            write_plot_tables(out, ranks, scores, classes, {"baselines": gains, "modality_gain": gained})
+            notes += write_plot_tables(out, ranks, scores, classes, {"baselines": gains, "modality_gain": gained})
         for line in [*left_out_lines(scores, classes), *baselines.notes, *composed.notes, *notes, *protocol.warnings()]:
             print(line)
         described = [one.trees() for one in (hubness, composed, embeddings)]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pipeline_lib.artifacts.io import write_table
+from pipeline_lib.artifacts.io import replaced_folder, write_table
+from pipeline_lib.artifacts.spreadsheets import formula_notes
 from pipeline_lib.catalogue.strings import clean_name
 
 SAMPLE = "sample_submission.csv"
@@ -45,10 +46,11 @@ def check_ids(sample: pl.DataFrame, test_ids: Sequence[str]) -> None:
 
 def write_submission(
     path: Path, scores: pl.DataFrame, test_ids: Sequence[str], sample: pl.DataFrame | None = None
-) -> None:
+) -> list[str]:
     """Write id,label of every test product in the order of `test_ids`, or with the order and column names of `sample`.
 
-    `scores` has CLASS_SCORES_SCHEMA rows. Raises ValueError if a product is missing, added or repeated.
+    Returns notes about cells that a spreadsheet would take for formulas. `scores` has CLASS_SCORES_SCHEMA rows. Raises
+    ValueError if a product is missing, added or repeated.
     """
     names = ["id", "label"] if sample is None else sample.columns
     if sample is not None:
@@ -69,4 +71,6 @@ def write_submission(
     ordered = expected.join(test, on="id", how="left", maintain_order="left")
     if sample is not None:  # with the ids as the benchmark writes them
         ordered = ordered.with_columns(sample.get_column(names[0]).alias("id"))
-    write_table(ordered.rename(dict(zip(("id", "label"), names, strict=True))), path)
+    table = ordered.rename(dict(zip(("id", "label"), names, strict=True)))
+    write_table(table, path)
+    return formula_notes(table, replaced_folder(path.parent) / path.name)

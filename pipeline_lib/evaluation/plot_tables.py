@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import write_table
+from pipeline_lib.artifacts.io import replaced_folder, write_table
 from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.artifacts.schemas import CLASS_SCHEMA, CONFUSION_SCHEMA, CURVE_SCHEMA, RELIABILITY_SCHEMA
+from pipeline_lib.artifacts.spreadsheets import formula_notes
 from pipeline_lib.evaluation.label_issues import label_issues
 from pipeline_lib.evaluation.summary import DIGITS, SPLITS, labelled
 from pipeline_lib.metrics.calibration import reliability_rows
@@ -38,13 +39,17 @@ def curve_table(ranks: pl.DataFrame) -> pl.DataFrame:
 
 def write_plot_tables(
     out: Path, ranks: pl.DataFrame, scores: pl.DataFrame, classes: Sequence[str], more: Mapping[str, pl.DataFrame]
-) -> None:
-    """Write the tables of ranks and of class scores, and `more` tables, as NAME.csv."""
+) -> list[str]:
+    """Write the tables of ranks and of class scores, and `more` tables, as NAME.csv.
+
+    Returns notes about labels and ids that a spreadsheet would take for formulas.
+    """
     issues = label_issues(scores, paths.ENSEMBLE / "probabilities.parquet", classes)
     tables = {"recall_curve": curve_table(ranks), "label_issues": issues} | dict(more)
     tables |= class_tables(scores, read_uncalibrated(paths.ENSEMBLE, scores), classes)
     for name, table in tables.items():
         write_table(table, out / f"{name}.csv")
+    return formula_notes(issues, replaced_folder(out) / "label_issues.csv")
 
 
 def read_uncalibrated(ensemble: Path, predictions: pl.DataFrame) -> pl.DataFrame:

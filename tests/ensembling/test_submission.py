@@ -30,6 +30,21 @@ def test_ids_survive_quoting(tmp_path):
     assert pl.read_csv(path, schema_overrides={"id": pl.String})["id"].to_list() == ids
 
 
+def test_what_a_spreadsheet_would_run_is_noted_and_unchanged(tmp_path):
+    path = tmp_path / ".ensemble.part/submission.csv"
+    path.parent.mkdir()
+    ids = ["=1+1", "-5", "+3.5", "@a", "a=b", " -x"]
+    (note,) = write_submission(path, table_of(ids), ids)
+    assert note == (
+        f"{tmp_path}/ensemble/submission.csv: 3 cells begin with =, +, - or @, the first in row 2, '=1+1'; a "
+        "spreadsheet would run them as formulas, so import the columns as text"
+    )
+    assert path.read_text(encoding="utf-8").splitlines()[1:] == [f"{one},cup" for one in ids]
+    assert write_submission(path, table_of(["-5", "a-b"]), ["-5", "a-b"]) == []
+    sample = pl.DataFrame({"=id": ["a"], "label": [""]})
+    assert "the first in row 1, '=id'" in write_submission(path, table_of(["a"]), ["a"], sample)[0]
+
+
 def test_without_test_products_only_the_header_is_written(tmp_path):
     path = tmp_path / "submission.csv"
     write_submission(path, pl.DataFrame(schema=CLASS_SCORES_SCHEMA), [])

@@ -5,11 +5,12 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scored_rows import scored
+from scored_rows import ranks_frame, scored
 
-from pipeline_lib.artifacts import io
+from pipeline_lib.artifacts import io, paths
 from pipeline_lib.artifacts.schemas import CLASS_SCORES_SCHEMA, ISSUES_SCHEMA, PREDICTIONS_SCHEMA
 from pipeline_lib.evaluation.label_issues import class_thresholds, label_issues, suggested_labels
+from pipeline_lib.evaluation.plot_tables import write_plot_tables
 
 
 def slow_suggestions(truth, probabilities):
@@ -76,3 +77,24 @@ def test_candidates_are_out_of_fold_and_the_largest_margin_first(rows, tmp_path,
 def test_without_labels_there_are_no_issues(tmp_path):
     assert issues_of(rows_of(("a", "oof", None, [0.1, 0.9])), tmp_path).rows() == []
     assert label_issues(pl.DataFrame(schema=CLASS_SCORES_SCHEMA), tmp_path / "none", []).schema == ISSUES_SCHEMA
+
+
+def test_ids_that_a_spreadsheet_would_run_are_noted_and_unchanged(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ENSEMBLE", tmp_path)
+    predictions = rows_of(
+        *((f"{sign}{number}", "oof", "cup", (0.9, 0.1)) for number, sign in enumerate("abc")),
+        ("=1+1", "oof", "cup", (0.1, 0.9)),
+        ("d", "oof", "hat", (0.2, 0.8)),
+    )
+    predictions.write_parquet(tmp_path / "probabilities.parquet")
+    out = tmp_path / ".evaluation.part"
+    out.mkdir()
+    scores = scored(predictions, ["cup", "hat"])
+    (note,) = write_plot_tables(out, ranks_frame(), scores, ["cup", "hat"], {})
+    assert note.startswith(
+        f"{tmp_path}/evaluation/label_issues.csv: 1 cells begin with =, +, - or @, the first in row 2"
+    )
+    assert pl.read_csv(out / "label_issues.csv")["product_id"].to_list() == ["=1+1"]
+    safe = predictions.with_columns(pl.col("product_id").str.replace("=", "x"))
+    safe.write_parquet(tmp_path / "probabilities.parquet")
+    assert write_plot_tables(out, ranks_frame(), scored(safe, ["cup", "hat"]), ["cup", "hat"], {}) == []
