@@ -61,7 +61,7 @@ def check_photos(root: Path, max_pixels: int, paths: Sequence[str], linked: Sequ
                 fault, content, note = None, "", None
                 try:
                     photo, content = _check_photo(root, path, max_pixels, linked)
-                    thumbnails[position] = thumbnail(photo.image())
+                    thumbnails[position] = thumbnail(photo.reduced(WORK_SIDE))
                     note = Fault(*photo.notes[0]) if photo.notes else None
                 except BadPhotoError as bad:
                     fault = Fault(bad.reason, bad.value)

@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline_lib.shards.resize import resize
 from pipeline_lib.transforms.decode import Photo, Pixels, read_photo
 from pipeline_lib.transforms.modes import LARGE
+from pipeline_lib.transforms.png_strips import PngStrips
 
 EXTENSIONS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 # `decode` returns at least twice the requested size, so a reduced JPEG has at least 1.5 times the stored size.
@@ -70,10 +71,14 @@ def black_photo(size: int, quality: int) -> StoredPhoto:
 def _downscaled(photo: Photo, width: int, height: int) -> Pixels:
     """Return the photo's pixels at a smaller size; Pillow resizes a large image, because it makes no copies of it.
 
+    A large PNG is resized strip by strip, with the same result.
+
     The pixels of a JPEG are already reduced. With them the result has 48 dB against Lanczos on all pixels, and JPEG
     quality 92 alone has 40 dB (synthetic photos of 640 x 480 stored at 128 px).
     """
     image = photo.raster
+    if isinstance(image, PngStrips):
+        return np.asarray(image.resized(width, height))
     if isinstance(image, Image.Image) and image.width * image.height > LARGE:
         return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
     return resize(photo.pixels(), width, height)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipeline_lib.transforms.formats import BadPhotoError, one_line, open_image
-from pipeline_lib.transforms.modes import profile_mode, to_srgb
+from pipeline_lib.transforms.modes import LARGE, profile_mode, to_srgb
+from pipeline_lib.transforms.png_strips import PngStrips, png_strips
 from pipeline_lib.transforms.profiles import conversion
 from pipeline_lib.transforms.repair import JPEG_START, NO_END_MARK, START_OF_SCAN, has_end_mark, repairs, segments
 
@@ -56,7 +57,7 @@ class Photo:
     `is_plain`: any program that reads the file gets these pixels, so the file may be stored as it is.
     """
 
-    raster: Image.Image | Pixels
+    raster: Image.Image | Pixels | PngStrips
     format: str
     width: int
     height: int
@@ -67,6 +68,8 @@ class Photo:
         """Return the upright RGB image."""
         if isinstance(self.raster, Image.Image):
             return self.raster
+        if isinstance(self.raster, PngStrips):
+            return self.raster.image()
         height, width, _ = self.raster.shape
         image = Image.new("RGB", (width, height), None)  # Image.frombytes would fill it with black first
         image.frombytes(self.raster)
@@ -74,7 +77,15 @@ class Photo:
 
     def pixels(self) -> Pixels:
         """Return the pixels (height, width, 3)."""
-        return np.asarray(self.raster)
+        return np.asarray(self.image() if isinstance(self.raster, PngStrips) else self.raster)
+
+    def reduced(self, side: int) -> Image.Image:
+        """Return the image reduced by a whole factor, such that its shorter side has at least `side` pixels."""
+        image = self.raster if isinstance(self.raster, PngStrips) else self.image()
+        factor = min(image.width, image.height) // side
+        if factor > 1:
+            return image.reduced(factor) if isinstance(image, PngStrips) else image.reduce(factor)
+        return self.image()
 
 
 def decode(data: bytes, size: int | None = None) -> Image.Image:
@@ -135,6 +146,10 @@ def _read_with_pillow(data: bytes, size: int | None, max_pixels: float, convert_
     try:
         image = open_image(data)
         _check_size(*image.size, max_pixels)
+        if image.format == "PNG" and image.width * image.height > LARGE:
+            strips = png_strips(data, convert_profile)
+            if strips is not None:
+                return _in_strips(strips, data)
         width, height = image.size
         reduced = size is not None and image.draft(None, (2 * size, 2 * size)) is not None
         image.load()
@@ -155,6 +170,14 @@ def _read_with_pillow(data: bytes, size: int | None, max_pixels: float, convert_
         width, height = height, width
     notes = (Note("colour profile not used", problem),) if problem else ()
     return Photo(rgb, str(image.format), width, height, is_plain, notes)
+
+
+def _in_strips(strips: PngStrips, data: bytes) -> Photo:
+    """Return a large PNG, which is decoded when its pixels are asked for; one that is not sound is none of these."""
+    first = next(strips.loaded())
+    _, problem = to_srgb(first, strips.convert)
+    notes = (Note("colour profile not used", problem),) if problem else ()
+    return Photo(strips, "PNG", strips.width, strips.height, _is_plain(first, data), notes)
 
 
 def _noted(photo: Photo, note: Note) -> Photo:
