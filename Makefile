@@ -29,6 +29,10 @@ bench: $(VENV)/.bench
 	python bench/evaluation.py
 	python bench/search.py
 	test ! -d data/work/train/0 || python bench/text_query.py
+	test ! -d data/work/index || python bench/search_quality.py
+	test ! -d data/work/index || python bench/serve.py
+	python bench/comparison.py
+	python bench/crowned.py
 	python bench/formats.py
 	python bench/shards.py
 	python bench/frames.py

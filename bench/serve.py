@@ -44,7 +44,7 @@ PLAIN = Path(__file__).with_name("plain_server.py").resolve()
 
 @dataclass(frozen=True)
 class Load:
-    """Seconds of each request in milliseconds, sorted, and requests a second."""
+    """Milliseconds of each request, sorted, and requests a second."""
 
     milliseconds: list[float]
     rate: float
@@ -126,7 +126,7 @@ def vitrine(port: int) -> list[str]:
 
 
 def write_large(project: Path, large: Path) -> None:
-    """Write a project with the same model and 100,000 products: the sample's vectors with noise, and its texts."""
+    """Write a project with the same model and 100,000 products: random unit vectors, and the sample's texts."""
     work = large / paths.WORK
     work.mkdir(parents=True)
     shutil.copy(project / "params.yaml", large)

@@ -68,10 +68,10 @@ def experiments(
 
 def _figures(one: "Experiment") -> "Iterator[tuple[Key, Figure]]":
     from pipeline_lib.report.composed_figures import composed_rows
-    from pipeline_lib.report.headline import classification_rows, retrieval_rows, total_rows
+    from pipeline_lib.report.headline import classification_rows, judged_rows, retrieval_rows, total_rows
 
     trees = one.metrics, one.intervals
-    parts = (*retrieval_rows(*trees), *total_rows(*trees), *classification_rows(*trees))
+    parts = (*retrieval_rows(*trees), *total_rows(*trees), *classification_rows(*trees), *judged_rows(*trees))
     for row in (*parts, *(row for _, row in composed_rows(*trees))):
         yield from ((Key(row.split, row.task, figure.key), figure) for figure in row.figures)
 

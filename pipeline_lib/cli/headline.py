@@ -25,7 +25,8 @@ def headline(as_json: AsJson = False) -> None:
     JSON: figures (with split, task, metric, value, low, high, chance and no_figure), cautions, and report, the path of
     the page.
 
-    Tasks are text_to_image, image_to_text, both_directions, classification and composed_KIND.
+    Tasks are text_to_image, image_to_text, both_directions, classification and composed_KIND; judged queries have the
+    split judged and the task fold_FOLD.
     """
     from pipeline_lib.artifacts import paths
     from pipeline_lib.artifacts.read import read_object
@@ -42,9 +43,11 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
     from pipeline_lib.report.composed_figures import composed_rows
     from pipeline_lib.report.headline import (
         CLASSIFICATION,
+        JUDGED,
         RETRIEVAL,
         SLICE,
         classification_rows,
+        judged_rows,
         retrieval_rows,
         slice_rows,
         total_lines,
@@ -53,8 +56,8 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
 
     retrieval, classes = retrieval_rows(metrics, intervals), classification_rows(metrics, intervals)
     sliced, composed = slice_rows(metrics, intervals), composed_rows(metrics, intervals)
-    composed_part = [row for _, row in composed]
-    rows = [*retrieval, *total_rows(metrics, intervals), *sliced, *classes, *composed_part]
+    composed_part, judged = [row for _, row in composed], judged_rows(metrics, intervals)
+    rows = [*retrieval, *total_rows(metrics, intervals), *sliced, *classes, *composed_part, *judged]
     tables: list[RenderableType] = [
         _terminal_table(title, columns, part)
         for title, columns, part in (
@@ -62,6 +65,7 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
             ("Text → image by slice", SLICE, sliced),
             ("Classification", CLASSIFICATION, classes),
             ("Composed retrieval", dict(item for columns, _ in composed for item in columns.items()), composed_part),
+            ("Judged queries", JUDGED, judged),
         )
         if part
     ]
@@ -95,7 +99,9 @@ def _terminal_table(title: str, columns: "Columns", rows: "list[HeadlineRow]") -
     shown = {key: heading for key, (heading, _) in columns.items() if key not in NOT_IN_TERMINAL}
     table.add_column("", no_wrap=True)
     for key, heading in shown.items():
-        written = "Queries\nGallery" if key == "num_queries" else heading.replace(" ", "\n")
+        written = (
+            "Queries\nGallery" if key == "num_queries" and "num_gallery" in columns else heading.replace(" ", "\n")
+        )
         table.add_column(written, justify="right", no_wrap=True)
     for row in rows:
         figures = {figure.key: figure for figure in row.figures}
@@ -108,5 +114,7 @@ def _terminal_cell(figures: "dict[str, Figure]", key: str) -> str:
         return "-"
     if figures[key].void:
         return "no\nfigure"
-    below = figures["num_gallery"].text if key == "num_queries" else figures[key].interval_text
+    below = (
+        figures["num_gallery"].text if key == "num_queries" and "num_gallery" in figures else figures[key].interval_text
+    )
     return f"{figures[key].text}\n[dim]{below}[/dim]"

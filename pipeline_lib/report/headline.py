@@ -58,6 +58,15 @@ def hundredths(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
+def fraction(value: float) -> str:
+    """Return a figure between 0 and 1 with three decimals.
+
+    >>> fraction(0.6114)
+    '0.611'
+    """
+    return f"{value:.3f}"
+
+
 # Leaf of metrics.json -> (heading, format), in the order of the columns.
 Columns = dict[str, tuple[str, Callable[[float], str]]]
 RETRIEVAL: Columns = {
@@ -78,6 +87,12 @@ CLASSIFICATION: Columns = {
     "macro_f1": ("Macro-F1", percent),
     "balanced_accuracy": ("Balanced accuracy", percent),
     "ece": ("Calibration error", percent),
+}
+# Of the queries that people judged on the search page.
+JUDGED: Columns = {
+    "nDCG@10": ("nDCG@10", fraction),
+    "preference": ("Preference", percent),
+    "num_queries": ("Queries", count),
 }
 # Over both directions of retrieval, as benchmarks with five captions an image report them.
 TOTALS: Columns = {"total_mR": ("total mR", hundredths), "sum": ("sum", hundredths)}
@@ -108,7 +123,7 @@ class HeadlineRow:
     """The figures of one split and task.
 
     Tasks are text_to_image, image_to_text, both_directions, classification, composed_KIND, and slice_NAME for text to
-    image with the queries of a slice.
+    image with the queries of a slice; judged queries have the split judged and the task fold_FOLD.
     """
 
     split: str
@@ -147,6 +162,15 @@ def classification_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
         if figures := figures_of(branch(metrics, *path), branch(intervals, *path), CLASSIFICATION):
             rows.append(HeadlineRow(split, "classification", name, figures))
     return rows
+
+
+def judged_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
+    """Return a row for each fold whose model was measured by judged queries."""
+    return [
+        HeadlineRow("judged", f"fold_{fold}", f"Fold {fold}", figures)
+        for fold, values in branch(metrics, "judged").items()
+        if (figures := figures_of(values, branch(intervals, "judged", fold), JUDGED))
+    ]
 
 
 def total_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:

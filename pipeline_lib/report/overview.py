@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pipeline_lib.report.chance import Chance
 from pipeline_lib.report.headline import (
     CLASSIFICATION,
+    JUDGED,
     RETRIEVAL,
     SLICE,
     Columns,
     Figure,
     HeadlineRow,
     classification_rows,
+    judged_rows,
     percent,
     rank,
     retrieval_rows,
@@ -48,9 +50,8 @@ def headlines(inputs: ReportInputs, chances: Mapping[tuple[str, str], Chance]) -
     class_chance = _class_chance(inputs.ensemble.num_classes)
     retrieval = retrieval_rows(inputs.metrics, inputs.intervals)
     retrieval_table = [(row, _retrieval_chance(chances.get((row.split, row.task)))) for row in retrieval]
-    sliced = slice_rows(inputs.metrics, inputs.intervals)
-    slice_table = [(row, {one.key: percent(one.chance) for one in row.figures if one.chance is not None})
-                   for row in sliced]  # fmt: skip
+    slice_table = [(row, _own_chance(row, SLICE)) for row in slice_rows(inputs.metrics, inputs.intervals)]
+    judged_table = [(row, _own_chance(row, JUDGED)) for row in judged_rows(inputs.metrics, inputs.intervals)]
     class_table = [(row, class_chance) for row in classification_rows(inputs.metrics, inputs.intervals)]
     return [
         Headline(
@@ -60,6 +61,7 @@ def headlines(inputs: ReportInputs, chances: Mapping[tuple[str, str], Chance]) -
             ("Retrieval", RETRIEVAL, retrieval_table),
             (SLICES, SLICE, slice_table),
             ("Classification", CLASSIFICATION, class_table),
+            ("Judged queries", JUDGED, judged_table),
         )
         if rows
     ]
@@ -97,6 +99,10 @@ def _retrieval_chance(chance: Chance | None) -> dict[str, str]:
     written = {key: percent(value) for key, value in recalls.items()}
     written["MeanRecall"] = percent(sum(recalls.values()) / len(recalls))
     return written | {"median_rank": rank(chance.median_rank()), "mean_rank": rank(chance.mean_rank())}
+
+
+def _own_chance(row: HeadlineRow, columns: Columns) -> dict[str, str]:
+    return {one.key: columns[one.key][1](one.chance) for one in row.figures if one.chance is not None}
 
 
 def _class_chance(num_classes: int) -> dict[str, str]:

@@ -44,6 +44,21 @@ def test_all_figures_and_intervals_fit_80_columns(printed):
     assert "Out of fold" not in text and text.endswith("report: /index.html")
 
 
+def test_judged_queries_are_a_table_of_their_own(printed):
+    leaf = {"nDCG@10": 0.6114, "preference": 0.125, "num_queries": 20, "num_with_both": 12, "chance": {"nDCG@10": 0.5}}
+    metrics = {"judged": {"0": leaf, "3": {"num_queries": 0, "num_with_both": 0}}}
+    intervals = {"judged": {"0": {"nDCG@10": [0.5, 0.7212], "preference": [0.0, 0.3]}}}
+    rows = headline_result(metrics, intervals, "/index.html").rows
+    assert rows == [
+        ("judged", "fold_0", "nDCG@10", "0.611", "0.500–0.721"),
+        ("judged", "fold_0", "preference", "12.5 %", "0.0–30.0"),
+        ("judged", "fold_0", "num_queries", "20", ""),
+        ("judged", "fold_3", "num_queries", "0", ""),
+    ]
+    text = printed(METRICS | metrics, INTERVALS | intervals)
+    assert "Judged queries" in text and "0.500–0.721" in text and max(map(len, text.splitlines())) <= 80
+
+
 def test_widest_real_rows_still_fit(printed):
     full = {key: [0.9, 1.0] for key in LEAF} | {"median_rank": [1204.0, 1350.0]}
     leaf = {"text_to_image": LEAF, "image_to_text": LEAF}

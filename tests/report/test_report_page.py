@@ -11,6 +11,8 @@ from made_run import Run
 from PIL import Image
 
 from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.artifacts.schemas import RANKS_SCHEMA
 from pipeline_lib.report.headline import CLASSIFICATION, RETRIEVAL
 
@@ -59,6 +61,18 @@ def test_text_and_interval_are_the_rounded_values(run, parse):
     low, high = run.intervals["test"]["retrieval"]["text_to_image"]["R@5"]
     cell = parse(run.report().page).all("td", key="R@5")[0][1]
     assert cell == f"{leaf:.1%}{low * 100:.1f}–{high * 100:.1f}".replace("%", " %", 1)
+
+
+def test_judged_queries_are_a_table_with_chance(make_run, parse):
+    run = make_run()
+    leaf = {"nDCG@10": 0.6114, "preference": 0.75, "num_queries": 20, "chance": {"nDCG@10": 0.4}}
+    for path, values in ((paths.METRICS, leaf), (paths.INTERVALS, {"nDCG@10": [0.5, 0.7212]})):
+        write_json(run.root / path, read_object(run.root / path) | {"judged": {"0": values}})
+    page = parse(run.report().page)
+    assert "Judged queries" in [text for _, text in page.all("h3")]
+    cells = [text for attributes, text in page.all("td") if attributes.get("data-key") == "nDCG@10"]
+    assert cells == ["0.6110.500–0.721"]
+    assert any("0.400" in text for _, text in page.all("td"))
 
 
 def test_exactly_the_right_answers_are_marked(run, parse):
