@@ -58,7 +58,8 @@ def load_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; run from the project's root") from None
     except YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        fault = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
+        raise ValueError(f"{path}: not valid YAML: {fault}") from None
     if not isinstance(loaded, dict):
         raise ValueError(f"{path}: expected a mapping of sections, found {type(loaded).__name__}")
     return loaded
