@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from shop import pretrain
 from shop.clip_words import phrases
 from shop.goods import GOODS
 from shop.other_goods import OTHER_GOODS
@@ -119,3 +120,12 @@ def test_the_mentioned_category_is_never_the_one_in_the_picture():
     pairs = draw_pairs(60, 0, 32)
     assert len(set(pairs.mentioned.tolist())) > 10
     assert not set(GOODS) & set(OTHER_GOODS)
+
+
+def test_pretraining_says_how_far_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(pretrain, "PRINT_SECONDS", 0.0)
+    pairs = draw_pairs(PARAMS["objects"], PARAMS["seed"], PARAMS["image_size"], 1)
+    pretrain_text(pairs, build_tokenizer(vocabulary()), PARAMS | {"text_epochs": 2}, 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [f"text tower: {done} of 4 batches" for done in (1, 2, 3, 4)]
+    assert lines[-1].endswith(", 0 s left")

@@ -5,7 +5,9 @@ properties they fine-tuned better here than after a contrastive pretraining of t
 same machine and thread count give the same weights.
 """
 
+import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from tokenizers import Tokenizer
@@ -13,11 +15,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shop.pairs import Pairs
+from shop.stage import write_line
 from shop.towers import MAX_POSITIONS, build_image_tower, build_text_tower, image_input
 
 # Scales of the image size that batches are resized to, so that the tower works at sizes around it.
 SIZES = (0.75, 0.875, 1.0, 1.125)
 IMAGE_LR, TEXT_LR, WEIGHT_DECAY, WARM_UP = 5e-3, 2e-3, 0.05, 0.15
+PRINT_SECONDS = 10.0  # between two lines on how far a tower is
+
+
+class Training(NamedTuple):
+    """How a tower is trained, and its name for the lines that say how far it is."""
+
+    name: str
+    epochs: int
+    batch_size: int
+    peak_lr: float
 
 
 def pretrain_image(pairs: Pairs, params: dict[str, int], seed: int) -> tuple[nn.Module, float]:
@@ -38,7 +51,8 @@ def pretrain_image(pairs: Pairs, params: dict[str, int], seed: int) -> tuple[nn.
         features: Tensor = tower(resized.contiguous(memory_format=torch.channels_last))
         return features
 
-    return tower, _train(encode_pictures, tower, labels, params["image_epochs"], params["batch_size"], IMAGE_LR)
+    training = Training("image tower", params["image_epochs"], params["batch_size"], IMAGE_LR)
+    return tower, _train(encode_pictures, tower, labels, training)
 
 
 def pretrain_text(pairs: Pairs, tokenizer: Tokenizer, params: dict[str, int], seed: int) -> tuple[nn.Module, float]:
@@ -59,18 +73,16 @@ def pretrain_text(pairs: Pairs, tokenizer: Tokenizer, params: dict[str, int], se
         pooled: Tensor = (tokens * weights).sum(dim=1) / weights.sum(dim=1)
         return pooled
 
-    return tower, _train(encode_texts, tower, labels, params["text_epochs"], params["batch_size"], TEXT_LR)
+    training = Training("text tower", params["text_epochs"], params["batch_size"], TEXT_LR)
+    return tower, _train(encode_texts, tower, labels, training)
 
 
 def _train(
-    encode: Callable[[Tensor], Tensor],
-    tower: nn.Module,
-    labels: dict[str, Tensor],
-    epochs: int,
-    batch_size: int,
-    peak_lr: float,
+    encode: Callable[[Tensor], Tensor], tower: nn.Module, labels: dict[str, Tensor], training: Training
 ) -> float:
     """Train a tower with a temporary linear head per property; return the mean accuracy in the last epoch."""
+    name, epochs, batch_size, peak_lr = training
+    started = printed = time.monotonic()
     count = len(next(iter(labels.values())))
     width = encode(torch.arange(2)).shape[1]
     heads = nn.ModuleDict({name: nn.Linear(width, int(value.max()) + 1) for name, value in labels.items()})
@@ -81,7 +93,7 @@ def _train(
         optimizer, peak_lr, total_steps=epochs * num_batches + 1, pct_start=WARM_UP, cycle_momentum=False
     )
     accuracy = 0.0
-    for _ in range(epochs):
+    for epoch in range(epochs):
         order, accuracy = torch.randperm(count), 0.0
         for number in range(num_batches):
             rows = order[number * batch_size : (number + 1) * batch_size]
@@ -99,6 +111,11 @@ def _train(
             schedule.step()
             hits = [(logits[name].argmax(1) == value[rows]).float().mean() for name, value in labels.items()]
             accuracy += torch.stack(hits).mean().item() / num_batches
+            if time.monotonic() - printed >= PRINT_SECONDS:
+                printed = time.monotonic()
+                done, total = epoch * num_batches + number + 1, epochs * num_batches
+                left = (printed - started) * (total - done) / done
+                write_line(f"{name}: {done:,} of {total:,} batches, {left:,.0f} s left")
     return accuracy
 
 

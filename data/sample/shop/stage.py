@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,6 +58,12 @@ def run_stage(name: str, make: Callable[[Path, dict[str, int], int], None]) -> N
             make(out, params, len(os.sched_getaffinity(0)))
     except (ValueError, OSError) as error:
         raise SystemExit(f"shop.{name}: error: {error}") from error
+
+
+def write_line(text: str) -> None:
+    """Print a line at once: a pipe would hold it back."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _digest(stage: str) -> str:

@@ -6,7 +6,6 @@ The folder clip_text has the text tower once more, with a vocabulary that includ
 their words with the shop, but no category. Towers pretrained on unrelated pictures were worse than random ones.
 """
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from shop.goods import GOODS
 from shop.listing import SECOND_IN_TITLE, SENTENCES
 from shop.other_goods import OTHER_GOODS
 from shop.pairs import Pairs, draw_pairs
-from shop.stage import run_stage
+from shop.stage import run_stage, write_line
 from shop.words import BUILDS, COLOURS, FILLERS, MATERIALS, PATTERNS, PRAISE
 
 
@@ -38,6 +37,8 @@ def make_weights(out: Path, params: dict[str, int], num_jobs: int = 1) -> dict[s
     Each tower trains in one thread; with two jobs both train at the same time. Layers this narrow gain little from a
     second thread, and the weights do not depend on the number of processors.
     """
+    epochs = f"{params['image_epochs']} and {params['text_epochs']} epochs"
+    write_line(f"weights: an image and a text tower, {epochs} on {params['objects']:,} drawn objects")
     pairs = draw_pairs(params["objects"], params["seed"], params["image_size"], num_jobs)
     makers = {"image": make_image_tower, "text": make_text_tower}
     accuracies = Parallel(n_jobs=min(num_jobs, len(makers)), batch_size=1, max_nbytes=None)(
@@ -88,7 +89,7 @@ def main() -> None:
 
     def make(out: Path, params: dict[str, int], jobs: int) -> None:
         accuracy = make_weights(out, params, jobs)
-        sys.stdout.write(f"accuracy over the properties: image {accuracy['image']:.2f}, text {accuracy['text']:.2f}\n")
+        write_line(f"accuracy over the properties: image {accuracy['image']:.2f}, text {accuracy['text']:.2f}")
 
     run_stage("weights", make)
 
