@@ -1,17 +1,20 @@
 """Mean pooling of frames against temporal layers on the sample `clips`, three seeds each, paired by query.
 
-    python bench/video_study.py [--quick] [--root FOLDER] [--jobs N] [--set KEY=VALUE ...]
+    python bench/video_study.py [--quick] [--root FOLDER] [--jobs N] [--set KEY=VALUE ...] [--teacher FOLDER]
 
 A clone of the repository makes the sample, its frames and the features of its towers once, through `dvc repro`. Each
 arm and seed then is one run of the stages train and embed, in a folder that shares them. A run that is finished is not
 repeated. The column "before its reverse" is the share of captions that are nearer to their clip than to the same clip
-played backwards: by chance, and for any mean of frames, it is one half. Prints tables in Markdown.
+played backwards: by chance, and for any mean of frames, it is one half. With a teacher, a folder as `vitrine keep`
+writes it into data/starts, the temporal model is also trained with the losses of TeachCLIP. Prints tables in Markdown.
 """
 
 import argparse
 import concurrent.futures
 import contextlib
+import itertools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,6 +55,14 @@ ARMS: dict[str, tuple[str, ...]] = {
     "temporal layer and attention": ("model.frames.layers=1", "model.frames.pooling=attention"),
 }
 BEFORE, AFTER = ARMS
+DISTILLED = "temporal layer and attention, distilled"
+# The weights of TeachCLIP, as in docs/video.md.
+DISTILLATION = (
+    "losses.info_nce.weight=0.2",
+    "losses.coarse_distillation.weight=1",
+    "losses.frame_distillation.weight=2",
+)
+TEACHER = "shop"
 SLICES = ("time", "still")
 SCALE = ["--scale", "64"]
 
@@ -69,20 +80,27 @@ class Result:
     before: NDArray[np.float64]
 
 
-def prepare(root: Path, settings: Sequence[str]) -> Path:
-    """Return a clone of the repository with the sample, its frames and the features of its towers."""
+def prepare(root: Path, settings: Sequence[str], teacher: Path | None) -> Path:
+    """Return a clone of the repository with the sample, its frames and the features of its towers and of a teacher."""
     clone = root / "clone"
     if not clone.is_dir():
         subprocess.run(["git", "clone", "--quiet", "--local", str(REPO), str(clone)], check=True)
     with contextlib.chdir(clone):
         apply_overrides("params.yaml", [*SETTINGS, *settings])
-    if not (clone / paths.features_of("trunk") / "joint.json").is_file():
-        subprocess.run(["dvc", "repro", "--quiet", "features@trunk", "folds"], cwd=clone, env=environment(), check=True)
+    stages = {"trunk": ["features@trunk", "folds"]}
+    if teacher is not None:
+        shutil.copytree(teacher, clone / "data/starts" / TEACHER, dirs_exist_ok=True)
+        with contextlib.chdir(clone):
+            apply_overrides("params.yaml", [f"plan.teachers=[{TEACHER}]", "features.teacher_words=true"])
+        stages[TEACHER] = [f"teacher@{TEACHER}"]
+    for name, targets in stages.items():
+        if not (clone / paths.features_of(name)).is_dir():
+            subprocess.run(["dvc", "repro", "--quiet", *targets], cwd=clone, env=environment(), check=True)
     return clone
 
 
-def train(clone: Path, name: str, seed: int, threads: int) -> Path:
-    """Run the stages train and embed of an arm, unless they are done, and return the folder of the run."""
+def train(clone: Path, name: str, arm: Sequence[str], seed: int, threads: int) -> Path:
+    """Run the stages train and embed with an arm's settings, unless they are done, and return the folder of the run."""
     folder = clone.parent / "runs" / f"{name.replace(' ', '-')}-{seed}"
     (folder / "data/work").mkdir(parents=True, exist_ok=True)
     for path in SHARED:
@@ -91,7 +109,7 @@ def train(clone: Path, name: str, seed: int, threads: int) -> Path:
     (folder / "params.yaml").write_bytes((clone / "params.yaml").read_bytes())
     override = "from dvc.utils.hydra import apply_overrides; import sys; apply_overrides('params.yaml', sys.argv[1:])"
     stages = [["-m", f"stages.{stage}", "--fold", "0", *rest] for stage, rest in (("train", []), ("embed", SCALE))]
-    commands = [["-c", override, *ARMS[name], f"train.seed={seed}"], *stages]
+    commands = [["-c", override, *arm, f"train.seed={seed}"], *stages]
     if (folder / paths.WORK / "embed/0/64/queries").is_dir():
         return folder
     own = environment(DVC_ROOT=str(folder), PYTHONPATH=str(folder), OMP_NUM_THREADS=str(threads))
@@ -172,13 +190,15 @@ def tables(results: dict[str, Result]) -> str:
             timed = not np.isnan(before).any()
             shares.append(figure(before, groups, result.before[:, chosen].mean(axis=1)) if timed else "-")
             lines.append(f"| {name} | {part} | {chosen.sum()} | {' | '.join(shares)} |")
-    lines += ["", f"| {AFTER} - {BEFORE} | R@1 |", "|---|---|"]
-    for part in SLICES:
-        chosen, first, _ = cells(results[BEFORE], part)
-        _, second, _ = cells(results[AFTER], part)
-        groups = clusters(pl.Series(results[BEFORE].groups[chosen]))
-        (found,) = paired_differences(mean_of(first), mean_of(second), groups)
-        lines.append(f"| {part} | {100 * found.difference:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f}) |")
+    for before, after in itertools.pairwise(results):
+        lines += ["", f"| {after} - {before} | R@1 |", "|---|---|"]
+        for part in SLICES:
+            chosen, first, _ = cells(results[before], part)
+            _, second, _ = cells(results[after], part)
+            groups = clusters(pl.Series(results[before].groups[chosen]))
+            (found,) = paired_differences(mean_of(first), mean_of(second), groups)
+            span = f"{100 * found.low:+.1f} to {100 * found.high:+.1f}"
+            lines.append(f"| {part} | {100 * found.difference:+.1f} ({span}) |")
     return "\n".join([*lines, "", machine()])
 
 
@@ -188,15 +208,21 @@ def main() -> None:
     parser.add_argument("--root", type=Path, help="folder of the clone and the runs, which is kept")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument("--set", nargs="*", default=[], help="settings of all runs, such as train.epochs=30")
+    parser.add_argument("--teacher", type=Path, help="folder of a teacher; adds the distilled arm")
     options = parser.parse_args()
+    arms = ARMS if options.teacher is None else {**ARMS, DISTILLED: (*ARMS[AFTER], *DISTILLATION)}
     settings = [*options.set, *(["train.epochs=1"] if options.quick else [])]
     with tempfile.TemporaryDirectory(prefix="vitrine-bench-") as temporary:
         root = (options.root or Path(temporary)).resolve()
         root.mkdir(parents=True, exist_ok=True)
-        clone, seeds = prepare(root, settings), SEEDS[: 1 if options.quick else len(SEEDS)]
+        clone = prepare(root, settings, options.teacher)
+        seeds = SEEDS[: 1 if options.quick else len(SEEDS)]
         threads = max(1, len(os.sched_getaffinity(0)) // options.jobs)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            runs = {name: [pool.submit(train, clone, name, seed, threads) for seed in seeds] for name in ARMS}
+            runs = {
+                name: [pool.submit(train, clone, name, arm, seed, threads) for seed in seeds]
+                for name, arm in arms.items()
+            }
             folders = {name: [run.result() for run in own] for name, own in runs.items()}
         print(tables({name: measure(clone, own) for name, own in folders.items()}))
 
