@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, Valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-# The largest 32-bit integer, and the largest decimal number: more is a typing error that overflows in training.
-LARGEST_INTEGER, LARGEST = 2**31 - 1, 10**9
+# The largest 32-bit integer, and about the largest 32-bit float: more overflows in a library.
+LARGEST_INTEGER, LARGEST = 2**31 - 1, 3.4e38
 # Characters of a value in a message.
 SHOWN = 100
 
