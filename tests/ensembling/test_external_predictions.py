@@ -203,7 +203,7 @@ def test_a_run_without_a_classifier_or_a_missing_folder_gives_one_line(project):
 
 def test_check_refuses_a_missing_folder(project):
     (paths.STARTS / "trunk").mkdir(parents=True)
-    for folder in ("data/sample/products", "data/splits/none"):
+    for folder in ("data/sample/products", "data/splits/none", "data/starts/none"):
         Path(folder).mkdir(parents=True)
     check_params(Path("params.yaml"))
     text = Path("params.yaml").read_text(encoding="utf-8")

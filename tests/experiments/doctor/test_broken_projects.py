@@ -173,6 +173,7 @@ def project(tmp_path) -> Path:
     shutil.copytree(ROOT / ".dvc", tmp_path / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
     (tmp_path / "data/predictions/none").mkdir(parents=True)
     (tmp_path / "data/splits/none").mkdir(parents=True)
+    (tmp_path / "data/starts/none").mkdir(parents=True)
     (tmp_path / "data/sample").mkdir()
     shutil.copy(ROOT / "data/sample/dvc.yaml", tmp_path / "data/sample")
     run(tmp_path, "git", "init", "-q", "-b", "main")
