@@ -37,9 +37,9 @@ def way_out(path: Path) -> str:
     return RESTORE if made else "copy or download it again"
 
 
-def damaged(path: Path, reason: str) -> ValueError:
-    """Return the error for a damaged file."""
-    return ValueError(f"{path}: damaged, or of another version ({reason}); {way_out(path)}")
+def damaged(location: Path | str, reason: str) -> ValueError:
+    """Return the error for a damaged file, local or at a URL."""
+    return ValueError(f"{location}: damaged, or of another version ({reason}); {way_out(Path(location))}")
 
 
 @contextlib.contextmanager

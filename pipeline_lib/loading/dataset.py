@@ -173,6 +173,26 @@ class ProductDataset(Dataset[Batch]):
         return self.texts.load([self.products.texts[number] for number in numbers], self._seeds(epoch, rows))
 
 
+@dataclass(frozen=True)
+class _Refused:
+    """Why an item could not be loaded: bad input, in one line."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Guarded(Dataset[Any]):
+    """Items of a dataset in a worker; torch would send bad input back as the text of a traceback."""
+
+    dataset: Dataset[Any]
+
+    def __getitem__(self, key: Any) -> Any:
+        try:
+            return self.dataset[key]
+        except (ValueError, OSError) as error:
+            return _Refused(str(error))
+
+
 def data_loader(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int, device: str = "cpu") -> Iterator[ItemT]:
     """Yield dataset[key] in the order of `keys`, prefetched by worker processes; 0 workers load in this process.
 
@@ -183,8 +203,8 @@ def data_loader(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int, devi
             item: Any = dataset[key]
             yield item.pin_memory() if device == "cuda" else item
         return
-    yield from DataLoader(
-        dataset,
+    loaded = DataLoader(
+        _Guarded(dataset),
         sampler=keys,
         batch_size=None,
         num_workers=min(workers, len(keys)),
@@ -194,6 +214,10 @@ def data_loader(dataset: Dataset[ItemT], keys: Sequence[Any], workers: int, devi
         generator=torch.Generator(),
         worker_init_fn=partial(start_worker, os.getpid()),
     )
+    for item in loaded:
+        if isinstance(item, _Refused):
+            raise ValueError(item.reason)
+        yield item
 
 
 def shuffled_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[BatchKey]:

@@ -11,6 +11,7 @@ from PIL import Image
 from pipeline_lib.loading.view_cache import ViewCache
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.transforms.decode import decode
+from pipeline_lib.transforms.formats import BadPhotoError
 from pipeline_lib.transforms.image import AFTER_FIXED, FROM_PHOTO, Pixels, fixed_view
 from pipeline_lib.transforms.resizing import SHORTEST, Resizing
 
@@ -49,13 +50,19 @@ class PhotoViews:
                 view = after_fixed(pixels, seed)
             else:
                 if last is None or last[0] != row:
-                    last = row, decode(encoded[row], self.size)
+                    last = row, self._decoded(row, encoded[row])
                 view = FROM_PHOTO[self.view](last[1], self.size, np.random.default_rng(seed), self.crop_scale)
             views.append(view.transpose(1, 2, 0))
         return torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2)
 
+    def _decoded(self, row: int, encoded: bytes) -> Image.Image:
+        try:
+            return decode(encoded, self.size)
+        except BadPhotoError as error:
+            raise self.reader.damaged(row, str(error)) from error
+
     def _fixed(self, row: int, encoded: bytes) -> Pixels:
-        pixels = fixed_view(decode(encoded, self.size), self.size, self.resizing)
+        pixels = fixed_view(self._decoded(row, encoded), self.size, self.resizing)
         if self.cache:
             self.cache.put(row, pixels)
         return pixels

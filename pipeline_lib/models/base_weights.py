@@ -95,7 +95,7 @@ def _read(folder: Path, tower: str, entry: dict[str, Any], root: Path) -> State:
     try:
         state = _from_file(entry, root) if entry["file"] else _resolved(tower, entry, root)
         shared = {key: _as_saved(state[key]) for key in entry["tensors"]}
-    except (ValueError, OSError, KeyError, SafetensorError) as error:
+    except (ValueError, OSError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise OtherBaseError(f"{start} cannot be read ({' '.join(str(error).split())}); {ways}") from error
     if (found := weights_hash(shared)) != entry["hash"]:
         raise OtherBaseError(f"{start} had the hash {entry['hash']}, now it is {found}; {ways}")

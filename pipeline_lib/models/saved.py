@@ -12,9 +12,10 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pipeline_lib.artifacts.checksums import check_sum, checksum
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.io import write_json, writing
-from pipeline_lib.artifacts.read import read_object
+from pipeline_lib.artifacts.read import damaged, read_object, reading
 from pipeline_lib.models.base_weights import BaseWeights, base_tensors, split_base
 from pipeline_lib.models.multimodal import ImageTextModel, build_model
 from pipeline_lib.towers.weights import State, load_strictly, read_weights, unique_state, weights_hash
@@ -22,6 +23,8 @@ from pipeline_lib.towers.weights import State, load_strictly, read_weights, uniq
 WEIGHTS, CARD = "model.safetensors", "model.json"
 # Key of the card: what the model shares with its base (see `BaseCard`). A model that is whole has none.
 BASE = "base"
+# Key of the card: the checksum of the file of the weights.
+CHECKSUM = "checksum"
 TOWERS = ("image", "text")
 
 
@@ -65,7 +68,7 @@ def write_model_files(folder: Path, state: State, card: dict[str, Any]) -> None:
     weights, described = (folder / f"{name}.part" for name in (WEIGHTS, CARD))
     with writing(folder / WEIGHTS):
         save_file({name: _own_storage(value) for name, value in state.items()}, weights)
-    write_json(described, card)
+    write_json(described, card | {CHECKSUM: checksum(weights)})
     weights.replace(folder / WEIGHTS)
     described.replace(folder / CARD)
 
@@ -80,15 +83,27 @@ def read_card(folder: Path) -> dict[str, Any]:
     """Return a saved model's card; ValueError if the folder has no model."""
     if not (folder / CARD).is_file():
         raise ValueError(f"{folder}: no trained model here; is its fold in plan.folds? then run `dvc repro`")
-    return read_object(folder / CARD, description=dict, fingerprint=str, run=dict)
+    card = read_object(folder / CARD, description=dict, fingerprint=str, run=dict, checksum=str)
+    base = card.get(BASE, {})
+    if not isinstance(base, dict) or not all(isinstance(entry, dict) for entry in base.values()):
+        raise damaged(folder / CARD, f"its {BASE!r} has no entry for each tower")
+    return card
 
 
-def read_state(folder: Path, towers: Sequence[str] = TOWERS, root: Path = Path()) -> State:
+def own_weights(folder: Path, card: dict[str, Any]) -> State:
+    """Return the tensors of a saved model's file; ValueError if it is damaged, by the checksum in the card."""
+    check_sum(folder / WEIGHTS, card[CHECKSUM])
+    return read_weights(folder / WEIGHTS)
+
+
+def read_state(folder: Path, towers: Sequence[str] = TOWERS, root: Path = Path(), checked: bool = True) -> State:
     """Return a saved model's tensors: those of its file, and those that the given towers share with their base.
 
-    Relative paths of the base are below `root`. ValueError if a file is missing or the base has changed.
+    Relative paths of the base are below `root`. ValueError if a file is missing or damaged, or the base has changed. A
+    file of which few tensors are used, by a search, is not `checked`: that would take longer than reading them.
     """
-    state, card = read_weights(folder / WEIGHTS), read_card(folder)
+    card = read_card(folder)
+    state = own_weights(folder, card) if checked else read_weights(folder / WEIGHTS)
     shared = base_tensors(folder, card.get(BASE, {}), towers, root)
     if both := sorted(state.keys() & shared.keys()):
         raise ValueError(f"{folder / WEIGHTS}: does not fit the card beside it, e.g. {both[0]}; copy the folder again")
@@ -101,9 +116,10 @@ def load_without_towers(folder: Path, dims: dict[str, int]) -> SavedModel:
     Raises ValueError as `load_model`.
     """
     card = read_card(folder)
-    model = ImageTextModel(card["description"], dims)
+    with reading(folder / CARD):
+        model = ImageTextModel(card["description"], dims)
     towers = tuple(f"{tower}." for tower in TOWERS)
-    state = {name: value for name, value in read_weights(folder / WEIGHTS).items() if not name.startswith(towers)}
+    state = {name: value for name, value in own_weights(folder, card).items() if not name.startswith(towers)}
     load_strictly(model, state, str(folder / WEIGHTS))
     return SavedModel(model.eval(), card)
 
@@ -111,6 +127,7 @@ def load_without_towers(folder: Path, dims: dict[str, int]) -> SavedModel:
 def load_model(folder: Path) -> SavedModel:
     """Load a model in evaluation mode; ValueError if it is missing or its weights do not match its card."""
     card = read_card(folder)
-    model = build_model(card["description"])
+    with reading(folder / CARD):
+        model = build_model(card["description"])
     load_strictly(model, read_state(folder), str(folder / WEIGHTS))
     return SavedModel(model.eval(), card)

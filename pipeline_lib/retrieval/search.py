@@ -118,12 +118,12 @@ def open_index(folder: Path, source: Fingerprints) -> ProductIndex:
     # Memory-mapped: a search reads only the lists it probes, and processes on one machine share the pages.
     with reading(folder / INDEX):
         index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
+        if hasattr(index, "make_direct_map"):
+            index.make_direct_map()  # from a row to its place in the lists, so that its vector can be read
     product_ids = read_table(folder / IDS, ["product_id"])["product_id"].to_list()
     if not len(product_ids) == index.ntotal == manifest["count"]:
         raise ValueError(
             f"{folder}: {len(product_ids)} ids, {index.ntotal} vectors, {manifest['count']} in the manifest; "
             "they are from different runs: run `dvc repro`"
         )
-    if hasattr(index, "make_direct_map"):
-        index.make_direct_map()  # from a row to its place in the lists, so that its vector can be read
     return ProductIndex(manifest, product_ids, index)

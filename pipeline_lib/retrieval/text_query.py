@@ -52,7 +52,8 @@ class TextQuery:
 
     def __init__(self, folder: Path, description: Description) -> None:
         description = DEFAULTS | description
-        state, text, projector = read_state(folder, ("text",)), description["text"], description["projector"]
+        state, text = read_state(folder, ("text",), checked=False), description["text"]
+        projector = description["projector"]
         features = _plain_features if is_plain(text) else _tower_features
         self._features, width = features(text, state, folder)
         name = "projection" if projector["shared"] else "text_projection"

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from pipeline_lib.artifacts.read import damaged
 from pipeline_lib.artifacts.remote import read_ranges, verified_location
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.write import MANIFEST
@@ -46,6 +47,10 @@ class ShardReader:
             yield from map(self.read, rows)
         else:
             yield from self._read_remote(list(rows))
+
+    def damaged(self, row: int, reason: str) -> ValueError:
+        """Return the error for a photo that cannot be decoded, which names its tar."""
+        return damaged(self.manifest.tars[self.manifest.tar[row]], f"photo {row}: {reason}")
 
     def _open(self, path: Path) -> int:
         try:

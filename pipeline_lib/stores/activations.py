@@ -168,7 +168,8 @@ class ActivationWriter:
 def open_activations(place: Location, encoder: str | None = None, preprocessing: str | None = None) -> ActivationStore:
     """Open a store; one at a URL is copied here first.
 
-    ValueError if it is missing or incomplete, does not fit its header, or has another encoder or preprocessing.
+    Its matrix may have hundreds of GB and is not read here, so it has no checksum. ValueError if it is missing or
+    incomplete, does not fit its header, or has another encoder or preprocessing.
     """
     folder = local_folder(place, paths.COPIES)
     header = read_header(ActivationHeader, folder, place, encoder, preprocessing)

@@ -18,6 +18,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.checksums import check_sum, checksum
 from pipeline_lib.artifacts.io import write_json, write_table, writing
 from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.artifacts.read import damaged, read_json, read_table
@@ -51,7 +52,8 @@ HeaderT = TypeVar("HeaderT", bound=Header)
 class StoreHeader:
     """Encoder, preprocessing and size of the features; `similarity` is how embeddings are compared (cosine | dot).
 
-    A store of drawn `views` has `views.count` consecutive rows for each of its `count` ids.
+    A store of drawn `views` has `views.count` consecutive rows for each of its `count` ids. `checksum` is that of the
+    matrix's file.
     """
 
     encoder: str
@@ -59,6 +61,7 @@ class StoreHeader:
     dtype: str
     dim: int
     count: int
+    checksum: str
     similarity: str = "cosine"
     views: DrawnViews | None = None
 
@@ -165,7 +168,8 @@ class MatrixWriter:
             raise ValueError(f"{self.folder}: {len(ids)} ids for {rows} rows")
         self.flush()
         write_table(pl.DataFrame({"id": list(ids)}, schema={"id": pl.String}), self.folder / IDS)
-        header = StoreHeader(encoder, preprocessing, self.dtype, dim, len(ids), similarity, views)
+        total = checksum(self.folder / MATRIX)
+        header = StoreHeader(encoder, preprocessing, self.dtype, dim, len(ids), total, similarity, views)
         write_json(self.folder / HEADER, asdict(header))
 
 
@@ -255,7 +259,8 @@ def read_header(
 def open_store(place: Location, encoder: str | None = None, preprocessing: str | None = None) -> FeatureStore:
     """Open a store; one at a URL is copied here first, because single rows are too small for requests to a server.
 
-    ValueError if it is missing or incomplete, does not fit its header, or has another encoder or preprocessing.
+    Its matrix is read once, for its checksum. ValueError if it is missing or damaged, does not fit its header, or has
+    another encoder or preprocessing.
     """
     folder = local_folder(place, paths.COPIES)
     header = read_header(StoreHeader, folder, place, encoder, preprocessing)
@@ -264,4 +269,5 @@ def open_store(place: Location, encoder: str | None = None, preprocessing: str |
     rows = header.count * (header.views.count if header.views else 1)
     if matrix.shape != (rows, header.dim) or len(ids) != header.count:
         raise ValueError(f"{place}: {len(ids)} ids and a {matrix.shape} matrix, but the header says {header}")
+    check_sum(folder / MATRIX, header.checksum)
     return FeatureStore(header, ids, matrix, folder)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import CONFIG_MAPPING, MODEL_MAPPING, AutoConfig, AutoModel, PretrainedConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.params.model import TextSettings, TextTowerParams
 from pipeline_lib.towers.hf_blocks import hf_blocks
@@ -186,9 +186,9 @@ def find_config(name: str, params: TextTowerParams) -> PretrainedConfig:
     else:
         try:
             config = AutoConfig.from_pretrained(folder or name)
-        except OSError as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise ValueError(f"model.text.name = {name!r}: no folder and not on the hub ({first_line})") from error
+        except Exception as error:  # a config has errors of its own for each field
+            fault = "its config.json cannot be used" if folder else "no folder and not on the hub"
+            raise ValueError(f"model.text.name = {name!r}: {fault} ({one_line(error, 300)})") from error
     if config.model_type not in LAYER_PATTERNS:
         raise ValueError(
             f"model.text.name = {name!r}: model type {config.model_type!r} is not supported; "
@@ -254,8 +254,8 @@ def _weights(params: TextTowerParams, config: PretrainedConfig) -> tuple[str, di
             model, info = trunk.from_pretrained(None, state_dict=read_weights(file), **options)
         else:
             model, info = trunk.from_pretrained(folder or params.name, use_safetensors=True, **options)
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{origin}: cannot load the weights ({' '.join(str(error).split())[:300]})") from error
+    except Exception as error:  # of the config, of the file, or of the layers that the config describes
+        raise ValueError(f"{origin}: cannot load the weights ({one_line(error, 300)})") from error
     missing = sorted(info["missing_keys"])
     if missing:
         raise ValueError(f"{origin}: its weights lack {len(missing)} parameters, e.g. {missing[0]}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from pipeline_lib.params.model import ImageSettings, ImageTowerKind, ModelParams, TextSettings, TextTowerKind
-from pipeline_lib.towers.tower import Description, ImageTower, TextTower, Tower, TowerSource
+from pipeline_lib.towers.tower import Description, ImageTower, TextTower, Tower, TowerSource, config_errors
 from pipeline_lib.towers.weights import load_strictly
 
 SettingsT = TypeVar("SettingsT")
@@ -63,12 +63,16 @@ def resolve_towers(params: ModelParams) -> dict[str, TowerSource]:
 
 def resolve_image_tower(params: ImageSettings) -> TowerSource:
     """Return an image tower's source, with its pretrained weights."""
-    return IMAGE_TOWERS[params.image.kind]().resolve(params)
+    kind = IMAGE_TOWERS[params.image.kind]()
+    with config_errors(f"model.image.name = {params.image.name!r}"):
+        return kind.resolve(params)
 
 
 def resolve_text_tower(params: TextSettings) -> TowerSource:
     """Return a text tower's source, with its pretrained weights."""
-    return TEXT_TOWERS[params.text.kind]().resolve(params)
+    kind = TEXT_TOWERS[params.text.kind]()
+    with config_errors(f"model.text.name = {params.text.name!r}"):
+        return kind.resolve(params)
 
 
 def encoder_names(image: Description, text: Description) -> str:

@@ -5,6 +5,7 @@ Layer groups are timm's fine groups (`group_matcher(coarse=False)`), which open_
 and a new linear layer are further groups at the end; open_clip never locks them.
 """
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import timm
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
-from pipeline_lib.artifacts.read import read_object
+from pipeline_lib.artifacts.read import read_json
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.params.model import ImageSettings, ImageTowerParams
 from pipeline_lib.towers.image_pooling import IMAGE_POOLING, Grid, ImagePool
@@ -43,6 +44,17 @@ from pipeline_lib.transforms.resizing import Resizing
 
 # Defaults of the keys that a description may lack.
 DEFAULTS: Description = {"feature": "pooled", "pooling": None, "classes": 0, "out_dim": 0, "tokens": False}
+
+
+@dataclass(frozen=True)
+class FolderConfig:
+    """What is read of the config.json of a folder, in the format of timm; what it lacks is as timm publishes it."""
+
+    architecture: str | None = None
+    model_args: dict[str, Any] = field(default_factory=dict)
+    num_classes: int | None = None
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
 
 
 class TimmTower(ImageTower):
@@ -132,8 +144,8 @@ def resolve_timm(model: ImageSettings) -> TowerSource:
     params, early = model.image, model.fusion == "early"
     check_pretrained("model.image", params.pretrained, params.weights)
     folder = local_folder(params.name)
-    config: dict[str, Any] = read_object(folder / "config.json") if folder else {}
-    architecture = str(config.get("architecture", params.name))
+    config = read_json(folder / "config.json", FolderConfig) if folder else FolderConfig()
+    architecture = config.architecture or params.name
     if not timm.is_model(architecture):
         similar = ", ".join(timm.list_models(f"*{architecture.split('_')[0]}*")[:5]) or "see timm.list_models()"
         raise ValueError(f"model.image.name = {architecture!r}: timm has no such architecture; similar: {similar}")
@@ -141,14 +153,14 @@ def resolve_timm(model: ImageSettings) -> TowerSource:
         other = "model.fusion = early" if early else f"model.image.pooling = {params.pooling}"
         raise ValueError(f"model.image.feature = {params.feature!r} cannot be combined with {other}; set it to pooled")
     published = timm.get_pretrained_cfg(architecture) or PretrainedCfg()
-    model_args = {**config.get("model_args", {}), **params.args}
-    classes = model_args.pop("num_classes", config.get("num_classes", published.num_classes))
+    model_args = {**config.model_args, **params.args}
+    classes = model_args.pop("num_classes", published.num_classes if config.num_classes is None else config.num_classes)
     description: Description = {
         "kind": "timm",
         "architecture": architecture,
         "model_args": model_args,
-        "mean": list(params.mean or config.get("mean") or published.mean),
-        "std": list(params.std or config.get("std") or published.std),
+        "mean": list(params.mean or config.mean or published.mean),
+        "std": list(params.std or config.std or published.std),
         "size": params.size,
         **Resizing.of(params.model_dump(exclude_none=True)).stated(),
         "feature": params.feature,
@@ -160,14 +172,14 @@ def resolve_timm(model: ImageSettings) -> TowerSource:
     pool_has_weights = description["pooling"] not in (None, "mean", "max")
     new = (("pool.",) if pool_has_weights else ()) + (("fc.",) if params.feature == "new_fc" else ())
     description["out_dim"] = model.embedding_dim if new else 0
-    description = _fit_to_size(description)
+    description = _fit_to_size(description, params.name)
     if not params.pretrained:
         return TowerSource(description, None, None, new)
     origin, state = _weights(params, description, folder, published)
     return TowerSource(description, origin, {f"trunk.{name}": value for name, value in state.items()}, new)
 
 
-def _fit_to_size(description: Description) -> Description:
+def _fit_to_size(description: Description, name: str) -> Description:
     """Return a description of a tower that embeds images of its size, with timm's `img_size` if it needs that.
 
     ValueError with the reason if it cannot.
@@ -185,7 +197,7 @@ def _fit_to_size(description: Description) -> Description:
     ways += ["model.fusion = late"] if description["tokens"] else []
     ways += ["model.image.pooling = mean"] if not pooling and "its output" in fault else []
     raise ValueError(
-        f"model.image.name = {architecture!r} cannot embed images of {size} px with model.image.pooling = "
+        f"model.image.name = {name!r} cannot embed images of {size} px with model.image.pooling = "
         f"{pooling or 'null'} ({fault}); set {', or '.join([*ways, 'another model.image.name'])}"
     )
 

@@ -8,7 +8,8 @@ be stored once if it is frozen, and a suffix that runs on the stored activations
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.towers.unpooled import channels_last
 from pipeline_lib.towers.weights import weights_hash
@@ -236,6 +238,18 @@ def check_pretrained(section: str, pretrained: bool, weights: str | None) -> Non
     """Raise ValueError if weights are named although `pretrained` is false."""
     if weights is not None and not pretrained:
         raise ValueError(f"{section}.weights = {weights!r}, but {section}.pretrained is false; change one of them")
+
+
+@contextmanager
+def config_errors(where: str) -> Iterator[None]:
+    """Turn what a library raises for a config or weights that it cannot use into one ValueError that says `where`."""
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:  # each architecture of each library raises its own types
+        reason = f"{type(error).__name__}: {one_line(error, 300)}"
+        raise ValueError(f"{where}: its config cannot be used ({reason})") from error
 
 
 def local_folder(name: str) -> Path | None:

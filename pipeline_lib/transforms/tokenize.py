@@ -138,7 +138,7 @@ class FileBackend:
         padding = self._tokenizer.padding or {}
         for token in (settings.get("pad_token"), padding.get("pad_token"), settings.get("eos_token")):
             content = token.get("content") if isinstance(token, dict) else token
-            number = None if content is None else self._tokenizer.token_to_id(content)
+            number = self._tokenizer.token_to_id(content) if isinstance(content, str) else None
             if number is not None:
                 return int(number)
         raise ValueError(

@@ -245,6 +245,8 @@ def test_a_file_with_the_card_of_another_model_is_refused(moved, tmp_path, base)
     with pytest.raises(
         ValueError, match=r"does not fit the card beside it, e.g. image.trunk.stages.3.*copy the folder"
     ):
+        read_state(moved[0], checked=False)
+    with pytest.raises(ValueError, match=r"model\.safetensors: damaged, .*its checksum is"):
         load_model(moved[0])
 
 

@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 from model_settings import make_model_params
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from pipeline_lib.batch import Batch
 from pipeline_lib.models.multimodal import build_model, describe
-from pipeline_lib.models.saved import WEIGHTS, load_model, save_model
+from pipeline_lib.models.saved import WEIGHTS, load_model, read_card, save_model, write_model_files
 from pipeline_lib.models.scale_bounds import MAX_LOG_SCALE, bounded_scales, clamp_scales
 from pipeline_lib.towers.kinds import resolve_towers
 
@@ -100,7 +100,7 @@ def test_a_damaged_model_is_refused(tiny_image_folder, tiny_text_folder, tmp_pat
     save_model(tmp_path, build(tiny_image_folder, tiny_text_folder), {})
     state = load_file(tmp_path / WEIGHTS)
     state.pop("logit_scale")
-    save_file(state, tmp_path / WEIGHTS)
+    write_model_files(tmp_path, state, read_card(tmp_path))
     with pytest.raises(ValueError, match=r"1 missing, e\.g\. logit_scale"):
         load_model(tmp_path)
     with pytest.raises(ValueError, match="no trained model here"):

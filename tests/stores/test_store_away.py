@@ -29,7 +29,7 @@ def test_another_encoder_another_catalogue_and_a_missing_store_are_refused(folde
     with pytest.raises(ValueError, match=f"{url}: made by encoder enc, but other is expected"):
         open_store(url, "other")
     write_store(tmp_path / "mine", [f"q{n}#0" for n in range(9)], np.zeros((9, 4)), ("enc", "pre"))
-    with pytest.raises(ValueError, match=rf"{url}/ids\.parquet: differs from .*mine/ids\.parquet"):
+    with pytest.raises(ValueError, match=rf"{url}/header\.json: differs from .*mine/header\.json"):
         verified_location(tmp_path / "mine", url, [HEADER, IDS])
     with pytest.raises(ValueError, match=f"{url}/none: nothing there"):
         open_store(f"{url}/none")

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.artifacts.read import reading
 from pipeline_lib.models.composed.build import build_composed
 from pipeline_lib.models.composed.face import ComposedModel
-from pipeline_lib.models.saved import WEIGHTS, read_card, write_model_files
-from pipeline_lib.towers.weights import load_strictly, read_weights, unique_state, weights_hash
+from pipeline_lib.models.saved import CARD, WEIGHTS, own_weights, read_card, write_model_files
+from pipeline_lib.towers.weights import load_strictly, unique_state, weights_hash
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 TOKENIZER = "tokenizer"
@@ -45,7 +46,8 @@ def save_composed(folder: Path, model: ComposedModel, run: dict[str, Any]) -> st
 def load_composed(folder: Path) -> SavedComposed:
     """Load a composed model in evaluation mode; ValueError if it is missing or its weights do not match its card."""
     card = read_card(folder)
-    model = build_composed(card["description"])
-    load_strictly(model, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
+    with reading(folder / CARD):
+        model = build_composed(card["description"])
+    load_strictly(model, own_weights(folder, card), str(folder / WEIGHTS))
     tokenizer = TextTokenizer(folder / TOKENIZER) if (folder / TOKENIZER).is_dir() else None
     return SavedComposed(model.eval(), card, tokenizer)
