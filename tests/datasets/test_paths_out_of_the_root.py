@@ -123,7 +123,7 @@ def test_links_into_the_cache_and_linked_folders_of_the_project_are_read(
 SETTINGS = ["table", "queries", "train_videos", "test_videos", "sample_submission", "image_folder"]
 
 
-@pytest.mark.parametrize("name", ["../t.csv", "a/../../t.csv", "/t.csv", "a\\..\\t.csv", "C:\\t.csv", "a\nb.csv"])
+@pytest.mark.parametrize("name", ["../t.csv", "a/../../t.csv", "/t.csv", "a\\..\\t.csv", "C:\\t.csv"])
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_a_setting_that_leads_out_of_the_root_is_refused_before_anything_is_read(setting, name):
     params = load_params(REPO / "params.yaml")

@@ -29,7 +29,7 @@ def test_without_a_named_file_there_is_none(read):
     ("content", "named", "message"),
     [
         ("id,label\n1,x\n", "other.csv", "data.sample_submission = 'other.csv': no such file"),
-        ("id,label\n1,x\n", "../sample.csv", "no such file"),
+        ("id,label\n1,x\n", "../sample.csv", "unsafe path, so it is not read"),
         ("id,a,b\n1,0,1\n", "sample.csv", "two columns, the id first and the label second; found id, a, b"),
         ("id,label\n1,x\n2,x\n1,x\n", "sample.csv", "row 4: the id '1' is repeated"),
         ("id,label\n1,x\n,x\n", "sample.csv", "row 3: the id is empty"),
