@@ -57,7 +57,7 @@ def load_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
         loaded = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; run from the project's root") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError, RecursionError) as error:  # not UTF-8, no such date, brackets without end
         fault = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
         raise ValueError(f"{path}: not valid YAML: {fault}") from None
     if not isinstance(loaded, dict):
