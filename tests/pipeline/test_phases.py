@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from machine_names import files_in, naming
 from safetensors.torch import load_file
 
 from pipeline_lib.models.saved import read_state
@@ -40,6 +41,7 @@ def test_each_phase_is_one_stage_per_fold_and_starts_from_the_previous_one(proje
     head = project.folder / "data/work/phases/head/0"
     towers = read_state(head, root=project.folder)
     assert all(value.equal(towers[f"image.trunk.{name}"]) for name, value in published.items() if "head" not in name)
+    assert not naming(files_in(project.folder / "data/work/phases"), str(project.folder))
     # A phase that trains heads only saves heads only.
     assert not [name for name in load_file(head / "model.safetensors") if name.startswith(("image.", "text."))]
 

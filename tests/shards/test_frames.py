@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from drawn_records import data_params, records
+from machine_names import files_in, naming
 from made_clips import Kind, number_of, numbered, write_clip
 from PIL import Image
 
@@ -58,6 +59,7 @@ def test_tars_and_tables_are_those_of_webdataset_and_count_everything(raw, tmp_p
         "notes": {"fewer frames than frames.count": 1},
     }  # fmt: skip
     assert json.loads((tmp_path / "out/meta.json").read_text()) == meta
+    assert not naming(files_in(tmp_path / "out"), str(tmp_path), str(raw))
     clips = read_clips(tmp_path / "out")
     assert clips["media"].to_list() == ["a.mp4", "b.webm", "cut.mkv", "few.gif", "missing.mp4", "../outside.mp4"]
     assert clips["frames"].to_list() == [4, 4, 0, 3, 0, 0]

@@ -32,6 +32,11 @@ def texts(path: Path) -> str:
     return plain + "".join(base64.b64decode(found[1]).decode("latin-1") for found in EMBEDDED.finditer(plain))
 
 
+def files_in(folder: Path) -> list[Path]:
+    """Return the files of a folder and of its subfolders."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 def naming(files: Iterable[Path], *names: str) -> dict[str, list[str]]:
     """Return file -> the names of the machine, or those given, that it has; none for a file without any."""
     wanted = [*NAMES, *names]

@@ -9,6 +9,7 @@ import pytest
 from composed_project import ROOT, make_tables, write_composed_project
 from dvc.utils.hydra import apply_overrides
 from embedded_project import write_model_card
+from machine_names import files_in, naming
 from measured import measure
 
 from pipeline_lib.artifacts import paths
@@ -77,6 +78,9 @@ def test_a_project_of_composed_queries_alone_ends_with_figures(project, monkeypa
     assert "text_only, sum_untrained are left out" in capsys.readouterr().out
     ranks = pl.read_parquet(paths.EVALUATION / "ranks.parquet")
     assert {"composed_sum", "composed_sum_subset"} <= set(ranks["direction"])
+    run(monkeypatch, "q_former", 0)
+    made = [*files_in(paths.COMPOSED), *files_in(paths.EVALUATION), paths.METRICS, paths.INTERVALS]
+    assert any("q_former" in str(path) for path in made) and not naming(made, str(Path.cwd()))
 
 
 def test_another_tower_than_the_stored_one_stops_the_stage_with_one_line(project, monkeypatch, capsys):
