@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_index
-from pipeline_lib.retrieval.search import open_index
+from pipeline_lib.retrieval.search import BLAS_THRESHOLD, open_index
 
 SOURCE = Fingerprints("model-1", "64px")
 PARAMS = IndexParams(photo_weight=0.5, lists=8, probes=8, pq_bytes=8, links=16, build_beam=100, search_beam=200)
@@ -40,6 +40,14 @@ def test_flat_equals_a_sorted_matrix_product(seed, k, tmp_path_factory):
         order = np.argsort(-scores)[:k]
         assert [hit.product_id for hit in hits] == [f"p{number}" for number in order]
         assert [hit.score for hit in hits] == pytest.approx(scores[order], abs=1e-5)
+
+
+def test_batches_of_a_few_queries_are_matrix_products(folder, monkeypatch):
+    """A setting of queries x width decides: as FAISS has it, no batch of this project would reach it."""
+    monkeypatch.setattr(faiss.cvar, "distance_compute_blas_threshold", BLAS_THRESHOLD)
+    open_index(folder, SOURCE).search(unit_rows(3), 5)
+    a_thread = faiss.cvar.distance_compute_blas_threshold / faiss.omp_get_max_threads()
+    assert a_thread == 1_000 < 20 * 64 < BLAS_THRESHOLD
 
 
 @pytest.mark.parametrize("kind", sorted(INDEX_KINDS.keys() - {"ivf_pq"}))
