@@ -2,6 +2,7 @@
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, write_table
+from pipeline_lib.artifacts.spreadsheets import formula_notes
 from pipeline_lib.catalogue.attributes import attributes_of
 from pipeline_lib.catalogue.build import build_catalogue
 from pipeline_lib.catalogue.cleaning import TooManyRejectedError
@@ -28,7 +29,10 @@ def main() -> None:
             with metered("catalogue", what):
                 catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel, clips)
         except TooManyRejectedError as error:
-            raise ValueError(f"{error}. {write_refused(error.rejects)} lists all of them") from None
+            refused = write_refused(error.rejects)
+            for note in formula_notes(error.rejects, refused):
+                print(note)
+            raise ValueError(f"{error}. {refused} lists all of them") from None
         run.check_catalogue(count(catalogue))
         with fresh_folder(paths.CATALOGUE) as out:
             write_catalogue(out, catalogue)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -98,6 +99,15 @@ def test_too_many_rejects_are_one_line_and_do_not_change_the_previous_catalogue(
     rejects = pl.read_csv(project / "logs/rejects.csv")
     assert rejects["row"].to_list() == [*range(2, 12), 25] and set(rejects["action"]) == {"rejected"}
     assert (project / "data/work/catalogue/products.parquet").read_bytes() == before
+
+
+def test_rejects_that_a_spreadsheet_would_run_are_noted(project, run):
+    table = project / "raw/table.csv"
+    table.write_text(table.read_text(encoding="utf-8") + "=1+1,a,b\n" * 9, encoding="utf-8")
+    done = run(catalogue)
+    assert done.returncode == 1 and "10 of 33 rows rejected" in done.stderr
+    assert re.search(r"logs/rejects\.csv: \d\d cells begin with =, .* '=1\+1'; a spreadsheet would run", done.stdout)
+    assert pl.read_csv(project / "logs/rejects.csv")["product_id"].to_list().count("=1+1") == 9
 
 
 def test_a_planned_fold_that_does_not_exist_is_one_line(project, run):
