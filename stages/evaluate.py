@@ -9,7 +9,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, write_json, write_table
-from pipeline_lib.artifacts.read import read_json, read_object, read_table
+from pipeline_lib.artifacts.read import read_json, read_table
 from pipeline_lib.ensembling.composed_prediction_files import write_composed_predictions
 from pipeline_lib.evaluation.baseline_comparison import baseline_trees
 from pipeline_lib.evaluation.baselines.run import read_split_products
@@ -68,7 +68,7 @@ def main() -> None:
         described = [one.trees() for one in (hubness, composed, embeddings)]
         more = (modality_trees(scores, classes, modalities(products)), zero_shot, *described, judged_trees(judged))
         figures, intervals = (merged(*one) for one in zip(retrieval, classification, compared, *more, strict=True))
-        data = data_counts(read_object(paths.CATALOGUE / "counts.json"), read_object(paths.FOLDS / "groups.json"))
+        data = data_counts(paths.CATALOGUE, paths.FOLDS)
         models = read_predicting_models(paths.TRAIN, Path(run.value("ensemble.fuse_with", str)), folds)
         seen = seen_figures(read_hashed_products(paths.CATALOGUE, paths.FOLDS), models)
         run.check_unchanged()  # these two replace files at once

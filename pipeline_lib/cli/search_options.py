@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.catalogue.schema import REJECTED
 from pipeline_lib.serving.catalogue import Range
 from pipeline_lib.serving.query import Filters
@@ -42,13 +43,13 @@ def find_reference(product_id: str) -> Reference:
     folder = paths.CATALOGUE
     if not (folder / "products.parquet").is_file():
         raise ValueError(f"{folder}: no catalogue here; run `dvc repro`")
-    found = pl.scan_parquet(paths.FOLDS / "folds.parquet").filter(own).select("split", "fold").collect()
+    found = read_table(paths.FOLDS / "folds.parquet").filter(own).select("split", "fold")
     if found.height:
         return Reference(product_id, *found.row(0))
-    rejected = pl.scan_parquet(folder / "rejects.parquet").filter(own, pl.col("action") == REJECTED).collect()
+    rejected = read_table(folder / "rejects.parquet").filter(own, pl.col("action") == REJECTED)
     if rejected.height:
         raise ValueError(f"product {product_id!r} was rejected: {rejected['reason'][0]}; it has no features")
-    known = pl.scan_parquet(folder / "products.parquet").select("product_id").collect()["product_id"].to_list()
+    known = read_table(folder / "products.parquet", ["product_id"])["product_id"].to_list()
     near = difflib.get_close_matches(product_id, known, 1)
     meant = f"; did you mean {near[0]!r}?" if near else ""
     raise ValueError(

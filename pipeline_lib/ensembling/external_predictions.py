@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts.io import block_rows, writing
-from pipeline_lib.artifacts.read import read_json
+from pipeline_lib.artifacts.read import read_json, read_table, reading
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.means import Matrix
@@ -83,15 +83,16 @@ def _open(folder: Path, classes: Sequence[str]) -> ExternalPredictions:
         raise ValueError(
             f"{folder / CLASSES}: {len(stored)} classes that differ from this run's: only {owner} has {different[0]!r}"
         )
-    table = pl.scan_parquet(folder / TABLE)
-    if lacking := sorted(PREDICTIONS_SCHEMA.keys() - set(table.collect_schema())):
+    with reading(folder / TABLE):
+        found = pl.scan_parquet(folder / TABLE).collect_schema()
+    if lacking := sorted(PREDICTIONS_SCHEMA.keys() - set(found)):
         raise ValueError(f"{folder / TABLE}: has no column {', '.join(lacking)}; run that experiment again")
-    products = table.select("product_id", "split", "fold").collect()
+    products = read_table(folder / TABLE, ["product_id", "split", "fold"])
     order = [stored.index(name) for name in classes]
-    return ExternalPredictions(folder.name, products, _mapped(table, products.height, order))
+    return ExternalPredictions(folder.name, products, _mapped(folder / TABLE, products.height, order))
 
 
-def _mapped(table: pl.LazyFrame, count: int, order: Sequence[int]) -> Matrix:
+def _mapped(path: Path, count: int, order: Sequence[int]) -> Matrix:
     """Return the probabilities of a table (count, classes) with its columns in `order`, copied block by block."""
     if not count:
         return np.zeros((0, len(order)), np.float32)
@@ -101,9 +102,10 @@ def _mapped(table: pl.LazyFrame, count: int, order: Sequence[int]) -> Matrix:
         matrix = np.memmap(file, np.float32, "r+", shape=(count, len(order)))
     step = block_rows(len(order))
     for start in range(0, count, step):
-        rows = table.slice(start, step).select("probabilities").collect()["probabilities"]
-        # The cast to a fixed-size array raises an error for a list whose length is not the number of classes.
-        block = rows.cast(pl.Array(pl.Float32, len(order))).to_numpy()
+        with reading(path):
+            rows = pl.scan_parquet(path).slice(start, step).select("probabilities").collect()["probabilities"]
+            # The cast to a fixed-size array raises an error for a list whose length is not the number of classes.
+            block = rows.cast(pl.Array(pl.Float32, len(order))).to_numpy()
         matrix[start : start + step] = block[:, order]
     return matrix
 

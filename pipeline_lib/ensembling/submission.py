@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.artifacts.io import replaced_folder, write_table
+from pipeline_lib.artifacts.read import reading
 from pipeline_lib.artifacts.spreadsheets import formula_notes
 from pipeline_lib.catalogue.strings import clean_name
 
@@ -18,7 +19,8 @@ SAMPLE = "sample_submission.csv"
 def open_sample(catalogue: Path) -> pl.DataFrame | None:
     """Return the sample submission that the catalogue stage stored, two string columns; None if there is none."""
     path = catalogue / SAMPLE
-    return pl.read_csv(path, infer_schema=False) if path.is_file() else None
+    with reading(path):
+        return pl.read_csv(path, infer_schema=False) if path.is_file() else None
 
 
 def product_ids(sample: pl.DataFrame) -> pl.Series:

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_table
-from pipeline_lib.artifacts.read import read_object, read_table
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.artifacts.schemas import COMPOSED_BEST_SCHEMA, COMPOSED_RANKS_SCHEMA, RANKINGS_SCHEMA, RANKS_SCHEMA
-from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors, unit
+from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors, unit, why_apart
 from pipeline_lib.evaluation.composed_protocols import COMPOSED_PROTOCOLS, PREFIX, composed_trees
 from pipeline_lib.evaluation.composed_ranks import (
     ComposedGallery,
@@ -161,7 +161,7 @@ class TowerScores:
         if trunk is None or features is None:
             return cls(notes=(f"composed: {', '.join(UNTRAINED)} are left out: no features of the towers are stored",))
         row_of = {key: row for row, key in enumerate(products["product_id"])}
-        if reason := read_object(trunk / "joint.json", why_apart=object)["why_apart"]:
+        if reason := why_apart(trunk):
             return cls(row_of, features.image, None, (f"composed: {', '.join(UNTRAINED[1:])} are left out: {reason}",))
         return cls(row_of, features.image, open_store(trunk / "text"))
 

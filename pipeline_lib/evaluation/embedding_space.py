@@ -13,6 +13,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_table
+from pipeline_lib.artifacts.read import reading
 from pipeline_lib.artifacts.schemas import (
     HUBS_SCHEMA,
     MAP_SCHEMA,
@@ -168,7 +169,8 @@ def _found() -> pl.DataFrame:
     path = paths.ENSEMBLE / "rankings.parquet"
     lists = pl.scan_parquet(path) if path.is_file() else pl.LazyFrame(schema=RANKINGS_SCHEMA)
     first = lists.filter(pl.col("rank") <= NEIGHBOURS)
-    return first.group_by("split", "fold", "product_id").len("times").collect(engine="streaming")
+    with reading(path):
+        return first.group_by("split", "fold", "product_id").len("times").collect(engine="streaming")
 
 
 def _occurrences(gallery: EmbeddingGallery, found: pl.DataFrame) -> pl.DataFrame:

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.io import block_rows
+from pipeline_lib.artifacts.read import reading
 from pipeline_lib.artifacts.schemas import ISSUES_SCHEMA
 from pipeline_lib.evaluation.summary import labelled
 from pipeline_lib.metrics.classification import Labels, Probabilities, class_numbers
@@ -48,8 +49,9 @@ def label_issues(scores: pl.DataFrame, predictions: Path, classes: Sequence[str]
     thresholds = class_thresholds(part.truth, part.label_probability, len(classes))
     rows = block_rows(len(classes))
     table = pl.scan_parquet(predictions)
-    blocks = (table.slice(start, rows).collect() for start in range(0, scores.height, rows))
-    issues = pl.concat(_issues(block, classes, thresholds) for block in blocks)
+    with reading(predictions):
+        blocks = (table.slice(start, rows).collect() for start in range(0, scores.height, rows))
+        issues = pl.concat(_issues(block, classes, thresholds) for block in blocks)
     margin = pl.col("probability") - pl.col("label_probability")
     ordered = issues.sort(margin, "product_id", descending=[True, False])
     return ordered.select(*ISSUES_SCHEMA).cast(pl.Schema(ISSUES_SCHEMA))

@@ -6,12 +6,14 @@ form one sample, so an out-of-fold figure covers all folds; its gallery size is 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.evaluation.calibration_interval import calibration_interval
 from pipeline_lib.evaluation.intervals import mean_interval, median_interval, share_intervals
 from pipeline_lib.evaluation.jackknife import clusters, jackknife
@@ -24,6 +26,8 @@ SPLITS = ("oof", "test")
 DIGITS = 6
 PUBLISHED = (*CLASS_FIGURES, "ece")
 Tree = dict[str, Any]
+# What is published of the counts of the catalogue.
+COUNTED = {"products": int, "queries": int, "rejected": int, "columns": dict, "groups": dict, "composed": dict}
 # [low, high] of the figures that are no share, by name.
 OwnIntervals = Mapping[str, tuple[float, float]]
 
@@ -114,8 +118,9 @@ def left_out_lines(scores: pl.DataFrame, classes: Sequence[str]) -> list[str]:
     ]
 
 
-def data_counts(counts: Tree, fold_groups: Tree) -> Tree:
-    """Return {data: sizes of the catalogue, its columns, its groups}, of counts.json and of groups.json."""
+def data_counts(catalogue: Path, folds: Path) -> Tree:
+    """Return {data: sizes of the catalogue, its columns, its groups}, of the outs of the stages catalogue and folds."""
+    counts, fold_groups = read_object(catalogue / "counts.json", **COUNTED), read_object(folds / "groups.json")
     names = ["products", "queries", "rejected", "columns", *(["composed"] if counts["composed"] else [])]
     return {"data": {name: counts[name] for name in names} | {"groups": counts["groups"] | fold_groups}}
 

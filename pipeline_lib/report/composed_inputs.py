@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.read import read_object, read_table
+from pipeline_lib.artifacts.read import read_object, read_table, reading
 from pipeline_lib.artifacts.schemas import COMPOSED_BEST_SCHEMA, COMPOSED_GATES_SCHEMA
 from pipeline_lib.evaluation.composed import UNTRAINED
 from pipeline_lib.evaluation.composed_protocols import PREFIX
@@ -48,7 +48,7 @@ class ComposedTables:
         path = self.root / paths.EVALUATION / "composed_best.parquet"
         if not path.is_file():
             return pl.DataFrame(schema=COMPOSED_BEST_SCHEMA)
-        rows = pl.scan_parquet(path).filter(pl.col("query_id").is_in(query_ids)).collect()
+        rows = _rows_of(path, query_ids)
         return rows.with_columns(pl.col("direction").str.strip_prefix(PREFIX)).sort("direction", "query_id", "rank")
 
     def run(self, kind: str, fold: int) -> dict[str, Any]:
@@ -62,4 +62,10 @@ class ComposedTables:
         path = self.root / paths.composed_of(kind, fold) / paths.COMPOSED_GATES
         if not path.is_file():
             return pl.DataFrame(schema=COMPOSED_GATES_SCHEMA)
+        return _rows_of(path, query_ids)
+
+
+def _rows_of(path: Path, query_ids: list[str]) -> pl.DataFrame:
+    """Return the rows of some queries of a table; no other row is in memory."""
+    with reading(path):
         return pl.scan_parquet(path).filter(pl.col("query_id").is_in(query_ids)).collect()

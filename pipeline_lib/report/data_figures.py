@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.report.headline import count, percent
 from pipeline_lib.report.inputs import CatalogueTables
 from pipeline_lib.report.svg_plots import bar_chart
@@ -38,7 +39,7 @@ def size_rows(catalogue: CatalogueTables, shards: Path) -> Rows:
         "Characters of a text": texts.filter(texts > 0),
         "Photos or clips of a product": catalogue.products["media"].list.len(),
     }
-    sizes = pl.scan_parquet(shards / MANIFEST).select("width", "height", "size").collect()
+    sizes = read_table(shards / MANIFEST, ["width", "height", "size"])
     spreads |= {
         "Width of a stored photo, px": sizes["width"],
         "Height of a stored photo, px": sizes["height"],

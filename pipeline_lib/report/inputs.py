@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.read import read_json, read_object, read_table
+from pipeline_lib.artifacts.read import read_json, read_object, read_table, reading
 from pipeline_lib.artifacts.schemas import (
     BASELINES_SCHEMA,
     CLASS_SCHEMA,
@@ -179,7 +179,8 @@ def _evaluation(folder: Path) -> EvaluationTables:
 
 
 def _fold(fold: int, folder: Path) -> FoldRun:
-    history = pl.read_csv(folder / "history.csv", infer_schema_length=None)
+    with reading(folder / "history.csv"):
+        history = pl.read_csv(folder / "history.csv", infer_schema_length=None)
     return FoldRun(fold, read_object(folder / "trainable.json"), history, read_object(folder / "model.json"))
 
 
@@ -188,5 +189,8 @@ def _table(path: Path, columns: dict[str, Any]) -> pl.DataFrame:
     if not path.is_file():
         return pl.DataFrame(schema=columns)
     if path.suffix == ".csv":
-        return pl.read_csv(path, schema_overrides=columns).select(*columns)
-    return read_table(path, columns=list(columns)).cast(pl.Schema(columns))
+        with reading(path):
+            return pl.read_csv(path, schema_overrides=columns).select(*columns)
+    table = read_table(path, columns=list(columns))
+    with reading(path):
+        return table.cast(pl.Schema(columns))

@@ -278,7 +278,8 @@ KINDS: dict[str, Callable[[list[str], Path], None]] = {
     "dask": check_cluster,
     "aws": check_cluster,
     **dict.fromkeys(
-        (".", "cd", "cp", "mkdir", "rm", "unzip", "ruff", "mypy", "pre-commit", "tensorboard", "apt-get"), check_files
+        (".", "cd", "chmod", "cp", "mkdir", "rm", "unzip", "ruff", "mypy", "pre-commit", "tensorboard", "apt-get"),
+        check_files,
     ),
 }
 

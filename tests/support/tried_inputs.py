@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 from ruamel.yaml import YAML
+from tried_files import FILES
 from written_composed import cirr_entry, write_circo, write_cirr, write_fashion_iq
 from written_karpathy import write_karpathy
 from written_msr_vtt import msr_vtt_content, write_msr_vtt
@@ -62,6 +63,7 @@ def cases() -> dict[str, dict[str, Case]]:
         "JSON of benchmarks": JSON,
         "Settings": SETTINGS,
         "Paths and links": PATHS,
+        "Files of stages, towers and checkpoints": FILES,
     }
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts.io import block_rows
-from pipeline_lib.artifacts.read import read_object, read_table
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.evaluation.baselines.linear_probe import Probe, cross_fit_probes, sums_of
 from pipeline_lib.evaluation.baselines.neighbours import Labels, Matrix, neighbour_scores
-from pipeline_lib.evaluation.baselines.trunk_features import TrunkFeatures, read_trunk, text_vectors
+from pipeline_lib.evaluation.baselines.trunk_features import TrunkFeatures, read_trunk, text_vectors, why_apart
 from pipeline_lib.evaluation.modality_gain import ModalityScores
 from pipeline_lib.metrics.classification import ClassScores, class_numbers
 from pipeline_lib.metrics.top_k import id_places
@@ -98,10 +98,10 @@ def run_baselines(
     fitted = fit_probes(_probe_features(features), products, classes)
     if not fitted.rows:
         return Baselines(skipped=dict.fromkeys(NAMES, UNLABELLED))
-    why_apart = read_object(folder / "joint.json", why_apart=object)["why_apart"]
-    prompts = None if why_apart else text_vectors(open_store(folder / "text"), list(classes))
+    apart = why_apart(folder)
+    prompts = None if apart else text_vectors(open_store(folder / "text"), list(classes))
     skipped = dict.fromkeys([name for name in (IMAGE_PROBE, TEXT_PROBE) if name not in fitted.probes], ONE_SIDED)
-    skipped |= {"zero_shot": why_apart} if why_apart else {}
+    skipped |= {"zero_shot": apart} if apart else {}
     row_of = {key: row for row, key in enumerate(products["product_id"])}
     scores: dict[str, dict[str, ClassScores]] = {name: {} for name in NAMES if name not in skipped}
     for (split,), part in scored.group_by("split", maintain_order=True):

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.read import read_json
 from pipeline_lib.loading.products import photo_key, text_key
 from pipeline_lib.stores.store import HEADER, FeatureStore, open_store
 
@@ -30,6 +31,18 @@ class TrunkFeatures:
     def joined(self) -> Matrix:
         """Return both concatenated and normalised; a dot product is the mean of the two cosines if none is zero."""
         return unit(np.concatenate([self.image, self.text], axis=1))
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """The file beside the features that says why the towers have no joint space, if they have none."""
+
+    why_apart: str | None
+
+
+def why_apart(folder: Path) -> str | None:
+    """Return the reason why the trunk's towers have no joint space, None if they have; ValueError if it is damaged."""
+    return read_json(folder / "joint.json", _Joint).why_apart
 
 
 def read_trunk(folder: Path, products: pl.DataFrame) -> TrunkFeatures | None:

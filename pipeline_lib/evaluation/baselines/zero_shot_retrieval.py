@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from pipeline_lib.artifacts.read import read_object, read_table
-from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors
+from pipeline_lib.artifacts.read import read_table
+from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors, why_apart
 from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.evaluation.ranks import device_for
 from pipeline_lib.metrics.gallery_ranks import Gallery
@@ -31,7 +31,7 @@ def zero_shot_galleries(
     is left out.
     """
     features = None if folder is None else read_trunk(folder, products)
-    if folder is None or features is None or read_object(folder / "joint.json", why_apart=object)["why_apart"]:
+    if folder is None or features is None or why_apart(folder):
         return []
     texts = dict(queries.filter(pl.col("kind") == "text").select("query_id", "text").iter_rows())
     store = open_store(folder / "text")

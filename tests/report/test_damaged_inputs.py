@@ -1,0 +1,54 @@
+"""Each file that the report and the figures read: cut, empty or zeroed it is one line with its name."""
+
+import shutil
+
+import pytest
+
+from pipeline_lib.artifacts import paths
+from pipeline_lib.evaluation import embedding_space
+from pipeline_lib.evaluation.baselines.trunk_features import why_apart
+from pipeline_lib.evaluation.summary import data_counts
+from pipeline_lib.report.inputs import read_inputs
+
+DAMAGES = {
+    "cut to half": lambda data: data[: len(data) // 2],
+    "empty": lambda data: b"",
+    "zeroed": lambda data: bytes(len(data)),
+}
+WORK = ("train/0", "catalogue", "folds", "ensemble", "evaluation", "features/trunk")
+READERS = {
+    "report": lambda: read_inputs([0]),
+    "counts": lambda: data_counts(paths.CATALOGUE, paths.FOLDS),
+    "rankings": lambda: embedding_space._found(),
+    "joint space": lambda: why_apart(paths.features_of("trunk")),
+}
+# How many files each reads at least.
+NUM_FILES = {"report": 20, "counts": 2, "rankings": 1, "joint space": 1}
+
+
+@pytest.fixture
+def outs(built_project, tmp_path, monkeypatch):
+    """Change to a folder with copies of the outs that the readers need."""
+    monkeypatch.chdir(tmp_path)
+    for name in WORK:
+        shutil.copytree(built_project.folder / paths.WORK / name, paths.WORK / name)
+    shutil.copytree(built_project.folder / paths.REPORTS, paths.REPORTS)
+    return [path for folder in (paths.WORK, paths.REPORTS) for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_damaged_file_is_one_line_with_its_name(outs, reader):
+    read, refused = READERS[reader], set()
+    read()
+    for file in outs:
+        sound = file.read_bytes()
+        file.chmod(0o644)
+        for damage, change in DAMAGES.items():
+            file.write_bytes(change(sound))
+            try:
+                read()
+            except ValueError as error:
+                assert "\n" not in str(error) and file.name in str(error), (file, damage, str(error))
+                refused.add(file)
+        file.write_bytes(sound)
+    assert len(refused) >= NUM_FILES[reader], refused
