@@ -8,6 +8,7 @@ from embedded_project import make_project, unit_rows
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.read import read_object
+from pipeline_lib.params.section import load_params
 from pipeline_lib.retrieval.faiss_index import Fingerprints
 from pipeline_lib.retrieval.gallery_vectors import gallery_vectors
 from pipeline_lib.retrieval.search import open_index
@@ -70,7 +71,8 @@ def test_the_index_holds_every_product_once_and_answers_for_its_own_model_alone(
     opened = open_index(folder, Fingerprints(*MODEL))
     assert opened.search(photos["p0"][None], 1)[0][0].product_id == "p0"
     assert opened.search(texts["p1"][None], 1)[0][0].product_id == "p1"
-    both = (photos["p4"] + texts["p4"])[None]
+    weight = load_params()["index"]["photo_weight"]
+    both = (weight * photos["p4"] + (1 - weight) * texts["p4"])[None]
     (hit,) = opened.search(both / np.linalg.norm(both), 1)[0]
     assert (hit.product_id, hit.score) == ("p4", pytest.approx(1, abs=1e-6))
     with pytest.raises(ValueError, match="built with model model-1"):
