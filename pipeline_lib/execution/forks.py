@@ -54,6 +54,8 @@ class _Fork:
 def serve(address: Path, owner: int) -> None:
     """Run each stage that connects in a fork of this process, side by side, until the process `owner` ends."""
     owner_ended = os.pidfd_open(owner)
+    # A fork gets Ctrl-C from its client, and lets it in where it can end as a stage does.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     address.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX) as listener:
         before = os.umask(0o177)
@@ -102,14 +104,17 @@ def _fork_stage(listener: socket.socket, owner_ended: int, others: Sequence[_For
         return []
     server, child = os.getpid(), os.fork()
     if child == 0:
-        die_with_parent(server)
-        listener.close()
-        os.close(owner_ended)
-        for connection in (client, *(other.client for other in others)):
-            connection.close()
-        for other in others:
-            os.close(other.ended)
-        _run_job(job, streams)
+        try:
+            die_with_parent(server)
+            listener.close()
+            os.close(owner_ended)
+            for connection in (client, *(other.client for other in others)):
+                connection.close()
+            for other in others:
+                os.close(other.ended)
+            _run_job(job, streams)
+        finally:
+            os._exit(1)  # a second Ctrl-C while the fork ends must not continue in the server's loop
     for stream in streams:
         os.close(stream)
     with contextlib.suppress(ConnectionError):  # a client that has ended is seen by `wait`
@@ -141,6 +146,7 @@ def _end(forks: Sequence[_Fork]) -> None:
 def _run_job(job: Job, streams: list[int]) -> NoReturn:
     """Take over the stage's streams, folder, environment and arguments, import our code again and run the stage."""
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for number, stream in zip(STREAMS, streams, strict=True):
             os.dup2(stream, number)
             os.close(stream)

@@ -139,11 +139,19 @@ _ONE_TASK = threading.Lock()
 
 @contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Hold back Ctrl-C in the body, so that a process started there never prints a traceback because of it."""
+    """Let a process that starts in the body ignore Ctrl-C, from its first moment on; one that arrives is held back.
+
+    It is blocked as well as ignored: what is only ignored would be lost, and loky unblocks it when it starts its
+    tracker of resources. A thread other than the main one can only block it.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
     try:
         yield
     finally:
+        if is_main:
+            signal.signal(signal.SIGINT, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -52,6 +52,24 @@ if __name__ == "__main__":
 """
 
 
+# A fork that does nothing for a second.
+SLOW_FORK = """
+import os, time
+
+fork = os.fork
+
+
+def slow() -> int:
+    child = fork()
+    if child == 0:
+        time.sleep(1)
+    return child
+
+
+os.fork = slow
+"""
+
+
 @pytest.fixture(params=["/bin/sh", "/bin/bash"])
 def shell(request, monkeypatch):
     """DVC runs a stage in the user's shell: dash waits and ends with 128 + the signal, bash becomes the stage."""
@@ -361,4 +379,26 @@ def test_nothing_outlives_dvc_while_the_server_starts(shell, project, newest):
     run.wait()
     assert psutil.wait_procs(started, timeout=10)[1] == []
     run.communicate()
+    assert not (project / "one.json").exists()
+
+
+def test_ctrl_c_ends_a_stage_whose_fork_has_not_run_yet(project, tmp_path):
+    """A fork that returned into the loop of the server would go on there, and its client would wait for it."""
+    (project / "stubs/torch/__init__.py").write_text(SLOW_FORK, encoding="utf-8")
+    shared = tmp_path / "shared.socket"
+    modules = os.pathsep.join(str(path) for path in (project, project / "stubs", ROOT))
+    environment = os.environ | {"PYTHONPATH": modules, SWITCH: str(shared)}
+    command = [sys.executable, "-m", "pipeline_lib.execution.forkserver", str(shared), str(os.getpid())]
+    with subprocess.Popen(command, env=environment) as server:
+        wait_until(shared.exists)
+        stage = [sys.executable, "-m", "toy", "one.json", "wait"]
+        client = subprocess.Popen(stage, cwd=project, env=environment | {"DVC_STAGE": "toy"}, stderr=subprocess.PIPE)
+        wait_until(lambda: psutil.Process(server.pid).children())
+        time.sleep(0.5)
+        client.send_signal(signal.SIGINT)
+        try:
+            assert client.communicate(timeout=10)[1] == b"" and client.returncode == -signal.SIGINT
+        finally:
+            client.kill()
+            server.kill()
     assert not (project / "one.json").exists()
