@@ -12,7 +12,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_table
-from pipeline_lib.artifacts.read import read_table
+from pipeline_lib.artifacts.read import read_table, reading
 from pipeline_lib.splitting.places import ALWAYS_TRAIN, TEST
 
 SCHEMA = {"product_id": pl.String, "split": pl.String, "fold": pl.Int64}
@@ -47,9 +47,10 @@ def read_assignment(path: Path, num_folds: int) -> pl.DataFrame | None:
 
 
 def _read_parquet(path: Path) -> pl.DataFrame:
-    lazy = pl.scan_parquet(path)
-    _check_columns(path, lazy.collect_schema().names())
-    return lazy.select(*SCHEMA).collect()
+    with reading(path):
+        names = pl.scan_parquet(path).collect_schema().names()
+    _check_columns(path, names)
+    return read_table(path, list(SCHEMA))
 
 
 def _read_csv(path: Path) -> pl.DataFrame:
