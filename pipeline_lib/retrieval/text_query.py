@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pipeline_lib.artifacts.read import damaged
 from pipeline_lib.models.multimodal import DEFAULTS, SIMILARITIES
-from pipeline_lib.models.saved import WEIGHTS, read_state
+from pipeline_lib.models.saved import CARD, WEIGHTS, read_state
 from pipeline_lib.towers.kinds import build_text_tower
 from pipeline_lib.towers.pooling import TEXT_POOLING
 from pipeline_lib.towers.projectors import PROJECTORS
@@ -53,6 +54,8 @@ class TextQuery:
     def __init__(self, folder: Path, description: Description) -> None:
         description = DEFAULTS | description
         state, text = read_state(folder, ("text",), checked=False), description["text"]
+        if not _below(state, "text."):
+            raise damaged(folder / CARD, f"neither {WEIGHTS} nor a base has tensors of the text tower")
         projector = description["projector"]
         features = _plain_features if is_plain(text) else _tower_features
         self._features, width = features(text, state, folder)

@@ -10,12 +10,13 @@ from safetensors.torch import save_file
 from tiny_clip import CONFIG, make_clip, written
 from transformers import AutoConfig, AutoModel
 
+from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.inference.engine import InferenceEngine, encode_texts
 from pipeline_lib.models.base_weights import BaseWeights
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, read_card, save_model
 from pipeline_lib.retrieval import text_query
-from pipeline_lib.retrieval.text_query import FAMILIES, has_separate_text, is_plain
+from pipeline_lib.retrieval.text_query import FAMILIES, TextQuery, has_separate_text, is_plain
 from pipeline_lib.serving.text_embedder import TextEmbedder
 from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.transforms.tokenize import TextTokenizer
@@ -201,3 +202,12 @@ def test_a_query_imports_no_library_of_images_or_models():
         seen = imported_at_once(f"pipeline_lib.{module}", seen)
     heavy = {"timm", "transformers", "torchvision", "open_clip", "PIL", "sklearn", "dvc", "scipy", "pandas"}
     assert {"torch", "faiss", "polars"} <= seen and not {name.split(".")[0] for name in seen} & heavy
+
+
+def test_a_card_without_its_base_is_one_line(tmp_path, tiny_image_folder, tiny_text_folder):
+    folder = saved(tmp_path / "model", tiny_image_folder, tiny_text_folder)
+    card = read_card(folder)
+    assert "text" in card.pop("base")
+    write_json(folder / "model.json", card)
+    with pytest.raises(ValueError, match=r"model\.json: damaged, .*has tensors of the text tower"):
+        TextQuery(folder, card["description"])
