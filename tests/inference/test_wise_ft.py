@@ -10,7 +10,7 @@ from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.inference.wise_ft import load_interpolated
 from pipeline_lib.models.multimodal import build_model, describe
-from pipeline_lib.models.saved import load_model, save_model
+from pipeline_lib.models.saved import load_model, read_card, save_model, write_model_files
 from pipeline_lib.towers.kinds import resolve_towers
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
@@ -97,8 +97,7 @@ def warm_start(trained, folder, value=None):
     state = load_file(trained / "model.safetensors")
     if value is not None:
         state = {name: torch.full_like(tensor, value) for name, tensor in state.items()}
-    save_file(state, start / "model.safetensors")
-    (start / "model.json").write_bytes((trained / "model.json").read_bytes())
+    write_model_files(start, state, read_card(trained))
     return start.parent
 
 
@@ -116,12 +115,12 @@ def test_share_0_is_the_warm_start_to_the_bit(params, trained, tmp_path):
     """Negative zeros of the start and trained weights that are not finite included."""
     state = load_file(trained / "model.safetensors")
     state["head.image_projection.weight"][0] = -0.0
-    save_file(state, trained / "model.safetensors")
+    write_model_files(trained, state, read_card(trained))
     second = train(params, tmp_path / "second", warm_start(trained, tmp_path))
     end = load_file(second / "model.safetensors")
     end["logit_scale"] = torch.tensor(float("inf"))
     end[next(name for name in end if name.endswith("word_embeddings.weight"))][0, 0] = float("nan")
-    save_file(end, second / "model.safetensors")
+    write_model_files(second, end, read_card(second))
     model = load_interpolated(second, 0.0).model
     for name, value in model.state_dict().items():
         assert value.numpy().tobytes() == state[name].numpy().tobytes(), name
@@ -132,7 +131,7 @@ def test_another_warm_start_of_the_heads_has_another_fingerprint(params, trained
     one = load_interpolated(second, 0.5).fingerprint
     path = tmp_path / "start/1/model.safetensors"
     state = load_file(path)
-    save_file({**state, "logit_scale": state["logit_scale"] + 1}, path)
+    write_model_files(path.parent, {**state, "logit_scale": state["logit_scale"] + 1}, read_card(path.parent))
     assert load_interpolated(second, 0.5).fingerprint != one
 
 

@@ -151,7 +151,7 @@ def test_an_early_stop_saves_the_best_epoch(inputs, towers):
 def test_only_one_process_may_train_a_run(inputs, towers):
     from pipeline_lib.execution.checkpoint import CheckpointFolder
 
-    refused = pytest.raises(ValueError, match="another process is training the same run")
+    refused = pytest.raises(ValueError, match=r"process \d+ does the same run")
     with CheckpointFolder("out"), refused:
         run(make_settings(*towers), inputs, "out")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tiny_project import TRAIN, make_settings, write_project
 from watched_run import differing, run, started, state_of
 
@@ -16,7 +16,7 @@ from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.warm_start import start_folder
-from pipeline_lib.models.saved import load_model, make_whole, read_state
+from pipeline_lib.models.saved import load_model, make_whole, read_card, read_state, write_model_files
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
@@ -115,7 +115,7 @@ def without_a_tensor(inputs):
     file = Path("starts/saved/0/model.safetensors")
     state = load_file(file)
     del state["text.trunk.embeddings.LayerNorm.weight"]
-    save_file(state, file)
+    write_model_files(file.parent, state, read_card(file.parent))
 
 
 @pytest.mark.parametrize(
