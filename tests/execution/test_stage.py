@@ -1,7 +1,10 @@
 """The guard of every stage refuses code or params that changed meanwhile; a closure is what an import can reach."""
 
+import os
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -120,3 +123,15 @@ def test_an_incomplete_folder_never_replaces_a_complete_one(tmp_path):
         (folder / "a").write_text("2")
         raise RuntimeError
     assert (out / "a").read_text() == "1"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "stages").glob("[a-z]*.py")), ids=lambda path: path.stem)
+def test_ctrl_c_during_the_imports_of_a_stage_is_one_line(path, tmp_path):
+    """In place of the first libraries that a stage imports: modules that are interrupted."""
+    for name in ("polars", "pydantic"):
+        (tmp_path / f"{name}.py").write_text("raise KeyboardInterrupt\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", f"stages.{path.stem}"], cwd=ROOT, capture_output=True, text=True, check=False,
+        env=os.environ | {"PYTHONPATH": str(tmp_path), "VITRINE_FORKSERVER": "0"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "interrupted (SIGINT)\n")
