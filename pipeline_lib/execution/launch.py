@@ -121,8 +121,8 @@ def _end(process: subprocess.Popen[bytes], folder: Path) -> None:
 def _ending(status: int) -> str:
     """Return how a process ended, as a part of a sentence.
 
-    >>> _ending(3), _ending(-9), _ending(-64)
-    ('ended with status 3', 'was killed by SIGKILL', 'was killed by signal 64')
+    >>> _ending(3), _ending(-9), _ending(-40)
+    ('ended with status 3', 'was killed by SIGKILL', 'was killed by signal 40')
     """
     if status >= 0:
         return f"ended with status {status}"
