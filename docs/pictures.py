@@ -1,6 +1,6 @@
 """Makes the pictures of the README and of docs/: `make pictures`, after `make repro`.
 
-Six are screenshots by a headless Chromium, of reports/index.html and of the search page. The other two are drawn here
+Seven are screenshots by a headless Chromium, of reports/index.html and of the search page. The other two are drawn here
 as SVG: the stages of dvc.yaml, and the path of one batch. All have a light background, so that they read on a dark page
 too.
 """
@@ -51,8 +51,9 @@ SHOTS = {
 }
 # Picture -> the address of the search page, and the part of the window that is shown: left, top, right, bottom.
 SEARCHES = {
-    "search": ("/?q=white+t-shirt", (0, 0, WIDTH, 664)),
+    "search": ("/?q=white+t-shirt", (0, 0, WIDTH, 706)),
     "why": ("/?q=white+t-shirt&product=007912", (122, 14, 1038, 640)),
+    "judged": ("/?view=judged", (0, 0, WIDTH, 640)),
 }
 INK, SOFT, LINE, PAPER = "#1c2230", "#5b6577", "#9aa4b5", "#ffffff"
 FILLS = {"data": "#eef1f6", "fold": "#e5effc", "all": "#e6f4ec"}
@@ -232,10 +233,14 @@ def shoot(page: str, style: str, height: int) -> Image.Image:
 
 @contextlib.contextmanager
 def search_server(project: Path) -> Iterator[str]:
-    """Run `vitrine serve` in a project, and yield its address."""
+    """Run `vitrine serve` in a project, with judgements of the sample's twenty queries, and yield its address."""
     code = "from pipeline_lib.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "serve", "--listen", "0", "--judgements", "none"]
-    with subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True) as server:
+    with contextlib.ExitStack() as stack:
+        judged = Path(stack.enter_context(tempfile.TemporaryDirectory()), "judgements.csv")
+        judge = [sys.executable, str(ROOT / "bench/search_quality.py"), "--project", str(project), "--judge", str(judged)]
+        subprocess.run(judge, check=True, capture_output=True)
+        command = [sys.executable, "-c", code, "serve", "--listen", "0", "--judgements", str(judged)]
+        server = stack.enter_context(subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True))
         assert server.stderr is not None
         printed, address = [], ""
         for line in server.stderr:
