@@ -237,8 +237,8 @@ def search_server(project: Path) -> Iterator[str]:
     code = "from pipeline_lib.cli.main import main; main()"
     with contextlib.ExitStack() as stack:
         judged = Path(stack.enter_context(tempfile.TemporaryDirectory()), "judgements.csv")
-        judge = [sys.executable, str(ROOT / "bench/search_quality.py"), "--project", str(project), "--judge", str(judged)]
-        subprocess.run(judge, check=True, capture_output=True)
+        judge = [str(ROOT / "bench/search_quality.py"), "--project", str(project), "--judge", str(judged)]
+        subprocess.run([sys.executable, *judge], check=True, capture_output=True)
         command = [sys.executable, "-c", code, "serve", "--listen", "0", "--judgements", str(judged)]
         server = stack.enter_context(subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True))
         assert server.stderr is not None
