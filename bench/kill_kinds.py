@@ -81,7 +81,7 @@ def stage_outs(words: list[str]) -> tuple[str, ...]:
         "report": ("reports/index.html", "reports/figures"),
         "evaluate": ("data/work/evaluation", "reports/metrics.json", "reports/intervals.json"),
     }
-    return other.get(name) or (f"data/work/{work.get(name) or {'evaluate': 'evaluation'}.get(name, name)}",)
+    return other.get(name) or (f"data/work/{work.get(name, name)}",)
 
 
 def kinds(folder: Path) -> tuple[list[Kind], list[Kind]]:

@@ -22,13 +22,14 @@ import open_clip
 import timm
 import torch
 
+from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params
 from pipeline_lib.towers.hf_text_tower import LAYER_PATTERNS, HFTextTower, resolve_hf
 from pipeline_lib.towers.kinds import build_image_tower, build_text_tower
 from pipeline_lib.towers.open_clip_image import resolve_open_clip_image
 from pipeline_lib.towers.open_clip_text import resolve_open_clip_text
-from pipeline_lib.towers.probe import fails_on_one_row, one_line
+from pipeline_lib.towers.probe import LONGEST, fails_on_one_row
 from pipeline_lib.towers.timm_tower import TimmTower, resolve_timm
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +58,7 @@ def tried(function, *arguments):
     try:
         return function(*arguments), None
     except Exception as error:  # a sweep counts every error
-        return None, f"{type(error).__name__}: {one_line(error)}"
+        return None, f"{type(error).__name__}: {one_line(error, LONGEST)}"
 
 
 def timm_row(name, real):

@@ -3,7 +3,6 @@
 No model of ours is read, so all experiments on one catalogue, split and trunk share these predictions.
 """
 
-import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.evaluation.baselines.run import read_split_products

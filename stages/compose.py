@@ -6,7 +6,6 @@ python -m stages.compose --kind sum --fold 0
 import argparse
 from pathlib import Path
 
-import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.device import pick_device, read_runtime, supports_bf16

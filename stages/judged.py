@@ -7,7 +7,6 @@ Only judged products are scored, by the vectors that an index of the fold has.
 
 import argparse
 
-import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder, write_json
 from pipeline_lib.execution.meter import Meter, metered

@@ -1,6 +1,5 @@
 """Turns a run's figures, rankings and photos into one HTML page that opens offline, and its figures as SVG files."""
 
-import pipeline_lib.execution.threads  # noqa: F401
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.forkserver import run_stage

@@ -21,8 +21,8 @@ def checksum(path: Path) -> str:
     buffer = bytearray(BUFFER)
     pages = np.frombuffer(buffer, "<u8").reshape(-1, PAGE // 8)
     total = 0
-    with path.open("rb", buffering=0) as stream:
-        while size := stream.readinto(buffer):
+    with path.open("rb") as stream:
+        while size := stream.readinto(buffer):  # fills the buffer, whatever a network folder gives at a time
             whole = size // PAGE
             total = zlib.crc32(pages[:whole].sum(axis=1, dtype=np.uint64), total)
             total = zlib.crc32(memoryview(buffer)[whole * PAGE : size], total)

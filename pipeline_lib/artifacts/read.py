@@ -33,6 +33,8 @@ def way_out(path: Path) -> str:
     """
     if path.is_relative_to(paths.COPIES):
         return f"delete {paths.COPIES.as_posix()}, and it is copied again"
+    if path.is_relative_to(paths.STARTS):
+        return "`vitrine keep` it again, or copy it again"
     made = any(path.is_relative_to(folder) for folder in (paths.WORK, paths.REPORTS))
     return RESTORE if made else "copy or download it again"
 

@@ -8,10 +8,11 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.clips.pixels import Picture, on_white
 from pipeline_lib.clips.sampling import Indexes, Times
 from pipeline_lib.clips.structure import missing_bytes
-from pipeline_lib.transforms.formats import BadPhotoError, one_line
+from pipeline_lib.transforms.formats import BadPhotoError
 
 FRAME = b"ANMF"
 DURATION = slice(20, 23)  # of a frame's chunk, in milliseconds

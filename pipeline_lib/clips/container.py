@@ -10,8 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.clips.structure import missing_bytes
-from pipeline_lib.transforms.formats import BadPhotoError, one_line
+from pipeline_lib.transforms.formats import BadPhotoError
 
 # Names of FFmpeg's demuxers, separated by commas.
 FORMATS = "mov,matroska,avi,gif,apng,mpegts,mpeg,asf,flv,ogg"

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.clips.animation import is_webp, read_webp
 from pipeline_lib.clips.container import decoder_of, open_clip
 from pipeline_lib.clips.decode import decode_at, decode_by_number, decoded_times, measured_timeline
@@ -18,7 +19,7 @@ from pipeline_lib.clips.pixels import Converter, Picture
 from pipeline_lib.clips.sampling import SAMPLERS, Indexes
 from pipeline_lib.params.frames import FramesParams
 from pipeline_lib.transforms.decode import TOO_MANY_PIXELS, Note
-from pipeline_lib.transforms.formats import BadPhotoError, one_line
+from pipeline_lib.transforms.formats import BadPhotoError
 
 Taken = TypeVar("Taken")
 # Transfer characteristics of HDR: PQ and HLG.

@@ -72,8 +72,8 @@ class CheckpointFolder:
             for file in (self.folder / LAST, previous_of(self.folder / LAST)):
                 file.unlink(missing_ok=True)
         raise ValueError(
-            f"{self.folder / BEST}: the weights of the best epoch are damaged; run `dvc repro` again, it trains from "
-            "the first epoch"
+            f"{self.folder / BEST}: the weights of the best epoch are missing or damaged; run `dvc repro` again, it "
+            "trains from the first epoch"
         )
 
     def finish(self) -> None:

@@ -46,6 +46,8 @@ def read_checkpoint(path: Path, writes: bool) -> State | None:
             continue
         try:
             state = _checked(file)
+        except (MemoryError, PermissionError):  # the file may be sound
+            raise
         except Exception as error:  # zipfile, pickle and torch raise many kinds of errors for a damaged file
             lines.append(f"{file}: damaged ({one_line(error, 200)}), set aside as {_aside(file).name}")
             if writes:

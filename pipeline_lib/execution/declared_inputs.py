@@ -73,7 +73,7 @@ class DeclaredInputs:
             yield f"{_printable(dep)} ({count})"
 
     def _files(self, dep: str) -> Iterator[tuple[str, tuple[int, int, int]]]:
-        """Yield path, size, time in ns and inode of each file; links are followed, as DVC follows them."""
+        """Yield path, size, time in ns and inode of each file, also in linked folders, which DVC does not look into."""
         start = self._root / dep
         if not _is_folder(start):
             yield from self._state(dep, start)

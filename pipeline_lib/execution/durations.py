@@ -45,7 +45,10 @@ def process_seconds() -> float:
 def count_products(root: Path) -> int | None:
     """Return the products of the catalogue, None if there is no catalogue yet."""
     file = root / paths.CATALOGUE / "counts.json"
-    return int(read_object(file, products=int)["products"]) if file.is_file() else None
+    if not file.is_file():
+        return None
+    products: int = read_object(file, products=int)["products"]
+    return products
 
 
 def record_duration(module: str, settings: Mapping[str, Any], seconds: float, root: Path = Path()) -> None:
@@ -54,7 +57,7 @@ def record_duration(module: str, settings: Mapping[str, Any], seconds: float, ro
         hashes = {key: settings_hash(value) for key, value in settings.items()}
         run = Duration(" ".join([module, *sys.argv[1:]]), round(seconds, 2), count_products(root), hashes)
         _append(paths.project_root() / FILE, json.dumps(run._asdict(), ensure_ascii=False) + "\n")
-    except (OSError, ValueError, KeyError, TypeError) as error:  # the last two: counts.json of another form
+    except (OSError, ValueError) as error:
         sys.stderr.write(f"{FILE}: the duration of this stage is not recorded: {one_line(error)}\n")
 
 

@@ -170,7 +170,8 @@ def launched(check: Callable[[], None]) -> Iterator[None]:
 def _report_signals(folder: Path) -> None:
     """Continue in a fork; this process waits for it, and writes the reason file if a signal kills the fork.
 
-    Nothing but a parent learns which signal ended a process. Launchers report it in pages of output.
+    Nothing but a parent learns which signal ended a process. Launchers report it in pages of output. The thread that
+    waits for the stage stays in this process; the fork ends with it.
     """
     parent = os.getpid()
     child = os.fork()

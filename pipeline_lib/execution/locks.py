@@ -57,9 +57,9 @@ def release(lock: TextIO) -> None:
     lock.close()
 
 
-def wait_for_lock(take: Callable[[], TextIO | None], seconds: float = WAIT_SECONDS) -> TextIO | None:
-    """Return the lock that `take` gives, None if another process has it all the time."""
-    end = time.monotonic() + seconds
+def wait_for_lock(take: Callable[[], TextIO | None], seconds: float | None = None) -> TextIO | None:
+    """Return the lock that `take` gives, None if another process has it all the time: by default WAIT_SECONDS."""
+    end = time.monotonic() + (WAIT_SECONDS if seconds is None else seconds)
     while (lock := take()) is None and time.monotonic() < end:
         time.sleep(POLL_SECONDS)
     return lock
@@ -74,9 +74,9 @@ def only_run(module: str, arguments: Sequence[str], root: Path = Path()) -> Iter
     """
     command = " ".join([module, *arguments])
     file = (root / FOLDER / f"{module}-{digest_value(command)[:12]}.lock").absolute()
-    file.parent.mkdir(parents=True, exist_ok=True)
 
     def take() -> TextIO | None:
+        file.parent.mkdir(parents=True, exist_ok=True)
         return take_lock(file, f"process {os.getpid()} ({command})")
 
     try:

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+import psutil
+
 PR_SET_PDEATHSIG = 1
 # Time that a process has to end by itself once its owner has ended.
 GRACE_SECONDS = 3.0
@@ -77,7 +79,6 @@ def end_with(owner: int, ended: Callable[[], object] | None = None) -> Callable[
 
     By default the process gets SIGTERM, and SIGKILL after GRACE_SECONDS; otherwise `ended` is called.
     """
-    stop, stopped = os.pipe()
     try:
         handle = os.pidfd_open(owner)
     except ProcessLookupError:
@@ -85,6 +86,7 @@ def end_with(owner: int, ended: Callable[[], object] | None = None) -> Callable[
         return lambda: None
     except (AttributeError, OSError):  # no Linux, or an old kernel: `die_with_parent` is all there is
         return lambda: None
+    stop, stopped = os.pipe()
 
     def wait() -> None:
         poll = select.poll()
@@ -117,9 +119,11 @@ def check_owner() -> None:
 def is_running(process: int) -> bool:
     """Return whether a process runs; one that its parent has not waited for yet has ended."""
     try:
-        return stat_fields(process)[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
+        return psutil.Process(process).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
         return False
+    except psutil.Error:  # it is another user's
+        return True
 
 
 def process_space() -> str:

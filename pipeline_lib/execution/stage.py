@@ -24,7 +24,7 @@ from pipeline_lib.execution.checkpoint_runs import remove_recorded
 from pipeline_lib.execution.declared_inputs import DeclaredInputs, declared_files
 from pipeline_lib.execution.durations import process_seconds, record_duration
 from pipeline_lib.execution.locks import only_run
-from pipeline_lib.execution.owners import LAUNCHED, end_with_owner
+from pipeline_lib.execution.owners import LAUNCHED, STAGE_NAME, end_with_owner
 from pipeline_lib.execution.stage_code import changed_files, current_code
 from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
 
@@ -51,7 +51,7 @@ class Stage:
         if LAUNCHED in os.environ and os.environ.get("RANK") != "0":
             return None
         files = declared_files(self.module, sys.argv[1:], self._params, self._root)
-        if files is None and "DVC_STAGE" in os.environ:
+        if files is None and STAGE_NAME in os.environ:
             print(f"{self.module}: dvc.yaml has no such command, so edits of inputs are not noticed", file=sys.stderr)
         return None if files is None else DeclaredInputs(files, self._root)
 

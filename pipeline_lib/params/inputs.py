@@ -68,7 +68,7 @@ def check_local(weights_root: Path, project: Path, what: str, name: object) -> N
 
     Names of a hub, of an architecture or of published weights pass, and so does what is no text.
     """
-    if not isinstance(name, str):
+    if not isinstance(name, str) or not name:
         return
     local = name.removeprefix(LOCAL_FOLDER)
     named_as_path = local != name or name.startswith((".", "/", "~")) or name.endswith(WEIGHT_FILES)

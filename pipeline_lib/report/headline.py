@@ -169,7 +169,7 @@ def judged_rows(metrics: Tree, intervals: Tree) -> list[HeadlineRow]:
     return [
         HeadlineRow("judged", f"fold_{fold}", f"Fold {fold}", figures)
         for fold, values in branch(metrics, "judged").items()
-        if (figures := figures_of(values, branch(intervals, "judged", fold), JUDGED))
+        if values["num_queries"] and (figures := figures_of(values, branch(intervals, "judged", fold), JUDGED))
     ]
 
 

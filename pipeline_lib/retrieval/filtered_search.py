@@ -1,8 +1,8 @@
 """Top-k search among the products that pass a filter, with a lowest score and one product of each group of duplicates.
 
 A list that is filtered after the search of the top k has fewer than k products. So a small selection is scored product
-by product, and for a large one the search returns more until k products pass. By an exact index, results equal those of
-scoring all; an approximate one may miss products, but a list is not shorter for that unless it has a lowest score.
+by product, and for a large one the search returns more until k products pass, or all are scored. By an exact index,
+results equal those of scoring all; an approximate one may miss products, and without a filter return fewer than k.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,8 @@ ALL = Selection()
 def search_selected(index: ProductIndex, queries: Matrix, k: int, selection: Selection) -> list[list[Hit]]:
     """Return the top k products of each query (queries, dim) that the selection lets pass, best first.
 
-    Fewer than k are returned only if no more pass, or if an approximate index finds no more from the lowest score on.
+    With a filter fewer than k are returned only if no more pass, or if an approximate index finds no more from the
+    lowest score on; without one as by `ProductIndex.search`.
     Raises ValueError as `ProductIndex.search`.
     """
     if selection is ALL:

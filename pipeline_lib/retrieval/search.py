@@ -51,7 +51,8 @@ def prefer_matrix_products() -> None:
     1,186 in place of 138 for 400 (findings/faiss_blas_threshold.sh). Before, the setting was a number of queries, 20.
     """
     if BLAS_THRESHOLD >= COUNTS_PRODUCTS:
-        faiss.cvar.distance_compute_blas_threshold = PRODUCTS_A_THREAD * faiss.omp_get_max_threads()
+        own = PRODUCTS_A_THREAD * faiss.omp_get_max_threads()
+        faiss.cvar.distance_compute_blas_threshold = min(BLAS_THRESHOLD, own)
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class ProductIndex:
             raise ValueError(f"queries {queries.shape}: the index has vectors of width {self.manifest['dim']}")
         if k < 1:
             raise ValueError(f"k = {k}: must be at least 1")
+        prefer_matrix_products()
         queries = np.ascontiguousarray(queries, np.float32)
         margins = FLOAT32_ERROR * self.manifest["max_norm"] * norms(queries)
         results: list[list[Hit]] = [[] for _ in queries]
@@ -79,7 +81,6 @@ class ProductIndex:
         while len(pending):
             open_ones = []
             for part in np.array_split(pending, -(-len(pending) * fetch // MAX_FETCHED)):
-                prefer_matrix_products()
                 scores, rows = self.index.search(queries[part], fetch)
                 # FAISS orders equal scores by its kernel and by k, so they are computed again, from the stored vectors.
                 for number, hits, last in zip(part, self._hits(queries[part], rows), scores[:, -1], strict=True):

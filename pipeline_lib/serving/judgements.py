@@ -11,7 +11,6 @@ import os
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -23,14 +22,6 @@ class Judgement:
     grade: int | None
     model: str
     time: str
-
-
-class JudgedQuery(NamedTuple):
-    """A query and how many products were judged right and wrong for it."""
-
-    query: str
-    right: int
-    wrong: int
 
 
 HEADER = tuple(field.name for field in fields(Judgement))
@@ -61,6 +52,9 @@ class JudgementFile:
             while lines:  # a full disk takes a part first, and raises at the rest
                 lines = lines[os.write(file, lines) :]
             os.fsync(file)
+        except OSError:
+            os.ftruncate(file, size)  # half a line would be no judgement
+            raise
         finally:
             os.close(file)
         self._remember(judgement)
@@ -70,10 +64,9 @@ class JudgementFile:
         """Return the grades of the products that were judged for a query."""
         return dict(self._grades.get(query, {}))
 
-    def queries(self) -> list[JudgedQuery]:
-        """Return the queries that have a grade, in the order of their first judgement."""
-        found = [(query, list(grades.values())) for query, grades in self._grades.items() if grades]
-        return [JudgedQuery(query, grades.count(1), grades.count(0)) for query, grades in found]
+    def all_grades(self) -> dict[str, dict[str, int]]:
+        """Return query -> product -> grade, of the queries that have one, in the order of their first judgement."""
+        return {query: dict(grades) for query, grades in self._grades.items() if grades}
 
     def _remember(self, judgement: Judgement) -> None:
         grades = self._grades.setdefault(judgement.query, {})
@@ -88,17 +81,20 @@ def read_judgements(path: Path) -> list[Judgement]:
     found = []
     with path.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets write a mark of the encoding first
         reader = csv.reader(stream, strict=True)
+        line = 1  # at which the row begins
         try:
             if tuple(next(reader, ())) != HEADER:
                 raise ValueError(f"its first line must be {','.join(HEADER)}; name another file with --judgements")
+            line = reader.line_num + 1
             for row in reader:
                 if len(row) != len(HEADER) or row[2] not in ("", "0", "1"):
-                    raise ValueError(f"line {reader.line_num}: {','.join(row)[:80]!r} is no judgement; remove it")
+                    raise ValueError(f"line {line}: {','.join(row)[:80]!r} is no judgement; remove it")
                 found.append(Judgement(row[0], row[1], int(row[2]) if row[2] else None, row[3], row[4]))
+                line = reader.line_num + 1
         except UnicodeDecodeError:
             raise ValueError(f"{path}: not UTF-8; save it as CSV UTF-8") from None
         except csv.Error as error:
-            raise ValueError(f"{path}: line {reader.line_num}: {error}; mend or remove it") from None
+            raise ValueError(f"{path}: line {line}: {error}; mend or remove it") from None
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     return found

@@ -159,9 +159,10 @@ class Routes:
         return _json(schemas.JudgementsResponse(query=text, grades={} if judged is None else judged.of_query(text)))
 
     async def judged_queries(self) -> Response:
-        """Return the queries that have a grade."""
+        """Return the grades of all queries."""
         judged = self.service.judgements
-        queries = [] if judged is None else [schemas.JudgedQuery(**one._asdict()) for one in judged.queries()]
+        grades = {} if judged is None else judged.all_grades()
+        queries = [schemas.JudgementsResponse(query=query, grades=own) for query, own in grades.items()]
         return _json(schemas.JudgedQueriesResponse(queries=queries))
 
     async def judge(self, judgement: schemas.JudgementIn) -> Response:

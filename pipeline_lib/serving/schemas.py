@@ -163,18 +163,10 @@ class JudgementsResponse(BaseModel):
     grades: dict[str, int]
 
 
-class JudgedQuery(BaseModel):
-    """A query and how many products were judged right and wrong for it."""
-
-    query: str
-    right: int
-    wrong: int
-
-
 class JudgedQueriesResponse(BaseModel):
     """All queries that have a grade, in the order of their first judgement."""
 
-    queries: list[JudgedQuery]
+    queries: list[JudgementsResponse]
 
 
 class HealthResponse(BaseModel):

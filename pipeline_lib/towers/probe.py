@@ -10,8 +10,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.towers.kinds import build_image_tower
 from pipeline_lib.towers.tower import Description
+
+LONGEST = 160  # characters of a library's message
 
 
 def image_fault(description: Description) -> str | None:
@@ -25,7 +28,7 @@ def _fault(encoded: str) -> str | None:
     try:
         output = _output(description)
     except Exception as error:  # timm's architectures raise many classes
-        return one_line(error)
+        return one_line(error, LONGEST)
     wanted = 3 if description.get("tokens") else 2
     if isinstance(output, Tensor) and output.ndim == wanted and output.shape[0] == 1:
         return None
@@ -40,13 +43,8 @@ def fails_on_one_row(description: Description) -> str | None:
         try:
             tower.encode(_image(description))
         except ValueError as error:
-            return one_line(error)
+            return one_line(error, LONGEST)
     return None
-
-
-def one_line(error: Exception) -> str:
-    """Return an error's message as one short line; the name of its class if it has none."""
-    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _output(description: Description) -> object:

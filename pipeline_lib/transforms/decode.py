@@ -14,7 +14,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline_lib.transforms.formats import BadPhotoError, one_line, open_image
+from pipeline_lib.artifacts.messages import one_line
+from pipeline_lib.transforms.formats import BadPhotoError, open_image
 from pipeline_lib.transforms.modes import LARGE, profile_mode, to_srgb
 from pipeline_lib.transforms.png_strips import PngStrips, png_strips
 from pipeline_lib.transforms.profiles import conversion

@@ -10,6 +10,8 @@ import re
 
 from PIL import Image, UnidentifiedImageError
 
+from pipeline_lib.artifacts.messages import one_line
+
 # Tried first, because Pillow imports about 40 more modules for the others.
 COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 # EPS starts Ghostscript, WMF uses the printing system of Windows, IPTC opens any format inside it. For the others
@@ -27,8 +29,6 @@ KNOWN_STARTS = (
     (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript, which is a program and is not run"),
     (rb"PK\x03\x04|\x1f\x8b|Rar!|7z\xbc\xaf", "an archive"),
 )
-# Where an object is in memory, which differs between runs.
-ADDRESS = re.compile(r" object at 0x[0-9a-f]+>")
 NUM_SHOWN = 16  # bytes of an unknown file in its reason
 # Photos with these names are listed although Pillow does not read them, so that a reject names them.
 UNREAD_EXTENSIONS = frozenset({".heic", ".heif", ".jxl"})
@@ -69,11 +69,6 @@ def photo_extensions() -> frozenset[str]:
     """Return the endings, in lower case and with the dot, of files that count as photos if they are named by an id."""
     readable = {*COMMON, *other_formats()}
     return UNREAD_EXTENSIONS | {ending for ending, name in Image.registered_extensions().items() if name in readable}
-
-
-def one_line(error: BaseException) -> str:
-    """Return an error's message on one line without addresses in memory, or its type if it has no message."""
-    return ADDRESS.sub(">", " ".join(str(error).split())) or type(error).__name__
 
 
 def _not_opened(data: bytes) -> BadPhotoError:

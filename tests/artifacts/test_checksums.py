@@ -1,5 +1,6 @@
 """The checksum of a file finds every kind of damage that a disk does, and does not depend on how it is read."""
 
+import io
 import zlib
 
 import numpy as np
@@ -29,6 +30,23 @@ def test_it_equals_the_slow_definition(tmp_path_factory, size, pages, seed):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(checksums, "BUFFER", pages * PAGE)
         assert checksum(path) == slow(data)
+
+
+def test_it_does_not_depend_on_how_much_a_folder_gives_at_a_time(tmp_path, monkeypatch):
+    """A network folder may answer a read with less than was asked for."""
+    path, data = tmp_path / "x", np.random.default_rng(0).bytes(40 * PAGE + 17)
+    path.write_bytes(data)
+
+    class Slow(io.FileIO):
+        def readinto(self, buffer):
+            return super().readinto(memoryview(buffer)[:5000])
+
+    def opened(self, mode="rb", buffering=-1):
+        raw = Slow(self, "rb")
+        return raw if buffering == 0 else io.BufferedReader(raw, 8192)
+
+    monkeypatch.setattr(type(path), "open", opened)
+    assert checksum(path) == slow(data)
 
 
 DAMAGES = {

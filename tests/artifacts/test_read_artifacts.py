@@ -127,7 +127,7 @@ def test_an_interruption_is_no_damage():
         (paths.train_of(0) / "model.json", RESTORE),
         (paths.METRICS, RESTORE),
         (paths.COPIES / "trunk-1/matrix.npy", "delete data/work/copies"),
-        (Path("data/starts/large/0/model.json"), "copy or download it again"),
+        (Path("data/starts/large/0/model.json"), "`vitrine keep` it again, or copy it again"),
     ],
 )
 def test_the_way_out_fits_the_folder(path, expected):

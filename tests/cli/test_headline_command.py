@@ -53,7 +53,6 @@ def test_judged_queries_are_a_table_of_their_own(printed):
         ("judged", "fold_0", "nDCG@10", "0.611", "0.500–0.721"),
         ("judged", "fold_0", "preference", "12.5 %", "0.0–30.0"),
         ("judged", "fold_0", "num_queries", "20", ""),
-        ("judged", "fold_3", "num_queries", "0", ""),
     ]
     text = printed(METRICS | metrics, INTERVALS | intervals)
     assert "Judged queries" in text and "0.500–0.721" in text and max(map(len, text.splitlines())) <= 80

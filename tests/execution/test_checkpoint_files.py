@@ -63,6 +63,19 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_one_before(folder, capsys,
     assert capsys.readouterr().err == "", "the line is printed once"
 
 
+@pytest.mark.parametrize("error", [MemoryError(), PermissionError(13, "Permission denied")])
+def test_a_checkpoint_that_cannot_be_read_now_stays(folder, monkeypatch, error):
+    """It may be sound: the next run, with more memory, resumes from it."""
+
+    def failing(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(torch, "load", failing)
+        folder.load_last()
+    assert folder.load_last()["epoch"] == 3
+
+
 def test_without_a_sound_checkpoint_the_run_starts_again(folder, capsys):
     damage(folder.folder / LAST, "cut")
     damage(previous_of(folder.folder / LAST), "empty")

@@ -69,6 +69,11 @@ def test_weights_below_their_root_are_read(project, key, name):
     check_all(params(**{key: str(project / name)}), project / "params.yaml")
 
 
+def test_an_empty_argument_of_a_library_is_no_path(project):
+    """timm's `global_pool: ''` is its name for no pooling."""
+    check_all(params(**{"model.image.args": {"global_pool": ""}}), project / "params.yaml")
+
+
 @pytest.mark.parametrize(
     "name", ["laion2b_s34b_b79k", "hf-hub:timm/vit", "openai", "Salesforce/blip2-itm-vit-g", "x" * 5000]
 )

@@ -155,7 +155,7 @@ def test_judgements_are_lines_and_the_last_one_counts(call, service):
     assert judge(1) == {"query": "green hat", "grades": {"p5": 1}}
     assert judge(0)["grades"] == {"p5": 0}
     judged = call("GET", "/api/judgements/queries").json()["queries"]
-    assert judged[-1] == {"query": "green hat", "right": 0, "wrong": 1}
+    assert judged[-1] == {"query": "green hat", "grades": {"p5": 0}}
     assert judge(None)["grades"] == {}
     assert "green hat" not in [one["query"] for one in call("GET", "/api/judgements/queries").json()["queries"]]
     lines = [one for one in read_judgements(service.judgements.path) if one.query == "green hat"]
@@ -189,6 +189,7 @@ def test_a_file_that_a_spreadsheet_saved_is_read(tmp_path):
         ("杯,p1,1,fold 0,t".encode("gb18030"), "judged.csv: not UTF-8; save it as CSV UTF-8"),
         (b'mug,"p1"x,1,fold 0,t', "judged.csv: line 2: "),
         (b"mug," + b"p" * 200_000 + b",1,fold 0,t", "judged.csv: line 2: field larger than field limit"),
+        (b'"mug,p1,1,fold 0,t\nhat,p2,1,fold 0,t', "judged.csv: line 2: unexpected end of data"),
         (b"mug,p1,2,fold 0,t", "judged.csv: line 2: 'mug,p1,2,fold 0,t' is no judgement; remove it"),
     ],
 )
@@ -205,6 +206,24 @@ def test_a_judgement_is_written_whole_in_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:7]))
     JudgementFile(tmp_path / "judged.csv").add("red mug", "p1", 1, "fold 0")
     assert [one.product_id for one in read_judgements(tmp_path / "judged.csv")] == ["p1"]
+
+
+def test_a_judgement_that_a_full_disk_cuts_leaves_the_file_as_it_was(tmp_path, monkeypatch):
+    file, write = JudgementFile(tmp_path / "judged.csv"), os.write
+    file.add("red mug", "p1", 1, "fold 0")
+    before = file.path.read_bytes()
+
+    def full(descriptor, data):
+        if len(data) < 15:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, data[:-14])
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(os, "write", full)
+        file.add('a "green, hat"', "p1", 1, "fold 0")
+    assert file.path.read_bytes() == before and file.of_query('a "green, hat"') == {}
+    file.add("hat", "p2", 1, "fold 0")
+    assert len(read_judgements(file.path)) == 2
 
 
 def test_another_file_is_not_overwritten(tmp_path):

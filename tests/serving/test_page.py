@@ -202,6 +202,12 @@ def test_a_product_is_searched_in_the_model_that_showed_it(open_page, call):
     assert found(page, 1) == expected(call, like=chosen, model=1)
     page.reload()
     assert found(page, 1) == expected(call, like=chosen, model=1)
+    page.click(".column[data-model='1'] .card .actions button >> nth=0")
+    page.wait_for_selector("dialog .heat canvas")
+    with page.expect_request("**/api/explain") as asked:
+        page.reload()  # the address has the model, so that Why is of the same
+    page.wait_for_selector("dialog .heat canvas")
+    assert 'name="model"\r\n\r\n1\r\n' in asked.value.post_data
 
 
 def test_thumbs_of_an_earlier_query_are_not_put_on_its_results(open_page, call):
@@ -236,16 +242,19 @@ def test_judged_queries_show_how_many_of_the_first_are_right(open_page, call):
         for product, grade in ((first[0], 1), (first[3], 0), ("p35" if "p35" not in first else "p34", 1)):
             judgement = {"query": query, "product_id": product, "grade": grade, "model": 0}
             assert call("POST", "/api/judgements", json=judgement).status_code == 200
-    page = open_page()
+    page = open_page("/?q=red")
+    page.wait_for_selector(".card")
+    page.click("button.main")  # a search that still runs
     page.click("#judged")
     status(page, "judged queries. Choose a query to search it.")
     row = page.locator(".judged li", has_text="蓝帽")
     playwright.expect(row.locator(".share")).to_have_text("1 of 5")
     tiles = row.locator(".tile").evaluate_all("all => all.map(one => [one.dataset.id, one.className.split(' ')[1]])")
     assert tiles == [[key, {0: "right", 3: "wrong"}.get(place, "unjudged")] for place, key in enumerate(first)]
-    judged = [one for one in call("GET", "/api/judgements/queries").json()["queries"] if one["right"]]
+    judged = [one for one in call("GET", "/api/judgements/queries").json()["queries"] if 1 in one["grades"].values()]
     counts = [page.locator(f".tile.{grade}").count() for grade in ("right", "wrong", "unjudged")]
     share = round(100 * counts[0] / sum(counts))
+    assert page.get_attribute("#results", "aria-busy") is None
     assert len(judged) == page.locator(".judged li").count() and sum(counts) == 5 * len(judged)
     words = f"{share} % of the first 5 are right: {counts[0]} of {sum(counts)}, {counts[2]} not judged"
     playwright.expect(page.locator(".sum")).to_have_text(words)
@@ -258,7 +267,8 @@ def test_judged_queries_show_how_many_of_the_first_are_right(open_page, call):
     status(page, "judged queries. Choose a query to search it.")
     page.set_viewport_size({"width": 360, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    page.uncheck("#compare")
+    page.click("#clear")  # compares no more
+    page.wait_for_selector(".column[data-model='1']", state="detached")
     page.click(".query:has-text('蓝帽')")
     assert found(page) == expected(call, q="蓝帽")
 

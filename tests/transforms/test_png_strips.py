@@ -134,10 +134,10 @@ def test_a_damaged_file_has_the_reason_of_the_whole_file(place):
     found = []
     for read in (read_photo, in_strips):
         try:
-            found.append(type(read(bytes(data))))
+            found.append("readable" if read(bytes(data)) else "")
         except decode.BadPhotoError as error:
             found.append(str(error))
-    assert isinstance(found[0], type) or found[0] == found[1]
+    assert found[0] == found[1]
 
 
 # Arguments: the file, and what is done with it.

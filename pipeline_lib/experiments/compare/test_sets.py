@@ -49,11 +49,8 @@ def overlap(a: Run, b: Run, names: tuple[str, str], only: list[str]) -> Overlap:
         if own.is_empty() or other.is_empty():
             found.left_out.append(f"{task} is left out: only {names[own.is_empty()]} has it")
             continue
-        if task == CLASSIFICATION and a.classes != b.classes and set(a.classes) != set(b.classes):
-            found.left_out.append(
-                f"classification is left out: {names[0]} predicts {len(a.classes)} classes, {names[1]} "
-                f"{len(b.classes)} other ones"
-            )
+        if task == CLASSIFICATION and (difference := _class_difference(a, b, names)):
+            found.left_out.append(f"classification is left out: {difference}")
             continue
         for split in (split for split in SPLITS if split in {*own["split"], *other["split"]}):
             if split == "oof" and folds:
@@ -67,6 +64,15 @@ def overlap(a: Run, b: Run, names: tuple[str, str], only: list[str]) -> Overlap:
             found.same += [] if lines else [(split, task)]
     found.refused = list(dict.fromkeys(found.refused))
     return found
+
+
+def _class_difference(a: Run, b: Run, names: tuple[str, str]) -> str:
+    """Return which classes one run alone predicts, up to three of each, or an empty text."""
+    parts = []
+    for name, own, other in ((names[0], a, b), (names[1], b, a)):
+        if alone := sorted(set(own.classes) - set(other.classes)):
+            parts.append(f"{name} alone predicts {', '.join(map(repr, alone[:3]))}{', ...' * (len(alone) > 3)}")
+    return "; ".join(parts)
 
 
 def rows_of(run: Run, task: str) -> pl.DataFrame:

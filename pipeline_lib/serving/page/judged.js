@@ -9,11 +9,11 @@ const MARKS = { right: "✓", wrong: "✗", unjudged: "?" };
 
 // `models` have a number and a name. `again` searches a query, `progress` is called after each of them.
 export async function showJudged(root, models, again, progress, signal) {
-  const queries = (await ask("/api/judgements/queries", { signal })).queries.filter((one) => one.right > 0);
+  const judged = (await ask("/api/judgements/queries", { signal })).queries;
+  const queries = judged.filter((one) => Object.values(one.grades).includes(1));
   const columns = models.map((model) => newColumn(model, models.length > 1, again));
   root.replaceChildren(...columns.map((one) => one.node));
-  for (const [number, { query }] of queries.entries()) {
-    const { grades } = await ask(`/api/judgements?${new URLSearchParams({ query })}`, { signal });
+  for (const [number, { query, grades }] of queries.entries()) {
     await Promise.all(columns.map((one) => one.add(query, grades, signal)));
     progress(number + 1, queries.length);
   }
@@ -29,18 +29,24 @@ function newColumn(model, titled, again) {
 
   async function add(query, grades, signal) {
     const asked = { q: query, like: "", picture: null, filters: [["k", String(TOP)]] };
-    const { results } = await search(asked, model.number, signal);
+    let results = [], fault = null;
+    try {
+      ({ results } = await search(asked, model.number, signal));
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      fault = error.message;
+    }
     const judged = results.map((result) => ({ result, grade: gradeOf(grades[result.product_id]) }));
     for (const { grade } of judged) counts[grade] += 1;
     const right = judged.filter(({ grade }) => grade === "right").length;
     list.append(element(
       "li", {},
       element("button", { type: "button", className: "query", lang: languageOf(query), onclick: () => again(query) }, query),
-      element("span", { className: "share" }, t("right_of", { right, count: results.length })),
+      element("span", { className: "share" }, fault ?? t("right_of", { right, count: results.length })),
       element("span", { className: "tiles" }, ...judged.map(({ result, grade }) => tile(result, grade, model.number))),
     ));
     const all = counts.right + counts.wrong + counts.unjudged;
-    const values = { share: whole(Math.round((100 * counts.right) / all)), right: whole(counts.right), all: whole(all), open: whole(counts.unjudged) };
+    const values = { share: whole(Math.round((100 * counts.right) / Math.max(1, all))), right: whole(counts.right), all: whole(all), open: whole(counts.unjudged) };
     sum.textContent = t("judged_sum", { ...values, top: TOP });
   }
 

@@ -44,7 +44,7 @@ function setPicture(file) {
 }
 
 async function run() {
-  const query = { q: $("q").value.trim(), like: like?.product.product_id ?? "", picture };
+  const query = { q: $("q").value.trim(), like: like?.product.product_id ?? "", model: like?.model ?? 0, picture };
   if (!query.q && !query.like && !picture) {
     say("error_no_query");
     $("q").focus();
@@ -55,7 +55,7 @@ async function run() {
   isJudgedView = false;
   query.filters = [...filters(), ["k", $("k").value || "24"]];
   // A product that is searched by is of one model: another project may not have it.
-  const models = askedModels(query.like ? like.model : 0);
+  const models = askedModels(query.model);
   say("searching");
   $("results").setAttribute("aria-busy", "true");
   try {
@@ -88,6 +88,7 @@ async function openJudged() {
   const own = (running = new AbortController());
   isJudgedView = true;
   last = null;
+  $("results").removeAttribute("aria-busy");
   history.replaceState(null, "", "/?view=judged");
   const models = askedModels(0).map((number) => ({ number, name: catalogue.models[number].name }));
   const progress = (done, count) => { if (own === running) say("judging", { done: whole(done), count: whole(count) }); };
@@ -95,8 +96,16 @@ async function openJudged() {
     const count = await showJudged($("results"), models, searchText, progress, own.signal);
     if (own === running) say(count ? "judged_done" : "judged_none", { top: TOP, count: whole(count) });
   } catch (error) {
-    if (own === running && error.name !== "AbortError") say("error_other", {}, error);
+    if (own !== running || error.name === "AbortError") return;
+    $("results").replaceChildren();
+    say("error_other", {}, error);
   }
+}
+
+async function showJudgedButton() {
+  try {
+    $("judged").hidden = !(await ask("/api/judgements/queries")).queries.length;
+  } catch { /* the search works without it */ }
 }
 
 function searchText(text) {
@@ -164,7 +173,7 @@ async function showGradesOf(query, answer) {
 
 // A search by words can be shared by its address.
 function remember(query, product = "") {
-  const asked = [["q", query.q], ["like", query.like], ["model", (query.like && like?.model) || ""], ...filters(), ["product", product]];
+  const asked = [["q", query.q], ["like", query.like], ["model", (query.like && query.model) || ""], ...filters(), ["product", product]];
   const pairs = query.picture ? [] : asked.filter(([, value]) => value);
   history.replaceState(null, "", pairs.length ? `/?${new URLSearchParams(pairs)}` : "/");
 }
@@ -199,9 +208,13 @@ function translate(name) {
 
 // The address of a product: with a search, why it is in the result.
 function showProduct(id) {
-  const result = last?.answers[0].results?.find((one) => one.product_id === id);
-  if (result) actionsOf(last.query, 0).why(result);
-  else openProduct({ product_id: id, text: "", photos: 1 }, 0, null, actionsOf({ q: "", like: "", picture: null, filters: [] }, 0));
+  const found = (last?.answers ?? []).map((answer) => answer.results?.find((one) => one.product_id === id));
+  const place = found.findIndex((one) => one !== undefined);
+  if (place >= 0) actionsOf(last.query, last.models[place]).why(found[place]);
+  else {
+    const model = last?.models[0] ?? 0;
+    openProduct({ product_id: id, text: "", photos: 1 }, model, null, actionsOf({ q: "", like: "", model, picture: null, filters: [] }, model));
+  }
 }
 
 function droppedImage(data) {
@@ -216,13 +229,13 @@ function listen() {
     if (picture) run();
   });
   $("drop-reference").addEventListener("click", () => { setPicture(null); $("q").focus(); });
-  $("filters").addEventListener("change", () => {
+  $("filters").addEventListener("change", (event) => {
     showActive();
     if (last) run();
-    else if (isJudgedView) openJudged();
+    else if (isJudgedView && event.target.id === "compare") openJudged();  // the view has no filters
   });
   $("judged").addEventListener("click", openJudged);
-  $("clear").addEventListener("click", () => { clearFilters(); if (last) run(); });
+  $("clear").addEventListener("click", () => { clearFilters(); if (last) run(); else if (isJudgedView) openJudged(); });
   $("language").addEventListener("change", (event) => translate(event.target.value));
   $("close").addEventListener("click", closeProduct);
   $("product").addEventListener("close", () => { if (last) remember(last.query); });
@@ -253,7 +266,7 @@ try {
   translate(document.documentElement.lang);
   restore();
   const product = new URLSearchParams(location.search).get("product");
-  $("judged").hidden = !(await ask("/api/judgements/queries")).queries.length;
+  showJudgedButton();
   if ($("q").value || like) await run();
   else if (new URLSearchParams(location.search).get("view") === "judged") await openJudged();
   else say("start");

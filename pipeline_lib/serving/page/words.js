@@ -6,7 +6,7 @@ const WORDS = {
     placeholder: "red striped mug", choose: "Add a picture", go: "Search",
     hint: "Words, a picture (choose, drop or paste one), or both: the picture, changed as the words say.",
     remove: "Remove", reference: "Picture: {name}", like: "Like: {name}", pasted: "pasted picture",
-    filters: "Filters and options", active: "{count} active", categories: "Category", none: "none",
+    filters: "Filters and options", active: "{count} active", categories: "Category",
     duplicates: "Hide near-duplicates", compare: "Two models side by side", min_score: "Lowest score",
     k: "Number of results", clear: "Clear filters", low: "{name} from", high: "{name} to",
     missing: "{count} products have no value and do not pass a limit",
@@ -47,7 +47,7 @@ const WORDS = {
     placeholder: "红色条纹杯子", choose: "添加图片", go: "搜索",
     hint: "输入文字，或添加图片（选择、拖放或粘贴），也可以两者一起：按文字修改图片里的商品。",
     remove: "移除", reference: "图片：{name}", like: "相似于：{name}", pasted: "粘贴的图片",
-    filters: "筛选与选项", active: "{count} 项生效", categories: "类别", none: "无",
+    filters: "筛选与选项", active: "{count} 项生效", categories: "类别",
     duplicates: "隐藏近似重复的商品", compare: "两个模型并排比较", min_score: "最低分数",
     k: "结果数量", clear: "清除筛选", low: "{name} 最低", high: "{name} 最高",
     missing: "{count} 件商品没有此数值，设置范围后不会出现",
@@ -94,10 +94,6 @@ export function t(key, values = {}) {
 
 export function knows(key) {
   return key in WORDS.en;
-}
-
-export function currentLanguage() {
-  return language;
 }
 
 export function startLanguage() {
