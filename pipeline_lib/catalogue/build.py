@@ -24,7 +24,7 @@ def build_catalogue(
     cleaned = clean(records, data, workers, parallel, clips)
     products, rejects = cleaned.products, cleaned.rejects
     meter = current_meter()
-    meter.begin("products, near-duplicates", len(products))
+    meter.begin("products compared", len(products))
     with meter.beating():
         grouping = _grouped(cleaned, data, clips)
         meter.add(len(products))
