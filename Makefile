@@ -37,12 +37,14 @@ bench: $(VENV)/.bench
 	python bench/shards.py
 	python bench/frames.py
 	python bench/extraction.py
+	python bench/precisions.py
 	python bench/frozen.py
 	python bench/stored_epoch.py
 	python bench/training.py
 	python bench/distillation.py
 	python bench/video_distillation.py
 	python bench/pipeline.py
+	test ! -f dvc.lock || python bench/noop.py
 	OMP_NUM_THREADS=1 python bench/growth.py
 	test ! -d ../shared/data/grocery || python bench/catalogue_and_shards.py --data ../shared/data/grocery --label label
 	python bench/duplicates.py --data $(wildcard ../shared/data/grocery ../shared/data/freeex)

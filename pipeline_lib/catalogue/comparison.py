@@ -39,7 +39,7 @@ FREE_CELLS_BEFORE = 0.15
 ANCHORED_ALIGNED, FREE_ALIGNED = 5, 32
 # Differences up to SAME are of one picture; those of perhaps the same one begin at PERHAPS.
 SAME, PERHAPS = 1.0, 2.0
-ROWS_PER_CHUNK, PAIRS_PER_CHUNK = 512, 256
+ROWS_PER_CHUNK, PAIRS_PER_CHUNK = 512, 64
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,14 @@ def differing_cells(rows: Rows, pairs: Candidates, reach: float) -> NDArray[np.f
     shown, which, sizes = np.unique(pairs.viewed * NUM_VIEWS + pairs.view, return_inverse=True, return_counts=True)
     ranges = _ranges(rows[shown // NUM_VIEWS], shown % NUM_VIEWS, reach)
     low, high = (levels.reshape(len(shown), 3 * MAP * MAP) for levels in ranges)
+    span = high - low
     order = np.argsort(which, kind="stable")
     every = map_bytes(rows)
     cells = np.zeros((len(which), 3), dtype=np.uint16)
     for number, members in enumerate(np.split(order, np.cumsum(sizes)[:-1]) if len(shown) else ()):
-        maps = every[pairs.plain[members]]
-        outside = np.packbits((maps < low[number]) | (maps > high[number]), axis=1).view(np.uint64)
+        # A level below `low` wraps around to a large number.
+        above = every[pairs.plain[members]] - low[number]
+        outside = np.packbits(above > span[number], axis=1).view(np.uint64)
         cells[members] = np.bitwise_count(outside).reshape(len(members), 3, -1).sum(axis=2, dtype=np.uint16)
     return np.asarray(cells.max(axis=1) / (MAP - 2) ** 2, dtype=np.float32)
 
