@@ -51,7 +51,7 @@ def opened(root: Path) -> FusedGallery:
     ids = stores[64].ids
     labels = [classes[number % len(classes)] for number in range(len(ids))]
     products = pl.DataFrame({"product_id": ids, "label": labels, "group_id": ids})
-    members = [Member(root, 0, scale, None, None, store, classes) for scale, store in stores.items()]
+    members = [Member(root, 0, scale, None, None, store, None, classes) for scale, store in stores.items()]
     return FusedGallery(GalleryMembers("oof", 0, products, []), members, "arithmetic", Fitted())
 
 

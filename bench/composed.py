@@ -174,6 +174,7 @@ def train(root: Path, case: str, side: str, epochs: int) -> dict[str, object]:
             scaler=loss_scaler("cpu", "fp32"),
             checkpoints=checkpoints,
             log_every=1000,
+            logger="tensorboard",
         ).run("bench")
     speeds = [2 * len(ids) / (after - before) for before, after in pairwise(clock.ends)]
     peak = peak_bytes() / 1e6

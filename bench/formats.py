@@ -28,7 +28,7 @@ from results import Ratio, interleaved, report
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
-from pipeline_lib.shards.tars import END_OF_TAR, _member
+from pipeline_lib.shards.tars import END_OF_TAR, tar_member
 from pipeline_lib.shards.write import list_photos, write_shards
 
 DIM, BATCH, CLASSES = 512, 256, 50
@@ -48,8 +48,8 @@ def tar_sides(folder: Path, count: int) -> tuple[Callable[[], float], Callable[[
     def own() -> None:
         with (folder / "own.tar").open("wb") as stream:
             for row in range(count):
-                stream.write(_member(f"{row:09d}.json", about))
-                stream.write(_member(f"{row:09d}.jpg", data))
+                stream.write(tar_member(f"{row:09d}.json", about))
+                stream.write(tar_member(f"{row:09d}.jpg", data))
             stream.write(END_OF_TAR)
 
     def peer() -> None:

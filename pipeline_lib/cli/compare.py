@@ -62,13 +62,15 @@ def compare(
     JSON: a, b, runs (by letter, with name, runs and seeds), about, primary, test, comparisons, counts, slices, changed,
     left_out and notes. A comparison has the keys above, p_adjusted, smallest, a_deviation, b_deviation and primary.
     """
+    from pipeline_lib.execution.meter import progress
     from pipeline_lib.experiments.compare.comparison import Options, record
     from pipeline_lib.experiments.compare.comparison import compare as compare_settings
     from pipeline_lib.experiments.compare.explain import sentences
     from pipeline_lib.experiments.compare.tables import markdown
 
     names = runs if len(runs) > 1 else [*runs, "workspace"]
-    comparison = compare_settings(read_settings(names), Options(primary, only or ()))
+    with progress("compare"):
+        comparison = compare_settings(read_settings(names), Options(primary, only or ()))
     written = []
     if page is not None:
         from pipeline_lib.report.comparison_page import write_page
@@ -86,12 +88,15 @@ def compare(
 
 def read_settings(arguments: list[str]) -> "list[Setting]":
     """Return the runs of each argument, read from DVC or from the working tree."""
+    from pipeline_lib.execution.meter import current_meter
     from pipeline_lib.experiments.compare.runs import read_run
     from pipeline_lib.experiments.compare.settings import Setting, resolve
     from pipeline_lib.experiments.revisions import WORKSPACE, experiment_names
 
     resolved = [(name, [name]) if name == WORKSPACE else resolve(name, experiment_names) for name in arguments]
-    return [Setting(name, [read_run(revision) for revision in revisions]) for name, revisions in resolved]
+    runs = [revision for _, revisions in resolved for revision in revisions]
+    found = iter([read_run(run) for run in current_meter().over(runs, "runs read", len(runs), lambda _: 1)])
+    return [Setting(name, [next(found) for _ in revisions]) for name, revisions in resolved]
 
 
 def _pipe_rows(comparison: "Comparison") -> Iterator[tuple[str, ...]]:

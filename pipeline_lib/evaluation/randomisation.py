@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from pipeline_lib.evaluation.additive import Additive, Values
+from pipeline_lib.execution.meter import current_meter
 
 SWAPS, MAX_GROUPS = 10_000, 20_000
 ALPHA = 0.05
@@ -109,7 +110,8 @@ def randomise(pairs: Sequence[Pair], swaps: int = SWAPS, seed: int = 0) -> SwapR
             parts.append(pair.second.finish(second - moved) - pair.first.finish(first + moved))
         return np.concatenate(parts, axis=1)
 
-    found = np.concatenate([differences(np.zeros((1, number))), *(differences(block) for block in blocks)])
+    counted = current_meter().over(blocks, "swaps of groups", 2**number - 1 if exact else swaps, len)
+    found = np.concatenate([differences(np.zeros((1, number))), *(differences(block) for block in counted)])
     spread = np.sqrt((found**2).mean(axis=0))
     sizes = np.abs(found) / np.where(spread > 0, spread, 1.0)
     own = [
@@ -147,7 +149,7 @@ def mean_intervals(gains: Values, groups: NDArray[np.int64], swaps: int = SWAPS,
     exact = num_groups < 63 and 2**num_groups <= swaps + 1
     blocks = _all_swaps(num_groups) if exact else _random_swaps(num_groups, swaps, seed)
     reaches = []
-    for block in blocks:
+    for block in current_meter().over(blocks, "swaps for intervals", 2**num_groups - 1 if exact else swaps, len):
         signs = 1 - 2 * block
         sums, signed = signs @ centred, (signs @ sizes)[:, None]
         sums = np.where(np.abs(sums) < EQUAL, 0, sums)

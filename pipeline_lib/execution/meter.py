@@ -148,9 +148,30 @@ def metered(name: str, what: str = "", is_first: bool = True) -> Iterator[Meter]
         _CURRENT.reset(before)
 
 
+@contextlib.contextmanager
+def progress(name: str) -> Iterator[Meter]:
+    """Make a meter of stderr the current one in a `with` block, for a command whose stdout is its result.
+
+    It prints the lines of long passes and no totals, so a fast command prints nothing.
+    """
+    meter = Meter(name, _print_error, terminal=sys.stderr.isatty())
+    before = _CURRENT.set(meter)
+    try:
+        with meter.beating():
+            yield meter
+    finally:
+        meter.clear()
+        _CURRENT.reset(before)
+
+
 def _print(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()  # a pipe would hold the line back until the end of the stage
+
+
+def _print_error(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
 
 
 def per_second(count: int, unit: str, seconds: float) -> str:

@@ -18,6 +18,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.ensembling.external_predictions import CLASSES, TABLE
+from pipeline_lib.execution.meter import current_meter
 from pipeline_lib.experiments.revisions import WORKSPACE, one_line_errors
 from pipeline_lib.models.base_weights import OtherBaseError, base_paths
 from pipeline_lib.models.saved import BASE, CARD, WEIGHTS, make_whole, read_card
@@ -54,7 +55,7 @@ def keep(revision: str, name: str, project: Path = Path()) -> Path:
         folds = outputs.folds()
         if not folds:
             raise ValueError("plan.folds is empty, so no model was trained")
-        for fold in folds:
+        for fold in current_meter().over(folds, f"models of {revision}", len(folds), lambda _: 1):
             (part / fold).mkdir()
             for file in MODEL_FILES:
                 outputs.copy(paths.TRAIN / fold / file, part / fold / file)
@@ -70,7 +71,7 @@ def keep_predictions(revisions: Sequence[str], name: str, project: Path = Path()
     Raises ValueError as `keep` does, and for a revision whose name is not a plain file name, because it names a folder.
     """
     with _new_folder(paths.PREDICTIONS, name, project) as part:
-        for revision in revisions:
+        for revision in current_meter().over(revisions, "predictions of runs", len(revisions), lambda _: 1):
             if not re.fullmatch(NAME, revision):
                 raise ValueError(f"{revision!r} is no name for a folder; give it a plain one: git tag NAME {revision}")
             (part / revision).mkdir()

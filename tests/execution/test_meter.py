@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from pipeline_lib.execution import meter as module
-from pipeline_lib.execution.meter import Meter, current_meter, metered
+from pipeline_lib.execution.meter import Meter, current_meter, metered, progress
 
 
 class Clock:
@@ -203,3 +203,17 @@ def test_the_checks_of_photos_and_the_shards_report_how_far_they_are(tmp_path, m
     expected = ["photos, 2 of 5", "photos, 4 of 5", "photos, 5 of 5", "5 photos in"]
     assert [name for name, _, _ in lines] == ["catalogue"] * 4 + ["shards"] * 4
     assert all(text.startswith(start) for (_, _, text), start in zip(lines, expected * 2, strict=True))
+
+
+def test_a_command_shows_long_passes_on_stderr_and_nothing_of_short_ones(monkeypatch, capsys):
+    with progress("compare"):
+        assert list(current_meter().over([1, 2], "runs read", 2, lambda _: 1)) == [1, 2]
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(module, "EVERY", 0.0)
+    with pytest.raises(ValueError, match="no such run"), progress("compare"):
+        for number in current_meter().over([1, 2], "runs read", 2, lambda _: 1):
+            if number == 2:
+                raise ValueError("no such run")
+    shown = capsys.readouterr()
+    assert shown.out == "" and "compare: runs read, 1 of 2, " in shown.err
+    assert current_meter().name == ""
