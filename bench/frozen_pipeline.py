@@ -4,12 +4,12 @@
     python bench/frozen_pipeline.py --quick          # 400 products, two changes, about 3 minutes
     python bench/frozen_pipeline.py --products 1500 --changes 2
 
-Each side is a clone of the repository in a temporary folder and runs with the same Python: `dvc repro` from nothing
-(five folds, both flips, two sizes), then one `dvc exp run -S` for each change of a sweep. The image tower is
-MobileNetV2 with the weights beside the data. The text tower has the size of MiniLM-L6 and random weights. Both stay
-frozen. Figures of both sides can be compared only if their catalogue and folds are made by the same rules, which is not
-so for the default OLDER. CPU seconds are those of all processes. Disk is what the outs, DVC's cache and .ckpt take,
-hard links once.
+Each side is a clone of the repository in a temporary folder: `dvc repro` from nothing (five folds, both flips, two
+sizes), then one `dvc exp run -S` for each change of a sweep. The older side has the libraries of its own revision. The
+image tower is MobileNetV2 with the weights beside the data. The text tower has the size of MiniLM-L6 and random
+weights. Both stay frozen. Figures of both sides can be compared only if their catalogue and folds are made by the same
+rules, which is not so for the default OLDER. CPU seconds are those of all processes. Disk is what the outs, DVC's
+cache and .ckpt take, hard links once.
 """
 
 import argparse
@@ -35,18 +35,21 @@ from results import Ratio, report
 REPO = Path(__file__).resolve().parent.parent
 OLDER = "195a728"
 WEIGHTS = "weights/mobilenetv2_100_imagenet_fp16.safetensors"
-SIZES = (128, 144)
+SIZES = (224, 256)
 SETTINGS = {
     "model.weights_root": "data/weights", "model.image.name": "mobilenetv2_100",
     "model.image.weights": f"data/{WEIGHTS}", "model.image.mean": "[0.5,0.5,0.5]",
     "model.image.std": "[0.5,0.5,0.5]", "model.image.size": SIZES[0], "model.text.name": "data/weights/text",
     "model.text.max_tokens": 64, "plan.folds": "[0,1,2,3,4]", "plan.scales": f"[{SIZES[0]},{SIZES[1]}]",
-    "plan.search": "[]", "plan.features": "[trunk]", "split.num_folds": 5, "shards.size": 144,
+    "plan.features": "[trunk]", "split.num_folds": 5, "shards.size": 256,
     "features.trunk.at": "pooled", "train.unfreeze_layers": 0, "train.batch_size": 128, "embed.flip": "true",
-    "data.columns.label": "label", "train.text_augment": "none",
+    "data.columns.label": "label",
 }  # fmt: skip
 # What only one side has.
-OWN: dict[str, dict[str, str]] = {"older": {}, "present": {"embed.stored_views": "true"}}
+OWN: dict[str, dict[str, str]] = {
+    "older": {"plan.index": "[]"},
+    "present": {"embed.stored_views": "true", "plan.search": "[]", "train.text_augment": "none"},
+}
 CATALOGUES = {"freeex": {"data.columns.group": "exercise"}}
 CHANGES = (
     "model.classifier.inputs=image", "train.head_lr=0.001", "model.logit_scale=3.5", "losses.triplet.weight=1",
@@ -67,15 +70,16 @@ class Run:
 
 @dataclass
 class Side:
-    """One clone; `runs` are the first run and one for each change."""
+    """One clone and the folder of its programs; `runs` are the first run and one for each change."""
 
     name: str
     folder: Path
+    programs: Path
     runs: list[Run] = field(default_factory=list)
 
     def run(self, *command: str) -> None:
         """Run a command of DVC and record it; the end of the fork server, which DVC does not wait for, is awaited."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = f"{self.programs}{os.pathsep}{os.environ['PATH']}"
         start, before = time.perf_counter(), cpu_seconds()
         done = subprocess.run(
             command, cwd=self.folder, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
@@ -140,8 +144,10 @@ def stage_counts(stages: Sequence[str]) -> str:
     return ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in counts.items())
 
 
-def make_side(name: str, revision: str, data: Path, products: int | None, folder: Path) -> Side:
-    """Clone the repository at a revision, and add the data, the towers and the settings."""
+def make_side(
+    name: str, revision: str, data: Path, products: int | None, folder: Path, programs: dict[str, Path]
+) -> Side:
+    """Clone the repository at a revision, and add the data, the towers, the settings, and a venv if it has none."""
     git = ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost"]
     subprocess.run(["git", "clone", "--quiet", str(REPO), str(folder)], check=True)
     subprocess.run([*git, "checkout", "--quiet", revision], cwd=folder, check=True)
@@ -153,7 +159,11 @@ def make_side(name: str, revision: str, data: Path, products: int | None, folder
     apply_overrides(folder / "params.yaml", [f"{key}={value}" for key, value in settings.items()])
     subprocess.run([*git, "add", "--all"], cwd=folder, check=True)
     subprocess.run([*git, "commit", "--quiet", "--no-verify", "-m", "settings of the bench"], cwd=folder, check=True)
-    return Side(name, folder)
+    if name not in programs:
+        # As a user of that revision would; stages import the code of the clone that they run in.
+        subprocess.run(["make", ".venv/.run"], cwd=folder, check=True, capture_output=True)
+        programs[name] = folder / ".venv" / "bin"
+    return Side(name, folder, programs[name])
 
 
 def write_rows(data: Path, out: Path, products: int | None) -> list[dict[str, str]]:
@@ -202,12 +212,13 @@ def write_text_tower(folder: Path, texts: Sequence[str]) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
-def measure(data: Path, options: argparse.Namespace, root: Path) -> list[Ratio]:
+def measure(data: Path, options: argparse.Namespace, root: Path, programs: dict[str, Path]) -> list[Ratio]:
     """Run both sides on one catalogue, command by command in turn, and return the rows of the table."""
     print(f"{data.name}:", flush=True)
     revisions = {"older": options.older, "present": options.present}
     sides = [
-        make_side(name, of, data, options.products, root / f"{data.name}-{name}") for name, of in revisions.items()
+        make_side(name, of, data, options.products, root / f"{data.name}-{name}", programs)
+        for name, of in revisions.items()
     ]
     differences: list[str] = []
     commands = [["dvc", "repro"], *(["dvc", "exp", "run", "-S", change] for change in CHANGES[: options.changes])]
@@ -264,7 +275,8 @@ def main() -> None:
             raise SystemExit(f"{data}: needs products.csv, and {WEIGHTS} beside the folder")
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     with tempfile.TemporaryDirectory(prefix="vitrine-bench-") as folder:
-        ratios = [ratio for data in options.data for ratio in measure(data.resolve(), options, Path(folder))]
+        programs, root = {"present": Path(sys.executable).parent}, Path(folder)
+        ratios = [ratio for data in options.data for ratio in measure(data.resolve(), options, root, programs)]
     count = f"{options.products:,} products of each catalogue" if options.products else "all products"
     about = (
         f"Revision {options.older} against the present one, {count}, {options.changes} changes, five folds, flips, "

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from pipeline_lib.artifacts.schemas import CIRCO_DEPTH, CIRR_DEPTHS, CIRR_VERSION, COMPOSED_PRECISIONS
-from pipeline_lib.datasets.circo import circo_query, listed_images
-from pipeline_lib.datasets.cirr import PICTURES, cirr_query, list_names
+from pipeline_lib.datasets.circo import ANNOTATIONS, circo_query, listed_images
+from pipeline_lib.datasets.cirr import CAPTIONS, PICTURES, cirr_query, list_names
 from pipeline_lib.datasets.composed_queries import ComposedRow
 from pipeline_lib.datasets.json_file import find_file, load_json, read_entries
 from pipeline_lib.datasets.jsonl import Object, show
@@ -75,7 +75,7 @@ def _check_cirr(path: Path, queries: Path, rows: Queries, content: Object) -> tu
         raise ValueError(f"{path}: version = {show(version)}; write {CIRR_VERSION!r}")
     if not isinstance(metric, str) or metric not in CIRR_DEPTHS:
         raise ValueError(f"{path}: metric = {show(metric)}; write {' or '.join(map(repr, CIRR_DEPTHS))}")
-    listing = find_file(_root_of(queries), f"split{queries.name.removeprefix('cap')}", PICTURES)
+    listing = find_file(_root_of(queries, CAPTIONS), f"split{queries.name.removeprefix('cap')}", PICTURES)
     gallery = None if listing is None else list_names(listing).keys()
     form = Form(f"CIRR {metric}", CIRR_DEPTHS[metric], str, gallery)
     lists = {key: value for key, value in content.items() if key not in ("metric", "version")}
@@ -90,13 +90,14 @@ def _check_cirr(path: Path, queries: Path, rows: Queries, content: Object) -> tu
     return form, _recalls(prefix, rows, lists, cutoffs)
 
 
-def _root_of(queries: Path) -> Path:
-    """Return the data root that a file of queries lies in, itself or in its folder of annotations."""
-    return queries.parent.parent if queries.parent.name in ("captions", "annotations") else queries.parent
+def _root_of(queries: Path, folders: Sequence[str]) -> Path:
+    """Return the data root that a file of queries lies in, itself or in one of the benchmark's folders."""
+    inside = (folder for folder in folders if queries.parent.parts[-1:] == Path(folder).parts[-1:])
+    return queries.parent.parent if any(inside) else queries.parent
 
 
 def _check_circo(path: Path, queries: Path, rows: Queries, content: Object) -> tuple[Form, Figures]:
-    listed = listed_images(_root_of(queries))
+    listed = listed_images(_root_of(queries, ANNOTATIONS))
     form = Form("CIRCO", CIRCO_DEPTH, int, None if listed is None else frozenset(listed))
     _check_lists(path, form, rows, content)
     lists = {key: [str(item) for item in items] for key, items in content.items()}

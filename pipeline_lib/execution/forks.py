@@ -23,7 +23,9 @@ from pipeline_lib.execution.import_closure import PACKAGES
 from pipeline_lib.execution.owners import GRACE_SECONDS, die_with_parent, end_with
 from pipeline_lib.execution.stage import exit_as, exit_now, exit_with
 
-LIBRARIES = ("torch", "timm", "transformers.modeling_utils", "transformers.models.auto.modeling_auto")
+LIBRARIES = (
+    "torch", "torch.utils.tensorboard", "timm", "transformers.modeling_utils", "transformers.models.auto.modeling_auto",
+)  # fmt: skip
 STREAMS = (0, 1, 2)
 
 
