@@ -1,4 +1,4 @@
-"""What `kills` kills: every stage of dvc.yaml, DVC itself, launchers and their ranks, workers, and two commands."""
+"""What `kills` kills: every stage of dvc.yaml, DVC, launchers and their ranks, workers, a fork server, commands."""
 
 import contextlib
 import random
@@ -13,6 +13,8 @@ from kill_project import REPO
 from stage_commands import stage_commands
 
 from pipeline_lib.execution.forkserver import SWITCH
+
+SERVER = "pipeline_lib.execution.forkserver"
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,14 @@ def kinds(folder: Path) -> tuple[list[Kind], list[Kind]]:
         return Kind(f"dvc repro {address}, {Path(shell).name}", command, kind.paths,
                     variables={"SHELL": shell, **variables})  # fmt: skip
 
+    own_server = dvc("train@0", train, "/bin/bash", **{SWITCH: ""})
     vitrine = (python, "-c", "from pipeline_lib.cli.main import main; main()")
     killed = [
         *stages,
         *(dvc(*one) for one in (("train@0", train, "/bin/sh"), ("features@trunk", features, "/bin/bash"),
                                 ("shards", shards, "/bin/sh"))),
-        dvc("train@0", train, "/bin/bash", **{SWITCH: ""}),
+        own_server,
+        variant(own_server, "the fork server", victim=descendant(lambda one: SERVER in one.cmdline())),
         variant(shards, "a worker", victim=descendant(lambda one: "loky" in " ".join(one.cmdline()))),
         variant(train, "in its own process", variables=own),
         variant(train, "torchrun's stage", variables=torchrun),
@@ -123,5 +127,6 @@ def kinds(folder: Path) -> tuple[list[Kind], list[Kind]]:
              train.paths),
     ]  # fmt: skip
     keys = {"number": signal.SIGINT, "group": True}
-    interrupted = [variant(kind, "Ctrl-C", **keys) for kind in killed if not kind.name.startswith(("a ", "torchrun:"))]
+    others = ("a ", "torchrun:", "the fork server")
+    interrupted = [variant(kind, "Ctrl-C", **keys) for kind in killed if not kind.name.startswith(others)]
     return killed, interrupted
