@@ -164,12 +164,14 @@ def _mean(figures: Sequence[Mapping[str, float | None]], sizes: Sequence[int]) -
 def _found() -> pl.DataFrame:
     """Return split, fold, product_id and `times`: how many text queries have a product among the first NEIGHBOURS.
 
-    The lists are counted while they are read: they are many times as long as the catalogue.
+    The lists are counted while they are read: they are many times as long as the catalogue. Shorter lists than that
+    (ensemble.depth) say nothing of it, so nothing is counted then.
     """
     path = paths.ENSEMBLE / "rankings.parquet"
     lists = pl.scan_parquet(path) if path.is_file() else pl.LazyFrame(schema=RANKINGS_SCHEMA)
-    first = lists.filter(pl.col("rank") <= NEIGHBOURS)
     with reading(path):
+        longest = lists.select(pl.col("rank").max()).collect(engine="streaming").item()
+        first = lists.filter(pl.col("rank") <= NEIGHBOURS, pl.lit((longest or 0) >= NEIGHBOURS))
         return first.group_by("split", "fold", "product_id").len("times").collect(engine="streaming")
 
 

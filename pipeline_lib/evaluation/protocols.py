@@ -37,11 +37,14 @@ class Protocol:
     def trees(
         self, ranks: pl.DataFrame, resamples: int, seed: int, slices: pl.DataFrame | None = None
     ) -> tuple[Tree, Tree]:
-        """Return {split: {retrieval: figures}} and the same tree of intervals; `slices` are those of the queries."""
+        """Return {split: {retrieval: figures}} and the same tree of intervals; `slices` are those of the queries.
+
+        A protocol that does not rank queries has no slices.
+        """
         trees = [retrieval_trees(ranks, resamples, seed)]
         if self.more is not None:
             trees.append(self.more(ranks))
-        if slices is not None:
+        if slices is not None and self.rank is rank_gallery:
             trees.append(query_slice_trees(ranks, slices))
         figures, intervals = zip(*trees, strict=True)
         return merged(*figures), merged(*intervals)

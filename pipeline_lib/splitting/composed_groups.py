@@ -27,7 +27,7 @@ def link_composed(
     if given or composed.is_empty():
         return group_ids, []
     own = products.select("product_id", group=group_ids)
-    linked = linked_products(composed, relevance).join(own, on="product_id")
+    linked = linked_products(composed, relevance).join(own, on="product_id", maintain_order="left")
     sizes = dict(group_ids.value_counts(name="size").iter_rows())
     limit = max(HANDFUL, int(MAX_SHARE * len(products)))
     rows = linked.group_by("query_id", maintain_order=True).agg(pl.col("group").unique())

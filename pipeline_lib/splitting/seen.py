@@ -178,14 +178,15 @@ def check_start(trained: Seen | None, start: Path) -> None:
 def seen_figures(products: HashedProducts, models: Mapping[int, Sequence[Seen | None]]) -> dict[str, dict[str, int]]:
     """Return {split: {trained_on, products}} of the splits in which a model predicts products it was trained on.
 
-    `models` has those that predict a fold's held-out products; all of them predict test.
+    `models` has those that predict a fold's held-out products, and at TEST further ones; all of them predict test.
     """
     test = products.fold == TEST
     held_out, seen, tested = (np.zeros(len(test), np.bool_) for _ in range(3))
     for fold, own in models.items():
-        held_out |= products.fold == fold
+        predicted = (products.fold == fold) & (fold != TEST)
+        held_out |= predicted
         for mask in (trained_on(products, one)[0] for one in own if one is not None):
-            seen |= mask & (products.fold == fold)
+            seen |= mask & predicted
             tested |= mask & test
     counts = {"oof": (seen, held_out), "test": (tested, test)}
     return {
@@ -241,9 +242,14 @@ def read_saved_models(root: Path, folds: Sequence[int]) -> dict[int, Seen | None
 
 
 def read_predicting_models(train: Path, external: Path, folds: Sequence[int]) -> dict[int, list[Seen | None]]:
-    """Return by fold what the models of a run and those of the experiments it is fused with have seen."""
-    roots = [train, *sorted(external.glob(f"*/{MODELS}"))]
-    return {fold: [read_model_seen(root / str(fold)) for root in roots] for fold in folds}
+    """Return by fold what the models of a run and those of the experiments it is fused with have seen.
+
+    An experiment's predictions for test are those of all its folds. The folds that this run has not are at TEST.
+    """
+    others = {root: read_saved_models(root, folds) for root in sorted(external.glob(f"*/{MODELS}"))}
+    predicting = {fold: [read_model_seen(train / str(fold)), *(own[fold] for own in others.values())] for fold in folds}
+    further = [seen for own in others.values() for fold, seen in own.items() if fold not in folds]
+    return predicting | ({TEST: further} if further else {})
 
 
 def _hashes(values: pl.Series) -> Keys:

@@ -128,6 +128,25 @@ def evaluated(**changes):
     return evaluate_embeddings([0, 1], params(**changes), relevance, products)
 
 
+def test_lists_shorter_than_the_first_ten_have_no_figures_of_hubs(tmp_path, monkeypatch):
+    """Five products of each query say nothing of the first ten."""
+    rng = np.random.default_rng(5)
+    make_project(tmp_path, monkeypatch)
+    ids = [f"p{number}" for number in range(12)]
+    for name in ("products", "queries"):
+        keys = [key if name == "products" else f"q-{key}" for key in ids]
+        write_store(paths.ENSEMBLE / "test" / name, keys, rng.normal(size=(12, 8)).astype(np.float32), ("a", "b"))
+    pairs = pl.DataFrame({"query_id": [f"q-{key}" for key in ids], "product_id": ids, "grade": 1})
+    products = pl.DataFrame({"product_id": ids, "label": None}, schema={"product_id": pl.String, "label": pl.String})
+    for depth, known in ((10, True), (5, False)):
+        lists = [("test", None, f"q-{key}", ids[(row + rank) % 12], rank, 0.5) for row, key in enumerate(ids)
+                 for rank in range(1, depth + 1)]  # fmt: skip
+        table = pl.DataFrame(lists, ["split", "fold", "query_id", "product_id", "rank", "score"], orient="row")
+        table.cast({"fold": pl.Int64}).write_parquet(paths.ENSEMBLE / "rankings.parquet")
+        figures = evaluate_embeddings([], params(), pairs, products).figures["test"]["embedding"]
+        assert ("never_found" in figures) is known and "alignment" in figures
+
+
 def test_sampled_figures_are_near_the_full_ones_and_repeat(measured, monkeypatch):
     """Random vectors of 2,000 products: a sample of a tenth has the same figures within its noise."""
     rng = np.random.default_rng(5)

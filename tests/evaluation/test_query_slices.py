@@ -76,3 +76,12 @@ def test_the_trees_of_a_protocol_have_the_slices_beside_the_figures(name):
         assert list(own.pop("slices")) == ["time"] and own.pop("slices_left_out", 0) == 0
         assert with_slices == without
     assert PROTOCOLS[name].trees(ranks, 100, 1, pl.DataFrame(schema=QUERY_SLICES)) == plain
+
+
+def test_a_protocol_that_ranks_pairs_of_rows_has_no_slices():
+    """Its rows are pairs of a query and one answer; a slice would count the first answer of each query alone."""
+    ranks, _ = ranks_table()
+    slices = slices_table({"time": range(NUM_QUERIES)})
+    for name, has_slices in (("catalogue", True), ("row_paired", False)):
+        figures, _ = PROTOCOLS[name].trees(ranks, 100, 0, slices)
+        assert ("slices" in figures["test"]["retrieval"]["text_to_image"]) is has_slices

@@ -49,6 +49,16 @@ def test_a_split_that_the_table_gives_joins_nothing():
         assert groups.to_list() == ["a", "b"]
 
 
+def test_links_are_taken_in_the_order_of_the_queries_however_many_products_there_are(monkeypatch):
+    monkeypatch.setattr(composed_groups, "HANDFUL", 4)
+    products = products_of("abcdefghijklmnopqrstuvwxyz")
+    queries = queries_of([(f"q{at}", "abcde"[at], [], None) for at in reversed(range(5))])
+    relevance = relevance_of([(f"q{at}", "bcdef"[at], 1) for at in range(5)])
+    groups, notes = link_composed(products, products["fold_group_id"], queries, relevance)
+    # e-f, d-e and c-d make a group of four, so b-c is refused; then a-b.
+    assert groups.to_list()[:6] == ["a", "a", "c", "c", "c", "c"] and len(notes) == 1
+
+
 def test_a_chain_that_would_be_too_large_is_cut_at_whole_queries_and_noted(monkeypatch):
     monkeypatch.setattr(composed_groups, "HANDFUL", 3)
     products = products_of("abcdef")

@@ -1,6 +1,7 @@
 """What a model has seen: renamed ids and re-encoded photos are found, equal splits pass, refusals are one line."""
 
 import hashlib
+import json
 from dataclasses import fields
 
 import numpy as np
@@ -11,12 +12,14 @@ from hypothesis import strategies as st
 
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.splitting.folds import split_products
+from pipeline_lib.splitting.places import TEST
 from pipeline_lib.splitting.seen import (
     check_start,
     check_unseen,
     overlap_of,
     read_hashed_products,
     read_model_seen,
+    read_predicting_models,
     read_seen,
     seen_by_run,
     seen_figures,
@@ -147,6 +150,23 @@ def test_the_refusal_is_one_line_with_counts_and_the_way_out(tmp_path):
         "oof": {"trained_on": 2, "products": 3}, "test": {"trained_on": 2, "products": 3},
     }  # fmt: skip
     assert seen_figures(products, {0: [seen, None]}) == {}
+    # The model of a fold that this run has not predicts test alone.
+    assert seen_figures(moved, {0: [None], TEST: [seen]}) == {"test": {"trained_on": 2, "products": 3}}
+
+
+def test_an_experiment_predicts_test_with_all_its_folds(tmp_path):
+    products = write_tables(
+        tmp_path / "tables", goods(10), [("train", fold) for fold in (0, 0, 0, 1, 1, 1)] + [("test", None)] * 4
+    )
+    external = tmp_path / "predictions" / "mine"
+    for root, folds in ((tmp_path / "train", [0]), (external / "one" / "models", [0, 1])):
+        for fold in folds:
+            (root / str(fold)).mkdir(parents=True)
+            entry = write_seen(root / str(fold), seen_by_run(products, fold))
+            (root / str(fold) / "model.json").write_text(json.dumps({"run": {"seen": entry}}))
+    models = read_predicting_models(tmp_path / "train", external, [0])
+    assert {fold: len(own) for fold, own in models.items()} == {0: 2, TEST: 1}
+    assert models[TEST][0].held_out.tolist() == sorted(products.ids[3:6].tolist())
 
 
 @given(st.lists(st.integers(-2, 2), min_size=1, max_size=30), st.integers(0, 2))
