@@ -142,6 +142,7 @@ def triplets(ids: list[str]) -> Triplets:
 
 def train(root: Path, case: str, side: str, epochs: int) -> dict[str, object]:
     """Train in this process; return images/s without the first epoch, its losses, and the peak memory in MB."""
+    os.chdir(root)  # for the learning curves
     kind, fusion = CASES[case]
     changes = {"fusion": fusion, "batch_size": BATCH, "epochs": epochs, "precision": "fp32", "mining": "none"}
     params = ComposedParams.model_validate(load_params(REPO / "params.yaml")["composed"] | changes)
