@@ -101,7 +101,9 @@ def randomise(pairs: Sequence[Pair], swaps: int = SWAPS, seed: int = 0) -> SwapR
     number = int(differ.sum())
     changes = [change[differ] for change in changes]
     exact = number < 63 and 2**number <= swaps + 1
-    blocks = _all_swaps(number) if exact else _random_swaps(number, swaps, seed)
+    # A swap has a value for each group, and its sums one for each column: 2 x classes and more for class figures.
+    rows = _block_rows(number, *(change.shape[1] for change in changes))
+    blocks = _all_swaps(number, rows) if exact else _random_swaps(number, swaps, seed, rows)
 
     def differences(chosen: Values) -> Values:
         parts = []
@@ -147,7 +149,8 @@ def mean_intervals(gains: Values, groups: NDArray[np.int64], swaps: int = SWAPS,
     centred = np.stack([np.bincount(groups, gains[:, place]) for place in range(figures)], axis=1)
     centred -= sizes[:, None] * means
     exact = num_groups < 63 and 2**num_groups <= swaps + 1
-    blocks = _all_swaps(num_groups) if exact else _random_swaps(num_groups, swaps, seed)
+    rows = _block_rows(num_groups, figures)
+    blocks = _all_swaps(num_groups, rows) if exact else _random_swaps(num_groups, swaps, seed, rows)
     reaches = []
     for block in current_meter().over(blocks, "swaps for intervals", 2**num_groups - 1 if exact else swaps, len):
         signs = 1 - 2 * block
@@ -165,10 +168,14 @@ def mean_intervals(gains: Values, groups: NDArray[np.int64], swaps: int = SWAPS,
     return np.stack([means - below, means + above], axis=1)
 
 
-def _random_swaps(num_groups: int, swaps: int, seed: int) -> Iterator[Values]:
-    """Yield blocks (swaps, groups) of 0 and 1 at random; the draws do not depend on the size of a block."""
+def _block_rows(*widths: int) -> int:
+    """Return how many swaps are a block, if the arrays of one swap have these `widths`."""
+    return max(1, BLOCK_VALUES // max(*widths, 1))
+
+
+def _random_swaps(num_groups: int, swaps: int, seed: int, rows: int) -> Iterator[Values]:
+    """Yield blocks (rows, groups) of 0 and 1 at random; the draws do not depend on the size of a block."""
     rng = np.random.default_rng(seed)
-    rows = max(1, BLOCK_VALUES // max(num_groups, 1))
     width = 4 * -(-num_groups // 32)  # bytes of complete words: the generator drops the rest of one
     for start in range(0, swaps, rows):
         drawn = rng.bytes(min(rows, swaps - start) * width)
@@ -176,10 +183,9 @@ def _random_swaps(num_groups: int, swaps: int, seed: int) -> Iterator[Values]:
         yield bits[:, :num_groups].astype(np.float64)
 
 
-def _all_swaps(num_groups: int) -> Iterator[Values]:
-    """Yield blocks of every way to swap some of the groups, without the one that swaps none."""
+def _all_swaps(num_groups: int, rows: int) -> Iterator[Values]:
+    """Yield blocks (rows, groups) of every way to swap some of the groups, without the one that swaps none."""
     numbers = np.arange(1, 2**num_groups)
-    rows = max(1, BLOCK_VALUES // max(num_groups, 1))
     for start in range(0, len(numbers), rows):
         part = numbers[start : start + rows, None]
         yield ((part >> np.arange(num_groups)) & 1).astype(np.float64)

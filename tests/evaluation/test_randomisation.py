@@ -5,10 +5,12 @@ from itertools import product
 import numpy as np
 import pytest
 from test_additive import class_scores, tied_ranks
+from traced import peak_bytes
 
 from pipeline_lib.evaluation import randomisation as module
 from pipeline_lib.evaluation.additive import class_columns, rank_columns
 from pipeline_lib.evaluation.randomisation import Pair, mean_intervals, randomise
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.metrics.classification import ClassScores, class_figures
 from pipeline_lib.metrics.ranking import rank_figures
 from pipeline_lib.metrics.tied_ranks import TiedRanks, untied
@@ -85,6 +87,24 @@ def test_blocks_do_not_change_the_draws(monkeypatch):
     together = randomise([pair], swaps=50).swapped
     monkeypatch.setattr(module, "BLOCK_VALUES", 100)
     assert randomise([pair], swaps=50).swapped == pytest.approx(together)
+
+
+@pytest.mark.parametrize("groups", [12, 30])
+def test_blocks_of_wide_figures_are_small_and_count_every_swap(monkeypatch, capsys, groups):
+    """4,095 or 2,000 swaps of 2 x 500 + 17 sums are 16 MB or more at once, and the same in blocks of .5 MB."""
+    rng = np.random.default_rng(13)
+    truth = rng.integers(0, 500, 200)
+    systems = [class_columns(class_scores(rng, truth, 500)) for _ in range(2)]
+    pair = Pair(*systems, np.arange(200) % groups)
+    together = randomise([pair], swaps=4095 if groups == 12 else 2000)
+    assert together.exact == (groups == 12)
+    monkeypatch.setattr(module, "BLOCK_VALUES", 1 << 16)
+    found = []
+    with metered("compare"):
+        peak = peak_bytes(lambda: found.append(randomise([pair], swaps=len(together.swapped))))
+    assert peak < 8e6
+    assert found[0].swapped == pytest.approx(together.swapped, abs=1e-12)
+    assert f"compare: {len(together.swapped):,} swaps of groups in" in capsys.readouterr().out
 
 
 def test_units_of_a_group_are_swapped_together_so_copies_add_no_evidence():
