@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts import paths
@@ -73,8 +72,8 @@ def confusion_table(predictions: pl.DataFrame, classes: Sequence[str]) -> pl.Dat
     """Return CONFUSION_SCHEMA rows: the pairs of true and predicted label that occur, in class order."""
     frames = [pl.DataFrame(schema=CONFUSION_SCHEMA)]
     for split, truth, predicted in _scored(predictions, classes):
-        counts = confusion_counts(truth, predicted, len(classes))
-        rows = [(split, classes[i], classes[j], int(counts[i, j])) for i, j in np.argwhere(counts)]
+        counts = confusion_counts(truth, predicted, len(classes)).tolist()
+        rows = [(split, classes[true], classes[other], count) for true, other, count in counts]
         frames.append(pl.DataFrame(rows, schema=CONFUSION_SCHEMA, orient="row"))
     return pl.concat(frames)
 

@@ -16,7 +16,7 @@ from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.inference.engine import Array
 from pipeline_lib.loading.dataset import data_loader, sequential_batches
 from pipeline_lib.loading.products import Products
-from pipeline_lib.metrics.classification import Labels, class_figures, confusion_counts
+from pipeline_lib.metrics.classification import Labels, class_figures
 from pipeline_lib.metrics.ranking import rank_figures
 from pipeline_lib.metrics.recall import both_ways_ranks
 from pipeline_lib.metrics.relevance import Positions, positions_from_pairs
@@ -115,6 +115,6 @@ class Validator:
 
 def balanced_accuracy(truth: Labels, logits: Array) -> float:
     """Return the mean recall of the classes that occur in `truth`; logits (products, classes)."""
-    counts = confusion_counts(truth, logits.argmax(axis=1), logits.shape[1])
-    support = counts.sum(axis=1)
-    return float((counts.diagonal()[support > 0] / support[support > 0]).mean())
+    right = np.bincount(truth[truth == logits.argmax(axis=1)], minlength=logits.shape[1])
+    support = np.bincount(truth, minlength=logits.shape[1])
+    return float((right[support > 0] / support[support > 0]).mean())

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
+from traced import peak_bytes
 
 from pipeline_lib.evaluation.baselines import linear_probe
 from pipeline_lib.evaluation.baselines.linear_probe import STRENGTHS, added, cross_fit_probes, regress, sums_of
@@ -113,3 +114,17 @@ def test_separable_classes_are_separated():
     features, truth = drawn(5, count=200, signal=8.0)
     queries, expected = drawn(5, count=200, signal=8.0)
     assert (of_one(features, truth).scores(queries).argmax(axis=1) == expected).mean() > 0.95
+
+
+def test_sums_equal_those_of_a_one_hot_matrix_in_blocks_that_lack_classes(monkeypatch):
+    monkeypatch.setattr(linear_probe, "BLOCK", 7)
+    features, truth = drawn(3, num_classes=4)
+    sums = sums_of(features, truth, 6)
+    assert sums.crossed == pytest.approx(features.astype(np.float64).T @ np.eye(6)[truth], rel=1e-12, abs=1e-12)
+    assert sums.classes.tolist() == np.bincount(truth, minlength=6).tolist()
+
+
+def test_sums_of_thousands_of_classes_need_no_matrix_of_classes():
+    rng = np.random.default_rng(0)
+    features, truth = rng.normal(size=(500, 8)).astype(np.float32), rng.integers(0, 3000, 500)
+    assert peak_bytes(lambda: sums_of(features, truth, 3000)) < 1e6

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import Dataset
+from traced import peak_bytes
 
 from pipeline_lib.batch import Outputs
 from pipeline_lib.loading.products import Products
 from pipeline_lib.metrics.relevance import positions_from_lists
 from pipeline_lib.training.history import IMAGE, TEXT
-from pipeline_lib.training.validation import HeldOutQueries, Validator
+from pipeline_lib.training.validation import HeldOutQueries, Validator, balanced_accuracy
 
 NUM, CAPTIONS = 12, 3
 
@@ -67,3 +68,10 @@ def test_both_directions_equal_a_slow_loop_and_products_without_a_query_are_no_q
         recalls = [np.mean([count < k for count in counts]) for k in (1, 5, 10)]
         assert [metrics[name] for name in columns] == pytest.approx([*recalls, np.mean(recalls)])
     assert metrics[IMAGE[0]] != metrics[TEXT[0]]
+
+
+def test_balanced_accuracy_is_the_mean_recall_and_needs_no_matrix_of_classes():
+    truth, logits = np.array([0, 0, 2999, 5]), np.zeros((4, 3000), np.float32)
+    logits[[0, 1, 2, 3], [0, 7, 2999, 7]] = 1  # recalls: 1/2, 1 and 0
+    assert balanced_accuracy(truth, logits) == 0.5
+    assert peak_bytes(lambda: balanced_accuracy(truth, logits)) < 1e6

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 Matrix = NDArray[np.float32]
@@ -56,9 +57,11 @@ def sums_of(features: Matrix, truth: Labels, num_classes: int) -> Sums:
     squares, crossed = np.zeros((width, width)), np.zeros((width, num_classes))
     for start in range(0, len(features), BLOCK):
         block = features[start : start + BLOCK].astype(np.float64)
-        one_hot = np.eye(num_classes)[truth[start : start + BLOCK]]
+        present, places = np.unique(truth[start : start + BLOCK], return_inverse=True)
+        # Sparse, one row for each class of the block: dense, a block of 20,000 classes is 1.3 GB.
+        members = sparse.csr_array((np.ones(len(block)), (places, np.arange(len(block)))))
         squares += block.T @ block
-        crossed += block.T @ one_hot
+        crossed[:, present] += (members @ block).T
     classes = np.bincount(truth, minlength=num_classes).astype(np.float64)
     return Sums(len(features), features.sum(axis=0, dtype=np.float64), squares, classes, crossed)
 
