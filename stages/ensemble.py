@@ -13,7 +13,6 @@ from pipeline_lib.artifacts.io import fresh_folder, write_json, write_table
 from pipeline_lib.artifacts.schemas import RANKINGS_SCHEMA
 from pipeline_lib.ensembling.classification import classify
 from pipeline_lib.ensembling.external_predictions import check_models, open_external
-from pipeline_lib.ensembling.fit import needs_fit
 from pipeline_lib.ensembling.fuse import fuse_retrieval
 from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
@@ -59,10 +58,8 @@ def main() -> None:
             scores = classified.write(out, params, scales, [experiment.name for experiment in external])
             for experiment in external:
                 print(f"class predictions of {Path(params.fuse_with) / experiment.name} are fused with this run's")
-            for fold, fit in classified.fits.items():
-                if needs_fit(params) and not fit.num_products:
-                    name = "test" if fold is None else f"oof-{fold}"
-                    print(f"{name}: no labelled product of another fold to fit on; equal weights and temperature 1")
+            for note in classified.notes(params):
+                print(note)
             ranked = pl.concat(rankings)
             write_table(ranked, out / "rankings.parquet")
             write_json(out / "classes.json", members[0].classes)

@@ -1,6 +1,7 @@
 """The class predictions of an ensemble: weights and temperature are fitted out of fold, then each gallery is fused.
 
-Every table is computed and written in blocks of products, so no (products, classes) matrix is in memory.
+Every table is computed and written in blocks of products, and a fit has at most FIT_VALUES values of drawn products, so
+no (products, classes) matrix of a large catalogue is in memory.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,10 +23,24 @@ from pipeline_lib.params.ensemble import EnsembleParams
 
 @dataclass(frozen=True)
 class ClassPredictions:
-    """The galleries with class predictions, none without a classifier, and the fit by fold."""
+    """The galleries with class predictions, none without a classifier, and the fit by fold.
+
+    `num_labelled` out-of-fold products could be fitted on; 0 if nothing is fitted.
+    """
 
     fused: list[FusedGallery]
     fits: dict[int | None, Fitted]
+    num_labelled: int = 0
+
+    def notes(self, params: EnsembleParams) -> Iterator[str]:
+        """Yield a line for each fit without a product, and one if not all labelled products were fitted on."""
+        for fold, fit in self.fits.items():
+            if needs_fit(params) and not fit.num_products:
+                name = "test" if fold is None else f"oof-{fold}"
+                yield f"{name}: no labelled product of another fold to fit on; equal weights and temperature 1"
+        number = self.fits[None].num_products
+        if number < self.num_labelled:
+            yield f"fitted on {number:,} of {self.num_labelled:,} labelled products, drawn by a hash of their ids"
 
     def probabilities(self) -> Iterator[pl.DataFrame]:
         """Yield PREDICTIONS_SCHEMA rows, block by block."""
@@ -77,15 +92,14 @@ def classify(
     external: Sequence[ExternalPredictions] = (),
 ) -> ClassPredictions:
     """Return the class predictions of all galleries, with the fits; no gallery if the models have no classifier."""
-    eligible = {gallery.name: gallery.eligible(members) for gallery in galleries}
-    parts = [held_out(gallery, eligible[gallery.name], external) for gallery in galleries] if needs_fit(params) else []
-    fits = cross_fitted([part for part in parts if part is not None], params)
+    parts, num_labelled = held_out(galleries, members, external) if needs_fit(params) else ([], 0)
+    fits = cross_fitted(parts, params)
     fused = [
         FusedGallery(gallery, own, params.mean, fits.get(gallery.fold, Fitted()), external)
         for gallery in galleries
-        if (own := [member for member in eligible[gallery.name] if member.probabilities is not None])
+        if (own := [member for member in gallery.eligible(members) if member.probabilities is not None])
     ]
-    return ClassPredictions(fused, fits)
+    return ClassPredictions(fused, fits, num_labelled)
 
 
 def _fit_report(fit: Fitted, scales: Sequence[int], external: Sequence[str]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ External experiments follow; each has already fused its own members.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,9 @@ from pipeline_lib.ensembling.temperature import scaled
 from pipeline_lib.metrics.classification import class_numbers, true_class_ranks
 from pipeline_lib.params.ensemble import MeanKind
 from pipeline_lib.stores.store import FeatureStore
+
+# Values (products x classes x sources) of a fit, which has all of them in memory, at 26 to 28 bytes each: 2 GB.
+FIT_VALUES = 1 << 26
 
 
 class ProbabilitySource(Protocol):
@@ -143,17 +147,38 @@ def fuse_probabilities(
 
 
 def held_out(
-    gallery: GalleryMembers, members: Sequence[Member], external: Sequence[ExternalPredictions] = ()
-) -> HeldOut | None:
-    """Return a fold's labelled products with each source's probabilities; None for test or without a classifier."""
-    stores = [member.probabilities for member in members if member.probabilities is not None]
-    if gallery.fold is None or not stores:
-        return None
-    known = gallery.products.filter(pl.col("label").is_in(members[0].classes))
-    ids = known["product_id"].to_list()
-    truth = class_numbers(known["label"], members[0].classes)
-    sources: list[ProbabilitySource] = [*stores, *external]
-    return HeldOut(gallery.fold, np.stack([source.rows(ids) for source in sources]), truth, len(external))
+    galleries: Sequence[GalleryMembers], members: Sequence[Member], external: Sequence[ExternalPredictions] = ()
+) -> tuple[list[HeldOut], int]:
+    """Return each fold's labelled products with each source's probabilities, and how many products have a label.
+
+    Of more than FIT_VALUES values some products are drawn: those with the smallest hashes of their ids, in any order of
+    the rows. Without a classifier there is no fold.
+    """
+    classes = members[0].classes
+    if not classes:
+        return [], 0
+    sources: dict[int, list[ProbabilitySource]] = {}
+    known: dict[int, pl.DataFrame] = {}
+    for gallery in galleries:
+        if gallery.fold is not None:
+            stores = (member.probabilities for member in gallery.eligible(members))
+            sources[gallery.fold] = [*(store for store in stores if store is not None), *external]
+            known[gallery.fold] = gallery.products.filter(pl.col("label").is_in(classes))
+    ids = [product for products in known.values() for product in products["product_id"]]
+    limit = max(1, FIT_VALUES // (len(classes) * max(map(len, sources.values()), default=1)))
+    if len(ids) > limit:
+        drawn = sorted(ids, key=_hash)[:limit]
+        known = {fold: products.filter(pl.col("product_id").is_in(drawn)) for fold, products in known.items()}
+    parts = []
+    for fold, products in known.items():
+        chosen = products["product_id"].to_list()
+        rows = np.stack([source.rows(chosen) for source in sources[fold]])
+        parts.append(HeldOut(fold, rows, class_numbers(products["label"], classes), len(external)))
+    return parts, len(ids)
+
+
+def _hash(product_id: str) -> bytes:
+    return blake2b(product_id.encode(), digest_size=8).digest()
 
 
 def _arrays(probabilities: Matrix) -> pl.Series:

@@ -1,6 +1,7 @@
 """Fits use other folds only: the rows of a fold never change how that fold is fused."""
 
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,18 @@ import pytest
 from embedded_project import ensemble_params, make_project
 from measured import measure
 from scored_rows import scored
+from traced import peak_bytes
 
 from pipeline_lib.artifacts import io, paths
 from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.artifacts.schemas import OOF_SCHEMA
+from pipeline_lib.ensembling import probabilities
 from pipeline_lib.ensembling.classification import classify
 from pipeline_lib.ensembling.fit import Fitted, HeldOut, cross_fitted, fit
-from pipeline_lib.ensembling.galleries import read_galleries
-from pipeline_lib.ensembling.members import open_members
+from pipeline_lib.ensembling.galleries import GalleryMembers, read_galleries
+from pipeline_lib.ensembling.members import Member, open_members
 from pipeline_lib.ensembling.temperature import fit_temperature
+from pipeline_lib.stores.store import open_store, write_store
 from stages import ensemble
 
 FITTED = {"weights": "fitted", "temperature": "fitted"}
@@ -161,3 +165,55 @@ def test_the_stages_report_the_fits_and_the_reliability_before_and_after(project
     assert sorted(bins.group_by("split", "calibrated").agg(pl.col("count").sum()).rows()) == [
         ("oof", False, 4), ("oof", True, 4), ("test", False, 2), ("test", True, 2),
     ]  # fmt: skip
+
+
+def many(folder, count=400, num_classes=50):
+    """Return the galleries of two folds with `count` labelled products each, and their members at two scales."""
+    rng = np.random.default_rng(5)
+    classes = [f"class {number}" for number in range(num_classes)]
+    galleries, members = [], []
+    for fold in (0, 1):
+        ids = [f"product {fold}-{number}" for number in range(count)]
+        labels = rng.choice(classes, count)
+        galleries.append(
+            GalleryMembers("oof", fold, pl.DataFrame({"product_id": ids, "label": labels, "group_id": ids}), [])
+        )
+        for scale in (64, 80):
+            rows = rng.dirichlet(np.ones(num_classes), count).astype(np.float32)
+            write_store(folder / f"{fold}-{scale}", ids, rows, ("m", f"{scale}px"), dtype="float32")
+            store = open_store(folder / f"{fold}-{scale}")
+            members.append(Member(folder, fold, scale, None, None, store, None, classes))
+    return galleries, members
+
+
+@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
+def test_of_very_many_products_those_with_the_smallest_hashes_are_fitted_on(tmp_path, monkeypatch, mean):
+    params = ensemble_params(mean=mean, **FITTED)
+    galleries, members = many(tmp_path)
+    whole = classify(galleries, members, params)
+    assert whole.fits[None].num_products == 800 and not list(whole.notes(params))
+    monkeypatch.setattr(probabilities, "FIT_VALUES", 800 * 2 * 50)
+    exactly = classify(galleries, members, params)
+    assert all(same(exactly.fits[fold], one) for fold, one in whole.fits.items())
+
+    monkeypatch.setattr(probabilities, "FIT_VALUES", 100 * 2 * 50 + 99)
+    drawn = classify(galleries, members, params)
+    assert list(drawn.notes(params)) == ["fitted on 100 of 800 labelled products, drawn by a hash of their ids"]
+    ids = [key for gallery in galleries for key in gallery.products["product_id"]]
+    smallest = sorted(ids, key=lambda key: blake2b(key.encode(), digest_size=8).hexdigest())[:100]
+    left = [replace(one, products=one.products.filter(pl.col("product_id").is_in(smallest))) for one in galleries]
+    alone = classify(left, members, params)
+    turned = classify([replace(one, products=one.products.reverse()) for one in galleries], members, params)
+    for fold, one in drawn.fits.items():
+        assert same(one, alone.fits[fold]) and one.num_products == alone.fits[fold].num_products <= 100
+        assert turned.fits[fold].weights == pytest.approx(one.weights)
+        assert turned.fits[fold].temperature == pytest.approx(one.temperature)
+    assert sum(frame.height for frame in drawn.probabilities()) == 800
+
+
+@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
+def test_a_fit_holds_few_products_however_many_have_a_label(tmp_path, monkeypatch, mean):
+    """All of the 2,000 products are 3.2 MB as stored, and as much again for each copy and twice as much as float64."""
+    galleries, members = many(tmp_path, count=1000, num_classes=200)
+    monkeypatch.setattr(probabilities, "FIT_VALUES", 1 << 15, raising=False)
+    assert peak_bytes(lambda: classify(galleries, members, ensemble_params(mean=mean, **FITTED))) < 2e6
