@@ -8,6 +8,7 @@ import csv
 import fcntl
 import io
 import os
+import threading
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,12 +29,13 @@ HEADER = tuple(field.name for field in fields(Judgement))
 
 
 class JudgementFile:
-    """A file of judgements, created with its header at the first one."""
+    """A file of judgements, created with its header at the first one; threads may share it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         # Query -> product -> grade, of the lines that this server has read or written.
         self._grades: dict[str, dict[str, int]] = {}
+        self._changing = threading.Lock()  # one thread adds, another one answers; not locked while a file is written
         if path.is_file():
             for judgement in read_judgements(path):
                 self._remember(judgement)
@@ -45,16 +47,7 @@ class JudgementFile:
         file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            size = os.fstat(file).st_size
-            # A line that a crash cut short would otherwise swallow the next one.
-            cut = size > 0 and os.pread(file, 1, size - 1) != b"\n"
-            lines = memoryview(_lines([HEADER] * (size == 0) + [astuple(judgement)], cut))
-            while lines:  # a full disk takes a part first, and raises at the rest
-                lines = lines[os.write(file, lines) :]
-            os.fsync(file)
-        except OSError:
-            os.ftruncate(file, size)  # half a line would be no judgement
-            raise
+            _append(file, judgement)
         finally:
             os.close(file)
         self._remember(judgement)
@@ -62,18 +55,21 @@ class JudgementFile:
 
     def of_query(self, query: str) -> dict[str, int]:
         """Return the grades of the products that were judged for a query."""
-        return dict(self._grades.get(query, {}))
+        with self._changing:
+            return dict(self._grades.get(query, {}))
 
     def all_grades(self) -> dict[str, dict[str, int]]:
         """Return query -> product -> grade, of the queries that have one, in the order of their first judgement."""
-        return {query: dict(grades) for query, grades in self._grades.items() if grades}
+        with self._changing:
+            return {query: dict(grades) for query, grades in self._grades.items() if grades}
 
     def _remember(self, judgement: Judgement) -> None:
-        grades = self._grades.setdefault(judgement.query, {})
-        if judgement.grade is None:
-            grades.pop(judgement.product_id, None)
-        else:
-            grades[judgement.product_id] = judgement.grade
+        with self._changing:
+            grades = self._grades.setdefault(judgement.query, {})
+            if judgement.grade is None:
+                grades.pop(judgement.product_id, None)
+            else:
+                grades[judgement.product_id] = judgement.grade
 
 
 def read_judgements(path: Path) -> list[Judgement]:
@@ -98,6 +94,21 @@ def read_judgements(path: Path) -> list[Judgement]:
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
     return found
+
+
+def _append(file: int, judgement: Judgement) -> None:
+    """Append a line to a locked file, which an error leaves as it was."""
+    size = os.fstat(file).st_size
+    # A line that a crash cut short would otherwise swallow the next one.
+    cut = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+    lines = memoryview(_lines([HEADER] * (size == 0) + [astuple(judgement)], cut))
+    try:
+        while lines:  # a full disk takes a part first, and raises at the rest
+            lines = lines[os.write(file, lines) :]
+        os.fsync(file)
+    except OSError:
+        os.ftruncate(file, size)  # half a line would be no judgement
+        raise
 
 
 def _lines(rows: list[tuple[object, ...]], cut: bool) -> bytes:

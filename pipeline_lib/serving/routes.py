@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pipeline_lib.catalogue.strings import clean_string, drop_half_characters
 from pipeline_lib.serving import schemas
 from pipeline_lib.serving.catalogue import Range, ServedCatalogue
-from pipeline_lib.serving.errors import ERRORS, ApiError
+from pipeline_lib.serving.errors import ERRORS, LOG, ApiError
 from pipeline_lib.serving.query import Filters, Found, NotSearchedError
 from pipeline_lib.serving.query import Query as ModelQuery
 from pipeline_lib.serving.schemas import MAX_ID, MAX_K, MAX_TEXT
@@ -174,7 +174,14 @@ class Routes:
         text = _clean(judgement.query)
         if not text:
             raise ApiError(422, "no_query", "the query has no words")
-        await self.service.slowly(lambda: judged.add(text, judgement.product_id, judgement.grade, one.model.name))
+        try:
+            await self.service.slowly(lambda: judged.add(text, judgement.product_id, judgement.grade, one.model.name))
+        except OSError as error:
+            LOG.error("%s: cannot be written: %s", judged.path, error)
+            reason = error.strerror or type(error).__name__
+            raise ApiError(
+                503, "not_saved", f"the judgement is not saved: {reason}; see the file of --judgements"
+            ) from None
         return _json(schemas.JudgementsResponse(query=text, grades=judged.of_query(text)))
 
     def _opened(self, number: int) -> Opened:
