@@ -45,6 +45,11 @@ class ComposedSearch:
     tokens: ActivationStore | None
     encode_texts: Callable[[Sequence[str]], Tensor] | None
 
+    @property
+    def fingerprint(self) -> str:
+        """That of the composed model."""
+        return self.saved.fingerprint
+
     def search(self, reference: str, text: str, top: int) -> list[tuple[str, float]]:
         """Return the `top` products and their cosines to the query, best first, without the reference.
 

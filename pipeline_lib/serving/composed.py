@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.models.saved import CARD
+from pipeline_lib.models.saved import CARD, read_card
 from pipeline_lib.params.model import FusionKind, ImageTowerParams, TextTowerParams, UntrainedImage, UntrainedText
 from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.section import parse_section, parse_value
 from pipeline_lib.serving.catalogue import ServedCatalogue, read_served
 from pipeline_lib.serving.pictures import as_batch
 from pipeline_lib.serving.query import COMPOSED, Answer, Found
+from pipeline_lib.serving.replaced import load_same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +34,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComposedQueries:
-    """The composed model of a `kind` and a fold, loaded at the first query; paths are relative to the project."""
+    """The composed model of a `kind` and a fold, loaded at the first query; paths are relative to the project.
+
+    `fingerprint` is that of the model when it was found: one that takes its place later raises ReplacedError.
+    """
 
     kind: str
     fold: int
     params: dict[str, Any]
+    fingerprint: str
 
     @property
     def method(self) -> str:
@@ -58,7 +63,11 @@ class ComposedQueries:
         fusion: Any = parse_value("model.fusion", FusionKind, self.params)  # type: ignore[arg-type]
         text = UntrainedText(parse_value("model.text", TextTowerParams, self.params), fusion)
         folder = paths.composed_of(self.kind, self.fold)
-        return open_composed_search(folder, paths.features_of(TRUNK), lambda: resolve_text_tower(text))
+
+        def load() -> ComposedSearch:
+            return open_composed_search(folder, paths.features_of(TRUNK), lambda: resolve_text_tower(text))
+
+        return load_same(load, folder, self.fingerprint, f"composed model {self.kind} of fold {self.fold}")
 
     @cached_property
     def _tower(self) -> ImageTower:
@@ -98,8 +107,12 @@ def composed_answer(queries: ComposedQueries, product_id: str, text: str, k: int
 
 
 def find_composed(root: Path, fold: int, params: dict[str, Any]) -> ComposedQueries | None:
-    """Return the first kind of plan.composed whose model of the fold exists; None without one."""
+    """Return the first kind of plan.composed whose model of the fold exists; None without one.
+
+    Raises ValueError for a model whose card is damaged.
+    """
     for kind in parse_section(PlanParams, params).composed:
-        if (root / paths.composed_of(kind, fold) / CARD).is_file():
-            return ComposedQueries(kind, fold, params)
+        folder = root / paths.composed_of(kind, fold)
+        if (folder / CARD).is_file():
+            return ComposedQueries(kind, fold, params, str(read_card(folder)["fingerprint"]))
     return None

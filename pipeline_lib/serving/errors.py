@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from pipeline_lib.serving.limits import error_body
+from pipeline_lib.serving.replaced import ReplacedError
 from pipeline_lib.serving.schemas import ErrorResponse
 
 LOG = logging.getLogger("vitrine.serve")
@@ -35,6 +36,9 @@ def add_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, ApiError)
         return _answer(error.status, error.code, error.message)
 
+    def replaced(_request: Request, error: Exception) -> Response:
+        return _answer(503, "replaced", str(error))
+
     def of_framework(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return _answer(error.status_code, CODES.get(error.status_code, "bad_request"), str(error.detail))
@@ -50,6 +54,7 @@ def add_error_handlers(app: FastAPI) -> None:
         return _answer(500, "internal", f"{type(error).__name__}; the log of the server has more")
 
     app.add_exception_handler(ApiError, known)
+    app.add_exception_handler(ReplacedError, replaced)
     app.add_exception_handler(HTTPException, of_framework)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, unexpected)

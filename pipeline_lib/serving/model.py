@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ from pipeline_lib.serving.query import (
     NotSearchedError,
     Query,
 )
+from pipeline_lib.serving.replaced import load_same
 from pipeline_lib.serving.text_embedder import TextEmbedder
 from pipeline_lib.transforms.resizing import Resizing, preprocessing_fingerprint
 
@@ -213,7 +214,11 @@ def open_served(name: str, root: Path, fold: int, kind: str | None = None) -> Se
     def load() -> ImageTextModel:
         from pipeline_lib.inference.wise_ft import load_interpolated  # slow import
 
-        return (texts.saved or load_interpolated(folder, embed.interpolation)).model
+        if texts.saved is not None:
+            return texts.saved.model
+        # Only a model without interpolation is loaded later, so its fingerprint is that of its card.
+        whole = partial(load_interpolated, folder, embed.interpolation)
+        return load_same(whole, folder, texts.fingerprint, f"model of {name}").model
 
     pictures = PictureEmbedder(load, scale, Resizing.of(image), embed.flip)
     catalogue = read_served(root, index.product_ids)

@@ -18,6 +18,7 @@ from served_project import SIZE
 from pipeline_lib.artifacts import paths
 from pipeline_lib.features.tower_stores import origin_of
 from pipeline_lib.loading.products import photo_key, text_key
+from pipeline_lib.models.composed.saved import load_composed, save_composed
 from pipeline_lib.models.saved import read_card
 from pipeline_lib.params.section import load_params
 from pipeline_lib.serving.composed import composed_answer
@@ -26,7 +27,7 @@ from pipeline_lib.serving.limits import Limits
 from pipeline_lib.serving.query import Query
 from pipeline_lib.serving.server import Place, make_service
 from pipeline_lib.shards.read import open_shards
-from pipeline_lib.stores.store import write_store
+from pipeline_lib.stores.store import open_store, write_store
 from pipeline_lib.towers.kinds import resolve_towers, untrained_image_tower, untrained_text_tower
 from pipeline_lib.training.composed.fold import ComposedConfig, ComposedFolders, train_composed
 from pipeline_lib.training.model_setup import ModelParams
@@ -120,6 +121,32 @@ def test_a_composed_model_that_cannot_be_opened_is_an_error_and_not_the_sum(mode
     stale = replace(model, composed=replace(model.composed, params=params))
     with pytest.raises(ValueError, match="trained on texts of the tower .* run `dvc repro`"):
         stale.encode(Query("in red", like="p2"))
+
+
+@pytest.fixture
+def trained_again(model, tmp_path):
+    """The served model with its composed model not loaded yet, while the folder has another one with its gallery."""
+    folder = paths.composed_of("sum", 0)
+    before = shutil.copytree(folder, tmp_path / "before")
+    saved, gallery = load_composed(folder), open_store(folder / "products")
+    with torch.no_grad():
+        for value in saved.model.parameters():
+            value.add_(0.1)
+    encoder = save_composed(folder, saved.model, saved.card["run"])
+    ids, vectors = gallery.ids, np.array(gallery.matrix)
+    write_store(folder / "products", ids, vectors, (encoder, gallery.header.preprocessing), gallery.header.dtype)
+    yield replace(model, composed=replace(model.composed))
+    shutil.rmtree(folder)
+    before.rename(folder)
+
+
+def test_a_composed_model_that_was_trained_again_is_not_loaded(trained_again, composing):
+    with pytest.raises(ValueError, match="composed model sum of fold 0: replaced or removed since the server started"):
+        trained_again.encode(Query("in red", like="p2"))
+    again = replace(composing, opened=[replace(composing.opened[0], model=trained_again)])
+    answer = caller(again)("GET", "/api/search", params={"q": "in red", "like": "p2"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "replaced")
+    again.close()
 
 
 def test_a_product_without_stored_features_is_added_to_the_text(model, monkeypatch):
