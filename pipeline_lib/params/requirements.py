@@ -72,23 +72,29 @@ def check_frame_pooling(params: Mapping[str, Any], path: Path) -> None:
 
 def check_composed(params: Mapping[str, Any], path: Path) -> None:
     """Raise ValueError if a model of plan.composed reads stores of the towers that no stage writes."""
-    plan, composed = parse_section(PlanParams, dict(params)), parse_section(ComposedParams, dict(params))
+    plan = parse_section(PlanParams, dict(params))
     at = parse_section(FeaturesParams, dict(params)).trunk.at
     if plan.composed and TRUNK not in plan.features:
         raise ValueError(
             f"{path}: plan.composed = {plan.composed} reads stored features; set plan.features = [{TRUNK}]"
         )
-    reasons = {
-        "plan.composed has q_former": "q_former" in plan.composed,
-        f"composed.fusion = {composed.fusion}": bool(plan.composed) and composed.fusion != "none",
-        "composed.losses.patch_contrast is on": bool(plan.composed) and composed.losses.patch_contrast > 0,
-    }
-    reason = next((reason for reason, holds in reasons.items() if holds), None)
+    reason = reads_tokens(params)
     if reason is not None and at != "tokens":
         raise ValueError(
             f"{path}: {reason}, which reads image tokens, but features.trunk.at = {at} stores none; write "
             "features.trunk.at = tokens"
         )
+
+
+def reads_tokens(params: Mapping[str, Any]) -> str | None:
+    """Return the setting by which a model of plan.composed reads stored image tokens; None if none does."""
+    plan, composed = parse_section(PlanParams, dict(params)), parse_section(ComposedParams, dict(params))
+    reasons = {
+        "plan.composed has q_former": "q_former" in plan.composed,
+        f"composed.fusion = {composed.fusion}": bool(plan.composed) and composed.fusion != "none",
+        "composed.losses.patch_contrast is on": bool(plan.composed) and composed.losses.patch_contrast > 0,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def check_hubness(params: Mapping[str, Any], path: Path) -> None:

@@ -1,7 +1,8 @@
 """Merges a recipe's patches into params.yaml, and refuses a patch that names an unknown key or changes nothing.
 
 Mappings are merged key by key; lists and values are replaced. Changes to an architecture are replaced as one value,
-because the keys of one tower mean nothing to another. Shares of teachers are replaced in the same way.
+because the keys of one tower mean nothing to another. Shares of teachers are replaced in the same way. plan.search and
+plan.judged follow a patch that changes plan.folds or plan.search alone.
 """
 
 import itertools
@@ -57,6 +58,25 @@ def merge(params: Params, patch: Mapping[str, Any], prefix: str = "") -> Params:
     return merged
 
 
+def patched(params: Params, patch: Mapping[str, Any]) -> Params:
+    """Return params with a patch merged in, without folds of plan.search and plan.judged that it no longer allows.
+
+    A list that the patch names itself stays as it is. If no fold of plan.search is left, the first of plan.folds is.
+    """
+    merged, named = merge(params, patch), patch.get("plan")
+    plan = merged.get("plan")
+    if not isinstance(named, Mapping) or not isinstance(plan, dict):
+        return merged
+    plan = dict(plan)
+    if not all(isinstance(plan.get(name), list) for name in ("folds", "search", "judged")):
+        return merged  # a fault of params.yaml or of the recipe, which the check of all params reports
+    if "folds" in named and "search" not in named and plan["search"]:
+        plan["search"] = [fold for fold in plan["search"] if fold in plan["folds"]] or plan["folds"][:1]
+    if {"folds", "search"} & named.keys() and "judged" not in named:
+        plan["judged"] = [fold for fold in plan["judged"] if fold in plan["search"]]
+    return merged | {"plan": plan}
+
+
 def nested(key: str, value: Any) -> Patch:
     """Return a patch of one dotted key.
 
@@ -77,23 +97,23 @@ def cells(name: str, params: Params, tiny: bool = False, folder: Path = FOLDER) 
     recipe, files, file = read_recipe(name, folder), lineage(name, folder), recipe_path(name, folder)
     merged = params
     for path, base in files:
-        merged = merge(merged, base.params)
+        merged = patched(merged, base.params)
         _check(merged, path)
     merged = merge(merged, _start(recipe, tiny, folder))
     if isinstance(recipe, Profile):
-        merged = merge(merged, profile_patch(recipe, merged))
+        merged = patched(merged, profile_patch(recipe, merged))
     if merged == params and not recipe.grid:
         raise ValueError(f"{file} changes nothing: params.yaml has all of its values already")
     if tiny:
-        merged = merge(merged, read_yaml(folder / TINY_PATCH))
+        merged = patched(merged, read_yaml(folder / TINY_PATCH))
         for _, base in files:
-            merged = merge(merged, base.tiny)
+            merged = patched(merged, base.tiny)
     merged = merge(merged, nested("plan.teachers", [*merged["plan"]["teachers"], *_teachers(recipe, tiny, folder)]))
     experiments = []
     for values in itertools.product(*recipe.grid.values()):
         cell = merged
         for key, value in zip(recipe.grid, values, strict=True):
-            cell = merge(cell, nested(key, value))
+            cell = patched(cell, nested(key, value))
         _check(cell, file)
         experiments.append(Cell("-".join([name, *(str(value) for value in values)]), cell))
     return experiments

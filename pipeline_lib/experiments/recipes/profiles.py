@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline_lib.experiments.recipes.schema import Patch, Profile
 from pipeline_lib.params.plan import TRUNK
+from pipeline_lib.params.requirements import reads_tokens
 
 # The patch size in the names of vision transformers: vit_small_patch16_224, ViT-L-14, TinyCLIP-ViT-39M-16-Text-19M.
 PATCH = r"(?:patch|-)(8|14|16|28|32)(?!\d)"
@@ -13,8 +14,9 @@ LARGER = 9 / 8
 
 
 def profile_patch(profile: Profile, params: dict[str, Any]) -> Patch:
-    """Return the lists of `plan` that a profile derives from params; none for a profile that derives nothing."""
+    """Return what a profile derives from params, checked ones; nothing for a profile that derives nothing."""
     plan: Patch = {}
+    patch: Patch = {"plan": plan}
     if profile.folds is not None:
         plan["folds"] = list(range(params["split"]["num_folds"] if profile.folds == "all" else 1))
         if params["plan"]["search"]:
@@ -23,9 +25,11 @@ def profile_patch(profile: Profile, params: dict[str, Any]) -> Patch:
         image = params["model"]["image"]
         larger = [larger_scale(image["size"], image["name"])] if profile.scales == "several" else []
         plan["scales"] = [image["size"], *larger]
-    if profile.store_trunk and TRUNK not in params["plan"]["features"]:
+    if profile.store_trunk:
         plan["features"] = [TRUNK]
-    return {"plan": plan} if plan else {}
+        # A store with tokens has the pooled outputs, too.
+        patch["features"] = {"trunk": {"at": "tokens" if reads_tokens(params) else "pooled"}}
+    return patch if plan else {}
 
 
 def larger_scale(size: int, tower: str) -> int:

@@ -85,7 +85,8 @@ class Profile(Recipe):
 
     A fixed list of folds or scales would fit one project alone, so these fields say how the lists of `plan` follow from
     the project's own params. `folds`: fold 0 alone, or all of split.num_folds. `scales`: the training image size
-    alone, or that and a larger one. `store_trunk` adds the frozen towers' features to plan.features.
+    alone, or that and a larger one. `store_trunk` stores the frozen towers' pooled features, and their tokens if a
+    model of plan.composed reads them.
     """
 
     folds: Literal["first", "all"] | None = None

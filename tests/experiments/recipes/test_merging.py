@@ -156,3 +156,33 @@ def test_an_unknown_name_is_answered_with_similar_names():
 def test_nested_is_the_mapping_of_a_dotted_key():
     assert nested("seed", 1) == {"seed": 1}
     assert nested("a.b.c", []) == {"a": {"b": {"c": []}}}
+
+
+@pytest.mark.parametrize(
+    ("body", "plan"),
+    [
+        ("params: {plan: {folds: [0, 2]}}", ([0, 2], [2], [2])),
+        ("params: {plan: {folds: [1]}}", ([1], [1], [1])),
+        ("params: {plan: {folds: [0]}}", ([0], [0], [])),
+        ("params: {plan: {search: [0, 1]}}", ([0, 1, 2], [0, 1], [1])),
+        ("params: {train: {lr_decay: 0.5}}\ntiny: {plan: {folds: [0]}}", ([0], [0], [])),
+        ("grid: {plan.search: [[0], []]}", ([0, 1, 2], [0], [])),
+    ],
+)
+def test_searched_and_judged_folds_follow_a_patch_of_the_folds_before_them(folder, body, plan):
+    write(folder, "one", body)
+    params = merge(PARAMS, {"plan": {"folds": [0, 1, 2], "search": [2, 1], "judged": [2, 1]}})
+    found = cells("one", params, "tiny:" in body, folder)[0].params["plan"]
+    assert tuple(sorted(found[name]) for name in ("folds", "search", "judged")) == plan
+
+
+def test_judged_folds_that_a_recipe_names_itself_are_checked(folder):
+    write(folder, "one", "params: {plan: {search: [0], judged: [2]}}")
+    with pytest.raises(ValueError, match="one.yaml: plan.judged has fold 2, which plan.search has not"):
+        cells("one", PARAMS, folder=folder)
+
+
+def test_a_plan_that_is_no_plan_is_reported_in_one_line(folder):
+    write(folder, "one", "params: {plan: {folds: 3}}")
+    with pytest.raises(ValueError, match="one.yaml: plan.folds = 3: input should be a valid list"):
+        cells("one", PARAMS, folder=folder)

@@ -87,6 +87,30 @@ def test_lists_of_the_plan_follow_from_the_projects_own_params():
     assert profile_patch(read_recipe("classify", FOLDER), params) == {}
 
 
+@pytest.mark.parametrize("tiny", [False, True])
+@pytest.mark.parametrize(
+    ("name", "search", "judged"),
+    [("quick", [0], []), ("accurate", [0], []), ("frozen", [0], []), ("classify", [], [])],
+)
+def test_judged_folds_stay_only_where_a_search_index_is(name, search, judged, tiny):
+    params = merge(PARAMS, {"plan": {"folds": [0, 1, 2], "search": [2], "judged": [2]}})
+    (cell,) = cells(name, params, tiny, FOLDER)
+    assert (cell.params["plan"]["search"], cell.params["plan"]["judged"]) == (search, judged)
+    both = merge(PARAMS, {"plan": {"search": [2, 0], "judged": [2, 0]}})
+    (cell,) = cells(name, both, tiny, FOLDER)
+    assert cell.params["plan"]["judged"] == search
+
+
+@pytest.mark.parametrize("name", EFFORTS)
+def test_features_keep_the_tokens_that_a_composed_model_reads(name):
+    tokens = {"features": {"trunk": {"at": "tokens"}}}
+    of = {
+        at: applied(name, params=merge(PARAMS, tokens | {"plan": {"composed": composed}}))["features"]["trunk"]["at"]
+        for at, composed in (("tokens", ["q_former"]), ("pooled", ["sum"]))
+    }
+    assert of == {"tokens": "tokens", "pooled": "pooled"}
+
+
 @pytest.mark.parametrize(
     ("size", "tower", "scale"),
     [
