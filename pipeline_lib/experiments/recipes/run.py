@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline_lib.experiments.recipes.copied import copied_paths, queued_params
 from pipeline_lib.experiments.recipes.merging import Cell, cells, models_folder
 from pipeline_lib.experiments.recipes.overrides import overrides
 from pipeline_lib.experiments.recipes.schema import Recipe, read_recipe
@@ -25,8 +26,8 @@ MODEL_FILES = ("model.safetensors", "model.json")
 def run_recipe(name: str, queue: bool, changes: list[str], tiny: bool) -> list[str]:
     """Run a recipe through DVC, or queue it, and return the names of its experiments.
 
-    A grid is always queued. Raises ValueError for an invalid recipe, for missing models to start or learn from, and if
-    DVC ends with an error.
+    A grid is always queued. Raises ValueError for an invalid recipe or change, for missing models to start or learn
+    from, and if DVC ends with an error.
     """
     params, recipe = load_params(PARAMS), read_recipe(name)
     experiments = cells(name, params, tiny)
@@ -34,8 +35,11 @@ def run_recipe(name: str, queue: bool, changes: list[str], tiny: bool) -> list[s
     queue = queue or len(experiments) > 1
     suffix = secrets.token_hex(2)
     names = [experiment_name(cell, suffix, tiny) for cell in experiments]
-    for cell, experiment in zip(experiments, names, strict=True):
-        launch(experiment, [*overrides(params, cell.params), *changes], folders if queue else None)
+    settings = [[*overrides(params, cell.params), *changes] for cell in experiments]
+    # All of them before the first is queued, so that a change which does not fit leaves nothing in the queue.
+    copied = [copied_paths(queued_params(PARAMS, one), folders) if queue else None for one in settings]
+    for experiment, one, copies in zip(names, settings, copied, strict=True):
+        launch(experiment, one, copies)
     return names
 
 
@@ -59,8 +63,8 @@ def experiment_name(cell: Cell, suffix: str, tiny: bool) -> str:
 def exp_run(experiment: str, settings: Sequence[str], queue_with: Sequence[str] | None = None) -> list[str]:
     """Return the `dvc exp run` of one experiment with `settings` (key=value).
 
-    `queue_with` queues it. A queued experiment runs in a copy of the repository without ignored folders, so these
-    folders are copied there.
+    `queue_with` queues it. A queued experiment runs in a copy of the repository without ignored files, so these
+    folders and files are copied there.
     """
     command = [sys.executable, "-m", "dvc", "exp", "run", "-n", experiment]
     if queue_with is not None:

@@ -1,13 +1,14 @@
 """Runs a recipe, or params.yaml as it is, with several training seeds on the same folds, and reads the figures of all.
 
 An experiment is named by its recipe, its settings, the tracked files that differ from HEAD, and its seed. DVC lists the
-experiments of HEAD alone. So a name that it lists stands for a run that need not be computed again.
+experiments of HEAD alone. So a name that it lists stands for a run that need not be computed again. With composed
+models the distance of composed.seed from train.seed, which all seeds share, is one of the settings.
 """
 
 import json
 import math
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from scipy.special import stdtrit
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.experiments.recipes.copied import copied_paths, queued_params
 from pipeline_lib.experiments.recipes.merging import Cell, cells
 from pipeline_lib.experiments.recipes.overrides import UNTRACKED, overrides
 from pipeline_lib.experiments.recipes.run import PARAMS, check_models, experiment_name, launch
@@ -60,31 +62,31 @@ def run_seeds(name: str | None, count: int, now: bool, changes: list[str], tiny:
     experiments = [Cell(NO_RECIPE, params)] if name is None else cells(name, params, tiny)
     if name is None and tiny:
         raise ValueError("--tiny is of recipes; name one, or leave it out")
-    folders = used_folders(params) if name is None else check_models(read_recipe(name), tiny)
+    needed = [] if name is None else check_models(read_recipe(name), tiny)
+    settings = [[*overrides(params, cell.params), *changes] for cell in experiments]
+    results = [queued_params(PARAMS, one) for one in settings]
     ended, waiting = known_experiments()
     state = changed_files()
     runs = []
-    for cell in experiments:
-        sections = SEEDED if cell.params["plan"]["composed"] else SEEDED[:1]
+    for cell, own, found in zip(experiments, settings, results, strict=True):
+        sections = SEEDED if any(one["plan"]["composed"] for one in found) else SEEDED[:1]
+        identity = settings_hash(cell, [changes, state, *_distances(cell, sections)])
+        copied = None if now else copied_paths(found, needed)
         for number in range(count):
             seeds = {section: cell.params[section]["seed"] + number for section in sections}
             seed = seeds["train"]
-            experiment = experiment_name(cell, f"{settings_hash(cell, [changes, state])}-s{seed}", tiny)
+            experiment = experiment_name(cell, f"{identity}-s{seed}", tiny)
             if experiment not in ended | waiting:
-                settings = [*overrides(params, cell.params), *changes]
-                settings += [f"{section}.seed={value}" for section, value in seeds.items()]
-                launch(experiment, settings, None if now else folders)
+                launch(experiment, [*own, *(f"{section}.seed={value}" for section, value in seeds.items())], copied)
                 ended |= {experiment} if now else set()
             runs.append(SeedRun(cell.name, seed, experiment, experiment in ended))
     return runs
 
 
-def used_folders(params: Mapping[str, Any]) -> list[str]:
-    """Return the folders of saved models and predictions that params name: a queued run needs a copy of them."""
-    named = [Path(params["train"]["init_from"]), Path(params["ensemble"]["fuse_with"])]
-    named += [paths.STARTS / teacher for teacher in params["plan"]["teachers"]]
-    unused = (paths.NO_START, paths.NO_PREDICTIONS)
-    return [folder.as_posix() for folder in named if folder not in unused and folder.is_dir()]
+def _distances(cell: Cell, sections: Sequence[str]) -> list[int]:
+    """Return how far each further seed is from train.seed: the name of a run has that one alone."""
+    first, *others = (cell.params[section]["seed"] for section in sections)
+    return [seed - first for seed in others]
 
 
 def settings_hash(cell: Cell, also: object) -> str:

@@ -1,5 +1,6 @@
 """The DVC commands of a recipe; params.yaml is restored whatever DVC does."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -24,13 +25,16 @@ PARAMS = load_params(ROOT / "params.yaml")
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A folder with params.yaml and the recipes, in which DVC is a function that records its commands."""
+    """A repository with params.yaml and the recipes, in which DVC is a function that records its commands."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
-    commands = []
+    commands, run_git = [], subprocess.run
+    run_git(["git", "init", "-q"], check=True)
 
-    def dvc(command, **_):
+    def dvc(command, **options):
+        if command[0] == "git":
+            return run_git(command, **options)
         commands.append(command)
         Path("params.yaml").write_text("as dvc exp run leaves it\n")
         return SimpleNamespace(returncode=0)
@@ -92,6 +96,69 @@ def test_a_recipe_that_starts_from_models_needs_them(project):
     (command,) = project.commands
     assert options(command, "--copy-paths") == ["data/starts/a01-baseline"]
     assert "train.init_from='data/starts/a01-baseline'" in options(command, "-S")
+
+
+def make(*names):
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("{}", encoding="utf-8")
+
+
+def test_a_queued_run_gets_what_params_and_changes_name(project):
+    make("data/predictions/mine/x.parquet", "data/predictions/other/x.parquet", "data/splits/held.parquet")
+    make("data/starts/start/0/model.json", "data/starts/teacher/model.json")
+    params = project.params.replace("fuse_with: data/predictions/none", "fuse_with: data/predictions/mine")
+    Path("params.yaml").write_text(params, encoding="utf-8")
+    run.run_recipe("a11-dot", True, [], False)
+    changes = [
+        "ensemble.fuse_with=data/predictions/other",
+        "params.yaml:train.init_from=data/starts/start",
+        "plan.teachers=[teacher]",
+        "split.assignment=data/splits/held.parquet",
+    ]
+    run.run_recipe("a11-dot", True, changes, False)
+    run.run_recipe("a11-dot", True, ["ensemble.fuse_with=data/predictions/mine,data/predictions/other"], False)
+    run.run_recipe("a11-dot", False, changes, False)
+    assert [options(command, "--copy-paths") for command in project.commands] == [
+        ["data/predictions/mine"],
+        ["data/starts/start", "data/predictions/other", "data/splits/held.parquet", "data/starts/teacher"],
+        ["data/predictions/mine", "data/predictions/other"],
+        [],
+    ]
+
+
+def test_a_queued_run_gets_what_the_recipe_needs_and_what_else_is_named_each_once(project):
+    make("data/starts/a01-baseline/0/model.safetensors", "data/predictions/mine/x.parquet")
+    run.run_recipe("a02-warm-start", True, ["ensemble.fuse_with=data/predictions/mine"], False)
+    (command,) = project.commands
+    assert options(command, "--copy-paths") == ["data/starts/a01-baseline", "data/predictions/mine"]
+
+
+def test_what_git_tracks_is_in_the_copy_already(project):
+    """DVC stops where a folder to copy is there already: of one that git tracks in part, the rest is copied."""
+    make("data/judgements/.gitkeep", "data/starts/public/model.yaml", "data/starts/mixed/model.yaml")
+    subprocess.run(["git", "add", "."], check=True)
+    make("data/judgements/ann.csv", "data/judgements/bob.csv", "data/starts/mixed/0/model.json")
+    run.run_recipe("a11-dot", True, ["plan.judged=[0]", "plan.teachers=[public,mixed]"], False)
+    (command,) = project.commands
+    assert options(command, "--copy-paths") == [
+        "data/starts/mixed/0", "data/judgements/ann.csv", "data/judgements/bob.csv",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("train.epoch=3", "-S is refused by DVC: Could not override 'train.epoch'"),
+        ("train.epochs=[3", "-S is refused by DVC: no viable alternative at input"),
+        ("train=3", "params.yaml: train = 3: input should be a valid dictionary"),
+    ],
+)
+def test_a_change_that_does_not_fit_queues_nothing(project, change, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run.run_recipe("a16", True, [change], True)
+    assert project.commands == []
+    assert Path("params.yaml").read_text(encoding="utf-8") == project.params
 
 
 @pytest.mark.parametrize("ends", ["badly", "interrupted"])

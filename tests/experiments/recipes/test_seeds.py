@@ -36,8 +36,12 @@ def project(tmp_path, monkeypatch):
     Path("recipes/longer.yaml").write_text(RECIPE, encoding="utf-8")
     Path("recipes/two.yaml").write_text(RECIPE + "grid: {train.epochs: [8, 11]}\n", encoding="utf-8")
     made = SimpleNamespace(commands=[], ended=set(), waiting=set(), changed="")
+    run_git = subprocess.run
+    run_git(["git", "init", "-q"], check=True)
 
-    def dvc(command, **_):
+    def dvc(command, **words):
+        if command[0] == "git":
+            return run_git(command, **words)
         made.commands.append(command)
         (made.waiting if "--queue" in command else made.ended).update(options(command, "-n"))
         return SimpleNamespace(returncode=0)
@@ -85,6 +89,63 @@ def test_with_composed_models_their_seed_counts_up_as_well(project):
     assert settings == [["train.seed=7", "composed.seed=40"], ["train.seed=8", "composed.seed=41"]]
     with pytest.raises(ValueError, match="-S composed.seed: the seeds count up"):
         vitrine("2", "composed", "-S", "composed.seed=3")
+
+
+COMPOSED = RECIPE.replace("{train: {epochs: 11}}", "{plan: {composed: [sum]}, composed: {epochs: 5}}")
+
+
+def names_of(project):
+    return [options(command, "-n")[0] for command in project.commands]
+
+
+@pytest.mark.parametrize("change", [[], ["-S", "plan.composed=[sum]"]])
+def test_another_seed_of_composed_models_is_another_setting(project, change):
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("recipes/composed.yaml").write_text(RECIPE if change else COMPOSED, encoding="utf-8")
+    vitrine("2", "composed", *change)
+    section = text.index("\ncomposed:")
+    other = text[:section] + text[section:].replace("  seed: 7\n", "  seed: 11\n", 1)
+    Path("params.yaml").write_text(other, encoding="utf-8")
+    vitrine("2", "composed", *change)
+    seeds_of = [dict(one.split("=") for one in options(command, "-S")[-2:]) for command in project.commands]
+    assert [(int(one["train.seed"]), int(one["composed.seed"])) for one in seeds_of] == [
+        (7, 7), (8, 8), (7, 11), (8, 12),
+    ]  # fmt: skip
+    assert len(set(names_of(project))) == 4 and len({name.rpartition("-s")[0] for name in names_of(project)}) == 2
+
+
+def test_seeds_of_composed_models_that_count_up_from_a_later_one_are_the_same_runs(project):
+    Path("recipes/composed.yaml").write_text(COMPOSED, encoding="utf-8")
+    vitrine("3", "composed")
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    for section in ("\ntrain:", "\ncomposed:"):
+        start = text.index(section)
+        text = text[:start] + text[start:].replace("  seed: 7\n", "  seed: 8\n", 1)
+    Path("params.yaml").write_text(text, encoding="utf-8")
+    vitrine("2", "composed")
+    assert len(project.commands) == 3
+
+
+def test_a_name_without_composed_models_does_not_depend_on_their_seed(project):
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    vitrine("2", "longer")
+    section = text.index("\ncomposed:")
+    Path("params.yaml").write_text(text[:section] + text[section:].replace("  seed: 7\n", "  seed: 11\n", 1))
+    vitrine("2", "longer")
+    assert len(project.commands) == 2
+
+
+def test_queued_seeds_get_what_params_and_changes_name(project):
+    for name in ("mine", "other"):
+        Path(f"data/predictions/{name}").mkdir(parents=True)
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    Path("params.yaml").write_text(text.replace("fuse_with: data/predictions/none", "fuse_with: data/predictions/mine"))
+    vitrine("2", "longer")
+    vitrine("2", "longer", "-S", "ensemble.fuse_with=data/predictions/other")
+    vitrine("2", "-S", "ensemble.fuse_with=data/predictions/other")
+    assert [options(command, "--copy-paths") for command in project.commands] == [
+        *[["data/predictions/mine"]] * 2, *[["data/predictions/other"]] * 4,
+    ]  # fmt: skip
 
 
 def test_the_figures_are_the_mean_and_the_deviation_of_a_sample(project):
