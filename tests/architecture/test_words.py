@@ -14,8 +14,8 @@ EXEMPT = {"CHANGELOG.md", "LICENSE", "tests/architecture/test_words.py"}
 INSTEAD = {
     "told": "given, reported, messages, probabilities: whichever it is",
     "said": "printed, reported, message",
-    # "kept" in quotes is a value of rejects.parquet's column `action`.
-    '(?<!")kept(?!")': "stored, saved, external; `keep` stays a verb",
+    # In quotes or backticks it is a value of rejects.parquet's column `action`.
+    '(?<!["`])kept(?!["`])': "stored, saved, external; `keep` stays a verb",
     "dealt|dealing": "assigned, split",
     "taught": "trained with a teacher, distilled",
     "lessons?": "teachers, distillation",

@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 from dvc.utils.hydra import apply_overrides
+from metric_paths import undescribed
+from output_names import unnamed
 from written_karpathy import write_karpathy
 from written_muge import write_muge
 
@@ -57,6 +59,7 @@ def test_muge_is_evaluated_on_valid_and_predicts_test(tmp_path, run, capsys):
     settings = ("data.reader=muge", "evaluate.protocol=muge", "ensemble.predictions=muge")
     metrics = run(*settings)
     assert list(metrics) == ["data", "oof"]  # test has no answers, so no metrics
+    assert undescribed(metrics) == [] and unnamed(tmp_path) == []
     scores = metrics["oof"]["retrieval"]["text_to_image"]
     assert (scores["num_queries"], scores["num_gallery"]) == (3, 12)
     report = check_file(paths.ENSEMBLE / "valid_predictions.jsonl", Path("raw/valid_queries.jsonl"))
@@ -72,6 +75,7 @@ def test_muge_is_evaluated_on_valid_and_predicts_test(tmp_path, run, capsys):
 def test_captions_are_counted_by_each_protocol(tmp_path, run, monkeypatch, capsys):
     write_karpathy(tmp_path / "raw")
     metrics = run("data.reader=karpathy", "evaluate.protocol=five_caption")
+    assert undescribed(metrics) == []
     scores = metrics["test"]["retrieval"]
     assert (scores["text_to_image"]["num_queries"], scores["text_to_image"]["num_gallery"]) == (10, 2)
     assert (scores["image_to_text"]["num_queries"], scores["image_to_text"]["num_gallery"]) == (2, 10)

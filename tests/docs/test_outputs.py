@@ -5,17 +5,24 @@ from dataclasses import fields
 
 import polars as pl
 import pytest
-from documents import ROOT, inline_code
+from documents import ROOT, inline_code, stages
 from made_run import Run, build_run
+from metric_paths import undescribed
+from output_names import PAGE, tables, unnamed
 
-from pipeline_lib.artifacts import schemas
+from pipeline_lib.artifacts import paths, schemas
 from pipeline_lib.artifacts.read import read_object
+from pipeline_lib.artifacts.schemas import RANKINGS_SCHEMA
 from pipeline_lib.catalogue import schema as catalogue
+from pipeline_lib.catalogue.attributes import attributes_of
+from pipeline_lib.catalogue.schema import Records
+from pipeline_lib.ensembling.composed_prediction_files import COMPOSED_PREDICTIONS, write_composed_predictions
 from pipeline_lib.evaluation.baselines.stored import SCHEMA as BASELINE_PREDICTIONS
+from pipeline_lib.features.tower_stores import VIEWS
 from pipeline_lib.stores.activations import ActivationHeader
+from pipeline_lib.stores.boundary import BOUNDARY, MIRRORED, TOKENS
 from pipeline_lib.stores.store import StoreHeader
 
-PAGE = ROOT / "docs" / "outputs.md"
 WORK = "data/work"
 # Heading of the page -> the columns or keys that the code gives the file.
 WRITTEN = {
@@ -48,16 +55,6 @@ WRITTEN = {
 }
 
 
-def tables() -> dict[str, list[str]]:
-    """The heading of each file of the page, and the names in the first column of the table under it."""
-    found = {}
-    for part in re.split(r"^### ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        heading = re.match(r"`([^`]+)`", part)[1]
-        body = re.split(r"^## ", part, flags=re.MULTILINE)[0]
-        found[heading] = re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE)
-    return found
-
-
 @pytest.mark.parametrize("name", WRITTEN)
 def test_columns_are_those_of_the_code(name):
     assert tables()[name] == WRITTEN[name]
@@ -73,24 +70,54 @@ def roots(run) -> list:
     return [run.root, *([ROOT] if (ROOT / "reports/metrics.json").is_file() else [])]
 
 
-def pattern(path: str) -> str:
-    """The expression for a path of the page; a folder stands for what the text says is in it."""
-    return re.sub(r"<[a-z]+>", "[^/]+", re.escape(path).replace(r"\<", "<").replace(r"\>", ">"))
-
-
 def test_every_file_of_a_run_is_named(run):
-    """Files of a stage's folder may be named without it: `index.faiss`, `matrix.npy`, `tokenizer/`."""
-    codes = [code.rstrip("/") for code in inline_code(PAGE)] + list(tables())
-    full = [pattern(code) for code in codes if code.startswith(("data/", "reports/"))]
-    bare = {code for code in codes if "/" not in code}
     for root in roots(run):
-        for file in [*root.glob("data/work/**/*"), *root.glob("reports/**/*")]:
-            name = file.relative_to(root).as_posix()
-            if not file.is_file() or "/." in name or "/copies/" in name:
-                continue
-            inside = any(re.match(f"{folder}/", name) for folder in full)
-            known = file.name in bare or file.parent.name in bare or "/figures/" in name
-            assert any(re.fullmatch(one, name) for one in full) or (inside and known), name
+        assert unnamed(root) == []
+
+
+def test_every_figure_of_a_run_is_described(run):
+    for root in roots(run):
+        assert undescribed(read_object(root / paths.METRICS)) == []
+
+
+def test_attributes_have_the_products_and_the_columns_of_the_setting():
+    records = Records("x.csv", 1, pl.DataFrame({"row": [1], "product_id": ["a"]}), pl.DataFrame())
+    (heading,) = {name for name in tables() if name.endswith("attributes.parquet")}
+    assert tables()[heading] == attributes_of(records, records.products).columns
+    assert "| each of `data.columns.attributes` | float |" in PAGE.read_text(encoding="utf-8")
+
+
+def test_every_action_of_a_reject_is_named():
+    (row,) = re.findall(r"^\| `action` \|.*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    actions = (
+        catalogue.REJECTED, catalogue.PHOTO_DROPPED, catalogue.LABEL_CLEARED, catalogue.QUERY_DROPPED,
+        catalogue.ANSWER_DROPPED, catalogue.RETAINED,
+    )  # fmt: skip
+    assert set(re.findall(r"`([^`]+)`", row)) == {"action", *actions}
+
+
+def test_every_store_of_a_tower_is_named():
+    named = inline_code(PAGE)
+    stores = {f"image{views}{kind}" for views in ("", VIEWS) for kind in ("", BOUNDARY, TOKENS)}
+    assert stores | {"text", f"text{BOUNDARY}", f"image{MIRRORED}"} <= named
+
+
+def test_every_out_of_dvc_yaml_is_named(tmp_path):
+    """Each out holds named files, or is one: a folder that the page says nothing of is none."""
+    text = PAGE.read_text(encoding="utf-8")
+    outs = [next(iter(out)) if isinstance(out, dict) else out for one in stages().values() for out in one["outs"]]
+    folders = [re.sub(r"/?\$\{[^}]*\}.*", "", out) for out in outs]
+    assert "data/work/code" in folders
+    assert [folder for folder in folders if not re.search(rf"`{re.escape(folder)}[/`]", text)] == []
+
+
+@pytest.mark.parametrize("protocol", COMPOSED_PREDICTIONS)
+def test_every_prediction_file_of_composed_queries_is_named(protocol, tmp_path):
+    rows = [(f"val-{n}", "oof", 0, rank, str(rank), 0.5) for n in (1, 2) for rank in range(1, 51)]
+    best = pl.DataFrame(rows, schema=RANKINGS_SCHEMA, orient="row")
+    evaluation = tmp_path / paths.EVALUATION
+    assert write_composed_predictions({"sum": {"recall": best, "recall_subset": best}}, protocol, evaluation) == []
+    assert list(evaluation.rglob("*.json")) and unnamed(tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import pytest
 from dvc.utils.hydra import apply_overrides
 from embedded_project import make_project
 from measured import measure
+from metric_paths import undescribed
+from output_names import unnamed
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_folder
@@ -82,6 +84,7 @@ def test_figures_have_exactly_the_published_paths(project):
         for name in names
     ]
     metrics, intervals = read_object(paths.METRICS), read_object(paths.INTERVALS)
+    assert undescribed(metrics) == [] and unnamed(Path()) == []
     assert sorted(leaves(intervals)) == sorted(figures)
     space = ("alignment", "uniformity_image", "uniformity_text", "modality_gap")  # too few products for hubs
     sizes += [f"{split}.embedding.{name}" for split in ("oof", "test") for name in space]
@@ -156,6 +159,7 @@ def test_judged_queries_of_the_planned_folds_are_figures_too(project):
     apply_overrides(Path("params.yaml"), ["plan.judged=[0]"])
     measure()
     assert read_object(paths.METRICS)["judged"] == {"0": figures}
+    assert undescribed(read_object(paths.METRICS)) == [] and unnamed(Path()) == []
     assert read_object(paths.INTERVALS)["judged"] == {"0": {"nDCG@10": [0.4, 0.9]}}
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 from composed_project import COLOURS, SOURCES, make_tables, write_trunk
+from metric_paths import undescribed
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_json
@@ -107,6 +108,7 @@ def test_figures_have_chance_intervals_slices_and_beat_chance_where_the_queries_
         assert set(own["slices"]) == {"en", "zh"}
     assert figures["sum"]["oof"]["num_queries"] + figures["sum"]["test"]["num_queries"] == made["queries"].height
     json.dumps([figures, intervals], allow_nan=False)
+    assert "paraphrases" in figures["sum"]["oof"] and undescribed(results.figures) == []
 
 
 def test_untrained_towers_rank_by_the_image_alone_unless_they_share_a_space(made):

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from embedded_project import make_project, unit_rows
 from measured import measure
+from metric_paths import undescribed
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.read import read_object
@@ -77,6 +78,7 @@ def test_figures_stand_beside_the_plain_ones_and_equal_a_slow_loop(project):
     plain, plain_intervals = run()
     before = pl.read_parquet(paths.EVALUATION / "ranks.parquet")
     figures, intervals = run(*KINDS)
+    assert undescribed(figures) == []
     temperatures = load_params(Path("params.yaml"))["evaluate"]["hubness_temperature"]
     for split in ("oof", "test"):
         own = figures[split].pop("retrieval_hubness")

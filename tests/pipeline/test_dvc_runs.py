@@ -7,6 +7,8 @@ import time
 
 import polars as pl
 import pytest
+from metric_paths import undescribed
+from output_names import unnamed
 
 DOWNSTREAM = ["train@0", "train@1", "embed@0-32", "embed@1-32", "gallery@0", "index@flat-0"]
 DOWNSTREAM += ["ensemble", "evaluate", "report"]
@@ -40,6 +42,11 @@ def test_metrics_have_exactly_the_documented_paths(project):
     assert data["columns"] == {"id": "id", "label": "label", "text": "text"}
     assert set(data) == {"products", "queries", "rejected", "columns", "groups"}
     assert set(metrics) == {"oof", "test", "data"}
+    assert undescribed(metrics) == []
+
+
+def test_every_file_of_the_outs_is_in_docs_outputs(project):
+    assert unnamed(project.folder) == []
 
 
 def test_every_test_product_is_in_the_submission(project):

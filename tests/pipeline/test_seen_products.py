@@ -7,6 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 from dvc.utils.hydra import apply_overrides
+from metric_paths import undescribed
+from output_names import unnamed
 from small_shop import SMALL, write_catalogue
 
 from pipeline_lib.artifacts import paths
@@ -86,6 +88,7 @@ def test_models_and_predictions_of_another_split_are_refused_or_reported(run):
     assert run([ensemble, evaluate], "ensemble.fuse_with=data/predictions/none") == ""
     seen = {split: {"trained_on": some, "products": all_} for split, (some, all_) in counts.items()}
     assert read_object(paths.METRICS)["seen"] == seen
+    assert undescribed(read_object(paths.METRICS)) == [] and unnamed(Path()) == []
     first = cautions(read_object(paths.METRICS), read_object(paths.INTERVALS))[0]
     assert first.startswith(f"Test: a model was trained on {counts['test'][0]} of the {counts['test'][1]} products")
 

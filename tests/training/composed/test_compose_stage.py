@@ -11,6 +11,8 @@ from dvc.utils.hydra import apply_overrides
 from embedded_project import write_model_card
 from machine_names import files_in, naming
 from measured import measure
+from metric_paths import undescribed
+from output_names import unnamed
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_json
@@ -81,6 +83,7 @@ def test_a_project_of_composed_queries_alone_ends_with_figures(project, monkeypa
     run(monkeypatch, "q_former", 0)
     made = [*files_in(paths.COMPOSED), *files_in(paths.EVALUATION), paths.METRICS, paths.INTERVALS]
     assert any("q_former" in str(path) for path in made) and not naming(made, str(Path.cwd()))
+    assert undescribed(figures) == [] and unnamed(Path()) == []
 
 
 def test_another_tower_than_the_stored_one_stops_the_stage_with_one_line(project, monkeypatch, capsys):
