@@ -12,8 +12,10 @@ cycles after every 700 new ones. A larger threshold reduces the CPU time of embe
 
 import gc
 import os
+import signal
 import sys
-from types import TracebackType
+import threading
+from types import FrameType, TracebackType
 
 SPIN_COUNT = "2000"
 GC_THRESHOLD = 20_000
@@ -24,12 +26,43 @@ if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
 gc.set_threshold(GC_THRESHOLD)
 
 
+INTERRUPTED = "interrupted (SIGINT)\n"
+# Seconds until a Ctrl-C is raised again that Python could not raise where it came.
+AGAIN = 0.02
+_seen: list[int] = []
+
+
+def note_interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, and remember it: imports of libraries may catch it, go on half made and fail later."""
+    _seen.append(number)
+    signal.default_int_handler(number, frame)
+
+
 def print_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print one line for Ctrl-C, which ends the imports of a stage here, and the traceback of anything else."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write("interrupted (SIGINT)\n")
+    if issubclass(kind, KeyboardInterrupt) or _seen:
+        sys.stderr.write(INTERRUPTED)
     else:
         sys.__excepthook__(kind, error, trace)
 
 
+def print_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Raise a Ctrl-C again that came in a destructor, where Python drops it; one that came at the end is one line."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
+    elif threading.main_thread().is_alive():
+        main = threading.main_thread().ident or 0
+        again = threading.Timer(AGAIN, signal.pthread_kill, (main, signal.SIGINT))
+        again.daemon = True
+        again.start()
+    else:
+        sys.stderr.write(INTERRUPTED)
+
+
+if (
+    threading.current_thread() is threading.main_thread()
+    and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):
+    signal.signal(signal.SIGINT, note_interrupt)
 sys.excepthook = print_exception
+sys.unraisablehook = print_unraisable

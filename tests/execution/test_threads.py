@@ -1,9 +1,10 @@
-"""What Ctrl-C prints while a stage imports its libraries."""
+"""What Ctrl-C prints while a stage imports its libraries, and where Python drops it."""
 
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,38 @@ def test_ctrl_c_during_the_imports_is_one_line_and_a_bug_has_its_traceback(code,
         stderr = run.communicate(timeout=30)[1]
     assert stderr == printed if number else (printed in stderr and "Traceback" in stderr)
     assert run.returncode == (-number if number else 1)
+
+
+HOOKS = "import pipeline_lib.execution.threads, os, signal, threading, time; "
+INTERRUPT = "os.kill(os.getpid(), signal.SIGINT)"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        # A library catches it while it is imported, and what is half made fails later.
+        (f"\ntry: {INTERRUPT}; time.sleep(1)\nexcept BaseException: pass\nraise AttributeError('half made')", 1),
+        # Python drops what a destructor raises, and would go on.
+        (
+            f"\nclass Thing:\n  def __del__(self): {INTERRUPT}; time.sleep(1)\n"
+            "thing = Thing()\ndel thing\ntime.sleep(60)\nprint('went on')",
+            -signal.SIGINT,
+        ),
+        # The end waits for threads.
+        (
+            "\nthreading.Thread(target=time.sleep, args=(1.5,)).start()\n"
+            f"again = threading.Timer(.5, lambda: {INTERRUPT})\nagain.daemon = True\nagain.start()",
+            0,
+        ),
+    ],
+    ids=["caught by a library", "in a destructor", "at the end"],
+)
+def test_ctrl_c_that_python_or_a_library_drops_is_one_line(code, status):
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", HOOKS + code], env=environment, capture_output=True, text=True, timeout=50,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", "interrupted (SIGINT)\n")
+    assert time.monotonic() < start + 30

@@ -111,9 +111,10 @@ def cells(name: str, params: Params, tiny: bool = False, folder: Path = FOLDER) 
     merged = merge(merged, nested("plan.teachers", [*merged["plan"]["teachers"], *_teachers(recipe, tiny, folder)]))
     experiments = []
     for values in itertools.product(*recipe.grid.values()):
-        cell = merged
+        patch: Patch = {}
         for key, value in zip(recipe.grid, values, strict=True):
-            cell = patched(cell, nested(key, value))
+            patch = merge(patch, nested(key, value))
+        cell = patched(merged, patch)
         _check(cell, file)
         experiments.append(Cell("-".join([name, *(str(value) for value in values)]), cell))
     return experiments

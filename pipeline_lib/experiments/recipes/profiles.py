@@ -19,8 +19,6 @@ def profile_patch(profile: Profile, params: dict[str, Any]) -> Patch:
     patch: Patch = {"plan": plan}
     if profile.folds is not None:
         plan["folds"] = list(range(params["split"]["num_folds"] if profile.folds == "all" else 1))
-        if params["plan"]["search"]:
-            plan["search"] = plan["folds"][:1]
     if profile.scales is not None:
         image = params["model"]["image"]
         larger = [larger_scale(image["size"], image["name"])] if profile.scales == "several" else []

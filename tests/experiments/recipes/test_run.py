@@ -105,6 +105,8 @@ def make(*names):
 
 
 def test_a_queued_run_gets_what_params_and_changes_name(project):
+    make("data/splits/none/.gitkeep")
+    subprocess.run(["git", "add", "."], check=True)
     make("data/predictions/mine/x.parquet", "data/predictions/other/x.parquet", "data/splits/held.parquet")
     make("data/starts/start/0/model.json", "data/starts/teacher/model.json")
     params = project.params.replace("fuse_with: data/predictions/none", "fuse_with: data/predictions/mine")
@@ -132,6 +134,31 @@ def test_a_queued_run_gets_what_the_recipe_needs_and_what_else_is_named_each_onc
     run.run_recipe("a02-warm-start", True, ["ensemble.fuse_with=data/predictions/mine"], False)
     (command,) = project.commands
     assert options(command, "--copy-paths") == ["data/starts/a01-baseline", "data/predictions/mine"]
+
+
+def test_what_is_in_another_folder_or_is_checked_out_by_dvc_is_not_copied(project):
+    """DVC stops at a folder that the first copy has made already, and at a file whose folder only a checkout makes."""
+    make("data/starts/a01-baseline/0/model.safetensors", "data/raw/shop.dvc", "data/starts/kept.dvc")
+    subprocess.run(["git", "add", "data/raw/shop.dvc", "data/starts/kept.dvc"], check=True)
+    make("data/raw/shop/folds.csv", "data/starts/kept/model.json")
+    changes = ["train.init_from=data/starts/a01-baseline/0", "split.assignment=data/raw/shop/folds.csv"]
+    run.run_recipe("a02-warm-start", True, [*changes, "plan.teachers=[kept]"], False)
+    (command,) = project.commands
+    assert options(command, "--copy-paths") == ["data/starts/a01-baseline"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("split.assignment=data/alone/folds.csv", "data/alone/folds.csv: git tracks nothing in data/alone"),
+        ("train.init_from=../start", "../start is outside the project, and a queued run is in another folder"),
+    ],
+)
+def test_a_file_that_no_copy_can_have_is_one_line_and_queues_nothing(project, change, message):
+    make("data/alone/folds.csv", "../start/0/model.json")
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run.run_recipe("a11-dot", True, [change], False)
+    assert project.commands == []
 
 
 def test_what_git_tracks_is_in_the_copy_already(project):
