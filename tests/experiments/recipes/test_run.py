@@ -138,11 +138,11 @@ def test_a_queued_run_gets_what_the_recipe_needs_and_what_else_is_named_each_onc
 
 def test_what_is_in_another_folder_or_is_checked_out_by_dvc_is_not_copied(project):
     """DVC stops at a folder that the first copy has made already, and at a file whose folder only a checkout makes."""
-    make("data/starts/a01-baseline/0/model.safetensors", "data/raw/shop.dvc", "data/starts/kept.dvc")
-    subprocess.run(["git", "add", "data/raw/shop.dvc", "data/starts/kept.dvc"], check=True)
-    make("data/raw/shop/folds.csv", "data/starts/kept/model.json")
+    make("data/starts/a01-baseline/0/model.safetensors", "data/raw/shop.dvc", "data/starts/mine.dvc")
+    subprocess.run(["git", "add", "data/raw/shop.dvc", "data/starts/mine.dvc"], check=True)
+    make("data/raw/shop/folds.csv", "data/starts/mine/model.json")
     changes = ["train.init_from=data/starts/a01-baseline/0", "split.assignment=data/raw/shop/folds.csv"]
-    run.run_recipe("a02-warm-start", True, [*changes, "plan.teachers=[kept]"], False)
+    run.run_recipe("a02-warm-start", True, [*changes, "plan.teachers=[mine]"], False)
     (command,) = project.commands
     assert options(command, "--copy-paths") == ["data/starts/a01-baseline"]
 
