@@ -146,7 +146,7 @@ def test_the_skip_link_leads_past_the_navigation(open_report):
     page = open_report()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert page.url.endswith("#headline")
+    page.wait_for_url(lambda url: url.endswith("#headline"))
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.closest('section').id") == "headline"
 

@@ -80,7 +80,7 @@ def test_a_search_in_english_shows_what_the_api_returns(open_page, call):
     search_for(page, "red mug")
     assert found(page) == expected(call, q="red mug")
     status(page, "24 results of 36 products")
-    assert "q=red+mug" in page.url
+    page.wait_for_url(lambda url: "q=red+mug" in url)
     seen = page.eval_on_selector(".card img", "one => one.decode().then(() => one.naturalWidth)")
     assert seen == 48
     assert violations(page) == []
@@ -282,7 +282,7 @@ def test_why_and_details_and_the_next_search(open_page, call):
     assert words == ["red", "striped", "mug"]
     page.wait_for_selector("dialog .cards .card")
     assert violations(page) == []
-    assert f"product={first}" in page.url
+    page.wait_for_url(lambda url: f"product={first}" in url)
     ids = page.eval_on_selector_all("dialog .card", "found => found.map(one => one.dataset.id)")
     answer = call("GET", "/api/product", params={"id": first}).json()
     assert ids == [row["product_id"] for row in answer["neighbours"]]
