@@ -95,8 +95,8 @@ def read_settings(arguments: list[str]) -> "list[Setting]":
 
     resolved = [(name, [name]) if name == WORKSPACE else resolve(name, experiment_names) for name in arguments]
     runs = [revision for _, revisions in resolved for revision in revisions]
-    found = iter([read_run(run) for run in current_meter().over(runs, "runs read", len(runs), lambda _: 1)])
-    return [Setting(name, [next(found) for _ in revisions]) for name, revisions in resolved]
+    found = {run: read_run(run) for run in current_meter().over(runs, "runs read", len(runs), lambda _: 1)}
+    return [Setting(name, [found[run] for run in revisions]) for name, revisions in resolved]
 
 
 def _pipe_rows(comparison: "Comparison") -> Iterator[tuple[str, ...]]:

@@ -92,8 +92,8 @@ def _check_cirr(path: Path, queries: Path, rows: Queries, content: Object) -> tu
 
 def _root_of(queries: Path, folders: Sequence[str]) -> Path:
     """Return the data root that a file of queries lies in, itself or in one of the benchmark's folders."""
-    inside = (folder for folder in folders if queries.parent.parts[-1:] == Path(folder).parts[-1:])
-    return queries.parent.parent if any(inside) else queries.parent
+    names = {Path(folder).name for folder in folders}
+    return queries.parent.parent if queries.parent.name in names else queries.parent
 
 
 def _check_circo(path: Path, queries: Path, rows: Queries, content: Object) -> tuple[Form, Figures]:

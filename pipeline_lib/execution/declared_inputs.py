@@ -21,6 +21,8 @@ from pipeline_lib.params.section import load_params, pick
 NEVER_HASHED = (".dvc/", ".git/", ".hg/", "__pycache__/")
 # Files that a message names, of each kind of change.
 NAMED = 3
+# Size, time of modification in ns, and inode.
+FileState = tuple[int, int, int]
 
 
 class StageFiles(NamedTuple):
@@ -72,7 +74,7 @@ class DeclaredInputs:
             count = f"{removed:,} files removed" if _is_folder(self._root / dep) else "removed"
             yield f"{_printable(dep)} ({count})"
 
-    def _files(self, dep: str) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    def _files(self, dep: str) -> Iterator[tuple[str, FileState]]:
         """Yield path, size, time in ns and inode of each file, also in linked folders, which DVC does not look into."""
         start = self._root / dep
         if not _is_folder(start):
@@ -96,12 +98,17 @@ class DeclaredInputs:
         return bool(self._ignored.match(name) or (is_folder and self._ignored.match(f"{name}/")))
 
     @staticmethod
-    def _state(path: str, file: Path | os.DirEntry[str]) -> Iterator[tuple[str, tuple[int, int, int]]]:
+    def _state(path: str, file: Path | os.DirEntry[str]) -> Iterator[tuple[str, FileState]]:
         try:
             found = file.stat()
         except OSError:  # a broken link, one to itself, or a file that is being replaced; a stage that reads it says so
             return
-        yield path, (found.st_size, found.st_mtime_ns, found.st_ino)
+        yield path, file_state(found)
+
+
+def file_state(about: os.stat_result) -> FileState:
+    """Return what tells a file from one that was edited or took its place, without reading it."""
+    return about.st_size, about.st_mtime_ns, about.st_ino
 
 
 def _is_folder(path: Path | os.DirEntry[str]) -> bool:

@@ -31,7 +31,7 @@ EXEMPT = {
     "pipeline_lib/execution/parallel.py": "results come in the order of the items, whatever computes them (tested)",
     "pipeline_lib/execution/stage.py": "the guard: it reads params, compares hashes and prints errors",
     "pipeline_lib/execution/stage_code.py": "it writes and compares these lists",
-    "pipeline_lib/execution/threads.py": "how threads wait and when garbage is collected",
+    "pipeline_lib/execution/threads.py": "how threads wait, when garbage is collected, and what Ctrl-C prints",
     "pipeline_lib/training/loggers.py": "it writes curves outside the outs, which no stage reads",
     "pipeline_lib/params": "the classes check values and change none (tested); DVC tracks the values themselves",
 }

@@ -30,6 +30,8 @@ INTERRUPTED = "interrupted (SIGINT)\n"
 # Seconds until a Ctrl-C is raised again that Python could not raise where it came.
 AGAIN = 0.02
 _seen: list[int] = []
+# What was there before, such as the hooks of a test runner, still gets everything else.
+_print_exception, _print_unraisable = sys.excepthook, sys.unraisablehook
 
 
 def note_interrupt(number: int, frame: FrameType | None) -> None:
@@ -43,13 +45,13 @@ def print_exception(kind: type[BaseException], error: BaseException, trace: Trac
     if issubclass(kind, KeyboardInterrupt) or _seen:
         sys.stderr.write(INTERRUPTED)
     else:
-        sys.__excepthook__(kind, error, trace)
+        _print_exception(kind, error, trace)
 
 
 def print_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
     """Raise a Ctrl-C again that came in a destructor, where Python drops it; one that came at the end is one line."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-        sys.__unraisablehook__(unraisable)
+        _print_unraisable(unraisable)
     elif threading.main_thread().is_alive():
         main = threading.main_thread().ident or 0
         again = threading.Timer(AGAIN, signal.pthread_kill, (main, signal.SIGINT))

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from PIL import Image
 
-from pipeline_lib.serving.replaced import ReplacedError, mark_of
+from pipeline_lib.serving.replaced import ReplacedError, state_of
 from pipeline_lib.transforms.formats import open_image
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ class ProductPhotos:
         from pipeline_lib.shards.write import MANIFEST
 
         manifest = shards / MANIFEST
-        before = mark_of(manifest)
+        before = state_of(manifest)
         self._reader: ShardReader = open_shards(shards, url)
         # For each tar, the file that changes with it.
         self._beside = [tar if isinstance(tar, Path) else manifest for tar in self._reader.manifest.tars]
-        self._marks = {path: mark_of(path) for path in set(self._beside)}
-        if before != mark_of(manifest):
+        self._states = {path: state_of(path) for path in set(self._beside)}
+        if before != state_of(manifest):
             raise ReplacedError("shards")
 
     def counts(self, product_ids: Sequence[str]) -> NDArray[np.int32]:
@@ -81,7 +81,7 @@ class ProductPhotos:
         return data
 
     def _check_same(self, path: Path) -> None:
-        if mark_of(path) != self._marks[path]:
+        if state_of(path) != self._states[path]:
             raise ReplacedError("shards")
 
     def _rows(self, product_id: str) -> range:

@@ -6,8 +6,9 @@ not make. Such an answer is an error, and a restart opens everything anew.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from pipeline_lib.execution.declared_inputs import FileState, file_state
 from pipeline_lib.models.saved import read_card
 
 if TYPE_CHECKING:
@@ -55,18 +56,9 @@ def _check_card(folder: Path, fingerprint: str, what: str) -> None:
         raise ReplacedError(what)
 
 
-class FileMark(NamedTuple):
-    """What tells a file from one that takes its place: its inode, its size and its time of change."""
-
-    inode: int
-    size: int
-    changed_ns: int
-
-
-def mark_of(path: Path) -> FileMark | None:
-    """Return the mark of a file, None if there is none."""
+def state_of(path: Path) -> FileState | None:
+    """Return the state of a file, None if there is none."""
     try:
-        about = path.stat()
+        return file_state(path.stat())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return FileMark(about.st_ino, about.st_size, about.st_mtime_ns)

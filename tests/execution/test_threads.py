@@ -65,3 +65,14 @@ def test_ctrl_c_that_python_or_a_library_drops_is_one_line(code, status):
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (status, "", "interrupted (SIGINT)\n")
     assert time.monotonic() < start + 30
+
+
+def test_other_hooks_still_get_what_is_not_ctrl_c():
+    code = (
+        "import sys\nsys.unraisablehook = lambda one: print('unraisable', one.exc_type.__name__)\n"
+        "sys.excepthook = lambda kind, *rest: print('error', kind.__name__)\n"
+        f"{HOOKS}\nclass Thing:\n  def __del__(self): 1 / 0\nthing = Thing()\ndel thing\nraise KeyError"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=50)
+    assert done.stdout.split() == ["unraisable", "ZeroDivisionError", "error", "KeyError"] and done.stderr == ""

@@ -33,9 +33,14 @@ def changed_copy(changes: Sequence[str], root: Path = Path()) -> Iterator[Path]:
         try:
             apply_overrides(copy, list(changes))
         except DvcException as error:
-            reason = " ".join(str(error.__cause__ or error).split())
-            raise ValueError(f"-S {' -S '.join(changes)}: {reason}") from None
+            raise refused(changes, error) from None
         yield copy
+
+
+def refused(changes: Sequence[str], error: Exception) -> ValueError:
+    """Return the one-line error of changes that DVC or Hydra refuses."""
+    reason = " ".join(str(error.__cause__ or error).split())
+    return ValueError(f"-S {' -S '.join(changes)}: {reason}")
 
 
 def filesystem_with(copy: Path, root: Path = Path()) -> Any:

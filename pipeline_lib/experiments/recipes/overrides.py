@@ -8,9 +8,9 @@ interpolation.
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from pipeline_lib.experiments.next_run.changed_params import changed_copy, refused
 from pipeline_lib.experiments.recipes.merging import Params
 from pipeline_lib.params.section import load_params
 
@@ -57,23 +57,19 @@ def changed(path: Path, settings: Sequence[str]) -> list[Params]:
 
     Raises ValueError for a setting that DVC refuses.
     """
-    from dvc.exceptions import DvcException
     from dvc.utils.cli_parse import to_path_overrides
-    from dvc.utils.hydra import apply_overrides, get_hydra_sweeps, to_hydra_overrides
+    from dvc.utils.hydra import get_hydra_sweeps, to_hydra_overrides
     from hydra.errors import HydraException
 
     own, found = to_path_overrides(settings).get(path.name, []), []
-    with TemporaryDirectory(prefix="vitrine-params-") as folder:
-        copy = Path(folder) / path.name
-        try:
-            is_sweep = any(one.is_sweep_override() for one in to_hydra_overrides(own))
-            for one in get_hydra_sweeps({path.name: own}) if is_sweep else [{path.name: own}]:
-                copy.write_bytes(path.read_bytes())
-                apply_overrides(copy, one[path.name])
-                found.append(load_params(copy))
-        except (DvcException, HydraException) as error:
-            reason = " ".join(str(error.__cause__ or error).split())
-            raise ValueError(f"-S is refused by DVC: {reason}") from None
+    try:
+        is_sweep = any(one.is_sweep_override() for one in to_hydra_overrides(own))
+        sweep = [one[path.name] for one in get_hydra_sweeps({path.name: own})] if is_sweep else [own]
+    except HydraException as error:
+        raise refused(own, error) from None
+    for one in sweep:
+        with changed_copy(one, path.parent) as copy:
+            found.append(load_params(copy))
     return found
 
 

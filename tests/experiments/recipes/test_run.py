@@ -176,8 +176,8 @@ def test_what_git_tracks_is_in_the_copy_already(project):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("train.epoch=3", "-S is refused by DVC: Could not override 'train.epoch'"),
-        ("train.epochs=[3", "-S is refused by DVC: no viable alternative at input"),
+        ("train.epoch=3", "-S train.epoch=3: Could not override 'train.epoch'"),
+        ("train.epochs=[3", "-S train.epochs=[3: no viable alternative at input"),
         ("train=3", "params.yaml: train = 3: input should be a valid dictionary"),
     ],
 )
