@@ -95,14 +95,19 @@ def check_params(path: Path) -> None:
         )
 
 
-def check_all(params: dict[str, Any], path: Path) -> None:
-    """Raise ValueError for the first fault of params; `path` is the file that the message names."""
+def check_sections(params: dict[str, Any], path: Path) -> None:
+    """Raise ValueError for an unknown section, or a key or value that does not fit; settings may contradict others."""
     for kind in SECTIONS:
         parse_section(kind, params)
     known = Params.model_fields
     for section in params:
         if section not in known:
             raise ValueError(f"{path}: {section} is not a section; known sections: {', '.join(sorted(known))}")
+
+
+def check_all(params: dict[str, Any], path: Path) -> None:
+    """Raise ValueError for the first fault of params; `path` is the file that the message names."""
+    check_sections(params, path)
     plan, split = parse_section(PlanParams, params), parse_section(SplitParams, params)
     too_large = [fold for fold in plan.folds if fold >= split.num_folds]
     if too_large:

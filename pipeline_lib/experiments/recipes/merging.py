@@ -6,7 +6,7 @@ plan.judged follow a patch that changes plan.folds or plan.search alone.
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from pipeline_lib.experiments.recipes.schema import (
     read_yaml,
     recipe_path,
 )
-from pipeline_lib.params.all_sections import check_all
+from pipeline_lib.params.all_sections import check_all, check_sections
 from pipeline_lib.params.losses import LossesParams
 
 Params = dict[str, Any]
@@ -98,7 +98,8 @@ def cells(name: str, params: Params, tiny: bool = False, folder: Path = FOLDER) 
     merged = params
     for path, base in files:
         merged = patched(merged, base.params)
-        _check(merged, path)
+        # What a file is based on may be half a setting: the weights' folder, say, of towers that the file names.
+        _check(merged, path, check_all if path == file else check_sections)
     merged = merge(merged, _start(recipe, tiny, folder))
     if isinstance(recipe, Profile):
         merged = patched(merged, profile_patch(recipe, merged))
@@ -141,9 +142,9 @@ def _teachers(recipe: Recipe, tiny: bool, folder: Path) -> list[str]:
     return [models_folder(name, tiny).name for name in saved] + ([] if tiny else list(published))
 
 
-def _check(params: Params, path: Path) -> None:
+def _check(params: Params, path: Path, check: Callable[[Params, Path], None] = check_all) -> None:
     """Raise ValueError, which names the recipe's file, for params that break the rules of params.yaml."""
     try:
-        check_all(params, Path("params.yaml"))
+        check(params, Path("params.yaml"))
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix('params.yaml: ')}") from None

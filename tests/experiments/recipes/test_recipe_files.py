@@ -70,6 +70,16 @@ def test_the_names_in_a_row_of_the_logs(cell, names):
     assert named(cell) == names
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_fits_a_project_that_has_made_the_sample(name, tmp_path, monkeypatch):
+    """Local towers that are there are checked against model.weights_root, which a base may set before the towers."""
+    monkeypatch.chdir(tmp_path)
+    for tower in ("image", "text", "clip_text"):
+        Path("data/sample/weights", tower).mkdir(parents=True)
+    for tiny in (False, True):
+        assert cells(name, PARAMS, tiny, FOLDER)
+
+
 @pytest.mark.skipif(not LOGS.is_file(), reason="LOGS.md is not in the repository")
 def test_the_list_of_rows_is_that_of_the_logs():
     lines = LOGS.read_text(encoding="utf-8").splitlines()
