@@ -34,8 +34,8 @@ SECTION_NAMES = "|".join(sorted(kind.section for kind in SECTIONS))
 FILE_ENDINGS = "py|md|yaml|json|faiss|html|safetensors|parquet|csv|npy"
 # What is run for real: `vitrine` in this process, on a made run; `dvc` in a copy of the project.
 RUN_VITRINE = (
-    r"vitrine (check|headline|schema|doctor|(plan|experiments|clean)( .*)?|split freeze .*|recipe (list|show|apply) ?.*)"
-    r"( --json)?"
+    r"vitrine (check|headline|schema|doctor|(plan|experiments|clean)( .*)?|split freeze .*"
+    r"|recipe (list|show|apply) ?.*)( --json)?"
 )
 RUN_DVC = r"dvc (dag|status|stage list|params diff)"
 
