@@ -3,18 +3,24 @@
     python bench/formats.py [--quick]
 
 Tars: the members of a shard by `ShardWriter`'s own function against webdataset's TarWriter, photos already encoded.
-Passes: all photos of the tars in order, as bytes, by `ShardReader` against webdataset's streaming reader. Matrices:
+Passes: all photos of the tars in order, as bytes, by `ShardReader` against webdataset's streaming reader, on disk and
+from a local S3 server (batches of 256; webdataset's own way is curl, one tar after another). Matrices:
 random batches and a pass over a mapped matrix, as .npy (numpy's own format) and as Arrow (pyarrow, fixed-size lists)
 against the safetensors file that stores had before. Tables: an out-of-fold table with fixed-size lists, written as
-Parquet by polars against pyarrow.
+Parquet by polars against pyarrow, and read by blocks of its row groups by polars' slices against pyarrow's batches.
 """
 
 import argparse
+import contextlib
 import json
+import os
+import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +31,7 @@ import webdataset
 from inputs import write_photos
 from results import Ratio, interleaved, report
 
+from pipeline_lib.artifacts.io import block_rows
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
@@ -75,15 +82,48 @@ def pass_sides(folder: Path, count: int) -> tuple[Callable[[], float], Callable[
         2,
     )
     tars = sorted(str(path) for path in (folder / "shards").glob("*.tar"))
-    reader = ShardReader(Manifest(folder / "shards"))
+    return readers(ShardReader(Manifest(folder / "shards")), tars)
+
+
+def readers(reader: ShardReader, tars: list[str]) -> tuple[Callable[[], float], Callable[[], float]]:
+    """Return a pass over all photos by our reader, in batches, and by webdataset's; photos/s each."""
+    count = len(reader)
 
     def own() -> None:
-        assert sum(1 for _ in reader.read_all(range(count))) == count
+        batches = (range(start, min(start + BATCH, count)) for start in range(0, count, BATCH))
+        assert sum(1 for batch in batches for _ in reader.read_all(batch)) == count
 
     def peer() -> None:
         assert sum(1 for _ in webdataset.WebDataset(tars, shardshuffle=False, empty_check=False)) == count
 
     return lambda: count / seconds(own), lambda: count / seconds(peer)
+
+
+@contextlib.contextmanager
+def remote_sides(shards: Path) -> Iterator[tuple[Callable[[], float], Callable[[], float]]]:
+    """Yield the same passes over shards that a local S3 server has."""
+    import s3fs
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], **quiet)
+    os.environ |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
+    os.environ |= {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_EC2_METADATA_DISABLED": "true"}
+    try:
+        while server.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            time.sleep(0.1)
+        system = s3fs.S3FileSystem(s3_additional_kwargs={"ACL": "public-read"})
+        system.mkdir("bucket")
+        system.put(str(shards), "s3://bucket/shards", recursive=True)
+        tars = [f"http://127.0.0.1:{port}/bucket/shards/{path.name}" for path in sorted(shards.glob("*.tar"))]
+        yield readers(ShardReader(Manifest("s3://bucket/shards")), tars)
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def write_matrices(folder: Path, rows: int) -> None:
@@ -146,6 +186,26 @@ def table_sides(folder: Path, rows: int) -> tuple[Callable[[], float], Callable[
     return lambda: rows / seconds(own), lambda: rows / seconds(peer)
 
 
+def block_sides(folder: Path, rows: int) -> tuple[Callable[[], float], Callable[[], float]]:
+    """Return readers of a table's probabilities by blocks, whose row groups are these blocks; rows/s each."""
+    path, step = folder / "blocks.parquet", min(rows // 10, block_rows(CLASSES))
+    values = np.random.default_rng(0).dirichlet(np.ones(CLASSES), rows).astype(np.float32)
+    pl.DataFrame({"probabilities": values}, schema={"probabilities": pl.List(pl.Float32)}).write_parquet(
+        path, compression="zstd", compression_level=3, row_group_size=step
+    )
+
+    def own() -> None:
+        table = pl.scan_parquet(path)
+        blocks = (table.slice(start, step).collect()["probabilities"] for start in range(0, rows, step))
+        assert sum(len(block.list.to_array(CLASSES).to_numpy()) for block in blocks) == rows
+
+    def peer() -> None:
+        blocks = (batch.column(0) for batch in pq.ParquetFile(path).iter_batches(step))
+        assert sum(len(block.values.to_numpy().reshape(-1, CLASSES)) for block in blocks) == rows
+
+    return lambda: rows / seconds(own), lambda: rows / seconds(peer)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
@@ -158,6 +218,9 @@ def main() -> None:
         ratios.append(Ratio("members of a tar against webdataset.TarWriter", "photos/s", own, peer, "-"))
         own, peer = interleaved(repetitions, *pass_sides(folder, count))
         ratios.append(Ratio("a pass over all photos against webdataset's reader", "photos/s", own, peer, "-"))
+        with remote_sides(folder / "shards") as sides:
+            own, peer = interleaved(repetitions, *sides)
+        ratios.append(Ratio("the same from a local S3 server", "photos/s", own, peer, "-"))
         write_matrices(folder, 20 * count)
         sides = [batches_of(opened, folder, count // 5) for opened in (open_npy, open_arrow, open_safetensors)]
         npy, arrow, former = interleaved(repetitions, *sides)
@@ -165,6 +228,8 @@ def main() -> None:
         ratios.append(Ratio("random batches of mapped Arrow against safetensors", "rows/s", arrow, former, ".95"))
         own, peer = interleaved(repetitions, *table_sides(folder, 10 * count))
         ratios.append(Ratio("an out-of-fold table by polars against pyarrow", "rows/s", own, peer, "-"))
+        own, peer = interleaved(repetitions, *block_sides(folder, 10 * count))
+        ratios.append(Ratio("a pass over its blocks by polars against pyarrow", "rows/s", own, peer, "-"))
     about = "Formats, one process, files in the page cache (`bench/formats.py` says what is compared)."
     report("Formats", about, ratios, quick)
 

@@ -8,6 +8,7 @@ import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -15,6 +16,18 @@ from pipeline_lib.artifacts.digests import digest_value
 
 # A local folder or file, or the URL of one.
 Location = Path | str
+# Ranges of one file with at most so many bytes between them are read by one request, up to the second number of bytes.
+MAX_GAP, MAX_REQUEST = 1 << 16, 8 << 20
+
+
+@dataclass
+class _Request:
+    """A range of bytes of a file at a URL, and the places of the asked ranges that it holds."""
+
+    url: str
+    start: int
+    end: int
+    places: list[int]
 
 
 def is_url(location: Location) -> TypeGuard[str]:
@@ -61,20 +74,40 @@ def read_file(location: Location) -> bytes:
 
 
 def read_ranges(urls: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
-    """Return `sizes[i]` bytes of `urls[i]` from `starts[i]` on, or fewer at the end of a file, in one request each.
+    """Return `sizes[i]` bytes of `urls[i]` from `starts[i]` on, or fewer at the end of a file.
 
-    The URLs must have the same protocol. All requests run concurrently. Raises the same errors as `read_file`.
+    Neighbours in a file share a request, so a pass in the order of the file needs few. The URLs must have the same
+    protocol. All requests run concurrently. Raises the same errors as `read_file`.
     """
     if not urls:
         return []
-    ends = [start + size for start, size in zip(starts, sizes, strict=True)]
+    requests = _requests(urls, starts, sizes)
     with _open_url(urls[0]) as (system, _):
-        ranges = system.cat_ranges([system._strip_protocol(url) for url in urls], list(starts), ends)
-    for url, data in zip(urls, ranges, strict=True):
+        paths = [system._strip_protocol(request.url) for request in requests]
+        found = system.cat_ranges(paths, [one.start for one in requests], [one.end for one in requests])
+    parts = [b""] * len(urls)
+    for request, data in zip(requests, found, strict=True):
         if isinstance(data, BaseException):
-            with _open_url(url):
+            with _open_url(request.url):
                 raise data
-    return list(ranges)
+        for place in request.places:
+            first = starts[place] - request.start
+            parts[place] = bytes(data[first : first + sizes[place]])
+    return parts
+
+
+def _requests(urls: Sequence[str], starts: Sequence[int], sizes: Sequence[int]) -> list[_Request]:
+    """Return the requests that cover all ranges, by file and position."""
+    found: list[_Request] = []
+    for place in sorted(range(len(urls)), key=lambda place: (urls[place], starts[place])):
+        start, end = starts[place], starts[place] + sizes[place]
+        last = found[-1] if found and found[-1].url == urls[place] else None
+        if last is None or start > last.end + MAX_GAP or end > last.start + MAX_REQUEST:
+            found.append(_Request(urls[place], start, end, [place]))
+        else:
+            last.end = max(last.end, end)
+            last.places.append(place)
+    return found
 
 
 def list_sizes(url: str) -> dict[str, int]:

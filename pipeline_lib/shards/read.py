@@ -1,8 +1,8 @@
 """Reads encoded photos from the tars by row; webdataset can stream the same tars.
 
 Each read opens the tar, reads at the offset and closes it (4 microseconds). So there is no state that fork, pickling or
-threads could break, and no limit on the number of tars. From a URL, all photos of a batch are requested at once, each
-by its range of bytes.
+threads could break, and no limit on the number of tars. From a URL, all photos of a batch are requested at once, by
+ranges of bytes that neighbours in a tar share.
 """
 
 import os

@@ -1,5 +1,6 @@
 """Locations on disk and at URLs; an error is one line that names the URL and what to do."""
 
+import random
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,53 @@ def test_ranges_equal_slices(folder, s3):
     parts = read_ranges([f"{url}/b"] * 4, [start for start, _ in ranges], [size for _, size in ranges])
     assert parts == [content[start : start + size] for start, size in ranges]
     assert read_ranges([], [], []) == []
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[tuple[str, int, int]]:
+    """The requests (path, start, end) of files in memory."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    found, cat_ranges = [], MemoryFileSystem.cat_ranges
+
+    def recorded(self, paths, starts, ends, **options):
+        found.extend(zip(paths, starts, ends, strict=True))
+        return cat_ranges(self, paths, starts, ends, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_ranges", recorded)
+    return found
+
+
+def test_photos_in_the_order_of_a_tar_share_a_request(asked):
+    import fsspec
+
+    content = bytes(number % 251 for number in range(400_000))
+    with fsspec.open("memory://bucket/0.tar", "wb") as stream:
+        stream.write(content)
+    # A header, a JSON member and a photo of 5,000 bytes, as in a shard.
+    starts = list(range(1_536, 390_000, 7_000))
+    parts = read_ranges(["memory://bucket/0.tar"] * len(starts), starts, [5_000] * len(starts))
+    assert parts == [content[start : start + 5_000] for start in starts]
+    assert asked == [("/bucket/0.tar", 1_536, starts[-1] + 5_000)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_ranges_in_any_order_are_covered_by_requests_of_limited_size(asked, monkeypatch, seed):
+    import fsspec
+
+    from pipeline_lib.artifacts import remote
+
+    monkeypatch.setattr(remote, "MAX_GAP", 50)
+    monkeypatch.setattr(remote, "MAX_REQUEST", 400)
+    draw, contents = random.Random(seed), {}
+    for name in ("a", "b"):
+        contents[f"memory://bucket{seed}/{name}"] = draw.randbytes(2_000)
+        with fsspec.open(f"memory://bucket{seed}/{name}", "wb") as stream:
+            stream.write(contents[f"memory://bucket{seed}/{name}"])
+    asks = [(draw.choice(list(contents)), draw.randrange(1_900), draw.randrange(1, 90)) for _ in range(60)]
+    parts = read_ranges(*map(list, zip(*asks, strict=True)))
+    assert parts == [contents[url][start : start + size] for url, start, size in asks]
+    assert len(asked) < len(asks) and all(end - start <= 400 for _, start, end in asked)
 
 
 def test_a_folder_is_copied_once_and_again_after_a_change_at_the_url(folder, s3, tmp_path):
