@@ -8,7 +8,7 @@ Only judged products are scored, by the vectors that an index of the fold has.
 import argparse
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.io import fresh_folder, write_json
+from pipeline_lib.artifacts.io import fresh_folder, write_json, write_table
 from pipeline_lib.execution.meter import Meter, metered
 from pipeline_lib.execution.stage import Stage, stage
 
@@ -23,7 +23,7 @@ def main() -> None:
 
 def judged(run: Stage, fold: int, meter: Meter) -> None:
     # Slow imports.
-    from pipeline_lib.evaluation.judged import judged_figures
+    from pipeline_lib.evaluation.judged import judged_figures, judged_table
     from pipeline_lib.serving.judged import read_grades, read_judged_vectors, score_judged
     from pipeline_lib.serving.text_embedder import TextEmbedder
 
@@ -36,10 +36,12 @@ def judged(run: Stage, fold: int, meter: Meter) -> None:
     unknown = judgements - sum(len(products.known(own)) for own in grades.values())
     queries = list(score_judged(grades, products, TextEmbedder(paths.train_of(fold), interpolation)))
     meter.add(len(queries))
-    figures, intervals = judged_figures(queries)
+    table = judged_table(queries)
+    figures, intervals = judged_figures(table)
     with fresh_folder(paths.judged_of(fold)) as out:
         write_json(out / paths.JUDGED_FIGURES, figures | {"num_judgements": judgements, "num_unknown": unknown})
         write_json(out / paths.JUDGED_INTERVALS, intervals)
+        write_table(table, out / paths.JUDGED_QUERIES)
     if unknown:
         print(f"{unknown:,} judgements are of products that the gallery does not have; they are in no figure")
     if not figures["num_queries"]:

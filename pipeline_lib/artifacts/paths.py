@@ -26,9 +26,9 @@ QUERY_BANK = "bank"
 GALLERY = WORK / "gallery"
 GALLERY_PHOTOS, GALLERY_TEXTS = "photos", "texts"
 INDEX = WORK / "index"
-# JUDGED/FOLD: figures of the judged queries, by one fold's model.
+# JUDGED/FOLD: the judged queries by one fold's model: figures of all, and a table of each.
 JUDGED = WORK / "judged"
-JUDGED_FIGURES, JUDGED_INTERVALS = "figures.json", "intervals.json"
+JUDGED_FIGURES, JUDGED_INTERVALS, JUDGED_QUERIES = "figures.json", "intervals.json", "queries.parquet"
 ENSEMBLE = WORK / "ensemble"
 # Local copies of feature stores at a URL; they can be deleted at any time.
 COPIES = WORK / "copies"

@@ -103,6 +103,20 @@ CLASS_SCORES_SCHEMA: Schema = {
     "label_rank": pl.Int64,
     "group_id": pl.String,
 }
+# One row is one query with a product that people judged right on the search page, of those that the gallery has.
+# `preference` is null without a wrong product. `fingerprint` is the hash of the judged products and their grades: two
+# runs can be compared in a query where it is equal. `ranked` has these products, the best score first, `right` those
+# that are right.
+JUDGED_QUERIES_SCHEMA: Schema = {
+    "query": pl.String,
+    "ndcg": pl.Float64,
+    "preference": pl.Float64,
+    "num_right": pl.Int64,
+    "num_wrong": pl.Int64,
+    "fingerprint": pl.String,
+    "ranked": pl.List(pl.String),
+    "right": pl.List(pl.String),
+}
 # The negatives that train.mining=hard found with the embeddings of an epoch, for the batches of the next one.
 MINED_SCHEMA: Schema = {
     "epoch": pl.Int64,

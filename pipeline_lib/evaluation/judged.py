@@ -3,26 +3,34 @@
 A query counts if one of its judged products is right. Queries are the units of the intervals.
 """
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.read import read_object
+from pipeline_lib.artifacts.schemas import JUDGED_QUERIES_SCHEMA
 from pipeline_lib.evaluation.summary import DIGITS, Tree, merged, with_intervals
 from pipeline_lib.metrics.graded import chance_ndcg, expected_ndcg, preference
 from pipeline_lib.metrics.weighted import Counts, Statistic, weighted_means
 
 DEPTH = 10
 NDCG, PREFERENCE = f"nDCG@{DEPTH}", "preference"
+# Figure -> its column of JUDGED_QUERIES_SCHEMA; the figure is the mean over the queries that have a value.
+JUDGED_COLUMNS = {NDCG: "ndcg", PREFERENCE: "preference"}
 
 
 @dataclass(frozen=True)
 class JudgedQuery:
-    """Scores and grades (1 = right, 0 = wrong) of the judged products of a query, both (products,)."""
+    """A query's judged products, with their scores and grades (1 = right, 0 = wrong), both (products,)."""
 
+    query: str
+    product_ids: Sequence[str]
     scores: NDArray[np.float64]
     grades: NDArray[np.float64]
 
@@ -32,26 +40,46 @@ class JudgedQuery:
         return self.grades > 0
 
 
-def judged_figures(queries: Sequence[JudgedQuery]) -> tuple[Tree, Tree]:
-    """Return the figures of judged queries, with `num_queries` and `num_with_both`, and the tree of their intervals.
+def judged_table(queries: Iterable[JudgedQuery]) -> pl.DataFrame:
+    """Return JUDGED_QUERIES_SCHEMA rows of the queries that have a right product."""
+    rows = []
+    for query in queries:
+        right = query.right
+        if not right.any():
+            continue
+        graded = sorted(zip(query.product_ids, query.grades.astype(int).tolist(), strict=True))
+        order = np.lexsort((np.array(query.product_ids), -query.scores))
+        rows.append(
+            {
+                "query": query.query,
+                "ndcg": expected_ndcg(query.scores, query.grades, DEPTH),
+                "preference": None if right.all() else preference(query.scores, right),
+                "num_right": int(right.sum()),
+                "num_wrong": int((~right).sum()),
+                "fingerprint": hashlib.sha256(json.dumps(graded).encode()).hexdigest(),
+                "ranked": [query.product_ids[place] for place in order.tolist()],
+                "right": [product_id for product_id, grade in graded if grade],
+            }
+        )
+    return pl.DataFrame(rows, schema=JUDGED_QUERIES_SCHEMA, orient="row")
+
+
+def judged_figures(table: pl.DataFrame) -> tuple[Tree, Tree]:
+    """Return the figures of JUDGED_QUERIES_SCHEMA rows, with `num_queries` and `num_with_both`, and their intervals.
 
     nDCG@10 is over the queries with a right product, preference over those that have a wrong one too. A figure without
     a query is left out.
     """
-    answered = [query for query in queries if query.right.any()]
-    both = [query for query in answered if not query.right.all()]
-    figures: Tree = {"num_queries": len(answered), "num_with_both": len(both)}
+    measured = {name: table[column].drop_nulls().to_numpy() for name, column in JUDGED_COLUMNS.items()}
+    figures: Tree = {"num_queries": table.height, "num_with_both": len(measured[PREFERENCE])}
     intervals: Tree = {}
-    measured = (
-        (NDCG, [expected_ndcg(query.scores, query.grades, DEPTH) for query in answered]),
-        (PREFERENCE, [preference(query.scores, query.right) for query in both]),
-    )
-    for name, values in measured:
-        if values:
-            figure, interval = with_intervals(_mean(values), (name,), np.arange(len(values)))
+    for name, values in measured.items():
+        if len(values):
+            figure, interval = with_intervals(mean_of(values), (name,), np.arange(len(values)))
             figures, intervals = figures | figure, intervals | interval
-    if answered:
-        chance = np.mean([chance_ndcg(query.grades, DEPTH) for query in answered])
+    if table.height:
+        grades = [np.repeat([1.0, 0.0], counts) for counts in table.select("num_right", "num_wrong").iter_rows()]
+        chance = np.mean([chance_ndcg(one, DEPTH) for one in grades])
         figures["chance"] = {NDCG: round(float(chance), DIGITS)}
     return figures, intervals
 
@@ -66,8 +94,9 @@ def judged_trees(folds: Sequence[int]) -> tuple[Tree, Tree]:
     return figures, intervals
 
 
-def _mean(values: Sequence[float]) -> Statistic:
-    column = np.array(values)[:, None]
+def mean_of(values: NDArray[np.float64]) -> Statistic:
+    """Return the statistic whose one figure is the mean of `values` (units,)."""
+    column = values[:, None]
 
     def mean(counts: Counts) -> NDArray[np.float64]:
         return weighted_means(column, counts)

@@ -81,7 +81,8 @@ def score_judged(grades: Grades, products: JudgedVectors, embedder: TextEmbedder
     for start in range(0, len(texts), BLOCK):
         block = texts[start : start + BLOCK]
         for query, vector in zip(block, embedder.embed(block).astype(np.float64), strict=True):
-            rows = [products.row_of[key] for key in known[query]]
+            own = known[query]
+            rows = [products.row_of[key] for key in own]
             # Row by row, so that equal vectors have equal scores: a matrix product may round them differently.
             scores = (products.vectors[rows] * vector).sum(axis=1)
-            yield JudgedQuery(scores, np.array([*known[query].values()], np.float64))
+            yield JudgedQuery(query, [*own], scores, np.array([*own.values()], np.float64))

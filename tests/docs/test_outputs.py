@@ -30,6 +30,7 @@ WRITTEN = {
     f"{WORK}/frames/clips/frames.parquet": list(schemas.FRAMES_SCHEMA),
     f"{WORK}/frames/clips/clips.parquet": list(schemas.CLIPS_SCHEMA),
     f"{WORK}/train/<fold>/mined.parquet": list(schemas.MINED_SCHEMA),
+    f"{WORK}/judged/<fold>/queries.parquet": list(schemas.JUDGED_QUERIES_SCHEMA),
     f"{WORK}/baselines/predictions.parquet": list(BASELINE_PREDICTIONS),
     f"{WORK}/evaluation/ranks.parquet": list(schemas.RANKS_SCHEMA),
     f"{WORK}/evaluation/composed_ranks.parquet": list(schemas.COMPOSED_RANKS_SCHEMA),

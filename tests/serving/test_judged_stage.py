@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from dvc.utils.hydra import apply_overrides
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.read import read_object
-from pipeline_lib.evaluation.judged import JudgedQuery, judged_figures, judged_trees
+from pipeline_lib.artifacts.read import read_object, read_table
+from pipeline_lib.artifacts.schemas import JUDGED_QUERIES_SCHEMA
+from pipeline_lib.evaluation.judged import JudgedQuery, judged_figures, judged_table, judged_trees
 from pipeline_lib.serving.judged import read_grades, read_judged_vectors, score_judged
 from pipeline_lib.serving.judgements import HEADER, JudgementFile
 from pipeline_lib.serving.text_embedder import TextEmbedder
@@ -92,6 +94,38 @@ def test_figures_are_those_of_the_standing_thumbs_by_a_slow_loop(project, capsys
     assert all(low <= figures[name] <= high for name, (low, high) in intervals.items())
     assert "2 judgements are of products that the gallery does not have" in capsys.readouterr().out
     assert judged_trees([0]) == ({"judged": {"0": figures}}, {"judged": {"0": intervals}})
+    table = read_table(paths.judged_of(0) / "queries.parquet")
+    assert table.schema == pl.Schema(JUDGED_QUERIES_SCHEMA)
+    assert table["query"].to_list() == ["blue hat", "green", "red mug"]  # "a lamp" has no right product
+    assert table["ndcg"].to_list() == pytest.approx([ndcgs[1], ndcgs[2], ndcgs[0]])
+    assert table["preference"].to_list() == [pytest.approx(shares[1]), None, pytest.approx(shares[0])]
+    # The product that is gone is in no column.
+    assert table.select("num_right", "num_wrong").rows() == [(1, 1), (1, 0), (2, 2)]
+    assert table["right"].to_list() == [["p2"], ["p6"], ["p0", "p5"]]
+    assert table["ranked"][2].to_list() == sorted(STANDING["red mug"], key=lambda key: -slow_score("red mug", key))
+
+
+def test_a_hand_worked_query_in_the_table():
+    """The example of docs/metrics.md: a block of equal scores at places 2 and 3 with one right product."""
+    query = JudgedQuery("mug", ["d", "c", "b", "a"], np.array([0.9, 0.5, 0.5, 0.1]), np.array([0.0, 1, 0, 1]))
+    (row,) = judged_table([query]).to_dicts()
+    assert row["ndcg"] == pytest.approx(((1 / math.log2(3) + 0.5) / 2 + 1 / math.log2(5)) / (1 + 1 / math.log2(3)))
+    assert (row["preference"], row["num_right"], row["num_wrong"]) == (1 / 8, 2, 2)
+    # Equal scores in the order of the ids.
+    assert (row["ranked"], row["right"]) == (["d", "b", "c", "a"], ["a", "c"])
+
+
+def test_the_fingerprint_is_that_of_the_judged_products_and_their_grades_alone():
+    def fingerprint(grades, scores=(3.0, 2.0, 1.0), query="mug"):
+        one = JudgedQuery(query, list(grades), np.array(scores[: len(grades)]), np.array([*grades.values()], float))
+        return judged_table([one])["fingerprint"][0]
+
+    same = {"a": 1, "b": 0, "c": 1}
+    expected = fingerprint(same)
+    assert fingerprint(same, (1.0, 2.0, 3.0)) == expected and fingerprint(same, query="cup") == expected
+    assert fingerprint({key: same[key] for key in "cba"}) == expected
+    for other in ({"a": 1, "b": 1, "c": 1}, {"a": 0, "b": 1, "c": 1}, {"a": 1, "b": 0}, {"a": 1, "b": 0, "d": 1}):
+        assert fingerprint(other) != expected
 
 
 def test_scores_are_those_of_an_index_of_all_products(project):
@@ -120,8 +154,11 @@ def test_the_best_and_the_worst_thumbs_for_a_model_are_1_and_0(project):
 
 def test_a_model_that_scores_everything_alike_has_the_figures_of_chance():
     rng = np.random.default_rng(2)
-    queries = [JudgedQuery(np.zeros(15), np.append(rng.integers(0, 2, 13), [0, 1]).astype(float)) for _ in range(9)]
-    figures, _ = judged_figures(queries)
+    ids = [f"p{number}" for number in range(15)]
+    grades = [np.append(rng.integers(0, 2, 13), [0, 1]).astype(float) for _ in range(9)]
+    figures, _ = judged_figures(
+        judged_table(JudgedQuery(f"query {place}", ids, np.zeros(15), own) for place, own in enumerate(grades))
+    )
     assert figures["preference"] == 0.5 and figures["nDCG@10"] == figures["chance"]["nDCG@10"]
 
 
@@ -146,6 +183,7 @@ def test_thumbs_down_alone_are_counted_and_give_no_figure(project, capsys):
     figures = read_object(paths.judged_of(0) / "figures.json")
     assert figures == {"num_queries": 0, "num_with_both": 0, "num_judgements": 2, "num_unknown": 0}
     assert read_object(paths.judged_of(0) / "intervals.json") == {}
+    assert read_table(paths.judged_of(0) / "queries.parquet").is_empty()
     assert "no query has a right product" in capsys.readouterr().out
 
 
