@@ -103,7 +103,7 @@ def render(comparison: Comparison, photos: Photos) -> str:
         figures=list(zip(figures, _figure_bars(comparison), strict=True)),
         others=[one for one in tables(comparison) if one.headings[0] == "part"],
         slices=[(one, _slice_bars(comparison)) for one in tables(comparison) if one.headings[0] == "slice"],
-        changed=[_card(one, photos) for one in comparison.changed],
+        changed=[_card(one, comparison.figure[2], photos) for one in comparison.changed],
         part=part_title(*comparison.figure[:2]),
     )
 
@@ -148,8 +148,8 @@ def _tone(row: dict[str, Any]) -> str:
     return "better" if (row["difference"] > 0) != (row["metric"] in LOWER_IS_BETTER) else "worse"
 
 
-def _card(one: Changed, photos: Photos) -> dict[str, Any]:
-    before, after, verdict = outcome(one)
+def _card(one: Changed, metric: str, photos: Photos) -> dict[str, Any]:
+    before, after, verdict = outcome(one, metric)
     sides = [("a", before, one.before), (one.run, after, one.after)]
     return {
         "text": one.text or one.unit_id,

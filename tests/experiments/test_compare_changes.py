@@ -7,7 +7,7 @@ import pytest
 from compared_runs import changed, make_run
 
 from pipeline_lib.experiments.compare.changes import counts, most_changed
-from pipeline_lib.experiments.compare.parts import make_part
+from pipeline_lib.experiments.compare.kinds import kind_of
 from pipeline_lib.experiments.compare.settings import Setting
 from pipeline_lib.experiments.compare.slices import dimensions, slice_rows
 
@@ -16,7 +16,8 @@ B = make_run([1, 1, 1, 1, 3, 5, 1, 1], [1, 1, 1, 1, 0, 1, 1, 1], name="b")
 
 
 def part_of(task, *runs, split="test"):
-    return make_part(split, task, [[run] for run in runs])
+    (part,) = kind_of(task).parts(split, task, [[run] for run in runs]).parts
+    return part
 
 
 def test_wins_losses_and_ties_by_hand():

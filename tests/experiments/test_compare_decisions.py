@@ -12,7 +12,7 @@ from pipeline_lib.evaluation.summary import PUBLISHED, classification_trees
 from pipeline_lib.experiments.compare.comparison import Options, about, compare, find_primary, record
 from pipeline_lib.experiments.compare.decisions import COMPARISON_SCHEMA, NO_DIFFERENCE, letter
 from pipeline_lib.experiments.compare.explain import sentences
-from pipeline_lib.experiments.compare.parts import make_part
+from pipeline_lib.experiments.compare.kinds import kind_of
 from pipeline_lib.experiments.compare.settings import Setting
 from pipeline_lib.experiments.compare.tables import markdown, tables
 from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_figures, ranks_of
@@ -99,8 +99,9 @@ def test_the_declared_figure_is_tested_alone_and_the_others_are_adjusted_togethe
 )
 def test_a_declared_figure_is_found_by_its_name(asked, key):
     run = make_run([1, 2] * 4, [1] * 8)
-    parts = [make_part(split, task, [[run], [run]]) for split, task in (
-        ("test", "text_to_image"), ("test", "classification"), ("oof", "text_to_image"))]  # fmt: skip
+    parts = [part for split, task in (
+        ("test", "text_to_image"), ("test", "classification"), ("oof", "text_to_image"))
+        for part in kind_of(task).parts(split, task, [[run], [run]]).parts]  # fmt: skip
     assert find_primary(parts, asked) == key
     with pytest.raises(ValueError, match=r"--primary R@7: no such figure; write METRIC.*test\.text_to_image.*R@1"):
         find_primary(parts, "R@7")

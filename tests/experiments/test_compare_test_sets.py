@@ -7,8 +7,8 @@ import pytest
 from compared_runs import changed, make_run
 
 from pipeline_lib.experiments.compare.comparison import Options, compare
+from pipeline_lib.experiments.compare.kinds import overlap, tasks_of
 from pipeline_lib.experiments.compare.settings import Setting
-from pipeline_lib.experiments.compare.test_sets import overlap, tasks_of
 
 RIGHT = [1, 0, 1, 1, 0, 1, 1, 1]
 A = make_run([1, 5, 9, 2, 3, 3, 1, 8], RIGHT, name="first")

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from pipeline_lib.experiments.compare.decisions import letter
-from pipeline_lib.experiments.compare.parts import BY_UNIT, LOWER_IS_BETTER, Part
+from pipeline_lib.experiments.compare.kinds import kind_of
+from pipeline_lib.experiments.compare.parts import BY_UNIT, LOWER_IS_BETTER, QUERIES, Answer, Part, Values
+from pipeline_lib.experiments.compare.runs import Run
 from pipeline_lib.experiments.compare.settings import Setting
 
 COUNTS_SCHEMA: dict[str, "pl.DataType | type[pl.DataType]"] = {
@@ -20,18 +21,7 @@ COUNTS_SCHEMA: dict[str, "pl.DataType | type[pl.DataType]"] = {
     "losses": pl.Int64,
     "ties": pl.Int64,
 }
-Values = NDArray[np.float64]
-SHOWN = 5  # products of a ranking
 EQUAL = 1e-9
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one run returned for a query: its expected rank or 1 for a right class, and the products or the class."""
-
-    rank: float
-    products: list[str]
-    predicted: str | None = None
 
 
 @dataclass(frozen=True)
@@ -45,11 +35,7 @@ class Changed:
     right: list[str]
     before: Answer
     after: Answer
-
-    @property
-    def better(self) -> bool:
-        """Return whether the other run is better."""
-        return self.after.rank < self.before.rank
+    better: bool
 
 
 def counts(part: Part, figure: str) -> pl.DataFrame:
@@ -66,75 +52,37 @@ def counts(part: Part, figure: str) -> pl.DataFrame:
 def most_changed(part: Part, settings: Sequence[Setting], number: int) -> list[Changed]:
     """Return the units of a part that changed most from a to each other run: `number` gains, then `number` losses.
 
-    A rank's change is that of its logarithm, so that 1 to 10 is as much as 10 to 100. Seeds of a setting are averaged;
-    the answers shown are those of its first run.
+    A change is that of the losses of the part's kind. Seeds of a setting are averaged; the answers shown are those of
+    its first run.
     """
+    kind = kind_of(part.task)
     found = []
     for other in range(1, len(part.systems)):
-        ranked = part.systems[0][0].ranks is not None
-        before, after = (_places(part, place, ranked) for place in (0, other))
+        before, after = (kind.losses(part, place) for place in (0, other))
         change = after - before
         ids = np.array(part.units["unit_id"].to_list())
         order = np.lexsort((ids, change))
         gains = [row for row in order[:number] if change[row] < -EQUAL]
         losses = [row for row in order[::-1][:number] if change[row] > EQUAL]
         chosen = [int(row) for row in (*gains, *losses)]
-        found += _described(part, (settings[0], settings[other]), letter(other), (before, after), chosen)
+        runs = settings[0].runs[0], settings[other].runs[0]
+        found += _described(part, runs, letter(other), (before, after), chosen)
     return found
 
 
-def _places(part: Part, setting: int, ranked: bool) -> Values:
-    """Return the mean logarithm of the ranks over a setting's runs, or its share of wrong classes, (units,)."""
-    runs = part.systems[setting]
-    if ranked:
-        return np.asarray(np.mean([np.log(system.by_unit["mean_rank"]) for system in runs], axis=0))
-    return np.asarray(np.mean([1 - system.by_unit["top1"] for system in runs], axis=0))
-
-
 def _described(
-    part: Part,
-    sides: tuple[Setting, Setting],
-    run: str,
-    places: tuple[Values, Values],
-    chosen: list[int],
+    part: Part, runs: tuple[Run, Run], name: str, losses: tuple[Values, Values], chosen: list[int]
 ) -> list[Changed]:
-    first = sides[0].runs[0]
-    ranked = part.systems[0][0].ranks is not None
-    queries = dict(first.tables["queries"].select("query_id", "text").iter_rows())
-    products = dict(first.tables["products"].select("product_id", "text").iter_rows())
-    units = part.units[chosen]
-    wanted = units["unit_id"].implode()
-    answers = first.tables["relevance"].filter(pl.col("grade") > 0, pl.col("query_id").is_in(wanted))
-    gallery = first.tables["folds"].select("product_id", "split", "fold")
-    answers = answers.join(gallery, on="product_id", how="left")
+    kind, first = kind_of(part.task), runs[0]
+    texts: dict[str, str | None] = {}
+    if part.table is not None:
+        key = "query_id" if part.table == QUERIES else "product_id"
+        texts = dict(first.tables[part.table].select(key, "text").iter_rows())
     rows = []
-    for row, (unit, fold) in zip(chosen, units.select("unit_id", "fold").iter_rows(), strict=True):
-        here = pl.col("split").eq("test" if part.split == "test" else "train") & _of_fold(fold)
-        right = answers.filter(pl.col("query_id") == unit, here)["product_id"].to_list() if part.of_queries else [unit]
-        both = [
-            Answer(float(np.exp(place[row])) if ranked else float(1 + place[row]), *_returned(part, side, unit, fold))
-            for place, side in zip(places, sides, strict=True)
-        ]
-        text = (queries.get(unit) if part.of_queries else products.get(unit)) or ""
-        rows.append(Changed(unit, text, fold, run, right, both[0], both[1]))
+    for row in chosen:
+        unit, fold = part.units.select("unit_id", "fold").row(row)
+        before, after = (kind.answer(part, run, row, loss[row]) for run, loss in zip(runs, losses, strict=True))
+        better = bool(losses[1][row] < losses[0][row])
+        text = unit if part.table is None else texts.get(unit) or ""
+        rows.append(Changed(unit, text, fold, name, kind.right(part, first, row), before, after, better))
     return rows
-
-
-def _returned(part: Part, setting: Setting, unit: str, fold: int | None) -> tuple[list[str], str | None]:
-    """Return the best products of a query in the first run of a setting, and the class that it predicts."""
-    run = setting.runs[0]
-    if part.systems[0][0].ranks is None:
-        row = run.scores.filter(pl.col("product_id") == unit, pl.col("split") == part.split)
-        return [], str(row["predicted"][0])
-    direction = part.task.removesuffix("_subset")
-    best = run.rankings.filter(
-        pl.col("direction") == direction,
-        pl.col("query_id") == unit,
-        pl.col("split") == part.split,
-        _of_fold(fold),
-    )
-    return best.sort("rank")["product_id"].head(SHOWN).to_list(), None
-
-
-def _of_fold(fold: int | None) -> pl.Expr:
-    return pl.col("fold").eq_missing(pl.lit(fold, pl.Int64))

@@ -13,12 +13,14 @@ import polars as pl
 from pipeline_lib.evaluation.randomisation import SWAPS
 from pipeline_lib.experiments.compare.changes import COUNTS_SCHEMA, Changed, counts, most_changed
 from pipeline_lib.experiments.compare.decisions import Decisions, Key, Settings, decide, letter
-from pipeline_lib.experiments.compare.parts import Part, make_part
+from pipeline_lib.experiments.compare.kinds import kind_of, overlap, tasks_of
+from pipeline_lib.experiments.compare.parts import Part
 from pipeline_lib.experiments.compare.settings import Setting, by_seed, check_setting, paired_seeds
 from pipeline_lib.experiments.compare.slices import slice_rows
-from pipeline_lib.experiments.compare.test_sets import CLASSIFICATION, Overlap, overlap, tasks_of
+from pipeline_lib.experiments.compare.test_sets import Overlap
 
-DECLARED = ("MeanRecall", "top1")
+# In the order of the tables, and of what is declared by default.
+SPLITS = ("test", "oof")
 NO_PRIMARY = "none"
 MAX_RUNS = 26
 
@@ -75,18 +77,19 @@ def compare(settings: Sequence[Setting], options: Options) -> Comparison:
     check_tasks(settings, options.only)
     common = common_parts(settings, list(options.only))
     runs = [setting.runs for setting in settings]
-    parts = [make_part(split, task, runs) for split, task in common.same]
-    parts = _in_order([part for part in parts if part.units.height])
+    found = [kind_of(task).parts(split, task, runs) for split, task in common.same]
+    left_out = [*common.left_out, *(line for one in found for line in one.left_out)]
+    parts = _in_order([part for one in found for part in one.parts if part.units.height])
     if not parts:
-        why = "; ".join(common.left_out) or "none has a rank or a labelled prediction"
+        why = "; ".join(left_out) or "none has a rank or a labelled prediction"
         raise ValueError(f"the runs have nothing to compare: {why}; compare runs of one catalogue, split, plan.folds")
-    primary = find_primary(parts, options.primary)
+    primary = find_primary(parts, options.primary, left_out)
     figure = primary or default_figure(parts)
     pairs = [paired_seeds(settings[0], setting) for setting in settings]
     decisions = decide(parts, pairs, Settings(primary, options.swaps))
-    (part,) = (part for part in parts if (part.split, part.task) == figure[:2])
-    slices, left_out = slice_rows(part, figure[2], settings[0].runs[0])
-    counted = [counts(one, figure[2] if one is part else _default_metric(one)) for one in parts]
+    (part,) = (part for part in parts if (part.split, part.task) == figure[:2] and figure[2] in _names(part))
+    slices, slices_left_out = slice_rows(part, figure[2], settings[0].runs[0])
+    counted = [counts(one, figure[2] if one is part else one.declared) for one in parts]
     changed = most_changed(part, settings, options.changed)
     return Comparison(
         settings,
@@ -95,9 +98,9 @@ def compare(settings: Sequence[Setting], options: Options) -> Comparison:
         decisions,
         pl.concat([pl.DataFrame(schema=COUNTS_SCHEMA), *counted]),
         slices,
-        left_out,
+        slices_left_out,
         changed,
-        common.left_out,
+        left_out,
     )
 
 
@@ -130,10 +133,11 @@ def common_parts(settings: Sequence[Setting], only: list[str]) -> Overlap:
     return total
 
 
-def find_primary(parts: Sequence[Part], asked: str) -> Key | None:
+def find_primary(parts: Sequence[Part], asked: str, left_out: Sequence[str] = ()) -> Key | None:
     """Return the declared figure (split, task, metric): METRIC, TASK.METRIC or SPLIT.TASK.METRIC, or None for `none`.
 
-    Without a split it is that of test, if there is one; without a task the first that has the metric.
+    Without a split it is that of test, if there is one; without a task the first that has the metric. ValueError for
+    one that no part has, with the lines of what is `left_out`.
     """
     if asked == NO_PRIMARY:
         return None
@@ -141,29 +145,28 @@ def find_primary(parts: Sequence[Part], asked: str) -> Key | None:
         return default_figure(parts)
     *place, metric = asked.split(".")
     for part in parts:
-        known = part.systems[0][0].names
-        if metric in known and set(place) <= {part.split, part.task}:
+        if metric in _names(part) and set(place) <= {part.split, part.task}:
             return part.split, part.task, metric
     listed = dict.fromkeys(f"{part.split}.{part.task}" for part in parts)
-    metrics = dict.fromkeys(name for part in parts for name in part.systems[0][0].names)
+    metrics = dict.fromkeys(name for part in parts for name in _names(part))
     raise ValueError(
         f"--primary {asked}: no such figure; write METRIC, TASK.METRIC, SPLIT.TASK.METRIC or {NO_PRIMARY}, with "
-        f"{', '.join(listed)} and {', '.join(metrics)}"
+        f"{', '.join(listed)} and {', '.join(metrics)}{''.join(f'; {line}' for line in left_out)}"
     )
 
 
 def default_figure(parts: Sequence[Part]) -> Key:
-    """Return the figure that is declared by default: MeanRecall of text to image, or else top1, of test if possible."""
+    """Return the figure that is declared by default: MeanRecall of text to image on test, or that of the first part."""
     part = parts[0]
-    return part.split, part.task, _default_metric(part)
+    return part.split, part.task, part.declared
 
 
-def _default_metric(part: Part) -> str:
-    return DECLARED[part.task == CLASSIFICATION]
+def _names(part: Part) -> tuple[str, ...]:
+    return part.systems[0][0].names
 
 
 def _in_order(parts: Sequence[Part]) -> list[Part]:
-    return sorted(parts, key=lambda part: part.split != "test")
+    return sorted(parts, key=lambda part: SPLITS.index(part.split))
 
 
 def _both(a: Overlap, b: Overlap) -> Overlap:
@@ -209,6 +212,8 @@ def _changed_record(one: Changed) -> dict[str, Any]:
         "better": one.better,
         "a_rank": one.before.rank,
         "rank": one.after.rank,
+        "a_value": one.before.value,
+        "value": one.after.value,
         "right": one.right,
         "a_products": one.before.products,
         "products": one.after.products,

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import polars as pl
 
 from pipeline_lib.experiments.compare.comparison import Comparison, about
+from pipeline_lib.experiments.compare.kinds import kind_of
 from pipeline_lib.experiments.compare.settings import paired_seeds
-
-TITLES = {"text_to_image": "text > image", "image_to_text": "image > text", "classification": "classification"}
 
 
 def part_title(split: str, task: str) -> str:
@@ -16,7 +15,7 @@ def part_title(split: str, task: str) -> str:
     >>> part_title("test", "text_to_image"), part_title("oof", "composed_sum")
     ('test text > image', 'oof composed sum')
     """
-    return f"{split} {TITLES.get(task, task.replace('_', ' '))}"
+    return kind_of(task).title(split, task)
 
 
 def digits(metric: str) -> int:

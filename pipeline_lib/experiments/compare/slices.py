@@ -17,7 +17,7 @@ from pipeline_lib.evaluation.intervals import variance_of_mean
 from pipeline_lib.evaluation.jackknife import COVERAGE, clusters
 from pipeline_lib.evaluation.setting_difference import holm
 from pipeline_lib.experiments.compare.decisions import Row, letter, verdict
-from pipeline_lib.experiments.compare.parts import BY_UNIT, Part
+from pipeline_lib.experiments.compare.parts import BY_UNIT, PRODUCTS, QUERIES, Part
 from pipeline_lib.experiments.compare.runs import Run
 
 SLICE_SCHEMA: dict[str, "pl.DataType | type[pl.DataType]"] = {
@@ -86,7 +86,7 @@ def dimensions(part: Part, run: Run) -> dict[tuple[str, str], list[int]]:
         parts = pl.DataFrame({"slice": column, "row": range(len(column))}).drop_nulls().group_by("slice").all()
         if parts.height > 1:
             found |= {(dimension, name): rows for name, rows in sorted(parts.rows())}
-    if not part.of_queries:
+    if part.table != QUERIES:
         return found
     units = part.units.select(pl.col("unit_id").alias("query_id")).with_row_index("row")
     named = run.tables["query_slices"].join(units, on="query_id").sort("slice", "row").group_by("slice")
@@ -96,17 +96,10 @@ def dimensions(part: Part, run: Run) -> dict[tuple[str, str], list[int]]:
 def describe(part: Part, run: Run) -> pl.DataFrame:
     """Return a column for each dimension, with the name of each unit's slice or null, in the order of the units."""
     units = part.units.select(pl.col("unit_id").alias("id"), *(set(part.units.columns) & {"num_right"}))
-    queries = run.tables["queries"].select(pl.col("query_id").alias("id"), "kind", "text")
-    products = run.tables["products"].select(pl.col("product_id").alias("id"), "label", "text")
-    answers = run.tables["relevance"].filter(pl.col("grade") > 0).unique("query_id", keep="first", maintain_order=True)
-    labels = answers.join(products, left_on="product_id", right_on="id", how="left")
-    categories = labels.select(pl.col("query_id").alias("id"), pl.col("label"))
-    if part.of_queries:
-        known = units.join(queries, on="id", how="left", maintain_order="left")
-        known = known.join(categories, on="id", how="left", maintain_order="left")
+    if part.table is None:
+        known = units.with_columns(text="id", label=pl.lit(None, pl.String), kind=pl.lit(None, pl.String))
     else:
-        known = units.join(products, on="id", how="left", maintain_order="left")
-        known = known.with_columns(kind=pl.lit(None, pl.String))
+        known = _joined(units, part.table, run)
     texts = [text or "" for text in known["text"].to_list()]
     columns: dict[str, Sequence[str | None]] = {
         "category": known["label"].to_list(),
@@ -117,6 +110,20 @@ def describe(part: Part, run: Run) -> pl.DataFrame:
     if "num_right" in known.columns:
         columns["right answers"] = [_bin(number, RIGHT_ANSWERS, "more than 5") for number in known["num_right"]]
     return pl.DataFrame({name: pl.Series(values, dtype=pl.String) for name, values in columns.items()})
+
+
+def _joined(units: pl.DataFrame, table: str, run: Run) -> pl.DataFrame:
+    """Return units (id) with their text, label and kind: of queries, the label is that of the first right answer."""
+    products = run.tables["products"].select(pl.col("product_id").alias("id"), "label", "text")
+    if table == PRODUCTS:
+        known = units.join(products, on="id", how="left", maintain_order="left")
+        return known.with_columns(kind=pl.lit(None, pl.String))
+    queries = run.tables["queries"].select(pl.col("query_id").alias("id"), "kind", "text")
+    answers = run.tables["relevance"].filter(pl.col("grade") > 0).unique("query_id", keep="first", maintain_order=True)
+    labels = answers.join(products, left_on="product_id", right_on="id", how="left")
+    categories = labels.select(pl.col("query_id").alias("id"), pl.col("label"))
+    known = units.join(queries, on="id", how="left", maintain_order="left")
+    return known.join(categories, on="id", how="left", maintain_order="left")
 
 
 def num_words(text: str) -> int:

@@ -94,17 +94,21 @@ def _slices(comparison: Comparison) -> list[Table]:
 def _changed(comparison: Comparison) -> list[Table]:
     if not comparison.changed:
         return []
-    rows: list[Cells] = [(_short(one.text or one.unit_id), one.run, *outcome(one)) for one in comparison.changed]
-    split, task, _ = comparison.figure
+    split, task, metric = comparison.figure
+    rows: list[Cells] = [
+        (_short(one.text or one.unit_id), one.run, *outcome(one, metric)) for one in comparison.changed
+    ]
     return [Table(f"{part_title(split, task)}: changed most", ("query", "run", "a", "run", ""), rows)]
 
 
-def outcome(one: Changed) -> tuple[str, str, str]:
-    """Return what a and the other run gave for a changed query, and which is better."""
+def outcome(one: Changed, metric: str) -> tuple[str, str, str]:
+    """Return what a and the other run gave for a changed query, and which is better; `metric` is that of a value."""
     verdict = "better" if one.better else "worse"
     if one.before.predicted is not None:
         return one.before.predicted, str(one.after.predicted), verdict
-    return f"rank {one.before.rank:.4g}", f"rank {one.after.rank:.4g}", verdict
+    if one.before.rank is not None:
+        return f"rank {one.before.rank:.4g}", f"rank {one.after.rank:.4g}", verdict
+    return f"{metric} {one.before.value:.{digits(metric)}f}", f"{metric} {one.after.value:.{digits(metric)}f}", verdict
 
 
 def _short(text: str) -> str:

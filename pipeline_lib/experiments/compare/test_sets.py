@@ -4,26 +4,19 @@ A mean over other queries, or in another gallery, is another figure: its differe
 runs with other test sets are refused. Only out-of-fold figures may be left out, where the folds differ.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import polars as pl
 
 from pipeline_lib.experiments.compare.runs import Run
 
-TEXT_TASKS = ("text_to_image", "image_to_text")
-CLASSIFICATION, COMPOSED = "classification", "composed_"
 SPLITS = ("oof", "test")
-RANK_KEY = ["fold", "query_id"]
-# The label is part of the key: a product whose label was corrected between two runs is another right answer.
-SCORE_KEY = ["fold", "product_id", "label", "group_id"]
-MEASURED_ON = {
-    "num_gallery": "the size of the gallery",
-    "num_right": "the number of right answers",
-    "group_id": "the group",
-}
 ASKED = {"text": "the text", "reference_product_id": "the reference product", "subset": "the subset"}
 EXAMPLES = 3
+Names = tuple[str, str]
+Place = tuple[str, str]  # split and task
 
 
 @dataclass
@@ -35,55 +28,63 @@ class Overlap:
     refused: list[str] = field(default_factory=list)
 
 
-def overlap(a: Run, b: Run, names: tuple[str, str], only: list[str]) -> Overlap:
-    """Return the parts that both runs were measured on alike; `names` are those of a and b in messages.
+@dataclass(frozen=True)
+class RunPair:
+    """Two runs and their names in messages, with what differs in the folds and in the tables of their catalogues."""
 
-    `only` limits the tasks; an empty list is all.
-    """
+    first: Run
+    second: Run
+    names: Names
+
+    @property
+    def runs(self) -> tuple[Run, Run]:
+        """Return both runs."""
+        return self.first, self.second
+
+    @cached_property
+    def folds(self) -> str:
+        """Return in what the folds differ, or an empty text."""
+        return _fold_difference(self.first, self.second, self.names)
+
+    @cached_property
+    def tables(self) -> dict[str, list[str]]:
+        """Return for each of SPLITS in what the catalogues differ that queries of the split are measured on."""
+        return {split: list(_tables_differ(self.first, self.second, split, self.names)) for split in SPLITS}
+
+
+def splits_alike(
+    pair: RunPair,
+    task: str,
+    rows: Callable[[Run, str], pl.DataFrame],
+    differ: Callable[[RunPair, Place, list[pl.DataFrame]], Iterable[str]],
+) -> Overlap:
+    """Return the SPLITS in which both runs have the same `rows` of a task; `differ` gives the lines of one."""
     found = Overlap()
-    tasks = [task for task in dict.fromkeys([*tasks_of(a), *tasks_of(b)]) if not only or task in only]
-    folds = fold_difference(a, b, names)
-    tables = {split: list(_tables_differ(a, b, split, names)) for split in SPLITS}
-    for task in tasks:
-        own, other = (rows_of(run, task) for run in (a, b))
-        if own.is_empty() or other.is_empty():
-            found.left_out.append(f"{task} is left out: only {names[own.is_empty()]} has it")
+    tables = [rows(run, task) for run in pair.runs]
+    for split in (split for split in SPLITS if any(split in table["split"] for table in tables)):
+        if split == "oof" and pair.folds:
+            found.left_out.append(f"{task}, oof is left out: {pair.folds}")
             continue
-        if task == CLASSIFICATION and (difference := _class_difference(a, b, names)):
-            found.left_out.append(f"classification is left out: {difference}")
-            continue
-        for split in (split for split in SPLITS if split in {*own["split"], *other["split"]}):
-            if split == "oof" and folds:
-                found.left_out.append(f"{task}, oof is left out: {folds}")
-                continue
-            parts = [table.filter(pl.col("split") == split) for table in (own, other)]
-            lines = [f"{split}, {task}: {line}" for line in _rows_differ(parts[0], parts[1], task, names)]
-            if task != CLASSIFICATION:  # a classifier has neither queries nor a gallery
-                lines = [*(f"{split}: {line}" for line in tables[split]), *lines]
-            found.refused += lines
-            found.same += [] if lines else [(split, task)]
-    found.refused = list(dict.fromkeys(found.refused))
+        lines = list(differ(pair, (split, task), [table.filter(pl.col("split") == split) for table in tables]))
+        found.refused += lines
+        found.same += [] if lines else [(split, task)]
     return found
 
 
-def _class_difference(a: Run, b: Run, names: tuple[str, str]) -> str:
-    """Return which classes one run alone predicts, up to three of each, or an empty text."""
+def rows_alone(what: str, tables: Sequence[pl.DataFrame], key: Sequence[str], shown: str, names: Names) -> list[str]:
+    """Return a line about the rows that one of two tables alone has by a key, with examples of `shown`, or none."""
+    sides = (tables, tables[::-1])
+    alone = [one.join(other, on=list(key), how="anti", nulls_equal=True).sort(shown) for one, other in sides]
+    if not any(table.height for table in alone):
+        return []
     parts = []
-    for name, own, other in ((names[0], a, b), (names[1], b, a)):
-        if alone := sorted(set(own.classes) - set(other.classes)):
-            parts.append(f"{name} alone predicts {', '.join(map(repr, alone[:3]))}{', ...' * (len(alone) > 3)}")
-    return "; ".join(parts)
+    for table, name in zip(alone, names, strict=True):
+        listed = f" ({examples(table[shown])})" if table.height else ""
+        parts.append(f"{table.height:,} only in {name}{listed}")
+    return [f"{what}: {', '.join(parts)}"]
 
 
-def rows_of(run: Run, task: str) -> pl.DataFrame:
-    """Return the rows of a run's ranks, or of its class scores, that a task is measured on."""
-    if task == CLASSIFICATION:
-        return run.scores.filter(pl.col("label").is_in(run.classes))
-    return run.ranks.filter(pl.col("direction") == task)
-
-
-def fold_difference(a: Run, b: Run, names: tuple[str, str]) -> str:
-    """Return in what the folds of two runs differ, or an empty text."""
+def _fold_difference(a: Run, b: Run, names: Names) -> str:
     planned = [sorted(run.params.get("plan", {}).get("folds", [])) for run in (a, b)]
     if planned[0] != planned[1]:
         listed = [", ".join(map(str, folds)) or "none" for folds in planned]
@@ -95,65 +96,29 @@ def fold_difference(a: Run, b: Run, names: tuple[str, str]) -> str:
     return f"other folds: {moved:,} products are in another fold, {others:,} in one run only" if moved + others else ""
 
 
-def tasks_of(run: Run) -> list[str]:
-    """Return the tasks that a run has ranks or class scores of; corrections of hubness are none of their own."""
-    ranked = run.ranks["direction"].unique().to_list()
-    composed = sorted(task for task in ranked if task.startswith(COMPOSED))
-    classified = [] if rows_of(run, CLASSIFICATION).is_empty() else [CLASSIFICATION]
-    return [*(task for task in TEXT_TASKS if task in ranked), *classified, *composed]
-
-
-def _rows_differ(a: pl.DataFrame, b: pl.DataFrame, task: str, names: tuple[str, str]) -> Iterator[str]:
-    what, key = ("products", SCORE_KEY) if task == CLASSIFICATION else ("queries", RANK_KEY)
-    shown = key[1]
-    alone = [one.join(other, on=key, how="anti", nulls_equal=True).sort(shown) for one, other in ((a, b), (b, a))]
-    if any(table.height for table in alone):
-        yield _only(f"{what}{' with label and group' if task == CLASSIFICATION else ''}", alone, shown, names)
-    if task == CLASSIFICATION:
-        return
-    both = a.join(b, on=key, nulls_equal=True, suffix="_b")
-    for column, meaning in MEASURED_ON.items():
-        other = both.filter(pl.col(column) != pl.col(f"{column}_b")).sort("query_id")
-        if other.height:
-            query, one, two = other.select("query_id", column, f"{column}_b").row(0)
-            yield f"{meaning} of {other.height:,} queries differs ({query}: {one} in {names[0]}, {two} in {names[1]})"
-
-
-def _tables_differ(a: Run, b: Run, split: str, names: tuple[str, str]) -> Iterator[str]:
+def _tables_differ(a: Run, b: Run, split: str, names: Names) -> Iterator[str]:
     """Yield a line for each table of the catalogue that differs in what a split is measured on."""
     members = [run.tables["folds"].filter(pl.col("split") == ("train" if split == "oof" else "test")) for run in (a, b)]
-    alone = [one.join(other, on="product_id", how="anti") for one, other in (members, members[::-1])]
-    if any(table.height for table in alone):
-        yield _only("products of the gallery", alone, "product_id", names)
+    yield from rows_alone("products of the gallery", members, ["product_id"], "product_id", names)
     if a.tables["media"] is not b.tables["media"]:
         photos = [run.tables["media"].join(members[0], on="product_id", how="semi") for run in (a, b)]
         both = photos[0].join(photos[1], on="product_id").filter(pl.col("content") != pl.col("content_right"))
         if both.height:
-            yield f"the photos of {both.height:,} products differ ({_examples(both['product_id'])})"
+            yield f"the photos of {both.height:,} products differ ({examples(both['product_id'])})"
     answers = [
         run.tables["relevance"].filter(pl.col("grade") > 0).join(own, on="product_id", how="semi")
         for run, own in zip((a, b), members, strict=True)
     ]
-    key = ["query_id", "product_id", "grade"]
-    alone = [one.join(other, on=key, how="anti") for one, other in (answers, answers[::-1])]
-    if any(table.height for table in alone):
-        yield _only("right answers", alone, "query_id", names)
+    yield from rows_alone("right answers", answers, ["query_id", "product_id", "grade"], "query_id", names)
     both = a.tables["queries"].join(b.tables["queries"], on="query_id").join(answers[0], on="query_id", how="semi")
     for column, meaning in ASKED.items():
         other = both.filter(~pl.col(column).eq_missing(pl.col(f"{column}_right")))
         if other.height:
-            yield f"{meaning} of {other.height:,} queries differs ({_examples(other['query_id'])})"
+            yield f"{meaning} of {other.height:,} queries differs ({examples(other['query_id'])})"
 
 
-def _only(what: str, alone: list[pl.DataFrame], column: str, names: tuple[str, str]) -> str:
-    parts = []
-    for table, name in zip(alone, names, strict=True):
-        shown = f" ({_examples(table[column])})" if table.height else ""
-        parts.append(f"{table.height:,} only in {name}{shown}")
-    return f"{what}: {', '.join(parts)}"
-
-
-def _examples(ids: pl.Series) -> str:
+def examples(ids: pl.Series) -> str:
+    """Return the first few of some ids."""
     distinct = ids.unique().sort()
     more = ", ..." if len(distinct) > EXAMPLES else ""
     return ", ".join(distinct.head(EXAMPLES).to_list()) + more
