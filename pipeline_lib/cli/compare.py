@@ -31,13 +31,15 @@ Primary = Annotated[
     str,
     typer.Option(
         help="The figure declared beforehand and tested alone: METRIC, TASK.METRIC or SPLIT.TASK.METRIC, such as R@1; "
-        "none = no figure. Default: MeanRecall of text to image, or else top1, of test if there is one."
+        "none = no figure. Default: MeanRecall of text to image, or else top1, of test if there is one; preference "
+        "if only judged queries are compared."
     ),
 ]
 Only = Annotated[
     list[str] | None,
     typer.Option(
-        help="Compare this task alone (text_to_image, image_to_text, classification, composed_KIND); repeatable."
+        help="Compare this task alone (text_to_image, image_to_text, classification, composed_KIND, judged_FOLD); "
+        "repeatable."
     ),
 ]
 AsMarkdown = Annotated[bool, typer.Option("--md", help="Print Markdown instead of a table.")]

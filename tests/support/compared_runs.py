@@ -4,11 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 from ruamel.yaml import YAML
 from scored_rows import scored
 
+from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA, RANKINGS_SCHEMA, RANKS_SCHEMA
+from pipeline_lib.evaluation.judged import JudgedQuery, judged_table
 from pipeline_lib.experiments.compare.runs import CLASSES, PARAMS, RANKINGS, RANKS, SCORES, TABLES, Run
 
 LABELS = ["cup", "hat"]
@@ -76,8 +79,41 @@ def make_run(ranks, right=None, name="run", seed=7, direction="text_to_image", *
         LABELS if right else [],
         {"train": {"seed": seed}, "plan": {"folds": [0, 1], "composed": []}, "evaluate": {"protocol": "catalogue"}},
         stored,
-        {RANKINGS: table_bytes(ranked)}.__getitem__,
+        reader({RANKINGS: table_bytes(ranked)}),
     )
+
+
+def reader(files):
+    """Return the function that reads these files, and no others."""
+
+    def read(file):
+        if file not in files:
+            raise FileNotFoundError(file)
+        return files[file]
+
+    return read
+
+
+def judged_file(fold):
+    """Return the path of a fold's table of judged queries."""
+    return paths.judged_of(fold) / paths.JUDGED_QUERIES
+
+
+def judged_rows(queries):
+    """Return the table of judged queries: text -> product -> (score, grade)."""
+    return judged_table(
+        JudgedQuery(text, list(products), *(np.array(column, float) for column in zip(*products.values(), strict=True)))
+        for text, products in queries.items()
+    )
+
+
+def with_judged(run, queries, fold=0):
+    """Return a run whose plan.judged is one fold, with these judged queries; None for a run without the table."""
+    params = dict(run.params) | {"plan": dict(run.params["plan"]) | {"judged": [fold]}}
+    files = {RANKINGS: run.read(RANKINGS)}
+    if queries is not None:
+        files[judged_file(fold)] = table_bytes(judged_rows(queries))
+    return replace(run, params=params, read=reader(files))
 
 
 def table_bytes(table):
@@ -100,6 +136,9 @@ def write_run(root: Path, run: Run) -> None:
     run.ranks.write_parquet(root / RANKS)
     run.scores.write_parquet(root / SCORES)
     (root / RANKINGS).write_bytes(run.read(RANKINGS))
+    for fold in run.params["plan"].get("judged", []):
+        (root / judged_file(fold)).parent.mkdir(parents=True, exist_ok=True)
+        (root / judged_file(fold)).write_bytes(run.read(judged_file(fold)))
     (root / CLASSES).write_text(json.dumps(run.classes), encoding="utf-8")
     for file in TABLES:
         run.tables[file.stem].write_parquet(root / file)

@@ -13,6 +13,7 @@ import polars as pl
 from pipeline_lib.evaluation.randomisation import SWAPS
 from pipeline_lib.experiments.compare.changes import COUNTS_SCHEMA, Changed, counts, most_changed
 from pipeline_lib.experiments.compare.decisions import Decisions, Key, Settings, decide, letter
+from pipeline_lib.experiments.compare.judged import ALL
 from pipeline_lib.experiments.compare.kinds import kind_of, overlap, tasks_of
 from pipeline_lib.experiments.compare.parts import Part
 from pipeline_lib.experiments.compare.settings import Setting, by_seed, check_setting, paired_seeds
@@ -20,7 +21,7 @@ from pipeline_lib.experiments.compare.slices import slice_rows
 from pipeline_lib.experiments.compare.test_sets import Overlap
 
 # In the order of the tables, and of what is declared by default.
-SPLITS = ("test", "oof")
+SPLITS = ("test", "oof", ALL)
 NO_PRIMARY = "none"
 MAX_RUNS = 26
 

@@ -12,8 +12,8 @@ from pipeline_lib.experiments.compare.settings import paired_seeds
 def part_title(split: str, task: str) -> str:
     """Return the heading of a part.
 
-    >>> part_title("test", "text_to_image"), part_title("oof", "composed_sum")
-    ('test text > image', 'oof composed sum')
+    >>> part_title("test", "text_to_image"), part_title("all", "judged_0")
+    ('test text > image', 'judged queries, fold 0')
     """
     return kind_of(task).title(split, task)
 
@@ -76,6 +76,8 @@ def _decision(comparison: Comparison) -> str:
     split, task, metric = comparison.primary
     alone = "is tested alone" if primary == 1 else f"is adjusted for its {primary} comparisons alone"
     declared = f"The declared figure (*), {metric} of {part_title(split, task)}, {alone}"
+    if others < 2:
+        return f"{text} {declared}{'; the other p value is not adjusted' if others else ''}."
     return f"{text} {declared}; the other {others} p values are adjusted for one another."
 
 

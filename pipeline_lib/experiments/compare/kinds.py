@@ -6,7 +6,7 @@ A new kind is a module with these functions, and a line in KINDS.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline_lib.experiments.compare import classified, ranked
+from pipeline_lib.experiments.compare import classified, judged, ranked
 from pipeline_lib.experiments.compare.parts import Answer, Part, Parts, RunsOfSettings, Values
 from pipeline_lib.experiments.compare.runs import Run
 from pipeline_lib.experiments.compare.test_sets import Names, Overlap, RunPair
@@ -58,6 +58,16 @@ KINDS = {
         classified.classified_product,
     ),
     "composed": Kind((ranked.COMPOSED,), split_title, ranked.composed_tasks, *RANKS),
+    "judged": Kind(
+        (judged.JUDGED,),
+        judged.judged_title,
+        judged.judged_tasks,
+        judged.judged_alike,
+        judged.judged_parts,
+        judged.lost_figure,
+        judged.judged_answer,
+        judged.judged_right,
+    ),
 }
 
 

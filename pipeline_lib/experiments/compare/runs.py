@@ -19,6 +19,7 @@ from pipeline_lib.artifacts.read import parse_json, reading
 from pipeline_lib.artifacts.schemas import (
     CLASS_SCORES_SCHEMA,
     COMPOSED_BEST_SCHEMA,
+    JUDGED_QUERIES_SCHEMA,
     RANKINGS_SCHEMA,
     RANKS_SCHEMA,
     Schema,
@@ -54,7 +55,10 @@ Read = Callable[[Path], bytes]
 
 @dataclass(frozen=True)
 class Run:
-    """The results of one run and what they were measured on; `read` gives the bytes of another file of that run."""
+    """The results of one run and what they were measured on.
+
+    `read` gives the bytes of another file of that run; FileNotFoundError for one that it does not have.
+    """
 
     name: str
     ranks: pl.DataFrame
@@ -71,6 +75,22 @@ class Run:
         composed = [] if not self.params["plan"].get("composed") else [self._composed_best()]
         named = text.select(pl.lit("text_to_image").alias("direction"), *RANKINGS_SCHEMA)
         return pl.concat([named, *composed])
+
+    def judged(self, fold: int) -> pl.DataFrame | None:
+        """Return JUDGED_QUERIES_SCHEMA rows of a fold of plan.judged; None of an older version, which has no table."""
+        if fold not in self._judged:
+            file = paths.judged_of(fold) / paths.JUDGED_QUERIES
+            try:
+                data = self.read(file)
+            except FileNotFoundError:
+                self._judged[fold] = None
+            else:
+                self._judged[fold] = _table(self.name, file, data, JUDGED_QUERIES_SCHEMA)
+        return self._judged[fold]
+
+    @cached_property
+    def _judged(self) -> dict[int, pl.DataFrame | None]:
+        return {}
 
     def _composed_best(self) -> pl.DataFrame:
         best = _table(self.name, COMPOSED_BEST, self.read(COMPOSED_BEST), COMPOSED_BEST_SCHEMA)
@@ -108,14 +128,18 @@ def _workspace_reader(project: Path) -> Read:
 def _revision_reader(revision: str, project: Path) -> Read:
     from dvc.api import DVCFileSystem  # slow to import, and not needed for the working tree
 
-    what = f"{RANKS.as_posix()}, a file of {paths.ENSEMBLE.as_posix()} or a table of the catalogue"
-    with one_line_errors(revision, what):
+    with one_line_errors(revision, "its list of files"):
         stored = DVCFileSystem(str(project), rev=revision)
 
     def read(file: Path) -> bytes:
-        with one_line_errors(revision, what):
-            content: bytes = stored.read_bytes(file.as_posix())
-        return content
+        with one_line_errors(revision, file.as_posix()):
+            try:
+                content: bytes = stored.read_bytes(file.as_posix())
+                return content
+            except FileNotFoundError:
+                if stored.exists(file.as_posix()):  # known, and in no cache
+                    raise
+        raise FileNotFoundError(f"{revision}: it has no {file}; run that revision again")
 
     return read
 

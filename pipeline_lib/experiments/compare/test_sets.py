@@ -84,6 +84,18 @@ def rows_alone(what: str, tables: Sequence[pl.DataFrame], key: Sequence[str], sh
     return [f"{what}: {', '.join(parts)}"]
 
 
+def changed_products(first: Run, second: Run) -> pl.Series:
+    """Return the ids of the products of both runs whose photos or text differ."""
+    empty = pl.Series("product_id", dtype=pl.String)
+    found = [empty]
+    for name, column in (("media", "content"), ("products", "text")):
+        tables = [run.tables[name].select("product_id", column) for run in (first, second)]
+        if first.tables[name] is not second.tables[name]:
+            both = tables[0].join(tables[1], on="product_id")
+            found.append(both.filter(pl.col(column).ne_missing(pl.col(f"{column}_right")))["product_id"])
+    return pl.concat(found).unique()
+
+
 def _fold_difference(a: Run, b: Run, names: Names) -> str:
     planned = [sorted(run.params.get("plan", {}).get("folds", [])) for run in (a, b)]
     if planned[0] != planned[1]:
