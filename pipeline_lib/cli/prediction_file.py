@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from pipeline_lib.artifacts.schemas import PREDICTION_DEPTH, PREDICTION_KEYS
+from pipeline_lib.cli.score_line import score_line
 from pipeline_lib.datasets.image_tsv import list_tsv_images
 from pipeline_lib.datasets.jsonl import Object, read_integer, read_integers, read_objects
 from pipeline_lib.datasets.muge import images_of, read_texts
 from pipeline_lib.metrics.ranking import CUTOFFS, rank_figures
-from pipeline_lib.metrics.tied_ranks import untied
+from pipeline_lib.metrics.tied_ranks import TiedRanks, random_order, untied
 
 NOT_LISTED = PREDICTION_DEPTH + 1  # no hit at any cutoff
 Predictions = dict[int, list[int]]
@@ -39,8 +40,8 @@ def check_file(path: Path, queries: Path) -> str:
     answered = {query_id: image_ids for query_id, image_ids in answers.items() if image_ids}
     if not answered:
         return f"{summary}; {queries.name} has no answers to score it by"
-    figures = ", ".join(f"{name} {value * 100:.2f} %" for name, value in score(predictions, answered).items())
-    return f"{summary}; over {len(answered)} answered queries {figures}"
+    written = score_line(score(predictions, answered), chance_score(answered, gallery))
+    return f"{summary}; over {len(answered)} answered queries {written}"
 
 
 def read_predictions(path: Path, query_ids: Collection[int], gallery: Collection[int]) -> Predictions:
@@ -66,7 +67,18 @@ def score(predictions: Predictions, answers: dict[int, set[int]]) -> dict[str, f
         next((rank for rank, image in enumerate(predictions[query_id], start=1) if image in image_ids), NOT_LISTED)
         for query_id, image_ids in answers.items()
     ]
-    figures = rank_figures(untied(np.array(ranks)))
+    return _shares(untied(np.array(ranks)))
+
+
+def chance_score(answers: dict[int, set[int]], gallery: Collection[int]) -> dict[str, float]:
+    """Return the figures of `score` for a random order of the gallery."""
+    listed = set(gallery)
+    right = np.array([len(image_ids & listed) for image_ids in answers.values()])
+    return _shares(random_order(np.full(len(right), len(gallery)), right))
+
+
+def _shares(ranks: TiedRanks) -> dict[str, float]:
+    figures = rank_figures(ranks)
     return {name: figures[name] for name in (*(f"R@{k}" for k in CUTOFFS), "MeanRecall")}
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from pipeline_lib.catalogue.schema import RECORDS, Records, conform
 from pipeline_lib.datasets.captions import media_paths
 from pipeline_lib.datasets.composed_queries import SOFT, TARGET, ComposedRow, composed_of, merged_composed
-from pipeline_lib.datasets.json_file import find_file, load_json, read_entries, text_of
+from pipeline_lib.datasets.json_file import find_file, load_unique_json, read_entries, text_of
 from pipeline_lib.datasets.jsonl import Object, show
 from pipeline_lib.datasets.product_ids import reject_ids
 from pipeline_lib.datasets.table_file import check_root
@@ -68,7 +68,7 @@ def list_pictures(path: Path, root: Path, image_folder: str) -> pl.DataFrame:
 
 def list_names(path: Path) -> dict[str, str]:
     """Return the path of each picture of a split by its name; ValueError for a file of another form."""
-    listed = load_json(path)
+    listed = load_unique_json(path)
     if not isinstance(listed, dict) or not listed or not all(isinstance(one, str) for one in listed.values()):
         raise ValueError(f"{path}: {show(listed)} is no mapping of names to paths of pictures; download the file again")
     return listed

@@ -4,6 +4,7 @@ Entries of a list are counted from 1.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,44 @@ from pipeline_lib.artifacts.path_guard import inner_file
 from pipeline_lib.datasets.jsonl import Object, show
 from pipeline_lib.datasets.text_file import open_text
 
+Pairs = list[tuple[str, Any]]
 
-def load_json(path: Path, object_hook: Callable[[Object], Any] | None = None) -> Any:
-    """Return the value of a file; `object_hook` replaces each object while parsing. ValueError if it is not JSON."""
+
+def load_json(
+    path: Path,
+    object_hook: Callable[[Object], Any] | None = None,
+    pairs_hook: Callable[[Pairs], Any] | None = None,
+) -> Any:
+    """Return the value of a file; ValueError if it is not JSON.
+
+    `object_hook` replaces each object while parsing, `pairs_hook` its keys and values in their order.
+    """
     try:
         with open_text(path) as stream:
-            return json.load(stream, object_hook=object_hook)
+            return json.load(stream, object_hook=object_hook, object_pairs_hook=pairs_hook)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}: not JSON at character {error.pos} ({error.msg}); download the file again, it may be truncated"
         ) from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
         raise ValueError(f"{path}: {error}; download the file again") from None
+
+
+def load_unique_json(path: Path) -> Any:
+    """Return the value of a file; ValueError if it is not JSON, or if an object has a key twice."""
+    repeated: list[str] = []
+
+    def as_object(pairs: Pairs) -> Object:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            repeated.append(next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1))
+        return found
+
+    content = load_json(path, pairs_hook=as_object)
+    if repeated:
+        # The parser would keep the last of its values without a word.
+        raise ValueError(f"{path}: the key {show(repeated[0])} is there twice; write each key once")
+    return content
 
 
 def read_entries(path: Path) -> list[tuple[int, Object]]:

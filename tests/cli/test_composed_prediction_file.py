@@ -1,6 +1,7 @@
 """Prediction files of CIRR and CIRCO: what is written passes the check, and each fault is one line."""
 
 import json
+import re
 
 import numpy as np
 import polars as pl
@@ -55,18 +56,59 @@ def test_files_of_cirr_have_its_servers_form_and_are_scored(cirr, written):
     content = json.loads(written["recall"].read_text())
     assert (content["version"], content["metric"], len(content["11"])) == ("rc2", "recall", 50)
     assert json.loads(written["recall_subset"].read_text())["11"] == [NAMES[at] for at in (2, 1, 3)]
-    summary = check_file(written["recall"], cirr)
+    summary, note = check_file(written["recall"], cirr).splitlines()
+    assert note.startswith("note: cap.rc2.val.json has 2 queries, the published one 4,181; the server refuses")
     assert "CIRR recall, 2 queries, 50 items each, of 60 images: well formed" in summary
-    assert summary.endswith("R@1 50.00 %, R@5 100.00 %, R@10 100.00 %, R@50 100.00 %")
-    summary = check_file(written["recall_subset"], cirr)
-    assert summary.endswith("R_subset@1 50.00 %, R_subset@2 100.00 %, R_subset@3 100.00 %")
+    # One target among the 59 pictures without the reference.
+    chance = ["1.7 %", "8.5 %", "16.9 %", "84.7 %"]
+    values = [
+        f"{value} (chance {by_chance})" for value, by_chance in zip(["50.00 %", *["100.00 %"] * 3], chance, strict=True)
+    ]
+    assert summary.endswith(", ".join(f"R@{k} {value}" for k, value in zip((1, 5, 10, 50), values, strict=True)))
+    summary = check_file(written["recall_subset"], cirr).splitlines()[0]
+    assert summary.endswith(
+        "R_subset@1 50.00 % (chance 20.0 %), R_subset@2 100.00 % (chance 40.0 %), R_subset@3 100.00 % (chance 60.0 %)"
+    )
 
 
 def test_without_targets_a_file_is_only_checked(cirr, written):
     dump(cirr, [cirr_entry("val", 11, 0, None, {}), cirr_entry("val", 102, 3, None, {})])
-    assert check_file(written["recall"], cirr).endswith("cap.rc2.val.json has no answers to score it by")
+    assert check_file(written["recall"], cirr).splitlines()[0].endswith("val.json has no answers to score it by")
     (cirr.parent.parent / "image_splits/split.rc2.val.json").unlink()
     assert "not checked against the gallery" in check_file(written["recall"], cirr)
+
+
+def test_without_the_list_of_pictures_chance_is_not_known(cirr, written):
+    (cirr.parent.parent / "image_splits/split.rc2.val.json").unlink()
+    summary = check_file(written["recall"], cirr).splitlines()[0]
+    assert summary.endswith("R@50 100.00 %; chance is not known without the list of images")
+    assert "R_subset@1 50.00 % (chance 20.0 %)" in check_file(written["recall_subset"], cirr)
+
+
+def test_a_key_that_is_there_twice_is_refused(cirr, written):
+    """A parser keeps the last list only, so the first would never be looked at."""
+    text = written["recall"].read_text()
+    listed = json.dumps([NAMES[0], *NAMES[2:51]])  # with the reference
+    written["recall"].write_text(text.replace("{", f'{{ "11": {listed},', 1))
+    with pytest.raises(ValueError, match=r"val_recall\.json: the key '11' is there twice; write each key once$"):
+        check_file(written["recall"], cirr)
+
+
+@pytest.mark.parametrize(
+    ("count", "first", "note"),
+    [
+        (800, 0, None),
+        (799, 0, "test.json has 799 queries, the published one 800"),
+        (800, 1, 'test.json has other queries than the published "0" to "799"'),
+    ],
+)
+def test_queries_that_are_not_the_published_ones_are_a_note(count, first, note, circo, tmp_path):
+    entries = [{"id": key, "reference_img_id": 60, "relative_caption": "more"} for key in range(first, first + count)]
+    dump(circo.parent / "test.json", entries)
+    dump(tmp_path / "p.json", {str(entry["id"]): list(range(1, 51)) for entry in entries})
+    summary, *notes = check_file(tmp_path / "p.json", circo.parent / "test.json").splitlines()
+    assert f"CIRCO, {count} queries" in summary and len(notes) == (note is not None)
+    assert note is None or notes[0].startswith(f"note: {note}; the server refuses")
 
 
 @pytest.mark.parametrize(
@@ -189,6 +231,9 @@ def test_the_score_of_the_file_is_the_figure_of_the_protocol(protocol, tmp_path)
             entries.append(entry | {"relative_caption": "more"})
     name = "captions/cap.rc2.val.json" if protocol == "cirr" else "annotations/val.json"
     dump(tmp_path / name, entries)
+    dump(tmp_path / "image_splits/split.rc2.val.json", {one: f"./dev/{one}.png" for one in ids})
+    listing = {"images": [{"id": number, "file_name": f"{number:012d}.jpg"} for number in range(60)]}
+    dump(tmp_path / "annotations/image_info_unlabeled2017.json", listing)
     tables = (
         pl.DataFrame(queries, schema=QUERIES, orient="row"),
         pl.DataFrame(relevance, schema=RELEVANCE, orient="row"),
@@ -201,9 +246,11 @@ def test_the_score_of_the_file_is_the_figure_of_the_protocol(protocol, tmp_path)
     figures = composed_trees(rows, chosen, pl.DataFrame(schema=QUERY_SLICES))[0]["composed"]["sum"]["oof"]
     result = COMPOSED_PREDICTIONS[protocol]({"recall": recall, "recall_subset": subsets}, tmp_path)
     assert len(result.files) == (2 if protocol == "cirr" else 1)
-    scored = {}
+    scored, chance = {}, {}
     for file in result.files:
-        summary = check_file(file, tmp_path / name).rpartition("; ")[2]
-        scored |= {name: float(value) for name, value, _ in (part.split(" ") for part in summary.split(", "))}
+        summary = check_file(file, tmp_path / name).splitlines()[0]
+        for key, value, by_chance in re.findall(r"(\S+@\d+) ([\d.]+) % \(chance ([\d.]+) %\)", summary):
+            scored[key], chance[key] = float(value), float(by_chance)
     assert len(scored) == (7 if protocol == "cirr" else 8)
-    assert scored == pytest.approx({name: figures[name] * 100 for name in scored}, abs=0.006)
+    assert scored == pytest.approx({key: figures[key] * 100 for key in scored}, abs=0.006)
+    assert chance == pytest.approx({key: figures["chance"][key] * 100 for key in chance}, abs=0.06)

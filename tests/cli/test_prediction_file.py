@@ -34,7 +34,9 @@ def predicted(changes=None, keys=("query_id", "item_ids")):
 def test_a_good_file_is_scored(tmp_path, queries, keys):
     summary = check_file(write(tmp_path / "p.jsonl", predicted(keys=keys)), queries)
     assert "4 queries, 10 images of 20 each: well formed" in summary
-    assert summary.endswith("R@1 25.00 %, R@5 50.00 %, R@10 75.00 %, MeanRecall 50.00 %")
+    # Three queries with one of 20 images, one with two: 1 / 20 and 1 / 10 by chance.
+    assert "R@1 25.00 % (chance 6.2 %), R@5 50.00 % (chance " in summary.replace("6.3 %", "6.2 %")
+    assert summary.endswith("R@10 75.00 % (chance 56.6 %), MeanRecall 50.00 % (chance 30.9 %)")
 
 
 def test_without_answers_it_is_only_checked(tmp_path, queries):

@@ -173,6 +173,14 @@ def test_a_missing_or_cut_file_is_named(cirr, tmp_path):
         read_records(cirr)
 
 
+def test_a_picture_that_is_listed_twice_is_named(cirr, tmp_path):
+    """A parser keeps the last path only: the first would be lost uncounted."""
+    pictures = tmp_path / "image_splits/split.rc2.val.json"
+    pictures.write_text(pictures.read_text().replace("{", '{"val-0-0-img0": "./dev/other.png", ', 1))
+    with pytest.raises(ValueError, match=r"split\.rc2\.val\.json: the key 'val-0-0-img0' is there twice"):
+        read_records(cirr)
+
+
 def test_fashion_iq_has_categories_as_labels_and_four_texts_a_pair_in_training(tmp_path, reader_params):
     write_fashion_iq(tmp_path)
     records = read_records(reader_params(reader="fashion_iq"))
