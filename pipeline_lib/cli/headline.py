@@ -17,7 +17,7 @@ NOT_IN_TERMINAL = ("mean_rank", "num_gallery")  # the gallery's size has a line 
 def headline(as_json: AsJson = False) -> None:
     """Print the figures of the last `dvc repro` with their 95 % intervals, and where its report is.
 
-    In a pipe: split, task, metric, figure and interval, one figure a line.
+    In a pipe: split, task, metric, figure, interval and chance, one figure a line; what is not known is empty.
 
     A figure that a random order reaches, too, is printed as "no figure", and a line below says why; so are figures near
     chance.
@@ -78,7 +78,7 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
             "report": page,
         },
         rows=[
-            (row.split, row.task, figure.key, figure.text, figure.interval_text)
+            (row.split, row.task, figure.key, figure.text, figure.interval_text, figure.chance_text)
             for row in rows
             for figure in row.figures
         ],
@@ -94,8 +94,9 @@ def _record(row: "HeadlineRow", figure: "Figure") -> dict[str, Any]:
 
 
 def _terminal_table(title: str, columns: "Columns", rows: "list[HeadlineRow]") -> Table:
-    """Return a table that fits 80 columns: two lines a cell, and the median rank without the mean."""
-    table = Table(title=f"{title} (95 % interval below)", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
+    """Return a table that fits 80 columns: the figure, its interval and chance in a cell, no mean rank."""
+    below = "95 % interval and chance below" if _any_chance(rows) else "95 % interval below"
+    table = Table(title=f"{title} ({below})", title_justify="left", box=box.SIMPLE_HEAD, padding=0)
     shown = {key: heading for key, (heading, _) in columns.items() if key not in NOT_IN_TERMINAL}
     table.add_column("", no_wrap=True)
     for key, heading in shown.items():
@@ -109,12 +110,16 @@ def _terminal_table(title: str, columns: "Columns", rows: "list[HeadlineRow]") -
     return table
 
 
+def _any_chance(rows: "list[HeadlineRow]") -> bool:
+    return any(figure.chance_text for row in rows for figure in row.figures)
+
+
 def _terminal_cell(figures: "dict[str, Figure]", key: str) -> str:
     if key not in figures:
         return "-"
-    if figures[key].void:
-        return "no\nfigure"
-    below = (
-        figures["num_gallery"].text if key == "num_queries" and "num_gallery" in figures else figures[key].interval_text
-    )
-    return f"{figures[key].text}\n[dim]{below}[/dim]"
+    figure = figures[key]
+    chance = f"\n[dim]{figure.chance_text}[/dim]" if figure.chance_text else ""
+    if figure.void:
+        return f"no\nfigure{chance}"
+    below = figures["num_gallery"].text if key == "num_queries" and "num_gallery" in figures else figure.interval_text
+    return f"{figure.text}\n[dim]{below}[/dim]{chance}"

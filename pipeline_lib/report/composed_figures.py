@@ -44,12 +44,15 @@ class FigureTable:
 
 @dataclass(frozen=True)
 class SliceTable:
-    """One figure of each kind by slice or category: the figure's name, titles of the kinds, and the slices' values."""
+    """One figure of each kind by slice or category: the figure's name, titles of the kinds, and the slices.
+
+    A row is a slice's name, its number of queries, the figure of each kind, and chance.
+    """
 
     title: str
     figure: str
     titles: list[str]
-    rows: list[tuple[str, int, list[str]]]
+    rows: list[tuple[str, int, list[str], str]]
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,12 @@ def slice_tables(inputs: ReportInputs, titles: dict[str, str], split: str) -> li
         first = next(iter(parts.values()))
         figure = next(iter(columns_of(next(iter(first.values()))["chance"])))
         rows = [
-            (name, own["num_queries"], [percent(part[name][figure]) for part in parts.values()])
+            (
+                name,
+                own["num_queries"],
+                [percent(part[name][figure]) for part in parts.values()],
+                percent(own["chance"][figure]),
+            )
             for name, own in first.items()
         ]
         found.append(SliceTable(title, figure, [titles[kind] for kind in parts], rows))

@@ -102,7 +102,8 @@ TOTALS: Columns = {"total_mR": ("total mR", hundredths), "sum": ("sum", hundredt
 class Figure:
     """One published number: its key, value, 95 % interval (None without one), and both as text.
 
-    The text is NO_FIGURE, without an interval, if a random order reaches the figure, too. `chance` is None if unknown.
+    The text is NO_FIGURE, without an interval, if a random order reaches the figure, too. If chance is not known it is
+    None, and its text empty.
     """
 
     key: str
@@ -111,6 +112,7 @@ class Figure:
     text: str
     interval_text: str
     chance: float | None = None
+    chance_text: str = ""
 
     @property
     def void(self) -> bool:
@@ -211,7 +213,8 @@ def figures_of(values: Tree, intervals: Tree, columns: Columns) -> list[Figure]:
             interval = None if low_high is None else (float(low_high[0]), float(low_high[1]))
             between = "" if interval is None else "–".join(written(end).removesuffix(" %") for end in interval)
             texts = (NO_FIGURE, "") if key in void else (written(values[key]), between)
-            figures.append(Figure(key, values[key], interval, *texts, chance.get(key)))
+            by_chance = (chance[key], written(chance[key])) if key in chance else (None, "")
+            figures.append(Figure(key, values[key], interval, *texts, *by_chance))
     return figures
 
 

@@ -50,9 +50,9 @@ def test_judged_queries_are_a_table_of_their_own(printed):
     intervals = {"judged": {"0": {"nDCG@10": [0.5, 0.7212], "preference": [0.0, 0.3]}}}
     rows = headline_result(metrics, intervals, "/index.html").rows
     assert rows == [
-        ("judged", "fold_0", "nDCG@10", "0.611", "0.500–0.721"),
-        ("judged", "fold_0", "preference", "12.5 %", "0.0–30.0"),
-        ("judged", "fold_0", "num_queries", "20", ""),
+        ("judged", "fold_0", "nDCG@10", "0.611", "0.500–0.721", "0.500"),
+        ("judged", "fold_0", "preference", "12.5 %", "0.0–30.0", ""),
+        ("judged", "fold_0", "num_queries", "20", "", ""),
     ]
     text = printed(METRICS | metrics, INTERVALS | intervals)
     assert "Judged queries" in text and "0.500–0.721" in text and max(map(len, text.splitlines())) <= 80
@@ -84,8 +84,8 @@ def test_total_and_sum_of_both_directions_are_printed_in_percent(printed):
 def test_a_pipe_gets_one_figure_a_line_and_the_reports_path_as_a_note(vitrine, project):
     result = vitrine("headline")
     rows = [line.split("\t") for line in result.stdout.splitlines()]
-    assert rows[0] == ["test", "text_to_image", "R@1", "47.2 %", "45.1–49.4"]
-    assert rows[-1] == ["test", "classification", "macro_f1", "50.0 %", ""]
+    assert rows[0] == ["test", "text_to_image", "R@1", "47.2 %", "45.1–49.4", "0.2 %"]
+    assert rows[-1] == ["test", "classification", "macro_f1", "50.0 %", "", ""]
     assert len(rows) == len(LEAF) + 3
     assert result.stderr == f"report: {project / 'reports' / 'index.html'}\n"
 
@@ -115,12 +115,13 @@ def test_a_gallery_below_k_has_no_figure_and_a_line_that_says_why(printed, vitri
     leaf = LEAF | {"R@10": 1.0, "num_gallery": 9, "chance": {"R@1": 1 / 9, "R@5": 5 / 9, "R@10": 1.0}}
     metrics = {"test": {"retrieval": {"text_to_image": leaf}}}
     text = printed(metrics, INTERVALS)
-    assert "figure" in text and "100.0 %" not in text.split("Test, text")[0]
+    # Chance alone, below "no figure".
+    assert "figure" in text and text.split("Test, text")[0].count("100.0 %") == 1
     assert "R@10 of 9 products is no figure" in " ".join(text.split())
     assert max(map(len, text.splitlines()[:6])) <= 80
     write_json(project / "reports" / "metrics.json", metrics)
     result = vitrine("headline")
-    assert "test\ttext_to_image\tR@10\tno figure\t\n" in result.stdout
+    assert "test\ttext_to_image\tR@10\tno figure\t\t100.0 %\n" in result.stdout
     assert "R@10 of 9 products is no figure" in result.stderr
     document = json.loads(vitrine("headline", "--json").stdout)
     (at_10,) = [figure for figure in document["figures"] if figure["metric"] == "R@10"]
@@ -139,10 +140,17 @@ def test_composed_retrieval_has_a_table_and_rows(printed, capsys):
     metrics = {"composed": {kind: {"test": own} for kind in ("sum", "image_only")}}
     intervals = {"composed": {"sum": {"test": {"R@1": [0.125, 0.375], "R_subset@1": [0.375, 0.625]}}}}
     result = headline_result(metrics, intervals, "page")
-    assert [row[:4] for row in result.rows[:2]] == [
-        ("test", "composed_sum", "R@1", "25.0 %"), ("test", "composed_sum", "R_subset@1", "50.0 %"),
-    ]  # fmt: skip
+    assert result.rows[:2] == [
+        ("test", "composed_sum", "R@1", "25.0 %", "12.5–37.5", "10.0 %"),
+        ("test", "composed_sum", "R_subset@1", "50.0 %", "37.5–62.5", "20.0 %"),
+    ]
     assert result.data["figures"][0]["chance"] == 0.1 and result.data["figures"][0]["low"] == 0.125
     assert {row[1] for row in result.rows} == {"composed_sum", "composed_image_only"}
     shown = printed(metrics, intervals)
-    assert "Composed retrieval" in shown and "12.5–37.5" in shown and max(map(len, shown.splitlines())) <= 80
+    assert "Composed retrieval (95 % interval and chance below)" in " ".join(shown.split())
+    assert "12.5–37.5" in shown and max(map(len, shown.splitlines())) <= 80
+    # Two lines below the figures of each kind is chance.
+    lines = shown.splitlines()
+    figures = [number for number, line in enumerate(lines) if "25.0 %" in line and "50.0 %" in line]
+    assert len(figures) == 2
+    assert all(lines[number + 2].split() == ["10.0", "%", "20.0", "%"] for number in figures)

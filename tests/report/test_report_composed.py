@@ -64,6 +64,26 @@ def test_every_figure_is_that_of_metrics_json_with_its_interval_and_chance(run, 
     assert "Sum, gated" in section and "Sum, untrained" in section and "Q-Former, gated" in section
 
 
+@pytest.mark.parametrize(
+    ("title", "name", "value", "chance"),
+    [("By slice", "zh", "50.0 %", "6.2 %"), ("By category", "mug", "75.0 %", "18.8 %")],
+)
+def test_slices_and_categories_have_chance_beside_the_kinds(title, name, value, chance, run):
+    table = run.report().page.split(f"<summary>{title}, test: R@1</summary>")[1].split("</table>")[0]
+    headings = re.findall(r'<th scope="col"[^>]*>([^<]*)', table)
+    assert headings[1:] == [
+        "Queries",
+        "Sum, gated",
+        "Q-Former, gated",
+        "Image only, untrained",
+        "Sum, untrained",
+        "Chance",
+    ]
+    row = re.search(rf'<th scope="row">{name}</th>(.*?)</tr>', table)[1]
+    cells = re.findall(r'<td class="num">([^<]*)', row)
+    assert cells[1:] == [value] * 4 + [chance]
+
+
 def test_the_headline_has_a_tile_for_each_trained_kind(run, parse):
     tiles = [text for attributes, text in parse(run.report().page).all("li") if attributes.get("class") == "tile"]
     own = [" ".join(tile.split()) for tile in tiles if "composed" in tile]
