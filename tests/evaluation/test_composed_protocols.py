@@ -115,6 +115,36 @@ def test_circo_by_hand():
     assert rows["num_gallery"].to_list() == [8, 8] and figures["chance"]["R@5"] == 5 / 8
 
 
+def test_semantic_aspects_of_circo_by_hand():
+    """Three kinds of queries over 14 images, and mAP@10 of each aspect; one of nine queries is counted alone."""
+    images = [f"p{number:02d}" for number in range(14)]
+    relevant = [*[(0, 2)] * 8, *[(1, 3, 11)] * 4, *[tuple(range(2, 14))] * 3]
+    queries = [(f"q{number:02d}", "p13", []) for number in range(15)]
+    relevance = [
+        (name, images[at], 2 if at == own[0] else 1)
+        for (name, *_), own in zip(queries, relevant, strict=True)
+        for at in own
+    ]
+    aspects = {"cardinality": range(12), "negation": range(5, 15), "viewpoint": range(9)}
+    rows = [(queries[number][0], aspect) for aspect, own in aspects.items() for number in own]
+    slices = pl.DataFrame(rows, schema=QUERY_SLICES, orient="row")
+    descending = np.linspace(0.9, 0.1, 14)
+    gallery = gallery_of(letters(images), queries, relevance)
+    figures, intervals, *_ = figures_of(gallery, [descending] * 15, "circo", slices)
+    assert set(figures["slices"]) == set(intervals["slices"]) == {"cardinality", "negation"}
+    assert figures["slices_left_out"] == 1
+    # Right at 1 and 3; at 2, 4 and, below the cut, 12; at 3 to 14, of which min(12, 10) count.
+    first, second = (1 + 2 / 3) / 2, (1 / 2 + 2 / 4) / 3
+    third = (1 / 3 + 2 / 4 + 3 / 5 + 4 / 6 + 5 / 7 + 6 / 8 + 7 / 9 + 8 / 10) / 10
+    expected = {"cardinality": (8 * first + 4 * second) / 12, "negation": (3 * first + 4 * second + 3 * third) / 10}
+    assert {name: own["mAP@10"] for name, own in figures["slices"].items()} == pytest.approx(expected, abs=1e-6)
+    assert {name: own["num_queries"] for name, own in figures["slices"].items()} == {"cardinality": 12, "negation": 10}
+    # With one score for all, each aspect has its own chance, which depends on how many answers its queries have.
+    even, *_ = figures_of(gallery, np.full((15, 14), 0.5), "circo", slices)
+    chances = [figures["slices"][name]["chance"]["mAP@10"] for name in expected]
+    assert [even["slices"][name]["mAP@10"] for name in expected] == chances and chances[0] < chances[1]
+
+
 def test_catalogue_by_hand_with_some_subsets():
     gallery = gallery_of(
         letters("abcdefgh"),
@@ -129,10 +159,10 @@ def test_catalogue_by_hand_with_some_subsets():
     assert figures["chance"]["R_subset@1"] == 0.5 and "R_soft@1" not in figures
 
 
-def slow_figures(queries, answers, labels, scores, name):
-    """The figures of a protocol by sorting each list, with loops and no ties."""
+def slow_values(queries, answers, labels, scores, name):
+    """The figures of each query by a protocol, by sorting its list, with loops and no ties."""
     cutoffs = {"cirr": (1, 5, 10, 50), "catalogue": (1, 5, 10), "fashion_iq": (10, 50), "circo": (5, 10, 25, 50)}[name]
-    sums, per_label = {}, {}
+    found = {}
     for (query, reference, subset), row in zip(queries, scores, strict=True):
         order = [int(at) for at in np.argsort(-row)]
         if name in ("cirr", "catalogue"):
@@ -153,14 +183,26 @@ def slow_figures(queries, answers, labels, scores, name):
                     hits += 1
                     total += hits / place
             values[f"mAP@{k}"] = total / min(len(grades), k)
-        for key, value in values.items():
-            sums.setdefault(key, []).append(value)
-            per_label.setdefault(key, {}).setdefault(labels[reference], []).append(value)
+        found[query] = values
+    return found
+
+
+def slow_figures(queries, labels, values, name):
+    """The figures of a protocol from those of its queries: `mean` beside them, for FashionIQ means of categories."""
+    keys = list(next(iter(values.values())))
     if name == "fashion_iq":
-        means = {key: np.mean([np.mean(one) for one in by.values()]) for key, by in per_label.items()}
+        of_label = {}
+        for query, reference, _ in queries:
+            of_label.setdefault(labels[reference], []).append(values[query])
+        means = {key: np.mean([np.mean([one[key] for one in some]) for some in of_label.values()]) for key in keys}
         return means | {"mean": (means["R@10"] + means["R@50"]) / 2}
-    means = {key: np.mean(values) for key, values in sums.items()}
+    means = {key: np.mean([one[key] for one in values.values()]) for key in keys}
     return means | ({"mean": (means["R@5"] + means["R_subset@1"]) / 2} if name == "cirr" else {})
+
+
+# As CIRCO names its semantic aspects.
+ASPECTS = ["addition", "negation", "spatial relations", "cardinality", "direct addressing", "compare & change",
+           "comparative statement", "statement with conjunction", "viewpoint"]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(COMPOSED_PROTOCOLS))
@@ -183,11 +225,25 @@ def test_random_rankings_with_several_targets_equal_a_second_implementation(name
         [(query, ids[reference], [ids[at] for at in subset]) for query, reference, subset in queries],
         [(query, ids[at], grade) for query, some in answers.items() for at, grade in some.items()],
     )
-    figures, *_ = figures_of(gallery, scores, name)
-    expected = slow_figures(queries, answers, labels, scores, name)
+    aspects = [(query, aspect) for query, *_ in queries for aspect in rng.permutation(ASPECTS)[:4].tolist()]
+    slices = pl.DataFrame(aspects, schema=QUERY_SLICES, orient="row")
+    figures, *_ = figures_of(gallery, scores, name, slices)
+    values = slow_values(queries, answers, labels, scores, name)
+    expected = slow_figures(queries, labels, values, name)
     published = {key for key, value in figures.items() if isinstance(value, float)}
     assert published == set(expected)
     assert {key: figures[key] for key in published} == pytest.approx(expected, abs=1e-9)
+    # Each aspect has at least ten queries, so all nine are published, each over its own queries alone.
+    assert set(figures["slices"]) == set(ASPECTS) and figures["slices_left_out"] == 0
+    keys = {"cirr": {"R@1", "R@5"}, "catalogue": {"R@1", "R@5", "R@10"}, "fashion_iq": {"R@10", "R@50"}}.get(
+        name, {"mAP@10"}
+    )
+    for aspect, own in figures["slices"].items():
+        of_aspect = [values[query] for query, other in aspects if other == aspect]
+        assert len(of_aspect) == own["num_queries"] >= 10
+        assert {key for key, value in own.items() if isinstance(value, float)} == keys == set(own["chance"])
+        means = {key: np.mean([one[key] for one in of_aspect]) for key in keys}
+        assert {key: own[key] for key in keys} == pytest.approx(means, abs=1e-9)
 
 
 def test_equal_scores_give_the_figures_of_chance():
