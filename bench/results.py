@@ -3,6 +3,7 @@
 Each script owns one section of that file and replaces it; the sections of other scripts do not change.
 """
 
+import gc
 import importlib.metadata
 import os
 import platform
@@ -97,6 +98,12 @@ def put_section(before: str, title: str, text: str) -> str:
         return before.rstrip("\n") + "\n\n" + text
     parts[place] = text if place + 1 == len(parts) else text + "\n"
     return "".join(parts)
+
+
+def reset_peak() -> None:
+    """Let `peak_bytes` start again from what is resident now, so that it does not have what was built before."""
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_bytes() -> int:

@@ -36,7 +36,8 @@ def compose(run: Stage, kind: ComposedKind, fold: int) -> None:
     image = UntrainedImage(run.value("model.image", ImageTowerParams), fusion)
     text = UntrainedText(run.value("model.text", TextTowerParams), fusion)
     weights = Path(run.value("model.weights_root", str))
-    sources = {"image": resolve_image_tower(image), "text": resolve_text_tower(text)}
+    # The towers do not run, so their weights are only hashed.
+    sources = {"image": resolve_image_tower(image).identity(), "text": resolve_text_tower(text).identity()}
     device, out, trunk = pick_device(runtime.device), paths.composed_of(kind, fold), paths.features_of(TRUNK)
     config = ComposedConfig(kind, params, sources, device, runtime.log_every, runtime.features_url, runtime.logger)
     identity = {"kind": kind, "fold": fold, "bf16": supports_bf16(device)}

@@ -26,7 +26,7 @@ from pipeline_lib.stores.store import (
     open_store,
     read_header,
 )
-from pipeline_lib.towers.tower import TowerSource
+from pipeline_lib.towers.tower import Identified
 from pipeline_lib.transforms.resizing import preprocessing_fingerprint
 
 Array = NDArray[np.float32]
@@ -107,7 +107,7 @@ class TowerStores:
 
 
 def photo_origin(
-    source: TowerSource, size: int, mirrored: bool = False, drawn: DrawnViews | None = None
+    source: Identified, size: int, mirrored: bool = False, drawn: DrawnViews | None = None
 ) -> tuple[str, str]:
     """Return (encoder, preprocessing) as in the headers of an image tower's stores.
 
@@ -118,12 +118,12 @@ def photo_origin(
     return source.fingerprint, preprocessing_fingerprint(size, source.description, **more)
 
 
-def text_origin(source: TowerSource) -> tuple[str, str]:
+def text_origin(source: Identified) -> tuple[str, str]:
     """Return (encoder, preprocessing) as in the headers of a text tower's stores."""
     return source.fingerprint, digest_value([source.description[key] for key in ("tokenizer", "max_tokens")])
 
 
-def origin_of(name: str, source: TowerSource, drawn: DrawnViews | None = None) -> tuple[str, str]:
+def origin_of(name: str, source: Identified, drawn: DrawnViews | None = None) -> tuple[str, str]:
     """Return (encoder, preprocessing) as in the headers of a tower's stores in data/work/features/trunk."""
     return photo_origin(source, source.description["size"], drawn=drawn) if name == "image" else text_origin(source)
 
@@ -137,7 +137,7 @@ def stored_views(folder: Path) -> DrawnViews | None:
 
 
 def open_pooled(
-    folder: Path, name: str, source: TowerSource, url: str | None = None, drawn: DrawnViews | None = None
+    folder: Path, name: str, source: Identified, url: str | None = None, drawn: DrawnViews | None = None
 ) -> FeatureStore | None:
     """Open the store of a tower's output, or of its output for drawn views; None if there is none.
 
@@ -148,7 +148,7 @@ def open_pooled(
 
 
 def open_boundary(
-    folder: Path, name: str, source: TowerSource, url: str | None = None, drawn: DrawnViews | None = None
+    folder: Path, name: str, source: Identified, url: str | None = None, drawn: DrawnViews | None = None
 ) -> ActivationStore | None:
     """Open the store of a tower's activations; the arguments are those of `open_pooled`."""
     store = folder / f"{name}{VIEWS if drawn else ''}{BOUNDARY}"
@@ -156,7 +156,7 @@ def open_boundary(
 
 
 def open_tokens(
-    folder: Path, name: str, source: TowerSource, url: str | None = None, drawn: DrawnViews | None = None
+    folder: Path, name: str, source: Identified, url: str | None = None, drawn: DrawnViews | None = None
 ) -> ActivationStore | None:
     """Open the store of what a tower pools (see `ActivationStore.stored_tokens`); arguments as in `open_pooled`."""
     store = folder / f"{name}{VIEWS if drawn else ''}{TOKENS}"

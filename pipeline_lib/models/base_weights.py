@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline_lib.params.model import ImageTowerParams, ModelParams, TextTowerParams, UntrainedImage, UntrainedText
+from pipeline_lib.towers.file_tensors import Tensors
 from pipeline_lib.towers.kinds import resolve_image_tower, resolve_text_tower
 from pipeline_lib.towers.tower import TowerSource
 from pipeline_lib.towers.weights import State, weights_hash
@@ -107,7 +108,7 @@ def _from_file(entry: dict[str, Any], root: Path) -> State:
         return {name: file.get_tensor(key) for name, key in entry["tensors"].items()}
 
 
-def _resolved(tower: str, entry: dict[str, Any], root: Path) -> State:
+def _resolved(tower: str, entry: dict[str, Any], root: Path) -> Tensors:
     params = {key: _located(value, root) if key in PATHS else value for key, value in entry["params"].items()}
     if tower == "image":
         source = resolve_image_tower(UntrainedImage(ImageTowerParams.model_validate(params), entry["fusion"]))

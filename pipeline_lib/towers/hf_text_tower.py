@@ -16,7 +16,9 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.params.model import TextSettings, TextTowerParams
+from pipeline_lib.towers.file_tensors import Tensors, with_prefix
 from pipeline_lib.towers.hf_blocks import hf_blocks
+from pipeline_lib.towers.hf_files import hf_tensors
 from pipeline_lib.towers.pooling import TEXT_POOLING
 from pipeline_lib.towers.projectors import PROJECTORS
 from pipeline_lib.towers.tower import (
@@ -171,7 +173,7 @@ def resolve_hf(model: TextSettings) -> TowerSource:
     if not params.pretrained:
         return TowerSource(description, None, None, new)
     origin, state = _weights(params, config)
-    return TowerSource(description, origin, {f"trunk.{name}": value for name, value in state.items()}, new)
+    return TowerSource(description, origin, with_prefix(state, "trunk."), new)
 
 
 def find_config(name: str, params: TextTowerParams) -> PretrainedConfig:
@@ -236,8 +238,11 @@ def describe_hf(config: PretrainedConfig, params: TextTowerParams, tokens: bool,
     }
 
 
-def _weights(params: TextTowerParams, config: PretrainedConfig) -> tuple[str, dict[str, Tensor]]:
-    """Return the origin and the trunk's weights, without those of other heads."""
+def _weights(params: TextTowerParams, config: PretrainedConfig) -> tuple[str, Tensors]:
+    """Return the origin and the trunk's weights, without those of other heads.
+
+    They are loaded here only if a file has other names than the trunk, so that the library has to translate them.
+    """
     folder, file = local_folder(params.name), params.weights
     trunk: Any = MODEL_MAPPING[type(config)]  # AutoModel needs a name even if the weights are given
     options: dict[str, Any] = {
@@ -250,6 +255,9 @@ def _weights(params: TextTowerParams, config: PretrainedConfig) -> tuple[str, di
         raise ValueError(f"model.text.weights = {file!r}: no such .safetensors file")
     origin = file or str(folder or params.name)
     try:
+        path = Path(file) if file else folder / "model.safetensors" if folder else None
+        if path is not None and path.is_file() and (found := hf_tensors(path, config, _no_pooler(config.model_type))):
+            return origin, found
         if file is not None:
             model, info = trunk.from_pretrained(None, state_dict=read_weights(file), **options)
         else:

@@ -19,9 +19,9 @@ from torch import Tensor
 from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
 from pipeline_lib.towers.clip_models import CLIP_MODELS, CLIP_PREPROCESSING
+from pipeline_lib.towers.file_tensors import FileTensors, Tensors, rename_tensors
 from pipeline_lib.towers.open_clip_preprocessing import DEFAULTS, Preprocessing, agreed, stated
 from pipeline_lib.towers.tower import check_pretrained, local_folder
-from pipeline_lib.towers.weights import read_weights
 
 FOLDER_CONFIG = "open_clip_config.json"
 FOLDER_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
@@ -158,7 +158,7 @@ def _from_hub(section: str, name: str, file: str | None) -> str:
 class Checkpoint:
     """Weights of both towers by open_clip's names, and the checkpoint's `scales`: logit_scale (its log), logit_bias."""
 
-    towers: dict[str, dict[str, Tensor]]
+    towers: dict[str, Tensors]
     scales: dict[str, float]
 
 
@@ -168,44 +168,46 @@ def read_checkpoint(path: Path) -> Checkpoint:
     ValueError for a file that is not a state dict of tensors, or that has a key of neither tower.
     """
     state = _state(path)
-    named = {_open_clip_key(key): value for key, value in state.items()}
-    scales = {key: float(named[key]) for key in SCALES if key in named}
+    named = {_open_clip_key(key): key for key in state}
+    scales = {key: float(state[named[key]]) for key in SCALES if key in named}
     return Checkpoint(split_checkpoint(state, str(path)), scales)
 
 
-def _state(path: Path) -> dict[str, Tensor]:
-    state: Any
+def _state(path: Path) -> Tensors:
     if path.suffix == ".safetensors":
-        state = read_weights(path)
-    else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # pickle, zipfile and torch raise different classes
-            raise ValueError(f"{path}: cannot read it with weights_only ({str(error).splitlines()[0]})") from error
+        tensors = FileTensors.of([path])
+        if not tensors:
+            raise ValueError(f"{path}: no tensors in it")
+        return tensors
+    state: Any
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zipfile and torch raise different classes
+        raise ValueError(f"{path}: cannot read it with weights_only ({str(error).splitlines()[0]})") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: no state dict of tensors, nor one under the key state_dict")
     return dict(state)
 
 
-def split_checkpoint(state: dict[str, Tensor], origin: str) -> dict[str, dict[str, Tensor]]:
+def split_checkpoint(state: Tensors, origin: str) -> dict[str, Tensors]:
     """Return a model's weights by tower, without known prefixes; ValueError for a key of neither tower."""
-    towers: dict[str, dict[str, Tensor]] = {"image": {}, "text": {}}
+    towers: dict[str, dict[str, str]] = {"image": {}, "text": {}}
     unknown = []
-    for key, value in state.items():
+    for key in state:
         name = _open_clip_key(key)
         if name.startswith("visual."):
-            towers["image"][name.removeprefix("visual.")] = value
+            towers["image"][name.removeprefix("visual.")] = key
         elif name.startswith(("text.", *TEXT_PARTS)):
-            towers["text"][name.removeprefix("text.")] = value
+            towers["text"][name.removeprefix("text.")] = key
         elif name not in OTHER_KEYS:
             unknown.append(key)
     if unknown:
         raise ValueError(f"{origin}: {len(unknown)} keys of neither tower, e.g. {sorted(unknown)[0]}")
-    for name, weights in towers.items():
-        if not weights:
+    for name, keys in towers.items():
+        if not keys:
             raise ValueError(f"{origin}: no weights of the {name} tower")
-    return towers
+    return {name: rename_tensors(state, keys) for name, keys in towers.items()}
 
 
 def _open_clip_key(key: str) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.params.model import PoolingKind, TextSettings, TextTowerParams
+from pipeline_lib.towers.file_tensors import rename_tensors
 from pipeline_lib.towers.hf_text_tower import check_pooling, describe_hf, find_config
 from pipeline_lib.towers.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
 from pipeline_lib.towers.pooling import TEXT_POOLING, pool_last
@@ -122,9 +123,9 @@ def resolve_open_clip_text(model: TextSettings) -> TowerSource:
     if clip.weights is None:
         return TowerSource(description, None, None, new, notes)
     state = read_checkpoint(clip.weights).towers["text"]
-    named = {_parameter_name(name, description["kind"]): value for name, value in state.items()}
-    named.pop("trunk.embeddings.position_ids", None)  # a buffer of older versions of transformers
-    return TowerSource(description, str(clip.weights), named, new, notes)
+    names = {_parameter_name(name, description["kind"]): name for name in state}
+    names.pop("trunk.embeddings.position_ids", None)  # a buffer of older versions of transformers
+    return TowerSource(description, str(clip.weights), rename_tensors(state, names), new, notes)
 
 
 def _parameter_name(name: str, kind: str) -> str:

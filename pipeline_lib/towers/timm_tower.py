@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
 from pipeline_lib.artifacts.read import read_json
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.params.model import ImageSettings, ImageTowerParams
+from pipeline_lib.towers.file_tensors import FileTensors, Tensors, rename_tensors, with_prefix
 from pipeline_lib.towers.image_pooling import IMAGE_POOLING, Grid, ImagePool
 from pipeline_lib.towers.pooling import as_tokens
 from pipeline_lib.towers.probe import image_fault
@@ -39,7 +41,6 @@ from pipeline_lib.towers.trunks import (
     trunk_groups,
 )
 from pipeline_lib.towers.unpooled import channels_first, channels_last, run_trunk
-from pipeline_lib.towers.weights import read_weights
 from pipeline_lib.transforms.resizing import Resizing
 
 # Defaults of the keys that a description may lack.
@@ -176,7 +177,7 @@ def resolve_timm(model: ImageSettings) -> TowerSource:
     if not params.pretrained:
         return TowerSource(description, None, None, new)
     origin, state = _weights(params, description, folder, published)
-    return TowerSource(description, origin, {f"trunk.{name}": value for name, value in state.items()}, new)
+    return TowerSource(description, origin, with_prefix(state, "trunk."), new)
 
 
 def _fit_to_size(description: Description, name: str) -> Description:
@@ -204,21 +205,28 @@ def _fit_to_size(description: Description, name: str) -> Description:
 
 def _weights(
     params: ImageTowerParams, description: Description, folder: Path | None, published: PretrainedCfg
-) -> tuple[str, dict[str, Tensor]]:
+) -> tuple[str, Tensors]:
     """Return the origin and the trunk's weights; the classifier's only if its logits are the feature."""
     file = params.weights or (str(folder / "model.safetensors") if folder else None)
     if file is None:
         return f"timm:{description['architecture']}", _published_weights(description)
     if not Path(file).is_file() or not file.endswith(".safetensors"):
         raise ValueError(f"model.image.weights = {file!r}: no such .safetensors file")
-    if "img_size" in description["model_args"]:
+    state = FileTensors.of([Path(file)])
+    if params.feature != "logits":
+        classifier = published.classifier or "head"
+        heads = tuple(f"{name}." for name in ((classifier,) if isinstance(classifier, str) else classifier))
+        state = rename_tensors(state, {name: name for name in state if not name.startswith(heads)})
+    if "img_size" in description["model_args"] and not _fits_as_it_is(state, description):
         return file, _published_weights(description, {"file": file})
-    state = read_weights(file)
-    if params.feature == "logits":
-        return file, state
-    classifier = published.classifier or "head"
-    heads = tuple(f"{name}." for name in ((classifier,) if isinstance(classifier, str) else classifier))
-    return file, {name: value for name, value in state.items() if not name.startswith(heads)}
+    return file, state
+
+
+def _fits_as_it_is(state: FileTensors, description: Description) -> bool:
+    """Return whether the tensors are the trunk's by name and shape, so that none is to be resized or renamed."""
+    architecture, classes, args = (description[key] for key in ("architecture", "classes", "model_args"))
+    with torch.device("meta"):
+        return state.fit(timm.create_model(architecture, pretrained=False, num_classes=classes, **args))
 
 
 def _published_weights(description: Description, overlay: dict[str, str] | None = None) -> dict[str, Tensor]:

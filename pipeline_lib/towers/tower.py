@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.batch import LayerGroup
+from pipeline_lib.towers.file_tensors import Tensors
 from pipeline_lib.towers.unpooled import channels_last
 from pipeline_lib.towers.weights import weights_hash
 
@@ -30,19 +31,44 @@ Parts = list[tuple[str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
+class TowerIdentity:
+    """Description of a tower, and the identity of description and weights: enough to read features stored of it."""
+
+    description: Description
+    fingerprint: str
+
+
+class Identified(Protocol):
+    """A tower's source, or its identity."""
+
+    @property
+    def description(self) -> Description:
+        """Return what the tower is built from."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Return the identity of description and weights."""
+
+
+@dataclass(frozen=True)
 class TowerSource:
     """Description of a tower and the origin of its pretrained weights; `weights` is None for random ones.
 
+    `state` has the weights by name, perhaps as FileTensors, which are not in memory.
     `new` are the prefixes of parameters that the pretrained weights do not have; `notes` are lines for the trainable
     report. `scales` are the logit_scale and logit_bias of a pair's checkpoint.
     """
 
     description: Description
     weights: str | None
-    state: dict[str, Tensor] | None
+    state: Tensors | None
     new: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     scales: Mapping[str, float] = field(default_factory=dict)
+
+    def identity(self) -> TowerIdentity:
+        """Return the identity alone, which holds no weights."""
+        return TowerIdentity(self.description, self.fingerprint)
 
     @cached_property
     def fingerprint(self) -> str:

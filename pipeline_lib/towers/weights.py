@@ -12,6 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pipeline_lib.towers.file_tensors import Tensors
+
 State = dict[str, Tensor]
 
 
@@ -37,19 +39,20 @@ def further_names(module: nn.Module) -> dict[str, str]:
     return {name: original for name, original in names.items() if name != original}
 
 
-def with_first_names(module: nn.Module, state: State) -> State:
+def with_first_names(module: nn.Module, state: Tensors) -> State:
     """Return the tensors of `state` by the names that `unique_state` has; the first name's value wins."""
     repeated = further_names(module)
     others = {repeated[name]: value for name, value in state.items() if name in repeated}
     return others | {name: value for name, value in state.items() if name not in repeated}
 
 
-def load_strictly(tower: nn.Module, state: State, origin: str, new: tuple[str, ...] = ()) -> None:
+def load_strictly(tower: nn.Module, state: Tensors, origin: str, new: tuple[str, ...] = ()) -> None:
     """Load weights, in the tower's dtype, into all parts of a tower except the `new` ones.
 
     ValueError names missing and unknown parameters and those of another shape.
     """
-    state = with_first_names(tower, state)
+    # Read once, if they are in a file.
+    state = with_first_names(tower, dict(state))
     own = {name: value for name, value in unique_state(tower).items() if not name.startswith(new)}
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     shapes = [
@@ -69,8 +72,11 @@ def load_strictly(tower: nn.Module, state: State, origin: str, new: tuple[str, .
             value.copy_(state[name])
 
 
-def weights_hash(state: State | None) -> str | None:
-    """Return a hash of the values, independent of their file; None for random weights."""
+def weights_hash(state: Tensors | None) -> str | None:
+    """Return a hash of the values, independent of their file; None for random weights.
+
+    Of tensors in a file, one at a time is in memory.
+    """
     if state is None:
         return None
     digest = hashlib.sha256()

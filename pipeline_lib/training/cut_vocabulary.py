@@ -45,7 +45,7 @@ def cut_vocabulary(
     changed: Description = {**description, key: {**_renumbered(config, numbers), "vocab_size": len(old)}}
     if source.state is None:
         return replace(source, description=changed), cut
-    tables = {name: value for name, value in source.state.items() if name in names}
+    tables = {name: source.state[name] for name in source.state if name in names}
     if already_cut := [name for name, table in tables.items() if len(table) != vocab_size]:
         raise ValueError(
             f"{source.weights}: {already_cut[0]} has {len(tables[already_cut[0]])} rows for {vocab_size} tokens, so it "

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pipeline_lib.optim.weight_decay import undecayed_names
 from pipeline_lib.params.composed import ComposedKind, ComposedParams
 from pipeline_lib.params.runtime import LoggerKind
 from pipeline_lib.splitting.seen import read_hashed_products, seen_by_run, write_seen
-from pipeline_lib.towers.tower import TowerSource
+from pipeline_lib.towers.tower import Identified
 from pipeline_lib.training.composed.batches import BatchBuilder
 from pipeline_lib.training.composed.embeddings import Embedder, GalleryRows, write_galleries
 from pipeline_lib.training.composed.stored_inputs import InputReader, QueryTexts, TrunkStores, open_trunk
@@ -38,11 +39,14 @@ from pipeline_lib.transforms.tokenize import TextTokenizer
 
 @dataclass(frozen=True)
 class ComposedConfig:
-    """The settings that decide the result of a run, and the machine it runs on; `sources` are the frozen towers."""
+    """The settings that decide the result of a run, and the machine it runs on.
+
+    `sources` are the frozen towers, which do not run: what the stage features stored of them is read.
+    """
 
     kind: ComposedKind
     params: ComposedParams
-    sources: dict[str, TowerSource]
+    sources: Mapping[str, Identified]
     device: str
     log_every: int = 10
     features_url: str | None = None

@@ -4,7 +4,7 @@ Towers are frozen in composed training, so no photo is decoded and no tower runs
 product is its first photo.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from pipeline_lib.loading.stored_features import as_float_tensor
 from pipeline_lib.models.composed.inputs import ComposedInputs, StoredWidths
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.stores.store import FeatureStore
-from pipeline_lib.towers.tower import TowerSource
+from pipeline_lib.towers.tower import Identified
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 Rows = NDArray[np.int64]
@@ -44,7 +44,7 @@ class TrunkStores:
         return {"image": header.encoder, "text": self.text.header.encoder, "preprocessing": header.preprocessing}
 
 
-def open_trunk(folder: Path, sources: dict[str, TowerSource], url: str | None = None) -> TrunkStores:
+def open_trunk(folder: Path, sources: Mapping[str, Identified], url: str | None = None) -> TrunkStores:
     """Open the stores of data/work/features/trunk; ValueError says which setting makes a missing one."""
     image, text = (open_pooled(folder, name, sources[name], url) for name in ("image", "text"))
     if image is None or text is None:

@@ -20,6 +20,7 @@ from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams, UntrainedImage, UntrainedText
 from pipeline_lib.params.section import load_params
 from pipeline_lib.towers.kinds import resolve_image_tower, resolve_text_tower
+from pipeline_lib.towers.tower import TowerIdentity
 from stages import compose, ensemble
 
 SMALL = (
@@ -61,6 +62,22 @@ def project(tmp_path, monkeypatch, tiny_image_folder, tiny_text_folder):
 def run(monkeypatch, kind, fold):
     monkeypatch.setattr(sys, "argv", ["stages.compose", "--kind", kind, "--fold", str(fold)])
     compose.main()
+
+
+def test_the_weights_of_the_towers_are_hashed_and_not_held(project, monkeypatch):
+    """The towers do not run: what was stored of them is read, and their hash says that it is of these weights."""
+    found = {}
+    monkeypatch.setattr(
+        "pipeline_lib.training.composed.fold.train_composed", lambda config, *_: found.update(config.sources)
+    )
+    run(monkeypatch, "sum", 0)
+    model = load_params()["model"]
+    expected = {
+        "image": resolve_image_tower(UntrainedImage(ImageTowerParams(**model["image"]), "late")).fingerprint,
+        "text": resolve_text_tower(UntrainedText(TextTowerParams(**model["text"]), "late")).fingerprint,
+    }
+    assert {name: type(one) for name, one in found.items()} == dict.fromkeys(expected, TowerIdentity)
+    assert {name: one.fingerprint for name, one in found.items()} == expected
 
 
 def test_a_project_of_composed_queries_alone_ends_with_figures(project, monkeypatch, capsys):
