@@ -7,7 +7,7 @@ from pydantic import Field
 from pipeline_lib.params.section import Keys, Section
 from pipeline_lib.params.values import FROM_LIST, FilePath, Interpolation, Name, Pixels, ResizeMode, Width
 
-ImageTowerKind = Literal["timm", "open_clip"]
+ImageTowerKind = Literal["timm", "open_clip", "blip2"]
 TextTowerKind = Literal["hf", "open_clip"]
 ImageFeature = Literal["pooled", "new_fc", "logits"]
 ImagePoolingKind = Literal["mean", "max", "gem", "attentive", "abs_attn", "rot_attn"]
@@ -27,15 +27,19 @@ Channels = Annotated[tuple[float, float, float], FROM_LIST]
 class ImageTowerParams(Keys):
     """Image tower: architecture, weights, preprocessing, and which of its outputs is the feature."""
 
-    kind: ImageTowerKind = Field(description="Library that builds the tower: timm | open_clip.")
+    kind: ImageTowerKind = Field(
+        description="Library that builds the tower: timm | open_clip | blip2 (BLIP-2's tower, of transformers)."
+    )
     name: Name = Field(
         description="timm: an architecture, or a folder with config.json (architecture, model_args) and "
         "model.safetensors. open_clip: a model's name (four TinyCLIP models and three with ConvNeXt are known as "
-        "well), a config's .json, a folder, or hf-hub:owner/model."
+        "well), a config's .json, a folder, or hf-hub:owner/model. blip2: a BLIP-2 model's folder or hub name, or "
+        "blip2 for a file of LAVIS."
     )
     weights: Name | None = Field(
         description="A .safetensors file for an architecture given by name; null = the weights in the folder, or the "
-        "published ones. open_clip: also a .pt or .bin file, or the tag of published weights."
+        "published ones. open_clip: also a .pt or .bin file, or the tag of published weights. blip2: a file in LAVIS's "
+        "names with its image tower."
     )
     pretrained: bool = Field(description="false = random initial weights.")
     size: Pixels = Field(description="Image size in training, in pixels.")
@@ -51,7 +55,7 @@ class ImageTowerParams(Keys):
         description="How an image becomes a square: shortest (its shorter side gets the size, the centre is cropped) | "
         "longest (its longer side does, the rest is black) | squash (both sides do) | target_pad (black pads the "
         "shorter side to 1 / 1.25 of the longer one, then as shortest) | square_pad (black pads it to a square); "
-        "null = what an open_clip tower's config or published weights say, else shortest."
+        "null = what an open_clip tower's config or published weights say, squash for blip2, else shortest."
     )
     interpolation: Interpolation | None = Field(
         description="Filter of this resizing: bicubic | bilinear; null = as resize_mode, else bicubic."
@@ -64,7 +68,8 @@ class ImageTowerParams(Keys):
         "config."
     )
     args: dict[str, Any] = Field(
-        description="Changes to the architecture: arguments of timm.create_model, or keys of open_clip's vision_cfg."
+        description="Changes to the architecture: arguments of timm.create_model, keys of open_clip's vision_cfg or "
+        "of BLIP-2's vision_config."
     )
 
 

@@ -51,8 +51,18 @@ def _open_clip_text() -> TextKind:
     return TowerKind(resolve_open_clip_text, OpenClipTextTower)
 
 
+def _blip2_image() -> ImageKind:
+    from pipeline_lib.towers.blip2_image import Blip2ImageTower, resolve_blip2
+
+    return TowerKind(resolve_blip2, Blip2ImageTower)
+
+
 # Name -> function that imports the library of the kind and returns the TowerKind.
-IMAGE_TOWERS: dict[ImageTowerKind, Callable[[], ImageKind]] = {"timm": _timm, "open_clip": _open_clip_image}
+IMAGE_TOWERS: dict[ImageTowerKind, Callable[[], ImageKind]] = {
+    "timm": _timm,
+    "open_clip": _open_clip_image,
+    "blip2": _blip2_image,
+}
 TEXT_TOWERS: dict[TextTowerKind, Callable[[], TextKind]] = {"hf": _hf, "open_clip": _open_clip_text}
 
 

@@ -1,7 +1,8 @@
 """Pretrained Q-Formers: BLIP-2 models of transformers, by folder or hub name, and files in the names of LAVIS and SPRC.
 
 Only the Q-Former, its text embeddings, the tokens and the projections are read. The image tower is not: a model learns
-from stored image tokens, which are to be those of the tower that the Q-Former was trained with (after `ln_vision`).
+from stored image tokens, which are to be those of the tower that the Q-Former was trained with (after `ln_vision`): the
+tower `blip2`.
 """
 
 import json
@@ -11,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from pipeline_lib.towers.lavis_file import read_lavis
 from pipeline_lib.towers.tower import Description, local_folder
-from pipeline_lib.towers.weights import State, read_weights
+from pipeline_lib.towers.weights import State
 
 WHERE = "composed.q_former.weights"
 WORDS = "passes.embeddings.word_embeddings.weight"
@@ -53,7 +54,9 @@ class PretrainedQFormer:
 def read_q_former(weights: str) -> PretrainedQFormer:
     """Read a BLIP-2 model (folder or hub name) or a file of LAVIS; ValueError if it is no Q-Former with texts."""
     if weights.endswith((".safetensors", ".pth", ".pt", ".bin")):
-        state = renamed(_file_tensors(Path(weights)), (*LAVIS, *OURS))
+        tensors = read_lavis(Path(weights), WHERE)
+        own = {name: value for name, value in tensors.items() if not UNUSED.match(name)}
+        state = renamed(own, (*LAVIS, *OURS))
         scale = state.pop("temp", None)
         if scale is not None:
             state["log_scale"] = -scale.float().log()
@@ -108,26 +111,6 @@ def _described(weights: str, state: State, heads: int | None) -> PretrainedQForm
         "encoder_hidden_size": state[f"{layer}0.crossattention.attention.key.weight"].shape[1],
     }
     return PretrainedQFormer(state, config, state["query_tokens"].shape[1], state["vision_projection.weight"].shape[0])
-
-
-def _file_tensors(path: Path) -> State:
-    if not path.is_file():
-        raise ValueError(f"{WHERE} = {str(path)!r}: no such file")
-    if path.suffix == ".safetensors":
-        content: Any = read_weights(path)
-    else:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:  # pickle, zip and torch have errors of their own
-            raise ValueError(
-                f"{WHERE} = {str(path)!r}: no file of tensors ({' '.join(str(error).split())[:200]})"
-            ) from error
-    # LAVIS saves {"model": tensors}, SPRC {"epoch": number, name of the model: tensors}.
-    inner = [value for value in content.values() if isinstance(value, dict)] if isinstance(content, dict) else []
-    tensors = inner[0] if len(inner) == 1 else content
-    if not isinstance(tensors, dict):
-        raise ValueError(f"{WHERE} = {str(path)!r}: holds a {type(tensors).__name__}, not tensors by name")
-    return {name: value for name, value in tensors.items() if isinstance(value, Tensor) and not UNUSED.match(name)}
 
 
 def _transformers_tensors(name: str) -> tuple[dict[str, Any], State]:

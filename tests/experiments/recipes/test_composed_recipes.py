@@ -25,6 +25,8 @@ def test_the_settings_are_those_of_the_log(name):
     image = params["model"]["image"]
     assert (image["resize_mode"], image["size"], params["features"]["trunk"]["at"]) == ("target_pad", 224, "tokens")
     assert params["plan"]["composed"] == ["q_former"]
+    # The tokens are those of the tower that the Q-Former was trained with.
+    assert (image["kind"], image["name"], image["weights"]) == ("blip2", composed.q_former.weights, None)
 
 
 @pytest.mark.parametrize("name", NAMES)
