@@ -17,6 +17,8 @@ TRAIN = WORK / "train"
 EMBED = WORK / "embed"
 # COMPOSED/KIND/FOLD: models for composed queries, with the embeddings of their galleries.
 COMPOSED = WORK / "composed"
+# The store of a fused model's queries with its fusion switched off, beside that of its queries.
+COMPOSED_QUERIES_OFF = "queries_fusion_off"
 COMPOSED_GATES = "gates.parquet"  # in the folder of a model with a fusion
 # Store of the weights of a frame attention in a folder of `embed`, (photos, 1).
 FRAME_WEIGHTS = "frame_weights"

@@ -18,7 +18,7 @@ from pipeline_lib.artifacts.io import write_table
 from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.artifacts.schemas import COMPOSED_BEST_SCHEMA, COMPOSED_RANKS_SCHEMA, RANKINGS_SCHEMA, RANKS_SCHEMA
 from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors, unit, why_apart
-from pipeline_lib.evaluation.composed_protocols import COMPOSED_PROTOCOLS, PREFIX, composed_trees
+from pipeline_lib.evaluation.composed_protocols import COMPOSED_PROTOCOLS, OFF, PREFIX, composed_trees
 from pipeline_lib.evaluation.composed_ranks import (
     ComposedGallery,
     plan_composed_galleries,
@@ -50,7 +50,8 @@ class ComposedModels:
 class ComposedResults:
     """Figures and intervals as trees, ranks of each query (COMPOSED_RANKS_SCHEMA), best products, notes for the user.
 
-    `best` are the best DEPTH products of each query, `within` the best SUBSET_DEPTH of its subset.
+    `best` are the best DEPTH products of each query, `within` the best SUBSET_DEPTH of its subset. `off` are ranks by
+    the same models with their fusion switched off, for which there are no figures.
     """
 
     figures: Tree = field(default_factory=dict)
@@ -58,6 +59,7 @@ class ComposedResults:
     ranks: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPOSED_RANKS_SCHEMA))
     best: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPOSED_BEST_SCHEMA))
     within: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPOSED_BEST_SCHEMA))
+    off: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COMPOSED_RANKS_SCHEMA))
     notes: tuple[str, ...] = ()
 
     def trees(self) -> tuple[Tree, Tree]:
@@ -79,7 +81,7 @@ class ComposedResults:
 
     def write(self, out: Path) -> None:
         """Write composed_ranks.parquet and composed_best.parquet, empty tables without a model."""
-        write_table(self.ranks, out / "composed_ranks.parquet")
+        write_table(pl.concat([self.ranks, self.off]), out / "composed_ranks.parquet")
         write_table(self.best, out / "composed_best.parquet")
 
 
@@ -99,33 +101,48 @@ def evaluate_composed(
     protocol = COMPOSED_PROTOCOLS[models.protocol]
     galleries = plan_composed_galleries(products, queries, relevance, models.folds)
     untrained = TowerScores.read(trunk, products)
-    ranks, best, within = [], [pl.DataFrame(schema=COMPOSED_BEST_SCHEMA)], [pl.DataFrame(schema=COMPOSED_BEST_SCHEMA)]
+    ranks, off = [pl.DataFrame(schema=COMPOSED_RANKS_SCHEMA)], [pl.DataFrame(schema=COMPOSED_RANKS_SCHEMA)]
+    best, within = [pl.DataFrame(schema=COMPOSED_BEST_SCHEMA)], [pl.DataFrame(schema=COMPOSED_BEST_SCHEMA)]
     for gallery in galleries:
-        for name, score in [*_trained(models, gallery), *untrained.of(gallery)]:
+        for name, score in [*_trained(models, gallery), *untrained.of(gallery), *_switched_off(models, gallery)]:
             kind = pl.lit(f"{PREFIX}{name}").alias("direction")
             rows, listed = rank_composed(gallery, score, protocol.rule, f"{PREFIX}{name}", DEPTH)
-            ranks.append(rows)
+            (off if name.endswith(OFF) else ranks).append(rows)
             best.append(listed.select(kind, *RANKINGS_SCHEMA))
             if name in models.kinds and gallery.queries["subset"].list.len().sum():
                 within.append(rank_subsets(gallery, score, SUBSET_DEPTH).select(kind, *RANKINGS_SCHEMA))
-    table = pl.concat([pl.DataFrame(schema=COMPOSED_RANKS_SCHEMA), *ranks])
+    table = pl.concat(ranks)
     figures, intervals = composed_trees(table, protocol, slices)
     _add_paraphrases(figures, table, queries, relevance)
-    return ComposedResults(figures, intervals, table, pl.concat(best), pl.concat(within), untrained.notes)
+    tables = (table, pl.concat(best), pl.concat(within), pl.concat(off))
+    return ComposedResults(figures, intervals, *tables, untrained.notes)
 
 
 def _trained(models: ComposedModels, gallery: ComposedGallery) -> Iterator[tuple[str, Score]]:
-    folds = models.folds if gallery.fold is None else [gallery.fold]
     for kind in models.kinds:
-        yield kind, mean_score([stored_score(paths.composed_of(kind, fold), gallery) for fold in folds])
+        folders = [paths.composed_of(kind, fold) for fold in _folds_of(models, gallery)]
+        yield kind, mean_score([stored_score(folder, gallery) for folder in folders])
 
 
-def stored_score(folder: Path, gallery: ComposedGallery) -> Score:
-    """Return the scores of one fold's model for a gallery, from its stores `queries` and `products`, which are mapped.
+def _switched_off(models: ComposedModels, gallery: ComposedGallery) -> Iterator[tuple[str, Score]]:
+    """Yield the scores of the kinds with a fusion once more, with alpha = 0 in the same models."""
+    for kind in models.kinds:
+        folders = [paths.composed_of(kind, fold) for fold in _folds_of(models, gallery)]
+        if all((folder / paths.COMPOSED_QUERIES_OFF).is_dir() for folder in folders):
+            scores = [stored_score(folder, gallery, paths.COMPOSED_QUERIES_OFF) for folder in folders]
+            yield f"{kind}{OFF}", mean_score(scores)
+
+
+def _folds_of(models: ComposedModels, gallery: ComposedGallery) -> Sequence[int]:
+    return models.folds if gallery.fold is None else [gallery.fold]
+
+
+def stored_score(folder: Path, gallery: ComposedGallery, name: str = "queries") -> Score:
+    """Return the scores of one fold's model for a gallery, from its stores `name` and `products`, which are mapped.
 
     Raises ValueError if they are not those of the gallery.
     """
-    queries, products = open_store(folder / "queries"), open_store(folder / "products")
+    queries, products = open_store(folder / name), open_store(folder / "products")
     vectors = _rows_of(queries, gallery.query_ids)
     targets = _rows_of(products, gallery.product_ids)
     return vector_scores(np.asarray(vectors, np.float32), targets.reshape(len(targets), -1, queries.header.dim))

@@ -24,6 +24,7 @@ Values = NDArray[np.float64]
 # A smaller slice says little, and every group of paraphrases is one: they are counted and not published.
 MIN_SLICE = 10
 PREFIX = "composed_"
+OFF = "_fusion_off"  # behind the name of a kind: its models with their fusion switched off
 RANK_COLUMNS = ("rank", "num_right", "tied_right", "tied_wrong")
 
 

@@ -19,6 +19,7 @@ from pipeline_lib.report.composed_figures import (
     SliceTable,
     changes,
     figure_tables,
+    off_titles,
     paraphrase_lines,
     slice_tables,
     titles_of,
@@ -102,14 +103,16 @@ def composed_view(inputs: ReportInputs, params: ReportParams, photos: Thumbnails
     titles = titles_of(tables, folds[0])
     figures = figure_tables(inputs, titles)
     split = figures[0].split
-    cards = ComposedCards(inputs, split, titles, photos)
+    # Beside the kinds, those of them whose fusion can be switched off: they have ranks and no figures.
+    ranked = titles | off_titles(tables, titles)
+    cards = ComposedCards(inputs, split, ranked, photos)
     chosen = spread_sample(cards.ranks(cards.kinds[-1]), params.queries, params.seed)
     shown, scales = cards.of(chosen)
     return ComposedView(
         tables=figures,
         slices=slice_tables(inputs, titles, split),
         paraphrases=paraphrase_lines(inputs, titles, split),
-        changes=changes(tables, titles, split),
+        changes=changes(tables, ranked, split),
         cards=shown,
         scales=scales,
         split_name=SPLITS[split],
@@ -118,12 +121,16 @@ def composed_view(inputs: ReportInputs, params: ReportParams, photos: Thumbnails
 
 
 class ComposedCards:
-    """Cards of one split's composed queries; `kinds` are the rows of a card, untrained first."""
+    """Cards of one split's composed queries; `kinds` are the rows of a card, untrained first.
+
+    Above a kind with a fusion is the same kind with the fusion switched off.
+    """
 
     def __init__(self, inputs: ReportInputs, split: str, titles: Mapping[str, str], photos: Thumbnails) -> None:
         self._tables, self._photos, self._titles = inputs.composed, photos, titles
         self._ranks = inputs.composed.ranks.filter(pl.col("split") == split)
-        self.kinds = [kind for kind in PLAIN if kind in titles][:1] + inputs.composed.trained
+        trained = [name for kind in self._tables.trained for name in (self._tables.off(kind), kind) if name]
+        self.kinds = [kind for kind in PLAIN if kind in titles][:1] + trained
         self._folds = [fold.fold for fold in inputs.folds]
         self._queries = inputs.catalogue.queries
         self._products = described(inputs.catalogue.products)

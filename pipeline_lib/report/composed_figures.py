@@ -82,6 +82,15 @@ def titles_of(tables: ComposedTables, fold: int) -> dict[str, str]:
     return titles
 
 
+def off_titles(tables: ComposedTables, titles: dict[str, str]) -> dict[str, str]:
+    """Return the title of each direction of `ComposedTables.off`: the same model, ranked once more with alpha = 0."""
+    return {
+        name: f"{titles[kind]}: fusion switched off (alpha = 0, not retrained)"
+        for kind in tables.trained
+        if (name := tables.off(kind)) is not None
+    }
+
+
 def figure_tables(inputs: ReportInputs, titles: dict[str, str]) -> list[FigureTable]:
     """Return the figures of each split, test first; a void figure is that of `headline`."""
     found = []
@@ -177,10 +186,11 @@ def paraphrase_lines(inputs: ReportInputs, titles: dict[str, str], split: str) -
 
 
 def compared_kinds(tables: ComposedTables) -> list[tuple[str, str]]:
-    """Return the pairs of kinds to compare: untrained with each trained one, and trained ones in their order."""
+    """Return the pairs to compare: untrained with each trained kind, these in their order, each without its fusion."""
     trained = tables.trained
     plain = [kind for kind in PLAIN if kind in tables.kinds][:1]
-    return [*((before, after) for before in plain for after in trained), *pairwise(trained)]
+    switched = [(name, kind) for kind in trained if (name := tables.off(kind)) is not None]
+    return [*((before, after) for before in plain for after in trained), *pairwise(trained), *switched]
 
 
 def changes(tables: ComposedTables, titles: dict[str, str], split: str) -> list[Change]:

@@ -10,7 +10,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.read import read_object, read_table, reading
 from pipeline_lib.artifacts.schemas import COMPOSED_BEST_SCHEMA, COMPOSED_GATES_SCHEMA
 from pipeline_lib.evaluation.composed import UNTRAINED
-from pipeline_lib.evaluation.composed_protocols import PREFIX
+from pipeline_lib.evaluation.composed_protocols import OFF, PREFIX
 from pipeline_lib.params.composed import COMPOSED_KINDS
 
 RANK_COLUMNS = ("split", "direction", "query_id", "fold", "rank", "num_gallery", "num_right")
@@ -42,6 +42,11 @@ class ComposedTables:
     def trained(self) -> list[str]:
         """Return the trained kinds."""
         return [kind for kind in self.kinds if kind not in UNTRAINED]
+
+    def off(self, kind: str) -> str | None:
+        """Return the direction of a kind's ranks with its fusion switched off, None without such ranks."""
+        name = f"{kind}{OFF}"
+        return name if self.ranks["direction"].eq(name).any() else None
 
     def best(self, query_ids: list[str]) -> pl.DataFrame:
         """Return COMPOSED_BEST_SCHEMA rows of some queries, `direction` is the kind; no other row is in memory."""

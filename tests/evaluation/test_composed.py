@@ -111,6 +111,40 @@ def test_figures_have_chance_intervals_slices_and_beat_chance_where_the_queries_
     assert "paraphrases" in figures["sum"]["oof"] and undescribed(results.figures) == []
 
 
+def test_a_fusion_that_is_switched_off_gives_ranks_and_no_figures(made, tmp_path):
+    """The queries of `sum` once more, by another embedding: ranked among the same products."""
+    before = evaluate(made)
+    for fold in FOLDS:
+        folder = paths.composed_of("sum", fold)
+        ids = pl.read_parquet(folder / "queries/ids.parquet")["id"].to_list()
+        values = np.random.default_rng(fold).normal(size=(len(ids), 8))
+        values /= np.linalg.norm(values, axis=1, keepdims=True)
+        write_store(folder / paths.COMPOSED_QUERIES_OFF, ids, values, ("m", "v"), "float32")
+    after = evaluate(made)
+    assert after.figures == before.figures and after.ranks.equals(before.ranks)
+    assert after.ranked().equals(before.ranked())
+    assert before.off.is_empty() and after.off["direction"].unique().to_list() == ["composed_sum_fusion_off"]
+    after.write(tmp_path)
+    written = pl.read_parquet(tmp_path / "composed_ranks.parquet")
+    assert written.height == after.ranks.height + after.off.height
+    best = pl.read_parquet(tmp_path / "composed_best.parquet").filter(pl.col("direction") == "composed_sum_fusion_off")
+    assert best["query_id"].n_unique() == after.off.height
+    place = {key: (split, fold) for key, split, fold in made["products"].select("product_id", "split", "fold").rows()}
+    for row in after.off[::9].iter_rows(named=True):
+        query = made["queries"].filter(pl.col("query_id") == row["query_id"]).row(0, named=True)
+        split, fold = place[query["reference_product_id"]]
+        gallery = [key for key in place if place[key] == (split, fold) and key != query["reference_product_id"]]
+        total = np.zeros(len(gallery))
+        for own in FOLDS if split == "test" else [fold]:
+            vector, known = (
+                stored("sum", own, paths.COMPOSED_QUERIES_OFF)[row["query_id"]],
+                stored("sum", own, "products"),
+            )
+            total += [known[key] @ vector for key in gallery]
+        right = made["relevance"].filter(pl.col("query_id") == row["query_id"], pl.col("grade") == 2)["product_id"][0]
+        assert row["rank"] == 1 + int((total > total[gallery.index(right)] + 1e-9).sum())
+
+
 def test_untrained_towers_rank_by_the_image_alone_unless_they_share_a_space(made):
     alone = evaluate(made)
     assert alone.notes == ("composed: text_only, sum_untrained are left out: made features",)

@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 import polars as pl
 import pytest
-from made_composed import PATCHES, SIGNAL, add_composed
+from made_composed import PATCHES, SIGNAL, SWITCHED_OFF, add_composed
 from PIL import Image
 
 from pipeline_lib.artifacts import paths
@@ -132,7 +132,11 @@ def test_results_and_ranks_are_those_of_the_kind_and_say_where_the_row_above_has
     for part in cards(run.report(queries=100).page):
         query = re.search(r'data-query="([^"]+)"', part)[1]
         strips = re.split(r'<div class="answer" data-kind="', part)[1:]
-        assert [strip.split('"', 1)[0] for strip in strips] == ["sum_untrained", "sum", "q_former"]
+        # Above each kind with a fusion is the same model without it, so "was 7" is what the fusion changed.
+        assert [strip.split('"', 1)[0] for strip in strips] == [
+            "sum_untrained", "sum_fusion_off", "sum", "q_former_fusion_off", "q_former"
+        ]  # fmt: skip
+        assert "<b>Q-Former, gated: fusion switched off (alpha = 0, not retrained)</b>" in strips[3]
         above = None
         for strip in strips:
             kind = strip.split('"', 1)[0]
@@ -157,9 +161,10 @@ def test_changes_count_the_same_queries(run):
     ranks = run.rows["composed_ranks"].filter(pl.col("split") == "test")
     ranks = {
         kind: dict(ranks.filter(pl.col("direction") == f"composed_{kind}").select("query_id", "rank").iter_rows())
-        for kind in SIGNAL
+        for kind in SIGNAL | SWITCHED_OFF
     }
     pairs = [("sum_untrained", "sum"), ("sum_untrained", "q_former"), ("sum", "q_former")]
+    pairs += [("sum_fusion_off", "sum"), ("q_former_fusion_off", "q_former")]
     table = re.search(r'<table class="changes">.*?</table>', run.report().page, re.DOTALL)[0]
     rows = re.findall(r"<tr><td>.*?</tr>", table)
     assert len(rows) == len(pairs)
@@ -171,6 +176,10 @@ def test_changes_count_the_same_queries(run):
             sum(old == 1 < new for old, new in moves),
         ]  # fmt: skip
         assert re.findall(r'class="num">(\d+)<', row) == [str(count) for count in counts]
+
+
+def test_without_a_fusion_nothing_is_switched_off(make_run):
+    assert "switched off" not in add_composed(make_run(), "none").report().page
 
 
 def test_gate_maps_are_those_of_the_shown_queries_on_the_scale_that_is_named(run):

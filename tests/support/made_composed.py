@@ -9,6 +9,8 @@ from pipeline_lib.artifacts.schemas import COMPOSED_BEST_SCHEMA, COMPOSED_GATES_
 
 # Kind -> how much higher its targets score.
 SIGNAL = {"sum": 1.0, "q_former": 2.0, "image_only": 0.0, "sum_untrained": 0.5}
+# With a fusion, the trained kinds are ranked once more with it switched off.
+SWITCHED_OFF = {"sum_fusion_off": 0.6, "q_former_fusion_off": 1.2}
 DEPTH = 12
 PATCHES = 4
 
@@ -21,6 +23,7 @@ def add_composed(run: Run, fusion: str = "gated", kinds=tuple(SIGNAL), with_refe
     relevance = pl.read_parquet(run.root / paths.CATALOGUE / "relevance.parquet").rows()
     queries = pl.read_parquet(run.root / paths.CATALOGUE / "queries.parquet").rows()
     ranks, best, random = [], [], np.random.default_rng(5)
+    off = [name for name in SWITCHED_OFF if fusion != "none" and name.removesuffix("_fusion_off") in kinds]
     run.rows["composed"] = {}
     for split, fold, members in galleries(run):
         ids = [product[0] for product in members]
@@ -29,9 +32,9 @@ def add_composed(run: Run, fusion: str = "gated", kinds=tuple(SIGNAL), with_refe
             queries.append((query, "composed", f"in 红 {number}", reference, [], None))
             relevance += [(query, target, 2), (query, soft, 1)]
             run.rows["composed"][query] = (reference, target, soft)
-            for kind in kinds:
+            for kind in (*kinds, *off):
                 scores = dict(zip(ids, random.normal(size=len(ids)), strict=True))
-                scores[target] += SIGNAL[kind]
+                scores[target] += (SIGNAL | SWITCHED_OFF)[kind]
                 order = sorted(scores.keys() - set([] if with_reference else [reference]), key=lambda key: -scores[key])
                 best += [
                     (f"composed_{kind}", query, split, fold, place + 1, key, scores[key])
@@ -58,7 +61,8 @@ def add_composed(run: Run, fusion: str = "gated", kinds=tuple(SIGNAL), with_refe
 
 def _count(run: Run, kinds) -> None:
     figures, intervals = run.metrics.setdefault("composed", {}), run.intervals.setdefault("composed", {})
-    for (direction, split), part in run.rows["composed_ranks"].group_by("direction", "split", maintain_order=True):
+    counted = run.rows["composed_ranks"].filter(~pl.col("direction").str.ends_with("_fusion_off"))
+    for (direction, split), part in counted.group_by("direction", "split", maintain_order=True):
         places = part["rank"].to_numpy()
         leaf = {f"R@{k}": float((places <= k).mean()) for k in (1, 5)} | {"R_subset@1": 0.25, "R@10": 0.75}
         chance = dict.fromkeys(leaf, 0.125)

@@ -1,8 +1,10 @@
 """The fusions of a reference's image tokens with its sentence, by their name in params.yaml."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import nn
 
 from pipeline_lib.models.composed.gated import GatedFusion
@@ -16,6 +18,19 @@ FUSIONS: dict[ComposedFusion, Callable[[int, int, int, float], nn.Module | None]
     "gated": GatedFusion,
     "guided": GuidedFusion,
 }
+
+
+@contextmanager
+def switched_off(fusion: GatedFusion | GuidedFusion) -> Iterator[None]:
+    """Let a trained fusion leave the tokens as they are, as alpha = 0 does; no other parameter changes."""
+    learned = fusion.alpha.detach().clone()
+    with torch.no_grad():
+        fusion.alpha.zero_()
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            fusion.alpha.copy_(learned)
 
 
 def build_fusion(description: dict[str, Any], text_width: int) -> nn.Module | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,11 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.io import write_table
-from pipeline_lib.artifacts.paths import COMPOSED_GATES
+from pipeline_lib.artifacts.paths import COMPOSED_GATES, COMPOSED_QUERIES_OFF
 from pipeline_lib.artifacts.schemas import COMPOSED_GATES_SCHEMA
 from pipeline_lib.evaluation.composed_ranks import ComposedGallery
 from pipeline_lib.execution.precision import autocast
 from pipeline_lib.models.composed.face import ComposedModel
+from pipeline_lib.models.composed.fusions import switched_off
 from pipeline_lib.stores.store import MATRIX, MatrixWriter, map_matrix, write_store
 from pipeline_lib.training.composed.stored_inputs import InputReader, Rows
 
@@ -124,7 +126,8 @@ def write_galleries(
     """Write the stores `out`/queries (queries, dim) and `out`/products (products, vectors x dim), gallery by gallery.
 
     The rows of a gallery follow one another, so a reader maps them. `origin` is the model's fingerprint and the
-    preprocessing of the photos. With a fusion, gates.parquet has the gate map of each query.
+    preprocessing of the photos. With a fusion, gates.parquet has the gate map of each query, and
+    `out`/queries_fusion_off its embedding with alpha = 0: what the fusion changes for the same query.
     """
     both = [embedder.queries_and_gates(rows.references, rows.texts) for _, rows in galleries]
     queries, gates = [own for own, _ in both], [gate for _, gate in both if gate is not None]
@@ -132,6 +135,11 @@ def write_galleries(
     write_store(out / QUERIES, query_ids, np.concatenate(queries), origin, QUERY_DTYPE)
     writer, _ = embedder.write_products(np.concatenate([rows.products for _, rows in galleries]), out / PRODUCTS)
     writer.close([key for gallery, _ in galleries for key in gallery.product_ids], *origin)
+    fusion: Any = getattr(embedder.model, "fusion", None)
+    if fusion is not None:
+        with switched_off(fusion):
+            plain = [embedder.queries(rows.references, rows.texts) for _, rows in galleries]
+        write_store(out / COMPOSED_QUERIES_OFF, query_ids, np.concatenate(plain), origin, QUERY_DTYPE)
     tokens = embedder.reader.stores.tokens
     if gates and tokens is not None:
         write_table(gate_table(query_ids, np.concatenate(gates), tokens.header.grid or []), out / COMPOSED_GATES)
