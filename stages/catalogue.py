@@ -15,6 +15,7 @@ from pipeline_lib.execution.device import read_runtime
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.data import DataParams
+from pipeline_lib.params.values import ColourProfile
 
 
 def main() -> None:
@@ -22,12 +23,12 @@ def main() -> None:
         data = run.section(DataParams)
         sample = read_sample(data)
         records = read_records(data)
-        runtime = read_runtime()
+        runtime, convert = read_runtime(), run.value("shards.colour_profile", ColourProfile) == "convert"
         clips = read_clips(paths.CLIPS) if run.value("plan.frames", list[str]) else None
         what = f"{records.num_rows:,} rows of {records.table}, photos checked by {runtime.workers} processes"
         try:
             with metered("catalogue", what):
-                catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel, clips)
+                catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel, clips, convert)
         except TooManyRejectedError as error:
             refused = write_refused(error.rejects)
             for note in formula_notes(error.rejects, refused):

@@ -12,6 +12,7 @@ from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.data import DataParams
 from pipeline_lib.params.frames import FramesParams
+from pipeline_lib.params.values import ColourProfile
 from pipeline_lib.shards.clip_reader import ClipReader
 from pipeline_lib.shards.frames import write_frames
 
@@ -20,11 +21,13 @@ def main() -> None:
     with stage("stages.frames") as run:
         data, frames, runtime = run.section(DataParams), run.section(FramesParams), read_runtime()
         size, quality = run.value("shards.size", int), run.value("shards.quality", int)
+        convert = run.value("shards.colour_profile", ColourProfile) == "convert"
         clips_per_tar = max(1, run.value("shards.photos_per_shard", int) // frames.count)
         records = read_records(data)
         listed = records.products["media"].explode(empty_as_null=False).unique(maintain_order=True).to_list()
         media = [name for name in listed if may_be_clip(name)]
-        reader = ClipReader(Path(data.root).resolve(), frames, size, quality, data.max_pixels, link_targets())
+        root = Path(data.root).resolve()
+        reader = ClipReader(root, frames, size, quality, data.max_pixels, link_targets(), convert)
         what = f"{len(media):,} files, {frames.count} frames each, by {runtime.workers} processes ({runtime.parallel})"
         with metered("frames", what), fresh_folder(paths.CLIPS) as out:
             meta = write_frames(media, reader, clips_per_tar, out, runtime.workers, runtime.parallel)

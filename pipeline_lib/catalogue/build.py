@@ -18,10 +18,15 @@ from pipeline_lib.params.data import DataParams
 
 
 def build_catalogue(
-    records: Records, data: DataParams, workers: int, parallel: str = "loky", clips: pl.DataFrame | None = None
+    records: Records,
+    data: DataParams,
+    workers: int,
+    parallel: str = "loky",
+    clips: pl.DataFrame | None = None,
+    convert_profile: bool = True,
 ) -> Catalogue:
-    """Return the catalogue of a reader's records; `clips` and errors are those of `clean`."""
-    cleaned = clean(records, data, workers, parallel, clips)
+    """Return the catalogue of a reader's records; the last two arguments and errors are those of `clean`."""
+    cleaned = clean(records, data, workers, parallel, clips, convert_profile)
     products, rejects = cleaned.products, cleaned.rejects
     meter = current_meter()
     meter.begin("products compared", len(products))

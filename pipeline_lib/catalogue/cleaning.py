@@ -61,9 +61,16 @@ class Cleaned:
 
 
 def clean(
-    records: Records, data: DataParams, workers: int, parallel: str = "loky", clips: pl.DataFrame | None = None
+    records: Records,
+    data: DataParams,
+    workers: int,
+    parallel: str = "loky",
+    clips: pl.DataFrame | None = None,
+    convert_profile: bool = True,
 ) -> Cleaned:
     """Return cleaned products; `clips` is the table of the stage frames, None if the plan reads no clips.
+
+    `convert_profile` is that of the shards.
 
     Raises ValueError if a larger fraction of rows is rejected than params allow, or for clips without a plan.
     """
@@ -71,7 +78,10 @@ def clean(
     listed = records.products.select("row", "product_id", pl.col("media").alias("path"))
     without_media = listed.filter(pl.col("path").list.len() == 0)
     photos = listed.filter(pl.col("path").list.len() > 0).explode("path")
-    check = partial(check_all_photos, Path(data.root), max_pixels=data.max_pixels, workers=workers, parallel=parallel)
+
+    def check(paths: list[str]) -> Checked:
+        return check_all_photos(Path(data.root), paths, data.max_pixels, workers, parallel, convert_profile)
+
     checked = check_media(photos["path"].to_list(), clips, check)
     photos = photos.with_columns(
         pl.Series("reason", [fault.reason if fault else None for fault in checked.faults], dtype=pl.String),
@@ -111,10 +121,17 @@ def clean(
     )
 
 
-def check_all_photos(root: Path, paths: list[str], max_pixels: int, workers: int, parallel: str = "loky") -> Checked:
+def check_all_photos(
+    root: Path,
+    paths: list[str],
+    max_pixels: int,
+    workers: int,
+    parallel: str = "loky",
+    convert_profile: bool = True,
+) -> Checked:
     """Check photos in parallel; faults and contents follow the order of `paths`, thumbnails that of good photos."""
     root, linked = root.resolve(), link_targets()
-    check = partial(check_photos, root, max_pixels, linked=linked)
+    check = partial(check_photos, root, max_pixels, linked=linked, convert_profile=convert_profile)
     tasks = [paths[start : start + PHOTOS_PER_TASK] for start in range(0, len(paths), PHOTOS_PER_TASK)]
     thumbnails = scratch_rows(len(paths))
     faults: list[Fault | None] = []

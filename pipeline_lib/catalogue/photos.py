@@ -19,7 +19,7 @@ from PIL import Image
 
 from pipeline_lib.catalogue.media import open_photo
 from pipeline_lib.catalogue.thumbnails import BYTES, WORK_SIDE, thumbnail
-from pipeline_lib.transforms.decode import Photo, read_photo
+from pipeline_lib.transforms.decode import read_photo
 from pipeline_lib.transforms.formats import BadPhotoError
 
 HASH = partial(hashlib.blake2b, digest_size=16)
@@ -50,8 +50,13 @@ class Checked:
     notes: list[Fault | None]
 
 
-def check_photos(root: Path, max_pixels: int, paths: Sequence[str], linked: Sequence[Path] = ()) -> Checked:
-    """Check photos by their media names relative to `root`; links may also lead to `linked`, all resolved paths."""
+def check_photos(
+    root: Path, max_pixels: int, paths: Sequence[str], linked: Sequence[Path] = (), convert_profile: bool = True
+) -> Checked:
+    """Check photos by their media names relative to `root`; links may also lead to `linked`, all resolved paths.
+
+    `convert_profile` is that of the shards: photos that are equal there have equal thumbnails.
+    """
     thumbnails = np.zeros((len(paths), BYTES), dtype=np.uint8)
     checked = Checked([], thumbnails, [], [])
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `max_pixels` is compared before any decoding
@@ -60,7 +65,8 @@ def check_photos(root: Path, max_pixels: int, paths: Sequence[str], linked: Sequ
             for position, path in enumerate(paths):
                 fault, content, note = None, "", None
                 try:
-                    photo, content = _check_photo(root, path, max_pixels, linked)
+                    data = _read(root, path, linked)
+                    photo, content = read_photo(data, DECODED_SIDE, max_pixels, convert_profile), HASH(data).hexdigest()
                     thumbnails[position] = thumbnail(photo.reduced(WORK_SIDE))
                     note = Fault(*photo.notes[0]) if photo.notes else None
                 except BadPhotoError as bad:
@@ -73,14 +79,13 @@ def check_photos(root: Path, max_pixels: int, paths: Sequence[str], linked: Sequ
     return checked
 
 
-def _check_photo(root: Path, path: str, max_pixels: int, linked: Sequence[Path]) -> tuple[Photo, str]:
-    """Return a photo and the hash of its bytes; raises BadPhotoError."""
+def _read(root: Path, path: str, linked: Sequence[Path]) -> bytes:
+    """Return the bytes of a photo; raises BadPhotoError."""
     try:
         with open_photo(root, path, linked) as stream:
-            data = stream.read()
+            return stream.read()
     except OSError as error:
         raise fault_of(error) from error
-    return read_photo(data, DECODED_SIDE, max_pixels), HASH(data).hexdigest()
 
 
 def fault_of(error: OSError) -> BadPhotoError:

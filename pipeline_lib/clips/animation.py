@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline_lib.artifacts.messages import one_line
-from pipeline_lib.clips.pixels import Picture, on_white
+from pipeline_lib.clips.header import Header
+from pipeline_lib.clips.pixels import Picture, in_srgb, on_white, turned
 from pipeline_lib.clips.sampling import Indexes, Times
 from pipeline_lib.clips.structure import missing_bytes
 from pipeline_lib.transforms.formats import BadPhotoError
@@ -42,7 +43,11 @@ def webp_times(data: bytes) -> Times:
 
 
 def read_webp(
-    file: Path, choose: Callable[[Times, float], Indexes], max_pixels: float, take: Callable[[Picture], Taken]
+    file: Path,
+    header: Header,
+    choose: Callable[[Times, float], Indexes],
+    max_pixels: float,
+    take: Callable[[Picture], Taken],
 ) -> tuple[list[Taken], Times, Indexes, float]:
     """Return `take` of the frames that `choose` names by the times, all times (s), those names, and the end.
 
@@ -52,14 +57,16 @@ def read_webp(
         raise BadPhotoError("truncated clip", f"{missing:,} bytes are missing behind those that there are")
     times = webp_times(file.read_bytes())
     chosen = choose(times[:-1], float(times[-1]))
-    taken = []
+    taken: list[Taken] = []
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(file, formats=("WEBP",)) as image:
             if image.width * image.height > max_pixels:
                 raise BadPhotoError("too many pixels", f"{image.width} x {image.height}")
             for number in chosen.tolist():
                 image.seek(number)
-                taken.append(take(Picture(on_white(np.asarray(image.convert("RGBA"))), *image.size)))
+                pixels = on_white(in_srgb(np.asarray(image.convert("RGBA")), header.profile))
+                upright = pixels if header.matrix is None else turned(pixels, header.matrix)
+                taken.append(take(Picture(upright, upright.shape[1], upright.shape[0])))
     except (OSError, EOFError, SyntaxError) as error:
         raise BadPhotoError("unreadable clip", one_line(error)) from None
     return taken, times[:-1], chosen, float(times[-1])

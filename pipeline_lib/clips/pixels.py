@@ -10,14 +10,19 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageCms
 
-from pipeline_lib.transforms.decode import Pixels
+from pipeline_lib.clips.header import Matrix
+from pipeline_lib.transforms.decode import NOT_USED, Note, Pixels
+from pipeline_lib.transforms.profiles import conversion
 
 # For these FFmpeg's rgb24 has the same pixels as its gbrp (tested), which needs a copy more.
 DIRECT = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "rgb24", "bgr24", "rgb0", "bgr0", "gray"})
 UNSPECIFIED, BT709 = 2, 1  # AVColorSpace of a frame, and Colorspace of the conversion
 HD_HEIGHT = 720
 FULL_RANGE = 2
+# Degrees against the clock -> display matrix.
+QUARTER_TURNS = {90: (0, -1, 1, 0), -90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), -180: (-1, 0, 0, -1)}
 MATRIX_ROW = 3  # a display matrix has 3 x 3 numbers: a b u, c d v, x y w
 
 
@@ -39,17 +44,16 @@ class Converter:
 
     _reformatters: dict[bool, Any] = field(default_factory=dict)
 
-    def picture(self, frame: Any, aspect: Fraction) -> Picture:
+    def picture(self, frame: Any, aspect: Fraction, profile: bytes | None, matrix: Matrix | None) -> Picture:
         """Return a frame as it is shown; `aspect` is the width of a pixel by its height."""
         width, height = frame.width, frame.height
         if aspect >= 1:
             width = round(width * aspect)
         else:
             height = round(height / aspect)
-        matrix = display_matrix(frame)
         if frame.interlaced_frame and frame.height > 1:
             frame = first_field(frame)
-        pixels = self._rgb(frame)
+        pixels = self._rgb(frame, profile)
         if matrix is None:
             return Picture(pixels, width, height)
         upright = turned(pixels, matrix)
@@ -57,10 +61,13 @@ class Converter:
             width, height = height, width
         return Picture(upright, width, height)
 
-    def _rgb(self, frame: Any) -> Pixels:
+    def _rgb(self, frame: Any, profile: bytes | None = None) -> Pixels:
         has_alpha = any(component.is_alpha for component in frame.format.components)
         if has_alpha or frame.format.name == "pal8":
-            return on_white(self._planes(frame, "gbrap"))
+            return on_white(in_srgb(self._planes(frame, "gbrap"), profile))
+        return in_srgb(self._opaque(frame), profile)
+
+    def _opaque(self, frame: Any) -> Pixels:
         if frame.format.name in DIRECT and frame.height % 2 == 0:
             converted = self._converted(frame, "rgb24")
             plane = converted.planes[0]
@@ -106,9 +113,27 @@ def on_white(pixels: Pixels) -> Pixels:
     return ((shown + 127) // 255).astype(np.uint8)
 
 
-def display_matrix(frame: Any) -> tuple[int, int, int, int] | None:
-    """Return a, b, c and d of a frame's display matrix; None if it is shown as it is."""
-    data = next((one for one in frame.side_data if one.type.name == "DISPLAYMATRIX"), None)
+def in_srgb(pixels: Pixels, profile: bytes | None) -> Pixels:
+    """Return pixels (rows, columns, 3 or 4, alpha last) of a colour profile as sRGB; unchanged if it cannot be used."""
+    used = conversion(profile, "RGB") if profile else None
+    if used is None or used.transform is None:
+        return pixels
+    colours = ImageCms.applyTransform(Image.fromarray(np.ascontiguousarray(pixels[..., :3])), used.transform)
+    return np.concatenate((np.asarray(colours), pixels[..., 3:]), axis=-1)
+
+
+def profile_notes(profile: bytes | None) -> tuple[Note, ...]:
+    """Return a note if the colour profile of frames cannot be used."""
+    problem = conversion(profile, "RGB").problem if profile else None
+    return (Note(NOT_USED, problem),) if problem else ()
+
+
+def display_matrix(frame: Any) -> Matrix | None:
+    """Return a, b, c and d of the display matrix of a video's frame; None if it is shown as it is."""
+    try:
+        data = next((one for one in frame.side_data if one.type.name == "DISPLAYMATRIX"), None)
+    except ValueError:  # PyAV does not know one of the blocks beside it, such as EXIF
+        return QUARTER_TURNS.get(frame.rotation)
     if data is None:
         return None
     numbers = np.frombuffer(bytes(data), np.int32)

@@ -14,8 +14,9 @@ from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.clips.animation import is_webp, read_webp
 from pipeline_lib.clips.container import decoder_of, open_clip
 from pipeline_lib.clips.decode import decode_at, decode_by_number, decoded_times, measured_timeline
+from pipeline_lib.clips.header import read_header
 from pipeline_lib.clips.packets import Packets, Timeline, read_timeline
-from pipeline_lib.clips.pixels import Converter, Picture
+from pipeline_lib.clips.pixels import Converter, Picture, display_matrix, profile_notes
 from pipeline_lib.clips.sampling import SAMPLERS, Indexes
 from pipeline_lib.params.frames import FramesParams
 from pipeline_lib.transforms.decode import TOO_MANY_PIXELS, Note
@@ -24,6 +25,8 @@ from pipeline_lib.transforms.formats import BadPhotoError
 Taken = TypeVar("Taken")
 # Transfer characteristics of HDR: PQ and HLG.
 HDR = (16, 18)
+# PyAV must not look at what their frames hold beside pixels: see `header`.
+PNG_DECODERS = ("apng", "png")
 
 
 @dataclass(frozen=True)
@@ -46,36 +49,52 @@ def converter() -> Converter:
     return Converter()
 
 
-def read_clip(file: Path, params: FramesParams, max_pixels: float, take: Callable[[Picture], Taken]) -> Clip[Taken]:
+def read_clip(
+    file: Path,
+    params: FramesParams,
+    max_pixels: float,
+    take: Callable[[Picture], Taken],
+    convert_profile: bool = True,
+) -> Clip[Taken]:
     """Return `take` of the frames of a clip that `params` choose, so that one frame at a time is in memory.
+
+    Without `convert_profile` the colours of an embedded profile are taken as sRGB, as those of photos are.
 
     Raises BadPhotoError with the reason if the file has no video, is truncated or damaged, or if a frame has more than
     `max_pixels` pixels.
     """
     if is_webp(file):
         sampler = SAMPLERS[params.sampling]
-        shown, seconds, indexes, end = read_webp(file, lambda times, end: sampler(times, end, params), max_pixels, take)
-        return _noted(Clip(shown, seconds[indexes].tolist(), len(seconds), end), params, ())
+        header = read_header(file, convert_profile)
+        shown, seconds, indexes, end = read_webp(
+            file, header, lambda times, end: sampler(times, end, params), max_pixels, take
+        )
+        notes = profile_notes(header.profile)
+        return _noted(Clip(shown, seconds[indexes].tolist(), len(seconds), end), params, notes)
     import av
 
     try:
-        return _read_video(file, params, max_pixels, take)
+        return _read_video(file, params, max_pixels, take, convert_profile)
     except av.error.FFmpegError as error:
         raise BadPhotoError("unreadable clip", one_line(error)) from None
 
 
-def _read_video(file: Path, params: FramesParams, max_pixels: float, take: Callable[[Picture], Taken]) -> Clip[Taken]:
+def _read_video(
+    file: Path, params: FramesParams, max_pixels: float, take: Callable[[Picture], Taken], convert_profile: bool
+) -> Clip[Taken]:
+    header = read_header(file, convert_profile)
     with open_clip(file) as (container, stream):
         decoder = decoder_of(stream)
         _check_size(stream.codec_context.width, stream.codec_context.height, max_pixels)
         packets = Packets(file, container, stream)
         timeline = read_timeline(packets, stream)
-        seen: set[Note] = set()
+        seen: set[Note] = set(profile_notes(header.profile))
 
         def taken(frame: Any) -> Taken:
             _check_size(frame.width, frame.height, max_pixels)
             seen.update(_frame_notes(frame))
-            picture = converter().picture(frame, pixel_aspect(stream, decoder))
+            matrix = header.matrix if decoder.name in PNG_DECODERS else display_matrix(frame)
+            picture = converter().picture(frame, pixel_aspect(stream, decoder), header.profile, matrix)
             _check_size(picture.width, picture.height, max_pixels)
             return take(picture)
 

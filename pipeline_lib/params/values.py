@@ -11,6 +11,7 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 Precision = Literal["auto", "fp32", "tf32", "fp16", "bf16"]
 ResizeMode = Literal["shortest", "longest", "squash", "target_pad", "square_pad"]
 Interpolation = Literal["bicubic", "bilinear"]
+ColourProfile = Literal["convert", "ignore"]
 ViewName = Literal["none", "clip", "jitter_flip", "grayscale_blur"]
 Positive = Annotated[int, Field(gt=0)]
 # Units of a layer, heads, tokens: no machine has memory for more.

@@ -19,6 +19,7 @@ from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.plan import PlanParams
 from pipeline_lib.params.section import load_params, parse_section, parse_value
+from pipeline_lib.params.values import ColourProfile
 from pipeline_lib.retrieval.faiss_index import Fingerprints
 from pipeline_lib.retrieval.filtered_search import ALL, Selection, best_hits, search_selected
 from pipeline_lib.retrieval.search import Hit, ProductIndex, open_index
@@ -206,6 +207,7 @@ def open_served(name: str, root: Path, fold: int, kind: str | None = None) -> Se
     kind = kind or _first_kind(root, params)
     embed, max_pixels = parse_section(EmbedParams, params), parse_value("data.max_pixels", int, params)
     scale = parse_value("plan.scales", list[int], params)[0]
+    profile: str = parse_value("shards.colour_profile", ColourProfile, params)  # type: ignore[arg-type]
     folder, place = root / paths.train_of(fold), root / paths.index_of(kind, fold)
     texts = TextEmbedder(folder, embed.interpolation)
     image = read_object(folder / "model.json", description=dict)["description"]["image"]
@@ -220,7 +222,7 @@ def open_served(name: str, root: Path, fold: int, kind: str | None = None) -> Se
         whole = partial(load_interpolated, folder, embed.interpolation)
         return load_same(whole, folder, texts.fingerprint, f"model of {name}").model
 
-    pictures = PictureEmbedder(load, scale, Resizing.of(image), embed.flip)
+    pictures = PictureEmbedder(load, scale, Resizing.of(image), embed.flip, profile == "convert")
     catalogue = read_served(root, index.product_ids)
     return ServedModel(name, index, catalogue, texts, pictures, find_composed(root, fold, params), max_pixels)
 

@@ -57,13 +57,14 @@ def view_box(width: int, height: int, mode: ResizeMode) -> Box:
 class PictureEmbedder:
     """Embeds pictures with a trained model at `size` pixels as the stage embed does, with their mirror image if `flip`.
 
-    `load` returns the complete model.
+    `load` returns the complete model. `convert_profile` is that of the shards: a picture has the colours of products.
     """
 
     load: Callable[[], ImageTextModel]
     size: int
     resizing: Resizing
     flip: bool
+    convert_profile: bool
 
     @cached_property
     def model(self) -> ImageTextModel:
@@ -77,7 +78,7 @@ class PictureEmbedder:
         """
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `max_pixels` is compared before any decoding
         try:
-            photo = read_photo(data, self.size, max_pixels)
+            photo = read_photo(data, self.size, max_pixels, self.convert_profile)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
         return fixed_view(photo.image(), self.size, self.resizing)

@@ -41,7 +41,10 @@ class ReadClip:
 
 @dataclass(frozen=True)
 class ClipReader:
-    """Reads a clip by its media name in a worker process; `root` and the folders `linked` are resolved paths."""
+    """Reads a clip by its media name in a worker process; `root` and the folders `linked` are resolved paths.
+
+    With `convert_profile` the colours of an embedded profile become sRGB, as those of photos do.
+    """
 
     root: Path
     frames: FramesParams
@@ -49,6 +52,7 @@ class ClipReader:
     quality: int
     max_pixels: int
     linked: tuple[Path, ...] = ()
+    convert_profile: bool = True
 
     def __call__(self, media: str) -> ReadClip | None:
         """Return the frames of a clip, or its fault; None for a picture that does not move."""
@@ -59,7 +63,7 @@ class ClipReader:
                 return None
             with file.open("rb") as stream:
                 content = hashlib.file_digest(stream, "sha256").hexdigest()
-            clip = read_clip(file, self.frames, self.max_pixels, self._taken)
+            clip = read_clip(file, self.frames, self.max_pixels, self._taken, self.convert_profile)
         except (OSError, BadPhotoError) as error:
             if not is_video(media) and not content:
                 return None  # the check of photos gives the reason

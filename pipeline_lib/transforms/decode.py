@@ -42,6 +42,7 @@ TRANSPOSES = {
 }
 PNG_BIT_DEPTH = 24  # position of the bit depth in the header
 TOO_MANY_PIXELS = "too many pixels"
+NOT_USED = "colour profile not used"
 
 
 class Note(NamedTuple):
@@ -169,7 +170,7 @@ def _read_with_pillow(data: bytes, size: int | None, max_pixels: float, convert_
         rgb = rgb.transpose(TRANSPOSES[turned])
     if turned >= 5:
         width, height = height, width
-    notes = (Note("colour profile not used", problem),) if problem else ()
+    notes = (Note(NOT_USED, problem),) if problem else ()
     return Photo(rgb, str(image.format), width, height, is_plain, notes)
 
 
@@ -177,7 +178,7 @@ def _in_strips(strips: PngStrips, data: bytes) -> Photo:
     """Return a large PNG, which is decoded when its pixels are asked for; one that is not sound is none of these."""
     first = next(strips.loaded())
     _, problem = to_srgb(first, strips.convert)
-    notes = (Note("colour profile not used", problem),) if problem else ()
+    notes = (Note(NOT_USED, problem),) if problem else ()
     return Photo(strips, "PNG", strips.width, strips.height, _is_plain(first, data), notes)
 
 

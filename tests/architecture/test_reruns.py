@@ -27,6 +27,7 @@ RERUNS = {
     "shards.size": {"frames", "shards"},
     "shards.quality": {"frames", "shards"},
     "shards.photos_per_shard": {"frames", "shards"},
+    "shards.colour_profile": {"frames", "catalogue", "shards"},
     "model": TRAINING,
     "model.image": {*TRAINING, "features", "views", "compose"},
     "model.fusion": {*TRAINING, "features", "views", "compose"},  # tokens of early fusion are not stored

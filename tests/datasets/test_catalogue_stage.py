@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from drawn_files import rgb_profile
 from PIL import Image
 from ruamel.yaml import YAML
 
@@ -163,3 +164,33 @@ def test_composed_queries_of_a_table_pass_the_stages_and_stay_in_one_fold(projec
     assert table.group_by("chain").agg(pl.struct("split", "fold").n_unique())["split"].to_list() == [1] * 6
     slices = pl.read_parquet(work / "catalogue/query_slices.parquet")
     assert slices.height == 17 and set(slices["slice"]) == {"zh"}
+
+
+@pytest.mark.parametrize(("setting", "same"), [("convert", 1), ("ignore", 2)])
+def test_photos_are_compared_in_the_colours_that_the_shards_will_have(setting, same, project, run):
+    """Two photos of equal numbers, one with a profile that moves its colours by up to 67 levels."""
+    params = (project / "params.yaml").read_text(encoding="utf-8")
+    assert "colour_profile: convert" in params
+    (project / "params.yaml").write_text(
+        params.replace("colour_profile: convert", f"colour_profile: {setting}"), "utf-8"
+    )
+    picture = Image.open(project / "raw/images/0.jpg")
+    picture.save(project / "raw/images/0.jpg", quality=95, icc_profile=rgb_profile("Adobe RGB"))
+    picture.save(project / "raw/images/1.jpg", quality=95)
+    done = run(catalogue)
+    assert done.returncode == 0, done.stderr
+    groups = pl.read_parquet(project / "data/work/catalogue/products.parquet")["group_id"]
+    assert groups.value_counts()["count"].max() == same
+
+
+def test_losses_without_classes_or_texts_stop_the_catalogue_itself(project, run):
+    """No later stage is needed to find it, and the catalogue on disk stays that of other settings."""
+    table = (project / "raw/table.csv").read_text(encoding="utf-8")
+    (project / "raw/table.csv").write_text(
+        "".join(f"{line.rsplit(',', 1)[0]}\n" for line in table.splitlines()), "utf-8"
+    )
+    done = run(catalogue)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    message = "losses.cross_entropy needs classes to tell apart, but the catalogue has 0"
+    assert done.stderr.startswith(f"stages.catalogue: error: params.yaml: {message}")
+    assert not (project / "data/work/catalogue").exists()

@@ -86,3 +86,16 @@ def test_an_ignored_profile_is_not_stored_and_never_converted_later(size: int) -
         stored = store_photo(data, size, 100, convert)
         assert b"ICC_PROFILE" not in stored.data
         assert abs(int(np.asarray(decode(stored.data))[5, 5, 0]) - level) <= 3
+
+
+@pytest.mark.parametrize("convert", [True, False])
+def test_the_check_compares_photos_in_the_colours_that_the_shards_store(convert: bool, tmp_path: Path) -> None:
+    red = Image.new("RGB", (60, 60), (200, 40, 40))
+    (tmp_path / "profile.png").write_bytes(encoded(red, "PNG", **P3))
+    (tmp_path / "plain.png").write_bytes(encoded(red, "PNG"))
+    checked = check_photos(tmp_path.resolve(), 10**6, ["profile.png", "plain.png"], convert_profile=convert)
+    stored = [
+        decode(store_photo((tmp_path / name).read_bytes(), 24, 100, convert).data)
+        for name in ("profile.png", "plain.png")
+    ]
+    assert np.array_equal(*checked.thumbnails) is np.array_equal(*map(np.asarray, stored)) is not convert
