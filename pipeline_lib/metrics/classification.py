@@ -40,6 +40,12 @@ class ClassScores:
         ranks = true_class_ranks(truth, probabilities)
         return cls(truth, probabilities.argmax(axis=1), confidence, ranks, probabilities.shape[1])
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["ClassScores"]) -> "ClassScores":
+        """Return the scores of all products of one or more parts, in their order."""
+        columns = [[getattr(part, name) for part in parts] for name in ("truth", "predicted", "confidence", "ranks")]
+        return cls(*map(np.concatenate, columns), num_classes=parts[0].num_classes)
+
 
 def class_numbers(labels: Iterable[str | None], classes: Sequence[str]) -> Labels:
     """Return the number of each label among the classes, -1 for any other, (labels,).
@@ -73,10 +79,9 @@ def class_statistic(scores: ClassScores) -> Statistic:
     return figures
 
 
-def class_figures(truth: Labels, probabilities: Probabilities) -> dict[str, float]:
-    """Return CLASS_FIGURES by name, for truth (products,) as class numbers and probabilities (products, classes)."""
-    statistic = class_statistic(ClassScores.of(truth, probabilities))
-    return dict(zip(CLASS_FIGURES, point(statistic, len(truth)).tolist(), strict=True))
+def class_figures(scores: ClassScores) -> dict[str, float]:
+    """Return CLASS_FIGURES by name."""
+    return dict(zip(CLASS_FIGURES, point(class_statistic(scores), len(scores.truth)).tolist(), strict=True))
 
 
 def confusion_counts(truth: Labels, predicted: Labels, num_classes: int) -> NDArray[np.int64]:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline_lib.batch import Batch, Outputs
+from pipeline_lib.batch import Batch
 from pipeline_lib.inference.engine import Array
 from pipeline_lib.loading.dataset import data_loader, sequential_batches
 from pipeline_lib.loading.products import Products
-from pipeline_lib.metrics.classification import Labels, class_figures
+from pipeline_lib.metrics.classification import ClassScores, Labels, class_figures
 from pipeline_lib.metrics.ranking import rank_figures
 from pipeline_lib.metrics.recall import both_ways_ranks
 from pipeline_lib.metrics.relevance import Positions, positions_from_pairs
@@ -47,6 +48,26 @@ def held_out_queries(queries: pl.DataFrame, relevance: pl.DataFrame, product_ids
     return HeldOutQueries(found, pairs)
 
 
+@dataclass
+class _Rows:
+    """A row of numbers for each of `count` products, filled batch by batch; `values` is None before the first.
+
+    One array, and not one for each batch: small blocks that stay, between large ones that go, keep glibc from using the
+    memory of the large ones again (40,000 products and 5,000 classes: 740 MB).
+    """
+
+    count: int
+    values: Array | None = None
+
+    def put(self, start: int, rows: Tensor | None) -> None:
+        """Copy the rows of a batch, whose first product is number `start`."""
+        if rows is None:
+            return
+        if self.values is None:
+            self.values = np.empty((self.count, rows.shape[1]), np.float32)
+        self.values[start : start + len(rows)] = rows.float().cpu().numpy()
+
+
 @dataclass(frozen=True)
 class Validator:
     """Held-out products and queries; `embed_texts` returns the embeddings (texts, dim) of query texts."""
@@ -62,32 +83,38 @@ class Validator:
         """Return `val_loss` and the metrics of the model's heads."""
         task.model.eval()
         keys = sequential_batches(len(self.products), self.batch_size)
-        images: list[Array] = []
-        texts: list[Array] = []
-        logits: list[Array] = []
-        losses, sizes = [], []
+        images, texts = _Rows(len(self.products)), _Rows(len(self.products))
+        classes: list[ClassScores] = []
+        losses = torch.empty(len(keys), device=task.device)
+        start, sizes = 0, []
         with torch.inference_mode():
-            for batch in data_loader(self.batches, keys, self.workers, task.device):
+            for number, batch in enumerate(data_loader(self.batches, keys, self.workers, task.device)):
                 outputs, named = task.compute(batch)
-                losses.append(named["total"])
+                losses[number] = named["total"]
+                images.put(start, outputs.image_embedding)
+                texts.put(start, outputs.text_embedding)
+                classes += self._class_scores(outputs.class_logits, start)
                 sizes.append(len(batch.product))
-                self._append(outputs, images, texts, logits)
-            value = np.average(torch.stack(losses).cpu().numpy(), weights=sizes)
-        return {"val_loss": float(value), **self._ranking(images, texts, task.device), **self._classes(logits)}
+                start += sizes[-1]
+            value = np.average(losses.cpu().numpy(), weights=sizes)
+        ranking = self._ranking(images.values, texts.values, task.device)
+        return {"val_loss": float(value), **ranking, **_class_metrics(classes)}
 
-    def _append(self, outputs: Outputs, images: list[Array], texts: list[Array], logits: list[Array]) -> None:
-        if outputs.image_embedding is not None:
-            images.append(outputs.image_embedding.float().cpu().numpy())
-        if outputs.text_embedding is not None:
-            texts.append(outputs.text_embedding.float().cpu().numpy())
-        if outputs.class_logits is not None:
-            logits.append(outputs.class_logits.float().cpu().numpy())
+    def _class_scores(self, logits: Tensor | None, start: int) -> list[ClassScores]:
+        """Return what the metrics need of a batch's logits: of all products they would be (products, classes)."""
+        if logits is None:
+            return []
+        truth = self.products.label[start : start + len(logits)]
+        labelled = truth >= 0
+        if not labelled.any():
+            return []
+        return [ClassScores.of(truth[labelled], logits.float().cpu().numpy()[labelled])]
 
-    def _ranking(self, images: list[Array], texts: list[Array], device: str) -> dict[str, float]:
+    def _ranking(self, gallery: Array | None, texts: Array | None, device: str) -> dict[str, float]:
         """Return the retrieval metrics of both directions, ranked on `device`; empty without retrieval or queries."""
-        if not images or not self.queries.texts:
+        if gallery is None or texts is None or not self.queries.texts:
             return {}
-        queries, gallery = self._query_embeddings(np.concatenate(texts)), np.concatenate(images)
+        queries = self._query_embeddings(texts)
         positives = self.queries.positives
         text_to_image, image_to_text = both_ways_ranks(queries, gallery, positives, device)
         directions = ((rank_figures(text_to_image), TEXT_TO_IMAGE), (rank_figures(image_to_text), IMAGE_TO_TEXT))
@@ -102,19 +129,18 @@ class Validator:
             [embedded[text] if text in embedded else product_texts[rows[text]] for text in self.queries.texts]
         )
 
-    def _classes(self, logits: list[Array]) -> dict[str, float]:
-        """Return the classification metrics; empty without a classifier or labels."""
-        labelled = self.products.label >= 0
-        if not logits or not labelled.any():
-            return {}
-        truth, predicted = self.products.label[labelled], np.concatenate(logits)[labelled]
-        metrics = class_figures(truth, predicted)
-        chosen = {name: metrics[name] for name in ("top1", "top3", "macro_f1")}
-        return {**chosen, "balanced_accuracy": balanced_accuracy(truth, predicted)}
+
+def _class_metrics(parts: list[ClassScores]) -> dict[str, float]:
+    """Return the classification metrics; empty without a classifier or labels."""
+    if not parts:
+        return {}
+    scores = ClassScores.concatenate(parts)
+    metrics = class_figures(scores)
+    chosen = {name: metrics[name] for name in ("top1", "top3", "macro_f1")}
+    return {**chosen, "balanced_accuracy": balanced_accuracy(scores.truth, scores.predicted)}
 
 
-def balanced_accuracy(truth: Labels, logits: Array) -> float:
-    """Return the mean recall of the classes that occur in `truth`; logits (products, classes)."""
-    right = np.bincount(truth[truth == logits.argmax(axis=1)], minlength=logits.shape[1])
-    support = np.bincount(truth, minlength=logits.shape[1])
+def balanced_accuracy(truth: Labels, predicted: Labels) -> float:
+    """Return the mean recall of the classes that occur in `truth`."""
+    right, support = np.bincount(truth[truth == predicted], minlength=truth.max() + 1), np.bincount(truth)
     return float((right[support > 0] / support[support > 0]).mean())

@@ -30,7 +30,7 @@ def drawn():
 def test_figures_and_gains_are_those_of_the_paired_jackknife(drawn):
     truth, tuned, plain, predictions = drawn
     figures, intervals, gains = baseline_trees(predictions, {"knn": {"oof": ClassScores.of(truth, plain)}}, CLASSES)
-    expected = class_figures(truth, plain)
+    expected = class_figures(ClassScores.of(truth, plain))
     statistic = class_statistic(ClassScores.of(truth, plain))
     spans = share_intervals(jackknife(statistic, np.arange(50)))
     differences = paired_differences(statistic, class_statistic(ClassScores.of(truth, tuned)), np.arange(50))

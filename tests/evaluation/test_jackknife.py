@@ -31,7 +31,7 @@ def test_equals_a_slow_loop_over_groups_that_are_left_out(monkeypatch, block_val
     slow = []
     for group in range(20):
         rest = groups != group
-        slow.append(list(class_figures(truth[rest], probabilities[rest]).values()))
+        slow.append(list(class_figures(ClassScores.of(truth[rest], probabilities[rest])).values()))
     expected = 19 / 20 * ((slow - np.mean(slow, axis=0)) ** 2).sum(axis=0)
     assert jackknife(class_statistic(ClassScores.of(truth, probabilities)), groups).variances == pytest.approx(expected)
 

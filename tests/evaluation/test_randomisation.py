@@ -59,7 +59,12 @@ def test_figures_that_are_no_means_equal_a_slow_loop_too():
     for chosen in product([False, True], repeat=5):
         members = np.array(chosen)[groups][:, None]
         a, b = np.where(members, *probabilities[::-1]), np.where(members, *probabilities)
-        numbers.append([y - x for x, y in zip(*(class_figures(truth, one).values() for one in (a, b)), strict=True)])
+        numbers.append(
+            [
+                y - x
+                for x, y in zip(*(class_figures(ClassScores.of(truth, one)).values() for one in (a, b)), strict=True)
+            ]
+        )
     sizes = np.abs(numbers)
     expected = (sizes >= sizes[0] - 1e-12).mean(axis=0)
     assert result.p_values()[:4] == pytest.approx(expected)

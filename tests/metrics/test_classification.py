@@ -42,7 +42,7 @@ def test_hand_worked_table():
             [0.3, 0.3, 0.1, 0.3],  # predicted 0; the true class is fourth
         ]
     )
-    figures = class_figures(truth, probabilities)
+    figures = class_figures(ClassScores.of(truth, probabilities))
     assert figures["top1"] == 0.5
     assert figures["top3"] == 0.75
     # class 0: p 1/2, r 1/2; class 1: p 1/2, r 1; class 2: 0; class 3 does not occur
@@ -51,7 +51,7 @@ def test_hand_worked_table():
 
 
 def test_equal_probabilities_are_a_hit_for_the_first_class_only():
-    figures = class_figures(np.array([0, 1, 2, 3]), np.full((4, 4), 0.25))
+    figures = class_figures(ClassScores.of(np.array([0, 1, 2, 3]), np.full((4, 4), 0.25)))
     assert (figures["top1"], figures["top3"]) == (0.25, 0.75)
 
 
@@ -59,7 +59,7 @@ def test_equal_probabilities_are_a_hit_for_the_first_class_only():
 def test_equals_sklearn(case):
     truth, probabilities = case
     predicted = probabilities.argmax(axis=1)
-    figures = class_figures(truth, probabilities)
+    figures = class_figures(ClassScores.of(truth, probabilities))
     present = np.unique(truth)
     assert figures["macro_f1"] == pytest.approx(
         f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
@@ -96,7 +96,7 @@ def test_weights_equal_repeated_products(case, seed):
     result = class_statistic(ClassScores.of(truth, probabilities))(counts)
     for row, weights in zip(result, counts, strict=True):
         rows = np.repeat(np.arange(len(truth)), weights.astype(int))
-        repeated = class_figures(truth[rows], probabilities[rows])
+        repeated = class_figures(ClassScores.of(truth[rows], probabilities[rows]))
         assert row == pytest.approx([repeated[name] for name in CLASS_FIGURES])
 
 
