@@ -89,8 +89,8 @@ def pair_warnings(params: ModelParams, sources: dict[str, TowerSource]) -> list[
     if not new:
         return []
     names, kinds = (" and ".join(values) for values in (new, [str(getattr(params.projector, name)) for name in new]))
+    ways = " and ".join(f"model.projector.{name} = null" for name in new)
     return [
         f"{names}: model.projector = {kinds} puts a new random projection on towers that were trained together, so the "
-        f"model starts without their alignment; set model.projector.{new[0]} = null and model.embedding_dim to the "
-        "width of their joint space"
+        f"model starts without their alignment; set {ways} and model.embedding_dim to the width of their joint space"
     ]

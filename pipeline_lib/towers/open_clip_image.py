@@ -179,8 +179,8 @@ def resolve_open_clip_image(model: ImageSettings) -> TowerSource:
         if getattr(params, key) != default and not (early and key == "pooling"):
             raise ValueError(
                 f"model.image.{key} = {getattr(params, key)!r}: an open_clip tower has its own, set with "
-                "model.image.args (timm_pool, timm_proj, pool_type); set model.image.kind = timm, or "
-                f"model.image.{key} = {default or 'null'}"
+                f"model.image.args (timm_pool, timm_proj, pool_type); set model.image.{key} = {default or 'null'}, or "
+                "choose a tower of timm (model.image.kind and name)"
             )
     clip = find_clip_model("model.image", params)
     description = _fit_to_size(_describe(params, clip, early), params.name, clip.weights is not None)
@@ -204,7 +204,8 @@ def _fit_to_size(description: Description, name: str, pretrained: bool) -> Descr
     if not pretrained and image_fault(sized) is None:
         return sized
     own = config.get("image_size", 224)
-    way = "another model.image.name" if own == size else f"model.image.size = {own}, its own"
+    works = own != size and image_fault({**description, "size": own}) is None
+    way = f"model.image.size = {own} (its own)" if works else "another model.image.name"
     raise ValueError(f"model.image.name = {name!r} cannot embed images of {size} px ({fault}); set {way}")
 
 
@@ -214,7 +215,7 @@ def _describe(params: ImageTowerParams, clip: ClipModel, early: bool) -> Descrip
     if early and (other or config.get("attentional_pool")):
         raise ValueError(
             f"model.fusion = 'early' needs an image tower with tokens, but {params.name} has pooled features only; set "
-            "model.image.kind = timm, or model.fusion = late"
+            "model.fusion = late, or choose a tower of timm (model.image.kind and name)"
         )
     return {
         "kind": "open_clip",

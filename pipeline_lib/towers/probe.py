@@ -5,7 +5,10 @@ read and before any weights are loaded.
 """
 
 import json
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, reduce
+from itertools import combinations
+from operator import or_
 
 import torch
 from torch import Tensor
@@ -34,6 +37,23 @@ def _fault(encoded: str) -> str | None:
         return None
     found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
     return f"its output for one image has {found}, not {'(1, tokens, width)' if wanted == 3 else '(1, width)'}"
+
+
+def working_ways(
+    changes: Mapping[str, Description],
+    description: Description,
+    fitted: Callable[[Description], Description | None],
+) -> list[str]:
+    """Return the settings whose change of a description works by `fitted`, or pairs of them if none does alone."""
+    for together in (1, 2):
+        found = [
+            " and ".join(settings)
+            for settings in combinations(changes, together)
+            if fitted(reduce(or_, (changes[name] for name in settings), description)) is not None
+        ]
+        if found:
+            return found
+    return []
 
 
 def fails_on_one_row(description: Description) -> str | None:

@@ -20,12 +20,8 @@ def mlp(in_dim: int, out_dim: int, hidden: int) -> nn.Module:
 
 
 def identity(in_dim: int, out_dim: int, hidden: int) -> nn.Module:
-    """Return the identity; ValueError if the features' dim is not that of the joint space."""
-    if in_dim != out_dim:
-        raise ValueError(
-            f"projector none needs features of model.embedding_dim = {out_dim}, but they have {in_dim} dims; set "
-            "model.projector to linear or mlp, or model.embedding_dim to that number"
-        )
+    """Return the identity of features that are as wide as the joint space."""
+    assert in_dim == out_dim, "projections has compared the widths"
     return nn.Identity()
 
 
@@ -42,8 +38,10 @@ def projections(
 ) -> dict[str, nn.Module]:
     """Return `image_projection` and `text_projection`, or one shared `projection` for both towers.
 
-    ValueError if it cannot be shared: different kinds, or features of different dims.
+    ValueError if features without a projection have another dim than the joint space, or if a projection cannot be
+    shared: different kinds, or features of different dims.
     """
+    _check_widths(kinds, dims, out_dim)
     if not shared:
         return {f"{name}_projection": PROJECTORS[kind](dims[name], out_dim, hidden) for name, kind in kinds.items()}
     for name, values in (("kinds", kinds), ("feature dims", dims)):
@@ -53,3 +51,16 @@ def projections(
                 f"{values['image']} and {values['text']}; set model.projector.shared = false"
             )
     return {"projection": PROJECTORS[kinds["image"]](dims["image"], out_dim, hidden)}
+
+
+def _check_widths(kinds: dict[str, ProjectorKind], dims: dict[str, int], out_dim: int) -> None:
+    unfit = [name for name, kind in kinds.items() if kind == "none" and dims[name] != out_dim]
+    if not unfit:
+        return
+    ways = [" and ".join(f"model.projector.{name} = linear" for name in unfit)]
+    own = {dims[name] for name, kind in kinds.items() if kind == "none"}
+    ways += [f"model.embedding_dim = {dim}" for dim in own if len(own) == 1]
+    raise ValueError(
+        f"projector none needs features of model.embedding_dim = {out_dim}, but they have {dims[unfit[0]]} dims "
+        f"({unfit[0]}); set {', or '.join(ways)}"
+    )

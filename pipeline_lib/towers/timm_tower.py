@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from pipeline_lib.artifacts.read import read_json
 from pipeline_lib.batch import LayerGroup
-from pipeline_lib.params.model import ImageSettings, ImageTowerParams
+from pipeline_lib.params.model import ImagePoolingKind, ImageSettings, ImageTowerParams
 from pipeline_lib.towers.file_tensors import FileTensors, Tensors, rename_tensors, with_prefix
 from pipeline_lib.towers.image_pooling import IMAGE_POOLING, Grid, ImagePool
 from pipeline_lib.towers.pooling import as_tokens
-from pipeline_lib.towers.probe import image_fault
+from pipeline_lib.towers.probe import image_fault, working_ways
 from pipeline_lib.towers.timm_blocks import timm_blocks
 from pipeline_lib.towers.tower import (
     Description,
@@ -127,8 +127,12 @@ class TimmTower(ImageTower):
 
 
 def _unpool(trunk: Any) -> None:
-    """Remove the pooling as open_clip does: a norm after the pooling then normalises every cell of the map."""
-    trunk.reset_classifier(0, global_pool="")
+    """Remove the pooling as open_clip does: a norm after the pooling then normalises every cell of the map.
+
+    The encoders of multimodal models have none to remove: their output is their tokens, or a map.
+    """
+    if hasattr(trunk, "reset_classifier"):
+        trunk.reset_classifier(0, global_pool="")
 
 
 def _feature_dim(trunk: Any) -> int:
@@ -152,7 +156,10 @@ def resolve_timm(model: ImageSettings) -> TowerSource:
         raise ValueError(f"model.image.name = {architecture!r}: timm has no such architecture; similar: {similar}")
     if params.feature != "pooled" and (early or (params.feature == "logits" and params.pooling)):
         other = "model.fusion = early" if early else f"model.image.pooling = {params.pooling}"
-        raise ValueError(f"model.image.feature = {params.feature!r} cannot be combined with {other}; set it to pooled")
+        raise ValueError(
+            f"model.image.feature = {params.feature!r} cannot be combined with {other}; set "
+            "model.image.feature = pooled"
+        )
     published = timm.get_pretrained_cfg(architecture) or PretrainedCfg()
     model_args = {**config.model_args, **params.args}
     classes = model_args.pop("num_classes", published.num_classes if config.num_classes is None else config.num_classes)
@@ -173,34 +180,47 @@ def resolve_timm(model: ImageSettings) -> TowerSource:
     pool_has_weights = description["pooling"] not in (None, "mean", "max")
     new = (("pool.",) if pool_has_weights else ()) + (("fc.",) if params.feature == "new_fc" else ())
     description["out_dim"] = model.embedding_dim if new else 0
-    description = _fit_to_size(description, params.name)
+    description = _fit_to_size(description, params)
     if not params.pretrained:
         return TowerSource(description, None, None, new)
     origin, state = _weights(params, description, folder, published)
     return TowerSource(description, origin, with_prefix(state, "trunk."), new)
 
 
-def _fit_to_size(description: Description, name: str) -> Description:
+def _fit_to_size(description: Description, params: ImageTowerParams) -> Description:
     """Return a description of a tower that embeds images of its size, with timm's `img_size` if it needs that.
 
-    ValueError with the reason if it cannot.
+    ValueError with the reason if it cannot, and with the other settings with which it can.
     """
-    fault, args = image_fault(description), description["model_args"]
-    if fault is None:
-        return description
-    sized = {**description, "model_args": {**args, "img_size": description["size"]}}
-    if "img_size" not in args and image_fault(sized) is None:
-        return sized
-    architecture, size, pooling = (description[key] for key in ("architecture", "size", "pooling"))
-    own = args.get("img_size") or int((timm.get_pretrained_cfg(architecture) or PretrainedCfg()).input_size[-1])
-    ways = [f"model.image.size = {own}, its own"] if own != size else []
-    ways += ["model.image.pooling = null"] if pooling else []
-    ways += ["model.fusion = late"] if description["tokens"] else []
-    ways += ["model.image.pooling = mean"] if not pooling and "its output" in fault else []
+    if (fitted := _fitted(description)) is not None:
+        return fitted
+    size, pooling = description["size"], description["pooling"]
+    ways = [*working_ways(_changes(description, params.pooling), description, _fitted), "another model.image.name"]
     raise ValueError(
-        f"model.image.name = {name!r} cannot embed images of {size} px with model.image.pooling = "
-        f"{pooling or 'null'} ({fault}); set {', or '.join([*ways, 'another model.image.name'])}"
+        f"model.image.name = {params.name!r} cannot embed images of {size} px with model.image.pooling = "
+        f"{pooling or 'null'} ({image_fault(description)}); set {', or '.join(ways)}"
     )
+
+
+def _fitted(description: Description) -> Description | None:
+    """Return the description, with timm's `img_size` if only then it embeds an image; None if it never does."""
+    if image_fault(description) is None:
+        return description
+    args = description["model_args"]
+    sized = {**description, "model_args": {**args, "img_size": description["size"]}}
+    return sized if "img_size" not in args and image_fault(sized) is None else None
+
+
+def _changes(description: Description, pooling: ImagePoolingKind | None) -> dict[str, Description]:
+    """Return settings that may help, and what each changes in a description; `pooling` is model.image.pooling."""
+    architecture, size = description["architecture"], description["size"]
+    published = timm.get_pretrained_cfg(architecture) or PretrainedCfg()
+    own = description["model_args"].get("img_size") or int(published.input_size[-1])
+    changes: dict[str, Description] = {f"model.image.size = {own} (its own)": {"size": own}} if own != size else {}
+    if description["tokens"]:
+        return changes | {"model.fusion = late": {"tokens": False, "pooling": pooling}}
+    kinds: tuple[ImagePoolingKind | None, ...] = (None, "mean")
+    return changes | {f"model.image.pooling = {kind or 'null'}": {"pooling": kind} for kind in kinds if kind != pooling}
 
 
 def _weights(

@@ -61,7 +61,7 @@ def test_the_own_size_of_a_model_is_never_refused():
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ({"name": "dla34", "size": 232}, r"'dla34' cannot embed images of 232 px .* set model.image.size = 224, its"),
+        ({"name": "dla34", "size": 232}, r"'dla34' cannot embed images of 232 px .* set model.image.size = 224 \(its"),
         ({"name": "coat_lite_tiny", "size": 224, "pooling": "mean"}, r"= mean \(.*; set model.image.pooling = null"),
         ({"name": "mobilenetv5_300m_enc", "size": 768}, r"\(its output .* shape .*; set model.image.pooling = mean"),
         ({"name": "efficientvim_m1", "size": 224, "pooling": "mean"}, r"set model.image.pooling = null, or another"),
