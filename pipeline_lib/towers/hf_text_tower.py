@@ -18,6 +18,7 @@ from pipeline_lib.batch import LayerGroup
 from pipeline_lib.params.model import TextSettings, TextTowerParams
 from pipeline_lib.towers.file_tensors import Tensors, with_prefix
 from pipeline_lib.towers.hf_blocks import hf_blocks
+from pipeline_lib.towers.hf_clip import MODEL_TYPES
 from pipeline_lib.towers.hf_files import hf_tensors
 from pipeline_lib.towers.pooling import TEXT_POOLING
 from pipeline_lib.towers.projectors import PROJECTORS
@@ -193,8 +194,8 @@ def find_config(name: str, params: TextTowerParams) -> PretrainedConfig:
             raise ValueError(f"model.text.name = {name!r}: {fault} ({one_line(error, 300)})") from error
     if config.model_type not in LAYER_PATTERNS:
         raise ValueError(
-            f"model.text.name = {name!r}: model type {config.model_type!r} is not supported; "
-            f"supported: {', '.join(sorted(LAYER_PATTERNS))}"
+            f"model.text.name = {name!r}: model type {config.model_type!r} is not supported; supported: "
+            f"{', '.join(sorted(LAYER_PATTERNS))}; {' and '.join(MODEL_TYPES)} by the kind open_clip of both towers"
         )
     return config
 

@@ -20,11 +20,17 @@ from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.params.model import ImageTowerParams, TextTowerParams
 from pipeline_lib.towers.clip_models import CLIP_MODELS, CLIP_PREPROCESSING
 from pipeline_lib.towers.file_tensors import FileTensors, Tensors, rename_tensors
+from pipeline_lib.towers.hf_clip import CONFIG, open_clip_names, read_hf_clip
 from pipeline_lib.towers.open_clip_preprocessing import DEFAULTS, Preprocessing, agreed, stated
 from pipeline_lib.towers.tower import check_pretrained, local_folder
 
 FOLDER_CONFIG = "open_clip_config.json"
-FOLDER_WEIGHTS = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
+FOLDER_WEIGHTS = (
+    "open_clip_model.safetensors",
+    "model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "pytorch_model.bin",
+)
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 HUB = "hf-hub:"
 # Prefixes of TinyCLIP's checkpoints -> open_clip's.
@@ -98,7 +104,9 @@ def _find_config(section: str, name: str) -> tuple[dict[str, Any], dict[str, Any
     folder = None if name.startswith(HUB) else local_folder(name)
     if folder:
         if not (folder / FOLDER_CONFIG).is_file():
-            raise ValueError(f"{section}.name = {name!r}: the folder has no {FOLDER_CONFIG}")
+            if not (folder / CONFIG).is_file():
+                raise ValueError(f"{section}.name = {name!r}: the folder has no {FOLDER_CONFIG}, and no {CONFIG}")
+            return read_hf_clip(folder)
         return _parts(section, name, read_object(folder / FOLDER_CONFIG))
     if name.startswith(HUB):
         return _parts(section, name, read_object(Path(_from_hub(section, name, FOLDER_CONFIG))))
@@ -178,7 +186,7 @@ def _state(path: Path) -> Tensors:
         tensors = FileTensors.of([path])
         if not tensors:
             raise ValueError(f"{path}: no tensors in it")
-        return tensors
+        return open_clip_names(tensors)
     state: Any
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -187,7 +195,7 @@ def _state(path: Path) -> Tensors:
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: no state dict of tensors, nor one under the key state_dict")
-    return dict(state)
+    return open_clip_names(state)
 
 
 def split_checkpoint(state: Tensors, origin: str) -> dict[str, Tensors]:

@@ -5,6 +5,7 @@ same features as padding to the context of 77. A Hugging Face encoder becomes an
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from open_clip.model import _build_text_tower
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from pipeline_lib.batch import LayerGroup
 from pipeline_lib.params.model import PoolingKind, TextSettings, TextTowerParams
 from pipeline_lib.towers.file_tensors import rename_tensors
+from pipeline_lib.towers.hf_clip import bert_of
 from pipeline_lib.towers.hf_text_tower import check_pooling, describe_hf, find_config
 from pipeline_lib.towers.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
 from pipeline_lib.towers.pooling import TEXT_POOLING, pool_last
@@ -184,7 +186,7 @@ def _describe_hf(
             f"model.text.name = {params.name!r}: hf_pooler_type = {pooler!r} is not supported; supported: "
             f"{', '.join(HF_POOLERS)}"
         )
-    trunk = find_config(name, params)
+    trunk = bert_of(Path(name)) or find_config(name, params)
     tokenizer = _tokenizer(params, config) or name
     description = describe_hf(trunk, params, early, tokenizer)
     kind, width = config.get("hf_proj_type", "mlp"), int(trunk.hidden_size)
