@@ -24,7 +24,7 @@ def share_intervals(figures: Jackknife) -> NDArray[np.float64]:
     2019, doi:10.1093/jssam/smy019, recommend Wilson's interval among those for survey clusters). Where all groups agree
     it is their number. A single group tells nothing: its interval is 0 .. 1.
     """
-    values, variances, num_units, num_groups = figures
+    values, variances, _, num_units, num_groups = figures
     if num_groups == 1:
         return np.tile([0.0, 1.0], (len(values), 1))
     spread = values * (1 - values)

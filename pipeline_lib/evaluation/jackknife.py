@@ -21,10 +21,11 @@ BLOCK_VALUES = 1 << 20
 
 
 class Jackknife(NamedTuple):
-    """Figures of the sample and their variances, both (figures,), and the numbers of units and of groups."""
+    """Figures of the sample, their variances and biases, all (figures,), and the numbers of units and of groups."""
 
     values: NDArray[np.float64]
     variances: NDArray[np.float64]
+    biases: NDArray[np.float64]
     num_units: int
     num_groups: int
 
@@ -47,11 +48,11 @@ def clusters(group_ids: pl.Series) -> NDArray[np.int64]:
 
 
 def jackknife(statistic: Statistic, groups: NDArray[np.int64]) -> Jackknife:
-    """Return the figures of the units and their jackknife variances; `groups` (units,) numbers the groups from 0.
+    """Return the figures of the units with jackknife variances and biases; `groups` (units,) numbers the groups from 0.
 
     The variance of a figure from B blocks is (B - 1) / B times the sum of squared deviations of the B figures without a
-    block from their mean (Efron and Tibshirani 1993, chapter 11). It is infinite for a single group. Raises ValueError
-    without a unit.
+    block from their mean, its bias B - 1 times the mean's distance from the figure (Efron and Tibshirani 1993, chapter
+    11). The variance is infinite for a single group, the bias then 0. Raises ValueError without a unit.
     """
     num_units = len(groups)
     if num_units == 0:
@@ -59,24 +60,29 @@ def jackknife(statistic: Statistic, groups: NDArray[np.int64]) -> Jackknife:
     values = point(statistic, num_units)
     num_groups = int(groups.max()) + 1
     if num_groups == 1:
-        return Jackknife(values, np.full(len(values), np.inf), num_units, 1)
-    deviations = deviations_without(statistic, groups)
-    blocks = len(deviations)
-    return Jackknife(values, (blocks - 1) / blocks * (deviations**2).sum(axis=0), num_units, num_groups)
+        return Jackknife(values, np.full(len(values), np.inf), np.zeros(len(values)), num_units, 1)
+    without = _figures_without(statistic, groups)
+    blocks, mean = len(without), without.mean(axis=0)
+    variances = (blocks - 1) / blocks * ((without - mean) ** 2).sum(axis=0)
+    return Jackknife(values, variances, (blocks - 1) * (mean - values), num_units, num_groups)
 
 
 def deviations_without(statistic: Statistic, groups: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the figures without each block of groups minus their mean, (blocks, figures); of two groups or more."""
+    without = _figures_without(statistic, groups)
+    deviations: NDArray[np.float64] = without - without.mean(axis=0)
+    return deviations
+
+
+def _figures_without(statistic: Statistic, groups: NDArray[np.int64]) -> NDArray[np.float64]:
     num_units, num_groups = len(groups), int(groups.max()) + 1
     blocks = min(num_groups, MAX_LEFT_OUT)
     # At random: ids are often sorted by category, and every 400th group is then a better sample than a random one.
     block_of = (np.random.default_rng(0).permutation(num_groups) % blocks)[groups]
     rows = max(1, BLOCK_VALUES // num_units)
-    left_out = np.concatenate(
+    return np.concatenate(
         [statistic(_without(block_of, range(start, min(start + rows, blocks)))) for start in range(0, blocks, rows)]
     )
-    deviations: NDArray[np.float64] = left_out - left_out.mean(axis=0)
-    return deviations
 
 
 def t_quantile(num_groups: int) -> float:
@@ -94,7 +100,7 @@ def paired_differences(first: Statistic, second: Statistic, groups: NDArray[np.i
     def difference(counts: Counts) -> NDArray[np.float64]:
         return second(counts) - first(counts)
 
-    values, variances, _, num_groups = jackknife(difference, groups)
+    values, variances, _, _, num_groups = jackknife(difference, groups)
     if num_groups == 1:
         return [Difference(float(value), -np.inf, np.inf) for value in values]
     half = t_quantile(num_groups) * np.sqrt(variances)

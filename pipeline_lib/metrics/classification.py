@@ -43,8 +43,9 @@ class ClassScores:
     @classmethod
     def concatenate(cls, parts: Sequence["ClassScores"]) -> "ClassScores":
         """Return the scores of all products of one or more parts, in their order."""
-        columns = [[getattr(part, name) for part in parts] for name in ("truth", "predicted", "confidence", "ranks")]
-        return cls(*map(np.concatenate, columns), num_classes=parts[0].num_classes)
+        names = ("truth", "predicted", "confidence", "ranks")
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return cls(**columns, num_classes=parts[0].num_classes)
 
 
 def class_numbers(labels: Iterable[str | None], classes: Sequence[str]) -> Labels:

@@ -42,7 +42,7 @@ def test_one_group_tells_nothing_and_copies_tell_as_much_as_one():
 
 
 def test_a_mean_over_cutoffs_may_vary_less_than_a_share_but_not_without_bound():
-    tiny = Jackknife(np.array([0.5]), np.array([1e-12]), 50, 50)
+    tiny = Jackknife(np.array([0.5]), np.array([1e-12]), np.zeros(1), 50, 50)
     size = 20 * 50 * (Z / t_quantile(50)) ** 2
     assert np.ptp(share_intervals(tiny)[0]) == pytest.approx(2 * Z * np.sqrt(1 / (4 * (size + Z * Z))), rel=1e-6)
 

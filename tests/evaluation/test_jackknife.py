@@ -33,7 +33,19 @@ def test_equals_a_slow_loop_over_groups_that_are_left_out(monkeypatch, block_val
         rest = groups != group
         slow.append(list(class_figures(ClassScores.of(truth[rest], probabilities[rest])).values()))
     expected = 19 / 20 * ((slow - np.mean(slow, axis=0)) ** 2).sum(axis=0)
-    assert jackknife(class_statistic(ClassScores.of(truth, probabilities)), groups).variances == pytest.approx(expected)
+    figures = jackknife(class_statistic(ClassScores.of(truth, probabilities)), groups)
+    assert figures.variances == pytest.approx(expected)
+    assert figures.biases == pytest.approx(19 * (np.mean(slow, axis=0) - figures.values))
+
+
+def test_the_bias_of_a_mean_is_none_and_that_of_a_variance_is_the_textbook_one():
+    values = np.random.default_rng(0).standard_normal(37)
+
+    def moments(counts):
+        first, second = (weighted_means(power[:, None], counts) for power in (values, values**2))
+        return np.concatenate([first, second - first**2], axis=1)
+
+    assert jackknife(moments, np.arange(37)).biases == pytest.approx([0, -values.var(ddof=1) / 37], abs=1e-12)
 
 
 def test_many_groups_are_left_out_several_at_a_time(monkeypatch):
