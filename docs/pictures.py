@@ -52,7 +52,7 @@ SHOTS = {
 # Picture -> the address of the search page, and the part of the window that is shown: left, top, right, bottom.
 SEARCHES = {
     "search": ("/?q=white+t-shirt", (0, 0, WIDTH, 706)),
-    "why": ("/?q=white+t-shirt&product=007912", (122, 14, 1038, 640)),
+    "why": ("/?q=white+t-shirt&product=007912&why=1", (122, 14, 1038, 640)),
     "judged": ("/?view=judged", (0, 0, WIDTH, 640)),
 }
 INK, SOFT, LINE, PAPER = "#1c2230", "#5b6577", "#9aa4b5", "#ffffff"

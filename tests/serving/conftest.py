@@ -1,12 +1,16 @@
-"""A small project and a service over it, shared by the tests of the API and of the page."""
+"""A small project and a service over it, and a browser on its page, shared by the tests of the API and of the page."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from chromium import headless
 from running_server import caller, running
+from search_page import opener
+from served_composed import compose
 from served_project import write_served_project
 
 from pipeline_lib.serving.limits import Limits
@@ -39,3 +43,35 @@ def call(service) -> Callable[..., httpx.Response]:
 def address(service) -> Iterator[str]:
     with running(service, Limits()) as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def composing(served_root, tmp_path_factory) -> Iterator[SearchService]:
+    """The service of a project with a composed model, in whose folder the tests of the module run."""
+    root = shutil.copytree(served_root, tmp_path_factory.mktemp("composed") / "project")
+    with contextlib.chdir(root):
+        compose(root)
+        made = make_service([Place(0)], None, Limits())
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """A browser for one module: while it runs, its library's event loop is that of the thread."""
+    with headless() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def ask(address) -> Iterator[Callable[..., httpx.Response]]:
+    """Return a function that sends one request to the server that the page asks, from outside the browser."""
+    with httpx.Client(base_url=address) as client:
+        yield client.request
+
+
+@pytest.fixture
+def open_page(browser, address) -> Iterator:
+    """Return a function that opens the page of the service; see `opener`."""
+    with opener(browser, address) as open_one:
+        yield open_one

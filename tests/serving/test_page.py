@@ -1,84 +1,15 @@
 """The page in a real headless Chromium: what a person does with it, in both languages, by mouse and by keyboard."""
 
-from collections.abc import Iterator
-
-import httpx
 import pytest
-from chromium import headless, playwright, serious_faults
+from chromium import playwright
+from search_page import expected, found, search_for, status, violations
 
 
-@pytest.fixture(scope="module")
-def browser():
-    with headless() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def call(address):
-    """Return a function that sends one request to the server that the page asks, from outside the browser."""
-    with httpx.Client(base_url=address) as client:
-        yield client.request
-
-
-@pytest.fixture
-def open_page(browser, address) -> Iterator:
-    """Return a function that opens the page; afterwards no error may be in the console, and no other host was asked."""
-    contexts, faults = [], []
-
-    def open_one(path="/", width=1200, locale="en-US", **options):
-        context = browser.new_context(viewport={"width": width, "height": 800}, locale=locale, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(15_000)
-        page.on("console", lambda line: faults.append(line.text) if line.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "request", lambda one: None if one.url.startswith((address, "blob:", "data:")) else faults.append(one.url)
-        )
-        page.goto(address + path)
-        page.wait_for_selector("#categories input", state="attached")
-        return page
-
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert not faults
-
-
-def found(page, column=0):
-    """The ids in a column of results, once they are there."""
-    page.wait_for_selector(f".column[data-model='{column}'] .card")
-    page.wait_for_selector("#results:not([aria-busy])")
-    return page.eval_on_selector_all(
-        f".column[data-model='{column}'] .card", "cards => cards.map(one => one.dataset.id)"
-    )
-
-
-def expected(call, **asked):
-    return [row["product_id"] for row in call("GET", "/api/search", params=asked).json()["results"]]
-
-
-def status(page, words):
-    """Wait until the status of the page has these words; no function can be waited for, as the page forbids eval."""
-    playwright.expect(page.locator("#status")).to_contain_text(words, timeout=15_000)
-
-
-def violations(page):
-    """What axe-core finds serious once a search that runs has ended: until then results are pale."""
-    playwright.expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
-    return serious_faults(page)
-
-
-def search_for(page, text):
-    page.fill("#q", text)
-    page.click("button.main")
-
-
-def test_a_search_in_english_shows_what_the_api_returns(open_page, call):
+def test_a_search_in_english_shows_what_the_api_returns(open_page, ask):
     page = open_page()
     status(page, "Type what you look for, or add a picture.")
     search_for(page, "red mug")
-    assert found(page) == expected(call, q="red mug")
+    assert found(page) == expected(ask, q="red mug")
     status(page, "24 results of 36 products")
     page.wait_for_url(lambda url: "q=red+mug" in url)
     seen = page.eval_on_selector(".card img", "one => one.decode().then(() => one.naturalWidth)")
@@ -86,11 +17,11 @@ def test_a_search_in_english_shows_what_the_api_returns(open_page, call):
     assert violations(page) == []
 
 
-def test_a_browser_in_chinese_gets_the_page_in_chinese_and_can_switch(open_page, call):
+def test_a_browser_in_chinese_gets_the_page_in_chinese_and_can_switch(open_page, ask):
     page = open_page(locale="zh-CN")
     assert page.get_attribute("html", "lang") == "zh"
     search_for(page, "红杯")
-    assert found(page) == expected(call, q="红杯")
+    assert found(page) == expected(ask, q="红杯")
     status(page, "36 件商品中找到 24 个结果")
     page.select_option("#language", "en")
     status(page, "24 results of 36 products")
@@ -100,9 +31,9 @@ def test_a_browser_in_chinese_gets_the_page_in_chinese_and_can_switch(open_page,
     assert violations(page) == []
 
 
-def test_a_picture_and_a_picture_with_words(open_page, call, tmp_path):
+def test_a_picture_and_a_picture_with_words(open_page, ask, tmp_path):
     path = tmp_path / "own.jpg"
-    path.write_bytes(call("GET", "/api/photo", params={"id": "p8"}).content)
+    path.write_bytes(ask("GET", "/api/photo", params={"id": "p8"}).content)
     page = open_page()
     page.set_input_files("#picture", path)
     found(page)
@@ -112,14 +43,14 @@ def test_a_picture_and_a_picture_with_words(open_page, call, tmp_path):
     search_for(page, "hat")
     status(page, "sum of picture and text")
     form = {"files": {"picture": path.read_bytes()}}
-    both = call("POST", "/api/search", data={"q": "hat"}, **form).json()["results"]
+    both = ask("POST", "/api/search", data={"q": "hat"}, **form).json()["results"]
     assert found(page) == [row["product_id"] for row in both] != alone
     page.click("#drop-reference")
     assert page.is_hidden("#reference")
     assert violations(page) == []
 
 
-def test_a_picture_is_pasted_and_dropped(open_page, call):
+def test_a_picture_is_pasted_and_dropped(open_page, ask):
     page = open_page()
     send = """async (kind) => {
       const data = new DataTransfer();
@@ -138,7 +69,7 @@ def test_a_picture_is_pasted_and_dropped(open_page, call):
     assert page.inner_text("#reference-name") == "Picture: given.jpg"
 
 
-def test_filters_narrow_the_result_and_can_be_cleared(open_page, call):
+def test_filters_narrow_the_result_and_can_be_cleared(open_page, ask):
     page = open_page()
     search_for(page, "red mug")
     found(page)
@@ -147,13 +78,13 @@ def test_filters_narrow_the_result_and_can_be_cleared(open_page, call):
     page.fill("#numbers fieldset[data-column=price] input >> nth=0", "20")
     page.fill("#numbers fieldset[data-column=price] input >> nth=1", "60")
     page.check("#duplicates")
-    playwright.expect(page.locator("#active")).to_have_text("3 active")
+    playwright().expect(page.locator("#active")).to_have_text("3 active")
     status(page, "9 results")
     asked = {"category": ["hat"], "range": ["price:20:60"], "hide_duplicates": True}
-    assert found(page) == expected(call, q="red mug", **asked)
+    assert found(page) == expected(ask, q="red mug", **asked)
     assert violations(page) == []
     page.reload()
-    assert found(page) == expected(call, q="red mug", **asked)
+    assert found(page) == expected(ask, q="red mug", **asked)
     page.click("#filters summary")
     page.fill("#numbers fieldset[data-column=price] input >> nth=1", "20.1")
     page.press("#numbers fieldset[data-column=price] input >> nth=1", "Tab")
@@ -162,13 +93,13 @@ def test_filters_narrow_the_result_and_can_be_cleared(open_page, call):
     status(page, "24 results")
 
 
-def test_two_models_side_by_side_with_thumbs(open_page, call, service):
+def test_two_models_side_by_side_with_thumbs(open_page, ask, service):
     page = open_page()
     page.click("#filters summary")
     page.check("#compare")
     search_for(page, "blue hat")
-    assert found(page, 0) == expected(call, q="blue hat", model=0)
-    assert found(page, 1) == expected(call, q="blue hat", model=1)
+    assert found(page, 0) == expected(ask, q="blue hat", model=0)
+    assert found(page, 1) == expected(ask, q="blue hat", model=1)
     headings = page.eval_on_selector_all(".column h2", "found => found.map(one => one.textContent)")
     assert headings == ["Model: fold 0", "Model: fold 1"]
     best = found(page, 1)[0]
@@ -187,7 +118,7 @@ def test_two_models_side_by_side_with_thumbs(open_page, call, service):
     assert service.judgements.of_query("blue hat") == {}
 
 
-def test_a_product_is_searched_in_the_model_that_showed_it(open_page, call):
+def test_a_product_is_searched_in_the_model_that_showed_it(open_page, ask):
     page = open_page()
     page.click("#filters summary")
     page.check("#compare")
@@ -196,12 +127,12 @@ def test_a_product_is_searched_in_the_model_that_showed_it(open_page, call):
     chosen = found(page, 1)[3]
     page.click(f".column[data-model='1'] .card[data-id={chosen}] button:has-text('Search like this')")
     status(page, "by product")
-    assert found(page, 0) == expected(call, like=chosen) != found(page, 1) == expected(call, like=chosen, model=1)
+    assert found(page, 0) == expected(ask, like=chosen) != found(page, 1) == expected(ask, like=chosen, model=1)
     page.uncheck("#compare")
     page.wait_for_selector(".column[data-model='0']", state="detached")
-    assert found(page, 1) == expected(call, like=chosen, model=1)
+    assert found(page, 1) == expected(ask, like=chosen, model=1)
     page.reload()
-    assert found(page, 1) == expected(call, like=chosen, model=1)
+    assert found(page, 1) == expected(ask, like=chosen, model=1)
     page.click(".column[data-model='1'] .card .actions button >> nth=0")
     page.wait_for_selector("dialog .heat canvas")
     with page.expect_request("**/api/explain") as asked:
@@ -210,10 +141,10 @@ def test_a_product_is_searched_in_the_model_that_showed_it(open_page, call):
     assert 'name="model"\r\n\r\n1\r\n' in asked.value.post_data
 
 
-def test_thumbs_of_an_earlier_query_are_not_put_on_its_results(open_page, call):
-    shown = expected(call, q="red mug")
+def test_thumbs_of_an_earlier_query_are_not_put_on_its_results(open_page, ask):
+    shown = expected(ask, q="red mug")
     judgement = {"query": "blue mug", "product_id": shown[0], "grade": 1, "model": 0}
-    assert call("POST", "/api/judgements", json=judgement).status_code == 200
+    assert ask("POST", "/api/judgements", json=judgement).status_code == 200
     page, held = open_page(), []
     page.route("**/api/judgements?query=blue+mug", lambda route: held.append(route))
 
@@ -235,29 +166,29 @@ def test_thumbs_of_an_earlier_query_are_not_put_on_its_results(open_page, call):
     page.wait_for_selector(f".thumb[data-product={shown[0]}][data-grade='1'][aria-pressed=true]")
 
 
-def test_judged_queries_show_how_many_of_the_first_are_right(open_page, call):
+def test_judged_queries_show_how_many_of_the_first_are_right(open_page, ask):
     """Two queries: of the first five products one was judged right and one wrong; then two models side by side."""
     for query in ("blue hat striped", "蓝帽"):
-        first = expected(call, q=query, k=5)
+        first = expected(ask, q=query, k=5)
         for product, grade in ((first[0], 1), (first[3], 0), ("p35" if "p35" not in first else "p34", 1)):
             judgement = {"query": query, "product_id": product, "grade": grade, "model": 0}
-            assert call("POST", "/api/judgements", json=judgement).status_code == 200
+            assert ask("POST", "/api/judgements", json=judgement).status_code == 200
     page = open_page("/?q=red")
     page.wait_for_selector(".card")
     page.click("button.main")  # a search that still runs
     page.click("#judged")
     status(page, "judged queries. Choose a query to search it.")
     row = page.locator(".judged li", has_text="蓝帽")
-    playwright.expect(row.locator(".share")).to_have_text("1 of 5")
+    playwright().expect(row.locator(".share")).to_have_text("1 of 5")
     tiles = row.locator(".tile").evaluate_all("all => all.map(one => [one.dataset.id, one.className.split(' ')[1]])")
     assert tiles == [[key, {0: "right", 3: "wrong"}.get(place, "unjudged")] for place, key in enumerate(first)]
-    judged = [one for one in call("GET", "/api/judgements/queries").json()["queries"] if 1 in one["grades"].values()]
+    judged = [one for one in ask("GET", "/api/judgements/queries").json()["queries"] if 1 in one["grades"].values()]
     counts = [page.locator(f".tile.{grade}").count() for grade in ("right", "wrong", "unjudged")]
     share = round(100 * counts[0] / sum(counts))
     assert page.get_attribute("#results", "aria-busy") is None
     assert len(judged) == page.locator(".judged li").count() and sum(counts) == 5 * len(judged)
     words = f"{share} % of the first 5 are right: {counts[0]} of {sum(counts)}, {counts[2]} not judged"
-    playwright.expect(page.locator(".sum")).to_have_text(words)
+    playwright().expect(page.locator(".sum")).to_have_text(words)
     assert violations(page) == []
     page.reload()
     status(page, "judged queries. Choose a query to search it.")
@@ -270,10 +201,10 @@ def test_judged_queries_show_how_many_of_the_first_are_right(open_page, call):
     page.click("#clear")  # compares no more
     page.wait_for_selector(".column[data-model='1']", state="detached")
     page.click(".query:has-text('蓝帽')")
-    assert found(page) == expected(call, q="蓝帽")
+    assert found(page) == expected(ask, q="蓝帽")
 
 
-def test_why_and_details_and_the_next_search(open_page, call):
+def test_why_and_details_and_the_next_search(open_page, ask):
     page = open_page("/?q=red+striped+mug")
     first = found(page)[0]
     page.click(".card .actions button >> nth=0")
@@ -284,42 +215,20 @@ def test_why_and_details_and_the_next_search(open_page, call):
     assert violations(page) == []
     page.wait_for_url(lambda url: f"product={first}" in url)
     ids = page.eval_on_selector_all("dialog .card", "found => found.map(one => one.dataset.id)")
-    answer = call("GET", "/api/product", params={"id": first}).json()
+    answer = ask("GET", "/api/product", params={"id": first}).json()
     assert ids == [row["product_id"] for row in answer["neighbours"]]
     page.reload()  # the address opens the same
     page.wait_for_selector("dialog .heat canvas")
     page.wait_for_selector("dialog .cards .card")
     page.click("dialog .card >> nth=0 >> button:has-text('Search like this')")
     status(page, "by product")
-    assert found(page) == expected(call, like=ids[0])
-
-
-def test_everything_works_by_keyboard_alone(open_page, call):
-    page = open_page()
-    page.keyboard.type("red mug")  # the field has the focus
-    page.keyboard.press("Enter")
-    assert found(page) == expected(call, q="red mug")
-    page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "picture"
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")  # opens the filters
-    assert page.evaluate("document.getElementById('filters').open")
-    page.focus(".card button >> nth=1")
-    page.keyboard.press("Enter")
-    page.wait_for_selector("dialog[open] .card")
-    assert page.evaluate("document.getElementById('product').contains(document.activeElement)")
-    page.keyboard.press("Escape")
-    assert page.is_hidden("#product")
-    assert page.evaluate("document.activeElement.textContent") == "Details"
-    page.keyboard.press("/")
-    assert page.evaluate("document.activeElement.id") == "q"
+    assert found(page) == expected(ask, like=ids[0])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_all_without_a_scroll_to_the_side(scheme, open_page, call):
+def test_a_phone_shows_all_without_a_scroll_to_the_side(scheme, open_page, ask):
     page = open_page("/?q=red+mug", width=360, color_scheme=scheme, has_touch=True)
-    assert found(page) == expected(call, q="red mug")
+    assert found(page) == expected(ask, q="red mug")
     page.click("#filters summary")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     small = page.eval_on_selector_all(

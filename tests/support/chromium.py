@@ -8,27 +8,33 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if PROGRAM is None:
-    pytest.skip("no Chromium on the path", allow_module_level=True)
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install 'vitrine[test]'")
-axe_package = pytest.importorskip("axe_playwright_python", reason="pip install 'vitrine[test]'")
-AXE = (Path(axe_package.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+# The end of a run of tests names the files that were skipped for this reason.
+MISSING = "no Chromium on the path"
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 SERIOUS = {"serious", "critical"}
+
+
+def playwright():
+    """The library that drives the browser."""
+    return pytest.importorskip("playwright.sync_api", reason="pip install 'vitrine[test]'")
 
 
 @contextmanager
 def headless() -> Iterator:
-    """Start the browser, and close it afterwards."""
-    with playwright.sync_playwright() as library:
+    """Start the browser, and close it afterwards; skips the test if there is none."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip(MISSING)
+    with playwright().sync_playwright() as library:
         # In a container Chromium has no sandbox and little shared memory.
-        started = library.chromium.launch(executable_path=PROGRAM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        started = library.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield started
         started.close()
 
 
 def serious_faults(page):
     """The rules of axe-core that the page breaks seriously as it is now, with the elements."""
-    page.evaluate(AXE)
+    package = pytest.importorskip("axe_playwright_python", reason="pip install 'vitrine[test]'")
+    page.evaluate((Path(package.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
     report = json.loads(page.evaluate("axe.run().then(found => JSON.stringify(found.violations))"))
     return [(one["id"], [node["html"][:200] for node in one["nodes"]]) for one in report if one["impact"] in SERIOUS]

@@ -4,6 +4,17 @@ import { element } from "./results.js";
 import { t, whole } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
+const USUAL_K = "24";
+
+export function numResults() {
+  return $("k").value || USUAL_K;
+}
+
+// What an address has of a search beside what is searched for.
+export function settings() {
+  const k = numResults();
+  return [...filters(), ["k", k === USUAL_K ? "" : k], ["compare", $("compare").checked ? "true" : ""]];
+}
 
 export function filters() {
   const pairs = [];
@@ -55,12 +66,14 @@ export function setFilters(pairs) {
       if (inputs.length) [inputs[0].value, inputs[1].value] = [low, high];
     } else if (name === "hide_duplicates") $("duplicates").checked = value === "true";
     else if (name === "min_score") $("min-score").value = value;
+    else if (name === "k") $("k").value = value;
+    else if (name === "compare") $("compare").checked = value === "true" && !$("compare-option").hidden;
   }
   showActive();
 }
 
 export function clearFilters() {
   for (const box of $("filters").querySelectorAll("input[type=checkbox]")) box.checked = false;
-  for (const input of $("filters").querySelectorAll("input[type=number]")) input.value = input.id === "k" ? "24" : "";
+  for (const input of $("filters").querySelectorAll("input[type=number]")) input.value = input.id === "k" ? USUAL_K : "";
   showActive();
 }

@@ -1,7 +1,7 @@
 // The judged queries: the first products that each of them finds now, and how many of those were judged right.
 
 import { ask, search } from "./ask.js";
-import { element, nameOf, photo } from "./results.js";
+import { element, fill, nameOf, photo } from "./results.js";
 import { languageOf, t, whole } from "./words.js";
 
 export const TOP = 5;
@@ -12,7 +12,7 @@ export async function showJudged(root, models, again, progress, signal) {
   const judged = (await ask("/api/judgements/queries", { signal })).queries;
   const queries = judged.filter((one) => Object.values(one.grades).includes(1));
   const columns = models.map((model) => newColumn(model, models.length > 1, again));
-  root.replaceChildren(...columns.map((one) => one.node));
+  fill(root, ...columns.map((one) => one.node));
   for (const [number, { query, grades }] of queries.entries()) {
     await Promise.all(columns.map((one) => one.add(query, grades, signal)));
     progress(number + 1, queries.length);

@@ -1,59 +1,48 @@
 // The search form: what is asked, its filters, and the columns of results.
 
+import { current, currentSearch, go, goToProduct, leaveProduct } from "./address.js";
 import { ask, judge, search } from "./ask.js";
-import { buildFilters, clearFilters, filters, setFilters, showActive } from "./filters.js";
+import { buildFilters, clearFilters, filters, numResults, setFilters, settings, showActive } from "./filters.js";
 import { showJudged, TOP } from "./judged.js";
-import { column, element, failed, nameOf, photoUrl, showGrades } from "./results.js";
+import { listenForPictures, nameLike, showReference } from "./reference.js";
+import { column, failed, fill, showGrades } from "./results.js";
+import { say, sayAgain } from "./status.js";
 import { closeProduct, openProduct } from "./why.js";
-import { setLanguage, startLanguage, t, whole } from "./words.js";
+import { methodName, setLanguage, startLanguage, whole } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 let catalogue = null;
 let picture = null;
 let like = null;
 let last = null;
+let isAsked = false;
 let isJudgedView = false;
+let isStarting = false;
+let isLeaving = false;
 let running = null;
-let status = ["start", {}];
-let preview = null;
-
-function say(key, values = {}, error = null) {
-  status = [key, values, error];
-  $("status").classList.toggle("error", error !== null);
-  $("status").textContent = error ? error.message : t(key, values);
-  if (error?.detail) $("status").append(element("small", {}, ` ${error.detail}`));
-}
-
-function reference() {
-  if (preview) URL.revokeObjectURL(preview);
-  preview = picture ? URL.createObjectURL(picture) : null;
-  $("reference").hidden = !picture && !like;
-  if (picture) {
-    $("reference-image").src = preview;
-    $("reference-name").textContent = t("reference", { name: picture.name || t("pasted") });
-  } else if (like) {
-    $("reference-image").src = photoUrl(like.product, like.model, 0);
-    $("reference-name").textContent = t("like", { name: nameOf(like.product) });
-  } else $("reference-image").removeAttribute("src");
-}
 
 function setPicture(file) {
   picture = file;
   like = null;
-  reference();
+  showReference(picture, like);
 }
 
-async function run() {
+async function run(isInAddress = false) {
   const query = { q: $("q").value.trim(), like: like?.product.product_id ?? "", model: like?.model ?? 0, picture };
   if (!query.q && !query.like && !picture) {
     say("error_no_query");
-    $("q").focus();
     return;
   }
+  const isUnanswered = isAsked && $("results").hasAttribute("aria-busy");
+  isAsked = true;
+  if (!catalogue) return start();
   running?.abort();
   const own = (running = new AbortController());
   isJudgedView = false;
-  query.filters = [...filters(), ["k", $("k").value || "24"]];
+  query.filters = [...filters(), ["k", numResults()]];
+  const asked = [["q", query.q], ["like", query.like], ["model", (query.like && query.model) || ""], ...settings()];
+  if (!isInAddress) go(asked, picture, isUnanswered);
+  const address = currentSearch();
   // A product that is searched by is of one model: another project may not have it.
   const models = askedModels(query.model);
   say("searching");
@@ -65,14 +54,14 @@ async function run() {
     const answers = settled.map((one) => one.value ?? { error: one.reason });
     const ms = Math.round(performance.now() - start);
     if (own !== running) return;
-    last = { query, models, answers, ms };
-    remember(query);
+    last = { query, models, answers, ms, address };
     show();
+    $("results").removeAttribute("aria-busy");
     if (canJudge(query)) await showGradesOf(query, loadGrades(query.q));
   } catch (error) {
     if (own !== running || error.name === "AbortError") return;
     last = null;
-    $("results").replaceChildren();
+    fill($("results"));
     say("error_other", {}, error);
   } finally {
     if (own === running) $("results").removeAttribute("aria-busy");
@@ -87,9 +76,10 @@ async function openJudged() {
   running?.abort();
   const own = (running = new AbortController());
   isJudgedView = true;
+  isAsked = false;
   last = null;
   $("results").removeAttribute("aria-busy");
-  history.replaceState(null, "", "/?view=judged");
+  go([["view", "judged"], ...settings()]);
   const models = askedModels(0).map((number) => ({ number, name: catalogue.models[number].name }));
   const progress = (done, count) => { if (own === running) say("judging", { done: whole(done), count: whole(count) }); };
   try {
@@ -97,7 +87,7 @@ async function openJudged() {
     if (own === running) say(count ? "judged_done" : "judged_none", { top: TOP, count: whole(count) });
   } catch (error) {
     if (own !== running || error.name === "AbortError") return;
-    $("results").replaceChildren();
+    fill($("results"));
     say("error_other", {}, error);
   }
 }
@@ -111,11 +101,8 @@ async function showJudgedButton() {
 function searchText(text) {
   setPicture(null);
   $("q").value = text;
+  $("q").focus();
   run();
-}
-
-function methodName(name) {
-  return ["text", "picture", "product", "sum"].includes(name) ? t(`method_${name}`) : t("method_composed", { name: name.replace("composed ", "") });
 }
 
 function show() {
@@ -124,7 +111,7 @@ function show() {
     const model = models[number], name = catalogue.models[model].name;
     return answer.error ? failed(answer.error, model, name) : column(answer, model, actionsOf(query, model), models.length > 1);
   });
-  $("results").replaceChildren(...columns);
+  fill($("results"), ...columns);
   const first = answers.find((answer) => !answer.error);
   const values = { count: whole(first.results.length), searched: whole(first.searched), ms: whole(ms), method: methodName(first.method) };
   say(first.results.length ? "found" : "empty", values);
@@ -135,20 +122,31 @@ function canJudge(query) {
 }
 
 function actionsOf(query, model) {
+  const view = (product, asked) => {
+    goToProduct(product.product_id, model, asked !== null);
+    openProduct(product, model, asked, actions);
+  };
   const actions = {
-    open: (product) => { remember(query, product.product_id); openProduct(product, model, null, actions); },
-    why: (product) => { remember(query, product.product_id); openProduct(product, model, query, actions); },
+    open: (product) => view(product, null),
+    why: (product) => view(product, query),
     similar: (product) => {
-      closeProduct();
+      closeQuietly();
       picture = null;
       like = { product, model };
-      reference();
+      showReference(picture, like);
       $("q").value = "";
+      $("drop-reference").focus();
       run();
     },
     judge: canJudge(query) ? (product, grade) => sendGrade(query, product, grade, model) : null,
   };
   return actions;
+}
+
+// Another page follows, so the address is not that of the search behind the product.
+function closeQuietly() {
+  isLeaving = $("product").open;
+  closeProduct();
 }
 
 async function sendGrade(query, product, grade, model) {
@@ -171,21 +169,49 @@ async function showGradesOf(query, answer) {
   if (query === last?.query) showGrades($("results"), grades);
 }
 
-// A search by words can be shared by its address.
-function remember(query, product = "") {
-  const asked = [["q", query.q], ["like", query.like], ["model", (query.like && query.model) || ""], ...filters(), ["product", product]];
-  const pairs = query.picture ? [] : asked.filter(([, value]) => value);
-  history.replaceState(null, "", pairs.length ? `/?${new URLSearchParams(pairs)}` : "/");
+// Put what the address asks for into the form, once the filters are there.
+function restore() {
+  const { asked, picture: held } = current();
+  picture = held;
+  const id = asked.get("like"), model = modelOf(asked.get("model"));
+  if (!id) like = null;
+  else if (like?.product.product_id !== id || like.model !== model) {
+    like = { product: { product_id: id, text: "", photos: 0 }, model };
+    nameLike(like).then(() => showReference(picture, like));
+  }
+  showReference(picture, like);
+  clearFilters();
+  setFilters([...asked]);
 }
 
-function restore() {
-  const asked = new URLSearchParams(location.search);
-  $("q").value = asked.get("q") ?? "";
-  const id = asked.get("like");
-  const model = Number(asked.get("model"));
-  if (id) like = { product: { product_id: id, text: "", photos: 1 }, model: model in catalogue.models ? model : 0 };
-  setFilters([...asked]);
-  reference();
+function modelOf(number) {
+  return number in catalogue.models ? Number(number) : 0;
+}
+
+function restoreWords() {
+  $("q").value = current().asked.get("q") ?? "";
+}
+
+// Show what the address asks for: a search, the judged queries or none, and perhaps a product over it.
+async function follow() {
+  const { asked, picture: held } = current();
+  restore();
+  if (!asked.get("product")) closeQuietly();
+  if (asked.get("view") === "judged") await openJudged();
+  else if (asked.get("q") || like || held) {
+    if (currentSearch() !== last?.address || held !== last.query.picture) await run(true);
+  } else showNothing();
+  if (String(asked) !== String(current().asked)) return;  // Back was pressed meanwhile
+  if (asked.get("product")) showProduct(asked.get("product"), modelOf(asked.get("product_model")), asked.has("why"));
+}
+
+function showNothing() {
+  running?.abort();
+  running = last = null;
+  isAsked = isJudgedView = false;
+  $("results").removeAttribute("aria-busy");
+  fill($("results"));
+  say("start");
 }
 
 function translate(name) {
@@ -195,82 +221,76 @@ function translate(name) {
   if (!catalogue) return;
   buildFilters(catalogue);
   setFilters(chosen);
-  reference();
+  showReference(picture, like);
   if (isJudgedView) openJudged();
-  if (!last) {
-    say(...status);
-    return;
-  }
+  if (!last) return sayAgain();
   const pressed = Array.from(document.querySelectorAll('.thumb[aria-pressed="true"]'), (one) => one.dataset);
   show();
   showGrades($("results"), Object.fromEntries(pressed.map((one) => [one.product, Number(one.grade)])));
 }
 
-// The address of a product: with a search, why it is in the result.
-function showProduct(id) {
-  const found = (last?.answers ?? []).map((answer) => answer.results?.find((one) => one.product_id === id));
-  const place = found.findIndex((one) => one !== undefined);
-  if (place >= 0) actionsOf(last.query, last.models[place]).why(found[place]);
-  else {
-    const model = last?.models[0] ?? 0;
-    openProduct({ product_id: id, text: "", photos: 1 }, model, null, actionsOf({ q: "", like: "", model, picture: null, filters: [] }, model));
-  }
-}
-
-function droppedImage(data) {
-  return Array.from(data?.files ?? []).find((file) => file.type.startsWith("image/"));
+function showProduct(id, model, isWhy) {
+  const answer = last?.answers[last.models.indexOf(model)];
+  const product = answer?.results?.find((one) => one.product_id === id) ?? { product_id: id, text: "", photos: 1 };
+  const query = last?.query ?? { q: "", like: "", model, picture: null, filters: [] };
+  openProduct(product, model, isWhy && last ? query : null, actionsOf(query, model));
 }
 
 function listen() {
-  $("search").addEventListener("submit", (event) => { event.preventDefault(); run(); });
-  $("picture").addEventListener("change", () => {
-    if ($("picture").files[0]) setPicture($("picture").files[0]);
-    $("picture").value = "";
-    if (picture) run();
+  $("search").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!$("q").value.trim() && !like && !picture) $("q").focus();
+    run();
   });
   $("drop-reference").addEventListener("click", () => { setPicture(null); $("q").focus(); });
   $("filters").addEventListener("change", (event) => {
     showActive();
-    if (last) run();
+    if (isAsked) run();
     else if (isJudgedView && event.target.id === "compare") openJudged();  // the view has no filters
   });
   $("judged").addEventListener("click", openJudged);
-  $("clear").addEventListener("click", () => { clearFilters(); if (last) run(); else if (isJudgedView) openJudged(); });
+  $("clear").addEventListener("click", () => { clearFilters(); if (isAsked) run(); else if (isJudgedView) openJudged(); });
   $("language").addEventListener("change", (event) => translate(event.target.value));
   $("close").addEventListener("click", closeProduct);
-  $("product").addEventListener("close", () => { if (last) remember(last.query); });
-  for (const name of ["dragenter", "dragover"]) {
-    document.addEventListener(name, (event) => { event.preventDefault(); $("search").classList.add("over"); });
-  }
-  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("search").classList.remove("over"); });
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    $("search").classList.remove("over");
-    const file = droppedImage(event.dataTransfer);
-    if (file) { setPicture(file); run(); }
+  $("product").addEventListener("close", () => {
+    if (!isLeaving) leaveProduct();
+    isLeaving = false;
   });
-  document.addEventListener("paste", (event) => {
-    const file = droppedImage(event.clipboardData);
-    if (file) { event.preventDefault(); setPicture(file); run(); }
+  // The link's own jump would add an entry to the history.
+  document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); $("results").focus(); });
+  window.addEventListener("popstate", () => {
+    restoreWords();
+    if (catalogue) follow();
   });
+  listenForPictures((file) => { setPicture(file); run(); });
   document.addEventListener("keydown", (event) => {
     const typing = event.target.matches("input, select, textarea");
     if (event.key === "/" && !typing && !$("product").open) { event.preventDefault(); $("q").focus(); }
   });
 }
 
-translate(startLanguage());
-listen();
-try {
-  catalogue = await ask("/api/catalogue");
-  translate(document.documentElement.lang);
-  restore();
-  const product = new URLSearchParams(location.search).get("product");
-  showJudgedButton();
-  if ($("q").value || like) await run();
-  else if (new URLSearchParams(location.search).get("view") === "judged") await openJudged();
-  else say("start");
-  if (product) showProduct(product);
-} catch (error) {
-  say("error_other", {}, error);
+// What is asked for before the catalogue has come is searched as soon as it has.
+async function start() {
+  if (isStarting) return;
+  isStarting = true;
+  say("opening");
+  try {
+    catalogue = await ask("/api/catalogue");
+    translate(document.documentElement.lang);
+    showJudgedButton();
+    if (isAsked || $("q").value !== (current().asked.get("q") ?? "")) {
+      restore();
+      say("start");
+      if (isAsked) await run();
+    } else await follow();
+  } catch (error) {
+    say("error_other", {}, error);
+  } finally {
+    isStarting = false;
+  }
 }
+
+translate(startLanguage());
+restoreWords();
+listen();
+start();

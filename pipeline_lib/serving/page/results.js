@@ -13,6 +13,13 @@ export function element(name, properties = {}, ...children) {
   return node;
 }
 
+// Replaces what `root` shows; the focus stays in it, as a keyboard has no other place to go on from.
+export function fill(root, ...nodes) {
+  const isInside = root.contains(document.activeElement);
+  root.replaceChildren(...nodes);
+  if (isInside) root.focus();
+}
+
 export function photoUrl(product, model, number = 0) {
   return `/api/photo?${new URLSearchParams({ id: product.product_id, model, number })}`;
 }

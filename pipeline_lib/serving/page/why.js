@@ -16,11 +16,11 @@ export function closeProduct() {
 // `query` is the search whose result the product is in; null for its own page.
 export async function openProduct(product, model, query, actions) {
   const own = (current += 1);
-  title.textContent = nameOf(product);
-  title.lang = languageOf(product.text);
+  entitle(product);
   const status = element("p", { className: "status", role: "status" }, t(query ? "explaining" : "opening"));
   body.replaceChildren(status);
-  if (!dialog.open) dialog.showModal();
+  if (dialog.open) document.getElementById("close").focus();  // the button that opened this product is gone
+  else dialog.showModal();
   dialog.scrollTop = 0;
   const why = element("div", { className: "why" });
   try {
@@ -33,6 +33,7 @@ export async function openProduct(product, model, query, actions) {
     }
     const page = await ask(`/api/product?${new URLSearchParams({ id: product.product_id, model })}`);
     if (own !== current) return;
+    entitle(page.product);
     body.replaceChildren(why, ...details(page, model, actions));
   } catch (error) {
     if (own !== current) return;
@@ -40,6 +41,11 @@ export async function openProduct(product, model, query, actions) {
     status.textContent = error.message;
     body.replaceChildren(why, status);
   }
+}
+
+function entitle(product) {
+  title.textContent = nameOf(product);
+  title.lang = languageOf(product.text);
 }
 
 function details(page, model, actions) {

@@ -100,6 +100,11 @@ export function knows(key) {
   return key in WORDS.en;
 }
 
+// `name` is how the API names what read a query.
+export function methodName(name) {
+  return knows(`method_${name}`) ? t(`method_${name}`) : t("method_composed", { name: name.replace("composed ", "") });
+}
+
 export function startLanguage() {
   let saved = null;
   try { saved = localStorage.getItem("language"); } catch { /* storage may be off */ }
