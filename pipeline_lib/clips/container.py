@@ -64,19 +64,15 @@ def decoder_of(stream: Any) -> Any:
 
 
 def _video_stream(container: Any) -> Any:
-    """Return the stream that FFmpeg prefers, or the largest other one if that is a cover picture."""
+    """Return the stream that FFmpeg prefers, which is a cover picture only if there is no video."""
     from av.stream import Disposition
 
-    videos = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
     best = container.streams.best("video")
-    if best is not None and best.index in {stream.index for stream in videos}:
+    if best is not None and not best.disposition & Disposition.attached_pic:
         return best
-    if not videos:
-        covers = len(container.streams.video)
-        found = "a cover picture and no video" if covers else "no video"
-        sounds = len(container.streams.audio)
-        raise BadPhotoError("no video stream", f"{found} beside {sounds} of sound" if sounds else found)
-    return max(videos, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+    found = "no video" if best is None else "a cover picture and no video"
+    sounds = len(container.streams.audio)
+    raise BadPhotoError("no video stream", f"{found} beside {sounds} of sound" if sounds else found)
 
 
 def _reason(error: BaseException) -> str:

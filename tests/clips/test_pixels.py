@@ -117,6 +117,7 @@ def test_matrix_and_range_are_those_of_the_tags_or_of_the_size(tmp_path, size, s
     Kind("alpha.mkv", "ffv1", pixels="bgra", count=3),
     Kind("alpha4444.mov", "prores_ks", pixels="yuva444p10le", count=3, options={"profile": "4444"}),
     Kind("alpha.webm", "libvpx-vp9", pixels="yuva420p", count=3, options=VP9),
+    Kind("alpha8.webm", "libvpx", pixels="yuva420p", count=3, options={**VP9, "b": "1M", "auto-alt-ref": "0"}),
 ], ids=lambda kind: kind.name)  # fmt: skip
 def test_what_alpha_hides_is_white(tmp_path, kind):
     pixels = np.full((48, 64, 4), (0, 0, 200, 255), np.uint8)

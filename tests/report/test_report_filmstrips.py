@@ -129,6 +129,21 @@ def test_a_clip_on_several_cards_is_one_picture(clips):
     assert len(shown) > len(set(shown)) == view.styles.count("background-image")
 
 
+def test_a_card_has_the_first_five_of_its_query_in_their_order_those_that_are_clips(clips):
+    run = clips.run
+    inputs = read_inputs(run.folds, run.root)
+    photos = Thumbnails(inputs.shards, inputs.catalogue.products)
+    rankings = inputs.ensemble.rankings.filter(split="test").sort("rank")
+    view = film_view(Gallery(inputs, "test", photos), PARAMS, photos, FrameWeights(inputs.root, [0], [64]))
+    counts = set()
+    for card in view.cards:
+        first = rankings.filter(query_id=card.card.query_id)["product_id"].to_list()[:5]
+        assert len(first) == 5
+        assert [film.item.product_id for film in card.films] == [one for one in first if one in clips.ids]
+        counts.add(len(card.films))
+    assert len(view.cards) == 6 and max(counts) > 1
+
+
 def test_an_out_of_fold_card_has_the_weights_of_its_own_model(tmp_path):
     for fold in (0, 1):
         folder = tmp_path / paths.embed_of(fold, 64) / paths.FRAME_WEIGHTS
