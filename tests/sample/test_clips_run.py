@@ -41,7 +41,13 @@ def project(tmp_path_factory, tiny_image_folder, tiny_text_folder, fork_server):
     apply_overrides(folder / "params.yaml", SETTINGS)
     shutil.copytree(tiny_image_folder, folder / "data/weights/image")
     shutil.copytree(tiny_text_folder, folder / "data/weights/text")
-    for name in ("data/raw/shop", "data/starts/none", "data/predictions/none", "data/splits/none", "data/work/features"):
+    for name in (
+        "data/raw/shop",
+        "data/starts/none",
+        "data/predictions/none",
+        "data/splits/none",
+        "data/work/features",
+    ):
         (folder / name).mkdir(parents=True)
     make_sample(folder / "data/raw/shop", *FEW)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("DVC", "VITRINE"))}

@@ -7,7 +7,6 @@ import timm
 import torch
 from safetensors.torch import load_file
 from shop import pretrain
-from shop.clip_words import phrases
 from shop.goods import GOODS
 from shop.other_goods import OTHER_GOODS
 from shop.pairs import draw_pair, draw_pairs
@@ -51,19 +50,6 @@ def test_both_tokenizer_libraries_read_the_folder_in_the_same_way(weights):
         assert auto(text)["input_ids"] == fast.encode(text).ids
     assert auto.pad_token_id == fast.token_to_id("[PAD]") == 0
     assert auto(["red", "red mug with dots"], padding=True)["attention_mask"][0][-1] == 0
-
-
-def test_the_text_tower_of_clips_knows_their_words_and_encodes_other_texts_as_before(weights):
-    plain, clips = (Tokenizer.from_file(str(weights / name / "tokenizer.json")) for name in ("text", "clip_text"))
-    assert any("[UNK]" in plain.encode(phrase).tokens for phrase in phrases())
-    assert not any("[UNK]" in clips.encode(phrase).tokens for phrase in phrases())
-    assert clips.encode("mug moves from left to right").tokens[2:-1] == ["moves", "from", "left", "to", "right"]
-    towers = [AutoModel.from_pretrained(weights / name, add_pooling_layer=False) for name in ("text", "clip_text")]
-    for text in ("Red striped mug", "条纹红色马克杯"):
-        ids = [torch.tensor([tokenizer.encode(text).ids]) for tokenizer in (plain, clips)]
-        assert torch.equal(*ids)
-        outputs = [tower.eval()(one).last_hidden_state for tower, one in zip(towers, ids, strict=True)]
-        assert torch.equal(*outputs)
 
 
 def test_no_word_of_the_shop_is_unknown_and_chinese_is_split_into_characters(weights):

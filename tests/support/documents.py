@@ -163,8 +163,13 @@ def check_dvc(arguments: list[str], folder: Path) -> None:
 def check_settings(changes: list[str], folder: Path) -> None:
     """Raise ValueError unless `dvc exp run` with these -S runs, each cell of a grid, on params.yaml as it is."""
     path = folder / "params.yaml"
-    for name in ("image", "text", "clip_text"):  # as after `make repro`: a path that is there is checked
-        (folder / "data/sample/weights" / name).mkdir(parents=True, exist_ok=True)
+    for name in (
+        "weights/image",
+        "weights/text",
+        "clip_weights/image",
+        "clip_weights/text",
+    ):  # as after `make repro`: a path that is there is checked
+        (folder / "data/sample" / name).mkdir(parents=True, exist_ok=True)
     for sweep in get_hydra_sweeps({str(path): changes}):
         for overrides in sweep.values():
             shutil.copy(ROOT / "params.yaml", path)

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shop.pairs import Pairs
+from shop.pairs import Numbers, Pairs
 from shop.stage import write_line
 from shop.towers import MAX_POSITIONS, build_image_tower, build_text_tower, image_input
 
@@ -58,13 +58,32 @@ def pretrain_image(pairs: Pairs, params: dict[str, int], seed: int) -> tuple[nn.
 def pretrain_text(pairs: Pairs, tokenizer: Tokenizer, params: dict[str, int], seed: int) -> tuple[nn.Module, float]:
     """Return the trained text tower, and its mean accuracy over the properties in the last epoch; raises as above."""
     torch.manual_seed(seed)
-    tokenizer.enable_truncation(MAX_POSITIONS)
-    tokenizer.no_padding()
-    encoded = [tokenizer.encode(text).ids for text in pairs.texts]
     # The mentioned category is not in the picture, so only the text tower learns it.
     labels = {name: torch.from_numpy(value) for name, value in pairs.properties.items()}
     labels |= {"mentioned": torch.from_numpy(pairs.mentioned)}
     tower = build_text_tower(tokenizer.get_vocab_size())
+    training = Training("text tower", params["text_epochs"], params["batch_size"], TEXT_LR)
+    return tower, _train(_text_encoder(tower, tokenizer, pairs.texts), tower, labels, training)
+
+
+def pretrain_captions(
+    tower: nn.Module, tokenizer: Tokenizer, texts: list[str], labels: dict[str, Numbers], params: dict[str, int]
+) -> float:
+    """Train a text tower further on what the captions of clips say; return its mean accuracy in the last epoch.
+
+    `labels` has the number of each caption's value of each property; raises as above.
+    """
+    torch.manual_seed(params["seed"])
+    training = Training("text tower for clips", params["epochs"], params["batch_size"], TEXT_LR)
+    said = {name: torch.from_numpy(value) for name, value in labels.items()}
+    return _train(_text_encoder(tower, tokenizer, texts), tower, said, training)
+
+
+def _text_encoder(tower: nn.Module, tokenizer: Tokenizer, texts: list[str]) -> Callable[[Tensor], Tensor]:
+    """Return a function from the rows of texts to the mean of their token features."""
+    tokenizer.enable_truncation(MAX_POSITIONS)
+    tokenizer.no_padding()
+    encoded = [tokenizer.encode(text).ids for text in texts]
 
     def encode_texts(rows: Tensor) -> Tensor:
         ids, mask = _padded([encoded[row] for row in rows.tolist()])
@@ -73,8 +92,7 @@ def pretrain_text(pairs: Pairs, tokenizer: Tokenizer, params: dict[str, int], se
         pooled: Tensor = (tokens * weights).sum(dim=1) / weights.sum(dim=1)
         return pooled
 
-    training = Training("text tower", params["text_epochs"], params["batch_size"], TEXT_LR)
-    return tower, _train(encode_texts, tower, labels, training)
+    return encode_texts
 
 
 def _train(

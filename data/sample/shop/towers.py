@@ -140,6 +140,12 @@ def save_text_tower(tower: nn.Module, tokenizer: Tokenizer, folder: Path) -> Non
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def load_text_tower(folder: Path) -> tuple[nn.Module, Tokenizer]:
+    """Return the tower and the tokenizer of a folder as `save_text_tower` writes it."""
+    tower: nn.Module = BertModel.from_pretrained(folder, add_pooling_layer=False)
+    return tower, Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
 def image_input(pixels: torch.Tensor) -> torch.Tensor:
     """Return uint8 pictures (batch, height, width, 3) as the image tower's input (batch, 3, height, width)."""
     values = pixels.permute(0, 3, 1, 2).float() / 255

@@ -1,17 +1,15 @@
 """Writes the weights that take the place of public ones: two towers pretrained on objects the shop does not sell.
 
-The folder clip_text has the text tower once more, with a vocabulary that includes the words of the clips' captions.
-
 `dvc repro` runs it as `python -m shop.weights` in data/sample. The pretraining shares colours, patterns, materials and
 their words with the shop, but no category. Towers pretrained on unrelated pictures were worse than random ones.
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from joblib import Parallel, delayed
 
-from shop.clip_words import phrases
 from shop.goods import GOODS
 from shop.listing import SECOND_IN_TITLE, SENTENCES
 from shop.other_goods import OTHER_GOODS
@@ -47,16 +45,14 @@ def make_weights(out: Path, params: dict[str, int], num_jobs: int = 1) -> dict[s
     return dict(zip(makers, accuracies, strict=True))
 
 
-def in_one_thread(
-    make: Callable[[Path, Pairs, dict[str, int]], float], folder: Path, pairs: Pairs, params: dict[str, int]
-) -> float:
+def in_one_thread(make: Callable[..., float], *arguments: Any) -> float:
     """Return the result of `make` with torch limited to one thread; the number of threads is restored afterwards."""
     import torch  # slow to import, and not needed by the drawing processes
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return make(folder, pairs, params)
+        return make(*arguments)
     finally:
         torch.set_num_threads(before)
 
@@ -72,15 +68,14 @@ def make_image_tower(folder: Path, pairs: Pairs, params: dict[str, int]) -> floa
 
 
 def make_text_tower(folder: Path, pairs: Pairs, params: dict[str, int]) -> float:
-    """Write the folder of the text tower, and clip_text beside it; return its mean accuracy over the properties."""
+    """Write the folder of the text tower; return its mean accuracy over the properties."""
     from shop.pretrain import pretrain_text
-    from shop.towers import add_words, build_tokenizer, save_text_tower
+    from shop.towers import build_tokenizer, save_text_tower
 
     tokenizer = build_tokenizer(vocabulary())
     tower, accuracy = pretrain_text(pairs, tokenizer, params, params["seed"])
     tokenizer.no_truncation()
     save_text_tower(tower, tokenizer, folder)
-    save_text_tower(*add_words(tower, tokenizer, phrases(), params["seed"]), folder.with_name("clip_text"))
     return accuracy
 
 

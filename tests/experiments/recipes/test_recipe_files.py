@@ -74,8 +74,8 @@ def test_the_names_in_a_row_of_the_logs(cell, names):
 def test_a_recipe_fits_a_project_that_has_made_the_sample(name, tmp_path, monkeypatch):
     """Local towers that are there are checked against model.weights_root, which a base may set before the towers."""
     monkeypatch.chdir(tmp_path)
-    for tower in ("image", "text", "clip_text"):
-        Path("data/sample/weights", tower).mkdir(parents=True)
+    for tower in ("weights/image", "weights/text", "clip_weights/image", "clip_weights/text"):
+        Path("data/sample", tower).mkdir(parents=True)
     for tiny in (False, True):
         assert cells(name, PARAMS, tiny, FOLDER)
 
