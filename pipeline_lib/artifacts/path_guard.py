@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from pipeline_lib.artifacts.read import damaged, reading
+
 # `..`, absolute paths, those of Windows too, and control characters.
 UNSAFE = re.compile(r"(^|[/\\])\.\.([/\\]|$)|^[/\\]|^[A-Za-z]:[/\\]|[\x00-\x1f]")
 
@@ -68,6 +70,13 @@ def check_hashed(root: Path, path: Path, what: str, way: str = "put it there") -
             raise ValueError(f"{what}: {part} is a link out of the project, so it is not read; copy the file")
 
 
+def check_beside(path: Path, names: Iterable[object]) -> None:
+    """Raise ValueError unless the names that a table or an index has are those of files in its own folder."""
+    for name in names:
+        if not isinstance(name, str) or not is_inner(name) or "/" in name:
+            raise damaged(path, f"it has {name!r}, which is no name of a file beside it")
+
+
 def linked_folders(root: Path, names: Iterable[str]) -> list[str]:
     """Return the links to folders that are in `root` or on the way to the files `names` below it, sorted."""
     here = {entry.name for entry in os.scandir(root) if entry.is_symlink() and entry.is_dir()}
@@ -118,7 +127,8 @@ def _configured_caches(project: Path) -> Iterator[Path]:
     for file in (folder / name for folder in folders for name in ("config", "config.local")):
         if file.is_file():
             parser = configparser.ConfigParser(interpolation=None, strict=False)
-            parser.read_string("\n".join(line.strip() for line in file.read_text(encoding="utf-8").splitlines()))
+            with reading(file):
+                parser.read_string("\n".join(line.strip() for line in file.read_text(encoding="utf-8").splitlines()))
             value = parser.get("cache", "dir", fallback="").strip("\"' ")
             if value:
                 yield file.parent / Path(value).expanduser()

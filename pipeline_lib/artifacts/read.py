@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -69,6 +69,22 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> DataFrame:
         raise FileNotFoundError(f"{path}: no such table; run `dvc repro`")
     with reading(path):
         return pl.read_parquet(path, columns=None if columns is None else list(columns))
+
+
+def read_rows(path: Path, schema: Mapping[str, Any]) -> DataFrame:
+    """Return the columns of a schema of a Parquet table; ValueError as `read_table`, and for a column of another type.
+
+    A list may be of a fixed length where the schema has one of any length.
+    """
+    import polars as pl
+
+    frame = read_table(path, list(schema))
+    for name, kind in schema.items():
+        found = frame.schema[name]
+        fixed = isinstance(found, pl.Array) and pl.List(found.inner) == kind
+        if found != kind and not fixed:
+            raise damaged(path, f"its column {name!r} is {found}, not {kind}")
+    return frame
 
 
 def read_json(path: Path, kind: type[ValueT]) -> ValueT:

@@ -1,10 +1,11 @@
 """Checks the paths in params.yaml: whatever a stage reads lies in a folder that DVC hashes for it.
 
-Files inside data.root are checked where they are opened (`inner_file`), because data names them.
+So are those that the files of a model name themselves. Files inside data.root are checked where they are opened
+(`inner_file`), because data names them.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from pipeline_lib.artifacts.paths import JUDGEMENTS, STARTS
 from pipeline_lib.params.composed import ComposedParams
 from pipeline_lib.params.ensemble import EnsembleParams
 from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.named_files import leaves, names_in_cards, names_in_model
 from pipeline_lib.params.phases import PhasesParams
 from pipeline_lib.params.plan import PlanParams
 from pipeline_lib.params.section import load_params, parse_section
@@ -22,6 +24,7 @@ from pipeline_lib.params.train import TrainParams
 PAIR = "model.yaml"
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
 LOCAL_FOLDER = "local-dir:"  # of timm and open_clip
+WAY = "put it there, or set model.weights_root to a folder that has all local weights"
 
 
 def check_inputs(params: Mapping[str, Any], path: Path) -> None:
@@ -50,6 +53,8 @@ def check_inputs(params: Mapping[str, Any], path: Path) -> None:
     }
     for key, folder in folders.items():
         check_hashed(path.parent / folder, path.parent / folder, f"{path}: {key}")
+        if key != "plan.judged":
+            _check_named(weights_root, path.parent, f"{path}: {key}", names_in_cards(path.parent / folder))
     for name in plan.teachers:
         pair = path.parent / STARTS / name / PAIR
         if pair.is_file():
@@ -73,8 +78,19 @@ def check_local(weights_root: Path, project: Path, what: str, name: object) -> N
     local = name.removeprefix(LOCAL_FOLDER)
     named_as_path = local != name or name.startswith((".", "/", "~")) or name.endswith(WEIGHT_FILES)
     if named_as_path or os.path.exists(project / local):  # noqa: PTH110 - False for a name that no file can have
-        way = "put it there, or set model.weights_root to a folder that has all local weights"
-        check_hashed(weights_root, project / local, f"{what} = {name!r}", way)
+        check_hashed(weights_root, project / local, f"{what} = {name!r}", WAY)
+        _check_named(weights_root, project, f"{what} = {name!r}", names_in_model(project / local))
+
+
+def _check_named(weights_root: Path, project: Path, what: str, names: Iterable[tuple[Path, str, str]]) -> None:
+    """Raise ValueError if a name in a file of a model is that of a file or folder that is not below `weights_root`.
+
+    Parts of an index are named from its folder, other models from the working folder.
+    """
+    for file, key, name in names:
+        for start in (file.parent, project):
+            if os.path.exists(start / name):  # noqa: PTH110 - False for a name that no file can have
+                check_hashed(weights_root, start / name, f"{what}: {file}: {key} = {name!r}", WAY)
 
 
 def _model_names(model: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
@@ -85,18 +101,7 @@ def _model_names(model: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
             for key in ("name", "weights", "tokenizer"):
                 yield f"model.{tower}.{key}", own.get(key)
             for key in ("args", "config"):  # of the libraries, which may have paths of their own
-                yield from _leaves(f"model.{tower}.{key}", own.get(key))
-
-
-def _leaves(key: str, value: object) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _leaves(f"{key}.{name}", inner)
-    elif isinstance(value, list):
-        for number, inner in enumerate(value):
-            yield from _leaves(f"{key}.{number}", inner)
-    else:
-        yield key, value
+                yield from leaves(f"model.{tower}.{key}", own.get(key))
 
 
 def _lies_in(path: Path, folder: Path) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from pipeline_lib.artifacts.path_guard import check_beside
 from pipeline_lib.artifacts.read import reading
 from pipeline_lib.artifacts.remote import Location, is_url, join_location, list_sizes, read_file
 from pipeline_lib.shards.tars import tar_length
@@ -36,6 +37,7 @@ class Manifest:
         source = path if isinstance(path, Path) else io.BytesIO(read_file(path))
         with reading(Path(path)):
             table = pl.read_parquet(source, columns=list(COLUMNS))
+        check_beside(Path(path), table["shard"].unique())
         self.offset: Integers = table["offset"].to_numpy()
         self.size: Integers = table["size"].to_numpy()
         runs = table["shard"].rle_id().to_numpy()

@@ -3,7 +3,6 @@
 Both come by the names of transformers' Blip2VisionModel.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import torch
 from transformers import Blip2VisionConfig
 from transformers.utils.hub import cached_file
 
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.towers.file_tensors import FileTensors, Tensors, rename_tensors
 from pipeline_lib.towers.lavis_file import read_lavis
 from pipeline_lib.towers.tower import Description, local_folder
-from pipeline_lib.towers.weights import State
+from pipeline_lib.towers.weights import State, index_parts
 
 PREFIX = "vision_model."
 # LAVIS's names -> those of transformers, in turn; the biases of query and value become one (`_joined_biases`).
@@ -64,7 +64,7 @@ def published_config(name: str) -> Description:
     """Return the config of the tower of a BLIP-2 model, by folder or hub name; ValueError if there is none."""
     path = _path_of(name, "config.json")
     assert path is not None, "a needed file is there or an error"
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_object(path)
     vision = content.get("vision_config", content if content.get("model_type") == "blip_2_vision_model" else None)
     if not isinstance(vision, dict):
         raise ValueError(f"model.image.name = {name!r}: {path.name} has no vision_config; name a BLIP-2 model")
@@ -74,9 +74,9 @@ def published_config(name: str) -> Description:
 def published_tower(name: str) -> Tensors:
     """Return the tower's tensors of a BLIP-2 model, unread, without those of its other parts."""
     index = _path_of(name, "model.safetensors.index.json", needed=False)
-    places = json.loads(index.read_text(encoding="utf-8"))["weight_map"] if index else {}
-    files = {file for key, file in places.items() if key.startswith(PREFIX)} or {"model.safetensors"}
-    tensors = FileTensors.of([path for file in sorted(files) if (path := _path_of(name, file))], as_float32=True)
+    files = index_parts(index, lambda key: key.startswith(PREFIX)) if index else []
+    paths = [path for file in files or ["model.safetensors"] if (path := _path_of(name, file))]
+    tensors = FileTensors.of(paths, as_float32=True)
     own = {key.removeprefix(PREFIX): key for key in tensors if key.startswith(PREFIX)}
     if not own:  # the tower alone
         own = {key: key for key in tensors}

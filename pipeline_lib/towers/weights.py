@@ -5,6 +5,7 @@ saved, loaded, interpolated and hashed once, and a file that has it under all it
 """
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pipeline_lib.artifacts.path_guard import check_beside
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.towers.file_tensors import Tensors
 
 State = dict[str, Tensor]
@@ -23,6 +26,17 @@ def read_weights(path: str | Path) -> State:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a complete .safetensors file ({error}); download or create it again") from error
+
+
+def index_parts(index: Path, is_used: Callable[[str], bool]) -> list[str]:
+    """Return the names of the files in an index of weights that hold a used tensor, sorted.
+
+    ValueError for a damaged index, and for a name of a file that is not beside it.
+    """
+    places = read_object(index, weight_map=dict)["weight_map"]
+    used = {file for key, file in places.items() if is_used(key)}
+    check_beside(index, used)
+    return sorted(used)
 
 
 def unique_state(module: nn.Module) -> State:

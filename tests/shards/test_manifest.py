@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline_lib.artifacts.schemas import FRAMES_SCHEMA
 from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.write import list_photos, write_shards
@@ -74,3 +75,28 @@ def test_a_missing_tar_and_a_missing_manifest_are_named(folder: Path) -> None:
     (folder / "manifest.parquet").unlink()
     with pytest.raises(ValueError, match=r"manifest\.parquet: no such file"):
         Manifest(folder)
+
+
+@pytest.mark.parametrize("name", ["../away/shard-00000.tar", "{away}/shard-00000.tar", "deep/shard-00000.tar"])
+def test_a_tar_that_is_not_beside_the_manifest_is_refused(folder: Path, name: str) -> None:
+    name = name.format(away=folder.parent / "away")
+    (folder.parent / "away").mkdir(exist_ok=True)
+    (folder / "deep").mkdir()
+    for place in (folder.parent / "away", folder / "deep"):
+        (place / "shard-00000.tar").write_bytes((folder / "shard-00000.tar").read_bytes())
+    table = pl.read_parquet(folder / "manifest.parquet").with_columns(pl.col("shard").replace("shard-00000.tar", name))
+    table.write_parquet(folder / "manifest.parquet")
+    with pytest.raises(ValueError, match=rf"manifest\.parquet: damaged.*{name}', which is no name of a file beside it"):
+        Manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("tar", "reason"), [("../x.tar", "'../x.tar', which is no name of a file beside it"), (7, "'tar' is Int64, not St")]
+)
+def test_a_table_of_frames_names_tars_of_its_folder(tmp_path: Path, tar: object, reason: str) -> None:
+    row = dict.fromkeys(FRAMES_SCHEMA, 1) | {"media": "a.mp4", "time": 0.5, "tar": tar}
+    schema = FRAMES_SCHEMA if isinstance(tar, str) else FRAMES_SCHEMA | {"tar": pl.Int64}
+    pl.DataFrame([row], schema).write_parquet(tmp_path / "frames.parquet")
+    media = pl.DataFrame({"product_id": ["a"], "media": [["a.mp4"]]})
+    with pytest.raises(ValueError, match=rf"frames\.parquet: damaged.*{reason}"):
+        list_photos(media, tmp_path)

@@ -223,6 +223,19 @@ def in_project(files: tuple[str, ...], case: Case, *links: tuple[str, str]) -> C
     return read
 
 
+def setting_of_index(name: str) -> Case:
+    """Return the case of a folder of weights whose index names a file."""
+
+    def read() -> str:
+        folder = Path("data/sample/weights/bert")
+        folder.mkdir(parents=True)
+        index = json.dumps({"weight_map": {"a": name}})
+        (folder / "model.safetensors.index.json").write_text(index, encoding="utf-8")
+        return setting("model.text.name", str(folder))()
+
+    return read
+
+
 def judgements(content: str) -> Case:
     def read() -> str:
         Path("j.csv").write_text(content, encoding="utf-8")
@@ -396,6 +409,8 @@ PATHS: dict[str, Case] = {
     "weights outside `model.weights_root`": setting("model.text.name", "../models/bert"),
     "a tokenizer elsewhere in the project": in_project(
         ("exported/tokenizer.json",), setting("model.text.tokenizer", "exported")),
+    "weights whose index names a file elsewhere": in_project(
+        ("x.safetensors",), setting_of_index("../../../../x.safetensors")),
     "a linked folder of weights": in_project(
         ("exported/w.safetensors",), setting("model.image.name", "data/sample/weights/image"),
         ("data/sample/weights/image", "exported")),

@@ -1,5 +1,8 @@
 """BLIP-2's image tower equals that of transformers bit for bit, from its folder and from a file in LAVIS's names."""
 
+import json
+import re
+
 import pytest
 import torch
 from model_settings import make_model_params
@@ -180,3 +183,20 @@ def test_a_file_of_a_q_former_alone_and_another_folder_are_named(lavis, tmp_path
     (tmp_path / "bert/config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match=r"config\.json has no vision_config; name a BLIP-2 model"):
         resolve_image_tower(params(tmp_path / "bert"))
+
+
+@pytest.mark.parametrize("named", ["../other/model.safetensors", "part/model.safetensors", 3])
+def test_an_index_names_files_beside_it(theirs, tmp_path, named):
+    theirs.save_pretrained(tmp_path / "blip2")
+    index = tmp_path / "blip2/model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"vision_model.post_layernorm.weight": named}}), encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"index.json: .*{re.escape(repr(named))}, which is no name of a file beside"):
+        resolve_image_tower(params(tmp_path / "blip2"))
+
+
+def test_a_damaged_config_is_one_line(theirs, tmp_path):
+    theirs.save_pretrained(tmp_path / "blip2")
+    (tmp_path / "blip2/config.json").write_bytes(b"{")
+    with pytest.raises(ValueError, match=r"config.json: ") as caught:
+        resolve_image_tower(params(tmp_path / "blip2"))
+    assert "\n" not in str(caught.value)

@@ -5,22 +5,23 @@ from stored image tokens, which are to be those of the tower that the Q-Former w
 tower `blip2`.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import safe_open
 from torch import Tensor
 
+from pipeline_lib.artifacts.read import damaged, read_object, reading
 from pipeline_lib.towers.lavis_file import read_lavis
 from pipeline_lib.towers.tower import Description, local_folder
-from pipeline_lib.towers.weights import State
+from pipeline_lib.towers.weights import State, index_parts
 
 WHERE = "composed.q_former.weights"
+WHOLE = "model.safetensors"
 WORDS = "passes.embeddings.word_embeddings.weight"
+DEFAULT_HEADS = 12  # of transformers, where a config has none
 HEAD_WIDTH = 64  # of BERT and of every published Q-Former; a file of tensors does not have it
 # Pattern of a name -> its replacement, in turn; first LAVIS -> transformers, then transformers -> QFormerModel.
 LAVIS = (
@@ -61,8 +62,7 @@ def read_q_former(weights: str) -> PretrainedQFormer:
         if scale is not None:
             state["log_scale"] = -scale.float().log()
         return _described(weights, state, None)
-    settings, tensors = _transformers_tensors(weights)
-    heads = (settings.get("qformer_config") or {}).get("num_attention_heads", 12)
+    heads, tensors = _transformers_tensors(weights)
     found = _described(weights, renamed(tensors, OURS), heads)
     return PretrainedQFormer(found.state, found.config, found.queries, found.dim, weights)
 
@@ -113,27 +113,36 @@ def _described(weights: str, state: State, heads: int | None) -> PretrainedQForm
     return PretrainedQFormer(state, config, state["query_tokens"].shape[1], state["vision_projection.weight"].shape[0])
 
 
-def _transformers_tensors(name: str) -> tuple[dict[str, Any], State]:
-    """Return the config and the tensors of a BLIP-2 model, without its image tower and its language model."""
+def _transformers_tensors(name: str) -> tuple[int, State]:
+    """Return the heads and the tensors of a BLIP-2 model, without its image tower and its language model."""
     from transformers.utils.hub import cached_file  # slow import
 
     source = str(local_folder(name) or name)
 
-    def path_of(file: str, needed: bool = True) -> str | None:
-        return cached_file(source, file, _raise_exceptions_for_missing_entries=needed)
+    def path_of(file: str, needed: bool = True) -> Path | None:
+        found = cached_file(source, file, _raise_exceptions_for_missing_entries=needed)
+        return None if found is None else Path(found)
 
     try:
-        settings = json.loads(Path(path_of("config.json") or "").read_text(encoding="utf-8"))
+        config = path_of("config.json")
         index = path_of("model.safetensors.index.json", needed=False)
-        places = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"] if index else {}
-        used = {file for key, file in places.items() if not UNUSED.match(key)} or {"model.safetensors"}
-        files = [path_of(file) for file in sorted(used)]
+        used = index_parts(index, lambda key: not UNUSED.match(key)) if index else []
+        files = [path for file in used or [WHOLE] if (path := path_of(file))]
     except OSError as error:
         first = str(error).strip().splitlines()[0]
         raise ValueError(f"{WHERE} = {name!r}: no BLIP-2 model here nor on the hub ({first})") from error
+    assert config is not None, "it is needed"
     tensors: State = {}
-    for file in files:
-        with safe_open(file, "pt") as opened:
+    for path in files:
+        with reading(path), safe_open(path, "pt") as opened:
             known = list(opened.keys())
             tensors |= {key: opened.get_tensor(key) for key in known if not UNUSED.match(key)}
-    return settings, tensors
+    return _heads(config), tensors
+
+
+def _heads(config: Path) -> int:
+    settings = read_object(config).get("qformer_config") or {}
+    heads = settings.get("num_attention_heads", DEFAULT_HEADS) if isinstance(settings, dict) else None
+    if not isinstance(heads, int) or heads < 1:
+        raise damaged(config, "its 'qformer_config' has no number of heads")
+    return heads
