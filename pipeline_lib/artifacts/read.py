@@ -33,6 +33,12 @@ def way_out(path: Path) -> str:
     """
     if path.is_relative_to(paths.COPIES):
         return f"delete {paths.COPIES.as_posix()}, and it is copied again"
+    if ": " in str(path):  # of an experiment
+        return "run that revision again"
+    if path.parent.name in (".dvc", "dvc") and path.name.startswith("config"):
+        return "correct it: https://doc.dvc.org/command-reference/config"
+    if path.is_relative_to(Path(".dvc/tmp")):
+        return "delete it, and it is made again"
     if path.is_relative_to(paths.STARTS):
         return "`vitrine keep` it again, or copy it again"
     made = any(path.is_relative_to(folder) for folder in (paths.WORK, paths.REPORTS))
@@ -62,29 +68,44 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> DataFrame:
-    """Return some or all columns of a Parquet table; ValueError if it is damaged or lacks one, OSError if missing."""
+    """Return some or all columns of a Parquet table of a stage.
+
+    ValueError if it is damaged, lacks a column, or has one of another type than stages write; OSError if it is missing.
+    """
     import polars as pl
+
+    from pipeline_lib.artifacts.schemas import TABLE_COLUMNS
 
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such table; run `dvc repro`")
     with reading(path):
-        return pl.read_parquet(path, columns=None if columns is None else list(columns))
+        frame = pl.read_parquet(path, columns=None if columns is None else list(columns))
+    lacking = [name for name in TABLE_COLUMNS.get(path.name, ()) if columns is None and name not in frame.columns]
+    if lacking:
+        raise damaged(path, f"it has no column {lacking[0]!r}")
+    check_columns(path, frame.schema)
+    return frame
 
 
-def read_rows(path: Path, schema: Mapping[str, Any]) -> DataFrame:
-    """Return the columns of a schema of a Parquet table; ValueError as `read_table`, and for a column of another type.
+def check_columns(path: Path, columns: Mapping[str, Any]) -> None:
+    """Raise ValueError for a column (name -> type) that has another type in every table of stages that has it."""
+    from pipeline_lib.artifacts.schemas import CLIP_TYPES, CLIPS_TABLE, COLUMN_TYPES, FRAMES_TABLE
 
-    A list may be of a fixed length where the schema has one of any length.
-    """
+    types = CLIP_TYPES if path.name in (CLIPS_TABLE, FRAMES_TABLE) else COLUMN_TYPES
+    for name, found in columns.items():
+        known = types.get(name, ())
+        if known and not any(_fits(found, kind) for kind in known):
+            raise damaged(path, f"its column {name!r} is {found}, not {' or '.join(str(kind) for kind in known)}")
+
+
+def _fits(found: Any, kind: Any) -> bool:
+    """Return whether a type is that of a schema: of any width, of a fixed length for a list, or of nulls alone."""
     import polars as pl
 
-    frame = read_table(path, list(schema))
-    for name, kind in schema.items():
-        found = frame.schema[name]
-        fixed = isinstance(found, pl.Array) and pl.List(found.inner) == kind
-        if found != kind and not fixed:
-            raise damaged(path, f"its column {name!r} is {found}, not {kind}")
-    return frame
+    if isinstance(kind, pl.List):
+        return found == pl.Null or (isinstance(found, pl.List | pl.Array) and _fits(found.inner, kind.inner))
+    alike = (found.is_integer() and kind.is_integer()) or (found.is_float() and kind.is_float())
+    return bool(found in (kind, pl.Null) or alike)
 
 
 def read_json(path: Path, kind: type[ValueT]) -> ValueT:
@@ -95,7 +116,7 @@ def read_json(path: Path, kind: type[ValueT]) -> ValueT:
     return parse_json(path.read_bytes(), path, kind)
 
 
-def parse_json(data: bytes, path: Path, kind: type[ValueT]) -> ValueT:
+def parse_json(data: bytes, path: Path | str, kind: type[ValueT]) -> ValueT:
     """Return the value of a JSON file's bytes; raises as `read_json`."""
     from pydantic import ValidationError
 
@@ -110,7 +131,12 @@ def parse_json(data: bytes, path: Path, kind: type[ValueT]) -> ValueT:
 
 def read_object(path: Path, **keys: type) -> dict[str, Any]:
     """Return the object of a JSON file; it must have the `keys`, with values of these types. Raises as `read_json`."""
-    value: dict[str, Any] = read_json(path, dict[str, Any])
+    return parse_object(path.read_bytes(), path, **keys)
+
+
+def parse_object(data: bytes, path: Path | str, **keys: type) -> dict[str, Any]:
+    """Return the object of a JSON file's bytes; raises as `read_object`."""
+    value: dict[str, Any] = parse_json(data, path, dict[str, Any])
     for key, kind in keys.items():
         if key not in value:
             raise damaged(path, f"it has no {key!r}")

@@ -219,6 +219,58 @@ MAP_SCHEMA: Schema = {
     "y": pl.Float64,
     "explained": pl.Float64,
 }
+# Columns of the catalogue's and the folds' tables, of the shards' manifest and of a store's ids.
+_INPUT_COLUMNS: Schema = {
+    "product_id": pl.String,
+    "media": pl.List(pl.String),
+    "text": pl.String,
+    "label": pl.String,
+    "group_id": pl.String,
+    "fold_group_id": pl.String,
+    "split": pl.String,
+    "fold": pl.Int64,
+    "content": pl.List(pl.String),
+    "query_id": pl.String,
+    "kind": pl.String,
+    "reference_product_id": pl.String,
+    "subset": pl.List(pl.String),
+    "grade": pl.Int64,
+    "slice": pl.String,
+    "row": pl.Int64,
+    "reason": pl.String,
+    "value": pl.String,
+    "action": pl.String,
+    "other_product_id": pl.String,
+    "shard": pl.String,
+    "photo": pl.Int64,
+    "offset": pl.Int64,
+    "size": pl.Int64,
+    "width": pl.Int64,
+    "height": pl.Int64,
+    "id": pl.String,
+    "tokens": pl.Int64,
+}
+# Table of a catalogue or of folds -> the columns without which it is none.
+TABLE_COLUMNS = {
+    "products.parquet": ("product_id",),
+    "media.parquet": ("product_id", "media"),
+    "queries.parquet": ("query_id", "kind", "text", "split"),
+    "relevance.parquet": ("query_id", "product_id", "grade"),
+    "query_slices.parquet": ("query_id", "slice"),
+    "folds.parquet": ("product_id", "split", "fold"),
+}
+# Of composed queries; other readers of queries need neither a reference nor a subset.
+COMPOSED_QUERY_COLUMNS = (*TABLE_COLUMNS["queries.parquet"], "reference_product_id", "subset")
+_PARQUET_COLUMNS = (
+    _INPUT_COLUMNS, RANKS_SCHEMA, COMPOSED_RANKS_SCHEMA, RANKINGS_SCHEMA, COMPOSED_BEST_SCHEMA, COMPOSED_GATES_SCHEMA,
+)  # fmt: skip
+_Types = dict[str, list["pl.DataType | type[pl.DataType]"]]
+# Name of a column -> its types in the Parquet tables of stages, one or two; and in the tables of frames and clips.
+COLUMN_TYPES: _Types = {
+    name: list(dict.fromkeys(schema[name] for schema in _PARQUET_COLUMNS if name in schema))
+    for name in sorted({name for schema in _PARQUET_COLUMNS for name in schema})
+}
+CLIP_TYPES: _Types = {name: [kind] for name, kind in (FRAMES_SCHEMA | CLIPS_SCHEMA).items()}
 # Format of MUGE's prediction files -> the keys of a line: the query's id, and the ids of its best images, best first.
 PREDICTION_KEYS = {"muge": ("query_id", "item_ids"), "chinese_clip": ("text_id", "image_ids")}
 PREDICTION_DEPTH = 10

@@ -47,13 +47,16 @@ def read_catalogue(folder: Path) -> Catalogue:
     tables: dict[str, Any] = {name: _read(folder / f"{name}.parquet") for name in TABLES}
     ignored = tuple(counts["ignored_columns"])
     stored = {name: counts[name] for name in ("columns", "notes", "groups", "composed")}
-    return Catalogue(**tables, ignored=ignored, **stored)
+    try:
+        return Catalogue(**tables, ignored=ignored, **stored)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from None
 
 
 def read_products(folder: Path) -> pl.DataFrame:
     """Read only the table of products; ValueError if it is missing or has other columns."""
     products = _read(folder / "products.parquet")
-    check_schema("products", products, PRODUCTS)
+    check_schema(str(folder / "products.parquet"), products, PRODUCTS)
     return products
 
 
@@ -77,7 +80,7 @@ def count(catalogue: Catalogue) -> dict[str, Any]:
 def read_near_duplicates(folder: Path) -> pl.DataFrame:
     """Read only the table of near-duplicates; ValueError if it is missing or has other columns."""
     pairs = _read(folder / "near_duplicates.parquet")
-    check_schema("near_duplicates", pairs, NEAR_DUPLICATES)
+    check_schema(str(folder / "near_duplicates.parquet"), pairs, NEAR_DUPLICATES)
     return pairs
 
 

@@ -1,5 +1,6 @@
 """`vitrine headline`: the figures of the last run with their intervals, and where its report is."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -29,12 +30,12 @@ def headline(as_json: AsJson = False) -> None:
     split judged and the task fold_FOLD.
     """
     from pipeline_lib.artifacts import paths
-    from pipeline_lib.artifacts.read import read_object
+    from pipeline_lib.report.metric_files import read_metric_files
 
     for path in (paths.METRICS, paths.INTERVALS):
         if not path.is_file():
             raise ValueError(f"{path}: no such file; run `dvc repro`")
-    show(headline_result(read_object(paths.METRICS), read_object(paths.INTERVALS), str(paths.PAGE.resolve())), as_json)
+    show(headline_result(*read_metric_files(Path()), str(paths.PAGE.resolve())), as_json)
 
 
 def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:

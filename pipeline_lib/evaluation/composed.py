@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_table
 from pipeline_lib.artifacts.read import read_table
-from pipeline_lib.artifacts.schemas import COMPOSED_BEST_SCHEMA, COMPOSED_RANKS_SCHEMA, RANKINGS_SCHEMA, RANKS_SCHEMA
+from pipeline_lib.artifacts.schemas import (
+    COMPOSED_BEST_SCHEMA,
+    COMPOSED_QUERY_COLUMNS,
+    COMPOSED_RANKS_SCHEMA,
+    RANKINGS_SCHEMA,
+    RANKS_SCHEMA,
+)
 from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors, unit, why_apart
 from pipeline_lib.evaluation.composed_protocols import COMPOSED_PROTOCOLS, OFF, PREFIX, composed_trees
 from pipeline_lib.evaluation.composed_ranks import (
@@ -95,9 +101,8 @@ def evaluate_composed(
     """
     if not models.kinds:
         return ComposedResults()
-    queries, relevance, slices = (
-        read_table(catalogue / f"{name}.parquet") for name in ("queries", "relevance", "query_slices")
-    )
+    queries = read_table(catalogue / "queries.parquet", COMPOSED_QUERY_COLUMNS)
+    relevance, slices = (read_table(catalogue / f"{name}.parquet") for name in ("relevance", "query_slices"))
     protocol = COMPOSED_PROTOCOLS[models.protocol]
     galleries = plan_composed_galleries(products, queries, relevance, models.folds)
     untrained = TowerScores.read(trunk, products)

@@ -71,7 +71,7 @@ def read_durations(root: Path) -> list[Duration]:
 def _parsed(line: str) -> Duration | None:
     try:
         run = Duration(**json.loads(line))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     return run if isinstance(run.settings, dict) and isinstance(run.seconds, int | float) else None
 

@@ -9,6 +9,7 @@ import hashlib
 from pathlib import Path
 
 from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.read import reading
 from pipeline_lib.execution.import_closure import import_closure
 
 # Modules and packages that are in no list, with the reason why an edit cannot change an out. Whoever breaks the reason
@@ -96,7 +97,8 @@ def current_code(module: str, root: Path = Path()) -> Code:
 
 def read_list(file: Path) -> Code:
     """Return the code in a list that `write_code` has written."""
-    lines = file.read_text(encoding="utf-8").splitlines()
+    with reading(file):
+        lines = file.read_text(encoding="utf-8").splitlines()
     return {path: value for value, _, path in (line.partition("  ") for line in lines)}
 
 

@@ -54,9 +54,16 @@ ValueT = TypeVar("ValueT")
 def load_params(path: Path = Path("params.yaml")) -> dict[str, Any]:
     """Return the content of params.yaml; ValueError if it is missing or not a YAML mapping."""
     try:
-        loaded = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; run from the project's root") from None
+    return parse_params(content, str(path))
+
+
+def parse_params(content: bytes, path: str) -> dict[str, Any]:
+    """Return the mapping that the bytes of a YAML file have; `path` is how messages name the file."""
+    try:
+        loaded = YAML(typ="safe").load(content.decode("utf-8"))
     except (YAMLError, ValueError, RecursionError) as error:  # not UTF-8, no such date, brackets without end
         fault = " ".join(str(error).split()).replace(' in "<unicode string>",', " at")
         raise ValueError(f"{path}: not valid YAML: {fault}") from None

@@ -130,7 +130,7 @@ def composed_rows(metrics: Tree, intervals: Tree) -> list[tuple[Columns, Headlin
             if values := branch(own, split):
                 columns = columns_of(values["chance"])
                 figures = figures_of(values, branch(intervals, "composed", kind, split), columns)
-                title = f"{name}, {NAMES[kind]}"
+                title = f"{name}, {NAMES.get(kind, kind)}"
                 found.append((columns, HeadlineRow(split, f"composed_{kind}", title, figures)))
     return found
 

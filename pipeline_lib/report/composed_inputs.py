@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.read import read_object, read_table, reading
-from pipeline_lib.artifacts.schemas import COMPOSED_BEST_SCHEMA, COMPOSED_GATES_SCHEMA
+from pipeline_lib.artifacts.read import check_columns, damaged, read_object, read_table, reading
+from pipeline_lib.artifacts.schemas import COMPOSED_BEST_SCHEMA, COMPOSED_GATES_SCHEMA, Schema
 from pipeline_lib.evaluation.composed import UNTRAINED
 from pipeline_lib.evaluation.composed_protocols import OFF, PREFIX
 from pipeline_lib.params.composed import COMPOSED_KINDS
@@ -53,7 +53,7 @@ class ComposedTables:
         path = self.root / paths.EVALUATION / "composed_best.parquet"
         if not path.is_file():
             return pl.DataFrame(schema=COMPOSED_BEST_SCHEMA)
-        rows = _rows_of(path, query_ids)
+        rows = _rows_of(path, query_ids, COMPOSED_BEST_SCHEMA)
         return rows.with_columns(pl.col("direction").str.strip_prefix(PREFIX)).sort("direction", "query_id", "rank")
 
     def run(self, kind: str, fold: int) -> dict[str, Any]:
@@ -67,10 +67,16 @@ class ComposedTables:
         path = self.root / paths.composed_of(kind, fold) / paths.COMPOSED_GATES
         if not path.is_file():
             return pl.DataFrame(schema=COMPOSED_GATES_SCHEMA)
-        return _rows_of(path, query_ids)
+        return _rows_of(path, query_ids, COMPOSED_GATES_SCHEMA)
 
 
-def _rows_of(path: Path, query_ids: list[str]) -> pl.DataFrame:
+def _rows_of(path: Path, query_ids: list[str], schema: Schema) -> pl.DataFrame:
     """Return the rows of some queries of a table; no other row is in memory."""
     with reading(path):
-        return pl.scan_parquet(path).filter(pl.col("query_id").is_in(query_ids)).collect()
+        table = pl.scan_parquet(path)
+        columns = table.collect_schema()
+    check_columns(path, columns)
+    if lacking := sorted(schema.keys() - columns.keys()):
+        raise damaged(path, f"it has no column {', '.join(lacking)}")
+    with reading(path):
+        return table.filter(pl.col("query_id").is_in(query_ids)).collect()

@@ -4,7 +4,7 @@ A branch that does not apply (no test split, no labels, no texts) is an empty ta
 section only has to ask whether there is anything to show.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from pipeline_lib.artifacts.schemas import (
     SIMILARITY_SCHEMA,
 )
 from pipeline_lib.report.composed_inputs import ComposedTables
+from pipeline_lib.report.metric_files import read_metric_files
 
 Tree = dict[str, Any]
 
@@ -109,8 +110,8 @@ class EvaluationTables:
 class ReportInputs:
     """The outputs of one run of the pipeline; `shards` is the folder of the photos, `root` that of the project."""
 
-    metrics: Tree
-    intervals: Tree
+    metrics: Mapping[str, Any]
+    intervals: Mapping[str, Any]
     catalogue: CatalogueTables
     ensemble: EnsembleTables
     evaluation: EvaluationTables
@@ -122,9 +123,10 @@ class ReportInputs:
 
 def read_inputs(folds: Sequence[int], root: Path = Path()) -> ReportInputs:
     """Read the outputs of the stages under `root`, and of the trained folds only those in `folds`."""
+    metrics, intervals = read_metric_files(root)
     return ReportInputs(
-        metrics=read_object(root / paths.METRICS),
-        intervals=read_object(root / paths.INTERVALS),
+        metrics=metrics,
+        intervals=intervals,
         catalogue=_catalogue(root),
         ensemble=_ensemble(root / paths.ENSEMBLE),
         evaluation=_evaluation(root / paths.EVALUATION),

@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline_lib.artifacts.io import write_json, write_table
 from pipeline_lib.artifacts.path_guard import check_beside, link_targets
-from pipeline_lib.artifacts.read import read_rows
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.artifacts.schemas import FRAMES_SCHEMA, FRAMES_TABLE
 from pipeline_lib.execution.meter import current_meter
 from pipeline_lib.execution.parallel import map_parallel
@@ -82,7 +82,7 @@ def list_photos(media: pl.DataFrame, clips: Path | None = None) -> pl.DataFrame:
     if clips is None:
         frames = pl.DataFrame(schema=FRAMES_SCHEMA)
     else:
-        frames = read_rows(clips / FRAMES_TABLE, FRAMES_SCHEMA)
+        frames = read_table(clips / FRAMES_TABLE, list(FRAMES_SCHEMA))
         check_beside(clips / FRAMES_TABLE, frames["tar"].unique())
         frames = frames.with_columns(tar=f"{clips.as_posix()}/" + pl.col("tar"))
     rows = rows.join(frames, left_on="path", right_on="media", how="left", maintain_order="left_right")

@@ -50,7 +50,8 @@ def _read_parquet(path: Path) -> pl.DataFrame:
     with reading(path):
         names = pl.scan_parquet(path).collect_schema().names()
     _check_columns(path, names)
-    return read_table(path, list(SCHEMA))
+    with reading(path):  # whose columns may have any type: the user wrote it
+        return pl.read_parquet(path, columns=list(SCHEMA))
 
 
 def _read_csv(path: Path) -> pl.DataFrame:

@@ -6,7 +6,8 @@ and has the name `open_clip`.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from pipeline_lib.artifacts.messages import one_line
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.transforms.cut_tokenizer import cut_tokenizer
 
 TOKENIZER = "tokenizer.json"
@@ -114,7 +117,7 @@ class FileBackend:
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         except Exception as error:  # the library raises bare Exceptions
-            raise ValueError(f"{folder / TOKENIZER}: not a tokenizer ({error})") from error
+            raise ValueError(f"{folder / TOKENIZER}: not a tokenizer ({one_line(error, 300)})") from error
         self.pad_id = self._find_pad_id()
         self._tokenizer.no_padding()
         self.vocab_size = self._tokenizer.get_vocab_size()
@@ -124,7 +127,8 @@ class FileBackend:
         """Return the ids of each text, truncated to `max_tokens` with its special tokens."""
         # An explicit direction, because the file may have left truncation, which drops the start of a text.
         self._tokenizer.enable_truncation(max_tokens, direction="right")
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
+        with _encoding(self._folder / TOKENIZER):
+            return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
 
     def save(self, folder: Path) -> None:
         """Write the files unchanged."""
@@ -151,28 +155,29 @@ class HubBackend:
     """Any tokenizer that transformers.AutoTokenizer loads."""
 
     def __init__(self, name: str) -> None:
-        folder = Path(name)
+        folder, self._name = Path(name), name
         if folder.is_dir() and not any((folder / file).is_file() for file in VOCABULARIES):
             raise ValueError(f"{folder}: no tokenizer here (none of {', '.join(VOCABULARIES)}); {SOLUTION}")
         from transformers import AutoTokenizer  # slow import
 
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
-        except (OSError, ValueError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise ValueError(f"{name}: no tokenizer here nor on the hub ({first}); {SOLUTION}") from error
-        pad_id = self._tokenizer.pad_token_id
-        pad_id = self._tokenizer.eos_token_id if pad_id is None else pad_id
+            pad_id = self._tokenizer.pad_token_id
+            pad_id = self._tokenizer.eos_token_id if pad_id is None else pad_id
+            self.vocab_size = len(self._tokenizer)
+            self.num_special = int(self._tokenizer.num_special_tokens_to_add())
+        except Exception as error:  # each file and each kind of tokenizer raises its own types
+            fault = "its tokenizer cannot be read" if folder.is_dir() else "no tokenizer here nor on the hub"
+            raise ValueError(f"{name}: {fault} ({one_line(error, 300)}); {SOLUTION}") from error
         if pad_id is None:
             raise ValueError(f"{name}: the tokenizer has neither a pad_token nor an eos_token; {SOLUTION}")
         self.pad_id = int(pad_id)
-        self.vocab_size = len(self._tokenizer)
-        self.num_special = int(self._tokenizer.num_special_tokens_to_add())
 
     def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
         """Return the ids of each text, truncated to `max_tokens` with its special tokens."""
         self._tokenizer.truncation_side = "right"
-        rows: list[list[int]] = self._tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
+        with _encoding(self._name):
+            rows: list[list[int]] = self._tokenizer(texts, truncation=True, max_length=max_tokens)["input_ids"]
         return rows
 
     def save(self, folder: Path) -> None:
@@ -206,6 +211,15 @@ class ClipBackend:
         (folder / CLIP_MARK).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
+@contextmanager
+def _encoding(name: str | Path) -> Iterator[None]:
+    """Turn what a tokenizer raises for a text into one ValueError with its name, say of no unknown token."""
+    try:
+        yield
+    except Exception as error:  # the libraries raise bare Exceptions
+        raise ValueError(f"{name}: cannot tokenize a text ({one_line(error, 300)}); {SOLUTION}") from error
+
+
 def _renumber_settings(path: Path, old: list[int]) -> None:
     """Set the new ids of the added tokens in tokenizer_config.json, which transformers reads."""
     settings = _read_settings(path)
@@ -216,9 +230,4 @@ def _renumber_settings(path: Path, old: list[int]) -> None:
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not a JSON object ({error})") from error
+    return read_object(path) if path.is_file() else {}

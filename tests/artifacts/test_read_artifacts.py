@@ -8,18 +8,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from damages import GROSS, flipped
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_json, write_table
 from pipeline_lib.artifacts.read import RESTORE, read_json, read_object, read_table, reading, way_out
 
 # Name -> what it makes of a file's bytes.
-DAMAGES = {
-    "cut to half": lambda data: data[: len(data) // 2],
-    "empty": lambda data: b"",
-    "zeroed": lambda data: bytes(len(data)),
-    "one bit flipped": lambda data: bytes([data[0] ^ 4]) + data[1:-1] + bytes([data[-1] ^ 4]),
-}
+DAMAGES = GROSS | {"first and last byte flipped": lambda data: flipped(1)(flipped(0)(data))}
 
 
 @dataclass(frozen=True)

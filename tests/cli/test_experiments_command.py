@@ -145,7 +145,7 @@ def test_files_are_read_from_the_commit_and_not_from_the_folder(repository, monk
     monkeypatch.chdir(repository / "reports")
     head = git("rev-parse", "HEAD").decode().strip()
     found = read_files([head], ["metrics.json", "nothing.json"])
-    assert set(found) == {(head, "metrics.json")} and "0.55" in found[head, "metrics.json"]
+    assert set(found) == {(head, "metrics.json")} and b"0.55" in found[head, "metrics.json"]
 
 
 def test_failed_runs_are_listed_with_their_state(repository, monkeypatch):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from damages import BYTES, GROSS, flipped
 from tiny_project import make_settings, write_project
 
 from pipeline_lib.execution import checkpoint_files
@@ -14,20 +15,10 @@ from pipeline_lib.execution.checkpoint_files import previous_of
 from pipeline_lib.models.saved import read_state
 from pipeline_lib.training.fold import train_fold
 
-
-def flip_middle(data):
-    """A byte of a tensor: the middle of a file of one large tensor."""
-    middle = len(data) // 2
-    return data[:middle] + bytes([data[middle] ^ 64]) + data[middle + 1 :]
-
-
-DAMAGES = {
-    "cut": lambda data: data[: len(data) // 2],
-    "one byte short": lambda data: data[:-1],
-    "empty": lambda data: b"",
-    "zeroed": lambda data: bytes(len(data)),
+DAMAGES = GROSS | {
+    "one byte short": BYTES["without its last byte"],
     "flipped in the header": lambda data: data[:3] + b"x" + data[4:],
-    "flipped in a tensor": flip_middle,
+    "flipped in a tensor": flipped(0.5),  # the middle of a file of one large tensor
     "no checkpoint": lambda data: b"PK\x05\x06" + bytes(18),
 }
 
@@ -77,7 +68,7 @@ def test_a_checkpoint_that_cannot_be_read_now_stays(folder, monkeypatch, error):
 
 
 def test_without_a_sound_checkpoint_the_run_starts_again(folder, capsys):
-    damage(folder.folder / LAST, "cut")
+    damage(folder.folder / LAST, "cut to half")
     damage(previous_of(folder.folder / LAST), "empty")
     assert folder.load_last() is None
     line = capsys.readouterr().err
@@ -100,7 +91,7 @@ def test_a_damaged_best_checkpoint_ends_the_run_and_the_next_one_starts_again(fo
 
 
 def test_another_process_renames_nothing(folder, capsys):
-    damage(folder.folder / LAST, "cut")
+    damage(folder.folder / LAST, "cut to half")
     other = CheckpointFolder("run", writes=False)
     assert other.load_last()["epoch"] == 2
     assert capsys.readouterr().err == "" and (folder.folder / LAST).exists()
@@ -131,7 +122,7 @@ def test_a_run_with_a_damaged_checkpoint_ends_with_the_same_weights(
         (tmp_path / name).mkdir()
     train_fold(settings, inputs, 1, "run", tmp_path / "whole")
     expected = read_state(tmp_path / "whole")
-    damage(tmp_path / ".ckpt/run" / LAST, "cut")
+    damage(tmp_path / ".ckpt/run" / LAST, "cut to half")
     capfd.readouterr()
     train_fold(settings, inputs, 1, "run", tmp_path / "resumed")
     assert "the run resumes from the epoch before" in capfd.readouterr().err

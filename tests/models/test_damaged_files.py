@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from damages import BYTES, damages, flipped
 from model_settings import make_model_params
 
 from pipeline_lib.models.multimodal import build_model, describe
@@ -24,41 +25,6 @@ from pipeline_lib.transforms.tokenize import TextTokenizer
 PARAMS = IndexParams(photo_weight=0.5, lists=4, probes=2, pq_bytes=8, links=8, build_beam=16, search_beam=16)
 ROWS = np.random.default_rng(0).normal(size=(200, 8)).astype(np.float32)
 IDS = [f"p{number}" for number in range(len(ROWS))]
-
-
-def flipped(place):
-    return lambda data: data[: (at := int(place * (len(data) - 1)))] + bytes([data[at] ^ 0x41]) + data[at + 1 :]
-
-
-BYTES = {
-    "cut to half": lambda data: data[: len(data) // 2],
-    "without its last byte": lambda data: data[:-1],
-    "empty": lambda data: b"",
-    "zeroed": lambda data: bytes(len(data)),
-    "first byte flipped": flipped(0),
-    "tenth byte flipped": lambda data: data[:9] + bytes([data[9] ^ 0x41]) + data[10:],
-    "middle flipped": flipped(0.5),
-    "last byte flipped": flipped(1),
-}
-
-
-def of_another_shape(value):
-    """JSON values of another shape than an object: each part is missing or has another type."""
-    yield [value]
-    yield "text"
-    for key in value:
-        yield {name: part for name, part in value.items() if name != key}
-        yield value | {key: 3.5 if not isinstance(value[key], float) else []}
-        yield value | {key: None}
-
-
-def damages(file):
-    data = file.read_bytes()
-    for name, change in BYTES.items():
-        if change(data) != data:
-            yield name, change(data)
-    if file.suffix == ".json" and isinstance(value := json.loads(data), dict):
-        yield from ((str(other)[:60], json.dumps(other).encode()) for other in of_another_shape(value))
 
 
 def write_activations(folder):

@@ -1,4 +1,4 @@
-"""What the files of a model name lies where DVC looks: an index's parts, a config's models, a card's base."""
+"""What files of a model name themselves lies where DVC looks: an index's parts, a config's models, a card's base."""
 
 import json
 from pathlib import Path

@@ -1,8 +1,9 @@
-"""Each file that the report and the figures read: cut, empty or zeroed it is one line with its name."""
+"""Each file that the report and the figures read: damaged in any way it is one line with its name."""
 
 import shutil
 
 import pytest
+from damages import GROSS, refused_damages
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.evaluation import embedding_space
@@ -10,11 +11,6 @@ from pipeline_lib.evaluation.baselines.trunk_features import why_apart
 from pipeline_lib.evaluation.summary import data_counts
 from pipeline_lib.report.inputs import read_inputs
 
-DAMAGES = {
-    "cut to half": lambda data: data[: len(data) // 2],
-    "empty": lambda data: b"",
-    "zeroed": lambda data: bytes(len(data)),
-}
 WORK = ("train/0", "catalogue", "folds", "ensemble", "evaluation", "features/trunk")
 READERS = {
     "report": lambda: read_inputs([0]),
@@ -38,17 +34,6 @@ def outs(built_project, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_damaged_file_is_one_line_with_its_name(outs, reader):
-    read, refused = READERS[reader], set()
-    read()
-    for file in outs:
-        sound = file.read_bytes()
-        file.chmod(0o644)
-        for damage, change in DAMAGES.items():
-            file.write_bytes(change(sound))
-            try:
-                read()
-            except ValueError as error:
-                assert "\n" not in str(error) and file.name in str(error), (file, damage, str(error))
-                refused.add(file)
-        file.write_bytes(sound)
-    assert len(refused) >= NUM_FILES[reader], refused
+    small = [file for file in outs if file.suffix not in (".safetensors", ".npy", ".html", ".svg")]
+    refused, _ = refused_damages(small, READERS[reader], GROSS)
+    assert len({file for file, _ in refused}) >= NUM_FILES[reader], refused

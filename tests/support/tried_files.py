@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from damages import Change, empty, flipped, half, zeros
 from model_settings import make_model_params
 from PIL import Image
 
@@ -33,29 +34,11 @@ from pipeline_lib.towers.weights import read_weights
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 Case = Callable[[], str]
-Change = Callable[[bytes], bytes]
 STORE, INDEX_FOLDER, MODEL = paths.FEATURES / "trunk/image", paths.index_of("flat", 0), paths.train_of(0)
 TOWER = Path("data/weights/image")
 ROWS = np.eye(4, dtype=np.float32)
 SOURCE = Fingerprints("model", "pre")
 PARAMS = IndexParams(photo_weight=0.5, lists=4, probes=2, pq_bytes=8, links=8, build_beam=16, search_beam=16)
-
-
-def half(data: bytes) -> bytes:
-    return data[: len(data) // 2]
-
-
-def empty(_: bytes) -> bytes:
-    return b""
-
-
-def zeros(data: bytes) -> bytes:
-    return bytes(len(data))
-
-
-def flipped(data: bytes) -> bytes:
-    """Return the data with another byte near their end."""
-    return data[:-5] + bytes([data[-5] ^ 8]) + data[-4:]
 
 
 def merged(**values: Any) -> Change:
@@ -160,7 +143,7 @@ FILES: dict[str, Case] = {
     "a store: a header of another type": store(HEADER, merged(dim="wide")),
     "a store: a matrix that is cut": store(MATRIX, half),
     "a store: a matrix of zeros": store(MATRIX, zeros),
-    "a store: a flipped bit in its matrix": store(MATRIX, flipped),
+    "a store: a flipped bit in its matrix": store(MATRIX, flipped(0.97)),
     "a store: ids of zeros": store(IDS, zeros),
     "shards: a manifest that is cut": shards("manifest.parquet", half),
     "shards: a tar that is cut": shards("shard-00000.tar", half),
@@ -168,7 +151,7 @@ FILES: dict[str, Case] = {
     "a model: a card that is cut": model(CARD, half),
     "a model: a card without its checksum": model(CARD, without("checksum")),
     "a model: weights that are cut": model(WEIGHTS, half),
-    "a model: a flipped bit in its weights": model(WEIGHTS, flipped),
+    "a model: a flipped bit in its weights": model(WEIGHTS, flipped(0.97)),
     "an index: a manifest of zeros": index(MANIFEST, zeros),
     "an index: a file that is cut": index(INDEX, half),
     "an index: the start of the file flipped": index(INDEX, lambda data: b"X" + data[1:]),

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts.io import write_json, write_table
-from pipeline_lib.artifacts.read import read_json, read_table
+from pipeline_lib.artifacts.read import read_json, read_table, reading
 from pipeline_lib.evaluation.baselines.run import Baselines, run_baselines
 from pipeline_lib.metrics.classification import ClassScores, class_numbers
 
@@ -63,7 +63,9 @@ def read_baselines(folder: Path, scored: pl.DataFrame, classes: Sequence[str]) -
         return Baselines()
     if (known := read_json(folder / CLASSES, list[str])) != list(classes):
         raise ValueError(f"{folder}: predicts {len(known)} classes, the models know {len(classes)}; run `dvc repro`")
-    predictions = read_table(folder / PREDICTIONS)
+    predictions = read_table(folder / PREDICTIONS, list(SCHEMA))
+    with reading(folder / PREDICTIONS):
+        predictions = predictions.cast(SCHEMA)
     scores: dict[str, dict[str, ClassScores]] = {}
     for (name,), part in predictions.group_by("baseline", maintain_order=True):
         scores[str(name)] = {}

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from ruamel.yaml import YAML
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.read import parse_json, reading
+from pipeline_lib.artifacts.read import check_columns, parse_json, reading
 from pipeline_lib.artifacts.schemas import (
     CLASS_SCORES_SCHEMA,
     COMPOSED_BEST_SCHEMA,
@@ -25,6 +24,7 @@ from pipeline_lib.artifacts.schemas import (
     Schema,
 )
 from pipeline_lib.experiments.revisions import WORKSPACE, one_line_errors
+from pipeline_lib.params.section import parse_params
 
 RANKS, SCORES = paths.EVALUATION / "ranks.parquet", paths.ENSEMBLE / "class_scores.parquet"
 CLASSES, PARAMS = paths.ENSEMBLE / "classes.json", Path("params.yaml")
@@ -115,10 +115,19 @@ def read_run(revision: str, project: Path = Path()) -> Run:
         _table(revision, RANKS, contents[RANKS], RANKS_SCHEMA),
         _table(revision, SCORES, contents[SCORES], CLASS_SCORES_SCHEMA),
         parse_json(contents[CLASSES], CLASSES, list[str]),
-        YAML(typ="safe").load(contents[PARAMS].decode()),
+        _params(revision, contents[PARAMS]),
         {file.stem: PARSED.of(revision, file, contents[file]) for file in TABLES},
         read,
     )
+
+
+def _params(revision: str, content: bytes) -> dict[str, Any]:
+    """Return the params of a run; ValueError if they are no YAML, or lack a section that is compared."""
+    params = parse_params(content, f"{revision}: {PARAMS}")
+    for section in ("train", "plan", "evaluate"):
+        if not isinstance(params.get(section), dict):
+            raise ValueError(f"{revision}: {PARAMS}: {section} is no mapping of settings; run that revision again")
+    return params
 
 
 def _workspace_reader(project: Path) -> Read:
@@ -152,6 +161,7 @@ def _table(revision: str, file: Path, data: bytes, columns: Schema) -> pl.DataFr
             f"{revision}: {file} lacks {', '.join(missing)}: another version of the code wrote it; run that revision "
             "again with this one"
         )
+    check_columns(file, table.schema)
     return table
 
 

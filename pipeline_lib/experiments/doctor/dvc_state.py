@@ -42,7 +42,7 @@ def dvc_file_fault(path: Path) -> str | None:
     try:
         data = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
         schema(data)
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
         return f"not valid YAML: {' '.join(str(error).split())[:120]}"
     except Invalid as error:
         return f"incomplete: {error}"
@@ -138,7 +138,7 @@ def read_rwlock(file: Path) -> tuple[str | None, list[str]]:
             *(one for many in content.get("read", {}).values() for one in many),
         ]
         running = {str(info["cmd"]) for info in infos if psutil.pid_exists(int(info["pid"]))}
-    except (ValueError, TypeError, AttributeError, KeyError):
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return "damaged", []
     return "sound", sorted(running)
 

@@ -85,7 +85,7 @@ def safetensors_fault(file: Path, root: Path = Path()) -> str | None:
         try:
             header = json.loads(stream.read(length))
             ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             return f"{name}: its header is damaged"
     expected = 8 + length + max(ends, default=0)
     return None if expected == size else f"{name}: {size:,} bytes, its header says {expected:,}"

@@ -41,8 +41,8 @@ def experiment_commits() -> list[Commit]:
     return found
 
 
-def read_files(commits: Iterable[str], paths: Iterable[str]) -> dict[tuple[str, str], str]:
-    """Return (commit, path) -> text of the files that the commits have; paths are relative to the working directory."""
+def read_files(commits: Iterable[str], paths: Iterable[str]) -> dict[tuple[str, str], bytes]:
+    """Return (commit, path) -> content of the files that the commits have; paths are relative to the working folder."""
     wanted = [(commit, path) for commit in dict.fromkeys(commits) for path in paths]
     prefix = git("rev-parse", "--show-prefix").decode().strip()
     asked = "".join(f"{commit}:{prefix}{path}\n" for commit, path in wanted)
@@ -54,6 +54,6 @@ def read_files(commits: Iterable[str], paths: Iterable[str]) -> dict[tuple[str, 
         if head.endswith(("missing", "ambiguous")):
             continue
         size = int(head.rsplit(" ", 1)[1])
-        found[key] = stream[place : place + size].decode()
+        found[key] = stream[place : place + size]
         place += size + 1
     return found

@@ -1,21 +1,18 @@
 """The experiments of a repository as rows: what each changed against its parent, and its metrics with intervals."""
 
-import io
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
 from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.read import parse_object
 from pipeline_lib.experiments.listing.commits import Commit, experiment_commits, git, read_files
 from pipeline_lib.experiments.listing.queue import queued_commits
 from pipeline_lib.experiments.recipes.overrides import UNTRACKED, Difference, differences
 from pipeline_lib.experiments.revisions import WORKSPACE
+from pipeline_lib.params.section import parse_params
 
 PARAMS = "params.yaml"
 FILES = (PARAMS, paths.METRICS.as_posix(), paths.INTERVALS.as_posix())
@@ -63,13 +60,13 @@ def _date(commit: str) -> int:
     return int(git("show", "--no-patch", "--format=%ct", commit))
 
 
-def _workspace(files: Mapping[tuple[str, str], str], head: str) -> Experiment:
-    own = {name: Path(name).read_text(encoding="utf-8") for name in FILES if Path(name).is_file()}
-    texts = {(WORKSPACE, name): text for name, text in own.items()}
-    return _row(Commit(WORKSPACE, WORKSPACE, head, 0), WORKSPACE, {**files, **texts}, "HEAD")
+def _workspace(files: Mapping[tuple[str, str], bytes], head: str) -> Experiment:
+    own = {name: Path(name).read_bytes() for name in FILES if Path(name).is_file()}
+    contents = {(WORKSPACE, name): content for name, content in own.items()}
+    return _row(Commit(WORKSPACE, WORKSPACE, head, 0), WORKSPACE, {**files, **contents}, "HEAD")
 
 
-def _row(commit: Commit, state: str, files: Mapping[tuple[str, str], str], parent: str = "") -> Experiment:
+def _row(commit: Commit, state: str, files: Mapping[tuple[str, str], bytes], parent: str = "") -> Experiment:
     params, metrics, intervals = (_read(files, commit.commit, name) for name in FILES)
     # The stash of a queued experiment has the metrics of the working tree from which it was queued.
     shown = state in (DONE, PARENT, WORKSPACE)
@@ -88,10 +85,8 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[Difference]:
     return [one for one in differences(old, new) if one.key.partition(".")[0] != UNTRACKED]
 
 
-def _read(files: Mapping[tuple[str, str], str], commit: str, name: str) -> dict[str, Any]:
-    text = files.get((commit, name), "")
-    try:
-        data = YAML(typ="safe").load(io.StringIO(text)) if name == PARAMS else json.loads(text or "{}")
-    except (YAMLError, ValueError) as error:
-        raise ValueError(f"{commit[:9]}: {name}: {' '.join(str(error).split())[:200]}") from None
-    return data or {}
+def _read(files: Mapping[tuple[str, str], bytes], commit: str, name: str) -> dict[str, Any]:
+    content, where = files.get((commit, name), b""), f"{commit[:9]}: {name}"
+    if not content.strip():
+        return {}
+    return parse_params(content, where) if name == PARAMS else parse_object(content, where)

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from pipeline_lib.params.section import Keys
+from pipeline_lib.params.section import Keys, parse_params
 
 FOLDER = Path("recipes")
 BASES = "bases"
@@ -144,13 +142,7 @@ def lineage(name: str, folder: Path = FOLDER) -> list[tuple[Path, Base]]:
 
 def read_yaml(path: Path) -> Patch:
     """Return a YAML mapping; ValueError if the file holds anything else."""
-    try:
-        loaded = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except YAMLError as error:
-        raise ValueError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(loaded, dict):
-        raise ValueError(f"{path}: expected a mapping, found {type(loaded).__name__}")
-    return loaded
+    return parse_params(path.read_bytes(), str(path))
 
 
 def _read(path: Path, kind: type[KindT]) -> KindT:

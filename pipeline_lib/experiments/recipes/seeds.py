@@ -5,7 +5,6 @@ experiments of HEAD alone. So a name that it lists stands for a run that need no
 models the distance of composed.seed from train.seed, which all seeds share, is one of the settings.
 """
 
-import json
 import math
 import subprocess
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from scipy.special import stdtrit
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_value
+from pipeline_lib.artifacts.read import parse_object
 from pipeline_lib.experiments.recipes.copied import copied_paths, queued_params
 from pipeline_lib.experiments.recipes.merging import Cell, cells
 from pipeline_lib.experiments.recipes.overrides import UNTRACKED, overrides
@@ -118,8 +118,7 @@ def read_metrics(experiment: str, project: Path = Path()) -> dict[str, Any]:
 
     with one_line_errors(experiment, paths.METRICS.as_posix()):
         stored = DVCFileSystem(str(project), rev=experiment).read_bytes(paths.METRICS.as_posix())
-    metrics: dict[str, Any] = json.loads(stored)
-    return metrics
+    return parse_object(stored, f"{experiment}: {paths.METRICS.as_posix()}")
 
 
 class Summary(NamedTuple):

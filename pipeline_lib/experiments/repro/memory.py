@@ -5,13 +5,13 @@ run, and saved in .dvc/tmp/vitrine/memory.json. Shared pages count for no stage,
 twice.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
 
 from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_json
 
 # The part of the available memory that unseen kinds share; the rest is for other processes.
 USABLE = 0.8
@@ -24,7 +24,7 @@ class StageMemory:
     def __init__(self, jobs: int, file: Path = FILE) -> None:
         self._file = file
         self._share = int(psutil.virtual_memory().available * USABLE / jobs)
-        self._known: dict[str, int] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        self._known: dict[str, int] = read_json(file, dict[str, int]) if file.is_file() else {}
         self._peaks: dict[str, int] = {}
 
     def expected(self, stage: str) -> int:

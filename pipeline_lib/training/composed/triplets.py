@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.read import read_table
+from pipeline_lib.artifacts.schemas import COMPOSED_QUERY_COLUMNS
 from pipeline_lib.evaluation.composed_ranks import ComposedGallery, plan_composed_galleries
 from pipeline_lib.metrics.relevance import Positions, positions_from_pairs
 from pipeline_lib.splitting.composed_places import composed_places
@@ -86,7 +87,8 @@ def read_composed_products(catalogue: Path, folds: Path) -> pl.DataFrame:
 def read_composed_data(catalogue: Path, folds: Path, fold: int) -> ComposedData:
     """Read the composed queries of a fold; ValueError if none is left to train on."""
     products = read_composed_products(catalogue, folds)
-    queries, relevance = (read_table(catalogue / f"{name}.parquet") for name in ("queries", "relevance"))
+    queries = read_table(catalogue / "queries.parquet", COMPOSED_QUERY_COLUMNS)
+    relevance = read_table(catalogue / "relevance.parquet")
     places = composed_places(queries, relevance, products.select("product_id", "split", "fold"))
     trained = places.filter(pl.col("trains") & pl.col("place_fold").ne_missing(pl.lit(fold, pl.Int64)))
     answered = relevance.filter(pl.col("grade") > 0)["query_id"].implode()

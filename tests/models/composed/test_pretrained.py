@@ -1,16 +1,18 @@
 """Published Q-Formers load bit-equal: files in the names of LAVIS and SPRC, and BLIP-2 folders of transformers."""
 
+import json
 import shutil
 
 import pytest
 import torch
 from composed_settings import composed_inputs, composed_params
+from damages import GROSS, refused_damages
 from safetensors.torch import save_file
 
 from pipeline_lib.losses.composed_pairs import similarity
 from pipeline_lib.models.composed.build import build_composed, resolve_composed
 from pipeline_lib.models.composed.inputs import ComposedInputs, StoredWidths
-from pipeline_lib.models.composed.pretrained import read_q_former
+from pipeline_lib.models.composed.pretrained import UNUSED, read_q_former
 
 WIDTH, IMAGE, QUERIES, DIM, VOCABULARY = 128, 20, 3, 16, 18
 WIDTHS = StoredWidths(image=12, text=10, tokens=IMAGE)
@@ -251,3 +253,40 @@ def test_frozen_weights_stay_and_run_without_dropout(lavis, tmp_path, tiny_text_
     assert not torch.equal(
         *(load(as_safetensors(lavis, tmp_path), tiny_text_folder).train().compose(inputs).query for _ in range(2))
     )
+
+
+def test_damaged_files_of_a_blip_2_folder_are_one_line_with_their_name(blip2, tmp_path):
+    """Flipped bytes of tensors are no damage that a file without a checksum shows."""
+    folder = tmp_path / "blip2"
+    shutil.copytree(blip2[0], folder)
+    index = folder / "model.safetensors.index.json"
+    used = {file for key, file in json.loads(index.read_bytes())["weight_map"].items() if not UNUSED.match(key)}
+    files = [folder / "config.json", index, *(folder / file for file in sorted(used))]
+    refused, accepted = refused_damages(files, lambda: read_q_former(str(folder)))
+    assert {file for file, _ in refused} == {path.name for path in files}
+    assert not {one for one in accepted if one[1] in GROSS}
+
+
+@pytest.mark.parametrize("place", ["../away.safetensors", "{folder}/../away.safetensors", 7, None])
+def test_an_index_names_files_of_its_folder_alone(blip2, tmp_path, place):
+    """On the hub, too, where no stage looks into the folder before."""
+    folder = tmp_path / "blip2"
+    shutil.copytree(blip2[0], folder)
+    index = folder / "model.safetensors.index.json"
+    places = json.loads(index.read_bytes())["weight_map"]
+    shutil.copy(folder / places["query_tokens"], tmp_path / "away.safetensors")
+    if isinstance(place, str):
+        place = place.format(folder=folder)
+    index.write_text(json.dumps({"weight_map": places | {"query_tokens": place}}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"index\.json: damaged.*which is no name of a file beside it"):
+        read_q_former(str(folder))
+
+
+@pytest.mark.parametrize("heads", [None, 0, "12", 1.5, [], "no config"])
+def test_a_config_without_a_number_of_heads_is_one_line(blip2, tmp_path, heads):
+    folder = tmp_path / "blip2"
+    shutil.copytree(blip2[0], folder)
+    config = [3] if heads == "no config" else {"num_attention_heads": heads}
+    (folder / "config.json").write_text(json.dumps({"qformer_config": config}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"config\.json: damaged.*its 'qformer_config' has no number of heads"):
+        read_q_former(str(folder))
