@@ -17,7 +17,7 @@ from PIL import Image
 from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.transforms.formats import BadPhotoError, open_image
 from pipeline_lib.transforms.modes import LARGE, profile_mode, to_srgb
-from pipeline_lib.transforms.png_strips import PngStrips, png_strips
+from pipeline_lib.transforms.png_strips import PngStrips, png_strips, why_too_large
 from pipeline_lib.transforms.profiles import conversion
 from pipeline_lib.transforms.repair import JPEG_START, NO_END_MARK, START_OF_SCAN, has_end_mark, repairs, segments
 
@@ -41,7 +41,8 @@ TRANSPOSES = {
     8: Image.Transpose.ROTATE_90,
 }
 PNG_BIT_DEPTH = 24  # position of the bit depth in the header
-TOO_MANY_PIXELS = "too many pixels"
+TOO_MANY_PIXELS, TOO_LARGE = "too many pixels", "PNG that must be decoded as a whole is too large"
+FINAL = (TOO_MANY_PIXELS, TOO_LARGE)  # no repair helps
 NOT_USED = "colour profile not used"
 
 
@@ -116,14 +117,14 @@ def read_photo(
         # Pillow itself reads some JPEGs without an end mark.
         return photo if photo.format != "JPEG" or has_end_mark(data) else _noted(photo, Note(*NO_END_MARK))
     except BadPhotoError as error:
-        if error.reason == TOO_MANY_PIXELS:
+        if error.reason in FINAL:
             raise
         failure = error
     for repair in repairs(data):
         try:
             photo = _read_with_pillow(repair.data, size, max_pixels, convert_profile)
         except BadPhotoError as error:
-            if error.reason == TOO_MANY_PIXELS:
+            if error.reason in FINAL:
                 raise
             continue
         return _noted(photo, Note(repair.reason, repair.value))
@@ -152,6 +153,8 @@ def _read_with_pillow(data: bytes, size: int | None, max_pixels: float, convert_
             strips = png_strips(data, convert_profile)
             if strips is not None:
                 return _in_strips(strips, data)
+            if fault := why_too_large(data):
+                raise BadPhotoError(TOO_LARGE, fault)
         width, height = image.size
         reduced = size is not None and image.draft(None, (2 * size, 2 * size)) is not None
         image.load()

@@ -31,6 +31,9 @@ STRIP_PIXELS = 1 << 19
 # Chunks whose pixels may not be shown as they are: turned, or animated. The files are decoded as a whole.
 SPECIAL_CHUNKS = (b"eXIf", b"acTL")
 SPECIAL_TEXTS = (b"Raw profile type", b"XML:com.adobe.xmp")
+# Bytes that a file may take that Pillow decodes as a whole: with the process itself, they stay below 400 MB.
+WHOLE_BYTES = 320_000_000
+RGB, PIXEL = 2, 4  # colour type, and bytes that Pillow takes for a pixel
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,23 @@ def png_strips(data: bytes, convert: bool) -> PngStrips | None:
     width, height = int.from_bytes(header[:4]), int.from_bytes(header[4:8])
     found = PngStrips(width, height, depth, colour, b"".join(before), tuple(pixels), convert)
     return found if _is_sound(found) else None
+
+
+def why_too_large(data: bytes) -> str | None:
+    """Return why a PNG that is not read in strips takes too much memory, with the way out; None if it does not.
+
+    Pillow has all its pixels in memory, their conversion unless they are plain RGB, and a copy if they may be turned.
+    """
+    colour, interlaced = data[25], data[28]
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    turned = any(mark in data for mark in (*SPECIAL_CHUNKS, *SPECIAL_TEXTS))
+    converted = colour != RGB or b"tRNS" in data or b"iCCP" in data
+    copies = 1 + converted + turned
+    if copies * PIXEL * width * height <= WHOLE_BYTES:
+        return None
+    plain = "animated, turned or damaged: save it as a plain PNG"
+    advice = "interlaced: save it without interlacing" if interlaced else plain
+    return f"{width} x {height}, {advice}"
 
 
 def _is_sound(png: PngStrips) -> bool:

@@ -3,6 +3,7 @@
 The rows are random filtered bytes with random filters, which are a sound PNG of any bit depth and colour type.
 """
 
+import contextlib
 import math
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from pipeline_lib.catalogue.photos import check_photos
 from pipeline_lib.transforms import decode, png_strips
 from pipeline_lib.transforms.decode import read_photo
 from pipeline_lib.transforms.png_strips import CHANNELS, PngStrips
@@ -125,6 +127,52 @@ def test_an_interlaced_file_is_read_as_a_whole():
     stream = random_png(2, 8, 1, 1, interlaced=1)
     photo, *_ = in_strips(stream)
     assert isinstance(photo.raster, Image.Image)
+
+
+EXIF = chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "interlaced", "copies", "line"),
+    [
+        ((2, 8), [], 1, 1, "interlaced: save it without interlacing"),
+        ((2, 16), [], 1, 1, "interlaced: save it without interlacing"),
+        ((2, 8), [chunk(b"tRNS", b"\0\1\0\2\0\3")], 1, 2, "interlaced: save it without interlacing"),
+        ((6, 8), [], 1, 2, "interlaced: save it without interlacing"),
+        ((6, 16), [], 1, 2, "interlaced: save it without interlacing"),
+        ((0, 8), [], 1, 2, "interlaced: save it without interlacing"),
+        ((2, 8), [EXIF], 0, 2, "animated, turned or damaged: save it as a plain PNG"),
+        ((6, 8), [EXIF], 1, 3, "interlaced: save it without interlacing"),
+        ((2, 8), [chunk(b"acTL", b"\0\0\0\1\0\0\0\0")], 0, 2, "animated, turned or damaged: save it as a plain PNG"),
+    ],
+)
+def test_a_file_that_is_decoded_as_a_whole_has_a_limit(monkeypatch, kind, more, interlaced, copies, line):
+    """Each copy of its pixels takes 4 bytes a pixel. One of a pixel more than fits is refused before it is decoded."""
+    monkeypatch.setattr(decode, "LARGE", 0)
+    monkeypatch.setattr(png_strips, "WHOLE_BYTES", copies * 4 * 100)
+    data = random_png(*kind, 101, 1, more=more, interlaced=interlaced)
+    with pytest.raises(decode.BadPhotoError) as fault:
+        read_photo(data)
+    assert fault.value.reason == "PNG that must be decoded as a whole is too large"
+    assert fault.value.value == f"101 x 1, {line}"
+    monkeypatch.setattr(png_strips, "WHOLE_BYTES", copies * 4 * 101)
+    with contextlib.suppress(decode.BadPhotoError):  # these random bytes are no sound stream of seven passes
+        read_photo(data)
+
+
+def test_a_plain_file_of_any_size_has_none(monkeypatch):
+    monkeypatch.setattr(decode, "LARGE", 0)
+    monkeypatch.setattr(png_strips, "WHOLE_BYTES", 0)
+    assert isinstance(read_photo(random_png(6, 16, 101, 3)).raster, PngStrips)
+
+
+def test_the_catalogue_counts_such_a_file_with_its_way_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "LARGE", 0)
+    monkeypatch.setattr(png_strips, "WHOLE_BYTES", 0)
+    (tmp_path / "a.png").write_bytes(random_png(2, 8, 20, 20, interlaced=1))
+    (fault,) = check_photos(tmp_path.resolve(), 10**6, ["a.png"], ()).faults
+    assert fault.reason == "PNG that must be decoded as a whole is too large"
+    assert fault.value == "20 x 20, interlaced: save it without interlacing"
 
 
 @pytest.mark.parametrize("place", [0.3, 0.5, 0.9])
