@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 ROW_GROUP = 100_000
 # Values with one column a class that are computed, written or read together: 16 MB as float32.
 BLOCK_VALUES = 2**22
+# Folder that a process writes before it becomes an out: name of the out, and number of the process.
+PART = re.compile(r"\.(.+)\.(\d{1,9})\.part$")
 # What raises if a folder that is complete must not replace the one before it.
 _checks: list[Callable[[], None]] = []
 
@@ -32,10 +36,18 @@ def checked_before_replacing(check: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def fresh_folder(out: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `out` that replaces `out` when the context ends without an exception."""
+    """Yield an empty folder beside `out` that replaces `out` when the context ends without an exception.
+
+    It is this process's own, `.NAME.PROCESS.part`, and those of processes that have ended are removed.
+    """
+    from pipeline_lib.artifacts.processes import is_running  # psutil takes a moment
+
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    for folder in out.parent.iterdir():
+        left = PART.match(folder.name)
+        if left and left[1] == out.name and (int(left[2]) == os.getpid() or not is_running(int(left[2]))):
+            shutil.rmtree(folder, ignore_errors=True)
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
     part.mkdir()
     yield part
     for check in _checks:
@@ -48,11 +60,11 @@ def fresh_folder(out: Path) -> Iterator[Path]:
 def replaced_folder(part: Path) -> Path:
     """Return the folder that one of `fresh_folder` will replace, or a folder itself.
 
-    >>> replaced_folder(Path("train/.0.part")).as_posix(), replaced_folder(Path("train/0")).as_posix()
+    >>> replaced_folder(Path("train/.0.712.part")).as_posix(), replaced_folder(Path("train/0")).as_posix()
     ('train/0', 'train/0')
     """
-    name = part.name
-    return part.with_name(name[1:-5]) if name.startswith(".") and name.endswith(".part") else part
+    found = PART.match(part.name)
+    return part.with_name(found[1]) if found else part
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pipeline_lib.execution.threads  # noqa: F401
+from pipeline_lib.artifacts.processes import is_running
 from pipeline_lib.execution.forks import STREAMS, Job, serve
 from pipeline_lib.execution.launch import launcher
 from pipeline_lib.execution.owners import (
@@ -36,7 +38,6 @@ from pipeline_lib.execution.owners import (
     end_with_owner,
     environment,
     find_dvc,
-    is_running,
     process_space,
     stat_fields,
 )
@@ -82,8 +83,8 @@ def _find_server(starts: bool) -> tuple[Connection | None, str | None]:
     shared = os.environ.get(SWITCH)
     if shared:
         with contextlib.suppress(OSError):
-            if Path(shared).stat().st_uid != os.geteuid():
-                return None, f"the fork server at {shared} belongs to another user"
+            if reason := why_unsafe(Path(shared)):
+                return None, reason
             return Client(shared, "AF_UNIX"), f"the fork server at {shared} ended"
         return None, f"{SWITCH} = {shared}, but no fork server listens there"
     owner = find_dvc()
@@ -98,6 +99,19 @@ def _find_server(starts: bool) -> tuple[Connection | None, str | None]:
     if server is None and starts:
         return _start(address, log, owner), f"the fork server did not start; see {log}"
     return server, None
+
+
+def why_unsafe(address: Path) -> str | None:
+    """Return why the server at an address is not used: its socket or folder is another user's, or others may write."""
+    folder = address.absolute().parent
+    if address.stat().st_uid != os.geteuid():
+        return f"the fork server at {address} belongs to another user"
+    about = folder.stat()
+    if about.st_uid != os.geteuid():
+        return f"{folder}, the folder of the fork server, belongs to another user"
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"other users may write in {folder}, the folder of the fork server; run `chmod go-w {folder}`"
+    return None
 
 
 def secure_folder(folder: Path) -> str | None:

@@ -24,7 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from pipeline_lib.execution.owners import LAUNCHED, OWNER, die_with_parent, is_running, process_space
+from pipeline_lib.artifacts.processes import is_running
+from pipeline_lib.execution.owners import LAUNCHED, OWNER, die_with_parent, process_space
 from pipeline_lib.execution.stage import Stage
 
 LAUNCH = "VITRINE_LAUNCH"

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-import psutil
+from pipeline_lib.artifacts.processes import is_running
 
 PR_SET_PDEATHSIG = 1
 # Time that a process has to end by itself once its owner has ended.
@@ -114,16 +114,6 @@ def check_owner() -> None:
     owner = _followed.get(os.getpid())
     if owner is not None and not is_running(owner):
         _end_orphan()
-
-
-def is_running(process: int) -> bool:
-    """Return whether a process runs; one that its parent has not waited for yet has ended."""
-    try:
-        return psutil.Process(process).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:  # it is another user's
-        return True
 
 
 def process_space() -> str:

@@ -31,7 +31,7 @@ def test_ids_survive_quoting(tmp_path):
 
 
 def test_what_a_spreadsheet_would_run_is_noted_and_unchanged(tmp_path):
-    path = tmp_path / ".ensemble.part/submission.csv"
+    path = tmp_path / ".ensemble.712.part/submission.csv"
     path.parent.mkdir()
     ids = ["=1+1", "-5", "+3.5", "@a", "a=b", " -x"]
     (note,) = write_submission(path, table_of(ids), ids)

@@ -87,7 +87,7 @@ def test_ids_that_a_spreadsheet_would_run_are_noted_and_unchanged(tmp_path, monk
         ("d", "oof", "hat", (0.2, 0.8)),
     )
     predictions.write_parquet(tmp_path / "probabilities.parquet")
-    out = tmp_path / ".evaluation.part"
+    out = tmp_path / ".evaluation.712.part"
     out.mkdir()
     scores = scored(predictions, ["cup", "hat"])
     (note,) = write_plot_tables(out, ranks_frame(), scores, ["cup", "hat"], {})

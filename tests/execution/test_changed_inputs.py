@@ -159,8 +159,8 @@ def test_reading_and_what_dvc_ignores_fail_no_stage(project, name, monkeypatch):
         if path.is_dir():
             (path / "inner/__pycache__").mkdir(exist_ok=True)
             (path / "inner/__pycache__/module.bin").touch()
-            (path / "inner/.out.part").mkdir(exist_ok=True)
-            (path / "inner/.out.part/half").touch()
+            (path / "inner/.out.712.part").mkdir(exist_ok=True)
+            (path / "inner/.out.712.part/half").touch()
             (path / ".gitignore").touch()
     outside = folder / "data/other"
     outside.mkdir(exist_ok=True)

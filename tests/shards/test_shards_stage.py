@@ -53,7 +53,7 @@ def test_a_killed_stage_leaves_no_outs_and_the_next_run_is_complete(project: Pat
     out = project / "data/work/shards"
     killed = start(project)
     deadline = time.monotonic() + 60
-    while not list(project.glob("data/work/.shards.part/*.tar")) and time.monotonic() < deadline:
+    while not list(project.glob("data/work/.shards.*.part/*.tar")) and time.monotonic() < deadline:
         time.sleep(0.005)
     killed.send_signal(signal.SIGKILL)
     assert killed.wait(timeout=60) == -signal.SIGKILL  # no communicate(): idle workers keep the pipes open

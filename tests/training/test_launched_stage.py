@@ -80,7 +80,7 @@ def test_a_killed_stage_leaves_a_checkpoint_and_no_processes(start, tmp_path):
     assert len(children) >= 3, process.communicate()
     process.kill()
     process.communicate(timeout=60)
-    assert psutil.wait_procs(children, timeout=30)[1] == []
+    assert psutil.wait_procs(children, timeout=10)[1] == []
     assert not (tmp_path / "data/work/train/0").exists()
 
 

@@ -125,10 +125,9 @@ class Children:
 
 
 def start_fork_server(address: Path) -> subprocess.Popen[bytes]:
-    """Start a fork server for the stages of this process, which listens once `address` exists."""
+    """Start a fork server for the stages of this process in a `secure_folder`; it listens once `address` exists."""
     from pipeline_lib.execution import forkserver
 
-    address.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-m", forkserver.__name__, str(address), str(os.getpid())]
     server = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
     while not address.exists() and server.poll() is None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from pipeline_lib.execution.forkserver import SWITCH, is_enabled
+from pipeline_lib.execution.forkserver import SWITCH, is_enabled, secure_folder
 from pipeline_lib.experiments.repro.dag import Dag
 from pipeline_lib.experiments.repro.memory import StageMemory
 from pipeline_lib.experiments.repro.processes import Children, start_fork_server
@@ -133,6 +133,10 @@ class _SharedServer:
         if not self._enabled or not module or "run_stage" not in _source(module[1]):
             return {}
         if self._server is None:
+            if reason := secure_folder(self._address.parent):
+                self._enabled = False
+                sys.stderr.write(f"stages import torch themselves: {reason}\n")
+                return {}
             self._server = start_fork_server(self._address)
         return {SWITCH: str(self._address)}
 

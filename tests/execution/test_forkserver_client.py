@@ -1,0 +1,121 @@
+"""The stage's side of the fork server: it outlives no owner, and uses no server of another user."""
+
+import os
+from multiprocessing.connection import Listener, Pipe
+from pathlib import Path
+
+import pytest
+
+from pipeline_lib.execution import forkserver, owners
+from pipeline_lib.execution.forkserver import SWITCH, _find_server, _wait_for, run_stage, secure_folder
+
+
+class Orphaned(BaseException):
+    """Stands for the end of this process."""
+
+
+@pytest.fixture
+def dead_owner(monkeypatch):
+    """This process follows an owner that has ended, and no thread has seen it yet."""
+
+    def end():
+        raise Orphaned
+
+    monkeypatch.setattr(owners, "_end_orphan", end)
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    monkeypatch.setitem(owners._followed, os.getpid(), child)
+    handlers = {}
+    monkeypatch.setattr(forkserver.signal, "signal", lambda number, handler: handlers.setdefault(number, handler))
+
+
+def test_a_client_whose_server_ended_with_its_owner_ends_without_a_word(dead_owner):
+    """The message would advise to run `dvc repro` again, to whoever took over the terminal."""
+    ours, theirs = Pipe()
+    theirs.close()
+    with pytest.raises(Orphaned):
+        _wait_for(ours, os.getpid(), "stages.train")
+
+
+def test_a_client_whose_server_was_killed_alone_says_so(monkeypatch):
+    monkeypatch.setattr(forkserver.signal, "signal", lambda *_: None)
+    monkeypatch.setitem(owners._followed, os.getpid(), os.getppid())
+    ours, theirs = Pipe()
+    theirs.close()
+    with pytest.raises(SystemExit, match="stages.train: error: the fork server was killed; run `dvc repro` again"):
+        _wait_for(ours, os.getpid(), "stages.train")
+
+
+def test_a_stage_does_not_run_by_itself_after_its_owner_and_server_ended(dead_owner, monkeypatch):
+    server, other = Pipe()
+    other.close()
+    monkeypatch.setattr(forkserver, "is_enabled", lambda: True)
+    monkeypatch.setattr(forkserver, "end_with_owner", lambda: None)
+    monkeypatch.setattr(forkserver, "_find_server", lambda _: (server, "the fork server did not start"))
+    ran = []
+    with pytest.raises(Orphaned):
+        run_stage("stages.train", lambda: ran.append(True))
+    assert ran == []
+
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """A socket that listens, whose address SWITCH has."""
+    folder = tmp_path / "server"
+    folder.mkdir(mode=0o700)
+    address = folder / "socket"
+    monkeypatch.setenv(SWITCH, str(address))
+    with Listener(str(address), "AF_UNIX"):
+        yield address
+
+
+def test_a_server_of_this_user_in_a_folder_of_this_user_is_used(shared):
+    server, _ = _find_server(starts=False)
+    assert server is not None
+    server.close()
+
+
+def as_if_owned_by(monkeypatch, other: Path) -> None:
+    """Let `stat` say that a path is another user's."""
+    real = Path.stat
+
+    def stat(path, **options):
+        about = real(path, **options)
+        if path == other:
+            values = list(about)
+            values[4] += 1
+            return os.stat_result(values)
+        return about
+
+    monkeypatch.setattr(Path, "stat", stat)
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777, 0o720])
+def test_a_folder_in_which_others_may_write_is_not_used(shared, mode):
+    """Whoever can write there can put a socket of their own in its place, and would get the stage's environment."""
+    shared.parent.chmod(mode)
+    server, reason = _find_server(starts=False)
+    assert server is None
+    assert reason == (
+        f"other users may write in {shared.parent}, the folder of the fork server; run `chmod go-w {shared.parent}`"
+    )
+
+
+def test_a_socket_or_a_folder_of_another_user_is_not_used(shared, monkeypatch):
+    for path, reason in (
+        (shared, f"the fork server at {shared} belongs to another user"),
+        (shared.parent, f"{shared.parent}, the folder of the fork server, belongs to another user"),
+    ):
+        with monkeypatch.context() as patch:
+            as_if_owned_by(patch, path)
+            assert _find_server(starts=False) == (None, reason)
+
+
+def test_the_folder_of_another_user_gets_no_server(tmp_path, monkeypatch):
+    folder = tmp_path / "vitrine"
+    folder.mkdir()
+    assert secure_folder(folder) is None
+    as_if_owned_by(monkeypatch, folder)
+    assert secure_folder(folder) == f"{folder} is not a folder of this user, so there is no fork server"
