@@ -8,49 +8,25 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 import pytest
+from made_films import FRAMES, add_clips, write_weights
 from PIL import Image
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.loading.products import photo_key
 from pipeline_lib.params.report import ReportParams
-from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.report.filmstrips import MAX_FRAMES, FrameWeights, film_view, reel, shown_frames
 from pipeline_lib.report.gallery import Gallery
 from pipeline_lib.report.inputs import read_inputs
 from pipeline_lib.report.photos import Thumbnails, data_uri
-from pipeline_lib.shards.write import list_photos, write_shards
 from pipeline_lib.stores.store import write_store
 
-FRAMES = 4
 PARAMS = ReportParams(queries=8, misses=3, seed=7, attention=0)
 
 
 @pytest.fixture
 def clips(make_run):
-    """A made run whose products p0000 to p0029 are clips: one medium each, and four grey frames in the shards."""
     run = make_run()
-    clips = [f"p{number:04d}" for number in range(30)]
-    rows = []
-    for product in run.products:
-        names = [product[1]]
-        if product[0] in clips:
-            names = [f"{product[0]}-{frame}.png" for frame in range(FRAMES)]
-            for frame, name in enumerate(names):
-                Image.new("RGB", (64, 48), (60 * frame,) * 3).save(run.root / name)
-        rows.append((product[0], names))
-    media = pl.DataFrame(rows, schema=["product_id", "media"], orient="row")
-    params = ShardsParams(size=48, quality=95, photos_per_shard=50, colour_profile="convert")
-    write_shards(list_photos(media), run.root, params, run.root / paths.SHARDS, 1)
-    return SimpleNamespace(run=run, ids=set(clips))
-
-
-def write_weights(run, fold, scale, seed):
-    """Weights of every clip of the run by one model: they sum to 1."""
-    keys = [photo_key(product[0], frame) for product in run.products for frame in range(FRAMES)]
-    weights = np.random.default_rng(seed).dirichlet(np.ones(FRAMES), len(run.products)).reshape(-1, 1)
-    folder = run.root / paths.embed_of(fold, scale) / paths.FRAME_WEIGHTS
-    write_store(folder, keys, weights.astype(np.float32), ("m", "v"), "float32")
-    return dict(zip(keys, weights[:, 0], strict=True))
+    return SimpleNamespace(run=run, ids=add_clips(run))
 
 
 def pictures(page):

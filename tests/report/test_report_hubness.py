@@ -3,35 +3,16 @@
 from html import unescape
 
 import pytest
+from made_corrections import add_corrections
 
-from pipeline_lib.artifacts import paths
 from pipeline_lib.params.evaluate import HubnessKind
 from pipeline_lib.report.hubness import NAMES, corrected_rows
 from pipeline_lib.report.inputs import read_inputs
 
-FIGURES = {"R@1": 0.5, "R@5": 0.75, "R@10": 0.9, "MeanRecall": 0.7166, "median_rank": 1.5, "mean_rank": 4.0}
-SOURCES = {
-    "inverted_softmax": {"num_training_queries": 60_000, "num_test_queries": 0, "num_corrected": 20},
-    "qb_norm": {"num_training_queries": 60_000, "num_test_queries": 0, "num_corrected": 13},
-    "dual_softmax": {"num_training_queries": 0, "num_test_queries": 20, "num_corrected": 20},
-}
-
 
 @pytest.fixture
 def corrected(make_run):
-    """A made run with three corrections of test, text to image, and dual softmax of the other direction."""
-    run = make_run()
-    for kind, source in SOURCES.items():
-        leaf = FIGURES | source | {"num_queries": 20, "num_gallery": 20, "temperature": 0.05}
-        leaf |= {"difference": dict.fromkeys(FIGURES, 0.021), "chance": {"R@1": 0.05}}
-        limits = {name: [0.4, 0.95] for name in FIGURES} | {"difference": {name: [-0.01, 0.052] for name in FIGURES}}
-        directions = ("text_to_image", "image_to_text")[: 1 + (kind == "dual_softmax")]
-        for tree, one in ((run.metrics, leaf), (run.intervals, limits)):
-            branch = tree["test"].setdefault("retrieval_hubness", {})
-            branch[kind] = dict.fromkeys(directions, one)
-    run.put(paths.METRICS, run.metrics)
-    run.put(paths.INTERVALS, run.intervals)
-    return run
+    return add_corrections(make_run())
 
 
 def test_each_correction_stands_under_the_plain_figures(corrected):

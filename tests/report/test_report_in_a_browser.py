@@ -1,16 +1,22 @@
 """The report in a real headless Chromium: no error, no request, no serious fault of access, by keyboard and on a phone.
 
-One page has every section; its titles are Chinese, Arabic and Devanagari beside Latin.
+One page has every section, with clips, composed queries and corrections of hubness; its titles are Chinese, Arabic and
+Devanagari beside Latin.
 """
+
+import itertools
 
 import numpy as np
 import pytest
 from chromium import headless, serious_faults
+from made_composed import add_composed
+from made_corrections import add_corrections
+from made_films import add_clips, write_weights
 from made_run import Run, build_run
 
 from pipeline_lib.report import attention_maps
 from pipeline_lib.report.inputs import read_inputs
-from pipeline_lib.report.page import build_report
+from pipeline_lib.report.page import SECTIONS, build_report
 
 TITLES = ("红色杯子 — 手工", "كوب أحمر (2 لتر)", "लाल मग, बड़ा", "Red mug, striped")
 DESKTOP, PHONE = 1200, 375
@@ -27,7 +33,7 @@ class LongNames(Run):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """The file of a page with every section that needs no clip; two of its maps are worked by hand."""
+    """The file of a page with every section; two of its maps of where a model looks are worked by hand."""
     from pipeline_lib.inference.attention import AttentionMaps
 
     def maps(folder, size, photos, texts, interpolation):
@@ -36,6 +42,10 @@ def report(tmp_path_factory):
         return AttentionMaps("grad_cam", shares)
 
     run = build_run(LongNames(tmp_path_factory.mktemp("run"), num_products=81, num_classes=27, titles=TITLES))
+    add_corrections(add_composed(run))
+    add_clips(run)
+    for fold in run.folds:
+        write_weights(run, fold, 64, fold)
     params = run.params(queries=4, misses=3, attention=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention_maps, "compute_maps", maps)
@@ -76,7 +86,19 @@ def open_everything(page):
     page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true })")
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+def test_every_section_is_on_the_page_and_every_kind_of_table_and_picture(open_report):
+    page = open_report()
+    ids = page.eval_on_selector_all("main > section", "all => all.map(one => one.id)")
+    assert ids == [section.__name__ for section in SECTIONS]
+    for part in ("tr[data-correction]", "#composed .gate", "#clips .reel", "#attention img", "#classes .sortable"):
+        assert page.locator(part).count(), part
+    open_everything(page)
+    page.evaluate("[...document.images].forEach(one => { one.loading = 'eager' })")
+    pictures = page.evaluate("Promise.all([...document.images].map(one => one.decode())).then(all => all.length)")
+    assert pictures > 50
+
+
+@pytest.mark.parametrize(("width", "scheme"), list(itertools.product((DESKTOP, PHONE), ("light", "dark"))))
 def test_axe_finds_nothing_serious(open_report, width, scheme):
     page = open_report(width, scheme)
     open_everything(page)
@@ -118,6 +140,17 @@ def test_keys_and_titles_stay_inside_their_chart(open_report):
                 return box.right > edge.right + 1 || box.left < edge.left - 1; }).map(one => one.textContent); })""",
     )
     assert not outside
+
+
+@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+def test_a_scale_of_gates_is_on_one_line_with_its_ends(width, open_report):
+    page = open_report(width)
+    rows = page.eval_on_selector_all(
+        "#composed .scale",
+        """all => all.map(one => [...one.querySelectorAll('.ends, .ramp')].map(part => {
+            const box = part.getBoundingClientRect(); return box.y + box.height / 2; }))""",
+    )
+    assert len(rows) == 2 and all(len(row) == 3 and max(row) - min(row) < 4 for row in rows)
 
 
 def test_every_stop_of_the_tab_key_is_visible_and_none_is_a_trap(open_report):
