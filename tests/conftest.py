@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from chromium import MISSING
 from hypothesis import settings
 
 if TYPE_CHECKING:
@@ -47,6 +48,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, name in enumerate(FIRST) if item.nodeid.startswith(name)), len(FIRST))
 
     items.sort(key=place)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the files that were not run for want of a browser: a skip is one letter among thousands of dots."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    files = sorted({one.nodeid.partition("::")[0] for one in skipped if MISSING in str(one.longrepr)})
+    if files:
+        line = f"NOT RUN, {MISSING} (apt-get install chromium): {', '.join(files)}"
+        terminalreporter.write_line(line, red=True, bold=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,65 @@
+"""Tests of pages do not vanish in silence: CI installs a browser where it can, and a run without one names its gaps."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+INSTALL = ["update -qq", "install -y -qq --no-install-recommends chromium"]
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """Return a function that runs .ci/chromium with these programs alone; it returns apt-get's calls and stderr."""
+
+    def run(user="0", apt=0, browser=None):
+        programs = {"id": f"echo {user}"}
+        if browser:
+            programs[browser] = "exit 1"
+        if apt is not None:
+            programs["apt-get"] = f'echo "$@" >> {tmp_path}/calls; exit {apt}'
+        for name, body in programs.items():
+            (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n", encoding="utf-8")
+            (tmp_path / name).chmod(0o755)
+        script = ["/bin/bash", str(ROOT / ".ci/chromium")]
+        done = subprocess.run(script, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+        calls = tmp_path / "calls"
+        return calls.read_text(encoding="utf-8").splitlines() if calls.is_file() else [], done.stderr
+
+    return run
+
+
+def test_root_installs_what_is_missing(prepare):
+    assert prepare() == (INSTALL, "")
+
+
+@pytest.mark.parametrize("browser", ["chromium", "chromium-browser", "google-chrome"])
+def test_a_browser_that_is_there_is_enough(browser, prepare):
+    assert prepare(browser=browser) == ([], "")
+
+
+@pytest.mark.parametrize(
+    ("options", "calls"), [({"user": "1000"}, []), ({"apt": None}, []), ({"apt": 100}, INSTALL[:1])]
+)
+def test_where_none_can_be_installed_a_line_says_so(options, calls, prepare):
+    found, words = prepare(**options)
+    assert found == calls and "the tests of pages will be skipped" in words
+
+
+def test_a_run_without_a_browser_names_what_it_left_out():
+    """In another process than the one that skips, as `make test` runs it."""
+    name = "tests/report/test_comparison_in_a_browser.py"
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--numprocesses", "1", name]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": ""}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"NOT RUN, no Chromium on the path (apt-get install chromium): {name}\n" in done.stdout
+    assert done.stdout.count("NOT RUN") == 1
+
+
+def test_ci_and_the_workflow_install_it():
+    for path in (".ci/run", ".github/workflows/ci.yml"):
+        lines = (ROOT / path).read_text(encoding="utf-8").splitlines()
+        assert any(line.split()[-1:] == [".ci/chromium"] for line in lines), path
