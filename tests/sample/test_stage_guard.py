@@ -16,9 +16,10 @@ def test_a_change_of_any_dep_keeps_the_old_output(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(SAMPLE / "dvc.yaml", tmp_path)
     Path("params.yaml").write_text(f"{name}: {{count: 3}}\n")
-    deps = [Path(dep) for dep in STAGES[name]["deps"]]
+    # A dep without an ending is a folder that another stage writes.
+    deps = [Path(dep) if Path(dep).suffix else Path(dep, "tower/model") for dep in STAGES[name]["deps"]]
     for dep in deps:
-        dep.parent.mkdir(exist_ok=True)
+        dep.parent.mkdir(parents=True, exist_ok=True)
         dep.write_text("first")
     with stage.fresh_folder(Path(name)) as out:
         (out / "old").touch()

@@ -70,5 +70,8 @@ def _digest(stage: str) -> str:
     # The deps of dvc.yaml, because worker processes import modules that the main process does not.
     deps = YAML(typ="safe").load(PIPELINE.read_text(encoding="utf-8"))["stages"][stage]["deps"]
     params = repr(sorted(read_section(stage).items())).encode()
-    content = b"\0".join([params, *(Path(path).read_bytes() for path in deps)])
+    named = [Path(path) for path in deps]
+    # A dep that is a folder is the output of another stage.
+    files = [file for path in named for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    content = b"\0".join([params, *(file.read_bytes() for file in files if not file.is_dir())])
     return hashlib.sha256(content).hexdigest()
