@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import nn
 from transformers import BertConfig, BertModel
@@ -142,8 +142,10 @@ def save_text_tower(tower: nn.Module, tokenizer: Tokenizer, folder: Path) -> Non
 
 def load_text_tower(folder: Path) -> tuple[nn.Module, Tokenizer]:
     """Return the tower and the tokenizer of a folder as `save_text_tower` writes it."""
-    tower: nn.Module = BertModel.from_pretrained(folder, add_pooling_layer=False)
-    return tower, Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tower = build_text_tower(tokenizer.get_vocab_size())
+    tower.load_state_dict(load_file(folder / "model.safetensors"))
+    return tower, tokenizer
 
 
 def image_input(pixels: torch.Tensor) -> torch.Tensor:
