@@ -5,14 +5,52 @@ Messages of parsers and decoders have several lines, and some have the address o
 
 import re
 
+SHOWN = 60  # characters of a value of a text file
+
 # Where an object is in memory, which differs between runs.
 ADDRESS = re.compile(r" object at 0x[0-9a-f]+>")
+# A value of JSON as serde quotes it.
+QUOTED = re.compile(r'\bstring "(?:[^"\\]|\\.)*"')
+
+
+def show(value: object) -> str:
+    """Return a value of a text file for a message: at most 60 characters, on one line, half characters escaped.
+
+    >>> show("x" * 99) == repr("x" * 60), show([1, 2])
+    (True, '[1, 2]')
+    """
+    text = repr(value[:SHOWN]) if isinstance(value, str) else str(value)[:SHOWN]
+    return text.encode(errors="backslashreplace").decode()
+
+
+def kind_of(value: object) -> str:
+    """Return what a value of a JSON file is, without quoting it.
+
+    >>> kind_of({}), kind_of([]), kind_of(True), kind_of(2.5), kind_of(None)
+    ('an object', 'a list', 'true or false', 'a number', 'null')
+    """
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
+def fault_of(error: object) -> str:
+    """Return what a library says of bytes that are no file of its format, without the bytes that it quotes.
+
+    >>> fault_of(ValueError("Token too long in file header: b'secret'"))
+    'Token too long in file header'
+    """
+    return one_line(error).partition(": ")[0]
 
 
 def one_line(error: object, longest: int | None = None) -> str:
-    """Return an error's message on one line without addresses in memory, or its type if it has no message.
+    """Return an error's message on one line, or its type if it has no message.
+
+    Addresses in memory are left out, and texts of the file that parsers in Rust quote.
 
     >>> one_line(ValueError("no  key, on line 3"), 6), one_line(EOFError())
     ('no key', 'EOFError')
+    >>> one_line(ValueError('invalid type: string "secret", expected struct Tokenizer'))
+    'invalid type: a text, expected struct Tokenizer'
     """
-    return ADDRESS.sub(">", " ".join(str(error).split()))[:longest] or type(error).__name__
+    text = QUOTED.sub("a text", ADDRESS.sub(">", " ".join(str(error).split())))
+    return text[:longest] or type(error).__name__

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline_lib.artifacts.messages import kind_of, show
 from pipeline_lib.artifacts.schemas import CIRCO_DEPTH, CIRR_DEPTHS, CIRR_VERSION, COMPOSED_PRECISIONS
 from pipeline_lib.cli.score_line import score_line
 from pipeline_lib.datasets.circo import ANNOTATIONS, circo_query, listed_images
 from pipeline_lib.datasets.cirr import CAPTIONS, PICTURES, cirr_query, list_names
 from pipeline_lib.datasets.composed_queries import ComposedRow
 from pipeline_lib.datasets.json_file import find_file, load_unique_json, read_entries
-from pipeline_lib.datasets.jsonl import Object, show
+from pipeline_lib.datasets.jsonl import Object
 from pipeline_lib.metrics.composed import average_precisions, chance_precisions
 from pipeline_lib.metrics.tied_ranks import random_order
 
@@ -73,7 +74,7 @@ def check_composed_file(path: Path, queries: Path) -> str:
         raise ValueError(f"{queries}: neither a caption file of CIRR nor an annotations file of CIRCO")
     content = load_unique_json(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: {show(content)} is not an object of lists by query")
+        raise ValueError(f"{path}: {kind_of(content)}, not an object of lists by query")
     read, check, split = BENCHMARKS[key]
     rows = [read(queries, split, row, entry) for row, entry in entries]
     by_key = {row.query_id.removeprefix(f"{split}-"): row for row in rows}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.messages import show
 from pipeline_lib.catalogue.schema import REJECTED, Records, rejects_of
 from pipeline_lib.catalogue.strings import clean
 from pipeline_lib.datasets.captions import captioned_records, image_id
@@ -103,8 +104,10 @@ def _check_splits(path: Path, rows: pl.DataFrame, column: str) -> None:
     wrong = rows.filter(pl.col("split").is_null())
     if len(wrong):
         row, value = wrong.select("row", "raw_split").row(0)
-        raise ValueError(f"{path}: row {row}: {column} = {value!r}; {SPLIT_ADVICE}")
+        raise ValueError(f"{path}: row {row}: {column} = {show(value)}; {SPLIT_ADVICE}")
     divided = rows.filter(pl.col("split") != pl.col("split").first().over("path"))
     if len(divided):
         row, image, value = divided.select("row", "image", "raw_split").row(0)
-        raise ValueError(f"{path}: row {row}: {column} = {value!r}, but an earlier row has {image} in another split")
+        raise ValueError(
+            f"{path}: row {row}: {column} = {show(value)}, but an earlier row has {image} in another split"
+        )

@@ -11,11 +11,12 @@ from typing import Any
 
 import polars as pl
 
+from pipeline_lib.artifacts.messages import show
 from pipeline_lib.catalogue.schema import RECORDS, Records, conform
 from pipeline_lib.datasets.composed_queries import SOFT, TARGET, ComposedRow, composed_of, merged_composed
 from pipeline_lib.datasets.image_index import list_images, stem_of
 from pipeline_lib.datasets.json_file import find_file, load_json, read_entries, text_of
-from pipeline_lib.datasets.jsonl import Object, read_integer, read_integers, show
+from pipeline_lib.datasets.jsonl import Object, read_integer, read_integers
 from pipeline_lib.datasets.photo_paths import folder_prefix
 from pipeline_lib.datasets.table_file import check_root
 from pipeline_lib.params.data import DataParams

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.messages import kind_of, show
 from pipeline_lib.catalogue.schema import RECORDS, Records, conform
 from pipeline_lib.datasets.captions import media_paths
 from pipeline_lib.datasets.composed_queries import SOFT, TARGET, ComposedRow, composed_of, merged_composed
 from pipeline_lib.datasets.json_file import find_file, load_unique_json, read_entries, text_of
-from pipeline_lib.datasets.jsonl import Object, show
+from pipeline_lib.datasets.jsonl import Object
 from pipeline_lib.datasets.product_ids import reject_ids
 from pipeline_lib.datasets.table_file import check_root
 from pipeline_lib.params.data import DataParams
@@ -70,7 +71,9 @@ def list_names(path: Path) -> dict[str, str]:
     """Return the path of each picture of a split by its name; ValueError for a file of another form."""
     listed = load_unique_json(path)
     if not isinstance(listed, dict) or not listed or not all(isinstance(one, str) for one in listed.values()):
-        raise ValueError(f"{path}: {show(listed)} is no mapping of names to paths of pictures; download the file again")
+        raise ValueError(
+            f"{path}: {kind_of(listed)}, not an object of names and paths of pictures; download the file again"
+        )
     return listed
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.messages import show
 from pipeline_lib.catalogue.attributes import read_attributes
 from pipeline_lib.catalogue.schema import PHOTO_DROPPED, RECORDS, REJECTED, RETAINED, Records, conform, rejects_of
 from pipeline_lib.catalogue.strings import clean, clean_name, clean_text, strip_tags
@@ -90,12 +91,12 @@ def _check_splits(path: Path, raw: pl.DataFrame, records: pl.DataFrame, columns:
         if len(wrong):
             row = wrong["row"][0]
             value = raw.filter(pl.col("row") == row)[columns.split][0] or ""
-            raise ValueError(f"{path}: row {row}: {columns.split} = {value!r}; {SPLIT_ADVICE}")
+            raise ValueError(f"{path}: row {row}: {columns.split} = {show(value)}; {SPLIT_ADVICE}")
     wrong = records.filter(~pl.col("fold").str.contains(r"^\d{1,9}$"))
     if len(wrong):
         row, value = wrong.select("row", "fold").row(0)
         raise ValueError(
-            f"{path}: row {row}: {columns.fold} = {value!r} is not a whole number >= 0; number folds from 0"
+            f"{path}: row {row}: {columns.fold} = {show(value)} is not a whole number >= 0; number folds from 0"
         )
 
 
@@ -138,7 +139,7 @@ def _media(data: DataParams, table: Path, records: pl.DataFrame, columns: Column
     if urls and not any(media):
         row, product_id, url = urls[0]
         raise ValueError(
-            f"{table}: row {row}: {columns.image[0]} = {url!r} is a URL, and nothing is downloaded; download the "
+            f"{table}: row {row}: {columns.image[0]} = {show(url)} is a URL, and nothing is downloaded; download the "
             f"photos to {folder}, named by id ({product_id}.jpg, {product_id}_1.jpg and so on)"
         )
     rejects = [

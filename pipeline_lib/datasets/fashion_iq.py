@@ -10,12 +10,13 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.messages import kind_of, show
 from pipeline_lib.catalogue.schema import RECORDS, Records, conform
 from pipeline_lib.catalogue.strings import clean_string
 from pipeline_lib.datasets.composed_queries import ComposedRow, composed_of, merged_composed
 from pipeline_lib.datasets.image_index import list_images, stem_of
 from pipeline_lib.datasets.json_file import find_file, load_json, read_entries, text_of
-from pipeline_lib.datasets.jsonl import Object, show
+from pipeline_lib.datasets.jsonl import Object
 from pipeline_lib.datasets.photo_paths import folder_prefix
 from pipeline_lib.datasets.product_ids import reject_ids
 from pipeline_lib.datasets.table_file import check_root
@@ -96,7 +97,7 @@ def _queries(path: Path, category: str, split: str, numbered: tuple[int, Object]
 def _asins(path: Path) -> list[str]:
     asins = load_json(path)
     if not isinstance(asins, list) or not asins or not all(isinstance(one, str) for one in asins):
-        raise ValueError(f"{path}: {show(asins)} is no list of product ids; download the file again")
+        raise ValueError(f"{path}: {kind_of(asins)}, not a list of product ids; download the file again")
     return asins
 
 

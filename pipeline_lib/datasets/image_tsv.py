@@ -36,8 +36,8 @@ def list_tsv_images(path: Path) -> pl.DataFrame:
             if not tab or not key.strip().isdigit():
                 if content:
                     raise ValueError(
-                        f"{path}: row {row}: {line[:MAX_ID_BYTES].decode('utf-8', 'replace')!r} is not `<whole number>"
-                        "<tab><base64>`; download the file again if it is truncated"
+                        f"{path}: row {row}: not `<whole number><tab><base64>`; download the file again, it may be "
+                        "truncated"
                     )
             elif b"\r" in content:
                 raise ValueError(

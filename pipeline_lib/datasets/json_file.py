@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.artifacts.messages import fault_of, kind_of, show
 from pipeline_lib.artifacts.path_guard import inner_file
-from pipeline_lib.datasets.jsonl import Object, show
+from pipeline_lib.datasets.jsonl import Object
 from pipeline_lib.datasets.text_file import open_text
 
 Pairs = list[tuple[str, Any]]
@@ -25,15 +26,16 @@ def load_json(
 
     `object_hook` replaces each object while parsing, `pairs_hook` its keys and values in their order.
     """
+    with open_text(path) as stream:
+        text = stream.read()
     try:
-        with open_text(path) as stream:
-            return json.load(stream, object_hook=object_hook, object_pairs_hook=pairs_hook)
+        return json.loads(text, object_hook=object_hook, object_pairs_hook=pairs_hook)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}: not JSON at character {error.pos} ({error.msg}); download the file again, it may be truncated"
         ) from None
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
-        raise ValueError(f"{path}: {error}; download the file again") from None
+        raise ValueError(f"{path}: {fault_of(error)}; download the file again") from None
 
 
 def load_unique_json(path: Path) -> Any:
@@ -56,8 +58,10 @@ def load_unique_json(path: Path) -> Any:
 def read_entries(path: Path) -> list[tuple[int, Object]]:
     """Return (number, object) of each entry of a file that is a list of objects; ValueError for another value."""
     entries = load_json(path)
-    if not isinstance(entries, list) or not entries:
-        raise ValueError(f"{path}: {show(entries)} is not a list of objects; download the file again")
+    if not isinstance(entries, list):
+        raise ValueError(f"{path}: {kind_of(entries)}, not a list of objects; download the file again")
+    if not entries:
+        raise ValueError(f"{path}: the list is empty; download the file again")
     return numbered_objects(path, entries)
 
 
@@ -65,7 +69,7 @@ def numbered_objects(path: Path, entries: list[Any], place: str = "row") -> list
     """Return (number, object) of each entry of a list; ValueError, which says `place`, for another value."""
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):
-            raise ValueError(f"{path}: {place} {number}: {show(entry)} is not an object; download the file again")
+            raise ValueError(f"{path}: {place} {number}: {kind_of(entry)}, not an object; download the file again")
     return list(enumerate(entries, start=1))
 
 

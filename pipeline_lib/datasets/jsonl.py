@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.artifacts.messages import fault_of, kind_of, show
 from pipeline_lib.datasets.text_file import open_text
 
 Object = dict[str, Any]
@@ -23,15 +24,13 @@ def read_objects(path: Path) -> Iterator[tuple[int, Object]]:
                 value = json.loads(line)
             except json.JSONDecodeError as error:
                 raise ValueError(
-                    f"{path}: row {row}: not JSON at character {error.pos + 1} ({error.msg}): {line.strip()[:60]!r}; "
-                    "write one complete object per line, or download the file again if it is truncated"
+                    f"{path}: row {row}: not JSON at character {error.pos + 1} ({error.msg}); write one complete "
+                    "object per line, or download the file again if it is truncated"
                 ) from None
             except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets without end
-                raise ValueError(f"{path}: row {row}: {line.strip()[:60]!r}: {error}") from None
+                raise ValueError(f"{path}: row {row}: {fault_of(error)}; write one object per line") from None
             if not isinstance(value, dict):
-                raise ValueError(
-                    f"{path}: row {row}: {line.strip()[:60]!r} is not an object; write one object per line"
-                )
+                raise ValueError(f"{path}: row {row}: {kind_of(value)}, not an object; write one object per line")
             yield row, value
 
 
@@ -68,9 +67,3 @@ def _describe(entry: Object, key: str) -> str:
     if key not in entry:
         return f"no {key!r} among {', '.join(map(show, entry)) or 'no keys'}"
     return f"{key} = {show(entry[key])}"
-
-
-def show(value: object) -> str:
-    """Return a value for a message: shortened, on one line, half characters escaped."""
-    text = repr(value[:60]) if isinstance(value, str) else str(value)[:60]
-    return text.encode(errors="backslashreplace").decode()

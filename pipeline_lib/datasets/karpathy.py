@@ -10,12 +10,12 @@ from typing import Any
 
 import polars as pl
 
+from pipeline_lib.artifacts.messages import show
 from pipeline_lib.catalogue.schema import REJECTS, RETAINED, Records
 from pipeline_lib.catalogue.strings import HALF_CHARACTER, drop_half_characters
 from pipeline_lib.datasets.captions import CAPTIONED, captioned_records, image_id
 from pipeline_lib.datasets.columns import SPLIT_NAMES
 from pipeline_lib.datasets.json_file import load_json
-from pipeline_lib.datasets.jsonl import show
 from pipeline_lib.datasets.product_ids import HALF_DROPPED
 from pipeline_lib.datasets.table_file import find_table
 from pipeline_lib.params.data import DataParams

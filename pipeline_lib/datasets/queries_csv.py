@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.messages import show
 from pipeline_lib.artifacts.path_guard import inner_file
 from pipeline_lib.catalogue.schema import (
     ANSWER_DROPPED,
@@ -121,7 +122,7 @@ def _grouped(path: Path, rows: Iterator[tuple[int, Cells]]) -> tuple[list[Compos
 def _query(path: Path, row: int, cells: Cells) -> ComposedRow:
     split = SPLIT_NAMES.get((cells["split"] or "").lower())
     if cells["split"] and split is None:
-        raise ValueError(f"{path}: row {row}: split = {cells['split']!r}; {SPLIT_ADVICE}")
+        raise ValueError(f"{path}: row {row}: split = {show(cells['split'])}; {SPLIT_ADVICE}")
     query_id, reference, text = (cells[name] or "" for name in ("query_id", "reference_id", "text"))
     subset, slices = (_listed(cells[name]) for name in ("subset", "slice"))
     return ComposedRow(row, query_id, reference, text, {}, subset, split, slices)

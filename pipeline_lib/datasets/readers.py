@@ -5,13 +5,13 @@ A new reader is a file, a line here, its name in `ReaderKind`, and a six-row fix
 
 from collections.abc import Callable
 
+from pipeline_lib.artifacts.messages import show
 from pipeline_lib.catalogue.schema import Records
 from pipeline_lib.datasets.captions_csv import read_captions_csv
 from pipeline_lib.datasets.circo import read_circo
 from pipeline_lib.datasets.cirr import read_cirr
 from pipeline_lib.datasets.csv_table import read_csv_table
 from pipeline_lib.datasets.fashion_iq import read_fashion_iq
-from pipeline_lib.datasets.jsonl import show
 from pipeline_lib.datasets.karpathy import read_karpathy
 from pipeline_lib.datasets.msr_vtt import read_msr_vtt
 from pipeline_lib.datasets.muge import read_muge

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.messages import show
 from pipeline_lib.artifacts.path_guard import inner_file
 from pipeline_lib.datasets.table_file import listing, open_table, read_columns
 from pipeline_lib.params.data import DataParams
@@ -36,5 +37,5 @@ def read_sample(data: DataParams) -> pl.DataFrame | None:
         raise ValueError(f"{path}: row {empty['row'][0]}: the id is empty")
     repeated = rows.filter(~pl.col(ids).is_first_distinct())
     if len(repeated):
-        raise ValueError(f"{path}: row {repeated['row'][0]}: the id {repeated[ids][0]!r} is repeated")
+        raise ValueError(f"{path}: row {repeated['row'][0]}: the id {show(repeated[ids][0])} is repeated")
     return rows.select(header).fill_null("")

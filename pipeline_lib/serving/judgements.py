@@ -13,6 +13,8 @@ from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pipeline_lib.artifacts.messages import show
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -84,7 +86,7 @@ def read_judgements(path: Path) -> list[Judgement]:
             line = reader.line_num + 1
             for row in reader:
                 if len(row) != len(HEADER) or row[2] not in ("", "0", "1"):
-                    raise ValueError(f"line {line}: {','.join(row)[:80]!r} is no judgement; remove it")
+                    raise ValueError(f"line {line}: {show(','.join(row))} is no judgement; remove it")
                 found.append(Judgement(row[0], row[1], int(row[2]) if row[2] else None, row[3], row[4]))
                 line = reader.line_num + 1
         except UnicodeDecodeError:

@@ -12,6 +12,7 @@ import polars as pl
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_table
+from pipeline_lib.artifacts.messages import SHOWN
 from pipeline_lib.artifacts.read import read_table, reading
 from pipeline_lib.splitting.places import ALWAYS_TRAIN, TEST
 
@@ -111,7 +112,7 @@ def _check_rows(path: Path, rows: pl.DataFrame, num_folds: int) -> None:
     for message, wrong in faults.items():
         found = rows.filter(wrong)
         if len(found):
-            first = found.row(0, named=True)
+            first = found.with_columns(pl.col(pl.String).str.head(SHOWN)).row(0, named=True)
             more = f" (and {len(found) - 1} more such rows)" if len(found) > 1 else ""
             raise ValueError(f"{path}, row {first['row']}, {first['product_id']!r}: {message.format(**first)}{more}")
 

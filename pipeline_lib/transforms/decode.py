@@ -14,7 +14,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline_lib.artifacts.messages import one_line
+from pipeline_lib.artifacts.messages import fault_of
 from pipeline_lib.transforms.formats import BadPhotoError, open_image
 from pipeline_lib.transforms.modes import LARGE, profile_mode, to_srgb
 from pipeline_lib.transforms.png_strips import PngStrips, png_strips, why_too_large
@@ -168,7 +168,7 @@ def _read_with_pillow(data: bytes, size: int | None, max_pixels: float, convert_
     except Exception as error:  # decoders raise many kinds of errors for a broken file
         reason = "truncated image" if "truncated" in str(error).lower() else "unreadable image"
         kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
-        raise BadPhotoError(reason, kind + one_line(error)) from error
+        raise BadPhotoError(reason, kind + fault_of(error)) from error
     if turned in TRANSPOSES:
         rgb = rgb.transpose(TRANSPOSES[turned])
     if turned >= 5:

@@ -10,7 +10,7 @@ import re
 
 from PIL import Image, UnidentifiedImageError
 
-from pipeline_lib.artifacts.messages import one_line
+from pipeline_lib.artifacts.messages import fault_of
 
 # Tried first, because Pillow imports about 40 more modules for the others.
 COMMON = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -29,7 +29,7 @@ KNOWN_STARTS = (
     (rb"%!PS|\xc5\xd0\xd3\xc6", "PostScript, which is a program and is not run"),
     (rb"PK\x03\x04|\x1f\x8b|Rar!|7z\xbc\xaf", "an archive"),
 )
-NUM_SHOWN = 16  # bytes of an unknown file in its reason
+START = 16  # bytes by which Pillow knows a format
 # Photos with these names are listed although Pillow does not read them, so that a reject names them.
 UNREAD_EXTENSIONS = frozenset({".heic", ".heif", ".jxl"})
 
@@ -74,11 +74,10 @@ def photo_extensions() -> frozenset[str]:
 def _not_opened(data: bytes) -> BadPhotoError:
     for name in (*COMMON, *other_formats()):
         factory, accept = Image.OPEN[name]
-        if accept is not None and accept(data[:NUM_SHOWN]) is True:
+        if accept is not None and accept(data[:START]) is True:
             try:
                 factory(io.BytesIO(data), "")
             except Exception as error:  # decoders raise many kinds of errors for a broken file
-                return BadPhotoError("unreadable image", f"broken {name}: {one_line(error)}")
-    start = repr(data[:NUM_SHOWN])
+                return BadPhotoError("unreadable image", f"broken {name}: {fault_of(error)}")
     known = next((name for pattern, name in KNOWN_STARTS if re.match(pattern, data[:512], re.DOTALL)), None)
-    return BadPhotoError("not an image", f"{start} ({known})" if known else start)
+    return BadPhotoError("not an image", known or ("no known format" if data else "an empty file"))

@@ -72,7 +72,7 @@ def line(*images, query=2):
         ({2: line(*range(20, 30), query=5)}, "row 2: query_id = 5 is not among the 4 queries"),
         ({2: line(*range(20, 30), query="2")}, "row 2: query_id = '2'; write a whole number"),
         ({2: {"id": 2}}, "row 2: no 'query_id' among 'id'"),
-        ({2: [2]}, "row 2: '[2]' is not an object"),
+        ({2: [2]}, "row 2: a list, not an object"),
     ],
 )
 def test_every_fault_is_one_line_and_exit_1(tmp_path, queries, changes, message, monkeypatch, capsys):

@@ -153,8 +153,8 @@ def test_without_any_usable_query_the_run_stops_with_the_first_reason(cirr, tmp_
         (lambda e: e[1].update(caption=7.5), r"cap\.rc2\.val\.json: row 2: caption = 7\.5; write a text"),
         (lambda e: e[0].update(target_soft=[1]), r"row 1: target_soft = \[1\]; write an object of names and numbers"),
         (lambda e: e[0].pop("img_set"), r"row 1: img_set = \{\} has no list of names as `members`"),
-        (lambda e: e.__setitem__(0, "text"), r"row 1: 'text' is not an object"),
-        (list.clear, r"\[\] is not a list of objects; download the file again"),
+        (lambda e: e.__setitem__(0, "text"), r"row 1: a text, not an object"),
+        (list.clear, r"the list is empty; download the file again"),
     ],
 )
 def test_what_a_file_gets_wrong_stops_the_run_with_one_line(cirr, tmp_path, change, message):

@@ -136,7 +136,7 @@ def test_a_missing_clip_is_a_counted_reject_and_its_queries_are_dropped(tmp_path
     [
         ({"videos": None}, NINE, "MSRVTT_data.json: no list of `videos` in it; name MSRVTT_data.json in data.table"),
         ({"sentences": []}, NINE, "MSRVTT_data.json: no list of `sentences` in it"),
-        ({"videos": ["video0"]}, NINE, "videos 1: 'video0' is not an object"),
+        ({"videos": ["video0"]}, NINE, "videos 1: a text, not an object"),
         ({"videos": [{"video_id": ["x"]}]}, NINE, "row 1: video_id = ['x']; write a text"),
         ({}, NINE | {"train_videos": "train.csv"}, "data.train_videos = 'train.csv': no such file in"),
         ({}, NINE | {"test_videos": "wrong.csv"}, "wrong.csv: no column video_id, which data.test_videos needs"),

@@ -12,8 +12,8 @@ from machine_names import naming
 from PIL import Image
 from ruamel.yaml import YAML
 
+from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.catalogue import photos
-from pipeline_lib.transforms.formats import one_line
 from stages import catalogue, folds, shards
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"

@@ -124,7 +124,7 @@ def test_a_config_of_open_clip_names_a_folder_without_a_slash(project):
 
 
 @pytest.mark.parametrize("key", ["train.init_from", "plan.teachers"])
-def test_the_base_of_a_kept_model_lies_in_the_root_of_weights(project, key):
+def test_the_base_of_a_saved_model_lies_in_the_root_of_weights(project, key):
     card = project / "data/starts/old/0/model.json"
     entry = {"file": "data/weights/other/x.safetensors", "params": {"name": "resnet18"}, "tensors": {"a.b": "b"}}
     write(card, {"run": {"path": "exported/x.safetensors"}, "base": {"image": entry}})

@@ -20,7 +20,7 @@ from pipeline_lib.splitting.seen import read_hashed_products, read_saved_models
 from pipeline_lib.stores.activations import open_activations
 from pipeline_lib.stores.store import open_store
 
-VIEWS, KEPT = paths.views_of(32), paths.PREDICTIONS / "kept/run"
+VIEWS, SAVED = paths.views_of(32), paths.PREDICTIONS / "other/run"
 FOLDS_TABLE = paths.FOLDS / "folds.parquet"
 
 
@@ -31,7 +31,7 @@ def baselines():
 
 def external():
     galleries = read_galleries(paths.CATALOGUE, FOLDS_TABLE, [0, 1])
-    return open_external(paths.PREDICTIONS / "kept", ["hat", "lamp", "mug"], galleries)
+    return open_external(paths.PREDICTIONS / "other", ["hat", "lamp", "mug"], galleries)
 
 
 # What is read: folder, how, and how many files at least.
@@ -47,24 +47,24 @@ READERS = {
     "duplicates": (paths.CATALOGUE, lambda: read_near_duplicates(paths.CATALOGUE), 1),
     "products": (paths.WORK, lambda: read_hashed_products(paths.CATALOGUE, paths.FOLDS), 3),
     "galleries": (paths.WORK, lambda: read_galleries(paths.CATALOGUE, FOLDS_TABLE, [0, 1]), 4),
-    "external predictions": (KEPT, external, 2),
-    "kept models": (KEPT, lambda: read_saved_models(KEPT / MODELS, [0, 1]), 4),
+    "external predictions": (SAVED, external, 2),
+    "saved models": (SAVED, lambda: read_saved_models(SAVED / MODELS, [0, 1]), 4),
     "judged": (paths.JUDGED, lambda: judged_trees([0]), 2),
 }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def outs(built_project, tmp_path_factory):
-    """A folder with the project's outs, kept predictions, and figures of judged queries; tests put back each file."""
+    """A folder with the project's outs, saved predictions, and figures of judged queries; tests put back each file."""
     root = tmp_path_factory.mktemp("outs")
     shutil.copytree(built_project.folder / "data", root / "data", ignore=shutil.ignore_patterns("raw", "code"))
     for name in ("probabilities.parquet", "classes.json"):
-        (root / KEPT).mkdir(parents=True, exist_ok=True)
-        shutil.copy(root / paths.ENSEMBLE / name, root / KEPT / name)
+        (root / SAVED).mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / paths.ENSEMBLE / name, root / SAVED / name)
     for fold in ("0", "1"):
-        (root / KEPT / MODELS / fold).mkdir(parents=True)
+        (root / SAVED / MODELS / fold).mkdir(parents=True)
         for name in ("model.json", "seen.npy"):
-            shutil.copy(root / paths.TRAIN / fold / name, root / KEPT / MODELS / fold / name)
+            shutil.copy(root / paths.TRAIN / fold / name, root / SAVED / MODELS / fold / name)
     figures = {"nDCG@10": 0.5, "num_queries": 3, "chance": {"nDCG@10": 0.25}}
     write_json(root / paths.judged_of(0) / paths.JUDGED_FIGURES, figures)
     write_json(root / paths.judged_of(0) / paths.JUDGED_INTERVALS, {"nDCG@10": [0.25, 0.75]})
