@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -200,12 +201,11 @@ def main():
             for place, (what, unit) in enumerate((("search", "s of processor time"), ("its peak memory", "MB"))):
                 values = [[value[place] for value in side] for side in sides]
                 ratios.append(Ratio(f"{what}, {small:,} of {kind}", unit, *values, "-", lower_is_better=True))
-        for size in larger:
-            draw_goods(folder, "other shirts", size)
-            seconds, memory, number = in_process(folder, "other shirts", size, False)
+        for size, kind in product(larger, GOODS):
+            draw_goods(folder, kind, size)
+            seconds, memory, number = in_process(folder, kind, size, False)
             figures = f"{seconds:.0f} s of processor time, {memory:.0f} MB at the peak, {number:,} pairs"
-            text = f"{size:,} other shirts: {figures}."
-            lines += ["", text]
+            lines += ["", f"{size:,} of {kind}: {figures}."]
     report("Near-duplicates", "\n".join(lines), ratios, options.quick)
 
 

@@ -1,5 +1,6 @@
 """Interpolated weights: exact at both ends, linear between them, and unchanged for parts without a start."""
 
+import numpy as np
 import pytest
 import torch
 from model_settings import MODEL, make_model_params
@@ -11,6 +12,7 @@ from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.inference.wise_ft import load_interpolated
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.models.saved import load_model, read_card, save_model, write_model_files
+from pipeline_lib.splitting.seen import Seen, write_seen
 from pipeline_lib.towers.kinds import resolve_towers
 
 SHARES = (0.0, 0.25, 0.5, 1.0)
@@ -109,6 +111,20 @@ def test_a_warm_starts_weights_are_the_start(params, trained, tmp_path, init_hea
     for name, value in load_interpolated(second, 0.5).model.state_dict().items():
         interpolated = init_heads or name.startswith(("image.", "text."))
         assert torch.allclose(value, (end[name] + 0.5) / 2 if interpolated else end[name], atol=1e-6), name
+
+
+def test_a_start_that_has_seen_more_than_the_card_says_is_refused(params, trained, tmp_path):
+    """A model that is put in the start's place after the training, of another split say."""
+    start = warm_start(trained, tmp_path)
+    second = train(params, tmp_path / "second", start)
+    load_interpolated(second, 0.5)
+    none = np.zeros(0, np.uint64)
+    entry = write_seen(start / "1", Seen(np.array([3, 5], np.uint64), none, none, none, none))
+    card = read_object(start / "1/model.json")
+    write_json(start / "1/model.json", card | {"run": {**card["run"], "seen": entry}})
+    with pytest.raises(ValueError, match=r"embed.interpolation: .*start/1 was trained on 2 products that the card"):
+        load_interpolated(second, 0.5)
+    load_interpolated(second, 1.0)
 
 
 def test_share_0_is_the_warm_start_to_the_bit(params, trained, tmp_path):

@@ -1,6 +1,7 @@
 """`train_fold` on tiny towers: frozen layers, learning, stored features, resumption, early stop, errors."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 from forked import forked
+from safetensors.torch import load_file, save_file
 from tiny_project import make_settings, write_project
 from watched_run import first_weights, run
 
@@ -166,6 +168,22 @@ def test_only_one_process_may_train_a_run(inputs, towers):
 def test_a_run_that_cannot_be_trained_is_refused(inputs, towers, changes, fold, text):
     with pytest.raises(ValueError, match=text):
         run(make_settings(*towers, **changes), inputs, "out", fold=fold)
+
+
+def test_a_text_tower_that_gives_all_texts_one_vector_stops_the_run_before_its_first_step(inputs, towers, tmp_path):
+    """Its attention adds nothing, so the first token, which is the same in every text, stays as it is."""
+    image, text = towers
+    folder = shutil.copytree(text, tmp_path / "deaf")
+    state = load_file(folder / "model.safetensors")
+    deaf = {name: torch.zeros_like(value) for name, value in state.items() if "attention.output.dense" in name}
+    save_file({**state, **deaf}, folder / "model.safetensors")
+    settings = make_settings(image, folder)
+    values = settings.model.model_dump()
+    values["text"]["pooling"] = "cls"
+    object.__setattr__(settings, "model", ModelParams.model_validate(values))
+    with pytest.raises(ValueError, match="model.text.pooling = 'cls': the text tower gives .* the same vector .*; set"):
+        run(settings, inputs, "out")
+    assert not Path("out/history.csv").exists()
 
 
 def test_accumulation_uses_every_product_once_an_epoch(inputs, towers):
