@@ -22,7 +22,7 @@ MODEL_TYPES = (CLIP, CHINESE_CLIP)
 CLIP_VOCABULARY = 49408  # of the tokenizer that is part of open_clip
 GELUS = {"quick_gelu": True, "gelu": False}
 FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
-EPS = 1e-5  # of the norms, where open_clip is told nothing
+EPS = 1e-5  # of the norms, by default in open_clip
 # transformers' names of parameters -> open_clip's; those of a transformer's layer hold for both towers.
 NAMES = {
     "vision_model.embeddings.class_embedding": "visual.class_embedding",

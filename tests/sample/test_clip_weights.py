@@ -3,7 +3,7 @@
 import pytest
 import torch
 from shop import clip_weights, towers
-from shop.clip_weights import SAID, draw_captions, make_clip_weights
+from shop.clip_weights import CONTENT, draw_captions, make_clip_weights
 from shop.clip_words import ACTIONS, phrases
 from shop.goods import GOODS
 from shop.other_goods import OTHER_GOODS
@@ -43,17 +43,17 @@ def test_new_words_leave_the_encoding_of_other_texts_as_it_was(project):
 
 
 def test_captions_are_of_other_objects_and_say_what_their_numbers_say():
-    texts, said = draw_captions(400, 3)
-    assert (texts, {name: numbers.tolist() for name, numbers in said.items()}) == (
+    texts, contents = draw_captions(400, 3)
+    assert (texts, {name: numbers.tolist() for name, numbers in contents.items()}) == (
         (again := draw_captions(400, 3))[0], {name: numbers.tolist() for name, numbers in again[1].items()}
     )  # fmt: skip
-    assert tuple(said) == SAID and set(said["action"].tolist()) == set(range(2 * len(ACTIONS) + 1))
+    assert tuple(contents) == CONTENT and set(contents["action"].tolist()) == set(range(2 * len(ACTIONS) + 1))
     colours, kinds = list(COLOURS.values()), list(OTHER_GOODS.values())
     for row, text in enumerate(texts):
         language = "en" if text.isascii() else "zh"
-        words = getattr(kinds[said["kind"][row]].names, language)
+        words = getattr(kinds[contents["kind"][row]].names, language)
         assert any(word in text for word in words)
-        first, last, number = (int(said[name][row]) for name in ("first", "last", "action"))
+        first, last, number = (int(contents[name][row]) for name in ("first", "last", "action"))
         # The actions by number: 0 nothing, then each forward and backwards; colour is the first.
         assert (first != last) == (number in (1, 2))
         if number in (1, 2) and language == "en" and " from " in text:
@@ -63,9 +63,9 @@ def test_captions_are_of_other_objects_and_say_what_their_numbers_say():
 
 def test_the_text_tower_learns_which_colour_comes_first(project, monkeypatch):
     """With the words of captions as they are, and only those about colours, a few epochs are enough."""
-    texts, said = draw_captions(3000, 3)
-    kept = [row for row in range(len(texts)) if said["action"][row] in (1, 2)]
-    chosen = [texts[row] for row in kept], {"first": said["first"][kept]}
+    texts, contents = draw_captions(3000, 3)
+    rows = [row for row in range(len(texts)) if contents["action"][row] in (1, 2)]
+    chosen = [texts[row] for row in rows], {"first": contents["first"][rows]}
     monkeypatch.setattr(clip_weights, "draw_captions", lambda count, seed: chosen)
     out = project / "out"
     accuracy = make_clip_weights(out, PARAMS | {"epochs": 8, "batch_size": 16})

@@ -20,14 +20,14 @@ from shop.words import COLOURS, PATTERNS
 
 WEIGHTS = Path("weights")
 # What a caption says: the action and its direction (0 = nothing happens), both colours, the pattern and the object.
-SAID = ("action", "first", "last", "pattern", "kind")
+CONTENT = ("action", "first", "last", "pattern", "kind")
 
 
 def draw_captions(count: int, seed: int) -> tuple[list[str], dict[str, Numbers]]:
-    """Return captions of clips of other objects, and the number of what each of them says, by the names in SAID."""
+    """Return captions of clips of other objects, and the number of what each of them says, by the names in CONTENT."""
     rng = np.random.default_rng([seed, 9])
     kinds, colours, patterns, actions = list(OTHER_GOODS), list(COLOURS), list(PATTERNS), [None, *ACTIONS]
-    texts, said = [], []
+    texts, contents = [], []
     for _ in range(count):
         kind, colour, pattern = (int(rng.integers(len(names))) for names in (kinds, colours, patterns))
         number, backwards = int(rng.integers(len(actions))), bool(rng.integers(2))
@@ -39,8 +39,8 @@ def draw_captions(count: int, seed: int) -> tuple[list[str], dict[str, Numbers]]
         shown = Shown(OTHER_GOODS[kinds[kind]].names, patterns[pattern], colours[colour], new)
         captions = write_captions(shown, action, backwards, rng)
         texts.append(captions[rng.integers(len(captions))])
-        said.append((2 * number - (number > 0 and backwards), first, last, pattern, kind))
-    return texts, dict(zip(SAID, np.array(said, dtype=np.int64).T.copy(), strict=True))
+        contents.append((2 * number - (number > 0 and backwards), first, last, pattern, kind))
+    return texts, dict(zip(CONTENT, np.array(contents, dtype=np.int64).T.copy(), strict=True))
 
 
 def make_text_tower(folder: Path, params: dict[str, int]) -> float:
@@ -49,8 +49,8 @@ def make_text_tower(folder: Path, params: dict[str, int]) -> float:
     from shop.towers import add_words, load_text_tower, save_text_tower
 
     tower, tokenizer = add_words(*load_text_tower(WEIGHTS / "text"), phrases(), params["seed"])
-    texts, said = draw_captions(params["captions"], params["seed"])
-    accuracy = pretrain_captions(tower, tokenizer, texts, said, params)
+    texts, contents = draw_captions(params["captions"], params["seed"])
+    accuracy = pretrain_captions(tower, tokenizer, texts, contents, params)
     tokenizer.no_truncation()
     save_text_tower(tower.eval(), tokenizer, folder)
     return accuracy
