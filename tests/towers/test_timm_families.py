@@ -11,8 +11,8 @@ from bench.sweep import small_families
 from pipeline_lib.towers.timm_tower import TimmTower, resolve_timm
 from pipeline_lib.towers.weights import load_strictly, unique_state
 
-# What cannot be a tower at its own size with its own pooling, each in one line.
-REFUSED = ("mobilenetv5_300m", "deepseek_vit_412m", "gemma4_vit_167m", "qwen3_vit_88m")
+# Families without a small architecture, with fewer blocks: of 546 to 1,024 px, a pass of all blocks takes minutes.
+SHALLOW = ("samvit_base_patch16", "deepseek_vit_412m", "gemma4_vit_167m", "qwen3_vit_88m")
 # Small enough for every run of the suite.
 FAST = ("test_vit", "test_byobnet", "test_convnext", "test_efficientnet", "test_resnet", "test_maxvit", "test_nfnet")
 FAMILIES = [
@@ -25,12 +25,9 @@ FAMILIES = [
 @pytest.mark.filterwarnings("ignore")
 def test_a_family_is_a_tower(name):
     size = int(timm.get_pretrained_cfg(name).input_size[-1])
-    params = make_model_params({"name": name, "pretrained": False, "size": size, "args": {}})
-    if name in REFUSED:
-        with pytest.raises(ValueError, match=r"cannot embed images of .* px .*; set ") as error:
-            resolve_timm(params)
-        assert "\n" not in str(error.value)
-        return
+    params = make_model_params(
+        {"name": name, "pretrained": False, "size": size, "args": {"depth": 2} if name in SHALLOW else {}}
+    )
     description = resolve_timm(params).description
     torch.manual_seed(0)
     tower, other = TimmTower(description).eval(), TimmTower(description).eval()
