@@ -1,4 +1,4 @@
-"""No error and no reject quotes the bytes of a file that is not what it should be; a cell is cut at 60 characters."""
+"""No error or reject quotes bytes of a file that is not what it should be; cells are quoted up to 60 characters."""
 
 import json
 from collections.abc import Callable
