@@ -71,7 +71,7 @@ class Photos:
         self._texts = dict(self._products.select("product_id", "text").iter_rows())
         self._content = dict(comparison.settings[0].runs[0].tables["media"].iter_rows())
         media, shards = project / paths.CATALOGUE / "media.parquet", project / paths.SHARDS
-        stored = read_table(media).select("product_id", "content") if media.is_file() else None
+        stored = read_table(media, ["product_id", "content"]) if media.is_file() else None
         self._stored = {} if stored is None or not shards.is_dir() else dict(stored.iter_rows())
         self._thumbnails = Thumbnails(shards, self._products) if self._stored else None
 
