@@ -34,6 +34,7 @@ bench: $(VENV)/.bench
 	python bench/comparison.py
 	python bench/crowned.py
 	python bench/formats.py
+	python bench/loads.py
 	python bench/shards.py
 	python bench/frames.py
 	python bench/extraction.py
