@@ -101,6 +101,14 @@ def tiny_text_folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture
+def other_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process believe that it runs on a machine whose names are looked for in artefacts."""
+    from other_machine import pretend
+
+    pretend(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def built_project(tmp_path_factory, tiny_image_folder, tiny_text_folder) -> "Project":
     """The small shop's project after one `dvc repro`; all test processes share it, so a test changes only a copy."""

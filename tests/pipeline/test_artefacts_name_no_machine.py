@@ -1,9 +1,13 @@
 """No artefact of a project has the path of the checkout, the host or the user: it is the same wherever it is made."""
 
+import ast
 from pathlib import Path
 
 import pytest
-from machine_names import naming
+from machine_names import NAMES, naming
+from other_machine import HOST, USER
+
+SUPPORT = Path(__file__).parents[1] / "support"
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +35,13 @@ def test_no_artefact_of_a_built_project_names_the_machine(project, built_project
         "predictions/mine" in str(path) for path in files
     )
     assert not naming(files, *(str(one.folder) for one in (project, built_project)), str(project.folder.parents[1]))
+
+
+def test_the_project_was_built_on_the_other_machine(project):
+    """So its host and its user would have been found."""
+    code = f"import sys; sys.path.append({str(SUPPORT)!r}); import other_machine; print(other_machine.seen_names())"
+    assert set(ast.literal_eval(project.run("python", "-c", code).stdout)) == {HOST, USER}
+    assert {HOST, USER} <= set(NAMES)
 
 
 def test_a_name_is_found_wherever_it_is(project, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 from dvc.utils.hydra import apply_overrides
+from machine_names import files_in, naming
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.read import read_object, read_table
@@ -71,7 +72,7 @@ def refusal(capsys):
     return line
 
 
-def test_figures_are_those_of_the_standing_thumbs_by_a_slow_loop(project, capsys):
+def test_figures_are_those_of_the_standing_thumbs_by_a_slow_loop(other_machine, project, capsys):
     judge(THUMBS)
     judged.main()
     figures, intervals = (read_object(paths.judged_of(0) / f"{name}.json") for name in ("figures", "intervals"))
@@ -94,6 +95,7 @@ def test_figures_are_those_of_the_standing_thumbs_by_a_slow_loop(project, capsys
     assert all(low <= figures[name] <= high for name, (low, high) in intervals.items())
     assert "2 judgements are of products that the gallery does not have" in capsys.readouterr().out
     assert judged_trees([0]) == ({"judged": {"0": figures}}, {"judged": {"0": intervals}})
+    assert not naming(files_in(paths.JUDGED), str(Path.cwd()))
     table = read_table(paths.judged_of(0) / "queries.parquet")
     assert table.schema == pl.Schema(JUDGED_QUERIES_SCHEMA)
     assert table["query"].to_list() == ["blue hat", "green", "red mug"]  # "a lamp" has no right product

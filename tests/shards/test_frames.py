@@ -51,7 +51,7 @@ def frames_of(raw: Path, out: Path, workers: int = 1, names=NAMES, count: int = 
     return write_frames(names, ClipReader(raw.resolve(), params, 32, 90, 10**6), 2, out, workers)
 
 
-def test_tars_and_tables_are_those_of_webdataset_and_count_everything(raw, tmp_path):
+def test_tars_and_tables_are_those_of_webdataset_and_count_everything(other_machine, raw, tmp_path):
     meta = frames_of(raw, tmp_path / "out")
     assert {key: value for key, value in meta.items() if key != "bytes"} == {
         "clips": 6, "used": 3, "frames": 11,

@@ -10,9 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
+from other_machine import HOST, USER
 
-# Long enough not to be part of an ordinary word or number.
-NAMES = [name for name in (socket.gethostname(), getpass.getuser(), str(Path.home())) if len(name) > 5]
+# Those of the machine that runs the tests, if they are long enough not to be part of an ordinary word or number, and
+# those of the machine that projects of tests believe they are on.
+OWN = [name for name in (socket.gethostname(), getpass.getuser(), str(Path.home())) if len(name) > 5]
+NAMES = [*OWN, HOST, USER]
 EMBEDDED = re.compile(r"base64,([A-Za-z0-9+/=]+)")
 
 
@@ -38,7 +41,7 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def naming(files: Iterable[Path], *names: str) -> dict[str, list[str]]:
-    """Return file -> the names of the machine, or those given, that it has; none for a file without any."""
+    """Return file -> the names of a machine, or those given, that it has; none for a file without any."""
     wanted = [*NAMES, *names]
     # JSON escapes a slash or a letter that is not ASCII; as UTF-16, text has a zero byte after each letter.
     forms = {name: {name, name.replace("/", "\\/"), name.encode("utf-16-le").decode("latin-1")} for name in wanted}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dvc.utils.hydra import apply_overrides
 from forked import forked
+from other_machine import VARIABLES, write_module
 from PIL import Image, ImageDraw
 
 from pipeline_lib.execution.forkserver import SWITCH
@@ -62,6 +63,8 @@ def write_catalogue(folder: Path, count: int = 72) -> None:
 class Project:
     """A project folder; `run` executes a command in it as a user would, with this Python first on the path.
 
+    It believes to be on the `other_machine`, so that artefacts can be searched for its names.
+
     Stages and `run_vitrine` are forks of `server`, the address of a fork server, so that they need not import torch.
     Without it each `dvc repro` starts its own server.
     """
@@ -84,6 +87,7 @@ class Project:
         shutil.copytree(text_tower, folder / "data/weights/text")
         write_catalogue(folder / "data/raw/shop")
         apply_overrides(folder / "params.yaml", list(SMALL))
+        write_module(folder)
         project = cls(folder)
         project.run("git", "init", "-q")
         project.commit("start")
@@ -121,7 +125,7 @@ class Project:
         }
         server = {SWITCH: str(self.server)} if self.server else {}
         # The code of this folder, whatever project the installed `vitrine` belongs to.
-        return inherited | names | server | {"PATH": path, "PYTHONPATH": str(self.folder)}
+        return inherited | names | server | VARIABLES | {"PATH": path, "PYTHONPATH": str(self.folder)}
 
     def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         done = subprocess.run(

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from machine_names import naming
 from teacher_project import ON, extract, keep
 from tiny_project import make_settings, write_project
 from watched_run import run
@@ -102,12 +103,16 @@ def test_stores_have_the_models_outputs_for_every_photo_and_text(distilled):
     assert abs(both[0] - both[1]).max() > 1e-6
 
 
-def test_a_killed_extraction_resumes_in_the_fold_of_the_interruption(distilled, tmp_path, monkeypatch):
-    """Fold 0 is complete. Of fold 1, 32 photos are stored and the outputs of the others are lost."""
+def test_a_killed_extraction_resumes_in_the_fold_of_the_interruption(other_machine, distilled, tmp_path, monkeypatch):
+    """Fold 0 is complete. Of fold 1, 32 photos are stored and the outputs of the others are lost.
+
+    Nothing that is written has the names of the machine.
+    """
     start = distilled.trunk.parents[1].parent / "starts/old"
     inputs = replace(distilled, trunk=tmp_path / "features/trunk")
     folder = extract(start, inputs, "old", tmp_path)
     complete = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert not naming(complete, str(tmp_path), str(start))
     progress, lost = tmp_path / "photos1.json", 10 * 2 * 4  # float32 log probabilities of two classes, 10 photos
     write_json(progress, read_object(progress) | {"photos": 32})
     (folder / "1/teacher.json").unlink()

@@ -80,7 +80,7 @@ def test_the_weights_of_the_towers_are_hashed_and_not_held(project, monkeypatch)
     assert {name: one.fingerprint for name, one in found.items()} == expected
 
 
-def test_a_project_of_composed_queries_alone_ends_with_figures(project, monkeypatch, capsys):
+def test_a_project_of_composed_queries_alone_ends_with_figures(other_machine, project, monkeypatch, capsys):
     for fold in (0, 1):
         run(monkeypatch, "sum", fold)
     ensemble.main()
