@@ -54,8 +54,8 @@ bench: $(VENV)/.bench
 recipes: $(VENV)/.run
 	vitrine recipe run-all
 
-# The pictures of README.md and docs/, from the report of the last run; needs Chromium.
-pictures: $(VENV)/.run
+# The pictures of README.md and docs/, from the last run; needs Chromium.
+pictures: $(VENV)/.test
 	python docs/pictures.py
 
 $(VENV)/.run: pyproject.toml constraints.txt

@@ -1,60 +1,20 @@
 """Makes the pictures of the README and of docs/: `make pictures`, after `make repro`.
 
-Seven are screenshots by a headless Chromium, of reports/index.html and of the search page. The other two are drawn here
-as SVG: the stages of dvc.yaml, and the path of one batch. All have a light background, so that they read on a dark page
-too.
+Two are drawn here as SVG: the stages of dvc.yaml, and the path of one batch. The others are screenshots of the report
+and of the search page (screenshots.py). All have a light background, so that they read on a dark page too.
 """
 
 import argparse
-import contextlib
-import os
 import re
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from PIL import Image, ImageChops
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "pictures"
-WIDTH = 1160
-COLOURS = 128
-# Picture -> the style that leaves one part of the page, and more pixels than that part is high. Of the gallery, every
-# third query is shown: good and bad answers.
-SHOTS = {
-    "headline": (
-        "main > section:not(#headline), nav { display: none } section { margin: 8px 0 } "
-        "header.top { padding-bottom: 0 } #headline h3, #headline .scroll, #headline .note { display: none }",
-        700,
-    ),
-    "gallery": (
-        "main > section:not(#gallery), header, nav { display: none } section { margin: 12px 0 } "
-        "#gallery .cards > :not(:nth-child(3n + 1)) { display: none }",
-        900,
-    ),
-    "learning": (
-        "main > section:not(#learning):not(#recall), header, nav { display: none } section { margin: 12px 0 }",
-        1400,
-    ),
-    "embeddings": (
-        "main > section:not(#embeddings):not(#attention), header, nav { display: none } section { margin: 12px 0 } "
-        "#embeddings .charts > :not(:nth-child(3)):not(:nth-child(4)), #embeddings .charts ~ *, #embeddings .scroll "
-        "{ display: none } #attention .cards > :nth-child(-n + 2) { display: none }",
-        1400,
-    ),
-}
-# Picture -> the address of the search page, and the part of the window that is shown: left, top, right, bottom.
-SEARCHES = {
-    "search": ("/?q=white+t-shirt", (0, 0, WIDTH, 706)),
-    "why": ("/?q=white+t-shirt&product=007912&why=1", (122, 14, 1038, 640)),
-    "judged": ("/?view=judged", (0, 0, WIDTH, 640)),
-}
 INK, SOFT, LINE, PAPER = "#1c2230", "#5b6577", "#9aa4b5", "#ffffff"
 FILLS = {"data": "#eef1f6", "fold": "#e5effc", "all": "#e6f4ec"}
 FONT = "font-family='-apple-system,Segoe UI,Helvetica,Arial,sans-serif'"
@@ -210,71 +170,6 @@ def named_files(svg: str) -> set[str]:
     return set(re.findall(r"[a-z_]+(?:/[a-z_]+)*\.py", svg))
 
 
-def browser() -> str:
-    """Return the Chromium to run; ValueError if there is none."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        raise ValueError("no Chromium found; install it (and fonts-noto-cjk), or name it in the variable CHROMIUM")
-    return found
-
-
-def shoot(page: str, style: str, height: int) -> Image.Image:
-    """Return a screenshot of a report with `style` added, without the empty part below."""
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "page.html"), Path(folder, "page.png")
-        source.write_text(page.replace("</head>", f"<style>{style}</style></head>"), encoding="utf-8")
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/user"]
-        command = [browser(), *flags, f"--window-size={WIDTH},{height}", f"--screenshot={target}", source.as_uri()]
-        subprocess.run(command, check=True, capture_output=True)
-        with Image.open(target) as shot:
-            return trimmed(shot.convert("RGB"))
-
-
-@contextlib.contextmanager
-def search_server(project: Path) -> Iterator[str]:
-    """Run `vitrine serve` in a project, with judgements of the sample's twenty queries, and yield its address."""
-    code = "from pipeline_lib.cli.main import main; main()"
-    with contextlib.ExitStack() as stack:
-        judged = Path(stack.enter_context(tempfile.TemporaryDirectory()), "judgements.csv")
-        judge = [str(ROOT / "bench/search_quality.py"), "--project", str(project), "--judge", str(judged)]
-        subprocess.run([sys.executable, *judge], check=True, capture_output=True)
-        command = [sys.executable, "-c", code, "serve", "--listen", "0", "--judgements", str(judged)]
-        server = stack.enter_context(subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True))
-        assert server.stderr is not None
-        printed, address = [], ""
-        for line in server.stderr:
-            printed.append(line)
-            if found := re.search(r"search page: (\S+?)/ ", line):
-                address = found[1]
-                break
-        if not address:
-            raise ValueError(f"vitrine serve did not start: {' '.join(printed)}")
-        try:
-            yield address
-        finally:
-            server.terminate()
-
-
-def shoot_address(address: str, part: tuple[int, int, int, int]) -> Image.Image:
-    """Return a part of the screenshot of a page once it has loaded all that it asks for."""
-    with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder, "page.png")
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/user"]
-        flags += ["--virtual-time-budget=20000", f"--window-size={WIDTH},{part[3] + 12}", f"--screenshot={target}"]
-        subprocess.run([browser(), *flags, address], check=True, capture_output=True)
-        with Image.open(target) as shot:
-            return shot.convert("RGB").crop(part)
-
-
-def trimmed(image: Image.Image, margin: int = 16) -> Image.Image:
-    """Return an image without the rows at its end that have the colour of its last row."""
-    ground = Image.new("RGB", (1, 1), image.getpixel((2, image.height - 1))).resize(image.size)
-    box = ImageChops.difference(image, ground).getbbox()
-    end = image.height if box is None else min(image.height, box[3] + margin)
-    return image.crop((0, 0, image.width, end))
-
-
 def main() -> None:
     """Write all pictures; with --drawn only those that need neither a run nor a browser."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -286,14 +181,9 @@ def main() -> None:
     (FOLDER / "dag.svg").write_text(dag(), encoding="utf-8")
     (FOLDER / "batch.svg").write_text(path_of_a_batch(), encoding="utf-8")
     if not options.drawn:
-        page = options.report.read_text(encoding="utf-8")
-        for name, (style, height) in SHOTS.items():
-            image = shoot(page, style, height)
-            image.quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
-        with search_server(options.project) as address:
-            for name, (query, part) in SEARCHES.items():
-                image = shoot_address(address + query, part)
-                image.quantize(COLOURS).save(FOLDER / f"{name}.png", optimize=True)
+        from screenshots import take
+
+        take(FOLDER, options.report, options.project)
     for path in sorted(FOLDER.iterdir()):
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} KB")
 

@@ -241,6 +241,16 @@ def test_a_phone_shows_all_without_a_scroll_to_the_side(scheme, open_page, ask):
     assert page.evaluate("document.getElementById('product').scrollWidth <= window.innerWidth")
 
 
+@pytest.mark.parametrize(("width", "locale"), [(1160, "zh-CN"), (1160, "en-US"), (360, "zh-CN"), (360, "en-US")])
+def test_the_two_thumbs_of_a_product_are_side_by_side(width, locale, open_page):
+    page = open_page("/?q=red+mug", width=width, locale=locale)
+    found(page)
+    rows = page.eval_on_selector_all(
+        ".card", "all => all.map(one => [...one.querySelectorAll('.thumb')].map(thumb => thumb.offsetTop))"
+    )
+    assert len(rows) == 24 and all(len(row) == 2 and row[0] == row[1] for row in rows)
+
+
 def test_errors_are_words(open_page, browser, tmp_path, address):
     page = open_page()
     page.click("button.main")

@@ -60,7 +60,7 @@ export function card(result, model, actions) {
     element(
       "div", { className: "actions" },
       actions.why ? button("why", actions.why) : null, button("open", actions.open), button("similar", actions.similar),
-      ...(actions.judge ? thumbs(result, actions, name) : []),
+      actions.judge ? element("span", { className: "thumbs" }, ...thumbs(result, actions, name)) : null,
     ),
   );
 }
