@@ -10,8 +10,11 @@ from collections import defaultdict
 import numpy as np
 
 from pipeline_lib.evaluation.additive import rank_columns
+from pipeline_lib.evaluation.composed_protocols import MIN_SLICE
+from pipeline_lib.evaluation.median_interval import median_difference, median_variance
 from pipeline_lib.evaluation.randomisation import Pair, mean_intervals, randomise
-from pipeline_lib.evaluation.setting_difference import setting_differences
+from pipeline_lib.evaluation.setting_difference import holm, setting_differences
+from pipeline_lib.evaluation.slice_differences import checkpoint_slices
 from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic
 from pipeline_lib.metrics.tied_ranks import untied
 
@@ -60,9 +63,29 @@ def checkpoints(rng, units, structure):
     spans = dict(zip(FIGURES, mean_intervals(values[1] - values[0], groups, SWAPS, 1), strict=True))
     test = randomise([Pair(rank_columns(first, pooled), rank_columns(second, pooled), groups)], SWAPS, 1)
     p_values = dict(zip(RANK_FIGURES, test.p_values(), strict=True))
-    found = {f"interval of {name}": spans[name][0] <= 0 <= spans[name][1] for name in FIGURES}
+    spans["median_rank"] = median_difference(first, second, groups, SWAPS, 1)[1:]
+    found = {f"interval of {name}": span[0] <= 0 <= span[1] for name, span in spans.items()}
     found |= {f"test of {name}": p_values[name] <= 0.05 for name in (*FIGURES, "median_rank")}
     return found | {"any of 6, adjusted": test.adjusted(range(6)).min() <= 0.05}
+
+
+def slices(rng, units, structure):
+    """Return the same of MeanRecall in slices: four categories of whole groups, and three lengths of single queries."""
+    sizes, share = STRUCTURES[structure]
+    groups = groups_of(rng, units, sizes)
+    values = [np.mean([run.hits(k) for k in (1, 5, 10)], axis=0) for run in runs_of(rng, groups, share)]
+    columns = [(rng.permutation(groups.max() + 1) % 4)[groups], rng.integers(0, 3, units)]
+    rows = [np.flatnonzero(column == value) for column in columns for value in range(column.max() + 1)]
+    rows = [one for one in rows if len(one) >= MIN_SLICE]
+    if not rows:
+        return {}
+    limits, p_values = checkpoint_slices(values, groups, rows, SWAPS, 1)
+    _, alone = checkpoint_slices(values, groups, rows[:1], SWAPS, 1)
+    found = {
+        "interval of a slice": limits[0, 0, 0] <= 0 <= limits[0, 0, 1],
+        "test of a slice alone": alone[0, 0] <= 0.05,
+    }
+    return found | {"any slice, adjusted": p_values.min() <= 0.05}
 
 
 def settings(rng, units, seeds, deviation, paired=False):
@@ -75,19 +98,22 @@ def settings(rng, units, seeds, deviation, paired=False):
     for part in own:  # a setting is good at some queries, whatever its seed; a seed at others
         moves = deviation * (np.sqrt(0.5) * together + np.sqrt(0.5 if paired else 1) * rng.standard_normal(seeds))
         mixed = [0.7 * common + 0.4 * part + 0.59 * luck(rng, groups, share) + move for move in moves]
-        sides.append([rank_statistic(ranks_at(values)) for values in mixed])
-    found = setting_differences(*sides, groups, paired)
+        sides.append([ranks_at(values) for values in mixed])
+    own = {RANK_FIGURES.index("median_rank"): median_variance(sides[0][0], sides[1][0], groups, SWAPS, 1)}
+    statistics = [[rank_statistic(ranks) for ranks in side] for side in sides]
+    found = setting_differences(*statistics, groups, paired, own)
     covered = dict(zip(RANK_FIGURES, (found.low <= 0) & (found.high >= 0), strict=True))
-    return {f"interval of {name}": covered[name] for name in ("R@1", "MeanRecall", "mean_rank")}
+    covered = {f"interval of {name}": covered[name] for name in ("R@1", "MeanRecall", "mean_rank", "median_rank")}
+    return covered | {"any of 6, adjusted by Holm": min(holm(found.p_values.tolist())) <= 0.05}
 
 
 def rates(simulate, samples, seed, *arguments):
     """Return in how many percent of the samples each thing was so, by name."""
-    rng, totals = np.random.default_rng(seed), defaultdict(int)
+    rng, found = np.random.default_rng(seed), defaultdict(list)
     for _ in range(samples):
         for name, value in simulate(rng, *arguments).items():
-            totals[name] += bool(value)
-    return {name: 100 * total / samples for name, total in totals.items()}
+            found[name].append(bool(value))
+    return {name: 100 * sum(values) / len(values) for name, values in found.items()}
 
 
 def table(title, columns):
@@ -104,6 +130,9 @@ def main(samples: int) -> None:
             f"Checkpoints, {units} queries: coverage of the 95 % intervals, false positives of the 5 % tests, in %",
             columns,
         )
+    for units in (60, 200, 600):
+        columns = {name: rates(slices, samples, units, units, name) for name in STRUCTURES}
+        table(f"MeanRecall in slices of {units} queries: the same, in %", columns)
     columns = {
         f"{seeds} seeds, {deviation}{', paired' if paired else ''}": rates(
             settings, samples, seeds, 200, seeds, deviation, paired
@@ -113,7 +142,11 @@ def main(samples: int) -> None:
         for paired in (False, True)
         if deviation or not paired
     }
-    table("Settings, 200 queries: coverage of the 95 % intervals in %, by the deviation between seeds", columns)
+    table(
+        "Settings, 200 queries: coverage of the 95 % intervals, false positives of the 5 % tests, in %, by the "
+        "deviation between seeds",
+        columns,
+    )
     error = 100 * (0.05 * 0.95 / samples) ** 0.5
     print(f"\nSamples: {samples} a column, so the standard error of an entry is {error:.1f} points")
 

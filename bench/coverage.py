@@ -15,8 +15,9 @@ import numpy as np
 from scipy.special import ndtri
 
 from pipeline_lib.evaluation.calibration_interval import calibration_interval
-from pipeline_lib.evaluation.intervals import mean_interval, median_difference, median_interval
+from pipeline_lib.evaluation.intervals import mean_interval
 from pipeline_lib.evaluation.jackknife import paired_differences
+from pipeline_lib.evaluation.median_interval import median_difference, median_interval
 from pipeline_lib.evaluation.summary import PUBLISHED, published, with_intervals
 from pipeline_lib.metrics.classification import ClassScores
 from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic

@@ -9,6 +9,7 @@ from pipeline_lib.artifacts.io import fresh_folder, write_json, write_table
 from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.catalogue.tables import level_counts, read_near_duplicates, read_products
 from pipeline_lib.ensembling.submission import check_ids, open_sample
+from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.splitting.assignment import read_assignment
@@ -21,17 +22,21 @@ from pipeline_lib.splitting.planned_models import refused_models
 
 
 def main() -> None:
-    with stage("stages.folds") as run:
+    with stage("stages.folds") as run, metered("folds") as meter, meter.beating():
         split = run.section(SplitParams)
         products = read_products(paths.CATALOGUE)
+        meter.announce(f"{len(products):,} products into {split.num_folds} folds and test")
+        meter.begin("products", len(products))
         queries, relevance = (read_table(paths.CATALOGUE / f"{name}.parquet") for name in ("queries", "relevance"))
         group_ids, grouped = fold_groups(products, split.group_by_text)
         group_ids, linked = link_composed(products, group_ids, queries, relevance)
         products = products.with_columns(group_ids)
         assignment = read_assignment(Path(split.assignment), split.num_folds)
         folds, notes = split_products(products, split.num_folds, split.test_fraction, split.seed, assignment)
+        meter.add(len(products))
         straddled = straddling(queries, relevance, folds)
         notes = grouped + linked + notes + straddled.notes
+        meter.begin("near-equal texts and photos")
         seen = overlap(products, folds, read_near_duplicates(paths.CATALOGUE))
         check_planned(folds, run.value("plan.folds", list[int]))
         sample = open_sample(paths.CATALOGUE)
@@ -45,6 +50,7 @@ def main() -> None:
         with fresh_folder(paths.PHASES / paths.NO_PHASE) as out:
             for fold in range(split.num_folds):
                 write_json(out / str(fold) / "start.json", {"phase": None})
+        meter.finish()
         places = folds.group_by("split", "fold").len().sort("split", "fold", nulls_last=True)
         for name, fold, number in places.iter_rows():
             print(f"folds: {name}{'' if fold is None else f' fold {fold}'}: {number} products")

@@ -1,5 +1,6 @@
 """`vitrine plan`: what the next `dvc repro` will run, why, and how long it took before."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from pipeline_lib.experiments.next_run.forecast import PlannedStage
     from pipeline_lib.experiments.next_run.status import Reason
 
-HEADINGS = ("stage", "state", "why", "MB", "time", "estimated from")
+HEADINGS = ("stage", "state", "why", "rows", "MB", "time", "estimated from")
 MAX_VALUE = 40  # characters of a setting's value in a terminal
 
 
@@ -37,33 +38,36 @@ def plan(
     A stage runs if a setting, an input, its code or an out changed. A stage after it follows if the outs before it
     change. DVC restores outs that it has from an earlier run of the same inputs.
 
-    In a pipe: stage, state, reasons, bytes, seconds and their basis, one stage a line.
+    Rows are the products, queries and photos of the present catalogue that a stage reads.
 
-    JSON: products (of the catalogue), unchanged (a count), stages (with stage, state, because, reasons, products,
-    bytes, seconds and basis), seconds (running stages), seconds_following, and without_estimate (a count).
+    In a pipe: stage, state, reasons, rows, bytes, seconds and their basis, one stage a line.
+
+    JSON: rows (of the catalogue), unchanged (a count), stages (with stage, state, because, reasons, rows, bytes,
+    seconds and basis), seconds (running stages), seconds_following, and without_estimate (a count).
     """
     from pathlib import Path
 
-    from pipeline_lib.execution.durations import count_products, read_durations
+    from pipeline_lib.execution.durations import read_durations
     from pipeline_lib.experiments.next_run.forecast import forecast
+    from pipeline_lib.experiments.next_run.rows import catalogue_rows
     from pipeline_lib.experiments.next_run.status import read_statuses
 
     statuses, params = read_statuses(targets or [], change or [])
-    products = count_products(Path())
-    planned = forecast(statuses, read_durations(Path()), params, products)
-    show(plan_result(planned, len(statuses), products), as_json)
+    rows = catalogue_rows(Path())
+    planned = forecast(statuses, read_durations(Path()), params, rows.get("products"))
+    show(plan_result(planned, len(statuses), rows), as_json)
 
 
-def plan_result(planned: "list[PlannedStage]", visited: int, products: int | None) -> Result:
-    """Return the next run as a table with its sums."""
+def plan_result(planned: "list[PlannedStage]", visited: int, catalogue: Mapping[str, int]) -> Result:
+    """Return the next run as a table with its sums; `catalogue` are the counts of `catalogue_rows`."""
     from pipeline_lib.execution.meter import format_seconds
     from pipeline_lib.experiments.next_run.forecast import FOLLOWS, RESTORED, RUNS, total_seconds
 
     seconds, unknown = total_seconds(planned, RUNS)
     following, unknown_following = total_seconds(planned, FOLLOWS)
     counts = {state: sum(stage.state == state for stage in planned) for state in (RUNS, RESTORED, FOLLOWS)}
-    rows = [_cells(stage, products) for stage in planned]
-    texts = [_texts(stage) for stage in planned]
+    rows = [_cells(stage, catalogue) for stage in planned]
+    texts = [_texts(stage, catalogue) for stage in planned]
     without = f" ({unknown + unknown_following} stages without an earlier run)" * bool(unknown + unknown_following)
     about = f"about {format_seconds(seconds)}, up to {format_seconds(seconds + following)} one after the other, as they"
     about = f"{about} took before{without}" if seconds + following else "no earlier run tells how long"
@@ -74,15 +78,15 @@ def plan_result(planned: "list[PlannedStage]", visited: int, products: int | Non
     if not planned:
         notes = [f"nothing to run: all {visited} stages are up to date"]
     data = {
-        "products": products,
+        "rows": catalogue,
         "unchanged": visited - len(planned),
-        "stages": [_record(stage, products) for stage in planned],
+        "stages": [_record(stage, catalogue) for stage in planned],
         "seconds": seconds,
         "seconds_following": following,
         "without_estimate": unknown + unknown_following,
     }
-    head = [] if products is None else [f"catalogue of now: {products:,} products"]
-    drawn = [table("The next `dvc repro`", HEADINGS, texts, right=("MB", "time"))] if planned else []
+    head = [f"catalogue of now: {', '.join(_named(catalogue))}"] if catalogue else []
+    drawn = [table("The next `dvc repro`", HEADINGS, texts, right=("rows", "MB", "time"))] if planned else []
     return Result(data, rows, drawn, head=head, notes=notes)
 
 
@@ -108,28 +112,35 @@ def _why(stage: "PlannedStage") -> list[str]:
     return lines or [f"because {', '.join(stage.because)} {'runs' if len(stage.because) == 1 else 'run'}"]
 
 
-def _texts(stage: "PlannedStage") -> tuple[str, ...]:
+def _named(rows: Mapping[str, int]) -> list[str]:
+    return [f"{number:,} {name}" for name, number in rows.items()]
+
+
+def _texts(stage: "PlannedStage", catalogue: Mapping[str, int]) -> tuple[str, ...]:
     from pipeline_lib.execution.meter import format_seconds
 
     size = "-" if stage.size is None else f"{'' if stage.size_is_own else '~'}{stage.size / 1e6:.1f}"
     seconds, basis = (
         (format_seconds(stage.estimate.seconds), stage.estimate.basis) if stage.estimate else ("-", "no earlier run")
     )
-    return stage.status.name, stage.state, "\n".join(_why(stage)), size, seconds, basis
+    rows = "\n".join(_named(_record(stage, catalogue)["rows"])) or "-"
+    return stage.status.name, stage.state, "\n".join(_why(stage)), rows, size, seconds, basis
 
 
-def _cells(stage: "PlannedStage", products: int | None) -> tuple[str, ...]:
-    record = _record(stage, products)
+def _cells(stage: "PlannedStage", catalogue: Mapping[str, int]) -> tuple[str, ...]:
+    record = _record(stage, catalogue)
     values = (record[key] for key in ("bytes", "seconds", "basis"))
     return (
         stage.status.name,
         stage.state,
         "; ".join(_why(stage)),
+        ", ".join(_named(record["rows"])),
         *("" if value is None else str(value) for value in values),
     )
 
 
-def _record(stage: "PlannedStage", products: int | None) -> dict[str, Any]:
+def _record(stage: "PlannedStage", catalogue: Mapping[str, int]) -> dict[str, Any]:
+    from pipeline_lib.experiments.next_run.rows import rows_read
     from pipeline_lib.experiments.recipes.overrides import ABSENT
 
     reasons = [
@@ -144,7 +155,7 @@ def _record(stage: "PlannedStage", products: int | None) -> dict[str, Any]:
         "state": stage.state,
         "because": list(stage.because),
         "reasons": reasons,
-        "products": products,
+        "rows": rows_read(stage.status.reads, catalogue),
         "bytes": stage.size,
         "seconds": round(stage.estimate.seconds, 2) if stage.estimate else None,
         "basis": stage.estimate.basis if stage.estimate else None,

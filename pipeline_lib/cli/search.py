@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pipeline_lib.serving.catalogue import ServedCatalogue
     from pipeline_lib.serving.composed import ComposedQueries
     from pipeline_lib.serving.model import ServedModel
-    from pipeline_lib.serving.query import Answer
+    from pipeline_lib.serving.query import Answer, Query
     from pipeline_lib.transforms.image import Pixels
 
 HEADINGS = ("score", "product", "text")
@@ -38,7 +38,8 @@ def search(
     A text with --like is read by the model of plan.composed; without one the query is the sum of both embeddings.
 
     JSON: query, like, method (text, picture, product, sum, or composed KIND), fold, searched (number
-    of products), and products with rank, product_id, score and text, best first.
+    of products), and products with rank, product_id, score, text and words, best first. Words say how much higher the
+    score is with each word (word, change); a query of one word, or without an index, has none.
     """
     import pipeline_lib.execution.threads  # noqa: F401  the collector scans less while libraries are imported
     from pipeline_lib.catalogue.strings import clean_string, drop_half_characters
@@ -69,7 +70,20 @@ def search(
     if isinstance(answer, Exception):
         raise answer
     note = reference.note(fold) if reference and encoded and encoded.composed else None
-    _show(model.name, model.catalogue, answer, {"query": text, "like": like, "fold": fold}, as_json, note)
+    words = _counted(model, query, answer) if as_json else {}
+    asked = {"query": text, "like": like, "fold": fold, "words": words}
+    _show(model.name, model.catalogue, answer, asked, as_json, note)
+
+
+def _counted(model: ServedModel, query: Query, answer: Answer) -> dict[int, list[dict[str, Any]]]:
+    """Return the words that count for each product of an answer, by its row."""
+    from pipeline_lib.serving.words import count_words, encode_without_words, words_of
+
+    if not words_of(query.text):
+        return {}
+    encoded = encode_without_words(model, query)
+    counted = {one.row: count_words(model, query, encoded, one.row)[1] for one in answer.found}
+    return {row: [word._asdict() for word in words] for row, words in counted.items()}
 
 
 def _composed_alone(fold: int, params: dict[str, Any]) -> ComposedQueries | None:
@@ -92,13 +106,14 @@ def _view(model: ServedModel, picture: Path) -> Pixels:
 
 
 def _show(
-    name: str, catalogue: ServedCatalogue, answer: Answer, data: dict[str, object], as_json: bool, note: str | None
+    name: str, catalogue: ServedCatalogue, answer: Answer, data: dict[str, Any], as_json: bool, note: str | None
 ) -> None:
-    """Print the products in the form that the reader of stdout needs; `data` has the query's part of the JSON."""
+    """Print the products in the form that the reader of stdout needs; `data` has the rest of the JSON and words."""
     found = [(f"{one.score:.3f}", catalogue.ids[one.row], catalogue.texts[one.row]) for one in answer.found]
+    words = data.pop("words", {})
     data |= {"method": answer.method, "searched": answer.searched}
     data["products"] = [
-        {"rank": rank, "product_id": product_id, "score": one.score, "text": text}
+        {"rank": rank, "product_id": product_id, "score": one.score, "text": text, "words": words.get(one.row, [])}
         for rank, ((_, product_id, text), one) in enumerate(zip(found, answer.found, strict=True), start=1)
     ]
     asked = " + ".join(str(data[name]) for name in ("like", "query") if data[name])

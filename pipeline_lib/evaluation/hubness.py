@@ -12,8 +12,8 @@ import polars as pl
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.schemas import RANKS_SCHEMA
-from pipeline_lib.evaluation.intervals import median_difference
 from pipeline_lib.evaluation.jackknife import clusters, paired_differences
+from pipeline_lib.evaluation.median_interval import median_difference
 from pipeline_lib.evaluation.ranks import open_galleries
 from pipeline_lib.evaluation.summary import DIGITS, Tree, retrieval_trees
 from pipeline_lib.execution.meter import Meter

@@ -1,4 +1,4 @@
-"""95 % intervals of shares, medians and means over grouped queries or products.
+"""95 % intervals of shares and means over grouped queries or products.
 
 The percentile bootstrap is too narrow for few groups: of 20 products in 11 groups its interval of top-1 covers the
 truth in 87 of 100 samples, and where all are right it is a point. `bench/coverage.py` measures the intervals used here.
@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from pipeline_lib.evaluation.jackknife import COVERAGE, Difference, Jackknife, t_quantile
-from pipeline_lib.metrics.tied_ranks import TiedRanks, weighted_median_ranks
+from pipeline_lib.evaluation.jackknife import COVERAGE, Jackknife, t_quantile
 
 Z = float(ndtri((1 + COVERAGE) / 2))
 BLOCK_VALUES = 1 << 20
@@ -33,47 +32,6 @@ def share_intervals(figures: Jackknife) -> NDArray[np.float64]:
     # A mean over classes or cut-offs varies less than a single share: MeanRecall up to 4 times, but not without bound.
     size = np.clip(size, 1, LARGEST_SIZE * num_units) * (Z / t_quantile(num_groups)) ** 2
     return np.clip(_wilson(values, size), 0, 1)
-
-
-def median_interval(values: NDArray[np.float64], groups: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the interval of the median of `values` (units,), by the order statistics of Woodruff (1952).
-
-    Its limits are the values whose shares below are the limits of Wilson's interval of one half, with the effective
-    size of the share at or below the median.
-    """
-    ordered = np.sort(values)
-    num_units, num_groups = len(values), int(groups.max()) + 1
-    if num_groups == 1:
-        return float(ordered[0]), float(ordered[-1])
-    below = (values <= np.median(values)).astype(np.float64)
-    share = below.mean()
-    variance = variance_of_mean(below, groups)
-    size = share * (1 - share) / variance if variance > 0 else num_groups
-    size = np.clip(size, 1, num_units) * (Z / t_quantile(num_groups)) ** 2
-    low, high = _wilson(np.array([0.5]), np.array([size]))[0]
-    first = max(int(np.floor(low * num_units)), 0)
-    last = min(int(np.ceil(high * num_units)) - 1, num_units - 1)
-    return float(ordered[first]), float(ordered[last])
-
-
-def median_difference(first: TiedRanks, second: TiedRanks, groups: NDArray[np.int64]) -> Difference:
-    """Return the median rank of `second` minus that of `first`, with the interval of Zou and Donner (2008).
-
-    The distances of the medians from the limits of their own intervals are added as if the two were independent, so the
-    interval is too wide for systems that agree. A jackknife would be too narrow: a median of whole numbers is often the
-    same without any one group.
-    """
-    medians, limits = [], []
-    for ranks in (first, second):
-        median = float(weighted_median_ranks(ranks, np.ones((1, len(ranks))))[0])
-        low, high = median_interval(ranks.expected(), groups)
-        medians.append(median)
-        limits.append((max(median - low, 0), max(high - median, 0)))
-    difference = medians[1] - medians[0]
-    if groups.max() == 0:
-        return Difference(difference, -np.inf, np.inf)
-    below, above = np.hypot(limits[1], limits[0][::-1])
-    return Difference(difference, float(difference - below), float(difference + above))
 
 
 def mean_interval(

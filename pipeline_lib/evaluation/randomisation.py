@@ -100,10 +100,8 @@ def randomise(pairs: Sequence[Pair], swaps: int = SWAPS, seed: int = 0) -> SwapR
     differ = np.any([np.diff(change.indptr) > 0 for change in changes], axis=0)
     number = int(differ.sum())
     changes = [change[differ] for change in changes]
-    exact = number < 63 and 2**number <= swaps + 1
     # A swap has a value for each group, and its sums one for each column: 2 x classes and more for class figures.
-    rows = _block_rows(number, *(change.shape[1] for change in changes))
-    blocks = _all_swaps(number, rows) if exact else _random_swaps(number, swaps, seed, rows)
+    blocks, total = _swap_blocks(number, swaps, seed, _block_rows(number, *(change.shape[1] for change in changes)))
 
     def differences(chosen: Values) -> Values:
         parts = []
@@ -112,7 +110,7 @@ def randomise(pairs: Sequence[Pair], swaps: int = SWAPS, seed: int = 0) -> SwapR
             parts.append(pair.second.finish(second - moved) - pair.first.finish(first + moved))
         return np.concatenate(parts, axis=1)
 
-    counted = current_meter().over(blocks, "swaps of groups", 2**number - 1 if exact else swaps, len)
+    counted = current_meter().over(blocks, "swaps of groups", total, len)
     found = np.concatenate([differences(np.zeros((1, number))), *(differences(block) for block in counted)])
     spread = np.sqrt((found**2).mean(axis=0))
     sizes = np.abs(found) / np.where(spread > 0, spread, 1.0)
@@ -120,7 +118,7 @@ def randomise(pairs: Sequence[Pair], swaps: int = SWAPS, seed: int = 0) -> SwapR
         np.full(len(pair.first.names), np.sum(np.diff(part.indptr) > 0))
         for pair, part in zip(pairs, changes, strict=True)
     ]
-    return SwapResult(sizes[0], sizes[1:], spread, number, np.concatenate(own), exact)
+    return SwapResult(sizes[0], sizes[1:], spread, number, np.concatenate(own), _are_few(number, swaps))
 
 
 def merged_groups(groups: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -148,13 +146,10 @@ def mean_intervals(gains: Values, groups: NDArray[np.int64], swaps: int = SWAPS,
     sizes, means = np.bincount(groups).astype(np.float64), gains.mean(axis=0)
     centred = np.stack([np.bincount(groups, gains[:, place]) for place in range(figures)], axis=1)
     centred -= sizes[:, None] * means
-    exact = num_groups < 63 and 2**num_groups <= swaps + 1
-    rows = _block_rows(num_groups, figures)
-    blocks = _all_swaps(num_groups, rows) if exact else _random_swaps(num_groups, swaps, seed, rows)
+    blocks, total = _swap_blocks(num_groups, swaps, seed, _block_rows(num_groups, figures))
     reaches = []
-    for block in current_meter().over(blocks, "swaps for intervals", 2**num_groups - 1 if exact else swaps, len):
-        signs = 1 - 2 * block
-        sums, signed = signs @ centred, (signs @ sizes)[:, None]
+    for block in current_meter().over(blocks, "swaps for intervals", total, len):
+        sums, signed = -2 * (block @ centred), (units - 2 * (block @ sizes))[:, None]  # centred sums are 0 together
         sums = np.where(np.abs(sums) < EQUAL, 0, sums)
         side = np.sign(sums) * signed
         ends = [np.abs(sums) / np.maximum(units + sign * side, EQUAL) for sign in (1, -1)]
@@ -168,9 +163,35 @@ def mean_intervals(gains: Values, groups: NDArray[np.int64], swaps: int = SWAPS,
     return np.stack([means - below, means + above], axis=1)
 
 
+def sign_p_values(changes: Values, swaps: int = SWAPS, seed: int = 0) -> Values:
+    """Return the two-sided p value (figures,) of the sum of each column of `changes` (groups, figures) under swaps.
+
+    A swap turns the sign of a group's change. So it is with a figure that is a sum over units.
+    """
+    changes = changes[(changes != 0).any(axis=1)]
+    num_groups, figures = changes.shape
+    blocks, total = _swap_blocks(num_groups, swaps, seed, _block_rows(num_groups, figures))
+    sums, reached = changes.sum(axis=0), np.ones(figures)
+    for block in current_meter().over(blocks, "swaps for intervals", total, len):
+        reached += (np.abs(sums - 2 * (block @ changes)) >= np.abs(sums) - EQUAL).sum(axis=0)
+    return np.asarray(reached / (total + 1))
+
+
 def _block_rows(*widths: int) -> int:
     """Return how many swaps are a block, if the arrays of one swap have these `widths`."""
     return max(1, BLOCK_VALUES // max(*widths, 1))
+
+
+def _are_few(num_groups: int, swaps: int) -> bool:
+    """Return whether there are no more than `swaps` ways to swap some of the groups."""
+    return num_groups < 63 and 2**num_groups <= swaps + 1
+
+
+def _swap_blocks(num_groups: int, swaps: int, seed: int, rows: int) -> tuple[Iterator[Values], int]:
+    """Return blocks of `rows` swaps, all ways to swap if they are few and else random ones, and their number."""
+    if _are_few(num_groups, swaps):
+        return _all_swaps(num_groups, rows), 2**num_groups - 1
+    return _random_swaps(num_groups, swaps, seed, rows), swaps
 
 
 def _random_swaps(num_groups: int, swaps: int, seed: int, rows: int) -> Iterator[Values]:

@@ -5,16 +5,18 @@ needs the spread between seeds beside that between queries. A verdict about a ch
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import chdtri, ndtr, stdtrit
 
 from pipeline_lib.evaluation.jackknife import COVERAGE, MAX_LEFT_OUT, deviations_without
 from pipeline_lib.metrics.weighted import Counts, Statistic, point
 
 ROUNDING = 1e-12  # smaller differences of means are sums of the same numbers in another order
+QUANTILES, LARGEST_FACTOR = 64, 1e7
 Values = NDArray[np.float64]
 
 
@@ -41,6 +43,16 @@ class Variances(NamedTuple):
         """
         by_query = stdtrit(self.query_df, 1 - tail) ** 2 * self.queries
         by_seed = np.where(self.seeds > 0, stdtrit(self.seed_df, 1 - tail) ** 2 * self.seeds, 0.0)
+        return np.asarray(np.sqrt(by_query + by_seed))
+
+    def smallest(self, tail: float, power: float) -> Values:
+        """Return the true difference of which a comparison like this one finds a share `power` at that `tail`.
+
+        It is infinite where no difference can be found.
+        """
+        by_query = _detectable(self.query_df, tail, power) ** 2 * self.queries
+        factors = np.array([_detectable(float(df), tail, power) for df in self.seed_df])
+        by_seed = np.where(self.seeds > 0, factors**2 * self.seeds, 0.0)
         return np.asarray(np.sqrt(by_query + by_seed))
 
 
@@ -99,6 +111,24 @@ def setting_differences(
     half = variances.half_width((1 - COVERAGE) / 2)
     p_values = _p_values(np.abs(differences), variances)
     return SettingDifferences(differences, differences - half, differences + half, p_values, variances)
+
+
+@lru_cache(maxsize=1024)
+def _detectable(df: float, tail: float, power: float) -> float:
+    """Return k so that a difference of k standard errors, as estimated here, is found with probability `power`.
+
+    Both estimate the error with `df` degrees of freedom. With s and s' distributed as chi / sqrt(df) it is the k for
+    which P(Z + k s > t s') is `power`, over the midpoints of QUANTILES parts of equal probability. The sum of the two
+    quantiles of Student's t finds 50 to 65 % with two seeds.
+    """
+    errors = np.sqrt(chdtri(df, (np.arange(QUANTILES) + 0.5) / QUANTILES) / df)
+    critical = float(stdtrit(df, 1 - tail)) * errors
+    low, high = 0.0, LARGEST_FACTOR
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        found = float(ndtr(middle * errors[:, None] - critical).mean())
+        low, high = (middle, high) if found < power else (low, middle)
+    return high
 
 
 def _without_half(variance: Values, shared: Values) -> Values:

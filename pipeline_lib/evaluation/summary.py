@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.evaluation.calibration_interval import calibration_interval
-from pipeline_lib.evaluation.intervals import mean_interval, median_interval, share_intervals
+from pipeline_lib.evaluation.intervals import mean_interval, share_intervals
 from pipeline_lib.evaluation.jackknife import clusters, jackknife
+from pipeline_lib.evaluation.median_interval import median_interval
 from pipeline_lib.metrics.calibration import calibration_statistic
 from pipeline_lib.metrics.classification import CLASS_FIGURES, ClassScores, Labels, class_numbers, class_statistic
 from pipeline_lib.metrics.ranking import CUTOFFS, RANK_FIGURES, chance_of, rank_statistic, ranks_of

@@ -152,7 +152,7 @@ def metered(name: str, what: str = "", is_first: bool = True) -> Iterator[Meter]
 def progress(name: str) -> Iterator[Meter]:
     """Make a meter of stderr the current one in a `with` block, for a command whose stdout is its result.
 
-    It prints the lines of long passes and no totals, so a fast command prints nothing.
+    It prints what the command announces and the lines of long passes, and no totals.
     """
     meter = Meter(name, _print_error, terminal=sys.stderr.isatty())
     before = _CURRENT.set(meter)

@@ -1,6 +1,6 @@
 """Why a product is in a result: words that raise or lower its score, where the model looks, and the score's two parts.
 
-A word counts by how much the score falls without it. A picture's map is that of `inference/attention.py`.
+The words are those of `words.py`, and a picture's map is that of `inference/attention.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 from pipeline_lib.retrieval.gallery_vectors import open_gallery
 from pipeline_lib.serving.pictures import Box, as_batch, view_box
-from pipeline_lib.serving.words import words_of
+from pipeline_lib.serving.words import CountedWord, count_words, encode_without_words
 from pipeline_lib.transforms.decode import read_photo
 from pipeline_lib.transforms.image import fixed_view
 
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from pipeline_lib.retrieval.gallery_vectors import Gallery
     from pipeline_lib.serving.model import ServedModel
     from pipeline_lib.serving.query import Encoded, Query
-
-
-class CountedWord(NamedTuple):
-    """A word, and how much higher the score is with it."""
-
-    word: str
-    change: float
 
 
 class PictureMap(NamedTuple):
@@ -81,10 +74,8 @@ def explain(model: ServedModel, query: Query, row: int, photo: bytes | None, gal
 
     Raises ValueError as `ServedModel.encode`, and NotSearchedError for a product that a composed gallery does not have.
     """
-    words = words_of(query.text)
-    encoded = model.encode_changed(query, [query.text, *(word.rest for word in words)])
-    score, *without = model.scores(encoded, row)
-    counted = [CountedWord(word.word, score - other) for word, other in zip(words, without, strict=True)]
+    encoded = encode_without_words(model, query)
+    score, counted = count_words(model, query, encoded, row)
     vector = _in_joint_space(model, query, encoded[0])
     product_id = model.catalogue.ids[row]
     picture = None if photo is None or vector is None else picture_map(model, photo, vector)

@@ -45,6 +45,19 @@ def test_a_pipe_gets_one_figure_a_line(vitrine):
     assert "about these checkpoints" in result.stderr and "p decides (randomisation test" in result.stderr
 
 
+def test_what_will_be_done_is_said_on_stderr_before_the_result(vitrine):
+    single = vitrine("compare", "first-run", "--only", "classification", "--json")
+    assert single.stderr.splitlines()[0] == (
+        "compare: 2 runs, 2 parts (test.classification, oof.classification) with 40 products, up to 10,000 "
+        "swaps of groups"
+    )
+    assert json.loads(single.stdout)["a"] == "first-run"
+    seeds = vitrine("compare", "plain=first-run", "new=tried,workspace", "--only", "text_to_image").stderr
+    assert seeds.startswith(
+        "compare: 3 runs of 2 settings, 2 parts (test.text_to_image, oof.text_to_image) with 40 queries, Student's t"
+    )
+
+
 def test_json_names_the_runs_and_has_a_record_a_figure(vitrine):
     document = json.loads(vitrine("compare", "first-run", "tried", "--json", "--primary", "mean_rank").stdout)
     assert (document["a"], document["b"], document["left_out"]) == ("first-run", "tried", [])

@@ -116,6 +116,13 @@ class FakeModel:
     def encode(self, query):
         return Encoded(np.zeros((1, 2), np.float32), "composed combiner", True)
 
+    def encode_changed(self, query, texts):
+        assert texts == ["in red", "red", "in"]
+        return [self.encode(query)] * 3
+
+    def scores(self, encoded, row):
+        return [0.75, 0.5, 1.25]
+
     def answer(self, jobs):
         self.asked += jobs
         return [Answer(self.found, jobs[0].encoded.method if jobs[0].encoded else "text", 2)]
@@ -139,7 +146,8 @@ def test_the_json_of_a_search_like_a_product_names_both_parts_of_the_query(model
     result = runner.invoke(app, ["search", "--like", "mug-1", " in\u00a0red", "--json"])
     assert json.loads(result.output) == {
         "query": "in red", "like": "mug-1", "fold": 0, "method": "composed combiner", "searched": 2,
-        "products": [{"rank": 1, "product_id": "mug-2", "score": 0.75, "text": "a red\tmug"}],
+        "products": [{"rank": 1, "product_id": "mug-2", "score": 0.75, "text": "a red\tmug", "words": [
+            {"word": "in", "change": 0.25}, {"word": "red", "change": -0.5}]}],
     }  # fmt: skip
     assert model.asked[0].query.like == "mug-1" and model.asked[0].encoded.composed
 

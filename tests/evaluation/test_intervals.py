@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from pipeline_lib.evaluation.calibration_interval import BinGaps, calibration_interval, expected_error
-from pipeline_lib.evaluation.intervals import Z, mean_interval, median_interval, share_intervals
+from pipeline_lib.evaluation.intervals import Z, mean_interval, share_intervals
 from pipeline_lib.evaluation.jackknife import Jackknife, jackknife, t_quantile
 from pipeline_lib.metrics.calibration import calibration_statistic
 from pipeline_lib.metrics.classification import ClassScores
@@ -58,14 +57,6 @@ def test_the_share_covers_where_the_percentile_bootstrap_does_not():
         percentile += np.percentile(draws, 2.5) <= 0.9 <= np.percentile(draws, 97.5)
     assert wilson >= 0.935 * 400
     assert percentile <= 0.9 * 400
-
-
-def test_the_median_has_the_order_statistics_of_the_binomial_table():
-    values = np.random.default_rng(5).permutation(np.arange(1.0, 102))
-    low, high = median_interval(values, np.arange(101))
-    # The exact interval by order statistics of 101 values is 41 .. 61 (binomial table, p = 1/2).
-    assert (low, high) == pytest.approx((binom.ppf(0.025, 101, 0.5), binom.ppf(0.975, 101, 0.5) + 1), abs=1)
-    assert median_interval(np.array([3.0, 9, 5]), np.zeros(3, int)) == (3, 9)
 
 
 def test_the_mean_of_normal_values_has_students_interval():

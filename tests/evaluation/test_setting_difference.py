@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pipeline_lib.evaluation.jackknife import paired_differences
-from pipeline_lib.evaluation.setting_difference import setting_differences
+from pipeline_lib.evaluation.setting_difference import Variances, setting_differences
 from pipeline_lib.metrics.weighted import weighted_means
 
 
@@ -28,8 +29,6 @@ def test_one_seed_a_side_is_the_paired_jackknife():
 
 
 def test_seeds_that_vary_far_more_than_queries_give_the_t_tests_of_their_means():
-    from scipy import stats
-
     rng = np.random.default_rng(1)
     a, b = (1e3 * rng.standard_normal(3)[:, None] + rng.standard_normal((3, 400)) for _ in range(2))
     groups = np.arange(400)
@@ -83,3 +82,44 @@ def test_intervals_cover_the_difference_of_the_settings(seeds, seed_deviation):
         found = setting_differences(*sides, np.arange(60), paired=False)
         covered += found.low[0] <= 0 <= found.high[0]
     assert covered / 200 >= 0.904
+
+
+def test_the_smallest_difference_has_the_quantiles_of_students_t_where_errors_are_known():
+    variances = Variances(np.array([4.0]), 399, np.zeros(1), np.ones(1))
+    expected = 2 * (stats.t.ppf(0.975, 399) + stats.t.ppf(0.8, 399))
+    assert variances.smallest(0.025, 0.8)[0] == pytest.approx(expected, rel=0.005)
+    assert np.isinf(Variances(np.array([np.inf]), 1, np.zeros(1), np.ones(1)).smallest(0.025, 0.8)[0])
+
+
+def test_the_smallest_difference_of_two_estimated_errors_is_that_of_a_simulation():
+    rng = np.random.default_rng(6)
+    here, there = (np.sqrt(rng.chisquare(2, 200_000) / 2) for _ in range(2))
+    only_seeds = Variances(np.zeros(1), 199, np.array([1.0]), np.array([2.0]))
+    (size,) = only_seeds.smallest(0.025, 0.8)
+    found = rng.standard_normal(200_000) + size * here > stats.t.ppf(0.975, 2) * there
+    assert found.mean() == pytest.approx(0.8, abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("seed_deviation", [0.0, 0.05, 0.4])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_settings_that_differ_by_the_smallest_difference_are_told_apart_in_about_80_percent(
+    seeds, seed_deviation, paired
+):
+    """200 queries; the smallest difference of one comparison is the gain of the next: standard error 1.6 points."""
+    rng, found, samples = np.random.default_rng(7), 0, 600
+
+    def compared(gain):
+        together = seed_deviation * np.sqrt(0.5) * rng.standard_normal(seeds) if paired else np.zeros(seeds)
+        common, sides = rng.standard_normal(200), []
+        for shift in (0.0, gain):
+            own = seed_deviation * np.sqrt(0.5 if paired else 1) * rng.standard_normal(seeds)
+            values = common + 0.5 * rng.standard_normal(200) + 0.5 * rng.standard_normal((seeds, 200)) + shift
+            sides.append([mean_of(one) for one in values + (together + own)[:, None]])
+        return setting_differences(*sides, np.arange(200), paired)
+
+    for _ in range(samples):
+        again = compared(compared(0.0).variances.smallest(0.025, 0.8)[0])
+        found += again.differences[0] > 0 and again.p_values[0] <= 0.05
+    assert 0.73 <= found / samples <= 0.89

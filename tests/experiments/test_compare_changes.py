@@ -7,12 +7,16 @@ import pytest
 from compared_runs import changed, make_run
 
 from pipeline_lib.experiments.compare.changes import counts, most_changed
+from pipeline_lib.experiments.compare.decisions import Settings
 from pipeline_lib.experiments.compare.kinds import kind_of
 from pipeline_lib.experiments.compare.settings import Setting
 from pipeline_lib.experiments.compare.slices import dimensions, slice_rows
 
 A = make_run([1, 1, 1, 1, 1, 5, 9, 2], [1] * 8, name="a")
 B = make_run([1, 1, 1, 1, 3, 5, 1, 1], [1, 1, 1, 1, 0, 1, 1, 1], name="b")
+
+
+HOW = Settings(None, swaps=999)
 
 
 def part_of(task, *runs, split="test"):
@@ -86,10 +90,12 @@ def test_slices_have_the_means_of_their_queries_and_small_ones_are_counted():
     count = 60
     before = make_run([5] * count, name="a")
     after = make_run([1 if number % 2 else 5 for number in range(count)], name="b")
-    table, left_out = slice_rows(part_of("text_to_image", before, after), "R@1", before)
+    table, left_out = slice_rows(part_of("text_to_image", before, after), "R@1", before, [False, False], HOW)
     rows = {(row["dimension"], row["slice"]): row for row in table.to_dicts()}
     hats, cups = rows["category", "hat"], rows["category", "cup"]
-    assert (hats["units"], hats["a"], hats["b"], hats["verdict"]) == (15, 0, 1, "no significant difference")
+    # Each of 15 queries is better, so nothing varies: Student's t has no error to divide by, swaps have.
+    assert (hats["units"], hats["a"], hats["b"], hats["verdict"]) == (15, 0, 1, "b is better")
+    assert (hats["low"], hats["high"]) == (1, 1) and hats["p_adjusted"] <= 0.01
     assert (cups["b"], cups["difference"], cups["p_adjusted"]) == (0, 0, 1)
     assert left_out == sum(
         len(rows) < 10 for rows in dimensions(part_of("text_to_image", before, after), before).values()
@@ -104,6 +110,25 @@ def test_a_slice_counts_a_group_as_one():
     together = [replace(run, ranks=run.ranks.with_columns(group_id=groups)) for run in (before, after)]
     spans = []
     for pair in ((before, after), together):
-        row = slice_rows(part_of("text_to_image", *pair), "mean_rank", before)[0].row(0, named=True)
+        row = slice_rows(part_of("text_to_image", *pair), "mean_rank", before, [False, False], HOW)[0].row(
+            0, named=True
+        )
         spans.append(row["high"] - row["low"])
     assert spans[1] != pytest.approx(spans[0])
+
+
+def test_slices_of_settings_carry_the_spread_of_seeds():
+    """Two settings of two seeds each, b's 9 apart: +1 rank in every query is a gain of checkpoints alone."""
+    ranks = [10 + number % 3 for number in range(60)]
+    moved = {"a1": 0, "a2": 9, "b1": 1, "b2": 10}
+    runs = [make_run([rank + more for rank in ranks], name=name, seed=int(name[1])) for name, more in moved.items()]
+    make = kind_of("text_to_image").parts
+    (alone,) = make("test", "text_to_image", [[runs[0]], [runs[2]]]).parts
+    (seeds,) = make("test", "text_to_image", [runs[:2], runs[2:]]).parts
+    one, unpaired, paired = (
+        slice_rows(part, "mean_rank", runs[0], [False, same], HOW)[0]
+        for part, same in ((alone, False), (seeds, False), (seeds, True))
+    )
+    assert set(one["verdict"]) == set(paired["verdict"]) == {"a is better"}
+    assert set(unpaired["verdict"]) == {"no significant difference"} and (unpaired["low"] < -5).all()
+    assert set(unpaired["difference"].round(6)) == {1.0}

@@ -11,11 +11,12 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.evaluation.randomisation import SWAPS
+from pipeline_lib.execution.meter import current_meter
 from pipeline_lib.experiments.compare.changes import COUNTS_SCHEMA, Changed, counts, most_changed
 from pipeline_lib.experiments.compare.decisions import Decisions, Key, Settings, decide, letter
 from pipeline_lib.experiments.compare.judged import ALL
 from pipeline_lib.experiments.compare.kinds import kind_of, overlap, tasks_of
-from pipeline_lib.experiments.compare.parts import Part
+from pipeline_lib.experiments.compare.parts import PRODUCTS, Part
 from pipeline_lib.experiments.compare.settings import Setting, by_seed, check_setting, paired_seeds
 from pipeline_lib.experiments.compare.slices import slice_rows
 from pipeline_lib.experiments.compare.test_sets import Overlap
@@ -87,9 +88,11 @@ def compare(settings: Sequence[Setting], options: Options) -> Comparison:
     primary = find_primary(parts, options.primary, left_out)
     figure = primary or default_figure(parts)
     pairs = [paired_seeds(settings[0], setting) for setting in settings]
-    decisions = decide(parts, pairs, Settings(primary, options.swaps))
+    how = Settings(primary, options.swaps)
+    current_meter().announce(_work(settings, parts, options.swaps))
+    decisions = decide(parts, pairs, how)
     (part,) = (part for part in parts if (part.split, part.task) == figure[:2] and figure[2] in _names(part))
-    slices, slices_left_out = slice_rows(part, figure[2], settings[0].runs[0])
+    slices, slices_left_out = slice_rows(part, figure[2], settings[0].runs[0], pairs, how)
     counted = [counts(one, figure[2] if one is part else one.declared) for one in parts]
     changed = most_changed(part, settings, options.changed)
     return Comparison(
@@ -164,6 +167,18 @@ def default_figure(parts: Sequence[Part]) -> Key:
 
 def _names(part: Part) -> tuple[str, ...]:
     return part.systems[0][0].names
+
+
+def _work(settings: Sequence[Setting], parts: Sequence[Part], swaps: int) -> str:
+    """Return what a comparison will do, in one line."""
+    runs = sum(len(setting.runs) for setting in settings)
+    several = f" of {len(settings)} settings" if runs > len(settings) else ""
+    rows = {name: sum(one.units.height for one in parts if (one.table == PRODUCTS) == products)
+            for name, products in (("queries", False), ("products", True))}  # fmt: skip
+    sizes = [f"{number:,} {name}" for name, number in rows.items() if number]
+    listed = ", ".join(f"{one.split}.{one.task}" for one in parts)
+    test = "Student's t over queries and seeds" if several else f"up to {swaps:,} swaps of groups"
+    return f"{runs} runs{several}, {len(parts)} parts ({listed}) with {' and '.join(sizes)}, {test}"
 
 
 def _in_order(parts: Sequence[Part]) -> list[Part]:

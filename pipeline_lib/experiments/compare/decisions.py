@@ -13,8 +13,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from pipeline_lib.evaluation.intervals import median_difference
 from pipeline_lib.evaluation.jackknife import Difference, paired_differences, t_quantile
+from pipeline_lib.evaluation.median_interval import median_difference, median_variance
 from pipeline_lib.evaluation.randomisation import ALPHA, SWAPS, Pair, mean_intervals, merged_groups, randomise
 from pipeline_lib.evaluation.setting_difference import holm, setting_differences
 from pipeline_lib.experiments.compare.parts import LOWER_IS_BETTER, Part, System
@@ -138,7 +138,7 @@ def _checkpoint_figures(part: Part, number: int, first: System, second: System, 
     groups = part.groups
     gains = dict(zip(first.names, paired_differences(first.statistic, second.statistic, groups), strict=True))
     if MEDIAN in gains and first.ranks is not None and second.ranks is not None:
-        gains[MEDIAN] = median_difference(first.ranks, second.ranks, groups)
+        gains[MEDIAN] = median_difference(first.ranks, second.ranks, groups, how.swaps, how.seed)
     means = [name for name in first.names if name in first.by_unit]
     changes = np.stack([second.by_unit[name] - first.by_unit[name] for name in means], axis=1)
     for name, (low, high) in zip(
@@ -162,7 +162,7 @@ def _setting_rows(parts: Sequence[Part], paired: Sequence[bool], how: Settings) 
         figures = [np.stack([point(one.statistic, len(groups)) for one in systems]) for systems in part.systems]
         for number, second in enumerate(part.systems[1:], 1):
             sides = [[one.statistic for one in systems] for systems in (first, second)]
-            own = _median_variance(first, second, groups)
+            own = _median_variance(first, second, groups, how)
             found = setting_differences(sides[0], sides[1], groups, paired[number], own)
             means = (figures[0].mean(axis=0), figures[number].mean(axis=0))
             deviations = [_deviations(figures[place]) for place in (0, number)]
@@ -174,9 +174,8 @@ def _setting_rows(parts: Sequence[Part], paired: Sequence[bool], how: Settings) 
     for family in families(rows):
         adjusted = holm([rows[figure]["p"] for figure in family])
         for p_value, figure in zip(adjusted, family, strict=True):
-            variances = rows[figure].pop("variances")
-            half = sum(float(variances.half_width(tail)[0]) for tail in (ALPHA / 2 / len(family), 1 - POWER))
-            rows[figure] |= {"p_adjusted": p_value, "smallest": half if 0 < half < np.inf else None}
+            (smallest,) = rows[figure].pop("variances").smallest(ALPHA / 2 / len(family), POWER).tolist()
+            rows[figure] |= {"p_adjusted": p_value, "smallest": smallest if 0 < smallest < np.inf else None}
     return rows
 
 
@@ -192,14 +191,14 @@ def _row(part: Part, metric: str, number: int, values: tuple[float, float], gain
     return place | found | {"primary": (part.split, part.task, metric) == how.primary}
 
 
-def _median_variance(first: list[System], second: list[System], groups: NDArray[np.int64]) -> dict[int, float]:
-    """Return the variance of the difference of two medians over queries: that of the first runs' own interval."""
+def _median_variance(
+    first: list[System], second: list[System], groups: NDArray[np.int64], how: Settings
+) -> dict[int, float]:
+    """Return the variance of the difference of two medians over queries: that of the first runs."""
     one, other = first[0].ranks, second[0].ranks
     if one is None or other is None or groups.max() == 0:
         return {}
-    span = median_difference(one, other, groups)
-    variance = ((span.high - span.low) / 2 / t_quantile(int(groups.max()) + 1)) ** 2
-    return {first[0].names.index(MEDIAN): variance}
+    return {first[0].names.index(MEDIAN): median_variance(one, other, groups, how.swaps, how.seed)}
 
 
 def _deviations(figures: NDArray[np.float64]) -> list[float | None]:

@@ -1,6 +1,6 @@
 """Where a difference lies: the declared figure by category, length, script, right answers, kind and named slices.
 
-Slices are looked at after the fact, so their p values are adjusted for their number by Holm's method.
+Slices are looked at after the fact, so the p values of all of them, over all runs, are adjusted for one another.
 """
 
 import unicodedata
@@ -10,13 +10,10 @@ from functools import lru_cache
 
 import numpy as np
 import polars as pl
-from scipy.special import stdtr, stdtrit
 
 from pipeline_lib.evaluation.composed_protocols import MIN_SLICE
-from pipeline_lib.evaluation.intervals import variance_of_mean
-from pipeline_lib.evaluation.jackknife import COVERAGE, clusters
-from pipeline_lib.evaluation.setting_difference import holm
-from pipeline_lib.experiments.compare.decisions import Row, letter, verdict
+from pipeline_lib.evaluation.slice_differences import checkpoint_slices, setting_slices
+from pipeline_lib.experiments.compare.decisions import Row, Settings, letter, verdict
 from pipeline_lib.experiments.compare.parts import BY_UNIT, PRODUCTS, QUERIES, Part
 from pipeline_lib.experiments.compare.runs import Run
 
@@ -45,36 +42,34 @@ LENGTHS = ((3, "1 to 3"), (6, "4 to 6"), (10, "7 to 10"))
 RIGHT_ANSWERS = ((1, "1"), (5, "2 to 5"))
 
 
-def slice_rows(part: Part, figure: str, run: Run) -> tuple[pl.DataFrame, int]:
+def slice_rows(part: Part, figure: str, run: Run, paired: Sequence[bool], how: Settings) -> tuple[pl.DataFrame, int]:
     """Return SLICE_SCHEMA rows of a part's `figure`, and how many slices have too few units for one.
 
-    `run` has the catalogue that all runs were measured on. The intervals are those of queries, also for settings.
+    `run` has the catalogue that all runs were measured on, `paired` says of each setting whether its seeds are those of
+    the first. Tests and intervals are those of the whole part.
     """
-    rows: list[Row] = []
-    left_out: set[tuple[str, str]] = set()
-    members = dimensions(part, run)
+    found = dimensions(part, run)
+    members = {place: np.array(units) for place, units in found.items() if len(units) >= MIN_SLICE}
+    left_out = len(found) - len(members)
+    if not members:
+        return pl.DataFrame(schema=SLICE_SCHEMA), left_out
     metric = BY_UNIT.get(figure, figure)
-    for number in range(1, len(part.systems)):
-        first, second = (part.values(place, figure) for place in (0, number))
-        own: list[Row] = []
-        for (dimension, name), units in members.items():
-            if len(units) < MIN_SLICE:
-                left_out.add((dimension, name))
-                continue
-            groups = clusters(part.units["group_id"].gather(units))
-            gain = second[units] - first[units]
-            difference, df = float(gain.mean()), int(groups.max())
-            error = np.sqrt(variance_of_mean(gain, groups))
-            half = float(stdtrit(df, (1 + COVERAGE) / 2) * error) if df else np.inf
-            p_value = 2 * float(stdtr(df, -abs(difference) / error)) if df and error > 0 else 1.0
-            place = {"dimension": dimension, "slice": name, "units": len(units), "run": letter(number)}
-            means = {"metric": metric, "a": float(first[units].mean()), "b": float(second[units].mean())}
-            span = {"difference": difference, "low": difference - half, "high": difference + half, "p": p_value}
-            own.append(place | means | span)
-        rows += own
-    for row, adjusted in zip(rows, holm([row.pop("p") for row in rows]) if rows else [], strict=True):
-        row |= {"p_adjusted": adjusted, "verdict": verdict(row["difference"], adjusted, metric, row["run"])}
-    return pl.DataFrame(rows, schema=SLICE_SCHEMA, orient="row"), len(left_out)
+    slices = list(members.values())
+    values = [[one.by_unit[metric] for one in systems] for systems in part.systems]
+    if any(len(runs) > 1 for runs in values):
+        limits, p_values = setting_slices(values, part.groups, slices, paired)
+    else:
+        limits, p_values = checkpoint_slices([one for (one,) in values], part.groups, slices, how.swaps, how.seed)
+    rows: list[Row] = []
+    means = [[float(part.values(number, figure)[units].mean()) for units in slices] for number in range(len(values))]
+    for number in range(1, len(values)):
+        for slot, ((dimension, name), units) in enumerate(members.items()):
+            a, b, p_value = means[0][slot], means[number][slot], float(p_values[number - 1, slot])
+            low, high = limits[number - 1, slot].tolist()
+            row = {"dimension": dimension, "slice": name, "units": len(units), "run": letter(number), "metric": metric}
+            row |= {"a": a, "b": b, "difference": b - a, "low": low, "high": high, "p_adjusted": p_value}
+            rows.append(row | {"verdict": verdict(b - a, p_value, metric, letter(number))})
+    return pl.DataFrame(rows, schema=SLICE_SCHEMA, orient="row"), left_out
 
 
 def dimensions(part: Part, run: Run) -> dict[tuple[str, str], list[int]]:

@@ -39,7 +39,7 @@ class StageStatus:
     """One stage of the DAG before the next run: its own reasons to run, and the stages whose outs it reads.
 
     `size` is the bytes of its outs as recorded, None if it has never run. `restorable` means that DVC's run cache has
-    the outs of exactly these inputs, so that its command will not run.
+    the outs of exactly these inputs, so that its command will not run. `reads` are the paths of its deps.
     """
 
     name: str
@@ -48,6 +48,7 @@ class StageStatus:
     reasons: list[Reason] = field(default_factory=list)
     size: int | None = None
     restorable: bool = False
+    reads: tuple[str, ...] = ()
 
 
 def read_statuses(targets: Sequence[str], changes: Sequence[str]) -> tuple[list[StageStatus], dict[str, Any]]:
@@ -96,6 +97,7 @@ def _status(stage: Any, upstream: Iterable[Any], code: dict[str, list[str]]) -> 
         reasons=reasons,
         size=sum(sizes) if sizes else None,
         restorable=bool(reasons) and _is_restorable(stage, code),
+        reads=tuple(dep.def_path for dep in stage.deps),
     )
 
 

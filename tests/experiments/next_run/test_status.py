@@ -159,9 +159,9 @@ def test_the_command_prints_rows_and_json(toy, monkeypatch):
     log.write_text(json.dumps({"command": "cp data.txt first.txt", "seconds": 75, "products": None, "settings": {}}))
     result = CliRunner().invoke(app, ["plan", "-S", "width=6", "-S", "folds=[0,1]"], catch_exceptions=False)
     assert [line.split("\t") for line in result.stdout.splitlines()] == [
-        ["first", "runs", "width: 3 -> 6", "4", "75.0", "1 run"],
-        ["part@0", "follows", "because first runs", "4", "", ""],
-        ["part@1", "runs", NO_ENTRY, "4", "", ""],
+        ["first", "runs", "width: 3 -> 6", "", "4", "75.0", "1 run"],
+        ["part@0", "follows", "because first runs", "", "4", "", ""],
+        ["part@1", "runs", NO_ENTRY, "", "4", "", ""],
     ]
     assert result.stderr == (
         "2 of 3 stages run, 1 follow if outs before them change, 0 are restored; about 1 min 15 s, up to 1 min 15 s "
