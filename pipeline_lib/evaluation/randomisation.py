@@ -172,7 +172,7 @@ def sign_p_values(changes: Values, swaps: int = SWAPS, seed: int = 0) -> Values:
     num_groups, figures = changes.shape
     blocks, total = _swap_blocks(num_groups, swaps, seed, _block_rows(num_groups, figures))
     sums, reached = changes.sum(axis=0), np.ones(figures)
-    for block in current_meter().over(blocks, "swaps for intervals", total, len):
+    for block in blocks:
         reached += (np.abs(sums - 2 * (block @ changes)) >= np.abs(sums) - EQUAL).sum(axis=0)
     return np.asarray(reached / (total + 1))
 

@@ -18,7 +18,7 @@ from pipeline_lib.metrics.weighted import Statistic, weighted_means
 Values = NDArray[np.float64]
 Groups = NDArray[np.int64]
 Slices = Sequence[NDArray[np.int64]]  # rows of the units of each slice; they may overlap
-MOST_VALUES = 1 << 23  # of slices x swaps that are kept for the adjustment
+MOST_VALUES = 1 << 23  # of slices x swaps in memory
 FEWEST_SWAPS = 999
 
 

@@ -45,7 +45,7 @@ def test_a_pipe_gets_one_figure_a_line(vitrine):
     assert "about these checkpoints" in result.stderr and "p decides (randomisation test" in result.stderr
 
 
-def test_what_will_be_done_is_said_on_stderr_before_the_result(vitrine):
+def test_runs_parts_queries_and_swaps_are_announced_on_stderr(vitrine):
     single = vitrine("compare", "first-run", "--only", "classification", "--json")
     assert single.stderr.splitlines()[0] == (
         "compare: 2 runs, 2 parts (test.classification, oof.classification) with 40 products, up to 10,000 "
