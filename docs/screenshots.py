@@ -20,7 +20,7 @@ from PIL import Image, ImageChops
 
 ROOT = Path(__file__).parents[1]
 WIDTH, PHONE = 1160, 390
-COLOURS = 128
+COLOURS = 64
 KIND = "webp"
 # Picture -> the style that leaves one part of the report. Of the gallery, every third query is shown: good and bad
 # answers.

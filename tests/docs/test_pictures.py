@@ -35,7 +35,7 @@ def test_all_pictures_are_there_and_small(screenshots):
     shots = (*screenshots.SHOTS, *screenshots.SEARCHES)
     names = {f"{name}.{screenshots.KIND}" for name in shots} | {"dag.svg", "batch.svg"}
     assert {path.name for path in FOLDER.iterdir()} == names
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 500_000
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 400_000
 
 
 def test_each_picture_is_shown_with_words_for_those_who_do_not_see_it():
