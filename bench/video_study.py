@@ -42,7 +42,7 @@ SETTINGS = (
     "data.root=data/sample/clips", "data.reader=captions_csv", "plan.frames=[clips]",
     "plan.folds=[0]", "plan.scales=[64]", "plan.search=[]", "plan.features=[trunk]", "features.trunk.at=pooled",
     "train.unfreeze_layers=0", "train.towers.text.unfreeze_layers=all", "train.photo=mean_pool",
-    "embed.photo=mean_pool", "embed.flip=false", "train.text=random", "train.batch_size=64", "train.epochs=100",
+    "embed.photo=mean_pool", "embed.flip=false", "train.text=random", "train.batch_size=64", "train.epochs=60",
     "train.mining=hard", "train.best_metric=R@1", "model.weights_root=data/sample/clip_weights",
     "model.image.name=data/sample/clip_weights/image", "model.text.name=data/sample/clip_weights/text",
     "losses.cross_entropy.weight=0", "runtime.device=cpu", "train.text_augment=none",

@@ -1,9 +1,9 @@
-"""The towers for the sample's clips: what the captions for the text tower say, and that it learns their order."""
+"""The towers for the sample's clips: captions match their labels, and the text tower learns their order."""
 
 import pytest
 import torch
 from shop import clip_weights, towers
-from shop.clip_weights import CONTENT, draw_captions, make_clip_weights
+from shop.clip_weights import LABELS, draw_captions, make_clip_weights
 from shop.clip_words import ACTIONS, phrases
 from shop.goods import GOODS
 from shop.other_goods import OTHER_GOODS
@@ -42,18 +42,18 @@ def test_new_words_leave_the_encoding_of_other_texts_as_it_was(project):
         assert torch.equal(*outputs)
 
 
-def test_captions_are_of_other_objects_and_say_what_their_numbers_say():
-    texts, contents = draw_captions(400, 3)
-    assert (texts, {name: numbers.tolist() for name, numbers in contents.items()}) == (
+def test_captions_are_of_other_objects_and_match_their_labels():
+    texts, labels = draw_captions(400, 3)
+    assert (texts, {name: numbers.tolist() for name, numbers in labels.items()}) == (
         (again := draw_captions(400, 3))[0], {name: numbers.tolist() for name, numbers in again[1].items()}
     )  # fmt: skip
-    assert tuple(contents) == CONTENT and set(contents["action"].tolist()) == set(range(2 * len(ACTIONS) + 1))
+    assert tuple(labels) == LABELS and set(labels["action"].tolist()) == set(range(2 * len(ACTIONS) + 1))
     colours, kinds = list(COLOURS.values()), list(OTHER_GOODS.values())
     for row, text in enumerate(texts):
         language = "en" if text.isascii() else "zh"
-        words = getattr(kinds[contents["kind"][row]].names, language)
+        words = getattr(kinds[labels["kind"][row]].names, language)
         assert any(word in text for word in words)
-        first, last, number = (int(contents[name][row]) for name in ("first", "last", "action"))
+        first, last, number = (int(labels[name][row]) for name in ("first", "last", "action"))
         # The actions by number: 0 nothing, then each forward and backwards; colour is the first.
         assert (first != last) == (number in (1, 2))
         if number in (1, 2) and language == "en" and " from " in text:
@@ -63,9 +63,9 @@ def test_captions_are_of_other_objects_and_say_what_their_numbers_say():
 
 def test_the_text_tower_learns_which_colour_comes_first(project, monkeypatch):
     """With the words of captions as they are, and only those about colours, a few epochs are enough."""
-    texts, contents = draw_captions(3000, 3)
-    rows = [row for row in range(len(texts)) if contents["action"][row] in (1, 2)]
-    chosen = [texts[row] for row in rows], {"first": contents["first"][rows]}
+    texts, labels = draw_captions(3000, 3)
+    coloured = [row for row in range(len(texts)) if labels["action"][row] in (1, 2)]
+    chosen = [texts[row] for row in coloured], {"first": labels["first"][coloured]}
     monkeypatch.setattr(clip_weights, "draw_captions", lambda count, seed: chosen)
     out = project / "out"
     accuracy = make_clip_weights(out, PARAMS | {"epochs": 8, "batch_size": 16})

@@ -19,15 +19,15 @@ from shop.weights import in_one_thread
 from shop.words import COLOURS, PATTERNS
 
 WEIGHTS = Path("weights")
-# What a caption says: the action and its direction (0 = nothing happens), both colours, the pattern and the object.
-CONTENT = ("action", "first", "last", "pattern", "kind")
+# Properties of a caption: the action and its direction (0 = no action), both colours, the pattern and the object.
+LABELS = ("action", "first", "last", "pattern", "kind")
 
 
 def draw_captions(count: int, seed: int) -> tuple[list[str], dict[str, Numbers]]:
-    """Return captions of clips of other objects, and the number of what each of them says, by the names in CONTENT."""
+    """Return captions of clips of other objects, and the number (count,) of each caption's value of LABELS."""
     rng = np.random.default_rng([seed, 9])
     kinds, colours, patterns, actions = list(OTHER_GOODS), list(COLOURS), list(PATTERNS), [None, *ACTIONS]
-    texts, contents = [], []
+    texts, rows = [], []
     for _ in range(count):
         kind, colour, pattern = (int(rng.integers(len(names))) for names in (kinds, colours, patterns))
         number, backwards = int(rng.integers(len(actions))), bool(rng.integers(2))
@@ -39,18 +39,18 @@ def draw_captions(count: int, seed: int) -> tuple[list[str], dict[str, Numbers]]
         shown = Shown(OTHER_GOODS[kinds[kind]].names, patterns[pattern], colours[colour], new)
         captions = write_captions(shown, action, backwards, rng)
         texts.append(captions[rng.integers(len(captions))])
-        contents.append((2 * number - (number > 0 and backwards), first, last, pattern, kind))
-    return texts, dict(zip(CONTENT, np.array(contents, dtype=np.int64).T.copy(), strict=True))
+        rows.append((2 * number - (number > 0 and backwards), first, last, pattern, kind))
+    return texts, dict(zip(LABELS, np.array(rows, dtype=np.int64).T.copy(), strict=True))
 
 
 def make_text_tower(folder: Path, params: dict[str, int]) -> float:
-    """Write the folder of the text tower; return its mean accuracy over what the captions say."""
+    """Write the folder of the text tower; return its mean accuracy over LABELS."""
     from shop.pretrain import pretrain_captions
     from shop.towers import add_words, load_text_tower, save_text_tower
 
     tower, tokenizer = add_words(*load_text_tower(WEIGHTS / "text"), phrases(), params["seed"])
-    texts, contents = draw_captions(params["captions"], params["seed"])
-    accuracy = pretrain_captions(tower, tokenizer, texts, contents, params)
+    texts, labels = draw_captions(params["captions"], params["seed"])
+    accuracy = pretrain_captions(tower, tokenizer, texts, labels, params)
     tokenizer.no_truncation()
     save_text_tower(tower.eval(), tokenizer, folder)
     return accuracy
@@ -67,7 +67,7 @@ def main() -> None:
     """Write the folder `clip_weights` from the params section of that name."""
 
     def make(out: Path, params: dict[str, int], jobs: int) -> None:
-        write_line(f"accuracy over what the captions say: {make_clip_weights(out, params):.2f}")
+        write_line(f"accuracy over the labels: {make_clip_weights(out, params):.2f}")
 
     run_stage("clip_weights", make)
 

@@ -75,8 +75,8 @@ def pretrain_captions(
     """
     torch.manual_seed(params["seed"])
     training = Training("text tower for clips", params["epochs"], params["batch_size"], TEXT_LR)
-    targets = {name: torch.from_numpy(value) for name, value in labels.items()}
-    return _train(_text_encoder(tower, tokenizer, texts), tower, targets, training)
+    tensors = {name: torch.from_numpy(value) for name, value in labels.items()}
+    return _train(_text_encoder(tower, tokenizer, texts), tower, tensors, training)
 
 
 def _text_encoder(tower: nn.Module, tokenizer: Tokenizer, texts: list[str]) -> Callable[[Tensor], Tensor]:
