@@ -33,8 +33,8 @@ def read_metric_files(root: Path) -> tuple[Tree, Tree]:
 def _check(path: Path, keys: tuple[str, ...], value: object, is_figure: bool, figure: str) -> None:
     """Raise ValueError if a value is no mapping or no figure where it must be one."""
     last, parent = keys[-1], keys[-2] if len(keys) > 1 else ""
-    # `classification` and `retrieval` are also keys of numbers: that of the products in each.
-    is_branch = (last in BRANCHES and "data" not in keys) or parent in GROUPS
+    # `data` has numbers under such keys, too: the products of `classification`, the queries of `composed`.
+    is_branch = "data" not in keys and (last in BRANCHES or parent in GROUPS)
     if is_branch and not isinstance(value, Mapping):
         raise damaged(path, f"{'.'.join(keys)} is no object")
     known = parent == "chance" or last in FIGURES or "@" in last
