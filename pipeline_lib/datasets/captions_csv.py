@@ -80,7 +80,7 @@ def _columns(table: Table, data: DataParams) -> dict[str, str]:
         if isinstance(named, list):
             raise ValueError(f"{table.path}: data.columns.text = {named!r}; a caption is one column, so name only one")
         chosen = named or next((by_heading[name] for name in usual if name in by_heading), "")
-        if chosen not in table.header and (named or role == "text"):
+        if (not chosen or chosen not in table.header) and (named or role == "text"):  # a heading may be empty
             raise _missing(table, role, named or " or ".join(usual))
         names[role] = chosen
     if data.columns.image and data.columns.video:

@@ -13,6 +13,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_lib.artifacts.memory import more_memory
 from pipeline_lib.artifacts.read import damaged, read_object, read_table, reading
 from pipeline_lib.metrics.score_counts import FLOAT32_ERROR, norms, pair_scores
 from pipeline_lib.retrieval.faiss_index import IDS, INDEX, MANIFEST, Fingerprints, Matrix
@@ -27,6 +28,7 @@ MANIFEST_KEYS: dict[str, type] = {
     "dim": int,
     "max_norm": float,
 }
+SPARE_BYTES = 1 << 29  # that opening an index may take beside its file
 SPARE = 6  # products fetched beyond k, so that equal scores at the end of the list are seen
 GROWTH = 8  # times as many are fetched if the list ends among equal scores
 MAX_FETCHED = 1 << 16  # vectors that are scored again at a time
@@ -131,11 +133,14 @@ def open_index(folder: Path, source: Fingerprints) -> ProductIndex:
     size = (folder / INDEX).stat().st_size if (folder / INDEX).is_file() else 0
     if size != manifest["bytes"]:
         raise damaged(folder / INDEX, f"truncated: {size} bytes of {manifest['bytes']}")
-    # Memory-mapped: a search reads only the lists it probes, and processes on one machine share the pages.
-    with reading(folder / INDEX):
+    # Memory-mapped: a search reads only the lists it probes, and processes on one machine share the pages. Not mapped
+    # are centroids and places of rows: they are smaller than the file, and take 8 bytes a row.
+    with reading(folder / INDEX), more_memory(SPARE_BYTES + 3 * size + 8 * manifest["count"]):
         index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC)
-        if hasattr(index, "make_direct_map"):
+        if index.ntotal == manifest["count"] and hasattr(index, "make_direct_map"):
             index.make_direct_map()  # from a row to its place in the lists, so that its vector can be read
+    if index.d != manifest["dim"]:
+        raise damaged(folder / INDEX, f"vectors of {index.d} values, {manifest['dim']} in the manifest")
     product_ids = read_table(folder / IDS, ["product_id"])["product_id"].to_list()
     if not len(product_ids) == index.ntotal == manifest["count"]:
         raise ValueError(

@@ -153,7 +153,8 @@ def resolve_timm(model: ImageSettings) -> TowerSource:
     architecture = config.architecture or params.name
     if not timm.is_model(architecture):
         similar = ", ".join(timm.list_models(f"*{architecture.split('_')[0]}*")[:5]) or "see timm.list_models()"
-        raise ValueError(f"model.image.name = {architecture!r}: timm has no such architecture; similar: {similar}")
+        setting = f"{folder / 'config.json'}: architecture" if folder and config.architecture else "model.image.name"
+        raise ValueError(f"{setting} = {architecture!r}: timm has no such architecture; similar: {similar}")
     if params.feature != "pooled" and (early or (params.feature == "logits" and params.pooling)):
         other = "model.fusion = early" if early else f"model.image.pooling = {params.pooling}"
         raise ValueError(

@@ -69,6 +69,7 @@ def test_a_row_without_an_image_is_counted(table, photos, reader_params):
             {},
             "no column 'caption or text or comment or sentence' for data.columns.text; columns found: image, words",
         ),
+        ("image,\na.jpg,one\n", {}, "no column 'caption or text or comment or sentence' for data.columns.text"),
         ("image,caption\na.jpg,one\n", {"image": "photo"}, "no column 'photo' for data.columns.image"),
         ("image,caption\na.jpg,one\n", {"text": ["a", "b"]}, "a caption is one column"),
         ("image,caption,split\na.jpg,one,tset\n", {}, "row 2: split = 'tset'; write train, val"),

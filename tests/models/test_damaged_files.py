@@ -141,7 +141,11 @@ def test_a_missing_key_is_named(written, name, file, key):
         ("image", {"model_args": {"depth_of_field": 3}}, "unexpected keyword argument 'depth_of_field'"),
         ("image", {"model_args": 3}, "model_args: Input should be"),
         ("image", {"mean": [0.5]}, "mean"),
-        ("image", {"architecture": "convnext_of_2050"}, "timm has no such architecture"),
+        (
+            "image",
+            {"architecture": "convnext_of_2050"},
+            r"config\.json: architecture = .* no such architecture",
+        ),
         ("text", {"hidden_size": "wide"}, "hidden_size"),
         ("text", {"hidden_act": "unheard"}, "unheard"),
         ("text", {"num_attention_heads": 7}, "heads"),

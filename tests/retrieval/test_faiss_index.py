@@ -4,12 +4,14 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from fuzzing import peak_memory
 
 from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.params.index import IndexParams
 from pipeline_lib.params.plan import IndexKind
 from pipeline_lib.retrieval.faiss_index import INDEX_KINDS, Fingerprints, build_index
+from pipeline_lib.retrieval.search import open_index
 
 SOURCE = Fingerprints("model-1", "64px")
 PARAMS = IndexParams(photo_weight=0.5, lists=8, probes=4, pq_bytes=8, links=8, build_beam=40, search_beam=32)
@@ -101,3 +103,24 @@ def test_ids_and_products_must_match(tmp_path):
         build_index(tmp_path, "flat", ["a"], unit_rows(2), SOURCE, PARAMS)
     with pytest.raises(ValueError, match="0 ids and 0 embeddings"):
         build_index(tmp_path, "flat", [], unit_rows(0), SOURCE, PARAMS)
+
+
+@pytest.mark.parametrize("kind", ["ivf", "ivf_pq", "hnsw"])
+def test_a_damaged_header_takes_little_memory_and_is_one_line(tmp_path, kind):
+    """A count of a billion vectors would be believed: 8 bytes each, before anything finds that the file is too short."""
+    rows = unit_rows(200, 8)
+    build_index(tmp_path, kind, ids_of(rows), rows, SOURCE, PARAMS)
+    file = tmp_path / "index.faiss"
+    sound, refused = file.read_bytes(), []
+    for place in (*range(64), *range(64, 2400, 3)):
+        data = bytearray(sound)
+        data[place] ^= 0x41
+        file.write_bytes(data)
+        before = peak_memory()
+        try:
+            open_index(tmp_path, SOURCE).search(rows[:2], 3)
+        except ValueError as error:
+            assert str(tmp_path) in str(error) and "\n" not in str(error)
+            refused.append(str(error))
+        assert peak_memory() - before < 800_000_000, place
+    assert any("bad_alloc" in line for line in refused)
