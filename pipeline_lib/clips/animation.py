@@ -67,6 +67,8 @@ def read_webp(
                 pixels = on_white(in_srgb(np.asarray(image.convert("RGBA")), header.profile))
                 upright = pixels if header.matrix is None else turned(pixels, header.matrix)
                 taken.append(take(Picture(upright, upright.shape[1], upright.shape[0])))
+    except Image.DecompressionBombError as error:  # Pillow's own limit, which may be below max_pixels
+        raise BadPhotoError("too many pixels", one_line(error)) from None
     except (OSError, EOFError, SyntaxError) as error:
         raise BadPhotoError("unreadable clip", one_line(error)) from None
     return taken, times[:-1], chosen, float(times[-1])

@@ -161,6 +161,10 @@ def test_a_file_that_is_no_clip_and_too_many_pixels_are_refused(tmp_path):
     assert refused(file, max_pixels=64 * 48 - 1) == "too many pixels: 64 x 48"
     webp = write_webp(tmp_path / "a.webp", [50] * 3)
     assert refused(webp, max_pixels=64 * 48 - 1) == "too many pixels: 64 x 48"
+    data = bytearray(webp.read_bytes())
+    data[26:28] = b"\xff\xff"  # of the width of the canvas, above the limit of Pillow
+    webp.write_bytes(data)
+    assert refused(webp).startswith("too many pixels: Image size (")
 
 
 def test_webp_is_read_by_the_durations_of_its_frames(tmp_path):

@@ -107,7 +107,7 @@ def test_ids_and_products_must_match(tmp_path):
 
 @pytest.mark.parametrize("kind", ["ivf", "ivf_pq", "hnsw"])
 def test_a_damaged_header_takes_little_memory_and_is_one_line(tmp_path, kind):
-    """A count of a billion vectors would be believed: 8 bytes each, before anything finds that the file is too short."""
+    """A count of a billion vectors would be believed: 8 bytes each, before the file is found to be too short."""
     rows = unit_rows(200, 8)
     build_index(tmp_path, kind, ids_of(rows), rows, SOURCE, PARAMS)
     file = tmp_path / "index.faiss"
