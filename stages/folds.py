@@ -11,11 +11,12 @@ from pipeline_lib.catalogue.tables import level_counts, read_near_duplicates, re
 from pipeline_lib.ensembling.submission import check_ids, open_sample
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
+from pipeline_lib.params.requirements import check_planned
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.splitting.assignment import read_assignment
 from pipeline_lib.splitting.composed_groups import link_composed
 from pipeline_lib.splitting.composed_places import straddling
-from pipeline_lib.splitting.folds import check_planned, split_products, tabulate
+from pipeline_lib.splitting.folds import split_products, tabulate
 from pipeline_lib.splitting.groups import fold_groups
 from pipeline_lib.splitting.overlap import overlap
 from pipeline_lib.splitting.planned_models import refused_models
@@ -25,7 +26,7 @@ def main() -> None:
     with stage("stages.folds") as run, metered("folds") as meter, meter.beating():
         split = run.section(SplitParams)
         products = read_products(paths.CATALOGUE)
-        meter.announce(f"{len(products):,} products into {split.num_folds} folds and test")
+        meter.announce(f"{len(products):,} products into folds and test")
         meter.begin("products", len(products))
         queries, relevance = (read_table(paths.CATALOGUE / f"{name}.parquet") for name in ("queries", "relevance"))
         group_ids, grouped = fold_groups(products, split.group_by_text)
@@ -38,7 +39,8 @@ def main() -> None:
         notes = grouped + linked + notes + straddled.notes
         meter.begin("near-equal texts and photos")
         seen = overlap(products, folds, read_near_duplicates(paths.CATALOGUE))
-        check_planned(folds, run.value("plan.folds", list[int]))
+        numbers = folds["fold"].drop_nulls().unique().sort().to_list()
+        check_planned(run.value("plan.folds", list[int]), numbers, Path("params.yaml"))
         sample = open_sample(paths.CATALOGUE)
         if sample is not None:
             check_ids(sample, folds.filter(pl.col("split") == "test")["product_id"].to_list())

@@ -74,7 +74,20 @@ def count(catalogue: Catalogue) -> dict[str, Any]:
         "ignored_columns": list(catalogue.ignored),
         "notes": catalogue.notes,
         "groups": catalogue.groups,
+        "given_folds": given_folds(catalogue.products),
     }
+
+
+def given_folds(products: pl.DataFrame) -> list[int]:
+    """Return the folds that the table's own columns give, in order; none if split.num_folds decides.
+
+    >>> given_folds(pl.DataFrame({"split": ["train", "val", "test"], "fold": [None, None, None]}))
+    [0]
+    """
+    trained = products.filter(pl.col("split").fill_null("train") != "test")
+    if products["fold"].count():
+        return trained["fold"].drop_nulls().unique().sort().to_list()
+    return [0] if (trained["split"] == "val").any() else []
 
 
 def read_near_duplicates(folder: Path) -> pl.DataFrame:

@@ -1,13 +1,14 @@
-"""What the settings of training need: a head for `train.best_metric`, and classes or texts in the catalogue.
+"""What the settings of training need: a head for `train.best_metric`; folds, classes and texts in the catalogue.
 
 Only params and the counts of the catalogue are read, so the first stage that runs can refuse a run that would stop
 after an epoch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline_lib.artifacts.paths import NO_SPLIT
 from pipeline_lib.params.composed import ComposedParams
 from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.evaluate import BANK_KINDS, EvaluateParams
@@ -19,6 +20,7 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import LAST, PhasesParams, train_params
 from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.section import parse_section
+from pipeline_lib.params.split import SplitParams
 from pipeline_lib.params.train import TrainParams
 
 # Metrics of the held-out fold that need the head; `loss` needs none.
@@ -118,8 +120,12 @@ def check_hubness(params: Mapping[str, Any], path: Path) -> None:
 
 
 def check_catalogue(params: Mapping[str, Any], counts: Mapping[str, Any], path: Path) -> None:
-    """Raise ValueError if a loss or plan.composed needs what the catalogue lacks; `counts` are those of counts.json."""
-    composed = parse_section(PlanParams, dict(params)).composed
+    """Raise ValueError if the plan or a loss needs what the catalogue lacks; `counts` are those of counts.json."""
+    plan, assignment = parse_section(PlanParams, dict(params)), parse_section(SplitParams, dict(params)).assignment
+    given = counts.get("given_folds", [])  # a catalogue of an earlier version has none
+    if Path(assignment) == NO_SPLIT:
+        check_planned(plan.folds, given or plan.folds, path)
+    composed = plan.composed
     if composed and not counts["composed"].get("queries"):
         raise ValueError(
             f"{path}: plan.composed = {composed} trains on composed queries, but the catalogue has none; name their "
@@ -137,6 +143,16 @@ def check_catalogue(params: Mapping[str, Any], counts: Mapping[str, Any], path: 
                 f"{path}: losses.{name} compares images with texts, but the catalogue has no text; name the columns in "
                 f"data.columns.text, or set losses.{name}.weight = 0"
             )
+
+
+def check_planned(planned: Sequence[int], given: Sequence[int], path: Path) -> None:
+    """Raise ValueError if plan.folds lists a fold that is not among the given ones."""
+    if missing := sorted(set(planned) - set(given)):
+        fitting = [fold for fold in planned if fold in given] or list(given)
+        raise ValueError(
+            f"{path}: plan.folds lists {missing[0]}, but the folds are {', '.join(map(str, given))}, by the table's "
+            f"split or fold column or by split.assignment; set plan.folds = {fitting}"
+        )
 
 
 def _phases(params: Mapping[str, Any]) -> dict[str, TrainParams]:

@@ -54,17 +54,6 @@ def split_products(
     return frame.select("product_id", "split", "fold"), notes + _unlearnable(frame) + _leaks(frame, sources)
 
 
-def check_planned(frame: pl.DataFrame, planned: Sequence[int]) -> None:
-    """Raise ValueError if plan.folds lists a fold that does not exist."""
-    folds = frame["fold"].drop_nulls().unique().sort().to_list()
-    for fold in planned:
-        if fold not in folds:
-            raise ValueError(
-                f"params.yaml: plan.folds lists {fold}, but the folds are {', '.join(map(str, folds))}; "
-                "they come from the table's fold or split column, else from split.num_folds"
-            )
-
-
 def tabulate(products: pl.DataFrame, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the number of products of each label (null last) in test, each fold, and every training set."""
     place = (

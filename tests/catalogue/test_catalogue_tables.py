@@ -86,6 +86,7 @@ def test_counts_include_rejected_products_and_every_reason(catalogue, tmp_path):
             "placeholder_photos": 0,
             "placeholder_products": 0,
         },
+        "given_folds": [],
     }
 
 

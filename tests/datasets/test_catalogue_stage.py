@@ -60,6 +60,16 @@ def read_outs(project):
     return {path.name: path.read_bytes() for path in (project / "data/work").rglob("*") if path.is_file()}
 
 
+def test_folds_that_the_table_does_not_give_are_refused_before_the_next_stage(project, run):
+    rows = "".join(
+        f"{number},thing {number},{'ab'[number % 2]},{'val' if number < 4 else ''}\n" for number in range(23)
+    )
+    (project / "raw/table.csv").write_text("id,title,label,split\n" + rows, encoding="utf-8")
+    done = run(catalogue)
+    assert done.returncode == 1 and "plan.folds lists 1, but the folds are 0, by the table's" in done.stderr
+    assert not (project / "data/work/catalogue").exists()
+
+
 def test_catalogue_and_folds_run_and_are_byte_stable(project, run):
     """The second run is a process with another hash seed."""
     done = run(catalogue)

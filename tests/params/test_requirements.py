@@ -8,7 +8,13 @@ import pytest
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.heads import LOSS_HEADS
-from pipeline_lib.params.requirements import check_catalogue, check_composed, check_frame_pooling, check_heads
+from pipeline_lib.params.requirements import (
+    check_catalogue,
+    check_composed,
+    check_frame_pooling,
+    check_heads,
+    check_planned,
+)
 from pipeline_lib.params.section import load_params
 
 ROOT = Path(__file__).parents[2]
@@ -184,3 +190,18 @@ def test_a_composed_model_needs_the_stores_that_it_reads(section, changes, messa
     check_composed(loaded, PATH)
     loaded["plan"] |= {"composed": [], "features": []}
     check_composed(loaded, PATH)
+
+
+def test_planned_folds_are_those_that_the_table_gives():
+    """A table with a column `split` has one fold, its val rows, whatever split.num_folds is."""
+    loaded = params(info_nce=1.0)
+    loaded["plan"]["folds"] = [0, 1, 2]
+    counts = {"classes": 2, "queries": 9}
+    check_catalogue(loaded, counts | {"given_folds": []}, PATH)
+    check_catalogue(loaded, counts | {"given_folds": [0, 1, 2, 5]}, PATH)
+    with pytest.raises(ValueError, match=r"plan.folds lists 1, but the folds are 0, by .*; set plan.folds = \[0\]"):
+        check_catalogue(loaded, counts | {"given_folds": [0]}, PATH)
+    with pytest.raises(ValueError, match=r"lists 0, but the folds are 3, 4, by .*; set plan.folds = \[3, 4\]"):
+        check_planned([0], [3, 4], PATH)
+    loaded["split"]["assignment"] = "data/splits/v1.parquet"  # which may give others
+    check_catalogue(loaded, counts | {"given_folds": [0]}, PATH)

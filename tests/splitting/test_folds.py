@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.splitting.folds import check_planned, split_products, tabulate
+from pipeline_lib.splitting.folds import split_products, tabulate
 
 
 def products_of(rows):
@@ -157,10 +157,3 @@ def test_a_class_with_all_products_in_one_given_fold_is_noted():
 def test_a_table_that_cannot_be_split_raises(rows, num_folds, message):
     with pytest.raises(ValueError, match=message):
         split_products(products_of(rows), num_folds, 0.0, 7)
-
-
-def test_a_planned_fold_that_does_not_exist_raises():
-    frame, _ = split_products(products_of([("a", "x", "train"), ("b", "x", "val")]), 3, 0.2, 7)
-    check_planned(frame, [0])
-    with pytest.raises(ValueError, match=r"plan.folds lists 1, but the folds are 0; they come from"):
-        check_planned(frame, [0, 1])

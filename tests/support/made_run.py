@@ -153,6 +153,7 @@ def write_catalogue(run: Run) -> None:
         "classes": run.num_classes,
         "reasons": {},
         "ignored_columns": ["price"],
+        "given_folds": [],
         "notes": [],
     }
     run.put(paths.CATALOGUE / "counts.json", counts)
