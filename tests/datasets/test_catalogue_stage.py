@@ -61,9 +61,8 @@ def read_outs(project):
 
 
 def test_folds_that_the_table_does_not_give_are_refused_before_the_next_stage(project, run):
-    rows = "".join(
-        f"{number},thing {number},{'ab'[number % 2]},{'val' if number < 4 else ''}\n" for number in range(23)
-    )
+    places = ["val"] * 4 + ["train"] * 19
+    rows = "".join(f"{number},thing {number},{'ab'[number % 2]},{place}\n" for number, place in enumerate(places))
     (project / "raw/table.csv").write_text("id,title,label,split\n" + rows, encoding="utf-8")
     done = run(catalogue)
     assert done.returncode == 1 and "plan.folds lists 1, but the folds are 0, by the table's" in done.stderr
