@@ -162,7 +162,7 @@ ISSUES_SCHEMA: Schema = {
     "probability": pl.Float32,
     "label_probability": pl.Float32,
 }
-# `gain` is the figure of the fine-tuned models minus that of the baseline, by the paired jackknife.
+# `gain` is the figure of the trained models minus that of the baseline, by the paired jackknife.
 BASELINES_SCHEMA: Schema = {
     "split": pl.String,
     "baseline": pl.String,

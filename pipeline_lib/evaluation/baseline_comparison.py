@@ -1,4 +1,4 @@
-"""Compares the fine-tuned models with the baselines on the same products, by a paired jackknife.
+"""Compares the trained models with the baselines on the same products, by a paired jackknife.
 
 Two overlapping intervals say little about two classifiers on the same products. The interval of their difference is
 narrower, because products that are hard for both cancel out.

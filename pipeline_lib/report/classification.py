@@ -29,7 +29,7 @@ TICKS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True)
 class ClassifierRow:
-    """A classifier's figures in one split, and the gain of fine-tuning over it in each, with the interval."""
+    """A classifier's figures in one split, and the gain of the trained models over it in each, with the interval."""
 
     title: str
     figures: list[Figure]
@@ -56,7 +56,7 @@ class Doubt:
 
 
 def classifier_rows(inputs: ReportInputs) -> list[ClassifierRow]:
-    """Return, for each split with baselines, a row for the fine-tuned models and one for each baseline."""
+    """Return, for each split with baselines, a row for the trained models and one for each baseline."""
     rows = []
     for split, name in SPLITS.items():
         baselines = branch(inputs.metrics, split, "baselines")
@@ -65,7 +65,7 @@ def classifier_rows(inputs: ReportInputs) -> list[ClassifierRow]:
         path = (split, "classification")
         own = figures_of(branch(inputs.metrics, *path), branch(inputs.intervals, *path), CLASSIFICATION)
         shown = {key for leaf in baselines.values() for key in leaf}
-        rows.append(ClassifierRow(f"{name}, fine-tuned", [figure for figure in own if figure.key in shown], []))
+        rows.append(ClassifierRow(f"{name}, trained", [figure for figure in own if figure.key in shown], []))
         for key, title in BASELINES.items():
             if key in baselines:
                 spans = branch(inputs.intervals, split, "baselines", key)

@@ -12,11 +12,12 @@ from pipeline_lib.report.class_names import ClassNames, shortened
 from pipeline_lib.report.headline import percent
 from pipeline_lib.report.svg import plain, svg, text_width
 
-SIDE = 520
+SIDE = 480
 LARGEST_CELL, SMALLEST_CELL = 44.0, 15.0
 MAX_COUNTED = 25
 MAX_SHOWN = 200
 BOTH_EDGES = 40  # from so many classes on, the names stand on all four edges
+GAP = 16  # between a name and the edge
 RULE = 5  # classes between two lines of the grid
 
 
@@ -42,7 +43,10 @@ def confusion_matrix(confusion: pl.DataFrame, names: ClassNames, labels: Sequenc
     for number, (label, name) in enumerate(zip(ordered, edges, strict=True)):
         body += _name(label, name, number, cell, margin, far)
     label = f"{title}: confusion matrix of {len(ordered)} classes; the table of classes has the figures"
-    return svg(side + margin * (2 if far else 1.6), side + margin * (2 if far else 1) + 10, label, body, full_size=True)
+    # Half of a name that is turned by 60 degrees lies to the right of its column.
+    ends = [(number + 0.5) * cell + text_width(name) / 2 + GAP for number, name in enumerate(edges)]
+    width = margin + (side + margin if far else max([side, *ends]))
+    return svg(width, side + margin * (2 if far else 1) + 10, label, body, full_size=True)
 
 
 def most_confused(confusion: pl.DataFrame, labels: Sequence[str], num: int) -> list[str]:

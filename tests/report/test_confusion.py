@@ -55,6 +55,14 @@ def test_every_class_keeps_its_name_in_a_line_of_its_own(num):
     assert len(figure) < 1200 * num + 2000
 
 
+def test_a_matrix_of_17_short_names_leaves_room_for_the_table_of_confusions():
+    """The page has 1,030 px for both, with 28 between them; four columns of class names need 350."""
+    labels = [f"muscle {i:02d}" for i in range(17)]
+    figure = drawn(confusion(labels), labels)
+    width = float(re.findall(r'width="(\d+)"', figure)[0])
+    assert width + 2 * 11 <= 1030 - 28 - 350  # 10 px of padding and a line at each side
+
+
 def test_of_more_classes_those_with_most_confusions_are_drawn_and_the_title_names_both_numbers():
     labels = [f"class {i:03d}" for i in range(500)]
     rows = confusion(labels).vstack(table([("class 499", "class 250", 9)]))

@@ -38,7 +38,7 @@ def test_every_baseline_has_a_row_below_the_models_of_its_split_with_the_gain(ru
     assert [row.title for row in rows] == [
         f"{split}, {name}"
         for split in ("Test", "Out of fold")
-        for name in ("fine-tuned", "linear probe on the frozen trunk", "nearest neighbours in the frozen trunk")
+        for name in ("trained", "linear probe on the frozen trunk", "nearest neighbours in the frozen trunk")
     ]
     own = run.metrics["test"]["classification"]
     assert [figure.value for figure in rows[0].figures] == [own["top1"], own["macro_f1"]] and rows[0].gains == []
@@ -103,7 +103,7 @@ def test_the_page_has_all_sections_and_none_without_data(run, make_run, parse):
     write_json(bare.root / paths.METRICS, metrics)
     text = parse(bare.report().page).all("body")[0][1]
     for absent in (
-        "Gain of fine-tuning",
+        "Gain of training",
         "By modality",
         "Calibration,",
         "Labels that may be wrong",

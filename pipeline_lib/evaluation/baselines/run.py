@@ -1,6 +1,6 @@
-"""Baselines on the frozen trunk without fine-tuning: nearest neighbours, linear probes, zero-shot class names.
+"""Baselines on the frozen trunk without training: nearest neighbours, linear probes, zero-shot class names.
 
-They are evaluated as the fine-tuned models are: a held-out fold by the labels of the other folds, test by all labels.
+They are evaluated as the trained models are: a held-out fold by the labels of the other folds, test by all labels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
