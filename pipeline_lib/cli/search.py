@@ -30,7 +30,7 @@ def search(
         typer.Option(help="category=mug, price=5..20, score=0.3.. or duplicates=hidden; may be repeated."),
     ] = None,
     fold: Annotated[int, typer.Option(help="Fold whose model answers, one of plan.search.")] = 0,
-    top: Annotated[int, typer.Option(min=1, help="Number of products.")] = 5,
+    top: Annotated[int, typer.Option("--top", "-k", min=1, help="Number of products.")] = 5,
     as_json: AsJson = False,
 ) -> None:
     """Search all products by photo and text, with a text, a product or picture, or both.

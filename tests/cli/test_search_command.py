@@ -31,7 +31,8 @@ def test_a_query_without_words_is_one_line(query):
 
 
 def test_no_products_are_no_search():
-    assert "--top" in runner.invoke(app, ["search", "mug", "--top", "0"]).output
+    for option in ("--top", "-k"):
+        assert "--top" in runner.invoke(app, ["search", "mug", option, "0"]).output
 
 
 def test_filters_are_read_together():
