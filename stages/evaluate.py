@@ -36,16 +36,16 @@ def main() -> None:
     with stage("stages.evaluate") as run, metered("evaluate") as meter, meter.beating():
         params, folds = run.section(EvaluateParams), run.value("plan.folds", list[int])
         protocol, judged = PROTOCOLS[params.protocol], run.value("plan.judged", list[int])
-        relevance, slices = (read_table(paths.CATALOGUE / f"{t}.parquet") for t in ("relevance", "query_slices"))
+        names = "queries", "relevance", "query_slices"
+        queries, relevance, slices = (read_table(paths.CATALOGUE / f"{name}.parquet") for name in names)
         products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
         groups_of = dict(products.select("product_id", "group_id").iter_rows())
         meter.announce(f"{relevance['query_id'].n_unique():,} queries, {len(products):,} products, {params.protocol}")
-        ranks = rank_all(folds, protocol, relevance, groups_of, meter)
+        ranks = rank_all(folds, protocol, queries, relevance, groups_of, meter)
         scores = read_table(paths.ENSEMBLE / "class_scores.parquet")
         classes = read_json(paths.ENSEMBLE / "classes.json", list[str])
         meter.begin("figures with intervals")
         retrieval = protocol.trees(ranks, params.bootstrap, params.seed, slices)
-        classification = classification_trees(scores, classes)
         trunk = paths.features_of("trunk") if "trunk" in run.value("plan.features", list[str]) else None
         baselines = read_baselines(paths.BASELINES, scores.filter(pl.col("label").is_in(classes)), classes)
         *compared, gains = baseline_trees(scores, baselines.scores, classes)
@@ -65,9 +65,9 @@ def main() -> None:
             notes += write_plot_tables(out, ranks, scores, classes, {"baselines": gains, "modality_gain": gained})
         for line in [*left_out_lines(scores, classes), *baselines.notes, *composed.notes, *notes, *protocol.warnings()]:
             print(line)
-        described = [one.trees() for one in (hubness, composed, embeddings)]
+        described = [classification_trees(scores, classes), *(one.trees() for one in (hubness, composed, embeddings))]
         more = (modality_trees(scores, classes, modalities(products)), zero_shot, *described, judged_trees(judged))
-        figures, intervals = (merged(*one) for one in zip(retrieval, classification, compared, *more, strict=True))
+        figures, intervals = (merged(*one) for one in zip(retrieval, compared, *more, strict=True))
         data = data_counts(paths.CATALOGUE, paths.FOLDS)
         models = read_predicting_models(paths.TRAIN, Path(run.value("ensemble.fuse_with", str)), folds)
         seen = seen_figures(read_hashed_products(paths.CATALOGUE, paths.FOLDS), models)

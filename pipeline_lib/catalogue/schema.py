@@ -175,15 +175,13 @@ def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
 
 
 def text_queries(texts: pl.DataFrame) -> pl.DataFrame:
-    """Return text queries from the columns query_id, text and split; a null split means no split of its own."""
-    return conform(
-        texts.with_columns(
-            pl.lit("text").alias("kind"),
-            pl.lit(None).alias("reference_product_id"),
-            pl.lit([], dtype=STRINGS).alias("subset"),
-        ),
-        QUERIES,
-    )
+    """Return text queries from the columns query_id, text and split; a null split means no split of its own.
+
+    A column `subset` is kept; without it no query has one.
+    """
+    without = [] if "subset" in texts.columns else [pl.lit([], dtype=STRINGS).alias("subset")]
+    kind, reference = pl.lit("text").alias("kind"), pl.lit(None).alias("reference_product_id")
+    return conform(texts.with_columns(kind, reference, *without), QUERIES)
 
 
 def rejects_of(table: str, frame: pl.DataFrame, reason: str, value: str, action: str) -> pl.DataFrame:

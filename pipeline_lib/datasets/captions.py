@@ -26,7 +26,8 @@ from pipeline_lib.datasets.list_column import list_column
 from pipeline_lib.datasets.product_ids import reject_ids
 
 # One row per image: its row in the file, its path in the data set, its captions and its split. A column `product_id`
-# may give ids other than the paths, and a column `slices` the slices of each caption, as text with bars between them.
+# may give ids other than the paths, a column `slices` the slices of each caption, as text with bars between them, and a
+# column `subset` a list of the products that each caption is also ranked among.
 CAPTIONED = pl.Schema({"row": pl.Int64(), "image": pl.String(), "captions": pl.List(pl.String()), "split": pl.String()})
 
 
@@ -40,7 +41,7 @@ def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder
     media = list_column("media", [[path] for path in media_paths(images["image"], root, image_folder)])
     named = images.with_columns(ids.replace("", None), media)
     good, rejects = reject_ids(table, named)
-    lists = [name for name in ("captions", "slices") if name in good.columns]
+    lists = [name for name in ("captions", "slices", "subset") if name in good.columns]
     captions = good.select("row", "product_id", "split", *lists).explode(lists).drop_nulls("captions")
     captions = captions.with_columns(clean_text(pl.col("captions")).alias("text"))
     number = pl.int_range(pl.len()).over("product_id")

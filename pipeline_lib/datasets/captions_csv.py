@@ -1,7 +1,8 @@
-"""Reads a CSV file with one caption per row: columns image or video, caption and optionally split and slice.
+"""Reads a CSV file with one caption per row: columns image or video, caption and optionally split, slice and subset.
 
 All rows of an image or a clip are one product with several captions; they need not be adjacent. The column slice names
-the slices of the queries that a caption is in, with bars between them.
+the slices of the queries that a caption is in, and subset its hard negatives, images or clips that it is also ranked
+among, both with bars between them.
 """
 
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.artifacts.messages import show
-from pipeline_lib.catalogue.schema import REJECTED, Records, rejects_of
+from pipeline_lib.catalogue.schema import REJECTED, STRINGS, Records, rejects_of
 from pipeline_lib.catalogue.strings import clean
 from pipeline_lib.datasets.captions import captioned_records, image_id
 from pipeline_lib.datasets.clip_names import clip_folder, with_endings
@@ -25,6 +26,7 @@ USUAL = {
     "text": ("caption", "text", "comment", "sentence"),
     "split": ("split",),
     "slice": ("slice",),
+    "subset": ("subset",),
 }
 
 
@@ -40,7 +42,10 @@ def read_captions_csv(data: DataParams) -> Records:
         "row",
         pl.col(columns[shown]).alias("image"),
         pl.col(columns["text"]).fill_null("").alias("caption"),
-        (pl.col(columns["slice"]) if columns["slice"] else pl.lit(None, pl.String)).alias("slices"),
+        *(
+            (pl.col(columns[role]) if columns[role] else pl.lit(None, pl.String)).alias(name)
+            for role, name in (("slice", "slices"), ("subset", "subset"))
+        ),
         split.alias("raw_split"),
     )
     known = pl.col("raw_split").str.to_lowercase().replace_strict(SPLIT_NAMES, default=None, return_dtype=pl.String)
@@ -49,8 +54,9 @@ def read_captions_csv(data: DataParams) -> Records:
     rows = rows.drop_nulls("image")
     rows = rows.with_columns(pl.Series("path", [image_id(image) for image in rows["image"]], pl.String))
     _check_splits(table.path, rows, columns["split"])
+    rows = rows.with_columns(_subsets(table.path, rows, shown))
     images = rows.group_by("path", maintain_order=True).agg(
-        pl.col("row", "image", "split").first(), pl.col("caption").alias("captions"), pl.col("slices")
+        pl.col("row", "image", "split").first(), pl.col("caption").alias("captions"), pl.col("slices", "subset")
     )
     folder = data.image_folder
     if shown == "video":
@@ -89,6 +95,19 @@ def _columns(table: Table, data: DataParams) -> dict[str, str]:
         raise _missing(table, "image", " or ".join(USUAL["image"]))
     unused = "image" if data.columns.video or not names["image"] else "video"
     return names | {unused: ""}
+
+
+def _subsets(path: Path, rows: pl.DataFrame, shown: str) -> pl.Series:
+    """Return the product ids of each row's subset; ValueError for a name that no row has as its image or video."""
+    known, subsets = set(rows["path"]), []
+    for row, cell in rows.select("row", "subset").iter_rows():
+        named = list(dict.fromkeys(one for part in (cell or "").split("|") if (one := image_id(part))))
+        if strange := next((one for one in named if one not in known), None):
+            raise ValueError(
+                f"{path}: row {row}: subset names {show(strange)}, which is the {shown} of no row; write it as there"
+            )
+        subsets.append(named)
+    return pl.Series("subset", subsets, STRINGS)
 
 
 def _missing(table: Table, role: str, name: str) -> ValueError:

@@ -14,18 +14,20 @@ from pipeline_lib.evaluation.label_issues import label_issues
 from pipeline_lib.evaluation.summary import DIGITS, SPLITS, labelled
 from pipeline_lib.metrics.calibration import reliability_rows
 from pipeline_lib.metrics.classification import Labels, class_table, confusion_counts
+from pipeline_lib.metrics.gallery_ranks import SUBSET
 from pipeline_lib.metrics.ranking import ranks_of, recall_curve
 
 CURVE_DEPTH = 100
 
 
 def curve_table(ranks: pl.DataFrame) -> pl.DataFrame:
-    """Return recall at every k for each split and direction of the ranks.
+    """Return recall at every k for each split and direction of the ranks; subsets are too small for a curve.
 
     A curve ends at CURVE_DEPTH, or at the size of the largest gallery: a longer list has no more products.
     """
     frames = [pl.DataFrame(schema=CURVE_SCHEMA)]
-    for (split, direction), part in ranks.group_by("split", "direction", maintain_order=True):
+    complete = ranks.filter(pl.col("direction") != SUBSET)
+    for (split, direction), part in complete.group_by("split", "direction", maintain_order=True):
         largest = int(part["num_gallery"].to_numpy().max())
         cutoffs = range(1, min(CURVE_DEPTH, largest) + 1)
         curve = [round(value, DIGITS) for value in recall_curve(ranks_of(part), cutoffs)]

@@ -11,8 +11,9 @@ import polars as pl
 
 from pipeline_lib.evaluation.bidirectional import bidirectional_trees
 from pipeline_lib.evaluation.query_slices import query_slice_trees
+from pipeline_lib.evaluation.query_subsets import query_subset_trees
 from pipeline_lib.evaluation.summary import merged, retrieval_trees
-from pipeline_lib.metrics.gallery_ranks import Gallery, rank_gallery
+from pipeline_lib.metrics.gallery_ranks import SUBSET, Gallery, rank_gallery
 from pipeline_lib.metrics.paired_rows import rank_rows
 
 Tree = dict[str, Any]
@@ -39,13 +40,13 @@ class Protocol:
     ) -> tuple[Tree, Tree]:
         """Return {split: {retrieval: figures}} and the same tree of intervals; `slices` are those of the queries.
 
-        A protocol that does not rank queries has no slices.
+        A protocol that does not rank queries has neither slices nor subsets.
         """
-        trees = [retrieval_trees(ranks, resamples, seed)]
+        trees = [retrieval_trees(ranks.filter(pl.col("direction") != SUBSET), resamples, seed)]
         if self.more is not None:
             trees.append(self.more(ranks))
         if slices is not None and self.rank is rank_gallery:
-            trees.append(query_slice_trees(ranks, slices))
+            trees += [query_slice_trees(ranks, slices), query_subset_trees(ranks, slices)]
         figures, intervals = zip(*trees, strict=True)
         return merged(*figures), merged(*intervals)
 

@@ -12,17 +12,21 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.schemas import RANKS_SCHEMA
-from pipeline_lib.metrics.recall import both_ways_ranks
-from pipeline_lib.metrics.relevance import Positions, positions_from_pairs
+from pipeline_lib.metrics.recall import best_positive_ranks, both_ways_ranks
+from pipeline_lib.metrics.relevance import Positions, positions_from_lists, positions_from_pairs
 from pipeline_lib.metrics.score_counts import Matrix
 from pipeline_lib.metrics.tied_ranks import TiedRanks
+
+# Direction of queries that are ranked among their subset alone.
+SUBSET = "text_to_image_subset"
 
 
 @dataclass(frozen=True)
 class Gallery:
     """Queries (queries, dim) and products (products, dim), embedded by one model or fused over the same models.
 
-    `groups` are the products' group ids; None = each product is its own group.
+    `groups` are the products' group ids; None = each product is its own group. `subsets` has the query_id and
+    product_id of products that a query is also ranked among, beside its answers.
     """
 
     split: str
@@ -32,6 +36,7 @@ class Gallery:
     product_ids: Sequence[str]
     products: Matrix
     groups: Sequence[str] | None = None
+    subsets: pl.DataFrame | None = None
 
     def group_ids(self, positions: NDArray[np.int64]) -> list[str]:
         """Return the groups of the products at gallery positions."""
@@ -50,17 +55,22 @@ def drop_queries_without_relevance(gallery: Gallery, relevance: pl.DataFrame) ->
 
 def gallery_positives(query_ids: Sequence[str], product_ids: Sequence[str], relevance: pl.DataFrame) -> Positions:
     """Return the gallery positions of each query's relevant products (grade above 0) that are in the gallery."""
+    return _positions(query_ids, product_ids, relevance.filter(pl.col("grade") > 0))
+
+
+def _positions(query_ids: Sequence[str], product_ids: Sequence[str], named: pl.DataFrame) -> Positions:
     queries = pl.DataFrame({"query_id": query_ids}, schema={"query_id": pl.String}).with_row_index("query")
     products = pl.DataFrame({"product_id": product_ids}, schema={"product_id": pl.String}).with_row_index("product")
-    pairs = relevance.filter(pl.col("grade") > 0).join(queries, on="query_id").join(products, on="product_id")
+    pairs = named.join(queries, on="query_id").join(products, on="product_id")
     return positions_from_pairs(pairs["query"].to_numpy(), pairs["product"].to_numpy(), len(query_ids))
 
 
 def rank_gallery(gallery: Gallery, relevance: pl.DataFrame, device: str = "cpu") -> pl.DataFrame:
     """Return RANKS_SCHEMA rows: every query against all products, every product with a query against all queries.
 
-    The group of a query is that of its first relevant product. Queries without relevance are left out. Raises
-    ValueError if all relevant products of a query are outside the gallery.
+    The group of a query is that of its first relevant product. Queries without relevance are left out. If the gallery
+    has `subsets`, there are the rows of `rank_subsets`, too. Raises ValueError if all relevant products of a query are
+    outside the gallery.
     """
     gallery = drop_queries_without_relevance(gallery, relevance)
     positives = gallery_positives(gallery.query_ids, gallery.product_ids, relevance)
@@ -82,8 +92,24 @@ def rank_gallery(gallery: Gallery, relevance: pl.DataFrame, device: str = "cpu")
         [
             direction_ranks(gallery, "text_to_image", text_rows, len(gallery.product_ids)),
             direction_ranks(gallery, "image_to_text", image_rows, len(gallery.query_ids)),
+            *([] if gallery.subsets is None else [rank_subsets(gallery, positives, gallery.subsets)]),
         ]
     )
+
+
+def rank_subsets(gallery: Gallery, positives: Positions, subsets: pl.DataFrame) -> pl.DataFrame:
+    """Return RANKS_SCHEMA rows of the direction SUBSET: queries among the products of their subset and their answers.
+
+    `positives` are the answers of all queries. A query whose subset has no other product in the gallery is left out.
+    """
+    listed = _positions(gallery.query_ids, gallery.product_ids, subsets).joined(positives)
+    chosen = np.flatnonzero(listed.counts() > positives.counts())
+    query_ids = [gallery.query_ids[int(row)] for row in chosen]
+    own, ranked = (positions_from_lists(part.row(row) for row in chosen) for part in (positives, listed))
+    ranks = best_positive_ranks(gallery.queries[chosen], gallery.products, own, subset=ranked)
+    first_relevant = own.indices[own.indptr[:-1]]
+    rows = RankedRows(query_ids, first_relevant, ranks, own.counts())
+    return direction_ranks(gallery, SUBSET, rows, ranked.counts())
 
 
 @dataclass(frozen=True)
@@ -99,13 +125,16 @@ class RankedRows:
     num_right: NDArray[np.int64]
 
 
-def direction_ranks(gallery: Gallery, direction: str, rows: RankedRows, num_gallery: int) -> pl.DataFrame:
-    """Return RANKS_SCHEMA rows of one direction."""
+def direction_ranks(
+    gallery: Gallery, direction: str, rows: RankedRows, num_gallery: int | NDArray[np.int64]
+) -> pl.DataFrame:
+    """Return RANKS_SCHEMA rows of one direction; `num_gallery` is one size, or that of each row (rows,)."""
     columns = {
         "query_id": list(rows.ids),
         "rank": rows.ranks.expected(),
         "group_id": gallery.group_ids(rows.products),
         "num_right": rows.num_right,
+        "num_gallery": np.broadcast_to(np.int64(num_gallery), len(rows.ids)),
         "tied_right": rows.ranks.right,
         "tied_wrong": rows.ranks.wrong,
     }
@@ -113,7 +142,6 @@ def direction_ranks(gallery: Gallery, direction: str, rows: RankedRows, num_gall
         "split": pl.lit(gallery.split),
         "direction": pl.lit(direction),
         "fold": pl.lit(gallery.fold, pl.Int64),
-        "num_gallery": pl.lit(num_gallery, pl.Int64),
     }
     frame = pl.DataFrame(columns, schema_overrides={"query_id": pl.String, "group_id": pl.String})
     return frame.with_columns(**fixed).select(list(RANKS_SCHEMA))

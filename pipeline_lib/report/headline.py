@@ -73,6 +73,7 @@ RETRIEVAL: Columns = {
     "R@1": ("R@1", percent),
     "R@5": ("R@5", percent),
     "R@10": ("R@10", percent),
+    "R_subset@1": ("R_subset@1", percent),
     "MeanRecall": ("Mean recall", percent),
     "median_rank": ("Median rank", rank),
     "mean_rank": ("Mean rank", rank),
@@ -80,7 +81,7 @@ RETRIEVAL: Columns = {
     "num_gallery": ("Gallery", count),
 }
 # The figures of a slice of the queries.
-SLICE: Columns = {key: RETRIEVAL[key] for key in ("R@1", "R@5", "R@10", "num_queries", "num_gallery")}
+SLICE: Columns = {key: RETRIEVAL[key] for key in ("R@1", "R@5", "R@10", "R_subset@1", "num_queries", "num_gallery")}
 CLASSIFICATION: Columns = {
     "top1": ("Top-1", percent),
     "top3": ("Top-3", percent),

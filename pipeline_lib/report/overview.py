@@ -28,7 +28,7 @@ SLICES = "Text → image by slice"
 
 @dataclass(frozen=True)
 class Headline:
-    """One table of figures: its columns, and for each row the figures and the chance level by key."""
+    """One table of figures: the columns that a row has, and for each row the figures and the chance level by key."""
 
     title: str
     columns: Columns
@@ -49,14 +49,14 @@ def headlines(inputs: ReportInputs, chances: Mapping[tuple[str, str], Chance]) -
     """Return the tables that apply; each row has the figures of chance."""
     class_chance = _class_chance(inputs.ensemble.num_classes)
     retrieval = retrieval_rows(inputs.metrics, inputs.intervals)
-    retrieval_table = [(row, _retrieval_chance(chances.get((row.split, row.task)))) for row in retrieval]
+    retrieval_table = [
+        (row, _own_chance(row, RETRIEVAL) | _retrieval_chance(chances.get((row.split, row.task)))) for row in retrieval
+    ]
     slice_table = [(row, _own_chance(row, SLICE)) for row in slice_rows(inputs.metrics, inputs.intervals)]
     judged_table = [(row, _own_chance(row, JUDGED)) for row in judged_rows(inputs.metrics, inputs.intervals)]
     class_table = [(row, class_chance) for row in classification_rows(inputs.metrics, inputs.intervals)]
     return [
-        Headline(
-            title, columns, [(row, {figure.key: figure for figure in row.figures}, chance) for row, chance in rows]
-        )
+        _table(title, columns, rows)
         for title, columns, rows in (
             ("Retrieval", RETRIEVAL, retrieval_table),
             (SLICES, SLICE, slice_table),
@@ -65,6 +65,15 @@ def headlines(inputs: ReportInputs, chances: Mapping[tuple[str, str], Chance]) -
         )
         if rows
     ]
+
+
+def _table(title: str, columns: Columns, rows: Sequence[tuple[HeadlineRow, dict[str, str]]]) -> Headline:
+    found = {figure.key for row, _ in rows for figure in row.figures}
+    return Headline(
+        title,
+        {key: column for key, column in columns.items() if key in found},
+        [(row, {figure.key: figure for figure in row.figures}, chance) for row, chance in rows],
+    )
 
 
 def tiles(tables: Sequence[Headline]) -> list[Tile]:

@@ -171,3 +171,27 @@ def test_the_slices_of_a_caption_are_those_of_its_query_and_go_with_it(tmp_path,
     assert records.columns["slice"] == "slice"
     # The query of a rejected product is dropped, and its slices with it.
     assert build_catalogue(records, data, 1).query_slices.rows() == rows
+
+
+def test_the_subset_of_a_caption_is_that_of_its_query_without_rejected_products(table, photos, reader_params):
+    table(
+        "image,caption,subset\na.jpg,one, ./b.jpg ||gone.jpg|b.jpg\nb.jpg,two,\na.jpg,three,b.jpg\na.jpg,,b.jpg\n"
+        "gone.jpg,five,a.jpg\n"
+    )
+    data = reader_params(max_reject_fraction=0.5)
+    records = read_captions_csv(data)
+    named = {"a.jpg#0": ["b.jpg", "gone.jpg"], "a.jpg#1": ["b.jpg"], "b.jpg#0": [], "gone.jpg#0": ["a.jpg"]}
+    assert dict(records.queries.select("query_id", "subset").rows()) == named
+    assert records.columns["subset"] == "subset"
+    queries = build_catalogue(records, data, 1).queries
+    assert dict(queries.select("query_id", "subset").rows()) == {
+        "a.jpg#0": ["b.jpg"],
+        "a.jpg#1": ["b.jpg"],
+        "b.jpg#0": [],
+    }
+
+
+def test_a_subset_with_a_name_of_no_row_stops_the_reader(table, photos, reader_params):
+    table("image,caption,subset\na.jpg,one,\nb.jpg,two,a.jpg|a.png\n")
+    with pytest.raises(ValueError, match=r"products.csv: row 3: subset names 'a.png', which is the image of no row"):
+        read_captions_csv(reader_params())

@@ -14,12 +14,13 @@ from pipeline_lib.params.section import load_params, parse_section
 PARAMS = parse_section(EvaluateParams, load_params()).model_copy(update={"bootstrap": 100, "hubness": []})
 
 
-def tables(tmp_path, **options):
+def tables(tmp_path, subset=(), **options):
     products = make_products().with_columns(group_id=pl.col("product_id"))
     write_trunk(tmp_path, products, **options)
     own = products.filter((pl.col("text") != "") & (pl.col("media").list.len() > 0))
     query_ids = "q " + own["product_id"]
     queries = pl.DataFrame({"query_id": query_ids, "kind": "text", "text": own["text"]})
+    queries = queries.with_columns(subset=pl.lit(subset, pl.List(pl.String)))
     relevance = pl.DataFrame({"query_id": query_ids, "product_id": own["product_id"], "grade": 1})
     ranked = own.filter((pl.col("split") == "test") | (pl.col("fold") == 1)).with_columns(
         split=pl.when(pl.col("split") == "test").then(pl.lit("test")).otherwise(pl.lit("oof"))
@@ -65,3 +66,23 @@ def test_a_gallery_with_other_queries_than_texts_is_left_out(tmp_path):
         kind=pl.when(pl.col("query_id") == first).then(pl.lit("composed")).otherwise(pl.lit("text"))
     )
     assert [gallery.split for gallery in zero_shot_galleries(tmp_path, products, composed, ranks)] == ["oof"]
+
+
+def test_the_pair_is_measured_among_the_subsets_of_the_queries(tmp_path):
+    products = make_products()
+    first, second = products.filter(pl.col("split") == "test")["product_id"][:2]
+    products, _, ranks = tables(tmp_path, subset=[first, second], signal=0.3)
+    figures, _ = zero_shot_trees(tmp_path, tmp_path, products, ranks, PARAMS)
+    features = read_trunk(tmp_path, products)
+    row_of = {key: row for row, key in enumerate(products["product_id"])}
+    hits, asked = [], ranks.filter(pl.col("split") == "test")["query_id"]
+    for query_id in asked:
+        row, others = row_of[query_id.removeprefix("q ")], [row_of[first], row_of[second]]
+        scores = features.image @ features.text[row]
+        hits.append(scores[row] >= scores[others].max())
+    own = figures["test"]["retrieval_zero_shot"]["text_to_image"]
+    assert own["R_subset@1"] == pytest.approx(np.mean(hits), abs=1e-4) and 0 < np.mean(hits) < 1
+    assert (
+        own["num_subset_queries"] == len(asked)
+        and "R_subset@1" not in figures["oof"]["retrieval_zero_shot"]["text_to_image"]
+    )

@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from pipeline_lib.artifacts.schemas import RANKS_SCHEMA
-from pipeline_lib.metrics.gallery_ranks import Gallery, gallery_positives, rank_gallery
+from pipeline_lib.metrics.gallery_ranks import SUBSET, Gallery, gallery_positives, rank_gallery
+from pipeline_lib.metrics.ranking import chance_of, ranks_of
 
 
 def relevance_of(*pairs):
@@ -79,3 +80,54 @@ def test_queries_without_relevance_are_left_out_in_both_directions():
     alone = Gallery("test", None, ["unjudged"], queries[:1], ["a", "b"], products)
     assert rank_gallery(alone, relevance_of(("q", "a", 1))).schema == RANKS_SCHEMA
     assert rank_gallery(alone, relevance_of(("q", "a", 1))).is_empty()
+
+
+def subset_of(*pairs):
+    return pl.DataFrame(pairs, schema={"query_id": pl.String, "product_id": pl.String}, orient="row")
+
+
+def test_hand_worked_subsets():
+    """Scores of q1: a 1, b .8, c .6, d 1; of q2 the same. The answer need not be in the subset."""
+    products = np.array([[1, 0], [0.8, 0.6], [0.6, 0.8], [1, 0]], np.float32)
+    queries = np.array([[1, 0], [1, 0], [1, 0], [1, 0]], np.float32)
+    relevance = relevance_of(("q1", "b", 1), ("q2", "a", 1), ("q3", "c", 1), ("q4", "a", 1), ("q4", "c", 1))
+    subsets = subset_of(
+        ("q1", "c"), ("q1", "b"), ("q1", "elsewhere"),  # before c
+        ("q2", "d"), ("q2", "c"),  # level with d
+        ("q3", "elsewhere"), ("q3", "c"),  # nothing to choose from
+        ("q4", "d"),  # the best of two answers is level with d
+    )  # fmt: skip
+    gallery = Gallery("test", None, ["q1", "q2", "q3", "q4"], queries, list("abcd"), products, list("wxyz"), subsets)
+    ranks = rank_gallery(gallery, relevance)
+    assert ranks.schema == RANKS_SCHEMA
+    own = ranks.filter(pl.col("direction") == SUBSET)
+    columns = ("query_id", "rank", "num_gallery", "num_right", "tied_right", "tied_wrong", "group_id")
+    assert own.select(columns).rows() == [
+        ("q1", 1.0, 2, 1, 1, 0, "x"),
+        ("q2", 1.5, 3, 1, 1, 1, "w"),
+        ("q4", 1.5, 3, 2, 1, 1, "w"),
+    ]
+    assert ranks_of(own).hits(1).tolist() == [1.0, 0.5, 0.5]
+    assert np.allclose(chance_of(own).hits(1), [1 / 2, 1 / 3, 2 / 3])
+    whole = rank_gallery(replace(gallery, subsets=None), relevance)
+    assert whole.equals(ranks.filter(pl.col("direction") != SUBSET))
+    assert rank_gallery(replace(gallery, subsets=subset_of(("q3", "c"))), relevance).equals(whole)
+
+
+def test_subsets_equal_a_slow_loop():
+    rng = np.random.default_rng(3)
+    vectors = [np.round(rng.normal(size=(rows, 3)), 0).astype(np.float32) for rows in (30, 12)]
+    query_ids, product_ids = [f"q{row}" for row in range(30)], [f"p{row}" for row in range(12)]
+    right = {query: f"p{rng.integers(12)}" for query in query_ids}
+    subsets = {query: {f"p{row}" for row in rng.integers(12, size=rng.integers(4))} for query in query_ids}
+    named = subset_of(*((query, product) for query, own in subsets.items() for product in own))
+    gallery = Gallery("oof", 1, query_ids, vectors[0], product_ids, vectors[1], None, named)
+    ranks = rank_gallery(gallery, relevance_of(*((query, product, 1) for query, product in right.items())))
+    found = dict(ranks.filter(pl.col("direction") == SUBSET).select("query_id", "rank").rows())
+    expected, scores = {}, vectors[0] @ vectors[1].T
+    for row, query in enumerate(query_ids):
+        wrong = [scores[row, product_ids.index(one)] for one in subsets[query] - {right[query]}]
+        own = scores[row, product_ids.index(right[query])]
+        if wrong:
+            expected[query] = 1 + sum(one > own for one in wrong) + sum(one == own for one in wrong) / 2
+    assert found == expected and any(rank % 1 for rank in expected.values())

@@ -1,8 +1,11 @@
 """The rows of the headline hold what metrics.json holds, and text keeps the digits that count."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from pipeline_lib.report.headline import percent, rank, retrieval_rows, slice_rows, total_rows
+from pipeline_lib.report.overview import headlines
 
 LEAF = {"R@1": 0.4721, "R@5": 0.8, "R@10": 0.91, "MeanRecall": 0.727, "median_rank": 2.0, "mean_rank": 5.31}
 LEAF |= {"num_queries": 1234, "num_gallery": 500}
@@ -53,3 +56,20 @@ def test_slices_are_rows_of_their_own_with_chance():
     ]  # fmt: skip
     assert slice_rows(METRICS, INTERVALS) == []
     assert [one.task for one in retrieval_rows(metrics, spans)] == ["text_to_image"]
+
+
+def test_a_figure_of_subsets_is_a_column_with_its_chance_only_where_a_row_has_it():
+    subset = {"R_subset@1": 0.75, "num_subset_queries": 40, "chance": {"R_subset@1": 0.5}}
+    intervals = {"test": {"retrieval": {"text_to_image": {"R_subset@1": [0.6, 0.9]}}}}
+    for more, has_column in (({}, False), (subset, True)):
+        leaves = {"text_to_image": LEAF | more, "image_to_text": LEAF}
+        inputs = SimpleNamespace(
+            metrics={"test": {"retrieval": leaves}}, intervals=intervals, ensemble=SimpleNamespace(num_classes=0)
+        )
+        (table,) = headlines(inputs, {})
+        assert ("R_subset@1" in table.columns) is has_column
+        (_, first, chance), (_, second, _) = table.rows
+        assert "R_subset@1" not in second and set(first) <= set(table.columns)
+        if has_column:
+            assert (first["R_subset@1"].text, first["R_subset@1"].interval_text) == ("75.0 %", "60.0–90.0")
+            assert chance == {"R_subset@1": "50.0 %"}

@@ -153,7 +153,9 @@ def test_the_table_lists_every_caption_with_its_slices_and_two_faults(written):
     assert [row[0] for row in rows[:-2]] == [clip.path for clip in made for _ in captions_of(clip)]
     assert rows[-2][1] == "" and not (written / rows[-1][0]).exists()
     slices = {clip.path: ("time" if clip.action else "still", clip.action, clip.unseen) for clip in made}
-    for path, caption, _, listed in rows[:-2]:
+    reverse = {one.path: other.path for pair in twins(made) for one, other in (pair, pair[::-1])}
+    for path, caption, _, listed, subset in rows[:-2]:
+        assert subset == reverse.get(path, "")
         kind, action, unseen = slices[path]
         names = {kind, language_of(caption), *filter(None, [action]), *(["unseen_combination"] if unseen else [])}
         assert set(listed.split("|")) == names

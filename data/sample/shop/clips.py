@@ -27,7 +27,7 @@ KINDS = tuple(kind for kind in GOODS if kind != RARE)
 TEST_SHARE, VAL_SHARE = 0.25, 0.125
 # Of the products of test, those with a combination that no other split has.
 UNSEEN_SHARE = 0.4
-COLUMNS = ("video", "caption", "split", "slice")
+COLUMNS = ("video", "caption", "split", "slice", "subset")
 # A clip's ending and size depend on its product.
 ENDINGS = ("mp4", "mp4", "mp4", "webm", "mp4", "mp4", "avi", "mp4", "mp4", "gif")
 SIZES = (72, 80, 64)
@@ -123,19 +123,22 @@ def write_files(clips: list[Clip], out: Path) -> None:
 def write_table(clips: list[Clip], out: Path) -> None:
     """Write captions.csv, a row for each caption; the slice time needs the order of the frames, still does not.
 
-    As in real tables, one caption is empty, and one clip has no file.
+    The subset of a caption is the reverse of its clip. As in real tables, one caption is empty, and one clip has no
+    file.
     """
+    of_product = {(clip.item.seed, clip.backwards): clip.path for clip in clips}
     with (out / "captions.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for clip in clips:
+            reverse = of_product.get((clip.item.seed, not clip.backwards), "")
             for caption in captions_of(clip):
                 slices = [STILL if clip.action is None else TIME, language_of(caption)]
                 slices += [*([clip.action] if clip.action else []), *(["unseen_combination"] if clip.unseen else [])]
-                writer.writerow((clip.path, caption, clip.split, "|".join(slices)))
+                writer.writerow((clip.path, caption, clip.split, "|".join(slices), reverse))
         first = next(clip for clip in clips if clip.split == "train" and clip.fault is None)
-        writer.writerow((first.path, "", "train", ""))
-        writer.writerow((f"clips/{len(clips):04d}.mp4", "a clip that was never uploaded", "train", STILL))
+        writer.writerow((first.path, "", "train", "", ""))
+        writer.writerow((f"clips/{len(clips):04d}.mp4", "a clip that was never uploaded", "train", STILL, ""))
 
 
 def make_sample(out: Path, num_acting: int, num_still: int, seed: int, num_jobs: int = 1) -> None:

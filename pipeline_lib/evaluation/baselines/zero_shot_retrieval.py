@@ -13,6 +13,7 @@ import polars as pl
 from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors, why_apart
 from pipeline_lib.evaluation.protocols import PROTOCOLS
+from pipeline_lib.evaluation.query_subsets import named_subsets
 from pipeline_lib.evaluation.ranks import device_for
 from pipeline_lib.metrics.gallery_ranks import Gallery
 from pipeline_lib.params.evaluate import EvaluateParams
@@ -27,14 +28,14 @@ def zero_shot_galleries(
     """Return the galleries of `ranks` (RANKS_SCHEMA) as the untouched pair embeds them; empty if there is no pair.
 
     `products` (product_id, media, text, group_id, split, fold) is the complete catalogue, `queries` (query_id, kind,
-    text) has the texts. `folder` is that of features@trunk, None without it. A gallery with queries that are no texts
-    is left out.
+    text, subset) has the texts. `folder` is that of features@trunk, None without it. A gallery with queries that are no
+    texts is left out.
     """
     features = None if folder is None else read_trunk(folder, products)
     if folder is None or features is None or why_apart(folder):
         return []
     texts = dict(queries.filter(pl.col("kind") == "text").select("query_id", "text").iter_rows())
-    store = open_store(folder / "text")
+    store, subsets = open_store(folder / "text"), named_subsets(queries)
     galleries = []
     asked = ranks.filter(pl.col("direction") == "text_to_image")
     for (split, fold), part in asked.group_by("split", "fold", maintain_order=True):
@@ -54,6 +55,7 @@ def zero_shot_galleries(
                 own["product_id"].to_list(),
                 features.image[rows],
                 own["group_id"].to_list(),
+                subsets,
             )
         )
     return galleries
