@@ -32,7 +32,8 @@ from results import machine
 from pipeline_lib.artifacts import paths
 from pipeline_lib.evaluation.intervals import share_intervals
 from pipeline_lib.evaluation.jackknife import clusters, jackknife, paired_differences
-from pipeline_lib.metrics.gallery_ranks import Gallery, rank_gallery
+from pipeline_lib.evaluation.query_subsets import named_subsets
+from pipeline_lib.metrics.gallery_ranks import SUBSET, Gallery, rank_gallery
 from pipeline_lib.metrics.ranking import ranks_of
 from pipeline_lib.stores.store import open_store
 
@@ -41,8 +42,8 @@ SEEDS = (7, 8, 9)
 SETTINGS = (
     "data.root=data/sample/clips", "data.reader=captions_csv", "plan.frames=[clips]",
     "plan.folds=[0]", "plan.scales=[64]", "plan.search=[]", "plan.features=[trunk]", "features.trunk.at=pooled",
-    "train.unfreeze_layers=0", "train.towers.text.unfreeze_layers=all", "train.photo=mean_pool",
-    "embed.photo=mean_pool", "embed.flip=false", "train.text=random", "train.batch_size=64", "train.epochs=60",
+    "train.unfreeze_layers=0", "train.photo=mean_pool",
+    "embed.photo=mean_pool", "embed.flip=false", "train.text=random", "train.batch_size=64", "train.epochs=40",
     "train.mining=hard", "train.best_metric=R@1", "model.weights_root=data/sample/clip_weights",
     "model.image.name=data/sample/clip_weights/image", "model.text.name=data/sample/clip_weights/text",
     "losses.cross_entropy.weight=0", "runtime.device=cpu", "train.text_augment=none",
@@ -124,46 +125,32 @@ def train(clone: Path, name: str, arm: Sequence[str], seed: int, threads: int) -
     return folder
 
 
-def reverses(clone: Path) -> dict[str, str]:
-    """Return clip -> the clip that is its reverse, of the clips in which something happens."""
-    program = (
-        "from shop.clips import make_clips; from shop.stage import read_section; s = read_section('clips')\n"
-        "for c in make_clips(s['acting'], s['still'], s['seed']):\n"
-        "    print(c.path, *c.item.seed) if c.action else None"
-    )
-    run = subprocess.run([sys.executable, "-c", program], cwd=clone / "data/sample", check=True, capture_output=True,
-                         text=True, env=environment(PYTHONPATH="."))  # fmt: skip
-    products: dict[str, list[str]] = {}
-    for line in run.stdout.splitlines():
-        path, product = line.split(" ", 1)
-        products.setdefault(product, []).append(path)
-    return {one: other for pair in products.values() for one, other in (pair, pair[::-1])}
-
-
 def measure(clone: Path, folders: Sequence[Path]) -> Result:
     """Return what the queries of test find in each run."""
     tables = {name: pl.read_parquet(clone / paths.CATALOGUE / f"{name}.parquet")
               for name in ("queries", "relevance", "query_slices")}  # fmt: skip
+    subsets = named_subsets(tables["queries"])
+    assert subsets is not None, "the captions name no reverse"
+    reverse = dict(subsets.iter_rows())
     split = pl.read_parquet(clone / paths.FOLDS / "folds.parquet").filter(split="test")
     clips = split["product_id"].to_list()
     answer = dict(
         tables["relevance"].filter(pl.col("product_id").is_in(clips)).select("query_id", "product_id").iter_rows()
     )
     queries = sorted(answer)
-    reverse, hits, before = reverses(clone), [], []
+    hits, before = [], []
     for folder in folders:
         store = folder / paths.WORK / "embed/0/64"
         texts, vectors = (np.asarray(open_store(store / name).rows(ids), np.float32)
                           for name, ids in (("queries", queries), ("products", clips)))  # fmt: skip
-        ranks = rank_gallery(Gallery("test", None, queries, texts, clips, vectors), tables["relevance"], "cpu")
-        own = ranks.filter(direction="text_to_image").sort("query_id")
-        hits.append(ranks_of(own).hits(1))
-        row = {clip: number for number, clip in enumerate(clips)}
-        margin = [texts[place] @ (vectors[row[answer[query]]] - vectors[row[reverse[answer[query]]]])
-                  if reverse.get(answer[query]) in row else np.nan for place, query in enumerate(queries)]  # fmt: skip
-        before.append(np.where(np.isnan(margin), np.nan, (np.sign(margin) + 1) / 2))
+        gallery = Gallery("test", None, queries, texts, clips, vectors, subsets=subsets)
+        ranks = rank_gallery(gallery, tables["relevance"], "cpu").sort("query_id")
+        whole, pairs = (ranks.filter(direction=name) for name in ("text_to_image", SUBSET))
+        hits.append(ranks_of(whole).hits(1))
+        share = dict(zip(pairs["query_id"], ranks_of(pairs).hits(1), strict=True))
+        before.append(np.array([share.get(query, np.nan) for query in queries]))
     named = {query: set(part["slice"]) for (query,), part in tables["query_slices"].group_by("query_id")}
-    groups = clusters(pl.Series([min(answer[query], reverse.get(answer[query], answer[query])) for query in queries]))
+    groups = clusters(pl.Series([min(answer[query], reverse.get(query, answer[query])) for query in queries]))
     return Result([named[query] for query in queries], groups, np.array(hits), np.array(before))
 
 

@@ -177,7 +177,7 @@ def conform(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
 def text_queries(texts: pl.DataFrame) -> pl.DataFrame:
     """Return text queries from the columns query_id, text and split; a null split means no split of its own.
 
-    A column `subset` is kept; without it no query has one.
+    The column `subset` may be missing: then no query has one.
     """
     without = [] if "subset" in texts.columns else [pl.lit([], dtype=STRINGS).alias("subset")]
     kind, reference = pl.lit("text").alias("kind"), pl.lit(None).alias("reference_product_id")

@@ -80,5 +80,10 @@ def test_clips_go_from_their_files_to_the_report(project):
     queries = pl.read_parquet(catalogue / "queries.parquet").filter(split="test")
     assert figures["retrieval"]["text_to_image"]["num_queries"] == len(queries) > len(tested)
     assert 0 <= figures["retrieval"]["text_to_image"]["R@1"] <= figures["retrieval"]["text_to_image"]["R@5"] <= 1
+    # Of each clip and its reverse one is the nearer one.
+    own = figures["retrieval"]["text_to_image"]
+    assert own["num_subset_queries"] == queries["subset"].list.len().gt(0).sum() > 0
+    assert own["chance"]["R_subset@1"] == 0.5 and 0 <= own["R_subset@1"] <= 1
     page = (project / "reports/index.html").read_text(encoding="utf-8")
     assert 'id="clips"' in page and 'class="reel"' in page and "data-weight" in page
+    assert 'data-key="R_subset@1"' in page
