@@ -4,9 +4,10 @@
 
 A clone of the repository makes the sample, its frames and the features of its towers once, through `dvc repro`. Each
 arm and seed then is one run of the stages train and embed, in a folder that shares them. A run that is finished is not
-repeated. The column "before its reverse" is the share of captions that are nearer to their clip than to the same clip
-played backwards: by chance, and for any mean of frames, it is one half. With a teacher, a folder as `vitrine keep`
-writes it into data/starts, the temporal model is also trained with the losses of TeachCLIP. Prints tables in Markdown.
+repeated. The column "before its reverse" is R_subset@1, the share of captions that are nearer to their clip than to the
+same clip played backwards: by chance, and for any mean of frames, it is one half. With a teacher, a folder as `vitrine
+keep` writes it into data/starts, the temporal model is also trained with the losses of TeachCLIP. Prints tables in
+Markdown.
 """
 
 import argparse

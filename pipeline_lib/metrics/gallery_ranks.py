@@ -68,9 +68,9 @@ def _positions(query_ids: Sequence[str], product_ids: Sequence[str], named: pl.D
 def rank_gallery(gallery: Gallery, relevance: pl.DataFrame, device: str = "cpu") -> pl.DataFrame:
     """Return RANKS_SCHEMA rows: every query against all products, every product with a query against all queries.
 
-    The group of a query is that of its first relevant product. Queries without relevance are left out. If the gallery
-    has `subsets`, there are the rows of `rank_subsets`, too. Raises ValueError if all relevant products of a query are
-    outside the gallery.
+    The group of a query is that of its first relevant product. Queries without relevance are left out. Queries with a
+    subset have a row of the direction SUBSET, too. Raises ValueError if all relevant products of a query are outside
+    the gallery.
     """
     gallery = drop_queries_without_relevance(gallery, relevance)
     positives = gallery_positives(gallery.query_ids, gallery.product_ids, relevance)
@@ -92,12 +92,12 @@ def rank_gallery(gallery: Gallery, relevance: pl.DataFrame, device: str = "cpu")
         [
             direction_ranks(gallery, "text_to_image", text_rows, len(gallery.product_ids)),
             direction_ranks(gallery, "image_to_text", image_rows, len(gallery.query_ids)),
-            *([] if gallery.subsets is None else [rank_subsets(gallery, positives, gallery.subsets)]),
+            *([] if gallery.subsets is None else [_subset_ranks(gallery, positives, gallery.subsets)]),
         ]
     )
 
 
-def rank_subsets(gallery: Gallery, positives: Positions, subsets: pl.DataFrame) -> pl.DataFrame:
+def _subset_ranks(gallery: Gallery, positives: Positions, subsets: pl.DataFrame) -> pl.DataFrame:
     """Return RANKS_SCHEMA rows of the direction SUBSET: queries among the products of their subset and their answers.
 
     `positives` are the answers of all queries. A query whose subset has no other product in the gallery is left out.
@@ -105,7 +105,7 @@ def rank_subsets(gallery: Gallery, positives: Positions, subsets: pl.DataFrame) 
     listed = _positions(gallery.query_ids, gallery.product_ids, subsets).joined(positives)
     chosen = np.flatnonzero(listed.counts() > positives.counts())
     query_ids = [gallery.query_ids[int(row)] for row in chosen]
-    own, ranked = (positions_from_lists(part.row(row) for row in chosen) for part in (positives, listed))
+    own, ranked = (positions_from_lists(part.row(int(row)) for row in chosen) for part in (positives, listed))
     ranks = best_positive_ranks(gallery.queries[chosen], gallery.products, own, subset=ranked)
     first_relevant = own.indices[own.indptr[:-1]]
     rows = RankedRows(query_ids, first_relevant, ranks, own.counts())
