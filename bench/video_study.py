@@ -33,7 +33,7 @@ from results import machine
 from pipeline_lib.artifacts import paths
 from pipeline_lib.evaluation.intervals import share_intervals
 from pipeline_lib.evaluation.jackknife import clusters, jackknife, paired_differences
-from pipeline_lib.evaluation.query_subsets import named_subsets
+from pipeline_lib.evaluation.query_subsets import read_subsets
 from pipeline_lib.metrics.gallery_ranks import SUBSET, Gallery, rank_gallery
 from pipeline_lib.metrics.ranking import ranks_of
 from pipeline_lib.stores.store import open_store
@@ -129,8 +129,8 @@ def train(clone: Path, name: str, arm: Sequence[str], seed: int, threads: int) -
 def measure(clone: Path, folders: Sequence[Path]) -> Result:
     """Return what the queries of test find in each run."""
     tables = {name: pl.read_parquet(clone / paths.CATALOGUE / f"{name}.parquet")
-              for name in ("queries", "relevance", "query_slices")}  # fmt: skip
-    subsets = named_subsets(tables["queries"])
+              for name in ("relevance", "query_slices")}  # fmt: skip
+    subsets = read_subsets(clone / paths.CATALOGUE)
     assert subsets is not None, "the captions name no reverse"
     reverse = dict(subsets.iter_rows())
     split = pl.read_parquet(clone / paths.FOLDS / "folds.parquet").filter(split="test")

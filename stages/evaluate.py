@@ -22,6 +22,7 @@ from pipeline_lib.evaluation.judged import judged_trees
 from pipeline_lib.evaluation.modality_gain import modality_gain
 from pipeline_lib.evaluation.plot_tables import write_plot_tables
 from pipeline_lib.evaluation.protocols import PROTOCOLS
+from pipeline_lib.evaluation.query_subsets import read_subsets
 from pipeline_lib.evaluation.ranks import rank_all
 from pipeline_lib.evaluation.slices import modalities, modality_trees
 from pipeline_lib.evaluation.summary import classification_trees, data_counts, left_out_lines, merged
@@ -36,12 +37,11 @@ def main() -> None:
     with stage("stages.evaluate") as run, metered("evaluate") as meter, meter.beating():
         params, folds = run.section(EvaluateParams), run.value("plan.folds", list[int])
         protocol, judged = PROTOCOLS[params.protocol], run.value("plan.judged", list[int])
-        names = "queries", "relevance", "query_slices"
-        queries, relevance, slices = (read_table(paths.CATALOGUE / f"{name}.parquet") for name in names)
+        relevance, slices = (read_table(paths.CATALOGUE / f"{t}.parquet") for t in ("relevance", "query_slices"))
         products = read_split_products(paths.CATALOGUE, paths.FOLDS / "folds.parquet")
         groups_of = dict(products.select("product_id", "group_id").iter_rows())
         meter.announce(f"{relevance['query_id'].n_unique():,} queries, {len(products):,} products, {params.protocol}")
-        ranks = rank_all(folds, protocol, queries, relevance, groups_of, meter)
+        ranks = rank_all(folds, protocol, relevance, read_subsets(paths.CATALOGUE), groups_of, meter)
         scores = read_table(paths.ENSEMBLE / "class_scores.parquet")
         classes = read_json(paths.ENSEMBLE / "classes.json", list[str])
         meter.begin("figures with intervals")

@@ -5,9 +5,11 @@ that are nearer to their answer than to it, and chance is one half.
 """
 
 from functools import partial
+from pathlib import Path
 
 import polars as pl
 
+from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.evaluation.composed_protocols import MIN_SLICE
 from pipeline_lib.evaluation.jackknife import clusters
 from pipeline_lib.evaluation.summary import DIGITS, Tree, with_intervals
@@ -18,8 +20,9 @@ from pipeline_lib.metrics.weighted import weighted_means
 FIGURE = "R_subset@1"
 
 
-def named_subsets(queries: pl.DataFrame) -> pl.DataFrame | None:
-    """Return query_id and product_id of the subsets of text queries (QUERIES); None if no query names one."""
+def read_subsets(catalogue: Path) -> pl.DataFrame | None:
+    """Return query_id and product_id of the subsets of a catalogue's text queries; None if no query names one."""
+    queries = read_table(catalogue / "queries.parquet", ("query_id", "kind", "subset"))
     named = queries.filter(pl.col("kind") == "text", pl.col("subset").list.len() > 0)
     return named.select("query_id", product_id="subset").explode("product_id") if named.height else None
 

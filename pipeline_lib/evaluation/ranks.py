@@ -7,7 +7,6 @@ import polars as pl
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.schemas import RANKS_SCHEMA
 from pipeline_lib.evaluation.protocols import Protocol
-from pipeline_lib.evaluation.query_subsets import named_subsets
 from pipeline_lib.execution.device import pick_device, read_runtime
 from pipeline_lib.execution.meter import Meter
 from pipeline_lib.metrics.gallery_ranks import Gallery
@@ -20,31 +19,30 @@ MIN_PAIRS_FOR_A_DEVICE = 200_000_000
 def rank_all(
     folds: list[int],
     protocol: Protocol,
-    queries: pl.DataFrame,
     relevance: pl.DataFrame,
+    subsets: pl.DataFrame | None,
     groups: dict[str, str],
     meter: Meter,
 ) -> pl.DataFrame:
     """Return RANKS_SCHEMA rows of the galleries of the listed folds and of test; `groups` maps products to groups.
 
-    `queries` and `relevance` are those of the catalogue. A large gallery is ranked on runtime.device. The ranks do not
-    depend on the device. `meter` announces the galleries and counts queries and products, both of which are ranked.
+    `subsets` are those of `read_subsets`. A large gallery is ranked on runtime.device. The ranks do not depend on the
+    device. `meter` announces the galleries and counts queries and products, both of which are ranked.
     """
     frames = [pl.DataFrame(schema=RANKS_SCHEMA)]
     sides = open_galleries(folds)
-    subsets = named_subsets(queries)
-    sizes = [(len(asked.ids), len(products.ids)) for asked, products in sides.values()]
+    sizes = [(len(queries.ids), len(products.ids)) for queries, products in sides.values()]
     devices = [device_for(*size) for size in sizes]
     if sides:
         num_queries, num_products = (sum(numbers) for numbers in zip(*sizes, strict=True))
         on = " and ".join(sorted(set(devices)))
         meter.announce(f"ranks {num_queries:,} queries and {num_products:,} products of {len(sides)} galleries on {on}")
     meter.begin("ranked rows", sum(map(sum, sizes)))
-    for ((split, fold), (asked, products)), device in zip(sides.items(), devices, strict=True):
-        matrices = (asked.ids, asked.rows(asked.ids), products.ids, products.rows(products.ids))
+    for ((split, fold), (queries, products)), device in zip(sides.items(), devices, strict=True):
+        matrices = (queries.ids, queries.rows(queries.ids), products.ids, products.rows(products.ids))
         gallery = Gallery(split, fold, *matrices, [groups[key] for key in products.ids], subsets)
         frames.append(protocol.rank(gallery, relevance, device))
-        meter.add(len(asked.ids) + len(products.ids))
+        meter.add(len(queries.ids) + len(products.ids))
     return pl.concat(frames)
 
 

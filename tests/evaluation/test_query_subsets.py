@@ -8,7 +8,7 @@ from pipeline_lib.catalogue.schema import QUERIES, QUERY_SLICES
 from pipeline_lib.evaluation.composed_protocols import MIN_SLICE
 from pipeline_lib.evaluation.plot_tables import curve_table
 from pipeline_lib.evaluation.protocols import PROTOCOLS
-from pipeline_lib.evaluation.query_subsets import FIGURE, named_subsets, query_subset_trees
+from pipeline_lib.evaluation.query_subsets import FIGURE, query_subset_trees, read_subsets
 from pipeline_lib.metrics.gallery_ranks import SUBSET
 
 # The rank, the wrong answers of equal score and the size of the subset of each query, by hand.
@@ -59,12 +59,17 @@ def test_the_other_figures_of_a_protocol_are_those_without_subsets():
     assert curve_table(ranks).equals(curve_table(whole))
 
 
-def test_the_subsets_of_text_queries_are_pairs_of_a_query_and_a_product():
+def test_the_subsets_of_text_queries_are_pairs_of_a_query_and_a_product(tmp_path):
     rows = [
         ("q", "text", "red", None, ["a", "b"], None),
         ("without", "text", "blue", None, [], None),
         ("composed", "composed", "in red", "c", ["d"], None),
     ]
     queries = pl.DataFrame(rows, schema=QUERIES, orient="row")
-    assert named_subsets(queries).rows() == [("q", "a"), ("q", "b")]
-    assert named_subsets(queries.filter(pl.col("query_id") != "q")) is None
+    queries.write_parquet(tmp_path / "queries.parquet")
+    assert read_subsets(tmp_path).rows() == [("q", "a"), ("q", "b")]
+    queries.filter(pl.col("query_id") != "q").write_parquet(tmp_path / "queries.parquet")
+    assert read_subsets(tmp_path) is None
+    queries.drop("subset").write_parquet(tmp_path / "queries.parquet")
+    with pytest.raises(ValueError, match=r"queries.parquet.*subset"):
+        read_subsets(tmp_path)

@@ -48,7 +48,7 @@ def test_every_figure_of_the_headline_equals_metrics_json(run, parse):
     for split in ("test", "oof"):
         for direction in ("text_to_image", "image_to_text"):
             leaf = run.metrics[split]["retrieval"][direction]
-            expected += [leaf[key] for key in RETRIEVAL]
+            expected += [leaf[key] for key in RETRIEVAL if key != "R_subset@1"]  # no query names a subset
     for split in ("test", "oof"):
         expected += [run.metrics[split]["classification"][key] for key in CLASSIFICATION]
     first = [run.metrics["test"]["retrieval"][d]["R@1"] for d in ("text_to_image", "image_to_text")]

@@ -66,8 +66,8 @@ def make_project(tmp_path, monkeypatch):
     query_ids = [f"q-{key}" for key in ids]
     # The last query is an image query, which is not embedded.
     columns = {"query_id": [*query_ids, "photo"], "kind": ["text"] * 9 + ["image"], "split": [None] * 10}
-    columns["text"] = [*texts, None]
-    queries = pl.DataFrame(columns, schema_overrides={"split": pl.String})
+    columns |= {"text": [*texts, None], "subset": [[]] * 10}
+    queries = pl.DataFrame(columns, schema_overrides={"split": pl.String, "subset": pl.List(pl.String)})
     queries.write_parquet(catalogue / "queries.parquet")
     # p0 and p1 share their text, and so do p4 (fold 1) and t0 (test).
     pairs = [*zip(query_ids, ids, strict=True), ("q-p0", "p1"), ("q-p1", "p0"), ("q-p4", "t0"), ("photo", "p0")]

@@ -13,7 +13,7 @@ import polars as pl
 from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors, why_apart
 from pipeline_lib.evaluation.protocols import PROTOCOLS
-from pipeline_lib.evaluation.query_subsets import named_subsets
+from pipeline_lib.evaluation.query_subsets import read_subsets
 from pipeline_lib.evaluation.ranks import device_for
 from pipeline_lib.metrics.gallery_ranks import Gallery
 from pipeline_lib.params.evaluate import EvaluateParams
@@ -23,19 +23,23 @@ Tree = dict[str, Any]
 
 
 def zero_shot_galleries(
-    folder: Path | None, products: pl.DataFrame, queries: pl.DataFrame, ranks: pl.DataFrame
+    folder: Path | None,
+    products: pl.DataFrame,
+    queries: pl.DataFrame,
+    ranks: pl.DataFrame,
+    subsets: pl.DataFrame | None = None,
 ) -> list[Gallery]:
     """Return the galleries of `ranks` (RANKS_SCHEMA) as the untouched pair embeds them; empty if there is no pair.
 
     `products` (product_id, media, text, group_id, split, fold) is the complete catalogue, `queries` (query_id, kind,
-    text, subset) has the texts. `folder` is that of features@trunk, None without it. A gallery with queries that are no
-    texts is left out.
+    text) has the texts, `subsets` are those of `read_subsets`. `folder` is that of features@trunk, None without it. A
+    gallery with queries that are no texts is left out.
     """
     features = None if folder is None else read_trunk(folder, products)
     if folder is None or features is None or why_apart(folder):
         return []
     texts = dict(queries.filter(pl.col("kind") == "text").select("query_id", "text").iter_rows())
-    store, subsets = open_store(folder / "text"), named_subsets(queries)
+    store = open_store(folder / "text")
     galleries = []
     asked = ranks.filter(pl.col("direction") == "text_to_image")
     for (split, fold), part in asked.group_by("split", "fold", maintain_order=True):
@@ -71,7 +75,7 @@ def zero_shot_trees(
     queries, relevance, slices = (
         read_table(catalogue / f"{name}.parquet") for name in ("queries", "relevance", "query_slices")
     )
-    galleries = zero_shot_galleries(folder, products, queries, ranks)
+    galleries = zero_shot_galleries(folder, products, queries, ranks, read_subsets(catalogue))
     if not galleries:
         return {}, {}
     protocol = PROTOCOLS[params.protocol]
