@@ -112,6 +112,17 @@ def test_corrections_of_hubness_are_no_tasks_of_their_own():
         compare([Setting("first", [run]), Setting("b", [replace(run, name="b")])], Options(only=only))
 
 
+def test_queries_among_their_hard_negatives_are_a_task_whose_products_are_those_of_the_gallery():
+    worse, better = (make_run(ranks, direction="text_to_image_subset") for ranks in ([2] * 8, [1] * 8))
+    runs = [replace(A, name=name, ranks=pl.concat([A.ranks, own.ranks])) for name, own in (("a", worse), ("b", better))]
+    assert tasks_of(runs[0]) == ["text_to_image", "text_to_image_subset", "classification"]
+    found = compare([Setting(run.name, [run]) for run in runs], Options(only=["text_to_image_subset"]))
+    recall = found.rows.filter(pl.col("metric") == "R@1")
+    assert recall.select("split", "task", "a", "b").rows() == [
+        (split, "text_to_image_subset", 0.0, 1.0) for split in ("test", "oof")
+    ]
+
+
 def test_a_task_can_be_compared_by_itself_where_the_others_differ():
     found = of(changed(A, "queries", text=pl.Series(["new"] * 8)), only=["classification"])
     assert found.refused == [] and {task for _, task in found.same} == {"classification"}

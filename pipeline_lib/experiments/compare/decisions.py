@@ -25,7 +25,8 @@ from pipeline_lib.metrics.weighted import point
 # `b_deviation` are standard deviations between seeds, null of a single run. `primary` marks the declared figure.
 COMPARISON_SCHEMA: dict[str, "pl.DataType | type[pl.DataType]"] = {
     "split": pl.String,
-    # text_to_image, image_to_text, composed_KIND, composed_KIND_subset, classification or judged_FOLD (of split `all`)
+    # text_to_image, text_to_image_subset, image_to_text, composed_KIND, composed_KIND_subset, classification or
+    # judged_FOLD (of split `all`)
     "task": pl.String,
     "metric": pl.String,
     "run": pl.String,

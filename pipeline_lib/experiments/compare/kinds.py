@@ -11,7 +11,11 @@ from pipeline_lib.experiments.compare.parts import Answer, Part, Parts, RunsOfSe
 from pipeline_lib.experiments.compare.runs import Run
 from pipeline_lib.experiments.compare.test_sets import Names, Overlap, RunPair
 
-TITLES = {"text_to_image": "text > image", "image_to_text": "image > text"}
+TITLES = {
+    "text_to_image": "text > image",
+    "image_to_text": "image > text",
+    "text_to_image_subset": "text > image of its subset",
+}
 
 
 @dataclass(frozen=True)

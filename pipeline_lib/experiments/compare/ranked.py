@@ -19,9 +19,10 @@ from pipeline_lib.experiments.compare.parts import (
 )
 from pipeline_lib.experiments.compare.runs import Run
 from pipeline_lib.experiments.compare.test_sets import Overlap, Place, RunPair, rows_alone, splits_alike
+from pipeline_lib.metrics.gallery_ranks import SUBSET
 from pipeline_lib.metrics.ranking import CUTOFFS, rank_statistic, ranks_of
 
-TEXT_TASKS = ("text_to_image", "image_to_text")
+TEXT_TASKS = ("text_to_image", "image_to_text", SUBSET)
 COMPOSED = "composed_"
 RANK_KEY = ["fold", "query_id"]
 MEASURED_ON = {
@@ -32,7 +33,7 @@ MEASURED_ON = {
 
 
 def text_tasks(run: Run) -> list[str]:
-    """Return the directions that a run has ranks of; corrections of hubness are no tasks of their own."""
+    """Return the directions that a run has ranks of, and subsets; corrections of hubness are no tasks of their own."""
     ranked = set(run.ranks["direction"].unique())
     return [task for task in TEXT_TASKS if task in ranked]
 
