@@ -1,19 +1,21 @@
 #!/usr/bin/env bash
 # datasets 5.2.0: one photo named wooden-train-set.jpg makes `imagefolder` drop all other photos, and the labels.
 #
-# Expected: a folder of photos in a folder for each class is read as one split `train` with the folders as labels. Splits
-#           are folders called train and test, as in the documentation of imagefolder.
-# Happens:  every path is searched for train, training, val, valid, validation, dev, test, testing, eval and evaluation as
-#           words between - . _ digits or spaces, in folders and in file names. If any is found, the files with such a
-#           word are the dataset and the rest is left out: one toy train in a catalogue of 2,001 photos leaves 1 photo, a
-#           category `dev-boards` leaves only itself. Names made of titles have such words sooner or later. Labels go as
-#           well, because a single folder is left. Nothing is printed; in a large catalogue with some hundred such names it
-#           looks like a dataset. The guide to file names on the Hub lists the words; that all other files are left out it does not
-#           say. A metadata.csv leaves out the photos that it does not list, without a word too.
+# Expected: a folder of photos in a folder for each class is read as one split `train` with the folders as labels.
+#           Splits are folders called train and test, as in the documentation of imagefolder.
+# Happens:  every path is searched for train, training, val, valid, validation, dev, test, testing, eval and
+#           evaluation as words between - . _ digits or spaces, in folders and in file names. If any is found, the
+#           files with such a word are the dataset and the rest is left out: one toy train in a catalogue of 2,001
+#           photos leaves 1 photo, a category `dev-boards` leaves only itself. Names made of titles have such words
+#           sooner or later. Labels go as well, because a single folder is left. Nothing is printed; in a large
+#           catalogue with some hundred such names it looks like a dataset. The guide to file names on the Hub lists
+#           the words; that all other files are left out it does not say. A metadata.csv leaves out the photos that it
+#           does not list, without a word too.
 # Do:       pass the files: data_files={"train": "photos/**"}; and count the rows.
 # Versions: datasets 5.2.0, pillow 13.0.0, Python 3.11.7
 # Date:     2026-11-30
-# Matters for: catalogues that are brought through datasets (docs/own-catalogue.md); our own readers have no such words.
+# Matters for: catalogues that are brought through datasets (docs/own-catalogue.md); our own readers have no such
+#           words.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

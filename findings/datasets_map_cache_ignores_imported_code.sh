@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # datasets 5.2.0: after an edit of an imported function, `map` gives the result of the old code, in every later process.
 #
-# Expected: the cache of `map` is found by a hash of the function and all that it uses: "any change you do to an object that
-#           is used in your function, will cause the hash to change", says the documentation. So an edited cleaning step
-#           is run again.
+# Expected: the cache of `map` is found by a hash of the function and all that it uses: "any change you do to an
+#           object that is used in your function, will cause the hash to change", says the documentation. So an edited
+#           cleaning step is run again.
 # Happens:  only code of the script itself is hashed. A function from a module is hashed by its name, also where the
-#           script's own function or lambda calls it. So as soon as the cleaning of texts moves from the notebook into a
-#           module, edits of it do nothing: `map` returns at once with the old rows, from a file in the cache of the home
-#           folder, and the model is trained on them. `Dataset.from_generator` likewise never sees that a file which the
-#           generator reads has changed.
+#           script's own function or lambda calls it. So as soon as the cleaning of texts moves from the notebook into
+#           a module, edits of it do nothing: `map` returns at once with the old rows, from a file in the cache of the
+#           home folder, and the model is trained on them. `Dataset.from_generator` likewise never sees that a file
+#           which the generator reads has changed.
 # Do:       give `map` a `new_fingerprint` made of the module's source, or `load_from_cache_file=False`.
 # Versions: datasets 5.2.0, dill 0.4.1, Python 3.11.7
 # Date:     2026-11-30

@@ -2,14 +2,15 @@
 # datasets 5.2.0: what `map` draws into a picture of a file is lost: the new dataset points to the old file.
 #
 # Expected: `map` stores the pictures that the function returns. A function that makes each picture smaller
-#           (`Image.thumbnail`) or paints over a price tag (`ImageDraw`), both of which change the picture in place, gives
-#           a dataset of small pictures or of pictures without tags.
-# Happens:  a picture that Pillow opened from a file still knows the file's name, and `map` then stores the name alone. The
-#           row reads the original again: full size, tag and all. Nothing is printed, `map` takes as long as if it had
-#           worked, and the same function works on pictures that the dataset holds as bytes (from Parquet or WebDataset),
-#           so a trial on a sample of those proves nothing. A classifier then learns to read the tag.
-# Do:       `picture = row["image"].copy()` first: a copy has no file name. A picture without one is stored as bytes: in
-#           its `format` if it has one (JPEG at Pillow's quality 75), else as PNG, several times the size of the JPEG.
+#           (`Image.thumbnail`) or paints over a price tag (`ImageDraw`), both of which change the picture in place,
+#           gives a dataset of small pictures or of pictures without tags.
+# Happens:  a picture that Pillow opened from a file still knows the file's name, and `map` then stores the name
+#           alone. The row reads the original again: full size, tag and all. Nothing is printed, `map` takes as long
+#           as if it had worked, and the same function works on pictures that the dataset holds as bytes (from Parquet
+#           or WebDataset), so a trial on a sample of those proves nothing. A classifier then learns to read the tag.
+# Do:       `picture = row["image"].copy()` first: a copy has no file name. A picture without one is stored as bytes:
+#           in its `format` if it has one (JPEG at Pillow's quality 75), else as PNG, several times the size of the
+#           JPEG.
 # Versions: datasets 5.2.0, pillow 13.0.0, numpy 2.4.6, Python 3.11.7
 # Date:     2026-11-30
 # Matters for: photos that are prepared with datasets before they become a catalogue (docs/own-catalogue.md).

@@ -2,13 +2,15 @@
 # DVC 3.67.1: `dvc exp run -S evaluate.image_size=448` also changes train.image_size if the two share a YAML anchor, and
 #             any -S writes merged keys out, so that the anchor's later edits do not reach them.
 #
-# Expected: -S sets the one key that it names. In the file an alias (`evaluate: *common`) is a copy of the anchored section,
-#           as every reader of YAML sees it; a merge (`<<: *common`) follows the anchor, before and after an experiment.
-# Happens:  DVC merges its overrides into the objects of ruamel.yaml, in which alias and anchor are one object. So the stage
-#           that depends on `train` has changed as well and trains for hours at 448, and the comparison "only evaluation is
-#           larger" compares two models. A section with `<<` gets a copy of all merged keys at the first -S of anything:
-#           when the anchor's learning rate is edited next, that section keeps the old one.
-# Do:       no anchors in params.yaml; interpolate shared values in dvc.yaml (`${common.lr}`), and read `git diff` after -S.
+# Expected: -S sets the one key that it names. In the file an alias (`evaluate: *common`) is a copy of the anchored
+#           section, as every reader of YAML sees it; a merge (`<<: *common`) follows the anchor, before and after an
+#           experiment.
+# Happens:  DVC merges its overrides into the objects of ruamel.yaml, in which alias and anchor are one object. So the
+#           stage that depends on `train` has changed as well and trains for hours at 448, and the comparison "only
+#           evaluation is larger" compares two models. A section with `<<` gets a copy of all merged keys at the first
+#           -S of anything: when the anchor's learning rate is edited next, that section keeps the old one.
+# Do:       no anchors in params.yaml; interpolate shared values in dvc.yaml (`${common.lr}`), and read `git diff`
+#           after -S.
 # Versions: dvc 3.67.1, ruamel.yaml 0.19.1, PyYAML 6.0.3, Python 3.11.7
 # Date:     2026-11-30
 # Matters for: params.yaml, which has no anchors, and the commands with -S in docs/day-to-day.md.

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # faiss-cpu 1.15.1: "PCA128,..." in an index for inner products loses half of the neighbours at the full width of 128.
 #
-# Expected: at full width a PCA is a rotation, which keeps inner products; with fewer dimensions only what these had is lost.
-#           So "PCA256,IVF4096,PQ32" with METRIC_INNER_PRODUCT is the usual way to halve CLIP vectors.
+# Expected: at full width a PCA is a rotation, which keeps inner products; with fewer dimensions only what these had
+#           is lost. So "PCA256,IVF4096,PQ32" with METRIC_INNER_PRODUCT is the usual way to halve CLIP vectors.
 # Happens:  FAISS subtracts the mean of the training vectors from products and queries. Distances do not mind, inner
 #           products do: each product's score loses its product with the mean, another amount for each. Vectors of
 #           contrastive models lie around a mean far from zero, and texts around another one, so this is most of the
-#           score. Below, with drawn vectors, 57 of 100 right neighbours of texts and 23 of photos are left, and the right photo is first for
-#           9 % of the texts in place of 25 %. Which index stands behind the PCA does not matter; nothing is printed, and
-#           the loss is taken for that of PQ or of nprobe, which then are tuned for days.
+#           score. Below, with drawn vectors, 57 of 100 right neighbours of texts and 23 of photos are left, and the
+#           right photo is first for 9 % of the texts in place of 25 %. Which index stands behind the PCA does not
+#           matter; nothing is printed, and the loss is taken for that of PQ or of nprobe, which then are tuned for
+#           days.
 # Do:       set the transform's `b` to zeros before adding, or use "RR128" or "OPQ", which have no mean.
 # Versions: faiss-cpu 1.15.1, numpy 2.4.6, Python 3.11.7
 # Date:     2026-11-30

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # ranx 0.3.21: the default of `fuse` gives the only hit of a list the score 0, as if the list had not found it.
 #
-# Expected: min-max normalisation brings the lists' scores to [0, 1], the best to 1; a weighted sum then favours what either
-#           list is sure of. A query for an article number, for which BM25 finds the one right product and nothing else, is
-#           the case that hybrid search is made for.
-# Happens:  a list of one hit has the same minimum and maximum, so the hit becomes (score - minimum) / 1e-9 = 0, which is what
-#           products get that are not in the list. The better the words say what is wanted, the less they count: below, BM25
-#           alone has the right product first for all 500 queries and the fusion for as many as the vectors alone. Each list's
-#           last hit gets 0 as well, and `sum` and `zmuv` do the same to a single one. Nothing is printed. Over a mix of queries
-#           the mean falls a little, and one tunes the weights, which cannot help: any weight of 0 is 0.
+# Expected: min-max normalisation brings the lists' scores to [0, 1], the best to 1; a weighted sum then favours what
+#           either list is sure of. A query for an article number, for which BM25 finds the one right product and
+#           nothing else, is the case that hybrid search is made for.
+# Happens:  a list of one hit has the same minimum and maximum, so the hit becomes (score - minimum) / 1e-9 = 0, which
+#           is what products get that are not in the list. The better the words say what is wanted, the less they
+#           count: below, BM25 alone has the right product first for all 500 queries and the fusion for as many as the
+#           vectors alone. Each list's last hit gets 0 as well, and `sum` and `zmuv` do the same to a single one.
+#           Nothing is printed. Over a mix of queries the mean falls a little, and one tunes the weights, which cannot
+#           help: any weight of 0 is 0.
 # Do:       norm="max" for scores from 0 on, norm="rank", or method="rrf" for any.
 # Versions: ranx 0.3.21, numpy and numba as pip chooses them for it, Python 3.11.7
 # Date:     2026-11-30
-# Matters for: fusing our prediction files with BM25 outside; ours are fused by ranks or similarities (pipeline_lib/ensembling).
+# Matters for: fusing our prediction files with BM25 outside; ours are fused by ranks or similarities
+#           (pipeline_lib/ensembling).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

@@ -2,11 +2,12 @@
 # safetensors 0.8.0: a file with two or more entries of metadata has other bytes in every process.
 #
 # Expected: the same tensors and the same metadata give the same file, as tensors are sorted and nothing has a date.
-# Happens:  metadata is a hash map with a random seed for each map, written in its order. With five entries (epoch, loss, base)
-#           ten processes write about ten different files of one model. So whatever goes by a file's hash takes it for
-#           a new model: DVC reruns evaluation, index and all that follows, for hours, stores the weights again for each
-#           run, and says "changed" for a training that was reproduced to the bit. With one entry ({"format": "pt"}, what
-#           transformers and timm write) or none it never happens, so nobody suspects the format.
+# Happens:  metadata is a hash map with a random seed for each map, written in its order. With five entries (epoch,
+#           loss, base) ten processes write about ten different files of one model. So whatever goes by a file's hash
+#           takes it for a new model: DVC reruns evaluation, index and all that follows, for hours, stores the weights
+#           again for each run, and says "changed" for a training that was reproduced to the bit. With one entry
+#           ({"format": "pt"}, what transformers and timm write) or none it never happens, so nobody suspects the
+#           format.
 # Do:       one entry that holds a JSON text with sorted keys, or a file of its own beside the weights.
 # Versions: safetensors 0.8.0, numpy 2.4.6, Python 3.11.7
 # Date:     2026-11-30

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # safetensors 0.8.0: safetensors.numpy.save_file writes other numbers for a slice of columns, a transpose or a polars frame.
 #
-# Expected: an array that is not contiguous is copied, as numpy.save does, or refused, as safetensors.torch.save_file does
-#           ("You are trying to save a non contiguous tensor").
+# Expected: an array that is not contiguous is copied, as numpy.save does, or refused, as safetensors.torch.save_file
+#           does ("You are trying to save a non contiguous tensor").
 # Happens:  the memory behind the array is written from its first byte on, under the array's shape. `vectors[:, :256]`
-#           (Matryoshka truncation) of 512 gives first and second halves of rows in turn; `vectors[::2]` gives the first half
-#           of the rows; a transpose, and what polars' `to_numpy` or numpy.asfortranarray returns, is scrambled. Shape and
-#           dtype are right and nothing is raised. Below, 1 of 1,000 rows of truncated vectors is what it should be. The
-#           docstring has one sentence on it: "Tensors need to be contiguous and dense".
+#           (Matryoshka truncation) of 512 gives first and second halves of rows in turn; `vectors[::2]` gives the
+#           first half of the rows; a transpose, and what polars' `to_numpy` or numpy.asfortranarray returns, is
+#           scrambled. Shape and dtype are right and nothing is raised. Below, 1 of 1,000 rows of truncated vectors is
+#           what it should be. The docstring has one sentence on it: "Tensors need to be contiguous and dense".
 # Do:       numpy.ascontiguousarray(array) before saving.
 # Versions: safetensors 0.8.0, numpy 2.4.6, polars 2.1.0, Python 3.11.7
 # Date:     2026-11-30

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # tokenizers 0.23.3: WordPieceTrainer gives another vocabulary in every process; BpeTrainer gives the same one.
 #
-# Expected: training counts pairs and takes the most frequent one, so the same texts give the same vocabulary. It does for
-#           BPE, and WordPiece's trainer is the BPE trainer inside.
-# Happens:  with the prefix ## of WordPiece, the letters inside of words get their ids in the order of a hash map with a
-#           random seed, and ties between pairs follow the ids. Below, 5 processes train 5 vocabularies of 600: a fifth
-#           to a third of the tokens have another id, and some are in one vocabulary only. One thread or TOKENIZERS_PARALLELISM=false
-#           changes nothing, and there is no seed. So a pipeline that trains its tokenizer trains another model on every
-#           machine and after every `dvc repro --force`; weights that meet a retrained tokenizer of the same size load
-#           without an error and read other words. BpeTrainer with continuing_subword_prefix="##" does the same.
+# Expected: training counts pairs and takes the most frequent one, so the same texts give the same vocabulary. It does
+#           for BPE, and WordPiece's trainer is the BPE trainer inside.
+# Happens:  with the prefix ## of WordPiece, the letters inside of words get their ids in another order in each
+#           process, and not all pairs that are merged are the same. Below, 5 processes train 5 vocabularies of 600: a
+#           fifth to a third of the tokens have another id, and some are in one vocabulary only. One thread or
+#           TOKENIZERS_PARALLELISM=false changes nothing, and there is no seed. So a pipeline that trains its
+#           tokenizer trains another model on every machine and after every `dvc repro --force`; weights that meet a
+#           retrained tokenizer of the same size load without an error and read other words. BpeTrainer with
+#           continuing_subword_prefix="##" does the same.
 # Do:       train once and keep tokenizer.json with the data; or BPE without a prefix.
 # Versions: tokenizers 0.23.3, Python 3.11.7
 # Date:     2026-11-30
-# Matters for: text towers with a vocabulary of one's own; the sample draws its vocabulary itself (data/sample/shop/towers.py).
+# Matters for: text towers with a vocabulary of one's own; the sample draws its vocabulary itself
+#           (data/sample/shop/towers.py).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

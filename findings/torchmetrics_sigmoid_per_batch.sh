@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # torchmetrics 1.9.0: AUROC and average precision of cosine similarities depend on the batch size.
 #
-# Expected: scores outside [0, 1] are taken for logits and go through a sigmoid, as the documentation says. A sigmoid keeps
-#           the order, and both metrics depend on the order alone, so it does not matter.
-# Happens:  each call of `update` decides for its own batch. A batch of cosines without a negative one stays as it is, a batch
-#           with one becomes .5 and more, and the metric ranks both kinds together. Cosines of image-text pairs are mostly
-#           positive, so small batches differ and large ones do not: below, AUROC is .74 in batches of 128 and .60 in
-#           batches of 8, and average precision .58 and .41. The same scores plus .5, none of them negative, are .74 in
-#           every batch size: two models with the same order compare as a good one and a bad one. Nothing is printed.
+# Expected: scores outside [0, 1] are taken for logits and go through a sigmoid, as the documentation says. A sigmoid
+#           keeps the order, and both metrics depend on the order alone, so it does not matter.
+# Happens:  each call of `update` decides for its own batch. A batch of cosines without a negative one stays as it is,
+#           a batch with one becomes .5 and more, and the metric ranks both kinds together. Cosines of image-text
+#           pairs are mostly positive, so small batches differ and large ones do not: below, AUROC is .74 in batches
+#           of 128 and .60 in batches of 8, and average precision .58 and .41. The same scores plus .5, none of them
+#           negative, are .74 in every batch size: two models with the same order compare as a good one and a bad one.
+#           Nothing is printed.
 # Do:       give scores in [0, 1], such as (1 + cosine) / 2, or all scores in one `update`.
-# Versions: torchmetrics 1.9.0, torch 2.15.0 (6 GB of packages, nearly all of the script's time), scikit-learn 1.9.1, Python 3.11.7
+# Versions: torchmetrics 1.9.0, torch 2.15.0 (6 GB of packages, nearly all of the script's time), scikit-learn 1.9.1,
+#           Python 3.11.7
 # Date:     2026-11-30
 # Matters for: figures of other programs that are compared with ours; ours come from ranks of all scores
 #           (pipeline_lib/metrics).
