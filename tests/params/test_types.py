@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from pipeline_lib.params.all_sections import SECTIONS, check_all
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.section import Keys, load_params, parse_section, parse_value, pick
+from pipeline_lib.params.section import Keys, load_params, parse_params, parse_section, parse_value, pick
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.params.values import Seed
 
@@ -197,3 +197,12 @@ def test_single_values_are_as_strict_as_sections() -> None:
     trunk = changed("model.image.mean", [0, 0.5, 1])
     assert parse_value("model", ModelParams, trunk).image.mean == (0.0, 0.5, 1.0)
     assert TypeAdapter(Seed).validate_python(7) == 7 and FeaturesParams.model_config["strict"]
+
+
+def test_the_file_is_parsed_once_and_a_change_of_what_was_read_stays_with_its_reader(monkeypatch) -> None:
+    content, parsed, load = b"a: {b: [1]}\nc: 2\n", [], YAML.load
+    monkeypatch.setattr(YAML, "load", lambda yaml, text: parsed.append(text) or load(yaml, text))
+    first = parse_params(content, "params.yaml")
+    first["a"]["b"].append(2)
+    assert parse_params(content, "params.yaml") == {"a": {"b": [1]}, "c": 2} and len(parsed) == 1
+    assert parse_params(content + b"d: 3\n", "params.yaml")["d"] == 3
