@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoModel, PretrainedConfig
 
 from pipeline_lib.towers.file_tensors import FileTensors, Tensors, rename_tensors
+from pipeline_lib.towers.on_meta import on_meta
 
 # Names of TensorFlow's layer norms, which older files have -> those of the trunk.
 OLD_NAMES = ((r"LayerNorm\.gamma$", "LayerNorm.weight"), (r"LayerNorm\.beta$", "LayerNorm.bias"))
@@ -22,7 +22,7 @@ def hf_tensors(path: Path, config: PretrainedConfig, options: dict[str, Any]) ->
     Names may have the prefix of a model with a head (`bert.`). `options` are arguments of the trunk. ValueError for a
     file that is truncated.
     """
-    with torch.device("meta"):
+    with on_meta():
         trunk: Any = AutoModel.from_config(config, **options)  # type: ignore[no-untyped-call]
     tensors = FileTensors.of([path], as_float32=True)
     places: dict[str, list[str]] = {name: [] for name in trunk.state_dict()}

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline_lib.artifacts.messages import one_line
 from pipeline_lib.towers.kinds import build_image_tower
+from pipeline_lib.towers.on_meta import on_meta
 from pipeline_lib.towers.tower import Description
 
 LONGEST = 160  # characters of a library's message
@@ -58,7 +59,7 @@ def working_ways(
 
 def fails_on_one_row(description: Description) -> str | None:
     """Return the reason why a tower in training mode fails on a batch of one image, None if it does not."""
-    with torch.device("meta"):
+    with on_meta():
         tower = build_image_tower(description).train()
         try:
             tower.encode(_image(description))
@@ -68,7 +69,7 @@ def fails_on_one_row(description: Description) -> str | None:
 
 
 def _output(description: Description) -> object:
-    with torch.device("meta"), torch.inference_mode():
+    with on_meta(), torch.inference_mode():
         tower = build_image_tower(description).eval()
         pixels = _image(description)
         features = tower.tokens(tower.normalise(pixels)) if description.get("tokens") else tower.encode(pixels)

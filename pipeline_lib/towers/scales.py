@@ -4,23 +4,22 @@ ViTs of timm and open_clip support other sizes than their own, because their pos
 unsupported size is refused before a model is trained.
 """
 
+import json
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
-import torch
-
 from pipeline_lib.towers.kinds import build_image_tower
+from pipeline_lib.towers.on_meta import on_meta
 from pipeline_lib.towers.probe import image_fault
 from pipeline_lib.towers.tower import Description, ImageTower
 
 
 def check_scales(description: Description, scales: Iterable[int]) -> None:
     """Raise ValueError for the first size of `scales`, in pixels, that an image tower does not support."""
-    with torch.device("meta"):
-        tower = build_image_tower(description)
-    patch = patch_of(tower)
+    patch, only_size = _sizes(json.dumps(description, sort_keys=True))
     for scale in scales:
-        if scale % patch and scale != _only_size(tower):
+        if scale % patch and scale != only_size:
             below = max(patch, scale // patch * patch)
             raise ValueError(
                 f"plan.scales = {scale}: the image tower has patches of {patch} pixels; use a multiple, "
@@ -31,6 +30,14 @@ def check_scales(description: Description, scales: Iterable[int]) -> None:
                 f"plan.scales = {scale}: the image tower does not support this size ({fault}); use the size that it is "
                 "trained with, model.image.size"
             )
+
+
+@lru_cache(maxsize=256)
+def _sizes(encoded: str) -> tuple[int, int | None]:
+    """Return the patch and the only size of the tower with a description, which is JSON."""
+    with on_meta():
+        tower = build_image_tower(json.loads(encoded))
+    return patch_of(tower), _only_size(tower)
 
 
 def patch_of(tower: ImageTower) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from timm.models import PretrainedCfg
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from pipeline_lib.batch import LayerGroup
 from pipeline_lib.params.model import ImagePoolingKind, ImageSettings, ImageTowerParams
 from pipeline_lib.towers.file_tensors import FileTensors, Tensors, rename_tensors, with_prefix
 from pipeline_lib.towers.image_pooling import IMAGE_POOLING, Grid, ImagePool
+from pipeline_lib.towers.on_meta import on_meta
 from pipeline_lib.towers.pooling import as_tokens
 from pipeline_lib.towers.probe import image_fault, working_ways
 from pipeline_lib.towers.timm_blocks import timm_blocks
@@ -246,7 +246,7 @@ def _weights(
 def _fits_as_it_is(state: FileTensors, description: Description) -> bool:
     """Return whether the tensors are the trunk's by name and shape, so that none is to be resized or renamed."""
     architecture, classes, args = (description[key] for key in ("architecture", "classes", "model_args"))
-    with torch.device("meta"):
+    with on_meta():
         return state.fit(timm.create_model(architecture, pretrained=False, num_classes=classes, **args))
 
 

@@ -9,6 +9,9 @@ import torch
 from model_settings import make_model_params
 from timm.layers import resample_abs_pos_embed
 
+from pipeline_lib.towers import scales
+from pipeline_lib.towers.kinds import build_image_tower
+from pipeline_lib.towers.on_meta import on_meta
 from pipeline_lib.towers.open_clip_image import OpenClipImageTower
 from pipeline_lib.towers.probe import fails_on_one_row
 from pipeline_lib.towers.scales import check_scales, patch_of
@@ -88,3 +91,30 @@ def test_the_checks_of_sizes_make_no_random_draw():
     assert fails_on_one_row({**described(), "model_args": {**TINY, "drop_rate": 0.1, "drop_path_rate": 0.1}}) is None
     assert torch.equal(torch.get_rng_state(), states[0])
     assert np.array_equal(np.random.get_state()[1], states[1]) and random.getstate() == states[2]
+
+
+def test_a_tower_is_built_once_for_its_sizes(monkeypatch):
+    """Every run asks for them, and every fold."""
+    built, description = [], described(args={**TINY, "depth": 3})
+    monkeypatch.setattr(scales, "build_image_tower", lambda one: built.append(one) or build_image_tower(one))
+    for _ in range(3):
+        check_scales(description, [32, 64])
+    with pytest.raises(ValueError, match="patches of 16 pixels"):
+        check_scales(description, [40])
+    assert built == [description]
+
+
+@pytest.mark.parametrize("architecture", ["vit_tiny_patch16_224", "convnext_atto", "resnet18"])
+def test_a_tower_without_values_has_the_names_and_shapes_of_one_with_values(architecture):
+    with on_meta():
+        empty = timm.create_model(architecture, num_classes=5)
+    full = timm.create_model(architecture, num_classes=5)
+    shapes = [{name: value.shape for name, value in one.state_dict().items()} for one in (empty, full)]
+    assert shapes[0] == shapes[1] and all(value.is_meta for value in empty.state_dict().values())
+
+
+def test_only_what_has_no_values_is_not_clamped():
+    with on_meta():
+        shaped, values = torch.empty(2, 3), torch.tensor([5.0, -5.0], device="cpu")
+        assert shaped.clamp_(-2, 2) is shaped
+        assert values.clamp_(-2, 2).tolist() == [2, -2]
