@@ -20,7 +20,10 @@ class ReplacedError(ValueError):
     """What would be read is not of the run that the server opened; the line says to restart it."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"{what}: replaced or removed since the server started; restart it when `dvc repro` is done")
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: replaced or removed since the server started; restart it when `dvc repro` is done"
 
 
 class HasFingerprint(Protocol):
