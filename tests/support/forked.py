@@ -15,12 +15,15 @@ from typing import NoReturn
 
 import psutil
 
+from pipeline_lib.execution import locks
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.owners import LAUNCHED
 from pipeline_lib.execution.stage import exit_now
 
 # With LAUNCHED set, a process does not ask the server for a fork; the launcher passes its value under this name.
 FOLDER = "LAUNCHED_FOLDER"
+# How long the launched processes wait for a lock, where a test holds it all the time.
+LOCK_SECONDS = "TEST_LOCK_SECONDS"
 
 
 def forked(module: str) -> list[str]:
@@ -43,6 +46,7 @@ def forks_of(server: Path) -> list[psutil.Process]:
 def main() -> None:
     """Fork all ranks and wait for them; fails if one of them fails."""
     os.environ[LAUNCHED] = os.environ.pop(FOLDER)
+    locks.WAIT_SECONDS = float(os.environ.get(LOCK_SECONDS, locks.WAIT_SECONDS))
     count, module, arguments = int(sys.argv[1]), sys.argv[3], sys.argv[4:]
     sys.argv = [module, *arguments]
     with socket.socket() as free:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forked import forks_of, launcher
+from forked import LOCK_SECONDS, forks_of, launcher
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, copy_towers, make_settings, write_project
 
@@ -127,7 +127,7 @@ def opened(root):
     return {name: (open_activations if name.endswith("boundary") else open_store)(out / name) for name in names}
 
 
-def test_two_processes_store_the_same_values_as_one(start, tmp_path):
+def test_two_processes_store_the_same_values_as_one(start, tmp_path, monkeypatch):
     """42 photos in batches of 5 are nine batches, four of them for the second process; and two views of each photo."""
     views = {"augment": "clip", "views": 2}
     printed = [output_of(start(name, processes=count, **views)) for name, count in (("one", 1), ("two", 2))]
@@ -154,6 +154,7 @@ def test_two_processes_store_the_same_values_as_one(start, tmp_path):
     assert all(np.array_equal(again[name].matrix, two[name].matrix) for name in STORES | VIEWS)
 
     # Only the first process takes the lock of the folder, while the other waits for it.
+    monkeypatch.setenv(LOCK_SECONDS, "0.5")
     with (progress.parent / "LOCK").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         _, stderr = (process := start("two", processes=2, **views)).communicate(timeout=100)

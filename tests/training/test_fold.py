@@ -15,6 +15,7 @@ from tiny_project import make_settings, write_project
 from watched_run import first_weights, run
 
 from pipeline_lib.artifacts.read import read_object
+from pipeline_lib.execution import locks
 from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
@@ -150,9 +151,10 @@ def test_an_early_stop_saves_the_best_epoch(inputs, towers):
     assert len(rows) == best + 2 < 30
 
 
-def test_only_one_process_may_train_a_run(inputs, towers):
+def test_only_one_process_may_train_a_run(inputs, towers, monkeypatch):
     from pipeline_lib.execution.checkpoint import CheckpointFolder
 
+    monkeypatch.setattr(locks, "WAIT_SECONDS", 0.3)
     refused = pytest.raises(ValueError, match=r"process \d+ does the same run")
     with CheckpointFolder("out"), refused:
         run(make_settings(*towers), inputs, "out")
