@@ -49,10 +49,14 @@ def test_where_none_can_be_installed_a_line_says_so(options, calls, prepare):
     assert found == calls and "the tests of pages will be skipped" in words
 
 
-def test_a_run_without_a_browser_names_what_it_left_out():
-    """In another process than the one that skips, as `make test` runs it."""
+def test_a_run_without_a_browser_names_what_it_left_out(tmp_path):
+    """In another process than the one that skips, as `make test` runs it.
+
+    In a folder of its own: otherwise it would first remove those of earlier runs, which takes up to 20 seconds.
+    """
     name = "tests/report/test_comparison_in_a_browser.py"
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--numprocesses", "1", name]
+    options = ["-p", "no:cacheprovider", "--numprocesses", "1", "--basetemp", str(tmp_path / "nested")]
+    command = [sys.executable, "-m", "pytest", *options, name]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PATH": ""}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"NOT RUN, no Chromium on the path (apt-get install chromium): {name}\n" in done.stdout

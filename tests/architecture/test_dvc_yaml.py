@@ -34,12 +34,12 @@ SCRIPTS = {
     name: re.fullmatch(r"python -m (stages\.\w+)( --\w+ \$\{item(\.\w+)+\})*", stage["cmd"])[1]
     for name, stage in STAGES.items()
 }
-IMPORTS = {
-    module: {path.relative_to(ROOT) for path in import_closure(module, ROOT) if path.name != "__init__.py"}
-    for module in set(SCRIPTS.values())
-}
 # Stages that run one script with different arguments.
 SHARING = {"phase": "stages.train", "train": "stages.train"}
+
+
+def imports_of(module: str) -> set[Path]:
+    return {path.relative_to(ROOT) for path in import_closure(module, ROOT) if path.name != "__init__.py"}
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name != "code"])
@@ -54,7 +54,7 @@ def test_a_stage_depends_on_the_list_of_its_own_code_alone(name):
 def test_the_list_has_every_import_that_is_not_exempt_and_nothing_else(name):
     """Independent of what writes the lists: an import is listed or exempt, and only templates are listed beside."""
     listed = {Path(path) for path in list_code(SCRIPTS[name], ROOT)}
-    imported = IMPORTS[SCRIPTS[name]]
+    imported = imports_of(SCRIPTS[name])
     exempt = {path for path in imported - listed if {str(path), *map(str, path.parents)} & EXEMPT.keys()}
     assert imported - listed == exempt
     assert {path for path in listed if path.suffix == ".py"} <= imported
@@ -74,7 +74,7 @@ def test_exemptions_exist_and_give_a_reason():
     for path, reason in {**EXEMPT, **NOT_EXEMPT}.items():
         assert (ROOT / path).exists(), f"{path}: moved or removed"
         assert len(reason.split()) > 4
-    used = {path.as_posix() for paths_of_stage in IMPORTS.values() for path in paths_of_stage}
+    used = {path.as_posix() for module in set(SCRIPTS.values()) for path in imports_of(module)}
     assert {path for path in EXEMPT if path.endswith(".py")} | NOT_EXEMPT.keys() <= used
 
 
