@@ -1,6 +1,5 @@
 """Every parallel backend writes the same files: processes of this machine, a separate Ray cluster, and Dask."""
 
-import contextlib
 import importlib
 import inspect
 import os
@@ -68,15 +67,8 @@ def shop(tmp_path: Path, monkeypatch) -> Path:
     return tmp_path
 
 
-def is_listening(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
-        return True
-    return False
-
-
 @pytest.fixture(scope="module")
-def ray_address():
+def ray_address(tmp_path_factory):
     """A real cluster of one machine with two workers, started in another folder, with an authentication token."""
     with pytest.MonkeyPatch.context() as patch, socket.socket() as free:
         for name, value in (("MODE", "token"), ("TOKEN", uuid.uuid4().hex + uuid.uuid4().hex)):
@@ -90,16 +82,14 @@ def ray_address():
         start = [*ray, "start", "--head", "--block", f"--port={address.rpartition(':')[2]}", "--num-cpus=2"]
         start += ["--node-ip-address=127.0.0.1", "--include-dashboard=false", f"--object-store-memory={100 * 2**20}"]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-        null = subprocess.DEVNULL
-        head = subprocess.Popen(start, cwd="/", env=environment, stdout=null, stderr=null, start_new_session=True)
+        log = tmp_path_factory.mktemp("ray") / "log"
+        with log.open("wb") as out:
+            head = subprocess.Popen(start, cwd="/", env=environment, stdout=out, stderr=out, start_new_session=True)
         try:
             end = time.monotonic() + 120
-            while (
-                not is_listening(address)
-                or subprocess.run([*ray, "health-check", f"--address={address}"], capture_output=True).returncode
-            ):  # the second check takes two seconds of CPU time
-                assert head.poll() is None and time.monotonic() < end
-                time.sleep(0.5)
+            while "Ray runtime started." not in log.read_text(encoding="utf-8"):
+                assert head.poll() is None and time.monotonic() < end, log.read_text(encoding="utf-8")
+                time.sleep(0.05)
             yield address
         finally:
             os.killpg(head.pid, signal.SIGKILL)  # SIGTERM would take half a minute
