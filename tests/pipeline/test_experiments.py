@@ -44,7 +44,7 @@ def test_a_saved_experiment_is_a_start_for_others(project):
     """The first run from it executes training and the stages after it; the second run does nothing."""
     assert sources(project) == ["data/weights/image/model.safetensors", "data/weights/text", "random"]
     weights = read_state(project.folder / "data/work/train/0", root=project.folder)
-    printed = project.run("vitrine", "keep", "HEAD", "mine").stdout
+    printed = project.run_vitrine("keep", "HEAD", "mine").stdout
     assert "dvc add data/starts/mine" in printed and f"-S {WARM_START}" in printed and "folds 0" in printed
     saved = load_file(project.folder / "data/starts/mine/0/model.safetensors")
     assert saved.keys() == weights.keys() and all(value.equal(weights[name]) for name, value in saved.items())
@@ -58,7 +58,7 @@ def test_a_saved_experiment_is_a_start_for_others(project):
     assert sources(project) == ["data/starts/mine/0"] * 3
     shown = json.loads(project.run("dvc", "exp", "show", "--json").stdout)
     assert "warm" in json.dumps(shown)
-    compared = project.run("vitrine", "compare", "HEAD", "warm").stdout
+    compared = project.run_vitrine("compare", "HEAD", "warm").stdout
     assert "MeanRecall" in compared
     again = project.run("dvc", "exp", "run", "-n", "again", "-S", WARM_START)
     assert project.run_stages(again.stdout) == []
@@ -67,7 +67,7 @@ def test_a_saved_experiment_is_a_start_for_others(project):
 
 
 def test_predictions_of_another_run_are_fused_without_training(project):
-    printed = project.run("vitrine", "keep-predictions", "HEAD", "warm", "both").stdout
+    printed = project.run_vitrine("keep-predictions", "HEAD", "warm", "both").stdout
     assert "data/predictions/both: the class predictions of HEAD, warm" in printed
     change = printed.splitlines()[-1].split("dvc exp run ")[1].split()
     done = project.run("dvc", "exp", "run", "-n", "fused", *change)
@@ -76,7 +76,7 @@ def test_predictions_of_another_run_are_fused_without_training(project):
     assert set(fusion["test"]["others"]) == {"HEAD", "warm"}
     assert sum({**fusion["test"]["weights"], **fusion["test"]["others"]}.values()) == pytest.approx(1, abs=1e-5)
     assert "they are fused with those of HEAD" in (project.folder / "reports/index.html").read_text()
-    assert "top1" in project.run("vitrine", "compare", "HEAD", "fused").stdout
+    assert "top1" in project.run_vitrine("compare", "HEAD", "fused").stdout
     project.restore()
 
 
@@ -97,7 +97,7 @@ def test_interpolation_with_the_start_needs_no_training_and_search_uses_it(proje
 
 def test_a_model_that_cannot_be_saved_is_one_line(project):
     """tests/experiments/test_keep.py has the other reasons."""
-    done = project.run("vitrine", "keep", "nowhere", "other", check=False)
+    done = project.run_vitrine("keep", "nowhere", "other", check=False)
     assert done.returncode == 1 and "nowhere: no such revision or experiment" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
