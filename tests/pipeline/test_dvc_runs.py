@@ -80,7 +80,7 @@ def test_the_trained_models_answer_a_search(project):
 
 
 def test_another_run_gives_the_same_bytes(project):
-    """dvc.lock contains the hash of every out; the stages run without DVC, which takes half the time."""
+    """dvc.lock contains the hash of every out; the stages run without DVC, which here only compares."""
     before = written_at(project)
     lines = stage_commands(project.folder / "dvc.yaml", project.folder / "params.yaml")
     assert len(lines) == len(project.run_stages(project.first_output))
