@@ -63,15 +63,27 @@ class Arm:
 # The towers of the sample are no pair. They have one width, so an untrained sum is defined; it has no random number.
 ARMS = {
     "sum untrained": Arm("sum", ("composed.epochs=0", "composed.embedding_dim=64"), 1),
-    "sum trained": Arm("sum"),
-    "Combiner": Arm("combiner"),
-    "Q-Former": Arm("q_former"),
-    "Q-Former gated": Arm("q_former", ("composed.fusion=gated",)),
+    "Combiner untrained": Arm("combiner", ("composed.epochs=0",)),
+    "Q-Former untrained": Arm("q_former", ("composed.epochs=0",)),
 }
+TRAINED = {"sum": "sum", "Combiner": "combiner", "Q-Former": "q_former"}
+# What is added to a trained model, each alone.
+ADDED = {
+    "gated": "composed.fusion=gated",
+    "guided": "composed.fusion=guided",
+    "patch loss": "composed.losses.patch_contrast=0.2",
+    "mined": "composed.mining=hard",
+}
+ARMS |= {f"{name} trained": Arm(kind) for name, kind in TRAINED.items()}
+ARMS |= {f"{name} {added}": Arm(kind, (setting,)) for name, kind in TRAINED.items() for added, setting in ADDED.items()}
 IMAGE, TEXT = "image only, untrained", "text only, of the trained sum"
 PAIRS = (
-    ("sum untrained", "sum trained"), (IMAGE, "sum trained"), (TEXT, "sum trained"), ("sum trained", "Combiner"),
-    (IMAGE, "Q-Former"), ("sum trained", "Q-Former"), ("Q-Former", "Q-Former gated"),
+    ("sum untrained", "sum trained"), (IMAGE, "sum trained"), (TEXT, "sum trained"),
+    ("sum untrained", "Combiner trained"), ("Combiner untrained", "Combiner trained"),
+    ("sum trained", "Combiner trained"),
+    ("sum untrained", "Q-Former trained"), ("Q-Former untrained", "Q-Former trained"), (IMAGE, "Q-Former trained"),
+    ("sum trained", "Q-Former trained"),
+    *((f"{name} trained", f"{name} {added}") for name in TRAINED for added in ADDED),
 )  # fmt: skip
 
 

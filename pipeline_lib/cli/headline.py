@@ -41,7 +41,7 @@ def headline(as_json: AsJson = False) -> None:
 def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
     """Return every published figure of a run, what to know before quoting them, and the path of its report."""
     from pipeline_lib.report.cautions import cautions
-    from pipeline_lib.report.composed_figures import composed_rows
+    from pipeline_lib.report.composed_figures import column_groups, composed_rows
     from pipeline_lib.report.headline import (
         CLASSIFICATION,
         JUDGED,
@@ -59,13 +59,19 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
     sliced, composed = slice_rows(metrics, intervals), composed_rows(metrics, intervals)
     composed_part, judged = [row for _, row in composed], judged_rows(metrics, intervals)
     rows = [*retrieval, *total_rows(metrics, intervals), *sliced, *classes, *composed_part, *judged]
+    # A protocol has up to 12 figures: a table for each thing that is ranked.
+    all_columns = dict(item for columns, _ in composed for item in columns.items())
+    groups = [
+        ("Composed retrieval", group, [row for row in composed_part if any(one.key in group for one in row.figures)])
+        for group in column_groups(all_columns)
+    ]
     tables: list[RenderableType] = [
         _terminal_table(title, columns, part)
         for title, columns, part in (
             ("Retrieval", RETRIEVAL, retrieval),
             ("Text → image by slice", SLICE, sliced),
             ("Classification", CLASSIFICATION, classes),
-            ("Composed retrieval", dict(item for columns, _ in composed for item in columns.items()), composed_part),
+            *groups,
             ("Judged queries", JUDGED, judged),
         )
         if part

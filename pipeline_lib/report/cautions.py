@@ -4,11 +4,16 @@ The lines follow from metrics.json and intervals.json alone, so the report and `
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from pipeline_lib.evaluation.composed import UNTRAINED
+from pipeline_lib.evaluation.composed_protocols import PREFIX
+from pipeline_lib.report.composed_figures import composed_rows
 from pipeline_lib.report.headline import (
     CLASSIFICATION,
     RETRIEVAL,
     SPLITS,
+    Columns,
     Figure,
     HeadlineRow,
     Tree,
@@ -24,6 +29,8 @@ NEAR = 0.9
 # Distinct queries are few if there are less than MIN_QUERIES and half as many as products, or a tenth as many.
 MIN_QUERIES = 10
 FEW, VERY_FEW = 2, 10
+# Of more figures than this, all of which are near chance, one is named.
+MANY = 4
 PRODUCTS, QUERIES = ("product", "products"), ("distinct query", "distinct queries")
 ITEMS = {"text_to_image": PRODUCTS, "image_to_text": QUERIES}
 
@@ -40,10 +47,14 @@ def cautions(metrics: Tree, intervals: Tree) -> list[str]:
         for row in retrieval_rows(metrics, intervals):
             if row.split == split:
                 size = int(branch(metrics, split, "retrieval", row.task)["num_gallery"])
-                lines += [*_no_figures(row, _counted(size, ITEMS[row.task])), *_near_chance(row)]
+                lines += _lines(row, RETRIEVAL, _counted(size, ITEMS[row.task]))
         for row in classification_rows(metrics, intervals):
             if row.split == split:
-                lines += [*_no_figures(row, "so few classes"), *_near_chance(row)]
+                lines += _lines(row, CLASSIFICATION, "so few classes")
+        for columns, row in composed_rows(metrics, intervals):
+            # The untrained towers are what a model is compared with: text alone may well be near chance.
+            if row.split == split and row.task.removeprefix(PREFIX) not in UNTRAINED:
+                lines += _lines(replace(row, title=f"{row.title}, composed"), columns, "so few candidates")
     return lines
 
 
@@ -69,21 +80,30 @@ def _few_queries(retrieval: Tree, name: str) -> str:
     )
 
 
-def _no_figures(row: HeadlineRow, reason: str) -> Iterator[str]:
+def _lines(row: HeadlineRow, columns: Columns, reason: str) -> Iterator[str]:
+    """Yield the lines for one row: its void figures, because of `reason`, and those near chance."""
+    yield from _no_figures(row, columns, reason)
+    yield from _near_chance(row, columns)
+
+
+def _no_figures(row: HeadlineRow, columns: Columns, reason: str) -> Iterator[str]:
     void = [figure for figure in row.figures if figure.void and figure.chance is not None]
     if void:
         least = min(figure.chance or 0.0 for figure in void)
         are = "is no figure" if len(void) == 1 else "are no figures"
-        yield f"{row.title}: {_names(void)} of {reason} {are}: a random order reaches {percent(least)}."
+        yield f"{row.title}: {_names(void, columns)} of {reason} {are}: a random order reaches {percent(least)}."
 
 
-def _near_chance(row: HeadlineRow) -> Iterator[str]:
+def _near_chance(row: HeadlineRow, columns: Columns) -> Iterator[str]:
     near = [figure for figure in row.figures if not figure.void and _is_near_chance(figure)]
+    # Protocols of composed retrieval have up to 12 figures: if all are near chance, the first stands for them.
+    everything = len(near) == len(row.figures) > MANY
+    values = ", ".join(
+        f"{_names([figure], columns)} {figure.text} (chance {percent(figure.chance or 0.0)})"
+        for figure in (near[:1] if everything else near)
+    )
     if near:
-        values = ", ".join(
-            f"{_names([figure])} {figure.text} (chance {percent(figure.chance or 0.0)})" for figure in near
-        )
-        yield f"{row.title}: near chance: {values}."
+        yield f"{row.title}: near chance: {f'all {len(near)} figures, such as ' if everything else ''}{values}."
 
 
 def _is_near_chance(figure: Figure) -> bool:
@@ -93,8 +113,8 @@ def _is_near_chance(figure: Figure) -> bool:
     return figure.chance >= min(low, NEAR * figure.value)
 
 
-def _names(figures: Sequence[Figure]) -> str:
-    return ", ".join((RETRIEVAL | CLASSIFICATION)[figure.key][0] for figure in figures)
+def _names(figures: Sequence[Figure], columns: Columns) -> str:
+    return ", ".join(columns[figure.key][0] for figure in figures)
 
 
 def _counted(size: int, words: tuple[str, str]) -> str:

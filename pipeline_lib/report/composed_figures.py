@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.evaluation.composed import UNTRAINED
+from pipeline_lib.evaluation.composed_protocols import COMPOSED_PROTOCOLS
+from pipeline_lib.params.composed import COMPOSED_KINDS
 from pipeline_lib.report.composed_inputs import ComposedTables
 from pipeline_lib.report.headline import SPLITS, Columns, Figure, HeadlineRow, Tree, branch, figures_of, percent
 from pipeline_lib.report.inputs import ReportInputs
@@ -30,7 +32,10 @@ PLAIN = ("sum_untrained", "image_only")
 
 @dataclass(frozen=True)
 class FigureTable:
-    """The figures of one split: for each kind its title and figures by key, and the chance of each key as text."""
+    """The figures of one split: for each kind its title and figures by key, and the chance of each key as text.
+
+    `mean` names the figures whose mean is the figure of that name; it is empty without one.
+    """
 
     split: str
     name: str
@@ -40,6 +45,7 @@ class FigureTable:
     num_queries: int
     num_gallery: int
     left_out: int
+    mean: str
 
 
 @dataclass(frozen=True)
@@ -77,9 +83,13 @@ def titles_of(tables: ComposedTables, fold: int) -> dict[str, str]:
     titles = {}
     for kind in tables.kinds:
         fusion = branch(tables.run(kind, fold), "composed").get("fusion", "none")
-        added = ", untrained" if kind in UNTRAINED else "" if fusion == "none" else f", {fusion}"
-        titles[kind] = f"{NAMES[kind]}{added}"
+        titles[kind] = name_of(kind) if fusion == "none" else f"{name_of(kind)}, {fusion}"
     return titles
+
+
+def name_of(kind: str) -> str:
+    """Return the title of a kind without its fusion."""
+    return f"{NAMES.get(kind, kind)}{', untrained' if kind in UNTRAINED else ''}"
 
 
 def off_titles(tables: ComposedTables, titles: dict[str, str]) -> dict[str, str]:
@@ -107,14 +117,19 @@ def figure_tables(inputs: ReportInputs, titles: dict[str, str]) -> list[FigureTa
             rows.append((kind, titles[kind], {one.key: one for one in figures_of(own, intervals, columns)}))
         chance = {key: percent(value) for key, value in first["chance"].items()}
         sizes = (first["num_queries"], first["num_gallery"], first.get("slices_left_out", 0))
-        found.append(FigureTable(split, name, columns, rows, chance, *sizes))
+        found.append(FigureTable(split, name, columns, rows, chance, *sizes, _mean_of(inputs, columns)))
     return found
 
 
 def composed_tiles(tables: Sequence[FigureTable]) -> list[Tile]:
     """Return a tile for the first figure of each trained kind, of the first split."""
     return [
-        Tile(heading, f"{table.name}, composed: {title}", figures[key], table.chance[key])
+        Tile(
+            f"Mean of {table.mean}" if key == "mean" else heading,
+            f"{table.name}, composed: {title}",
+            figures[key],
+            table.chance[key],
+        )
         for table in tables[:1]
         for kind, title, figures in table.rows
         for key, (heading, _) in list(table.columns.items())[:1]
@@ -123,16 +138,33 @@ def composed_tiles(tables: Sequence[FigureTable]) -> list[Tile]:
 
 
 def composed_rows(metrics: Tree, intervals: Tree) -> list[tuple[Columns, HeadlineRow]]:
-    """Return a row for each split and kind of composed retrieval, test first, with the columns of its protocol."""
+    """Return a row for each split and kind of composed retrieval, with the columns of its protocol.
+
+    Test is first, and the trained kinds before the untrained towers.
+    """
     found = []
+    evaluated = branch(metrics, "composed")
+    kinds = [kind for kind in dict.fromkeys((*COMPOSED_KINDS, *UNTRAINED, *evaluated)) if kind in evaluated]
     for split, name in SPLITS.items():
-        for kind, own in metrics.get("composed", {}).items():
-            if values := branch(own, split):
+        for kind in kinds:
+            if values := branch(evaluated, kind, split):
                 columns = columns_of(values["chance"])
                 figures = figures_of(values, branch(intervals, "composed", kind, split), columns)
-                title = f"{name}, {NAMES.get(kind, kind)}"
+                title = f"{name}, {name_of(kind)}"
                 found.append((columns, HeadlineRow(split, f"composed_{kind}", title, figures)))
     return found
+
+
+def column_groups(columns: Columns) -> list[Columns]:
+    """Return the columns by what they rank, for tables of 80 characters: the mean and R@k, mAP, subsets, soft answers.
+
+    >>> [list(group) for group in column_groups(columns_of(["mean", "R@1", "R_subset@1", "R@5"]))]
+    [['mean', 'R@1', 'R@5'], ['R_subset@1']]
+    """
+    groups: dict[str, Columns] = {}
+    for key, column in columns.items():
+        groups.setdefault("R" if key == "mean" else key.partition("@")[0], {})[key] = column
+    return list(groups.values())
 
 
 def columns_of(figures: Sequence[str] | dict[str, float]) -> Columns:
@@ -149,6 +181,14 @@ def columns_of(figures: Sequence[str] | dict[str, float]) -> Columns:
     return {
         key: (re.sub("_(.*)@", r" \1@", key).replace("mean", "Mean"), percent) for key in sorted(figures, key=place)
     }
+
+
+def _mean_of(inputs: ReportInputs, columns: Columns) -> str:
+    """Return the headings of the figures whose mean the protocol of the trained models has, joined by "and"."""
+    if "mean" not in columns:
+        return ""
+    run = inputs.composed.run(inputs.composed.trained[0], inputs.folds[0].fold)
+    return " and ".join(columns[key][0] for key in COMPOSED_PROTOCOLS[run["composed"]["protocol"]].means["mean"])
 
 
 def slice_tables(inputs: ReportInputs, titles: dict[str, str], split: str) -> list[SliceTable]:

@@ -149,8 +149,36 @@ def test_composed_retrieval_has_a_table_and_rows(printed, capsys):
     shown = printed(metrics, intervals)
     assert "Composed retrieval (95 % interval and chance below)" in " ".join(shown.split())
     assert "12.5–37.5" in shown and max(map(len, shown.splitlines())) <= 80
-    # Two lines below the figures of each kind is chance.
+    # Two lines below a figure of each kind is its chance.
     lines = shown.splitlines()
-    figures = [number for number, line in enumerate(lines) if "25.0 %" in line and "50.0 %" in line]
-    assert len(figures) == 2
-    assert all(lines[number + 2].split() == ["10.0", "%", "20.0", "%"] for number in figures)
+    for figure, chance in (("25.0 %", "10.0"), ("50.0 %", "20.0")):
+        figures = [number for number, line in enumerate(lines) if figure in line]
+        assert len(figures) == 2
+        assert all(lines[number + 2].split()[-2:] == [chance, "%"] for number in figures)
+    # Trained kinds come first; the towers' own rows say that nothing was trained.
+    names = [line.split("  ")[0].strip() for line in lines if line.startswith((" Sum", " Image only", " untrained"))]
+    assert names == ["Sum", "Image only", "untrained"] * 2
+
+
+def test_all_figures_of_each_composed_protocol_fit_80_columns(printed):
+    cirr = ["mean", *(f"R@{k}" for k in (1, 5, 10, 50)), *(f"R_subset@{k}" for k in (1, 2, 3))]
+    cirr += [f"R_soft@{k}" for k in (1, 5, 10, 50)]
+    circo = [f"{name}@{k}" for name in ("mAP", "R") for k in (5, 10, 25, 50)]
+    for names in (cirr, circo):
+        values = {name: 0.41 + number / 50 for number, name in enumerate(names)}
+        own = values | {"num_queries": 40, "num_gallery": 300, "chance": {name: 0.111 for name in names}}
+        kinds = ("sum", "sum_untrained", "image_only")
+        trees = ({"composed": {kind: dict.fromkeys(("test", "oof"), leaf) for kind in kinds}} for leaf in (
+            own, {name: [value - 0.05, value + 0.05] for name, value in values.items()}))  # fmt: skip
+        text = printed(*trees)
+        assert "…" not in text and max(map(len, text.splitlines())) <= 80
+        for value in values.values():
+            assert text.count(f"{100 * value:.1f} %") == 6
+            assert text.count(f"{100 * (value - 0.05):.1f}–{100 * (value + 0.05):.1f}") == 6
+
+
+def test_a_split_without_soft_answers_has_no_row_in_their_table(printed):
+    leaf = {"R@1": 0.25, "num_queries": 40, "num_gallery": 12.0, "chance": {"R@1": 0.1}}
+    soft = leaf | {"R_soft@1": 0.5, "chance": {"R@1": 0.1, "R_soft@1": 0.2}}
+    text = printed({"composed": {"sum": {"test": soft, "oof": leaf}}}, {})
+    assert "soft@1" in text and "Out of fold" not in text.split("soft@1")[1]

@@ -84,3 +84,29 @@ def test_top_3_of_three_classes_is_no_figure():
     lines = cautions(*classification_trees(predictions, ["a", "b", "c"]))
     assert lines[0] == "Test: Top-3 of so few classes is no figure: a random order reaches 100.0 %."
     assert lines[1] == "Test: near chance: Top-1 33.3 % (chance 33.3 %)."
+
+
+def composed_leaf(values, chance):
+    return values | {"num_queries": 400, "num_gallery": 100, "chance": chance}
+
+
+def test_composed_figures_near_chance_get_a_caution_unless_nothing_was_trained():
+    leaf = composed_leaf({"R@1": 0.0125, "R_subset@1": 0.5, "R@5": 0.21}, {"R@1": 0.01, "R_subset@1": 0.2, "R@5": 0.2})
+    metrics = {"composed": {kind: {"test": leaf} for kind in ("q_former", "image_only")}}
+    intervals = {"composed": {"q_former": {"test": {"R@1": [0.004, 0.04], "R_subset@1": [0.45, 0.55]}}}}
+    assert cautions(metrics, intervals) == [
+        "Test, Q-Former, composed: near chance: R@1 1.2 % (chance 1.0 %), R@5 21.0 % (chance 20.0 %)."
+    ]
+
+
+def test_if_all_of_many_composed_figures_are_near_chance_one_stands_for_them():
+    names = ("mean", "R@1", "R@5", "R@10", "R_subset@1")
+    leaf = composed_leaf(dict.fromkeys(names, 0.2), dict.fromkeys(names, 0.21))
+    (line,) = cautions({"composed": {"sum": {"oof": leaf}}}, {})
+    assert line == "Out of fold, Sum, composed: near chance: all 5 figures, such as Mean 20.0 % (chance 21.0 %)."
+
+
+def test_composed_figures_that_a_random_order_reaches_are_no_figures():
+    leaf = composed_leaf({"R@1": 0.5, "R@10": 1.0}, {"R@1": 0.1, "R@10": 1.0})
+    (line,) = cautions({"composed": {"sum": {"test": leaf}}}, {})
+    assert line == "Test, Sum, composed: R@10 of so few candidates is no figure: a random order reaches 100.0 %."

@@ -12,6 +12,7 @@ from made_composed import PATCHES, SIGNAL, SWITCHED_OFF, add_composed
 from PIL import Image
 
 from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.read import read_json
 from pipeline_lib.params.composed import ComposedMetric
 from pipeline_lib.report.composed_figures import columns_of
 from pipeline_lib.report.gate_maps import CIVIDIS, SHADE, colours_of, gate_overlay
@@ -99,6 +100,35 @@ def test_a_run_of_composed_queries_alone_points_to_them(make_run):
         'Only <a href="#composed">composed retrieval</a> was evaluated.' in page and "Nothing was evaluated" not in page
     )
     assert "12 of " in page or 'class="card asks"' in page
+
+
+def test_cautions_are_in_the_headline_of_composed_queries_alone(make_run):
+    run = add_composed(make_run(texts=False, labels=False))
+    names = ("R@1", "R@5", "R@10", "R_subset@1")
+    own = run.metrics["composed"]["q_former"]["test"]
+    own |= dict.fromkeys(names, 0.1) | {"chance": dict.fromkeys(names, 0.125)}
+    run.put(paths.METRICS, run.metrics)
+    headline = run.report().page.split('<section id="composed">')[0]
+    assert "Test, Q-Former, composed: near chance: R@1 10.0 % (chance 12.5 %)" in headline
+    assert "Image only, untrained, composed" not in headline
+
+
+def test_a_mean_says_of_which_figures(run, parse):
+    for kind in ("sum", "q_former"):
+        for fold in run.folds:
+            card = run.root / paths.composed_of(kind, fold) / "model.json"
+            own = read_json(card, dict)
+            own["run"]["composed"]["protocol"] = "cirr"
+            run.put(card.relative_to(run.root), own)
+    for splits in run.metrics["composed"].values():
+        for own in splits.values():
+            own |= {"mean": 0.375}
+            own["chance"] |= {"mean": 0.125}
+    run.put(paths.METRICS, run.metrics)
+    page = run.report().page
+    tiles = [" ".join(text.split()) for one, text in parse(page).all("li") if one.get("class") == "tile"]
+    assert "Mean of R@5 and R subset@1 Test, composed: Sum, gated 37.5 %" in tiles[-2]
+    assert page.count("Mean: that of R@5 and R subset@1.") == 2
 
 
 @pytest.mark.parametrize("with_reference", [False, True])
