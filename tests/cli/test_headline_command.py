@@ -166,7 +166,7 @@ def test_all_figures_of_each_composed_protocol_fit_80_columns(printed):
     circo = [f"{name}@{k}" for name in ("mAP", "R") for k in (5, 10, 25, 50)]
     for names in (cirr, circo):
         values = {name: 0.41 + number / 50 for number, name in enumerate(names)}
-        own = values | {"num_queries": 40, "num_gallery": 300, "chance": {name: 0.111 for name in names}}
+        own = values | {"num_queries": 40, "num_gallery": 300, "chance": dict.fromkeys(names, 0.111)}
         kinds = ("sum", "sum_untrained", "image_only")
         trees = ({"composed": {kind: dict.fromkeys(("test", "oof"), leaf) for kind in kinds}} for leaf in (
             own, {name: [value - 0.05, value + 0.05] for name, value in values.items()}))  # fmt: skip
