@@ -74,6 +74,8 @@ def clean(
 
     Raises ValueError if a larger fraction of rows is rejected than params allow, or for clips without a plan.
     """
+    if len(records.products):
+        check_trainable(records, records.products)  # before the photos are decoded, which takes minutes
     clips = check_planned(records.products["media"], records.table, clips)
     listed = records.products.select("row", "product_id", pl.col("media").alias("path"))
     without_media = listed.filter(pl.col("path").list.len() == 0)
@@ -103,7 +105,7 @@ def clean(
     products = products.with_columns(pl.col("media", "content").fill_null([]))
     products = products.select(*records.products.columns, "content")
     check_rejected(records, rejects, len(products), data.max_reject_fraction)
-    check_trainable(records.table, products)
+    check_trainable(records, products)
     products, cleared = _clear_unknown_labels(records.table, products)
     # Evaluated products of a benchmark need no text, because the benchmark brings its own queries.
     gallery_only = pl.col("split").is_in(["val", "test"]) if records.queries is not None else pl.lit(False)
@@ -170,14 +172,14 @@ def check_rejected(records: Records, rejects: pl.DataFrame, num_products: int, m
     )
 
 
-def check_trainable(table: str, products: pl.DataFrame) -> None:
+def check_trainable(records: Records, products: pl.DataFrame) -> None:
     """Raise ValueError if the table puts every product into test, or into val without folds."""
     evaluated = (pl.col("split") == "test") | ((pl.col("split") == "val") & pl.col("fold").is_null())
     if products.select(evaluated.fill_null(False).all()).item():
         parts = " and ".join(sorted(products["split"].unique()))
         raise ValueError(
-            f"{table}: all {len(products)} products are in {parts}, and nothing is left to train on; add products of "
-            "the split train, or leave the split out, so that the folds stage assigns it"
+            f"{records.table}: all {len(products)} products are in {parts}, and nothing is left to train on; "
+            f"{records.add_training}"
         )
 
 

@@ -102,6 +102,7 @@ class Records:
 
     `composed` are the queries with a reference product, `slices` those of the text queries. `columns` names the columns
     that were read by their role, `ignored` those that were not. `attributes` has the column row and numeric columns.
+    `add_training` is what the user has to do if none of a benchmark's files has products to train on.
     """
 
     table: str
@@ -115,6 +116,7 @@ class Records:
     columns: dict[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     attributes: pl.DataFrame | None = None
+    add_training: str = "add products of the split train, or leave the split out, so that the folds stage assigns it"
 
 
 @dataclass(frozen=True)

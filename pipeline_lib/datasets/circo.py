@@ -55,7 +55,14 @@ def read_circo(data: DataParams) -> Records:
     none = [pl.lit(None).alias(name) for name in ("label", "group", "fold")]
     products = products.with_columns(pl.concat_list("path").alias("media"), pl.lit("").alias("text"), *none)
     checked = [composed_of(files[split].name, rows, listed) for split, rows in queries.items()]
-    records = Records(root.name, len(products), conform(products, RECORDS), pl.concat([part[1] for part in checked]))
+    records = Records(
+        root.name,
+        len(products),
+        conform(products, RECORDS),
+        pl.concat([part[1] for part in checked]),
+        add_training="CIRCO has no training queries: write annotations/train.json in the form of its val.json, over "
+        "other images of COCO in data.image_folder",
+    )
     return merged_composed(records, [part[0] for part in checked])
 
 

@@ -53,6 +53,7 @@ def read_cirr(data: DataParams) -> Records:
             sum(map(len, products)),
             conform(good.with_columns(pl.lit("").alias("text"), *none), RECORDS),
             pl.concat([repeated, *rejects]),
+            add_training="put cap.rc2.train.json and split.rc2.train.json beside the files that are there",
         ),
         parts,
     )

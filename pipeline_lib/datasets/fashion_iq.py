@@ -62,7 +62,14 @@ def read_fashion_iq(data: DataParams) -> Records:
             f"data.root = {str(root)!r}: no cap.dress.train.json there or in captions; put FashionIQ's files there"
         )
     good, repeated = reject_ids(root.name, pl.concat(frames))
-    records = Records(root.name, sum(map(len, frames)), conform(good, RECORDS), pl.concat([repeated, *rejects]))
+    records = Records(
+        root.name,
+        sum(map(len, frames)),
+        conform(good, RECORDS),
+        pl.concat([repeated, *rejects]),
+        add_training="put cap.dress.train.json and split.dress.train.json, or those of another category, beside the "
+        "files that are there",
+    )
     return merged_composed(records, parts)
 
 

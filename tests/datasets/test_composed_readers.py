@@ -274,8 +274,22 @@ def test_both_splits_of_circo_are_ranked_among_one_gallery(circo):
     assert trained == ["train-0"]
 
 
-def test_circo_alone_says_that_there_is_nothing_to_train_on(tmp_path, reader_params):
-    write_circo(tmp_path)
-    data = reader_params(reader="circo", max_reject_fraction=0.5)
-    with pytest.raises(ValueError, match="all 6 products are in val, and nothing is left to train on"):
+@pytest.mark.parametrize(
+    ("reader", "write", "way_out"),
+    [
+        ("cirr", write_cirr, "put cap.rc2.train.json and split.rc2.train.json beside the files that are there"),
+        ("fashion_iq", write_fashion_iq, "put cap.dress.train.json and split.dress.train.json, or those of another"),
+        ("circo", write_circo, "CIRCO has no training queries: write annotations/train.json in the form of its val"),
+    ],
+)
+def test_without_training_products_the_message_names_the_files_before_photos_are_read(
+    tmp_path, reader_params, monkeypatch, reader, write, way_out
+):
+    write(tmp_path)
+    for path in tmp_path.glob("captions/*"):
+        if "val" not in path.name:
+            path.unlink()
+    monkeypatch.setattr("pipeline_lib.catalogue.cleaning.check_all_photos", None)
+    data = reader_params(reader=reader, image_folder="img_raw" if reader == "cirr" else "images")
+    with pytest.raises(ValueError, match=r"all \d+ products are in val, and nothing is left to train on; " + way_out):
         build_catalogue(read_records(data), data, 1)
