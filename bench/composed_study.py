@@ -1,6 +1,6 @@
 """Models for composed queries on the sample `composed`, three seeds each: figures of test, paired by query.
 
-    python bench/composed_study.py [--quick] [--root FOLDER] [--jobs N]
+    python bench/composed_study.py [--quick] [--root FOLDER] [--arms ROW ...] [--jobs N]
 
 A clone of the repository makes the sample, its catalogue and the features of the towers once, through `dvc repro`. Each
 model and seed then is one run of the stage compose, in a folder that shares them. The epoch is chosen in the held-out
@@ -204,7 +204,7 @@ def tables(rows: dict[str, Row]) -> str:
     chance = [f"{100 * first['chance'][name]:.1f}" for name in ("R@1", "R_subset@1")]
     lines += [f"| chance | - | {chance[0]} | {chance[1]} | - |", ""]
     lines += ["| difference | R@1 | R_subset@1 |", "|---|---|---|"]
-    for before, after in PAIRS:
+    for before, after in (pair for pair in PAIRS if rows.keys() >= set(pair)):
         cells = []
         for prefix in ("", "subset_"):
             sides = (mean_of(rows[name].hits(prefix)) for name in (before, after))
@@ -215,12 +215,12 @@ def tables(rows: dict[str, Row]) -> str:
     return "\n".join([*lines, "", f"{sizes} {machine()}"])
 
 
-def study(root: Path, seeds: int, settings: list[str], jobs: int) -> dict[str, Row]:
-    """Train what is missing below a folder, and return the rows of the table."""
+def study(root: Path, arms: dict[str, Arm], seeds: int, settings: list[str], jobs: int) -> dict[str, Row]:
+    """Train what is missing of some arms below a folder, and return the rows of the table."""
     clone, threads = prepare(root), max(1, len(os.sched_getaffinity(0)) // jobs)
     runs = [
         (name, arm, run_folder(clone, name, arm, seed, settings))
-        for name, arm in ARMS.items()
+        for name, arm in arms.items()
         for seed in SEEDS[: min(seeds, arm.seeds)]
     ]
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
@@ -234,13 +234,14 @@ def study(root: Path, seeds: int, settings: list[str], jobs: int) -> dict[str, R
             row = rows.setdefault(own, Row([], []))
             row.ranks.append(ranks)
             row.figures.append(figures)
-    return {name: rows[name] for name in (IMAGE, TEXT, *ARMS)}
+    return {name: rows[name] for name in (IMAGE, TEXT, *arms) if name in rows}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one seed, one epoch: only whether it runs")
     parser.add_argument("--root", type=Path, help="folder of the clone and the runs, which is kept")
+    parser.add_argument("--arms", nargs="*", default=list(ARMS), choices=list(ARMS), help="rows of the table; all")
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time")
     parser.add_argument("--set", nargs="*", default=[], help="settings of all runs, such as composed.epochs=30")
     options = parser.parse_args()
@@ -248,7 +249,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="vitrine-bench-") as folder:
         root = (options.root or Path(folder)).resolve()
         root.mkdir(parents=True, exist_ok=True)
-        print(tables(study(root, 1 if options.quick else len(SEEDS), settings, options.jobs)))
+        arms = {name: arm for name, arm in ARMS.items() if name in options.arms}
+        print(tables(study(root, arms, 1 if options.quick else len(SEEDS), settings, options.jobs)))
 
 
 if __name__ == "__main__":

@@ -110,6 +110,7 @@ def merged(base, patch):
         "conda install vitrine",
         "make everything",
         "dvc repro training",
+        "dvc repro data/sample/dvc.yaml:training",
         "dvc exp run --swiftly",
         "dvc exp run -S train.unfreeze_layer=8",
         "dvc exp run -S train.precision=fp8",

@@ -152,7 +152,8 @@ def check_dvc(arguments: list[str], folder: Path) -> None:
         raise ValueError(f"dvc {' '.join(arguments)}: no such command or option") from error
     if arguments[:1] == ["repro"]:
         for target in parsed.targets:
-            assert target.partition("@")[0] in stages(), f"dvc.yaml has no stage {target}"
+            file, _, name = target.rpartition(":")
+            assert name.partition("@")[0] in stages(file or "dvc.yaml"), f"{file or 'dvc.yaml'} has no stage {name}"
     if changes := getattr(parsed, "set_param", None):
         check_settings(changes, folder)
     for target in getattr(parsed, "targets", None) or []:
@@ -285,24 +286,37 @@ KINDS: dict[str, Callable[[list[str], Path], None]] = {
     "dask": check_cluster,
     "aws": check_cluster,
     **dict.fromkeys(
-        (".", "cd", "chmod", "cp", "mkdir", "rm", "unzip", "ruff", "mypy", "pre-commit", "tensorboard", "apt-get"),
+        (
+            ".",
+            "cd",
+            "chmod",
+            "cp",
+            "mkdir",
+            "rm",
+            "tail",
+            "unzip",
+            "ruff",
+            "mypy",
+            "pre-commit",
+            "tensorboard",
+            "apt-get",
+        ),
         check_files,
     ),
 }
 
 
 @cache
-def stages() -> dict[str, Any]:
-    """Return the stages of dvc.yaml."""
-    return YAML(typ="safe").load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+def stages(file: str = "dvc.yaml") -> dict[str, Any]:
+    """Return the stages of a file of DVC."""
+    return YAML(typ="safe").load((ROOT / file).read_text(encoding="utf-8"))["stages"]
 
 
 @cache
 def outs() -> tuple[str, ...]:
     """Return the patterns of what stages write, relative to the root."""
-    sample = YAML(typ="safe").load((ROOT / "data/sample/dvc.yaml").read_text(encoding="utf-8"))["stages"]
     found = []
-    for prefix, listed in (("", stages()), ("data/sample/", sample)):
+    for prefix, listed in (("", stages()), ("data/sample/", stages("data/sample/dvc.yaml"))):
         for stage in listed.values():
             for out in [*stage.get("outs", []), *stage.get("metrics", [])]:
                 name = next(iter(out)) if isinstance(out, dict) else out
