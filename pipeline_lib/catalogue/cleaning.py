@@ -74,8 +74,7 @@ def clean(
 
     Raises ValueError if a larger fraction of rows is rejected than params allow, or for clips without a plan.
     """
-    if len(records.products):
-        check_trainable(records, records.products)  # before the photos are decoded, which takes minutes
+    check_trainable(records, records.products)  # before the photos are decoded, which takes minutes
     clips = check_planned(records.products["media"], records.table, clips)
     listed = records.products.select("row", "product_id", pl.col("media").alias("path"))
     without_media = listed.filter(pl.col("path").list.len() == 0)
@@ -175,7 +174,7 @@ def check_rejected(records: Records, rejects: pl.DataFrame, num_products: int, m
 def check_trainable(records: Records, products: pl.DataFrame) -> None:
     """Raise ValueError if the table puts every product into test, or into val without folds."""
     evaluated = (pl.col("split") == "test") | ((pl.col("split") == "val") & pl.col("fold").is_null())
-    if products.select(evaluated.fill_null(False).all()).item():
+    if len(products) and products.select(evaluated.fill_null(False).all()).item():
         parts = " and ".join(sorted(products["split"].unique()))
         raise ValueError(
             f"{records.table}: all {len(products)} products are in {parts}, and nothing is left to train on; "
