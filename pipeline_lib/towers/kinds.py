@@ -3,9 +3,12 @@
 These imports are inside functions; the import closure of a stage includes them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import torch
 
 from pipeline_lib.params.model import ImageSettings, ImageTowerKind, ModelParams, TextSettings, TextTowerKind
 from pipeline_lib.towers.tower import Description, ImageTower, TextTower, Tower, TowerSource, config_errors
@@ -106,16 +109,26 @@ def build_text_tower(description: Description) -> TextTower:
 
 def untrained_image_tower(source: TowerSource, device: str) -> ImageTower:
     """Return an image tower before training, in evaluation mode on a device."""
-    tower = build_image_tower(source.description)
+    with _same_weights():
+        tower = build_image_tower(source.description)
     _load_untrained(tower, source, device)
     return tower
 
 
 def untrained_text_tower(source: TowerSource, device: str) -> TextTower:
     """Return a text tower before training, in evaluation mode on a device."""
-    tower = build_text_tower(source.description)
+    with _same_weights():
+        tower = build_text_tower(source.description)
     _load_untrained(tower, source, device)
     return tower
+
+
+@contextmanager
+def _same_weights() -> Iterator[None]:
+    """Seed what is drawn inside: stores of a tower with random weights are the same each time, and a search fits them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def _load_untrained(tower: Tower, source: TowerSource, device: str) -> None:

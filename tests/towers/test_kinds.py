@@ -4,8 +4,12 @@ import ast
 from pathlib import Path
 
 import pytest
+import torch
+from model_settings import make_model_params
 
 from pipeline_lib.execution.import_closure import import_closure
+from pipeline_lib.towers.kinds import untrained_image_tower
+from pipeline_lib.towers.timm_tower import resolve_timm
 
 ROOT = Path(__file__).parents[2]
 SLOW = ("open_clip", "timm", "transformers")
@@ -54,3 +58,14 @@ def test_the_import_closure_has_every_tower():
     """Imports inside functions are part of a stage's identity too."""
     names = {path.stem for path in import_closure(TOWERS, ROOT)}
     assert {"timm_tower", "hf_text_tower", "open_clip_image", "open_clip_text", "blip2_image", "clip_models"} <= names
+
+
+def test_a_tower_with_random_weights_is_the_same_each_time_and_draws_nothing_from_the_caller(tiny_image_folder):
+    source = resolve_timm(make_model_params(image={"name": str(tiny_image_folder), "pretrained": False}))
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    first = untrained_image_tower(source, "cpu").state_dict()
+    assert torch.equal(torch.rand(2), expected)
+    second = untrained_image_tower(source, "cpu").state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
