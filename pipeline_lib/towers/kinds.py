@@ -125,7 +125,7 @@ def untrained_text_tower(source: TowerSource, device: str) -> TextTower:
 
 @contextmanager
 def _same_weights() -> Iterator[None]:
-    """Seed what is drawn inside: stores of a tower with random weights are the same each time, and a search fits them."""
+    """Seed what is drawn inside: each process gives a tower with random weights the same, so stores and search fit."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         yield
