@@ -12,6 +12,7 @@ from pipeline_lib.cli.output import AsJson, Result, show
 if TYPE_CHECKING:
     from pipeline_lib.report.headline import Columns, Figure, HeadlineRow, Tree
 
+WITHIN = "R_subset@"
 NOT_IN_TERMINAL = ("mean_rank", "num_gallery")  # the gallery's size has a line below the number of queries
 
 
@@ -61,12 +62,9 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
     rows = [*retrieval, *total_rows(metrics, intervals), *sliced, *classes, *composed_part, *judged]
     # A protocol has up to 12 figures: a table for each thing that is ranked.
     all_columns = dict(item for columns, _ in composed for item in columns.items())
-    groups = [
-        ("Composed retrieval", group, [row for row in composed_part if any(one.key in group for one in row.figures)])
-        for group in column_groups(all_columns)
-    ]
+    groups = [("Composed retrieval", group, composed_part) for group in column_groups(all_columns)]
     tables: list[RenderableType] = [
-        _terminal_table(title, columns, part)
+        table
         for title, columns, part in (
             ("Retrieval", RETRIEVAL, retrieval),
             ("Text → image by slice", SLICE, sliced),
@@ -74,7 +72,7 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
             *groups,
             ("Judged queries", JUDGED, judged),
         )
-        if part
+        for table in _terminal_tables(title, columns, part)
     ]
     warnings = cautions(metrics, intervals)
     nothing = [] if rows else ["Nothing was evaluated: there are neither texts, nor labels, nor composed models."]
@@ -98,6 +96,15 @@ def _record(row: "HeadlineRow", figure: "Figure") -> dict[str, Any]:
     low, high = figure.interval or (None, None)
     record = {"split": row.split, "task": row.task, "metric": figure.key, "value": figure.value}
     return record | {"low": low, "high": high, "chance": figure.chance, "no_figure": figure.void}
+
+
+def _terminal_tables(title: str, columns: "Columns", rows: "list[HeadlineRow]") -> list[Table]:
+    """Return the tables of the rows with figures: those within subsets have one of their own, for want of width."""
+    groups = [
+        {key: column for key, column in columns.items() if key.startswith(WITHIN) == within} for within in (False, True)
+    ]
+    parts = [(group, [row for row in rows if any(one.key in group for one in row.figures)]) for group in groups]
+    return [_terminal_table(title, group, part) for group, part in parts if part]
 
 
 def _terminal_table(title: str, columns: "Columns", rows: "list[HeadlineRow]") -> Table:

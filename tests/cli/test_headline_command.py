@@ -65,7 +65,11 @@ def test_widest_real_rows_still_fit(printed):
     intervals = {split: {"retrieval": dict.fromkeys(leaf, full)} for split in both}
     text = printed(both, intervals)
     assert "…" not in text and text.count("90.0–100.0") == 16
-    assert text.index("Test") < text.index("Out of fold")
+    assert text.index("Test") < text.index("Out of fold") and "R_subset" not in text
+    both["test"] = {"retrieval": {"text_to_image": LEAF | {"R_subset@1": 0.831}, "image_to_text": LEAF}}
+    text = printed(both, intervals)
+    assert "…" not in text and max(map(len, text.splitlines())) <= 80
+    assert text.count("R_subset@1") == 1 and "83.1 %" in text
 
 
 def test_a_run_without_figures_is_one_line(printed):

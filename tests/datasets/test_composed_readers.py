@@ -128,6 +128,7 @@ def test_counts_name_text_queries_and_composed_ones_apart(cirr):
     counts = count(build_catalogue(read_records(cirr), cirr, 1))
     assert (counts["queries"], counts["composed"]["queries"]) == (0, 6)
     params = load_params(REPO / "params.yaml")
+    params["plan"]["folds"] = [0]
     with pytest.raises(ValueError, match="the catalogue has no text"):
         check_catalogue(params, counts | {"classes": 9}, REPO / "params.yaml")
 
