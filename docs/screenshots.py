@@ -60,7 +60,7 @@ class Scene:
 
 # Picture -> a scene of the search page. Each is a query as a person would type it.
 SEARCHES = {
-    "search": Scene("/?q=white+t-shirt", (0, 0, WIDTH, 706)),
+    "search": Scene("/?q=checked+cushion", (0, 0, WIDTH, 706)),
     "why": Scene("/?q=white+t-shirt&product=007912&why=1", (122, 14, 916, 626), "dialog .cards .card"),
     "judged": Scene("/?view=judged", (0, 0, WIDTH, 640), ".judged li:nth-child(20)"),
     "compare": Scene(
