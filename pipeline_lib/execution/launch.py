@@ -88,7 +88,9 @@ def relaunch(module: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != LAUNCH}
     if "OMP_NUM_THREADS" not in environment:  # torchrun would set it to 1 with a warning
         environment |= {"OMP_NUM_THREADS": "1", SHARE_THREADS: "1"}
-    environment.setdefault("PET_STANDALONE", "1")  # torchrun picks a free port, so two runs never share one
+    if environment.setdefault("PET_STANDALONE", "1") == "1":  # torchrun picks a free port, so two runs never share one
+        # Else it connects to this machine by its full name, and waits for minutes where no name server knows that.
+        environment.setdefault("PET_LOCAL_ADDR", "127.0.0.1")
     _remove_abandoned()
     with tempfile.TemporaryDirectory(prefix=PREFIX) as name:
         folder = Path(name)

@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import pytest
 from forked import launcher
+from other_machine import write_module
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, copy_towers, make_settings, write_project
 
@@ -40,7 +41,10 @@ def start(tmp_path, tiny_image_folder, tiny_text_folder, fork_server):
         with (tmp_path / "params.yaml").open("w", encoding="utf-8") as stream:
             YAML().dump(params, stream)
         environment = {name: value for name, value in os.environ.items() if name not in ("DVC_ROOT", "OMP_NUM_THREADS")}
-        environment |= {"PYTHONPATH": str(Path(__file__).parents[2]), SWITCH: str(fork_server)}
+        # A new Python believes to be on a machine whose name no name server knows, as those of containers may be.
+        write_module(tmp_path)
+        search = os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path)])
+        environment |= {"PYTHONPATH": search, SWITCH: str(fork_server)}
         environment |= {"VITRINE_LAUNCH": launch} if launch else {}
         command = [sys.executable, "-m", *(stage or ("stages.train", "--fold", "0"))]
         pipe = subprocess.PIPE
