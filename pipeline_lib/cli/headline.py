@@ -12,7 +12,6 @@ from pipeline_lib.cli.output import AsJson, Result, show
 if TYPE_CHECKING:
     from pipeline_lib.report.headline import Columns, Figure, HeadlineRow, Tree
 
-WITHIN = "R_subset@"
 NOT_IN_TERMINAL = ("mean_rank", "num_gallery")  # the gallery's size has a line below the number of queries
 
 
@@ -42,13 +41,14 @@ def headline(as_json: AsJson = False) -> None:
 def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
     """Return every published figure of a run, what to know before quoting them, and the path of its report."""
     from pipeline_lib.report.cautions import cautions
-    from pipeline_lib.report.composed_figures import column_groups, composed_rows
+    from pipeline_lib.report.composed_figures import composed_rows
     from pipeline_lib.report.headline import (
         CLASSIFICATION,
         JUDGED,
         RETRIEVAL,
         SLICE,
         classification_rows,
+        column_groups,
         judged_rows,
         retrieval_rows,
         slice_rows,
@@ -60,19 +60,18 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
     sliced, composed = slice_rows(metrics, intervals), composed_rows(metrics, intervals)
     composed_part, judged = [row for _, row in composed], judged_rows(metrics, intervals)
     rows = [*retrieval, *total_rows(metrics, intervals), *sliced, *classes, *composed_part, *judged]
-    # A protocol has up to 12 figures: a table for each thing that is ranked.
-    all_columns = dict(item for columns, _ in composed for item in columns.items())
-    groups = [("Composed retrieval", group, composed_part) for group in column_groups(all_columns)]
+    # A row has up to 12 figures: a table for each thing that is ranked.
     tables: list[RenderableType] = [
-        table
+        _terminal_table(title, group, own)
         for title, columns, part in (
             ("Retrieval", RETRIEVAL, retrieval),
             ("Text → image by slice", SLICE, sliced),
             ("Classification", CLASSIFICATION, classes),
-            *groups,
+            ("Composed retrieval", dict(item for columns, _ in composed for item in columns.items()), composed_part),
             ("Judged queries", JUDGED, judged),
         )
-        for table in _terminal_tables(title, columns, part)
+        for group in column_groups(columns)
+        if (own := [row for row in part if any(one.key in group for one in row.figures)])
     ]
     warnings = cautions(metrics, intervals)
     nothing = [] if rows else ["Nothing was evaluated: there are neither texts, nor labels, nor composed models."]
@@ -96,15 +95,6 @@ def _record(row: "HeadlineRow", figure: "Figure") -> dict[str, Any]:
     low, high = figure.interval or (None, None)
     record = {"split": row.split, "task": row.task, "metric": figure.key, "value": figure.value}
     return record | {"low": low, "high": high, "chance": figure.chance, "no_figure": figure.void}
-
-
-def _terminal_tables(title: str, columns: "Columns", rows: "list[HeadlineRow]") -> list[Table]:
-    """Return the tables of the rows with figures: those within subsets have one of their own, for want of width."""
-    groups = [
-        {key: column for key, column in columns.items() if key.startswith(WITHIN) == within} for within in (False, True)
-    ]
-    parts = [(group, [row for row in rows if any(one.key in group for one in row.figures)]) for group in groups]
-    return [_terminal_table(title, group, part) for group, part in parts if part]
 
 
 def _terminal_table(title: str, columns: "Columns", rows: "list[HeadlineRow]") -> Table:

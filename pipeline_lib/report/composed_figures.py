@@ -155,18 +155,6 @@ def composed_rows(metrics: Tree, intervals: Tree) -> list[tuple[Columns, Headlin
     return found
 
 
-def column_groups(columns: Columns) -> list[Columns]:
-    """Return the columns by what they rank, for tables of 80 characters: the mean and R@k, mAP, subsets, soft answers.
-
-    >>> [list(group) for group in column_groups(columns_of(["mean", "R@1", "R_subset@1", "R@5"]))]
-    [['mean', 'R@1', 'R@5'], ['R_subset@1']]
-    """
-    groups: dict[str, Columns] = {}
-    for key, column in columns.items():
-        groups.setdefault("R" if key == "mean" else key.partition("@")[0], {})[key] = column
-    return list(groups.values())
-
-
 def columns_of(figures: Sequence[str] | dict[str, float]) -> Columns:
     """Return the columns of figures in the order of ORDER, then of their cut-offs.
 

@@ -99,6 +99,20 @@ JUDGED: Columns = {
 TOTALS: Columns = {"total_mR": ("total mR", hundredths), "sum": ("sum", hundredths)}
 
 
+def column_groups(columns: Columns) -> list[Columns]:
+    """Return the columns by what they rank, for tables of 80 characters: R@k beside what has no cut-off, subsets, mAP.
+
+    >>> [list(group) for group in column_groups(dict.fromkeys(["mean", "R@1", "R_subset@1", "R@5"], ("", percent)))]
+    [['mean', 'R@1', 'R@5'], ['R_subset@1']]
+    """
+    names = {key: key.partition("@")[0] for key in columns if "@" in key}
+    first = next(iter(names.values()), "")
+    groups: dict[str, Columns] = {}
+    for key, column in columns.items():
+        groups.setdefault(names.get(key, first), {})[key] = column
+    return list(groups.values())
+
+
 @dataclass(frozen=True)
 class Figure:
     """One published number: its key, value, 95 % interval (None without one), and both as text.
