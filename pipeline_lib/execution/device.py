@@ -18,6 +18,10 @@ BF16_FLAGS = re.compile(r"^(?:flags|Features)\s*:.*\b(?:avx512_bf16|amx_bf16|bf1
 # 1.5 M parameters 0.5, MobileNetV2 (2.2 M) 0.9, ConvNeXt-atto (3.4 M) 0.9, ResNet-10-T (4.9 M) 2.1, ResNet-18 2.3.
 MIN_PARAMETERS_FOR_BF16 = 4_000_000
 
+# Images or texts of a forward pass without gradients. On a CPU more are not faster: MobileNetV2 at 224 px computes 117
+# photos/s in batches of 64 and 91 to 121 in larger ones, with 1.8 GB instead of 4.5.
+BATCH_SIZES = {"cuda": 256, "cpu": 64}
+
 
 def read_runtime() -> RuntimeParams:
     """Return the runtime section of params.yaml."""
@@ -34,6 +38,11 @@ def pick_device(requested: str) -> str:
     if requested == "cuda" and not torch.cuda.is_available():
         raise ValueError("params.yaml: runtime.device = 'cuda', but no CUDA device is visible; write auto or cpu")
     return "cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def inference_batch(requested: int | None, device: str) -> int:
+    """Return how many images or texts one forward pass without gradients takes, for runtime.batch_size."""
+    return requested or BATCH_SIZES[device]
 
 
 def resolve_precision(requested: str, device: str, *modules: "nn.Module") -> str:

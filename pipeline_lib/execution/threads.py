@@ -17,6 +17,8 @@ import sys
 import threading
 from types import FrameType, TracebackType
 
+from pipeline_lib.execution.allocator import keep_freed_memory
+
 SPIN_COUNT = "2000"
 GC_THRESHOLD = 20_000
 
@@ -24,6 +26,7 @@ GC_THRESHOLD = 20_000
 if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
     os.environ["GOMP_SPINCOUNT"] = SPIN_COUNT
 gc.set_threshold(GC_THRESHOLD)
+keep_freed_memory()
 
 
 INTERRUPTED = "interrupted (SIGINT)\n"

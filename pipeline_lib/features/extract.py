@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline_lib.artifacts.io import fresh_folder, writing
 from pipeline_lib.execution.checkpoint import CheckpointFolder
-from pipeline_lib.execution.device import pick_device, read_runtime, supports_bf16
+from pipeline_lib.execution.device import inference_batch, pick_device, read_runtime, supports_bf16
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.process_group import join_process_group
 from pipeline_lib.execution.stage import Stage
@@ -53,7 +53,8 @@ def run_extraction(stage: Stage, extraction: Extraction, write: Write) -> None:
     ):
         identity = {"title": extraction.title, "bf16": supports_bf16(device)}
         fingerprint = processes.broadcast_from_first(lambda: stage.fingerprint(*extraction.files, **identity))
-        engine = InferenceEngine(device, runtime.batch_size, runtime.workers, extraction.precision, processes, meter)
+        batch_size = inference_batch(runtime.batch_size, device)
+        engine = InferenceEngine(device, batch_size, runtime.workers, extraction.precision, processes, meter)
         with CheckpointFolder(fingerprint, processes.is_first, extraction.out) as checkpoints:
             run = ExtractionRun(engine, extraction.dtype, checkpoints.folder, meter.announce)
             stores = _complete_stores(run, write)

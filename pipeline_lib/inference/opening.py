@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.execution.device import pick_device, resolve_precision
+from pipeline_lib.execution.device import inference_batch, pick_device, resolve_precision
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.predict import Predictor, open_views
 from pipeline_lib.inference.stored_layers import find_stored_layers
@@ -54,11 +54,12 @@ def open_model(
     stored = find_stored_layers(card, paths.features_of(TRUNK), paths.views_of(scale), scale, params.flip)
     saved = load_interpolated(folder, params.interpolation, stored.dims())
     precision = resolve_precision(params.precision, device, saved.model)
+    batch_size = inference_batch(runtime.batch_size, device)
     predictor = Predictor(
         model=saved.model.to(device),
         tokenizer=TextTokenizer(folder / "tokenizer"),
         views=None if stored.photos else open_views(image, scale, paths.SHARDS, runtime.shards_url),
-        engine=InferenceEngine(device, runtime.batch_size, runtime.workers, precision, processes, meter),
+        engine=InferenceEngine(device, batch_size, runtime.workers, precision, processes, meter),
         flip=params.flip,
         photo=params.photo,
         stored=stored,

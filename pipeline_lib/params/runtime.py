@@ -22,7 +22,9 @@ class RuntimeParams(Section):
         "RAY_ADDRESS or DASK_SCHEDULER_ADDRESS, otherwise a local one)."
     )
     device: Literal["auto", "cpu", "cuda"] = Field(description="auto (cuda if there is a GPU) | cpu | cuda.")
-    batch_size: int = Field(gt=0, description="Images or texts per forward pass in inference.")
+    batch_size: int | None = Field(
+        gt=0, description="Images or texts per forward pass in inference; null = 256 on a GPU, 64 on a CPU."
+    )
     log_every: int = Field(gt=0, description="Steps between two points of a training curve.")
     logger: LoggerKind = Field(
         description="What training writes its curves for: tensorboard | mlflow | wandb | trackio. All write below "

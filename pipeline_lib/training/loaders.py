@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline_lib.execution.device import inference_batch
 from pipeline_lib.inference.engine import Array, InferenceEngine, encode_stored_texts, encode_texts, photo_rows
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
 from pipeline_lib.loading.products import text_key
@@ -71,7 +72,8 @@ def build_loaders(
         stored.without_views(),
         distillation.held_out,
     )
-    engine = InferenceEngine(config.device, config.runtime.batch_size, workers, bundle.precision)
+    batch_size = inference_batch(config.runtime.batch_size, config.device)
+    engine = InferenceEngine(config.device, batch_size, workers, bundle.precision)
     embed = _text_embedder(bundle, stored, max_tokens, engine)
     validator = Validator(held_out, data.held_out, data.queries, train.batch_size, workers, embed)
     return Loaders(training, validator, config.processes.workers(workers))

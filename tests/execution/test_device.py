@@ -69,3 +69,8 @@ def test_threads_spin_for_a_bounded_time_unless_the_user_sets_it(variables, expe
     code = f"import ctypes, pipeline_lib.execution.threads; ctypes.CDLL({str(library)!r})"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert f"GOMP_SPINCOUNT = '{expected}'" in done.stderr
+
+
+def test_a_forward_pass_takes_fewer_images_on_a_cpu_unless_the_user_sets_it():
+    assert [runtime.inference_batch(None, device) for device in ("cpu", "cuda")] == [64, 256]
+    assert [runtime.inference_batch(7, device) for device in ("cpu", "cuda")] == [7, 7]
