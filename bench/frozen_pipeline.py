@@ -7,9 +7,10 @@
 Each side is a clone of the repository in a temporary folder: `dvc repro` from nothing (five folds, both flips, two
 sizes), then one `dvc exp run -S` for each change of a sweep. The older side has the libraries of its own revision. The
 image tower is MobileNetV2 with the weights beside the data. The text tower has the size of MiniLM-L6 and random
-weights. Both stay frozen. Figures of both sides can be compared only if their catalogue and folds are made by the same
-rules, which is not so for the default OLDER. CPU seconds are those of all processes. Disk is what the outs, DVC's
-cache and .ckpt take, hard links once.
+weights. Both stay frozen, and run in bf16 on both sides: so the older one embeds anyway (embed.precision=auto). Figures
+of both sides can be compared only if their catalogue and folds are made by the same rules, which is not so for the
+default OLDER. CPU seconds are those of all processes. Disk is what the outs, DVC's cache and .ckpt take, hard links
+once.
 """
 
 import argparse
@@ -43,7 +44,7 @@ SETTINGS = {
     "model.text.max_tokens": 64, "plan.folds": "[0,1,2,3,4]", "plan.scales": f"[{SIZES[0]},{SIZES[1]}]",
     "plan.features": "[trunk]", "split.num_folds": 5, "shards.size": 256,
     "features.trunk.at": "pooled", "train.unfreeze_layers": 0, "train.batch_size": 128, "embed.flip": "true",
-    "data.columns.label": "label",
+    "data.columns.label": "label", "features.precision": "bf16",
 }  # fmt: skip
 # What only one side has.
 OWN: dict[str, dict[str, str]] = {
