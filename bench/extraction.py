@@ -4,7 +4,7 @@
 
 The plain loop is that of model cards: a Dataset that opens a file with Pillow and applies torchvision transforms, a
 DataLoader with as many workers, the model in evaluation mode under `no_grad`. Both sides use the same photos, weights,
-batch size and threads.
+batch size and threads, and one process: the peer, too, keeps the memory that it frees, which is not so by itself.
 """
 
 import argparse
