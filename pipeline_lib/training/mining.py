@@ -1,36 +1,51 @@
 """Hard negatives: for each product's text the most similar photos of other products, without any right answer.
 
 The search is exact. Embeddings are rotated so that their first coordinates hold most of their length. These give an
-upper bound of a similarity, a.b <= a'.b' + |a''| |b''| (Cauchy-Schwarz), and only pairs whose bound exceeds the worst
-negative found so far are computed in full. So the matrix product has fewer dimensions, and nothing is sorted.
+upper bound of a similarity, a.b <= a'.b' + |a''| |b''| (Cauchy-Schwarz), and only pairs whose bound reaches the worst
+negative found so far are computed in full. So the matrix product has fewer dimensions, in bf16 where the device has it,
+and nothing is sorted. Products are put in the order of a k-d tree, and a block of texts starts with the photos of its
+own bucket and goes on with those of its neighbours: its worst negatives are soon good ones.
 """
 
-from collections.abc import Iterator
+import math
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline_lib.execution.device import supports_bf16
 from pipeline_lib.training.right_answers import RightAnswers
 
 NONE = -1
-FIRST_COLUMNS = 1024  # compared in full, for a first bound
-PAIRS_AT_ONCE = 1024  # their embeddings fit into a processor's cache
+# Columns whose bounds and their comparison stay in the cache.
+TILE = 1024
 # Share of a block's pairs above which one matrix product is faster than single pairs.
 DENSE = 1 / 16
 SAMPLE = 4096
 # The coordinates after the first ones add at most this share of the spread of similarities to a bound.
-SLACK = 0.15
+SLACK = 0.2
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rotated:
-    """Rotated embeddings (n, dim), and their first coordinates with the length of the others (n, coordinates + 1)."""
+    """Rotated embeddings (n, dim) in float32, and the factors of their bounds (n, coordinates + 3); see `_factors`."""
 
     full: Tensor
     bound: Tensor
+
+    def of(self, order: Tensor) -> "Rotated":
+        """Return them in another order."""
+        return Rotated(self.full[order], self.bound[order])
+
+    @cached_property
+    def longest(self) -> float:
+        """Length of the longest embedding."""
+        return float(self.full.norm(dim=1).max())
 
 
 def hard_negatives(
@@ -41,25 +56,45 @@ def hard_negatives(
     text and image are (products, dim). Numbers are -1 and similarities -inf where a text has fewer negatives. At most
     `rows` x `block` similarities are in memory.
     """
-    texts, images = _rotated(text, image)
-    numbers, similarities = [], []
-    for start in range(0, len(text), rows):
-        found = _Best(texts, images, slice(start, min(start + rows, len(text))), count)
-        for columns in _column_blocks(len(image), block):
+    numbers, similarities = torch.full((len(text), count), NONE), torch.full((len(text), count), -torch.inf)
+    if not len(text):
+        return numbers, similarities
+    rotated, other = _rotated(text, image)
+    order, starts = _buckets(other.full, rows)
+    texts, images, right = rotated.of(order), other.of(order), right.of(order.cpu().numpy())
+    order = order.cpu()
+    for bucket in range(len(starts) - 1):
+        found = _Best(texts, images, slice(starts[bucket], starts[bucket + 1]), count)
+        for columns in _outwards(starts, bucket, block):
             found.add(columns, right)
-        numbers.append(found.number.cpu())
-        similarities.append(found.similarity.cpu())
-    if not numbers:
-        return torch.empty((0, count), dtype=torch.long), torch.empty((0, count))
-    return torch.cat(numbers), torch.cat(similarities)
+        place, number = order[found.rows], found.number.cpu()
+        numbers[place] = torch.where(number >= 0, order[number], NONE)
+        similarities[place] = found.similarity.cpu()
+    return numbers, similarities
 
 
-def _column_blocks(count: int, block: int) -> Iterator[slice]:
-    """Yield blocks that grow: the bound of later ones is better."""
-    start, size = 0, min(FIRST_COLUMNS, block)
-    while start < count:
-        yield slice(start, min(start + size, count))
-        start, size = start + size, min(start + size, block)
+def _buckets(value: Tensor, most: int) -> tuple[Tensor, list[int]]:
+    """Return an order of (n, dim) rows in buckets of at most `most`, the leaves of a k-d tree, and where each starts.
+
+    There are 2^levels buckets; the last number is n.
+    """
+    levels = max(0, math.ceil(math.log2(len(value) / most)))
+    parts = [torch.arange(len(value), device=value.device)]
+    for level in range(levels):
+        axis = value[:, level % value.shape[1]]
+        parts = [half for part in parts for half in part[axis[part].argsort(stable=True)].tensor_split(2)]
+    return torch.cat(parts), np.cumsum([0, *map(len, parts)]).tolist()
+
+
+def _outwards(starts: Sequence[int], bucket: int, most: int) -> Iterator[slice]:
+    """Yield the columns of a bucket, of its sibling, of its parent's sibling and so on, at most `most` at a time."""
+    parts = [(bucket, bucket + 1)]
+    for height in range((len(starts) - 1).bit_length() - 1):
+        first = ((bucket >> height) ^ 1) << height
+        parts.append((first, first + (1 << height)))
+    for first, last in parts:
+        for start in range(starts[first], starts[last], most):
+            yield slice(start, min(start + most, starts[last]))
 
 
 class _Best:
@@ -71,41 +106,64 @@ class _Best:
         self.similarity = torch.full((size, count), -torch.inf, device=device)
         self.number = torch.full((size, count), NONE, device=device)
         # Rounding of a bound and of a similarity.
-        norm = texts.full[rows].norm(dim=1).max() * images.full.norm(dim=1).max() if size else torch.zeros(())
-        self.margin = 1e-5 * norm
+        self.margin = 1e-5 * texts.longest * images.longest
 
     def add(self, columns: slice, right: RightAnswers) -> None:
         """Compare the texts with some more images."""
-        excluded = tuple(torch.from_numpy(part).to(self.number.device) for part in right.pairs(self.rows, columns))
-        if columns.start:
-            bound = self.texts.bound[self.rows] @ self.images.bound[columns].T
-            bound[excluded] = -torch.inf
-            row, column = _places(bound > self.similarity[:, -1:] - self.margin)
-            if len(row) <= DENSE * bound.numel():
-                self._merge(*_padded(row, column + columns.start, self._pairs(row, column + columns.start), len(bound)))
+        excluded = right.pairs(self.rows, columns)
+        row, column = (torch.from_numpy(part).to(self.number.device) for part in excluded)
+        if (self.number[:, -1] != NONE).any():
+            text, photo = self._candidates(columns, row, column + columns.start)
+            if len(text) <= DENSE * len(self.number) * (columns.stop - columns.start):
+                similarity = self._pairs(text, photo)
+                better = similarity > self.similarity[text, -1]
+                self._merge(*_padded(text[better], photo[better], similarity[better], len(self.number)))
                 return
         similarity = self.texts.full[self.rows] @ self.images.full[columns].T
-        similarity[excluded] = -torch.inf
+        similarity[row, column] = -torch.inf
         best, position = similarity.topk(min(self.number.shape[1], similarity.shape[1]), dim=1)
         self._merge(best, position + columns.start)
 
+    def _candidates(self, columns: slice, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+        """Return rows and columns, in the order of rows, whose bound reaches the worst negative, without some pairs."""
+        texts, least = self.texts.bound[self.rows], self.similarity[:, -1:] - self.margin
+        found = []
+        for start in range(columns.start, columns.stop, TILE):
+            stop = min(start + TILE, columns.stop)
+            chosen = _at_least(texts @ self.images.bound[start:stop].T, least)
+            inside = (column >= start) & (column < stop)
+            chosen[row[inside], column[inside] - start] = False
+            one, other = _places(chosen)
+            found.append((one, other + start))
+        one, other = (torch.cat(parts) for parts in zip(*found, strict=True))
+        one, order = one.sort(stable=True)
+        return one, other[order]
+
     def _pairs(self, row: Tensor, column: Tensor) -> Tensor:
-        """Return the similarities of single pairs, in buffers that stay in the cache."""
-        texts, images = self.texts.full[self.rows], self.images.full
-        text, image = (texts.new_empty(PAIRS_AT_ONCE, texts.shape[1]) for _ in range(2))
-        result = texts.new_empty(len(row))
-        for start in range(0, len(row), PAIRS_AT_ONCE):
-            part = slice(start, min(start + PAIRS_AT_ONCE, len(row)))
-            size = part.stop - start
-            torch.index_select(texts, 0, row[part], out=text[:size])
-            torch.index_select(images, 0, column[part], out=image[:size])
-            torch.sum(text[:size].mul_(image[:size]), dim=1, out=result[part])
-        return result
+        """Return the similarities of single pairs, which are in the order of rows."""
+        size, device = len(self.number), row.device
+        starts = torch.cat([torch.zeros(1, dtype=torch.long, device=device), row.bincount(minlength=size).cumsum(0)])
+        pattern = torch.zeros(len(row), device=device), (size, len(self.images.full))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            pairs = torch.sparse_csr_tensor(starts, column, *pattern, check_invariants=False)
+        texts, images = self.texts.full[self.rows], self.images.full.T
+        found: Tensor = torch.sparse.sampled_addmm(pairs, texts, images, beta=0.0)
+        return found.values()
 
     def _merge(self, similarity: Tensor, number: Tensor) -> None:
         similarity, number = torch.cat([self.similarity, similarity], 1), torch.cat([self.number, number], 1)
         self.similarity, position = similarity.topk(self.number.shape[1], dim=1)
         self.number = number.gather(1, position).masked_fill(self.similarity == -torch.inf, NONE)
+
+
+def _at_least(bound: Tensor, least: Tensor) -> Tensor:
+    """Return where a bound (rows, columns) is at least `least` (rows, 1), which is rounded as the bounds are."""
+    least = least.to(bound.dtype)
+    if bound.dtype == torch.bfloat16 and bool((least > 0).all()):
+        # Numbers above zero have the order of their bits, and integers are compared faster.
+        return bound.view(torch.int16) >= least.view(torch.int16)
+    return bound >= least
 
 
 def _places(mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,10 +172,10 @@ def _places(mask: Tensor) -> tuple[Tensor, Tensor]:
         row, column = mask.nonzero().unbind(1)
         return row, column
     # Eight values at a time.
-    row, word = mask.view(torch.int64).nonzero().unbind(1)
-    columns = word[:, None] * 8 + torch.arange(8, device=mask.device)
-    chosen = mask[row[:, None], columns]
-    return row[:, None].expand_as(columns)[chosen], columns[chosen]
+    words = mask.view(torch.int64)
+    row, word = words.nonzero().unbind(1)
+    chosen, bit = words[row, word].view(torch.bool).view(-1, 8).nonzero().unbind(1)
+    return row[chosen], word[chosen] * 8 + bit
 
 
 def _padded(row: Tensor, column: Tensor, similarity: Tensor, size: int) -> tuple[Tensor, Tensor]:
@@ -135,6 +193,7 @@ def _rotated(text: Tensor, image: Tensor) -> tuple[Rotated, Rotated]:
     dim = text.shape[1]
     if not len(text) or not len(image):
         return Rotated(text, text), Rotated(image, image)
+    dtype = torch.bfloat16 if supports_bf16(text.device.type) else torch.float32
     drawn = np.random.default_rng(0)
     samples = [value[_sample(drawn, len(value)).to(value.device)] for value in (text, image)]
     moments = sum((part.T @ part for part in samples), torch.zeros(dim, dim, device=text.device))
@@ -146,11 +205,24 @@ def _rotated(text: Tensor, image: Tensor) -> tuple[Rotated, Rotated]:
         if one[:, coordinates:].norm(dim=1).mean() * other[:, coordinates:].norm(dim=1).mean() <= SLACK * spread:
             first = coordinates
             break
-    return _split(text @ axes, first), _split(image @ axes, first)
+    text, image = text @ axes, image @ axes
+    one, other = (_factors(value, first, dtype, image) for value, image in ((text, False), (image, True)))
+    return Rotated(text, one), Rotated(image, other)
 
 
-def _split(value: Tensor, first: int) -> Rotated:
-    return Rotated(value, torch.cat([value[:, :first], value[:, first:].norm(dim=1, keepdim=True)], 1))
+def _factors(value: Tensor, first: int, dtype: torch.dtype, image: bool) -> Tensor:
+    """Return in `dtype` what is multiplied for the bounds (n, first + 3).
+
+    With r(a) the first coordinates in `dtype`, and a'' the others:
+    a.b <= r(a).r(b) + |a''| |b''| + |a' - r(a)| |b'| + |r(a)| |b' - r(b)|.
+    """
+    exact, rest = value[:, :first], value[:, first:].norm(dim=1)
+    rounded = exact.to(dtype)
+    lost = (exact - rounded.to(exact.dtype)).norm(dim=1)
+    length = torch.maximum(exact.norm(dim=1), rounded.to(exact.dtype).norm(dim=1))
+    # Lengths are rounded up.
+    lengths = torch.stack([rest, length, lost] if image else [rest, lost, length], 1) * (1 + torch.finfo(dtype).eps)
+    return torch.cat([rounded, lengths.to(dtype)], 1)
 
 
 def _sample(drawn: np.random.Generator, count: int) -> Tensor:

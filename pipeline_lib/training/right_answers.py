@@ -52,6 +52,13 @@ class RightAnswers:
     trained: KeyLists
     answered: KeyLists
 
+    def of(self, order: Rows) -> "RightAnswers":
+        """Return those of the same products in another order."""
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        one, other = (KeyLists.of_pairs(place[x.product], x.key, x.count) for x in (self.trained, self.answered))
+        return RightAnswers(one, other)
+
     def pairs(self, rows: slice, columns: slice) -> tuple[Rows, Rows]:
         """Return rows and columns, each counted from the first, of the pairs that are right answers; some twice."""
         found = []

@@ -118,9 +118,7 @@ class MiningSampler:
             return
         # No loss uses the image of a product without text as a negative, and an empty text has no negatives.
         described = has_text.nonzero().flatten()
-        # In an order of its own: neighbours in a catalogue are alike, and the first blocks give a bound for the others.
-        drawn = np.random.default_rng((self.params.seed, epoch)).permutation(len(described))
-        order = described[rows[described].argsort()][torch.from_numpy(drawn)]
+        order = described[rows[described].argsort()]
         rows, text = rows[order], text[order]
         found, similarity = hard_negatives(
             embedded[order].float().to(self.device),

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_project import TRAIN, make_settings, write_project
 from torch.nn import functional
@@ -17,7 +17,7 @@ from pipeline_lib.batch import Outputs
 from pipeline_lib.loading.captions import with_answers, with_captions
 from pipeline_lib.loading.products import Captions, Products
 from pipeline_lib.params.train import TrainParams
-from pipeline_lib.training.mining import hard_negatives
+from pipeline_lib.training.mining import _buckets, _factors, _outwards, hard_negatives
 from pipeline_lib.training.right_answers import right_answers
 from pipeline_lib.training.samplers import SAMPLERS
 
@@ -87,12 +87,18 @@ def slow_negatives(products, text, image, count):
     return found
 
 
-@settings(max_examples=25)
+@pytest.fixture(params=["fp32", "bf16"])
+def bounds(request, monkeypatch):
+    """Both precisions of the bounds, whatever this machine has."""
+    monkeypatch.setattr("pipeline_lib.training.mining.supports_bf16", lambda device: request.param == "bf16")
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     size=st.integers(1, 14), seed=st.integers(0, 99), count=st.integers(1, 5), block=st.integers(1, 9),
     rows=st.integers(1, 9), decay=st.sampled_from([1.0, 0.5]),
 )  # fmt: skip
-def test_hard_negatives_equal_a_loop_in_blocks_of_any_size(size, seed, count, block, rows, decay):
+def test_hard_negatives_equal_a_loop_in_blocks_of_any_size(bounds, size, seed, count, block, rows, decay):
     products = make_products(size, 3 * size, seed, captions=False)
     text, image = embeddings(size, 40, seed, decay), embeddings(size, 40, seed + 1, decay)
     numbers, similarity = hard_negatives(text, image, right_answers(products, np.arange(size)), count, block, rows)
@@ -103,7 +109,7 @@ def test_hard_negatives_equal_a_loop_in_blocks_of_any_size(size, seed, count, bl
 
 @pytest.mark.parametrize("decay", [1.0, 0.9])
 @pytest.mark.parametrize("alike", [False, True])
-def test_pruned_blocks_equal_the_whole_matrix(decay, alike):
+def test_pruned_blocks_equal_the_whole_matrix(bounds, decay, alike):
     """1,500 products: bounds prune all blocks after the first; where the last ones are alike, a block is dense."""
     text, image = embeddings(1500, 64, 0, decay), embeddings(1500, 64, 1, decay)
     if alike:
@@ -115,6 +121,28 @@ def test_pruned_blocks_equal_the_whole_matrix(decay, alike):
     full[right.pairs(slice(0, 1500), slice(0, 1500))] = -torch.inf
     assert torch.allclose(found, full.topk(8, dim=1).values, atol=1e-5)
     assert torch.allclose(full.gather(1, numbers), found, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("first", [1, 16, 64])
+def test_no_bound_is_below_the_similarity(first, dtype):
+    text, image = embeddings(300, 64, 0, 0.95), embeddings(300, 64, 1, 0.95) * torch.rand(300, 1) * 3
+    factors = (_factors(value, first, dtype, image=role).double() for value, role in ((text, False), (image, True)))
+    bound = torch.matmul(*(part if number == 0 else part.T for number, part in enumerate(factors)))
+    assert (bound - text.double() @ image.double().T > -1e-6).all()
+
+
+@pytest.mark.parametrize(("count", "most", "block"), [(1, 4, 2), (30, 4, 100), (31, 5, 3), (64, 8, 8), (5, 1, 2)])
+def test_each_bucket_meets_every_column_once_its_own_and_its_neighbours_first(count, most, block):
+    order, starts = _buckets(embeddings(count, 6, 0, 1.0), most)
+    assert sorted(order.tolist()) == list(range(count))
+    assert (starts[0], starts[-1]) == (0, count) and max(np.diff(starts)) <= most
+    for bucket in range(len(starts) - 1):
+        parts = list(_outwards(starts, bucket, block))
+        columns = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+        assert sorted(columns) == list(range(count)) and max(part.stop - part.start for part in parts) <= block
+        own = range(starts[bucket], starts[bucket + 1])
+        assert columns[: len(own)].tolist() == list(own)
 
 
 def test_no_products_have_no_negatives():
