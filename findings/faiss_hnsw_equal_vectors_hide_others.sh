@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# faiss-cpu 1.15.1: a thousand equal vectors in an HNSW index hide up to a quarter of the other products, and efSearch
-#           hardly helps.
+# faiss-cpu 1.15.1: a thousand equal vectors in an HNSW index hide 14 % of the other products on average, and
+#           efSearch hardly helps.
 #
 # Expected: products without a photo share the vector of the "no photo" picture, those without a description the vector
 #           of the empty text. Such equal vectors crowd each other out: some of them are not found. Other products are
 #           found as before, and what a small efSearch misses, a larger one finds.
 # Happens:  FAISS leaves out a link to what is closer to a neighbour that was chosen before. Among equal vectors nothing
 #           is closer, so a copy's links all go to copies, and a search that enters the copies, also the one that finds
-#           links for a new product, does not get out. Below, with 1,000 copies beside 10,000 other products, 5 to 24 %
-#           of the others are not found by their own vector, with 1,024 for efSearch still 4 to 21 %; without copies
-#           all are. An efConstruction of 200 in place of 40 changes little. Nothing is printed, a benchmark without
-#           copies shows no loss, and one raises efSearch, which costs time and hardly helps.
+#           links for a new product, does not get out. Below, with 1,000 copies beside 10,000 other products, 0 to 39 %
+#           of the others are not found by their own vector, by the draw and the order (14 % on average of ten), and
+#           with 1,024 for efSearch 0 to 36 %; without copies all are. An efConstruction of 200 in place of 40 helps
+#           little. Nothing is printed, a benchmark without copies shows no loss, and one raises efSearch, which costs
+#           time and hardly helps.
 # Do:       add each distinct vector once, with a list of the products behind it; or add noise of .001 to the numbers of
 #           each copy, after which nothing is lost. After a build, search for each product by its own vector.
 # Versions: faiss-cpu 1.15.1, numpy 2.4.6, Python 3.11.7
@@ -70,7 +71,8 @@ def inner_links():
     return float(np.mean(lists[lists >= 0] < COPIES))
 
 
-def show(name, seeds=(0, 1, 2), **changes):
+def show(name, seeds=range(10), **changes):
+    """Print and return the shares of `found` for some draws."""
     shares = np.array([found(seed, **changes) for seed in seeds])
     per_beam = "; ".join(
         f"efSearch {beam}: " + ", ".join(f"{100 * share:.1f}" for share in column)
@@ -82,11 +84,11 @@ def show(name, seeds=(0, 1, 2), **changes):
 
 inside = inner_links()
 print(f"links of {COPIES:,} copies that go to copies: {100 * inside:.1f} %")
-none = show("no copies", copies=0)
+none = show("no copies", copies=0, seeds=range(3))
 once = show("the copies added once", seeds=(0,), copies=1)
 many = show(f"{COPIES:,} copies")
-wide = show(f"{COPIES:,} copies, efConstruction 200", seeds=(0, 1), build_beam=200)
-noisy = show(f"{COPIES:,} copies with noise of .001", noise=1e-3)
+wide = show(f"{COPIES:,} copies, efConstruction 200", seeds=range(4), build_beam=200)
+noisy = show(f"{COPIES:,} copies with noise of .001", noise=1e-3, seeds=range(5))
 if min(none.min(), once.min(), noisy.min()) < 0.99 or inside < 0.9 or max(many.mean(), wide.mean()) > 0.95:
     sys.exit("the behaviour has changed")
 PYTHON
