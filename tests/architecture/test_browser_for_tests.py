@@ -6,21 +6,24 @@ import sys
 from pathlib import Path
 
 import pytest
+from chromium import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
-INSTALL = ["update -qq", "install -y -qq --no-install-recommends chromium"]
+UPDATE = "update -qq"
+SHELL = "install -y -qq --no-install-recommends chromium-headless-shell"
+WHOLE = "install -y -qq --no-install-recommends chromium"
 
 
 @pytest.fixture
 def prepare(tmp_path):
     """Return a function that runs .ci/chromium with these programs alone; it returns apt-get's calls and stderr."""
 
-    def run(user="0", apt=0, browser=None):
+    def run(user="0", apt=0, browser=None, unknown="no package"):
         programs = {"id": f"echo {user}"}
         if browser:
             programs[browser] = "exit 1"
         if apt is not None:
-            programs["apt-get"] = f'echo "$@" >> {tmp_path}/calls; exit {apt}'
+            programs["apt-get"] = f'echo "$@" >> {tmp_path}/calls; [[ $* != *" {unknown}" ]] || exit 100; exit {apt}'
         for name, body in programs.items():
             (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n", encoding="utf-8")
             (tmp_path / name).chmod(0o755)
@@ -33,17 +36,19 @@ def prepare(tmp_path):
 
 
 def test_root_installs_what_is_missing(prepare):
-    assert prepare() == (INSTALL, "")
+    assert prepare() == ([UPDATE, SHELL], "")
 
 
-@pytest.mark.parametrize("browser", ["chromium", "chromium-browser", "google-chrome"])
+def test_a_release_without_the_headless_shell_gets_the_whole_browser(prepare):
+    assert prepare(unknown="chromium-headless-shell") == ([UPDATE, SHELL, WHOLE], "")
+
+
+@pytest.mark.parametrize("browser", PROGRAMS)
 def test_a_browser_that_is_there_is_enough(browser, prepare):
     assert prepare(browser=browser) == ([], "")
 
 
-@pytest.mark.parametrize(
-    ("options", "calls"), [({"user": "1000"}, []), ({"apt": None}, []), ({"apt": 100}, INSTALL[:1])]
-)
+@pytest.mark.parametrize(("options", "calls"), [({"user": "1000"}, []), ({"apt": None}, []), ({"apt": 100}, [UPDATE])])
 def test_where_none_can_be_installed_a_line_says_so(options, calls, prepare):
     found, words = prepare(**options)
     assert found == calls and "the tests of pages will be skipped" in words
