@@ -2,9 +2,9 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
-
-import pytest
+from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*ROOT.glob("pipeline_lib/**/*.py"), *ROOT.glob("stages/*.py")])
@@ -43,22 +43,39 @@ def package_of(module: str) -> str:
     return parts[0] if parts[0] == "stages" else parts[1]
 
 
-def all_imports(path: Path) -> set[str]:
-    """Every module that a file imports, inside functions too."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+class Facts(NamedTuple):
+    """What the rules look at in one file."""
+
+    imports: set[str]  # modules, inside functions too
+    functions: list[tuple[str, int, int]]  # name, lines, arguments without self and cls
+    dataclasses: list[tuple[str, int]]  # name, fields
+    docstring: str | None
+
+
+@cache
+def facts(path: Path) -> Facts:
+    """Parse a file once for all rules."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = Facts(set(), [], [], ast.get_docstring(tree))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            found.imports.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             assert node.level == 0, f"{path}: relative import"
             members = {f"{node.module}.{alias.name}" for alias in node.names}
-            names |= members if node.module == "pipeline_lib" else {node.module}
-    return names
+            found.imports.update(members if node.module == "pipeline_lib" else {node.module})
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            num_arguments = sum(one.arg not in ("self", "cls") for one in arguments)
+            found.functions.append((node.name, node.end_lineno - node.lineno, num_arguments))
+        elif isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(one) for one in node.decorator_list):
+            found.dataclasses.append((node.name, sum(isinstance(line, ast.AnnAssign) for line in node.body)))
+    return found
 
 
 def imports(path: Path) -> set[str]:
     """The project's own modules among them."""
-    return {name for name in all_imports(path) if name.startswith(("pipeline_lib.", "stages"))}
+    return {name for name in facts(path).imports if name.startswith(("pipeline_lib.", "stages"))}
 
 
 def own_package(path: Path) -> str:
@@ -69,15 +86,18 @@ def test_floors_name_exactly_the_packages_that_exist():
     assert set(FLOOR_OF) == {own_package(path) for path in SOURCES} - {"__init__"}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_imports_go_down_only(path):
-    own = own_package(path)
-    wrong = [name for name in imports(path) if package_of(name) != own and FLOOR_OF[package_of(name)] >= FLOOR_OF[own]]
-    assert not wrong, f"{own} imports {wrong}"
+def test_imports_go_down_only():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in SOURCES
+        for name in imports(path)
+        if package_of(name) != own_package(path) and FLOOR_OF[package_of(name)] >= FLOOR_OF[own_package(path)]
+    ]
+    assert not wrong
 
 
 def test_only_experiments_import_dvc():
-    importing = {path for path in SOURCES + SHOP if {name.split(".")[0] for name in all_imports(path)} & DVC}
+    importing = {path for path in SOURCES + SHOP if {name.split(".")[0] for name in facts(path).imports} & DVC}
     assert importing, "the rule is of no use if nothing imports DVC"
     assert not [path for path in importing if MAY_IMPORT_DVC not in path.parents]
 
@@ -96,34 +116,18 @@ def test_stages_never_import_each_other():
         assert not [name for name in imports(path) if name.startswith("stages")], path
 
 
-def functions(path: Path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
+def test_modules_and_functions_stay_small():
+    for path in SOURCES + SHOP:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= (80 if path.parent.name == "stages" else 300), path
+    assert not [(path, name) for path in SOURCES + SHOP for name, lines, _ in facts(path).functions if lines >= 60]
 
 
-@pytest.mark.parametrize("path", SOURCES + SHOP, ids=lambda path: str(path.relative_to(ROOT)))
-def test_modules_and_functions_stay_small(path):
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= (80 if path.parent.name == "stages" else 300)
-    for function in functions(path):
-        assert function.end_lineno - function.lineno < 60, function.name
-
-
-def classes(path: Path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ClassDef):
-            yield node
-
-
-@pytest.mark.parametrize("path", SOURCES + SHOP, ids=lambda path: str(path.relative_to(ROOT)))
-def test_functions_take_few_arguments_and_dataclasses_have_few_fields(path):
-    for function in functions(path):
-        arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-        assert len([one for one in arguments if one.arg not in ("self", "cls")]) <= 6, function.name
-    for record in classes(path):
-        if record.name not in RECORDS and any("dataclass" in ast.unparse(one) for one in record.decorator_list):
-            assert sum(isinstance(line, ast.AnnAssign) for line in record.body) <= 12, record.name
+def test_functions_take_few_arguments_and_dataclasses_have_few_fields():
+    files = SOURCES + SHOP
+    assert not [(path, name) for path in files for name, _, arguments in facts(path).functions if arguments > 6]
+    large = [(path, name) for path in files for name, fields in facts(path).dataclasses if fields > 12]
+    assert not [one for one in large if one[1] not in RECORDS]
 
 
 def test_inits_are_empty_but_that_of_the_stages():
@@ -138,11 +142,7 @@ def test_no_module_has_a_name_that_says_nothing():
 
 
 def test_every_module_says_what_it_is():
-    silent = [
-        path
-        for path in SOURCES + SHOP
-        if path.name != "__init__.py" and not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    ]
+    silent = [path for path in SOURCES + SHOP if path.name != "__init__.py" and not facts(path).docstring]
     assert not silent
 
 
