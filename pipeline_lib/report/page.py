@@ -7,8 +7,10 @@ section is a function in `sections`, its template beside it, and a line in SECTI
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from types import CodeType
 
 import jinja2
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from pipeline_lib.params.report import ReportParams
@@ -30,6 +32,24 @@ from pipeline_lib.report.svg import standalone
 from pipeline_lib.report.view import ReportView, Section
 
 TEMPLATE = "page.html.j2"
+
+
+class CompiledTemplates(jinja2.BytecodeCache):
+    """The templates that this process has compiled: that takes longer than to fill them for a small run."""
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], CodeType | None] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give the bucket its code, if its template was compiled."""
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a bucket."""
+        self._codes[bucket.key, bucket.checksum] = bucket.code
+
+
+COMPILED = CompiledTemplates()
 STYLES = ("page.css", "chart.css", "composed.css", "filmstrips.css", "classes.css", "attention.css")
 # The sections in the order of the page; a function returns None if its section does not apply to the run.
 SECTIONS: tuple[Callable[[ReportView], Section | None], ...] = (
@@ -61,6 +81,7 @@ def build_report(
 def _render(view: ReportView, sections: Sequence[Section]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_resource),
+        bytecode_cache=COMPILED,
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
