@@ -16,7 +16,8 @@
 #           each copy, after which nothing is lost. After a build, search for each product by its own vector.
 # Versions: faiss-cpu 1.15.1, numpy 2.4.6, Python 3.11.7
 # Date:     2026-11-30
-# Matters for: `hnsw` in plan.index, which adds the vectors as they are (pipeline_lib/retrieval/faiss_index.py).
+# Matters for: `hnsw` in plan.index, which makes the links with such noise and then stores the vectors as they are
+#           (pipeline_lib/retrieval/faiss_index.py).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

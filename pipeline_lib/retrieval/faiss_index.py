@@ -5,6 +5,7 @@ insertion depend on the order in which threads finish, and the same embeddings m
 """
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ INDEX, IDS, MANIFEST = "index.faiss", "ids.parquet", "manifest.json"
 METRIC = "inner_product"
 # FAISS needs at least 39 vectors per list to train its centroid (ClusteringParameters.min_points_per_centroid).
 POINTS_PER_LIST = 39
+APART = 1e-3
 
 Matrix = NDArray[np.float32]
 
@@ -104,7 +106,7 @@ def build_index(
         index, settings = INDEX_KINDS[kind](products, params)
         if not index.is_trained:
             index.train(products)
-        index.add(products)
+        _add(index, products)
     folder.mkdir(parents=True, exist_ok=True)
     with writing(folder / INDEX):
         faiss.write_index(index, str(folder / INDEX))
@@ -123,6 +125,38 @@ def build_index(
     }
     write_json(folder / MANIFEST, manifest)
     return manifest
+
+
+def _add(index: Any, products: Matrix) -> None:
+    """Add the products (count, dim); links between them are made as if no two were equal.
+
+    Nothing is closer to a vector than its copies, so FAISS links copies to copies only, and a search that enters them
+    does not get out: it misses other products (findings/faiss_hnsw_equal_vectors_hide_others.sh).
+    """
+    if not isinstance(index, faiss.IndexHNSWFlat):
+        index.add(products)
+        return
+    index.add(_apart(products))
+    stored = faiss.downcast_index(index.storage)
+    faiss.copy_array_to_vector(products.view(np.uint8).ravel(), stored.codes)
+
+
+def _apart(products: Matrix) -> Matrix:
+    """Return the products with noise of APART of their length on each that equals an earlier one."""
+    seen: set[bytes] = set()
+    copies = []
+    for row, vector in enumerate(products):
+        key = hashlib.blake2b(vector.tobytes(), digest_size=16).digest()
+        if key in seen:
+            copies.append(row)
+        seen.add(key)
+    if not copies:
+        return products
+    noise = np.random.default_rng(0).standard_normal((len(copies), products.shape[1]), dtype=np.float32)
+    length = np.linalg.norm(products[copies], axis=1, keepdims=True) / np.linalg.norm(noise, axis=1, keepdims=True)
+    moved = products.copy()
+    moved[copies] += APART * length * noise
+    return moved
 
 
 @contextlib.contextmanager
