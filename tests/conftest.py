@@ -133,14 +133,13 @@ def built_project(tmp_path_factory, tiny_image_folder, tiny_text_folder) -> "Pro
 @pytest.fixture(scope="session")
 def fork_server(tmp_path_factory) -> Iterator[Path]:
     """Start a fork server for all commands of this test process and yield its address."""
+    from forked import wait_for_server
+
     address = tmp_path_factory.mktemp("server") / "socket"
     command = [sys.executable, "-m", "pipeline_lib.execution.forkserver", str(address), str(os.getpid())]
     server = subprocess.Popen(command, cwd=Path(__file__).parents[1])
     try:
-        end = time.monotonic() + 60
-        while not address.exists():
-            assert server.poll() is None and time.monotonic() < end
-            time.sleep(0.1)
+        wait_for_server(server, address)
         yield address
     finally:
         server.terminate()
@@ -198,25 +197,27 @@ def three_states(tmp_path_factory) -> Callable[[str, Callable[[Path, int], None]
     `pipeline` is the text of dvc.yaml with one stage, and `write(root, state)` writes its outs for state 0, 1 and 2.
     """
 
+    from quick_dvc import run_dvc
+
     def create(pipeline: str, write: Callable[[Path, int], None]) -> Path:
         root = tmp_path_factory.mktemp("project")
 
-        def run(*command: str) -> None:
-            subprocess.run(command, cwd=root, check=True, capture_output=True)
+        def git(*arguments: str) -> None:
+            subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
 
-        run("git", "init", "-q")
-        run("dvc", "init", "-q")
+        git("init", "-q")
+        run_dvc(root, "init", "-q")
         (root / ".dvc/config").write_text("[core]\n    analytics = false\n", encoding="utf-8")
         with (root / ".git/config").open("a", encoding="utf-8") as stream:
             stream.write("[user]\n    email = test@example.org\n    name = Test\n")
         (root / "dvc.yaml").write_text(pipeline, encoding="utf-8")
         write(root, 0)
-        run("dvc", "commit", "-q", "-f")
-        run("git", "add", "-A")
-        run("git", "commit", "-qm", "first")
-        run("git", "tag", "first-run")
+        run_dvc(root, "commit", "-q", "-f")
+        git("add", "-A")
+        git("commit", "-qm", "first")
+        git("tag", "first-run")
         write(root, 1)
-        run("dvc", "exp", "save", "-q", "--force", "-n", "tried")
+        run_dvc(root, "exp", "save", "-q", "--force", "-n", "tried")
         write(root, 2)
         return root
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from quick_dvc import run_dvc
 from typer.testing import CliRunner
 
 from pipeline_lib.cli import experiments as command
@@ -35,10 +36,9 @@ PARAMS = (
 
 
 def run(root: Path, *words: str) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        words, cwd=root, env=os.environ | {"PATH": path}, check=True, capture_output=True, text=True
-    ).stdout  # fmt: skip
+    if words[0] == "dvc":
+        return run_dvc(root, *words[1:]).stdout
+    return subprocess.run(words, cwd=root, check=True, capture_output=True, text=True).stdout
 
 
 def write(root: Path, epochs: int, lr: str, weight: float, recall: float) -> None:

@@ -4,18 +4,26 @@
 forks of one fork of the server.
 """
 
+import contextlib
 import importlib
 import os
 import shlex
 import socket
+import subprocess
 import sys
+import tempfile
+import time
 import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Client
+from multiprocessing.reduction import send_handle
 from pathlib import Path
 from typing import NoReturn
 
 import psutil
 
 from pipeline_lib.execution import locks
+from pipeline_lib.execution.forks import Job
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.owners import LAUNCHED
 from pipeline_lib.execution.stage import exit_now
@@ -30,6 +38,44 @@ def forked(module: str) -> list[str]:
     """Return the command line that runs `main` of a module in a fork; arguments may follow."""
     code = f"from pipeline_lib.execution.forkserver import run_stage; run_stage({module!r}, lambda: exit('no server'))"
     return [sys.executable, "-c", code]
+
+
+def run_in_fork(
+    server: Path, module: str, argv: Sequence[str], folder: Path, environment: dict[str, str], search: Sequence[str],
+    stdin: str = "", check: bool = True,
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """Run `main` of a module in a fork of a server and wait for it; `search` comes first on its search path.
+
+    This process is the client, so no other one is started.
+    """
+    libraries = [path for path in sys.path if path.startswith((sys.prefix, sys.base_prefix))]
+    job = Job(os.getpid(), module, list(argv), [*search, *libraries], str(folder), environment)
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        given.write(stdin.encode())
+        given.seek(0)
+        with Client(str(server), "AF_UNIX") as client:
+            client.send(job)
+            for stream in (given, out, errors):
+                send_handle(client, stream.fileno(), None)
+            client.recv()
+            status = client.recv()
+        texts = []
+        for stream in (out, errors):
+            stream.seek(0)
+            texts.append(stream.read().decode())
+    done = subprocess.CompletedProcess([module, *argv], status, *texts)
+    assert not check or status == 0, f"{done.args}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def wait_for_server(server: subprocess.Popen, address: Path) -> None:
+    """Wait until a server that was just started listens."""
+    end = time.monotonic() + 60
+    while True:
+        assert server.poll() is None and time.monotonic() < end
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), Client(str(address), "AF_UNIX"):
+            return
+        time.sleep(0.02)
 
 
 def launcher(processes: int) -> str:

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from dvc.utils.hydra import apply_overrides
-from forked import forked
+from forked import run_in_fork
 from other_machine import VARIABLES, write_module
 from PIL import Image, ImageDraw
+from quick_dvc import run_dvc
 
 from pipeline_lib.execution.forkserver import SWITCH
 
@@ -128,6 +129,9 @@ class Project:
         return inherited | names | server | VARIABLES | {"PATH": path, "PYTHONPATH": str(self.folder)}
 
     def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command; `dvc` is a fork where the stages are."""
+        if command[0] == "dvc" and self.server:
+            return run_dvc(self.folder, *command[1:], environment=self.environment, check=check)
         done = subprocess.run(
             command, cwd=self.folder, env=self.environment, input=stdin, capture_output=True, text=True, check=False
         )
@@ -143,8 +147,9 @@ class Project:
     ) -> subprocess.CompletedProcess[str]:
         """Run `main` of a module of the project or of this folder in a fork of the server."""
         assert self.server is not None
-        path = os.pathsep.join([self.environment["PYTHONPATH"], str(Path(__file__).parent)])
-        return self.run("env", f"PYTHONPATH={path}", *forked(module), *arguments, check=check, stdin=stdin)
+        search = ["", str(self.folder), str(Path(__file__).parent)]
+        argv = (module, *arguments)
+        return run_in_fork(self.server, module, argv, self.folder, self.environment, search, stdin=stdin, check=check)
 
     def run_stages(self, output: str) -> list[str]:
         """Return the stages that DVC has run, according to its output."""

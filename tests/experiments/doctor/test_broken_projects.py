@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from quick_dvc import run_dvc
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
@@ -55,6 +56,8 @@ stages:
 
 
 def run(folder: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    if command[0] == "dvc":
+        return run_dvc(folder, *command[1:], check=check)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
         command, cwd=folder, env=os.environ | {"PATH": path}, check=check, capture_output=True, text=True

@@ -1,13 +1,11 @@
 """`vitrine plan` says how many products, queries and photos of a real catalogue each stage reads."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from quick_dvc import run_dvc
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
@@ -50,9 +48,7 @@ def test_each_stage_has_the_rows_of_what_it_reads(project, capsys):
     for name, dep in (("folds", paths.CATALOGUE), ("shards", paths.CATALOGUE / "media.parquet"), ("other", "raw")):
         stages += f"  {name}:\n    cmd: touch {name}.txt\n    deps: [{dep}]\n    outs: [{name}.txt]\n"
     Path("dvc.yaml").write_text(stages, encoding="utf-8")
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "dvc", "init", "--no-scm", "--quiet"]
-    subprocess.run(command, env=environment, check=True)
+    run_dvc(project, "init", "--no-scm", "--quiet")
     result = CliRunner().invoke(app, ["plan"], catch_exceptions=False)
     assert result.stdout.splitlines()[0] == "catalogue of now: 3 products, 2 queries, 4 photos"
     rows = {line.split("\t")[0]: line.split("\t")[3] for line in result.stdout.splitlines()[1:]}

@@ -4,12 +4,10 @@ It takes a run of another size for this one and restores its outs. When DVC mend
 dvc.yaml and tests/architecture/test_dvc_yaml.py can do without.
 """
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from quick_dvc import run_dvc
 
 PIPELINE = """
 stages:
@@ -37,7 +35,4 @@ def test_a_run_of_another_size_is_not_restored_if_the_key_is_declared(tmp_path, 
 
 
 def dvc(folder: Path, *arguments: str) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [sys.executable, "-m", "dvc", *arguments]
-    environment = os.environ | {"PATH": path}
-    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+    return run_dvc(folder, *arguments).stdout

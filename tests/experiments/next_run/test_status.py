@@ -1,12 +1,10 @@
 """What `vitrine plan` finds in a real DVC project, before and after changes, is what `dvc repro` then does."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from quick_dvc import run_dvc
 
 from pipeline_lib.experiments.next_run.status import NO_ENTRY, read_statuses
 
@@ -51,10 +49,7 @@ def toy(built, monkeypatch) -> Path:
 
 
 def dvc(folder: Path, *arguments: str) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [sys.executable, "-m", "dvc", *arguments]
-    environment = os.environ | {"PATH": path}
-    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True).stdout
+    return run_dvc(folder, *arguments).stdout
 
 
 def found(*changes: str) -> dict[str, list]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from quick_dvc import run_dvc
 
 from pipeline_lib.experiments.repro.run import reproduce
 
@@ -58,10 +59,8 @@ def toy(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def dvc(folder: Path, *arguments: str) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [sys.executable, "-m", "dvc", *arguments]
-    subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, check=True, capture_output=True)
+def dvc(folder: Path, *arguments: str) -> str:
+    return run_dvc(folder, *arguments).stdout
 
 
 def started(folder: Path) -> list[str]:
