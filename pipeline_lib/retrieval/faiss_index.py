@@ -137,7 +137,7 @@ def _add(index: Any, products: Matrix) -> None:
         index.add(products)
         return
     index.add(_apart(products))
-    stored = faiss.downcast_index(index.storage)
+    stored: Any = faiss.downcast_index(index.storage)
     faiss.copy_array_to_vector(products.view(np.uint8).ravel(), stored.codes)
 
 
