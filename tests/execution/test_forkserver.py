@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from endings import still_running
 
 from pipeline_lib.execution.forks import LIBRARIES
 from pipeline_lib.execution.forkserver import SWITCH
@@ -377,7 +378,7 @@ def test_nothing_outlives_dvc_while_the_server_starts(shell, project, newest):
     wait_until(has_started)
     os.kill(run.pid, signal.SIGKILL)
     run.wait()
-    assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert still_running(started, 10) == []
     run.communicate()
     assert not (project / "one.json").exists()
 

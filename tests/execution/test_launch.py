@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from endings import still_running
 
 from pipeline_lib.execution import launch
 
@@ -150,7 +151,7 @@ def test_no_process_outlives_the_stage_or_its_launcher(start_stage, tmp_path, vi
     process = start_stage("wait")
     children = wait_for_ranks(process, tmp_path)
     (process if victim == "stage" else children[0]).kill()
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert still_running(children, 10) == []
     stderr = process.communicate(timeout=10)[1]
     assert process.returncode in (-9, 1)
     if victim == "launcher":
@@ -167,7 +168,7 @@ def test_a_killed_rank_is_named_with_its_signal(start_stage, tmp_path, number):
     _, stderr = process.communicate(timeout=20)
     hint = " (memory?)" if number == signal.SIGKILL else ""
     assert stderr == f"stages.any: error: VITRINE_LAUNCH: rank 1 was killed by {number.name}{hint}\n"
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert still_running(children, 10) == []
 
 
 @pytest.mark.parametrize("launcher", ["", f"{sys.executable} launcher.py"])
@@ -182,7 +183,7 @@ def test_an_interrupted_stage_is_one_line(start_stage, tmp_path, launcher, numbe
     stdout, stderr = process.communicate(timeout=20)
     expected = f"stages.any: interrupted ({number.name})\n"
     assert (process.returncode, stdout, stderr) == (128 + number, "", expected)
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert still_running(children, 10) == []
 
 
 def test_the_folder_of_a_killed_stage_goes_at_the_next_start(start_stage, tmp_path, monkeypatch):

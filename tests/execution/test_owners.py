@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from endings import still_running
 
 from pipeline_lib.execution import owners
 
@@ -63,7 +64,7 @@ def test_a_stage_below_a_shell_ends_with_dvc(run_stage, tmp_path, delay, what, s
     runner, stage = run_stage(delay, what, sign)
     runner.send_signal(number)
     runner.wait()
-    assert psutil.wait_procs([stage], timeout=10)[1] == []
+    assert still_running([stage], 10) == []
     assert (tmp_path / "works").exists() == (sign == "works")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from endings import still_running
 from forked import forked, forks_of
 
 from pipeline_lib.execution.forkserver import SWITCH
@@ -51,7 +52,7 @@ def test_workers_end_with_a_process_that_is_killed_while_they_start(seconds):
     started = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
-    assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert still_running(started, 10) == []
     process.communicate()
 
 
@@ -63,7 +64,7 @@ def test_ctrl_c_is_answered_by_the_main_process_alone(seconds):
     os.killpg(process.pid, signal.SIGINT)
     stderr = process.communicate(timeout=30)[1]
     assert stderr.count("Traceback") == stderr.count("KeyboardInterrupt") == 1
-    assert psutil.wait_procs(started, timeout=10)[1] == []
+    assert still_running(started, 10) == []
 
 
 def test_a_loader_worker_dies_in_the_middle_of_an_item(fork_server):
@@ -81,5 +82,5 @@ def test_a_loader_worker_dies_in_the_middle_of_an_item(fork_server):
     fork, *workers = found
     time.sleep(0.5)
     fork.kill()
-    assert psutil.wait_procs(workers, timeout=4)[1] == []
+    assert still_running(workers, 4) == []
     client.wait()

@@ -46,9 +46,9 @@ def kill(process):
 
 
 def members(process):
-    """Return the ids of the running processes of a process group."""
-    listed = subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True, text=True, check=False)
-    return listed.stdout.split()
+    """Return the ids of the running processes of a process group; one that nobody has reaped has ended."""
+    listed = ["pgrep", "--runstates", "RSDIt", "-g", str(process.pid)]
+    return subprocess.run(listed, capture_output=True, text=True, check=False).stdout.split()
 
 
 def runs(pid, module):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from endings import still_running
 from forked import launcher
 from other_machine import write_module
 from ruamel.yaml import YAML
@@ -84,7 +85,7 @@ def test_a_killed_stage_leaves_a_checkpoint_and_no_processes(start, tmp_path):
     assert len(children) >= 3, process.communicate()
     process.kill()
     process.communicate(timeout=60)
-    assert psutil.wait_procs(children, timeout=10)[1] == []
+    assert still_running(children, 10) == []
     assert not (tmp_path / "data/work/train/0").exists()
 
 

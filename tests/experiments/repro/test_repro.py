@@ -117,6 +117,7 @@ def test_all_children_end_with_the_command(toy, number):
     stages = [child for child in children if "toy.py" in " ".join(child.cmdline())]
     assert len(stages) >= 2
     run.send_signal(number)
+    # DVC takes the lock of a process for held until somebody has reaped it.
     assert not psutil.wait_procs(set(children) - set(stages), timeout=60)[1]
     if number == signal.SIGKILL:
         for stage in stages:
