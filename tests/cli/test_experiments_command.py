@@ -74,7 +74,7 @@ def repository(tmp_path_factory) -> Path:
     for name, changes in {"higher": (4, "2e-4", 0.5, 0.60), "lower": (5, "1e-4", 0.0, 0.30)}.items():
         write(root, *changes)
         run(root, "dvc", "exp", "save", "-q", "--force", "-n", name)
-        time.sleep(1.1)  # git's dates have seconds
+        time.sleep(1.01 - time.time() % 1)  # git's dates have whole seconds
     run(root, "git", "checkout", "-q", ".")
     run(root, "dvc", "exp", "run", "--queue", "-q", "-n", "waits", "-S", "train.epochs=7")
     return root

@@ -73,7 +73,7 @@ def test_the_learning_rate_of_a_phase_does_not_rerun_the_phases_before_it(projec
 )
 def test_inconsistent_phases_are_one_line(project, changes, message):
     project.set_params(*[f"++{one}" if "head_lrs" in one or "head.epochs" in one else one for one in changes])
-    done = project.run("vitrine", "check", check=False)
+    done = project.run_vitrine("check", check=False)
     project.run("git", "checkout", "-q", ".")
     assert done.returncode == 1 and message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1

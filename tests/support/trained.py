@@ -1,5 +1,7 @@
 """Trains a recipe with tiny towers for a few steps in this process, on 36 products, and reads the results."""
 
+import copy
+import functools
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -26,9 +28,19 @@ ROOT = Path(__file__).parents[2]
 FEW = {"train": {"batch_size": 16}, "runtime": {"workers": 1, "batch_size": 64, "log_every": 1}}
 
 
-def tiny_cell(name: str) -> Cell:
+def tiny_cell(name: str, folder: Path = ROOT / "recipes") -> Cell:
     """The last experiment of a recipe: its cells differ in values, not in the code that they reach."""
-    return cells(name, load_params(ROOT / "params.yaml"), tiny=True, folder=ROOT / "recipes")[-1]
+    return copy.deepcopy(_last_cell(name, folder))
+
+
+@functools.cache
+def _last_cell(name: str, folder: Path) -> Cell:
+    return cells(name, _params(), tiny=True, folder=folder)[-1]
+
+
+@functools.cache
+def _params() -> dict:
+    return load_params(ROOT / "params.yaml")
 
 
 def train(params: dict, inputs, out: Path) -> dict:
@@ -58,7 +70,7 @@ def settings_of(params: dict, train: TrainParams) -> RunConfig:
 
 def with_teachers(name: str, inputs, place: Path, folder: Path = ROOT / "recipes"):
     """Inputs with the outputs of a recipe's teachers, which are trained and saved first; most recipes have none."""
-    teachers, tiny = {}, cells(name, load_params(ROOT / "params.yaml"), tiny=True, folder=folder)[-1].params
+    teachers, tiny = {}, tiny_cell(name, folder).params
     words = tiny["features"]["max_gb"] if tiny["features"]["teacher_words"] else None
     for teacher in _teachers_of(read_recipe(name, folder)):
         train(tiny_cell(teacher).params, inputs, place / "teacher")
