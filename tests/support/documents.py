@@ -6,7 +6,6 @@ the functions that `dvc exp run -S` uses. A kind of command that it does not kno
 
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -173,21 +172,27 @@ def check_settings(changes: list[str], folder: Path) -> None:
         (folder / "data/sample" / name).mkdir(parents=True, exist_ok=True)
     for sweep in get_hydra_sweeps({str(path): changes}):
         for overrides in sweep.values():
-            shutil.copy(ROOT / "params.yaml", path)
-            apply_overrides(path, overrides)
-            check_all(load_params(path), path)
+            check_all(changed_params(overrides, path), path)
+
+
+def changed_params(overrides: list[str], path: Path) -> dict[str, Any]:
+    """Return params.yaml with changes that DVC makes; it is given the sections that they name alone, as `path`."""
+    params = load_params(ROOT / "params.yaml")
+    named = {re.split(r"[.=@]", one.lstrip("+~"))[0] for one in overrides}
+    with path.open("w", encoding="utf-8") as stream:
+        YAML(typ="safe").dump({name: params[name] for name in named & params.keys()}, stream)
+    apply_overrides(path, overrides)
+    return {name: value for name, value in params.items() if name not in named} | load_params(path)
 
 
 def check_setting(change: str, folder: Path) -> None:
     """Raise ValueError unless one key=value fits its own section."""
     path = folder / "params.yaml"
-    shutil.copy(ROOT / "params.yaml", path)
-    pick(load_params(path), change.partition("=")[0])
-    apply_overrides(path, [change])
-    section = change.partition(".")[0]
+    pick(load_params(ROOT / "params.yaml"), change.partition("=")[0])
+    params, section = changed_params([change], path), change.partition(".")[0]
     for kind in SECTIONS:
         if kind.section == section:
-            parse_section(kind, load_params(path))
+            parse_section(kind, params)
 
 
 def check_vitrine(arguments: list[str], folder: Path) -> None:

@@ -3,8 +3,10 @@
 Figures are counted here from the random scores of the rankings, so a test can compare them with the page.
 """
 
+import io
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,19 @@ class Run:
         return build_report(inputs, self.params(**params), "data/raw/店 shop", [64, 80])
 
 
+@cache
+def photo(kind: int, colour: str) -> bytes:
+    """The JPEG of a product: its kind is a shape, in a colour."""
+    picture = Image.new("RGB", (96, 80), "#f4f1ea")
+    pen = ImageDraw.Draw(picture)
+    box = (20, 14, 76, 66)
+    (pen.ellipse, pen.rectangle, pen.rounded_rectangle)[kind % 3](box, fill=COLOURS[colour], outline="#333333")
+    pen.line((20, 14 + kind * 6 % 50, 76, 66), fill="white", width=1 + kind % 5)
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=90)
+    return stream.getvalue()
+
+
 def draw_products(run: Run) -> None:
     """Some texts belong to two products, so they have several right answers."""
     for i in range(run.num_products):
@@ -100,12 +115,7 @@ def draw_products(run: Run) -> None:
         if i == 0 and run.hostile:
             text, label = run.hostile, run.classes[kind]
         file = f"{i:04d}.jpg"
-        picture = Image.new("RGB", (96, 80), "#f4f1ea")
-        pen = ImageDraw.Draw(picture)
-        box = (20, 14, 76, 66)
-        (pen.ellipse, pen.rectangle, pen.rounded_rectangle)[kind % 3](box, fill=COLOURS[colour], outline="#333333")
-        pen.line((20, 14 + kind * 6 % 50, 76, 66), fill="white", width=1 + kind % 5)
-        picture.save(run.root / file, "JPEG", quality=90)
+        (run.root / file).write_bytes(photo(kind, colour))
         place = (
             ("test", None) if run.test and (i // run.num_classes) % 3 == 0 else ("train", run.folds[i % len(run.folds)])
         )
@@ -125,7 +135,10 @@ def write_catalogue(run: Run) -> None:
     queries = [(f"q-{i}", "text", t, None, [], None) for i, _, t, *_ in run.products if t]
     schema = {"query_id": pl.String, "kind": pl.String, "text": pl.String, **HEADER["queries"]}
     run.frame(paths.CATALOGUE / "queries.parquet", queries, schema)
-    pairs = [(f"q-{i}", j, 1) for i, _, t, *_ in run.products if t for j, _, u, *_ in run.products if t == u]
+    same: dict[str, list[str]] = {}
+    for i, _, t, *_ in run.products:
+        same.setdefault(t, []).append(i)
+    pairs = [(f"q-{i}", j, 1) for i, _, t, *_ in run.products if t for j in same[t]]
     run.rows["relevance"] = {(q, p) for q, p, _ in pairs}
     schema = {"query_id": pl.String, "product_id": pl.String, "grade": pl.Int64}
     run.frame(paths.CATALOGUE / "relevance.parquet", pairs, schema)
@@ -140,9 +153,9 @@ def write_catalogue(run: Run) -> None:
     run.frame(paths.CATALOGUE / "rejects.parquet", rejects, HEADER["rejects"] | {"action": pl.String})
     columns = {"id": "sku", "label": "kind", "text": "title + description"}
     sizes = {"products": len(run.products), "queries": len(queries), "rejected": 2, "columns": columns}
-    same = {"same_groups": 2, "same_products": 5, "same_largest": 3, "same_relevance_rows": 7}
+    stated = {"same_groups": 2, "same_products": 5, "same_largest": 3, "same_relevance_rows": 7}
     perhaps = {"perhaps_groups": 3, "perhaps_products": 1_200, "perhaps_largest": 9}
-    groups = same | perhaps | {"placeholder_photos": 1, "placeholder_products": 60}
+    groups = stated | perhaps | {"placeholder_photos": 1, "placeholder_products": 60}
     assigned = [(p[0], p[4], p[5]) for p in run.products]
     schema = {"product_id": pl.String, "split": pl.String, "fold": pl.Int64}
     run.frame(paths.FOLDS / "folds.parquet", assigned, schema)
