@@ -1,14 +1,19 @@
 """Compiled towers train and are saved as plain ones; compiler errors are one line."""
 
 import copy
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import timm
 import torch
+from safetensors.torch import save_file
 from tiny_project import make_settings, write_project
 from torch._dynamo.backends.registry import lookup_backend
+from transformers import BertConfig, BertModel
 
+from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.models.saved import read_state
 from pipeline_lib.training import compiling
 from pipeline_lib.training.fold import train_fold
@@ -27,7 +32,21 @@ def run(settings, inputs, name, compiled):
     return out
 
 
-def test_history_and_weights_equal_a_plain_run(tmp_path, towers, monkeypatch):
+@pytest.fixture
+def shallow_towers(tmp_path, tiny_text_folder):
+    """Two towers of two blocks: every block is traced for several shapes, with gradients and without."""
+    name = "vit_tiny_patch16_224"
+    arguments = {"img_size": 32, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    image, text = tmp_path / "image-tower", shutil.copytree(tiny_text_folder, tmp_path / "text-tower")
+    image.mkdir()
+    save_file(timm.create_model(name, num_classes=0, **arguments).state_dict(), image / "model.safetensors")
+    write_json(image / "config.json", {"architecture": name, "model_args": arguments})
+    config = BertConfig.from_pretrained(text, num_hidden_layers=2)
+    BertModel(config).save_pretrained(text)
+    return image, text
+
+
+def test_history_and_weights_equal_a_plain_run(tmp_path, shallow_towers, monkeypatch):
     """The backend traces and differentiates but writes no kernels, so no C++ compiler is needed."""
     traced = []
 
@@ -37,7 +56,7 @@ def test_history_and_weights_equal_a_plain_run(tmp_path, towers, monkeypatch):
 
     monkeypatch.setattr(compiling, "BACKEND", counted)
     inputs = write_project(tmp_path / "project")
-    settings = make_settings(*towers, unfreeze_layers=2, epochs=2)
+    settings = make_settings(*shallow_towers, unfreeze_layers=2, epochs=2)
     plain, compiled = run(settings, inputs, "plain", False), run(settings, inputs, "compiled", True)
     assert len(traced) >= 2
     rows = [np.genfromtxt(out / "history.csv", delimiter=",", names=True) for out in (plain, compiled)]
