@@ -42,9 +42,15 @@ def write_marks(run: made_run.Run) -> None:
     marked.write_parquet(run.root / paths.CATALOGUE / "rejects.parquet")
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The report of a run without marks."""
+    run = made_run.Run(tmp_path_factory.mktemp("plain"), titles=("a mug",))
+    return made_run.build_run(run).report(queries=20, misses=20)
+
+
 @pytest.mark.parametrize("first", range(len(MARKS)))
-def test_marks_in_labels_texts_notes_and_rejects_stay_text(make_run, parse, monkeypatch, first):
-    plain = make_run(folder="plain", titles=("a mug",)).report(queries=20, misses=20)
+def test_marks_in_labels_texts_notes_and_rejects_stay_text(make_run, parse, plain, monkeypatch, first):
     monkeypatch.setattr(made_run, "KINDS", (*MARKS[first:], *MARKS[:first]))
     run = make_run(folder="marked", titles=MARKS)
     write_marks(run)
