@@ -33,7 +33,7 @@ def noisy(make_run):
     files = [f"noise-{number}.png" for number in range(20)]
     for number, file in enumerate(files):
         pixels = np.random.default_rng(number).integers(0, 256, (160, 160, 3), np.uint8)
-        Image.fromarray(pixels).save(run.root / file)
+        Image.fromarray(pixels).save(run.root / file, compress_level=0)  # each is read hundreds of times
     # Every second product is a clip.
     rows = [
         (product[0], [files[(number + frame) % len(files)] for frame in range(1 + (number % 2) * (FRAMES - 1))])

@@ -35,7 +35,7 @@ def add_composed(run: Run, fusion: str = "gated", kinds=tuple(SIGNAL), with_refe
             for kind in (*kinds, *off):
                 scores = dict(zip(ids, random.normal(size=len(ids)), strict=True))
                 scores[target] += (SIGNAL | SWITCHED_OFF)[kind]
-                order = sorted(scores.keys() - set([] if with_reference else [reference]), key=lambda key: -scores[key])
+                order = sorted(scores.keys() - set([] if with_reference else [reference]), key=scores.get, reverse=True)
                 best += [
                     (f"composed_{kind}", query, split, fold, place + 1, key, scores[key])
                     for place, key in enumerate(order[:DEPTH])
