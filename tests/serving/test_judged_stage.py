@@ -37,12 +37,19 @@ STANDING = {
 }
 
 
+@pytest.fixture(scope="module")
+def params(served_root, tmp_path_factory):
+    """The params.yaml of a project whose fold 0 is judged."""
+    path = Path(shutil.copy(served_root / "params.yaml", tmp_path_factory.mktemp("params")))
+    apply_overrides(path, ["plan.judged=[0]", "index.photo_weight=0.7"])
+    return path
+
+
 @pytest.fixture
-def project(served_root, tmp_path, monkeypatch):
+def project(served_root, params, tmp_path, monkeypatch):
     """A project with the model and the gallery of the served one, whose fold 0 is judged."""
     monkeypatch.chdir(tmp_path)
-    shutil.copy(served_root / "params.yaml", tmp_path)
-    apply_overrides(tmp_path / "params.yaml", ["plan.judged=[0]", "index.photo_weight=0.7"])
+    shutil.copy(params, tmp_path)
     for folder in (paths.TRAIN, paths.GALLERY):
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.symlink_to(served_root / folder)
