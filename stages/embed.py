@@ -10,7 +10,6 @@ from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import Stage, stage
-from pipeline_lib.params.embed import EmbedParams
 
 
 def main() -> None:
@@ -29,6 +28,7 @@ def embed(run: Stage, fold: int, scale: int) -> None:
     from pipeline_lib.inference.opening import open_model
     from pipeline_lib.inference.query_bank import read_query_bank, write_query_bank
     from pipeline_lib.loading.products import as_arrays
+    from pipeline_lib.params.embed import EmbedParams
 
     params, runtime = run.section(EmbedParams), read_runtime()
     with (

@@ -11,10 +11,6 @@ from pipeline_lib.execution.device import read_runtime
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.stage import Stage, stage
-from pipeline_lib.params.features import StoredDtype, TrunkParams, planned_max_gb
-from pipeline_lib.params.model import FusionKind, ImageTowerParams, TextTowerParams, UntrainedImage, UntrainedText
-from pipeline_lib.params.plan import TRUNK, planned_scales
-from pipeline_lib.params.values import Precision
 
 if TYPE_CHECKING:
     from pipeline_lib.features.inputs import ExtractionRun
@@ -30,6 +26,10 @@ def features(run: Stage) -> None:
     from pipeline_lib.features.extract import Extraction, run_extraction
     from pipeline_lib.features.inputs import extraction_tables, read_extraction_inputs
     from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
+    from pipeline_lib.params.features import StoredDtype, TrunkParams, planned_max_gb
+    from pipeline_lib.params.model import FusionKind, ImageTowerParams, TextTowerParams, UntrainedImage, UntrainedText
+    from pipeline_lib.params.plan import TRUNK, planned_scales
+    from pipeline_lib.params.values import Precision
     from pipeline_lib.towers.kinds import encoder_names, resolve_image_tower, resolve_text_tower
     from pipeline_lib.towers.scales import check_scales
 

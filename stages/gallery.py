@@ -15,7 +15,6 @@ from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import Stage, stage
-from pipeline_lib.params.embed import EmbedParams
 
 
 def main() -> None:
@@ -32,6 +31,7 @@ def gallery(run: Stage, fold: int) -> None:
     from pipeline_lib.inference.gallery import open_embedded, write_gallery
     from pipeline_lib.inference.opening import open_model
     from pipeline_lib.loading.products import read_products
+    from pipeline_lib.params.embed import EmbedParams
 
     params, runtime = run.section(EmbedParams), read_runtime()
     scale = run.value("plan.scales", list[int])[0]

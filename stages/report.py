@@ -5,12 +5,12 @@ from pipeline_lib.artifacts.io import fresh_folder
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
-from pipeline_lib.params.report import ReportParams
 
 
 def main() -> None:
     with stage("stages.report") as run, metered("report") as meter, meter.beating():
         # Slow imports, which a process that only forks another does not need.
+        from pipeline_lib.params.report import ReportParams
         from pipeline_lib.report.inputs import read_inputs
         from pipeline_lib.report.page import build_report
 

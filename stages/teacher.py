@@ -12,8 +12,6 @@ from pipeline_lib.execution.device import read_runtime
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.stage import Stage, stage
-from pipeline_lib.params.features import StoredDtype, planned_max_gb
-from pipeline_lib.params.values import Precision
 
 if TYPE_CHECKING:
     from pipeline_lib.features.inputs import ExtractionRun
@@ -33,6 +31,8 @@ def teacher(run: Stage, name: str) -> None:
     from pipeline_lib.features.inputs import extraction_tables, read_extraction_inputs
     from pipeline_lib.features.teacher_models import teacher_models
     from pipeline_lib.features.teachers import extract_teacher
+    from pipeline_lib.params.features import StoredDtype, planned_max_gb
+    from pipeline_lib.params.values import Precision
     from pipeline_lib.towers.kinds import encoder_names
 
     def write(out: Path, extraction: "ExtractionRun") -> None:

@@ -14,14 +14,11 @@ from pipeline_lib.execution.device import pick_device, read_runtime, supports_bf
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.stage import Stage, stage
-from pipeline_lib.params.losses import LossesParams
-from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.phases import LAST, Changes, train_params
-from pipeline_lib.params.plan import TRUNK, TeacherName, planned_scales
-from pipeline_lib.params.train import TrainParams
 
 
 def main() -> None:
+    from pipeline_lib.params.phases import LAST  # slow to import
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fold", type=int, required=True)
     parser.add_argument("--phase", default=LAST, help="section of `phases` that changes `train`")
@@ -35,6 +32,11 @@ def train(run: Stage, fold: int, phase: str, after: str | None) -> None:
     # Slow to import, and not needed by the process that only starts the launcher.
     from pipeline_lib.execution.process_group import join_process_group
     from pipeline_lib.inference.warm_start import start_folder
+    from pipeline_lib.params.losses import LossesParams
+    from pipeline_lib.params.model import ModelParams
+    from pipeline_lib.params.phases import LAST, Changes, train_params
+    from pipeline_lib.params.plan import TRUNK, TeacherName, planned_scales
+    from pipeline_lib.params.train import TrainParams
     from pipeline_lib.training.fold import train_fold
     from pipeline_lib.training.fold_data import Inputs
     from pipeline_lib.training.model_setup import RunConfig

@@ -14,10 +14,6 @@ from pipeline_lib.execution.device import read_runtime
 from pipeline_lib.execution.forkserver import run_stage
 from pipeline_lib.execution.launch import in_processes
 from pipeline_lib.execution.stage import Stage, stage
-from pipeline_lib.params.features import StoredDtype, TrunkKind, planned_max_gb
-from pipeline_lib.params.model import FusionKind, ImageTowerParams, UntrainedImage
-from pipeline_lib.params.plan import TRUNK
-from pipeline_lib.params.values import Positive, Precision
 
 NOTHING = "none"  # marker of a folder without stores, which DVC would not keep empty
 
@@ -42,6 +38,10 @@ def views(run: Stage, scale: int) -> None:
     # Slow imports, which a process that only launches others, or writes a marker, does not need.
     from pipeline_lib.features.extract import Extraction, run_extraction
     from pipeline_lib.features.photos import ViewOptions, extract_views
+    from pipeline_lib.params.features import StoredDtype, TrunkKind, planned_max_gb
+    from pipeline_lib.params.model import FusionKind, ImageTowerParams, UntrainedImage
+    from pipeline_lib.params.plan import TRUNK
+    from pipeline_lib.params.values import Positive, Precision
     from pipeline_lib.shards.read import open_shards
     from pipeline_lib.towers.kinds import resolve_image_tower, untrained_image_tower
     from pipeline_lib.towers.scales import check_scales

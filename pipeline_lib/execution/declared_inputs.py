@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline_lib.params.section import load_params, pick
-
 # DVC never hashes these, whatever .dvcignore says; Python writes the last while a stage runs.
 NEVER_HASHED = (".dvc/", ".git/", ".hg/", "__pycache__/")
 # Files that a message names, of each kind of change.
@@ -152,6 +150,8 @@ def declared_files(module: str, arguments: Sequence[str], params: Mapping[str, A
     path names a key that params.yaml lacks.
     """
     file = root / "dvc.yaml"
+    from pipeline_lib.params.section import load_params  # slow, and not needed to fork a stage
+
     stages = load_params(file).get("stages") or {} if file.is_file() else {}
     found = [
         (_paths(stage.get("deps", []), values), _paths(_all_outs(stage), values))
@@ -181,6 +181,8 @@ def _members(stage: Mapping[str, Any], params: dict[str, Any]) -> Iterator[dict[
 def _value(key: str, values: dict[str, Any]) -> Any:
     """Return the value of what stands inside `${...}`: dotted keys, and numbers of list entries in brackets."""
     name, *places = re.split(r"[\[\]]+", key.strip().rstrip("]"))
+    from pipeline_lib.params.section import pick
+
     value = pick(values, name)
     for place in places:
         value = value[int(place)]

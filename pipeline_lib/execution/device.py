@@ -4,11 +4,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline_lib.params.runtime import RuntimeParams
-from pipeline_lib.params.section import load_params, parse_section
-
 if TYPE_CHECKING:
     from torch import nn
+
+    from pipeline_lib.params.runtime import RuntimeParams
 
 CPU_INFO = Path("/proc/cpuinfo")
 # CPU flags of x86 and ARM with bf16 matrix products in hardware; other CPUs emulate them, about ten times slower.
@@ -23,8 +22,12 @@ MIN_PARAMETERS_FOR_BF16 = 4_000_000
 BATCH_SIZES = {"cuda": 256, "cpu": 64}
 
 
-def read_runtime() -> RuntimeParams:
+def read_runtime() -> "RuntimeParams":
     """Return the runtime section of params.yaml."""
+    # Slow to import, and not needed by a stage that runs as a fork.
+    from pipeline_lib.params.runtime import RuntimeParams
+    from pipeline_lib.params.section import load_params, parse_section
+
     return parse_section(RuntimeParams, load_params())
 
 

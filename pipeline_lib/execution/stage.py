@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_path, digest_value
@@ -26,12 +26,14 @@ from pipeline_lib.execution.durations import process_seconds, record_duration
 from pipeline_lib.execution.locks import only_run
 from pipeline_lib.execution.owners import LAUNCHED, STAGE_NAME, end_with_owner
 from pipeline_lib.execution.stage_code import changed_files, current_code
-from pipeline_lib.params.section import Section, load_params, parse_section, parse_value, pick
+
+if TYPE_CHECKING:
+    from pipeline_lib.params.section import Section
 
 # Stages that run before there is a catalogue of the present params: the one on disk may be of other data.
 BEFORE_CATALOGUE = ("stages.code", "stages.frames", "stages.catalogue")
 
-SectionT = TypeVar("SectionT", bound=Section)
+SectionT = TypeVar("SectionT", bound="Section")
 ValueT = TypeVar("ValueT")
 
 
@@ -39,6 +41,8 @@ class Stage:
     """One run of a stage: the params it has read, and the code and the inputs it started with."""
 
     def __init__(self, module: str, root: Path = Path()) -> None:
+        from pipeline_lib.params.section import load_params  # slow, and not needed to fork a stage
+
         self.module = module
         self._params = load_params(root / "params.yaml")
         self._root = root
@@ -74,6 +78,8 @@ class Stage:
 
     def section(self, kind: type[SectionT]) -> SectionT:
         """Return a checked section of params.yaml; dvc.yaml must declare it (a test compares)."""
+        from pipeline_lib.params.section import parse_section, pick
+
         self._read[kind.section] = pick(self._params, kind.section)
         return parse_section(kind, self._params)
 
@@ -85,6 +91,8 @@ class Stage:
 
     def value(self, key: str, kind: Any) -> Any:
         """Return one checked value of params.yaml by its dotted key; dvc.yaml must declare it."""
+        from pipeline_lib.params.section import parse_value, pick
+
         self._read[key] = pick(self._params, key)
         return parse_value(key, kind, self._params)
 
@@ -95,6 +103,8 @@ class Stage:
 
     def check_unchanged(self) -> None:
         """Raise ValueError if this stage's code, the params it has read, or its inputs changed since its start."""
+        from pipeline_lib.params.section import load_params, pick
+
         now = load_params(self._root / "params.yaml")
         changed = [key for key, value in self._read.items() if pick(now, key) != value]
         changed += changed_files(self._code, self._root)

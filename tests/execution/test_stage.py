@@ -128,7 +128,7 @@ def test_an_incomplete_folder_never_replaces_a_complete_one(tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "stages").glob("[a-z]*.py")), ids=lambda path: path.stem)
 def test_ctrl_c_during_the_imports_of_a_stage_is_one_line(path, tmp_path):
     """In place of the first libraries that a stage imports: modules that are interrupted."""
-    for name in ("polars", "pydantic"):
+    for name in ("polars", "pydantic", "psutil"):
         (tmp_path / f"{name}.py").write_text("raise KeyboardInterrupt\n", encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-m", f"stages.{path.stem}"], cwd=ROOT, capture_output=True, text=True, check=False,
