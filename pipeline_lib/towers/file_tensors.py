@@ -4,15 +4,31 @@ A tower's weights are hashed in every stage that resolves it, and held only wher
 one of them in memory at a time, and a stage that reads stored features of the tower never holds its weights.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 Tensors = Mapping[str, Tensor]
+# Bytes of an open file that are read before it is closed.
+PAGES_BYTES = 16 << 20
+
+
+@dataclass
+class _Opened:
+    """An open file in the state that was noted, and how many bytes of it were read."""
+
+    path: Path
+    state: tuple[int, ...]
+    file: Any
+    read: int = 0
+
+
+_thread = threading.local()
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +62,7 @@ class FileTensors(Mapping[str, Tensor]):
         path, key = self.places[name]
         if _state(path) != self.states[path]:
             raise ValueError(f"{path}: changed while this stage was running; start it again")
-        # Opened anew each time: the pages of a file that stays open are not given back before it is closed.
-        with safe_open(path, "pt") as file:
-            value: Tensor = file.get_tensor(key)
+        value = _read(path, self.states[path], key)
         return value.float() if self.as_float32 and value.is_floating_point() else value
 
     def __iter__(self) -> Iterator[str]:
@@ -86,6 +100,21 @@ def rename_tensors(tensors: Tensors, names: Mapping[str, str]) -> Tensors:
 def with_prefix(tensors: Tensors, prefix: str) -> Tensors:
     """Return all tensors with a prefix before their names."""
     return rename_tensors(tensors, {f"{prefix}{name}": name for name in tensors})
+
+
+def _read(path: Path, state: tuple[int, ...], key: str) -> Tensor:
+    """Return a tensor of the file that this thread read last, or open another one.
+
+    To open a file is to parse its whole header. Its pages are given back only when it is closed, so it is opened anew
+    after PAGES_BYTES.
+    """
+    last: _Opened | None = getattr(_thread, "last", None)
+    if last is None or (last.path, last.state) != (path, state) or last.read > PAGES_BYTES:
+        _thread.last = None  # closed before the next one is opened
+        last = _thread.last = _Opened(path, state, safe_open(path, "pt"))
+    value: Tensor = last.file.get_tensor(key)
+    last.read += value.nbytes
+    return value
 
 
 def _state(path: Path) -> tuple[int, ...]:

@@ -8,10 +8,12 @@ import pytest
 import timm
 import torch
 from model_settings import make_model_params
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tiny_clip import CONFIG, make_clip, resolved, written
 from transformers import AutoModel
 
+from pipeline_lib.towers import file_tensors
 from pipeline_lib.towers.file_tensors import FileTensors, rename_tensors
 from pipeline_lib.towers.hf_text_tower import resolve_hf
 from pipeline_lib.towers.kinds import resolve_image_tower, resolve_text_tower, resolve_towers, untrained_text_tower
@@ -44,6 +46,19 @@ def test_a_file_that_changes_after_it_was_opened_is_refused(tmp_path):
     (tmp_path / "other.safetensors").replace(file)
     with pytest.raises(ValueError, match=r"one\.safetensors: changed while this stage was running; start it again"):
         lazy["a"]
+
+
+def test_a_file_is_opened_once_for_many_small_tensors_and_anew_for_large_ones(tmp_path, monkeypatch):
+    """Each opening parses the header of all tensors; an open file holds the pages that were read."""
+    opened = []
+    monkeypatch.setattr(file_tensors, "safe_open", lambda path, *rest: opened.append(path) or safe_open(path, *rest))
+    for name, size in (("small", 10), ("large", 9 << 20)):
+        save_file({f"{number}": torch.zeros(size, dtype=torch.uint8) for number in range(6)}, tmp_path / name)
+    lazy = {name: FileTensors.of([tmp_path / name]) for name in ("small", "large")}
+    for name, times in (("small", 1), ("large", 3)):
+        opened.clear()
+        assert len([lazy[name][f"{number}"] for number in range(6)]) == 6
+        assert opened == [tmp_path / name] * times
 
 
 def test_a_cut_file_is_one_line(tmp_path):
