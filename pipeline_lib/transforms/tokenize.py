@@ -5,6 +5,7 @@ seconds to import, and is used for hub names and for folders in an older format.
 and has the name `open_clip`.
 """
 
+import functools
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -195,9 +196,7 @@ class ClipBackend:
     num_special = 2
 
     def __init__(self) -> None:
-        from open_clip.tokenizer import SimpleTokenizer  # slow import
-
-        self._tokenizer: Any = SimpleTokenizer()
+        self._tokenizer = _clip_tokenizer()
         self.vocab_size = int(self._tokenizer.vocab_size)
 
     def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
@@ -209,6 +208,14 @@ class ClipBackend:
         """Write a file with the name and the size of the tokenizer."""
         value = {"tokenizer": CLIP_NAME, "vocab_size": self.vocab_size}
         (folder / CLIP_MARK).write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+@functools.cache
+def _clip_tokenizer() -> Any:
+    """Return open_clip's tokenizer; a process reads its file of merges, which takes 0.08 s, once for all towers."""
+    from open_clip.tokenizer import SimpleTokenizer  # slow import
+
+    return SimpleTokenizer()
 
 
 @contextmanager

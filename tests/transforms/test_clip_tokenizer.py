@@ -40,3 +40,9 @@ def test_a_saved_copy_is_a_file_that_names_it(tmp_path):
 def test_no_room_for_text_is_refused():
     with pytest.raises(ValueError, match="max_tokens = 2 leaves no room .* 2 special tokens; set 3 or more"):
         TextTokenizer("open_clip").encode_batch(["mug"], 2)
+
+
+def test_the_file_of_merges_is_read_once(monkeypatch):
+    first = TextTokenizer("open_clip")
+    monkeypatch.setattr("open_clip.tokenizer.gzip.open", lambda path: pytest.fail(f"{path} is read again"))
+    assert all(map(np.array_equal, first.encode_batch(TEXTS, 20), TextTokenizer("open_clip").encode_batch(TEXTS, 20)))
