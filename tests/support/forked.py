@@ -1,7 +1,8 @@
 """Runs modules in forks of the tests' fork server, which has imported torch: a new process needs 9 s of CPU for that.
 
 `python forked.py N -m MODULE ...` is a launcher for VITRINE_LAUNCH: it starts N processes as torchrun does, all of them
-forks of one fork of the server.
+forks of one fork of the server. `torchrun --no-python python forked.py rank -m MODULE ...` is one too: each process
+that torchrun starts waits for a fork.
 """
 
 import contextlib
@@ -30,6 +31,9 @@ from pipeline_lib.execution.stage import exit_now
 
 # With LAUNCHED set, a process does not ask the server for a fork; the launcher passes its value under this name.
 FOLDER = "LAUNCHED_FOLDER"
+TORCHRUN = f"{sys.executable} -m torch.distributed.run --nproc-per-node 2"
+# torchrun itself, but its two processes are forks.
+FORKED_TORCHRUN = f"{TORCHRUN} --no-python {shlex.join([sys.executable, __file__])} rank"
 # How long the launched processes wait for a lock, where a test holds it all the time.
 LOCK_SECONDS = "TEST_LOCK_SECONDS"
 
@@ -90,11 +94,15 @@ def forks_of(server: Path) -> list[psutil.Process]:
 
 
 def main() -> None:
-    """Fork all ranks and wait for them; fails if one of them fails."""
+    """Fork all ranks and wait for them, which fails if one of them fails; or be the rank that torchrun has started."""
     os.environ[LAUNCHED] = os.environ.pop(FOLDER)
     locks.WAIT_SECONDS = float(os.environ.get(LOCK_SECONDS, locks.WAIT_SECONDS))
-    count, module, arguments = int(sys.argv[1]), sys.argv[3], sys.argv[4:]
+    what, module, arguments = sys.argv[1], sys.argv[3], sys.argv[4:]
     sys.argv = [module, *arguments]
+    if what == "rank":
+        importlib.import_module(module).main()
+        return
+    count = int(what)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}

@@ -1,6 +1,7 @@
 """Stages in two processes, as DVC runs them: under torchrun, and its errors, values and orphans.
 
-Two tests use torchrun itself. The others start their processes as forks, because each process imports torch for 9 s.
+Two tests use torchrun itself, and one of them real processes of it. All other processes are forks, because each process
+imports torch for 9 s.
 """
 
 import os
@@ -13,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from endings import still_running
-from forked import launcher
+from forked import FORKED_TORCHRUN, TORCHRUN, launcher
 from other_machine import write_module
 from ruamel.yaml import YAML
 from tiny_project import PARAMS, copy_towers, make_settings, write_project
@@ -21,8 +22,6 @@ from tiny_project import PARAMS, copy_towers, make_settings, write_project
 from pipeline_lib.execution.forkserver import SWITCH
 from pipeline_lib.params.section import load_params
 from pipeline_lib.stores.store import open_store
-
-TORCHRUN = f"{sys.executable} -m torch.distributed.run --nproc-per-node 2"
 
 
 @pytest.fixture
@@ -66,7 +65,7 @@ def test_the_stage_trains_in_two_processes_and_reports_a_bad_loss_in_one_line(st
     assert stderr.count("fold 0: 24 products to train on, 12 held out") == 1
     assert stderr.count("epoch 0  ") == 1
 
-    process = start(launch=TORCHRUN, head_lr=1e30, tower_lr=1e30, clip_norm=0.0)
+    process = start(launch=FORKED_TORCHRUN, head_lr=1e30, tower_lr=1e30, clip_norm=0.0)
     _, stderr = process.communicate(timeout=100)
     assert process.returncode == 1
     assert not [word for word in ("Traceback", "Error", "torch/distributed") if word in stderr], stderr
