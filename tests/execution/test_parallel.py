@@ -103,11 +103,18 @@ def ray_cluster(ray_address, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", ray_address)
 
 
-@pytest.fixture
-def dask_cluster():
+@pytest.fixture(scope="module")
+def dask_workers():
     """One worker process with two threads, whose tasks must not run at the same time."""
     distributed = pytest.importorskip("distributed", reason="pip install 'vitrine[dask]'")
-    with distributed.Client(n_workers=1, threads_per_worker=2, dashboard_address=None):
+    # A port of its own: the cluster of another test takes the usual one.
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def dask_cluster(dask_workers):
+    with importlib.import_module("distributed").Client(dask_workers):
         yield
 
 
