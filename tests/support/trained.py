@@ -69,13 +69,19 @@ def settings_of(params: dict, train: TrainParams) -> RunConfig:
 
 
 def with_teachers(name: str, inputs, place: Path, folder: Path = ROOT / "recipes"):
-    """Inputs with the outputs of a recipe's teachers, which are trained and saved first; most recipes have none."""
+    """Inputs with the outputs of a recipe's teachers, which are trained once for a project; most recipes have none."""
     teachers, tiny = {}, tiny_cell(name, folder).params
     words = tiny["features"]["max_gb"] if tiny["features"]["teacher_words"] else None
+    features = inputs.trunk.parent
     for teacher in _teachers_of(read_recipe(name, folder)):
-        train(tiny_cell(teacher).params, inputs, place / "teacher")
-        start = keep(place / "teacher", place / f"starts/{teacher}-tiny/0").parent
-        teachers[start.name] = extract(start, inputs, start.name, words_max_gb=words)
+        start = features.with_name("starts") / f"{teacher}-tiny"
+        if not start.exists():
+            train(tiny_cell(teacher).params, inputs, place / "teacher")
+            keep(place / "teacher", start / "0")
+        stores = features / (f"{start.name}-words" if words else start.name)
+        if not stores.exists():
+            extract(start, inputs, stores.name, words_max_gb=words)
+        teachers[start.name] = stores
     return replace(inputs, teachers=teachers)
 
 
