@@ -68,7 +68,7 @@ def test_the_text_tower_learns_which_colour_comes_first(project, monkeypatch):
     chosen = [texts[row] for row in coloured], {"first": labels["first"][coloured]}
     monkeypatch.setattr(clip_weights, "draw_captions", lambda count, seed: chosen)
     out = project / "out"
-    accuracy = make_clip_weights(out, PARAMS | {"epochs": 8, "batch_size": 16})
+    accuracy = make_clip_weights(out, PARAMS | {"epochs": 4, "batch_size": 16})
     assert accuracy > 0.9
     assert (out / "image/config.json").is_file()
     tower, info = AutoModel.from_pretrained(out / "text", add_pooling_layer=False, output_loading_info=True)
