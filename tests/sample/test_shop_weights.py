@@ -5,7 +5,6 @@ import json
 import pytest
 import timm
 import torch
-from joblib import parallel_config
 from safetensors.torch import load_file
 from shop import pretrain
 from shop.goods import GOODS
@@ -60,14 +59,10 @@ def test_no_word_of_the_shop_is_unknown_and_chinese_is_split_into_characters(wei
     assert tokenizer.encode("Mug").tokens == ["[CLS]", "mug", "[SEP]"]
 
 
-# Python 3.12 and later: the fork uses no thread of this process.
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_the_same_seed_gives_the_same_weights_from_any_number_of_processes(weights, tmp_path):
     before = torch.get_num_threads()
     torch.set_num_threads(2)
-    # Forks, which get pickles as well: the workers of joblib's own choice import torch and more for 11 s of CPU.
-    with parallel_config(backend="multiprocessing"):
-        accuracy = make_weights(tmp_path, PARAMS, num_jobs=2)
+    accuracy = make_weights(tmp_path, PARAMS, num_jobs=2)
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)
     assert set(accuracy) == {"image", "text"} and all(0 <= value <= 1 for value in accuracy.values())
