@@ -15,7 +15,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
+from typing import Any
 
 from pipeline_lib.execution.allocator import keep_freed_memory
 
@@ -51,10 +53,15 @@ def print_exception(kind: type[BaseException], error: BaseException, trace: Trac
         _print_exception(kind, error, trace)
 
 
-def print_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Raise a Ctrl-C again that came in a destructor, where Python drops it; one that came at the end is one line."""
+def print_unraisable(
+    unraisable: "sys.UnraisableHookArgs", otherwise: "Callable[[sys.UnraisableHookArgs], Any]" = _print_unraisable
+) -> None:
+    """Raise a Ctrl-C again that came in a destructor, where Python drops it; one that came at the end is one line.
+
+    `otherwise` is bound here: at the end of a process the names of a module are None before the last destructors run.
+    """
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
-        _print_unraisable(unraisable)
+        otherwise(unraisable)
     elif threading.main_thread().is_alive():
         main = threading.main_thread().ident or 0
         again = threading.Timer(AGAIN, signal.pthread_kill, (main, signal.SIGINT))

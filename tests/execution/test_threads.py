@@ -76,3 +76,14 @@ def test_other_hooks_still_get_what_is_not_ctrl_c():
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=50)
     assert done.stdout.split() == ["unraisable", "ZeroDivisionError", "error", "KeyError"] and done.stderr == ""
+
+
+def test_an_error_in_a_late_destructor_is_printed_when_the_names_of_modules_are_gone():
+    """Python sets them to None at the end of a process."""
+    code = (
+        "class Late:\n    def __del__(self):\n        raise ValueError('late')\n"
+        "import pipeline_lib.execution.threads as threads\nlate = Late()\n"
+        "vars(threads).update(dict.fromkeys(vars(threads)))\ndel late\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.endswith("ValueError: late\n") and "TypeError" not in done.stderr
