@@ -52,7 +52,9 @@ class Keyboard:
 
 @pytest.fixture
 def page(open_page):
-    return open_page()
+    opened = open_page()
+    opened.wait_for_function("document.activeElement.id == 'q'")  # autofocus comes with the first frame
+    return opened
 
 
 def test_all_that_a_mouse_does_is_done_by_keys(page, ask, service):
