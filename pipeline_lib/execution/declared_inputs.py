@@ -149,9 +149,9 @@ def declared_files(module: str, arguments: Sequence[str], params: Mapping[str, A
     Several members of a matrix may share a command: the result has the paths of all of them. Raises ValueError if a
     path names a key that params.yaml lacks.
     """
-    file = root / "dvc.yaml"
     from pipeline_lib.params.section import load_params  # slow, and not needed to fork a stage
 
+    file = root / "dvc.yaml"
     stages = load_params(file).get("stages") or {} if file.is_file() else {}
     found = [
         (_paths(stage.get("deps", []), values), _paths(_all_outs(stage), values))
@@ -180,9 +180,9 @@ def _members(stage: Mapping[str, Any], params: dict[str, Any]) -> Iterator[dict[
 
 def _value(key: str, values: dict[str, Any]) -> Any:
     """Return the value of what stands inside `${...}`: dotted keys, and numbers of list entries in brackets."""
-    name, *places = re.split(r"[\[\]]+", key.strip().rstrip("]"))
     from pipeline_lib.params.section import pick
 
+    name, *places = re.split(r"[\[\]]+", key.strip().rstrip("]"))
     value = pick(values, name)
     for place in places:
         value = value[int(place)]

@@ -152,10 +152,15 @@ def _apart(products: Matrix) -> Matrix:
         seen.add(key)
     if not copies:
         return products
-    noise = np.random.default_rng(0).standard_normal((len(copies), products.shape[1]), dtype=np.float32)
-    length = np.linalg.norm(products[copies], axis=1, keepdims=True) / np.linalg.norm(noise, axis=1, keepdims=True)
+    copied = products[copies]
+    noise = np.random.default_rng(0).standard_normal(copied.shape, dtype=np.float32)
+    length = np.linalg.norm(copied, axis=1, keepdims=True)
+    changed = copied + APART * length * noise / np.linalg.norm(noise, axis=1, keepdims=True)
     moved = products.copy()
-    moved[copies] += APART * length * noise
+    # Of their own length again: a longer vector is the nearest of all by the inner product.
+    moved[copies] = (
+        changed * length / np.maximum(np.linalg.norm(changed, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    )
     return moved
 
 

@@ -191,8 +191,6 @@ def _padded(row: Tensor, column: Tensor, similarity: Tensor, size: int) -> tuple
 def _rotated(text: Tensor, image: Tensor) -> tuple[Rotated, Rotated]:
     """Rotate both to the principal axes of their embeddings, and choose how many of the first ones give the bounds."""
     dim = text.shape[1]
-    if not len(text) or not len(image):
-        return Rotated(text, text), Rotated(image, image)
     dtype = torch.bfloat16 if supports_bf16(text.device.type) else torch.float32
     drawn = np.random.default_rng(0)
     samples = [value[_sample(drawn, len(value)).to(value.device)] for value in (text, image)]

@@ -126,6 +126,8 @@ def test_equal_products_do_not_hide_others(seed, tmp_path):
     found = index.search(products[others], 10)
     lost = np.mean([f"p{row}" not in [hit.product_id for hit in hits] for row, hits in zip(others, found, strict=True)])
     assert lost < 0.002
+    (listed,) = index.search(products[copies[:1]], 600)
+    assert len({hit.product_id for hit in listed} & {f"p{row}" for row in copies}) > 510  # by FAISS alone 483 and 503
     assert (index.index.reconstruct_n(0, 3600) == products).all()
 
 
