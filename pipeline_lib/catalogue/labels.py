@@ -76,7 +76,13 @@ def misspelt_names(counts: dict[str, int]) -> list[tuple[str, str]]:
 
 
 def _letters(name: str) -> str:
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
+    """Return its letters and digits with the marks on them: vowels of Hindi and Thai are marks, not letters."""
+    letters, on_letter = "", False
+    for character in unicodedata.normalize("NFKC", name).casefold():
+        category = unicodedata.category(character)[0]
+        on_letter = category in "LN" or (category == "M" and on_letter)
+        letters += character if on_letter else ""
+    return letters
 
 
 def _pairs(counts: dict[str, int], pairs: list[tuple[str, str]]) -> str:

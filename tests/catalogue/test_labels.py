@@ -56,3 +56,13 @@ def test_every_pair_one_letter_apart_is_found(names):
 
 def test_equal_names_are_not_similar_to_themselves():
     assert similar_names(["Mugs", "Mugs", "---", "***"]) == []
+
+
+def test_vowel_signs_tell_names_apart():
+    # Garlands, fairs, shops and the wind in Hindi and Thai: signs on the same consonants.
+    assert similar_names(["माला", "मेला", "ร้าน", "ริน", "कुर्ता", "कुर्ती"]) == []
+    assert similar_names(["लाल साड़ी", "लाल-साड़ी", "☕️ Mugs!", "MUGS", "Café", "Cafe\u0301 "]) == [
+        ("लाल साड़ी", "लाल-साड़ी"),
+        ("☕️ Mugs!", "MUGS"),
+        ("Café", "Cafe\u0301 "),
+    ]
