@@ -65,13 +65,13 @@ for condition in (
     parts = [f"{count:,} ({empty:,} NaN)" for count, empty in seen[condition]]
     print(f"{condition}: file {parts[0]}, table {parts[1]}, DuckDB's own file {parts[2]}")
 duckdb.sql("copy (select * from 'pairs.parquet' where not isnan(similarity)) to 'clean.parquet' (format parquet)")
-kept = int(pl.read_parquet("clean.parquet")["similarity"].is_nan().sum())
+left = int(pl.read_parquet("clean.parquet")["similarity"].is_nan().sum())
 both = seen["similarity > 0.3"][0][0] + seen["not (similarity > 0.3)"][0][0]
-print(f"NaN in the cleaned copy: {kept:,}; rows above 0.3 and not above 0.3: {both:,}")
+print(f"NaN in the cleaned copy: {left:,}; rows above 0.3 and not above 0.3: {both:,}")
 low = ~(pc.field("similarity") > 0.3)
 arrow = pq.read_table("pairs.parquet").filter(low).num_rows, pq.read_table("pairs.parquet", filters=low).num_rows
 print(f"PyArrow, not above 0.3: {arrow[0]:,} rows of the table, {arrow[1]:,} of the file")
-wrong = seen["isnan(similarity)"][0][0] == 0 and kept == bad and seen["similarity between 0.3 and 1"][0][1] > 0
+wrong = seen["isnan(similarity)"][0][0] == 0 and left == bad and seen["similarity between 0.3 and 1"][0][1] > 0
 right = all(own == table for _, table, own in seen.values()) and seen["isfinite(similarity)"][0][1] == 0
 if not (wrong and right and both < pairs.height and arrow[1] < arrow[0] and lazily == bad):
     sys.exit("the behaviour has changed")
