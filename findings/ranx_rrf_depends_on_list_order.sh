@@ -4,14 +4,13 @@
 # Expected: RRF adds 1 / (60 + rank) over the lists, so it is the same for [vectors, words] and [words, vectors], and
 #           sums that are equal to the last bit are too rare to matter.
 # Happens:  ranks are whole numbers, so sums are equal often: where neither list has the other's best product, both
-#           have 1 / 61, and places 1 and 2 against 2 and 1 are equal, too. With lists of 5, as search in text chunks
-#           has them, 48 % of the fused lists have two products of the highest score, with lists of 10 17 %, with lists
-#           of 100 1 %. ranx then keeps the first-named list's product in front. Below, vectors find more than words;
-#           named first, they lead to an R@1 of .224, named second to .135 (lists of 10: .185 and .158). pytrec_eval
-#           and ir-measures, given the same scores, sort equal ones by id: .181 in both. A script that fuses [bm25,
-#           model] and one that fuses [model, bm25] so compare a choice of nobody's, larger than most gains.
-#           ir-measures itself gives RR@1 = .178 beside P@1 = .181, which are one figure: its two programs sort ids in
-#           opposite directions.
+#           have 1 / 61, and places 1 and 2 against 2 and 1 are equal, too. With lists of 5, 48 % of the fused lists
+#           have two products of the highest score, with lists of 10 17 %, with lists of 100 1 %. ranx then puts the
+#           product of the first-named list in front. Below, vectors find more than words: named first, they lead to
+#           an R@1 of .224, named second to .135 (lists of 10: .185 and .158). pytrec_eval, which ir-measures calls for
+#           P@1, gets the same scores and sorts equal ones by id: .181 in both. So a script that fuses [bm25, model] and
+#           one that fuses [model, bm25] are compared by a choice that nobody made. ir-measures itself gives RR@1 = .178
+#           beside P@1 = .181, which are one figure: its two programs sort ids in opposite directions.
 # Do:       fuse lists of 100 and cut afterwards; break what is left by the similarity, in every program alike.
 # Versions: ranx 0.3.21, ir-measures 0.4.3, pytrec_eval-terrier 0.5.11, numpy 2.4.6, numba 0.68.1, Python 3.11.7
 # Date:     2026-11-30
