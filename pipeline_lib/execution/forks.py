@@ -23,8 +23,10 @@ from pipeline_lib.execution.import_closure import PACKAGES
 from pipeline_lib.execution.owners import GRACE_SECONDS, die_with_parent, end_with
 from pipeline_lib.execution.stage import exit_as, exit_now, exit_with
 
+# Not polars: its import starts threads with locks, and a fork takes over a lock that such a thread holds, but not it.
 LIBRARIES = (
     "torch", "torch.utils.tensorboard", "timm", "transformers.modeling_utils", "transformers.models.auto.modeling_auto",
+    "pydantic.root_model", "pydantic.type_adapter", "ruamel.yaml", "joblib", "PIL.Image",
 )  # fmt: skip
 STREAMS = (0, 1, 2)
 

@@ -5,6 +5,7 @@ from multiprocessing.connection import Listener, Pipe
 from pathlib import Path
 
 import pytest
+from forked import process_of, run_in_fork
 
 from pipeline_lib.execution import forkserver, owners
 from pipeline_lib.execution.forkserver import SWITCH, _find_server, _wait_for, run_stage, secure_folder
@@ -119,3 +120,12 @@ def test_the_folder_of_another_user_gets_no_server(tmp_path, monkeypatch):
     assert secure_folder(folder) is None
     as_if_owned_by(monkeypatch, folder)
     assert secure_folder(folder) == f"{folder} is not a folder of this user, so there is no fork server"
+
+
+def test_a_server_has_no_threads_of_a_library_that_holds_locks(fork_server, tmp_path):
+    """A fork takes over a lock that another thread holds, but not the thread; those of polars have names."""
+    (tmp_path / "nothing.py").write_text("def main():\n    pass\n", encoding="utf-8")
+    run_in_fork(fork_server, "nothing", ["nothing"], tmp_path, dict(os.environ), [str(tmp_path)])  # after its imports
+    process = process_of(fork_server)
+    names = {Path(f"/proc/{process.pid}/task/{one.id}/comm").read_text() for one in process.threads()}
+    assert names == {Path(f"/proc/{process.pid}/comm").read_text()}

@@ -3,8 +3,8 @@
 import json
 import resource
 
-import psutil
 import pytest
+from forked import process_of
 from stage_commands import stage_commands
 
 # The small shop replaces the built-in sample, because generating that takes longer than all stages.
@@ -19,8 +19,7 @@ def project(built_project, fork_server, tmp_path_factory):
 def cpu_seconds(server) -> float:
     """Return the CPU time of all commands and stages so far, which does not depend on other load of the machine."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    process = next(child for child in psutil.Process().children() if str(server) in child.cmdline())
-    return usage.ru_utime + usage.ru_stime + sum(process.cpu_times()[:4])
+    return usage.ru_utime + usage.ru_stime + sum(process_of(server).cpu_times()[:4])
 
 
 def vitrine(project, *words, check=True):

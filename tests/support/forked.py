@@ -87,10 +87,14 @@ def launcher(processes: int) -> str:
     return shlex.join([sys.executable, __file__, str(processes)])
 
 
+def process_of(server: Path) -> psutil.Process:
+    """Return the process of a server that is a child of this one."""
+    return next(child for child in psutil.Process().children() if str(server) in child.cmdline())
+
+
 def forks_of(server: Path) -> list[psutil.Process]:
-    """Return the stages that the server runs now; the server is a child of this process."""
-    process = next(child for child in psutil.Process().children() if str(server) in child.cmdline())
-    return process.children()
+    """Return the stages that the server runs now."""
+    return process_of(server).children()
 
 
 def main() -> None:
