@@ -11,7 +11,7 @@ from pipeline_lib.catalogue.tables import level_counts, read_near_duplicates, re
 from pipeline_lib.ensembling.submission import check_ids, open_sample
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
-from pipeline_lib.params.requirements import check_planned
+from pipeline_lib.params.requirements import check_planned_folds
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.splitting.assignment import read_assignment
 from pipeline_lib.splitting.composed_groups import link_composed
@@ -40,7 +40,7 @@ def main() -> None:
         meter.begin("near-equal texts and photos")
         seen = overlap(products, folds, read_near_duplicates(paths.CATALOGUE))
         numbers = folds["fold"].drop_nulls().unique().sort().to_list()
-        check_planned(run.value("plan.folds", list[int]), numbers, Path("params.yaml"))
+        check_planned_folds(run.value("plan.folds", list[int]), numbers, Path("params.yaml"))
         sample = open_sample(paths.CATALOGUE)
         if sample is not None:
             check_ids(sample, folds.filter(pl.col("split") == "test")["product_id"].to_list())

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.path_guard import link_targets
-from pipeline_lib.catalogue.clips import check_media, check_planned
+from pipeline_lib.catalogue.clips import check_clips_read, check_media
 from pipeline_lib.catalogue.photos import Checked, Fault, check_photos
 from pipeline_lib.catalogue.schema import (
     HEADER_AGAIN,
@@ -75,7 +75,7 @@ def clean(
     Raises ValueError if a larger fraction of rows is rejected than params allow, or for clips without a plan.
     """
     check_trainable(records, records.products)  # before the photos are decoded, which takes minutes
-    clips = check_planned(records.products["media"], records.table, clips)
+    clips = check_clips_read(records.products["media"], records.table, clips)
     listed = records.products.select("row", "product_id", pl.col("media").alias("path"))
     without_media = listed.filter(pl.col("path").list.len() == 0)
     photos = listed.filter(pl.col("path").list.len() > 0).explode("path")

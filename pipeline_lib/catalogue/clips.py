@@ -30,7 +30,7 @@ def no_clips() -> pl.DataFrame:
     return pl.DataFrame(schema=CLIPS_SCHEMA)
 
 
-def check_planned(media: pl.Series, table: str, clips: pl.DataFrame | None) -> pl.DataFrame:
+def check_clips_read(media: pl.Series, table: str, clips: pl.DataFrame | None) -> pl.DataFrame:
     """Return the table of clips; ValueError if media (lists of names) has clips that `clips` lacks, or None for all."""
     names = media.explode().drop_nulls().unique(maintain_order=True)
     videos = names.filter(names.map_elements(is_video, return_dtype=pl.Boolean))

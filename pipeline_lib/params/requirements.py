@@ -124,7 +124,7 @@ def check_catalogue(params: Mapping[str, Any], counts: Mapping[str, Any], path: 
     plan, assignment = parse_section(PlanParams, dict(params)), parse_section(SplitParams, dict(params)).assignment
     given = counts.get("given_folds", [])  # a catalogue of an earlier version has none
     if Path(assignment) == NO_SPLIT:
-        check_planned(plan.folds, given or plan.folds, path)
+        check_planned_folds(plan.folds, given or plan.folds, path)
     composed = plan.composed
     if composed and not counts["composed"].get("queries"):
         raise ValueError(
@@ -145,7 +145,7 @@ def check_catalogue(params: Mapping[str, Any], counts: Mapping[str, Any], path: 
             )
 
 
-def check_planned(planned: Sequence[int], given: Sequence[int], path: Path) -> None:
+def check_planned_folds(planned: Sequence[int], given: Sequence[int], path: Path) -> None:
     """Raise ValueError if plan.folds lists a fold that is not among the given ones."""
     if missing := sorted(set(planned) - set(given)):
         fitting = [fold for fold in planned if fold in given] or list(given)

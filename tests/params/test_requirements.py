@@ -13,7 +13,7 @@ from pipeline_lib.params.requirements import (
     check_composed,
     check_frame_pooling,
     check_heads,
-    check_planned,
+    check_planned_folds,
 )
 from pipeline_lib.params.section import load_params
 
@@ -202,6 +202,6 @@ def test_planned_folds_are_those_that_the_table_gives():
     with pytest.raises(ValueError, match=r"plan.folds lists 1, but the folds are 0, by .*; set plan.folds = \[0\]"):
         check_catalogue(loaded, counts | {"given_folds": [0]}, PATH)
     with pytest.raises(ValueError, match=r"lists 0, but the folds are 3, 4, by .*; set plan.folds = \[3, 4\]"):
-        check_planned([0], [3, 4], PATH)
+        check_planned_folds([0], [3, 4], PATH)
     loaded["split"]["assignment"] = "data/splits/v1.parquet"  # which may give others
     check_catalogue(loaded, counts | {"given_folds": [0]}, PATH)
