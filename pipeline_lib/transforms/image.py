@@ -131,10 +131,12 @@ def _random_box(width: int, height: int, rng: np.random.Generator, crop_scale: f
             left = int(rng.integers(width - crop_width + 1))
             top = int(rng.integers(height - crop_height + 1))
             return left, top, left + crop_width, top + crop_height
-    # No random crop fits a very long image: use the largest allowed crop from the centre.
+    # None may fit a long image (2:3 at a crop_scale of 0.9): the largest allowed one, at a random place. torchvision
+    # takes the middle, which is the same pixels in every epoch.
     crop_width = min(width, max(1, round(height * CROP_RATIOS[1])))
     crop_height = min(height, max(1, round(width / CROP_RATIOS[0])))
-    left, top = (width - crop_width) // 2, (height - crop_height) // 2
+    left = int(rng.integers(width - crop_width + 1))
+    top = int(rng.integers(height - crop_height + 1))
     return left, top, left + crop_width, top + crop_height
 
 

@@ -124,6 +124,16 @@ def test_a_random_crop_lies_inside_and_keeps_its_share(width: int, height: int, 
         assert 0.7 <= (right - left) / (bottom - top) <= 1.43
 
 
+@pytest.mark.parametrize(("width", "height", "scale"), [(240, 360, 0.9), (240, 600, 0.6), (600, 240, 0.6)])
+def test_crops_of_a_long_photo_lie_at_random_places(width: int, height: int, scale: float) -> None:
+    """No crop of such a share is within 3:4 and 4:3; the middle alone would be the same pixels in every epoch."""
+    drawn = [_random_box(width, height, np.random.default_rng(seed), scale) for seed in range(300)]
+    assert len(set(drawn)) > 30
+    assert min(left + top for left, top, _, _ in drawn) <= 3
+    assert max(right + bottom for _, _, right, bottom in drawn) >= width + height - 3
+    assert {(right - left) / (bottom - top) for left, top, right, bottom in drawn} in ({3 / 4}, {4 / 3})
+
+
 def test_half_of_the_random_views_are_flipped() -> None:
     image = Image.new("RGB", (40, 40), "white")
     image.paste("black", (0, 0, 20, 40))
