@@ -167,12 +167,13 @@ def _describe(
 
 
 def _tokenizer(params: TextTowerParams, config: dict[str, Any]) -> str | None:
-    """Return the tokenizer that params or config name; ValueError if the config's cleans texts in another way."""
-    cleaning = (config.get("tokenizer_kwargs") or {}).get("clean", "lower")
-    if params.tokenizer is None and cleaning != "lower":
+    """Return the tokenizer that params or config name; ValueError if the config's reads texts in another way."""
+    settings = {"clean": "lower"} | (config.get("tokenizer_kwargs") or {})
+    changed = [f"{key} = {value!r}" for key, value in settings.items() if (key, value) != ("clean", "lower")]
+    if params.tokenizer is None and changed:
         raise ValueError(
-            f"model.text.name = {params.name!r}: the text cleaning of its tokenizer ({cleaning}) is not supported; set "
-            "model.text.tokenizer to another"
+            f"model.text.name = {params.name!r}: its tokenizer has the setting {changed[0]}, which is not supported; "
+            "set model.text.tokenizer to another"
         )
     return params.tokenizer or config.get("hf_tokenizer_name")
 

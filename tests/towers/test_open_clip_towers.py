@@ -271,6 +271,15 @@ def test_bad_open_clip_params_are_one_line(name, weights, image, text, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("setting", [{"clean": "canonicalize"}, {"additional_special_tokens": ["<brand>"]}])
+def test_a_tokenizer_that_reads_texts_in_another_way_is_refused(tmp_path, setting):
+    """A brand with a token of its own would otherwise be spelled in other tokens than in open_clip."""
+    config = CONFIG | {"text_cfg": CONFIG["text_cfg"] | {"tokenizer_kwargs": setting}}
+    with pytest.raises(ValueError, match=f"tokenizer has the setting {next(iter(setting))} = .*; set model.text.token"):
+        resolved(written(tmp_path, config), None)
+    assert resolved(written(tmp_path, config), None, text={"tokenizer": "open_clip"})["text"]
+
+
 def test_early_fusion_of_a_pooling_tower_is_refused(tmp_path):
     with pytest.raises(ValueError, match="needs an image tower with tokens"):
         resolved(written(tmp_path, TIMM_CONFIG), None, fusion="early")
