@@ -100,8 +100,8 @@ whole = measured("accelerate, batches of 250", *by_accelerate(250))
 cut = measured("accelerate, batches of 256", *by_accelerate(256))
 small = measured("accelerate, batches of 64", *by_accelerate(64))
 trainer = measured("Trainer, batches of 256", *by_trainer(256))
-kept, stacked = by_accelerate(256, lambda tensor: tensor.unflatten(0, (-1, CAPTIONS)))
-mended = measured("accelerate, batches of 256, captions as (photos, 5, width)", kept, stacked.flatten(0, 1))
+whole_photos, stacked = by_accelerate(256, lambda tensor: tensor.unflatten(0, (-1, CAPTIONS)))
+mended = measured("accelerate, batches of 256, captions as (photos, 5, width)", whole_photos, stacked.flatten(0, 1))
 last = PHOTOS % 256
 if not (cut[1] == trainer[1] == PHOTOS * CAPTIONS - last * (CAPTIONS - 1) and cut[0] == PHOTOS):
     sys.exit("the captions of the last batch are no longer cut")

@@ -105,10 +105,10 @@ def tuned(name, scheduler, layer_decay, multiplied=False):
 
 plain, without = tuned("torch's scheduler, no layer_decay", "torch", None)
 same, ignored = tuned("torch's scheduler, layer_decay 0.65", "torch", 0.65)
-_, kept = tuned("timm's scheduler, layer_decay 0.65", "timm", 0.65)
+_, remembered = tuned("timm's scheduler, layer_decay 0.65", "timm", 0.65)
 _, mended = tuned("torch's scheduler, layer_decay 0.65, rates multiplied", "torch", 0.65, multiplied=True)
 equal = all(torch.equal(plain[name], same[name]) for name in plain)
 print(f"torch's scheduler, with and without layer_decay: weights {'equal to the bit' if equal else 'differ'}")
-if not (equal and ignored == without and before > 0.9 and min(kept, mended) > 0.85 and ignored < 0.7):
+if not (equal and ignored == without and before > 0.9 and min(remembered, mended) > 0.85 and ignored < 0.7):
     sys.exit("the behaviour has changed")
 PYTHON

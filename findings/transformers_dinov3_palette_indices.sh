@@ -65,7 +65,7 @@ photos = [product(seed) for seed in range(PRODUCTS)]
 palette = [reopened(photo.quantize(256)) for photo in photos]
 converted = [picture.convert("RGB") for picture in palette]
 levels = numpy.abs(numpy.asarray(photos[0], float) - numpy.asarray(converted[0], float)).mean()
-print(f"{PRODUCTS} pictures as PNGs of mode {palette[0].mode}; the first one is {levels:.2f} levels of 255 off on average")
+print(f"{PRODUCTS} pictures as PNGs of mode {palette[0].mode}; the first is {levels:.2f} levels of 255 off on average")
 
 processor = DINOv3ViTImageProcessor()
 config = DINOv3ViTConfig(hidden_size=192, intermediate_size=384, num_hidden_layers=3, num_attention_heads=3)
@@ -92,7 +92,7 @@ shares = {}
 for name, pictures in (("as opened", palette), ("after convert", converted)):
     values, shares[name] = found(pictures)
     white = values[0, :, 0, 0] * torch.tensor(processor.image_std) + torch.tensor(processor.image_mean)
-    print(f"{name}: pixel_values {tuple(values.shape)}, the white corner is {[round(one, 2) for one in white.tolist()]}")
+    print(f"{name}: pixel_values {tuple(values.shape)}, the white corner is {white.numpy().round(2).tolist()}")
     print(f"{name}: Recall@1 by pixel values {shares[name][0]:.3f}, by a random DINOv3 {shares[name][1]:.3f}")
 mixed = processor(images=[photos[0], palette[0]], return_tensors="pt")["pixel_values"]
 print(f"an RGB and a palette picture in one call: {tuple(mixed.shape)}")
@@ -100,7 +100,7 @@ print(f"an RGB and a palette picture in one call: {tuple(mixed.shape)}")
 off = {}
 for kind in (CLIPImageProcessor, EfficientNetImageProcessor, ViTImageProcessor):
     try:
-        one, other = (kind()(images=picture, return_tensors="pt")["pixel_values"] for picture in (photos[0], palette[0]))
+        one, other = (kind()(images=image, return_tensors="pt")["pixel_values"] for image in (photos[0], palette[0]))
         off[kind] = (one - other).abs().mean().item()
         print(f"{kind.__name__}: pixel values differ by {off[kind]:.2f} on average")
     except (RuntimeError, ValueError) as error:
