@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.execution.precision import float32_products
-from pipeline_lib.metrics.score_counts import MANY, Found, Integers, Matrix, Thresholds
+from pipeline_lib.metrics.cpu_counts import MANY
+from pipeline_lib.metrics.score_counts import Found, Matrix, Thresholds, Tile
 
 DEVICE_TILE = (8192, 16384)
 
@@ -21,8 +22,9 @@ class DeviceTiles:
         self._rows, self._columns, self._thresholds, self._device = rows, columns, thresholds, device
         self._left: tuple[slice, Tensor] | None = None
 
-    def __call__(self, rows: slice, columns: slice, skipped: tuple[Integers, Integers]) -> list[Found] | None:
+    def __call__(self, tile: Tile) -> list[Found] | None:
         """Return the counts of the tile; see `CountTile`."""
+        rows, columns, skipped = tile
         if self._left is None or self._left[0] != rows:
             self._left = (rows, self._moved(self._rows[rows]))
         with torch.inference_mode(), float32_products("fp32"):
@@ -30,7 +32,7 @@ class DeviceTiles:
             scores[self._moved(skipped[0]), self._moved(skipped[1])] = -torch.inf
             found = []
             for axis, (limits, part) in enumerate(zip(self._thresholds, (rows, columns), strict=False)):
-                low, high = (self._moved(limit).unsqueeze(1 - axis) for limit in limits.limits(part))
+                low, high = (self._moved(limit).unsqueeze(1 - axis) for limit in limits.of(part).limits())
                 higher, at_least = scores > high, scores >= low
                 between = higher ^ at_least
                 if int(between.sum()) * MANY > scores.numel():

@@ -4,26 +4,29 @@ The threshold of a query is the float64 score of its best right answer; what els
 tile by tile (see `score_counts`). So the cost is that of one matrix product for both directions.
 """
 
-from contextlib import closing
+import sys
 from typing import NamedTuple
 
 import numpy as np
 
+from pipeline_lib.execution.device import supports_bf16
+from pipeline_lib.metrics.cpu_counts import Float32Tiles, counting_threads
 from pipeline_lib.metrics.relevance import Positions
 from pipeline_lib.metrics.score_counts import (
     EQUAL,
     FLOAT32_ERROR,
-    CpuTiles,
     Integers,
     Matrix,
     Tally,
     Thresholds,
+    Values,
     count_scores,
     norms,
     pair_scores,
 )
 from pipeline_lib.metrics.tied_ranks import TiedRanks
 
+FEW_SCORES = 2_000_000  # are counted before threads have started
 
 def best_positive_ranks(
     queries: Matrix,
@@ -43,12 +46,13 @@ def best_positive_ranks(
     _check(queries, gallery, (positives, excluded, subset))
     own = positives if excluded is None else positives.without(excluded)
     own = own if subset is None else own.within(subset)
-    best = _best_positives(queries, gallery, own)
+    _require_positives(own)
+    scores = pair_scores(queries, gallery, own.rows(), own.indices)
+    best = _best_positives(own, scores, norms(queries) * norms(gallery).max(initial=0.0))
     if subset is not None:
         others = (subset if excluded is None else subset.without(excluded)).without(own)
         tally = Tally(best.thresholds)
-        row = np.repeat(np.arange(len(others)), others.counts())
-        tally.add(row, pair_scores(queries, gallery, row, others.indices))
+        tally.add(others.rows(), pair_scores(queries, gallery, others.rows(), others.indices))
     else:
         skipped = positives if excluded is None else positives.joined(excluded)
         (tally,) = _counted(queries, gallery, [best.thresholds], skipped, device)
@@ -64,8 +68,13 @@ def both_ways_ranks(
     """
     queries, gallery = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(gallery, np.float32)
     _check(queries, gallery, (positives,))
-    best = _best_positives(queries, gallery, positives)
-    best_of = _best_positives(gallery, queries, positives.transposed(len(gallery)), allow_none=True)
+    _require_positives(positives)
+    scores = pair_scores(queries, gallery, positives.rows(), positives.indices)
+    lengths, far = norms(queries), norms(gallery)
+    best = _best_positives(positives, scores, lengths * far.max(initial=0.0))
+    # The same pairs, in the order of the gallery.
+    scores = scores[np.argsort(positives.indices, kind="stable")]
+    best_of = _best_positives(positives.transposed(len(gallery)), scores, far * lengths.max(initial=0.0))
     down, across = _counted(queries, gallery, [best.thresholds, best_of.thresholds], positives, device)
     return (
         TiedRanks(down.higher, best.tied, down.equal),
@@ -80,16 +89,22 @@ class BestPositives(NamedTuple):
     tied: Integers
 
 
-def _best_positives(queries: Matrix, gallery: Matrix, positives: Positions, allow_none: bool = False) -> BestPositives:
+def _require_positives(positives: Positions) -> None:
     counts = positives.counts()
-    if not allow_none and not counts.all():
+    if not counts.all():
         raise ValueError(f"query {np.flatnonzero(counts == 0)[0]} has no positive in its gallery; remove the query")
-    row, some = np.repeat(np.arange(len(counts)), counts), np.flatnonzero(counts)
-    scores = pair_scores(queries, gallery, row, positives.indices)
+
+
+def _best_positives(positives: Positions, scores: Values, length: Values) -> BestPositives:
+    """Return the best of the `scores` of all positives; `length` (queries,) is the highest possible score of each.
+
+    A query without a positive has none.
+    """
+    counts, row = positives.counts(), positives.rows()
+    some = np.flatnonzero(counts)
     best = np.full(len(counts), np.inf)
     if len(some):
         best[some] = np.maximum.reduceat(scores, positives.indptr[some])
-    length = norms(queries) * norms(gallery).max(initial=0.0)
     at_best = row[scores >= best[row] - EQUAL * length[row]]
     tied = np.bincount(at_best, minlength=len(counts)).astype(np.int64)
     return BestPositives(Thresholds(best, FLOAT32_ERROR * length, EQUAL * length), tied)
@@ -98,12 +113,20 @@ def _best_positives(queries: Matrix, gallery: Matrix, positives: Positions, allo
 def _counted(
     queries: Matrix, gallery: Matrix, thresholds: list[Thresholds], skipped: Positions, device: str
 ) -> list[Tally]:
+    sides = (queries, gallery, thresholds)
     if device != "cpu":
         from pipeline_lib.metrics.device_counts import DeviceTiles  # imports torch, which the CPU does not need
 
-        return count_scores(queries, gallery, thresholds, skipped, DeviceTiles(queries, gallery, thresholds, device))
-    with closing(CpuTiles(queries, gallery, thresholds)) as tiles:
-        return count_scores(queries, gallery, thresholds, skipped, tiles)
+        return count_scores(*sides, skipped, DeviceTiles(*sides, device))
+    if len(queries) * len(gallery) <= FEW_SCORES:
+        return count_scores(*sides, skipped, Float32Tiles(*sides))
+    with counting_threads() as pool:
+        # The counts are the same, so torch is not loaded for them.
+        if "torch" in sys.modules and supports_bf16("cpu"):
+            from pipeline_lib.metrics.bf16_counts import Bf16Tiles
+
+            return count_scores(*sides, skipped, Bf16Tiles(*sides, pool.map), pool.map)
+        return count_scores(*sides, skipped, Float32Tiles(*sides), pool.map)
 
 
 def _check(queries: Matrix, gallery: Matrix, rows: tuple[Positions | None, ...]) -> None:

@@ -28,9 +28,13 @@ class Positions:
         """Return how many positions each query has, (queries,)."""
         return np.diff(self.indptr)
 
+    def rows(self) -> NDArray[np.int64]:
+        """Return the query of each position, (positions,)."""
+        return np.repeat(np.arange(len(self)), self.counts())
+
     def transposed(self, gallery_size: int) -> "Positions":
         """Return for each gallery position the queries that have it."""
-        return positions_from_pairs(self.indices, self._queries(), gallery_size)
+        return positions_from_pairs(self.indices, self.rows(), gallery_size)
 
     def without(self, other: "Positions") -> "Positions":
         """Return the positions that are not in the same row of `other`."""
@@ -42,18 +46,15 @@ class Positions:
 
     def joined(self, other: "Positions") -> "Positions":
         """Return the positions of both."""
-        queries = np.concatenate([self._queries(), other._queries()])
+        queries = np.concatenate([self.rows(), other.rows()])
         return positions_from_pairs(queries, np.concatenate([self.indices, other.indices]), len(self))
-
-    def _queries(self) -> NDArray[np.int64]:
-        return np.repeat(np.arange(len(self)), self.counts())
 
     def _found_in(self, other: "Positions") -> NDArray[np.bool_]:
         size = 1 + max(self.indices.max(initial=0), other.indices.max(initial=0))
-        return np.isin(self._queries() * size + self.indices, other._queries() * size + other.indices)
+        return np.isin(self.rows() * size + self.indices, other.rows() * size + other.indices)
 
     def _chosen(self, chosen: NDArray[np.bool_]) -> "Positions":
-        return positions_from_pairs(self._queries()[chosen], self.indices[chosen], len(self))
+        return positions_from_pairs(self.rows()[chosen], self.indices[chosen], len(self))
 
 
 def positions_from_pairs(queries: Sequence[int] | NDArray[np.int64], gallery: object, num_queries: int) -> Positions:

@@ -8,7 +8,6 @@ own bucket and goes on with those of its neighbours: its worst negatives are soo
 """
 
 import math
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline_lib.execution.device import supports_bf16
+from pipeline_lib.metrics.pair_products import products_of_pairs, rounded
 from pipeline_lib.training.right_answers import RightAnswers
 
 NONE = -1
@@ -115,7 +115,8 @@ class _Best:
         if (self.number[:, -1] != NONE).any():
             text, photo = self._candidates(columns, row, column + columns.start)
             if len(text) <= DENSE * len(self.number) * (columns.stop - columns.start):
-                similarity = self._pairs(text, photo)
+                # Pairs are in the order of texts.
+                similarity = products_of_pairs(self.texts.full[self.rows], self.images.full, text, photo)
                 better = similarity > self.similarity[text, -1]
                 self._merge(*_padded(text[better], photo[better], similarity[better], len(self.number)))
                 return
@@ -138,18 +139,6 @@ class _Best:
         one, other = (torch.cat(parts) for parts in zip(*found, strict=True))
         one, order = one.sort(stable=True)
         return one, other[order]
-
-    def _pairs(self, row: Tensor, column: Tensor) -> Tensor:
-        """Return the similarities of single pairs, which are in the order of rows."""
-        size, device = len(self.number), row.device
-        starts = torch.cat([torch.zeros(1, dtype=torch.long, device=device), row.bincount(minlength=size).cumsum(0)])
-        pattern = torch.zeros(len(row), device=device), (size, len(self.images.full))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-            pairs = torch.sparse_csr_tensor(starts, column, *pattern, check_invariants=False)
-        texts, images = self.texts.full[self.rows], self.images.full.T
-        found: Tensor = torch.sparse.sampled_addmm(pairs, texts, images, beta=0.0)
-        return found.values()
 
     def _merge(self, similarity: Tensor, number: Tensor) -> None:
         similarity, number = torch.cat([self.similarity, similarity], 1), torch.cat([self.number, number], 1)
@@ -215,12 +204,10 @@ def _factors(value: Tensor, first: int, dtype: torch.dtype, image: bool) -> Tens
     a.b <= r(a).r(b) + |a''| |b''| + |a' - r(a)| |b'| + |r(a)| |b' - r(b)|.
     """
     exact, rest = value[:, :first], value[:, first:].norm(dim=1)
-    rounded = exact.to(dtype)
-    lost = (exact - rounded.to(exact.dtype)).norm(dim=1)
-    length = torch.maximum(exact.norm(dim=1), rounded.to(exact.dtype).norm(dim=1))
+    short, lost, length = rounded(exact, dtype)
     # Lengths are rounded up.
     lengths = torch.stack([rest, length, lost] if image else [rest, lost, length], 1) * (1 + torch.finfo(dtype).eps)
-    return torch.cat([rounded, lengths.to(dtype)], 1)
+    return torch.cat([short, lengths.to(dtype)], 1)
 
 
 def _sample(drawn: np.random.Generator, count: int) -> Tensor:

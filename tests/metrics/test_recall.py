@@ -8,13 +8,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline_lib.metrics import device_counts, score_counts
+from pipeline_lib.metrics import cpu_counts, device_counts, recall, score_counts
 from pipeline_lib.metrics.recall import best_positive_ranks, both_ways_ranks
 from pipeline_lib.metrics.relevance import positions_from_lists
 
 
 def expected_ranks(*sides, **restrictions):
     return best_positive_ranks(*sides, **restrictions).expected()
+
+
+KINDS = ("few", "float32", "bf16")
+
+
+def use(patch, kind):
+    """Count without threads, or with threads in one of the formats, whatever this machine has."""
+    patch.setattr(recall, "FEW_SCORES", 1 << 40 if kind == "few" else -1)
+    patch.setattr(recall, "supports_bf16", lambda device: kind == "bf16")
 
 
 def slow_rank(scores, own, ranked):
@@ -38,11 +47,13 @@ def cases(draw):
     return queries, gallery, positives
 
 
-@given(cases())
+@given(cases(), st.sampled_from(KINDS))
 @settings(max_examples=60)
-def test_equals_the_mean_over_all_orders_of_the_ties(case):
+def test_equals_the_mean_over_all_orders_of_the_ties(case, kind):
     queries, gallery, positives = case
-    ranks = expected_ranks(queries, gallery, positions_from_lists(positives))
+    with pytest.MonkeyPatch.context() as patch:
+        use(patch, kind)
+        ranks = expected_ranks(queries, gallery, positions_from_lists(positives))
     expected = [
         slow_rank(gallery @ query, set(own), range(len(gallery))) for query, own in zip(queries, positives, strict=True)
     ]
@@ -53,29 +64,32 @@ def same(one, other):
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("higher", "right", "wrong"))
 
 
-@given(cases(), st.integers(1, 7), st.integers(1, 7), st.randoms(use_true_random=False))
+@given(cases(), st.integers(1, 7), st.integers(1, 7), st.randoms(use_true_random=False), st.sampled_from(KINDS))
 @settings(max_examples=60)
-def test_neither_tiles_nor_gallery_order_matter(case, height, width, random):
+def test_neither_tiles_nor_gallery_order_matter(case, height, width, random, kind):
     queries, gallery, positives = case
     ranks = best_positive_ranks(queries, gallery, positions_from_lists(positives))
     order = list(range(len(gallery)))
     random.shuffle(order)
     moved = positions_from_lists([[order.index(position) for position in own] for own in positives])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_counts, "CPU_TILE", (height, width))
-        patch.setattr(score_counts, "SLAB", 2)
+        use(patch, kind)
+        patch.setattr(cpu_counts, "CPU_TILE", (height, width))
+        patch.setattr(cpu_counts, "SLAB", 2)
         patch.setattr(score_counts, "EXACT_ROWS", 2)
         assert same(ranks, best_positive_ranks(queries, gallery[order], moved))
 
 
-@given(cases())
+@given(cases(), st.sampled_from(KINDS))
 @settings(max_examples=40)
-def test_both_ways_equal_two_calls_of_one_way(case):
+def test_both_ways_equal_two_calls_of_one_way(case, kind):
     queries, gallery, positives = case
     pairs = positions_from_lists(positives)
     of_gallery = pairs.transposed(len(gallery))
     asked = np.flatnonzero(of_gallery.counts())
-    there, back = both_ways_ranks(queries, gallery, pairs)
+    with pytest.MonkeyPatch.context() as patch:
+        use(patch, kind)
+        there, back = both_ways_ranks(queries, gallery, pairs)
     assert same(there, best_positive_ranks(queries, gallery, pairs))
     own = positions_from_lists([of_gallery.row(item) for item in asked])
     assert same(back, best_positive_ranks(gallery[asked], queries, own))
@@ -94,11 +108,13 @@ def drawn_case(seed, repeats):
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-@pytest.mark.parametrize("tile", [(16, 7), (33, 64), (70, 150), (1024, 4096)])
-def test_float32_tiles_find_every_tie_of_float64(monkeypatch, tile, repeats):
-    """Equal gallery rows tie in any tile: a float32 score near the threshold is computed again."""
+@pytest.mark.parametrize("tile", [(16, 7), (33, 64), (70, 150), (1920, 1024)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_tiles_find_every_tie_of_float64(monkeypatch, tile, repeats, kind):
+    """Equal gallery rows tie in any tile: a score near the threshold is computed again."""
     queries, gallery, positives = drawn_case(1, repeats)
-    monkeypatch.setattr(score_counts, "CPU_TILE", tile)
+    use(monkeypatch, kind)
+    monkeypatch.setattr(cpu_counts, "CPU_TILE", tile)
     pairs = positions_from_lists(positives)
     ranks = best_positive_ranks(queries, gallery, pairs)
     scores = queries.astype(np.float64) @ gallery.astype(np.float64).T
