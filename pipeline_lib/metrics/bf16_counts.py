@@ -7,7 +7,7 @@ are compared with, which keeps the order. Where many pairs are near, as those of
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from pipeline_lib.metrics.score_counts import Found, Matrix, Thresholds, Tile, V
 
 # Above one pair in so many near a threshold, a float32 tile is faster.
 MANY_NEAR = 20
-ROUNDED_ROWS = 256  # rows whose rounded copies stay in the cache
+ROUNDED_ROWS = ORDERED_ROWS = 256  # rows whose copies stay in the cache
 LONGEST = 1e38  # product of two lengths whose scores are finite in float32
 
 Codes = NDArray[np.int16]
@@ -36,13 +36,12 @@ class Bf16Tiles:
         self, rows: Matrix, columns: Matrix, thresholds: list[Thresholds], each: Callable[..., Iterable[None]]
     ) -> None:
         self._float32 = Float32Tiles(rows, columns, thresholds)
-        self.tile, self._slab = self._float32.tile, self._float32.slab
+        self.tile = self._float32.tile
         allow_sparse_rows()
         sides = [_Side(part, each) for part in (rows, columns)]
         self._full, self._short = [side.full for side in sides], [side.short for side in sides]
         self._exact = [one.limits() for one in thresholds]
-        size = self._slab * min(self.tile[1], len(columns))
-        self._scratch = Scratch(size, size, np.int16)
+        self._scratch = Scratch(len(rows), len(columns), np.int16)
         self._finite = sides[0].length.max() * sides[1].length.max() < LONGEST
         errors = [_errors(*sides), _errors(*reversed(sides))] if self._finite else []
         self._limits = [_codes(one, error) for one, error in zip(thresholds, errors, strict=False)]
@@ -55,7 +54,14 @@ class Bf16Tiles:
             return self._float32(tile)
         left, right = self._full[0][tile.rows], self._full[1][tile.columns]
         limits, exact = limits_of(self._limits, tile), limits_of(self._exact, tile)
-        near = compare(self._slabs(tile), limits, len(left) * len(right) // MANY_NEAR, self._scratch)
+        scores = self._scratch.scores(len(left), len(right))
+        products = torch.from_numpy(scores).view(torch.bfloat16)
+        torch.mm(self._short[0][tile.rows], self._short[1][tile.columns].T, out=products)
+        scores[tile.skipped] = LOWEST
+        # Numbers above zero have the order of their bits, and the bits of all others are below theirs.
+        if not all((low > 0).all() for low, _ in limits):
+            _order(scores)
+        near = compare(scores, limits, scores.size // MANY_NEAR, self._scratch)
         if near is None:
             self._dense.add(tile.rows.start)
             return self._float32(tile)
@@ -67,19 +73,6 @@ class Bf16Tiles:
             higher += np.bincount(above, minlength=len(higher))
             found.append(Found(higher, chosen(near.pairs, open_ones & within(values, numbers, exact[axis]))))
         return found
-
-    def _slabs(self, tile: Tile) -> Iterator[Codes]:
-        """Yield the products of a tile, slab by slab, as integers of the same order."""
-        left, right = self._short[0][tile.rows], self._short[1][tile.columns].T
-        # Numbers above zero have the order of their bits, and all bits of those below are below them.
-        ordered = all((low > 0).all() for low, _ in limits_of(self._limits, tile))
-        for start in range(0, len(left), self._slab):
-            part = left[start : start + self._slab]
-            scores = self._scratch.scores(len(part), right.shape[1])
-            torch.mm(part, right, out=torch.from_numpy(scores).view(torch.bfloat16))
-            first, last = np.searchsorted(tile.skipped[0], (start, start + len(part)))
-            scores[tile.skipped[0][first:last] - start, tile.skipped[1][first:last]] = LOWEST
-            yield scores if ordered else _order(scores)
 
 
 class _Side:
@@ -130,7 +123,9 @@ def _codes(thresholds: Thresholds, errors: Values) -> tuple[Codes, Codes]:
 
 def _order(bits: Codes) -> Codes:
     """Make bits of bf16 numbers integers of the same order, in place: those of numbers below zero are turned round."""
-    signs = bits >> 15
-    signs &= 0x7FFF
-    bits ^= signs
+    for start in range(0, len(bits), ORDERED_ROWS):
+        part = bits[start : start + ORDERED_ROWS]
+        signs = part >> 15
+        signs &= 0x7FFF
+        part ^= signs
     return bits

@@ -6,7 +6,7 @@ Scores are compared in slabs of rows, which stay in the cache.
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline_lib.metrics.score_counts import Found, Integers, Matrix, Pairs, Thresholds, Tile, count_true
 
-CPU_TILE = (1920, 1024)
+CPU_TILE = (1920, 2048)
 # Rows that are compared at a time: they stay in the cache, and the sum of so many ones fits in a byte.
 SLAB = 192
 MANY = 32  # above one undecided score in so many, the tile is computed in float64
@@ -46,19 +46,19 @@ def _limit_openmp() -> None:
 
 
 class Scratch(threading.local):
-    """Memory of one thread, which every tile uses again: that of `size` scores, and of the masks of a slab."""
+    """Memory of one thread that every tile uses again: for scores, and for three masks of a slab of them."""
 
-    def __init__(self, size: int, slab: int, dtype: type[np.generic]) -> None:
-        self._scores, self._masks = np.empty(size, dtype), np.empty((3, slab), np.bool_)
+    def __init__(self, num_rows: int, num_columns: int, dtype: type[np.generic]) -> None:
+        height, width = min(CPU_TILE[0], num_rows), min(CPU_TILE[1], num_columns)
+        self._scores, self._masks = np.empty(height * width, dtype), np.empty((3, SLAB * width), np.bool_)
 
     def scores(self, height: int, width: int) -> NDArray[Any]:
         """Return an array (height, width) with any content."""
         return self._scores[: height * width].reshape(height, width)
 
-    def masks(self, shape: tuple[int, ...]) -> list[Mask]:
-        """Return three masks with any content."""
-        height, width = shape
-        return [mask[: height * width].reshape(shape) for mask in self._masks]
+    def masks(self, height: int, width: int) -> NDArray[np.bool_]:
+        """Return three masks (height, width) with any content."""
+        return self._masks[:, : height * width].reshape(3, height, width)
 
 
 class Near(NamedTuple):
@@ -81,11 +81,10 @@ class Float32Tiles:
     """Tiles by numpy in float32; see `CountTile`."""
 
     def __init__(self, rows: Matrix, columns: Matrix, thresholds: list[Thresholds]) -> None:
-        self.tile, self.slab = CPU_TILE, SLAB
+        self.tile = CPU_TILE
         self._rows, self._columns = rows, columns
         self._limits = [one.limits() for one in thresholds]
-        height, width = (min(most, len(side)) for most, side in zip(self.tile, (rows, columns), strict=True))
-        self._scratch = Scratch(height * width, self.slab * width, np.float32)
+        self._scratch = Scratch(len(rows), len(columns), np.float32)
         # First rows of tiles with many equal scores: a collapsed model has more of them beside such a tile.
         self._crowded: set[int] = set()
 
@@ -97,8 +96,7 @@ class Float32Tiles:
         scores = np.matmul(left, right.T, out=self._scratch.scores(len(left), len(right)))
         scores[tile.skipped] = -np.inf
         limits = limits_of(self._limits, tile)
-        slabs = (scores[start : start + self.slab] for start in range(0, len(left), self.slab))
-        near = compare(slabs, limits, scores.size // MANY, self._scratch)
+        near = compare(scores, limits, scores.size // MANY, self._scratch)
         if near is None:
             self._crowded.add(tile.rows.start)
             return None
@@ -110,22 +108,19 @@ def limits_of(limits: Limits, tile: Tile) -> Limits:
     return [(low[part], high[part]) for (low, high), part in zip(limits, (tile.rows, tile.columns), strict=False)]
 
 
-def compare(slabs: Iterable[NDArray[Any]], limits: Limits, most: int, scratch: Scratch) -> Near | None:
-    """Compare the slabs of a tile with its limits; None if more than `most` pairs may tie.
-
-    The next slab may overwrite the last one.
-    """
+def compare(scores: NDArray[Any], limits: Limits, most: int, scratch: Scratch) -> Near | None:
+    """Compare the scores (rows, columns) of a tile with its limits; None if more than `most` pairs may tie."""
     higher = [np.zeros(len(low), np.int64) for low, _ in limits]
     found: list[tuple[Integers, Integers, NDArray[Any]]] = []
-    top = 0
-    for scores in slabs:
-        own = slice(top, top + len(scores))
-        above, reached, near = scratch.masks(scores.shape)
+    for top in range(0, len(scores), SLAB):
+        own = slice(top, top + SLAB)
+        slab = scores[own]
+        above, reached, near = scratch.masks(*slab.shape)
         for axis, (low, high) in enumerate(limits):
             part = np.s_[own, None] if axis == 0 else np.s_[None, :]
-            np.greater(scores, high[part], out=above)
+            np.greater(slab, high[part], out=above)
             higher[axis][slice(None) if axis else own] += count_true(above, axis)
-            np.greater_equal(scores, low[part], out=reached)
+            np.greater_equal(slab, low[part], out=reached)
             np.logical_xor(above, reached, out=reached if axis else near)
             if axis:
                 near |= reached
@@ -134,8 +129,7 @@ def compare(slabs: Iterable[NDArray[Any]], limits: Limits, most: int, scratch: S
         if most < 0:
             return None
         row, column = np.divmod(places, scores.shape[1])
-        found.append((row + top, column, scores[row, column]))
-        top = own.stop
+        found.append((row + top, column, slab[row, column]))
     row, column, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return Near(higher, (row, column), values)
 

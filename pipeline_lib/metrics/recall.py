@@ -28,6 +28,7 @@ from pipeline_lib.metrics.tied_ranks import TiedRanks
 
 FEW_SCORES = 2_000_000  # are counted before threads have started
 
+
 def best_positive_ranks(
     queries: Matrix,
     gallery: Matrix,

@@ -7,6 +7,7 @@ of a threshold decides nothing: it is computed again in float64. Equal vectors t
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ FLOAT32_ERROR = 64 * float(np.finfo(np.float32).eps)
 # Two float64 scores of one pair differ by about 1e-14 of the norms.
 EQUAL = 1e-12
 EXACT_ROWS = 128
+TILES = 4096  # that an executor has at a time
 PAIR_BLOCK = 128  # pairs whose float64 copies stay in the cache
 
 Matrix = NDArray[np.float32]
@@ -131,10 +133,11 @@ def count_scores(
         return tallies
 
     total = [Tally(limits) for limits in thresholds]
-    tiles = list(_tiles(len(rows), len(columns), skipped, count_tile.tile))
-    for tile, tallies in zip(tiles, each(counted, tiles), strict=True):
-        for one, tally, part in zip(total, tallies, (tile.rows, tile.columns), strict=False):
-            one.add_part(tally, part)
+    tiles = _tiles(len(rows), len(columns), skipped, count_tile.tile)
+    while some := list(islice(tiles, TILES)):
+        for tile, tallies in zip(some, each(counted, some), strict=True):
+            for one, tally, part in zip(total, tallies, (tile.rows, tile.columns), strict=False):
+                one.add_part(tally, part)
     return total
 
 

@@ -76,6 +76,7 @@ def test_neither_tiles_nor_gallery_order_matter(case, height, width, random, kin
         use(patch, kind)
         patch.setattr(cpu_counts, "CPU_TILE", (height, width))
         patch.setattr(cpu_counts, "SLAB", 2)
+        patch.setattr(score_counts, "TILES", 3)
         patch.setattr(score_counts, "EXACT_ROWS", 2)
         assert same(ranks, best_positive_ranks(queries, gallery[order], moved))
 
@@ -108,7 +109,7 @@ def drawn_case(seed, repeats):
 
 
 @pytest.mark.parametrize("repeats", [False, True])
-@pytest.mark.parametrize("tile", [(16, 7), (33, 64), (70, 150), (1920, 1024)])
+@pytest.mark.parametrize("tile", [(16, 7), (33, 64), (70, 150), (1920, 2048)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_tiles_find_every_tie_of_float64(monkeypatch, tile, repeats, kind):
     """Equal gallery rows tie in any tile: a score near the threshold is computed again."""
