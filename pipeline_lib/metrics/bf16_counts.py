@@ -13,12 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline_lib.metrics.cpu_counts import Float32Tiles, Scratch, chosen, compare, limits_of, within
+from pipeline_lib.metrics.cpu_counts import Float32Tiles, Near, Scratch, chosen, compare, limits_of, within
 from pipeline_lib.metrics.pair_products import allow_sparse_rows, products_of_pairs, rounded
 from pipeline_lib.metrics.score_counts import Found, Matrix, Thresholds, Tile, Values
 
 # Above one pair in so many near a threshold, a float32 tile is faster.
 MANY_NEAR = 20
+PROBED_ROWS = 64  # are compared before the others of the first tile of the same rows
 ROUNDED_ROWS = ORDERED_ROWS = 256  # rows whose copies stay in the cache
 LONGEST = 1e38  # product of two lengths whose scores are finite in float32
 
@@ -45,26 +46,18 @@ class Bf16Tiles:
         self._finite = sides[0].length.max() * sides[1].length.max() < LONGEST
         errors = [_errors(*sides), _errors(*reversed(sides))] if self._finite else []
         self._limits = [_codes(one, error) for one, error in zip(thresholds, errors, strict=False)]
-        # First rows of tiles with many pairs near a threshold.
+        # First rows of tiles with many pairs near a threshold, and of tiles whose first rows have few.
         self._dense: set[int] = set()
+        self._probed: set[int] = set()
 
     def __call__(self, tile: Tile) -> list[Found] | None:
         """Return the counts of the tile; see `CountTile`."""
-        if tile.rows.start in self._dense or not self._finite:
-            return self._float32(tile)
-        left, right = self._full[0][tile.rows], self._full[1][tile.columns]
-        limits, exact = limits_of(self._limits, tile), limits_of(self._exact, tile)
-        scores = self._scratch.scores(len(left), len(right))
-        products = torch.from_numpy(scores).view(torch.bfloat16)
-        torch.mm(self._short[0][tile.rows], self._short[1][tile.columns].T, out=products)
-        scores[tile.skipped] = LOWEST
-        # Numbers above zero have the order of their bits, and the bits of all others are below theirs.
-        if not all((low > 0).all() for low, _ in limits):
-            _order(scores)
-        near = compare(scores, limits, scores.size // MANY_NEAR, self._scratch)
+        near = self._near(tile)
         if near is None:
             self._dense.add(tile.rows.start)
             return self._float32(tile)
+        left, right = self._full[0][tile.rows], self._full[1][tile.columns]
+        limits, exact = limits_of(self._limits, tile), limits_of(self._exact, tile)
         values = products_of_pairs(left, right, *map(torch.from_numpy, near.pairs)).numpy()
         found = []
         for axis, higher in enumerate(near.higher):
@@ -73,6 +66,30 @@ class Bf16Tiles:
             higher += np.bincount(above, minlength=len(higher))
             found.append(Found(higher, chosen(near.pairs, open_ones & within(values, numbers, exact[axis]))))
         return found
+
+    def _near(self, tile: Tile) -> Near | None:
+        """Return what products in bf16 leave open; None if it is too much, or was in a tile of the same rows."""
+        start = tile.rows.start
+        if start in self._dense or not self._finite:
+            return None
+        if start not in self._probed:
+            rows = slice(start, min(start + PROBED_ROWS, tile.rows.stop))
+            skipped = chosen(tile.skipped, tile.skipped[0] < PROBED_ROWS)
+            if self._compared(Tile(rows, tile.columns, skipped)) is None:
+                return None
+            self._probed.add(start)
+        return self._compared(tile)
+
+    def _compared(self, tile: Tile) -> Near | None:
+        left, right = self._short[0][tile.rows], self._short[1][tile.columns]
+        scores = self._scratch.scores(len(left), len(right))
+        torch.mm(left, right.T, out=torch.from_numpy(scores).view(torch.bfloat16))
+        scores[tile.skipped] = LOWEST
+        limits = limits_of(self._limits, tile)
+        # Numbers above zero have the order of their bits, and the bits of all others are below theirs.
+        if not all((low > 0).all() for low, _ in limits):
+            _order(scores)
+        return compare(scores, limits, scores.size // MANY_NEAR, self._scratch)
 
 
 class _Side:

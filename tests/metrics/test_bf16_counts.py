@@ -25,6 +25,7 @@ def threads(monkeypatch):
     monkeypatch.setattr(recall, "supports_bf16", lambda device: True)
     monkeypatch.setattr(cpu_counts, "CPU_TILE", (40, 50))
     monkeypatch.setattr(cpu_counts, "SLAB", 16)
+    monkeypatch.setattr(bf16_counts, "PROBED_ROWS", 32)
 
 
 def related(seed, dim, noise, count=130):
@@ -116,6 +117,19 @@ def test_rows_of_tiles_with_many_near_pairs_are_counted_in_float32_others_are_no
     assert_exact(queries, gallery, positives)
     tiles_a_row = -(-len(gallery) // 50)
     assert 0 < calls.float32 < tiles_a_row * -(-len(queries) // 40)
+
+
+def test_an_untrained_model_is_left_to_float32_after_a_few_rows(monkeypatch):
+    rng = np.random.default_rng(0)
+    queries, gallery = (rng.standard_normal((count, 512)).astype(np.float32) for count in (130, 65))
+    compared = []
+    compare = bf16_counts.compare
+    monkeypatch.setattr(
+        bf16_counts, "compare", lambda scores, *rest: compared.append(len(scores)) or compare(scores, *rest)
+    )
+    calls = Calls(monkeypatch)
+    assert_exact(queries, gallery, positions_from_lists([[row % 65] for row in range(130)]))
+    assert calls.float32 and set(compared) <= {32, 130 % 40}
 
 
 @pytest.mark.parametrize("alike", ["queries", "gallery", "both", "zero"])
