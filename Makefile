@@ -27,6 +27,7 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.bench
 	python bench/evaluation.py
+	python bench/large_fold.py
 	python bench/search.py
 	test ! -d data/work/train/0 || python bench/text_query.py
 	test ! -d data/work/index || python bench/search_quality.py
