@@ -7,10 +7,11 @@
 # Happens:  workers of a DataLoader, and nodes by split_dataset_by_node, have files of their own, and n is divided among
 #           them: each of 4 skips the first 500 products of its own files. Validation that is read in one process is the
 #           first 2,000 of the first file, of which 1,500 are trained on (8 workers: 1,750), and 1,500 of other files
-#           are in neither. Nothing is printed and the counts are right. Recall of validation is then mostly memory,
-#           and falls when training gets fewer workers. Read by 4 and 4, or by a number of nodes that does not divide
-#           the files, they are a split; so is a single file. Validation of 4 and of 1 have 500 products in common, so
-#           its figures are those of two sets. shuffle() before it, which the documentation recommends, does not help.
+#           are in neither. Nothing is printed and the counts are right: three of four products of validation were
+#           trained on, and one looks for the gain in the model. Read by 4 and 4, or by a number of nodes that does not
+#           divide the files, they are a split; so is a single file. Validation of 4 and of 1 have 500 products in
+#           common, so its figures are those of two sets. shuffle() before it, as the documentation recommends, does not
+#           help.
 # Do:       choose products by a hash of their id with filter(), or give validation files of its own.
 # Versions: datasets 5.2.0, pyarrow 26.0.1, Python 3.11.7; workers tried with torch 2.15.0
 # Date:     2026-11-30
