@@ -20,6 +20,7 @@ CONFIG, PREPROCESSING, PROCESSOR = "config.json", "preprocessor_config.json", "p
 CLIP, CHINESE_CLIP = "clip", "chinese_clip"
 MODEL_TYPES = (CLIP, CHINESE_CLIP)
 CLIP_VOCABULARY = 49408  # of the tokenizer that is part of open_clip
+PLACEHOLDER_END = 2  # eos_token_id of CLIP's first configs; transformers then pools texts at their highest token id
 GELUS = {"quick_gelu": True, "gelu": False}
 FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 EPS = 1e-5  # of the norms, by default in open_clip
@@ -65,6 +66,8 @@ def read_hf_clip(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ValueError(f"{folder / CONFIG}: hidden_act = {' and '.join(sorted(acts))}: open_clip has no such model")
     tokenizer = any((folder / name).is_file() for name in VOCABULARIES) or text["vocab_size"] != CLIP_VOCABULARY
     named = {"hf_tokenizer_name": str(folder)} if tokenizer else {}
+    end = text.get("eos_token_id")
+    pool = {"pool_type": "eos", "eos_id": end} if tokenizer and end != PLACEHOLDER_END else {}
     model = {
         "embed_dim": int(config.projection_dim),
         "quick_gelu": GELUS[acts.pop()],
@@ -77,6 +80,7 @@ def read_hf_clip(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         "text_cfg": {
             **_transformer(text),
             **named,
+            **pool,
             "heads": text["num_attention_heads"],
             "context_length": text["max_position_embeddings"],
             "vocab_size": text["vocab_size"],

@@ -19,7 +19,7 @@ from pipeline_lib.towers.hf_text_tower import check_pooling, describe_hf, find_c
 from pipeline_lib.towers.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
 from pipeline_lib.towers.pooling import TEXT_POOLING, pool_last
 from pipeline_lib.towers.tower import Description, ForwardBlock, Parts, TextTower, TowerSource, check_groups, groups_of
-from pipeline_lib.transforms.tokenize import CLIP_NAME
+from pipeline_lib.transforms.tokenize import CLIP_NAME, TextTokenizer
 
 # open_clip's poolers of Hugging Face towers -> ours.
 HF_POOLERS: dict[str, PoolingKind] = {
@@ -153,6 +153,9 @@ def _describe(
     check_pooling(params, True, early)
     if params.max_tokens > context:
         raise ValueError(f"model.text.max_tokens = {params.max_tokens}: {params.name} has {context} positions")
+    tokenizer = _tokenizer(params, config)
+    if pool == "argmax" and tokenizer and clip.weights:
+        _check_end(params.name, tokenizer, context)
     description = {
         "kind": "open_clip",
         "embed_dim": clip.embed_dim,
@@ -160,10 +163,22 @@ def _describe(
         "quick_gelu": clip.quick_gelu,
         "pooling": params.pooling,
         "max_tokens": params.max_tokens,
-        "tokenizer": _tokenizer(params, config) or CLIP_NAME,
+        "tokenizer": tokenizer or CLIP_NAME,
         "tokens": early,
     }
     return description, "last"
+
+
+def _check_end(name: str | None, tokenizer: str, max_tokens: int) -> None:
+    """Raise ValueError if texts end in another token than that of the highest id, where the weights were pooled."""
+    read = TextTokenizer(tokenizer)
+    end = int(read.encode_batch(["a"], max_tokens)[0][0, -1])
+    if end != read.vocab_size - 1:
+        raise ValueError(
+            f"model.text.name = {name!r}: its texts are pooled at their highest token id, which by the tokenizer "
+            f"{tokenizer} is not the end of a text, token {end}; that is not supported. If it was trained with pooling "
+            f"at the end, set pool_type = eos and eos_id = {end}, or eos_token_id = {end} in a config of transformers"
+        )
 
 
 def _tokenizer(params: TextTowerParams, config: dict[str, Any]) -> str | None:

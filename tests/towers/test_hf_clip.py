@@ -9,6 +9,10 @@ from drawn_files import gradient
 from model_settings import make_model_params
 from safetensors.torch import load_file, save_file
 from tiny_clip import filled
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.processors import TemplateProcessing
 from torch.nn import functional
 from transformers import (
     ChineseCLIPConfig,
@@ -141,3 +145,39 @@ def test_a_file_without_a_parameter_is_refused(saved):
     save_file(state, folder / "model.safetensors")
     with pytest.raises(ValueError, match="proj"):
         filled(resolve_towers(settings(folder, pooling)))
+
+
+def saved_with_end_two(folder, vocabulary):
+    """Save a CLIP whose config has 2 for its end token, and a tokenizer that ends texts with </s>."""
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(vocabulary)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    end = vocabulary.index("</s>")
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", end)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"pad_token": "<pad>"}))
+    torch.manual_seed(0)
+    ids = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+    config = CLIPConfig(text_config={**TEXT, **ids}, vision_config=VISION, projection_dim=20)
+    model = CLIPModel(config).eval()
+    model.save_pretrained(folder)
+    return model
+
+
+def test_texts_that_transformers_pools_at_their_highest_id_are_refused(tmp_path):
+    words = ["cup", "lamp", "red"]
+    model = saved_with_end_two(tmp_path, ["<s>", "<pad>", "</s>", "<unk>", *words])
+    with torch.no_grad():  # "lamp red cup" and "lamp red lamp": the highest id is that of red, and the rest is not read
+        read = features_of(model.get_text_features(input_ids=torch.tensor([[0, 5, 6, 4, 2], [0, 5, 6, 5, 2]])))
+    assert torch.equal(read[0], read[1])
+    with pytest.raises(ValueError, match=r"at their highest token id, which .* is not the end of a text, token 2;"):
+        resolve_towers(settings(tmp_path, "last"))
+
+
+def test_an_end_token_of_the_highest_id_is_read_as_by_transformers(tmp_path):
+    words = [f"word{number}" for number in range(96)]
+    model = saved_with_end_two(tmp_path, ["<s>", "<pad>", "<unk>", *words, "</s>"])
+    _, text = filled(resolve_towers(settings(tmp_path, "last")))
+    ids = torch.where(MASK, torch.tensor([[0, 5, 9, 7, 99], [0, 7, 99, 0, 0]]), 1)
+    with torch.no_grad():
+        read = features_of(model.get_text_features(input_ids=ids, attention_mask=MASK.long()))
+        assert torch.allclose(text.encode(ids, MASK), read, atol=1e-5)

@@ -280,6 +280,15 @@ def test_a_tokenizer_that_reads_texts_in_another_way_is_refused(tmp_path, settin
     assert resolved(written(tmp_path, config), None, text={"tokenizer": "open_clip"})["text"]
 
 
+def test_weights_pooled_at_a_highest_id_that_is_not_the_end_are_refused(tmp_path, tiny_text_folder):
+    save_file(make_clip().state_dict(), weights := tmp_path / "weights.safetensors")
+    named = CONFIG["text_cfg"] | {"hf_tokenizer_name": str(tiny_text_folder)}
+    with pytest.raises(ValueError, match=r"not the end of a text, token 3; .* set pool_type = eos and eos_id = 3"):
+        resolved(written(tmp_path, CONFIG | {"text_cfg": named}), weights)
+    named |= {"pool_type": "eos", "eos_id": 3}
+    assert resolved(written(tmp_path, CONFIG | {"text_cfg": named}), weights)["text"]
+
+
 def test_early_fusion_of_a_pooling_tower_is_refused(tmp_path):
     with pytest.raises(ValueError, match="needs an image tower with tokens"):
         resolved(written(tmp_path, TIMM_CONFIG), None, fusion="early")
