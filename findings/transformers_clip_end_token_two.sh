@@ -10,8 +10,8 @@
 #           so that is a piece of the rarest word, and the attention is causal: what comes after it is not read. Below,
 #           titles are a brand and four attributes in any order, and titles that differ after the brand have one vector:
 #           842 for 1,000 titles. Nothing is raised or printed, the loss falls to 1.5 (to .01 with the end at 1), and it
-#           looks like a text tower that is too small. CLIPSeg, X-CLIP and GroupViT have the same line. (That tokens
-#           cannot be added to a config with 2 is known, and said in the code.)
+#           looks like a text tower that is too small. CLIPSeg, X-CLIP and GroupViT have the same line. (It is known
+#           that tokens cannot be added to a model with such a config; a comment in the code warns of it.)
 # Do:       any other number for the end token: train the tokenizer with </s> in another place of special_tokens.
 # Versions: transformers 5.23.0, tokenizers 0.23.3, torch 2.15.0 (6 GB of packages), numpy 2.4.6, Python 3.11.7
 # Date:     2026-11-30
