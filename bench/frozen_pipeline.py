@@ -31,10 +31,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dvc.utils.hydra import apply_overrides
-from results import Ratio, report
+from results import OLDER, Ratio, report
 
 REPO = Path(__file__).resolve().parent.parent
-OLDER = "195a728"
 WEIGHTS = "weights/mobilenetv2_100_imagenet_fp16.safetensors"
 SIZES = (224, 256)
 SETTINGS = {

@@ -19,10 +19,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from results import Ratio, interleaved, report
+from results import OLDER, Ratio, interleaved, report
 
 REPO = Path(__file__).resolve().parent.parent
-OLDER = "195a728"
 NUM_PRODUCTS = 50_000
 
 

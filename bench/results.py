@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
+OLDER = "195a728"  # the revision that whole builds are compared with
 HEAD = "# What `make bench` measured\n\nEach section is by a script of this folder, which describes what it compares.\n"
 PACKAGES = ("torch", "timm", "open_clip_torch", "transformers", "pillow", "numpy", "faiss-cpu")
 

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from pipeline_lib.metrics.score_counts import Found, Integers, Matrix, Pairs, Thresholds, Tile, count_true
+from pipeline_lib.metrics.score_counts import MANY, Found, Integers, Matrix, Pairs, Thresholds, Tile, count_true
 
 CPU_TILE = (1920, 2048)
 # Rows that are compared at a time: they stay in the cache, and the sum of so many ones fits in a byte.
 SLAB = 192
-MANY = 32  # above one undecided score in so many, the tile is computed in float64
 
 # The lowest score that may tie and the highest, of the rows, and of the columns if there are any; all (n,).
 Limits = Sequence[tuple[NDArray[Any], NDArray[Any]]]

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.execution.precision import float32_products
-from pipeline_lib.metrics.cpu_counts import MANY
-from pipeline_lib.metrics.score_counts import Found, Matrix, Thresholds, Tile
+from pipeline_lib.metrics.score_counts import MANY, Found, Matrix, Thresholds, Tile
 
 DEVICE_TILE = (8192, 16384)
 

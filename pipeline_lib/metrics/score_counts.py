@@ -20,6 +20,7 @@ from pipeline_lib.metrics.relevance import Positions
 FLOAT32_ERROR = 64 * float(np.finfo(np.float32).eps)
 # Two float64 scores of one pair differ by about 1e-14 of the norms.
 EQUAL = 1e-12
+MANY = 32  # above one undecided score in so many, the tile is computed in float64
 EXACT_ROWS = 128
 TILES = 4096  # that an executor has at a time
 PAIR_BLOCK = 128  # pairs whose float64 copies stay in the cache

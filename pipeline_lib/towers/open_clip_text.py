@@ -21,6 +21,7 @@ from pipeline_lib.towers.pooling import TEXT_POOLING, pool_last
 from pipeline_lib.towers.tower import Description, ForwardBlock, Parts, TextTower, TowerSource, check_groups, groups_of
 from pipeline_lib.transforms.tokenize import CLIP_NAME, TextTokenizer
 
+EOS_ID = 2  # by default in open_clip
 # open_clip's poolers of Hugging Face towers -> ours.
 HF_POOLERS: dict[str, PoolingKind] = {
     "mean_pooler": "mean",
@@ -154,8 +155,8 @@ def _describe(
     if params.max_tokens > context:
         raise ValueError(f"model.text.max_tokens = {params.max_tokens}: {params.name} has {context} positions")
     tokenizer = _tokenizer(params, config)
-    if pool == "argmax" and tokenizer and clip.weights:
-        _check_end(params.name, tokenizer, context)
+    if clip.weights and (tokenizer or pool == "eos"):  # open_clip's own tokenizer ends texts with its highest id
+        _check_end(params.name, tokenizer or CLIP_NAME, config)
     description = {
         "kind": "open_clip",
         "embed_dim": clip.embed_dim,
@@ -169,15 +170,18 @@ def _describe(
     return description, "last"
 
 
-def _check_end(name: str | None, tokenizer: str, max_tokens: int) -> None:
-    """Raise ValueError if texts end in another token than that of the highest id, where the weights were pooled."""
+def _check_end(name: str | None, tokenizer: str, config: dict[str, Any]) -> None:
+    """Raise ValueError if texts end in another token than the one at which the weights were pooled."""
     read = TextTokenizer(tokenizer)
-    end = int(read.encode_batch(["a"], max_tokens)[0][0, -1])
-    if end != read.vocab_size - 1:
+    end = int(read.encode_batch(["a"], config.get("context_length", 77))[0][0, -1])
+    by_name = config.get("pool_type") == "eos"
+    pooled = config.get("eos_id", EOS_ID) if by_name else read.vocab_size - 1
+    if end != pooled:
+        where = f"eos_id = {pooled}" if by_name else "their highest token id"
         raise ValueError(
-            f"model.text.name = {name!r}: its texts are pooled at their highest token id, which by the tokenizer "
-            f"{tokenizer} is not the end of a text, token {end}; that is not supported. If it was trained with pooling "
-            f"at the end, set pool_type = eos and eos_id = {end}, or eos_token_id = {end} in a config of transformers"
+            f"model.text.name = {name!r}: its texts are pooled at {where}, which by the tokenizer {tokenizer} is not "
+            f"the end of a text, token {end}; that is not supported. If it was trained with pooling at the end, set "
+            f"pool_type = eos and eos_id = {end}, or eos_token_id = {end} in a config of transformers"
         )
 
 

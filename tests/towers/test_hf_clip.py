@@ -40,8 +40,19 @@ IDS = torch.tensor([[98, 5, 9, 7, 99], [98, 7, 99, 0, 0]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]).bool()
 
 
+def save_tokenizer(folder, vocabulary):
+    """Save a tokenizer of words that starts texts with <s> and ends them with </s>."""
+    numbers = {word: number for number, word in enumerate(vocabulary)}
+    tokenizer = Tokenizer(WordLevel(numbers, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = Whitespace()
+    marks = [(mark, numbers[mark]) for mark in ("<s>", "</s>")]
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=marks)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"pad_token": "<pad>"}))
+
+
 @pytest.fixture(params=["clip with quick GELUs", "clip with GELUs and other norms", "chinese_clip"])
-def saved(request, tmp_path, tiny_text_folder):
+def saved(request, tmp_path):
     """A folder with a model of transformers, its processor and a tokenizer; the model, and the pooling of its texts."""
     torch.manual_seed(0)
     pooling = "last"
@@ -58,7 +69,7 @@ def saved(request, tmp_path, tiny_text_folder):
         model.logit_scale.fill_(3.25)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    (tmp_path / "tokenizer.json").write_bytes((tiny_text_folder / "tokenizer.json").read_bytes())
+    save_tokenizer(tmp_path, ["<pad>", "<unk>", *(f"word{number}" for number in range(96)), "<s>", "</s>"])
     return tmp_path, model.eval(), processor, pooling
 
 
@@ -118,7 +129,7 @@ def test_older_files_with_positions_and_a_pickle_are_read(saved):
         assert torch.allclose(image(pixels), features_of(theirs.get_image_features(pixel_values=pixels)), atol=1e-5)
 
 
-def test_the_folders_tokenizer_is_the_pairs(saved, tiny_text_folder):
+def test_the_folders_tokenizer_is_the_pairs(saved):
     folder, _, _, pooling = saved
     assert resolve_towers(settings(folder, pooling))["text"].description["tokenizer"] == str(folder)
 
@@ -149,12 +160,7 @@ def test_a_file_without_a_parameter_is_refused(saved):
 
 def saved_with_end_two(folder, vocabulary):
     """Save a CLIP whose config has 2 for its end token, and a tokenizer that ends texts with </s>."""
-    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(vocabulary)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = Whitespace()
-    end = vocabulary.index("</s>")
-    tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", end)])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"pad_token": "<pad>"}))
+    save_tokenizer(folder, vocabulary)
     torch.manual_seed(0)
     ids = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
     config = CLIPConfig(text_config={**TEXT, **ids}, vision_config=VISION, projection_dim=20)

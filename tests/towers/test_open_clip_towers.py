@@ -289,6 +289,19 @@ def test_weights_pooled_at_a_highest_id_that_is_not_the_end_are_refused(tmp_path
     assert resolved(written(tmp_path, CONFIG | {"text_cfg": named}), weights)["text"]
 
 
+@pytest.mark.parametrize(("changes", "found"), [({}, 2), ({"eos_id": 5}, 5)])
+@pytest.mark.parametrize("own", [False, True])
+def test_weights_pooled_at_a_token_that_is_not_the_end_are_refused(tmp_path, tiny_text_folder, changes, found, own):
+    """open_clip takes the first token of a text then, if none has that id."""
+    save_file(make_clip().state_dict(), weights := tmp_path / "weights.safetensors")
+    named = {"hf_tokenizer_name": str(tiny_text_folder)} if own else {}
+    text = CONFIG["text_cfg"] | named | {"pool_type": "eos"} | changes
+    end = 3 if own else 49407
+    with pytest.raises(ValueError, match=f"pooled at eos_id = {found}, .* not the end of a text, token {end};"):
+        resolved(written(tmp_path, CONFIG | {"text_cfg": text}), weights)
+    assert resolved(written(tmp_path, CONFIG | {"text_cfg": text | {"eos_id": end}}), weights)["text"]
+
+
 def test_early_fusion_of_a_pooling_tower_is_refused(tmp_path):
     with pytest.raises(ValueError, match="needs an image tower with tokens"):
         resolved(written(tmp_path, TIMM_CONFIG), None, fusion="early")
