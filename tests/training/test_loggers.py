@@ -191,8 +191,14 @@ def test_a_folder_of_logs_that_cannot_be_made_is_a_line(tmp_path, monkeypatch, c
 
 
 def test_a_resumed_run_hides_what_the_interrupted_one_wrote_later_and_nothing_else(tmp_path, monkeypatch):
-    """By TensorBoard's own reader; an epoch has 20 steps, of which every tenth is logged."""
+    """By TensorBoard's own reader; an epoch has 20 steps, of which every tenth is logged.
+
+    It sorts files of one second by a number that counts up in a process, 10 before 9; a run writes one or two.
+    """
+    from tensorboard.summary.writer import event_file_writer
+
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
 
     def train(rows, epochs, value):
         history = History("fold0-test", rows)
