@@ -5,7 +5,7 @@ experiment: the card names the base and a hash of them. Reading the model takes 
 library changes tensors as it loads them, from what the base's settings are resolved to.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline_lib.params.model import ImageTowerParams, ModelParams, TextTowerParams, UntrainedImage, UntrainedText
-from pipeline_lib.towers.file_tensors import Tensors
+from pipeline_lib.towers.file_tensors import FileTensors, Tensors
 from pipeline_lib.towers.kinds import resolve_image_tower, resolve_text_tower
 from pipeline_lib.towers.tower import TowerSource
 from pipeline_lib.towers.weights import State, weights_hash
@@ -43,32 +43,45 @@ class BaseWeights:
     sources: Mapping[str, TowerSource]
 
 
-def split_base(state: State, base: BaseWeights) -> tuple[State, BaseCard]:
+def split_base(state: State, base: BaseWeights, heads_alone: bool = False) -> tuple[State, BaseCard]:
     """Return the tensors of a model's state that its base lacks or has with other values, and the card of the others.
 
-    The card has only towers of which MIN_SHARE or more is equal to the base, bit by bit; it may be empty.
+    The card has only towers of which MIN_SHARE or more is equal to the base, bit by bit; it may be empty. The state of
+    `heads_alone` has no towers: they are those of the base.
     """
     card: BaseCard = {}
     for tower, source in base.sources.items():
         weights = source.state or {}
-        equal = [key for key, value in weights.items() if _same_bits(state.get(f"{tower}.{key}"), _as_saved(value))]
-        total = sum(value.nbytes for key, value in state.items() if key.startswith(f"{tower}."))
-        if not equal or sum(state[f"{tower}.{key}"].nbytes for key in equal) < MIN_SHARE * total:
+        equal = list(weights) if heads_alone else _equal_names(state, tower, weights)
+        if not equal:
             continue
-        shared = {key: _as_saved(weights[key]) for key in equal}
         file = _file_of(source.weights)
-        keys = _keys_in_file(file, shared) if file is not None else None
+        keys = _keys_in_file(file, weights, equal) if file is not None else None
         card[tower] = {
             "params": getattr(base.params, tower).model_dump(),
             "fusion": base.params.fusion,
             "weights": source.weights,
-            # The same for all tensors, and known by now.
-            "hash": source.state_hash if len(equal) == len(weights) else weights_hash(shared),
+            "hash": _hash_of(source, equal),
             "file": file.as_posix() if file is not None and keys is not None else None,
             "tensors": keys or dict.fromkeys(equal),
         }
     left_out = {f"{tower}.{key}" for tower, entry in card.items() for key in entry["tensors"]}
     return {key: value for key, value in state.items() if key not in left_out}, card
+
+
+def _equal_names(state: State, tower: str, weights: Tensors) -> list[str]:
+    """Return the names of a base's tensors that a tower still has; none if that is less than MIN_SHARE of it."""
+    equal = [key for key, value in weights.items() if _same_bits(state.get(f"{tower}.{key}"), _as_saved(value))]
+    total = sum(value.nbytes for key, value in state.items() if key.startswith(f"{tower}."))
+    return equal if sum(state[f"{tower}.{key}"].nbytes for key in equal) >= MIN_SHARE * total else []
+
+
+def _hash_of(source: TowerSource, names: Sequence[str]) -> str | None:
+    """Return the hash of a base's named tensors; that of all of them is known by now."""
+    weights = source.state or {}
+    if len(names) == len(weights):
+        return source.state_hash
+    return weights_hash({name: _as_saved(weights[name]) for name in names})
 
 
 def base_tensors(folder: Path, card: BaseCard, towers: Iterable[str], root: Path) -> State:
@@ -124,15 +137,19 @@ def _file_of(weights: str | None) -> Path | None:
     return path if path.suffix == ".safetensors" and path.is_file() else None
 
 
-def _keys_in_file(path: Path, tensors: State) -> dict[str, str] | None:
-    """Return each tensor's key in a file, None if the file lacks one of them or has another value.
+def _keys_in_file(path: Path, weights: Tensors, names: Sequence[str]) -> dict[str, str] | None:
+    """Return each named tensor's key in a file, None if the file lacks one of them or has another value.
 
-    A key is the name in the tower without its first part, perhaps after the name of a larger model.
+    Tensors that are read from this file have it. Of others it is the name in the tower without its first part, perhaps
+    after the name of a larger model.
     """
+    if isinstance(weights, FileTensors) and all(weights.places[name][0] == path for name in names):
+        return {name: weights.places[name][1] for name in names}
     keys = {}
     with safe_open(path, "pt") as file:
         known = list(file.keys())
-        for name, value in tensors.items():
+        for name in names:
+            value = _as_saved(weights[name])
             short = name.partition(".")[2]
             likely = [key for key in known if key in (name, short) or key.endswith(f".{short}")]
             key = next((key for key in likely if _same_bits(_as_saved(file.get_tensor(key)), value)), None)

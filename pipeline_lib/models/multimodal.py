@@ -205,6 +205,11 @@ class ImageTextModel(nn.Module):
         )
 
 
+def is_heads_alone(model: ImageTextModel) -> bool:
+    """Return whether a model has no towers, because it was built for stored features."""
+    return isinstance(model.image, StoredImageTower)
+
+
 def describe(
     params: ModelParams, sources: dict[str, TowerSource], retrieval: bool, classes: list[str]
 ) -> dict[str, Any]:

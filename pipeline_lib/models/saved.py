@@ -4,7 +4,7 @@ Tensors that are equal to those of the base, the weights that its towers had bef
 card names the base. `make_whole` puts them in, for a folder that leaves the project.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from pipeline_lib.artifacts.checksums import check_sum, checksum
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.io import write_json, writing
 from pipeline_lib.artifacts.read import damaged, read_object, reading
-from pipeline_lib.models.base_weights import BaseWeights, base_tensors, split_base
-from pipeline_lib.models.multimodal import ImageTextModel, build_model
+from pipeline_lib.models.base_weights import BaseCard, BaseWeights, base_tensors, split_base
+from pipeline_lib.models.multimodal import ImageTextModel, build_model, is_heads_alone
 from pipeline_lib.towers.weights import State, load_strictly, read_weights, unique_state, weights_hash
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -44,15 +44,30 @@ class SavedModel:
 def save_model(folder: Path, model: ImageTextModel, run: dict[str, Any], base: BaseWeights | None = None) -> str:
     """Write weights and card and return the fingerprint; `run` (JSON values) describes how it was trained.
 
-    Tensors that are equal to those of `base` are left out. The fingerprint is that of all tensors.
+    Tensors that are equal to those of `base` are left out. A model of heads alone has the towers of `base`. The
+    fingerprint is that of all tensors.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu() for name, value in unique_state(model).items()}
-    identity = digest_value([model.description, weights_hash(state)])
-    own, shared = (state, {}) if base is None else split_base(state, base)
+    own, shared = (state, {}) if base is None else split_base(state, base, is_heads_alone(model))
+    identity = digest_value([model.description, *_part_hashes(state, shared)])
     card = {"description": model.description, "fingerprint": identity, "run": run}
     write_model_files(folder, own, card | ({BASE: shared} if shared else {}))
     return identity
+
+
+def _part_hashes(state: State, shared: BaseCard) -> Iterator[str | None]:
+    """Yield the `weights_hash` of each tower and of the other tensors; that of a tower that is its base is known."""
+    rest = dict(state)
+    for tower in TOWERS:
+        tensors = {name: rest.pop(f"{tower}.{name}") for name in _names_below(state, tower)}
+        is_base = tower in shared and tensors.keys() <= shared[tower]["tensors"].keys()
+        yield shared[tower]["hash"] if is_base else weights_hash(tensors)
+    yield weights_hash(rest)
+
+
+def _names_below(state: State, tower: str) -> list[str]:
+    return [name.removeprefix(f"{tower}.") for name in state if name.startswith(f"{tower}.")]
 
 
 def make_whole(folder: Path, root: Path = Path()) -> None:

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
 from pipeline_lib.params.heads import trained_heads, weights_of
 from pipeline_lib.splitting.seen import write_seen
+from pipeline_lib.training.bundle import ModelBundle, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.compiling import named_compile_failures
 from pipeline_lib.training.distillation import read_distillation
 from pipeline_lib.training.ema import WeightEma, ema_warnings
@@ -24,11 +26,11 @@ from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.input_checks import check_texts_differ
 from pipeline_lib.training.loaders import build_loaders
-from pipeline_lib.training.model_setup import ModelBundle, RunConfig, build_bundle, make_task, optimizer_groups
+from pipeline_lib.training.model_setup import RunConfig
 from pipeline_lib.training.progress import TrainState
 from pipeline_lib.training.samplers import SAMPLERS
 from pipeline_lib.training.seen_models import SeenByRun, check_seen
-from pipeline_lib.training.stored_inputs import find_stored_inputs, untrained_layers
+from pipeline_lib.training.stored_inputs import untrained_layers
 from pipeline_lib.training.trainable_report import Report, report_table, trainable_report
 from pipeline_lib.training.trainer import Trainer
 
@@ -49,27 +51,26 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     data = read_fold(inputs, fold, "classification" in heads, train.text == "random")
     _check_batch(config, data)
 
-    bundle = build_bundle(config, inputs.start, data, "retrieval" in heads)
+    bundle = build_bundle(config, inputs, data, "retrieval" in heads)
     if not heads:
         _save_untrained(config, bundle, fold, seen, out)
         return
-    stored = find_stored_inputs(config, inputs, bundle.initial, bundle.unfreeze_epochs)
-    _check_mix(config, stored.features)
-    _check_texts(config, bundle, data, stored.features)
+    _check_mix(config, bundle.stored.features)
+    _check_texts(config, bundle, data)
     mean_pool, description = train.photo == "mean_pool", bundle.model.description
     distillation = read_distillation(config.losses, inputs, fold, data, description, mean_pool)
     warnings = [*seen.warnings, *distillation.warnings, *ema_warnings(train.ema_decay, _num_steps(config, data))]
-    report = trainable_report(bundle, train, warnings, stored.messages, seen.with_weights(bundle.initial))
+    report = trainable_report(bundle, train, warnings, bundle.stored.messages, seen.with_weights(bundle.initial))
     if processes.is_first:
         _print(report, f"fold {fold}: {_counts(data)}, on {config.device} in {bundle.precision}{_faster(config)}")
-    task = make_task(config, bundle, data, stored.features, distillation.teachers)
+    task = make_task(config, bundle, data, distillation.teachers)
 
-    groups = optimizer_groups(task, train, bundle.unfreeze_epochs)
+    groups = optimizer_groups(task, train, bundle.model_epochs())
     optimizer = build_adamw(groups)
     averaged = [value for group in groups for value in group["params"]]
     ema = WeightEma(averaged, train.ema_decay) if train.ema_decay else None
 
-    loaders = build_loaders(config, inputs, data, bundle, stored.features, distillation)
+    loaders = build_loaders(config, inputs, data, bundle, distillation)
     sampler = SAMPLERS[train.mining](data.training, train, config.device)
 
     compiling = named_compile_failures() if config.runtime.compile else nullcontext()
@@ -82,14 +83,14 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
             sampler=sampler,
             loaders=loaders,
             checkpoints=checkpoints,
-            unfreeze_epochs=bundle.unfreeze_epochs,
+            unfreeze_epochs=bundle.model_epochs(),
             ema=ema,
         )
         state = trainer.run(f"fold{fold}-{fingerprint}")
         checkpoints.finish()
 
     if processes.is_first:
-        card = _run_card(config, bundle, fold, state, stored.features)
+        card = _run_card(config, bundle, fold, state)
         save_model(out, bundle.model, card | {"seen": write_seen(out, seen.seen)}, bundle.initial.base)
         bundle.tokenizer.save(out / "tokenizer")
         write_json(out / "trainable.json", report)
@@ -144,12 +145,13 @@ def _check_mix(config: RunConfig, stored: StoredFeatures) -> None:
         )
 
 
-def _check_texts(config: RunConfig, bundle: ModelBundle, data: FoldData, stored: StoredFeatures) -> None:
+def _check_texts(config: RunConfig, bundle: ModelBundle, data: FoldData) -> None:
     """Raise ValueError if a head reads texts, and the text tower gives all training texts the same features."""
     if not bundle.model.description["retrieval"] and config.model.classifier.inputs == "image":
         return
     texts, pooling = data.training.texts, config.model.text.pooling
-    check_texts_differ(bundle.model, bundle.tokenizer, texts, pooling, stored.text)
+    tokenize = partial(bundle.tokenizer.encode_batch, max_tokens=bundle.model.description["text"]["max_tokens"])
+    check_texts_differ(bundle.with_towers, tokenize, texts, pooling, bundle.stored.features.text)
 
 
 def _faster(config: RunConfig) -> str:
@@ -175,9 +177,7 @@ def _print(report: Report, summary: str) -> None:
     console.print(summary, highlight=False)
 
 
-def _run_card(
-    config: RunConfig, bundle: ModelBundle, fold: int, state: TrainState, stored: StoredFeatures
-) -> dict[str, Any]:
+def _run_card(config: RunConfig, bundle: ModelBundle, fold: int, state: TrainState) -> dict[str, Any]:
     """Return the part of the model card that describes the run."""
     return {
         "fold": fold,
@@ -187,7 +187,7 @@ def _run_card(
         "train": config.train.model_dump(),
         "model": config.model.model_dump(),
         "losses": weights_of(config.losses),
-        "stored_features": stored.kinds(),
+        "stored_features": bundle.stored.features.kinds(),
         "untrained_layers": untrained_layers(config, bundle.initial, bundle.unfreeze_epochs),
         "precision": bundle.precision,
     }

@@ -1,8 +1,10 @@
 """Checks of a model with its first inputs, before its first step: what would train to no effect, or stop in a step."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -11,8 +13,9 @@ from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.stores.store import FeatureStore
 from pipeline_lib.towers.probe import fails_on_one_row
-from pipeline_lib.transforms.tokenize import TextTokenizer
 
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 # Texts that are compared; each is one row of one forward pass.
 NUM_TEXTS = 32
 # Distance, as a share of the largest vector, up to which two vectors count as equal.
@@ -22,8 +25,8 @@ CLEARLY = 1e-2
 
 
 def check_texts_differ(
-    model: ImageTextModel,
-    tokenizer: TextTokenizer,
+    with_towers: Callable[[], ImageTextModel],
+    tokenize: Callable[[list[str]], tuple[IntArray, BoolArray]],
     texts: Sequence[str],
     setting: str,
     stored: FeatureStore | ActivationStore | None = None,
@@ -31,19 +34,19 @@ def check_texts_differ(
     """Raise ValueError if the text tower gives two different texts the same features; `setting` is the pooling's value.
 
     Texts of the same tokens (unknown words, truncation) count as one text. If the tower's `stored` features differ
-    clearly, the tower does not run.
+    clearly, the tower does not run, and the model is not asked for.
     """
     by_tokens: dict[tuple[int, ...], str] = {}
-    max_tokens = model.description["text"]["max_tokens"]
     for text in dict.fromkeys(texts):
-        ids, mask = tokenizer.encode_batch([text], max_tokens)
+        ids, mask = tokenize([text])
         by_tokens.setdefault(tuple(ids[0][mask[0]].tolist()), text)
         if len(by_tokens) == NUM_TEXTS:
             break
     different = list(by_tokens.values())
     if len(different) < 2 or (isinstance(stored, FeatureStore) and _differ_clearly(stored, different)):
         return
-    rows, row_masks = (torch.as_tensor(part) for part in tokenizer.encode_batch(different, max_tokens))
+    rows, row_masks = (torch.as_tensor(part) for part in tokenize(different))
+    model = with_towers()
     with _evaluating(model), torch.no_grad():
         features = model.encode_text(rows, row_masks).double()
     equal = _equal_pairs(features, EQUAL)

@@ -18,15 +18,15 @@ from pipeline_lib.execution.device import inference_batch
 from pipeline_lib.inference.engine import Array, InferenceEngine, encode_stored_texts, encode_texts, photo_rows
 from pipeline_lib.loading.dataset import ProductDataset, Sampling
 from pipeline_lib.loading.products import text_key
-from pipeline_lib.loading.stored_features import StoredFeatures
 from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.loading.view_cache import GB, ViewCache
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.towers.tower import Description
+from pipeline_lib.training.bundle import ModelBundle
 from pipeline_lib.training.distillation import DistillationData
 from pipeline_lib.training.fold_data import FoldData, Inputs
-from pipeline_lib.training.model_setup import ModelBundle, RunConfig
+from pipeline_lib.training.model_setup import RunConfig
 from pipeline_lib.training.validation import Validator
 from pipeline_lib.transforms.resizing import Resizing
 
@@ -48,11 +48,10 @@ def build_loaders(
     inputs: Inputs,
     data: FoldData,
     bundle: ModelBundle,
-    stored: StoredFeatures,
     distillation: DistillationData,
 ) -> Loaders:
     """Return the training batches and the validator of one fold; the bundle's model is on the device."""
-    train, image = config.train, bundle.model.description["image"]
+    train, image, stored = config.train, bundle.model.description["image"], bundle.stored.features
     workers = 0 if len(stored.kinds()) == 2 else config.runtime.workers
     photos = (None, None) if stored.image else _photo_views(config, inputs, data, image)
     tokenizer, max_tokens = bundle.tokenizer, config.model.text.max_tokens
@@ -74,7 +73,7 @@ def build_loaders(
     )
     batch_size = inference_batch(config.runtime.batch_size, config.device)
     engine = InferenceEngine(config.device, batch_size, workers, bundle.precision)
-    embed = _text_embedder(bundle, stored, max_tokens, engine)
+    embed = _text_embedder(bundle, max_tokens, engine)
     validator = Validator(held_out, data.held_out, data.queries, train.batch_size, workers, embed)
     return Loaders(training, validator, config.processes.workers(workers))
 
@@ -111,11 +110,9 @@ def _view_cache(config: RunConfig, data: FoldData) -> ViewCache | None:
     return ViewCache(np.concatenate(rows), config.model.image.size, limit) if limit else None
 
 
-def _text_embedder(
-    bundle: ModelBundle, stored: StoredFeatures, max_tokens: int, engine: InferenceEngine
-) -> Callable[[list[str]], Array]:
+def _text_embedder(bundle: ModelBundle, max_tokens: int, engine: InferenceEngine) -> Callable[[list[str]], Array]:
     """Return a function from texts to embeddings (texts, dim), which reads the stored features of a text if any."""
-    model = bundle.model
+    model, stored = bundle.model, bundle.stored.features
 
     def encode(ids: Tensor, mask: Tensor) -> Tensor:
         return model.embed_text(model.encode_text(ids, mask))

@@ -30,6 +30,13 @@ class StoredInputs:
     features: StoredFeatures = NOTHING_STORED
     messages: tuple[str, ...] = ()
 
+    def are_outputs(self) -> bool:
+        """Return whether both towers' outputs are read, so that no layer of them runs."""
+        return all(isinstance(store, FeatureStore) for store in (self.features.image, self.features.text))
+
+
+NO_STORES = StoredInputs()
+
 
 def find_stored_inputs(
     config: RunConfig, inputs: Inputs, initial: InitialWeights, unfreeze_epochs: dict[str, UnfreezeEpochs]

@@ -15,7 +15,7 @@ from pipeline_lib.optim.freezing import UnfreezeEpochs
 from pipeline_lib.optim.param_groups import group_lrs
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.towers.tower import Tower, TowerSource
-from pipeline_lib.training.model_setup import ModelBundle
+from pipeline_lib.training.bundle import ModelBundle
 
 Report = dict[str, Any]
 # Share of a tower's parameters below which a warning says that almost nothing is trained.
@@ -36,7 +36,7 @@ def trainable_report(
     the models that the run builds on were trained on.
     """
     rows, own_warnings = [], []
-    for name, tower in bundle.model.towers().items():
+    for name, tower in bundle.towers.items():
         source, opened = bundle.initial.towers[name], bundle.unfreeze_epochs[name]
         row = _row(name, source.weights or "random", source.state_hash, _groups(tower, opened, train))
         ever_trained = _trained_parameters(tower, opened)

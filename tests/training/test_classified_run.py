@@ -23,9 +23,9 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.towers.kinds import resolve_towers
+from pipeline_lib.training.bundle import build_bundle, make_task
 from pipeline_lib.training.fold import _check_mix
 from pipeline_lib.training.fold_data import read_fold
-from pipeline_lib.training.model_setup import build_bundle, make_task
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("isolated")]
@@ -75,7 +75,7 @@ def test_the_features_of_a_missing_image_are_learned_and_used_in_prediction(inpu
     out = run(settings, inputs, "learned")
     model = load_model(out).model
     torch.manual_seed(settings.train.seed)
-    initial = build_bundle(settings, None, read_fold(inputs, 0, True), False).model.missing_image
+    initial = build_bundle(settings, inputs, read_fold(inputs, 0, True), False).model.missing_image
     assert model.missing_image.shape == initial.shape and (model.missing_image != initial).all()
     data = read_fold(inputs, 1, True)
     assert data.training.has_photo is not None and not data.training.has_photo.all()
@@ -164,7 +164,7 @@ def test_class_weights_count_only_the_training_products_of_the_fold(inputs, towe
     balanced = {"cross_entropy": {"weight": 1.0, "class_weights": "balanced"}}
     settings = make_settings(*towers, **FROZEN, losses_on=balanced)
     data = read_fold(inputs, 0, True)
-    task = make_task(settings, build_bundle(settings, None, data, False), data, NOTHING_STORED)
+    task = make_task(settings, build_bundle(settings, inputs, data, False), data)
     labels = [label for label in data.training.label.tolist() if label >= 0]
     expected = [len(labels) / (2 * labels.count(number)) for number in range(2)]
     assert task.losses["cross_entropy"].weights.tolist() == pytest.approx(expected)

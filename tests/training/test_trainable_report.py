@@ -40,7 +40,9 @@ def reported(model, **changes):
     initial = InitialWeights({"text": source}, None, None, frozenset(), None, None, None)
     train = TrainParams.model_validate({**TRAIN, **changes})
     opened = {"text": unfreeze_epochs(3, "text", train)}
-    return trainable_report(SimpleNamespace(model=model, initial=initial, unfreeze_epochs=opened), train)
+    return trainable_report(
+        SimpleNamespace(model=model, towers=model.towers(), initial=initial, unfreeze_epochs=opened), train
+    )
 
 
 def test_the_shares_are_those_of_the_counts():

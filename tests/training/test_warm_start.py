@@ -21,8 +21,8 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.towers.kinds import resolve_towers
+from pipeline_lib.training.bundle import build_bundle
 from pipeline_lib.training.fold_data import read_fold
-from pipeline_lib.training.model_setup import build_bundle
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("isolated")]
 NO_LR = {"tower_lr": 0.0, "head_lr": 0.0, "epochs": 1, "unfreeze_layers": "all"}
@@ -56,7 +56,7 @@ def build(settings, inputs, fold=0):
     """The model of a run before its first step."""
     torch.manual_seed(settings.train.seed)
     inputs = started(settings, inputs, fold)
-    return build_bundle(settings, inputs.start, read_fold(inputs, fold, settings.losses.cross_entropy.weight > 0), True)
+    return build_bundle(settings, inputs, read_fold(inputs, fold, settings.losses.cross_entropy.weight > 0), True)
 
 
 def test_training_starts_from_exactly_the_saved_weights(inputs, towers):
