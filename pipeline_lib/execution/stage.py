@@ -17,6 +17,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, overload
 
 from pipeline_lib.artifacts import paths
+from pipeline_lib.artifacts.digest_cache import FILE as DIGESTS
+from pipeline_lib.artifacts.digest_cache import stored_digests
 from pipeline_lib.artifacts.digests import digest_path, digest_value
 from pipeline_lib.artifacts.io import checked_before_replacing
 from pipeline_lib.artifacts.read import read_object
@@ -98,7 +100,8 @@ class Stage:
 
     def fingerprint(self, *inputs: Path, **identity: object) -> str:
         """Return a hash of the code, the params read so far, the content of files and folders, and the keywords."""
-        contents = {path.as_posix(): digest_path(path) for path in inputs}
+        with stored_digests(paths.project_root() / DIGESTS) as digests:
+            contents = {path.as_posix(): digest_path(path, digests.digest_file) for path in inputs}
         return digest_value([self._code, self._read, contents, identity])
 
     def check_unchanged(self) -> None:

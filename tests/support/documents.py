@@ -330,8 +330,8 @@ def outs() -> tuple[str, ...]:
 
 
 # Where a user's own files, logs and checkpoints lie: nothing there is tracked.
-OWN = ("data/raw/", "data/starts/", "data/predictions/", "data/splits/", "data/judgements/",
-       "data/weights", "data/work/copies", "logs/", ".ckpt", ".dvc/", "reports/recipes.md", ".venv")  # fmt: skip
+OWN = ("data/raw/", "data/starts/", "data/predictions/", "data/splits/", "data/judgements/", "data/weights",
+       "data/work/copies", "data/work/.digests", "logs/", ".ckpt", ".dvc/", "reports/recipes.md", ".venv")  # fmt: skip
 
 
 @cache
