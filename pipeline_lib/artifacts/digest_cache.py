@@ -1,4 +1,4 @@
-"""Stored SHA-256 hashes of large files, so that each stage does not read gigabytes again that have not changed.
+"""Stored hashes of large files, so that each stage does not read gigabytes again that have not changed.
 
 As in git's index, a file is the same if its path, device, inode, size, modification time and change time are. No
 program can set the change time back, so an edit whose modification time was restored is found. In doubt a file is
@@ -11,7 +11,8 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from time import time_ns
 from typing import NamedTuple
@@ -27,7 +28,9 @@ MIN_BYTES = 2**20
 SETTLED_NS = 2 * 10**9
 # Local file systems of Linux, where the kernel itself sets inodes and change times.
 TRUSTED = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
-FORMAT = b"vitrine digests 1 "
+FORMAT = b"vitrine digests 2 "
+# Between a path and the kind of its hash; no path has it.
+SEPARATOR = "\0"
 
 
 class FileIdentity(NamedTuple):
@@ -41,10 +44,10 @@ class FileIdentity(NamedTuple):
 
 
 class StoredDigest(NamedTuple):
-    """The SHA-256 of a file as it was."""
+    """The hash of a file as it was."""
 
     identity: FileIdentity
-    sha256: bytes
+    digest: bytes
 
 
 class DigestCache:
@@ -58,34 +61,41 @@ class DigestCache:
 
     def digest_file(self, path: Path) -> bytes:
         """Return the SHA-256 of a file's bytes, which are read only if it is small, new or changed."""
+        return self.digest(path, "", lambda stream: hashlib.file_digest(stream, "sha256").digest())
+
+    def digest(self, path: Path, kind: str, compute: Callable[[BufferedReader], bytes]) -> bytes:
+        """Return what `compute` makes of a file's bytes alone; `kind` names how, and is empty for the SHA-256.
+
+        `compute` gets the open file, and must give the same for the same bytes in every process.
+        """
         with path.open("rb") as stream:
             now = time_ns()
             identity = _identity(os.fstat(stream.fileno()))  # of the file that is open, whatever takes its place
             if identity.size < MIN_BYTES or not self._is_trusted(stream.fileno()):
-                return hashlib.file_digest(stream, "sha256").digest()
-            name = str(path.resolve())
+                return compute(stream)
+            name = f"{path.resolve()}{SEPARATOR}{kind}"
             stored = self._stored.get(name)
             if stored is not None and stored.identity == identity:
-                return stored.sha256
-            sha256 = hashlib.file_digest(stream, "sha256").digest()
+                return stored.digest
+            digest = compute(stream)
             is_settled = now - max(identity.modified, identity.changed) > SETTLED_NS
             if is_settled and _identity(os.fstat(stream.fileno())) == identity:
-                self._stored[name] = self._added[name] = StoredDigest(identity, sha256)
-            return sha256
+                self._stored[name] = self._added[name] = StoredDigest(identity, digest)
+            return digest
 
     def save(self) -> None:
         """Add this process's hashes to those that are in the file by now, without those of files that are gone.
 
-        What another process writes at the same moment may be lost, and is then computed again.
+        What another process writes at the same moment may be lost, and is then computed again. Nothing is stored where
+        the folder is missing, outside a project.
         """
-        if not self._added:
+        if not self._added or not self._file.parent.is_dir():
             return
         merged = _read(self._file) | self._added
         content = json.dumps(
-            {name: [*one.identity, one.sha256.hex()] for name, one in merged.items() if _is_now(name, one)}
+            {name: [*one.identity, one.digest.hex()] for name, one in merged.items() if _is_now(name, one)}
         )
         part = self._file.with_name(f"{self._file.name}.{os.getpid()}.part")
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         _remove_parts(self._file)
         try:
             part.write_bytes(_head(content.encode()) + b"\n" + content.encode())
@@ -125,7 +135,7 @@ def _identity(about: os.stat_result) -> FileIdentity:
 def _is_now(name: str, stored: StoredDigest) -> bool:
     """Return whether a file is still the one whose hash is stored."""
     try:
-        return _identity(Path(name).stat()) == stored.identity
+        return _identity(Path(name.partition(SEPARATOR)[0]).stat()) == stored.identity
     except OSError:
         return False
 
@@ -136,7 +146,7 @@ def _head(content: bytes) -> bytes:
 
 
 def _read(file: Path) -> dict[str, StoredDigest]:
-    """Return the stored hashes by resolved path, none if the file is missing, damaged or of another version."""
+    """Return the stored hashes by resolved path and kind, none if the file is missing, damaged or of another format."""
     try:
         head, _, content = file.read_bytes().partition(b"\n")
     except OSError:
@@ -144,7 +154,7 @@ def _read(file: Path) -> dict[str, StoredDigest]:
     if head != _head(content):
         return {}
     entries = json.loads(content).items()
-    return {name: StoredDigest(FileIdentity(*about), bytes.fromhex(sha256)) for name, (*about, sha256) in entries}
+    return {name: StoredDigest(FileIdentity(*about), bytes.fromhex(digest)) for name, (*about, digest) in entries}
 
 
 def _remove_parts(file: Path) -> None:

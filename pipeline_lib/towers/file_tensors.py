@@ -71,6 +71,10 @@ class FileTensors(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self.places)
 
+    def keys_in_file(self) -> dict[str, str]:
+        """Return the key of each tensor in its file."""
+        return {name: key for name, (_, key) in self.places.items()}
+
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor, from the headers of the files."""
         found: dict[str, tuple[int, ...]] = {}

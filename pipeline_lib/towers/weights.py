@@ -13,9 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from pipeline_lib.artifacts.digest_cache import FILE as DIGESTS
+from pipeline_lib.artifacts.digest_cache import stored_digests
+from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.path_guard import check_beside
+from pipeline_lib.artifacts.paths import project_root
 from pipeline_lib.artifacts.read import read_object
-from pipeline_lib.towers.file_tensors import Tensors
+from pipeline_lib.towers.file_tensors import FileTensors, Tensors
 
 State = dict[str, Tensor]
 
@@ -89,13 +93,21 @@ def load_strictly(tower: nn.Module, state: Tensors, origin: str, new: tuple[str,
 def weights_hash(state: Tensors | None) -> str | None:
     """Return a hash of the values, independent of their file; None for random weights.
 
-    Of tensors in a file, one at a time is in memory.
+    Of tensors in a file, one at a time is in memory, and none is read if their hash is stored.
     """
     if state is None:
         return None
+    if isinstance(state, FileTensors) and len(state.states) == 1:
+        with stored_digests(project_root() / DIGESTS) as digests:
+            kind = digest_value(["values", state.keys_in_file(), state.as_float32])
+            return digests.digest(next(iter(state.states)), kind, lambda _: _hash_values(state)).hex()
+    return _hash_values(state).hex()
+
+
+def _hash_values(state: Tensors) -> bytes:
     digest = hashlib.sha256()
     for name in sorted(state):
         value = state[name].detach().to("cpu", torch.float32).contiguous()
         digest.update(f"{name}{tuple(value.shape)}".encode())
         digest.update(value.flatten().numpy().data)
-    return digest.hexdigest()[:16]
+    return digest.digest()[:8]

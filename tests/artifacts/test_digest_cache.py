@@ -40,6 +40,7 @@ def read(monkeypatch):
 
 @pytest.fixture
 def hashes(tmp_path):
+    (tmp_path / "work").mkdir()
     return tmp_path / "work/.digests"
 
 
@@ -98,7 +99,7 @@ def test_with_and_without_stored_hashes_a_tree_has_the_hash_of_the_slow_loop(fir
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as name:
         patch.setattr(digest_cache, "MIN_BYTES", 0)
         patch.setattr(digest_cache, "time_ns", lambda: time.time_ns() + LATER)
-        tree, hashes = Path(name) / "tree", Path(name) / "work/.digests"
+        tree, hashes = Path(name) / "tree", Path(name) / ".digests"
         for content in (first, second):  # the second one finds hashes of the paths of the first
             write_tree(tree, content)
             expected = slow_digest(tree)
@@ -112,6 +113,27 @@ def test_with_and_without_stored_hashes_a_tree_has_the_hash_of_the_slow_loop(fir
 def test_an_unchanged_file_is_read_once_by_all_processes(hashes, weights, read):
     assert cached(hashes, weights) == cached(hashes, weights) == cached(hashes, weights, weights)[:1]
     assert read == ["weights.bin"]
+
+
+def test_kinds_of_hashes_of_a_file_are_stored_apart(hashes, weights, read):
+    """They go with the file: after an edit each is computed again."""
+    calls = []
+
+    def hash_as(kind, value):
+        with stored_digests(hashes) as digests:
+            return digests.digest(weights, kind, lambda _: calls.append(kind) or value)
+
+    assert [hash_as("x", b"1"), hash_as("y", b"2"), cached(hashes, weights)[0]] == [b"1", b"2", sha256(b"a" * 100)]
+    assert [hash_as("x", b"3"), hash_as("y", b"3"), cached(hashes, weights)[0]] == [b"1", b"2", sha256(b"a" * 100)]
+    assert (calls, read) == (["x", "y"], ["weights.bin"])
+    until_the_clock_of_files_moves(weights, lambda: weights.write_bytes(b"b" * 100))
+    assert [hash_as("x", b"3"), hash_as("y", b"4")] == [b"3", b"4"]
+
+
+def test_outside_a_project_nothing_is_stored(tmp_path, weights, read, capsys):
+    hashes = tmp_path / "none/.digests"
+    assert cached(hashes, weights) == cached(hashes, weights) == [sha256(b"a" * 100)]
+    assert len(read) == 2 and not hashes.parent.exists() and not capsys.readouterr().err
 
 
 def test_an_edit_of_the_same_size_with_its_old_time_is_found(hashes, weights, read):
@@ -214,7 +236,6 @@ def test_file_systems_are_read_as_linux_lists_them(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"{}", b"\x00" * 500, b"vitrine digests 2 00\n{}", b"[]\n[]\n"])
 def test_a_foreign_file_counts_as_none_and_is_replaced(hashes, weights, read, content, capsys):
-    hashes.parent.mkdir()
     hashes.write_bytes(content)
     assert cached(hashes, weights) == cached(hashes, weights) == [sha256(b"a" * 100)]
     assert read == ["weights.bin"] and capsys.readouterr().err == ""
@@ -259,7 +280,8 @@ def test_hashes_of_removed_and_changed_files_go(hashes, tmp_path, read):
     files[1].write_bytes(b"other")
     (tmp_path / "new").write_bytes(b"new")
     cached(hashes, tmp_path / "new")
-    assert sorted(Path(name).name for name in digest_cache._read(hashes)) == ["new", "same"]
+    names = [name.partition(digest_cache.SEPARATOR)[0] for name in digest_cache._read(hashes)]
+    assert sorted(Path(name).name for name in names) == ["new", "same"]
 
 
 def test_a_kill_while_it_is_written_leaves_the_hashes_before_it(hashes, weights, read, tmp_path):
@@ -283,6 +305,7 @@ def test_the_fingerprint_of_a_stage_reads_large_files_once(tmp_path, read, monke
     shutil.copy(ROOT / "params.yaml", tmp_path)
     folder = Path("data/weights/tower")
     folder.mkdir(parents=True)
+    FILE.parent.mkdir()
     (folder / "model.safetensors").write_bytes(b"weights")
     first, second = (Stage("stages.train", tmp_path).fingerprint(folder, fold=0) for _ in range(2))
     assert first == second and read == ["model.safetensors"]
