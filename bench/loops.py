@@ -122,7 +122,7 @@ def main() -> None:
     from pipeline_lib.params.train import TrainParams
     from pipeline_lib.towers.kinds import resolve_towers
     from pipeline_lib.training.fold import train_fold
-    from pipeline_lib.training.model_setup import RunConfig
+    from pipeline_lib.training.run_start import RunConfig
 
     project, options = Path(sys.argv[1]).resolve(), json.loads(sys.argv[2])
     teachers = {"big": project / "teacher"} if options.get("distilled") else {}

@@ -104,7 +104,7 @@ def read_config(root: Path, losses: tuple[str, ...], batch: int, epochs: int) ->
     from pipeline_lib.params.runtime import RuntimeParams
     from pipeline_lib.params.section import load_params, parse_section
     from pipeline_lib.params.train import TrainParams
-    from pipeline_lib.training.model_setup import RunConfig
+    from pipeline_lib.training.run_start import RunConfig
 
     params = load_params(Path("params.yaml"))
     towers = root / "towers"

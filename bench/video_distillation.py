@@ -129,7 +129,7 @@ def train(project: Path, inputs: Inputs, params: dict, options: dict) -> float:
     from pipeline_lib.params.section import parse_section
     from pipeline_lib.params.train import TrainParams
     from pipeline_lib.training.fold import train_fold
-    from pipeline_lib.training.model_setup import RunConfig
+    from pipeline_lib.training.run_start import RunConfig
     from pipeline_lib.training.trainer import Trainer
 
     set_losses(params, options)

@@ -39,7 +39,7 @@ def train(run: Stage, fold: int, phase: str, after: str | None) -> None:
     from pipeline_lib.params.train import TrainParams
     from pipeline_lib.training.fold import train_fold
     from pipeline_lib.training.fold_data import Inputs
-    from pipeline_lib.training.model_setup import RunConfig
+    from pipeline_lib.training.run_start import RunConfig
 
     params = train_params(run.section(TrainParams), run.value(f"phases.{phase}", Changes), phase)
     after = run.value("plan.last", str) if after is None else after

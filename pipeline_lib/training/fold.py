@@ -18,7 +18,6 @@ from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
 from pipeline_lib.params.heads import trained_heads, weights_of
 from pipeline_lib.splitting.seen import write_seen
-from pipeline_lib.training.bundle import ModelBundle, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.compiling import named_compile_failures
 from pipeline_lib.training.distillation import read_distillation
 from pipeline_lib.training.ema import WeightEma, ema_warnings
@@ -26,8 +25,9 @@ from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.input_checks import check_texts_differ
 from pipeline_lib.training.loaders import build_loaders
-from pipeline_lib.training.model_setup import RunConfig
+from pipeline_lib.training.model_setup import ModelBundle, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.progress import TrainState
+from pipeline_lib.training.run_start import RunConfig
 from pipeline_lib.training.samplers import SAMPLERS
 from pipeline_lib.training.seen_models import SeenByRun, check_seen
 from pipeline_lib.training.stored_inputs import untrained_layers

@@ -23,10 +23,10 @@ from pipeline_lib.loading.view_cache import GB, ViewCache
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.towers.tower import Description
-from pipeline_lib.training.bundle import ModelBundle
 from pipeline_lib.training.distillation import DistillationData
 from pipeline_lib.training.fold_data import FoldData, Inputs
-from pipeline_lib.training.model_setup import RunConfig
+from pipeline_lib.training.model_setup import ModelBundle
+from pipeline_lib.training.run_start import RunConfig
 from pipeline_lib.training.validation import Validator
 from pipeline_lib.transforms.resizing import Resizing
 

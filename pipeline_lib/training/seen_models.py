@@ -21,7 +21,7 @@ from pipeline_lib.splitting.seen import (
 )
 from pipeline_lib.stores.teacher_store import TEACHER_CARD
 from pipeline_lib.training.fold_data import Inputs
-from pipeline_lib.training.model_setup import InitialWeights, RunConfig
+from pipeline_lib.training.run_start import InitialWeights, RunConfig
 
 # The part of a teacher's card that is empty if the teacher lacks a head.
 HEAD_IN_CARD = {"retrieval": "scale", "classification": "classes"}

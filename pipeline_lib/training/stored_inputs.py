@@ -17,7 +17,7 @@ from pipeline_lib.stores.store import FeatureStore
 from pipeline_lib.towers.joint_space import why_not_pooled
 from pipeline_lib.towers.tower import TowerSource
 from pipeline_lib.training.fold_data import Inputs
-from pipeline_lib.training.model_setup import InitialWeights, RunConfig
+from pipeline_lib.training.run_start import InitialWeights, RunConfig
 
 Store = FeatureStore | ActivationStore
 INPUT = {"image": "pixels", "text": "tokens"}

@@ -15,7 +15,7 @@ from pipeline_lib.optim.freezing import UnfreezeEpochs
 from pipeline_lib.optim.param_groups import group_lrs
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.towers.tower import Tower, TowerSource
-from pipeline_lib.training.bundle import ModelBundle
+from pipeline_lib.training.model_setup import ModelBundle
 
 Report = dict[str, Any]
 # Share of a tower's parameters below which a warning says that almost nothing is trained.

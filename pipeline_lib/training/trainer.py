@@ -27,9 +27,9 @@ from pipeline_lib.training.ema import WeightEma
 from pipeline_lib.training.grad_cache import backward_jointly
 from pipeline_lib.training.history import History, Row
 from pipeline_lib.training.loaders import Loaders
-from pipeline_lib.training.model_setup import RunConfig
 from pipeline_lib.training.prefetch import on_device
 from pipeline_lib.training.progress import TrainState, read_losses
+from pipeline_lib.training.run_start import RunConfig
 from pipeline_lib.training.samplers import BatchSampler, EpochBatches
 from pipeline_lib.training.task import Task
 

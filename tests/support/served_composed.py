@@ -12,12 +12,12 @@ from served_project import SIZE
 from pipeline_lib.artifacts import paths
 from pipeline_lib.features.tower_stores import origin_of
 from pipeline_lib.loading.products import photo_key, text_key
+from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import load_params
 from pipeline_lib.shards.read import open_shards
 from pipeline_lib.stores.store import write_store
 from pipeline_lib.towers.kinds import resolve_towers, untrained_image_tower, untrained_text_tower
 from pipeline_lib.training.composed.fold import ComposedConfig, ComposedFolders, train_composed
-from pipeline_lib.training.model_setup import ModelParams
 from pipeline_lib.transforms.decode import decode
 from pipeline_lib.transforms.image import fixed_view
 from pipeline_lib.transforms.tokenize import TextTokenizer

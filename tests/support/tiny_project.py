@@ -16,7 +16,7 @@ from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.shards.write import list_photos, write_shards
 from pipeline_lib.training.fold_data import Inputs
-from pipeline_lib.training.model_setup import RunConfig
+from pipeline_lib.training.run_start import RunConfig
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 NO_START = Path(__file__).parents[2] / "data/starts/none"

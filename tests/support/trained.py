@@ -21,7 +21,7 @@ from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import load_params, parse_section
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.training.fold import train_fold
-from pipeline_lib.training.model_setup import RunConfig
+from pipeline_lib.training.run_start import RunConfig
 
 ROOT = Path(__file__).parents[2]
 # 24 products to train on give one or two steps an epoch.

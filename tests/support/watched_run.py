@@ -11,7 +11,7 @@ from pipeline_lib.inference.warm_start import start_folder
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.fold import train_fold
-from pipeline_lib.training.model_setup import RunConfig
+from pipeline_lib.training.run_start import RunConfig
 from pipeline_lib.training.trainer import Trainer
 from pipeline_lib.training.validation import Validator
 

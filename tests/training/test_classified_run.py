@@ -23,9 +23,9 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.towers.kinds import resolve_towers
-from pipeline_lib.training.bundle import build_bundle, make_task
 from pipeline_lib.training.fold import _check_mix
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.model_setup import build_bundle, make_task
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("isolated")]

@@ -11,8 +11,8 @@ from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.models.multimodal import is_heads_alone
 from pipeline_lib.models.saved import load_model, read_state
 from pipeline_lib.towers import kinds as tower_kinds
-from pipeline_lib.training.bundle import build_bundle
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.model_setup import build_bundle
 
 pytestmark = pytest.mark.usefixtures("isolated")
 OUTPUTS = {"image": "pooled", "text": "pooled"}
@@ -40,7 +40,7 @@ def built(monkeypatch):
     """The devices of the towers that are built, as they are built."""
     devices = []
     for name in ("build_image_tower", "build_text_tower"):
-        for module in ("pipeline_lib.models.multimodal", "pipeline_lib.training.bundle"):
+        for module in ("pipeline_lib.models.multimodal", "pipeline_lib.training.model_setup"):
             build = getattr(tower_kinds, name)
 
             def watched(description, build=build):

@@ -18,9 +18,9 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.towers.kinds import resolve_towers
-from pipeline_lib.training import bundle
+from pipeline_lib.training import model_setup
 from pipeline_lib.training.fold_data import read_fold
-from pipeline_lib.training.model_setup import resolve_initial_weights
+from pipeline_lib.training.run_start import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.training.trainer import Trainer
 
@@ -121,7 +121,7 @@ def both(**rules):
 def test_the_frozen_part_is_not_run(inputs, towers, monkeypatch):
     settings = make_settings(*towers, unfreeze_layers=2, epochs=1)
     store(settings, inputs)
-    calls, build = [], bundle.build_model
+    calls, build = [], model_setup.build_model
 
     def watched(*arguments):
         model = build(*arguments)
@@ -130,7 +130,7 @@ def test_the_frozen_part_is_not_run(inputs, towers, monkeypatch):
             model.get_submodule(path).register_forward_hook(lambda *_, path=path: calls.append(path))
         return model
 
-    monkeypatch.setattr(bundle, "build_model", watched)
+    monkeypatch.setattr(model_setup, "build_model", watched)
     monkeypatch.setattr("pipeline_lib.loading.photo_views.decode", lambda *_: pytest.fail("a photo was decoded"))
     run(settings, inputs, "out")
     # Before the first step, one pass of a few texts checks that the pooling tells them apart.

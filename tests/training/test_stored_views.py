@@ -30,7 +30,7 @@ from pipeline_lib.stores.store import MATRIX, open_store
 from pipeline_lib.towers.kinds import build_image_tower, resolve_towers
 from pipeline_lib.towers.weights import load_strictly
 from pipeline_lib.training.fold_data import read_fold
-from pipeline_lib.training.model_setup import resolve_initial_weights
+from pipeline_lib.training.run_start import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.transforms.decode import decode
 from pipeline_lib.transforms.tokenize import TextTokenizer

@@ -16,7 +16,7 @@ from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.fold_data import read_fold
-from pipeline_lib.training.model_setup import resolve_initial_weights
+from pipeline_lib.training.run_start import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.transforms.text_views import word_dropout
 from pipeline_lib.transforms.tokenize import TextTokenizer

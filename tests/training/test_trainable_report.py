@@ -11,7 +11,7 @@ from pipeline_lib.optim.freezing import unfreeze_epochs
 from pipeline_lib.params.train import TrainParams
 from pipeline_lib.towers.hf_text_tower import HFTextTower
 from pipeline_lib.towers.tower import TowerSource
-from pipeline_lib.training.model_setup import InitialWeights
+from pipeline_lib.training.run_start import InitialWeights
 from pipeline_lib.training.trainable_report import report_table, trainable_report
 
 

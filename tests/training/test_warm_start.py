@@ -21,8 +21,8 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.towers.kinds import resolve_towers
-from pipeline_lib.training.bundle import build_bundle
 from pipeline_lib.training.fold_data import read_fold
+from pipeline_lib.training.model_setup import build_bundle
 
 pytestmark = [pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"), pytest.mark.usefixtures("isolated")]
 NO_LR = {"tower_lr": 0.0, "head_lr": 0.0, "epochs": 1, "unfreeze_layers": "all"}
