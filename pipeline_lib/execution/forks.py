@@ -67,11 +67,12 @@ def serve(address: Path, owner: int) -> None:
         os.umask(before)
         listener.listen()
         stop_waiting = end_with(owner, lambda: _abandon(address))  # the imports take seconds
+        gc.disable()  # collections take 15 % of the imports' CPU time and find 1.4 % of the memory
         for name in LIBRARIES:
             importlib.import_module(name)
         stop_waiting()  # a process with threads must not fork
-        gc.collect()
         gc.freeze()  # forks share the objects of the libraries and do not scan them for cycles
+        gc.enable()
         forks: list[_Fork] = []
         while owner_ended not in (ready := wait([owner_ended, listener, *_handles(forks)])):
             _finish([fork for fork in forks if fork.client in ready and fork.ended not in ready], abandoned=True)

@@ -129,3 +129,13 @@ def test_a_server_has_no_threads_of_a_library_that_holds_locks(fork_server, tmp_
     process = process_of(fork_server)
     names = {Path(f"/proc/{process.pid}/task/{one.id}/comm").read_text() for one in process.threads()}
     assert names == {Path(f"/proc/{process.pid}/comm").read_text()}
+
+
+def test_the_imports_of_a_server_wait_for_no_garbage_collection_and_its_forks_collect(fork_server, tmp_path):
+    state = "gc.isenabled(), gc.get_stats()[2]['collections'], gc.get_freeze_count()"
+    report = f"import gc\n\n\ndef main():\n    print({state})\n"
+    (tmp_path / "collected.py").write_text(report, encoding="utf-8")
+    ended = run_in_fork(fork_server, "collected", ["collected"], tmp_path, dict(os.environ), [str(tmp_path)])
+    enabled, whole_collections, frozen = ended.stdout.split()
+    assert (enabled, whole_collections) == ("True", "0")
+    assert int(frozen) > 100_000  # the objects of the libraries, which no fork scans
