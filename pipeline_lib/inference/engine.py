@@ -21,7 +21,7 @@ from pipeline_lib.execution.meter import Meter
 from pipeline_lib.execution.precision import autocast, float32_products
 from pipeline_lib.execution.process_group import SINGLE_PROCESS, ProcessGroup
 from pipeline_lib.loading.dataset import Rows, data_loader, sequential_batches
-from pipeline_lib.loading.products import Products
+from pipeline_lib.loading.products import Products, add_rows
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.stores.drawn_views import DrawnViews
 from pipeline_lib.transforms.tokenize import TextTokenizer
@@ -182,7 +182,7 @@ def mean_per_product(blocks: Iterator[tuple[int, Tensor]], owner: Rows, count: i
         sums = np.zeros((int(owners[-1]) - start + 1, values.shape[1]))
         if carry is not None:
             sums[0] = carry
-        np.add.at(sums, owners - start, values)
+        add_rows(sums, owners - start, values)
         complete = len(sums) - 1
         if first + len(block) == len(owner):
             complete = len(sums)

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline_lib.artifacts.read import read_json
-from pipeline_lib.loading.products import photo_key, text_key
+from pipeline_lib.loading.products import add_rows, photo_key, text_key
 from pipeline_lib.stores.store import HEADER, FeatureStore, open_store
 
 Matrix = NDArray[np.float32]
@@ -45,9 +45,14 @@ def why_apart(folder: Path) -> str | None:
     return read_json(folder / "joint.json", _Joint).why_apart
 
 
+def is_stored(folder: Path) -> bool:
+    """Return whether the folder of the trunk has a feature of every image and text, and not only activations."""
+    return all((folder / part / HEADER).is_file() for part in ("image", "text"))
+
+
 def read_trunk(folder: Path, products: pl.DataFrame) -> TrunkFeatures | None:
     """Return the features of `products` (product_id, media, text); None if the trunk's features are not stored."""
-    if not all((folder / part / HEADER).is_file() for part in ("image", "text")):
+    if not is_stored(folder):
         return None
     image, text = open_store(folder / "image"), open_store(folder / "text")
     return TrunkFeatures(_photos(image, products), text_vectors(text, products["text"].fill_null("").to_list()))
@@ -89,5 +94,5 @@ def _photos(store: FeatureStore, products: pl.DataFrame) -> Matrix:
         owner = np.repeat(np.arange(len(numbers)), numbers)
         ids = products["product_id"][block].to_list()
         keys = [photo_key(key, photo) for key, number in zip(ids, numbers, strict=True) for photo in range(number)]
-        np.add.at(totals[block], owner, unit(store.rows(keys)))
+        add_rows(totals[block], owner, unit(store.rows(keys)))
     return unit(totals)
