@@ -59,6 +59,12 @@ def test_towers_that_are_no_pair_have_no_figures(tmp_path, why):
     assert zero_shot_trees(tmp_path if why else None, tmp_path, products, ranks, PARAMS) == ({}, {})
 
 
+def test_the_features_of_towers_that_are_no_pair_are_not_read(tmp_path):
+    products, queries, ranks = tables(tmp_path, why_apart="the towers are no pair")
+    (tmp_path / "image" / "matrix.npy").unlink()
+    assert zero_shot_galleries(tmp_path, products, queries, ranks) == []
+
+
 def test_a_gallery_with_other_queries_than_texts_is_left_out(tmp_path):
     products, queries, ranks = tables(tmp_path)
     first = ranks.filter(pl.col("split") == "test")["query_id"][0]

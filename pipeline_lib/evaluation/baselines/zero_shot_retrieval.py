@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts.read import read_table
-from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors, why_apart
+from pipeline_lib.evaluation.baselines.trunk_features import is_stored, read_trunk, text_vectors, why_apart
 from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.evaluation.query_subsets import read_subsets
 from pipeline_lib.evaluation.ranks import device_for
@@ -35,9 +35,10 @@ def zero_shot_galleries(
     text) has the texts, `subsets` are those of `read_subsets`. `folder` is that of features@trunk, None without it. A
     gallery with queries that are no texts is left out.
     """
-    features = None if folder is None else read_trunk(folder, products)
-    if folder is None or features is None or why_apart(folder):
+    if folder is None or not is_stored(folder) or why_apart(folder):
         return []
+    features = read_trunk(folder, products)
+    assert features is not None
     texts = dict(queries.filter(pl.col("kind") == "text").select("query_id", "text").iter_rows())
     store = open_store(folder / "text")
     galleries = []
