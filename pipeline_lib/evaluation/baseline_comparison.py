@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts.schemas import BASELINES_SCHEMA
-from pipeline_lib.evaluation.jackknife import paired_differences
-from pipeline_lib.evaluation.summary import DIGITS, SPLITS, labelled, with_intervals
+from pipeline_lib.evaluation.jackknife import differences, leave_out
+from pipeline_lib.evaluation.summary import DIGITS, SPLITS, intervals_of, labelled
 from pipeline_lib.metrics.classification import CLASS_FIGURES, ClassScores, class_statistic
 
 Tree = dict[str, Any]
@@ -36,14 +36,14 @@ def baseline_trees(
         baselines = {name: by_split[split] for name, by_split in scores.items() if split in by_split}
         if not len(own.truth) or not baselines:
             continue
-        fine_tuned = class_statistic(own.scores)
+        fine_tuned = leave_out(class_statistic(own.scores), own.groups)
         for name, scored in baselines.items():
-            statistic = class_statistic(scored)
-            values, spans = with_intervals(statistic, CLASS_FIGURES, own.groups)
+            baseline = leave_out(class_statistic(scored), own.groups)
+            values, spans = intervals_of(baseline, CLASS_FIGURES)
             for tree, branch in ((figures, values), (intervals, spans)):
                 shown = {key: branch[key] for key in GAIN_FIGURES}
                 tree.setdefault(split, {}).setdefault("baselines", {})[name] = shown
-            gains = dict(zip(CLASS_FIGURES, paired_differences(statistic, fine_tuned, own.groups), strict=True))
+            gains = dict(zip(CLASS_FIGURES, differences(baseline, fine_tuned), strict=True))
             for key in GAIN_FIGURES:
                 rows.append((split, name, key, values[key], *np.round(gains[key], DIGITS).tolist()))
     return figures, intervals, pl.DataFrame(rows, schema=BASELINES_SCHEMA, orient="row")

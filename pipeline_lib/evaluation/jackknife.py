@@ -30,6 +30,15 @@ class Jackknife(NamedTuple):
     num_groups: int
 
 
+class LeftOut(NamedTuple):
+    """Figures of the sample (figures,) and those without each block of groups (blocks, figures); none of one group."""
+
+    values: NDArray[np.float64]
+    without: NDArray[np.float64]
+    num_units: int
+    num_groups: int
+
+
 class Difference(NamedTuple):
     """A figure of system b minus that of system a, and its 95 % interval."""
 
@@ -47,21 +56,36 @@ def clusters(group_ids: pl.Series) -> NDArray[np.int64]:
     return group_ids.rank("dense").cast(pl.Int64).to_numpy() - 1
 
 
-def jackknife(statistic: Statistic, groups: NDArray[np.int64]) -> Jackknife:
-    """Return the figures of the units with jackknife variances and biases; `groups` (units,) numbers the groups from 0.
+def leave_out(statistic: Statistic, groups: NDArray[np.int64]) -> LeftOut:
+    """Return the figures of the units, and without blocks of groups; `groups` (units,) numbers the groups from 0.
 
-    The variance of a figure from B blocks is (B - 1) / B times the sum of squared deviations of the B figures without a
-    block from their mean, its bias B - 1 times the mean's distance from the figure (Efron and Tibshirani 1993, chapter
-    11). The variance is infinite for a single group, the bias then 0. Raises ValueError without a unit.
+    Computing a statistic that often is the slow part of an interval, and several intervals can share it. Raises
+    ValueError without a unit.
     """
     num_units = len(groups)
     if num_units == 0:
         raise ValueError("no unit: an interval needs at least one query or product")
     values = point(statistic, num_units)
     num_groups = int(groups.max()) + 1
+    without = _figures_without(statistic, groups) if num_groups > 1 else np.empty((0, len(values)))
+    return LeftOut(values, without, num_units, num_groups)
+
+
+def jackknife(statistic: Statistic, groups: NDArray[np.int64]) -> Jackknife:
+    """Return the figures of the units with jackknife variances and biases; arguments are those of `leave_out`."""
+    return variation(leave_out(statistic, groups))
+
+
+def variation(left_out: LeftOut) -> Jackknife:
+    """Return the figures with jackknife variances and biases.
+
+    The variance of a figure from B blocks is (B - 1) / B times the sum of squared deviations of the B figures without a
+    block from their mean, its bias B - 1 times the mean's distance from the figure (Efron and Tibshirani 1993, chapter
+    11). The variance is infinite for a single group, the bias then 0.
+    """
+    values, without, num_units, num_groups = left_out
     if num_groups == 1:
         return Jackknife(values, np.full(len(values), np.inf), np.zeros(len(values)), num_units, 1)
-    without = _figures_without(statistic, groups)
     blocks, mean = len(without), without.mean(axis=0)
     variances = (blocks - 1) / blocks * ((without - mean) ** 2).sum(axis=0)
     return Jackknife(values, variances, (blocks - 1) * (mean - values), num_units, num_groups)
@@ -91,16 +115,18 @@ def t_quantile(num_groups: int) -> float:
 
 
 def paired_differences(first: Statistic, second: Statistic, groups: NDArray[np.int64]) -> list[Difference]:
+    """Return `differences` of two statistics over the same groups."""
+    return differences(leave_out(first, groups), leave_out(second, groups))
+
+
+def differences(first: LeftOut, second: LeftOut) -> list[Difference]:
     """Return second minus first for every figure, each with the t interval of the jackknife over the same groups.
 
     What both systems have in common cancels out, so the interval is narrower than those of the two figures. A single
     group shows no difference: its limits are infinite.
     """
-
-    def difference(counts: Counts) -> NDArray[np.float64]:
-        return second(counts) - first(counts)
-
-    values, variances, _, _, num_groups = jackknife(difference, groups)
+    both = second._replace(values=second.values - first.values, without=second.without - first.without)
+    values, variances, _, _, num_groups = variation(both)
     if num_groups == 1:
         return [Difference(float(value), -np.inf, np.inf) for value in values]
     half = t_quantile(num_groups) * np.sqrt(variances)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.evaluation.calibration_interval import calibration_interval
 from pipeline_lib.evaluation.intervals import mean_interval, share_intervals
-from pipeline_lib.evaluation.jackknife import clusters, jackknife
+from pipeline_lib.evaluation.jackknife import LeftOut, clusters, leave_out, variation
 from pipeline_lib.evaluation.median_interval import median_interval
 from pipeline_lib.metrics.calibration import calibration_statistic
 from pipeline_lib.metrics.classification import CLASS_FIGURES, ClassScores, Labels, class_numbers, class_statistic
@@ -141,12 +141,19 @@ def merged(*trees: Tree) -> Tree:
 def with_intervals(
     statistic: Statistic, names: Sequence[str], groups: NDArray[np.int64], own: OwnIntervals | None = None
 ) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return `intervals_of` the figures of a statistic; `groups` (units,) numbers the groups of the units from 0."""
+    return intervals_of(leave_out(statistic, groups), names, own)
+
+
+def intervals_of(
+    left_out: LeftOut, names: Sequence[str], own: OwnIntervals | None = None
+) -> tuple[dict[str, float], dict[str, list[float]]]:
     """Return the figures of the sample and their [low, high] by name, both rounded for stable diffs.
 
-    `groups` (units,) numbers the groups of the units from 0. Figures are shares, except those with an interval of
-    their `own`; intervals of BIASED ones are about the figure less its bias. A figure is always inside its interval.
+    Figures are shares, except those with an interval of their `own`; intervals of BIASED ones are about the figure
+    less its bias. A figure is always inside its interval.
     """
-    figures = jackknife(statistic, groups)
+    figures = variation(left_out)
     biases = np.where([name in BIASED for name in names], figures.biases, 0)
     unbiased = figures._replace(values=np.clip(figures.values - biases, 0, 1))
     spans = dict(zip(names, share_intervals(unbiased).tolist(), strict=True)) | dict(own or {})

@@ -6,6 +6,7 @@ import pytest
 from scored_rows import scored
 
 from pipeline_lib.artifacts.schemas import BASELINES_SCHEMA, PREDICTIONS_SCHEMA
+from pipeline_lib.evaluation import baseline_comparison
 from pipeline_lib.evaluation.baseline_comparison import baseline_trees
 from pipeline_lib.evaluation.intervals import share_intervals
 from pipeline_lib.evaluation.jackknife import jackknife, paired_differences
@@ -49,3 +50,18 @@ def test_without_baselines_there_is_no_branch(drawn):
     for empty in ({}, {"knn": {}}):
         figures, intervals, gains = baseline_trees(predictions, empty, CLASSES)
         assert (figures, intervals, gains.height) == ({}, {}, 0)
+
+
+def test_the_figures_without_each_group_are_computed_once_for_each_system(drawn, monkeypatch):
+    truth, _, plain, predictions = drawn
+    resamples = []
+
+    def counted(scores):
+        statistic = class_statistic(scores)
+        return lambda counts: resamples.append(len(counts)) or statistic(counts)
+
+    monkeypatch.setattr(baseline_comparison, "class_statistic", counted)
+    knn, probe = ({"oof": ClassScores.of(truth, values)} for values in (plain, plain[::-1]))
+    baseline_trees(predictions, {"knn": knn, "probe": probe}, CLASSES)
+    # The sample, and without each of its 50 groups; of two baselines and the trained model.
+    assert sum(resamples) == 3 * 51
