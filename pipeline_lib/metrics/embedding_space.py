@@ -16,6 +16,8 @@ Values = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Vectors = NDArray[np.floating]
 BLOCK = 1_024
+# Of cosines at a time: enough for the rows to repeat in a small catalogue.
+PAIRS = 4_096
 # Of the potential exp(-T d^2) in the uniformity: the value of its authors.
 T = 2.0
 
@@ -37,10 +39,16 @@ def sampled_rows(count: int, most: int, seed: int) -> Integers:
 def pair_cosines(queries: Vectors, products: Vectors, query: Integers, product: Integers) -> Values:
     """Return the cosine of each pair (query[i], product[i]), (pairs,); the matrices may be mapped from files."""
     cosines = np.empty(len(query))
-    for start in range(0, len(query), BLOCK):
-        part = slice(start, start + BLOCK)
-        cosines[part] = (unit_rows(queries[query[part]]) * unit_rows(products[product[part]])).sum(axis=1)
+    for start in range(0, len(query), PAIRS):
+        part = slice(start, start + PAIRS)
+        cosines[part] = (_unit_of(queries, query[part]) * _unit_of(products, product[part])).sum(axis=1)
     return cosines
+
+
+def _unit_of(vectors: Vectors, rows: Integers) -> Values:
+    """Return the unit rows of many row numbers, which repeat: each row is normalised once."""
+    distinct, place = np.unique(rows, return_inverse=True)
+    return unit_rows(vectors[distinct])[place]
 
 
 def alignment(positive_cosines: Values) -> float:

@@ -15,6 +15,7 @@ from pipeline_lib.metrics.embedding_space import (
     sampled_rows,
     skewness,
     uniformity,
+    unit_rows,
 )
 from pipeline_lib.metrics.relevance import positions_from_pairs
 
@@ -26,6 +27,7 @@ OTHERS = RNG.normal(size=(11, 5)).astype(np.float32)
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(embedding_space, "BLOCK", 8)
+    monkeypatch.setattr(embedding_space, "PAIRS", 8)
 
 
 def unit(row):
@@ -67,6 +69,15 @@ def test_pair_cosines_and_alignment_equal_a_loop(small_blocks):
     assert cosines == pytest.approx(slow, abs=1e-6)
     squared = [distance(ROWS[i], OTHERS[j]) ** 2 for i, j in zip(query, product, strict=True)]
     assert alignment(cosines) == pytest.approx(np.mean(squared), rel=1e-6)
+
+
+def test_each_row_is_normalised_once_however_many_pairs_it_is_in(monkeypatch):
+    query, product = np.divmod(np.arange(37 * 11), 11)
+    normalised = []
+    monkeypatch.setattr(embedding_space, "unit_rows", lambda rows: normalised.append(len(rows)) or unit_rows(rows))
+    cosines = pair_cosines(ROWS, OTHERS, query, product)
+    assert normalised == [37, 11]
+    assert cosines.tobytes() == (unit_rows(ROWS[query]) * unit_rows(OTHERS[product])).sum(axis=1).tobytes()
 
 
 def test_modality_gap_equals_a_loop_and_is_symmetric(small_blocks):
