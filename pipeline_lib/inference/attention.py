@@ -124,15 +124,19 @@ def _grad_cam(model: ImageTextModel, pixels: Tensor, queries: Tensor) -> Tensor 
             return None
         embedded = model.embed_image(features).float()
         score = (embedded * functional.normalize(queries.to(embedded), dim=-1)).sum()
-        slopes = torch.autograd.grad(score, outputs, allow_unused=True)
     prefix = _num_prefix_tokens(model.image) if model.fusion is None else _pooled_prefix(model)
     last = getattr(_trunk(model.image), "output_fmt", "") == "NHWC"
-    maps = []
-    for output, slope in zip(reversed(outputs), reversed(slopes), strict=True):
+    deepest: Tensor | None = None
+    for output in reversed(outputs):
+        # One layer at a time: the slopes of the layers before it would cost as much as the tower.
+        slope = torch.autograd.grad(score, output, retain_graph=True, allow_unused=True)[0]
         cells, own = (None if value is None else _cells(value, prefix, last) for value in (output, slope))
         if cells is not None and own is not None and own.abs().sum() > 0:
-            maps.append((cells * own).sum(dim=3).relu())
-    return next((one for one in maps if one.shape[1] >= MIN_SIDE), maps[0] if maps else None)
+            shown = (cells * own).sum(dim=3).relu()
+            if shown.shape[1] >= MIN_SIDE:
+                return shown
+            deepest = shown if deepest is None else deepest
+    return deepest
 
 
 def _layer_outputs(model: ImageTextModel, pixels: Tensor) -> tuple[list[Tensor], Tensor]:

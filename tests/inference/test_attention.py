@@ -8,6 +8,7 @@ from model_settings import make_model_params
 from tiny_clip import CONFIG, written
 from torch import nn
 
+from pipeline_lib.inference import attention
 from pipeline_lib.inference.attention import METHODS, attention_maps
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.towers.kinds import resolve_towers
@@ -155,6 +156,20 @@ def test_the_map_of_a_photo_that_fits_its_query_exactly_is_not_empty():
     red[:, 0] = 255
     maps = METHODS["grad_cam"](Channels(), red, torch.tensor([[5.0, 0, 0]])).detach()
     assert torch.allclose(maps, torch.full((1, 8, 8), 1 / 64))
+
+
+def test_grad_cam_goes_back_no_further_than_to_the_layer_that_it_shows(monkeypatch):
+    layer_outputs, reached = attention._layer_outputs, []
+
+    def watched(*arguments):
+        outputs, features = layer_outputs(*arguments)
+        for number, output in enumerate(outputs):
+            output.register_hook(lambda _, number=number: reached.append(number))
+        return outputs, features
+
+    monkeypatch.setattr(attention, "_layer_outputs", watched)
+    maps = METHODS["grad_cam"](vit(global_pool="avg"), photos(64), _queries())
+    assert maps.shape[1] == 8 and reached and min(reached) > 0
 
 
 def test_grad_cam_depends_on_the_query_and_pooling_weights_do_not():
