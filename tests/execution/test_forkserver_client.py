@@ -1,6 +1,8 @@
 """The stage's side of the fork server: it outlives no owner, and uses no server of another user."""
 
 import os
+import subprocess
+import sys
 from multiprocessing.connection import Listener, Pipe
 from pathlib import Path
 
@@ -9,6 +11,8 @@ from forked import process_of, run_in_fork
 
 from pipeline_lib.execution import forkserver, owners
 from pipeline_lib.execution.forkserver import SWITCH, _find_server, _wait_for, run_stage, secure_folder
+
+ROOT = Path(__file__).parents[2]
 
 
 class Orphaned(BaseException):
@@ -139,3 +143,13 @@ def test_the_imports_of_a_server_wait_for_no_garbage_collection_and_its_forks_co
     enabled, whole_collections, frozen = ended.stdout.split()
     assert (enabled, whole_collections) == ("True", "0")
     assert int(frozen) > 100_000  # the objects of the libraries, which no fork scans
+
+
+def test_a_client_does_not_import_the_libraries_that_its_fork_imports():
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("stages/*.py"))}
+    forked = [name for name, source in sources.items() if "run_stage(" in source]
+    assert {"embed", "ensemble", "report", "train"} <= set(forked)
+    for name in forked:
+        code = f"import sys, stages.{name}; print([one for one in ('torch', 'polars', 'numpy') if one in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout == "[]\n", name
