@@ -18,6 +18,7 @@ from pipeline_lib.artifacts.io import write_json, writing
 from pipeline_lib.artifacts.read import damaged, read_object, reading
 from pipeline_lib.models.base_weights import BaseCard, BaseWeights, base_tensors, split_base
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, is_heads_alone
+from pipeline_lib.towers.uninitialised import uninitialised
 from pipeline_lib.towers.weights import State, load_strictly, read_weights, unique_state, weights_hash
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -131,7 +132,7 @@ def load_without_towers(folder: Path, dims: dict[str, int]) -> SavedModel:
     Raises ValueError as `load_model`.
     """
     card = read_card(folder)
-    with reading(folder / CARD):
+    with reading(folder / CARD), uninitialised():
         model = ImageTextModel(card["description"], dims)
     towers = tuple(f"{tower}." for tower in TOWERS)
     state = {name: value for name, value in own_weights(folder, card).items() if not name.startswith(towers)}
@@ -142,7 +143,7 @@ def load_without_towers(folder: Path, dims: dict[str, int]) -> SavedModel:
 def load_model(folder: Path) -> SavedModel:
     """Load a model in evaluation mode; ValueError if it is missing or its weights do not match its card."""
     card = read_card(folder)
-    with reading(folder / CARD):
+    with reading(folder / CARD), uninitialised():
         model = build_model(card["description"])
     load_strictly(model, read_state(folder), str(folder / WEIGHTS))
     return SavedModel(model.eval(), card)

@@ -20,6 +20,7 @@ from pipeline_lib.towers.kinds import build_text_tower
 from pipeline_lib.towers.pooling import TEXT_POOLING
 from pipeline_lib.towers.projectors import PROJECTORS
 from pipeline_lib.towers.tower import Description
+from pipeline_lib.towers.uninitialised import uninitialised
 from pipeline_lib.towers.weights import State, load_strictly
 
 # Families whose layers are BERT's; their embeddings differ in the numbers of positions only.
@@ -74,7 +75,8 @@ class TextQuery:
 
 def _tower_features(text: Description, state: State, folder: Path) -> tuple[Features, int]:
     """Return the function to pooled features (texts, width), and the width."""
-    tower = build_text_tower(text)
+    with uninitialised():
+        tower = build_text_tower(text)
     _loaded(tower, state, "text.", folder)
     return tower.encode, tower.dim
 

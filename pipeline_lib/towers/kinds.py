@@ -4,7 +4,7 @@ These imports are inside functions; the import closure of a stage includes them.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -12,6 +12,7 @@ import torch
 
 from pipeline_lib.params.model import ImageSettings, ImageTowerKind, ModelParams, TextSettings, TextTowerKind
 from pipeline_lib.towers.tower import Description, ImageTower, TextTower, Tower, TowerSource, config_errors
+from pipeline_lib.towers.uninitialised import uninitialised
 from pipeline_lib.towers.weights import load_strictly
 
 SettingsT = TypeVar("SettingsT")
@@ -109,7 +110,7 @@ def build_text_tower(description: Description) -> TextTower:
 
 def untrained_image_tower(source: TowerSource, device: str) -> ImageTower:
     """Return an image tower before training, in evaluation mode on a device."""
-    with _same_weights():
+    with _before_loading(source):
         tower = build_image_tower(source.description)
     _load_untrained(tower, source, device)
     return tower
@@ -117,16 +118,20 @@ def untrained_image_tower(source: TowerSource, device: str) -> ImageTower:
 
 def untrained_text_tower(source: TowerSource, device: str) -> TextTower:
     """Return a text tower before training, in evaluation mode on a device."""
-    with _same_weights():
+    with _before_loading(source):
         tower = build_text_tower(source.description)
     _load_untrained(tower, source, device)
     return tower
 
 
 @contextmanager
-def _same_weights() -> Iterator[None]:
-    """Seed what is drawn inside: each process gives a tower with random weights the same, so stores and search fit."""
-    with torch.random.fork_rng(devices=[]):
+def _before_loading(source: TowerSource) -> Iterator[None]:
+    """Build a tower inside whose weights are loaded next.
+
+    What the source does not have is drawn from a seed: each process gives a tower with random weights the same, so
+    stores and search fit.
+    """
+    with torch.random.fork_rng(devices=[]), uninitialised() if source.is_complete else nullcontext():
         torch.manual_seed(0)
         yield
 

@@ -66,6 +66,11 @@ class TowerSource:
     notes: tuple[str, ...] = ()
     scales: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether the pretrained weights have every parameter of the tower."""
+        return self.state is not None and not self.new
+
     def identity(self) -> TowerIdentity:
         """Return the identity alone, which holds no weights."""
         return TowerIdentity(self.description, self.fingerprint)

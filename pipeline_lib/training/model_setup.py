@@ -1,6 +1,7 @@
 """The model of a run before its first step: towers, heads, tokenizer, open layers, stored inputs, precision, losses."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipeline_lib.params.train import TrainParams
 from pipeline_lib.towers.kinds import build_image_tower, build_text_tower
 from pipeline_lib.towers.on_meta import on_meta
 from pipeline_lib.towers.tower import Description, ImageTower, TextTower, TowerSource
+from pipeline_lib.towers.uninitialised import uninitialised
 from pipeline_lib.training.activation_checkpointing import checkpoint_tower
 from pipeline_lib.training.compiling import compile_towers
 from pipeline_lib.training.cut_vocabulary import cut_vocabulary
@@ -117,7 +119,8 @@ def _heads_on(towers: Towers, description: Description) -> ImageTextModel:
 
 def _with_towers(heads: ImageTextModel, sources: Mapping[str, TowerSource]) -> ImageTextModel:
     """Return a model with these heads and with towers; it draws no random numbers of the run."""
-    with torch.random.fork_rng(devices=[]):
+    complete = all(source.is_complete for source in sources.values())
+    with torch.random.fork_rng(devices=[]), uninitialised() if complete else nullcontext():
         model = build_model(heads.description, dict(sources))
     own = heads_of(model, model.state_dict())
     with torch.no_grad():
