@@ -18,7 +18,7 @@ from pipeline_lib.batch import LayerGroup
 from pipeline_lib.params.model import ImageSettings, ImageTowerParams
 from pipeline_lib.towers.file_tensors import with_prefix
 from pipeline_lib.towers.open_clip_config import ClipModel, find_clip_model, read_checkpoint, with_config_changes
-from pipeline_lib.towers.probe import image_fault
+from pipeline_lib.towers.probe import by_first_names, image_fault
 from pipeline_lib.towers.timm_blocks import timm_blocks
 from pipeline_lib.towers.tower import (
     Description,
@@ -187,7 +187,7 @@ def resolve_open_clip_image(model: ImageSettings) -> TowerSource:
     if clip.weights is None:
         return TowerSource(description, None, None)
     checkpoint = read_checkpoint(clip.weights)
-    state = with_prefix(checkpoint.towers["image"], "visual.")
+    state = by_first_names(with_prefix(checkpoint.towers["image"], "visual."), description)
     return TowerSource(description, str(clip.weights), state, notes=clip.preprocessing.notes, scales=checkpoint.scales)
 
 

@@ -9,35 +9,55 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache, reduce
 from itertools import combinations
 from operator import or_
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pipeline_lib.artifacts.messages import one_line
+from pipeline_lib.towers.file_tensors import Tensors, rename_tensors
 from pipeline_lib.towers.kinds import build_image_tower
 from pipeline_lib.towers.on_meta import on_meta
 from pipeline_lib.towers.tower import Description
+from pipeline_lib.towers.weights import further_names
 
 LONGEST = 160  # characters of a library's message
 
 
+class _Probed(NamedTuple):
+    """The reason why a tower cannot embed an image, and the further names of its tensors -> their first name."""
+
+    fault: str | None
+    further: Mapping[str, str]
+
+
 def image_fault(description: Description) -> str | None:
     """Return the reason why a tower cannot be built, or cannot embed an image of its size; None if it can."""
-    return _fault(json.dumps(description, sort_keys=True))
+    return _probe(json.dumps(description, sort_keys=True)).fault
+
+
+def by_first_names(weights: Tensors, description: Description) -> Tensors:
+    """Return an image tower's weights by the names that its `unique_state` has; the first name's value wins."""
+    further = _probe(json.dumps(description, sort_keys=True)).further
+    if not further:
+        return weights
+    others = {further[name]: name for name in weights if name in further}
+    return rename_tensors(weights, others | {name: name for name in weights if name not in further})
 
 
 @lru_cache(maxsize=256)
-def _fault(encoded: str) -> str | None:
+def _probe(encoded: str) -> _Probed:
     description = json.loads(encoded)
     try:
-        output = _output(description)
+        output, further = _output(description)
     except Exception as error:  # timm's architectures raise many classes
-        return one_line(error, LONGEST)
+        return _Probed(one_line(error, LONGEST), {})
     wanted = 3 if description.get("tokens") else 2
     if isinstance(output, Tensor) and output.ndim == wanted and output.shape[0] == 1:
-        return None
+        return _Probed(None, further)
     found = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
-    return f"its output for one image has {found}, not {'(1, tokens, width)' if wanted == 3 else '(1, width)'}"
+    shape = "(1, tokens, width)" if wanted == 3 else "(1, width)"
+    return _Probed(f"its output for one image has {found}, not {shape}", further)
 
 
 def working_ways(
@@ -68,14 +88,14 @@ def fails_on_one_row(description: Description) -> str | None:
     return None
 
 
-def _output(description: Description) -> object:
+def _output(description: Description) -> tuple[object, Mapping[str, str]]:
     with on_meta(), torch.inference_mode():
         tower = build_image_tower(description).eval()
         pixels = _image(description)
         features = tower.tokens(tower.normalise(pixels)) if description.get("tokens") else tower.encode(pixels)
         if isinstance(features, Tensor) and features.ndim == 2 and features.shape[1] != tower.dim:
             raise ValueError(f"its output has {features.shape[1]} features, its config says {tower.dim}")
-    return features
+    return features, further_names(tower)
 
 
 def _image(description: Description) -> Tensor:

@@ -20,7 +20,7 @@ from pipeline_lib.towers.file_tensors import FileTensors, Tensors, rename_tensor
 from pipeline_lib.towers.image_pooling import IMAGE_POOLING, Grid, ImagePool
 from pipeline_lib.towers.on_meta import on_meta
 from pipeline_lib.towers.pooling import as_tokens
-from pipeline_lib.towers.probe import image_fault, working_ways
+from pipeline_lib.towers.probe import by_first_names, image_fault, working_ways
 from pipeline_lib.towers.timm_blocks import timm_blocks
 from pipeline_lib.towers.tower import (
     Description,
@@ -185,7 +185,7 @@ def resolve_timm(model: ImageSettings) -> TowerSource:
     if not params.pretrained:
         return TowerSource(description, None, None, new)
     origin, state = _weights(params, description, folder, published)
-    return TowerSource(description, origin, with_prefix(state, "trunk."), new)
+    return TowerSource(description, origin, by_first_names(with_prefix(state, "trunk."), description), new)
 
 
 def _fit_to_size(description: Description, params: ImageTowerParams) -> Description:

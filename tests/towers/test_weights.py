@@ -11,6 +11,7 @@ from torch import nn
 from pipeline_lib.inference.wise_ft import interpolate
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import load_model, save_model
+from pipeline_lib.towers.probe import by_first_names
 from pipeline_lib.towers.timm_tower import TimmTower
 from pipeline_lib.towers.weights import further_names, load_strictly, unique_state, weights_hash, with_first_names
 from pipeline_lib.training.ema import MomentumEncoder, WeightEma
@@ -122,6 +123,18 @@ def test_a_file_with_all_names_of_a_shared_tensor_is_read(name):
     tower, other = small_tower(name), randomized(small_tower(name), 0)
     load_strictly(tower, other.state_dict(), "published")
     assert weights_hash(unique_state(tower)) == weights_hash(unique_state(other))
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_weights_are_named_by_first_names(name):
+    """Whichever names a file has; of two values, that of the first name counts."""
+    tower, description = small_tower(name), source_of(name).description
+    further, own = further_names(tower), unique_state(tower)
+    every = tower.state_dict() | {key: torch.zeros(()) for key in further}
+    last_only = {key: value for key, value in tower.state_dict().items() if key not in further.values()}
+    for state in (every, own, last_only):
+        named = by_first_names(state, description)
+        assert named.keys() == own.keys() and all(torch.equal(named[key], value) for key, value in own.items())
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -1,15 +1,20 @@
 """A run that reads the outputs of both towers builds none of them, and gives what a run with frozen towers gives."""
 
+import json
+
 import numpy as np
 import pytest
+import timm
 import torch
+from cached_towers import SHARED
+from safetensors.torch import save_file
 from test_stored_prefix import both, kinds, store
 from tiny_project import make_settings, write_project
 from watched_run import losses, run, started, stop_after_steps
 
 from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.models.multimodal import is_heads_alone
-from pipeline_lib.models.saved import load_model, read_state
+from pipeline_lib.models.saved import load_model, read_state, save_model
 from pipeline_lib.towers import kinds as tower_kinds
 from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.model_setup import build_bundle
@@ -131,3 +136,25 @@ def test_stored_texts_with_equal_vectors_are_refused_by_the_tower(inputs, towers
     monkeypatch.setattr("pipeline_lib.training.input_checks.EQUAL", 1e9)
     with pytest.raises(ValueError, match=r"the text tower gives .* the same vector"):
         run(settings, inputs, "equal")
+
+
+@pytest.mark.parametrize("architecture", SHARED)
+def test_tensors_under_two_names_are_saved_once(inputs, towers, tmp_path, architecture):
+    """As if the tower had run: the same names and fingerprint, and the next phase reads the stores again."""
+    arguments = SHARED[architecture][0] | {"img_size": 32}
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    state = timm.create_model(architecture, num_classes=0, **arguments).state_dict()
+    save_file({name: value.clone() for name, value in state.items()}, folder / "model.safetensors")
+    config = {"architecture": architecture, "model_args": arguments, "mean": [0.5] * 3, "std": [0.25] * 3}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    towers = (folder, towers[1])
+    plain = run(make_settings(*towers, use_stored_features=False, **FROZEN), inputs, "plain")
+    settings = make_settings(*towers, **FROZEN)
+    store(settings, inputs, layers=0)
+    stored = run(settings, inputs, "stored")
+    assert read_state(stored).keys() == read_state(plain).keys()
+    assert read_object(stored / "model.json")["base"] == read_object(plain / "model.json")["base"]
+    loaded = load_model(stored)
+    assert save_model(tmp_path / "whole", loaded.model, {}) == loaded.fingerprint
+    assert kinds(run(make_settings(*towers, **FROZEN, init_from="stored"), inputs, "next")) == OUTPUTS
