@@ -29,8 +29,8 @@ SETTLED_NS = 2 * 10**9
 # Local file systems of Linux, where the kernel itself sets inodes and change times.
 TRUSTED = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
 FORMAT = b"vitrine digests 2 "
-# Files of which this process has said that it cannot write them.
-_said: set[Path] = set()
+# Files that this process has reported as impossible to write.
+_reported: set[Path] = set()
 # Between a path and the kind of its hash; no path has it.
 SEPARATOR = "\0"
 
@@ -119,7 +119,7 @@ class DigestCache:
 def stored_digests(file: Path) -> Iterator[DigestCache]:
     """Yield the hashes stored in a file, and save those added; if that is impossible, it is one line on stderr.
 
-    A stage asks several times, and says it once.
+    A stage asks several times, and reports it once.
     """
     cache = DigestCache(file)
     try:
@@ -128,8 +128,8 @@ def stored_digests(file: Path) -> Iterator[DigestCache]:
         try:
             cache.save()
         except OSError as error:
-            if file not in _said:
-                _said.add(file)
+            if file not in _reported:
+                _reported.add(file)
                 sys.stderr.write(
                     f"{file}: hashes are not stored, the next stage reads the files again: {one_line(error)}\n"
                 )
