@@ -29,10 +29,10 @@ SETTLED_NS = 2 * 10**9
 # Local file systems of Linux, where the kernel itself sets inodes and change times.
 TRUSTED = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
 FORMAT = b"vitrine digests 2 "
-# Files that this process has reported as impossible to write.
-_reported: set[Path] = set()
 # Between a path and the kind of its hash; no path has it.
 SEPARATOR = "\0"
+# Files that this process has reported as impossible to write.
+_reported: set[Path] = set()
 
 
 class FileIdentity(NamedTuple):
