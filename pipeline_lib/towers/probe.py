@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from pipeline_lib.artifacts.messages import one_line
-from pipeline_lib.towers.file_tensors import Tensors, rename_tensors
+from pipeline_lib.towers.file_tensors import Tensors
 from pipeline_lib.towers.kinds import build_image_tower
 from pipeline_lib.towers.on_meta import on_meta
 from pipeline_lib.towers.tower import Description
-from pipeline_lib.towers.weights import further_names
+from pipeline_lib.towers.weights import first_named, further_names
 
 LONGEST = 160  # characters of a library's message
 
@@ -38,11 +38,7 @@ def image_fault(description: Description) -> str | None:
 
 def by_first_names(weights: Tensors, description: Description) -> Tensors:
     """Return an image tower's weights by the names that its `unique_state` has; the first name's value wins."""
-    further = _probe(json.dumps(description, sort_keys=True)).further
-    if not further:
-        return weights
-    others = {further[name]: name for name in weights if name in further}
-    return rename_tensors(weights, others | {name: name for name in weights if name not in further})
+    return first_named(weights, _probe(json.dumps(description, sort_keys=True)).further)
 
 
 @lru_cache(maxsize=256)

@@ -5,7 +5,7 @@ saved, loaded, interpolated and hashed once, and a file that has it under all it
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -19,9 +19,11 @@ from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.artifacts.path_guard import check_beside
 from pipeline_lib.artifacts.paths import project_root
 from pipeline_lib.artifacts.read import read_object
-from pipeline_lib.towers.file_tensors import FileTensors, Tensors
+from pipeline_lib.towers.file_tensors import FileTensors, Tensors, rename_tensors
 
 State = dict[str, Tensor]
+# Names the hash of `_hash_values` among stored ones: another definition needs another name.
+VALUES = "values 1"
 
 
 def read_weights(path: str | Path) -> State:
@@ -59,9 +61,18 @@ def further_names(module: nn.Module) -> dict[str, str]:
 
 def with_first_names(module: nn.Module, state: Tensors) -> State:
     """Return the tensors of `state` by the names that `unique_state` has; the first name's value wins."""
-    repeated = further_names(module)
-    others = {repeated[name]: value for name, value in state.items() if name in repeated}
-    return others | {name: value for name, value in state.items() if name not in repeated}
+    return dict(first_named(state, further_names(module)))
+
+
+def first_named(state: Tensors, further: Mapping[str, str]) -> Tensors:
+    """Return tensors without their `further` names, of which `further_names` has the first; those of files stay there.
+
+    The first name's value wins.
+    """
+    if not further:
+        return state
+    others = {further[name]: name for name in state if name in further}
+    return rename_tensors(state, others | {name: name for name in state if name not in further})
 
 
 def load_strictly(tower: nn.Module, state: Tensors, origin: str, new: tuple[str, ...] = ()) -> None:
@@ -99,7 +110,7 @@ def weights_hash(state: Tensors | None) -> str | None:
         return None
     if isinstance(state, FileTensors) and len(state.states) == 1:
         with stored_digests(project_root() / DIGESTS) as digests:
-            kind = digest_value(["values", state.keys_in_file(), state.as_float32])
+            kind = digest_value([VALUES, state.keys_in_file(), state.as_float32])
             return digests.digest(next(iter(state.states)), kind, lambda _: _hash_values(state)).hex()
     return _hash_values(state).hex()
 
