@@ -112,3 +112,12 @@ def stop_after_steps(number: int, settings: RunConfig, inputs, fingerprint: str,
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "_step", stopped)
         run(settings, inputs, f"stopped-{fingerprint}", fingerprint)
+
+
+def check_resumes(settings: RunConfig, inputs, monkeypatch) -> None:
+    """Assert that a run that was stopped after five steps and resumed writes the bytes of one that was not."""
+    uninterrupted = run(settings, inputs, "uninterrupted")
+    stop_after_steps(5, settings, inputs, "same", monkeypatch)
+    resumed = run(settings, inputs, "resumed", "same")
+    for file in ("history.csv", "model.safetensors"):
+        assert (uninterrupted / file).read_bytes() == (resumed / file).read_bytes(), file

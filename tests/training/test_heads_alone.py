@@ -10,7 +10,7 @@ from cached_towers import SHARED
 from safetensors.torch import save_file
 from test_stored_prefix import both, kinds, store
 from tiny_project import make_settings, write_project
-from watched_run import losses, run, started, stop_after_steps
+from watched_run import check_resumes, losses, run, started
 
 from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.models.multimodal import is_heads_alone
@@ -82,11 +82,7 @@ def test_the_run_equals_one_with_frozen_towers(inputs, towers, built, case):
 def test_an_interrupted_run_resumes_to_the_same_result(inputs, towers, monkeypatch):
     settings = make_settings(*towers, unfreeze_layers=0, epochs=3)
     store(settings, inputs, layers=0)
-    uninterrupted = run(settings, inputs, "uninterrupted")
-    stop_after_steps(5, settings, inputs, "same", monkeypatch)
-    resumed = run(settings, inputs, "resumed", "same")
-    for file in ("history.csv", "model.safetensors"):
-        assert (uninterrupted / file).read_bytes() == (resumed / file).read_bytes(), file
+    check_resumes(settings, inputs, monkeypatch)
 
 
 def test_the_next_phase_starts_from_heads_alone(inputs, towers):

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 import torch
 from tiny_project import make_settings, write_project
-from watched_run import losses, run, stop_after_steps
+from watched_run import check_resumes, losses, run
 
 from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
@@ -142,11 +142,7 @@ def test_the_frozen_part_is_not_run(inputs, towers, monkeypatch):
 def test_an_interrupted_run_resumes_to_the_same_result(inputs, towers, monkeypatch):
     settings = make_settings(*towers, unfreeze_layers=2)
     store(settings, inputs)
-    uninterrupted = run(settings, inputs, "uninterrupted")
-    stop_after_steps(5, settings, inputs, "same", monkeypatch)
-    resumed = run(settings, inputs, "resumed", "same")
-    for file in ("history.csv", "model.safetensors"):
-        assert (uninterrupted / file).read_bytes() == (resumed / file).read_bytes(), file
+    check_resumes(settings, inputs, monkeypatch)
 
 
 def stored_inputs(settings, inputs, opened, unchanged=("image", "text")):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from drawn_view import drawn_view
 from tiny_project import PARAMS, make_settings, write_project
-from watched_run import losses, run, stop_after_steps
+from watched_run import check_resumes, losses, run
 
 from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
@@ -135,11 +135,7 @@ def test_losses_equal_those_of_a_run_that_encodes_the_same_views(inputs, towers,
 def test_an_interrupted_run_with_mixup_resumes_with_the_same_views(inputs, towers, monkeypatch):
     settings = make_settings(*towers, augment="clip", mix="mixup", info_nce=0.0)
     store(settings, inputs)
-    uninterrupted = run(settings, inputs, "uninterrupted")
-    stop_after_steps(5, settings, inputs, "same", monkeypatch)
-    resumed = run(settings, inputs, "resumed", "same")
-    for file in ("history.csv", "model.safetensors"):
-        assert (uninterrupted / file).read_bytes() == (resumed / file).read_bytes(), file
+    check_resumes(settings, inputs, monkeypatch)
 
 
 def test_processes_read_the_same_views_and_epochs_different_ones(inputs, towers):
