@@ -107,6 +107,8 @@ def test_all_children_end_with_the_command(toy, number):
     run = subprocess.Popen(
         [sys.executable, "-c", code, "repro", "-j", "2", "meet-0", "meet-1"],
         cwd=toy, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+        # A shell that runs the tests in the background has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     end = time.monotonic() + 60
     while not (toy / "log.txt").exists() or "meet-1" not in started(toy) or "meet-0" not in started(toy):
