@@ -2,7 +2,7 @@
 
     python bench/frozen_pipeline.py --data ../shared/data/grocery ../shared/data/freeex
     python bench/frozen_pipeline.py --quick          # 400 products, two changes, about 3 minutes
-    python bench/frozen_pipeline.py --products 1500 --changes 2
+    python bench/frozen_pipeline.py --products 1500 --changes train.head_lr=0.001
 
 Each side is a clone of the repository in a temporary folder: `dvc repro` from nothing (five folds, both flips, two
 sizes), then one `dvc exp run -S` for each change of a sweep. The older side has the libraries of its own revision. The
@@ -221,7 +221,7 @@ def measure(data: Path, options: argparse.Namespace, root: Path, programs: dict[
         for name, of in revisions.items()
     ]
     differences: list[str] = []
-    commands = [["dvc", "repro"], *(["dvc", "exp", "run", "-S", change] for change in CHANGES[: options.changes])]
+    commands = [["dvc", "repro"], *(["dvc", "exp", "run", "-S", change] for change in options.changes)]
     for number, command in enumerate(commands):
         print(f" {' '.join(command)}", flush=True)
         for side in sides if number % 2 == 0 else sides[::-1]:
@@ -235,21 +235,13 @@ def measure(data: Path, options: argparse.Namespace, root: Path, programs: dict[
         print(f"  {side.name:8} {side.disk():,.0f} MB: {parts}", flush=True)
     older, present = sides
 
-    def ratio(what: str, unit: str, part: slice, value: str, goal: str) -> Ratio:
-        ours, peer = ([getattr(run, value) for run in side.runs[part]] for side in (present, older))
-        return Ratio(f"{data.name}, {what}", unit, ours, peer, goal, lower_is_better=True)
-
-    first, later = slice(0, 1), slice(1, None)
-    sweep = [
-        ratio("next run of a sweep", "s", later, "wall", ">= 12"),
-        ratio("next run of a sweep", "CPU s", later, "cpu", "none"),
-    ]
-    return [
-        ratio("from nothing", "s", first, "wall", ">= 4"),
-        ratio("from nothing", "CPU s", first, "cpu", "none"),
-        *(sweep if commands[1:] else []),
-        Ratio(f"{data.name}, disk of {len(commands)} runs", "MB", [present.disk()], [older.disk()], ">= 3", True),
-    ]  # fmt: skip
+    rows = []
+    for number, what in enumerate(["from nothing", *(f"next run, {change}" for change in options.changes)]):
+        for unit, value, goal in (("s", "wall", ">= 12" if number else ">= 4"), ("CPU s", "cpu", "none")):
+            ours, peer = ([getattr(side.runs[number], value)] for side in (present, older))
+            rows.append(Ratio(f"{data.name}, {what}", unit, ours, peer, goal, lower_is_better=True))
+    disk = Ratio(f"{data.name}, disk of {len(commands)} runs", "MB", [present.disk()], [older.disk()], ">= 3", True)
+    return [*rows, disk]
 
 
 def largest_difference(older: dict[str, float], present: dict[str, float]) -> str:
@@ -267,12 +259,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, nargs="+", default=[shared / "grocery", shared / "freeex"])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--products", type=int, help="take this many rows of each table")
-    parser.add_argument("--changes", type=int, default=len(CHANGES), help=f"runs of the sweep, 0 to {len(CHANGES)}")
+    parser.add_argument("--changes", nargs="*", default=list(CHANGES), help="runs of the sweep, each by its -S")
     parser.add_argument("--older", default=OLDER, help="revision of the older side")
     parser.add_argument("--present", default="HEAD", help="revision of the present side")
     options = parser.parse_args()
     if options.quick:
-        options.data, options.products, options.changes = options.data[:1], options.products or 400, 2
+        options.data, options.products, options.changes = options.data[:1], options.products or 400, CHANGES[:2]
     for data in options.data:
         if not (data / "products.csv").is_file() or not (data.parent / WEIGHTS).is_file():
             raise SystemExit(f"{data}: needs products.csv, and {WEIGHTS} beside the folder")
@@ -282,8 +274,8 @@ def main() -> None:
         ratios = [ratio for data in options.data for ratio in measure(data.resolve(), options, root, programs)]
     count = f"{options.products:,} products of each catalogue" if options.products else "all products"
     about = (
-        f"Revision {options.older} against the present one, {count}, {options.changes} changes, five folds, flips, "
-        f"sizes {SIZES[0]} and {SIZES[1]} px; the peer is the older one."
+        f"Revision {options.older} against the present one, {count}, {len(options.changes)} changes, five folds, "
+        f"flips, sizes {SIZES[0]} and {SIZES[1]} px; the peer is the older one."
     )
     report("Frozen pipeline", about, ratios, options.quick)
 
