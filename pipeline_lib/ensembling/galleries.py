@@ -16,12 +16,17 @@ from pipeline_lib.ensembling.members import Member
 
 @dataclass(frozen=True)
 class GalleryMembers:
-    """Products (product_id, label, group_id) and queries of one gallery, in catalogue order; test has no fold."""
+    """Products (product_id, label, group_id) and queries of one gallery, in catalogue order; test has no fold.
+
+    `unlearned` are labels of its products that none of its models was trained on: all products of such a class are in
+    the gallery's own fold, or in test.
+    """
 
     split: str
     fold: int | None
     products: pl.DataFrame
     query_ids: list[str]
+    unlearned: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:
@@ -53,10 +58,10 @@ def plan_galleries(
         if not held_out.height:
             present = products["fold"].drop_nulls().unique().sort().to_list()
             raise ValueError(f"params.yaml: plan.folds lists {fold}, but products have only the folds {present}")
-        galleries.append(_gallery("oof", fold, held_out, queries, relevance))
+        galleries.append(_gallery("oof", fold, held_out, queries, relevance, _learned_labels(products, [fold])))
     test = products.filter(pl.col("split") == "test")
     if test.height:
-        galleries.append(_gallery("test", None, test, queries, relevance))
+        galleries.append(_gallery("test", None, test, queries, relevance, _learned_labels(products, folds)))
     return galleries
 
 
@@ -70,8 +75,19 @@ def read_galleries(catalogue: Path, folds_file: Path, folds: Sequence[int]) -> l
     return plan_galleries(products, texts, read_table(catalogue / "relevance.parquet"), folds)
 
 
+def _learned_labels(products: pl.DataFrame, folds: Sequence[int]) -> set[str]:
+    """Return the labels that a model of one of the folds was trained on."""
+    train = products.filter(pl.col("split") == "train").drop_nulls("label")
+    return {label for fold in folds for label in train.filter(pl.col("fold").ne_missing(fold))["label"].unique()}
+
+
 def _gallery(
-    split: str, fold: int | None, products: pl.DataFrame, queries: pl.DataFrame, relevance: pl.DataFrame
+    split: str,
+    fold: int | None,
+    products: pl.DataFrame,
+    queries: pl.DataFrame,
+    relevance: pl.DataFrame,
+    learned: set[str],
 ) -> GalleryMembers:
     pairs = relevance.filter(pl.col("grade") > 0).join(products, on="product_id", how="semi")
     allowed = queries.filter(pl.col("split").is_null() | ((pl.col("split") == "test") == (split == "test")))
@@ -79,4 +95,5 @@ def _gallery(
     unanswered = allowed.filter(pl.col("split").is_in(["val", "test"])).join(relevance, on="query_id", how="anti")
     chosen = pl.concat([answered, unanswered]).select("query_id")
     query_ids = allowed.join(chosen, on="query_id", how="semi", maintain_order="left")["query_id"].to_list()
-    return GalleryMembers(split, fold, products.select("product_id", "label", "group_id"), query_ids)
+    unlearned = frozenset(products["label"].drop_nulls()) - learned
+    return GalleryMembers(split, fold, products.select("product_id", "label", "group_id"), query_ids, unlearned)

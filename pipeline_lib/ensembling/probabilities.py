@@ -111,9 +111,10 @@ def predictions_table(
 def scores_table(
     gallery: GalleryMembers, products: pl.DataFrame, classes: Sequence[str], probabilities: Matrix
 ) -> pl.DataFrame:
-    """Return CLASS_SCORES_SCHEMA rows of the same predictions."""
+    """Return CLASS_SCORES_SCHEMA rows of the same predictions; a label that no model learned has no rank."""
     truth = class_numbers(products["label"], classes)
-    known, own = pl.Series(truth >= 0), np.maximum(truth, 0)
+    learned = ~products["label"].is_in(list(gallery.unlearned)).fill_null(False)
+    known, own = pl.Series(truth >= 0) & learned, np.maximum(truth, 0)
     shares = np.take_along_axis(probabilities, own[:, None], axis=1)[:, 0]
     return products.select(
         **_predicted(gallery, classes, probabilities),
@@ -163,7 +164,9 @@ def held_out(
         if gallery.fold is not None:
             stores = (member.probabilities for member in gallery.eligible(members))
             sources[gallery.fold] = [*(store for store in stores if store is not None), *external]
-            known[gallery.fold] = gallery.products.filter(pl.col("label").is_in(classes))
+            known[gallery.fold] = gallery.products.filter(
+                pl.col("label").is_in(classes), ~pl.col("label").is_in(list(gallery.unlearned))
+            )
     ids = [product for products in known.values() for product in products["product_id"]]
     limit = max(1, FIT_VALUES // (len(classes) * max(map(len, sources.values()), default=1)))
     if len(ids) > limit:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline_lib.artifacts.io import block_rows
 from pipeline_lib.artifacts.read import reading
 from pipeline_lib.artifacts.schemas import ISSUES_SCHEMA
-from pipeline_lib.evaluation.summary import labelled
+from pipeline_lib.evaluation.summary import labelled, measured
 from pipeline_lib.metrics.classification import Labels, Probabilities, class_numbers
 
 
@@ -40,25 +40,27 @@ def suggested_labels(probabilities: Probabilities, thresholds: NDArray[np.float6
 def label_issues(scores: pl.DataFrame, predictions: Path, classes: Sequence[str]) -> pl.DataFrame:
     """Return ISSUES_SCHEMA rows of the out-of-fold products whose suggested label differs from their label.
 
-    `scores` has CLASS_SCORES_SCHEMA rows, and the file `predictions` PREDICTIONS_SCHEMA rows, which are read in blocks.
-    Issues are sorted by the probability of the suggestion minus that of the label, largest first.
+    `scores` has CLASS_SCORES_SCHEMA rows. The file `predictions` has PREDICTIONS_SCHEMA rows of the same products in
+    the same order, which are read in blocks. Issues are sorted by the probability of the suggestion minus that of the
+    label, largest first.
     """
     part = labelled(scores, classes, "oof")
     if not len(part.truth):
         return pl.DataFrame(schema=ISSUES_SCHEMA)
+    counts = scores.select((pl.col("split") == "oof") & measured(classes)).to_series()
     thresholds = class_thresholds(part.truth, part.label_probability, len(classes))
     rows = block_rows(len(classes))
     table = pl.scan_parquet(predictions)
     with reading(predictions):
-        blocks = (table.slice(start, rows).collect() for start in range(0, scores.height, rows))
+        starts = range(0, scores.height, rows)
+        blocks = (table.slice(start, rows).collect().filter(counts.slice(start, rows)) for start in starts)
         issues = pl.concat(_issues(block, classes, thresholds) for block in blocks)
     margin = pl.col("probability") - pl.col("label_probability")
     ordered = issues.sort(margin, "product_id", descending=[True, False])
     return ordered.select(*ISSUES_SCHEMA).cast(pl.Schema(ISSUES_SCHEMA))
 
 
-def _issues(block: pl.DataFrame, classes: Sequence[str], thresholds: NDArray[np.float64]) -> pl.DataFrame:
-    known = block.filter((pl.col("split") == "oof") & pl.col("label").is_in(list(classes)))
+def _issues(known: pl.DataFrame, classes: Sequence[str], thresholds: NDArray[np.float64]) -> pl.DataFrame:
     truth = class_numbers(known["label"], classes)
     probabilities = known["probabilities"].list.to_array(len(classes)).to_numpy()
     suggested = suggested_labels(probabilities, thresholds)

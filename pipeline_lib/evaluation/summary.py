@@ -102,14 +102,19 @@ def published(scores: ClassScores) -> Statistic:
 
 
 def labelled(scores: pl.DataFrame, classes: Sequence[str], split: str) -> Labelled:
-    """Return the products of CLASS_SCORES_SCHEMA rows in a split whose label is one of the classes."""
+    """Return the products of CLASS_SCORES_SCHEMA rows in a split whose label is one that the models know."""
     part = scores.filter(pl.col("split") == split)
-    known = part.filter(pl.col("label").is_in(list(classes)))
+    known = part.filter(measured(classes))
     truth, predicted = (class_numbers(known[column], classes) for column in ("label", "predicted"))
     confidence, ranks = known["confidence"].to_numpy().astype(np.float64), known["label_rank"].to_numpy() - 1
     scored = ClassScores(truth, predicted, confidence, ranks, len(classes))
     own = known["label_probability"].to_numpy()
     return Labelled(scored, own, clusters(known["group_id"]), part.height - known.height)
+
+
+def measured(classes: Sequence[str]) -> pl.Expr:
+    """Return whether CLASS_SCORES_SCHEMA rows count in figures: their label is a class that their models learned."""
+    return pl.col("label").is_in(list(classes)) & pl.col("label_rank").is_not_null()
 
 
 def left_out_lines(scores: pl.DataFrame, classes: Sequence[str]) -> list[str]:

@@ -61,6 +61,9 @@ def read_fold(inputs: Inputs, fold: int, classify: bool, captions: bool = False)
             f"losses.cross_entropy needs labels of at least 2 classes, the catalogue has {len(classes)}; "
             "set losses.cross_entropy.weight = 0 or data.columns.label"
         )
+    # A class of the held-out fold alone cannot be learned: figures of the epochs leave it out, as those of evaluate do.
+    learned = pl.when(pl.col("label").is_in(training["label"].unique().to_list())).then(pl.col("label"))
+    held_out = held_out.with_columns(learned.alias("label"))
     training_products, held_out_products = as_arrays(training, classes), as_arrays(held_out, classes)
     queries = read_table(inputs.catalogue / "queries.parquet")
     relevance = read_table(inputs.catalogue / "relevance.parquet")

@@ -67,3 +67,19 @@ def test_queries_without_any_answer_are_ranked_in_their_split():
         ("oof-1", ["val"]),
         ("test", ["test", "answered"]),
     ]
+
+
+def test_labels_that_no_model_of_a_gallery_was_trained_on_are_named():
+    """`both` is learned by either model, `zero` is only in fold 0, `late` only in test, `always` in every training."""
+    labels = ["zero", "both", "both", "always", "late"]
+    products = PRODUCTS.with_columns(label=pl.Series(labels))
+    products = pl.concat([products, products.tail(1).with_columns(product_id=pl.lit("u"), label=pl.lit("zero"))])
+    named = {
+        tuple(folds): {gallery.name: set(gallery.unlearned) for gallery in galleries}
+        for folds in ([0, 1], [0])
+        for galleries in [plan_galleries(products, queries_of(q=None), relevance_of(("q", "a", 1)), folds)]
+    }
+    assert named == {
+        (0, 1): {"oof-0": {"zero"}, "oof-1": set(), "test": {"late"}},
+        (0,): {"oof-0": {"zero"}, "test": {"late", "zero"}},
+    }

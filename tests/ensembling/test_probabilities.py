@@ -57,6 +57,15 @@ def test_class_scores_are_those_of_one_row_at_a_time():
     assert table["label_rank"].null_count() == labels.count("sofa") + 1
 
 
+def test_a_label_that_no_model_learned_has_no_rank():
+    products = pl.DataFrame({"product_id": ["a", "b", "c"], "label": ["hat", "cup", None], "group_id": ["a", "b", "c"]})
+    gallery = GalleryMembers("oof", 0, products, [], frozenset(["hat"]))
+    table = scores_table(gallery, products, ["cup", "hat"], np.full((3, 2), 0.5, np.float32))
+    assert table.select("product_id", "label", "label_probability", "label_rank").rows() == [
+        ("a", "hat", None, None), ("b", "cup", 0.5, 1), ("c", None, None, None),
+    ]  # fmt: skip
+
+
 def test_weights_of_scales_are_repeated_for_every_fold(tmp_path):
     rows = [[[1.0, 0.0]], [[0.0, 1.0]], [[0.6, 0.4]], [[0.2, 0.8]]]
     stores = [store_of(tmp_path / str(number), ["x"], row) for number, row in enumerate(rows)]

@@ -74,6 +74,16 @@ def test_candidates_are_out_of_fold_and_the_largest_margin_first(rows, tmp_path,
     assert issues["label_probability"].to_list() == pytest.approx([0.1, 0.3])
 
 
+def test_a_class_that_the_model_could_not_learn_is_no_issue(tmp_path):
+    """Product c is the only cup outside its fold's training, so its model had to predict another class."""
+    predictions = rows_of(("a", "oof", "cup", [0.6, 0.4]), ("b", "oof", "hat", [0.4, 0.6]), ("c", "oof", "cup", [0, 1]))
+    predictions.write_parquet(tmp_path / "probabilities.parquet")
+    unlearned = pl.col("product_id") == "c"
+    nulls = [pl.when(~unlearned).then(pl.col(name)).alias(name) for name in ("label_probability", "label_rank")]
+    scores = scored(predictions, ["cup", "hat"]).with_columns(nulls)
+    assert label_issues(scores, tmp_path / "probabilities.parquet", ["cup", "hat"]).height == 0
+
+
 def test_without_labels_there_are_no_issues(tmp_path):
     assert issues_of(rows_of(("a", "oof", None, [0.1, 0.9])), tmp_path).rows() == []
     assert label_issues(pl.DataFrame(schema=CLASS_SCORES_SCHEMA), tmp_path / "none", []).schema == ISSUES_SCHEMA

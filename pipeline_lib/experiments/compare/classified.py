@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.evaluation.additive import class_columns
-from pipeline_lib.evaluation.summary import labelled, published
+from pipeline_lib.evaluation.summary import labelled, measured, published
 from pipeline_lib.experiments.compare.parts import PRODUCTS, Answer, Part, Parts, RunsOfSettings, System, Values
 from pipeline_lib.experiments.compare.runs import Run
 from pipeline_lib.experiments.compare.test_sets import Overlap, Place, RunPair, rows_alone, splits_alike
@@ -61,7 +61,7 @@ def classified_product(part: Part, run: Run, row: int) -> list[str]:
 
 
 def _rows_of(run: Run, _: str) -> pl.DataFrame:
-    return run.scores.filter(pl.col("label").is_in(run.classes))
+    return run.scores.filter(measured(run.classes))
 
 
 def _differences(pair: RunPair, place: Place, tables: list[pl.DataFrame]) -> Iterator[str]:
