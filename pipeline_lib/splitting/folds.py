@@ -148,14 +148,20 @@ def _assignment_notes(products: pl.DataFrame, given: pl.DataFrame, num_named: in
 
 
 def _unlearnable(frame: pl.DataFrame) -> list[str]:
-    train = frame.filter(pl.col("split") == "train").drop_nulls("label")
-    folds = train.group_by("label").agg(
-        pl.col("fold").n_unique().alias("folds"), pl.col("fold").null_count().alias("free")
+    """Return notes about the classes that no figure counts, because no model that predicts them learns them."""
+    classes = frame.drop_nulls("label").group_by("label")
+    places = classes.agg(
+        (pl.col("split") == "test").all().alias("in_test"),
+        pl.col("fold").filter(pl.col("split") == "train").n_unique().alias("folds"),
+        pl.col("fold").filter(pl.col("split") == "train").null_count().alias("free"),
     )
-    in_one_fold = folds.filter((pl.col("folds") == 1) & (pl.col("free") == 0))["label"]
-    if len(in_one_fold) == 0:
-        return []
-    return [f"classes with all products in one fold, so that its model cannot learn them: {name_some(in_one_fold)}"]
+    in_one_fold = places.filter((pl.col("folds") == 1) & (pl.col("free") == 0) & ~pl.col("in_test"))["label"]
+    in_test = places.filter("in_test")["label"]
+    notes = {
+        "one fold, so that its model cannot learn them and their products there are in no class figure": in_one_fold,
+        "test, so that no model learns them and they are in no class figure": in_test,
+    }
+    return [f"classes with all products in {what}: {name_some(own)}" for what, own in notes.items() if len(own)]
 
 
 def _leaks(frame: pl.DataFrame, sources: Sequence[Source]) -> list[str]:
@@ -177,8 +183,8 @@ def _leaks(frame: pl.DataFrame, sources: Sequence[Source]) -> list[str]:
         )
     if len(perhaps):
         notes.append(
-            f"{perhaps['fold_group_id'].n_unique()} groups of products that look alike or have equal texts "
-            f"({len(perhaps)} products) are on both sides of a split that {given_by} gives: "
+            f"{perhaps['fold_group_id'].n_unique()} groups of products that look alike, have equal texts or share a "
+            f"composed query ({len(perhaps)} products) are on both sides of a split that {given_by} gives: "
             f"{name_some(perhaps['fold_group_id'].unique())}"
         )
     return notes

@@ -48,8 +48,10 @@ def assign_folds(
     for label, sizes in classes.items():
         own = shares if len(sizes) >= num_bins else [0.0, *[1 / num_folds] * num_folds]
         bins |= _assign_class(sizes, bins, own, _hasher(seed), repr(label))
+    free = {label for group_id, counts in contents.items() if bins[group_id] == ALWAYS_TRAIN for label in counts}
     small = {label: number for label, number in num_groups.items() if label is not None and 1 < number < num_bins}
-    return [bins[group_id] for group_id in products["group_id"]], _class_notes(single, small, num_folds, test_fraction)
+    notes = _class_notes(single & free, small, num_folds, test_fraction)
+    return [bins[group_id] for group_id in products["group_id"]], notes
 
 
 def _contents(products: pl.DataFrame) -> tuple[dict[str, dict[Label, int]], dict[Label, int]]:

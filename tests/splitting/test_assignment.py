@@ -77,8 +77,8 @@ def test_a_group_that_the_file_divides_stays_so_and_new_products_follow_their_ow
     frame, notes = split_products(products, 3, 0.2, 7, assignment_of(tmp_path, rows))
     assert frame.rows()[:5] == [*rows, ("p3", "train", 2), ("p4", "test", None)]
     assert notes[1:] == [
-        "1 groups of products that look alike or have equal texts (5 products) are on both sides of a split that "
-        "split.assignment gives: u"
+        "1 groups of products that look alike, have equal texts or share a composed query (5 products) are on both "
+        "sides of a split that split.assignment gives: u"
     ]
     rows[1] = ("p1", "train", 2)
     tie, _ = split_products(products.head(2).vstack(products[4:]), 3, 0.2, 7, assignment_of(tmp_path, rows))

@@ -132,15 +132,41 @@ def test_a_given_split_that_divides_a_group_is_unchanged_and_the_leak_is_counted
     ]
     perhaps = products.with_columns(group_id="product_id")
     assert split_products(perhaps, 3, 0.2, 7)[1] == [
-        "2 groups of products that look alike or have equal texts (4 products) are on both sides of a split that the "
-        "table gives: a, b"
+        "2 groups of products that look alike, have equal texts or share a composed query (4 products) are on both "
+        "sides of a split that the table gives: a, b"
     ]
 
 
 def test_a_class_with_all_products_in_one_given_fold_is_noted():
     _, notes = split_products(products_of([("a", "x", None, 0), ("b", "y", None, 1), ("c", "x", None, 1)]), 3, 0.2, 7)
-    assert notes[-1] == "classes with all products in one fold, so that its model cannot learn them: y"
+    assert notes[-1] == (
+        "classes with all products in one fold, so that its model cannot learn them and their products there are in no "
+        "class figure: y"
+    )
     assert notes[0] == "there are no test rows: figures are out-of-fold only"
+
+
+def test_a_rare_class_in_a_group_of_another_class_is_not_noted_as_always_trained_on():
+    """Each rare class has one product, in a group of two products of a frequent class, which decides where they go."""
+    rows = [(f"g{number}", "big") for number in range(60) for _ in range(2)]
+    rows += [(f"g{number}", f"rare{number}") for number in range(60)] + [("alone", "single")]
+    products = products_of(rows)
+    frame, notes = split_products(products, 3, 0.2, 7)
+    placed = places(products, frame)
+    in_test = set(placed.filter(pl.col("label").str.starts_with("rare"), pl.col("place") == "test/-")["label"])
+    held_out = set(placed.filter(pl.col("label").str.starts_with("rare"))["label"]) - in_test
+    assert len(in_test) == 12 and len(held_out) == 48
+    assert placed.filter(pl.col("label") == "single")["place"].to_list() == ["train/-"]
+    assert notes[0] == "classes with a single group, always trained on and held out in no fold: single"
+    assert [note.split(": ")[0] for note in notes[1:]] == [
+        "classes with all products in one fold, so that its model cannot learn them and their products there are in no "
+        "class figure",
+        "classes with all products in test, so that no model learns them and they are in no class figure",
+    ]
+    first = sorted(held_out)[:5], sorted(in_test)[:5]
+    assert [note.split(": ")[1] for note in notes[1:]] == [
+        f"{', '.join(first[0])} and 43 more", f"{', '.join(first[1])} and 7 more",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
