@@ -3,13 +3,15 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.read import read_object
-from pipeline_lib.experiments.doctor.dvc_state import folder_bytes
+from pipeline_lib.experiments.doctor.dvc_state import dvc_file_fault, folder_bytes
 from pipeline_lib.experiments.doctor.finding import NOTE, OK, PROBLEM, Finding, Params
 from pipeline_lib.params.all_sections import check_params
 from pipeline_lib.params.requirements import check_catalogue
+from pipeline_lib.params.section import load_params, pick
 
 HEADER_LIMIT = 100_000_000  # bytes; safetensors refuses longer headers
 UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -18,23 +20,52 @@ COUNTS = paths.CATALOGUE / "counts.json"
 TOWERS = ("image", "text")
 
 
-def read_params_fault(root: Path, params: Params) -> str | None:
-    """Return the first fault of params.yaml, beside the data that the catalogue has counted; None if there is none."""
-    file = root / "params.yaml"
+class ParamsFacts(NamedTuple):
+    """The first fault of params.yaml, None if there is none, and whether it was compared with a catalogue of its data.
+
+    The catalogue that lies there may be of other settings, or of data that changed since: the next run replaces it.
+    """
+
+    fault: str | None
+    compared: bool = True
+
+
+def read_params_fault(root: Path, params: Params) -> ParamsFacts:
+    """Return the first fault of params.yaml, beside the data that the catalogue has counted."""
+    file, compared = root / "params.yaml", False
     try:
         check_params(file)
-        if (root / COUNTS).is_file():
+        compared = (root / COUNTS).is_file() and _is_up_to_date(root, params)
+        if compared:
             check_catalogue(dict(params), read_object(root / COUNTS, classes=int, queries=int), Path("params.yaml"))
     except ValueError as error:
-        return str(error).replace(f"{root}/", "")
-    return None
+        return ParamsFacts(str(error).replace(f"{root}/", ""), compared)
+    return ParamsFacts(None, compared)
 
 
-def judge_params(fault: str | None) -> list[Finding]:
+def _is_up_to_date(root: Path, params: Params) -> bool:
+    """Return whether dvc.lock has the settings of the catalogue, and the hash of its data that a .dvc file names."""
+    lock = root / "dvc.lock"
+    sound = lock.is_file() and dvc_file_fault(lock) is None
+    entry = (load_params(lock).get("stages") or {}).get("catalogue") if sound else None
+    if not entry:
+        return False
+    settings = entry.get("params", {}).get("params.yaml", {})
+    if any(pick(dict(params), key) != value for key, value in settings.items()):
+        return False
+    tracked = root / f"{params['data']['root']}.dvc"
+    outs = load_params(tracked).get("outs", []) if tracked.is_file() else []
+    present = {(tracked.parent / out["path"]).relative_to(root).as_posix(): out.get("md5") for out in outs}
+    return all(present.get(dep["path"], dep.get("md5")) == dep.get("md5") for dep in entry.get("deps", []))
+
+
+def judge_params(found: ParamsFacts) -> list[Finding]:
     """Return the fault, which says itself what to do."""
-    if fault is None:
+    if found.fault is not None:
+        return [Finding(PROBLEM, found.fault, "mend params.yaml, then run vitrine check")]
+    if found.compared:
         return [Finding(OK, "params.yaml: every key is known, every value fits the data")]
-    return [Finding(PROBLEM, fault, "mend params.yaml, then run vitrine check")]
+    return [Finding(OK, "params.yaml: every key is known, every value fits; these data have no catalogue yet")]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from dvc.utils.hydra import apply_overrides
 from quick_dvc import run_dvc
 from safetensors.numpy import save_file
 from typer.testing import CliRunner
@@ -276,6 +278,44 @@ def test_a_model_is_estimated_by_its_own_towers(project):
     assert found.copies == 1
     run(project, "dvc", "config", "--quiet", "cache.type", "copy")
     assert read_disk(project, params).copies == 2
+
+
+def catalogued(project: Path, root: str) -> str:
+    """Track a folder `root` with DVC's hash 1, and write dvc.lock as the stage catalogue leaves it for these data."""
+    (project / root).mkdir(parents=True, exist_ok=True)
+    (project / f"{root}.dvc").write_text(f"outs:\n- md5: {1:032x}.dir\n  path: {Path(root).name}\n", encoding="utf-8")
+    apply_overrides(project / "params.yaml", [f"data.root={root}"])
+    data = load_params(project / "params.yaml")["data"]
+    entry = {"cmd": "python -m stages.catalogue", "deps": [{"path": root, "md5": f"{1:032x}.dir"}]}
+    entry |= {"params": {"params.yaml": {"data": data, "plan.frames": []}}}
+    lock = yaml.safe_dump({"schema": "2.0", "stages": {"catalogue": entry}})
+    (project / "dvc.lock").write_text(lock, encoding="utf-8")
+    return lock
+
+
+def test_settings_are_not_compared_with_the_catalogue_of_other_data(project):
+    """A catalogue without composed queries, for a plan that needs them: other data, or their table, may bring some."""
+    lock = catalogued(project, "data/raw/mine")
+    (project / "data/work/catalogue").mkdir(parents=True)
+    counts = '{"products": 10, "queries": 5, "classes": 3, "composed": {}}'
+    (project / "data/work/catalogue/counts.json").write_text(counts, encoding="utf-8")
+    apply_overrides(project / "params.yaml", ["plan.composed=[sum]", "features.trunk.at=pooled"])
+
+    def levels():
+        return [(one.finding.level, one.finding.message) for one in run_checks(project) if one.check == "params"]
+
+    assert levels()[0][0] == "problem" and "the catalogue has none" in levels()[0][1]
+    fits = [("ok", "params.yaml: every key is known, every value fits; these data have no catalogue yet")]
+    (project / "data/raw/mine.dvc").write_text(f"outs:\n- md5: {2:032x}.dir\n  path: mine\n", encoding="utf-8")
+    assert levels() == fits
+    catalogued(project, "data/raw/mine")
+    apply_overrides(project / "params.yaml", ["data.queries=queries.csv"])
+    assert levels() == fits
+    (project / "dvc.lock").unlink()
+    assert levels() == fits
+    apply_overrides(project / "params.yaml", ["data.queries=null"])
+    (project / "dvc.lock").write_text(lock, encoding="utf-8")
+    assert levels()[0][0] == "problem"
 
 
 def test_a_key_that_is_missing_is_the_finding_of_params_alone(project):

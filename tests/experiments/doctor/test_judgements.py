@@ -25,7 +25,7 @@ from pipeline_lib.experiments.doctor.machine import (
     judge_memory,
     memory_limit,
 )
-from pipeline_lib.experiments.doctor.project import TowerWeights, judge_params, judge_weights
+from pipeline_lib.experiments.doctor.project import ParamsFacts, TowerWeights, judge_params, judge_weights
 from pipeline_lib.experiments.doctor.versions import Versions, judge_versions
 
 GB = 10**9
@@ -65,8 +65,9 @@ CARD = "H200, 143771 MiB, 570.1"
         (judge_gpu, Gpu([], "13.0", "cuda", True, AUTO), [(PROBLEM, "no GPU is visible", "auto or cpu")]),
         (judge_gpu, Gpu([CARD], None, "auto", True, AUTO), [(PROBLEM, "CPUs alone", "CUDA build")]),
         (judge_gpu, Gpu([CARD], "13.0", "auto", True, BF16), [(OK, "H200", "")]),
-        (judge_params, None, [(OK, "every key", "")]),
-        (judge_params, "params.yaml: a fault", [(PROBLEM, "a fault", "vitrine check")]),
+        (judge_params, ParamsFacts(None), [(OK, "every value fits the data", "")]),
+        (judge_params, ParamsFacts(None, False), [(OK, "no catalogue yet", "")]),
+        (judge_params, ParamsFacts("params.yaml: a fault"), [(PROBLEM, "a fault", "vitrine check")]),
         (judge_weights, [TowerWeights("model.image.name", "x", "local", 2)], [(OK, "2 complete .safe", "")]),
         (judge_weights, [TowerWeights("a", "x", "local", 0, ("a.bin",))], [(PROBLEM, "only a.bin", "convert")]),
         (judge_weights, [TowerWeights("a", "x", "local", 0)], [(PROBLEM, "no weights", "pretrained")]),
