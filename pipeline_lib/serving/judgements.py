@@ -82,7 +82,10 @@ def read_judgements(path: Path) -> list[Judgement]:
         line = 1  # at which the row begins
         try:
             if tuple(next(reader, ())) != HEADER:
-                raise ValueError(f"its first line must be {','.join(HEADER)}; name another file with --judgements")
+                raise ValueError(
+                    f"its first line must be {','.join(HEADER)}; correct it, or move a file that has no judgements out "
+                    "of the folder (for `vitrine serve`, --judgements names another)"
+                )
             line = reader.line_num + 1
             for row in reader:
                 if len(row) != len(HEADER) or row[2] not in ("", "0", "1"):

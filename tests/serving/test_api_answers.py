@@ -229,7 +229,7 @@ def test_a_judgement_that_a_full_disk_cuts_leaves_the_file_as_it_was(tmp_path, m
 def test_another_file_is_not_overwritten(tmp_path):
     path = tmp_path / "products.csv"
     path.write_text("id,text\n1,mug\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"products.csv: its first line must be query,product_id.*--judgements"):
+    with pytest.raises(ValueError, match=r"products.csv: its first line must be query,product_id.*correct it, or move"):
         JudgementFile(path)
     assert path.read_text(encoding="utf-8") == "id,text\n1,mug\n"
 
