@@ -38,7 +38,7 @@ OwnIntervals = Mapping[str, tuple[float, float]]
 
 @dataclass(frozen=True)
 class Labelled:
-    """The products of one split whose label is one of the classes, and how many were left out.
+    """The products of one split whose label their models learned; how many others there are, with a label and without.
 
     `groups` (products,) numbers the groups. Near-duplicates and photos of one product are right or wrong together, so
     an interval counts a group as one.
@@ -47,7 +47,8 @@ class Labelled:
     scores: ClassScores
     label_probability: NDArray[np.float32]
     groups: NDArray[np.int64]
-    left_out: int
+    unlearned: int
+    unlabelled: int
 
     @property
     def truth(self) -> Labels:
@@ -86,7 +87,8 @@ def classification_trees(scores: pl.DataFrame, classes: Sequence[str]) -> tuple[
             own = {"ece": calibration_interval(part.scores, part.groups)}
             value, interval = with_intervals(published(part.scores), PUBLISHED, part.groups, own)
             chance = {f"top{k}": round(min(1.0, k / len(classes)), DIGITS) for k in (1, 3)}
-            figures[split] = {"classification": value | {"chance": chance}}
+            sizes = {"num_products": len(part.truth), "num_unlearned": part.unlearned}
+            figures[split] = {"classification": value | sizes | {"chance": chance}}
             intervals[split] = {"classification": interval}
     return figures, intervals
 
@@ -108,8 +110,9 @@ def labelled(scores: pl.DataFrame, classes: Sequence[str], split: str) -> Labell
     truth, predicted = (class_numbers(known[column], classes) for column in ("label", "predicted"))
     confidence, ranks = known["confidence"].to_numpy().astype(np.float64), known["label_rank"].to_numpy() - 1
     scored = ClassScores(truth, predicted, confidence, ranks, len(classes))
-    own = known["label_probability"].to_numpy()
-    return Labelled(scored, own, clusters(known["group_id"]), part.height - known.height)
+    own, unlabelled = known["label_probability"].to_numpy(), part["label"].null_count()
+    unlearned = part.height - known.height - unlabelled
+    return Labelled(scored, own, clusters(known["group_id"]), unlearned, unlabelled)
 
 
 def measured(classes: Sequence[str]) -> pl.Expr:
@@ -119,12 +122,15 @@ def measured(classes: Sequence[str]) -> pl.Expr:
 
 def left_out_lines(scores: pl.DataFrame, classes: Sequence[str]) -> list[str]:
     """Return a line for each split with products that are in no classification figure."""
-    counts = {split: labelled(scores, classes, split).left_out for split in SPLITS if classes}
-    return [
-        f"{split}: {count} products without a label the models know are in no classification figure"
-        for split, count in counts.items()
-        if count
-    ]
+    lines = []
+    for split in SPLITS if classes else ():
+        part = labelled(scores, classes, split)
+        if count := part.unlearned + part.unlabelled:
+            labels = f", {part.unlearned} of them labelled" if part.unlearned else ""
+            lines.append(
+                f"{split}: {count} products without a label the models know are in no classification figure{labels}"
+            )
+    return lines
 
 
 def data_counts(catalogue: Path, folds: Path) -> Tree:

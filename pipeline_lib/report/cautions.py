@@ -44,6 +44,11 @@ def cautions(metrics: Tree, intervals: Tree) -> list[str]:
     for split, name in SPLITS.items():
         if few := _few_queries(branch(metrics, split, "retrieval"), name):
             lines.append(few)
+        if unlearned := branch(metrics, split, "classification").get("num_unlearned"):
+            lines.append(
+                f"{name}: {count(unlearned)} of the labelled products are in no class figure: no model that predicts "
+                "them was trained on their classes."
+            )
         for row in retrieval_rows(metrics, intervals):
             if row.split == split:
                 size = int(branch(metrics, split, "retrieval", row.task)["num_gallery"])

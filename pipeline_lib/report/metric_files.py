@@ -13,7 +13,7 @@ from pipeline_lib.report.headline import CLASSIFICATION, DIRECTIONS, JUDGED, RET
 # Keys of mappings, keys whose entries are mappings, and those of numbers; so are R@1, mAP@10 and what is in `chance`.
 BRANCHES = {*SPLITS, *DIRECTIONS, "retrieval", "classification", "composed", "judged", "seen", "chance", "slices"}
 GROUPS = ("composed", "judged", "seen", "slices")
-FIGURES = {*RETRIEVAL, *CLASSIFICATION, *JUDGED, *TOTALS, "mean", "trained_on", "products"}
+FIGURES = {*RETRIEVAL, *CLASSIFICATION, *JUDGED, *TOTALS, "mean", "trained_on", "products", "num_unlearned"}
 
 
 def read_metric_files(root: Path) -> tuple[Tree, Tree]:

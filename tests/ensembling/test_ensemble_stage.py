@@ -78,6 +78,9 @@ def test_figures_have_exactly_the_published_paths(project):
     ]
     sizes += [f"{part}.num_products" for part in SLICES]
     sizes += [
+        f"{split}.classification.{name}" for split in ("oof", "test") for name in ("num_products", "num_unlearned")
+    ]
+    sizes += [
         f"{split}.{branch}.chance.{name}"
         for split in ("oof", "test")
         for branch, names in CHANCE.items()

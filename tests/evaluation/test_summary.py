@@ -41,13 +41,13 @@ def test_classification_counts_only_products_with_a_known_label():
     figures, intervals = classification_trees(scores_frame(), CLASSES)
     # One is right with 0.8, one wrong with 0.6: gaps of 0.2 and 0.6, each for half of the products.
     expected = {"top1": 0.5, "top3": 1.0, "macro_f1": 0.5, "balanced_accuracy": 0.5, "ece": 0.4}
-    expected |= {"chance": {"top1": round(1 / 3, 6), "top3": 1.0}}
+    expected |= {"num_products": 2, "num_unlearned": 1, "chance": {"top1": round(1 / 3, 6), "top3": 1.0}}
     assert figures == {"oof": {"classification": expected}}
     assert intervals["oof"]["classification"]["top1"] == [0.001541, 0.998459]  # Wilson, one of two
     low, high = intervals["oof"]["classification"]["ece"]
     assert low <= 0.4 <= high
     part = labelled(scores_frame(), CLASSES, "oof")
-    assert (part.truth.tolist(), part.left_out) == ([0, 1], 2)
+    assert (part.truth.tolist(), part.unlearned, part.unlabelled) == ([0, 1], 1, 1)
     assert part.scores.ranks.tolist() == [0, 1] and part.scores.num_classes == 3
 
 
@@ -79,7 +79,10 @@ def test_products_of_one_group_are_drawn_together():
     alone = scored(predictions, ["cup", "hat"])
     # A duplicate of every product with the same prediction adds no information: figures and intervals are equal.
     twice = pl.concat([alone, alone.with_columns(product_id=pl.col("product_id") + "-again")])
-    assert classification_trees(twice, ["cup", "hat"]) == classification_trees(alone, ["cup", "hat"])
+    (figures, _), (doubled, _) = found = [classification_trees(one, ["cup", "hat"]) for one in (alone, twice)]
+    assert figures["oof"]["classification"].pop("num_products") == 60
+    assert doubled["oof"]["classification"].pop("num_products") == 120
+    assert found[0] == found[1]
     apart = twice.with_columns(group_id="product_id")
     _, narrow = classification_trees(apart, ["cup", "hat"])
     _, wide = classification_trees(alone, ["cup", "hat"])

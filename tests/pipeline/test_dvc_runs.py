@@ -15,7 +15,7 @@ from stage_commands import stage_commands
 DOWNSTREAM = ["train@0", "train@1", "embed@0-32", "embed@1-32", "gallery@0", "index@flat-0"]
 DOWNSTREAM += ["ensemble", "evaluate", "report"]
 RETRIEVAL = {"R@1", "R@5", "R@10", "MeanRecall", "median_rank", "mean_rank", "num_queries", "num_gallery", "chance"}
-CLASSIFICATION = {"top1", "top3", "macro_f1", "balanced_accuracy", "ece", "chance"}
+CLASSIFICATION = {"top1", "top3", "macro_f1", "balanced_accuracy", "ece", "num_products", "num_unlearned", "chance"}
 
 
 def written_at(project):

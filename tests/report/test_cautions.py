@@ -6,7 +6,7 @@ import pytest
 from scored_rows import scored
 
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
-from pipeline_lib.evaluation.summary import classification_trees, merged, retrieval_trees
+from pipeline_lib.evaluation.summary import classification_trees, left_out_lines, merged, retrieval_trees
 from pipeline_lib.metrics.gallery_ranks import Gallery, rank_gallery
 from pipeline_lib.report.cautions import cautions
 from pipeline_lib.report.headline import NO_FIGURE, retrieval_rows, total_lines
@@ -84,6 +84,18 @@ def test_top_3_of_three_classes_is_no_figure():
     lines = cautions(*classification_trees(predictions, ["a", "b", "c"]))
     assert lines[0] == "Test: Top-3 of so few classes is no figure: a random order reaches 100.0 %."
     assert lines[1] == "Test: near chance: Top-1 33.3 % (chance 33.3 %)."
+
+
+def test_products_of_a_class_that_was_not_learned_are_counted_first():
+    rows = [(f"p{i}", "test", None, "abd"[i % 3], "a", [0.9, 0.1, 0.0], f"p{i}") for i in range(30)]
+    rows.append(("p30", "test", None, None, "a", [0.9, 0.1, 0.0], "p30"))
+    predictions = scored(pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row"), ["a", "b", "c"])
+    lines = cautions(*classification_trees(predictions, ["a", "b", "c"]))
+    left_out = "Test: 10 of the labelled products are in no class figure"
+    assert lines[0] == f"{left_out}: no model that predicts them was trained on their classes."
+    assert left_out_lines(predictions, ["a", "b", "c"]) == [
+        "test: 11 products without a label the models know are in no classification figure, 10 of them labelled"
+    ]
 
 
 def composed_leaf(values, chance):
