@@ -16,8 +16,9 @@ repro: $(VENV)/.run
 	dvc repro
 	vitrine headline
 
+# One process more than the two cores of CI: some tests wait for servers, browsers and other processes.
 test: $(VENV)/.test
-	python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	ruff check .
