@@ -1,6 +1,7 @@
 """`vitrine plan`: what the next `dvc repro` will run, why, and how long it took before."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,10 +44,9 @@ def plan(
     In a pipe: stage, state, reasons, rows, bytes, seconds and their basis, one stage a line.
 
     JSON: rows (of the catalogue), unchanged (a count), stages (with stage, state, because, reasons, rows, bytes,
-    seconds and basis), seconds (running stages), seconds_following, and without_estimate (a count).
+    seconds and basis), seconds (running stages), seconds_following, without_estimate (a count), and fault (the first
+    one of params.yaml with the changes, null if there is none).
     """
-    from pathlib import Path
-
     from pipeline_lib.execution.durations import read_durations
     from pipeline_lib.experiments.next_run.forecast import forecast
     from pipeline_lib.experiments.next_run.rows import catalogue_rows
@@ -55,10 +55,23 @@ def plan(
     statuses, params = read_statuses(targets or [], change or [])
     rows = catalogue_rows(Path())
     planned = forecast(statuses, read_durations(Path()), params, rows.get("products"))
-    show(plan_result(planned, len(statuses), rows), as_json)
+    show(plan_result(planned, len(statuses), rows, _fault(params)), as_json)
 
 
-def plan_result(planned: "list[PlannedStage]", visited: int, catalogue: Mapping[str, int]) -> Result:
+def _fault(params: dict[str, Any]) -> str | None:
+    """Return the first fault of the changed params, for which the run would stop at its start."""
+    from pipeline_lib.params import all_sections
+
+    try:
+        all_sections.check_project(params, Path("params.yaml"))
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def plan_result(
+    planned: "list[PlannedStage]", visited: int, catalogue: Mapping[str, int], fault: str | None = None
+) -> Result:
     """Return the next run as a table with its sums; `catalogue` are the counts of `catalogue_rows`."""
     from pipeline_lib.execution.meter import format_seconds
     from pipeline_lib.experiments.next_run.forecast import FOLLOWS, RESTORED, RUNS, total_seconds
@@ -77,6 +90,8 @@ def plan_result(planned: "list[PlannedStage]", visited: int, catalogue: Mapping[
     ]
     if not planned:
         notes = [f"nothing to run: all {visited} stages are up to date"]
+    if fault:
+        notes.append(f"the run would stop: {fault}")
     data = {
         "rows": catalogue,
         "unchanged": visited - len(planned),
@@ -84,6 +99,7 @@ def plan_result(planned: "list[PlannedStage]", visited: int, catalogue: Mapping[
         "seconds": seconds,
         "seconds_following": following,
         "without_estimate": unknown + unknown_following,
+        "fault": fault,
     }
     head = [f"catalogue of now: {', '.join(_named(catalogue))}"] if catalogue else []
     drawn = [table("The next `dvc repro`", HEADINGS, texts, right=("rows", "MB", "time"))] if planned else []

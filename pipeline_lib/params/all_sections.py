@@ -58,7 +58,14 @@ SECTIONS: tuple[type[Section], ...] = tuple(
 
 def check_params(path: Path) -> None:
     """Raise ValueError for the first fault of the file: an unknown or missing key, or a value that does not fit."""
-    params = load_params(path)
+    check_project(load_params(path), path)
+
+
+def check_project(params: dict[str, Any], path: Path) -> None:
+    """Raise ValueError for the first fault of params, a folder or file that they name and that is missing among them.
+
+    `path` is the file that the message names; the folders lie beside it.
+    """
     check_all(params, path)
     for name in parse_section(PlanParams, params).teachers:
         if not (path.parent / STARTS / name).is_dir():

@@ -148,7 +148,13 @@ def test_the_command_prints_rows_and_json(toy, monkeypatch):
     from typer.testing import CliRunner
 
     from pipeline_lib.cli.main import app
+    from pipeline_lib.params import all_sections
 
+    def check(params, path):
+        if params["width"] == 7:
+            raise ValueError(f"{path}: width = 7; write another number")
+
+    monkeypatch.setattr(all_sections, "check_project", check)
     log = toy / "logs/durations.jsonl"
     log.parent.mkdir(exist_ok=True)
     log.write_text(json.dumps({"command": "cp data.txt first.txt", "seconds": 75, "products": None, "settings": {}}))
@@ -165,5 +171,8 @@ def test_the_command_prints_rows_and_json(toy, monkeypatch):
     document = json.loads(CliRunner().invoke(app, ["plan", "--json", "-S", "width=6"]).stdout)
     assert document["stages"][0]["reasons"] == [{"setting": "width", "old": 3, "new": 6}]
     assert (document["seconds"], document["without_estimate"], document["unchanged"]) == (75, 1, 0)
+    assert document["fault"] is None
+    faulty = CliRunner().invoke(app, ["plan", "-S", "width=7"])
+    assert faulty.stderr.splitlines()[-1] == ("the run would stop: params.yaml: width = 7; write another number")
     nothing = CliRunner().invoke(app, ["plan"])
     assert nothing.stderr == "nothing to run: all 2 stages are up to date\n"
