@@ -23,7 +23,7 @@ from pipeline_lib.training.distillation import read_distillation
 from pipeline_lib.training.ema import WeightEma, ema_warnings
 from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
-from pipeline_lib.training.input_checks import check_texts_differ
+from pipeline_lib.training.input_checks import check_texts_differ, cut_texts
 from pipeline_lib.training.loaders import build_loaders
 from pipeline_lib.training.model_setup import ModelBundle, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.progress import TrainState
@@ -60,7 +60,8 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
     mean_pool, description = train.photo == "mean_pool", bundle.model.description
     distillation = read_distillation(config.losses, inputs, fold, data, description, mean_pool)
     warnings = [*seen.warnings, *distillation.warnings, *ema_warnings(train.ema_decay, _num_steps(config, data))]
-    report = trainable_report(bundle, train, warnings, bundle.stored.messages, seen.with_weights(bundle.initial))
+    messages = [*bundle.stored.messages, *_cut_texts(config, bundle, data)]
+    report = trainable_report(bundle, train, warnings, messages, seen.with_weights(bundle.initial))
     if processes.is_first:
         _print(report, f"fold {fold}: {_counts(data)}, on {config.device} in {bundle.precision}{_faster(config)}")
     task = make_task(config, bundle, data, distillation.teachers)
@@ -147,11 +148,22 @@ def _check_mix(config: RunConfig, stored: StoredFeatures) -> None:
 
 def _check_texts(config: RunConfig, bundle: ModelBundle, data: FoldData) -> None:
     """Raise ValueError if a head reads texts, and the text tower gives all training texts the same features."""
-    if not bundle.model.description["retrieval"] and config.model.classifier.inputs == "image":
+    if not _reads_texts(config, bundle):
         return
     texts, pooling = data.training.texts, config.model.text.pooling
     tokenize = partial(bundle.tokenizer.encode_batch, max_tokens=bundle.model.description["text"]["max_tokens"])
     check_texts_differ(bundle.with_towers, tokenize, texts, pooling, bundle.stored.features.text)
+
+
+def _cut_texts(config: RunConfig, bundle: ModelBundle, data: FoldData) -> list[str]:
+    """Return a line if a head reads texts and many training texts are longer than model.text.max_tokens."""
+    if not _reads_texts(config, bundle):
+        return []
+    return cut_texts(bundle.tokenizer.encode_batch, data.training.texts, bundle.model.description["text"]["max_tokens"])
+
+
+def _reads_texts(config: RunConfig, bundle: ModelBundle) -> bool:
+    return bundle.model.description["retrieval"] or config.model.classifier.inputs != "image"
 
 
 def _faster(config: RunConfig) -> str:

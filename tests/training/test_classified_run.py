@@ -9,6 +9,7 @@ import torch
 from tiny_project import make_settings, write_project
 from watched_run import run
 
+from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.execution.process_group import ProcessGroup
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import extract_trunk
@@ -196,3 +197,14 @@ def test_all_photos_mean_the_same_in_validation_and_in_prediction(inputs, towers
     assert np.allclose(embeddings, validated.image_embedding.numpy(), atol=1e-5)
     probabilities = np.concatenate([block.probabilities for block in blocks])
     assert np.allclose(probabilities, validated.class_logits.softmax(-1).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("read_by", "lines"), [("text", 1), ("image", 0)])
+def test_a_run_that_reads_texts_says_which_share_of_them_is_cut(towers, inputs, read_by, lines):
+    settings = make_settings(*towers, **FROZEN)
+    text = settings.model.text.model_copy(update={"max_tokens": 3})
+    classifier = settings.model.classifier.model_copy(update={"inputs": read_by})
+    model = settings.model.model_copy(update={"text": text, "classifier": classifier})
+    out = run(replace(settings, model=model), inputs, read_by)
+    found = [line for line in read_object(out / "trainable.json")["starts"] if "max_tokens = 3 cuts off" in line]
+    assert len(found) == lines
