@@ -19,7 +19,13 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import PhasesParams, check_phases
 from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.report import ReportParams
-from pipeline_lib.params.requirements import check_composed, check_frame_pooling, check_heads, check_hubness
+from pipeline_lib.params.requirements import (
+    check_composed,
+    check_frame_pooling,
+    check_heads,
+    check_hubness,
+    check_search,
+)
 from pipeline_lib.params.runtime import RuntimeParams
 from pipeline_lib.params.section import Keys, Section, load_params, parse_section
 from pipeline_lib.params.shards import ShardsParams
@@ -149,6 +155,7 @@ def check_all(params: dict[str, Any], path: Path) -> None:
         )
     check_phases(params, [(step.name, step.after) for step in plan.phases], plan.last)
     check_heads(params, path)
+    check_search(params, path)
     check_frame_pooling(params, path)
     check_composed(params, path)
     check_distillation(params, path)

@@ -46,6 +46,20 @@ def check_heads(params: Mapping[str, Any], path: Path) -> None:
             )
 
 
+def check_search(params: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError if a model of plan.search has no embeddings, so that its index would stop after training."""
+    plan, losses = parse_section(PlanParams, dict(params)), parse_section(LossesParams, dict(params))
+    train = _phases(params)[LAST]
+    if not plan.search or not (plan.index or plan.judged) or "retrieval" in trained_heads(losses, train):
+        return
+    without = f"{_key(LAST, 'epochs')} = 0 trains none"
+    reason = "no loss that compares images and texts is on" if train.epochs else without
+    raise ValueError(
+        f"{path}: plan.search = {plan.search} needs a model with embeddings, but {reason}; set plan.search = []"
+        + (", or the weight of losses.info_nce, or of another such loss, above 0" if train.epochs else "")
+    )
+
+
 def check_frame_pooling(params: Mapping[str, Any], path: Path) -> None:
     """Raise ValueError if model.frames has parameters that photos, clips or losses do not fit."""
     pooling = parse_section(ModelParams, dict(params)).frames

@@ -14,6 +14,7 @@ from pipeline_lib.params.requirements import (
     check_frame_pooling,
     check_heads,
     check_planned_folds,
+    check_search,
 )
 from pipeline_lib.params.section import load_params
 
@@ -92,6 +93,31 @@ def test_the_metric_of_the_best_epoch_needs_its_head():
     for metric in ("top1", "loss"):
         classifier["train"]["best_metric"] = metric
         check_heads(classifier, PATH)
+
+
+def test_a_search_needs_a_model_with_embeddings():
+    """The stage index would stop after all training; with no index and no judged fold nothing stops."""
+    classifier = params(cross_entropy=1.0)
+    message = (
+        r"plan.search = \[0\] needs a model with embeddings, but no loss that compares images and texts is on; set "
+    )
+    with pytest.raises(ValueError, match=message + r"plan.search = \[\], or the weight of losses.info_nce"):
+        check_search(classifier, PATH)
+    untrained = params(info_nce=1.0)
+    check_search(untrained, PATH)
+    untrained["train"]["epochs"] = 0
+    with pytest.raises(ValueError, match=r"but train.epochs = 0 trains none; set plan.search = \[\]$"):
+        check_search(untrained, PATH)
+    untrained["phases"]["train"] = {"epochs": 2}
+    check_search(untrained, PATH)
+    for name in ("index", "search"):
+        less = params(cross_entropy=1.0)
+        less["plan"][name] = []
+        check_search(less, PATH)
+        if name == "index":
+            less["plan"]["judged"] = [0]
+            with pytest.raises(ValueError, match="needs a model with embeddings"):
+                check_search(less, PATH)
 
 
 def test_a_phase_is_checked_with_its_own_changes():
