@@ -20,6 +20,7 @@ from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.phases import LAST, PhasesParams, train_params
 from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.section import parse_section
+from pipeline_lib.params.shards import ShardsParams
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.params.train import TrainParams
 
@@ -58,6 +59,22 @@ def check_search(params: Mapping[str, Any], path: Path) -> None:
         f"{path}: plan.search = {plan.search} needs a model with embeddings, but {reason}; set plan.search = []"
         + (", or the weight of losses.info_nce, or of another such loss, above 0" if train.epochs else "")
     )
+
+
+def size_notes(params: Mapping[str, Any]) -> list[str]:
+    """Return a line if a tower reads photos at more pixels than shards.size stores, so that they are enlarged again."""
+    stored = parse_section(ShardsParams, dict(params)).size
+    sizes = {
+        "model.image.size": parse_section(ModelParams, dict(params)).image.size,
+        "plan.scales": max(parse_section(PlanParams, dict(params)).scales),
+    }
+    key = max(sizes, key=lambda name: sizes[name])
+    if sizes[key] <= stored:
+        return []
+    return [
+        f"shards.size = {stored} stores larger photos at {stored} px, and {key} reads {sizes[key]} px, so they are "
+        f"enlarged again; set shards.size to {sizes[key]} or more"
+    ]
 
 
 def check_frame_pooling(params: Mapping[str, Any], path: Path) -> None:

@@ -15,6 +15,7 @@ from pipeline_lib.params.requirements import (
     check_heads,
     check_planned_folds,
     check_search,
+    size_notes,
 )
 from pipeline_lib.params.section import load_params
 
@@ -93,6 +94,20 @@ def test_the_metric_of_the_best_epoch_needs_its_head():
     for metric in ("top1", "loss"):
         classifier["train"]["best_metric"] = metric
         check_heads(classifier, PATH)
+
+
+def test_photos_that_are_stored_smaller_than_a_tower_reads_them_are_noted():
+    loaded = params()
+    assert size_notes(loaded) == []
+    loaded["shards"]["size"], loaded["model"]["image"]["size"], loaded["plan"]["scales"] = 96, 96, [64, 96]
+    assert size_notes(loaded) == []
+    loaded["plan"]["scales"] = [64, 128]
+    assert size_notes(loaded) == [
+        "shards.size = 96 stores larger photos at 96 px, and plan.scales reads 128 px, so they are enlarged again; "
+        "set shards.size to 128 or more"
+    ]
+    loaded["model"]["image"]["size"] = 224
+    assert "model.image.size reads 224 px" in size_notes(loaded)[0]
 
 
 def test_a_search_needs_a_model_with_embeddings():
