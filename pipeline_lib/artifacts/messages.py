@@ -4,6 +4,7 @@ Messages of parsers and decoders have several lines, and some have the address o
 """
 
 import re
+from collections.abc import Collection
 
 SHOWN = 60  # characters of a value of a text file
 
@@ -54,3 +55,15 @@ def one_line(error: object, longest: int | None = None) -> str:
     """
     text = QUOTED.sub("a text", ADDRESS.sub(">", " ".join(str(error).split())))
     return text[:longest] or type(error).__name__
+
+
+def only_in(first: Collection[str], second: Collection[str], places: tuple[str, str]) -> str:
+    """Return how many names only one of two collections has, each with the first such name; "" if they are equal.
+
+    >>> only_in(["cup", "hat"], ["cup", "mug", "pan"], ("in the start", "here"))
+    "1 only in the start ('hat'), 2 only here ('mug', ...)"
+    """
+    sides = [(sorted({*first} - {*second}), places[0]), (sorted({*second} - {*first}), places[1])]
+    return ", ".join(
+        f"{len(names)} only {place} ({names[0]!r}{', ...' * (len(names) > 1)})" for names, place in sides if names
+    )

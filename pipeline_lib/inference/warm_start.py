@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline_lib.artifacts.messages import only_in
 from pipeline_lib.models.frame_pooling import has_frames, without_frames
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import CARD, WEIGHTS, read_card, read_state
@@ -66,8 +67,9 @@ def load_heads(model: ImageTextModel, folder: Path) -> None:
     ]
     theirs, ours = read_card(folder)["description"]["classes"], model.description["classes"]
     if theirs and ours and theirs != ours:
-        only = sorted(set(theirs) ^ set(ours))
-        faults.insert(0, f"its {len(theirs)} classes are not the {len(ours)} here: {only[0]!r} is in only one of them")
+        # Tensors of the classifier that have another shape follow from it.
+        different = only_in(theirs, ours, ("in the start", "here"))
+        faults = [f"its {len(theirs)} classes are not the {len(ours)} here: {different or 'their order differs'}"]
     if faults:
         raise ValueError(
             f"train.init_from: the heads of {folder} do not match: {faults[0]}"

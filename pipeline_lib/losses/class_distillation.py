@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline_lib.artifacts.messages import only_in
 from pipeline_lib.batch import Batch, Outputs
 from pipeline_lib.losses.teachers import DistillationTeachers, select_teachers
 from pipeline_lib.params.losses import ClassDistillationParams
@@ -59,8 +60,7 @@ class ClassDistillation:
 
 def _check_classes(name: str, teacher: tuple[str, ...], student: tuple[str, ...]) -> None:
     if teacher != student:
-        only = sorted(set(teacher) ^ set(student))
-        difference = f"{only[0]!r} is in only one of them" if only else "their order differs"
+        difference = only_in(teacher, student, ("there", "here")) or "their order differs"
         raise ValueError(
             f"losses.class_distillation: the {len(teacher)} classes of teacher {name!r} are not the student's "
             f"{len(student)}: {difference}; use a teacher trained on these classes, or set the weight to 0"

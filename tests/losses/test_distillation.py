@@ -248,7 +248,7 @@ NO_SPACE = Teacher("texts", 0, (1.0, 1.0), ("hat", "mug"))
             "class_distillation",
             replace(TEACHERS, student_classes=("hat", "lamp")),
             {},
-            "the 2 classes of teacher 'small' are not the student's 2: 'lamp' is in only one of them",
+            r"the 2 classes of teacher 'small' are not the student's 2: 1 only there \('mug'\), 1 only here \('lamp'\)",
         ),
         ("class_distillation", replace(TEACHERS, student_classes=("mug", "hat")), {}, "their order differs"),
     ],

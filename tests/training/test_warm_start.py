@@ -125,7 +125,7 @@ def without_a_tensor(inputs):
             other_classes,
             {},
             {},
-            "its 2 classes are not the 2 here: 'cap' is in only one of them; set train.init_heads",
+            r"its 2 classes are not the 2 here: 1 only in the start \('hat'\), 1 only here \('cap'\); set train.init_",
         ),
         (None, {"cross_entropy": 0.0}, {}, r"head.classifier[\w.]+ is not in this model and \d more"),
         (
