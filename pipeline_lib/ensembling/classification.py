@@ -34,8 +34,9 @@ class ClassPredictions:
 
     def notes(self, params: EnsembleParams) -> Iterator[str]:
         """Yield a line for each fit without a product, and one if not all labelled products were fitted on."""
-        for fold, fit in self.fits.items():
-            if needs_fit(params) and not fit.num_products:
+        # Without a classifier there is nothing to fit, and no line about it.
+        for fold, fit in self.fits.items() if self.fused and needs_fit(params) else ():
+            if not fit.num_products:
                 name = "test" if fold is None else f"oof-{fold}"
                 yield f"{name}: no labelled product of another fold to fit on; equal weights and temperature 1"
         number = self.fits[None].num_products

@@ -215,6 +215,16 @@ def test_of_very_many_products_those_with_the_smallest_hashes_are_fitted_on(tmp_
     assert sum(frame.height for frame in drawn.probabilities()) == 800
 
 
+def test_without_a_classifier_nothing_is_said_of_fits(tmp_path):
+    galleries, members = many(tmp_path)
+    params = ensemble_params(**FITTED)
+    retrieval = [replace(one, probabilities=None, classes=[]) for one in members]
+    assert list(classify(galleries, retrieval, params).notes(params)) == []
+    unlabelled = [replace(one, products=one.products.with_columns(label=pl.lit(None, pl.String))) for one in galleries]
+    lines = [note.partition(":")[0] for note in classify(unlabelled, members, params).notes(params)]
+    assert sorted(lines) == ["oof-0", "oof-1", "test"]
+
+
 def test_products_whose_class_their_model_could_not_learn_are_not_fitted_on(tmp_path):
     galleries, members = many(tmp_path)
     alone = [replace(one, unlearned=frozenset(["class 3"]) if one.fold == 1 else frozenset()) for one in galleries]
