@@ -215,7 +215,7 @@ def test_of_very_many_products_those_with_the_smallest_hashes_are_fitted_on(tmp_
     assert sum(frame.height for frame in drawn.probabilities()) == 800
 
 
-def test_without_a_classifier_nothing_is_said_of_fits(tmp_path):
+def test_without_a_classifier_no_note_is_about_fits(tmp_path):
     galleries, members = many(tmp_path)
     params = ensemble_params(**FITTED)
     retrieval = [replace(one, probabilities=None, classes=[]) for one in members]
