@@ -78,18 +78,23 @@ def retrieval_trees(ranks: pl.DataFrame, resamples: int, seed: int) -> tuple[Tre
 
 
 def classification_trees(scores: pl.DataFrame, classes: Sequence[str]) -> tuple[Tree, Tree]:
-    """Return {split: {classification: figures}} and the same tree of intervals; a split without labels is left out."""
+    """Return {split: {classification: figures}} and the same tree of intervals; a split without labels is left out.
+
+    A split whose labels no model learned has the sizes alone.
+    """
     figures: Tree = {}
     intervals: Tree = {}
     for split in SPLITS:
         part = labelled(scores, classes, split)
+        sizes = {"num_products": len(part.truth), "num_unlearned": part.unlearned}
         if len(part.truth):
             own = {"ece": calibration_interval(part.scores, part.groups)}
             value, interval = with_intervals(published(part.scores), PUBLISHED, part.groups, own)
             chance = {f"top{k}": round(min(1.0, k / len(classes)), DIGITS) for k in (1, 3)}
-            sizes = {"num_products": len(part.truth), "num_unlearned": part.unlearned}
             figures[split] = {"classification": value | sizes | {"chance": chance}}
             intervals[split] = {"classification": interval}
+        elif part.unlearned:
+            figures[split] = {"classification": sizes}
     return figures, intervals
 
 
@@ -125,11 +130,10 @@ def left_out_lines(scores: pl.DataFrame, classes: Sequence[str]) -> list[str]:
     lines = []
     for split in SPLITS if classes else ():
         part = labelled(scores, classes, split)
-        if count := part.unlearned + part.unlabelled:
-            labels = f", {part.unlearned} of them labelled" if part.unlearned else ""
-            lines.append(
-                f"{split}: {count} products without a label the models know are in no classification figure{labels}"
-            )
+        reasons = {"without a label": part.unlabelled}
+        reasons["whose class no model that predicts them was trained on"] = part.unlearned
+        if found := ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count):
+            lines.append(f"{split}: products in no classification figure: {found}")
     return lines
 
 

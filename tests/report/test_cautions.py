@@ -9,7 +9,7 @@ from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.evaluation.summary import classification_trees, left_out_lines, merged, retrieval_trees
 from pipeline_lib.metrics.gallery_ranks import Gallery, rank_gallery
 from pipeline_lib.report.cautions import cautions
-from pipeline_lib.report.headline import NO_FIGURE, retrieval_rows, total_lines
+from pipeline_lib.report.headline import NO_FIGURE, classification_rows, retrieval_rows, total_lines
 
 
 def trees_of(texts, noise, split="test", folds=(None,)):
@@ -94,8 +94,12 @@ def test_products_of_a_class_that_was_not_learned_are_counted_first():
     left_out = "Test: 10 of the labelled products are in no class figure"
     assert lines[0] == f"{left_out}: no model that predicts them was trained on their classes."
     assert left_out_lines(predictions, ["a", "b", "c"]) == [
-        "test: 11 products without a label the models know are in no classification figure, 10 of them labelled"
+        "test: products in no classification figure: 1 without a label, 10 whose class no model that predicts them was "
+        "trained on"
     ]
+    unlearned = predictions.filter(pl.col("label") == "d")
+    assert cautions(*classification_trees(unlearned, ["a", "b", "c"])) == lines[:1]
+    assert classification_rows(*classification_trees(unlearned, ["a", "b", "c"])) == []
 
 
 def composed_leaf(values, chance):
