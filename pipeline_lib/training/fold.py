@@ -23,7 +23,7 @@ from pipeline_lib.training.distillation import read_distillation
 from pipeline_lib.training.ema import WeightEma, ema_warnings
 from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
-from pipeline_lib.training.input_checks import check_texts_differ, cut_texts
+from pipeline_lib.training.input_checks import check_held_out_labels, check_texts_differ, cut_texts
 from pipeline_lib.training.loaders import build_loaders
 from pipeline_lib.training.model_setup import ModelBundle, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.progress import TrainState
@@ -49,7 +49,7 @@ def train_fold(config: RunConfig, inputs: Inputs, fold: int, fingerprint: str, o
 
     seen = check_seen(config, inputs, fold)
     data = read_fold(inputs, fold, "classification" in heads, train.text == "random")
-    _check_batch(config, data)
+    _check_data(config, data, fold)
 
     bundle = build_bundle(config, inputs, data, "retrieval" in heads)
     if not heads:
@@ -122,8 +122,10 @@ def _num_steps(config: RunConfig, data: FoldData) -> int:
     return train.epochs * math.ceil(batches / train.accumulate)
 
 
-def _check_batch(config: RunConfig, data: FoldData) -> None:
-    """Raise ValueError if there are more processes than rows in a batch."""
+def _check_data(config: RunConfig, data: FoldData, fold: int) -> None:
+    """Raise ValueError if there are more processes than rows in a batch, or no labels for the metric of the epochs."""
+    if config.train.epochs:
+        check_held_out_labels(config.train.best_metric, weights_of(config.losses), data.held_out.label, fold)
     rows, world_size = min(config.train.batch_size, len(data.training)), config.processes.world_size
     if rows < world_size:
         raise ValueError(

@@ -1,7 +1,7 @@
 """Checks of a model with its first inputs, before its first step: what would train to no effect, or stop in a step."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline_lib.loading.products import text_key
 from pipeline_lib.models.multimodal import ImageTextModel
+from pipeline_lib.params.requirements import HEAD_METRICS
 from pipeline_lib.stores.activations import ActivationStore
 from pipeline_lib.stores.store import FeatureStore
 from pipeline_lib.towers.probe import fails_on_one_row
@@ -20,7 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 # Texts that are compared; each is one row of one forward pass.
 NUM_TEXTS = 32
 # Texts whose tokens are counted, each up to this number of tokens.
-NUM_COUNTED, LONGEST = 2000, 4096
+NUM_COUNTED, LONGEST = 500, 4096
 # Share of cut texts from which on a line says so, and share of the texts that the length in it is enough for.
 CUT_SHARE, MOST = 0.01, 0.95
 # Distance, as a share of the largest vector, up to which two vectors count as equal.
@@ -100,10 +101,28 @@ def cut_texts(
     if share < CUT_SHARE:
         return []
     most = math.ceil(np.quantile(lengths, MOST))
+    lengths_found = f"{MOST:.0%} of them have at most {most:,} tokens, if the tower has positions for so many"
+    if most >= LONGEST:
+        lengths_found = f"the longest have {LONGEST:,} tokens or more"
     return [
-        f"text: model.text.max_tokens = {max_tokens} cuts off the end of {share:.0%} of the training texts; {MOST:.0%} "
-        f"of them have at most {most:,} tokens, if the tower has positions for so many"
+        f"text: model.text.max_tokens = {max_tokens} cuts off the end of {share:.0%} of the training texts; "
+        + lengths_found
     ]
+
+
+def check_held_out_labels(best_metric: str, losses: Collection[str], labels: IntArray, fold: int) -> None:
+    """Raise ValueError if `best_metric` measures classes, and no held-out product (n,) has one that is learned (>= 0).
+
+    `losses` are the names of those that are on: the value of cross-entropy alone is that of labels, too.
+    """
+    of_classes = best_metric in HEAD_METRICS["classification"] or (
+        best_metric == "loss" and set(losses) == {"cross_entropy"}
+    )
+    if of_classes and not (labels >= 0).any():
+        raise ValueError(
+            f"fold {fold}: train.best_metric = {best_metric!r} measures classes, but no held-out product has a label "
+            "that the other folds train on; correct the labels or the folds, or leave the fold out of plan.folds"
+        )
 
 
 def check_batch_rows(model: ImageTextModel, rows: int) -> None:

@@ -12,7 +12,14 @@ from pipeline_lib.loading.products import text_key
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.stores.store import open_store, write_store
 from pipeline_lib.towers.kinds import resolve_towers
-from pipeline_lib.training.input_checks import check_batch_rows, check_texts_differ, cut_texts
+from pipeline_lib.training.input_checks import (
+    LONGEST,
+    NUM_COUNTED,
+    check_batch_rows,
+    check_held_out_labels,
+    check_texts_differ,
+    cut_texts,
+)
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 TEXTS = ["red mug", "blue hat", "green lamp", "red mug"]
@@ -83,11 +90,12 @@ def test_one_row_is_refused_where_a_batch_norm_follows_the_pooling(model):
 
 
 def words(count):
-    """Return a text of so many words, and the ids and mask of texts with one token a word."""
+    """Return a text of so many words."""
     return " ".join(["mug"] * count)
 
 
 def one_token_a_word(texts, max_tokens):
+    """Return ids and mask of texts, one token a word."""
     lengths = np.array([min(len(text.split()), max_tokens) for text in texts])
     mask = np.arange(lengths.max()) < lengths[:, None]
     return mask.astype(np.int64), mask
@@ -115,4 +123,32 @@ def test_of_many_texts_evenly_chosen_ones_are_counted():
 
     texts = [words(1 + 30 * (number % 2)) for number in range(20_001)]
     assert "cuts off the end of 50%" in cut_texts(tokenize, texts, 24)[0]
-    assert 1000 < len(counted) <= 2000
+    assert NUM_COUNTED / 2 < len(counted) <= NUM_COUNTED
+    long = [words(1 if number % 2 else LONGEST + 5) for number in range(20)]
+    assert cut_texts(one_token_a_word, long, 24)[0].endswith(
+        "50% of the training texts; the longest have 4,096 tokens or more"
+    )
+
+
+LABELLED, UNLABELLED = np.array([-1, 2, -1]), np.array([-1, -1])
+
+
+@pytest.mark.parametrize(
+    ("metric", "losses", "labels"),
+    [
+        ("top1", ["cross_entropy", "info_nce"], LABELLED),
+        ("loss", ["cross_entropy"], LABELLED),
+        ("MeanRecall", ["cross_entropy", "info_nce"], UNLABELLED),
+        ("loss", ["class_distillation"], UNLABELLED),
+    ],
+)
+def test_figures_that_can_be_measured_pass(metric, losses, labels):
+    check_held_out_labels(metric, losses, labels, 3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "losses"), [("macro_f1", ["cross_entropy", "info_nce"]), ("loss", ["cross_entropy"])]
+)
+def test_a_fold_without_a_class_that_is_learned_is_refused_where_classes_choose_the_epoch(metric, losses):
+    with pytest.raises(ValueError, match=rf"fold 3: train.best_metric = '{metric}' measures classes, but no held-out"):
+        check_held_out_labels(metric, losses, UNLABELLED, 3)
