@@ -59,7 +59,7 @@ def plan(
 
 
 def _fault(params: dict[str, Any]) -> str | None:
-    """Return the first fault of the changed params, for which the run would stop at its start."""
+    """Return the first fault of the changed params, for which the run would stop; the catalogue is not compared."""
     from pipeline_lib.params import all_sections
 
     try:
@@ -91,7 +91,7 @@ def plan_result(
     if not planned:
         notes = [f"nothing to run: all {visited} stages are up to date"]
     if fault:
-        notes.append(f"the run would stop: {fault}")
+        notes.append(f"{'the run would stop' if planned else 'a run that does something would stop'}: {fault}")
     data = {
         "rows": catalogue,
         "unchanged": visited - len(planned),

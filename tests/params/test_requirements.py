@@ -129,10 +129,10 @@ def test_a_search_needs_a_model_with_embeddings():
         less = params(cross_entropy=1.0)
         less["plan"][name] = []
         check_search(less, PATH)
-        if name == "index":
-            less["plan"]["judged"] = [0]
-            with pytest.raises(ValueError, match="needs a model with embeddings"):
-                check_search(less, PATH)
+    judged = params(cross_entropy=1.0)
+    judged["plan"] |= {"index": [], "judged": [0]}
+    with pytest.raises(ValueError, match="needs a model with embeddings"):
+        check_search(judged, PATH)
 
 
 def test_a_phase_is_checked_with_its_own_changes():

@@ -23,13 +23,13 @@ from pipeline_lib.experiments.doctor.machine import (
     read_gpu,
     read_memory,
 )
-from pipeline_lib.experiments.doctor.project import judge_params, judge_weights, read_params_fault, read_weights
+from pipeline_lib.experiments.doctor.project import judge_params, judge_weights, read_params_facts, read_weights
 from pipeline_lib.experiments.doctor.versions import judge_versions, read_versions
 from pipeline_lib.params.section import load_params
 
 CHECKS: tuple[Check[Any], ...] = (
     Check("versions", read_versions, judge_versions),
-    Check("params", read_params_fault, judge_params),
+    Check("params", read_params_facts, judge_params),
     Check("weights", read_weights, judge_weights, needs_params=True),
     Check("cores", read_cores, judge_cores, needs_params=True),
     Check("memory", read_memory, judge_memory),

@@ -32,13 +32,14 @@ def read_lock_files(root: Path, params: Params) -> dict[str, str | None]:
 
 
 def dvc_file_fault(path: Path) -> str | None:
-    """Return in one line what is wrong with a dvc.yaml or dvc.lock: not YAML, not of DVC's form, or a cut hash."""
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA, COMPILED_MULTI_STAGE_SCHEMA  # slow to import
+    """Return in one line what is wrong with a dvc.yaml, dvc.lock or .dvc file: no YAML or DVC's form, or a cut hash."""
+    from dvc import schema as forms  # slow to import
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
     from voluptuous import Invalid
 
-    schema = COMPILED_LOCKFILE_SCHEMA if path.suffix == ".lock" else COMPILED_MULTI_STAGE_SCHEMA
+    of_suffix = {".lock": forms.COMPILED_LOCKFILE_SCHEMA, ".dvc": forms.COMPILED_SINGLE_STAGE_SCHEMA}
+    schema = of_suffix.get(path.suffix, forms.COMPILED_MULTI_STAGE_SCHEMA)
     try:
         data = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
         schema(data)

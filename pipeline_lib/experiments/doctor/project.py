@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.read import read_object
@@ -30,8 +30,8 @@ class ParamsFacts(NamedTuple):
     compared: bool = True
 
 
-def read_params_fault(root: Path, params: Params) -> ParamsFacts:
-    """Return the first fault of params.yaml, beside the data that the catalogue has counted."""
+def read_params_facts(root: Path, params: Params) -> ParamsFacts:
+    """Return the first fault of params.yaml, beside what the catalogue has counted if it is of the present data."""
     file, compared = root / "params.yaml", False
     try:
         check_params(file)
@@ -45,18 +45,25 @@ def read_params_fault(root: Path, params: Params) -> ParamsFacts:
 
 def _is_up_to_date(root: Path, params: Params) -> bool:
     """Return whether dvc.lock has the settings of the catalogue, and the hash of its data that a .dvc file names."""
-    lock = root / "dvc.lock"
-    sound = lock.is_file() and dvc_file_fault(lock) is None
-    entry = (load_params(lock).get("stages") or {}).get("catalogue") if sound else None
-    if not entry:
+    data = root / params["data"]["root"]
+    lock, tracked = root / "dvc.lock", data.with_name(f"{data.name}.dvc")
+    if not lock.is_file() or any(file.is_file() and dvc_file_fault(file) for file in (lock, tracked)):
         return False
+    entry = (load_params(lock).get("stages") or {}).get("catalogue", {})
     settings = entry.get("params", {}).get("params.yaml", {})
-    if any(pick(dict(params), key) != value for key, value in settings.items()):
+    if not entry or any(_value(params, key) != value for key, value in settings.items()):
         return False
-    tracked = root / f"{params['data']['root']}.dvc"
     outs = load_params(tracked).get("outs", []) if tracked.is_file() else []
     present = {(tracked.parent / out["path"]).relative_to(root).as_posix(): out.get("md5") for out in outs}
     return all(present.get(dep["path"], dep.get("md5")) == dep.get("md5") for dep in entry.get("deps", []))
+
+
+def _value(params: Params, key: str) -> Any:
+    """Return the value under a dotted key; None if an older version had the key alone."""
+    try:
+        return pick(dict(params), key)
+    except ValueError:
+        return None
 
 
 def judge_params(found: ParamsFacts) -> list[Finding]:
