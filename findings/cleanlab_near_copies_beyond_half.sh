@@ -82,8 +82,8 @@ few, many = tries[1], tries[2]
 vectors, numbers = catalogue(0.8)
 drawn = draw.permutation(PHOTOS)[: PHOTOS // 2]
 sample = tried("80 % have one, a sample of half of the photos", vectors[drawn], numbers[drawn])
-for limit in (1.0, 30.0):
-    tried(f"80 % have one, all photos, threshold={limit}", vectors, numbers, threshold=limit)
+limits = (1.0, 30.0)
+raised = [tried(f"80 % have one, all photos, threshold={limit}", vectors, numbers, threshold=limit) for limit in limits]
 vectors, numbers = catalogue(0.8, exact=0.75)
 listed = found(vectors)
 pairs = numbers.max() + 1
@@ -91,6 +91,8 @@ equal = (numbers >= 0) & (numbers < 0.75 * pairs)
 near = (numbers >= 0) & ~equal
 shares = f"{100 * listed[equal].mean():.0f} % of the exact, {100 * listed[near].mean():.0f} % of the near"
 print(f"60 % have an exact copy, 20 % a near one: {shares}")
-if few[0] < 0.9 or many[0] > 0.1 or sample[0] < 0.5:
+if few[0] < 0.99 or many[0] > 0.01 or sample[0] < 0.99 or not listed[equal].all() or listed[near].any():
+    sys.exit("the behaviour has changed")
+if abs(raised[0][0] - 0.62) > 0.1 or raised[1][0] < 0.99:
     sys.exit("the behaviour has changed")
 PYTHON

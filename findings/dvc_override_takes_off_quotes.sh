@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# DVC 3.67.1: `dvc exp run -S lr=0.02` takes the quotes off all other params, and a stage that reads them by PyYAML or
-#             OmegaConf gets False for the market 'no' and 243 for the aspect '4:3'; `dvc params diff` shows lr alone.
+# DVC 3.67.1: `dvc exp run -S lr=0.02` takes the quotes off other params such as 'no' and '4:3', and a stage that reads
+#             them by PyYAML or OmegaConf gets False for the market 'no' and 243 for the aspect '4:3'; `dvc params diff`
+#             shows lr alone.
 #
 # Expected: -S changes the value that it names. Quotes are part of how the others are written, and what is written in
 #           quotes stays text for every reader.

@@ -105,6 +105,8 @@ other = found(search_tantivy)
 print(f"tantivy: by own text and by the first word {other}")
 if both != [1.0, 0.0] or min(pair[0] for pair in icu.values()) < 1 or icu["Chinese"][1] < 1:
     sys.exit("the behaviour has changed")
+if any(limit[language] != (1.0, 0.0) for language in ("Chinese", "Japanese")):
+    sys.exit("the behaviour has changed")
 if max(plain["Chinese"][0], plain["Japanese"][0], other["Chinese"][0]) > 0.3 or plain["English"] != (1.0, 1.0):
     sys.exit("the behaviour has changed")
 PYTHON

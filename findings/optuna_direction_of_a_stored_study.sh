@@ -2,7 +2,7 @@
 # optuna 5.0.0: create_study(direction="maximize", load_if_exists=True) goes on minimizing where the study was made
 #             without a direction: after 60 trials best_value is .11, with the right direction .90.
 #
-# Expected: a direction that is not the stored one raises, as another type of a parameter does, or counts from now on.
+# Expected: a direction that is not the stored one raises, or counts from now on.
 # Happens:  the stored study is returned and the argument is dropped. Without a direction a study minimizes, so whoever
 #           notices that after two first trials, adds direction="maximize" and starts again, tunes for the worst
 #           Recall@1: below, the last 20 finished trials have a mean of .24, in the other case of .88, and MedianPruner
@@ -14,7 +14,8 @@
 # Do:       assert study.direction.name == "MAXIMIZE" after create_study, or another study_name for another direction.
 # Versions: optuna 5.0.0, numpy 2.4.6, Python 3.11.7
 # Date:     2026-11-30
-# Matters for: settings that are searched by a program around `dvc exp run`.
+# Matters for: settings that are searched by a program around `dvc exp run` (docs/getting-started.md); `vitrine compare`
+#           has the direction of each figure in its code (pipeline_lib/experiments/compare/parts.py).
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

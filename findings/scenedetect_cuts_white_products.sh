@@ -6,7 +6,7 @@
 #           not count, and white background has nothing that could change.
 # Happens:  a third of the score is the change of hue, which is an angle. White, grey and black have none: a level more
 #           of blue than of red instead of a level less turns the hue of the whole background half round, in one frame.
-#           Automatic white balance and lamps do that all the time, and nobody sees it. Below, with warm and cold in
+#           Automatic white balance and lamps can do that. Below, with warm and cold in
 #           turn by 2 %, 21 cuts are inside of shots, and 4 of the 7 true ones are lost; by 1 % 8 are inside. Of steady
 #           ones none are, so a trial with a steady clip is fine. On grey it is the same. ContentDetector is no way
 #           out: it has no false cuts here, and with so much background finds 2 of 7 at most.
@@ -38,7 +38,10 @@ DOWN, ACROSS = np.mgrid[:HEIGHT, :WIDTH]
 
 
 def film(path, background, drift, noise):
-    """Write a clip of SHOTS products on grey, whose white balance moves by `drift`; return the places of cuts."""
+    """Write a clip of SHOTS products on a grey of level `background`; return the places of cuts.
+
+    The white balance moves by the share `drift`, each pixel by noise with a standard deviation of `noise` levels.
+    """
     draw = np.random.default_rng(1)
     cuts, number = [], 0
     shade = 1 - 0.15 * (ACROSS / WIDTH + DOWN / HEIGHT - 1)[..., None]

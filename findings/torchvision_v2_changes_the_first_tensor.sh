@@ -5,12 +5,11 @@
 # Expected: transforms of v2 take any structure, "transform(image, boxes)" or a dict, and change what is an image in it.
 #           Tensors of three channels are images, so both photos of a pair are; a vector of 512 numbers is none.
 # Happens:  if there is no PIL image or tv_tensor in the input, its first tensor is the image, whatever its shape, and
-#           all other tensors come back as they are. An anchor is augmented and normalized, its positive is not: such
-#           a pair trains without an error, the more easily as one side never changes, and a gallery that is embedded
-#           that way is not normalized. With a teacher's vector before the photo in a dict, RandomHorizontalFlip mirrors
-#           the vector in half of the draws, and the photo never; in the other order it is right. Normalize and crops
-#           raise for a vector; flips do not. As PIL images, or for one tensor a call, all is right. A note in the guide
-#           says so; the docstrings of Compose and of the transforms do not.
+#           all other tensors come back as they are. An anchor is augmented and normalized, its positive is not, and
+#           nothing is raised; a gallery that is embedded that way is not normalized. With a teacher's vector before the
+#           photo in a dict, RandomHorizontalFlip mirrors the vector in half of the draws, and the photo never; in the
+#           other order it is right. For one tensor a call all is right. A note in the guide says so; the docstrings of
+#           Compose and of the transforms do not.
 # Do:       tv_tensors.Image(photo) for each photo, which in one call get the same draws, or a call for each photo.
 # Versions: torch 2.15.0, torchvision 0.29.2 (up to 6 GB of packages), numpy 2.4.6, Python 3.11.7
 # Date:     2026-11-30
