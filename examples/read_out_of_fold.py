@@ -3,7 +3,8 @@
     python examples/read_out_of_fold.py [data/work/ensemble]
 
 Each product was predicted by the model that did not train on it, so these rows are safe to choose weights, thresholds
-or labels by. Without a folder a small table is made.
+or labels by. Without a folder a small table is made. Products whose class that model was not trained on are left out,
+as in the figures, if class_scores.parquet lies beside oof.parquet.
 """
 
 import argparse
@@ -22,6 +23,10 @@ def read(folder: Path) -> tuple[pl.DataFrame, list[str]]:
     """Return oof.parquet with the predicted class and its probability, and the names of the classes."""
     classes: list[str] = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
     rows = pl.read_parquet(folder / "oof.parquet")
+    if (folder / "class_scores.parquet").is_file():
+        scores = pl.read_parquet(folder / "class_scores.parquet")
+        unlearned = scores.filter(split="oof").filter(pl.col("label").is_not_null() & pl.col("label_rank").is_null())
+        rows = rows.join(unlearned, left_on="id", right_on="product_id", how="anti", maintain_order="left")
     probabilities = rows["probabilities"].to_numpy()
     predicted = pl.Series("predicted", [classes[number] for number in probabilities.argmax(axis=1)], dtype=pl.String)
     return rows.with_columns(predicted, pl.Series("probability", probabilities.max(axis=1))), classes

@@ -64,6 +64,23 @@ def test_read_out_of_fold_counts_as_it_should(tmp_path, capsys):
     assert errors["probability"].is_sorted(descending=True) and (errors["truth"] != errors["predicted"]).all()
 
 
+def test_read_out_of_fold_leaves_out_products_whose_class_was_not_learned(tmp_path):
+    example = load("read_out_of_fold")
+    example.write_small(tmp_path)
+    every, _ = example.read(tmp_path)
+    scores = pl.DataFrame(
+        {
+            "product_id": ["p00", "p10", "p20", "p30"],
+            "split": ["oof", "oof", "oof", "test"],
+            "label": ["mug", "mug", None, "mug"],
+            "label_rank": pl.Series([None, 2, None, None], dtype=pl.Int64),
+        }
+    )
+    scores.write_parquet(tmp_path / "class_scores.parquet")
+    rows, _ = example.read(tmp_path)
+    assert rows.equals(every.filter(pl.col("id") != "p00"))
+
+
 def test_composed_queries_agree_in_all_columns_but_one(tmp_path, capsys):
     example = load("composed_queries")
     example.main([])
