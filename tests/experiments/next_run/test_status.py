@@ -150,9 +150,11 @@ def test_the_command_prints_rows_and_json(toy, monkeypatch):
     from pipeline_lib.cli.main import app
     from pipeline_lib.params import all_sections
 
+    wrong = {7}
+
     def check(params, path):
-        if params["width"] == 7:
-            raise ValueError(f"{path}: width = 7; write another number")
+        if params["width"] in wrong:
+            raise ValueError(f"{path}: width = {params['width']}; write another number")
 
     monkeypatch.setattr(all_sections, "check_project", check)
     log = toy / "logs/durations.jsonl"
@@ -173,6 +175,9 @@ def test_the_command_prints_rows_and_json(toy, monkeypatch):
     assert (document["seconds"], document["without_estimate"], document["unchanged"]) == (75, 1, 0)
     assert document["fault"] is None
     faulty = CliRunner().invoke(app, ["plan", "-S", "width=7"])
-    assert faulty.stderr.splitlines()[-1] == ("the run would stop: params.yaml: width = 7; write another number")
+    assert faulty.stderr.splitlines()[-1] == "the run would stop: params.yaml: width = 7; write another number"
     nothing = CliRunner().invoke(app, ["plan"])
     assert nothing.stderr == "nothing to run: all 2 stages are up to date\n"
+    wrong.add(3)
+    later = CliRunner().invoke(app, ["plan"]).stderr.splitlines()[-1]
+    assert later == "a run that does something would stop: params.yaml: width = 3; write another number"
