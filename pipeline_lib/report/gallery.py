@@ -120,9 +120,9 @@ class Gallery:
 
 def confident_mistakes(inputs: ReportInputs, split: str, num: int, photos: Thumbnails) -> list[Mistake]:
     """Return the products of a split whose predicted class is wrong, the most confident first."""
-    scored = inputs.ensemble.scores.filter(pl.col("split") == split, pl.col("label").is_not_null())
-    known = set(inputs.evaluation.per_class.filter(pl.col("split") == split)["label"])
-    wrong = scored.filter(pl.col("label") != pl.col("predicted"), pl.col("label").is_in(list(known)))
+    scored = inputs.ensemble.scores.filter(pl.col("split") == split)
+    # A product without a rank is in no figure: its model had to predict another class.
+    wrong = scored.filter(pl.col("label_rank").is_not_null(), pl.col("label") != pl.col("predicted"))
     wrong = wrong.sort("confidence", "product_id", descending=[True, False]).head(num)
     products = described(inputs.catalogue.products)
     mistakes = []

@@ -7,6 +7,7 @@ import pytest
 from compared_runs import changed, make_run
 
 from pipeline_lib.experiments.compare.comparison import Options, compare
+from pipeline_lib.experiments.compare.explain import sentences
 from pipeline_lib.experiments.compare.kinds import overlap, tasks_of
 from pipeline_lib.experiments.compare.settings import Setting
 
@@ -99,6 +100,48 @@ def test_what_only_one_run_has_is_left_out_with_a_line():
         "composed_sum is left out: only other has it"
     ]
     assert of(replace(A, classes=["hat", "cup"])).left_out == []  # another order of the same classes
+
+
+def unlearned(run, *ids):
+    """Return a run whose models did not learn the class of some products."""
+    rest = ~pl.col("product_id").is_in(ids)
+    nulls = [pl.when(rest).then(pl.col(name)).alias(name) for name in ("label_probability", "label_rank")]
+    return replace(run, scores=run.scores.with_columns(nulls))
+
+
+def test_products_whose_class_only_some_runs_learned_are_left_out_and_counted():
+    """All cups are in fold 0. A run of that fold alone counts no cup of test: p5 and p7 are hats."""
+    other = unlearned(make_run([1] * 8, [1, 0, 1, 1, 1, 0, 1, 1], name="other"), "p4", "p6")
+    other = replace(other, params=dict(other.params) | {"plan": {"folds": [0], "composed": []}})
+    third = make_run([1] * 8, [1, 0, 1, 1, 0, 1, 0, 0], name="third")
+    found = compare([Setting(run.name, [run]) for run in (A, other, third)], Options(only=["classification"]))
+    # Of (p5, p7), a predicts (hat, hat), b (cup, hat) and c (hat, cup). All probabilities are 0.8 and 0.2.
+    figures = {(row["run"], row["metric"]): (row["a"], row["b"]) for row in found.rows.to_dicts()}
+    for name in "bc":
+        assert figures[name, "top1"] == figures[name, "balanced_accuracy"] == (1, 0.5)
+        assert figures[name, "top3"] == (1, 1)
+        assert figures[name, "macro_f1"] == (1, pytest.approx(2 / 3))
+        assert figures[name, "ece"] == pytest.approx((0.2, 0.3))
+    assert {row["split"] for row in found.rows.to_dicts()} == {"test"}
+    assert found.counts.filter(metric="top1").select("run", "wins", "losses", "ties").rows() == [
+        ("b", 0, 1, 1), ("c", 0, 1, 1)
+    ]  # fmt: skip
+    assert found.left_out[-1] == (
+        "classification, test leaves out 2 of 4 products: they count in some of the runs only, as no model of the "
+        "others was trained on their class (p4, p6)"
+    )
+    assert found.left_out[-1] in sentences(found)
+
+
+def test_a_split_without_a_product_that_counts_in_all_runs_is_left_out():
+    """Runs of older versions count products whose class no model learned."""
+    newer = replace(unlearned(A, "p0", "p1", "p2", "p3"), name="newer")
+    found = compare([Setting(run.name, [run]) for run in (A, newer)], Options(only=["classification"]))
+    assert {row["split"] for row in found.rows.to_dicts()} == {"test"}
+    assert found.left_out == [
+        "classification, oof is left out: 4 products count in some of the runs only, as no model of the others was "
+        "trained on their class (p0, p1, p2, ...)"
+    ]
 
 
 def test_corrections_of_hubness_are_no_tasks_of_their_own():

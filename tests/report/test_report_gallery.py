@@ -1,5 +1,7 @@
 """Which queries the report shows, and what each card has."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -78,3 +80,15 @@ def test_mistakes_are_wrong_and_the_most_confident_first(shown):
         row = predictions[mistake.item.product_id]
         assert (mistake.item.label, mistake.predicted) == (row[3], row[4])
         assert mistake.probability == pytest.approx(max(row[5]), abs=1e-6)
+
+
+def test_a_product_whose_class_its_model_could_not_learn_is_no_mistake(shown):
+    """Other products of its class count, and other models predict the class: it is in the table of classes."""
+    _, inputs, photos = shown
+    first, second = confident_mistakes(inputs, "oof", 2, photos)
+    unlearned = pl.col("product_id") == first.item.product_id
+    nulls = [pl.when(~unlearned).then(pl.col(name)).alias(name) for name in ("label_probability", "label_rank")]
+    scores = inputs.ensemble.scores.with_columns(nulls)
+    without = replace(inputs, ensemble=replace(inputs.ensemble, scores=scores))
+    assert first.item.label in set(inputs.evaluation.per_class.filter(pl.col("split") == "oof")["label"])
+    assert confident_mistakes(without, "oof", 1, photos) == [second]

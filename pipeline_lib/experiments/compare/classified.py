@@ -1,6 +1,10 @@
-"""The task classification: the labelled products of a split, whose figures come from class scores."""
+"""The task classification: the labelled products of a split, whose figures come from class scores.
 
-from collections.abc import Iterator
+Runs are measured alike if their labelled products are. Which of these count depends on the classes that each run's
+models learned, so a comparison is of those that count in all runs.
+"""
+
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -9,7 +13,7 @@ from pipeline_lib.evaluation.additive import class_columns
 from pipeline_lib.evaluation.summary import labelled, measured, published
 from pipeline_lib.experiments.compare.parts import PRODUCTS, Answer, Part, Parts, RunsOfSettings, System, Values
 from pipeline_lib.experiments.compare.runs import Run
-from pipeline_lib.experiments.compare.test_sets import Overlap, Place, RunPair, rows_alone, splits_alike
+from pipeline_lib.experiments.compare.test_sets import Overlap, Place, RunPair, examples, rows_alone, splits_alike
 
 CLASSIFICATION = "classification"
 # The label is part of the key: a product whose label was corrected between two runs is another right answer.
@@ -17,8 +21,8 @@ SCORE_KEY = ["fold", "product_id", "label", "group_id"]
 
 
 def class_tasks(run: Run) -> list[str]:
-    """Return the task, if a run has scores of products whose label is one of its classes."""
-    return [] if _rows_of(run, CLASSIFICATION).is_empty() else [CLASSIFICATION]
+    """Return the task, if a run has scores of products whose label is a class that its models learned."""
+    return [] if run.scores.filter(measured(run.classes)).is_empty() else [CLASSIFICATION]
 
 
 def classes_alike(pair: RunPair, task: str) -> Overlap:
@@ -29,18 +33,24 @@ def classes_alike(pair: RunPair, task: str) -> Overlap:
 
 
 def classified_parts(split: str, task: str, settings: RunsOfSettings) -> Parts:
-    """Return the part of one split; the runs of all settings must have been measured alike in it."""
+    """Return the part of the products of one split that count in all runs, and a line that counts the others.
+
+    The runs of all settings must have been measured alike in the split.
+    """
+    counted, left_out = _counted(split, task, [run for runs in settings for run in runs])
+    if counted.is_empty():
+        return Parts([], left_out)
     classes = settings[0][0].classes
     systems: list[list[System]] = []
     for runs in settings:
         systems.append([])
         for run in runs:
-            scores = labelled(_rows_of(run, task).sort("product_id"), classes, split).scores
+            rows = run.scores.join(counted, on="product_id", how="semi").sort("product_id")
+            scores = labelled(rows, classes, split).scores
             by_unit = {f"top{k}": (scores.ranks < k).astype(np.float64) for k in (1, 3)}
             systems[-1].append(System(published(scores), class_columns(scores), by_unit))
-    rows = _rows_of(settings[0][0], task).filter(pl.col("split") == split).sort("product_id")
-    units = rows.select(pl.col("product_id").alias("unit_id"), "fold", "group_id")
-    return Parts([Part(split, task, units, systems, "top1", PRODUCTS)], [])
+    units = counted.sort("product_id").select(pl.col("product_id").alias("unit_id"), "fold", "group_id")
+    return Parts([Part(split, task, units, systems, "top1", PRODUCTS)], left_out)
 
 
 def wrong_classes(part: Part, setting: int) -> Values:
@@ -61,7 +71,23 @@ def classified_product(part: Part, run: Run, row: int) -> list[str]:
 
 
 def _rows_of(run: Run, _: str) -> pl.DataFrame:
-    return run.scores.filter(measured(run.classes))
+    """Return the labelled products of a run, whether or not its models learned their class."""
+    return run.scores.filter(pl.col("label").is_in(run.classes))
+
+
+def _counted(split: str, task: str, runs: Sequence[Run]) -> tuple[pl.DataFrame, list[str]]:
+    """Return the rows of the first run that count in all runs, and a line about those that count in some only."""
+    tables = [run.scores.filter(measured(run.classes), pl.col("split") == split) for run in runs]
+    counted, every = tables[0], pl.concat([table.select("product_id") for table in tables]).unique()
+    for table in tables[1:]:
+        counted = counted.join(table, on="product_id", how="semi", maintain_order="left")
+    others = every.join(counted, on="product_id", how="anti")["product_id"]
+    if others.is_empty():
+        return counted, []
+    left_out = f"leaves out {len(others):,} of {len(every):,} products" if len(counted) else "is left out"
+    some = f"{len(others):,} products" if counted.is_empty() else "they"
+    why = f"{some} count in some of the runs only, as no model of the others was trained on their class"
+    return counted, [f"{task}, {split} {left_out}: {why} ({examples(others)})"]
 
 
 def _differences(pair: RunPair, place: Place, tables: list[pl.DataFrame]) -> Iterator[str]:
