@@ -25,7 +25,7 @@ from pipeline_lib.evaluation.protocols import PROTOCOLS
 from pipeline_lib.evaluation.query_subsets import read_subsets
 from pipeline_lib.evaluation.ranks import rank_all
 from pipeline_lib.evaluation.slices import modalities, modality_trees
-from pipeline_lib.evaluation.summary import classification_trees, data_counts, left_out_lines, measured, merged
+from pipeline_lib.evaluation.summary import MEASURED, classification_trees, data_counts, left_out_lines, merged
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.composed import ComposedKind, ComposedProtocolName
@@ -47,7 +47,7 @@ def main() -> None:
         meter.begin("figures with intervals")
         retrieval = protocol.trees(ranks, params.bootstrap, params.seed, slices)
         trunk = paths.features_of("trunk") if "trunk" in run.value("plan.features", list[str]) else None
-        baselines = read_baselines(paths.BASELINES, scores.filter(measured(classes)), classes)
+        baselines = read_baselines(paths.BASELINES, scores.filter(MEASURED), classes)
         *compared, gains = baseline_trees(scores, baselines.scores, classes)
         zero_shot = zero_shot_trees(trunk, paths.CATALOGUE, products, ranks, params)
         hubness = evaluate_hubness(folds, params, relevance, groups_of, ranks, meter)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline_lib.artifacts.io import block_rows
 from pipeline_lib.artifacts.read import reading
 from pipeline_lib.artifacts.schemas import ISSUES_SCHEMA
-from pipeline_lib.evaluation.summary import labelled, measured
+from pipeline_lib.evaluation.summary import MEASURED, labelled
 from pipeline_lib.metrics.classification import Labels, Probabilities, class_numbers
 
 
@@ -47,7 +47,7 @@ def label_issues(scores: pl.DataFrame, predictions: Path, classes: Sequence[str]
     part = labelled(scores, classes, "oof")
     if not len(part.truth):
         return pl.DataFrame(schema=ISSUES_SCHEMA)
-    counts = scores.select((pl.col("split") == "oof") & measured(classes)).to_series()
+    counts = scores.select((pl.col("split") == "oof") & MEASURED).to_series()
     thresholds = class_thresholds(part.truth, part.label_probability, len(classes))
     rows = block_rows(len(classes))
     table = pl.scan_parquet(predictions)

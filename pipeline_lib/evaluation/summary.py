@@ -29,6 +29,8 @@ PUBLISHED = (*CLASS_FIGURES, "ece")
 # F1 falls faster in small samples of a class than it rises in large ones: 2,000 products of 40 classes have a macro-F1
 # that is 1 point too low on average, three quarters of its standard error (`bench/coverage.py`).
 BIASED = ("macro_f1",)
+# Whether CLASS_SCORES_SCHEMA rows count in figures: without a class that their models learned they have no rank.
+MEASURED = pl.col("label_rank").is_not_null()
 Tree = dict[str, Any]
 # What is published of the counts of the catalogue.
 COUNTED = {"products": int, "queries": int, "rejected": int, "columns": dict, "groups": dict, "composed": dict}
@@ -111,18 +113,13 @@ def published(scores: ClassScores) -> Statistic:
 def labelled(scores: pl.DataFrame, classes: Sequence[str], split: str) -> Labelled:
     """Return the products of CLASS_SCORES_SCHEMA rows in a split whose label is one that the models know."""
     part = scores.filter(pl.col("split") == split)
-    known = part.filter(measured(classes))
+    known = part.filter(MEASURED)
     truth, predicted = (class_numbers(known[column], classes) for column in ("label", "predicted"))
     confidence, ranks = known["confidence"].to_numpy().astype(np.float64), known["label_rank"].to_numpy() - 1
     scored = ClassScores(truth, predicted, confidence, ranks, len(classes))
     own, unlabelled = known["label_probability"].to_numpy(), part["label"].null_count()
     unlearned = part.height - known.height - unlabelled
     return Labelled(scored, own, clusters(known["group_id"]), unlearned, unlabelled)
-
-
-def measured(classes: Sequence[str]) -> pl.Expr:
-    """Return whether CLASS_SCORES_SCHEMA rows count in figures: their label is a class that their models learned."""
-    return pl.col("label").is_in(list(classes)) & pl.col("label_rank").is_not_null()
 
 
 def left_out_lines(scores: pl.DataFrame, classes: Sequence[str]) -> list[str]:

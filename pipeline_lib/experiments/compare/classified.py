@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.evaluation.additive import class_columns
-from pipeline_lib.evaluation.summary import labelled, measured, published
+from pipeline_lib.evaluation.summary import MEASURED, labelled, published
 from pipeline_lib.experiments.compare.parts import PRODUCTS, Answer, Part, Parts, RunsOfSettings, System, Values
 from pipeline_lib.experiments.compare.runs import Run
 from pipeline_lib.experiments.compare.test_sets import Overlap, Place, RunPair, examples, rows_alone, splits_alike
@@ -22,7 +22,7 @@ SCORE_KEY = ["fold", "product_id", "label", "group_id"]
 
 def class_tasks(run: Run) -> list[str]:
     """Return the task, if a run has scores of products whose label is a class that its models learned."""
-    return [] if run.scores.filter(measured(run.classes)).is_empty() else [CLASSIFICATION]
+    return [] if run.scores.filter(MEASURED).is_empty() else [CLASSIFICATION]
 
 
 def classes_alike(pair: RunPair, task: str) -> Overlap:
@@ -77,7 +77,7 @@ def _rows_of(run: Run, _: str) -> pl.DataFrame:
 
 def _counted(split: str, task: str, runs: Sequence[Run]) -> tuple[pl.DataFrame, list[str]]:
     """Return the rows of the first run that count in all runs, and a line about those that count in some only."""
-    tables = [run.scores.filter(measured(run.classes), pl.col("split") == split) for run in runs]
+    tables = [run.scores.filter(MEASURED, pl.col("split") == split) for run in runs]
     counted, every = tables[0], pl.concat([table.select("product_id") for table in tables]).unique()
     for table in tables[1:]:
         counted = counted.join(table, on="product_id", how="semi", maintain_order="left")
