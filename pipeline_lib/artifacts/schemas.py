@@ -91,7 +91,7 @@ PREDICTIONS_SCHEMA: Schema = {
     "group_id": pl.String,
 }
 # What figures and pages need of a row of PREDICTIONS_SCHEMA, without a value for each class. `confidence` is the
-# probability of `predicted`. The true class's probability and its rank, from 1, are null if the models do not know it.
+# probability of `predicted`. The true class's probability and its rank, from 1, are null if no model learned it.
 CLASS_SCORES_SCHEMA: Schema = {
     "product_id": pl.String,
     "split": pl.String,

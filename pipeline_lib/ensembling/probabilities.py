@@ -150,7 +150,7 @@ def fuse_probabilities(
 def held_out(
     galleries: Sequence[GalleryMembers], members: Sequence[Member], external: Sequence[ExternalPredictions] = ()
 ) -> tuple[list[HeldOut], int]:
-    """Return each fold's labelled products with each source's probabilities, and how many products have a label.
+    """Return each fold's labelled products with each source's probabilities, and how many can be fitted on.
 
     Of more than FIT_VALUES values some products are drawn: those with the smallest hashes of their ids, in any order of
     the rows. Without a classifier there is no fold.

@@ -111,7 +111,7 @@ def published(scores: ClassScores) -> Statistic:
 
 
 def labelled(scores: pl.DataFrame, classes: Sequence[str], split: str) -> Labelled:
-    """Return the products of CLASS_SCORES_SCHEMA rows in a split whose label is one that the models know."""
+    """Return the products of CLASS_SCORES_SCHEMA rows in a split whose label a model that predicts them learned."""
     part = scores.filter(pl.col("split") == split)
     known = part.filter(MEASURED)
     truth, predicted = (class_numbers(known[column], classes) for column in ("label", "predicted"))
