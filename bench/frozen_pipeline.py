@@ -1,7 +1,7 @@
 """Frozen towers through DVC on real photos: revision OLDER and the present one in turn, from nothing and in a sweep.
 
     python bench/frozen_pipeline.py --data ../shared/data/grocery ../shared/data/freeex
-    python bench/frozen_pipeline.py --quick          # 400 products, two changes, about 3 minutes
+    python bench/frozen_pipeline.py --quick          # 400 products, two changes, about 10 minutes
     python bench/frozen_pipeline.py --products 1500 --changes train.head_lr=0.001
 
 Each side is a clone of the repository in a temporary folder: `dvc repro` from nothing (five folds, both flips, two

@@ -46,8 +46,8 @@ def cautions(metrics: Tree, intervals: Tree) -> list[str]:
             lines.append(few)
         if unlearned := branch(metrics, split, "classification").get("num_unlearned"):
             lines.append(
-                f"{name}: {count(unlearned)} of the labelled products are in no class figure: no model that predicts "
-                "them was trained on their classes."
+                f"{name}: labelled products in no class figure, because no model that predicts them was trained on "
+                f"their class: {count(unlearned)}."
             )
         for row in retrieval_rows(metrics, intervals):
             if row.split == split:

@@ -91,8 +91,8 @@ def test_products_of_a_class_that_was_not_learned_are_counted_first():
     rows.append(("p30", "test", None, None, "a", [0.9, 0.1, 0.0], "p30"))
     predictions = scored(pl.DataFrame(rows, schema=PREDICTIONS_SCHEMA, orient="row"), ["a", "b", "c"])
     lines = cautions(*classification_trees(predictions, ["a", "b", "c"]))
-    left_out = "Test: 10 of the labelled products are in no class figure"
-    assert lines[0] == f"{left_out}: no model that predicts them was trained on their classes."
+    reason = "because no model that predicts them was trained on their class"
+    assert lines[0] == f"Test: labelled products in no class figure, {reason}: 10."
     assert left_out_lines(predictions, ["a", "b", "c"]) == [
         "test: products in no classification figure: 1 without a label, 10 whose class no model that predicts them was "
         "trained on"
