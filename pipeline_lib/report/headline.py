@@ -226,11 +226,21 @@ def figures_of(values: Tree, intervals: Tree, columns: Columns) -> list[Figure]:
         if key in values:
             low_high = intervals.get(key)
             interval = None if low_high is None else (float(low_high[0]), float(low_high[1]))
-            between = "" if interval is None else "–".join(written(end).removesuffix(" %") for end in interval)
+            between = "" if interval is None else limits(written, *interval)
             texts = (NO_FIGURE, "") if key in void else (written(values[key]), between)
             by_chance = (chance[key], written(chance[key])) if key in chance else (None, "")
             figures.append(Figure(key, values[key], interval, *texts, *by_chance))
     return figures
+
+
+def limits(written: Callable[[float], str], low: float, high: float) -> str:
+    """Return the ends of an interval as text without the sign; those of shares just below 1 are rounded outwards.
+
+    >>> limits(percent, 0.451, 0.494), limits(percent, 0.986, 0.9997), limits(rank, 1.0, 2.5)
+    ('45.1–49.4', '98.6–100.0', '1–2.5')
+    """
+    below, above = (written(end).removesuffix(" %") for end in (low, high))
+    return f"{below.removeprefix('>')}–{'100.0' if above.startswith('>') else above}"
 
 
 def no_figures(values: Tree) -> set[str]:

@@ -96,6 +96,19 @@ def test_misses_are_the_worst_in_order(run, parse):
     assert [float(a["data-rank"]) for a in cards] == missed["rank"].sort(descending=True).head(4).to_list()
 
 
+@pytest.mark.parametrize("shown", [1, 2, 1000])
+def test_the_note_on_misses_counts_those_that_are_shown(run, shown):
+    ranks = pl.DataFrame(run.rows["ranks"], orient="row", schema=RANKS_SCHEMA)
+    ranks = ranks.filter(split="test", direction="text_to_image")
+    missed = ranks.filter(pl.col("rank") > 1).height
+    note = re.search(r"[^>]* not rank a right answer first[^<]*", run.report(misses=shown).page)[0]
+    few = {1: " Here is the one that ranks it lowest.", 2: " Here are the 2 that rank it lowest.", 1000: ""}[shown]
+    assert note == (
+        f"{missed} of {len(ranks)} test queries do not rank a right answer first.{few} Each is shown with the expected "
+        "product, and then with its first results."
+    )
+
+
 def test_equal_inputs_give_equal_bytes_and_the_page_names_the_seed(make_run):
     first, second = (make_run(folder=name).report() for name in ("a", "b"))
     assert first == second
