@@ -25,9 +25,8 @@ def main() -> None:
         records = read_records(data)
         runtime, convert = read_runtime(), run.value("shards.colour_profile", ColourProfile) == "convert"
         clips = read_clips(paths.CLIPS) if run.value("plan.frames", list[str]) else None
-        what = f"{records.num_rows:,} rows of {records.table}, photos checked by {runtime.workers} processes"
         try:
-            with metered("catalogue", what):
+            with metered("catalogue", records.work(runtime.workers)):
                 catalogue = build_catalogue(records, data, runtime.workers, runtime.parallel, clips, convert)
         except TooManyRejectedError as error:
             refused = write_refused(error.rejects)

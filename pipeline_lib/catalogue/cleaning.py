@@ -164,8 +164,8 @@ def check_rejected(records: Records, rejects: pl.DataFrame, num_products: int, m
     first = rejected.row(0, named=True)
     product = f" (product {first['product_id']})" if first["product_id"] else ""
     raise TooManyRejectedError(
-        f"{records.table}: {num_rejected} of {records.num_rows} rows rejected, {limit}: {reasons}; first at row "
-        f"{first['row']}{product}: {first['reason']}, {first['file']}: {first['value'] or 'empty'}. "
+        f"{records.table}: {num_rejected} of {records.num_rows} {records.wording.unit} rejected, {limit}: {reasons}; "
+        f"first at row {first['row']}{product}: {first['reason']}, {first['file']}: {first['value'] or 'empty'}. "
         "Correct the table, its images or data.columns and data.image_folder, or raise the limit",
         rejects.sort("row", "file", nulls_last=True, maintain_order=True),
     )
@@ -178,7 +178,7 @@ def check_trainable(records: Records, products: pl.DataFrame) -> None:
         parts = " and ".join(sorted(products["split"].unique()))
         raise ValueError(
             f"{records.table}: all {len(products)} products are in {parts}, and nothing is left to train on; "
-            f"{records.add_training}"
+            f"{records.wording.add_training}"
         )
 
 

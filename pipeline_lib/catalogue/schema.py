@@ -5,7 +5,7 @@ the columns and references of its tables when it is created.
 """
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -96,13 +96,23 @@ class ComposedQueries:
     num_dropped: int = 0
 
 
+class Wording(NamedTuple):
+    """How messages speak of a table: what each of its `num_rows` is, and what to do if none of them is trained on."""
+
+    unit: str = "rows"
+    add_training: str = "add products of the split train, or leave the split out, so that the folds stage assigns it"
+
+
+ROWS = Wording()
+
+
 @dataclass(frozen=True)
 class Records:
     """The products that a reader found in a table of `num_rows` rows, and the queries and relevance of a benchmark.
 
+    Each of these rows is a product or is rejected: of a benchmark they are its photos or clips, whatever the lines are.
     `composed` are the queries with a reference product, `slices` those of the text queries. `columns` names the columns
     that were read by their role, `ignored` those that were not. `attributes` has the column row and numeric columns.
-    `add_training` is what the user has to do if none of a benchmark's files has products to train on.
     """
 
     table: str
@@ -116,7 +126,13 @@ class Records:
     columns: dict[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     attributes: pl.DataFrame | None = None
-    add_training: str = "add products of the split train, or leave the split out, so that the folds stage assigns it"
+    wording: Wording = ROWS
+
+    def work(self, workers: int) -> str:
+        """Return what there is to check, and by what: the stage frames has checked clips."""
+        unit, by = self.wording.unit, f"checked by {workers} processes"
+        checked = {"photos": by, "clips": "checked by the stage frames"}.get(unit, f"photos {by}")
+        return f"{self.num_rows:,} {unit} of {self.table}, {checked}"
 
 
 @dataclass(frozen=True)

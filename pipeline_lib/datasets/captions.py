@@ -17,6 +17,7 @@ from pipeline_lib.catalogue.schema import (
     RECORDS,
     RELEVANCE,
     Records,
+    Wording,
     conform,
     rejects_of,
     text_queries,
@@ -31,10 +32,11 @@ from pipeline_lib.datasets.product_ids import reject_ids
 CAPTIONED = pl.Schema({"row": pl.Int64(), "image": pl.String(), "captions": pl.List(pl.String()), "split": pl.String()})
 
 
-def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder: str) -> Records:
+def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder: str, unit: str = "photos") -> Records:
     """Return the records of CAPTIONED rows.
 
-    An image without a valid id is rejected together with its captions. An empty caption is rejected.
+    An image without a valid id is rejected together with its captions. An empty caption is rejected. `unit` is what
+    messages call the images.
     """
     paths = images["product_id"] if "product_id" in images.columns else map(image_id, images["image"])
     ids = pl.Series("product_id", list(paths), pl.String)
@@ -62,6 +64,7 @@ def captioned_records(table: str, images: pl.DataFrame, root: Path, image_folder
         queries,
         conform(relevance, RELEVANCE),
         slices=_slices(captions) if "slices" in lists else pl.DataFrame(schema=QUERY_SLICES),
+        wording=Wording(unit),
     )
 
 

@@ -28,6 +28,7 @@ USUAL = {
     "slice": ("slice",),
     "subset": ("subset",),
 }
+UNITS = {"image": "photos", "video": "clips"}
 
 
 def read_captions_csv(data: DataParams) -> Records:
@@ -66,7 +67,7 @@ def read_captions_csv(data: DataParams) -> Records:
             pl.Series("image", with_endings(images["image"], root, folder), pl.String),
         )
     name = table.path.name
-    records = captioned_records(name, images.drop("path"), root, folder)
+    records = captioned_records(name, images.drop("path"), root, folder, UNITS[shown])
     unnamed = rejects_of(name, nameless, f"empty {shown} name", "caption", REJECTED)
     return replace(
         records,

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from pipeline_lib.artifacts.messages import show
-from pipeline_lib.catalogue.schema import RECORDS, Records, conform
+from pipeline_lib.catalogue.schema import RECORDS, Records, Wording, conform
 from pipeline_lib.datasets.composed_queries import SOFT, TARGET, ComposedRow, composed_of, merged_composed
 from pipeline_lib.datasets.image_index import list_images, stem_of
 from pipeline_lib.datasets.json_file import find_file, load_json, read_entries, text_of
@@ -60,8 +60,11 @@ def read_circo(data: DataParams) -> Records:
         len(products),
         conform(products, RECORDS),
         pl.concat([part[1] for part in checked]),
-        add_training="CIRCO has no training queries: write annotations/train.json in the form of its val.json, over "
-        "other images of COCO in data.image_folder",
+        wording=Wording(
+            "photos",
+            "CIRCO has no training queries: write annotations/train.json in the form of its val.json, over other "
+            "images of COCO in data.image_folder",
+        ),
     )
     return merged_composed(records, [part[0] for part in checked])
 

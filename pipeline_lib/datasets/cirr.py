@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.artifacts.messages import kind_of, show
-from pipeline_lib.catalogue.schema import RECORDS, Records, conform
+from pipeline_lib.catalogue.schema import RECORDS, Records, Wording, conform
 from pipeline_lib.datasets.captions import media_paths
 from pipeline_lib.datasets.composed_queries import SOFT, TARGET, ComposedRow, composed_of, merged_composed
 from pipeline_lib.datasets.json_file import find_file, load_unique_json, read_entries, text_of
@@ -53,7 +53,9 @@ def read_cirr(data: DataParams) -> Records:
             sum(map(len, products)),
             conform(good.with_columns(pl.lit("").alias("text"), *none), RECORDS),
             pl.concat([repeated, *rejects]),
-            add_training="put cap.rc2.train.json and split.rc2.train.json beside the files that are there",
+            wording=Wording(
+                "photos", "put cap.rc2.train.json and split.rc2.train.json beside the files that are there"
+            ),
         ),
         parts,
     )

@@ -12,7 +12,16 @@ import polars as pl
 
 from pipeline_lib.artifacts.messages import show
 from pipeline_lib.catalogue.attributes import read_attributes
-from pipeline_lib.catalogue.schema import PHOTO_DROPPED, RECORDS, REJECTED, RETAINED, Records, conform, rejects_of
+from pipeline_lib.catalogue.schema import (
+    PHOTO_DROPPED,
+    RECORDS,
+    REJECTED,
+    RETAINED,
+    Records,
+    Wording,
+    conform,
+    rejects_of,
+)
 from pipeline_lib.catalogue.strings import clean, clean_name, clean_text, strip_tags
 from pipeline_lib.datasets.clip_names import CLIP_ENDINGS, clip_folder, with_endings
 from pipeline_lib.datasets.columns import SPLIT_ADVICE, SPLIT_NAMES, Columns, resolve_columns
@@ -52,7 +61,8 @@ def read_csv_table(data: DataParams) -> Records:
     records = records.with_columns(pl.col("fold").cast(pl.Int64))
     with_ids = raw.with_columns(records["product_id"])
     attributes, no_numbers = read_attributes(table.path.name, with_ids, columns.attributes)
-    if columns.export is not None and EXPORTS[columns.export].photos_in_more_rows:
+    merged = columns.export is not None and EXPORTS[columns.export].photos_in_more_rows
+    if merged:
         records = _merge_rows(records)
     num_rows = len(records) + unreadable.filter(pl.col("action") == REJECTED).height
     records, rejects = reject_ids(table.path.name, records)
@@ -62,7 +72,7 @@ def read_csv_table(data: DataParams) -> Records:
     records = conform(records.with_columns(media), RECORDS)
     rejects = pl.concat([unreadable, rejects, bad_photos, no_numbers])
     read = Records(table.path.name, num_rows, records, rejects, columns=columns.choice(), ignored=columns.ignored)
-    return replace(read, attributes=attributes)
+    return replace(read, attributes=attributes, wording=Wording("products" if merged else "rows"))
 
 
 def join_texts(parts: list[pl.Expr]) -> pl.Expr:

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from pipeline_lib.artifacts.messages import kind_of, show
-from pipeline_lib.catalogue.schema import RECORDS, Records, conform
+from pipeline_lib.catalogue.schema import RECORDS, Records, Wording, conform
 from pipeline_lib.catalogue.strings import clean_string
 from pipeline_lib.datasets.composed_queries import ComposedRow, composed_of, merged_composed
 from pipeline_lib.datasets.image_index import list_images, stem_of
@@ -67,8 +67,11 @@ def read_fashion_iq(data: DataParams) -> Records:
         sum(map(len, frames)),
         conform(good, RECORDS),
         pl.concat([repeated, *rejects]),
-        add_training="put cap.dress.train.json and split.dress.train.json, or those of another category, beside the "
-        "files that are there",
+        wording=Wording(
+            "photos",
+            "put cap.dress.train.json and split.dress.train.json, or those of another category, beside the files that "
+            "are there",
+        ),
     )
     return merged_composed(records, parts)
 

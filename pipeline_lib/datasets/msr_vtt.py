@@ -67,7 +67,7 @@ def read_msr_vtt(data: DataParams) -> Records:
     videos = pl.DataFrame(rows, schema=CAPTIONED, orient="row").with_columns(pl.col("image").alias("product_id"))
     folder = clip_folder(root, data.image_folder)
     videos = videos.with_columns(pl.Series("image", with_endings(videos["image"], root, folder), pl.String))
-    records = captioned_records(path.name, videos, root, folder)
+    records = captioned_records(path.name, videos, root, folder, "clips")
     unused = len(content.videos.keys() - train.rows.keys() - test.rows.keys())
     rejects = [*content.rejects, *train.rejects, *test.rejects]
     if unused:

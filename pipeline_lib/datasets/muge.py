@@ -19,6 +19,7 @@ from pipeline_lib.catalogue.schema import (
     RELEVANCE,
     RETAINED,
     Records,
+    Wording,
     conform,
     rejects_of,
     text_queries,
@@ -66,6 +67,7 @@ def read_muge(data: DataParams) -> Records:
         pl.concat([part.rejects for part in parts]),
         pl.concat([part.queries for part in parts]),
         pl.concat([part.relevance for part in parts]),
+        wording=Wording("photos"),
     )
 
 

@@ -29,6 +29,7 @@ def photos(tmp_path):
 def test_the_rows_of_an_image_are_one_product(table, photos, reader_params):
     table(SIX_ROWS)
     records = read_captions_csv(reader_params())
+    assert records.work(2) == "3 photos of products.csv, checked by 2 processes"
     assert records.products.select("row", "product_id", "text", "split").rows() == [
         (2, "a.jpg", "A dog, running .", "train"),
         (3, "b.jpg", "A cat .", "val"),
@@ -133,6 +134,7 @@ def test_the_rows_of_a_clip_are_one_product_whatever_its_name_leaves_out(tmp_pat
     ]
     assert records.queries["query_id"].to_list() == ["a#0", "a#1", "b.gif#0", "video7#0", "gone#0"]
     assert records.rejects.select("row", "reason", "value").rows() == [(7, "empty video name", "six")]
+    assert records.work(2) == "5 clips of products.csv, checked by the stage frames"
     assert records.columns == {"video": "video", "text": "caption"} and records.slices.is_empty()
 
 

@@ -46,7 +46,7 @@ def dropped(records):
 def test_cirr_has_hard_and_soft_targets_and_subsets(cirr):
     records = read_records(cirr)
     composed = records.composed
-    assert records.products.schema == RECORDS and records.num_rows == 18
+    assert records.products.schema == RECORDS and (records.num_rows, records.wording.unit) == (18, "photos")
     assert (composed.queries.schema, composed.relevance.schema) == (QUERIES, RELEVANCE)
     assert records.products["split"].to_list() == ["train"] * 6 + ["val"] * 6 + ["test"] * 6
     assert records.products["media"][0].to_list() == ["img_raw/train/34/train-0-0-img0.png"]

@@ -107,6 +107,7 @@ def test_shopifys_rows_of_one_handle_are_one_product_with_all_photos(reader_para
     ]
     assert records.rejects.select("row", "reason").rows() == [(7, "duplicate id")]
     assert records.num_rows == 3 and records.columns["image"] == "Image Src" and records.ignored == ()
+    assert records.work(2) == "3 products of products.csv, photos checked by 2 processes"
 
 
 def test_magentos_photos_begin_with_a_slash_and_are_in_two_columns(reader_params, table, touch):

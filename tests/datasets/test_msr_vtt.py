@@ -29,7 +29,7 @@ def test_9k_trains_on_its_list_with_all_captions_and_tests_1k_a_with_one_sentenc
     write_msr_vtt(tmp_path, clips=False)
     records = read_msr_vtt(reader_params(**NINE))
     assert splits_of(records) == {"train": [f"video{n}" for n in range(5)], "test": ["video5", "video6"]}
-    assert records.num_rows == 7 and records.rejects.is_empty()
+    assert records.num_rows == 7 and records.wording.unit == "clips" and records.rejects.is_empty()
     assert records.products["media"].to_list() == [[f"videos/video{n}.mp4"] for n in range(7)]
     assert records.products["row"].to_list() == [2, 3, 4, 5, 6, 2, 3]
     assert records.queries.height == len(records.relevance) == 5 * CAPTIONS_EACH + 2

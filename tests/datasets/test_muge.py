@@ -31,7 +31,7 @@ def test_six_images_per_split_in_either_format(tmp_path, reader_params, file_for
     records = read_muge(reader_params())
     assert records.products.schema == RECORDS
     assert (records.queries.schema, records.relevance.schema) == (QUERIES, RELEVANCE)
-    assert records.num_rows == len(records.products) == 18
+    assert records.num_rows == len(records.products) == 18 and records.wording.unit == "photos"
     assert records.products["product_id"][:7].to_list() == [*(f"train-{n}" for n in range(11, 17)), "valid-21"]
     assert records.products["split"].to_list() == ["train"] * 6 + ["val"] * 6 + ["test"] * 6
     # A product's text is its first text; an image without a query has none.
