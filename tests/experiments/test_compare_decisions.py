@@ -166,6 +166,23 @@ def test_a_gain_smaller_than_the_spread_of_seeds_is_one_of_checkpoints_and_not_o
     assert between["high"] - between["low"] > 2 * (checkpoint["high"] - checkpoint["low"])
 
 
+def test_intervals_of_few_seeds_or_groups_end_at_the_largest_difference_and_a_line_says_so():
+    good, bad = (run_of(np.full(COUNT, rank), name, seed) for rank, name, seed in ((1, "g", 7), (90, "b", 8)))
+    mixed = run_of(np.where(np.arange(COUNT) % 3, 1, 90), "m", 9)
+    x, y = Setting("x", [good, bad]), Setting("y", [replace(good, name="h"), mixed])
+    found = compare([x, y], Options())
+    shares = found.rows.filter(~pl.col("metric").str.ends_with("_rank"))
+    ranks = found.rows.filter(pl.col("metric").str.ends_with("_rank"))
+    assert (shares["low"].min(), shares["high"].max()) == (-1, 1) and ranks.height
+    assert (ranks["low"].min(), ranks["high"].max()) == (-99, 99)
+    assert found.slices["low"].min() == -1 and found.slices["high"].max() == 1
+    assert shares["smallest"].max() is None and ranks["smallest"].max() is None
+    text = " ".join(sentences(found))
+    assert "intervals are cut at the largest difference that the figure can have: so few seeds" in text
+    assert "with so few seeds no difference is found in 80 % of cases" in text
+    assert "cut at" not in " ".join(sentences(compare(single(run_of(BASE, "a"), run_of(BETTER, "b")), Options())))
+
+
 def test_runs_of_a_setting_are_paired_by_their_seeds_in_whatever_order_they_are_listed():
     generator = np.random.default_rng(3)
     x, y = (setting(name, ranks, (7, 8, 9), 0.3, generator) for name, ranks in (("x", BASE), ("y", BETTER)))

@@ -18,6 +18,7 @@ from pipeline_lib.evaluation.median_interval import median_difference, median_va
 from pipeline_lib.evaluation.randomisation import ALPHA, SWAPS, Pair, mean_intervals, merged_groups, randomise
 from pipeline_lib.evaluation.setting_difference import holm, setting_differences
 from pipeline_lib.experiments.compare.parts import LOWER_IS_BETTER, Part, System
+from pipeline_lib.metrics.ranges import cut_difference
 from pipeline_lib.metrics.weighted import point
 
 # `run` is the letter of the run or setting that is compared with a; `b` its figure. `p` is of this figure alone,
@@ -61,10 +62,14 @@ class Settings:
 
 @dataclass(frozen=True)
 class Decisions:
-    """COMPARISON_SCHEMA rows, and the name of the test whose adjusted p values decide."""
+    """COMPARISON_SCHEMA rows, the name of the test whose adjusted p values decide, and how many intervals were cut.
+
+    An interval is cut at the largest difference that its figure can have.
+    """
 
     rows: pl.DataFrame
     test: str
+    num_cut: int
 
 
 def letter(number: int) -> str:
@@ -86,9 +91,24 @@ def decide(parts: Sequence[Part], paired: Sequence[bool], how: Settings) -> Deci
         rows, test = _setting_rows(parts, paired, how), "Student's t over queries and seeds, adjusted by Holm's method"
     else:
         rows, test = _checkpoint_rows(parts, how)
+    widths = {(part.split, part.task, name): part.width(name) for part in parts for name in part.systems[0][0].names}
+    num_cut = 0
     for row in rows:
+        num_cut += _cut(row, widths[row["split"], row["task"], row["metric"]])
         row["verdict"] = verdict(row["difference"], row["p_adjusted"], row["metric"], row["run"])
-    return Decisions(pl.DataFrame(rows, schema=COMPARISON_SCHEMA, orient="row"), test)
+    return Decisions(pl.DataFrame(rows, schema=COMPARISON_SCHEMA, orient="row"), test, num_cut)
+
+
+def _cut(row: Row, width: float) -> bool:
+    """Cut the limits of a row to what its figure can differ by, and return whether they were beyond.
+
+    A smallest difference beyond it is none that could be found.
+    """
+    before = row["low"], row["high"]
+    row["low"], row["high"] = cut_difference(before, width)
+    if row["smallest"] is not None and row["smallest"] > width:
+        row["smallest"] = None
+    return (row["low"], row["high"]) != before
 
 
 def verdict(difference: float, p_value: float, metric: str, run: str) -> str:

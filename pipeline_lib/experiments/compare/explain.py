@@ -8,6 +8,8 @@ from pipeline_lib.experiments.compare.comparison import Comparison, about
 from pipeline_lib.experiments.compare.kinds import kind_of
 from pipeline_lib.experiments.compare.settings import paired_seeds
 
+FEW_GROUPS = "too few groups of queries differ to show anything"
+
 
 def part_title(split: str, task: str) -> str:
     """Return the heading of a part.
@@ -36,7 +38,7 @@ def p_text(value: float) -> str:
 
 def sentences(comparison: Comparison) -> list[str]:
     """Return what a reader must know beside the table: what is compared, what decides, and what could be found."""
-    return [_subject(comparison), _decision(comparison), *_power(comparison), *comparison.left_out]
+    return [_subject(comparison), _decision(comparison), *_cut(comparison), *_power(comparison), *comparison.left_out]
 
 
 def names_line(comparison: Comparison) -> str:
@@ -81,6 +83,16 @@ def _decision(comparison: Comparison) -> str:
     return f"{text} {declared}; the other {others} p values are adjusted for one another."
 
 
+def _cut(comparison: Comparison) -> Iterator[str]:
+    """Yield a line if intervals end at the largest difference that their figure can have."""
+    if number := comparison.decisions.num_cut:
+        few = "queries" if about(comparison) == "checkpoints" else "seeds"
+        yield (
+            f"{number} of {comparison.rows.height} intervals {'is' if number == 1 else 'are'} cut at the largest "
+            f"difference that the figure can have: so few {few} say next to nothing about it."
+        )
+
+
 def _power(comparison: Comparison) -> Iterator[str]:
     """Yield for each run the smallest difference of the declared figure, or of the first one, that could be shown."""
     split, task, metric = comparison.figure
@@ -88,8 +100,9 @@ def _power(comparison: Comparison) -> Iterator[str]:
     for row in comparison.rows.filter(chosen).iter_rows(named=True):
         what = f"{row['run']} - a, {metric} of {part_title(split, task)}"
         if row["smallest"] is None:
-            alike = row["low"] == row["high"] == 0
-            yield f"{what}: {'the runs are alike' if alike else 'too few groups of queries differ to show anything'}."
+            alike, of_seeds = row["low"] == row["high"] == 0, about(comparison) != "checkpoints"
+            few = "with so few seeds no difference is found in 80 % of cases" if of_seeds else FEW_GROUPS
+            yield f"{what}: {'the runs are alike' if alike else few}."
         else:
             size = f"{row['smallest']:.{digits(metric)}f}"
             yield f"{what}: this test set finds a difference of {size} in 80 % of cases, a smaller one less often."

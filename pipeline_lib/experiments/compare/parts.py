@@ -15,6 +15,7 @@ from pipeline_lib.evaluation.additive import Additive
 from pipeline_lib.evaluation.jackknife import clusters
 from pipeline_lib.experiments.compare.runs import Run
 from pipeline_lib.metrics import ranking
+from pipeline_lib.metrics.ranges import figure_range
 from pipeline_lib.metrics.tied_ranks import TiedRanks
 from pipeline_lib.metrics.weighted import Statistic
 
@@ -48,6 +49,7 @@ class System:
 class Part:
     """Figures of one task and split: their units (unit_id, fold, group_id), and a system for each run of each setting.
 
+    Units that are ranked have num_gallery, too.
     `declared` is the figure that is declared by default. `table` is the table of the catalogue that describes the
     units, None if a unit's id is its text.
     """
@@ -58,6 +60,12 @@ class Part:
     systems: list[list[System]]
     declared: str
     table: str | None
+
+    def width(self, figure: str) -> float:
+        """Return the largest difference that two runs can have in a figure."""
+        gallery = self.units["num_gallery"].to_numpy().max() if "num_gallery" in self.units.columns else np.inf
+        low, high = figure_range(figure, float(gallery))
+        return high - low
 
     @property
     def groups(self) -> NDArray[np.int64]:

@@ -63,7 +63,7 @@ def ranked_parts(split: str, task: str, settings: RunsOfSettings) -> Parts:
             mean = np.mean(list(hits.values()), axis=0)
             by_unit = hits | {"MeanRecall": mean, "mean_rank": one.expected()}
             systems[-1].append(System(rank_statistic(one), rank_columns(one, pooled), by_unit, one))
-    units = tables[0][0].select(pl.col("query_id").alias("unit_id"), "fold", "group_id", "num_right")
+    units = tables[0][0].select(pl.col("query_id").alias("unit_id"), "fold", "group_id", "num_right", "num_gallery")
     described = PRODUCTS if task == "image_to_text" else QUERIES
     return Parts([Part(split, task, units, systems, "MeanRecall", described)], [])
 

@@ -16,6 +16,7 @@ from pipeline_lib.evaluation.slice_differences import checkpoint_slices, setting
 from pipeline_lib.experiments.compare.decisions import Row, Settings, letter, verdict
 from pipeline_lib.experiments.compare.parts import BY_UNIT, PRODUCTS, QUERIES, Part
 from pipeline_lib.experiments.compare.runs import Run
+from pipeline_lib.metrics.ranges import cut_difference
 
 SLICE_SCHEMA: dict[str, "pl.DataType | type[pl.DataType]"] = {
     "dimension": pl.String,
@@ -65,7 +66,7 @@ def slice_rows(part: Part, figure: str, run: Run, paired: Sequence[bool], how: S
     for number in range(1, len(values)):
         for slot, ((dimension, name), units) in enumerate(members.items()):
             a, b, p_value = means[0][slot], means[number][slot], float(p_values[number - 1, slot])
-            low, high = limits[number - 1, slot].tolist()
+            low, high = cut_difference(limits[number - 1, slot].tolist(), part.width(metric))
             row = {"dimension": dimension, "slice": name, "units": len(units), "run": letter(number), "metric": metric}
             row |= {"a": a, "b": b, "difference": b - a, "low": low, "high": high, "p_adjusted": p_value}
             rows.append(row | {"verdict": verdict(b - a, p_value, metric, letter(number))})

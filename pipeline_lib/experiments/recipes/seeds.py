@@ -122,22 +122,38 @@ def read_metrics(experiment: str, project: Path = Path()) -> dict[str, Any]:
 
 
 class Summary(NamedTuple):
-    """Mean and standard deviation (n - 1) of a figure over seeds, and the 95 % interval of the mean."""
+    """Mean and standard deviation (n - 1) of a figure over seeds, and the 95 % interval of the mean.
+
+    `cut` says whether the interval would reach beyond the values that the figure can have.
+    """
 
     mean: float
     deviation: float
     low: float
     high: float
+    cut: bool
 
 
-def summarise(values: Sequence[float]) -> Summary:
-    """Return the summary of two values or more; the interval is Student's t.
+def summarise(values: Sequence[float], limits: tuple[float, float]) -> Summary:
+    """Return the summary of two values or more; the interval is Student's t within the `limits` of the figure.
 
-    >>> [round(value, 3) for value in summarise([0.5, 1.5, 1.0])]
-    [1.0, 0.5, -0.242, 2.242]
+    >>> [round(value, 3) for value in summarise([0.5, 1.5, 1.0], (0.0, 6.0))[:4]]
+    [1.0, 0.5, 0.0, 2.242]
     """
     number = len(values)
     mean = math.fsum(values) / number
     deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (number - 1))
-    half = float(stdtrit(number - 1, 0.975)) * deviation / math.sqrt(number)
-    return Summary(mean, deviation, mean - half, mean + half)
+    half = reach(number) * deviation
+    # A rank may be above the size of the gallery, which is that of all folds on average.
+    low, high = min(limits[0], *values), max(limits[1], *values)
+    cut = mean - half < low or mean + half > high
+    return Summary(mean, deviation, max(mean - half, low), min(mean + half, high), cut)
+
+
+def reach(number: int) -> float:
+    """Return how many standard deviations the interval of the mean of `number` seeds reaches to each side.
+
+    >>> [round(reach(number), 1) for number in (2, 3, 5)]
+    [9.0, 2.5, 1.2]
+    """
+    return float(stdtrit(number - 1, 0.975)) / math.sqrt(number)

@@ -169,6 +169,28 @@ def test_the_figures_are_the_mean_and_the_deviation_of_a_sample(project):
     assert [one["seed"] for one in data["experiments"]] == [7, 8, 9]
 
 
+def test_intervals_of_two_seeds_end_where_their_figures_do_and_a_line_says_why(project, monkeypatch):
+    def metrics(experiment):
+        far = int(experiment.rpartition("-s")[2]) - 7
+        ranked = {"R@1": 0.02 + 0.1 * far, "R@10": 0.99 - 0.1 * far, "mean_rank": 3.0 + 6 * far, "num_gallery": 40}
+        both = {"text_to_image": ranked, "sum": 5.4 + 0.001 * far}
+        return {"test": {"retrieval": both, "classification": {"top1": 1.0, "ece": 0.1 * far}}}
+
+    monkeypatch.setattr(seeds, "read_metrics", metrics)
+    done = vitrine("2", "longer", "--now")
+    limits = {line.split("\t")[3]: line.split("\t")[6:8] for line in done.stdout.splitlines()}
+    half = stats.t.ppf(0.975, 1) * 0.05
+    assert limits == {
+        "R@1": ["0", f"{0.07 + half:.6g}"], "R@10": [f"{0.94 - half:.6g}", "1"], "mean_rank": ["1", "40"],
+        "sum": [f"{5.4005 - half / 100:.6g}", f"{5.4005 + half / 100:.6g}"], "top1": ["1", "1"],
+        "ece": ["0", f"{0.05 + half:.6g}"],
+    }  # fmt: skip
+    assert done.stderr.splitlines()[-1] == (
+        "4 of 6 intervals are cut at 0 or 100 %, rank 1 or the gallery's size: with 2 seeds they reach 9.0 standard "
+        "deviations to each side, with 3 2.5"
+    )
+
+
 def test_what_ran_is_not_run_again_and_what_changed_is(project):
     vitrine("2", "longer")
     vitrine("3", "longer")
