@@ -20,6 +20,7 @@ from pipeline_lib.params.phases import PhasesParams, check_phases
 from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.report import ReportParams
 from pipeline_lib.params.requirements import (
+    check_batches,
     check_composed,
     check_frame_pooling,
     check_heads,
@@ -155,6 +156,7 @@ def check_all(params: dict[str, Any], path: Path) -> None:
         )
     check_phases(params, [(step.name, step.after) for step in plan.phases], plan.last)
     check_heads(params, path)
+    check_batches(params, path)
     check_search(params, path)
     check_frame_pooling(params, path)
     check_composed(params, path)

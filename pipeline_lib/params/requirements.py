@@ -17,6 +17,7 @@ from pipeline_lib.params.frames import FramesParams
 from pipeline_lib.params.heads import LOSS_HEADS, trained_heads, weights_of
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
+from pipeline_lib.params.negatives import pair_losses, target_loss
 from pipeline_lib.params.phases import LAST, PhasesParams, train_params
 from pipeline_lib.params.plan import TRUNK, PlanParams
 from pipeline_lib.params.section import parse_section
@@ -44,6 +45,26 @@ def check_heads(params: Mapping[str, Any], path: Path) -> None:
             raise ValueError(
                 f"{path}: {_key(phase, 'best_metric')} = {train.best_metric!r} measures {needed}, which no loss "
                 f"trains; choose one of {measured}, or give a loss for {needed} a weight above 0"
+            )
+
+
+def check_batches(params: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError if a phase's steps have one pair, or its validation batches, for a loss that compares pairs."""
+    losses = parse_section(LossesParams, dict(params))
+    for phase, train in _phases(params).items():
+        if not train.epochs or train.batch_size > 1:
+            continue
+        size, accumulate = _key(phase, "batch_size"), _key(phase, "accumulate")
+        names = pair_losses(losses, queued=losses.memory_queue.start_epoch < train.epochs)
+        if names and train.accumulate == 1:
+            raise ValueError(
+                f"{path}: losses.{names[0]} learns from the other products of a step, but {size} = 1 with {accumulate} "
+                f"= 1 leaves none; set {size} to 2 or more, or losses.{names[0]}.weight = 0"
+            )
+        if train.best_metric == "loss" and (names := pair_losses(losses, queued=False)):
+            raise ValueError(
+                f"{path}: {_key(phase, 'best_metric')} = 'loss' is measured in batches of {size} = 1, in which losses."
+                f"{names[0]} has nothing to compare; set {size} to 2 or more, or choose another metric"
             )
 
 
@@ -104,12 +125,19 @@ def check_frame_pooling(params: Mapping[str, Any], path: Path) -> None:
 
 
 def check_composed(params: Mapping[str, Any], path: Path) -> None:
-    """Raise ValueError if a model of plan.composed reads stores of the towers that no stage writes."""
+    """Raise ValueError if a model of plan.composed reads stores that no stage writes, or has no negatives."""
     plan = parse_section(PlanParams, dict(params))
     at = parse_section(FeaturesParams, dict(params)).trunk.at
     if plan.composed and TRUNK not in plan.features:
         raise ValueError(
             f"{path}: plan.composed = {plan.composed} reads stored features; set plan.features = [{TRUNK}]"
+        )
+    composed = parse_section(ComposedParams, dict(params))
+    if plan.composed and (name := target_loss(composed)):
+        raise ValueError(
+            f"{path}: composed.losses.{name} learns from the other targets of a batch, but composed.batch_size = 1 "
+            "leaves none; set composed.batch_size to 2 or more, or composed.mining = hard and composed.epochs to 2 or "
+            "more"
         )
     reason = reads_tokens(params)
     if reason is not None and at != "tokens":

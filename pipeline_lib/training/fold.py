@@ -13,22 +13,24 @@ from pipeline_lib.artifacts.io import replaced_folder, write_json, write_table
 from pipeline_lib.execution.checkpoint import CheckpointFolder
 from pipeline_lib.execution.device import supports_bf16
 from pipeline_lib.execution.precision import float32_products
+from pipeline_lib.loading.dataset import shuffled_batches
 from pipeline_lib.loading.stored_features import StoredFeatures
 from pipeline_lib.models.saved import save_model
 from pipeline_lib.optim.param_groups import build_adamw
 from pipeline_lib.params.heads import trained_heads, weights_of
+from pipeline_lib.params.negatives import pair_losses
 from pipeline_lib.splitting.seen import write_seen
 from pipeline_lib.training.compiling import named_compile_failures
 from pipeline_lib.training.distillation import read_distillation
 from pipeline_lib.training.ema import WeightEma, ema_warnings
 from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
-from pipeline_lib.training.input_checks import check_held_out_labels, check_texts_differ, cut_texts
+from pipeline_lib.training.input_checks import check_held_out_labels, check_pairs, check_texts_differ, cut_texts
 from pipeline_lib.training.loaders import build_loaders
 from pipeline_lib.training.model_setup import ModelBundle, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.progress import TrainState
 from pipeline_lib.training.run_start import RunConfig
-from pipeline_lib.training.samplers import SAMPLERS
+from pipeline_lib.training.samplers import SAMPLERS, without_lone_row
 from pipeline_lib.training.seen_models import SeenByRun, check_seen
 from pipeline_lib.training.stored_inputs import untrained_layers
 from pipeline_lib.training.trainable_report import Report, report_table, trainable_report
@@ -117,15 +119,16 @@ def _save_untrained(config: RunConfig, bundle: ModelBundle, fold: int, seen: See
 
 def _num_steps(config: RunConfig, data: FoldData) -> int:
     """Return the number of optimizer steps of a run that does not stop early."""
-    train, count = config.train, len(data.training)
-    batches = count // min(train.batch_size, count)
-    return train.epochs * math.ceil(batches / train.accumulate)
+    train = config.train
+    batches = shuffled_batches(len(data.training), train.batch_size, train.seed, 0)
+    return train.epochs * math.ceil(len(without_lone_row(batches, train.accumulate)) / train.accumulate)
 
 
 def _check_data(config: RunConfig, data: FoldData, fold: int) -> None:
-    """Raise ValueError if there are more processes than rows in a batch, or no labels for the metric of the epochs."""
+    """Raise ValueError if processes outnumber the rows of a batch, or pairs or labels are lacking."""
     if config.train.epochs:
         check_held_out_labels(config.train.best_metric, weights_of(config.losses), data.held_out.label, fold)
+        check_pairs(pair_losses(config.losses, queued=False), data.training, fold)
     rows, world_size = min(config.train.batch_size, len(data.training)), config.processes.world_size
     if rows < world_size:
         raise ValueError(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from pipeline_lib.loading.products import text_key
+from pipeline_lib.loading.products import Products, text_key
 from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.params.requirements import HEAD_METRICS
 from pipeline_lib.stores.activations import ActivationStore
@@ -122,6 +122,19 @@ def check_held_out_labels(best_metric: str, losses: Collection[str], labels: Int
         raise ValueError(
             f"fold {fold}: train.best_metric = {best_metric!r} measures classes, but no held-out product has a label "
             "that the other folds train on; correct the labels or the folds, or leave the fold out of plan.folds"
+        )
+
+
+def check_pairs(losses: Sequence[str], training: Products, fold: int) -> None:
+    """Raise ValueError if `losses` are on, which compare pairs, and fewer than 2 products to train on have a text."""
+    filled = np.array([bool(text) for text in training.texts], bool)
+    owner, text = (np.arange(len(training)), training.text) if training.captions is None else training.captions.pairs()
+    described = len(np.unique(owner[filled[text]]))
+    if losses and described < 2:
+        raise ValueError(
+            f"fold {fold}: losses.{losses[0]} learns from the other products of a step, but {described} of "
+            f"{len(training)} products to train on {'has' if described == 1 else 'have'} a text; add products, or set "
+            f"losses.{losses[0]}.weight = 0"
         )
 
 

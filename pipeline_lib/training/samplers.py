@@ -155,6 +155,15 @@ SAMPLERS: dict[MiningKind, Callable[[Products, TrainParams, str], BatchSampler]]
 }
 
 
+def without_lone_row(batches: EpochBatches, accumulate: int) -> EpochBatches:
+    """Return an epoch's batches without a last step of one row, which has no negatives; a single step remains.
+
+    A step is `accumulate` batches, the last one what is left. The row that is dropped changes with each epoch.
+    """
+    lone = len(batches) > 1 and len(batches) % accumulate == 1 and len(batches[-1][1]) == 1
+    return batches[:-1] if lone else batches
+
+
 def mined_batches(negatives: NDArray[np.int64], batch_size: int, share: float, seed: int, epoch: int) -> EpochBatches:
     """Return one epoch's batches: a `share` of each are negatives of its other rows, the rest is a shuffle.
 

@@ -30,7 +30,7 @@ from pipeline_lib.training.loaders import Loaders
 from pipeline_lib.training.prefetch import on_device
 from pipeline_lib.training.progress import TrainState, read_losses
 from pipeline_lib.training.run_start import RunConfig
-from pipeline_lib.training.samplers import BatchSampler, EpochBatches
+from pipeline_lib.training.samplers import BatchSampler, EpochBatches, without_lone_row
 from pipeline_lib.training.task import Task
 
 # train.best_metric -> (column of the history, whether more is better).
@@ -74,7 +74,8 @@ class Trainer:
                 if self._stops_early(state):
                     break
                 if not upcoming:
-                    upcoming = self.sampler.upcoming(epoch)
+                    accumulate = self.config.train.accumulate
+                    upcoming = [without_lone_row(one, accumulate) for one in self.sampler.upcoming(epoch)]
                     keys = [key for batches in upcoming for key in batches]
                     device = self.task.device
                     stream = on_device(data_loader(self.loaders.training, keys, self.loaders.workers, device), device)

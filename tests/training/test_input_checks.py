@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_project import make_settings
 
-from pipeline_lib.loading.products import text_key
+from pipeline_lib.loading.products import Captions, Products, text_key
 from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.stores.store import open_store, write_store
 from pipeline_lib.towers.kinds import resolve_towers
@@ -17,6 +17,7 @@ from pipeline_lib.training.input_checks import (
     NUM_COUNTED,
     check_batch_rows,
     check_held_out_labels,
+    check_pairs,
     check_texts_differ,
     cut_texts,
 )
@@ -152,3 +153,21 @@ def test_figures_that_can_be_measured_pass(metric, losses, labels):
 def test_a_fold_without_a_class_that_is_learned_is_refused_where_classes_choose_the_epoch(metric, losses):
     with pytest.raises(ValueError, match=rf"fold 3: train.best_metric = '{metric}' measures classes, but no held-out"):
         check_held_out_labels(metric, losses, UNLABELLED, 3)
+
+
+def described(texts, captions=None):
+    """Products with these texts."""
+    rows = np.arange(len(texts))
+    names = list(dict.fromkeys([*texts, *(captions or [])]))
+    own = np.array([names.index(text) for text in texts])
+    more = None if captions is None else Captions(np.arange(len(texts) + 1), np.array(list(map(names.index, captions))))
+    return Products([f"p{row}" for row in rows], names, own, rows, rows, rows, rows * 0 + 1, captions=more)
+
+
+@pytest.mark.parametrize(("texts", "count"), [(["mug", "", ""], "1 of 3 products to train on has"), ([""], "0 of 1")])
+def test_a_loss_of_pairs_needs_two_products_with_a_text(texts, count):
+    with pytest.raises(ValueError, match=rf"fold 2: losses\.triplet learns from the other products .* but {count}"):
+        check_pairs(["triplet", "siglip"], described(texts), 2)
+    check_pairs([], described(texts), 2)
+    check_pairs(["triplet"], described(["mug", "", "mug"]), 2)
+    check_pairs(["triplet"], described(["mug", "", ""], captions=["mug", "hat", "hat"]), 2)

@@ -14,7 +14,7 @@ from pipeline_lib.batch import Outputs
 from pipeline_lib.loading.dataset import shuffled_batches
 from pipeline_lib.loading.products import Products
 from pipeline_lib.params.train import TrainParams
-from pipeline_lib.training.samplers import SAMPLERS, mined_batches
+from pipeline_lib.training.samplers import SAMPLERS, mined_batches, without_lone_row
 
 
 def make(mining, batch_size=4, count=24):
@@ -76,6 +76,16 @@ def test_a_saved_state_gives_the_same_batches(tmp_path):
     resumed.load_state(torch.load(tmp_path / "state.pt", weights_only=True))
     for one, other in zip(sampler.upcoming(1)[0], resumed.upcoming(1)[0], strict=True):
         assert one[0] == other[0] and np.array_equal(one[1], other[1])
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "accumulate", "steps"),
+    [(9, 1, 4, [4, 4]), (10, 1, 4, [4, 4, 2]), (1, 1, 4, [1]), (9, 2, 3, [6, 2]), (5, 1, 1, [1] * 5)],
+)
+def test_a_last_step_of_one_product_is_left_out_unless_it_is_the_only_one(count, size, accumulate, steps):
+    batches = without_lone_row(shuffled_batches(count, size, 0, 0), accumulate)
+    starts = range(0, len(batches), accumulate)
+    assert [sum(len(rows) for _, rows in batches[start : start + accumulate]) for start in starts] == steps
 
 
 def test_an_epoch_may_leave_products_out():

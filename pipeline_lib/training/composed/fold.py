@@ -21,6 +21,7 @@ from pipeline_lib.models.composed.saved import save_composed
 from pipeline_lib.optim.param_groups import build_adamw, split_decay
 from pipeline_lib.optim.weight_decay import undecayed_names
 from pipeline_lib.params.composed import ComposedKind, ComposedParams
+from pipeline_lib.params.negatives import target_loss
 from pipeline_lib.params.runtime import LoggerKind
 from pipeline_lib.splitting.seen import read_hashed_products, seen_by_run, write_seen
 from pipeline_lib.towers.tower import Identified
@@ -82,6 +83,11 @@ def train_composed(config: ComposedConfig, folders: ComposedFolders, fold: int, 
     check_installed(config.logger)
     torch.manual_seed(params.seed)
     data = read_composed_data(folders.catalogue, folders.folds, fold)
+    if name := target_loss(params, len(data.training)):
+        raise ValueError(
+            f"fold {fold}: composed.losses.{name} learns from the other targets of a batch, but there is 1 composed "
+            "query to train on; add queries, or set composed.mining = hard and composed.epochs to 2 or more"
+        )
     stores = open_trunk(folders.trunk, config.sources, config.features_url)
     ready = prepare(config, data, stores)
     _print(config, data, ready, fold)
