@@ -49,11 +49,12 @@ def search(
         raise ValueError('the query has no words; write what to search for, as in `vitrine search "red mug"`')
     from pipeline_lib.cli.search_options import find_reference, parse_filters, picture_of
     from pipeline_lib.params.section import load_params
+    from pipeline_lib.serving.catalogue import number_names
     from pipeline_lib.serving.composed import composed_answer
     from pipeline_lib.serving.model import open_served
     from pipeline_lib.serving.query import Job, Query
 
-    filters, picture = parse_filters(where or []), picture_of(like)
+    picture = picture_of(like)
     reference = find_reference(like) if like and picture is None else None
     params = load_params()
     alone = _composed_alone(fold, params) if reference and text else None
@@ -63,6 +64,7 @@ def search(
         found = composed_answer(alone, reference.product_id, text, top)
         _show(f"fold {fold}", *found, {"query": text, "like": like, "fold": fold}, as_json, reference.note(fold))
         return
+    filters = parse_filters(where or [], number_names(Path()) if where else None)
     model = open_served(f"fold {fold}", Path(), fold)
     query = Query(text, None if picture is None else _view(model, picture), reference.product_id if reference else None)
     encoded = None if query.is_text else model.encode(query)

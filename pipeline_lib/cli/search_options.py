@@ -62,8 +62,10 @@ def picture_of(like: str | None) -> Path | None:
     return Path(like) if like and Path(like).is_file() else None
 
 
-def parse_filters(where: Sequence[str]) -> Filters:
+def parse_filters(where: Sequence[str], numbers: Sequence[str] | None = None) -> Filters:
     """Return the filters of all --where options; ValueError for one that is none of FORMS.
+
+    `numbers` are the catalogue's numeric columns, None if they are not known; ValueError for any other name, too.
 
     >>> parse_filters(["category=mug", "category=bowl", "price=5..20"]).categories
     ('mug', 'bowl')
@@ -73,6 +75,9 @@ def parse_filters(where: Sequence[str]) -> Filters:
         name, separator, value = text.partition("=")
         if not separator or not name or not value:
             raise ValueError(f"--where {text}: no such filter; write {FORMS}")
+        if name not in READERS and numbers is not None and name not in numbers:
+            columns = f"numeric columns: {', '.join(numbers) or 'none'} (data.columns.attributes names them)"
+            raise ValueError(f"--where {text}: {name} is no filter; filters are {', '.join(READERS)} and {columns}")
         filters = READERS.get(name, _range)(filters, name, value)
     return filters
 

@@ -145,6 +145,15 @@ def read_served(root: Path, ids: Sequence[str]) -> ServedCatalogue:
     )
 
 
+def number_names(root: Path) -> list[str] | None:
+    """Return the catalogue's numeric columns; None if there is no catalogue."""
+    folder = root / paths.CATALOGUE
+    if not folder.is_dir():
+        return None
+    path = folder / "attributes.parquet"
+    return [name for name in read_table(path).columns if name != "product_id"] if path.is_file() else []
+
+
 def _read_numbers(path: Path, table: pl.DataFrame) -> dict[str, NDArray[np.float64]]:
     """Return the numeric columns; none if the catalogue has no such table."""
     if not path.is_file():

@@ -62,6 +62,17 @@ def test_a_wrong_filter_is_one_line(where, message):
         parse_filters([where])
 
 
+@pytest.mark.parametrize("where", ["colour=red", "colour=5..20", "text=mug"])
+def test_a_column_that_is_no_filter_is_not_taken_for_a_range(where):
+    name = where.partition("=")[0]
+    line = f"--where {where}: {name} is no filter; filters are category, score, duplicates and numeric columns: price, "
+    with pytest.raises(ValueError, match=re.escape(line)):
+        parse_filters(["price=5..20", where], ["price", "size"])
+    with pytest.raises(ValueError, match=r"and numeric columns: none \(data\.columns\.attributes names them\)"):
+        parse_filters([where], [])
+    assert parse_filters(["price=5..20"], ["price"]) == parse_filters(["price=5..20"])
+
+
 @pytest.fixture
 def catalogue(tmp_path, monkeypatch):
     """Products in fold 2, in test and in train without a fold, and a rejected one."""
@@ -157,6 +168,16 @@ def test_a_result_without_products_says_so(model):
     model.found = []
     result = runner.invoke(app, ["search", "mug", "--where", "category=lamp"])
     assert result.exit_code == 0 and "no product passes the filters" in result.stderr
+
+
+def test_the_filters_are_those_of_the_catalogue(model):
+    prices = pl.DataFrame({"product_id": ["mug-1"], "price": [5.0]})
+    prices.write_parquet(paths.CATALOGUE / "attributes.parquet")
+    refused = runner.invoke(app, ["search", "mug", "--where", "colour=red"])
+    assert "colour is no filter; filters are category, score, duplicates and numeric columns: price" in str(
+        refused.exception
+    )
+    assert runner.invoke(app, ["search", "mug", "--where", "price=5..20"]).exit_code == 0
 
 
 def test_a_file_that_is_no_picture_is_one_line(model):
