@@ -115,6 +115,17 @@ def test_equal_inputs_give_equal_bytes_and_the_page_names_the_seed(make_run):
     assert "(seed 7)" in first.page
 
 
+def test_the_classes_count_the_products_that_are_measured_of_those_with_a_label(run):
+    metrics = read_object(run.root / paths.METRICS)
+    per_class = pl.read_csv(run.root / paths.EVALUATION / "per_class.csv")
+    numbers = {split: per_class.filter(split=split)["support"].sum() for split in ("test", "oof")}
+    metrics["test"]["classification"]["num_unlearned"] = 7
+    write_json(run.root / paths.METRICS, metrics)
+    page = run.report().page
+    assert f"Test: {numbers['test']} products measured, of {numbers['test'] + 7} with a label. Always" in page
+    assert f"Out of fold: {numbers['oof']} products measured. Always" in page
+
+
 def test_hostile_texts_stay_text(make_run, parse):
     hostile = "</title><script>alert(1)</script>'\"><img src=x onerror=alert(2)>&amp;\x0b"
     run = make_run(hostile=hostile)

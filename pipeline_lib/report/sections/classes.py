@@ -8,7 +8,7 @@ from pipeline_lib.report import tables
 from pipeline_lib.report.class_order import sort_keys, sortable_rows
 from pipeline_lib.report.confusion import confusion_matrix
 from pipeline_lib.report.gallery import confident_mistakes
-from pipeline_lib.report.headline import CLASSIFICATION, SPLITS
+from pipeline_lib.report.headline import CLASSIFICATION, SPLITS, branch
 from pipeline_lib.report.view import Context, ReportView, Section, inline
 
 
@@ -50,6 +50,8 @@ def _splits(view: ReportView) -> list[Context]:
             continue
         confusion = view.inputs.evaluation.confusion.filter(pl.col("split") == split).drop("split")
         labels = per_class["label"].to_list()
+        measured = int(per_class["support"].sum())
+        unlearned = branch(view.inputs.metrics, split, "classification").get("num_unlearned", 0)
         matrix = confusion_matrix(confusion, view.names, labels, f"Confusion, {name.lower()}")
         views.append(
             {
@@ -60,7 +62,8 @@ def _splits(view: ReportView) -> list[Context]:
                 "pairs": tables.confused_pairs(confusion),
                 "rows": sortable_rows(per_class),
                 "majority": tables.majority_share(per_class),
-                "num_products": int(per_class["support"].sum()),
+                "num_products": measured,
+                "num_labelled": measured + unlearned,
             }
         )
     return views
