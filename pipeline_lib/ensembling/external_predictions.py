@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts.io import block_rows, writing
+from pipeline_lib.artifacts.messages import only_in
 from pipeline_lib.artifacts.read import read_json, read_table, reading
 from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
 from pipeline_lib.ensembling.galleries import GalleryMembers
@@ -78,10 +79,10 @@ def _open(folder: Path, classes: Sequence[str]) -> ExternalPredictions:
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name}: no such file; `vitrine keep-predictions` writes a complete folder")
     stored = read_json(folder / CLASSES, list[str])
-    if different := sorted(set(stored) ^ set(classes)):
-        owner = folder if different[0] in stored else "this run"
+    if different := only_in(stored, classes, ("there", "in this run")):
         raise ValueError(
-            f"{folder / CLASSES}: {len(stored)} classes that differ from this run's: only {owner} has {different[0]!r}"
+            f"{folder / CLASSES}: its {len(stored)} classes are not the {len(classes)} of this run: {different}; "
+            f"{REMEDY}"
         )
     with reading(folder / TABLE):
         found = pl.scan_parquet(folder / TABLE).collect_schema()

@@ -158,7 +158,10 @@ def spoil(what):
         ),
         ("a split", "'t1' is in oof, in this run in test; keep"),
         ("a product", "no prediction for 'p4', a product of oof-1; keep"),
-        ("a class", "classes.json: 2 classes that differ from this run's: only this run has 'hat'"),
+        (
+            "a class",
+            "its 2 classes are not the 2 of this run: 1 only there ('sofa'), 1 only in this run ('hat'); keep",
+        ),
         ("a column", "probabilities.parquet: has no column group_id; run that experiment again"),
         ("a file", "classes.json: no such file; `vitrine keep-predictions` writes a complete folder"),
     ],

@@ -153,8 +153,11 @@ def test_stored_predictions_of_another_catalogue_are_refused(tmp_path):
     scored = scored_of(products)
     with pytest.raises(ValueError, match="no prediction of product 'p1' by knn; run `dvc repro`"):
         read_baselines(tmp_path / "out", scored, CLASSES)
-    with pytest.raises(ValueError, match="predicts 3 classes, the models know 2"):
+    difference = rf"its 3 classes are not the 2 of the models: 1 only there \('{CLASSES[2]}'\); run `dvc repro`"
+    with pytest.raises(ValueError, match=difference):
         read_baselines(tmp_path / "out", scored, CLASSES[:2])
+    with pytest.raises(ValueError, match="are not the 3 of the models: their order differs; run"):
+        read_baselines(tmp_path / "out", scored, CLASSES[::-1])
 
 
 def test_without_a_trunk_or_classes_the_stage_says_why_or_writes_nothing(tmp_path):

@@ -94,7 +94,7 @@ def test_other_folds_leave_out_of_fold_figures_out_and_nothing_else():
 def test_what_only_one_run_has_is_left_out_with_a_line():
     assert of(make_run([1] * 8)).left_out == ["classification is left out: only first has it"]
     classes = of(replace(A, classes=["cup", "hat", "mug"])).left_out
-    assert classes == ["classification is left out: other alone predicts 'mug'"]
+    assert classes == ["classification is left out: the runs predict other classes, 1 only in other ('mug')"]
     composed = make_run([1] * 8, direction="composed_sum").ranks
     assert of(replace(A, ranks=pl.concat([A.ranks, composed]))).left_out == [
         "composed_sum is left out: only other has it"

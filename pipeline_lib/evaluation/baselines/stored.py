@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts.io import write_json, write_table
+from pipeline_lib.artifacts.messages import only_in
 from pipeline_lib.artifacts.read import read_json, read_table, reading
 from pipeline_lib.evaluation.baselines.run import Baselines, run_baselines
 from pipeline_lib.metrics.classification import ClassScores, class_numbers
@@ -62,7 +63,10 @@ def read_baselines(folder: Path, scored: pl.DataFrame, classes: Sequence[str]) -
     if scored.is_empty():
         return Baselines()
     if (known := read_json(folder / CLASSES, list[str])) != list(classes):
-        raise ValueError(f"{folder}: predicts {len(known)} classes, the models know {len(classes)}; run `dvc repro`")
+        different = only_in(known, classes, ("there", "in the models")) or "their order differs"
+        raise ValueError(
+            f"{folder}: its {len(known)} classes are not the {len(classes)} of the models: {different}; run `dvc repro`"
+        )
     predictions = read_table(folder / PREDICTIONS, list(SCHEMA))
     with reading(folder / PREDICTIONS):
         predictions = predictions.cast(SCHEMA)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
+from pipeline_lib.artifacts.messages import only_in
 from pipeline_lib.evaluation.additive import class_columns
 from pipeline_lib.evaluation.summary import MEASURED, labelled, published
 from pipeline_lib.experiments.compare.parts import PRODUCTS, Answer, Part, Parts, RunsOfSettings, System, Values
@@ -27,8 +28,9 @@ def class_tasks(run: Run) -> list[str]:
 
 def classes_alike(pair: RunPair, task: str) -> Overlap:
     """Return the splits in which two runs classified the same products, none if they predict other classes."""
-    if difference := _class_difference(pair):
-        return Overlap(left_out=[f"{task} is left out: {difference}"])
+    classes, places = [run.classes for run in pair.runs], (f"in {pair.names[0]}", f"in {pair.names[1]}")
+    if different := only_in(classes[0], classes[1], places):
+        return Overlap(left_out=[f"{task} is left out: the runs predict other classes, {different}"])
     return splits_alike(pair, task, _rows_of, _differences)
 
 
@@ -94,12 +96,3 @@ def _differences(pair: RunPair, place: Place, tables: list[pl.DataFrame]) -> Ite
     """Yield a line if the products differ; a classifier has neither queries nor a gallery."""
     lines = rows_alone("products with label and group", tables, SCORE_KEY, "product_id", pair.names)
     yield from (f"{', '.join(place)}: {line}" for line in lines)
-
-
-def _class_difference(pair: RunPair) -> str:
-    """Return which classes one run alone predicts, up to three of each, or an empty text."""
-    parts = []
-    for name, own, other in zip(pair.names, pair.runs, pair.runs[::-1], strict=True):
-        if alone := sorted(set(own.classes) - set(other.classes)):
-            parts.append(f"{name} alone predicts {', '.join(map(repr, alone[:3]))}{', ...' * (len(alone) > 3)}")
-    return "; ".join(parts)
