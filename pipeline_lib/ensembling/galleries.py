@@ -12,6 +12,7 @@ import polars as pl
 
 from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.ensembling.members import Member
+from pipeline_lib.splitting.trained import learned_labels
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ def plan_galleries(
         if not held_out.height:
             present = products["fold"].drop_nulls().unique().sort().to_list()
             raise ValueError(f"params.yaml: plan.folds lists {fold}, but products have only the folds {present}")
-        galleries.append(_gallery("oof", fold, held_out, queries, relevance, _learned_labels(products, [fold])))
+        galleries.append(_gallery("oof", fold, held_out, queries, relevance, learned_labels(products, [fold])))
     test = products.filter(pl.col("split") == "test")
     if test.height:
-        galleries.append(_gallery("test", None, test, queries, relevance, _learned_labels(products, folds)))
+        galleries.append(_gallery("test", None, test, queries, relevance, learned_labels(products, folds)))
     return galleries
 
 
@@ -73,12 +74,6 @@ def read_galleries(catalogue: Path, folds_file: Path, folds: Sequence[int]) -> l
     queries = read_table(catalogue / "queries.parquet", columns=["query_id", "kind", "split"])
     texts = queries.filter(pl.col("kind") == "text")
     return plan_galleries(products, texts, read_table(catalogue / "relevance.parquet"), folds)
-
-
-def _learned_labels(products: pl.DataFrame, folds: Sequence[int]) -> set[str]:
-    """Return the labels that a model of one of the folds was trained on."""
-    train = products.filter(pl.col("split") == "train").drop_nulls("label")
-    return {label for fold in folds for label in train.filter(pl.col("fold").ne_missing(fold))["label"].unique()}
 
 
 def _gallery(

@@ -8,6 +8,7 @@ import polars as pl
 from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.loading.captions import with_answers, with_captions
 from pipeline_lib.loading.products import Products, as_arrays, class_names, read_products
+from pipeline_lib.splitting.trained import learned_labels, trained_by
 from pipeline_lib.training.validation import HeldOutQueries, held_out_queries
 
 
@@ -50,7 +51,7 @@ def read_fold(inputs: Inputs, fold: int, classify: bool, captions: bool = False)
     products = read_products(inputs.catalogue, inputs.folds, inputs.shards / "manifest.parquet")
     train_split = products.filter(pl.col("split") == "train")
     held_out = train_split.filter(pl.col("fold") == fold)
-    training = train_split.filter((pl.col("fold") != fold) | pl.col("fold").is_null())
+    training = products.filter(trained_by(fold))
     for rows, message in ((held_out, "no product is held out"), (training, "no product is left to train on")):
         if rows.is_empty():
             folds = train_split["fold"].drop_nulls().unique().to_list()
@@ -62,7 +63,7 @@ def read_fold(inputs: Inputs, fold: int, classify: bool, captions: bool = False)
             "set losses.cross_entropy.weight = 0 or data.columns.label"
         )
     # A class of the held-out fold alone cannot be learned: figures of the epochs leave it out, as those of evaluate do.
-    learned = pl.when(pl.col("label").is_in(training["label"].unique().to_list())).then(pl.col("label"))
+    learned = pl.when(pl.col("label").is_in(sorted(learned_labels(products, [fold])))).then(pl.col("label"))
     held_out = held_out.with_columns(learned.alias("label"))
     training_products, held_out_products = as_arrays(training, classes), as_arrays(held_out, classes)
     queries = read_table(inputs.catalogue / "queries.parquet")

@@ -16,6 +16,7 @@ from pipeline_lib.artifacts.schemas import COMPOSED_QUERY_COLUMNS
 from pipeline_lib.evaluation.composed_ranks import ComposedGallery, plan_composed_galleries
 from pipeline_lib.metrics.relevance import Positions, positions_from_pairs
 from pipeline_lib.splitting.composed_places import composed_places
+from pipeline_lib.splitting.trained import trained_by
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -98,8 +99,7 @@ def read_composed_data(catalogue: Path, folds: Path, fold: int) -> ComposedData:
             f"fold {fold}: no composed query is left to train on, of {len(places)} ({_count(places, 'straddles')} have "
             "products on both sides of a split); name their table in data.queries, or set plan.composed = []"
         )
-    outside = (pl.col("split") == "train") & pl.col("fold").ne_missing(pl.lit(fold, pl.Int64))
-    training = make_triplets(products.filter(outside), own.sort("query_id"), relevance)
+    training = make_triplets(products.filter(trained_by(fold)), own.sort("query_id"), relevance)
     galleries = plan_composed_galleries(products, queries, relevance, [fold])
     return ComposedData(training, galleries, _count(places, "straddles"))
 
