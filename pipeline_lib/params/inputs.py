@@ -14,7 +14,7 @@ from pipeline_lib.artifacts.paths import JUDGEMENTS, STARTS
 from pipeline_lib.params.composed import ComposedParams
 from pipeline_lib.params.ensemble import EnsembleParams
 from pipeline_lib.params.model import ModelParams
-from pipeline_lib.params.named_files import leaves, names_in_cards, names_in_model
+from pipeline_lib.params.named_files import image_sizes, leaves, names_in_cards, names_in_model
 from pipeline_lib.params.phases import PhasesParams
 from pipeline_lib.params.plan import PlanParams
 from pipeline_lib.params.section import load_params, parse_section
@@ -66,6 +66,14 @@ def check_pair(model: Mapping[str, Any], pair: Path, weights_root: Path, project
     for key, name in _model_names(model):
         inside = pair.parent if isinstance(name, str) and _lies_in(project / name, pair.parent) else weights_root
         check_local(inside, project, f"{pair}: {key}", name)
+
+
+def teacher_size(folder: Path) -> int:
+    """Return the size in pixels at which a teacher reads photos, the largest of its models'; 0 if no file names one."""
+    pair = folder / PAIR
+    image = load_params(pair).get("image") if pair.is_file() else None
+    named = image.get("size") if isinstance(image, Mapping) else None
+    return max([*image_sizes(folder), named if isinstance(named, int) else 0])
 
 
 def check_local(weights_root: Path, project: Path, what: str, name: object) -> None:

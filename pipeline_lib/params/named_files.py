@@ -33,6 +33,16 @@ def names_in_cards(folder: Path) -> Iterator[tuple[Path, str, str]]:
             yield from _names(file, BASE, card.get(BASE))
 
 
+def image_sizes(folder: Path) -> Iterator[int]:
+    """Yield the sizes in pixels at which the trained models in a folder read photos, by their cards."""
+    for file in sorted(folder.rglob(CARD)):
+        value: Any = _content(file)
+        for key in ("description", "image", "size"):
+            value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, int):
+            yield value
+
+
 def leaves(key: str, value: object) -> Iterator[tuple[str, object]]:
     """Yield the dotted key and the value of everything in nested mappings and lists that is neither.
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline_lib.artifacts.paths import NO_SPLIT
+from pipeline_lib.artifacts.paths import NO_SPLIT, STARTS
 from pipeline_lib.params.composed import ComposedParams
 from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.evaluate import BANK_KINDS, EvaluateParams
 from pipeline_lib.params.features import FeaturesParams
 from pipeline_lib.params.frames import FramesParams
 from pipeline_lib.params.heads import LOSS_HEADS, trained_heads, weights_of
+from pipeline_lib.params.inputs import teacher_size
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.negatives import pair_losses, target_loss
@@ -82,12 +83,13 @@ def check_search(params: Mapping[str, Any], path: Path) -> None:
     )
 
 
-def size_notes(params: Mapping[str, Any]) -> list[str]:
-    """Return a line if a tower reads photos at more pixels than shards.size stores, so that they are enlarged again."""
-    stored = parse_section(ShardsParams, dict(params)).size
+def size_notes(params: Mapping[str, Any], project: Path = Path()) -> list[str]:
+    """Return a line if photos are read at more pixels than shards.size stores, so that they are enlarged again."""
+    stored, plan = parse_section(ShardsParams, dict(params)).size, parse_section(PlanParams, dict(params))
     sizes = {
         "model.image.size": parse_section(ModelParams, dict(params)).image.size,
-        "plan.scales": max(parse_section(PlanParams, dict(params)).scales),
+        "plan.scales": max(plan.scales),
+        **{f"the teacher {name!r}": teacher_size(project / STARTS / name) for name in plan.teachers},
     }
     key = max(sizes, key=lambda name: sizes[name])
     if sizes[key] <= stored:

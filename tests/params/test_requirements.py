@@ -110,6 +110,25 @@ def test_photos_that_are_stored_smaller_than_a_tower_reads_them_are_noted():
     assert "model.image.size reads 224 px" in size_notes(loaded)[0]
 
 
+def test_the_photos_of_a_teacher_are_stored_as_large_as_it_reads_them(tmp_path):
+    loaded = params()
+    loaded["shards"]["size"], loaded["model"]["image"]["size"], loaded["plan"]["scales"] = 96, 96, [96]
+    loaded["plan"]["teachers"] = ["pair", "own", "broken", "gone"]
+    starts = tmp_path / "data/starts"
+    for name in ("pair", "own/0", "own/1", "broken/0"):
+        (starts / name).mkdir(parents=True)
+    (starts / "pair/model.yaml").write_text("image: {kind: timm, name: vit, size: 64}\n", encoding="utf-8")
+    for fold, size in enumerate((80, 96)):
+        write_json(starts / f"own/{fold}/model.json", {"description": {"image": {"size": size}}})
+    (starts / "broken/0/model.json").write_text("{", encoding="utf-8")
+    assert size_notes(loaded, tmp_path) == []
+    write_json(starts / "own/1/model.json", {"description": {"image": {"size": 112}}})
+    assert "and the teacher 'own' reads 112 px, so they are enlarged again" in size_notes(loaded, tmp_path)[0]
+    (starts / "pair/model.yaml").write_text("image: {kind: timm, name: vit, size: 224}\n", encoding="utf-8")
+    (line,) = size_notes(loaded, tmp_path)
+    assert "the teacher 'pair' reads 224 px" in line and line.endswith("set shards.size to 224 or more")
+
+
 def test_a_search_needs_a_model_with_embeddings():
     """The stage index would stop after all training; with no index and no judged fold nothing stops."""
     classifier = params(cross_entropy=1.0)
