@@ -45,9 +45,10 @@ def plan(
 
     JSON: rows (of the catalogue), unchanged (a count), stages (with stage, state, because, reasons, rows, bytes,
     seconds and basis), seconds (running stages), seconds_following, without_estimate (a count), and fault (the first
-    one of params.yaml with the changes, null if there is none).
+    one of params.yaml with the changes, beside the catalogue if that stays as it is; null if there is none).
     """
     from pipeline_lib.execution.durations import read_durations
+    from pipeline_lib.experiments.next_run.faults import first_fault
     from pipeline_lib.experiments.next_run.forecast import forecast
     from pipeline_lib.experiments.next_run.rows import catalogue_rows
     from pipeline_lib.experiments.next_run.status import read_statuses
@@ -55,18 +56,7 @@ def plan(
     statuses, params = read_statuses(targets or [], change or [])
     rows = catalogue_rows(Path())
     planned = forecast(statuses, read_durations(Path()), params, rows.get("products"))
-    show(plan_result(planned, len(statuses), rows, _fault(params)), as_json)
-
-
-def _fault(params: dict[str, Any]) -> str | None:
-    """Return the first fault of the changed params, for which the run would stop; the catalogue is not compared."""
-    from pipeline_lib.params import all_sections
-
-    try:
-        all_sections.check_project(params, Path("params.yaml"))
-    except ValueError as error:
-        return str(error)
-    return None
+    show(plan_result(planned, len(statuses), rows, first_fault(params, statuses, planned)), as_json)
 
 
 def plan_result(

@@ -1,6 +1,10 @@
 """Whether params.yaml, the data and the weights of the towers fit together, without running anything."""
 
+import fnmatch
 import json
+import os
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,18 +48,55 @@ def read_params_facts(root: Path, params: Params) -> ParamsFacts:
 
 
 def _is_up_to_date(root: Path, params: Params) -> bool:
-    """Return whether dvc.lock has the settings of the catalogue, and the hash of its data that a .dvc file names."""
+    """Return whether the catalogue is of the present settings and data, by what DVC has recorded.
+
+    Its data are the same if the stage or the .dvc file that gives them has the hash in dvc.lock, and if data.root has
+    as many files and bytes. Nothing is hashed, so an edit that leaves both numbers as they are is not noticed.
+    """
     data = root / params["data"]["root"]
     lock, tracked = root / "dvc.lock", data.with_name(f"{data.name}.dvc")
-    if not lock.is_file() or any(file.is_file() and dvc_file_fault(file) for file in (lock, tracked)):
+    files = [file for file in (lock, *sorted(root.glob("data/*/dvc.lock")), tracked) if file.is_file()]
+    if not lock.is_file() or any(dvc_file_fault(file) for file in files):
         return False
     entry = (load_params(lock).get("stages") or {}).get("catalogue", {})
     settings = entry.get("params", {}).get("params.yaml", {})
     if not entry or any(_value(params, key) != value for key, value in settings.items()):
         return False
-    outs = load_params(tracked).get("outs", []) if tracked.is_file() else []
-    present = {(tracked.parent / out["path"]).relative_to(root).as_posix(): out.get("md5") for out in outs}
-    return all(present.get(dep["path"], dep.get("md5")) == dep.get("md5") for dep in entry.get("deps", []))
+    present = {path: md5 for file in files for path, md5 in _outs(root, file)}
+    return all(
+        present.get(dep["path"], dep.get("md5")) == dep.get("md5")
+        and (root / dep["path"] != data or _has_size(data, dep, root / ".dvcignore"))
+        for dep in entry.get("deps", [])
+    )
+
+
+def _outs(root: Path, file: Path) -> Iterator[tuple[str, str | None]]:
+    """Yield path and hash of the outs in a dvc.lock or a .dvc file."""
+    content = load_params(file)
+    for entry in (content.get("stages") or {}).values() if file.suffix == ".lock" else [content]:
+        for out in entry.get("outs", []):
+            yield Path(os.path.relpath(file.parent / out["path"], root)).as_posix(), out.get("md5")
+
+
+def _has_size(folder: Path, recorded: Mapping[str, Any], ignore: Path) -> bool:
+    """Return whether a folder has the files and bytes that DVC recorded, without the names that .dvcignore lists."""
+    expected = recorded.get("nfiles"), recorded.get("size")
+    if None in expected or not folder.is_dir():
+        return True
+    lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
+    names = [line.rstrip("/") for line in map(str.strip, lines) if line and not line.startswith(("#", "!"))]
+    ignored = re.compile("|".join(map(fnmatch.translate, names)) or r"(?!)")
+    files, size, pending = 0, 0, [str(folder)]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if ignored.match(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                elif entry.is_file():
+                    files, size = files + 1, size + entry.stat().st_size
+    return (files, size) == expected
 
 
 def _value(params: Params, key: str) -> Any:

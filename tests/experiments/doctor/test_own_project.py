@@ -171,6 +171,48 @@ def test_settings_are_not_compared_with_the_catalogue_of_other_data(project):
     assert levels() == fits
 
 
+def test_data_that_changed_without_dvc_are_noticed_by_their_files_and_bytes(project):
+    """Edited, added or removed files, whether the folder is tracked or not; what .dvcignore names does not count."""
+    catalogued(project, "data/raw/mine")
+    data, counts = project / "data/raw/mine", project / "data/work/catalogue/counts.json"
+    (data / "images").mkdir()
+    (data / "images/a.jpg").write_bytes(b"12345")
+    (data / "t.csv").write_text("id\n", encoding="utf-8")
+    lock = yaml.safe_load((project / "dvc.lock").read_text(encoding="utf-8"))
+    lock["stages"]["catalogue"]["deps"][0] |= {"nfiles": 2, "size": 8}
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+    (project / ".dvcignore").write_text("# never hashed\n.gitignore\n*.pyc\n__pycache__/\n", encoding="utf-8")
+    counts.parent.mkdir(parents=True)
+    counts.write_text('{"products": 10, "queries": 0, "classes": 3, "composed": {}}', encoding="utf-8")
+
+    def compared():
+        (found,) = [one.finding for one in run_checks(project) if one.check == "params"]
+        assert (found.level == "problem") == ("the catalogue has no text" in found.message)
+        return found.level == "problem"
+
+    assert compared()
+    for name in (".gitignore", "images/x.pyc"):
+        (data / name).touch()
+    (data / "__pycache__").mkdir()
+    (data / "__pycache__/y").write_text("cached", encoding="utf-8")
+    assert compared()
+    (project / "data/raw/mine.dvc").unlink()
+    assert compared()
+    (data / "t.csv").write_text("id,text\n", encoding="utf-8")
+    assert not compared()
+    (data / "t.csv").write_text("id\n", encoding="utf-8")
+    (data / "images/b.jpg").touch()
+    assert not compared()
+    (data / "images/b.jpg").unlink()
+    assert compared()
+    made = {"cmd": "x", "outs": [{"path": "../raw/mine", "md5": f"{1:032x}.dir"}]}
+    for number, same in ((1, True), (2, False)):
+        made["outs"][0]["md5"] = f"{number:032x}.dir"
+        lock = yaml.safe_dump({"schema": "2.0", "stages": {"products": made}})
+        (project / "data/sample/dvc.lock").write_text(lock, encoding="utf-8")
+        assert compared() == same
+
+
 def test_a_key_that_is_missing_is_the_finding_of_params_alone(project):
     text = (project / "params.yaml").read_text(encoding="utf-8")
     (project / "params.yaml").write_text(text.replace("\nindex:", "\nindexes:"), encoding="utf-8")
