@@ -38,8 +38,9 @@ def search(
     A text with --like is read by the model of plan.composed; without one the query is the sum of both embeddings.
 
     JSON: query, like, method (text, picture, product, sum, or composed KIND), fold, searched (number
-    of products), and products with rank, product_id, score, text and words, best first. Words say how much higher the
-    score is with each word (word, change); a query of one word, or without an index, has none.
+    of products), cut_at (tokens that the model read of a longer query, else null), and products with rank, product_id,
+    score, text and words, best first. Words say how much higher the score is with each word (word, change); a query of
+    one word, or without an index, has none.
     """
     import pipeline_lib.execution.threads  # noqa: F401  the collector scans less while libraries are imported
     from pipeline_lib.catalogue.strings import clean_string, drop_half_characters
@@ -113,7 +114,7 @@ def _show(
     """Print the products in the form that the reader of stdout needs; `data` has the rest of the JSON and words."""
     found = [(f"{one.score:.3f}", catalogue.ids[one.row], catalogue.texts[one.row]) for one in answer.found]
     words = data.pop("words", {})
-    data |= {"method": answer.method, "searched": answer.searched}
+    data |= {"method": answer.method, "searched": answer.searched, "cut_at": answer.cut_at}
     data["products"] = [
         {"rank": rank, "product_id": product_id, "score": one.score, "text": text, "words": words.get(one.row, [])}
         for rank, ((_, product_id, text), one) in enumerate(zip(found, answer.found, strict=True), start=1)
@@ -122,5 +123,7 @@ def _show(
     title = f"{asked}: {answer.searched:,} products by {name}"
     title += f", {answer.method}" if data["like"] else ""
     notes = [*([note] if note else []), *(["no product passes the filters"] if not found else [])]
+    if answer.cut_at is not None:
+        notes.append(f"the model read the first {answer.cut_at:,} tokens of the query, and no more; shorten it")
     shortened = [(score, product_id, described[:MAX_TEXT]) for score, product_id, described in found]
     show(Result(data, found, [table(title, HEADINGS, shortened)], notes=notes), as_json)

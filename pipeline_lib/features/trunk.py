@@ -24,6 +24,7 @@ from pipeline_lib.stores.drawn_views import DrawnViews, views_to_draw
 from pipeline_lib.towers.joint_space import why_apart
 from pipeline_lib.towers.kinds import untrained_image_tower, untrained_text_tower
 from pipeline_lib.towers.tower import TextTower, TowerSource
+from pipeline_lib.transforms.text_lengths import cut_texts
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
 
@@ -74,7 +75,8 @@ def extract_trunk(
     if boundaries["text"].num_suffix_groups:
         tokens = engine.processes.broadcast_from_first(texts.count_tokens)
     counts = {"image": photos.counts(), "text": ItemCounts(len(texts.texts), tokens)}
-    run.report("\n".join(check_size(boundaries, counts, run.dtype, options.max_gb, options.drawn)))
+    sizes = check_size(boundaries, counts, run.dtype, options.max_gb, options.drawn)
+    run.report("\n".join([*sizes, *cut_texts(tokenizer.encode_batch, texts.texts, max_tokens, "texts")]))
 
     for drawn in (None, options.drawn) if options.drawn else (None,):
         photos.write(out, run, engine, drawn)

@@ -37,13 +37,17 @@ Reference = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class ComposedSearch:
-    """An open composed model, its gallery (products, vectors x dim) and the stores of its references' inputs."""
+    """An open composed model, its gallery (products, vectors x dim) and the stores of its references' inputs.
+
+    `readers` are the tokenizers of its sentences with the number of tokens that each reads.
+    """
 
     saved: SavedComposed
     gallery: FeatureStore
     image: FeatureStore | None
     tokens: ActivationStore | None
     encode_texts: Callable[[Sequence[str]], Tensor] | None
+    readers: Sequence[tuple[TextTokenizer, int]]
 
     @property
     def fingerprint(self) -> str:
@@ -60,6 +64,10 @@ class ComposedSearch:
             scores[self.gallery.ids.index(reference)] = -np.inf
         best = best_positions(scores, top, id_places(self.gallery.ids))
         return [(self.gallery.ids[place], float(scores[place])) for place in best]
+
+    def cut_at(self, text: str) -> int | None:
+        """Return the smallest number of tokens that the model reads of a text, None if that is all of it."""
+        return min((longest for tokenizer, longest in self.readers if tokenizer.cuts(text, longest)), default=None)
 
     def embed(self, reference: Reference, texts: Sequence[str]) -> Matrix:
         """Return the unit embeddings (texts, dim) of one reference with each of the texts."""
@@ -122,23 +130,35 @@ def open_composed_search(folder: Path, trunk: Path, text_source: TextSource) -> 
     needs, towers = saved.model.needs, saved.card["run"]["towers"]
     gallery = open_store(folder / PRODUCTS, saved.fingerprint, towers["preprocessing"])
     view = (towers["image"], towers["preprocessing"])
+    readers: list[tuple[TextTokenizer, int]] = []
+    encode = None
+    if saved.tokenizer is not None:
+        readers.append((saved.tokenizer, int(saved.model.description["q_former"]["max_tokens"])))
+    if "text" in needs:
+        source = text_source()
+        tokenizer = TextTokenizer(source.description["tokenizer"])
+        encode = _text_encoder(source, tokenizer, towers["text"], folder)
+        readers.append((tokenizer, int(source.description["max_tokens"])))
     return ComposedSearch(
         saved,
         gallery,
         open_store(trunk / "image", *view) if "image" in needs else None,
         open_activations(trunk / f"image{TOKENS}", *view) if "tokens" in needs else None,
-        _text_encoder(text_source(), towers["text"], folder) if "text" in needs else None,
+        encode,
+        readers,
     )
 
 
-def _text_encoder(source: TowerSource, expected: str, folder: Path) -> Callable[[Sequence[str]], Tensor]:
+def _text_encoder(
+    source: TowerSource, tokenizer: TextTokenizer, expected: str, folder: Path
+) -> Callable[[Sequence[str]], Tensor]:
     """Return the function from texts to pooled features (texts, width); ValueError for another tower than expected."""
     if source.fingerprint != expected:
         raise ValueError(
             f"{folder}: trained on texts of the tower {expected}, but model.text is {source.fingerprint}; results "
             "would be unrelated to the query: run `dvc repro`"
         )
-    tower, tokenizer = untrained_text_tower(source, "cpu"), TextTokenizer(source.description["tokenizer"])
+    tower = untrained_text_tower(source, "cpu")
 
     def encode(texts: Sequence[str]) -> Tensor:
         ids, mask = tokenizer.encode_batch(list(texts), source.description["max_tokens"])

@@ -103,7 +103,7 @@ def composed_answer(queries: ComposedQueries, product_id: str, text: str, k: int
     search = queries.search
     catalogue = read_served(Path(), search.gallery.ids)
     found = [Found(catalogue.row_of[key], score) for key, score in search.search(product_id, text, k)]
-    return catalogue, Answer(found, queries.method, len(catalogue.ids))
+    return catalogue, Answer(found, queries.method, len(catalogue.ids), search.cut_at(text))
 
 
 def find_composed(root: Path, fold: int, params: dict[str, Any]) -> ComposedQueries | None:

@@ -73,7 +73,8 @@ class ServedModel:
                 selection = self._selection(filters)
                 for number, hits in self._hits([jobs[one] for one in numbers], numbers, encoded, selection):
                     found = [Found(hit.row, hit.score) for hit in hits]
-                    answers[number] = Answer(found, encoded[number].method, self._searched(encoded[number]))
+                    one = encoded[number]
+                    answers[number] = Answer(found, one.method, self._searched(one), one.cut_at)
             except ValueError as error:
                 for number in numbers:
                     answers[number] = error
@@ -82,7 +83,12 @@ class ServedModel:
 
     def encode(self, query: Query) -> Encoded:
         """Return the vector of any query; ValueError for an unknown product, or for stores of another model."""
-        return self.encode_changed(query, [query.text])[0]
+        encoded = self.encode_changed(query, [query.text])[0]
+        if not query.text:
+            return encoded
+        if encoded.composed and self.composed is not None:
+            return encoded._replace(cut_at=self.composed.search.cut_at(query.text))
+        return encoded._replace(cut_at=self.texts.cut_at(query.text))
 
     def encode_changed(self, query: Query, texts: Sequence[str]) -> list[Encoded]:
         """Return the vector of a query with each of the texts in place of its own; ValueError as `encode`."""
@@ -147,7 +153,8 @@ class ServedModel:
     def _encoded(self, jobs: Sequence[Job]) -> list[Encoded]:
         waiting = sorted({job.query.text for job in jobs if job.encoded is None})
         vectors = dict(zip(waiting, self.texts.embed(waiting), strict=True)) if waiting else {}
-        return [job.encoded or Encoded(vectors[job.query.text][None], TEXT) for job in jobs]
+        cut = {text: self.texts.cut_at(text) for text in waiting}
+        return [job.encoded or Encoded(vectors[job.query.text][None], TEXT, cut_at=cut[job.query.text]) for job in jobs]
 
     def _selection(self, filters: Filters) -> Selection:
         allowed = self.catalogue.mask(filters.categories, filters.ranges)

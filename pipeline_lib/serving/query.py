@@ -46,11 +46,15 @@ class Query:
 
 
 class Encoded(NamedTuple):
-    """A query's vector (1, dim) and how it was computed; `composed` if it belongs to the composed model's gallery."""
+    """A query's vector (1, dim) and how it was computed; `composed` if it belongs to the composed model's gallery.
+
+    `cut_at` is the number of tokens that the model read of its text, None if it read all of them.
+    """
 
     vector: NDArray[np.float32]
     method: str
     composed: bool = False
+    cut_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,12 @@ class Found(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """The products of a search, best first, how the query was read, and how many products were searched."""
+    """The products of a search, best first, how the query was read, and how many products were searched.
+
+    `cut_at` is that of the query.
+    """
 
     found: list[Found]
     method: str
     searched: int
+    cut_at: int | None = None

@@ -103,6 +103,7 @@ class Routes:
                 "model": one.model.name,
                 "method": answer.method,
                 "searched": answer.searched,
+                "cut_at": answer.cut_at,
                 "results": _results(one, answer.found),
             }
         )

@@ -77,13 +77,15 @@ class Result(Product):
 class SearchResponse(BaseModel):
     """Products, best first. `method`: text | picture | product | sum (of text and picture) | composed KIND.
 
-    `searched` is the number of products that the query was compared with.
+    `searched` is the number of products that the query was compared with, `cut_at` the number of tokens that the model
+    read of its text, null if it read all of them.
     """
 
     query: str
     model: str
     method: str
     searched: int
+    cut_at: int | None
     results: list[Result]
 
 

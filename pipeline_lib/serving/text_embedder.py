@@ -6,6 +6,7 @@ costs its calls and not its sums, so twenty texts take little longer than one.
 
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,6 +43,8 @@ class TextEmbedder:
         self.saved: SavedModel | None = None
         self.fingerprint = str(card["fingerprint"])
         self._tokenizer = TextTokenizer(folder / "tokenizer")
+        # A tokenizer's length is a state of it, and two threads embed.
+        self._lock = Lock()
         self._max_tokens = int(description["text"]["max_tokens"])
         self._embed: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
         if interpolation == 1.0 and has_separate_text(description):
@@ -60,9 +63,15 @@ class TextEmbedder:
 
         self._embed = embed
 
+    def cut_at(self, text: str) -> int | None:
+        """Return the number of tokens that the model reads of a text, None if that is all of it."""
+        with self._lock:
+            return self._max_tokens if self._tokenizer.cuts(text, self._max_tokens) else None
+
     def embed(self, texts: list[str]) -> Matrix:
         """Return the embeddings (texts, dim)."""
-        ids, mask = self._tokenizer.encode_batch(texts, self._max_tokens)
+        with self._lock:
+            ids, mask = self._tokenizer.encode_batch(texts, self._max_tokens)
         lengths = mask.sum(axis=1)
         buckets = -(-lengths // STEP)
         embeddings = np.empty((len(texts), self.dim), np.float32)

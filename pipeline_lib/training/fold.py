@@ -25,7 +25,7 @@ from pipeline_lib.training.distillation import read_distillation
 from pipeline_lib.training.ema import WeightEma, ema_warnings
 from pipeline_lib.training.fold_data import FoldData, Inputs, read_fold
 from pipeline_lib.training.history import write_rows
-from pipeline_lib.training.input_checks import check_held_out_labels, check_pairs, check_texts_differ, cut_texts
+from pipeline_lib.training.input_checks import check_held_out_labels, check_pairs, check_texts_differ
 from pipeline_lib.training.loaders import build_loaders
 from pipeline_lib.training.model_setup import ModelBundle, build_bundle, make_task, optimizer_groups
 from pipeline_lib.training.progress import TrainState
@@ -35,6 +35,7 @@ from pipeline_lib.training.seen_models import SeenByRun, check_seen
 from pipeline_lib.training.stored_inputs import untrained_layers
 from pipeline_lib.training.trainable_report import Report, report_table, trainable_report
 from pipeline_lib.training.trainer import Trainer
+from pipeline_lib.transforms.text_lengths import cut_texts
 
 # Width of the printed report if the output is not a terminal; at rich's 80 columns its names would be cut.
 LOG_WIDTH = 144

@@ -1,6 +1,5 @@
 """Checks of a model with its first inputs, before its first step: what would train to no effect, or stop in a step."""
 
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -20,10 +19,6 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 # Texts that are compared; each is one row of one forward pass.
 NUM_TEXTS = 32
-# Texts whose tokens are counted, each up to this number of tokens.
-NUM_COUNTED, LONGEST = 500, 4096
-# Share of cut texts from which on a line says so, and share of the texts that the length in it is enough for.
-CUT_SHARE, MOST = 0.01, 0.95
 # Distance, as a share of the largest vector, up to which two vectors count as equal.
 EQUAL = 1e-6
 # The same for stored features. Rounding to bfloat16 moves a vector by up to 1 / 512 of its length.
@@ -85,29 +80,6 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
-
-
-def cut_texts(
-    tokenize: Callable[[list[str], int], tuple[IntArray, BoolArray]], texts: Sequence[str], max_tokens: int
-) -> list[str]:
-    """Return a line if at least CUT_SHARE of the texts have more tokens than `max_tokens`, so that their end is lost.
-
-    Of many texts, NUM_COUNTED evenly chosen ones are looked at.
-    """
-    chosen = texts[:: math.ceil(len(texts) / NUM_COUNTED) or 1]
-    blocks = (list(chosen[start : start + NUM_TEXTS]) for start in range(0, len(chosen), NUM_TEXTS))
-    lengths = [length for block in blocks for length in tokenize(block, max(LONGEST, max_tokens + 1))[1].sum(axis=1)]
-    share = float(np.mean([length > max_tokens for length in lengths])) if lengths else 0.0
-    if share < CUT_SHARE:
-        return []
-    most = math.ceil(np.quantile(lengths, MOST))
-    lengths_found = f"{MOST:.0%} of them have at most {most:,} tokens, if the tower has positions for so many"
-    if most >= LONGEST:
-        lengths_found = f"the longest have {LONGEST:,} tokens or more"
-    return [
-        f"text: model.text.max_tokens = {max_tokens} cuts off the end of {share:.0%} of the training texts; "
-        + lengths_found
-    ]
 
 
 def check_held_out_labels(best_metric: str, losses: Collection[str], labels: IntArray, fold: int) -> None:

@@ -78,6 +78,10 @@ class TextTokenizer:
         ids[mask] = np.concatenate(rows) if rows else []
         return ids, mask
 
+    def cuts(self, text: str, max_tokens: int) -> bool:
+        """Return whether `encode_batch` cuts off the end of a text."""
+        return int(self.encode_batch([text], max_tokens + 1)[1].sum()) > max_tokens
+
     def save(self, folder: Path) -> None:
         """Write the tokenizer into `folder`; a TextTokenizer of this folder gives the same ids."""
         folder.mkdir(parents=True, exist_ok=True)

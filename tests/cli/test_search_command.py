@@ -123,7 +123,7 @@ class FakeModel:
     def __init__(self):
         none = np.array([-1, -1], np.int32)
         self.catalogue = ServedCatalogue(["mug-1", "mug-2"], ["", "a red\tmug"], [], none, np.arange(2), {})
-        self.asked, self.found = [], [Found(1, 0.75)]
+        self.asked, self.found, self.cut_at = [], [Found(1, 0.75)], None
 
     def encode(self, query):
         return Encoded(np.zeros((1, 2), np.float32), "composed combiner", True)
@@ -137,7 +137,7 @@ class FakeModel:
 
     def answer(self, jobs):
         self.asked += jobs
-        return [Answer(self.found, jobs[0].encoded.method if jobs[0].encoded else "text", 2)]
+        return [Answer(self.found, jobs[0].encoded.method if jobs[0].encoded else "text", 2, self.cut_at)]
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ def test_the_query_is_cleaned_as_the_texts_were_and_a_pipe_gets_one_line_a_produ
 def test_the_json_of_a_search_like_a_product_names_both_parts_of_the_query(model):
     result = runner.invoke(app, ["search", "--like", "mug-1", " in\u00a0red", "--json"])
     assert json.loads(result.output) == {
-        "query": "in red", "like": "mug-1", "fold": 0, "method": "composed combiner", "searched": 2,
+        "query": "in red", "like": "mug-1", "fold": 0, "method": "composed combiner", "searched": 2, "cut_at": None,
         "products": [{"rank": 1, "product_id": "mug-2", "score": 0.75, "text": "a red\tmug", "words": [
             {"word": "in", "change": 0.25}, {"word": "red", "change": -0.5}]}],
     }  # fmt: skip
@@ -168,6 +168,14 @@ def test_a_result_without_products_says_so(model):
     model.found = []
     result = runner.invoke(app, ["search", "mug", "--where", "category=lamp"])
     assert result.exit_code == 0 and "no product passes the filters" in result.stderr
+
+
+def test_a_query_that_the_model_cuts_gets_one_line(model):
+    model.cut_at = 24
+    result = runner.invoke(app, ["search", "mug"])
+    assert result.stdout == "0.750\tmug-2\ta red mug\n"
+    assert result.stderr == "the model read the first 24 tokens of the query, and no more; shorten it\n"
+    assert json.loads(runner.invoke(app, ["search", "mug", "--json"]).stdout)["cut_at"] == 24
 
 
 def test_the_filters_are_those_of_the_catalogue(model):

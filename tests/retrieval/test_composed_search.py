@@ -123,6 +123,13 @@ def test_texts_of_one_reference_together_give_what_each_gives_alone(name, traine
     assert opened.has_reference("p1-red-0") and not opened.has_reference("p99-red-0")
 
 
+@pytest.mark.parametrize("name", KINDS)
+def test_a_sentence_is_cut_where_the_models_own_tokenizer_cuts_it(name, trained, folders, text_source):
+    opened = open_composed_search(trained[name], folders.trunk, lambda: text_source)
+    own = opened.saved.model.description.get("q_former", text_source.description)["max_tokens"]
+    assert opened.cut_at("in red") is None and opened.cut_at("in red " * own) == own
+
+
 def test_another_text_tower_is_refused(trained, folders, text_source):
     other = replace(text_source, description={**text_source.description, "max_tokens": 5})
     with pytest.raises(ValueError, match="trained on texts of the tower .* but model.text is"):

@@ -47,6 +47,15 @@ def test_a_project_without_an_index_names_the_method_as_one_with_an_index_does(m
     assert found == model.composed.search.search("p2", "in red", 5)
 
 
+def test_a_sentence_that_the_composed_model_cuts_is_answered_with_what_it_read(model):
+    longest = model.composed.params["model"]["text"]["max_tokens"]
+    words = "in red " * longest
+    assert model.encode(Query(words, like="p2")).cut_at == longest
+    assert composed_answer(model.composed, "p2", words, 5)[1].cut_at == longest
+    assert model.encode(Query("in red", like="p2")).cut_at is None
+    assert composed_answer(model.composed, "p2", "in red", 5)[1].cut_at is None
+
+
 def test_a_composed_model_that_cannot_be_opened_is_an_error_and_not_the_sum(model):
     params = {**model.composed.params, "model": {**model.composed.params["model"]}}
     params["model"]["text"] = params["model"]["text"] | {"max_tokens": 5}

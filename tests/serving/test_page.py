@@ -31,6 +31,21 @@ def test_a_browser_in_chinese_gets_the_page_in_chinese_and_can_switch(open_page,
     assert violations(page) == []
 
 
+def test_a_text_that_the_model_cuts_has_a_line_above_its_results(open_page, ask):
+    page = open_page()
+    long = "red mug " * 40
+    search_for(page, long)
+    assert found(page)
+    longest = ask("GET", "/api/search", params={"q": long}).json()["cut_at"]
+    assert page.inner_text(".column > .cut") == f"The model read the first {longest} tokens of the text, and no more."
+    page.select_option("#language", "zh")
+    assert page.inner_text(".column > .cut") == f"模型只读取了文字的前 {longest} 个词元。"
+    assert violations(page) == []
+    page.select_option("#language", "en")
+    search_for(page, "red mug")
+    page.wait_for_selector(".cut", state="detached")
+
+
 def test_a_picture_and_a_picture_with_words(open_page, ask, tmp_path):
     path = tmp_path / "own.jpg"
     path.write_bytes(ask("GET", "/api/photo", params={"id": "p8"}).content)

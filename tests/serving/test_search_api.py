@@ -86,3 +86,12 @@ def test_a_text_search_equals_a_slow_loop(text, asked, call, table, vectors, mod
     scores = [row["score"] for row in response.json()["results"]]
     assert scores == pytest.approx([score for _, score in expected], abs=2e-6)
     assert response.json()["searched"] == 36
+
+
+def test_a_text_that_the_model_cuts_is_answered_with_the_number_of_tokens_that_it_read(call, model):
+    longest = model.description["text"]["max_tokens"]
+    words = "red mug " * longest
+    for asked in ({"q": words}, {"q": words, "like": "p2"}):
+        assert call("GET", "/api/search", params=asked).json()["cut_at"] == longest
+    for asked in ({"q": "red mug"}, {"q": "red mug", "like": "p2"}, {"like": "p2"}):
+        assert call("GET", "/api/search", params=asked).json()["cut_at"] is None

@@ -13,13 +13,10 @@ from pipeline_lib.models.multimodal import build_model, describe
 from pipeline_lib.stores.store import open_store, write_store
 from pipeline_lib.towers.kinds import resolve_towers
 from pipeline_lib.training.input_checks import (
-    LONGEST,
-    NUM_COUNTED,
     check_batch_rows,
     check_held_out_labels,
     check_pairs,
     check_texts_differ,
-    cut_texts,
 )
 from pipeline_lib.transforms.tokenize import TextTokenizer
 
@@ -88,47 +85,6 @@ def test_one_row_is_refused_where_a_batch_norm_follows_the_pooling(model):
     check_batch_rows(model, 2)
     with pytest.raises(ValueError, match=r"1 row a batch, and resnet10t cannot train on 1 .*batch_size to at least 2"):
         check_batch_rows(model, 1)
-
-
-def words(count):
-    """Return a text of so many words."""
-    return " ".join(["mug"] * count)
-
-
-def one_token_a_word(texts, max_tokens):
-    """Return ids and mask of texts, one token a word."""
-    lengths = np.array([min(len(text.split()), max_tokens) for text in texts])
-    mask = np.arange(lengths.max()) < lengths[:, None]
-    return mask.astype(np.int64), mask
-
-
-def test_a_line_says_which_share_of_the_texts_is_cut_and_which_length_is_enough():
-    """Of 100 texts of 1 to 100 words, 76 have more than 24; 95 have at most 95.05 by linear interpolation, so 96."""
-    texts = [words(count) for count in range(1, 101)]
-    assert cut_texts(one_token_a_word, texts, 24) == [
-        "text: model.text.max_tokens = 24 cuts off the end of 76% of the training texts; 95% of them have at most 96 "
-        "tokens, if the tower has positions for so many"
-    ]
-    assert cut_texts(one_token_a_word, texts, 99)[0].startswith(
-        "text: model.text.max_tokens = 99 cuts off the end of 1%"
-    )
-    assert cut_texts(one_token_a_word, texts, 100) == cut_texts(one_token_a_word, [], 24) == []
-
-
-def test_of_many_texts_evenly_chosen_ones_are_counted():
-    counted = []
-
-    def tokenize(texts, max_tokens):
-        counted.extend(texts)
-        return one_token_a_word(texts, max_tokens)
-
-    texts = [words(1 + 30 * (number % 2)) for number in range(20_001)]
-    assert "cuts off the end of 50%" in cut_texts(tokenize, texts, 24)[0]
-    assert NUM_COUNTED / 2 < len(counted) <= NUM_COUNTED
-    long = [words(1 if number % 2 else LONGEST + 5) for number in range(20)]
-    assert cut_texts(one_token_a_word, long, 24)[0].endswith(
-        "50% of the training texts; the longest have 4,096 tokens or more"
-    )
 
 
 LABELLED, UNLABELLED = np.array([-1, 2, -1]), np.array([-1, -1])

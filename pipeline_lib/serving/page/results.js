@@ -107,5 +107,6 @@ export function column(answer, model, actions, titled) {
   const list = element("ol", { className: "cards" }, ...answer.results.map((result) => card(result, model, actions)));
   const heading = titled ? element("h2", {}, t("model", { name: answer.model })) : null;
   const empty = answer.results.length ? null : element("p", { className: "empty" }, t("empty"));
-  return element("section", { className: "column", "data-model": model, "aria-label": answer.model }, heading, empty, list);
+  const cut = answer.cut_at === null ? null : element("p", { className: "note cut" }, t("cut", { count: answer.cut_at }));
+  return element("section", { className: "column", "data-model": model, "aria-label": answer.model }, heading, cut, empty, list);
 }

@@ -35,7 +35,11 @@ from pipeline_lib.training.history import write_rows
 from pipeline_lib.training.loggers import check_installed
 from pipeline_lib.training.progress import TrainState
 from pipeline_lib.transforms.resizing import Resizing
+from pipeline_lib.transforms.text_lengths import cut_texts
 from pipeline_lib.transforms.tokenize import TextTokenizer
+
+# How a line on texts that are cut names them and their setting.
+SENTENCES = ("training sentences", "composed.q_former.max_tokens")
 
 
 @dataclass(frozen=True)
@@ -65,13 +69,17 @@ class ComposedFolders:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A model before its first step, with the reader of its inputs and the rows of its galleries."""
+    """A model before its first step, with the reader of its inputs and the rows of its galleries.
+
+    `notes` are lines about its texts.
+    """
 
     model: ComposedModel
     embedder: Embedder
     batches: BatchBuilder
     galleries: list[GalleryRows]
     weights: dict[str, float]
+    notes: list[str]
 
 
 def train_composed(config: ComposedConfig, folders: ComposedFolders, fold: int, fingerprint: str, out: Path) -> None:
@@ -114,7 +122,8 @@ def prepare(config: ComposedConfig, data: ComposedData, stores: TrunkStores) -> 
     options = source.description.get("q_former")
     tokenizer = None if options is None else TextTokenizer(options["tokenizer"])
     texts = [*data.training.texts, *(text for one in data.galleries for text in one.queries["text"])]
-    words = QueryTexts.of(texts, tokenizer, 0 if options is None else options["max_tokens"])
+    longest = 0 if options is None else options["max_tokens"]
+    words = QueryTexts.of(texts, tokenizer, longest)
     ids = list(dict.fromkeys([*data.training.product_ids, *(key for one in data.galleries for key in one.product_ids)]))
     reader = InputReader.of(stores, ids, words, model.needs, model.target_needs)
     row_of, text_of = ({key: row for row, key in enumerate(keys)} for keys in (ids, words.texts))
@@ -125,6 +134,7 @@ def prepare(config: ComposedConfig, data: ComposedData, stores: TrunkStores) -> 
         batches=_batches(data.training, reader, params, text_of),
         galleries=[GalleryRows.of(one, row_of, text_of) for one in data.galleries],
         weights=composed_loss_weights(params.losses, model.gives),
+        notes=[] if tokenizer is None else cut_texts(tokenizer.encode_batch, data.training.texts, longest, *SENTENCES),
     )
 
 
@@ -173,6 +183,7 @@ def _print(config: ComposedConfig, data: ComposedData, ready: Prepared, fold: in
     losses = " + ".join(f"{weight:g} {name}" for name, weight in ready.weights.items())
     model = f"{config.kind} ({trained:,} of {total:,} parameters trained; {losses})"
     where = f"on {config.device} in {ready.embedder.precision}"
+    sys.stderr.writelines(f"{note}\n" for note in ready.notes)
     sys.stderr.write(f"fold {fold}: {', '.join(sizes)}, by {model} {where}\n")
 
 

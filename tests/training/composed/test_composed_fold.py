@@ -59,6 +59,17 @@ def test_training_beats_the_initial_weights(folders, kind, changes):
     assert pl.read_csv(trained / "history.csv").height == changes.get("epochs", 3)
 
 
+def test_sentences_that_the_q_formers_tokenizer_cuts_get_a_line(folders, capsys):
+    run(folders, "cut", "q_former", epochs=0, q_former={"max_tokens": 3})
+    line = (
+        "text: composed.q_former.max_tokens = 3 cuts off the end of 100% of the training sentences; 95% of them have at"
+    )
+    assert line in capsys.readouterr().err
+    run(folders, "enough", "q_former", epochs=0)
+    run(folders, "sum", "sum", epochs=0)
+    assert "cuts off" not in capsys.readouterr().err
+
+
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(folders, monkeypatch, capsys):
     """With dropout and mined negatives, stopped in the epoch that uses them; curves are closed, batches counted."""
     changes, stop = {"mining": "hard", "q_former": {"dropout": 0.3}, "batch_size": 64}, 1
