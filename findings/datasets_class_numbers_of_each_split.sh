@@ -12,7 +12,7 @@
 #           months' files that are read as one split are mixed in the same way, streaming too. While every split has
 #           all categories, as in a trial with ten of them, all is right. concatenate_datasets refuses.
 # Do:       cast_column("category", ClassLabel(names=...)) with one list for all splits and files; compare the names
-#           of all splits.
+#           of all splits. Codes must be strings first (datasets_classes_of_numeric_codes.sh).
 # Versions: datasets 5.2.0, numpy 2.4.6, Python 3.11.7
 # Date:     2026-11-30
 # Matters for: tables that are prepared with datasets (docs/own-catalogue.md): export names. Our classes are one list
