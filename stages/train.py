@@ -34,17 +34,18 @@ def train(run: Stage, fold: int, phase: str, after: str | None) -> None:
     from pipeline_lib.inference.warm_start import start_folder
     from pipeline_lib.params.losses import LossesParams
     from pipeline_lib.params.model import ModelParams
-    from pipeline_lib.params.phases import LAST, Changes, train_params
+    from pipeline_lib.params.phases import LAST, Changes, continued, train_params
     from pipeline_lib.params.plan import TRUNK, TeacherName, planned_scales
     from pipeline_lib.params.train import TrainParams
     from pipeline_lib.training.fold import train_fold
     from pipeline_lib.training.fold_data import Inputs
     from pipeline_lib.training.run_start import RunConfig
 
-    params = train_params(run.section(TrainParams), run.value(f"phases.{phase}", Changes), phase)
+    changes: Changes = run.value(f"phases.{phase}", Changes)
+    params = train_params(run.section(TrainParams), changes, phase)
     after = run.value("plan.last", str) if after is None else after
     if after != paths.NO_PHASE:
-        params = params.model_copy(update={"init_from": (paths.PHASES / after).as_posix()})
+        params = continued(params, changes, (paths.PHASES / after).as_posix())
     teachers = run.value("plan.teachers", list[TeacherName])
     inputs = Inputs(
         catalogue=paths.CATALOGUE,

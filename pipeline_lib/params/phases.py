@@ -35,6 +35,15 @@ def train_params(base: TrainParams, changes: Changes, phase: str) -> TrainParams
         raise ValueError(fault_message(TrainParams, f"phases.{phase}", error)) from None
 
 
+def continued(train: TrainParams, changes: Changes, start: str) -> TrainParams:
+    """Return the settings of a phase that starts from the models in `start`, those of the phase before it.
+
+    `train.init_heads` is about `train.init_from`: a further phase takes the heads too, unless its `changes` say not.
+    """
+    heads = train.init_heads if "init_heads" in changes else True
+    return train.model_copy(update={"init_from": start, "init_heads": heads})
+
+
 def check_phases(params: dict[str, Any], steps: list[tuple[str, str]], last: str) -> None:
     """Raise ValueError unless `steps` (phase, the one before it) lead from none to `last`, each with changes.
 

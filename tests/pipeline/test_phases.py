@@ -77,3 +77,17 @@ def test_inconsistent_phases_are_one_line(project, changes, message):
     project.run("git", "checkout", "-q", ".")
     assert done.returncode == 1 and message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_phase_takes_the_heads_of_the_one_before_whatever_the_first_start_gives(project):
+    """train.init_heads is about train.init_from; a phase that drops the heads of the one before it says so itself."""
+    unmoved = (f"++phases.train.{key}=0" for key in ("tower_lr", "head_lr", "unfreeze_layers"))
+    project.set_params("train.init_heads=false", *unmoved)
+    project.run("dvc", "repro", "train@0")
+    before, after = (read_state(project.folder / "data/work" / name, ()) for name in ("phases/head/0", "train/0"))
+    heads = [name for name in before if name.startswith("head.")]
+    assert heads and all(before[name].equal(after[name]) for name in heads)
+    project.set_params("++phases.train.init_heads=false")
+    project.run("dvc", "repro", "train@0")
+    after = read_state(project.folder / "data/work/train/0", ())
+    assert not any(before[name].equal(after[name]) for name in heads if name.endswith("projection.weight"))
