@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, Field, ValidationError
 
 from pipeline_lib.artifacts.paths import NO_PHASE
+from pipeline_lib.params.model import ModelParams
 from pipeline_lib.params.section import Section, fault_message, parse_section
 from pipeline_lib.params.train import TrainParams
 
@@ -47,6 +48,8 @@ def continued(train: TrainParams, changes: Changes, start: str) -> TrainParams:
 def check_phases(params: dict[str, Any], steps: list[tuple[str, str]], last: str) -> None:
     """Raise ValueError unless `steps` (phase, the one before it) lead from none to `last`, each with changes.
 
+    Or if the phases cut the vocabulary.
+
     >>> check_phases({}, [("head", "stem")], "head")
     Traceback (most recent call last):
     ValueError: params.yaml: plan.phases: 'head' comes after 'stem', but the one before it is 'none'; write after: none
@@ -74,6 +77,11 @@ def check_phases(params: dict[str, Any], steps: list[tuple[str, str]], last: str
     base = parse_section(TrainParams, params)
     for name, own in changes.items():
         train_params(base, own, name)
+    if steps and parse_section(ModelParams, params).text_vocabulary == "cut":
+        raise ValueError(
+            f"params.yaml: plan.phases = {names}, but model.text_vocabulary = cut: no phase can cut the vocabulary "
+            "that the one before it has cut; set it to full, or plan.phases = [] and plan.last = none"
+        )
 
 
 def _merged(base: Changes, changes: Changes) -> Changes:

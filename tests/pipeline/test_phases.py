@@ -69,6 +69,7 @@ def test_the_learning_rate_of_a_phase_does_not_rerun_the_phases_before_it(projec
         (("plan.phases=[{name:head,after:stem}]",), "'head' comes after 'stem', but the one before it is 'none'"),
         (("~phases.head",), "phases.head is missing; write the settings of train that"),
         (("plan.phases=[{name:train,after:none}]", "plan.last=train"), "each needs a unique name"),
+        (("model.text_vocabulary=cut",), "plan.phases = ['head'], but model.text_vocabulary = cut: no phase can cut"),
     ],
 )
 def test_inconsistent_phases_are_one_line(project, changes, message):
