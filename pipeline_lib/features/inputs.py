@@ -15,7 +15,8 @@ from pipeline_lib.shards.read import ShardReader, open_shards
 class ExtractionInputs:
     """The photos and texts of a catalogue.
 
-    `photos` has the columns product_id, photo and text (the product's own), in the order of the manifest.
+    `photos` has the columns product_id, photo, text (the product's own) and has_photo (False for the black photo of a
+    product without one), in the order of the manifest. What reads photos alone needs the first two.
     """
 
     reader: ShardReader
@@ -56,7 +57,8 @@ def extraction_tables(catalogue: Path) -> tuple[Path, Path]:
 def read_extraction_inputs(catalogue: Path, shards: Path, url: str | None) -> ExtractionInputs:
     """Return a catalogue's photos and texts; encoded photos are read from `shards`, or from a copy of them at `url`."""
     products, texts_of_queries = extraction_tables(catalogue)
-    own = read_table(products, columns=["product_id", "text", "label"])
+    own = read_table(products, columns=["product_id", "text", "label", "media"])
+    own = own.with_columns(has_photo=pl.col("media").list.len() > 0).drop("media")
     photos = read_table(shards / "manifest.parquet", columns=["product_id", "photo"])
     photos = photos.join(own.drop("label"), on="product_id", how="left", maintain_order="left")
     queries = read_table(texts_of_queries, columns=["text"])

@@ -1,9 +1,10 @@
 """A teacher's outputs for every photo, and for the mean of each product's photos, in one pass over the shards.
 
 The mean is that of the pooled features, before the heads, as in training with train.photo = mean_pool. A teacher with
-frame pooling has what this makes of the photos in place of the mean; a photo's own row does without. The stores of
-means are written only if a product has several photos. Only the image tower runs on all processes of a group; the heads
-are fast, so rank 0 runs them alone.
+frame pooling has what this makes of the photos in place of the mean; a photo's own row does without. Of a product
+without a photo the heads read what the teacher learned in its place (model.missing_image). The stores of means are
+written only if a product has several photos. Only the image tower runs on all processes of a group; the heads are fast,
+so rank 0 runs them alone.
 """
 
 from collections.abc import Iterator
@@ -42,25 +43,31 @@ class TextFeatures:
 
 @dataclass(frozen=True)
 class Heads:
-    """The heads of a teacher; `texts` if its classifier reads them."""
+    """The heads of a teacher; `texts` if its classifier reads them.
+
+    `has_photo` (photos,) is False for a photo that stands for a missing one.
+    """
 
     model: ImageTextModel
     columns: Columns
     texts: TextFeatures | None
+    has_photo: Tensor
     engine: InferenceEngine
 
     def outputs(self, image: Tensor, photos: Rows) -> Array:
         """Return embeddings and log probabilities side by side, of image features (n, dim) and the photos' texts."""
-        texts = [] if self.texts is None else [self.texts.features[self.texts.rows[torch.from_numpy(photos)]]]
+        rows = torch.from_numpy(photos)
+        texts = [] if self.texts is None else [self.texts.features[self.texts.rows[rows]]]
 
-        def run(image: Tensor, *text: Tensor) -> Tensor:
+        def run(image: Tensor, has_photo: Tensor, *text: Tensor) -> Tensor:
+            image = self.model.with_missing(image, has_photo)
             outputs = [self.model.embed_image(image)] if IMAGE in self.columns else []
             if CLASSES in self.columns:
                 features = {"image": image, **({"text": text[0]} if text else {})}
                 outputs.append(self.model.classify(features).log_softmax(-1))
             return torch.cat([output.float() for output in outputs], dim=1)
 
-        return self.engine.run(run, image, *texts).cpu().numpy()
+        return self.engine.run(run, image, self.has_photo[rows], *texts).cpu().numpy()
 
 
 def write_photos(
@@ -72,7 +79,8 @@ def write_photos(
     engine: InferenceEngine,
 ) -> None:
     """Write the stores of all photos, and of products if one has several; resume after the last completed shard."""
-    photos, heads = inputs.photos, Heads(teacher.model, _columns(teacher.model, run.dtype), texts, engine)
+    photos, columns = inputs.photos, _columns(teacher.model, run.dtype)
+    heads = Heads(teacher.model, columns, texts, torch.tensor(photos["has_photo"].to_list()), engine)
     owner = photos["product_id"].rle_id().to_numpy().astype(np.int64)
     first_photo = np.flatnonzero(np.diff(owner, prepend=-1))
     counts = {"": len(photos), **({"mean": len(first_photo)} if len(first_photo) < len(photos) else {})}

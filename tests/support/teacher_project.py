@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
+from pipeline_lib.features.inputs import ExtractionRun, read_extraction_inputs
 from pipeline_lib.features.teacher_models import teacher_models
 from pipeline_lib.features.teachers import extract_teacher
 from pipeline_lib.inference.engine import InferenceEngine, normalise_rows
 from pipeline_lib.loading.products import photo_key, read_photos_fingerprint, text_key
 from pipeline_lib.models.saved import make_whole
-from pipeline_lib.shards.manifest import Manifest
-from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.stores.store import write_store
 from pipeline_lib.stores.teacher_store import TeacherCard, write_card
 
@@ -59,12 +57,7 @@ def extract(
 ) -> Path:
     """Extract as `stages.teacher --name NAME` does, with progress files in `progress`; return the folder of stores."""
     folder = inputs.trunk.parent / name
-    own = pl.read_parquet(inputs.catalogue / "products.parquet", columns=["product_id", "text"])
-    photos = pl.read_parquet(inputs.shards / "manifest.parquet", columns=["product_id", "photo"])
-    photos = photos.join(own, on="product_id", how="left", maintain_order="left")
-    queries = pl.read_parquet(inputs.catalogue / "queries.parquet", columns=["text"])
-    texts = [*own["text"], *queries["text"]]
-    extracted = ExtractionInputs(ShardReader(Manifest(inputs.shards)), photos, texts)
+    extracted = read_extraction_inputs(inputs.catalogue, inputs.shards, None)
     run = ExtractionRun(InferenceEngine("cpu", 16, 0, "fp32"), dtype, progress, log)
     for teacher in teacher_models(start):
         extract_teacher(teacher, extracted, folder / teacher.fold, run, words_max_gb)

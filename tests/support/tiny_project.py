@@ -136,3 +136,18 @@ def make_settings(
         ).model_copy(update={"workers": workers}),
         device="cpu",
     )
+
+
+def without_photos(inputs: Inputs, *ids: str) -> None:
+    """Remove the media of products; their photos in the shards replace the black photo."""
+    path = inputs.catalogue / "products.parquet"
+    table = pl.read_parquet(path)
+    bare = pl.when(pl.col("product_id").is_in(ids)).then(pl.lit([], dtype=pl.List(pl.String))).otherwise("media")
+    table.with_columns(media=bare).write_parquet(path)
+
+
+def with_learned_image(settings: RunConfig) -> RunConfig:
+    """Let a model learn a vector for products without an image."""
+    model = {**settings.model.model_dump(), "missing_image": "learned"}
+    object.__setattr__(settings, "model", ModelParams.model_validate(model))
+    return settings

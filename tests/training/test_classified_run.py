@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from tiny_project import make_settings, write_project
+from tiny_project import make_settings, with_learned_image, without_photos, write_project
 from watched_run import run
 
 from pipeline_lib.artifacts.read import read_object
@@ -20,7 +20,6 @@ from pipeline_lib.loading.photo_views import PhotoViews
 from pipeline_lib.loading.stored_features import NOTHING_STORED
 from pipeline_lib.loading.text_views import TextViews
 from pipeline_lib.models.saved import load_model
-from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
 from pipeline_lib.shards.read import ShardReader
 from pipeline_lib.towers.kinds import resolve_towers
@@ -54,20 +53,6 @@ def batches(settings, inputs, **changes):
     views = PhotoViews(ShardReader(Manifest(inputs.shards)), 32)
     tokenizer = TextTokenizer(resolve_towers(settings.model)["text"].description["tokenizer"])
     return ProductDataset(data.training, views, TextViews(tokenizer, 16), Sampling(3, **changes)), data
-
-
-def without_photos(inputs, *ids):
-    """Remove the media of products; their photos in the shards replace the black photo."""
-    path = inputs.catalogue / "products.parquet"
-    table = pl.read_parquet(path)
-    bare = pl.when(pl.col("product_id").is_in(ids)).then(pl.lit([], dtype=pl.List(pl.String))).otherwise("media")
-    table.with_columns(media=bare).write_parquet(path)
-
-
-def with_learned_image(settings):
-    model = {**settings.model.model_dump(), "missing_image": "learned"}
-    object.__setattr__(settings, "model", ModelParams.model_validate(model))
-    return settings
 
 
 def test_the_features_of_a_missing_image_are_learned_and_used_in_prediction(inputs, towers):

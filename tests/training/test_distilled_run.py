@@ -10,7 +10,7 @@ import pytest
 import torch
 from machine_names import naming
 from teacher_project import ON, extract, keep
-from tiny_project import make_settings, write_project
+from tiny_project import make_settings, with_learned_image, without_photos, write_project
 from watched_run import run
 
 from pipeline_lib.artifacts.io import write_json
@@ -101,6 +101,29 @@ def test_stores_have_the_models_outputs_for_every_photo_and_text(distilled):
                     assert np.allclose(stores.stores[name].rows([photo_key(key, photo)]), value, atol=1e-5), name
     both = stores.stores["image"].rows([photo_key("p6", 0), photo_key("p6", 1)])
     assert abs(both[0] - both[1]).max() > 1e-6
+
+
+@pytest.mark.usefixtures("isolated")
+def test_a_teacher_gives_products_without_a_photo_what_it_predicts_for_them(tmp_path, towers):
+    """Its learned vector stands for the photo, and not the black photo, in the rows of photos and of products."""
+    inputs = write_project(tmp_path / "project")
+    without_photos(inputs, "p0", "p6", "p7", "p12")
+    out = run(with_learned_image(make_settings(*towers, epochs=1, head_lr=0.1)), inputs, "learned")
+    stores = extract(keep(out, tmp_path / "starts/learned"), inputs, "learned")
+    data = read_fold(inputs, 0, True).training
+    views, engine = PhotoViews(ShardReader(Manifest(inputs.shards)), 32), InferenceEngine("cpu", 7, 0, "fp32")
+    bare = [data.ids.index(key) for key in ("p0", "p6", "p7", "p12") if key in data.ids]
+    assert bare and len(bare) < len(data)
+    for photo, suffix in (("first", ""), ("mean_pool", "-mean")):
+        predictor = Predictor(load_model(out).model, TextTokenizer(out / "tokenizer"), views, engine, False, photo)
+        blocks = list(predictor.predict(data))
+        keys = data.ids if suffix else [photo_key(key, 0) for key in data.ids]
+        for name, expected in (
+            ("image", np.concatenate([block.embeddings for block in blocks])),
+            ("classes", np.log(np.concatenate([block.probabilities for block in blocks]))),
+        ):
+            rows = open_store(stores / f"{name}{suffix}").rows(keys)
+            assert np.allclose(rows, expected, atol=1e-5), (name, photo, np.abs(rows - expected).max(axis=1)[bare])
 
 
 def test_a_killed_extraction_resumes_in_the_fold_of_the_interruption(other_machine, distilled, tmp_path, monkeypatch):
