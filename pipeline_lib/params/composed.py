@@ -13,6 +13,13 @@ ComposedFusion = Literal["none", "gated", "guided"]
 ComposedProtocolName = Literal["catalogue", "cirr", "fashion_iq", "circo"]
 ComposedMining = Literal["none", "hard"]
 ComposedMetric = Literal["R@1", "R@5", "R@10", "R@50", "R_subset@1", "mean", "mAP@5", "mAP@10"]
+# Value of composed.protocol -> the figures of composed.best_metric that it has; R_subset@1 needs queries with subsets.
+PROTOCOL_METRICS: dict[ComposedProtocolName, tuple[ComposedMetric, ...]] = {
+    "catalogue": ("R@1", "R@5", "R@10", "R_subset@1"),
+    "cirr": ("R@1", "R@5", "R@10", "R@50", "R_subset@1", "mean"),
+    "fashion_iq": ("R@10", "R@50", "mean"),
+    "circo": ("R@5", "R@10", "R@50", "mAP@5", "mAP@10"),
+}
 ComposedWeight = Annotated[float, Field(ge=0)]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline_lib.artifacts.paths import NO_SPLIT, STARTS
-from pipeline_lib.params.composed import ComposedParams
+from pipeline_lib.params.composed import PROTOCOL_METRICS, ComposedParams
 from pipeline_lib.params.embed import EmbedParams
 from pipeline_lib.params.evaluate import BANK_KINDS, EvaluateParams
 from pipeline_lib.params.features import FeaturesParams
@@ -127,14 +127,22 @@ def check_frame_pooling(params: Mapping[str, Any], path: Path) -> None:
 
 
 def check_composed(params: Mapping[str, Any], path: Path) -> None:
-    """Raise ValueError if a model of plan.composed reads stores that no stage writes, or has no negatives."""
-    plan = parse_section(PlanParams, dict(params))
+    """Raise ValueError if a model of plan.composed reads stores that no stage writes, or has no negatives.
+
+    Or if its protocol does not measure the figure by which its epochs are compared.
+    """
+    plan, composed = parse_section(PlanParams, dict(params)), parse_section(ComposedParams, dict(params))
+    measured = PROTOCOL_METRICS[composed.protocol]
+    if plan.composed and composed.best_metric not in measured:
+        raise ValueError(
+            f"{path}: composed.best_metric = {composed.best_metric}, but composed.protocol = {composed.protocol} "
+            f"measures {', '.join(measured)}; choose one of these"
+        )
     at = parse_section(FeaturesParams, dict(params)).trunk.at
     if plan.composed and TRUNK not in plan.features:
         raise ValueError(
             f"{path}: plan.composed = {plan.composed} reads stored features; set plan.features = [{TRUNK}]"
         )
-    composed = parse_section(ComposedParams, dict(params))
     if plan.composed and (name := target_loss(composed)):
         raise ValueError(
             f"{path}: composed.losses.{name} learns from the other targets of a batch, but composed.batch_size = 1 "

@@ -1,5 +1,7 @@
 """Each protocol of composed retrieval by a hand-worked table, and by a second, straightforward implementation."""
 
+from typing import get_args
+
 import numpy as np
 import polars as pl
 import pytest
@@ -8,6 +10,7 @@ from pipeline_lib.artifacts.schemas import COMPOSED_RANKS_SCHEMA, RANKINGS_SCHEM
 from pipeline_lib.catalogue.schema import QUERIES, QUERY_SLICES, RELEVANCE
 from pipeline_lib.evaluation.composed_protocols import COMPOSED_PROTOCOLS, composed_trees
 from pipeline_lib.evaluation.composed_ranks import plan_composed_galleries, rank_composed
+from pipeline_lib.params.composed import PROTOCOL_METRICS, ComposedMetric
 
 NO_SLICES = pl.DataFrame(schema=QUERY_SLICES)
 
@@ -314,3 +317,10 @@ def test_what_cannot_be_ranked_is_one_line(name, products, relevance, scores, me
 def test_a_split_without_queries_has_no_figures():
     rows = pl.DataFrame(schema=COMPOSED_RANKS_SCHEMA)
     assert composed_trees(rows, COMPOSED_PROTOCOLS["cirr"], NO_SLICES) == ({}, {})
+
+
+@pytest.mark.parametrize("name", PROTOCOL_METRICS)
+def test_the_figures_that_may_choose_an_epoch_are_those_of_the_protocol(name):
+    gallery = gallery_of(letters("abcdef"), [("q1", "a", list("abcdef"))], [("q1", "b", 1)])
+    figures, *_ = figures_of(gallery, [np.linspace(0.9, 0.1, 6)], name)
+    assert set(PROTOCOL_METRICS[name]) == {one for one in get_args(ComposedMetric) if one in figures}

@@ -252,6 +252,19 @@ def test_a_composed_model_needs_the_stores_that_it_reads(section, changes, messa
     check_composed(loaded, PATH)
 
 
+def test_epochs_of_a_composed_model_are_compared_by_a_figure_of_its_protocol():
+    """Otherwise the stage compose would stop after its first epoch."""
+    loaded = params(info_nce=1.0)
+    loaded["plan"] |= {"composed": ["sum"], "features": ["trunk"]}
+    loaded["composed"] |= {"protocol": "fashion_iq", "best_metric": "R@1"}
+    with pytest.raises(ValueError, match="best_metric = R@1, but .*fashion_iq measures R@10, R@50, mean; choose one"):
+        check_composed(loaded, PATH)
+    loaded["composed"]["best_metric"] = "mean"
+    check_composed(loaded, PATH)
+    loaded["plan"]["composed"], loaded["composed"]["best_metric"] = [], "R@1"
+    check_composed(loaded, PATH)
+
+
 def test_planned_folds_are_those_that_the_table_gives():
     """A table with a column `split` has one fold, its val rows, whatever split.num_folds is."""
     loaded = params(info_nce=1.0)
