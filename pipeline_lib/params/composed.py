@@ -88,7 +88,8 @@ class ComposedParams(Section):
         description="Width of the fusion. Tokens of another width pass a projection to it and one back."
     )
     fusion_alpha: float = Field(
-        description="Initial value of the learned factor of the fusion; 0 starts exactly at the model without it."
+        description="Initial value of the learned factor of the fusion; 0 starts exactly at the model without it "
+        "(sum and combiner: at that on the mean of the tokens)."
     )
     combiner: CombinerParams
     q_former: QFormerParams
