@@ -23,7 +23,7 @@ from pipeline_lib.artifacts.schemas import (
     RANKINGS_SCHEMA,
     RANKS_SCHEMA,
 )
-from pipeline_lib.evaluation.baselines.trunk_features import read_trunk, text_vectors, unit, why_apart
+from pipeline_lib.evaluation.baselines.trunk_features import read_photos, text_vectors, unit, why_apart
 from pipeline_lib.evaluation.composed_protocols import COMPOSED_PROTOCOLS, OFF, PREFIX, composed_trees
 from pipeline_lib.evaluation.composed_ranks import (
     ComposedGallery,
@@ -169,7 +169,10 @@ def _rows_of(store: FeatureStore, ids: Sequence[str]) -> NDArray[np.floating[Any
 
 @dataclass(frozen=True)
 class TowerScores:
-    """Unit vectors of the untrained towers: image (products, width), and text by sentence if both share a space."""
+    """Unit vectors of the untrained towers: image (products, width), and text by sentence if both share a space.
+
+    A product is its first photo, as composed models see it.
+    """
 
     row_of: dict[str, int] = field(default_factory=dict)
     image: NDArray[np.float32] | None = None
@@ -179,13 +182,13 @@ class TowerScores:
     @classmethod
     def read(cls, trunk: Path | None, products: pl.DataFrame) -> "TowerScores":
         """Read the stored features of the towers; without a joint space there is an image only."""
-        features = None if trunk is None else read_trunk(trunk, products)
-        if trunk is None or features is None:
+        image = None if trunk is None else read_photos(trunk, products, first_alone=True)
+        if trunk is None or image is None:
             return cls(notes=(f"composed: {', '.join(UNTRAINED)} are left out: no features of the towers are stored",))
         row_of = {key: row for row, key in enumerate(products["product_id"])}
         if reason := why_apart(trunk):
-            return cls(row_of, features.image, None, (f"composed: {', '.join(UNTRAINED[1:])} are left out: {reason}",))
-        return cls(row_of, features.image, open_store(trunk / "text"))
+            return cls(row_of, image, None, (f"composed: {', '.join(UNTRAINED[1:])} are left out: {reason}",))
+        return cls(row_of, image, open_store(trunk / "text"))
 
     def of(self, gallery: ComposedGallery) -> Iterator[tuple[str, Score]]:
         """Yield the scores of a gallery by image only, text only, and their sum, as far as there are vectors."""

@@ -16,7 +16,7 @@ from pipeline_lib.evaluation.composed import ComposedModels, evaluate_composed
 from pipeline_lib.evaluation.composed_ranks import plan_composed_galleries
 from pipeline_lib.features.tower_stores import origin_of
 from pipeline_lib.loading.products import photo_key, text_key
-from pipeline_lib.stores.store import write_store
+from pipeline_lib.stores.store import open_store, write_store
 
 FOLDS = [0, 1, 2]
 
@@ -175,6 +175,21 @@ def write_trunk_of_a_pair(made):
     keys = [text_key(text) for text in ["", *texts]]
     write_store(trunk / "text", keys, np.stack([words[0], *words]), origin_of("text", SOURCES["text"]))
     write_json(trunk / "joint.json", {"why_apart": None})
+
+
+def test_untrained_towers_see_the_first_photo_of_a_product_as_composed_models_do(made):
+    """Further photos of the products change no rank."""
+    write_trunk_of_a_pair(made)
+    before = evaluate(made, ["sum"])
+    image = open_store(paths.features_of("trunk") / "image")
+    ids = made["products"]["product_id"].to_list()
+    rows = np.random.default_rng(1).normal(size=(len(ids), image.header.dim))
+    keys = [*image.ids, *(photo_key(key, 1) for key in ids)]
+    both = np.concatenate([image.rows(image.ids), rows])
+    write_store(image.folder, keys, both, (image.header.encoder, image.header.preprocessing))
+    after = evaluate(made, ["sum"])
+    assert {"composed_image_only", "composed_sum_untrained"} <= set(after.ranks["direction"])
+    assert after.ranks.equals(before.ranks) and after.figures == before.figures
 
 
 def test_paraphrases_are_counted_by_the_first_answer(made):

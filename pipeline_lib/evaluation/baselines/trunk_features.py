@@ -52,10 +52,19 @@ def is_stored(folder: Path) -> bool:
 
 def read_trunk(folder: Path, products: pl.DataFrame) -> TrunkFeatures | None:
     """Return the features of `products` (product_id, media, text); None if the trunk's features are not stored."""
+    image = read_photos(folder, products)
+    if image is None:
+        return None
+    return TrunkFeatures(image, text_vectors(open_store(folder / "text"), products["text"].fill_null("").to_list()))
+
+
+def read_photos(folder: Path, products: pl.DataFrame, first_alone: bool = False) -> Matrix | None:
+    """Return the image vectors of `products` (product_id, media), of all photos or the first; None as `read_trunk`."""
     if not is_stored(folder):
         return None
-    image, text = open_store(folder / "image"), open_store(folder / "text")
-    return TrunkFeatures(_photos(image, products), text_vectors(text, products["text"].fill_null("").to_list()))
+    store = open_store(folder / "image")
+    counts = num_photos(store.ids, products)
+    return _photos(store, products, np.minimum(counts, 1) if first_alone else counts)
 
 
 def text_vectors(store: FeatureStore, texts: list[str]) -> Matrix:
@@ -85,8 +94,8 @@ def num_photos(keys: Sequence[str], products: pl.DataFrame) -> NDArray[np.int64]
     return joined.select(own.fill_null(1)).to_series().to_numpy()
 
 
-def _photos(store: FeatureStore, products: pl.DataFrame) -> Matrix:
-    counts = num_photos(store.ids, products)
+def _photos(store: FeatureStore, products: pl.DataFrame, counts: NDArray[np.int64]) -> Matrix:
+    """Return the unit mean of the first photos of each product, `counts` (products,) of them."""
     totals = np.zeros((len(products), store.header.dim), np.float32)
     for start in range(0, len(products), BLOCK):
         block = slice(start, start + BLOCK)
