@@ -31,7 +31,7 @@ from pipeline_lib.training.composed.validation import ComposedValidator
 from pipeline_lib.training.history import History, Row
 from pipeline_lib.training.progress import TrainState, read_losses
 
-# Mined negatives of each query, of which an epoch draws composed.mined_negatives.
+# Mined negatives of each query, of which an epoch draws composed.mined_negatives; as many if these are more.
 NUM_MINED = 16
 
 
@@ -158,13 +158,14 @@ class ComposedTrainer:
         return figures
 
     def _mine(self, epoch: int) -> Rows:
-        """Return the hard negatives (queries, NUM_MINED) of an epoch, by the index of the model as it is now."""
+        """Return the hard negatives (queries, at least NUM_MINED) of an epoch, by the index of the model as it is."""
         batches, triplets = self.batches, self.batches.triplets
         queries = self.embedder.queries(batches.product_rows[triplets.reference], batches.text_rows[triplets.text])
         targets = triplets.draw_targets(self.params.seed, epoch)
         with TemporaryDirectory(dir=self.checkpoints.folder) as folder:
             index = ComposedIndex(queries, self.embedder.products(batches.product_rows, Path(folder)))
-            return mine_negatives(index, triplets, targets, NUM_MINED, self.embedder.device)
+            count = max(NUM_MINED, self.params.mined_negatives)
+            return mine_negatives(index, triplets, targets, count, self.embedder.device)
 
     def _trained(self) -> dict[str, Tensor]:
         """Return the model's buffers and trained parameters; the others are the run's initial weights."""

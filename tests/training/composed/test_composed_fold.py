@@ -15,7 +15,9 @@ from pipeline_lib.models.composed.saved import load_composed
 from pipeline_lib.params.section import load_params
 from pipeline_lib.splitting.seen import read_model_seen
 from pipeline_lib.stores.store import open_store
+from pipeline_lib.training.composed import batches
 from pipeline_lib.training.composed.fold import train_composed
+from pipeline_lib.training.composed.mining import NONE
 from pipeline_lib.training.composed.trainer import ComposedTrainer
 from pipeline_lib.training.composed.triplets import composed_tables
 from pipeline_lib.training.history import History
@@ -95,6 +97,19 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(folders, monkeyp
     assert list(map(int, totals.findall(capsys.readouterr().out))) == [num_batches * (3 - stop) // 3]
     for name in ("model.safetensors", "history.csv", "queries/matrix.npy", "products/matrix.npy"):
         assert (resumed / name).read_bytes() == (straight / name).read_bytes(), name
+
+
+def test_as_many_negatives_are_mined_as_a_query_shall_add_to_its_batch(folders, monkeypatch):
+    counted = []
+    draw = batches.draw_negatives
+
+    def counting(mined, queries, each, seed, epoch):
+        counted.append(((mined[queries] != NONE).sum(axis=1).min(), each))
+        return draw(mined, queries, each, seed, epoch)
+
+    monkeypatch.setattr(batches, "draw_negatives", counting)
+    run(folders, "mined", mining="hard", mined_negatives=20, epochs=2)
+    assert counted and all(available >= each == 20 for available, each in counted)
 
 
 def test_what_a_run_writes_is_its_model_s(folders):
