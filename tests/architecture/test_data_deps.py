@@ -14,6 +14,7 @@ from pipeline_lib.artifacts import paths
 from pipeline_lib.features.inputs import extraction_tables, read_extraction_inputs
 from pipeline_lib.inference.embeddings import read_predicted, read_queries
 from pipeline_lib.loading.products import read_products
+from pipeline_lib.params.plan import TRUNK
 from pipeline_lib.splitting.seen import read_hashed_products
 from pipeline_lib.training.fold_data import read_fold
 
@@ -73,3 +74,9 @@ def test_the_tables_among_the_deps_are_those_that_are_read_and_in_the_fingerprin
 def test_only_the_report_reads_the_notes_of_the_folds():
     notes = {(paths.FOLDS / "notes.json").as_posix(), paths.FOLDS.as_posix()}
     assert {name for name, stage in STAGES.items() if notes & set(stage["deps"])} == {"report"}
+
+
+def test_a_composed_model_depends_on_the_stores_of_the_towers_and_not_on_those_of_teachers():
+    """It costs hours, and reads nothing else of data/work/features: plan.composed needs plan.features = [trunk]."""
+    own = {dep for dep in STAGES["compose"]["deps"] if dep.startswith(paths.FEATURES.as_posix())}
+    assert own == {paths.features_of(TRUNK).as_posix()}
