@@ -89,11 +89,17 @@ class PictureEmbedder:
         model, pixels = self.model, as_batch(view)
         views = [pixels, pixels.flip(-1)] if self.flip else [pixels]
         with torch.inference_mode():
-            embeddings = torch.stack([model.embed_image(model.encode_image(one)) for one in views]).mean(0)
+            embeddings = torch.stack([model.embed_image(_product_of(model, one)) for one in views]).mean(0)
             if (DEFAULTS | model.description)["similarity"] == "cosine":
                 embeddings = functional.normalize(embeddings, dim=-1)
         embedded: NDArray[np.float32] = embeddings.float().numpy()
         return embedded
+
+
+def _product_of(model: ImageTextModel, pixels: Tensor) -> Tensor:
+    """Return the features (1, dim) of a product whose one photo are pixels (1, 3, size, size)."""
+    features = model.encode_image(pixels)
+    return model.pool_photos(features, torch.ones(1, 1, dtype=torch.bool)).features
 
 
 def as_batch(view: Pixels) -> Tensor:
