@@ -20,6 +20,8 @@ from pipeline_lib.params.section import load_params, pick
 HEADER_LIMIT = 100_000_000  # bytes; safetensors refuses longer headers
 UNSAFE = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 COUNTS = paths.CATALOGUE / "counts.json"
+# Folders that DVC ignores without a .dvcignore, as in a data set that git has cloned.
+NEVER_HASHED = (".git", ".hg", ".dvc")
 # The towers' settings that name weights.
 TOWERS = ("image", "text")
 
@@ -79,13 +81,16 @@ def _outs(root: Path, file: Path) -> Iterator[tuple[str, str | None]]:
 
 
 def _has_size(folder: Path, recorded: Mapping[str, Any], ignore: Path) -> bool:
-    """Return whether a folder has the files and bytes that DVC recorded, without the names that .dvcignore lists."""
+    """Return whether a folder has the files and bytes that DVC recorded, without the names that it ignores.
+
+    Patterns of .dvcignore with a folder or a ! need DVC to match them; beside one nothing is counted.
+    """
     expected = recorded.get("nfiles"), recorded.get("size")
-    if None in expected or not folder.is_dir():
-        return True
     lines = ignore.read_text(encoding="utf-8").splitlines() if ignore.is_file() else []
-    names = [line.rstrip("/") for line in map(str.strip, lines) if line and not line.startswith(("#", "!"))]
-    ignored = re.compile("|".join(map(fnmatch.translate, names)) or r"(?!)")
+    names = [line.rstrip("/") for line in map(str.strip, lines) if line and not line.startswith("#")]
+    if None in expected or not folder.is_dir() or any("/" in name or name.startswith("!") for name in names):
+        return True
+    ignored = re.compile("|".join(map(fnmatch.translate, (*NEVER_HASHED, *names))))
     files, size, pending = 0, 0, [str(folder)]
     while pending:
         with os.scandir(pending.pop()) as entries:

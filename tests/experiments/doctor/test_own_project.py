@@ -193,8 +193,9 @@ def test_data_that_changed_without_dvc_are_noticed_by_their_files_and_bytes(proj
     assert compared()
     for name in (".gitignore", "images/x.pyc"):
         (data / name).touch()
-    (data / "__pycache__").mkdir()
-    (data / "__pycache__/y").write_text("cached", encoding="utf-8")
+    for name in ("__pycache__", ".git", ".hg", ".dvc"):  # DVC never hashes the last three, of a cloned data set
+        (data / name).mkdir()
+        (data / name / "y").write_text("cached", encoding="utf-8")
     assert compared()
     (project / "data/raw/mine.dvc").unlink()
     assert compared()
@@ -204,6 +205,16 @@ def test_data_that_changed_without_dvc_are_noticed_by_their_files_and_bytes(proj
     (data / "images/b.jpg").touch()
     assert not compared()
     (data / "images/b.jpg").unlink()
+    assert compared()
+    listed = (project / ".dvcignore").read_text(encoding="utf-8")
+    (data / "notes").mkdir()
+    (data / "notes/b.txt").write_text("x", encoding="utf-8")
+    assert not compared()
+    for line in ("data/raw/mine/notes", "/data/raw/mine/notes/", "**/notes/"):  # DVC has not counted these files
+        (project / ".dvcignore").write_text(f"{listed}{line}\n", encoding="utf-8")
+        assert compared()
+    (project / ".dvcignore").write_text(listed, encoding="utf-8")
+    (data / "notes/b.txt").unlink()
     assert compared()
     made = {"cmd": "x", "outs": [{"path": "../raw/mine", "md5": f"{1:032x}.dir"}]}
     for number, same in ((1, True), (2, False)):
