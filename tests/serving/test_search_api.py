@@ -1,5 +1,8 @@
 """Search over HTTP equals a slow loop over all products, whatever is asked for."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import polars as pl
 import pytest
@@ -7,6 +10,7 @@ from served_project import text_vector
 
 from pipeline_lib.artifacts import paths
 from pipeline_lib.models.saved import load_model
+from pipeline_lib.transforms.tokenize import TextTokenizer
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +99,25 @@ def test_a_text_that_the_model_cuts_is_answered_with_the_number_of_tokens_that_i
         assert call("GET", "/api/search", params=asked).json()["cut_at"] == longest
     for asked in ({"q": "red mug"}, {"q": "red mug", "like": "p2"}, {"like": "p2"}):
         assert call("GET", "/api/search", params=asked).json()["cut_at"] is None
+
+
+def test_one_thread_at_a_time_reads_with_a_tokenizer(service, monkeypatch):
+    """Its length is a state of it: a query that is counted beside one that is embedded would change what that reads."""
+    texts, reading, together = service.opened[0].model.texts, [], []
+    tokenizer = texts._tokenizer
+
+    class Watched:
+        cuts = TextTokenizer.cuts
+
+        def encode_batch(self, given, max_tokens):
+            reading.append(max_tokens)
+            time.sleep(0.05)
+            together.append(len(reading))
+            reading.pop()
+            return tokenizer.encode_batch(given, max_tokens)
+
+    monkeypatch.setattr(texts, "_tokenizer", Watched())
+    with ThreadPoolExecutor(2) as threads:
+        started = [threads.submit(texts.embed, ["red mug"]), threads.submit(texts.cut_at, "red mug")]
+        assert started[0].result().shape == (1, texts.dim) and started[1].result() is None
+    assert together == [1, 1]
