@@ -118,7 +118,8 @@ def list_sizes(url: str) -> dict[str, int]:
 def local_folder(location: Location, copies: Path) -> Path:
     """Return a local folder unchanged; copy a folder at a URL once to `copies` and return the copy.
 
-    The name of the copy is a hash of each file's size and version at the URL, so a changed folder is copied again.
+    The name of the copy is a hash of each file's entry in the listing of the URL (size, time, ETag, ...), so a changed
+    folder is copied again.
     Raises the same errors as `read_file`.
     """
     if not is_url(location):
@@ -127,7 +128,8 @@ def local_folder(location: Location, copies: Path) -> Path:
     if not files:
         raise ValueError(f"{location}: nothing there; copy the folder of that name there, or set its URL to null")
     with _open_url(location) as (system, path):
-        versions = [(name, entry["size"], system.ukey(entry["name"])) for name, entry in sorted(files.items())]
+        # Not `ukey`: another thread may empty the cache of listings, and the hash of a request for one file is another.
+        versions = [(name, sorted((key, str(value)) for key, value in files[name].items())) for name in sorted(files)]
         target = copies / f"{Path(path).name}-{digest_value([location, versions])}"
         if target.is_dir():
             return target

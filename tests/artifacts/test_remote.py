@@ -97,6 +97,25 @@ def test_a_folder_is_copied_once_and_again_after_a_change_at_the_url(folder, s3,
     assert second != first and (second / "a").read_bytes() == b"0123456789"
 
 
+def test_the_copy_of_a_folder_has_one_name_although_another_thread_empties_the_cache_of_listings(
+    folder, s3, tmp_path, monkeypatch
+):
+    import s3fs
+
+    from pipeline_lib.artifacts import remote
+
+    url, copies, list_files = s3(folder), tmp_path / "copies", remote._list_files
+    first = local_folder(url, copies)
+
+    def listed_and_emptied(url: str) -> dict[str, dict]:
+        found = list_files(url)
+        s3fs.S3FileSystem().invalidate_cache()
+        return found
+
+    monkeypatch.setattr(remote, "_list_files", listed_and_emptied)
+    assert local_folder(url, copies) == first
+
+
 def test_a_url_must_have_identical_files(folder, s3, tmp_path):
     url = s3(folder)
     assert verified_location(folder, None, ["missing"]) == folder
