@@ -45,5 +45,5 @@ def baseline_trees(
                 tree.setdefault(split, {}).setdefault("baselines", {})[name] = shown
             gains = dict(zip(CLASS_FIGURES, differences(baseline, fine_tuned), strict=True))
             for key in GAIN_FIGURES:
-                rows.append((split, name, key, values[key], *np.round(gains[key], DIGITS).tolist()))
+                rows.append((split, name, key, values[key], *np.round(gains[key].within(1.0), DIGITS).tolist()))
     return figures, intervals, pl.DataFrame(rows, schema=BASELINES_SCHEMA, orient="row")

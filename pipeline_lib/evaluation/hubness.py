@@ -33,6 +33,7 @@ from pipeline_lib.metrics.hubness import (
     log_sums,
     qb_norm,
 )
+from pipeline_lib.metrics.ranges import figure_range
 from pipeline_lib.metrics.ranking import RANK_FIGURES, rank_statistic, ranks_of
 from pipeline_lib.metrics.relevance import Positions
 from pipeline_lib.metrics.score_counts import Matrix
@@ -232,6 +233,9 @@ def _with_differences(trees: tuple[Tree, Tree], ranks: pl.DataFrame, plain: pl.D
             "median_rank": median_difference(before, after, groups)
         }
         values, limits = (tree[str(split)]["retrieval"][str(direction)] for tree in trees)
+        for name, gain in by_name.items():
+            least, most = figure_range(name, values["num_gallery"])
+            by_name[name] = gain.within(most - least)
         values["difference"] = {name: round(gain.difference, DIGITS) for name, gain in by_name.items()}
         # A single group says nothing of the difference: its limits are infinite, which JSON has no number for.
         limits["difference"] = {

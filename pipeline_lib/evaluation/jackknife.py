@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from pipeline_lib.metrics.ranges import cut_difference
 from pipeline_lib.metrics.weighted import Counts, Statistic, point
 
 COVERAGE = 0.95
@@ -45,6 +46,10 @@ class Difference(NamedTuple):
     difference: float
     low: float
     high: float
+
+    def within(self, width: float) -> "Difference":
+        """Return the difference with its limits at most `width` from 0; those of no interval stay infinite."""
+        return Difference(self.difference, *cut_difference((self.low, self.high), width))
 
 
 def clusters(group_ids: pl.Series) -> NDArray[np.int64]:

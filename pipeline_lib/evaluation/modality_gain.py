@@ -44,7 +44,7 @@ def modality_gain(predictions: pl.DataFrame, scores: ModalityScores, classes: Se
         correct = {"image": image, "text": text}
         better, other = sorted(correct, key=lambda name: -correct[name].mean())
         systems = (_accuracy(correct[better]), _accuracy(both))
-        gain = paired_differences(*systems, own.groups)[0]
+        gain = paired_differences(*systems, own.groups)[0].within(1.0)
         missed = ~correct[better]
         shares = [image.mean(), text.mean(), both.mean(), *gain]
         counts = [len(truth), int(missed.sum()), int((missed & correct[other]).sum())]

@@ -45,6 +45,14 @@ def test_figures_and_gains_are_those_of_the_paired_jackknife(drawn):
     assert gains["gain"].min() > 0
 
 
+def test_the_intervals_of_two_groups_end_where_a_gain_can(drawn):
+    truth, tuned, plain, predictions = drawn
+    gained = (tuned.argmax(axis=1) == truth) & (plain.argmax(axis=1) != truth)
+    two = predictions.with_columns(group_id=pl.Series(gained).cast(pl.String))
+    gains = baseline_trees(two, {"knn": {"oof": ClassScores.of(truth, plain)}}, CLASSES)[2]
+    assert gains["gain_low"].to_list() == [-1, -1] and gains["gain_high"].to_list() == [1, 1]
+
+
 def test_without_baselines_there_is_no_branch(drawn):
     *_, predictions = drawn
     for empty in ({}, {"knn": {}}):

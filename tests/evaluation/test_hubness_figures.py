@@ -13,6 +13,8 @@ from metric_paths import undescribed
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.ensembling.query_bank import QueryBank
+from pipeline_lib.evaluation import hubness
+from pipeline_lib.evaluation.jackknife import Difference
 from pipeline_lib.inference.query_bank import bank_queries
 from pipeline_lib.metrics.ranking import RANK_FIGURES
 from pipeline_lib.params.requirements import check_hubness
@@ -110,6 +112,16 @@ def test_figures_stand_beside_the_plain_ones_and_equal_a_slow_loop(project):
     ranks = pl.read_parquet(paths.EVALUATION / "ranks.parquet")
     assert ranks.filter(pl.col("direction").is_in(["text_to_image", "image_to_text"])).equals(before)
     assert {"text_to_image_qb_norm", "image_to_text_dual_softmax"} <= set(ranks["direction"])
+
+
+def test_differences_have_intervals_that_end_where_their_figures_do(project, monkeypatch):
+    wide = [Difference(0.0, -99.0, 99.0)] * len(RANK_FIGURES)
+    monkeypatch.setattr(hubness, "paired_differences", lambda *_: wide)
+    figures, intervals = run("qb_norm")
+    for split in ("oof", "test"):
+        widest = figures[split]["retrieval"]["text_to_image"]["num_gallery"] - 1
+        limits = intervals[split]["retrieval_hubness"]["qb_norm"]["text_to_image"]["difference"]
+        assert limits["R@1"] == [-1, 1] and limits["mean_rank"] == [-widest, widest]
 
 
 def test_a_gallery_s_bank_has_no_text_that_is_answered_in_it(project):

@@ -65,6 +65,15 @@ def test_the_interval_is_that_of_top1_of_the_paired_jackknife():
     assert (row["gain"], row["gain_low"], row["gain_high"]) == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_interval_of_two_groups_ends_where_a_gain_can():
+    image, text, both = (scores_of(column) for column in (1, 2, 3))
+    first = pl.col("product_id") < "p4"
+    table = predictions().with_columns(group_id=first.cast(pl.String))
+    found = modality_gain(table, ModalityScores({"oof": image}, {"oof": text}, {"oof": both}), CLASSES)
+    # One degree of freedom: 12.7 standard deviations to each side.
+    assert found.select("gain", "gain_low", "gain_high").row(0) == (1 / 8, -1.0, 1.0)
+
+
 def test_without_all_three_there_is_no_row():
     image, text, both = (scores_of(column) for column in (1, 2, 3))
     for empty in ({}, {"test": image}):
