@@ -29,19 +29,13 @@ def teacher(run: Stage, name: str) -> None:
     # Slow imports, which a process that only launches others does not need.
     from pipeline_lib.features.extract import Extraction, run_extraction
     from pipeline_lib.features.inputs import extraction_tables, read_extraction_inputs
-    from pipeline_lib.features.teacher_models import teacher_models
-    from pipeline_lib.features.teachers import extract_teacher
+    from pipeline_lib.features.teachers import extract_teachers
     from pipeline_lib.params.features import StoredDtype, planned_max_gb
     from pipeline_lib.params.values import Precision
-    from pipeline_lib.towers.kinds import encoder_names
 
     def write(out: Path, extraction: "ExtractionRun") -> None:
         inputs = read_extraction_inputs(paths.CATALOGUE, paths.SHARDS, read_runtime().shards_url)
-        for number, model in enumerate(teacher_models(paths.STARTS / name)):
-            if not number:
-                description = model.model.description
-                extraction.describe(inputs, encoder_names(description["image"], description["text"]))
-            extract_teacher(model, inputs, out / model.fold, extraction, words_max_gb)
+        extract_teachers(paths.STARTS / name, inputs, out, extraction, words_max_gb)
 
     weights = Path(run.value("model.weights_root", str))
     files = (*extraction_tables(paths.CATALOGUE), paths.SHARDS, weights, paths.STARTS / name)

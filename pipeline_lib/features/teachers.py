@@ -6,6 +6,7 @@ prediction for the product with this photo, independent of the caption that the 
 at the teacher's own image size.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 
 from pipeline_lib.artifacts.digests import digest_value
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
-from pipeline_lib.features.teacher_models import TeacherModel
+from pipeline_lib.features.teacher_models import TeacherModel, teacher_models
 from pipeline_lib.features.teacher_photos import TextFeatures, write_photos
 from pipeline_lib.features.teacher_words import write_words
 from pipeline_lib.inference.engine import Array, InferenceEngine, encode_texts
@@ -24,6 +25,24 @@ from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.splitting.seen import write_seen
 from pipeline_lib.stores.store import MatrixWriter
 from pipeline_lib.stores.teacher_store import TEXT, WORDS, TeacherCard, has_card, write_card
+from pipeline_lib.towers.kinds import encoder_names
+from pipeline_lib.transforms.text_lengths import cut_texts
+
+
+def extract_teachers(
+    folder: Path, inputs: ExtractionInputs, out: Path, run: ExtractionRun, words_max_gb: float | None = None
+) -> None:
+    """Write what each model of the teacher in `folder` gives to `out`/FOLD; to `out` if it is one model for all folds.
+
+    Reports what will be encoded, and texts that are cut, before the first model runs.
+    """
+    for number, teacher in enumerate(teacher_models(folder)):
+        if not number:
+            description = teacher.model.description
+            run.describe(inputs, encoder_names(description["image"], description["text"]))
+            for line in _cut_texts(teacher, inputs.texts):
+                run.report(line)
+        extract_teacher(teacher, inputs, out / teacher.fold, run, words_max_gb)
 
 
 def extract_teacher(
@@ -46,8 +65,7 @@ def extract_teacher(
     if run.progress is not None and processes.broadcast_from_first(lambda: has_card(out, teacher.fingerprint)):
         return
     model, engine = teacher.model.to(run.engine.device), run.engine.for_modules(teacher.model)
-    classes, retrieval = model.description["classes"], model.description["retrieval"]
-    reads_text = bool(classes) and "text" in CLASSIFIER_INPUTS[model.description["classifier"]["inputs"]]
+    classes, retrieval, reads_text = model.description["classes"], model.description["retrieval"], _reads_text(model)
     texts = sorted(set(inputs.texts))
     features = None
     if retrieval or reads_text:
@@ -75,6 +93,21 @@ def extract_teacher(
         manifest = inputs.reader.manifest
         photos = photos_fingerprint(manifest.product_ids.tolist(), np.diff(manifest.first), manifest.size)
         write_card(out, TeacherCard(teacher.fingerprint, photos, scale, tuple(classes), teacher.trained, seen))
+
+
+def _cut_texts(teacher: TeacherModel, texts: Iterable[str]) -> list[str]:
+    """Return a line if the teacher reads texts and many of them are longer than what its tower reads."""
+    description = teacher.model.description
+    if not (description["retrieval"] or _reads_text(teacher.model)):
+        return []
+    longest = description["text"]["max_tokens"]
+    return cut_texts(teacher.tokenizer.encode_batch, sorted(set(texts)), longest, "texts", "the teacher's max_tokens")
+
+
+def _reads_text(model: ImageTextModel) -> bool:
+    """Return whether the classifier, if the model has one, reads text."""
+    description = model.description
+    return bool(description["classes"]) and "text" in CLASSIFIER_INPUTS[description["classifier"]["inputs"]]
 
 
 def _write_texts(

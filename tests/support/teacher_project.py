@@ -7,8 +7,7 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.features.inputs import ExtractionRun, read_extraction_inputs
-from pipeline_lib.features.teacher_models import teacher_models
-from pipeline_lib.features.teachers import extract_teacher
+from pipeline_lib.features.teachers import extract_teachers
 from pipeline_lib.inference.engine import InferenceEngine, normalise_rows
 from pipeline_lib.loading.products import photo_key, read_photos_fingerprint, text_key
 from pipeline_lib.models.saved import make_whole
@@ -59,6 +58,5 @@ def extract(
     folder = inputs.trunk.parent / name
     extracted = read_extraction_inputs(inputs.catalogue, inputs.shards, None)
     run = ExtractionRun(InferenceEngine("cpu", 16, 0, "fp32"), dtype, progress, log)
-    for teacher in teacher_models(start):
-        extract_teacher(teacher, extracted, folder / teacher.fold, run, words_max_gb)
+    extract_teachers(start, extracted, folder, run, words_max_gb)
     return folder

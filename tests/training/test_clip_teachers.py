@@ -187,7 +187,7 @@ def test_a_teacher_that_fuses_its_towers_has_no_words(clips, towers, tmp_path, m
     model = type(settings.model).model_validate(settings.model.model_dump() | {"fusion": "early"})
     sources = resolve_towers(model)
     fused = replace(teacher_of(clips), model=build_model(describe(model, sources, True, []), sources).eval())
-    monkeypatch.setattr("teacher_project.teacher_models", lambda _: [fused])
+    monkeypatch.setattr("pipeline_lib.features.teachers.teacher_models", lambda _: [fused])
     with pytest.raises(ValueError, match="model.fusion = early, so its tokens have no place in the joint space; set f"):
         extract(tmp_path, replace(clips, trunk=tmp_path / "f/trunk"), "old", words_max_gb=1.0)
 

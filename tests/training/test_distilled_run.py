@@ -15,6 +15,7 @@ from watched_run import run
 
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.artifacts.read import read_object
+from pipeline_lib.features import teachers
 from pipeline_lib.inference.engine import InferenceEngine
 from pipeline_lib.inference.predict import Predictor
 from pipeline_lib.loading.captions import with_captions
@@ -144,9 +145,20 @@ def test_a_killed_extraction_resumes_in_the_fold_of_the_interruption(other_machi
     messages, read, plain = [], [], ShardReader.read_all
     monkeypatch.setattr(ShardReader, "read_all", lambda self, rows: read.extend(rows) or plain(self, rows))
     extract(start, inputs, "old", tmp_path, messages.append)
-    assert messages == ["image of fold 1: resumes after 32 of 42 photos"]
+    assert messages[1:] == ["image of fold 1: resumes after 32 of 42 photos"]
     assert read == list(range(32, 42))
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == complete
+
+
+def test_a_teacher_that_cuts_texts_says_so_once_before_it_runs(distilled, tmp_path, monkeypatch):
+    models = list(teachers.teacher_models(distilled.trunk.parents[1].parent / "starts/old"))
+    for one in models:
+        one.model.description["text"]["max_tokens"] = 3
+    monkeypatch.setattr(teachers, "teacher_models", lambda _: models)
+    messages = []
+    extract(tmp_path, replace(distilled, trunk=tmp_path / "features/trunk"), "old", log=messages.append)
+    assert len(models) == 2 and len(messages) == 2 and "photos and " in messages[0]
+    assert messages[1].startswith("text: the teacher's max_tokens = 3 cuts off the end of ")
 
 
 @pytest.mark.parametrize("text", ["first", "random"])
