@@ -5,7 +5,7 @@ process.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,6 @@ class StoredFeatures:
     image: Store | None = None
     text: Store | None = None
     views: Store | None = None
-
-    def without_views(self) -> "StoredFeatures":
-        """Return the stores that validation reads: the fixed view of each photo, no augmented views."""
-        return replace(self, views=None)
 
     def kinds(self) -> dict[str, str]:
         """Return `pooled` or `boundary` for each tower that reads a store."""

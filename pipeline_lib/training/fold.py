@@ -158,7 +158,7 @@ def _check_texts(config: RunConfig, bundle: ModelBundle, data: FoldData) -> None
         return
     texts, pooling = data.training.texts, config.model.text.pooling
     tokenize = partial(bundle.tokenizer.encode_batch, max_tokens=bundle.model.description["text"]["max_tokens"])
-    check_texts_differ(bundle.with_towers, tokenize, texts, pooling, bundle.stored.features.text)
+    check_texts_differ(bundle.with_towers, tokenize, texts, pooling, bundle.stored.held_out.text)
 
 
 def _cut_texts(config: RunConfig, bundle: ModelBundle, data: FoldData) -> list[str]:

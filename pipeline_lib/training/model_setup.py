@@ -165,7 +165,7 @@ def make_task(
         precision=bundle.precision,
         trained=trained_names(model, bundle.model_epochs()),
         momentum_encoder=momentum_encoder,
-        num_suffix_groups=bundle.stored.features.num_suffix_groups(),
+        num_suffix_groups=bundle.stored.held_out.num_suffix_groups(),
     )
     task.stateful_losses().to(config.device)
     return task

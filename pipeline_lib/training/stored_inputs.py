@@ -1,6 +1,7 @@
 """The input of each tower in a run: pixels or tokens, stored activations, or its stored output.
 
-A store is read only if it holds what the tower would compute. The trainable report has a message for each tower with
+A store is read only if it holds what the tower would compute. Validation sees the fixed view of photos and plain texts,
+so it may read a store where training, which augments, does not. The trainable report has a message for each tower with
 its input, and with the reason if it reads no store, because such a run is slower than it could be.
 """
 
@@ -25,9 +26,13 @@ INPUT = {"image": "pixels", "text": "tokens"}
 
 @dataclass(frozen=True)
 class StoredInputs:
-    """The stored features that a run reads, and a message on the input of each tower."""
+    """The stored features that training reads, those that validation reads, and a message on each tower's input.
+
+    Both read the same store of a tower, or training reads none.
+    """
 
     features: StoredFeatures = NOTHING_STORED
+    held_out: StoredFeatures = NOTHING_STORED
     messages: tuple[str, ...] = ()
 
     def are_outputs(self) -> bool:
@@ -46,17 +51,22 @@ def find_stored_inputs(
     Raises ValueError if such a store was written by another tower, view or catalogue, or is incomplete.
     """
     stores: dict[str, Store | None] = {}
+    held_out: dict[str, Store | None] = {}
     messages = []
     for name, source in initial.towers.items():
-        reason = _why_not_stored(name, config, inputs, initial)
+        reason, other_view = _why_not_stored(name, config, inputs, initial), _why_other_view(name, config, inputs)
         opened = unfreeze_epochs[name]
         store, message = (None, reason) if reason else _nearest_store(name, config, inputs, source, opened)
-        stores[name] = store
-        if store is not None and name == "image" and config.train.augment != "none":
+        held_out[name], stores[name] = store, None if other_view else store
+        if store is None:
+            message = f"{INPUT[name]}, {message}"
+        elif other_view:
+            message = f"{INPUT[name]}, {other_view}; in validation from {message}"
+        elif name == "image" and config.train.augment != "none":
             drawn, stores["views"] = _open_views(store, config, inputs, source)
             message = f"{drawn}, {message}"
-        messages.append(f"{name}: from {INPUT[name]}, {message}" if store is None else f"{name}: from {message}")
-    return StoredInputs(StoredFeatures(**stores), tuple(messages))
+        messages.append(f"{name}: from {message}")
+    return StoredInputs(StoredFeatures(**stores), StoredFeatures(**held_out), tuple(messages))
 
 
 def _open_views(
@@ -74,17 +84,15 @@ def _open_views(
 def _why_not_stored(name: str, config: RunConfig, inputs: Inputs, initial: InitialWeights) -> str | None:
     """Return the reason why a tower must run from its input however many of its layers are trained, or None.
 
-    The stores hold the outputs of the weights that `model` names, for the fixed view and for any augmented views. An
-    adapter changes the output of its block and of all later blocks, a cut vocabulary tokenizes texts differently, and
-    early fusion reads tokens.
+    The stores hold the outputs of the weights that `model` names. An adapter changes the output of its block and of all
+    later blocks, a cut vocabulary tokenizes texts differently, and early fusion reads tokens.
     """
     reasons = {
         "train.use_stored_features is false": not config.train.use_stored_features,
         "plan.features does not have trunk": not inputs.trunk.is_dir(),
-        "train.mix = cutmix": name == "image" and config.train.mix == "cutmix",
     }
     reason = next((reason for reason, holds in reasons.items() if holds), None)
-    return reason or _why_other_outputs(name, config, initial) or _why_other_view(name, config, inputs)
+    return reason or _why_other_outputs(name, config, initial)
 
 
 def _why_other_outputs(name: str, config: RunConfig, initial: InitialWeights) -> str | None:
@@ -125,6 +133,8 @@ def _why_other_view(name: str, config: RunConfig, inputs: Inputs) -> str | None:
     train = config.train
     if name == "text":
         return f"train.text_augment = {train.text_augment}" if train.text_augment != "none" else None
+    if train.mix == "cutmix":
+        return "train.mix = cutmix"
     if train.augment == "none":
         return None
     drawn = stored_views(inputs.trunk)

@@ -152,7 +152,7 @@ def assert_equal(batch, expected):
 def test_batches_equal_those_of_a_loop_over_ids(tmp_path, kind, dtype, views, sampling, products):
     products = make_products(**products)
     stored = write_stores(tmp_path, products, kind, dtype)
-    stored = stored if views else stored.without_views()
+    stored = stored if views else replace(stored, views=None)
     sampling = Sampling(SEED, **sampling)
     dataset = ProductDataset(products, None, None, sampling, stored)
     drawn = set()
@@ -175,7 +175,7 @@ def test_the_tower_without_a_store_reads_its_input_with_the_same_draws(tmp_path)
             loaded.append((list(what), list(seeds)))
             return {"token_ids": torch.zeros(1)} if isinstance(what[0], str) else torch.zeros(1)
 
-    stored = write_stores(tmp_path, products, "pooled", "float16").without_views()
+    stored = replace(write_stores(tmp_path, products, "pooled", "float16"), views=None)
     seeds = [(SEED, 2, int(row)) for row in ROWS]
     ProductDataset(products, None, Recorder(), Sampling(SEED), replace(stored, text=None))[2, ROWS]
     assert loaded.pop() == ([products.texts[products.text[row]] for row in ROWS], seeds)
@@ -192,7 +192,7 @@ def test_the_tower_without_a_store_reads_its_input_with_the_same_draws(tmp_path)
 
 def test_teachers_outputs_are_those_of_the_photo_and_the_text(tmp_path):
     products = make_products(captions=True)
-    stored = write_stores(tmp_path, products, "pooled", "float16").without_views()
+    stored = replace(write_stores(tmp_path, products, "pooled", "float16"), views=None)
     teachers = find_teacher_rows([TeacherStores(None, {IMAGE: stored.image, TEXT: stored.text})], products)
     dataset = ProductDataset(products, None, None, Sampling(SEED, photo="random"), stored, teachers)
     batch = dataset[1, ROWS]

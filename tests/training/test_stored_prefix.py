@@ -13,6 +13,7 @@ from pipeline_lib.artifacts.read import read_object
 from pipeline_lib.features.inputs import ExtractionInputs, ExtractionRun
 from pipeline_lib.features.trunk import TrunkOptions, extract_trunk
 from pipeline_lib.inference.engine import InferenceEngine
+from pipeline_lib.models.multimodal import ImageTextModel
 from pipeline_lib.models.saved import load_model, read_state
 from pipeline_lib.params.model import ModelParams
 from pipeline_lib.shards.manifest import Manifest
@@ -23,6 +24,7 @@ from pipeline_lib.training.fold_data import read_fold
 from pipeline_lib.training.run_start import resolve_initial_weights
 from pipeline_lib.training.stored_inputs import find_stored_inputs
 from pipeline_lib.training.trainer import Trainer
+from pipeline_lib.training.validation import Validator
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*lr_scheduler.step:UserWarning"),
@@ -111,6 +113,39 @@ def test_one_tower_from_pixels_and_one_from_its_store(inputs, towers):
         plain, stored = run(unstored, inputs, f"plain{number}"), run(settings, inputs, f"stored{number}")
         assert (kinds(plain), kinds(stored)) == ({}, expected)
         assert np.allclose(losses(plain), losses(stored), rtol=1e-4, atol=1e-5), changes
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+@pytest.mark.parametrize("photo", ["first", "mean_pool"])
+def test_validation_of_a_run_that_augments_starts_from_the_stores(inputs, towers, monkeypatch, layers, photo):
+    changes = {"augment": "jitter_flip", "text_augment": "word_dropout", "unfreeze_layers": layers, "photo": photo}
+    plain = run(make_settings(*towers, epochs=2, use_stored_features=False, **changes), inputs, "plain")
+    settings = make_settings(*towers, epochs=2, **changes)
+    store(settings, inputs)
+    encoded, measure = {"training": set(), "validation": set()}, Validator.measure
+
+    def watched_measure(validator, task):
+        now.append("validation")
+        measured = measure(validator, task)
+        now.pop()
+        return measured
+
+    def watched(name, encode):
+        return lambda *inputs: encoded[now[-1]].add(name) or encode(*inputs)
+
+    now = ["training"]
+    monkeypatch.setattr(Validator, "measure", watched_measure)
+    for name in ("encode_image", "encode_text"):
+        monkeypatch.setattr(ImageTextModel, name, watched(name, getattr(ImageTextModel, name)))
+    stored = run(settings, inputs, "stored")
+    assert encoded == {"training": {"encode_image", "encode_text"}, "validation": set()}
+    assert np.allclose(losses(plain), losses(stored), rtol=1e-4, atol=1e-5)
+    assert kinds(stored) == {}
+    image, text = read_object(stored / "trainable.json")["starts"]
+    assert image.startswith(
+        "image: from pixels, train.augment = jitter_flip, but no augmented views are stored; in val"
+    )
+    assert text.startswith("text: from tokens, train.text_augment = word_dropout; in validation from ")
 
 
 def both(**rules):

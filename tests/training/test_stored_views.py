@@ -158,7 +158,7 @@ def test_processes_read_the_same_views_and_epochs_different_ones(inputs, towers)
         which.append(matches.all(axis=2).argmax(axis=1))
     assert {number for one in which for number in one.tolist()} == {0, 1, 2} and len(set(map(tuple, which))) == 4
     fixed = open_store(inputs.trunk / "image").matrix[data.first_photo[rows]]
-    assert np.array_equal(features(stored=stored.without_views()), fixed)
+    assert np.array_equal(features(stored=replace(stored, views=None)), fixed)
 
 
 def stored_inputs(settings, inputs, towers, **train):
@@ -177,7 +177,10 @@ def test_stored_views_of_another_augmentation_are_not_read(inputs, towers):
         ({}, ACTIVATIONS),
     ):
         stored = stored_inputs(settings, inputs, towers, **train)
+        if message.startswith("pixels"):
+            message += f"; in validation from {ACTIVATIONS}"
         assert stored.messages[0] == f"image: from {message}"
+        assert stored.held_out.image is not None and stored.held_out.views is None
         assert (stored.features.image is None) == message.startswith("pixels")
         assert (stored.features.views is not None) == message.startswith("3 views")
     for folder in ("image-views", "image-views-boundary"):
@@ -192,7 +195,8 @@ def test_stored_views_of_another_augmentation_are_not_read(inputs, towers):
     assert stored.messages[0].startswith(message)
     shutil.rmtree(inputs.trunk)
     store(settings, inputs, None)
-    message = "image: from pixels, train.augment = clip, but no augmented views are stored"
+    message = "image: from pixels, train.augment = clip, but no augmented views are stored; in validation from "
+    message += ACTIVATIONS
     assert stored_inputs(settings, inputs, towers, augment="clip").messages[0] == message
 
 
