@@ -9,12 +9,13 @@ import typer
 def check() -> None:
     """Check every section of params.yaml before anything runs."""
     from pipeline_lib.params.all_sections import check_params
-    from pipeline_lib.params.requirements import size_notes
+    from pipeline_lib.params.requirements import size_notes, view_notes
     from pipeline_lib.params.section import load_params
 
     check_params(Path("params.yaml"))
     print("params.yaml: every key is known and every value fits")
-    for note in size_notes(load_params(Path("params.yaml"))):
+    params = load_params(Path("params.yaml"))
+    for note in [*size_notes(params), *view_notes(params)]:
         print(f"note: {note}")
 
 

@@ -36,14 +36,6 @@ def open_after_first(count: int, first: int) -> list[bool]:
     return [first == 0 or position > first for position in range(count)]
 
 
-def stays_frozen(tower: str, train: TrainParams) -> bool:
-    """Return whether no epoch trains a group of a tower, however many groups it has."""
-    rule: TowerFreezing = getattr(train.towers, tower)
-    depth = train.unfreeze_layers if rule.unfreeze_layers is None else rule.unfreeze_layers
-    opens = depth != 0 or rule.freeze_first is not None or rule.embeddings == "open"
-    return not opens and all(step.tower != tower for step in train.schedule)
-
-
 def unfreeze_epochs(count: int, tower: str, train: TrainParams) -> UnfreezeEpochs:
     """Return the first epoch in which each of a tower's `count` groups is trained, stem first; None for never.
 

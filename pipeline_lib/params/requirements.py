@@ -100,6 +100,21 @@ def size_notes(params: Mapping[str, Any], project: Path = Path()) -> list[str]:
     ]
 
 
+def view_notes(params: Mapping[str, Any]) -> list[str]:
+    """Return a line if each fold runs the frozen image tower over views of the test photos that can be stored."""
+    embed, plan = parse_section(EmbedParams, dict(params)), parse_section(PlanParams, dict(params))
+    size = parse_section(ModelParams, dict(params)).image.size
+    # The stage `features` stores the plain view at the size of training.
+    views = [f"{scale} px" for scale in plan.scales if scale != size] + ["the mirrored photo"] * embed.flip
+    frozen = all(train.keeps_frozen("image") for train in _phases(params).values())
+    if embed.stored_views or TRUNK not in plan.features or not views or not frozen:
+        return []
+    return [
+        f"embed.stored_views = false, so the frozen image tower runs again for every fold and in every run "
+        f"({', '.join(views)}); true stores what it gives once"
+    ]
+
+
 def check_frame_pooling(params: Mapping[str, Any], path: Path) -> None:
     """Raise ValueError if model.frames has parameters that photos, clips or losses do not fit."""
     pooling = parse_section(ModelParams, dict(params)).frames

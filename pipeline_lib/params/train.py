@@ -184,3 +184,10 @@ class TrainParams(Section):
         description="Layer groups that open later, e.g. [{epoch: 3, tower: text, layers: 6}]: from epoch 3 on (the "
         "first is 0) the last 6 layer groups of the text tower are trained."
     )
+
+    def keeps_frozen(self, tower: str) -> bool:
+        """Return whether no epoch trains a layer group of a tower, however many groups it has."""
+        rule: TowerFreezing = getattr(self.towers, tower)
+        depth = self.unfreeze_layers if rule.unfreeze_layers is None else rule.unfreeze_layers
+        opens = depth != 0 or rule.freeze_first is not None or rule.embeddings == "open"
+        return not opens and all(step.tower != tower for step in self.schedule)

@@ -14,7 +14,7 @@ from pipeline_lib.losses.build import build_losses
 from pipeline_lib.losses.teachers import DistillationTeachers
 from pipeline_lib.models.adapters import describe_adapters
 from pipeline_lib.models.multimodal import ImageTextModel, build_model, describe, is_heads_alone
-from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, stays_frozen, unfreeze_epochs
+from pipeline_lib.optim.freezing import UnfreezeEpochs, set_epoch, unfreeze_epochs
 from pipeline_lib.optim.param_groups import split_decay, tower_groups
 from pipeline_lib.optim.weight_decay import undecayed_names
 from pipeline_lib.params.heads import weights_of
@@ -98,7 +98,7 @@ def build_bundle(config: RunConfig, inputs: Inputs, data: FoldData, retrieval: b
 def _trains_no_tower(config: RunConfig) -> bool:
     """Return whether the towers stay as they are, and the heads alone are trained, by the settings."""
     is_plain = config.model.fusion != "early" and not describe_adapters(config.model)
-    return is_plain and all(stays_frozen(name, config.train) for name in ("image", "text"))
+    return is_plain and all(config.train.keeps_frozen(name) for name in ("image", "text"))
 
 
 def _on_meta(description: Description) -> Towers:

@@ -1,5 +1,6 @@
 """A fault in any section, and a loss without its classes or texts, stop the first stage that runs."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipeline_lib.params.requirements import (
     check_planned_folds,
     check_search,
     size_notes,
+    view_notes,
 )
 from pipeline_lib.params.section import load_params
 
@@ -108,6 +110,30 @@ def test_photos_that_are_stored_smaller_than_a_tower_reads_them_are_noted():
     ]
     loaded["model"]["image"]["size"] = 224
     assert "model.image.size reads 224 px" in size_notes(loaded)[0]
+
+
+def test_views_that_a_frozen_image_tower_sees_again_and_again_are_noted():
+    loaded = params()
+    loaded["plan"] |= {"features": ["trunk"], "scales": [64, 72], "folds": [0, 1, 2]}
+    loaded["model"]["image"]["size"] = 64
+    loaded["embed"] |= {"flip": True, "stored_views": False}
+    loaded["train"]["unfreeze_layers"] = 1
+    assert view_notes(loaded) == []
+    loaded["train"]["unfreeze_layers"] = 0
+    assert view_notes(loaded) == [
+        "embed.stored_views = false, so the frozen image tower runs again for every fold and in every run (72 px, "
+        "the mirrored photo); true stores what it gives once"
+    ]
+    for section, key, value in (
+        ("embed", "stored_views", True),  # stored
+        ("plan", "features", []),  # no run reads what is stored
+        ("phases", "head", {"unfreeze_layers": 2}),  # a phase before the last one trains layers
+    ):
+        other = copy.deepcopy(loaded)
+        other[section][key] = value
+        assert view_notes(other) == [], section
+    loaded["embed"]["flip"], loaded["plan"]["scales"] = False, [64]
+    assert view_notes(loaded) == []  # the stage features stores that one
 
 
 def test_the_photos_of_a_teacher_are_stored_as_large_as_it_reads_them(tmp_path):
