@@ -9,8 +9,8 @@ from pipeline_lib.evaluation.baselines.run import read_split_products
 from pipeline_lib.evaluation.baselines.stored import write_baselines
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
-from pipeline_lib.loading.products import class_names
 from pipeline_lib.params.plan import TRUNK
+from pipeline_lib.splitting.trained import class_names
 
 
 def main() -> None:

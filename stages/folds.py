@@ -12,6 +12,7 @@ from pipeline_lib.ensembling.submission import check_ids, open_sample
 from pipeline_lib.execution.meter import metered
 from pipeline_lib.execution.stage import stage
 from pipeline_lib.params.requirements import check_planned_folds
+from pipeline_lib.params.section import load_params
 from pipeline_lib.params.split import SplitParams
 from pipeline_lib.splitting.assignment import read_assignment
 from pipeline_lib.splitting.composed_groups import link_composed
@@ -19,7 +20,7 @@ from pipeline_lib.splitting.composed_places import straddling
 from pipeline_lib.splitting.folds import split_products, tabulate
 from pipeline_lib.splitting.groups import fold_groups
 from pipeline_lib.splitting.overlap import overlap
-from pipeline_lib.splitting.planned_models import refused_models
+from pipeline_lib.splitting.planned_models import refused
 
 
 def main() -> None:
@@ -63,8 +64,8 @@ def main() -> None:
             print(f"  {across} products have a text that is in another fold or split as well")
         for note in notes:
             print(f"  note: {note}")
-        if refused := refused_models():
-            raise ValueError(refused[0])
+        if lines := refused(load_params()):
+            raise ValueError(lines[0])
 
 
 if __name__ == "__main__":

@@ -17,7 +17,10 @@ from pipeline_lib.execution.stage import Stage, stage
 
 
 def main() -> None:
-    from pipeline_lib.params.phases import LAST  # slow to import
+    # Slow to import.
+    from pipeline_lib.params.phases import LAST
+    from pipeline_lib.params.section import load_params
+    from pipeline_lib.splitting.fused_predictions import refused_predictions
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fold", type=int, required=True)
@@ -25,6 +28,9 @@ def main() -> None:
     parser.add_argument("--after", help="phase whose model this one starts from (default: plan.last)")
     arguments = parser.parse_args()
     with stage("stages.train") as run:
+        # Fusion reads no model before all are trained, so it would refuse a folder of another catalogue last.
+        if line := refused_predictions(load_params()):
+            raise ValueError(line)
         in_processes(run, lambda: train(run, arguments.fold, arguments.phase, arguments.after))
 
 

@@ -15,17 +15,17 @@ import numpy as np
 import polars as pl
 
 from pipeline_lib.artifacts.io import block_rows, writing
-from pipeline_lib.artifacts.messages import only_in
-from pipeline_lib.artifacts.read import read_json, read_table, reading
-from pipeline_lib.artifacts.schemas import PREDICTIONS_SCHEMA
+from pipeline_lib.artifacts.read import reading
 from pipeline_lib.ensembling.galleries import GalleryMembers
 from pipeline_lib.ensembling.means import Matrix
+from pipeline_lib.splitting.fused_predictions import (
+    TABLE,
+    check_classifier,
+    check_products,
+    experiment_folders,
+    read_stored,
+)
 from pipeline_lib.splitting.seen import MODELS, HashedProducts, check_unseen, read_saved_models
-
-TABLE, CLASSES = "probabilities.parquet", "classes.json"
-# Files of git and DVC that may lie next to the stored experiments.
-IGNORED = (".gitkeep", ".gitignore")
-REMEDY = "keep predictions of a run on this catalogue and these folds"
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ def open_external(root: Path, classes: Sequence[str], galleries: Sequence[Galler
     """
     if not root.is_dir():
         raise ValueError(f"ensemble.fuse_with = {str(root)!r}: no such folder; `vitrine keep-predictions` creates one")
-    folders = sorted(path for path in root.iterdir() if path.name not in IGNORED)
-    if folders and not classes:
-        raise ValueError(f"ensemble.fuse_with: {root} has class predictions, but this run's models have no classifier")
+    folders = experiment_folders(root)
+    check_classifier(root, folders, classes)
     experiments = [_open(folder, classes) for folder in folders]
     for experiment in experiments:
         for gallery in galleries:
-            _check(root / experiment.name, experiment, gallery)
+            place = pl.lit(gallery.split).alias("split"), pl.lit(gallery.fold, pl.Int64).alias("fold")
+            check_products(root / experiment.name, experiment.table, gallery.products.select("product_id", *place))
     return experiments
 
 
@@ -75,20 +75,7 @@ def check_models(
 
 
 def _open(folder: Path, classes: Sequence[str]) -> ExternalPredictions:
-    for name in (TABLE, CLASSES):
-        if not (folder / name).is_file():
-            raise ValueError(f"{folder / name}: no such file; `vitrine keep-predictions` writes a complete folder")
-    stored = read_json(folder / CLASSES, list[str])
-    if different := only_in(stored, classes, ("there", "in this run")):
-        raise ValueError(
-            f"{folder / CLASSES}: its {len(stored)} classes are not the {len(classes)} of this run: {different}; "
-            f"{REMEDY}"
-        )
-    with reading(folder / TABLE):
-        found = pl.scan_parquet(folder / TABLE).collect_schema()
-    if lacking := sorted(PREDICTIONS_SCHEMA.keys() - set(found)):
-        raise ValueError(f"{folder / TABLE}: has no column {', '.join(lacking)}; run that experiment again")
-    products = read_table(folder / TABLE, ["product_id", "split", "fold"])
+    stored, products = read_stored(folder, classes)
     order = [stored.index(name) for name in classes]
     return ExternalPredictions(folder.name, products, _mapped(folder / TABLE, products.height, order))
 
@@ -109,16 +96,3 @@ def _mapped(path: Path, count: int, order: Sequence[int]) -> Matrix:
             block = rows.cast(pl.Array(pl.Float32, len(order))).to_numpy()
         matrix[start : start + step] = block[:, order]
     return matrix
-
-
-def _check(folder: Path, experiment: ExternalPredictions, gallery: GalleryMembers) -> None:
-    both = gallery.products.join(experiment.table, on="product_id", how="left", maintain_order="left")
-    missing = both.filter(pl.col("split").is_null())
-    if missing.height:
-        first = missing["product_id"][0]
-        raise ValueError(f"{folder / TABLE}: no prediction for {first!r}, a product of {gallery.name}; {REMEDY}")
-    moved = both.filter((pl.col("split") != gallery.split) | pl.col("fold").ne_missing(pl.lit(gallery.fold, pl.Int64)))
-    if moved.height:
-        product, split, fold = moved.select("product_id", "split", "fold").row(0)
-        other = split if fold is None else f"{split}-{fold}"
-        raise ValueError(f"{folder / TABLE}: {product!r} is in {other}, in this run in {gallery.name}; {REMEDY}")

@@ -17,12 +17,12 @@ from tempfile import TemporaryDirectory
 from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.digests import digest_folder
 from pipeline_lib.artifacts.io import fresh_folder
-from pipeline_lib.ensembling.external_predictions import CLASSES, TABLE
 from pipeline_lib.execution.meter import current_meter
 from pipeline_lib.experiments.revisions import WORKSPACE, one_line_errors
 from pipeline_lib.models.base_weights import OtherBaseError, base_paths
 from pipeline_lib.models.saved import BASE, CARD, WEIGHTS, make_whole, read_card
 from pipeline_lib.params.section import load_params, parse_value
+from pipeline_lib.splitting.fused_predictions import CLASSES, TABLE
 from pipeline_lib.splitting.seen import FILE as SEEN
 from pipeline_lib.splitting.seen import MODELS
 

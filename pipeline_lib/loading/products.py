@@ -115,12 +115,6 @@ def read_products(catalogue: Path, folds: Path, manifest: Path) -> pl.DataFrame:
     return products.sort("first_photo")
 
 
-def class_names(products: pl.DataFrame) -> list[str]:
-    """Return the sorted labels that occur outside the test split."""
-    known = products.filter((pl.col("split") != "test") & pl.col("label").is_not_null())
-    return sorted(known["label"].unique().to_list())
-
-
 def as_arrays(products: pl.DataFrame, classes: Sequence[str]) -> Products:
     """Convert rows of `read_products` to arrays; a label that is not in `classes` becomes -1."""
     numbers = {name: number for number, name in enumerate(classes)}

@@ -1,4 +1,4 @@
-"""The trained models that params.yaml names, checked against the folds as soon as these exist.
+"""The trained models and predictions that params.yaml names, checked against the folds as soon as these exist.
 
 Training and fusion check again what they read. This check saves the hours of the stages before them, so it skips what
 is not there yet.
@@ -14,14 +14,20 @@ from pipeline_lib.params.heads import weights_of
 from pipeline_lib.params.losses import LossesParams
 from pipeline_lib.params.phases import LAST, PhasesParams, train_params
 from pipeline_lib.params.plan import PlanParams
-from pipeline_lib.params.section import load_params, parse_section
+from pipeline_lib.params.section import parse_section
 from pipeline_lib.params.train import TrainParams
+from pipeline_lib.splitting.fused_predictions import refused_predictions
 from pipeline_lib.splitting.seen import CARD, MODELS, check_unseen, model_folder, read_hashed_products, read_model_seen
 
 
-def refused_models(project: Path = Path()) -> list[str]:
+def refused(params: dict[str, Any], project: Path = Path()) -> list[str]:
     """Return a line for each start, teacher and experiment to fuse with that the later stages will refuse."""
-    params = load_params(project / "params.yaml")
+    unfit = refused_predictions(params, project)
+    return [*_refused_models(params, project), *([unfit] if unfit else [])]
+
+
+def _refused_models(params: dict[str, Any], project: Path) -> list[str]:
+    """Return a line for each model that was trained on what this run is measured on."""
     plan, base = parse_section(PlanParams, params), parse_section(TrainParams, params)
     phase = plan.phases[0].name if plan.phases else LAST
     train = train_params(base, parse_section(PhasesParams, params).model_dump()[phase], phase)

@@ -23,3 +23,9 @@ def learned_labels(products: pl.DataFrame, folds: Sequence[int]) -> set[str]:
     """
     known = products.drop_nulls("label")
     return {label for fold in folds for label in known.filter(trained_by(fold))["label"].unique()}
+
+
+def class_names(products: pl.DataFrame) -> list[str]:
+    """Return the sorted labels of products (label, split) that occur outside the test split: a classifier's classes."""
+    known = products.filter((pl.col("split") != "test") & pl.col("label").is_not_null())
+    return sorted(known["label"].unique().to_list())

@@ -7,8 +7,8 @@ import polars as pl
 
 from pipeline_lib.artifacts.read import read_table
 from pipeline_lib.loading.captions import with_answers, with_captions
-from pipeline_lib.loading.products import Products, as_arrays, class_names, read_products
-from pipeline_lib.splitting.trained import learned_labels, trained_by
+from pipeline_lib.loading.products import Products, as_arrays, read_products
+from pipeline_lib.splitting.trained import class_names, learned_labels, trained_by
 from pipeline_lib.training.validation import HeldOutQueries, held_out_queries
 
 

@@ -21,6 +21,8 @@ from pipeline_lib.ensembling.galleries import read_galleries
 from pipeline_lib.ensembling.members import open_members
 from pipeline_lib.experiments.keep import keep_predictions
 from pipeline_lib.params.all_sections import check_params
+from pipeline_lib.params.section import load_params
+from pipeline_lib.splitting.planned_models import refused
 from pipeline_lib.splitting.seen import read_hashed_products, seen_by_run
 from stages import ensemble
 
@@ -132,6 +134,15 @@ def test_keep_predictions_copies_what_the_ensemble_wrote(project):
     assert all(doubled[key] == pytest.approx(alone[key], abs=1e-6) for key in alone)
 
 
+def refused_early():
+    """Return the lines before training on what the project fuses; its models know all classes of the catalogue."""
+    file = paths.CATALOGUE / "products.parquet"
+    learned = pl.when(pl.col("label").is_in(CLASSES)).then("label").alias("label")
+    pl.read_parquet(file).with_columns(learned).write_parquet(file)
+    apply_overrides(Path("params.yaml"), [f"ensemble.fuse_with={ROOT}"])
+    return refused(load_params())
+
+
 def spoil(what):
     if what == "a fold":
         rewrite(pl.when(pl.col("product_id") == "p1").then(1).otherwise("fold").cast(pl.Int64).alias("fold"))
@@ -171,6 +182,22 @@ def test_predictions_that_do_not_match_this_run_give_one_line(what, line, projec
     with pytest.raises(ValueError) as error:
         open_external(ROOT, CLASSES, galleries())
     assert str(error.value).startswith(str(OTHER)) and line in str(error.value) and "\n" not in str(error.value)
+    assert refused(load_params()) == []
+    assert refused_early() == [str(error.value)]
+
+
+def test_folds_that_are_not_trained_and_products_of_no_fold_need_no_predictions(project):
+    assert refused_early() == []
+    file = OTHER / "probabilities.parquet"
+    pl.read_parquet(file).filter(pl.col("fold").ne_missing(1)).write_parquet(file)
+    assert "a product of oof-1" in refused(load_params())[0]
+    apply_overrides(Path("params.yaml"), ["plan.folds=[0]"])
+    assert refused(load_params()) == []
+    folds = pl.read_parquet(paths.FOLDS / "folds.parquet")
+    always = pl.when(pl.col("fold") == 1).then(None).otherwise("fold").alias("fold")
+    folds.with_columns(always).write_parquet(paths.FOLDS / "folds.parquet")
+    assert refused(load_params()) == []
+    open_external(ROOT, CLASSES, read_galleries(paths.CATALOGUE, paths.FOLDS / "folds.parquet", [0]))
 
 
 def test_predictions_of_a_model_that_was_trained_on_what_it_predicts_are_refused(project, capsys):
@@ -200,6 +227,9 @@ def test_predictions_of_a_model_that_was_trained_on_what_it_predicts_are_refused
 def test_a_run_without_a_classifier_or_a_missing_folder_gives_one_line(project):
     with pytest.raises(ValueError, match="has class predictions, but this run's models have no classifier"):
         open_external(ROOT, [], galleries())
+    apply_overrides(Path("params.yaml"), [f"ensemble.fuse_with={ROOT}", "losses.cross_entropy.weight=0"])
+    (line,) = refused(load_params())
+    assert line == f"ensemble.fuse_with: {ROOT} has class predictions, but this run's models have no classifier"
     with pytest.raises(ValueError, match="'data/predictions/nowhere': no such folder; `vitrine keep-predictions`"):
         open_external(paths.PREDICTIONS / "nowhere", CLASSES, galleries())
 

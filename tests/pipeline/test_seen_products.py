@@ -12,7 +12,8 @@ from output_names import unnamed
 from small_shop import SMALL, write_catalogue
 
 from pipeline_lib.artifacts import paths
-from pipeline_lib.artifacts.read import read_object
+from pipeline_lib.artifacts.io import write_json
+from pipeline_lib.artifacts.read import read_json, read_object
 from pipeline_lib.experiments.keep import keep, keep_predictions
 from pipeline_lib.report.cautions import cautions
 from stages import baselines, catalogue, embed, ensemble, evaluate, folds, shards, train
@@ -67,6 +68,16 @@ def test_models_and_predictions_of_another_split_are_refused_or_reported(run):
     assert "seen" not in read_object(paths.METRICS)
     assert "data/starts/mine/0 was trained on 0 of" in read_object(paths.train_of(0) / "trainable.json")["seen"][0]
 
+    # The stage train refuses predictions that cannot be fused: the stage folds does not run again for a new folder.
+    classes = paths.PREDICTIONS / "mine/workspace/classes.json"
+    text = classes.read_text(encoding="utf-8")
+    write_json(classes, [*read_json(classes, list[str])[1:], "sofa"])
+    model = (paths.train_of(0) / "model.json").stat().st_mtime_ns
+    for stage in (folds, train):
+        assert f": error: {classes}: its " in (printed := run([stage])) and printed.count("\n") == 1
+    assert (paths.train_of(0) / "model.json").stat().st_mtime_ns == model
+    classes.write_text(text, encoding="utf-8")
+
     refused = run([folds], "split.seed=8")
     now = places()
     counts = {
@@ -80,12 +91,14 @@ def test_models_and_predictions_of_another_split_are_refused_or_reported(run):
         "these folds (split.assignment keeps folds), or write train.allow_seen: true, which metrics.json and the "
         "report then say"
     ]
-    assert f"stages.train: error: train.init_from: data/starts/mine/0 {words}" in run([train])
+    assert f"stages.train: error: train.init_from: data/starts/mine/0 {words}" in run(
+        [train], "ensemble.fuse_with=data/predictions/none"
+    )
 
     assert run([folds, train, embed], "train.allow_seen=true", "embed.interpolation=0.5") == ""
     report = read_object(paths.train_of(0) / "trainable.json")
     assert report["warnings"][0] == f"train.init_from: data/starts/mine/0 {words} (train.allow_seen)"
-    assert run([ensemble, evaluate], "ensemble.fuse_with=data/predictions/none") == ""
+    assert run([ensemble, evaluate]) == ""
     seen = {split: {"trained_on": some, "products": all_} for split, (some, all_) in counts.items()}
     assert read_object(paths.METRICS)["seen"] == seen
     assert undescribed(read_object(paths.METRICS)) == [] and unnamed(Path()) == []

@@ -44,13 +44,18 @@ def read_params_facts(root: Path, params: Params) -> ParamsFacts:
         compared = (root / COUNTS).is_file() and _is_up_to_date(root, params)
         if compared:
             check_catalogue(dict(params), read_object(root / COUNTS, classes=int, queries=int), Path("params.yaml"))
+        if compared and (root / paths.FOLDS / "folds.parquet").is_file() and _is_up_to_date(root, params, "folds"):
+            from pipeline_lib.splitting.planned_models import refused  # polars takes a moment
+
+            if lines := refused(dict(params), root):
+                raise ValueError(lines[0])
     except ValueError as error:
         return ParamsFacts(str(error).replace(f"{root}/", ""), compared)
     return ParamsFacts(None, compared)
 
 
-def _is_up_to_date(root: Path, params: Params) -> bool:
-    """Return whether the catalogue is of the present settings and data, by what DVC has recorded.
+def _is_up_to_date(root: Path, params: Params, stage: str = "catalogue") -> bool:
+    """Return whether the outs of a stage are of the present settings and data, by what DVC has recorded.
 
     Its data are the same if the stage or the .dvc file that gives them has the hash in dvc.lock, and if data.root has
     as many files and bytes. Nothing is hashed, so an edit that leaves both numbers as they are is not noticed.
@@ -60,7 +65,7 @@ def _is_up_to_date(root: Path, params: Params) -> bool:
     files = [file for file in (lock, *sorted(root.glob("data/*/dvc.lock")), tracked) if file.is_file()]
     if not lock.is_file() or any(dvc_file_fault(file) for file in files):
         return False
-    entry = (load_params(lock).get("stages") or {}).get("catalogue", {})
+    entry = (load_params(lock).get("stages") or {}).get(stage, {})
     settings = entry.get("params", {}).get("params.yaml", {})
     if not entry or any(_value(params, key) != value for key, value in settings.items()):
         return False

@@ -11,22 +11,27 @@ from pipeline_lib.experiments.next_run.status import StageStatus
 from pipeline_lib.params import all_sections
 from pipeline_lib.params.requirements import check_catalogue
 
-CATALOGUE_STAGE = "catalogue"
+CATALOGUE_STAGE, FOLDS_STAGE = "catalogue", "folds"
 COUNTS = paths.CATALOGUE / "counts.json"
 
 
 def first_fault(params: dict[str, Any], statuses: Sequence[StageStatus], planned: Sequence[PlannedStage]) -> str | None:
     """Return the first fault of params, None without one.
 
-    They are compared with what the catalogue has counted if the run visits its stage and leaves it as it is.
+    They are compared with what the catalogue has counted, and the models and predictions that they name with the
+    folds, if the run visits the stage and leaves it as it is.
     """
-    visited = any(one.name == CATALOGUE_STAGE for one in statuses)
-    changes = any(one.status.name == CATALOGUE_STAGE for one in planned)
+    changed = {one.status.name for one in planned}
+    unchanged = {one.name for one in statuses} - changed
     file = Path("params.yaml")
     try:
         all_sections.check_project(params, file)
-        if visited and not changes and COUNTS.is_file():
+        if CATALOGUE_STAGE in unchanged and COUNTS.is_file():
             check_catalogue(params, read_object(COUNTS, classes=int, queries=int), file)
+        if FOLDS_STAGE in unchanged and (paths.FOLDS / "folds.parquet").is_file():
+            from pipeline_lib.splitting.planned_models import refused  # polars takes a moment
+
+            return next(iter(refused(params)), None)
     except ValueError as error:
         return str(error)
     return None

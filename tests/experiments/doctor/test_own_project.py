@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
@@ -169,6 +170,31 @@ def test_settings_are_not_compared_with_the_catalogue_of_other_data(project):
     (project / "dvc.lock").write_text(lock, encoding="utf-8")
     (project / "data/raw/mine.dvc").write_text("outs:\n- md5: 1\n", encoding="utf-8")  # cut: it has no path
     assert levels() == fits
+
+
+def test_predictions_that_cannot_be_fused_are_a_problem_of_params(project):
+    lock = yaml.safe_load(catalogued(project, "data/raw/mine"))
+    lock["stages"]["folds"] = {"cmd": "python -m stages.folds", "params": {"params.yaml": {"split.seed": 7}}}
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock), encoding="utf-8")
+    for folder in ("data/work/catalogue", "data/work/folds", "data/predictions/mine/other"):
+        (project / folder).mkdir(parents=True)
+    counts = '{"products": 2, "queries": 2, "classes": 2, "composed": {}}'
+    (project / "data/work/catalogue/counts.json").write_text(counts, encoding="utf-8")
+    ids = {"product_id": ["a", "b"]}
+    pl.DataFrame(ids | {"label": ["cup", "hat"]}).write_parquet(project / "data/work/catalogue/products.parquet")
+    places = ids | {"split": ["train"] * 2, "fold": [0, 1]}
+    pl.DataFrame(places).write_parquet(project / "data/work/folds/folds.parquet")
+
+    def finding():
+        (found,) = [one.finding for one in run_checks(project) if one.check == "params"]
+        return found
+
+    assert finding().level == "ok"
+    apply_overrides(project / "params.yaml", ["ensemble.fuse_with=data/predictions/mine"])
+    line = "data/predictions/mine/other/probabilities.parquet: no such file; `vitrine keep-predictions` writes"
+    assert finding().level == "problem" and finding().message.startswith(line)
+    apply_overrides(project / "params.yaml", ["split.seed=8"])  # other folds may be those of the predictions
+    assert finding().level == "ok"
 
 
 def test_data_that_changed_without_dvc_are_noticed_by_their_files_and_bytes(project):

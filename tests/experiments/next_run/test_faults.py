@@ -3,8 +3,10 @@
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from pipeline_lib.artifacts import paths
 from pipeline_lib.artifacts.io import write_json
 from pipeline_lib.experiments.next_run.faults import COUNTS, first_fault
 from pipeline_lib.experiments.next_run.forecast import forecast
@@ -41,6 +43,25 @@ def test_params_are_compared_with_the_catalogue_that_the_run_leaves_as_it_is(par
     assert fault(params, "products") is None
     COUNTS.unlink()
     assert fault(params, "catalogue", "train") is None
+
+
+def test_what_is_fused_is_compared_with_the_folds_that_the_run_leaves_as_they_are(params):
+    write_json(COUNTS, {"products": 2, "queries": 2, "classes": 2, "composed": {}})
+    folder = paths.PREDICTIONS / "mine/other"
+    folder.mkdir(parents=True)
+    params["ensemble"]["fuse_with"] = folder.parent.as_posix()
+    assert fault(params, "catalogue", "folds", "train") is None  # no folds yet
+    paths.FOLDS.mkdir(parents=True)
+    rows = {"product_id": ["a", "b"], "label": ["cup", "hat"]}
+    pl.DataFrame(rows).write_parquet(paths.CATALOGUE / "products.parquet")
+    places = {"split": ["train", "train"], "fold": [0, 1]}
+    pl.DataFrame({"product_id": rows["product_id"], **places}).write_parquet(paths.FOLDS / "folds.parquet")
+    line = f"{folder}/probabilities.parquet: no such file; `vitrine keep-predictions` writes a complete folder"
+    assert fault(params, "catalogue", "folds", "train", runs=["train"]) == line
+    assert fault(params, "catalogue", "folds", "train", runs=["folds"]) is None
+    assert fault(params, "catalogue", "folds", "train", runs=["catalogue"]) is None
+    params["ensemble"]["fuse_with"] = paths.NO_PREDICTIONS.as_posix()
+    assert fault(params, "catalogue", "folds", "train") is None
 
 
 def test_a_fault_of_the_params_alone_comes_first(params, monkeypatch):
