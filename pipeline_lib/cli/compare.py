@@ -72,12 +72,13 @@ def compare(
 
     names = runs if len(runs) > 1 else [*runs, "workspace"]
     with progress("compare"):
-        comparison = compare_settings(read_settings(names), Options(primary, only or ()))
-    written = []
+        settings = read_settings(names)
+        comparison = compare_settings(settings, Options(primary, only or ()))
+    written = list(_stale(settings))
     if page is not None:
         from pipeline_lib.report.comparison_page import write_page
 
-        written = write_page(comparison, page)
+        written += write_page(comparison, page)
     if as_markdown:
         print(markdown(comparison))
         for line in written:
@@ -99,6 +100,18 @@ def read_settings(arguments: list[str]) -> "list[Setting]":
     runs = [revision for _, revisions in resolved for revision in revisions]
     found = {run: read_run(run) for run in current_meter().over(runs, "runs read", len(runs), lambda _: 1)}
     return [Setting(name, [found[run] for run in revisions]) for name, revisions in resolved]
+
+
+def _stale(settings: "list[Setting]") -> Iterator[str]:
+    """Yield a line for each run whose settings were changed after it."""
+    from pipeline_lib.experiments.unrun import changes_of, named
+
+    for run in (run for setting in settings for run in setting.runs):
+        if changed := changes_of(run.read):
+            yield (
+                f"{run.name}: {named(changed)} changed after its run, so its figures are of the settings before; run "
+                "`dvc repro`"
+            )
 
 
 def _pipe_rows(comparison: "Comparison") -> Iterator[tuple[str, ...]]:

@@ -43,8 +43,10 @@ def experiments(
 
     In a pipe: name, state, date, changes and primary figures, one experiment a line.
 
-    JSON: experiments (with name, state, date, parent, changes with key, old and new, and all figures with split, task,
-    metric, value, low and high).
+    A commit, or the working tree, whose settings were changed after its run has no figures, and a line names them.
+
+    JSON: experiments (with name, state, date, parent, changes with key, old and new, changed_since with the keys that
+    were changed after the run, and all figures with split, task, metric, value, low and high).
     """
     from pipeline_lib.experiments.listing.rows import list_experiments
 
@@ -61,9 +63,17 @@ def experiments(
     rows = [_texts(one, own, shown) for one, own in pairs]
     columns = ("experiment", "date", "changed against its parent", *(_heading(key, "\n") for key in shown))
     drawn = table("Experiments (95 % interval below)", columns, [_lines(row) for row in rows], right=columns[3:])
-    notes = ["`vitrine compare A B` says whether a difference is more than chance"]
+    notes = [*_stale(found), "`vitrine compare A B` says whether a difference is more than chance"]
     data = {"experiments": [_record(one, own) for one, own in pairs]}
     show(Result(data, rows, [drawn], notes=notes), as_json)
+
+
+def _stale(found: "Sequence[Experiment]") -> Iterator[str]:
+    from pipeline_lib.experiments.unrun import named
+
+    for one in found:
+        if one.changed_since:
+            yield f"{one.name} has no figures: {named(one.changed_since)} changed after its run; run `dvc repro`"
 
 
 def _figures(one: "Experiment") -> "Iterator[tuple[Key, Figure]]":
@@ -157,4 +167,4 @@ def _record(one: "Experiment", figures: "dict[Key, Figure]") -> dict[str, Any]:
         listed.append(key._asdict() | {"value": figure.value, "low": low, "high": high})
     date = one.date.isoformat() if one.date else None
     record = {"name": one.name, "state": one.state, "date": date, "parent": one.parent or None}
-    return record | {"changes": changes, "figures": listed}
+    return record | {"changes": changes, "changed_since": one.changed_since, "figures": listed}

@@ -1,5 +1,6 @@
 """`vitrine headline`: the figures of the last run with their intervals, and where its report is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ def headline(as_json: AsJson = False) -> None:
 
     In a pipe: split, task, metric, figure, interval and chance, one figure a line; what is not known is empty.
 
+    If settings were changed after that run, a line names them.
+
     A figure that a random order reaches, too, is printed as "no figure", and a line below says why; so are figures near
     chance.
 
@@ -30,16 +33,22 @@ def headline(as_json: AsJson = False) -> None:
     split judged and the task fold_FOLD.
     """
     from pipeline_lib.artifacts import paths
+    from pipeline_lib.experiments.unrun import changes_of, named
     from pipeline_lib.report.metric_files import read_metric_files
 
     for path in (paths.METRICS, paths.INTERVALS):
         if not path.is_file():
             raise ValueError(f"{path}: no such file; run `dvc repro`")
-    show(headline_result(*read_metric_files(Path()), str(paths.PAGE.resolve())), as_json)
+    changed = changes_of()
+    stale = [f"these figures are of the last run; {named(changed)} changed since: run `dvc repro`"] if changed else []
+    show(headline_result(*read_metric_files(Path()), str(paths.PAGE.resolve()), stale), as_json)
 
 
-def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
-    """Return every published figure of a run, what to know before quoting them, and the path of its report."""
+def headline_result(metrics: "Tree", intervals: "Tree", page: str, stale: Sequence[str] = ()) -> Result:
+    """Return every published figure of a run, what to know before quoting them, and the path of its report.
+
+    `stale` are lines about settings that are no longer those of the run.
+    """
     from pipeline_lib.report.cautions import cautions
     from pipeline_lib.report.composed_figures import composed_rows
     from pipeline_lib.report.headline import (
@@ -73,7 +82,7 @@ def headline_result(metrics: "Tree", intervals: "Tree", page: str) -> Result:
         for group in column_groups(columns)
         if (own := [row for row in part if any(one.key in group for one in row.figures)])
     ]
-    warnings = cautions(metrics, intervals)
+    warnings = [*stale, *cautions(metrics, intervals)]
     nothing = [] if rows else ["Nothing was evaluated: there are neither texts, nor labels, nor composed models."]
     return Result(
         data={

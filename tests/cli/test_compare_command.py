@@ -94,6 +94,23 @@ def test_runs_of_a_setting_are_named_together_and_markdown_is_printed(vitrine, r
         vitrine("compare", "HEAD", "new=tried,tried")
 
 
+def test_a_run_whose_settings_were_changed_after_it_is_named(vitrine, repository):
+    """The working tree: its lock has the seed of the run, its params.yaml another one."""
+    file = repository / "dvc.lock"
+    lock = file.read_text(encoding="utf-8")
+    recorded = "    params: {params.yaml: {train.seed: SEED}}\n    outs:\n    - path: reports/metrics.json\n"
+    line = "workspace: train.seed changed after its run, so its figures are of the settings before; run `dvc repro`"
+    try:
+        for seed, named in ((2, False), (3, True)):
+            file.write_text(lock.replace("    outs:\n", recorded.replace("SEED", str(seed))), encoding="utf-8")
+            result = vitrine("compare", "first-run", "workspace")
+            assert (result.stderr.splitlines()[-1] == line) == (line in result.stderr) == named
+            notes = json.loads(vitrine("compare", "first-run", "--json").stdout)["notes"]
+            assert (line in notes) == named
+    finally:
+        file.write_text(lock, encoding="utf-8")
+
+
 def test_other_queries_are_refused_and_a_task_can_be_chosen(vitrine):
     ranks = pl.read_parquet(RANKS)
     try:

@@ -157,6 +157,37 @@ def test_failed_runs_are_listed_with_their_state(repository, monkeypatch):
     assert found["broke"] == ("failed", {}) and found["higher"][0] == "done"
 
 
+def test_a_commit_and_a_working_tree_that_were_not_run_have_no_figures(repository, monkeypatch, vitrine):
+    """Figures beside other settings than those of their run would be taken for a result of these settings."""
+    monkeypatch.chdir(repository)
+    params = (repository / "params.yaml").read_text(encoding="utf-8")
+    head = git("rev-parse", "HEAD").decode().strip()
+
+    def rows():
+        result = vitrine("experiments")
+        return {line.split("\t")[0]: line.split("\t")[4:] for line in result.stdout.splitlines()}, result.stderr
+
+    shown = ["55.0 % 54.0–56.0"] * 2
+    assert rows()[0]["workspace"] == rows()[0]["HEAD"] == shown and "no figures" not in rows()[1]
+    try:
+        (repository / "params.yaml").write_text(params.replace("workers: 4", "workers: 8"), encoding="utf-8")
+        assert rows()[0]["workspace"] == shown
+        (repository / "params.yaml").write_text(params.replace("epochs: 4", "epochs: 6"), encoding="utf-8")
+        found, notes = rows()
+        assert found["workspace"] == ["-", "-"] and found["HEAD"] == shown
+        assert notes.startswith("workspace has no figures: train.epochs changed after its run; run `dvc repro`\n")
+        document = json.loads(vitrine("experiments", "--json").stdout)["experiments"]
+        states = {one["name"]: (one["changed_since"], bool(one["figures"])) for one in document}
+        assert states["workspace"] == (["train.epochs"], False) and states["HEAD"] == ([], True)
+        run(repository, "git", "commit", "-qam", "not run")
+        found, notes = rows()
+        assert found == {"HEAD": [], "workspace": []} and notes.startswith("HEAD has no figures: ")  # no columns either
+    finally:
+        (repository / "params.yaml").write_text(params, encoding="utf-8")
+        run(repository, "git", "reset", "-q", "--hard", head)
+    assert rows()[0]["workspace"] == shown
+
+
 def test_without_a_queue_dvc_is_not_imported(repository, monkeypatch, tmp_path):
     monkeypatch.setattr(queue, "CELERY", tmp_path / "none")
     assert queue.queued_commits() == {}

@@ -94,6 +94,17 @@ def test_a_pipe_gets_one_figure_a_line_and_the_reports_path_as_a_note(vitrine, p
     assert result.stderr == f"report: {project / 'reports' / 'index.html'}\n"
 
 
+def test_settings_that_were_changed_after_the_run_are_named_first(vitrine, project):
+    lock = "params: {params.yaml: {evaluate: {seed: 7}}}\n    outs: [{path: reports/metrics.json}]"
+    (project / "dvc.yaml").write_text("stages: {evaluate: {}}\n", encoding="utf-8")
+    (project / "dvc.lock").write_text(f"stages:\n  evaluate:\n    {lock}\n", encoding="utf-8")
+    line = "these figures are of the last run; evaluate.seed changed since: run `dvc repro`"
+    for seed, named in ((7, False), (8, True)):
+        (project / "params.yaml").write_text(f"evaluate: {{seed: {seed}}}\n", encoding="utf-8")
+        assert (vitrine("headline").stderr.splitlines()[0] == line) == named
+        assert (line in json.loads(vitrine("headline", "--json").stdout)["cautions"]) == named
+
+
 def test_json_holds_the_exact_values(vitrine, project):
     document = json.loads(vitrine("headline", "--json").stdout)
     assert document["report"] == str(project / "reports" / "index.html")
