@@ -4,10 +4,13 @@ import importlib.util
 import warnings
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
+from model_settings import MODEL, make_model_params
 
 ROOT = Path(__file__).parents[2]
+CLASSIFIER = MODEL["classifier"]
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py"))
 
 
@@ -19,7 +22,7 @@ def load(name: str):
 
 
 def test_every_example_has_a_test_and_a_line_in_the_table():
-    assert EXAMPLES == ["add_a_loss", "composed_queries", "own_catalogue", "read_out_of_fold"]
+    assert EXAMPLES == ["add_a_loss", "composed_queries", "own_catalogue", "read_out_of_fold", "use_a_model"]
     text = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     assert all(f"python examples/{name}.py" in text for name in EXAMPLES)
 
@@ -93,3 +96,42 @@ def test_composed_queries_agree_in_all_columns_but_one(tmp_path, capsys):
     assert found == [("a", "now blue", "b"), ("a", "now blue", "c"), ("b", "now red", "a"), ("c", "now red", "a")]
     with pytest.raises(SystemExit, match="no column 'shade'"):
         example.main([*files, "--change", "shade"])
+
+
+@pytest.mark.parametrize("changes", [{}, {"similarity": "dot", "classifier": CLASSIFIER | {"inputs": "image"}}])
+def test_use_a_model_gives_what_the_search_page_gives(changes, tmp_path, tiny_image_folder, tiny_text_folder, capsys):
+    from PIL import Image
+
+    from pipeline_lib.models.multimodal import build_model, describe
+    from pipeline_lib.models.saved import load_model, save_model
+    from pipeline_lib.serving.pictures import PictureEmbedder
+    from pipeline_lib.serving.text_embedder import TextEmbedder
+    from pipeline_lib.towers.kinds import resolve_towers
+    from pipeline_lib.transforms.resizing import Resizing
+    from pipeline_lib.transforms.tokenize import TextTokenizer
+
+    params = make_model_params({"name": str(tiny_image_folder)}, {"name": str(tiny_text_folder)}, **changes)
+    sources = resolve_towers(params)
+    save_model(tmp_path, build_model(describe(params, sources, True, ["cup", "hat"]), sources), {"fold": 0})
+    TextTokenizer(tiny_text_folder).save(tmp_path / "tokenizer")
+    photos, texts = [tmp_path / f"{name}.png" for name in ("a", "b")], ["red mug", "a blue hat, a blue hat"]
+    for number, photo in enumerate(photos):
+        noise = np.random.default_rng(number).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(photo)
+
+    example = load("use_a_model")
+    embedder, model = example.Embedder(tmp_path), load_model(tmp_path).model
+    assert embedder.embed_texts(texts).numpy() == pytest.approx(TextEmbedder(tmp_path, 1.0).embed(texts), abs=1e-6)
+    for flip in (True, False):
+        page = PictureEmbedder(lambda: model, 32, Resizing.of(model.description["image"]), flip, convert_profile=True)
+        expected = np.concatenate([page.embed(page.view(photo.read_bytes(), np.inf)) for photo in photos])
+        assert example.Embedder(tmp_path, flip).embed_photos(photos).numpy() == pytest.approx(expected, abs=1e-6)
+    both = embedder.classify(photos, texts)
+    assert both.sum(1).tolist() == pytest.approx([1, 1])
+    assert both[1].tolist() == pytest.approx(embedder.classify(photos[1:], texts[1:])[0].tolist(), abs=1e-6)
+
+    example.main([str(tmp_path), str(photos[0]), texts[0]])
+    printed = capsys.readouterr().out
+    cosine = float((embedder.embed_photos(photos[:1]) * embedder.embed_texts(texts[:1])).sum())
+    assert printed.startswith(f"similarity of photo and text, in 8 dimensions: {cosine:.4f}\n")
+    assert sorted(line.split()[1] for line in printed.splitlines()[1:]) == ["cup", "hat"]

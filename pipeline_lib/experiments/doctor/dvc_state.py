@@ -166,7 +166,8 @@ def judge_leftovers(found: Leftovers) -> list[Finding]:
         line = f"checkpoints of {found.unfinished} unfinished run{'s' * (found.unfinished > 1)}, {size}"
         findings.append(Finding(NOTE, line, "dvc repro resumes with the same settings; vitrine clean removes old ones"))
     if found.parts and not found.running:
-        line = f"part folders of killed stages: {', '.join(found.parts[:3])}{', ...' * (len(found.parts) > 3)}"
+        named = f"{', '.join(found.parts[:3])}{', ...' * (len(found.parts) > 3)}"
+        line = f"part folders of stages that were killed, or stopped with an error: {named}"
         findings.append(Finding(NOTE, line, "nothing: the next run of the stage replaces them"))
     if found.branch is None:
         line = (
