@@ -103,7 +103,12 @@ def size_notes(params: Mapping[str, Any], project: Path = Path()) -> list[str]:
 def view_notes(params: Mapping[str, Any]) -> list[str]:
     """Return a line if each fold runs the frozen image tower over views of the test photos that can be stored."""
     embed, plan = parse_section(EmbedParams, dict(params)), parse_section(PlanParams, dict(params))
-    size = parse_section(ModelParams, dict(params)).image.size
+    model = parse_section(ModelParams, dict(params))
+    size = model.image.size
+    # Early fusion and adapters change what the layers give, so their models read no stored views.
+    memory, conv = model.register_memory, model.positional_conv
+    if model.fusion == "early" or memory.slots_private or memory.slots_shared or conv.after_block:
+        return []
     # The stage `features` stores the plain view at the size of training.
     views = [f"{scale} px" for scale in plan.scales if scale != size] + ["the mirrored photo"] * embed.flip
     frozen = all(train.keeps_frozen("image") for train in _phases(params).values())

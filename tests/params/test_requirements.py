@@ -132,6 +132,13 @@ def test_views_that_a_frozen_image_tower_sees_again_and_again_are_noted():
         other = copy.deepcopy(loaded)
         other[section][key] = value
         assert view_notes(other) == [], section
+    for key, value in (("register_memory", {"slots_shared": 2}), ("positional_conv", {"after_block": 1})):
+        other = copy.deepcopy(loaded)
+        other["model"][key] |= value
+        assert view_notes(other) == [], key  # an adapter changes what the tower gives, so nothing stored is read
+    other = copy.deepcopy(loaded)
+    other["model"]["fusion"] = "early"  # reads tokens, which are not stored
+    assert view_notes(other) == []
     loaded["embed"]["flip"], loaded["plan"]["scales"] = False, [64]
     assert view_notes(loaded) == []  # the stage features stores that one
 
