@@ -168,7 +168,8 @@ class TrainParams(Section):
     )
     use_stored_features: bool = Field(
         description="true = a tower starts from the output of the features stage instead of running its frozen part, "
-        "if the result is the same: its view is fixed and no stored layer is trained."
+        "if the result is the same: its view is stored and no stored layer is trained. Validation sees plain photos "
+        "and texts, so it does so with train.augment and train.text_augment, too."
     )
     best_metric: BestMetric = Field(
         description="The best epoch by this metric of the held-out fold is saved: MeanRecall | R@1 | R@5 | R@10 | "
