@@ -119,8 +119,7 @@ def local_folder(location: Location, copies: Path) -> Path:
     """Return a local folder unchanged; copy a folder at a URL once to `copies` and return the copy.
 
     The name of the copy is a hash of each file's entry in the listing of the URL (size, time, ETag, ...), so a changed
-    folder is copied again.
-    Raises the same errors as `read_file`.
+    folder is copied again. Raises the same errors as `read_file`.
     """
     if not is_url(location):
         return Path(location)

@@ -14,8 +14,8 @@ from pipeline_lib.metrics.score_counts import FLOAT32_ERROR, Integers, Matrix, n
 
 BLOCK_BYTES = 16 << 20
 MAX_CHUNK = 512
-# Products in a group of which the largest score is found first, and the fewest groups, in multiples of k.
-PARTS, MIN_GROUPS = 32, 4
+# Products in a group of which the largest score is found first, and the fewest groups for each of the k.
+GROUP_SIZE, MIN_GROUPS = 32, 4
 
 
 def id_places(ids: Sequence[str]) -> Integers:
@@ -44,7 +44,7 @@ def top_k(
     for start in range(0, len(queries), chunk):
         part = slice(start, start + chunk)
         rounded = queries[part] @ gallery.T
-        last = np.partition(_best_of_parts(rounded, k), -k, axis=1)[:, -k]
+        last = np.partition(_best_of_groups(rounded, k), -k, axis=1)[:, -k]
         candidates = rounded >= (last - margins[part]).astype(np.float32)[:, None]
         row, column = np.divmod(np.flatnonzero(candidates), len(gallery))
         exact = pair_scores(queries[part], gallery, row, column).astype(np.float32)
@@ -54,14 +54,15 @@ def top_k(
     return positions, scores
 
 
-def _best_of_parts(scores: Matrix, k: int) -> Matrix:
+def _best_of_groups(scores: Matrix, k: int) -> Matrix:
     """Return, for each query, values whose k-th largest is at most that of `scores` (queries, gallery).
 
-    They are the largest scores of groups of PARTS products, which are faster to find than the k-th largest of all
-    products. At most PARTS times k scores are at least as large as their k-th largest, ties apart.
+    They are the largest scores of groups of GROUP_SIZE products, which are faster to find than the k-th largest of all
+    products. At most GROUP_SIZE times k scores are at least as large as their k-th largest, ties and the products that
+    fill no group apart.
     """
-    length = scores.shape[1] // PARTS
-    if length < MIN_GROUPS * k:
+    groups = scores.shape[1] // GROUP_SIZE
+    if groups < MIN_GROUPS * k:
         return scores
-    best: Matrix = scores[:, : PARTS * length].reshape(len(scores), PARTS, length).max(axis=1)
+    best: Matrix = scores[:, : GROUP_SIZE * groups].reshape(len(scores), GROUP_SIZE, groups).max(axis=1)
     return best

@@ -48,7 +48,7 @@ def test_no_more_candidates_are_scored_again_than_the_groups_of_the_best_have(mo
     queries, gallery = (rng.standard_normal((count, 16)).astype(np.float32) for count in (5, 10_000))
     positions, _ = top_k(queries, gallery, k, np.arange(10_000))
     assert np.array_equal(positions, np.argsort(-(queries @ gallery.T), axis=1, kind="stable")[:, :k])
-    assert 5 * k <= sum(scored) <= 5 * k * (module.PARTS if k <= 78 else 1)
+    assert 5 * k <= sum(scored) <= 5 * k * (module.GROUP_SIZE if k <= 78 else 1)
 
 
 def test_a_depth_above_the_gallery_size_ranks_the_full_gallery():
